@@ -1,0 +1,92 @@
+"""Write the pages that are made from the program: errors, settings, command line. `--check` only compares."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from podpass import settings
+from podpass.exchange import aadsts
+from podpass.tools.cli import cli
+
+DOCS = Path(__file__).parents[1] / "docs"
+MADE = "<!-- made by `make docs`; change the program, not this page -->\n"
+
+
+def errors_page() -> str:
+    """List every AADSTS code, in the order of the checks."""
+    lines = [
+        "# Errors of the token service\n",
+        MADE,
+        "The order is that of the checks: the first that fails answers. The text after the number is ours; number,",
+        "`error` and HTTP status are Entra's. The cause stands in the instance's log under the same correlation id.\n",
+        "| code | error | HTTP | meaning | what to do |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.number} | {row.error} | {row.status} | {row.meaning} | {row.cure} |"
+        for row in aadsts.CATALOGUE
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def settings_page() -> str:
+    """List the settings of each process."""
+    lines = ["# Settings\n", MADE, "A flag wins over a variable, a variable over the default.\n"]
+    for name, kind in sorted(vars(settings).items()):
+        if isinstance(kind, type) and name.endswith("Settings"):
+            lines += [f"## {name}\n", (kind.__doc__ or "").strip().splitlines()[0] + "\n"]
+            lines += ["| setting | flag | variable | default | meaning |", "|---|---|---|---|---|"]
+            lines += [
+                f"| {row['name']} | {_code(row['flag'])} | {_code(row['variable'])} "
+                f"| {_code(row['default'])} | {row['meaning']} |"
+                for row in settings.describe(kind)
+            ]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def cli_page() -> str:
+    """Print the help of every command."""
+    lines = ["# Command line\n", MADE]
+    for path, command, context in _commands(cli, click.Context(cli, info_name="podpass")):
+        lines += [f"## {path}\n", "```", command.get_help(context).rstrip(), "```\n"]
+    return "\n".join(lines)
+
+
+def _commands(
+    command: click.Command, context: click.Context
+) -> Iterator[tuple[str, click.Command, click.Context]]:
+    yield context.command_path, command, context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            if child is not None and not child.hidden:
+                inner = click.Context(child, info_name=name, parent=context, terminal_width=100)
+                yield from _commands(child, inner)
+
+
+PAGES = {"errors.md": errors_page, "settings.md": settings_page, "cli.md": cli_page}
+
+
+def main() -> None:
+    """Write the pages, or say which are old."""
+    old = []
+    for name, page in PAGES.items():
+        path, text = DOCS / name, page()
+        if "--check" in sys.argv:
+            if not path.exists() or path.read_text() != text:
+                old.append(f"docs/{name}")
+        else:
+            path.write_text(text)
+    if old:
+        sys.exit(f"old: {', '.join(old)}; ")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+"""Time comes in from outside, so that every edge in time can be tested at its very second."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+Clock = Callable[[], float]
+"""Seconds since the epoch, as a float."""
+
+system: Clock = time.time
+
+
+def rfc3339(seconds: float) -> str:
+    """Write a time as Kubernetes does: UTC, whole seconds, `Z`."""
+    return datetime.fromtimestamp(int(seconds), tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

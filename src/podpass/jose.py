@@ -1,0 +1,334 @@
+"""Compact JWS and JWK on `cryptography`: RS256/384/512 and ES256/384, nothing else.
+
+What enters is untrusted. Length is capped before anything is split; five-part, JSON-form, `crit`-bearing
+and duplicate-member tokens are refused; keys named inside a header (`jwk`, `jku`, `x5u`, `x5c`) are never
+looked at. Source: RFC 7515, 7517, 7518, 8725.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+from podpass.errors import Error
+
+MAX_TOKEN_BYTES = 16 * 1024
+MAX_HEADER_BYTES = 4 * 1024
+MIN_RSA_BITS = 2048
+MAX_RSA_BITS = 8192
+MAX_KEYS = 100
+
+_RSA_HASHES: dict[str, hashes.HashAlgorithm] = {
+    "RS256": hashes.SHA256(),
+    "RS384": hashes.SHA384(),
+    "RS512": hashes.SHA512(),
+}
+_EC: dict[str, tuple[str, ec.EllipticCurve, hashes.HashAlgorithm, int]] = {
+    "ES256": ("P-256", ec.SECP256R1(), hashes.SHA256(), 32),
+    "ES384": ("P-384", ec.SECP384R1(), hashes.SHA384(), 48),
+}
+ALGORITHMS = (*_RSA_HASHES, *_EC)
+_PKCS1 = padding.PKCS1v15()
+
+
+class MalformedToken(Error):
+    """The text is not a compact JWS that we read."""
+
+    code = "malformed_token"
+    status = 400
+
+
+class BadSignature(Error):
+    """The signature does not fit key and text."""
+
+    code = "bad_signature"
+    status = 401
+
+
+class BadKey(Error):
+    """A JWK is of a kind or size that is not accepted."""
+
+    code = "bad_key"
+    status = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnverifiedToken:
+    """A parsed token of which nothing has been proved yet.
+
+    Shapes:  `header` and `claims` are JSON objects with unique members.
+    """
+
+    header: Mapping[str, Any]
+    claims: Mapping[str, Any]
+    signed: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+    @property
+    def alg(self) -> str:
+        return str(self.header.get("alg", ""))
+
+    @property
+    def kid(self) -> str | None:
+        kid = self.header.get("kid")
+        return kid if isinstance(kid, str) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublicKey:
+    """A key a token can be checked with; `algs` are those that fit its type."""
+
+    kid: str | None
+    algs: frozenset[str]
+    key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningKey:
+    """An RSA key that signs RS256, under the `kid` it is published with."""
+
+    kid: str
+    key: rsa.RSAPrivateKey = field(repr=False)
+
+    def sign(self, claims: Mapping[str, Any], header: Mapping[str, Any] | None = None) -> str:
+        """Sign claims as a compact JWS with `alg`, `kid` and what `header` adds."""
+        head = {"alg": "RS256", "kid": self.kid, **(header or {})}
+        text = b64encode(dumps(head)) + "." + b64encode(dumps(claims))
+        signature = self.key.sign(text.encode(), _PKCS1, _RSA_HASHES["RS256"])
+        return text + "." + b64encode(signature)
+
+
+def dumps(value: object) -> bytes:
+    """Write JSON without spaces, as it stands in tokens."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def b64encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def b64decode(text: str) -> bytes:
+    """Decode base64url without padding; refuse any text that does not encode back to itself."""
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise MalformedToken("not base64url") from exc
+    # Trailing bits and padding would give one token many spellings.
+    if b64encode(data) != text:
+        raise MalformedToken("not canonical base64url")
+    return data
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise MalformedToken("a JSON member stands twice")
+    return found
+
+
+def _no_constant(name: str) -> float:
+    raise MalformedToken(f"{name} is not JSON")
+
+
+def loads_object(data: bytes) -> dict[str, Any]:
+    """Read a JSON object with unique members, UTF-8, no NaN or Infinity."""
+    try:
+        value = json.loads(
+            data.decode("utf-8", "strict"), object_pairs_hook=_unique, parse_constant=_no_constant
+        )
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()  # lone surrogates, 1e400
+    except MalformedToken:
+        raise
+    except (ValueError, RecursionError) as exc:
+        raise MalformedToken("not a JSON object") from exc
+    if not isinstance(value, dict):
+        raise MalformedToken("not a JSON object")
+    return value
+
+
+def parse(token: str) -> UnverifiedToken:
+    """Split and read a compact JWS without trusting any of it.
+
+    Errors:  MalformedToken, with the part that is wrong; never the token.
+    """
+    if len(token) > MAX_TOKEN_BYTES:
+        raise MalformedToken(f"longer than {MAX_TOKEN_BYTES} bytes")
+    if token.count(".") != 2:
+        raise MalformedToken("not three parts")
+    head, body, tail = token.split(".")
+    if len(head) > MAX_HEADER_BYTES:
+        raise MalformedToken(f"header longer than {MAX_HEADER_BYTES} bytes")
+    if not token.isascii():
+        raise MalformedToken("not base64url")
+    header = loads_object(b64decode(head))
+    # RFC 7515 4.1.11: an extension that is not understood makes the token invalid; we know none.
+    if "crit" in header or "b64" in header:
+        raise MalformedToken("a critical header extension is not understood")
+    return UnverifiedToken(
+        header=header,
+        claims=loads_object(b64decode(body)),
+        signed=f"{head}.{body}".encode(),
+        signature=b64decode(tail),
+    )
+
+
+def verify(token: UnverifiedToken, key: PublicKey) -> None:
+    """Check the signature with a key whose type fits the token's algorithm.
+
+    Errors:  BadSignature.
+    """
+    alg = token.alg
+    # Algorithm and key type must fit, or a public key could serve as an HMAC secret.
+    if alg not in key.algs:
+        raise BadSignature("the key does not fit the algorithm", alg=alg)
+    try:
+        if isinstance(key.key, rsa.RSAPublicKey):
+            key.key.verify(token.signature, token.signed, _PKCS1, _RSA_HASHES[alg])
+        else:
+            _verify_ec(key.key, token, alg)
+    except (InvalidSignature, ValueError) as exc:
+        raise BadSignature("the signature does not fit") from exc
+
+
+def _verify_ec(key: ec.EllipticCurvePublicKey, token: UnverifiedToken, alg: str) -> None:
+    _, _, digest, size = _EC[alg]
+    if len(token.signature) != 2 * size:
+        raise BadSignature("the signature has a wrong length")
+    r = int.from_bytes(token.signature[:size])
+    s = int.from_bytes(token.signature[size:])
+    key.verify(encode_dss_signature(r, s), token.signed, ec.ECDSA(digest))
+
+
+def kid_of(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> str:
+    """Name a key as kube-apiserver does: base64url of SHA-256 over its DER SubjectPublicKeyInfo."""
+    der = key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return b64encode(hashlib.sha256(der).digest())
+
+
+def rsa_jwk(key: rsa.RSAPublicKey, kid: str, **more: object) -> dict[str, object]:
+    """Write a public RSA key as a JWK for signatures."""
+    numbers = key.public_numbers()
+    return {
+        "use": "sig",
+        "kty": "RSA",
+        "kid": kid,
+        "alg": "RS256",
+        "n": b64encode(numbers.n.to_bytes((numbers.n.bit_length() + 7) // 8)),
+        "e": b64encode(numbers.e.to_bytes((numbers.e.bit_length() + 7) // 8)),
+        **more,
+    }
+
+
+def load_jwks(document: Mapping[str, Any]) -> Sequence[PublicKey]:
+    """Read the signing keys of a JWKS; keys of other kinds, uses or sizes are left out.
+
+    Errors:  BadKey when the document is not a JWKS at all.
+    """
+    entries = document.get("keys")
+    if not isinstance(entries, list):
+        raise BadKey("the document has no list of keys")
+    found = []
+    for entry in entries[:MAX_KEYS]:
+        if isinstance(entry, dict):
+            try:
+                found.append(load_jwk(entry))
+            except (BadKey, MalformedToken):
+                continue
+    return found
+
+
+def load_jwk(jwk: Mapping[str, Any]) -> PublicKey:
+    """Read one public key.
+
+    Errors:  BadKey when it is not for signatures, of another type, too small, too large or off its curve.
+    """
+    if jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ["verify"]):
+        raise BadKey("the key is not for signatures")
+    kid = jwk.get("kid")
+    if kid is not None and not isinstance(kid, str):
+        raise BadKey("kid is not text")
+    match jwk.get("kty"):
+        case "RSA":
+            key, algs = _load_rsa(jwk), frozenset(_RSA_HASHES)
+        case "EC":
+            return _load_ec(jwk, kid)
+        case other:
+            raise BadKey("the key type is not accepted", kty=str(other))
+    return PublicKey(kid=kid, algs=_narrow(algs, jwk), key=key)
+
+
+def _narrow(algs: frozenset[str], jwk: Mapping[str, Any]) -> frozenset[str]:
+    named = jwk.get("alg")
+    if named is None:
+        return algs
+    if named not in algs:
+        raise BadKey("alg does not fit the key type", alg=str(named))
+    return frozenset({named})
+
+
+def _number(jwk: Mapping[str, Any], name: str, max_bytes: int) -> int:
+    text = jwk.get(name)
+    if not isinstance(text, str) or len(text) > max_bytes * 2:
+        raise BadKey(f"{name} is missing or too long")
+    return int.from_bytes(b64decode(text))
+
+
+def _load_rsa(jwk: Mapping[str, Any]) -> rsa.RSAPublicKey:
+    n, e = _number(jwk, "n", MAX_RSA_BITS // 8 + 1), _number(jwk, "e", 8)
+    # The upper bound keeps a hostile issuer from making each check cost milliseconds.
+    if not MIN_RSA_BITS <= n.bit_length() <= MAX_RSA_BITS:
+        raise BadKey("the RSA modulus is too small or too large", bits=n.bit_length())
+    if e < 3 or e % 2 == 0 or e.bit_length() > 33:
+        raise BadKey("the RSA exponent is not accepted")
+    try:
+        return rsa.RSAPublicNumbers(e, n).public_key()
+    except ValueError as exc:
+        raise BadKey("not an RSA key") from exc
+
+
+def _load_ec(jwk: Mapping[str, Any], kid: str | None) -> PublicKey:
+    for alg, (name, curve, _, size) in _EC.items():
+        if jwk.get("crv") == name:
+            x, y = _number(jwk, "x", size), _number(jwk, "y", size)
+            try:
+                key = ec.EllipticCurvePublicNumbers(x, y, curve).public_key()
+            except ValueError as exc:
+                raise BadKey("the point is not on its curve") from exc
+            return PublicKey(kid=kid, algs=_narrow(frozenset({alg}), jwk), key=key)
+    raise BadKey("the curve is not accepted", crv=str(jwk.get("crv")))
+
+
+def generate_rsa() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def private_pem(key: rsa.RSAPrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def load_private_pem(pem: bytes) -> rsa.RSAPrivateKey:
+    """Read an RSA private key.
+
+    Errors:  BadKey when it is something else.
+    """
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError) as exc:
+        raise BadKey("not a PEM private key") from exc
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise BadKey("not an RSA private key")
+    return key

@@ -1,0 +1,109 @@
+"""Logs as one JSON object a line, or plain text on a terminal; and the token's hops among them.
+
+An event is a fixed `snake_case` name in the past tense; facts go in `extra`. `correlation_id` and `stage`
+ride in context variables set at the edges, so the cause of an error answer is found under the id the
+caller got. Tokens are logged as `fingerprint(token)`, never themselves.
+"""
+
+import hashlib
+import logging
+import sys
+from collections.abc import Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, TextIO
+
+import orjson
+
+from podpass.clock import rfc3339
+from podpass.secret import Secret
+
+correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
+HOP = "hop"
+_OWN = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime"}
+
+
+def fingerprint(token: str) -> str:
+    """Name a token in a log without showing it."""
+    return hashlib.sha256(token.encode()).hexdigest()[:12]
+
+
+def hop(
+    logger: logging.Logger,
+    event: str,
+    *,
+    stage: str,
+    asked: str,
+    checked: Sequence[str],
+    seconds: float,
+    **facts: object,
+) -> None:
+    """Log one hop of a token's journey: what was asked, what was checked, how long it took.
+
+    Shapes:  `stage` is a stage's folder name; `facts` should hold what ties hops together where known:
+             pod, namespace, account, sub, client_id, vault, outcome.
+    """
+    logger.info(
+        event,
+        extra={
+            HOP: True,
+            "stage": stage,
+            "asked": asked,
+            "checked": list(checked),
+            "took_ms": round(seconds * 1000, 3),
+            **facts,
+        },
+    )
+
+
+class JsonFormatter(logging.Formatter):
+    """Write a record as one JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": rfc3339(record.created)[:-1] + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        if cid := correlation_id.get():
+            line["correlation_id"] = cid
+        line.update(_facts(record))
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """Write a record for a person at a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        facts = " ".join(f"{name}={value}" for name, value in _facts(record).items())
+        line = f"{rfc3339(record.created)} {record.levelname.lower():7} {record.getMessage()} {facts}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line.rstrip()
+
+
+def _facts(record: logging.LogRecord) -> dict[str, Any]:
+    return {
+        name: str(value) if isinstance(value, Secret) else value
+        for name, value in vars(record).items()
+        if name not in _OWN
+    }
+
+
+def configure(stream: TextIO | None = None, *, file: Path | None = None, level: str = "info") -> None:
+    """Send podpass's logs to a stream (text on a terminal, JSON otherwise) or to a file as JSON."""
+    handler: logging.Handler
+    if file is not None:
+        handler = logging.FileHandler(file)
+        handler.setFormatter(JsonFormatter())
+    else:
+        stream = stream or sys.stderr
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(TextFormatter() if stream.isatty() else JsonFormatter())
+    root = logging.getLogger("podpass")
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    root.propagate = False

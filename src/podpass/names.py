@@ -1,0 +1,71 @@
+"""Every string another system reads: labels, annotations, environment, paths, object and role names."""
+
+PREFIX = "azure.workload.identity/"
+
+# Label on a pod; the API server selects pods for the webhook by it.
+USE_LABEL = PREFIX + "use"
+
+# Annotations on a ServiceAccount.
+CLIENT_ID = PREFIX + "client-id"
+TENANT_ID = PREFIX + "tenant-id"
+# Annotation on a pod, then on its ServiceAccount.
+TOKEN_EXPIRATION = PREFIX + "service-account-token-expiration"
+# Annotations on a pod.
+SKIP_CONTAINERS = PREFIX + "skip-containers"
+INJECT_PROXY = PREFIX + "inject-proxy-sidecar"
+PROXY_PORT = PREFIX + "proxy-sidecar-port"
+USE_CUSTOM_ENDPOINT_PREFIX = PREFIX + "use-"  # + the suffix the webhook was started with
+
+# Environment of a container, read by every Azure SDK.
+ENV_CLIENT_ID = "AZURE_CLIENT_ID"
+ENV_TENANT_ID = "AZURE_TENANT_ID"
+ENV_TOKEN_FILE = "AZURE_FEDERATED_TOKEN_FILE"  # noqa: S105 a variable's name
+ENV_AUTHORITY_HOST = "AZURE_AUTHORITY_HOST"
+ENV_TOKEN_PROXY = "AZURE_KUBERNETES_TOKEN_PROXY"  # noqa: S105 a variable's name
+ENV_SNI_NAME = "AZURE_KUBERNETES_SNI_NAME"
+ENV_CA_FILE = "AZURE_KUBERNETES_CA_FILE"
+ENV_CA_DATA = "AZURE_KUBERNETES_CA_DATA"
+
+# Paths inside a container.
+MOUNT_PATH = "/var/run/secrets/azure/wi"
+TOKEN_PATH = "token/azure-identity-token"  # noqa: S105 a path
+CA_PATH = "ca-cert/ca.crt"
+SERVICE_ACCOUNT_MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+# Volume name: this and the first 30 hex digits of sha256(pod name), 63 characters together.
+VOLUME_PREFIX = "azure-workload-identity-reserved-"
+
+# Containers of the migration sidecar.
+PROXY_CONTAINER = "azwi-proxy"
+PROXY_INIT_CONTAINER = "azwi-proxy-init"
+
+# Audience of the projected token; also of the federated credential.
+EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
+
+# Objects of the webhook in a cluster, as the reference names them.
+WEBHOOK_CONFIGURATION = "azure-wi-webhook-mutating-webhook-configuration"
+WEBHOOK_NAME = "mutation.azure-workload-identity.io"
+WEBHOOK_PATH = "/mutate-v1-pod"
+SYSTEM_NAMESPACE = "azure-workload-identity-system"
+
+# Hosts of Azure's public cloud that the gateway serves.
+LOGIN_HOST = "login.microsoftonline.com"
+LOGIN_ALIASES = (
+    LOGIN_HOST,
+    "login.microsoft.com",
+    "login.windows.net",
+    "sts.windows.net",
+)
+ARM_HOST = "management.azure.com"
+GRAPH_HOST = "graph.microsoft.com"
+VAULT_SUFFIX = "vault.azure.net"
+ISSUER_SUFFIX = "oic.prod-aks.azure.com"
+
+# Grant and assertion types on the token endpoint.
+CLIENT_CREDENTIALS = "client_credentials"
+JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+
+def subject(namespace: str, account: str) -> str:
+    """Name a ServiceAccount as the `sub` of its tokens does."""
+    return f"system:serviceaccount:{namespace}:{account}"

@@ -1,0 +1,4 @@
+"""Stage 7: protected resources: the guard that checks an access token, and the Key Vault data plane.
+
+In: a bearer token and a request. Out: a secret, a 401 challenge, or a 403 naming the missing role.
+"""

@@ -1,0 +1,21 @@
+"""A value that cannot be printed by accident."""
+
+import hmac
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Secret:
+    """Hold a token, password or key so that no log, repr or f-string shows it."""
+
+    _value: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return "[secret]"
+
+    def reveal(self) -> str:
+        return self._value
+
+    def matches(self, other: str) -> bool:
+        """Compare in constant time."""
+        return hmac.compare_digest(self._value.encode(), other.encode())

@@ -1,0 +1,44 @@
+"""Modules and functions stay small enough to read in one go."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULE_LINES = 400
+FUNCTION_LINES = 60
+CONFTEST_LINES = 200
+PARAMETERS = 8
+
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+CONFTESTS = sorted((ROOT / "tests").rglob("conftest.py"))
+
+
+def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_module_and_its_functions_stay_within_their_sizes(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= MODULE_LINES, "split the module"
+    for function in _functions(ast.parse(text)):
+        length = (function.end_lineno or 0) - function.lineno + 1
+        assert length <= FUNCTION_LINES, f"{function.name} has {length} lines"
+        args = function.args
+        count = len(args.posonlyargs) + len(args.args) + len(args.kwonlyargs)
+        assert count <= PARAMETERS + 1, f"{function.name} takes {count} parameters"
+
+
+@pytest.mark.parametrize("path", CONFTESTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_conftest_stays_within_its_size(path: Path) -> None:
+    assert path.read_text().count("\n") <= CONFTEST_LINES
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_module_says_what_it_is(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text())), "a module begins with its docstring"

@@ -1,0 +1,166 @@
+"""An instance started as a user starts it, and what a cluster user does with it."""
+
+import json
+import os
+import ssl
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from kubernetes import client, config
+
+from podpass import jose
+
+CLIENT = "11111111-aaaa-4bbb-8ccc-000000000001"
+SECOND_CLIENT = "11111111-aaaa-4bbb-8ccc-000000000002"
+NO_ROLE_CLIENT = "11111111-aaaa-4bbb-8ccc-000000000003"
+AUDIENCE = "api://AzureADTokenExchange"
+LABEL = {"azure.workload.identity/use": "true"}
+
+SEED = f"""
+identities:
+  - name: web
+    client_id: {CLIENT}
+    federated_credentials:
+      - {{name: web, issuer: cluster, subject: "system:serviceaccount:default:web"}}
+      - {{name: batch, issuer: cluster, subject: "system:serviceaccount:default:batch"}}
+      - {{name: gone, issuer: "https://issuer.invalid/", subject: "system:serviceaccount:default:gone"}}
+  - name: second
+    kind: application
+    client_id: {SECOND_CLIENT}
+    federated_credentials:
+      - {{name: web, issuer: cluster, subject: "system:serviceaccount:default:web"}}
+  - name: no-role
+    client_id: {NO_ROLE_CLIENT}
+    federated_credentials:
+      - {{name: web, issuer: cluster, subject: "system:serviceaccount:default:web"}}
+vaults:
+  - name: journey-vault
+    secrets: {{greeting: hello}}
+    access:
+      - {{identity: web, role: Key Vault Secrets User}}
+  - name: second-vault
+    secrets: {{greeting: hello from the second}}
+    access:
+      - {{identity: second, role: Key Vault Secrets User}}
+"""
+
+READ = """
+import sys
+from azure.identity import DefaultAzureCredential, WorkloadIdentityCredential
+from azure.keyvault.secrets import SecretClient
+vault, *clients = sys.argv[1:]
+for pair in clients or ["="]:
+    where, _, who = pair.partition("=")
+    credential = WorkloadIdentityCredential(client_id=who) if who else WorkloadIdentityCredential()
+    url = f"https://{where or vault}.vault.azure.net"
+    print(SecretClient(url, credential).get_secret("greeting").value)
+"""
+
+
+@dataclass
+class Instance:
+    """A running instance: its addresses and what a cluster user can do with it."""
+
+    data_dir: Path
+    status: dict[str, Any] = field(default_factory=dict)
+
+    def podpass(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "podpass.tools.cli", *arguments],
+            env={**os.environ, "PODPASS_DATA_DIR": str(self.data_dir)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert not check or done.returncode == 0, done.stderr + done.stdout
+        return done
+
+    def up(self, *arguments: str) -> None:
+        self.podpass("up", "--detach", "--port-base", "0", *arguments)
+        self.status = json.loads(self.podpass("status", "-o", "json").stdout)
+
+    @property
+    def core(self) -> client.CoreV1Api:
+        kubeconfig = self.status["kubernetes"]["kubeconfig"]
+        return client.CoreV1Api(config.new_client_from_config(kubeconfig))
+
+    def account(self, name: str, annotations: dict[str, str] | None = None, **labels: str) -> None:
+        meta = {"name": name, "annotations": annotations or {}, "labels": labels}
+        body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta}
+        try:
+            self.core.create_namespaced_service_account("default", body)
+        except client.ApiException as exc:
+            assert exc.status == 409
+            self.core.replace_namespaced_service_account(name, "default", body)
+
+    def token(self, account: str, audience: str = AUDIENCE) -> str:
+        body = {"spec": {"audiences": [audience]}}
+        answer = self.core.create_namespaced_service_account_token(account, "default", body)
+        return str(answer.status.token)
+
+    def run_pod(
+        self,
+        name: str,
+        account: str,
+        *arguments: str,
+        labels: dict[str, str] | None = None,
+        env: dict[str, str] | None = None,
+    ) -> tuple[str, str]:
+        """Run the reading program as a pod to its end; give its phase and what it printed."""
+        container = {
+            "name": "app",
+            "image": "none",
+            "command": ["python", "-c", READ, *(arguments or ("journey-vault",))],
+            "env": [{"name": key, "value": value} for key, value in (env or {}).items()],
+        }
+        spec = {"serviceAccountName": account, "restartPolicy": "Never", "containers": [container]}
+        meta = {"name": name, "labels": LABEL if labels is None else labels}
+        core = self.core
+        core.create_namespaced_pod(
+            "default", {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+        )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            phase = core.read_namespaced_pod(name, "default").status.phase
+            if phase in ("Succeeded", "Failed"):
+                return phase, str(core.read_namespaced_pod_log(name, "default"))
+            time.sleep(0.1)
+        raise AssertionError("the pod did not end")
+
+    def log_lines(self, correlation_id: str) -> list[dict[str, Any]]:
+        text = (self.data_dir / "podpass.log").read_text()
+        lines = [json.loads(line) for line in text.splitlines() if correlation_id in line]
+        return [line for line in lines if line.get("correlation_id") == correlation_id]
+
+    def issuer_key(self) -> jose.SigningKey:
+        """Read the instance's own signing key, to make assertions no honest issuer would."""
+        files = sorted((self.data_dir / "keys" / "issuer").glob("*.pem"))
+        key = jose.load_private_pem(files[-1].read_bytes())
+        return jose.SigningKey(kid=jose.kid_of(key.public_key()), key=key)
+
+    async def exchange(
+        self, assertion: str, *, correlation_id: str, tenant: str = "", **form: str
+    ) -> tuple[int, dict[str, Any]]:
+        context = ssl.create_default_context(cafile=self.status["ca_file"])
+        body = {
+            "grant_type": "client_credentials",
+            "client_id": CLIENT,
+            "scope": "https://vault.azure.net/.default",
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": assertion,
+            **form,
+        }
+        url = f"{self.status['authority'].rstrip('/')}/{tenant or self.status['tenant_id']}/oauth2/v2.0/token"
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(
+                url, data=body, ssl=context, headers={"client-request-id": correlation_id}
+            ) as answer,
+        ):
+            return answer.status, await answer.json()

@@ -1,0 +1,137 @@
+"""Each hop broken once: the client sees what a real one would, the log names the cause under its id."""
+
+import time
+import uuid
+from typing import Any
+
+import pytest
+from journey.instance import AUDIENCE, CLIENT, NO_ROLE_CLIENT, Instance
+
+from podpass import jose
+
+UNKNOWN = "99999999-9999-4999-8999-999999999999"
+
+
+def test_a_pod_without_the_label_gets_nothing(instance: Instance) -> None:
+    phase, printed = instance.run_pod("no-label", "web", labels={})
+    assert phase == "Failed"
+    assert "ValueError" in printed or "not fully configured" in printed
+
+
+def test_a_label_on_the_account_alone_does_nothing(instance: Instance) -> None:
+    instance.account(
+        "labelled",
+        {"azure.workload.identity/client-id": CLIENT},
+        **{"azure.workload.identity/use": "true"},
+    )
+    phase, printed = instance.run_pod("label-on-account", "labelled", labels={})
+    assert phase == "Failed"
+    assert "AADSTS" not in printed
+
+
+def test_an_account_without_the_annotation_gives_no_client_id(instance: Instance) -> None:
+    instance.account("plain")
+    phase, printed = instance.run_pod("no-annotation", "plain")
+    assert phase == "Failed"
+    assert "client_id" in printed
+
+
+@pytest.mark.parametrize(
+    ("name", "annotations", "code"),
+    [
+        ("unknown-client", {"client-id": UNKNOWN}, "AADSTS700016"),
+        ("wrong-tenant", {"client-id": CLIENT, "tenant-id": UNKNOWN}, "AADSTS90002"),
+        ("wrong-subject", {"client-id": CLIENT}, "AADSTS700213"),
+    ],
+)
+def test_a_pod_shows_the_code_of_its_broken_hop(
+    instance: Instance, name: str, annotations: dict[str, str], code: str
+) -> None:
+    prefixed = {f"azure.workload.identity/{key}": value for key, value in annotations.items()}
+    instance.account(name, prefixed)
+    phase, printed = instance.run_pod(name, name)
+    assert phase == "Failed"
+    assert code in printed
+
+
+def test_an_identity_without_a_role_is_told_which_one_is_missing(instance: Instance) -> None:
+    phase, printed = instance.run_pod("no-role", "web", "x", f"journey-vault={NO_ROLE_CLIENT}")
+    assert phase == "Failed"
+    assert "Forbidden" in printed
+    assert "Key Vault Secrets User" in printed
+
+
+def test_an_unknown_vault_is_named(instance: Instance) -> None:
+    phase, printed = instance.run_pod("no-vault", "web", "no-such-vault")
+    assert phase == "Failed"
+    assert "no-such-vault" in printed
+
+
+def _claims(instance: Instance, **changes: Any) -> dict[str, Any]:
+    now = int(time.time())
+    return {
+        "iss": instance.status["kubernetes"]["issuer"],
+        "sub": "system:serviceaccount:default:web",
+        "aud": [AUDIENCE],
+        "iat": now,
+        "nbf": now,
+        "exp": now + 3600,
+        **changes,
+    }
+
+
+async def _refused(instance: Instance, assertion: str, code: int, **form: str) -> dict[str, Any]:
+    correlation_id = str(uuid.uuid4())
+    status, answer = await instance.exchange(assertion, correlation_id=correlation_id, **form)
+    assert answer["error_codes"] == [code], answer
+    assert answer["correlation_id"] == correlation_id
+    assert status == (401 if answer["error"] == "invalid_client" else 400)
+    lines = instance.log_lines(correlation_id)
+    assert any(str(code) in str(line) for line in lines), "the log names the cause"
+    assert assertion not in str(lines)
+    return answer
+
+
+async def test_a_wrong_audience_is_named(instance: Instance) -> None:
+    answer = await _refused(instance, instance.token("web", "api://other"), 700212)
+    assert "api://other" in answer["error_description"]
+
+
+async def test_an_issuer_nobody_registered_is_refused_and_never_fetched(instance: Instance) -> None:
+    stranger = instance.issuer_key().sign(_claims(instance, iss="https://stranger.invalid/"))
+    await _refused(instance, stranger, 700211)
+
+
+async def test_an_expired_assertion_is_refused(instance: Instance) -> None:
+    then = int(time.time()) - 7200
+    expired = _claims(instance, iat=then, nbf=then, exp=then + 3600)
+    await _refused(instance, instance.issuer_key().sign(expired), 700024)
+
+
+async def test_an_issuer_that_is_down_is_said_to_be(instance: Instance) -> None:
+    claims = _claims(
+        instance, iss="https://issuer.invalid/", sub="system:serviceaccount:default:gone"
+    )
+    await _refused(instance, instance.issuer_key().sign(claims), 501661)
+
+
+async def test_a_key_that_the_issuer_does_not_publish_is_refused(instance: Instance) -> None:
+    key = jose.generate_rsa()
+    withdrawn = jose.SigningKey(kid=jose.kid_of(key.public_key()), key=key)
+    await _refused(instance, withdrawn.sign(_claims(instance)), 7000272)
+
+
+async def test_a_forged_signature_under_a_published_key_is_refused(instance: Instance) -> None:
+    forged = jose.SigningKey(kid=instance.issuer_key().kid, key=jose.generate_rsa())
+    await _refused(instance, forged.sign(_claims(instance)), 7000274)
+
+
+async def test_a_subject_in_another_case_is_refused(instance: Instance) -> None:
+    claims = _claims(instance, sub="system:serviceaccount:default:WEB")
+    await _refused(instance, instance.issuer_key().sign(claims), 7002138)
+
+
+async def test_an_unknown_resource_is_refused(instance: Instance) -> None:
+    await _refused(
+        instance, instance.token("web"), 500011, scope="https://unknown.example/.default"
+    )

@@ -1,0 +1,62 @@
+"""The path whole, through HTTP, with the released SDK in a pod; and the mappings of the documentation."""
+
+import json
+import uuid
+
+from journey.instance import CLIENT, SECOND_CLIENT, Instance
+
+from podpass import jose
+from podpass.tools.local.hops import journey, read_hops
+
+
+def test_a_pod_reads_a_secret_without_holding_one(instance: Instance) -> None:
+    log = instance.data_dir / "podpass.log"
+    mark = log.stat().st_size
+    phase, printed = instance.run_pod("whole", "web")
+    assert (phase, printed) == ("Succeeded", "hello\n")
+    hops = journey(read_hops(log, mark))
+    assert [hop.stage for hop in hops] == ["account", "admission", "assertion", "exchange", "resource"]
+    assert all(hop.checked and hop.took_ms >= 0 for hop in hops)
+
+
+def test_several_accounts_share_one_identity(instance: Instance) -> None:
+    instance.account("batch", {"azure.workload.identity/client-id": CLIENT})
+    for name, account in (("n-to-1-web", "web"), ("n-to-1-batch", "batch")):
+        assert instance.run_pod(name, account) == ("Succeeded", "hello\n")
+
+
+def test_one_pod_asks_for_several_identities(instance: Instance) -> None:
+    phase, printed = instance.run_pod(
+        "one-to-n",
+        "web",
+        "journey-vault",
+        f"journey-vault={CLIENT}",
+        f"second-vault={SECOND_CLIENT}",
+    )
+    assert (phase, printed) == ("Succeeded", "hello\nhello from the second\n")
+
+
+def test_a_program_on_the_host_reads_the_secret_through_podpass_run(instance: Instance) -> None:
+    token_file = instance.data_dir.parent / "host-token"
+    token_file.write_text(instance.token("web"))
+    program = (
+        "from azure.identity import WorkloadIdentityCredential as W\n"
+        "from azure.keyvault.secrets import SecretClient\n"
+        f"c = W(tenant_id={instance.status['tenant_id']!r}, client_id={CLIENT!r}, "
+        f"token_file_path={str(token_file)!r})\n"
+        "print(SecretClient('https://journey-vault.vault.azure.net', c).get_secret('greeting').value)"
+    )
+    assert instance.podpass("run", "--", "python", "-c", program).stdout == "hello\n"
+
+
+async def test_the_access_token_says_who_asked_and_for_what(instance: Instance) -> None:
+    status, answer = await instance.exchange(
+        instance.token("web"), correlation_id=str(uuid.uuid4())
+    )
+    assert status == 200, json.dumps(answer)
+    claims = jose.parse(answer["access_token"]).claims
+    assert claims["aud"] == "https://vault.azure.net"
+    assert claims["iss"] == f"https://sts.windows.net/{instance.status['tenant_id']}/"
+    assert claims["appid"] == CLIENT
+    assert claims["exp"] - claims["iat"] == 86400
+    assert answer["expires_in"] == 86399

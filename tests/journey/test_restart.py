@@ -1,0 +1,59 @@
+"""What survives a kill -9 of the instance, and what a withdrawn signing key ends."""
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from journey.instance import CLIENT, SEED, Instance
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Instance]:
+    seed = tmp_path / "seed.yaml"
+    seed.write_text(SEED)
+    running = Instance(tmp_path / "data")
+    running.up("--seed", str(seed))
+    running.account("web", {"azure.workload.identity/client-id": CLIENT})
+    yield running
+    running.podpass("down")
+
+
+def _kill(own: Instance) -> None:
+    for pid in own.status["pids"].values():
+        os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and any(
+        Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_text()
+        for pid in own.status["pids"].values()
+    ):
+        time.sleep(0.05)
+
+
+async def test_a_kill_loses_no_object_key_or_secret_and_old_tokens_stay_valid(own: Instance) -> None:
+    before = own.core.read_namespaced_service_account("web", "default").metadata
+    assertion = own.token("web")
+    _kill(own)
+    own.up()
+    after = own.core.read_namespaced_service_account("web", "default").metadata
+    assert (after.uid, after.resource_version) == (before.uid, before.resource_version)
+    status, answer = await own.exchange(assertion, correlation_id=str(uuid.uuid4()))
+    assert status == 200, answer
+    assert own.run_pod("after-kill", "web") == ("Succeeded", "hello\n")
+
+
+async def test_a_signing_key_rotated_away_ends_the_tokens_it_signed(own: Instance) -> None:
+    assertion = own.token("web")
+    own.podpass("down")
+    for key in (own.data_dir / "keys" / "issuer").iterdir():
+        key.unlink()
+    own.up()
+    correlation_id = str(uuid.uuid4())
+    status, answer = await own.exchange(assertion, correlation_id=correlation_id)
+    assert (status, answer["error_codes"]) == (401, [7000272])
+    assert own.log_lines(correlation_id)
+    status, answer = await own.exchange(own.token("web"), correlation_id=str(uuid.uuid4()))
+    assert status == 200, answer
