@@ -19,8 +19,9 @@ def errors_page() -> str:
     lines = [
         "# Errors of the token service\n",
         MADE,
-        "The order is that of the checks: the first that fails answers. The text after the number is ours; number,",
-        "`error` and HTTP status are Entra's. The cause stands in the instance's log under the same correlation id.\n",
+        "The order is that of the checks: the first that fails answers. The text after the number",
+        "is ours; number, `error` and HTTP status are Entra's. The cause stands in the instance's log",
+        "under the same correlation id.\n",
         "| code | error | HTTP | meaning | what to do |",
         "|---|---|---|---|---|",
     ]

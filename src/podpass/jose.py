@@ -5,14 +5,15 @@ and duplicate-member tokens are refused; keys named inside a header (`jwk`, `jku
 looked at. Source: RFC 7515, 7517, 7518, 8725.
 """
 
-import base64
 import binascii
 import hashlib
 import json
+import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -24,7 +25,8 @@ MAX_TOKEN_BYTES = 16 * 1024
 MAX_HEADER_BYTES = 4 * 1024
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 8192
-MAX_KEYS = 100
+MAX_EXPONENT_BITS = 33
+MAX_KEYS = 100  # as many as Entra stores of one issuer
 
 _RSA_HASHES: dict[str, hashes.HashAlgorithm] = {
     "RS256": hashes.SHA256(),
@@ -37,6 +39,9 @@ _EC: dict[str, tuple[str, ec.EllipticCurve, hashes.HashAlgorithm, int]] = {
 }
 ALGORITHMS = (*_RSA_HASHES, *_EC)
 _PKCS1 = padding.PKCS1v15()
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_FROM_URL = bytes.maketrans(b"-_", b"+/")
+_URL_ALPHABET = string.ascii_letters.encode() + b"0123456789-_"
 
 
 class MalformedToken(Error):
@@ -74,7 +79,8 @@ class UnverifiedToken:
 
     @property
     def alg(self) -> str:
-        return str(self.header.get("alg", ""))
+        alg = self.header.get("alg")
+        return alg if isinstance(alg, str) else ""
 
     @property
     def kid(self) -> str | None:
@@ -101,28 +107,32 @@ class SigningKey:
     def sign(self, claims: Mapping[str, Any], header: Mapping[str, Any] | None = None) -> str:
         """Sign claims as a compact JWS with `alg`, `kid` and what `header` adds."""
         head = {"alg": "RS256", "kid": self.kid, **(header or {})}
-        text = b64encode(dumps(head)) + "." + b64encode(dumps(claims))
+        text = f"{b64encode(dumps(head))}.{b64encode(dumps(claims))}"
         signature = self.key.sign(text.encode(), _PKCS1, _RSA_HASHES["RS256"])
         return text + "." + b64encode(signature)
 
 
 def dumps(value: object) -> bytes:
     """Write JSON without spaces, as it stands in tokens."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    return orjson.dumps(value)
 
 
 def b64encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return binascii.b2a_base64(data, newline=False).translate(_TO_URL, b"=").decode()
 
 
 def b64decode(text: str) -> bytes:
     """Decode base64url without padding; refuse any text that does not encode back to itself."""
     try:
-        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError) as exc:
+        raw = text.encode("ascii")
+        if raw.translate(None, _URL_ALPHABET):
+            raise MalformedToken("not base64url")
+        data = binascii.a2b_base64(raw.translate(_FROM_URL) + b"=" * (-len(raw) % 4))
+    except ValueError as exc:
         raise MalformedToken("not base64url") from exc
-    # Trailing bits and padding would give one token many spellings.
-    if b64encode(data) != text:
+    # Bits left over at the end would give one token many spellings; only the last group can have them.
+    rest = len(data) % 3
+    if rest and b64encode(data[-rest:]) != text[-(rest + 1) :]:
         raise MalformedToken("not canonical base64url")
     return data
 
@@ -134,17 +144,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_constant(name: str) -> float:
-    raise MalformedToken(f"{name} is not JSON")
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 def loads_object(data: bytes) -> dict[str, Any]:
     """Read a JSON object with unique members, UTF-8, no NaN or Infinity."""
     try:
-        value = json.loads(
-            data.decode("utf-8", "strict"), object_pairs_hook=_unique, parse_constant=_no_constant
-        )
-        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()  # lone surrogates, 1e400
+        # The first reader is strict on UTF-8, surrogates, NaN and 1e400, the second on unique members;
+        # it also keeps long integers exact.
+        orjson.loads(data)
+        value = _DECODER.decode(data.decode())
     except MalformedToken:
         raise
     except (ValueError, RecursionError) as exc:
@@ -252,8 +261,11 @@ def load_jwk(jwk: Mapping[str, Any]) -> PublicKey:
 
     Errors:  BadKey when it is not for signatures, of another type, too small, too large or off its curve.
     """
-    if jwk.get("use", "sig") != "sig" or "verify" not in jwk.get("key_ops", ["verify"]):
+    operations = jwk.get("key_ops", ["verify"])
+    if jwk.get("use", "sig") != "sig" or not isinstance(operations, list):
         raise BadKey("the key is not for signatures")
+    if "verify" not in operations:
+        raise BadKey("the key is not for checking signatures")
     kid = jwk.get("kid")
     if kid is not None and not isinstance(kid, str):
         raise BadKey("kid is not text")
@@ -271,7 +283,7 @@ def _narrow(algs: frozenset[str], jwk: Mapping[str, Any]) -> frozenset[str]:
     named = jwk.get("alg")
     if named is None:
         return algs
-    if named not in algs:
+    if not isinstance(named, str) or named not in algs:
         raise BadKey("alg does not fit the key type", alg=str(named))
     return frozenset({named})
 
@@ -288,7 +300,9 @@ def _load_rsa(jwk: Mapping[str, Any]) -> rsa.RSAPublicKey:
     # The upper bound keeps a hostile issuer from making each check cost milliseconds.
     if not MIN_RSA_BITS <= n.bit_length() <= MAX_RSA_BITS:
         raise BadKey("the RSA modulus is too small or too large", bits=n.bit_length())
-    if e < 3 or e % 2 == 0 or e.bit_length() > 33:
+    if n % 2 == 0:
+        raise BadKey("the RSA modulus is even")
+    if e < 3 or e % 2 == 0 or e.bit_length() > MAX_EXPONENT_BITS:
         raise BadKey("the RSA exponent is not accepted")
     try:
         return rsa.RSAPublicNumbers(e, n).public_key()

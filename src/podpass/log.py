@@ -36,6 +36,7 @@ def hop(
     asked: str,
     checked: Sequence[str],
     seconds: float,
+    level: int = logging.INFO,
     **facts: object,
 ) -> None:
     """Log one hop of a token's journey: what was asked, what was checked, how long it took.
@@ -43,7 +44,8 @@ def hop(
     Shapes:  `stage` is a stage's folder name; `facts` should hold what ties hops together where known:
              pod, namespace, account, sub, client_id, vault, outcome.
     """
-    logger.info(
+    logger.log(
+        level,
         event,
         extra={
             HOP: True,
@@ -79,7 +81,9 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         facts = " ".join(f"{name}={value}" for name, value in _facts(record).items())
-        line = f"{rfc3339(record.created)} {record.levelname.lower():7} {record.getMessage()} {facts}"
+        line = (
+            f"{rfc3339(record.created)} {record.levelname.lower():7} {record.getMessage()} {facts}"
+        )
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line.rstrip()
@@ -93,7 +97,9 @@ def _facts(record: logging.LogRecord) -> dict[str, Any]:
     }
 
 
-def configure(stream: TextIO | None = None, *, file: Path | None = None, level: str = "info") -> None:
+def configure(
+    stream: TextIO | None = None, *, file: Path | None = None, level: str = "info"
+) -> None:
     """Send podpass's logs to a stream (text on a terminal, JSON otherwise) or to a file as JSON."""
     handler: logging.Handler
     if file is not None:

@@ -8,7 +8,7 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -69,14 +69,32 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
+    """uvicorn's server, asleep until it is told to stop: its own loop wakes ten times a second."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._told = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self._told.wait()
+
+    def stop(self) -> None:
+        self.should_exit = True
+        self._told.set()
+
     @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN201 uvicorn's own signature
+    def capture_signals(self) -> Iterator[None]:
         yield
 
 
 @asynccontextmanager
 async def serving(
-    app: App, sock: socket.socket, tls: ssl.SSLContext | None = None, *, keep_alive_seconds: int = 75
+    app: App,
+    sock: socket.socket,
+    tls: ssl.SSLContext | None = None,
+    *,
+    keep_alive_seconds: int = 75,
 ) -> AsyncIterator[None]:
     """Serve an ASGI application on a socket for as long as the context lasts, then drain.
 
@@ -85,6 +103,8 @@ async def serving(
     config = uvicorn.Config(
         app,
         http=_Protocol,
+        interface="asgi3",  # told, since a guess takes bound methods for something else
+        proxy_headers=False,  # nobody stands before us whose X-Forwarded-* would be true
         ws="none",
         lifespan="off",
         log_config=None,
@@ -104,7 +124,7 @@ async def serving(
             await asyncio.sleep(0.001)
         yield
     finally:
-        server.should_exit = True
+        server.stop()
         await task
         sock.close()
 

@@ -21,7 +21,9 @@ def test_generated_pages_agree_with_the_program() -> None:
     assert done.returncode == 0, done.stderr + "run `make docs`"
 
 
-@pytest.mark.parametrize("page", ["docs/journey.md", "docs/parity.md", "CONTRIBUTING.md", "README.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/journey.md", "docs/parity.md", "CONTRIBUTING.md", "README.md"]
+)
 def test_a_page_names_only_files_that_exist(page: str) -> None:
     text = (ROOT / page).read_text()
     named = re.findall(r"`((?:src|tests|docs|examples|bench|scripts)/[\w./-]+?)(?:::[\w]+)?`", text)

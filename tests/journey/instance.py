@@ -51,7 +51,7 @@ vaults:
 
 READ = """
 import sys
-from azure.identity import DefaultAzureCredential, WorkloadIdentityCredential
+from azure.identity import WorkloadIdentityCredential
 from azure.keyvault.secrets import SecretClient
 vault, *clients = sys.argv[1:]
 for pair in clients or ["="]:
@@ -69,10 +69,12 @@ class Instance:
     data_dir: Path
     status: dict[str, Any] = field(default_factory=dict)
 
-    def podpass(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def podpass(
+        self, *arguments: str, check: bool = True, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "podpass.tools.cli", *arguments],
-            env={**os.environ, "PODPASS_DATA_DIR": str(self.data_dir)},
+            env={**os.environ, "PODPASS_DATA_DIR": str(self.data_dir), **(env or {})},
             capture_output=True,
             text=True,
             check=False,
@@ -105,20 +107,17 @@ class Instance:
         return str(answer.status.token)
 
     def run_pod(
-        self,
-        name: str,
-        account: str,
-        *arguments: str,
-        labels: dict[str, str] | None = None,
-        env: dict[str, str] | None = None,
+        self, name: str, account: str, *arguments: str, labels: dict[str, str] | None = None
     ) -> tuple[str, str]:
         """Run the reading program as a pod to its end; give its phase and what it printed."""
-        container = {
-            "name": "app",
-            "image": "none",
-            "command": ["python", "-c", READ, *(arguments or ("journey-vault",))],
-            "env": [{"name": key, "value": value} for key, value in (env or {}).items()],
-        }
+        command = ["python", "-c", READ, *(arguments or ("journey-vault",))]
+        return self.run_command(name, account, command, labels=labels)
+
+    def run_command(
+        self, name: str, account: str, command: list[str], labels: dict[str, str] | None = None
+    ) -> tuple[str, str]:
+        """Run a command as a pod to its end; give the pod's phase and what it printed."""
+        container = {"name": "app", "image": "none", "command": command}
         spec = {"serviceAccountName": account, "restartPolicy": "Never", "containers": [container]}
         meta = {"name": name, "labels": LABEL if labels is None else labels}
         core = self.core
@@ -132,6 +131,19 @@ class Instance:
                 return phase, str(core.read_namespaced_pod_log(name, "default"))
             time.sleep(0.1)
         raise AssertionError("the pod did not end")
+
+    def run_on_host(self, account: str, command: list[str]) -> str:
+        """Run a command through `podpass run` with what the webhook would inject; give its stdout."""
+        token_file = self.data_dir.parent / f"{account}-token"
+        token_file.write_text(self.token(account))
+        injected = {
+            "AZURE_CLIENT_ID": CLIENT,
+            "AZURE_TENANT_ID": self.status["tenant_id"],
+            "AZURE_FEDERATED_TOKEN_FILE": str(token_file),
+            "AZURE_AUTHORITY_HOST": "https://login.microsoftonline.com/",
+        }
+        done = self.podpass("run", "--", *command, env=injected)
+        return done.stdout
 
     def log_lines(self, correlation_id: str) -> list[dict[str, Any]]:
         text = (self.data_dir / "podpass.log").read_text()

@@ -5,8 +5,8 @@ import uuid
 from typing import Any
 
 import pytest
-from journey.instance import AUDIENCE, CLIENT, NO_ROLE_CLIENT, Instance
 
+from journey.instance import AUDIENCE, CLIENT, NO_ROLE_CLIENT, Instance
 from podpass import jose
 
 UNKNOWN = "99999999-9999-4999-8999-999999999999"

@@ -3,8 +3,7 @@
 import json
 import uuid
 
-from journey.instance import CLIENT, SECOND_CLIENT, Instance
-
+from journey.instance import CLIENT, READ, SECOND_CLIENT, Instance
 from podpass import jose
 from podpass.tools.local.hops import journey, read_hops
 
@@ -15,7 +14,13 @@ def test_a_pod_reads_a_secret_without_holding_one(instance: Instance) -> None:
     phase, printed = instance.run_pod("whole", "web")
     assert (phase, printed) == ("Succeeded", "hello\n")
     hops = journey(read_hops(log, mark))
-    assert [hop.stage for hop in hops] == ["account", "admission", "assertion", "exchange", "resource"]
+    assert [hop.stage for hop in hops] == [
+        "account",
+        "admission",
+        "assertion",
+        "exchange",
+        "resource",
+    ]
     assert all(hop.checked and hop.took_ms >= 0 for hop in hops)
 
 
@@ -37,16 +42,7 @@ def test_one_pod_asks_for_several_identities(instance: Instance) -> None:
 
 
 def test_a_program_on_the_host_reads_the_secret_through_podpass_run(instance: Instance) -> None:
-    token_file = instance.data_dir.parent / "host-token"
-    token_file.write_text(instance.token("web"))
-    program = (
-        "from azure.identity import WorkloadIdentityCredential as W\n"
-        "from azure.keyvault.secrets import SecretClient\n"
-        f"c = W(tenant_id={instance.status['tenant_id']!r}, client_id={CLIENT!r}, "
-        f"token_file_path={str(token_file)!r})\n"
-        "print(SecretClient('https://journey-vault.vault.azure.net', c).get_secret('greeting').value)"
-    )
-    assert instance.podpass("run", "--", "python", "-c", program).stdout == "hello\n"
+    assert instance.run_on_host("web", ["python", "-c", READ, "journey-vault"]) == "hello\n"
 
 
 async def test_the_access_token_says_who_asked_and_for_what(instance: Instance) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from journey.instance import CLIENT, SEED, Instance
 
 
@@ -33,7 +34,9 @@ def _kill(own: Instance) -> None:
         time.sleep(0.05)
 
 
-async def test_a_kill_loses_no_object_key_or_secret_and_old_tokens_stay_valid(own: Instance) -> None:
+async def test_a_kill_loses_no_object_key_or_secret_and_old_tokens_stay_valid(
+    own: Instance,
+) -> None:
     before = own.core.read_namespaced_service_account("web", "default").metadata
     assertion = own.token("web")
     _kill(own)

@@ -19,8 +19,8 @@ from typing import Any
 import yaml
 
 from podpass.errors import Error
-from podpass.kube import KubeClient, KubeError
-from podpass.names import USE_LABEL
+from podpass.kube import APPLY_PATCH, KubeClient, KubeError
+from podpass.names import USE_LABEL, subject
 from podpass.tools.local.hops import end_of, journey, read_hops
 
 Say = Callable[[str], None]
@@ -66,7 +66,9 @@ def without_label(manifest: Manifest) -> Manifest:
 
 def other_account(manifest: Manifest) -> Manifest:
     """Give the same pod under an account that asks for the same identity, which does not trust it."""
-    changed = [copy.deepcopy(item) for item in manifest if item["kind"] in ("ServiceAccount", "Pod")]
+    changed = [
+        copy.deepcopy(item) for item in manifest if item["kind"] in ("ServiceAccount", "Pod")
+    ]
     for item in changed:
         if item["kind"] == "ServiceAccount":
             item["metadata"]["name"] = _OTHER_ACCOUNT
@@ -90,7 +92,14 @@ class Demo:
         Errors:  DemoFailed with the command's own last line.
         """
         done = subprocess.run(
-            [sys.executable, "-m", "podpass.tools.cli", *arguments, "--data-dir", str(self._data_dir)],
+            [
+                sys.executable,
+                "-m",
+                "podpass.tools.cli",
+                *arguments,
+                "--data-dir",
+                str(self._data_dir),
+            ],
             capture_output=True,
             text=True,
             check=False,
@@ -108,10 +117,14 @@ class Demo:
             self.podpass("up", "--detach", "--port-base", "0", "--seed", str(folder / "seed.yaml"))
             status = json.loads(self.podpass("status", "-o", "json"))
             self._say(f"instance   ready in {time.monotonic() - began:.1f} s, on loopback only")
-            self._say("seed       identity, federated credential, vault and role: examples/quickstart/seed.yaml")
+            self._say(
+                "seed       identity, federated credential, vault and role: examples/quickstart/seed.yaml"
+            )
             client = KubeClient.from_kubeconfig(Path(status["kubernetes"]["kubeconfig"]))
             try:
-                await self._scenes(client, list(yaml.safe_load_all((folder / "app.yaml").read_text())))
+                await self._scenes(
+                    client, list(yaml.safe_load_all((folder / "app.yaml").read_text()))
+                )
             finally:
                 await client.close()
         finally:
@@ -124,15 +137,18 @@ class Demo:
             client,
             without_label(manifest),
             title=f"The same pod without the label {USE_LABEL}",
-            why=f'nobody asked the webhook, so nothing was injected. Cure: {USE_LABEL}: "true" on the pod template',
+            why=(
+                "nobody asked the webhook, so nothing was injected. "
+                f'Cure: {USE_LABEL}: "true" on the pod template'
+            ),
         )
         await self._breaks(
             client,
             other_account(manifest),
             title="The same pod under a ServiceAccount that the identity does not trust",
             why=(
-                "issuer and audience are right, the subject is "
-                f"system:serviceaccount:default:{_OTHER_ACCOUNT}. Cure: a federated credential with that subject"
+                f"issuer and audience are right, the subject is {subject('default', _OTHER_ACCOUNT)}. "
+                "Cure: a federated credential with that subject"
             ),
         )
 
@@ -141,19 +157,25 @@ class Demo:
         outcome = await self._play(client, manifest)
         if outcome.phase != "Succeeded":
             raise DemoFailed(f"the pod ended as {outcome.phase}: {_last_line(outcome.printed)}")
-        self._say(f"manifest   examples/quickstart/app.yaml applied, pod done in {outcome.seconds:.1f} s")
+        self._say(
+            f"manifest   examples/quickstart/app.yaml applied, pod done in {outcome.seconds:.1f} s"
+        )
         self._say("")
         self._say(f"The pod, which holds no secret, printed: {outcome.printed.strip()}")
         self._say("")
         hops = journey(read_hops(self._log, mark))
-        missing = {"account", "admission", "assertion", "exchange", "resource"} - {h.stage for h in hops}
+        missing = {"account", "admission", "assertion", "exchange", "resource"} - {
+            h.stage for h in hops
+        }
         if missing:
             raise DemoFailed(f"hops missing from the log: {', '.join(sorted(missing))}")
         for number, hop in enumerate(hops, 1):
             self._say(f"  {number} {hop.stage:10} {hop.asked}")
             self._say(f"               checked: {', '.join(hop.checked)}  ({hop.took_ms:.1f} ms)")
 
-    async def _breaks(self, client: KubeClient, manifest: Manifest, *, title: str, why: str) -> None:
+    async def _breaks(
+        self, client: KubeClient, manifest: Manifest, *, title: str, why: str
+    ) -> None:
         outcome = await self._play(client, manifest)
         if outcome.phase != "Failed":
             raise DemoFailed(f"{title}: the pod ended as {outcome.phase}, it should fail")
@@ -166,9 +188,10 @@ class Demo:
         began = time.monotonic()
         for item in manifest:
             await client.patch(
-                f"{_collection(item)}/{item['metadata']['name']}?fieldManager=podpass-demo",
+                f"{_collection(item)}/{item['metadata']['name']}",
                 item,
-                "application/apply-patch+yaml",
+                APPLY_PATCH,
+                {"fieldManager": "podpass-demo"},
             )
         pod = next(item for item in manifest if item["kind"] == "Pod")
         path = f"{_collection(pod)}/{pod['metadata']['name']}"

@@ -1,0 +1,108 @@
+"""A load over TLS keep-alive: so many connections, each asking again as soon as it is answered."""
+
+import asyncio
+import os
+import ssl
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import httptools
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What a load measured: answers a second, and milliseconds until the 50th and 99th of a hundred."""
+
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+
+
+class _Asker(asyncio.Protocol):
+    def __init__(self, request: bytes, until: float, seconds: list[float]) -> None:
+        self._request, self._until, self._seconds = request, until, seconds
+        self._parser = httptools.HttpResponseParser(self)
+        self.done = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._ask()
+
+    def _ask(self) -> None:
+        self._asked = time.perf_counter()
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        now = time.perf_counter()
+        self._seconds.append(now - self._asked)
+        if self._parser.get_status_code() != 200:
+            self._end(RuntimeError(f"answered {self._parser.get_status_code()}"))
+        elif now < self._until:
+            self._ask()
+        else:
+            self._end(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc or ConnectionError("the server closed the connection"))
+
+    def _end(self, exc: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(exc) if exc else self.done.set_result(None)
+            self._transport.close()
+
+
+def median(rounds: Sequence[Load]) -> Load:
+    """Take the middle of each figure."""
+    return Load(
+        per_second=statistics.median(one.per_second for one in rounds),
+        p50_ms=statistics.median(one.p50_ms for one in rounds),
+        p99_ms=statistics.median(one.p99_ms for one in rounds),
+    )
+
+
+async def load(
+    request: bytes, port: int, tls: ssl.SSLContext, *, connections: int, seconds: float
+) -> Load:
+    """Ask one address over and over; the first tenth warms up and is not counted."""
+    await _ask(request, port, tls, connections, seconds / 10)
+    started = time.perf_counter()
+    measured = sorted(await _ask(request, port, tls, connections, seconds))
+    took = time.perf_counter() - started
+    return Load(
+        per_second=len(measured) / took,
+        p50_ms=measured[len(measured) // 2] * 1000,
+        p99_ms=measured[int(len(measured) * 0.99)] * 1000,
+    )
+
+
+async def _ask(
+    request: bytes, port: int, tls: ssl.SSLContext, connections: int, seconds: float
+) -> list[float]:
+    loop = asyncio.get_running_loop()
+    until, measured = time.perf_counter() + seconds, list[float]()
+    askers = [
+        (
+            await loop.create_connection(
+                lambda: _Asker(request, until, measured),
+                "127.0.0.1",
+                port,
+                ssl=tls,
+                server_hostname="localhost",
+            )
+        )[1]
+        for _ in range(connections)
+    ]
+    await asyncio.gather(*(asker.done for asker in askers))
+    return measured
+
+
+def cores() -> tuple[int, int]:
+    """Give one core to the server and another to the load."""
+    available = sorted(os.sched_getaffinity(0))
+    return available[0], available[-1]

@@ -1,0 +1,97 @@
+"""Write `schema.json`: the types of the API, from the official client's models.
+
+Run it after an update of the client:  python scripts/make_schema.py
+Types not reachable from a root, and alpha fields, are left out.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import kubernetes.client.models as models
+
+TARGET = Path("src/podpass/tools/local/cluster/schema.json")
+
+ROOTS = (
+    *("V1ConfigMap", "CoreV1Event", "V1Namespace", "V1Node", "V1Pod", "V1Secret"),
+    *("V1ServiceAccount", "V1Service", "V1Binding", "AuthenticationV1TokenRequest"),
+    *("V1SelfSubjectReview", "V1TokenReview", "V1LocalSubjectAccessReview"),
+    *("V1SelfSubjectAccessReview", "V1SelfSubjectRulesReview", "V1SubjectAccessReview"),
+    *("V1ClusterRoleBinding", "V1ClusterRole", "V1RoleBinding", "V1Role"),
+    *("V1MutatingWebhookConfiguration", "V1ValidatingWebhookConfiguration", "V1Lease"),
+    *("V1Deployment", "V1ReplicaSet", "V1Job", "V1Scale"),
+    *("V1PodDisruptionBudget", "V1Eviction", "V1DeleteOptions"),
+)
+
+# The client's models know these only as strings and objects.
+QUANTITIES = {
+    *("allocatable", "allocatedResources", "capacity", "divisor", "limits"),
+    *("overhead", "requests", "sizeLimit"),
+}
+MICRO_TIMES = {"acquireTime", "eventTime", "lastObservedTime", "renewTime"}
+FREE = {"fieldsV1"}
+PLAIN = {"str": "string", "int": "integer", "bool": "boolean", "bytes": "bytes", "datetime": "time"}
+
+
+def short(model: str) -> str:
+    """Name a type as the API does: `V1Pod`, `CoreV1Event` become `Pod`, `Event`."""
+    return re.sub(r"^(?:Core|Rbac|Admissionregistration|Authentication)?V1", "", model)
+
+
+def notation(field: str, kind: str) -> str:
+    """Write a type: `[X]` a list, `{X}` a map, else a plain type or a type's name."""
+    if found := re.fullmatch(r"List\[(.+)\]", kind):
+        return f"[{notation(field, found[1])}]"
+    if found := re.fullmatch(r"Dict\[str, (.+)\]", kind):
+        return "{" + notation(field, found[1]) + "}"
+    if kind == "object":
+        return "object" if field in FREE else "intOrString"
+    if kind == "str" and field in QUANTITIES:
+        return "quantity"
+    if kind == "datetime" and field in MICRO_TIMES:
+        return "microTime"
+    return PLAIN.get(kind) or short(kind)
+
+
+def fields(model: Any) -> dict[str, str]:
+    """Describe a type's fields; `!` marks what an object must have."""
+    required = {
+        field.serialization_alias or name
+        for name, field in model.model_fields.items()
+        if field.is_required()
+    }
+    found = {}
+    for attribute, kind in sorted(model.openapi_types.items()):
+        if re.search(r"V\d+(?:alpha|beta)", kind):
+            continue
+        field = model.attribute_map[attribute]
+        must = "!" if field in required else ""
+        found[field] = notation(field, kind) + must
+    return found
+
+
+def reachable() -> dict[str, dict[str, str]]:
+    """Walk from the roots to every type they use."""
+    types: dict[str, dict[str, str]] = {}
+    waiting = list(ROOTS)
+    while waiting:
+        name = waiting.pop()
+        model = getattr(models, name)
+        if short(name) in types:
+            continue
+        types[short(name)] = fields(model)
+        for kind in model.openapi_types.values():
+            waiting += re.findall(r"\w*V1[A-Z]\w*", kind)
+    return dict(sorted(types.items()))
+
+
+def main() -> None:
+    """Write one type a line, so that a change is a readable diff."""
+    lines = [f"{json.dumps(name)}: {json.dumps(of)}" for name, of in reachable().items()]
+    TARGET.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    print(f"{TARGET}: {len(lines)} types")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The issuer under its own host name: two public documents, read-only, and nothing else."""
+
+import logging
+from urllib.parse import urlsplit
+
+import orjson
+
+from podpass.assertion import discovery
+from podpass.assertion.keys import KeyRing
+from podpass.serve import JSON, App, Receive, Scope, Send, respond
+
+_log = logging.getLogger(__name__)
+
+# Readers may keep a document this long; a withdrawn key stops working no sooner.
+MAX_AGE_SECONDS = 300
+_CACHE = (b"cache-control", f"public, max-age={MAX_AGE_SECONDS}".encode())
+
+
+def create_app(issuer: str, ring: KeyRing) -> App:
+    """Serve an issuer's discovery document and keys below the issuer's own path."""
+    path = urlsplit(discovery.base(issuer)).path
+
+    async def app(scope: Scope, _receive: Receive, send: Send) -> None:
+        if scope["method"] not in {"GET", "HEAD"}:
+            allow = (b"allow", b"GET, HEAD")
+            await respond(
+                send, 405, b'{"error":"only GET and HEAD are answered here"}', (JSON, allow)
+            )
+            return
+        if scope["path"] == path + discovery.DISCOVERY_PATH:
+            document, kind = discovery.discovery_document(issuer), discovery.DISCOVERY_TYPE
+        elif scope["path"] == path + discovery.JWKS_PATH:
+            document, kind = discovery.jwks(ring.public), discovery.JWKS_TYPE
+        else:
+            await respond(send, 404, b'{"error":"not found"}')
+            return
+        _log.info("issuer_document_read", extra={"stage": "assertion", "path": scope["path"]})
+        await respond(send, 200, orjson.dumps(document), ((b"content-type", kind), _CACHE))
+
+    return app

@@ -1,0 +1,69 @@
+"""What tokens can be asked for: Microsoft's own resources, and the applications of a tenant. Pure."""
+
+from collections.abc import Iterable
+
+from podpass.directory import rules
+from podpass.directory.model import Identity, IdentityKind, ResourcePrincipal
+
+VAULT_APP_ID = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093"
+_API = "api://"
+
+BUILT_IN = (
+    ResourcePrincipal(
+        app_id=VAULT_APP_ID,
+        uris=("https://vault.azure.net",),
+        display_name="Azure Key Vault",
+        token_version=1,
+    ),
+    ResourcePrincipal(
+        app_id="00000003-0000-0000-c000-000000000000",
+        uris=("https://graph.microsoft.com",),
+        display_name="Microsoft Graph",
+        token_version=1,
+    ),
+    ResourcePrincipal(
+        app_id="797f4846-ba00-4fd7-ba43-dac1f8f63013",
+        uris=("https://management.azure.com", "https://management.core.windows.net"),
+        display_name="Azure Resource Manager",
+        token_version=1,
+    ),
+    ResourcePrincipal(
+        app_id="e406a681-f3d4-42a8-90b6-c2b029497af1",
+        uris=("https://storage.azure.com",),
+        display_name="Azure Storage",
+        token_version=1,
+    ),
+)
+
+
+class Resources:
+    """The resources that every tenant has, found by URI or application id."""
+
+    def __init__(self, extra: Iterable[ResourcePrincipal] = ()) -> None:
+        self._by_name: dict[str, ResourcePrincipal] = {}
+        for resource in (*BUILT_IN, *extra):
+            for name in (*(uri.removesuffix("/") for uri in resource.uris), resource.app_id):
+                self._by_name.setdefault(name, resource)
+
+    def find(self, uri: str) -> ResourcePrincipal | None:
+        """Find a resource by URI, where one trailing slash does not matter, or by application id."""
+        app_id = uri.lower()
+        return self._by_name.get(app_id if rules.is_guid(app_id) else uri.removesuffix("/"))
+
+
+def application_id(uri: str) -> str | None:
+    """Read `api://{client id}` or a bare client id as the client id of an application."""
+    name = uri.removesuffix("/").lower().removeprefix(_API)
+    return name if rules.is_guid(name) else None
+
+
+def of_application(identity: Identity) -> ResourcePrincipal | None:
+    """Give an application as a resource of its own; a managed identity is none."""
+    if identity.kind is not IdentityKind.APPLICATION or not identity.enabled:
+        return None
+    return ResourcePrincipal(
+        app_id=identity.client_id,
+        uris=(_API + identity.client_id,),
+        display_name=identity.name,
+        token_version=2,
+    )

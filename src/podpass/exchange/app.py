@@ -1,0 +1,236 @@
+"""The token service's edge: raw ASGI for the token endpoint, and its documents. It translates, nothing else.
+
+Every request leaves one line in the log, under the correlation id its answer carries. Neither has a token
+or a form value that was not read as an identifier.
+"""
+
+import logging
+import os
+import time
+import uuid
+from collections.abc import Sequence
+from urllib.parse import parse_qs
+
+import orjson
+
+from podpass import jose, log
+from podpass.clock import Clock
+from podpass.exchange import grant, metadata, wire
+from podpass.exchange.aadsts import STEPS, Refused
+from podpass.exchange.issuers import Issuers, Source
+from podpass.exchange.keys import AuthorityKeys
+from podpass.exchange.origins import Origins
+from podpass.exchange.signer import Signer
+from podpass.exchange.verify import SHARED_TENANTS, Directory, Facts, Verifier, find_tenant
+from podpass.serve import (
+    App,
+    BodyTooLarge,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    header,
+    read_body,
+    respond,
+)
+from podpass.settings import AuthoritySettings
+
+_log = logging.getLogger(__name__)
+
+_TOKEN_VERSIONS = {"oauth2/v2.0/token": 2, "oauth2/token": 1}
+_JSON = (b"content-type", b"application/json; charset=utf-8")
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
+# No Strict-Transport-Security: on localhost a browser would apply it to every port of the machine.
+_PRIVATE = (
+    _JSON,
+    (b"cache-control", b"no-store, no-cache"),
+    (b"pragma", b"no-cache"),
+    (b"expires", b"-1"),
+    (b"p3p", b'CP="DSP CUR OTPi IND OTRi ONL FIN"'),
+    _NOSNIFF,
+)
+_PUBLIC = (
+    _JSON,
+    (b"cache-control", b"max-age=86400, private"),
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"GET, OPTIONS"),
+    _NOSNIFF,
+)
+_NO_CACHE = (b"cache-control", b"no-store")
+
+
+def create_app(
+    settings: AuthoritySettings,
+    directory: Directory,
+    fetcher: Source,
+    keys: AuthorityKeys,
+    clock: Clock,
+) -> App:
+    """Make the token service's application."""
+    return _Authority(settings, directory, fetcher, keys, clock)
+
+
+class _Authority:
+    def __init__(
+        self,
+        settings: AuthoritySettings,
+        directory: Directory,
+        fetcher: Source,
+        keys: AuthorityKeys,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._keys = keys
+        self._clock = clock
+        self._signer = Signer()
+        self._origins = Origins(settings.origins)
+        self._verifier = Verifier(directory, Issuers(fetcher, settings, clock), settings, clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # object_store clients send `//{tenant}/...` when the authority's host ends in a slash.
+        tenant, _, rest = scope["path"].lstrip("/").partition("/")
+        version = _TOKEN_VERSIONS.get(rest) or _TOKEN_VERSIONS.get(rest.lower())
+        correlation = wire.correlation_id(scope["headers"], scope["query_string"])
+        log.correlation_id.set(correlation)
+        trace = str(uuid.uuid4())
+        headers: Headers = _PRIVATE
+        if version is not None:
+            status, body = await self._token(scope, receive, tenant, version, trace)
+        else:
+            status, body, headers = await self._document(scope, tenant, rest.lower(), trace)
+        ids = (
+            (b"x-ms-request-id", trace.encode()),
+            (b"client-request-id", correlation.encode()),
+        )
+        await respond(send, status, body, (*headers, *ids))
+
+    async def _token(
+        self, scope: Scope, receive: Receive, tenant: str, version: int, trace: str
+    ) -> tuple[int, bytes]:
+        began = time.perf_counter()
+        facts: Facts = {}
+        try:
+            request = await self._read(scope, receive, tenant, version, facts)
+            exchange = await self._verifier.check(request, facts)
+            body = await self._grant(exchange, version, facts)
+        except Refused as exc:
+            facts |= {"outcome": exc.entry.name, "cause": exc.message}
+            _hop(facts, exc.checked, began)
+            return exc.status, self._error_body(exc, trace)
+        except Exception:  # noqa: BLE001 the edge answers for bugs too
+            _log.exception("token_request_failed", extra={"stage": "exchange", **facts})
+            failure = Refused(50000)
+            return failure.status, self._error_body(failure, trace)
+        facts["outcome"] = "granted"
+        _hop(facts, STEPS, began)
+        return 200, body
+
+    async def _read(
+        self, scope: Scope, receive: Receive, tenant: str, version: int, facts: Facts
+    ) -> wire.TokenRequest:
+        if scope["method"] != "POST":
+            raise Refused(900561, method=scope["method"])
+        try:
+            body = await read_body(receive, self._settings.max_body_bytes)
+        except BodyTooLarge as exc:
+            raise Refused(9002313, reason=exc.message).answered(status=exc.status) from exc
+        form = wire.read_form(body, header(scope, b"content-type"), header(scope, b"authorization"))
+        if assertion := form.get("client_assertion"):
+            facts["token_sha256"] = log.fingerprint(assertion.strip())
+        if wire.is_guid(client := form.get("client_id", "")):
+            facts["client_id"] = client
+        return wire.TokenRequest(
+            tenant=tenant,
+            version=version,
+            origin=self._origins.of_host(header(scope, b"host")),
+            form=form,
+        )
+
+    async def _grant(self, exchange: grant.Exchange, version: int, facts: Facts) -> bytes:
+        now, seconds = self._clock(), self._settings.token_seconds
+        uti = jose.b64encode(os.urandom(16))
+        key = self._keys.active
+        claims = grant.claims(exchange, now=now, seconds=seconds, uti=uti)
+        facts["uti"], facts["oid"] = uti, exchange.identity.object_id
+        extra = {"typ": "JWT", "x5t": key.kid} if claims["ver"] == "1.0" else {"typ": "JWT"}
+        token = await self._signer.sign(key, claims, extra)
+        return orjson.dumps(
+            grant.answer(token, version=version, asked=exchange.asked, now=now, seconds=seconds)
+        )
+
+    async def _document(
+        self, scope: Scope, tenant: str, rest: str, trace: str
+    ) -> tuple[int, bytes, Headers]:
+        if scope["method"] not in {"GET", "HEAD", "OPTIONS"}:
+            return (
+                405,
+                b'{"error":"method_not_allowed"}',
+                (_JSON, (b"allow", b"GET, HEAD, OPTIONS")),
+            )
+        try:
+            document = await self._find_document(scope, tenant, rest)
+        except Refused as exc:
+            _log.info(
+                "document_refused",
+                extra={"stage": "exchange", "outcome": exc.entry.name, "cause": exc.message},
+            )
+            return exc.status, self._error_body(exc, trace), (_JSON, _NO_CACHE)
+        if document is None:
+            return 404, b'{"error":"not_found"}', (_JSON, _NO_CACHE)
+        return 200, orjson.dumps(document), _PUBLIC
+
+    async def _find_document(
+        self, scope: Scope, tenant: str, rest: str
+    ) -> dict[str, object] | None:
+        if rest == "discovery/instance":
+            return self._instance(scope["query_string"])
+        if rest not in metadata.PATHS:
+            return None
+        if tenant.lower() in SHARED_TENANTS:
+            segment, name = tenant.lower(), metadata.ANY_TENANT
+        else:
+            segment = name = await self._tenant_id(tenant)
+        return metadata.document(
+            rest,
+            origin=self._origins.of_host(header(scope, b"host")),
+            segment=segment,
+            tenant=name,
+            keys=self._keys.published,
+        )
+
+    async def _tenant_id(self, name: str) -> str:
+        try:
+            return (await find_tenant(self._directory, name, grant="")).id
+        except Refused as exc:
+            raise exc.answered(error="invalid_tenant") from exc
+
+    def _instance(self, query: bytes) -> dict[str, object]:
+        asked = {name: values[0] for name, values in parse_qs(query.decode("latin-1")).items()}
+        endpoint = asked.get("authorization_endpoint", "")
+        try:
+            origin = self._origins.of_endpoint(endpoint)
+        except ValueError as exc:
+            raise Refused(50049) from exc
+        return metadata.instance(origin, asked.get("api-version", "1.1"), endpoint)
+
+    def _error_body(self, refused: Refused, trace: str) -> bytes:
+        return wire.error_body(
+            refused,
+            login=self._origins.main,
+            trace_id=trace,
+            correlation_id=log.correlation_id.get(),
+            now=self._clock(),
+        )
+
+
+def _hop(facts: Facts, checked: Sequence[str], began: float) -> None:
+    log.hop(
+        _log,
+        "token_request_answered",
+        stage="exchange",
+        asked=f"token for {facts.get('resource', 'a resource')}",
+        checked=checked,
+        seconds=time.perf_counter() - began,
+        **facts,
+    )

@@ -1,0 +1,114 @@
+"""A verified exchange in, the access token's claims and the answer's members out. Pure.
+
+Source: Entra's access token reference, and entra-wire facts of v1 and v2 tokens.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from podpass.directory.model import FederatedCredential, Identity, ResourcePrincipal, Tenant
+
+# Entra dates tokens back by five minutes, for resources whose clock is behind.
+BACKDATED_SECONDS = 300
+# From this lifetime on a client is told to renew at half of it.
+LONG_LIVED_SECONDS = 7200
+# How the client proved itself: an assertion, signed by whomsoever.
+_BY_ASSERTION = "2"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """A token request that has passed every check.
+
+    Shapes:  `asked` is the resource's identifier as the client wrote it; `origin` the service's.
+    """
+
+    tenant: Tenant
+    identity: Identity
+    credential: FederatedCredential
+    resource: ResourcePrincipal
+    asked: str
+    origin: str
+
+
+def claims(exchange: Exchange, *, now: float, seconds: int, uti: str) -> dict[str, Any]:
+    """Make the access token's claims, in the version the resource wants.
+
+    Units:   `seconds` from `now` to `exp`.
+    """
+    issued = int(now)
+    times = {
+        "iat": issued - BACKDATED_SECONDS,
+        "nbf": issued - BACKDATED_SECONDS,
+        "exp": issued + seconds,
+    }
+    make = _v2 if exchange.resource.token_version == 2 else _v1
+    return make(exchange, times, uti)
+
+
+def _v1(exchange: Exchange, times: dict[str, int], uti: str) -> dict[str, Any]:
+    tenant, identity = exchange.tenant, exchange.identity
+    issuer = v1_issuer(tenant.id)
+    made = {
+        "aud": exchange.asked,
+        "iss": issuer,
+        **times,
+        "appid": identity.client_id,
+        "appidacr": _BY_ASSERTION,
+        "idp": issuer,
+        "idtyp": "app",
+        "oid": identity.object_id,
+        "sub": identity.object_id,
+        "tid": tenant.id,
+        "uti": uti,
+        "ver": "1.0",
+    }
+    if identity.resource_id is not None:
+        made["xms_mirid"] = identity.resource_id
+    return made
+
+
+def _v2(exchange: Exchange, times: dict[str, int], uti: str) -> dict[str, Any]:
+    tenant, identity = exchange.tenant, exchange.identity
+    return {
+        "aud": exchange.resource.app_id,
+        "iss": v2_issuer(exchange.origin, tenant.id),
+        **times,
+        "azp": identity.client_id,
+        "azpacr": _BY_ASSERTION,
+        "idtyp": "app",
+        "oid": identity.object_id,
+        "sub": identity.object_id,
+        "tid": tenant.id,
+        "uti": uti,
+        "ver": "2.0",
+    }
+
+
+def v1_issuer(tenant: str) -> str:
+    return f"https://sts.windows.net/{tenant}/"
+
+
+def v2_issuer(origin: str, tenant: str) -> str:
+    return f"{origin}/{tenant}/v2.0"
+
+
+def answer(token: str, *, version: int, asked: str, now: float, seconds: int) -> dict[str, Any]:
+    """Make the members of a success, as the endpoint's version writes them.
+
+    There is no `scope`: MSAL Go takes one that misses a scope it asked for as a refusal.
+    """
+    expires_on, not_before = int(now) + seconds, int(now) - BACKDATED_SECONDS
+    times = {"expires_in": seconds, "ext_expires_in": seconds, "expires_on": expires_on}
+    if seconds >= LONG_LIVED_SECONDS:
+        times["refresh_in"] = seconds // 2
+    if version == 1:
+        texts = {name: str(value) for name, value in times.items()}
+        return {
+            "token_type": "Bearer",
+            **texts,
+            "not_before": str(not_before),
+            "resource": asked,
+            "access_token": token,
+        }
+    return {"token_type": "Bearer", **times, "access_token": token}

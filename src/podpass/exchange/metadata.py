@@ -1,0 +1,177 @@
+"""What the token service says about itself: OpenID configuration, keys, instances. Pure.
+
+Every address in a document begins with the origin handed in, which comes from the settings.
+Source: Entra's published documents; RFC 8414, OpenID Connect Discovery 1.0.
+"""
+
+import base64
+import re
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from podpass import jose, names
+from podpass.exchange.aadsts import Refused
+from podpass.exchange.grant import v1_issuer, v2_issuer
+from podpass.exchange.keys import AuthorityKey
+
+# The issuer of documents that speak for any tenant holds this very text.
+ANY_TENANT = "{tenantid}"
+_CLOUD = "microsoftonline.com"
+_SEGMENT = re.compile(r"[0-9a-zA-Z._-]+")
+_CLAIMS = (
+    "sub iss cloud_instance_name cloud_instance_host_name cloud_graph_host_name msgraph_host aud exp iat "
+    "auth_time acr nonce preferred_username name tid ver at_hash c_hash email"
+)
+
+
+PATHS = (
+    "v2.0/.well-known/openid-configuration",
+    ".well-known/openid-configuration",
+    "discovery/v2.0/keys",
+    "discovery/keys",
+)
+
+
+def document(
+    path: str, *, origin: str, segment: str, tenant: str, keys: Sequence[AuthorityKey]
+) -> dict[str, Any]:
+    """Make the document of a path below a tenant.
+
+    Shapes:  `path` is one of PATHS; `segment` the tenant in the endpoints, its id or `common` and the
+             like; `tenant` the one in the issuer, its id or ANY_TENANT.
+    """
+    match path:
+        case "v2.0/.well-known/openid-configuration":
+            return openid_v2(origin, segment, tenant)
+        case ".well-known/openid-configuration":
+            return openid_v1(origin, segment, tenant)
+        case "discovery/v2.0/keys":
+            return jwks(keys, v2_issuer(origin, tenant))
+        case _:
+            return jwks(keys, None)
+
+
+def openid_v2(origin: str, segment: str, tenant: str) -> dict[str, Any]:
+    """Describe the v2.0 endpoints of a tenant."""
+    base = f"{origin}/{segment}"
+    return {
+        "token_endpoint": f"{base}/oauth2/v2.0/token",
+        "token_endpoint_auth_methods_supported": [
+            "client_secret_post",
+            "private_key_jwt",
+            "client_secret_basic",
+        ],
+        "jwks_uri": f"{base}/discovery/v2.0/keys",
+        "response_modes_supported": ["query", "fragment", "form_post"],
+        "subject_types_supported": ["pairwise"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "response_types_supported": ["code", "id_token", "code id_token", "id_token token"],
+        "scopes_supported": ["openid", "profile", "email", "offline_access"],
+        "issuer": v2_issuer(origin, tenant),
+        "request_uri_parameter_supported": False,
+        "userinfo_endpoint": f"https://{names.GRAPH_HOST}/oidc/userinfo",
+        "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
+        "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",
+        "http_logout_supported": True,
+        "frontchannel_logout_supported": True,
+        "end_session_endpoint": f"{base}/oauth2/v2.0/logout",
+        "claims_supported": _CLAIMS.split(),
+        "kerberos_endpoint": f"{base}/kerberos",
+        **_CLOUD_MEMBERS,
+    }
+
+
+def openid_v1(origin: str, segment: str, tenant: str) -> dict[str, Any]:
+    """Describe the v1.0 endpoints of a tenant; a validator of v1 tokens reads this one."""
+    base = f"{origin}/{segment}"
+    return {
+        "token_endpoint": f"{base}/oauth2/token",
+        "token_endpoint_auth_methods_supported": [
+            "client_secret_post",
+            "private_key_jwt",
+            "client_secret_basic",
+        ],
+        "jwks_uri": f"{base}/discovery/keys",
+        "response_modes_supported": ["query", "fragment", "form_post"],
+        "subject_types_supported": ["pairwise"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "response_types_supported": [
+            "code",
+            "id_token",
+            "code id_token",
+            "token id_token",
+            "token",
+        ],
+        "scopes_supported": ["openid"],
+        "issuer": v1_issuer(tenant),
+        "microsoft_multi_refresh_token": True,
+        "authorization_endpoint": f"{base}/oauth2/authorize",
+        "device_authorization_endpoint": f"{base}/oauth2/devicecode",
+        "http_logout_supported": True,
+        "frontchannel_logout_supported": True,
+        "end_session_endpoint": f"{base}/oauth2/logout",
+        "claims_supported": _CLAIMS.split(),
+        "userinfo_endpoint": f"{base}/openid/userinfo",
+        "kerberos_endpoint": f"{base}/kerberos",
+        **_CLOUD_MEMBERS,
+    }
+
+
+_CLOUD_MEMBERS = {
+    "tenant_region_scope": None,
+    "cloud_instance_name": _CLOUD,
+    "cloud_graph_host_name": "graph.windows.net",
+    "msgraph_host": names.GRAPH_HOST,
+    "rbac_url": "https://pas.windows.net",
+}
+
+
+def jwks(keys: Sequence[AuthorityKey], issuer: str | None) -> dict[str, Any]:
+    """Write the keys as Entra does: no `alg`, the certificate beside the numbers.
+
+    Shapes:  `issuer` only in the v2.0 document.
+    """
+    return {"keys": [_jwk(key, issuer) for key in keys]}
+
+
+def _jwk(key: AuthorityKey, issuer: str | None) -> dict[str, Any]:
+    numbers = jose.rsa_jwk(key.public, key.kid)
+    written = {
+        "kty": "RSA",
+        "use": "sig",
+        "kid": key.kid,
+        "x5t": key.kid,
+        "n": numbers["n"],
+        "e": numbers["e"],
+        "x5c": [base64.b64encode(key.certificate).decode()],
+        "cloud_instance_name": _CLOUD,
+    }
+    if issuer is not None:
+        written["issuer"] = issuer
+    return written
+
+
+def instance(origin: str | None, api_version: str, endpoint: str) -> dict[str, Any]:
+    """Tell a client where the documents of an authority of this cloud are.
+
+    Shapes:  `endpoint` is the authorization endpoint the client would use, `origin` that of its host,
+             None when it is not of this cloud.
+    Errors:  Refused 50049.
+    """
+    path = urlsplit(endpoint).path
+    segment = path.strip("/").partition("/")[0]
+    if origin is None or _SEGMENT.fullmatch(segment) is None:
+        raise Refused(50049)
+    version = "v2.0/" if "/v2.0/" in path else ""
+    return {
+        "tenant_discovery_endpoint": f"{origin}/{segment}/{version}.well-known/openid-configuration",
+        "api-version": api_version,
+        "metadata": [
+            {
+                "preferred_network": names.LOGIN_HOST,
+                "preferred_cache": "login.windows.net",
+                "aliases": list(names.LOGIN_ALIASES),
+            }
+        ],
+    }

@@ -1,0 +1,44 @@
+"""A scope or resource parameter in, the identifier of the one resource asked for out. Pure."""
+
+import re
+
+from podpass.exchange.aadsts import Refused
+from podpass.exchange.wire import TokenRequest, is_guid
+
+DEFAULT = "/.default"
+# MSAL Go adds these to every request; they mean nothing without a user.
+_USER_SCOPES = frozenset({"openid", "offline_access", "profile", "email"})
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\x21-\x7e]+")
+
+
+def resource(request: TokenRequest) -> str:
+    """Name the resource a request is about, as it was asked for.
+
+    Shapes:  from a scope, the text before the last `/.default`; a slash before that stays.
+    Errors:  Refused 70011, 1002012, 700022.
+    """
+    if request.version == 1:
+        return request.get("resource")
+    return from_scope(request.get("scope"))
+
+
+def from_scope(scope: str) -> str:
+    """Read the scope of a client credentials grant.
+
+    Errors:  Refused 70011, 1002012, 700022.
+    """
+    scopes = [each for each in scope.split() if each not in _USER_SCOPES]
+    if not scopes:
+        raise Refused(70011, scope=scope)
+    resources = {each.removesuffix(DEFAULT) for each in scopes if each.endswith(DEFAULT)}
+    others = [each for each in scopes if not each.endswith(DEFAULT)]
+    if not resources:
+        raise Refused(1002012, scope=others[0])
+    if others:
+        raise Refused(70011, scope=scope)
+    if len(resources) > 1:
+        raise Refused(700022, scope=scope)
+    name = resources.pop()
+    if not is_guid(name) and _URI.fullmatch(name) is None:
+        raise Refused(70011, scope=scope)
+    return name

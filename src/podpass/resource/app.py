@@ -1,0 +1,267 @@
+"""The vault's edge: a request in, an operation run, an answer or a refusal out. It decides nothing.
+
+The order is: which vault, who calls, what is asked, may they, do it. A body is read only after the caller
+is known; every client's first request has neither body nor token and is answered with the challenge.
+"""
+
+import logging
+import re
+import time
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+
+from podpass import log
+from podpass.clock import Clock
+from podpass.directory import roles
+from podpass.directory.model import Vault
+from podpass.directory.resources import VAULT_APP_ID
+from podpass.directory.store import Directory
+from podpass.errors import Error
+from podpass.resource import guard, places, refusals, vault, wire
+from podpass.resource.keys import KeysUnavailable, PublishedKeys
+from podpass.resource.store import SecretStore
+from podpass.serve import (
+    JSON,
+    App,
+    BodyTooLarge,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    header,
+    read_body,
+    respond,
+)
+from podpass.settings import VaultSettings
+
+_log = logging.getLogger(__name__)
+
+# A value of 25 KB, every byte of it escaped, and what describes it.
+MAX_BODY_BYTES = 256 * 1024
+_REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Progress:
+    """What is known of a request so far, for the answer's headers and the log."""
+
+    client_request_id: str | None
+    request_id: str
+    began: float
+    challenge: str = ""
+    asked: str = "a vault"
+    checked: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def create_app(
+    settings: VaultSettings,
+    directory: Directory,
+    store: SecretStore,
+    keys: PublishedKeys,
+    clock: Clock,
+) -> App:
+    """Make the application that serves every vault of the directory."""
+    return _VaultApp(settings, directory, store, keys, clock)
+
+
+class _VaultApp:
+    def __init__(
+        self,
+        settings: VaultSettings,
+        directory: Directory,
+        store: SecretStore,
+        keys: PublishedKeys,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._directory = directory
+        self._store = store
+        self._keys = keys
+        self._clock = clock
+        resources = [origin.resource for origin in settings.origins]
+        slashed = [resource + "/" for resource in resources]
+        self._audiences = frozenset([*resources, *slashed, VAULT_APP_ID])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        progress = _begin(scope)
+        log.correlation_id.set(progress.client_request_id or progress.request_id)
+        status, body = await self._answer(scope, receive, progress)
+        content = b"" if body is None else orjson.dumps(body)
+        await respond(send, status, content, _headers(progress, status))
+
+    async def _answer(self, scope: Scope, receive: Receive, progress: _Progress) -> vault.Answer:
+        try:
+            answer = await self._serve(scope, receive, progress)
+        except refusals.VaultRefusal as exc:
+            _hop(progress, _outcome(exc), **_cause(exc))
+            return exc.status, wire.error(exc)
+        except Exception:  # noqa: BLE001 the edge answers for bugs too
+            _log.exception("vault_request_failed", extra={"stage": "resource", **progress.facts})
+            text = f"Something went wrong in the vault. Request id: {progress.request_id}."
+            return 500, {"error": {"code": "InternalServerError", "message": text}}
+        _hop(progress, "ok")
+        return answer
+
+    async def _serve(self, scope: Scope, receive: Receive, progress: _Progress) -> vault.Answer:
+        place = places.locate(header(scope, b"host"), self._settings.origins)
+        found = await self._find_vault(place.vault)
+        progress.asked = f"{scope['method']} in vault {found.name}"
+        progress.facts["vault"] = found.name
+        progress.challenge = wire.challenge(place.authority, found.tenant_id, place.resource)
+        principal = await self._admit(scope, found, place, progress)
+        operation, name, version = vault.route(scope["method"], _segments(scope))
+        progress.asked = f"{operation.title} {name}".strip() + f" in vault {found.name}"
+        progress.facts["secret"] = name
+        query = wire.read_query(scope["query_string"])
+        await self._authorise(principal, found, operation.action, name, progress)
+        call = vault.Call(
+            store=self._store,
+            vault=found.name,
+            base=place.base,
+            name=name,
+            version=version,
+            query=query,
+            body=await _body(receive),
+            now=self._clock(),
+        )
+        return await operation.run(call)
+
+    async def _find_vault(self, name: str | None) -> Vault:
+        if name is not None:
+            if (found := await self._directory.find_vault(name)) is None:
+                raise refusals.VaultNotFound(
+                    f"There is no vault {name} in this instance.", vault=name
+                )
+            return found
+        every = await self._directory.list_vaults()
+        if len(every) != 1:
+            raise refusals.VaultNotFound(
+                f"This instance has {len(every)} vaults, so the host must name one.",
+                hint="use the vault's own host name",
+            )
+        return every[0]
+
+    async def _admit(
+        self, scope: Scope, found: Vault, place: places.Place, progress: _Progress
+    ) -> guard.Principal:
+        bearer = _bearer(scope)
+        progress.facts["token_sha256"] = log.fingerprint(bearer)
+        accepted = guard.Accepted(
+            tenant_id=found.tenant_id,
+            audiences=self._audiences,
+            leeway_seconds=self._settings.leeway_seconds,
+        )
+        try:
+            token = guard.read(bearer)
+            key = await self._keys.find(token.kid or "")
+            principal = guard.check(token, key, accepted, self._clock())
+        except guard.TokenRefused as exc:
+            raise refusals.of_token(exc, accepted.issuer, place.resource) from exc
+        except KeysUnavailable as exc:
+            raise refusals.Unavailable(
+                "The vault cannot check tokens at the moment.", hint=exc.hint
+            ) from exc
+        progress.facts["client_id"] = principal.app_id
+        progress.checked += [
+            f"signature by key {token.kid}",
+            f"issuer {accepted.issuer}",
+            f"audience {token.claims['aud']}",
+            "lifetime",
+        ]
+        return principal
+
+    async def _authorise(
+        self, principal: guard.Principal, found: Vault, action: str, name: str, progress: _Progress
+    ) -> None:
+        scope = f"{found.resource_id}/secrets/{name}" if name else found.resource_id
+        held = await self._directory.roles_at(principal.object_id, scope)
+        role = roles.granting(held, action)
+        if role is None:
+            identity = await self._directory.find_identity(found.tenant_id, principal.app_id)
+            called = identity.name if identity else None
+            raise refusals.by_rbac(principal, called, found, action, name)
+        progress.checked.append(f"role {role.name} on vault {found.name}")
+
+
+def _begin(scope: Scope) -> _Progress:
+    given = header(scope, b"x-ms-client-request-id")
+    # Echoed into headers and logs, so only what an id looks like.
+    fit = given if given is not None and _REQUEST_ID.fullmatch(given) else None
+    return _Progress(client_request_id=fit, request_id=str(uuid.uuid4()), began=time.perf_counter())
+
+
+def _headers(progress: _Progress, status: int) -> Headers:
+    headers = [
+        JSON,
+        (b"cache-control", b"no-cache"),
+        (b"pragma", b"no-cache"),
+        (b"x-content-type-options", b"nosniff"),
+        (b"x-ms-request-id", progress.request_id.encode()),
+    ]
+    if progress.client_request_id is not None:
+        headers.append((b"x-ms-client-request-id", progress.client_request_id.encode()))
+    if status == refusals.Unauthorized.status:
+        headers.append((b"www-authenticate", progress.challenge.encode()))
+    return headers
+
+
+def _bearer(scope: Scope) -> str:
+    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    if len(given) != 1:
+        raise refusals.missing_token()
+    scheme, _, token = bytes(given[0]).decode("latin-1").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise refusals.missing_token()
+    return token.strip()
+
+
+def _segments(scope: Scope) -> list[str]:
+    """Split the path before decoding it, so that an encoded slash stays inside its name."""
+    path = bytes(scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+    segments = [unquote(part) for part in path.partition("?")[0].split("/")[1:]]
+    while segments and not segments[-1]:
+        segments.pop()
+    return segments
+
+
+async def _body(receive: Receive) -> bytes:
+    try:
+        return await read_body(receive, MAX_BODY_BYTES)
+    except BodyTooLarge as exc:
+        raise _too_large() from exc
+
+
+def _too_large() -> refusals.BadParameter:
+    refused = refusals.BadParameter(f"The body is over {MAX_BODY_BYTES} bytes.")
+    refused.status = BodyTooLarge.status
+    return refused
+
+
+def _outcome(refused: refusals.VaultRefusal) -> str:
+    return "challenge" if isinstance(refused, refusals.MissingToken) else refused.code
+
+
+def _cause(refused: refusals.VaultRefusal) -> dict[str, object]:
+    cause = refused.__cause__
+    facts: dict[str, object] = {"cause": refused.message}
+    if isinstance(cause, Error):
+        facts |= {"cause": cause.message, **cause.facts}
+    return facts
+
+
+def _hop(progress: _Progress, outcome: str, **facts: object) -> None:
+    log.hop(
+        _log,
+        "vault_request_answered",
+        stage="resource",
+        asked=progress.asked,
+        checked=progress.checked,
+        seconds=time.perf_counter() - progress.began,
+        outcome=outcome,
+        **{**progress.facts, **facts},
+    )

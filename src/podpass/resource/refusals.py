@@ -1,0 +1,190 @@
+"""Every refusal of the vault, with the code and text that clients of Key Vault know.
+
+Source: recorded answers of Azure Key Vault; sentences without an AKV number are our own.
+"""
+
+from podpass.directory.model import Vault
+from podpass.directory.roles import least_for
+from podpass.errors import Error
+from podpass.resource.guard import Check, Principal, TokenRefused
+
+_PROPAGATION = (
+    "If role assignments, deny assignments or role definitions were changed recently, please "
+    "observe propagation time."
+)
+_HELP = "https://go.microsoft.com/fwlink/?linkid=2125182"
+
+
+class VaultRefusal(Error):
+    """A request the vault does not carry out; `wire_code` and `inner_code` go to the client."""
+
+    wire_code = "BadParameter"
+    inner_code = ""
+    status = 400
+
+
+class BadParameter(VaultRefusal):
+    """The request is not written as it must be."""
+
+    code = "bad_parameter"
+
+
+class Unauthorized(VaultRefusal):
+    """No token, or none that is accepted; the answer carries the challenge."""
+
+    code = "unauthorized"
+    wire_code = "Unauthorized"
+    status = 401
+
+
+class MissingToken(Unauthorized):
+    """The request carries no bearer token: how every client begins, and no fault."""
+
+    code = "missing_token"
+
+
+class Forbidden(VaultRefusal):
+    """The caller is known and may not do this."""
+
+    code = "forbidden"
+    wire_code = "Forbidden"
+    inner_code = "ForbiddenByRbac"
+    status = 403
+
+
+class SecretDisabled(VaultRefusal):
+    """The secret's version is switched off."""
+
+    code = "secret_disabled"
+    wire_code = "Forbidden"
+    inner_code = "SecretDisabled"
+    status = 403
+
+
+class SecretNotFound(VaultRefusal):
+    """There is no such secret or version."""
+
+    code = "secret_not_found"
+    wire_code = "SecretNotFound"
+    status = 404
+
+
+class VaultNotFound(VaultRefusal):
+    """There is no vault of this name; a client of the real one would see its name not resolve."""
+
+    code = "vault_not_found"
+    wire_code = "VaultNotFound"
+    status = 404
+    hint = "see `podpass vault list`; add the vault with a seed file and `podpass apply -f FILE`"
+
+
+class NameTaken(VaultRefusal):
+    """A deleted secret still holds the name."""
+
+    code = "secret_deleted_but_recoverable"
+    wire_code = "Conflict"
+    inner_code = "ObjectIsDeletedButRecoverable"
+    status = 409
+
+
+class NotThere(VaultRefusal):
+    """A part of Key Vault that podpass does not have."""
+
+    code = "not_in_podpass"
+    wire_code = "NotImplemented"
+    status = 501
+    hint = "docs/parity.md lists what podpass has"
+
+
+class PathNotFound(VaultRefusal):
+    """Key Vault has nothing at this path."""
+
+    code = "path_not_found"
+    wire_code = "NotFound"
+    status = 404
+
+
+class MethodNotAllowed(VaultRefusal):
+    """The path is there, the method is not."""
+
+    code = "method_not_allowed"
+    wire_code = "MethodNotAllowed"
+    status = 405
+
+
+class Unavailable(VaultRefusal):
+    """The vault cannot tell a good token from a bad one at the moment."""
+
+    code = "vault_unavailable"
+    wire_code = "ServiceUnavailable"
+    status = 503
+
+
+def missing_token() -> MissingToken:
+    """Refuse a request without a token."""
+    return MissingToken("AKV10000: Request is missing a Bearer or PoP token.")
+
+
+def of_token(refused: TokenRefused, issuer: str, resource: str) -> Unauthorized:
+    """Say why a token is refused, in Key Vault's words where they are known."""
+    found = refused.facts.get("found")
+    match refused.check:
+        case Check.AUDIENCE:
+            text = f"AKV10022: Invalid audience. Expected {resource}, found: {found}."
+        case Check.ISSUER:
+            text = f"AKV10032: Invalid issuer. Expected one of {issuer}, found {found}."
+        case Check.KEY:
+            text = "AKV10046: Unable to resolve the key used for signature validation."
+        case _:
+            text = f"Error validating token: {refused.message}."
+    return Unauthorized(text, hint=refused.hint, check=refused.check.value)
+
+
+def not_found(name: str) -> SecretNotFound:
+    """Say that a secret, or a version of it, is not there."""
+    return SecretNotFound(
+        f"A secret with (name/id) {name} was not found in this key vault. If you recently deleted this "
+        "secret you may be able to recover it using the correct recovery command. For help resolving "
+        f"this issue, please see {_HELP}",
+        name=name,
+    )
+
+
+def name_taken(name: str) -> NameTaken:
+    """Say that a deleted secret must be recovered or purged before its name is free."""
+    return NameTaken(
+        f"Secret {name} is currently in a deleted but recoverable state, and its name cannot be reused; "
+        "in this state, the secret can only be recovered or purged.",
+        name=name,
+    )
+
+
+def by_rbac(
+    principal: Principal, identity: str | None, vault: Vault, action: str, secret: str
+) -> Forbidden:
+    """Refuse for want of a role, and say which role, on which vault, and how to give it.
+
+    Shapes:  `identity` is the caller's name in the directory, `secret` may be empty.
+    """
+    role = least_for(action).name
+    issuer = f"https://sts.windows.net/{principal.tenant_id}/"
+    place = vault.resource_id.lower() + (f"/secrets/{secret}" if secret else "")
+    who = identity or principal.app_id
+    cure = (
+        f"Missing role: '{role}' on vault {vault.name} for {who}. Grant it with a seed file, "
+        f"vaults: [{{name: {vault.name}, access: [{{identity: {who}, role: {role}}}]}}], "
+        "and `podpass apply -f FILE`."
+    )
+    lines = (
+        "Caller is not authorized to perform action on resource.",
+        _PROPAGATION,
+        f"Caller: appid={principal.app_id};oid={principal.object_id};iss={issuer}",
+        f"Action: '{action}'",
+        f"Resource: '{place}'",
+        "Assignment: (not found)",
+        "DenyAssignmentId: null",
+        "DecisionReason: null ",
+        f"Vault: {vault.name};location={vault.location}",
+        cure,
+    )
+    return Forbidden("\r\n".join(lines), hint=cure, role=role, vault=vault.name, action=action)

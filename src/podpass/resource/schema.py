@@ -1,0 +1,50 @@
+"""Tables of the vault. Names of secrets are compared without case: `key` is the name in lower case."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+VERSION = 1
+metadata = MetaData()
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("vault", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("deleted", BigInteger),
+    Column("purge_on", BigInteger),
+)
+
+versions = Table(
+    "secret_versions",
+    metadata,
+    # SQLite counts on by itself only with INTEGER, and reuses numbers without AUTOINCREMENT.
+    Column("ordinal", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("vault", String, nullable=False),
+    Column("key", String, nullable=False),
+    Column("version", String, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("content_type", String),
+    Column("tags", String, nullable=False),
+    Column("enabled", Boolean, nullable=False),
+    Column("not_before", BigInteger),
+    Column("expires", BigInteger),
+    Column("created", BigInteger, nullable=False),
+    Column("updated", BigInteger, nullable=False),
+    ForeignKeyConstraint(["vault", "key"], ["secrets.vault", "secrets.key"], ondelete="CASCADE"),
+    UniqueConstraint("vault", "key", "version"),
+    Index("secret_versions_latest", "vault", "key", "ordinal"),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,26 @@
+"""How a setting is declared and described."""
+
+from dataclasses import MISSING, field, fields
+from typing import Any
+
+
+def setting(meaning: str, *, variable: str = "", flag: str = "", **how: Any) -> Any:
+    """Declare a setting: what it means, and where it is read from.
+
+    Shapes:  `how` is what `dataclasses.field` takes, `default` first of all.
+    """
+    return field(metadata={"meaning": meaning, "variable": variable, "flag": flag}, **how)
+
+
+def describe(settings: type[Any]) -> list[dict[str, str]]:
+    """List a settings class as rows for the generated page."""
+    return [
+        {
+            "name": f.name,
+            "flag": f.metadata["flag"],
+            "variable": f.metadata["variable"],
+            "default": "required" if f.default is MISSING else repr(f.default),
+            "meaning": f.metadata["meaning"],
+        }
+        for f in fields(settings)
+    ]

@@ -1,0 +1,37 @@
+"""Settings of the local loop."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from podpass.errors import SettingsError
+from podpass.settings.fields import setting
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalSettings:
+    """Settings of `podpass up`, the local loop."""
+
+    data_dir: Path = setting(
+        "folder that holds the whole instance", flag="--data-dir", variable="PODPASS_DATA_DIR"
+    )
+    port_base: int = setting(
+        "first of the consecutive loopback ports; 0 takes free ones",
+        flag="--port-base",
+        variable="PODPASS_PORT_BASE",
+        default=18440,
+    )
+    kubernetes: str = setting(
+        "which Kubernetes API to run: embedded",
+        flag="--kubernetes",
+        variable="PODPASS_KUBERNETES",
+        default="embedded",
+    )
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not 0 <= self.port_base <= 65535 - 16:
+            problems.append(f"--port-base {self.port_base}: want 0 or a port up to {65535 - 16}")
+        if self.kubernetes != "embedded":
+            problems.append(f"--kubernetes {self.kubernetes}: want embedded")
+        if problems:
+            raise SettingsError(problems)

@@ -1,0 +1,256 @@
+"""Settings of the webhook, as the reference takes them: flags in Go's syntax, and the environment."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from podpass import names
+from podpass.errors import SettingsError
+from podpass.settings.fields import setting
+from podpass.settings.flags import parse_flags, parse_switch
+
+# The authority of each cloud, by the names its tools know it under, in lower case.
+_AUTHORITIES = {
+    "": "https://login.microsoftonline.com/",
+    "azurepubliccloud": "https://login.microsoftonline.com/",
+    "azurecloud": "https://login.microsoftonline.com/",
+    "azureusgovernmentcloud": "https://login.microsoftonline.us/",
+    "azureusgovernment": "https://login.microsoftonline.us/",
+    "azurechinacloud": "https://login.chinacloudapi.cn/",
+    "azuregermancloud": "https://login.microsoftonline.de/",
+}
+_QUALIFIED_NAME = re.compile(r"[a-z0-9]([-_.a-z0-9]*[a-z0-9])?")
+
+
+def _raw(
+    settings: type[Any], environ: Mapping[str, str], argv: Sequence[str], *, prefix: str
+) -> tuple[dict[str, str], list[str]]:
+    """Find each setting's text: flag, then the variable with `prefix`, then the variable; and wrong flags."""
+    known = {f.metadata["flag"]: f.type is bool for f in fields(settings) if f.metadata["flag"]}
+    flags, problems = parse_flags(argv, known)
+    found = {}
+    for f in fields(settings):
+        flag, variable = f.metadata["flag"], f.metadata["variable"]
+        if flag in flags:
+            found[f.name] = flags[flag]
+        elif variable and prefix + variable in environ:
+            found[f.name] = environ[prefix + variable]
+        elif variable and variable in environ:
+            found[f.name] = environ[variable]
+    return found, problems
+
+
+def _authority(cloud: str, environ: Mapping[str, str]) -> str:
+    """Find a cloud's login endpoint; AzureStackCloud describes itself in a file."""
+    if cloud.lower() == "azurestackcloud":
+        file = Path(environ.get("AZURE_ENVIRONMENT_FILEPATH", ""))
+        try:
+            endpoint = json.loads(file.read_bytes())["activeDirectoryEndpoint"]
+        except (OSError, ValueError, KeyError, TypeError) as exc:
+            raise ValueError(
+                f"AZURE_ENVIRONMENT_FILEPATH {str(file)!r}: want a JSON file with activeDirectoryEndpoint"
+            ) from exc
+        return str(endpoint)
+    try:
+        return _AUTHORITIES[cloud.lower()]
+    except KeyError:
+        raise ValueError(
+            f"AZURE_ENVIRONMENT {cloud!r}: want AzurePublicCloud, AzureUSGovernmentCloud,"
+            " AzureChinaCloud, AzureGermanCloud or AzureStackCloud"
+        ) from None
+
+
+def _selector(text: str) -> dict[str, Any] | None:
+    """Read a label selector; what Kubernetes does not know in it is left out."""
+    if not text.strip():
+        return None
+    try:
+        selector = json.loads(text)
+    except ValueError:
+        selector = None
+    if not isinstance(selector, dict):
+        raise ValueError(  # noqa: TRY004 a wrong text, not a wrong type
+            f"AZURE_KUBERNETES_CA_CTB_LABEL_SELECTOR {text!r}: want a label selector as a JSON object"
+        )
+    parts = {name: selector.get(name) for name in ("matchLabels", "matchExpressions")}
+    return {name: part for name, part in parts.items() if part}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookSettings:
+    """Settings of the webhook: the reference's flags and variables; `CONFIG_<NAME>` wins over `<NAME>`."""
+
+    tenant_id: str = setting(
+        "tenant of accounts that name none, AZURE_TENANT_ID in pods", variable="AZURE_TENANT_ID"
+    )
+    authority_host: str = setting(
+        "login endpoint in pods, by the cloud's name: AzurePublicCloud, AzureUSGovernmentCloud,"
+        " AzureChinaCloud, AzureGermanCloud, or AzureStackCloud with the file AZURE_ENVIRONMENT_FILEPATH",
+        variable="AZURE_ENVIRONMENT",
+        default="https://login.microsoftonline.com/",
+    )
+    audience: str = setting(
+        "audience of the projected token", flag="--audience", default=names.EXCHANGE_AUDIENCE
+    )
+    proxy_image: str = setting(
+        "image of the migration sidecar",
+        variable="PROXY_IMAGE",
+        default="mcr.microsoft.com/oss/azure/workload-identity/proxy:v1.6.0",
+    )
+    proxy_init_image: str = setting(
+        "image of the container that redirects to the sidecar",
+        variable="PROXY_INIT_IMAGE",
+        default="mcr.microsoft.com/oss/azure/workload-identity/proxy-init:v1.6.0",
+    )
+    native_sidecar: bool = setting(
+        "whether the cluster (1.32 and later) runs sidecars as init containers; asked of its API at start",
+        default=True,
+    )
+    custom_suffix: str = setting(
+        "pods annotated azure.workload.identity/use-<suffix> = true use the custom token endpoint",
+        flag="--custom-token-endpoint-annotation-suffix",
+        default="",
+    )
+    custom_audience: str = setting(
+        "audience of the token for the custom token endpoint",
+        flag="--custom-token-endpoint-audience",
+        default="",
+    )
+    token_proxy: str = setting(
+        "URL of the custom token endpoint", variable="AZURE_KUBERNETES_TOKEN_PROXY", default=""
+    )
+    sni_name: str = setting(
+        "TLS name of the custom token endpoint", variable="AZURE_KUBERNETES_SNI_NAME", default=""
+    )
+    ca_data: str = setting(
+        "its certificate authority, as PEM", variable="AZURE_KUBERNETES_CA_DATA", default=""
+    )
+    ca_configmap: str = setting(
+        "ConfigMap with its certificate authority under ca.crt",
+        variable="AZURE_KUBERNETES_CA_CONFIGMAP_NAME",
+        default="",
+    )
+    ca_signer: str = setting(
+        "signer of the ClusterTrustBundle with its certificate authority",
+        variable="AZURE_KUBERNETES_CA_CTB_SIGNER_NAME",
+        default="",
+    )
+    ca_selector: Mapping[str, Any] | None = setting(
+        "JSON label selector of that ClusterTrustBundle",
+        variable="AZURE_KUBERNETES_CA_CTB_LABEL_SELECTOR",
+        default=None,
+    )
+    namespace: str = setting(
+        "the webhook's own namespace", variable="POD_NAMESPACE", default=names.SYSTEM_NAMESPACE
+    )
+    cert_dir: str = setting(
+        "folder of tls.crt and tls.key", flag="--webhook-cert-dir", default="/certs"
+    )
+    disable_cert_rotation: bool = setting(
+        "leave certificate and caBundle to someone else",
+        flag="--disable-cert-rotation",
+        default=False,
+    )
+    tls_min_version: str = setting(
+        "lowest TLS version: 1.0, 1.1, 1.2 or 1.3", flag="--tls-min-version", default="1.3"
+    )
+    health_addr: str = setting("address of the probes", flag="--health-addr", default=":9440")
+    metrics_addr: str = setting("address of the metrics", flag="--metrics-addr", default=":8095")
+    metrics_backend: str = setting(
+        "kind of the metrics: prometheus", flag="--metrics-backend", default="prometheus"
+    )
+    log_level: str = setting(
+        "info, debug, trace or all; empty for warnings and errors only; also the sidecar's",
+        flag="--log-level",
+        default="",
+    )
+    kubeconfig: str = setting(
+        "kubeconfig to use outside a cluster", flag="--kubeconfig", default=""
+    )
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str], argv: Sequence[str] = ()) -> Self:
+        """Read flags and environment.
+
+        Errors:  SettingsError with every problem.
+        """
+        raw, problems = _raw(cls, environ, argv, prefix="CONFIG_")
+        values: dict[str, Any] = {"tenant_id": "", **raw}
+        converters: dict[str, Callable[[str], object]] = {
+            "authority_host": lambda text: _authority(text, environ),
+            "audience": lambda text: text or names.EXCHANGE_AUDIENCE,
+            "ca_selector": _selector,
+            "disable_cert_rotation": lambda text: parse_switch("--disable-cert-rotation", text),
+        }
+        for name in converters.keys() & raw.keys():
+            try:
+                values[name] = converters[name](raw[name])
+            except ValueError as exc:
+                problems.append(str(exc))
+                del values[name]
+        try:
+            settings = cls(**values)
+        except SettingsError as exc:
+            raise SettingsError(problems + exc.problems) from None
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    @property
+    def custom_endpoint_annotation(self) -> str | None:
+        """The annotation by which a pod asks for the custom token endpoint, if this webhook serves one."""
+        return names.USE_CUSTOM_ENDPOINT_PREFIX + self.custom_suffix if self.custom_suffix else None
+
+    def __post_init__(self) -> None:
+        problems = [*self._custom_endpoint_problems(), *self._authority_problems()]
+        if not self.tenant_id:
+            problems.append("AZURE_TENANT_ID is required: set it to the tenant of your identities")
+        for flag, value, choices in (
+            ("--tls-min-version", self.tls_min_version, ("1.0", "1.1", "1.2", "1.3")),
+            ("--metrics-backend", self.metrics_backend.lower(), ("prometheus",)),
+            ("--log-level", self.log_level, ("", "info", "debug", "trace", "all")),
+        ):
+            if value not in choices:
+                want = ", ".join(choice or "empty" for choice in choices)
+                problems.append(f"{flag} {value!r}: want {want}")
+        if problems:
+            raise SettingsError(problems)
+
+    def _custom_endpoint_problems(self) -> Iterator[str]:
+        suffix, audience = (
+            "--custom-token-endpoint-annotation-suffix",
+            "--custom-token-endpoint-audience",
+        )
+        if bool(self.custom_suffix) != bool(self.custom_audience):
+            there, missing = (suffix, audience) if self.custom_suffix else (audience, suffix)
+            yield f"{there} needs {missing} beside it"
+        # One audience for both would let a token for the custom endpoint be traded at Entra itself.
+        if self.custom_audience.lower() == names.EXCHANGE_AUDIENCE.lower():
+            yield f"{audience} must not be the default audience {names.EXCHANGE_AUDIENCE}"
+        key = "use-" + self.custom_suffix.lower()
+        if self.custom_suffix and not (len(key) <= 63 and _QUALIFIED_NAME.fullmatch(key)):
+            yield (
+                f"{suffix} {self.custom_suffix!r}: {names.PREFIX}{key} is no valid annotation; want letters,"
+                " digits, '-', '_' and '.', ending in a letter or digit, 59 at most"
+            )
+
+    def _authority_problems(self) -> Iterator[str]:
+        given = [
+            f"AZURE_KUBERNETES_CA_{name}"
+            for name, value in (
+                ("DATA", self.ca_data),
+                ("CONFIGMAP_NAME", self.ca_configmap),
+                ("CTB_SIGNER_NAME", self.ca_signer),
+            )
+            if value
+        ]
+        if len(given) > 1:
+            yield f"{' and '.join(given)} exclude each other: set one"
+        if self.ca_selector is not None and not self.ca_signer:
+            yield (
+                "AZURE_KUBERNETES_CA_CTB_LABEL_SELECTOR needs AZURE_KUBERNETES_CA_CTB_SIGNER_NAME"
+                " beside it"
+            )

@@ -1,0 +1,112 @@
+"""How the command line reaches a running instance: its control API and its public endpoints.
+
+Standard library only, since these commands should answer at once. The instance's authority is the only one
+trusted, and connections go to loopback whatever the environment says of proxies.
+"""
+
+import http.client
+import json
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+from podpass.errors import Error
+from podpass.tools.local.datadir import DataDir, check_version, load_facts
+from podpass.tools.local.lock import holder
+
+_SECONDS = 30.0
+
+
+class NotRunning(Error):
+    """No instance runs on this data dir."""
+
+    code = "not_running"
+
+
+class Refused(Error):
+    """The instance refused a request; message and hint are its own."""
+
+    code = "refused"
+
+
+def not_running(data_dir: DataDir, start: str) -> NotRunning:
+    return NotRunning(f"nothing runs on {data_dir.root}", hint=f"start it with `{start}`")
+
+
+def read_status(data_dir: DataDir) -> dict[str, Any] | None:
+    """Read what a running instance says of itself, or None when none is ready."""
+    check_version(data_dir)
+    if holder(data_dir.lock_file) is None:
+        return None
+    try:
+        status: dict[str, Any] = json.loads(data_dir.status_file.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return status
+
+
+def require_status(data_dir: DataDir) -> dict[str, Any]:
+    """Read the status of an instance that has to be running.
+
+    Errors:  NotRunning.
+    """
+    from podpass.tools.cli.options import as_command
+
+    status = read_status(data_dir)
+    if status is None:
+        raise not_running(data_dir, as_command(data_dir, "up --detach"))
+    return status
+
+
+def control(data_dir: DataDir, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
+    """Ask the instance's control API.
+
+    Errors:  NotRunning, Refused.
+    """
+    require_status(data_dir)
+    facts = load_facts(data_dir)
+    status, answer = request(
+        facts.ports["control"],
+        data_dir.ca_file,
+        method,
+        path,
+        body=body,
+        headers={"Authorization": f"Bearer {facts.control_token.reveal()}"},
+    )
+    if status != 200:
+        error = answer.get("error", {})
+        raise Refused(str(error.get("message", f"status {status}")), hint=error.get("hint") or None)
+    return answer
+
+
+def request(
+    port: int,
+    ca_file: Path,
+    method: str,
+    path: str,
+    *,
+    host: str = "localhost",
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+) -> tuple[int, dict[str, Any]]:
+    """Ask a loopback service under the name `host`, as clients behind the gateway do.
+
+    Errors:  Error when it does not answer, or not with JSON.
+    """
+    context = ssl.create_default_context(cafile=str(ca_file))
+    connection = http.client.HTTPSConnection(host, timeout=_SECONDS, context=context)
+    try:
+        plain = socket.create_connection(("127.0.0.1", port), timeout=_SECONDS)
+        connection.sock = context.wrap_socket(plain, server_hostname=host)
+        connection.request(method, path, body=body, headers=headers or {})
+        response = connection.getresponse()
+        answer = json.loads(response.read() or b"{}")
+    except (OSError, ValueError, http.client.HTTPException) as exc:
+        raise Error(
+            f"the instance does not answer on port {port}: {type(exc).__name__}",
+            hint="stop it with `podpass down` and start it again",
+        ) from exc
+    finally:
+        connection.close()
+    return response.status, answer if isinstance(answer, dict) else {}

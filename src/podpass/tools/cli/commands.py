@@ -1,0 +1,68 @@
+"""The table of commands. Help is printed from it alone; a command's file is imported when it is called."""
+
+import importlib
+from pathlib import Path
+
+import click
+
+from podpass import __version__
+
+SECTIONS: dict[str, dict[str, str]] = {
+    "The local loop": {
+        "up": "Start the whole loop on this machine",
+        "status": "Show what runs, and where",
+        "env": "Print the environment that leads programs here",
+        "run": "Run one command in that environment",
+        "down": "Stop the instance",
+        "demo": "Follow one token from a pod to a secret",
+    },
+    "Its directory and images": {
+        "apply": "Apply a seed file to the running instance",
+        "identity": "Identities and their federated credentials",
+        "vault": "Key vaults",
+        "image": "What the instance runs for an image name",
+    },
+    "Why it does not work": {
+        "token": "Look into a token",
+    },
+    "Shell": {
+        "completion": "Print a completion script for your shell",
+    },
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are files beside this one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's own signature
+        return [name for section in SECTIONS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"podpass.tools.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        for title, rows in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(rows.items()))
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with `podpass demo`, or with `podpass up` and what it tells you to run next.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    metavar="D",
+    envvar="PODPASS_DATA_DIR",
+    help="Folder of the instance; default $XDG_STATE_HOME/podpass.",
+)
+@click.version_option(__version__, "--version", "-V", message="podpass %(version)s")
+def cli(data_dir: Path | None) -> None:
+    """Microsoft Entra Workload ID, the whole loop: a pod gets its Azure tokens without a stored secret."""
+    del data_dir  # read by `options.data_dir` of the command that is called

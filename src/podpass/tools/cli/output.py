@@ -1,0 +1,56 @@
+"""What commands print: JSON and YAML for programs, columns for people."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+Row = Mapping[str, Any]
+
+
+def emit(value: Any, form: str, columns: Mapping[str, str] | None = None) -> None:
+    """Print a value on stdout.
+
+    Shapes:  for `table`, `value` is a list of rows and `columns` maps a heading to a row's member.
+    """
+    if form == "json":
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    elif form == "yaml":
+        import yaml
+
+        click.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), nl=False)
+    else:
+        click.echo(table(value, columns or {}), nl=False)
+
+
+def table(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
+    """Align rows under their headings, three spaces apart, as kubectl does."""
+    lines = [list(columns)]
+    lines += [[_cell(row.get(member)) for member in columns.values()] for row in rows]
+    return align(lines)
+
+
+def align(lines: Sequence[Sequence[str]]) -> str:
+    """Pad every column but the last to its widest cell."""
+    widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))] if lines else []
+    text = ""
+    for line in lines:
+        padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        text += "   ".join(padded).rstrip() + "\n"
+    return text
+
+
+def _cell(value: object) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ",".join(str(item) for item in value) or "-"
+    return str(value)
+
+
+def say(text: str) -> None:
+    """Talk to the person at the terminal, on stderr."""
+    click.echo(text, err=True)

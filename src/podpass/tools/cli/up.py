@@ -1,0 +1,209 @@
+"""`podpass up`."""
+
+import time
+import traceback
+from typing import Any
+
+import click
+
+from podpass.errors import Error
+from podpass.settings import LocalSettings
+from podpass.tools.cli import options
+from podpass.tools.cli.client import read_status
+from podpass.tools.cli.output import align, say
+from podpass.tools.local.datadir import DataDir, claim, prepare
+from podpass.tools.local.lock import holder
+
+_PATIENCE_SECONDS = 30.0
+
+
+@click.command
+@options.data_dir
+@click.option("--detach", "-d", is_flag=True, help="Return when it is ready, and leave it running.")
+@click.option("--seed", metavar="FILE", help="Identities, vaults and roles to apply, as YAML.")
+@click.option(
+    "--port-base",
+    type=int,
+    default=LocalSettings.__dataclass_fields__["port_base"].default,
+    show_default=True,
+    envvar="PODPASS_PORT_BASE",
+    metavar="N",
+    help="First of the loopback ports; 0 takes free ones and keeps them.",
+)
+@click.option(
+    "--kubernetes",
+    default="embedded",
+    show_default=True,
+    envvar="PODPASS_KUBERNETES",
+    metavar="KIND",
+    help="Which Kubernetes API to run.",
+)
+@click.option("--ready-fd", type=int, hidden=True)
+@click.option("--seed-name", default="-", hidden=True)
+def command(
+    data_dir: DataDir,
+    detach: bool,
+    seed: str | None,
+    port_base: int,
+    kubernetes: str,
+    ready_fd: int | None,
+    seed_name: str,
+) -> None:
+    """Start the whole loop on this machine.
+
+    A Kubernetes API with the webhook, an issuer, a token service, a directory and a key vault, behind a
+    gateway that gives them Azure's names. Ctrl-C or `podpass down` stops it; what it holds stays in the data
+    dir for the next start.
+    """
+    settings = LocalSettings(data_dir=data_dir.root, port_base=port_base, kubernetes=kubernetes)
+    if ready_fd is not None:
+        return _as_daemon(data_dir, settings, _read_seed(seed, seed_name), ready_fd)
+    text = _read_seed(seed, seed)
+    prepare(data_dir)
+    claim(data_dir)
+    if holder(data_dir.lock_file) is None:
+        try:
+            return (
+                _detach(data_dir, settings, text)
+                if detach
+                else _foreground(data_dir, settings, text)
+            )
+        except Error as exc:
+            # Another start may have been quicker by a moment; then this one joins it.
+            if "already_running" not in (exc.code, exc.facts.get("cause")):
+                raise
+    return _join(data_dir, text)
+
+
+def _read_seed(seed: str | None, name: str | None) -> tuple[str, str] | None:
+    """Read and check a seed before anything is started for it; `name` is what it is called in messages.
+
+    Errors:  UsageError, and what the parser says of its contents.
+    """
+    if seed is None or name is None:
+        return None
+    from podpass.errors import UsageError
+    from podpass.tools.cli.apply import read
+    from podpass.tools.local.seed import parse_seed
+
+    try:
+        text = read(seed).decode()
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"{name} is not UTF-8", hint="save the file as UTF-8") from exc
+    parse_seed(text, name)
+    return text, name
+
+
+def _join(data_dir: DataDir, seed: tuple[str, str] | None) -> None:
+    """Meet the instance that runs already: wait for it, apply the seed to it, show it."""
+    status = _wait_ready(data_dir)
+    say(f"podpass runs already on {data_dir.root}")
+    if seed is not None:
+        from podpass.tools.cli.apply import send
+
+        send(data_dir, seed[0].encode(), seed[1])
+    _show(data_dir, status)
+
+
+def _wait_ready(data_dir: DataDir) -> dict[str, Any]:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if status := read_status(data_dir):
+            return status
+        if holder(data_dir.lock_file) is None:
+            raise Error(
+                "the instance that was starting has ended", hint=f"look at {data_dir.log_file}"
+            )
+        time.sleep(0.05)
+    raise Error(
+        f"the instance on {data_dir.root} is not ready after {_PATIENCE_SECONDS:.0f} s",
+        hint=f"look at {data_dir.log_file}, or stop it with `podpass down`",
+    )
+
+
+def _detach(data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | None) -> None:
+    from podpass.tools.cli.picture import drawing
+    from podpass.tools.local import daemon
+
+    arguments = ["up", "--data-dir", str(data_dir.root), "--port-base", str(settings.port_base)]
+    if seed is not None:
+        # Handed over by its text: the name may mean another file, or stdin, where the child runs.
+        arguments += ["--seed", "-", "--seed-name", seed[1]]
+    with drawing() as progress:
+        daemon.start(
+            arguments,
+            errors=data_dir.path("podpass.err"),
+            environ=options.environ(),
+            progress=progress,
+            stdin=seed[0] if seed is not None else "",
+        )
+    _show(data_dir, _wait_ready(data_dir))
+
+
+def _foreground(data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | None) -> None:
+    from podpass.tools.cli.picture import drawing
+    from podpass.tools.local.up import run
+
+    with drawing() as progress:
+
+        def ready() -> None:
+            progress("", "")
+            _show(data_dir, _wait_ready(data_dir))
+
+        run(
+            data_dir,
+            port_base=settings.port_base,
+            seed=seed,
+            environ=options.environ(),
+            progress=progress,
+            ready=ready,
+        )
+    say("stopped")
+
+
+def _as_daemon(
+    data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | None, ready_fd: int
+) -> None:
+    """Run as the child of `--detach`: success and failure are told through the pipe."""
+    from podpass.tools.local.daemon import Voice
+    from podpass.tools.local.up import run
+
+    voice = Voice(ready_fd)
+    try:
+        run(
+            data_dir,
+            port_base=settings.port_base,
+            seed=seed,
+            environ=options.environ(),
+            progress=voice.progress,
+            ready=voice.ready,
+        )
+    except Error as exc:
+        voice.failed(exc.code, exc.message, exc.hint)
+        raise
+    except Exception as exc:
+        errors = data_dir.path("podpass.err")
+        voice.failed("bug", f"unexpected {type(exc).__name__}", f"please report it with {errors}")
+        traceback.print_exception(exc)  # stderr is that file
+        raise click.exceptions.Exit(1) from exc
+    finally:
+        voice.close()
+
+
+def _show(data_dir: DataDir, status: dict[str, Any]) -> None:
+    """Print the ready line: where everything is, and what to run next."""
+
+    def spell(command: str) -> str:
+        return options.as_command(data_dir, command)
+
+    addresses = [
+        ["  kubernetes", status["kubernetes"]["server"]],
+        ["  gateway", status["gateway"]],
+        ["  authority", status["authority"]],
+        ["  vault", status["vault"]],
+    ]
+    click.echo("podpass is ready")
+    click.echo(align(addresses), nl=False)
+    click.echo(f'next: eval "$({spell("env")})"   then use kubectl and the Azure SDKs as they are')
+    click.echo(f"      {spell('run -- kubectl get nodes')}   for a single command")
+    click.echo(f"      {spell('down')}   stops it")

@@ -1,0 +1,23 @@
+"""`podpass vault`."""
+
+import click
+
+from podpass.tools.cli import options
+from podpass.tools.cli.client import control
+from podpass.tools.cli.output import emit
+from podpass.tools.local.datadir import DataDir
+
+_COLUMNS = {"NAME": "name", "URI": "uri", "LOCATION": "location", "SECRETS": "secrets"}
+
+
+@click.group
+def command() -> None:
+    """Key vaults."""
+
+
+@command.command("list")
+@options.data_dir
+@options.output()
+def list_(data_dir: DataDir, output: str) -> None:
+    """List vaults and how many secrets each holds."""
+    emit(control(data_dir, "GET", "/vaults")["value"], output, _COLUMNS)

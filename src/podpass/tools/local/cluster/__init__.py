@@ -1,0 +1,1 @@
+"""The embedded Kubernetes API: requests in, objects and watches out, webhooks called on the way."""

@@ -1,0 +1,285 @@
+"""The edge of the API: raw ASGI in, a request on its way through authentication, RBAC and its handler, out.
+
+Every refusal is a Status. What is not one of our errors is a bug: it is logged with its traceback under
+the `Audit-Id` of the answer, which says no more than that.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+from podpass.clock import Clock
+from podpass.log import correlation_id
+from podpass.serve import Receive, Scope, Send
+from podpass.tools.local.cluster import answer, deletion, listing, options, render, tokens
+from podpass.tools.local.cluster.answer import Answer, Stream
+from podpass.tools.local.cluster.authn import Authenticator, Trust
+from podpass.tools.local.cluster.deletion import Deletions
+from podpass.tools.local.cluster.discovery import NOT_FOUND, Discovery
+from podpass.tools.local.cluster.impersonation import impersonated
+from podpass.tools.local.cluster.kinds import group_versions
+from podpass.tools.local.cluster.logs import Logs
+from podpass.tools.local.cluster.rbac import Rbac, asked
+from podpass.tools.local.cluster.request import Request, read_headers, read_query, target
+from podpass.tools.local.cluster.resources import Resources
+from podpass.tools.local.cluster.reviews import Reviews
+from podpass.tools.local.cluster.status import (
+    StatusError,
+    deleted,
+    internal,
+    method_not_allowed,
+    no_such_resource,
+)
+from podpass.tools.local.cluster.subresources import Subresources
+from podpass.tools.local.cluster.watch import Watches
+
+_log = logging.getLogger(__name__)
+
+Handler = Callable[[Request], Awaitable[Answer | Stream]]
+_MAX_WARNING_BYTES = 4096
+
+
+class Api:
+    """The ASGI application; what it is made of is handed in by `cluster`."""
+
+    def __init__(
+        self,
+        *,
+        resources: Resources,
+        authenticator: Authenticator,
+        trust: Trust,
+        rbac: Rbac,
+        discovery: Discovery,
+        watches: Watches,
+        logs: Logs,
+        clock: Clock,
+    ) -> None:
+        deletions = Deletions(resources)
+        parts = Subresources(resources, deletions)
+        self._store = resources.store
+        self._resources, self._deletions = resources, deletions
+        self._authenticator, self._trust, self._rbac = authenticator, trust, rbac
+        self._discovery, self._watches, self._clock = discovery, watches, clock
+        self._reviews = Reviews(authenticator, rbac, clock)
+        self._verbs: Mapping[str, Handler] = {
+            "get": self._get,
+            "list": self._list,
+            "watch": self._watch,
+            "create": self._create,
+            "update": self._update,
+            "patch": self._patch,
+            "delete": self._delete,
+            "deletecollection": self._delete_collection,
+        }
+        self._parts: Mapping[str, Handler] = {
+            "binding": lambda request: self._done(request, parts.bind(request)),
+            "eviction": lambda request: self._done(request, parts.evict(request)),
+            "log": logs.open,
+            "token": self._token,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        began, audit_id = time.perf_counter(), str(uuid.uuid4())
+        correlation_id.set(audit_id)
+        warnings: list[str] = []
+        done: Answer | Stream
+        try:
+            done = await self._handle(scope, receive, warnings)
+        except StatusError as exc:
+            done = answer.failure(exc)
+        except Exception:  # noqa: BLE001 the last edge: no client may see a traceback
+            _log.exception("request_crashed", extra={"path": scope["path"]})
+            done = answer.failure(internal(f"an internal error occurred, audit id {audit_id}"))
+        _log.debug(
+            "request_answered",
+            extra={
+                "method": scope["method"],
+                "path": scope["path"],
+                "status": done.status,
+                "took_ms": round((time.perf_counter() - began) * 1000, 3),
+            },
+        )
+        await _send(done, _headers(done, audit_id, warnings), receive, send)
+
+    async def _handle(self, scope: Scope, receive: Receive, warnings: list[str]) -> Answer | Stream:
+        headers, query = read_headers(scope), read_query(scope)
+        aim = target(scope["method"], scope["raw_path"].decode("latin-1"), query)
+        user = self._authenticator.user(scope, headers)
+        user = impersonated(user, headers, self._rbac)
+        request = Request(
+            method=scope["method"],
+            scope=scope,
+            receive=receive,
+            query=query,
+            headers=headers,
+            target=aim,
+            user=user,
+            warnings=warnings,
+        )
+        self._rbac.check(user, asked(aim, _single_name(request)))
+        if not aim.plural:
+            return self._discovery.answer(request)
+        try:
+            return await self._handler(request)(request)
+        except StatusError as exc:
+            # Only here it is known how the client wants to read it.
+            return answer.failure(exc, request)
+
+    def _handler(self, request: Request) -> Handler:
+        """Find who answers a resource's request.
+
+        Errors:  StatusError 404, 405.
+        """
+        aim, kind = request.target, request.target.kind
+        if kind is None:
+            if (aim.group, aim.version) in group_versions():
+                raise no_such_resource()
+            return _unknown
+        placed = bool(request.place[0]) or not kind.namespaced
+        if (aim.name and not placed) or (
+            aim.plural != "namespaces" and not kind.namespaced and aim.namespace
+        ):
+            raise no_such_resource()
+        if not aim.subresource:
+            named = aim.verb in ("get", "update", "patch", "delete")
+            fits = aim.verb == "watch" or named is bool(aim.name)
+            if aim.verb not in kind.verbs or not fits or (aim.verb == "create" and not placed):
+                raise method_not_allowed(request.method)
+            return self._verbs[aim.verb] if kind.stored else self._review
+        part = kind.subresource(aim.subresource)
+        if part is None:
+            raise no_such_resource()
+        if aim.verb not in part.verbs:
+            raise method_not_allowed(request.method)
+        return self._parts.get(part.name) or self._verbs[aim.verb]
+
+    async def _get(self, request: Request) -> Answer:
+        found = listing.read(self._store, request)
+        return render.one(request, request.kind, found, self._clock)
+
+    async def _list(self, request: Request) -> Answer:
+        page = listing.page(self._store, request)
+        return render.many(request, request.kind, page, self._clock)
+
+    async def _watch(self, request: Request) -> Stream:
+        return self._watches.open(request)
+
+    async def _create(self, request: Request) -> Answer:
+        answer.accepted(request)  # refuse before anything is written
+        made = await self._resources.create(request)
+        return render.one(request, request.kind, made, self._clock, 201)
+
+    async def _update(self, request: Request) -> Answer:
+        answer.accepted(request)
+        made, new = await self._resources.update(request)
+        return render.one(request, request.kind, made, self._clock, 201 if new else 200)
+
+    async def _patch(self, request: Request) -> Answer:
+        answer.accepted(request)
+        made, new = await self._resources.patch(request)
+        return render.one(request, request.kind, made, self._clock, 201 if new else 200)
+
+    async def _delete(self, request: Request) -> Answer:
+        answer.accepted(request)
+        how = await options.delete(request)
+        last, gone = await self._deletions.one(request, how)
+        kind = request.kind
+        if deletion.shows_object(kind, gone=gone):
+            return render.one(request, kind, last, self._clock)
+        metadata = last["metadata"]
+        return answer.whole(request, deleted(kind, metadata["name"], metadata["uid"]))
+
+    async def _delete_collection(self, request: Request) -> Answer:
+        answer.accepted(request)
+        how = await options.delete(request)
+        page = await self._deletions.collection(request, how)
+        return render.many(request, request.kind, page, self._clock)
+
+    async def _review(self, request: Request) -> Answer:
+        made = await self._reviews.answer(request)
+        return answer.whole(request, render.typed(request.kind, made), 201)
+
+    async def _token(self, request: Request) -> Answer:
+        made = await tokens.request_token(request, self._store, self._trust)
+        return answer.whole(request, render.typed(tokens.TOKEN_REQUEST, made), 201)
+
+    async def _done(self, request: Request, work: Awaitable[dict[str, object]]) -> Answer:
+        return answer.whole(request, await work, 201)
+
+
+async def _unknown(_request: Request) -> Answer:
+    return NOT_FOUND
+
+
+def _single_name(request: Request) -> str:
+    """A list or watch of one name counts as a read of that name, for rules with resourceNames."""
+    for term in request.option("fieldSelector").split(","):
+        path, _, name = term.partition("=")
+        if path == "metadata.name" and request.target.verb in ("list", "watch", "deletecollection"):
+            return name.removeprefix("=")
+    return ""
+
+
+def _headers(
+    done: Answer | Stream, audit_id: str, warnings: list[str]
+) -> list[tuple[bytes, bytes]]:
+    headers = [
+        (b"audit-id", audit_id.encode()),
+        (b"cache-control", b"no-cache, private"),
+    ]
+    if done.content_type:
+        headers.append((b"content-type", done.content_type.encode()))
+    size = 0
+    for warning in dict.fromkeys(warnings):
+        line = b'299 - "%s"' % _quoted(warning)
+        size += len(line)
+        if size > _MAX_WARNING_BYTES:
+            break
+        headers.append((b"warning", line))
+    return headers
+
+
+def _quoted(text: str) -> bytes:
+    """Write a warning's text as a quoted string; a line break in it would end the header."""
+    clean = "".join(char if char.isprintable() else " " for char in text)
+    return clean.replace("\\", "\\\\").replace('"', '\\"').encode()
+
+
+async def _send(
+    done: Answer | Stream, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send
+) -> None:
+    if isinstance(done, Answer):
+        if done.status != 204:
+            headers.append((b"content-length", str(len(done.body)).encode()))
+        await send({"type": "http.response.start", "status": done.status, "headers": headers})
+        await send({"type": "http.response.body", "body": done.body})
+        return
+    await send({"type": "http.response.start", "status": done.status, "headers": headers})
+    body = asyncio.create_task(_pump(done.chunks, send))
+    gone = asyncio.create_task(_gone(receive))
+    await asyncio.wait({body, gone}, return_when=asyncio.FIRST_COMPLETED)
+    left = gone.done()
+    for task in (body, gone):
+        task.cancel()
+    ended, _ = await asyncio.gather(body, gone, return_exceptions=True)
+    if isinstance(ended, Exception):
+        _log.error("stream_broke", exc_info=ended)
+    if not left:
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _pump(chunks: AsyncIterator[bytes], send: Send) -> None:
+    try:
+        async for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    finally:
+        if close := getattr(chunks, "aclose", None):
+            await close()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,129 @@
+"""The embedded cluster as one thing: its parts put together, opened, and closed in order."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from podpass.assertion.discovery import JWKS_PATH, base
+from podpass.assertion.keys import KeyRing
+from podpass.clock import Clock, system
+from podpass.serve import App
+from podpass.tools.local.cluster import bootstrap
+from podpass.tools.local.cluster.app import Api
+from podpass.tools.local.cluster.authn import Authenticator, Trust
+from podpass.tools.local.cluster.controllers import Controllers
+from podpass.tools.local.cluster.discovery import Discovery
+from podpass.tools.local.cluster.kinds import named
+from podpass.tools.local.cluster.logs import Logs
+from podpass.tools.local.cluster.rbac import Rbac
+from podpass.tools.local.cluster.request import User
+from podpass.tools.local.cluster.resources import Resources
+from podpass.tools.local.cluster.store import Store
+from podpass.tools.local.cluster.watch import Watches
+from podpass.tools.local.cluster.webhooks import Services, Webhooks
+
+__all__ = ["Cluster", "ClusterConfig", "User"]
+
+API_AUDIENCE = "https://kubernetes.default.svc"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """What a cluster is made from.
+
+    Shapes:  `tokens` are static bearer tokens and their users; `kubelet_tls` a client context with the
+             API server's client certificate, for `pods/log`; `services` origins of services that
+             webhooks name, by `NAMESPACE/NAME:PORT`; `jwks_uri` is beside the issuer if not given.
+    """
+
+    database: Path
+    issuer: str
+    ring: KeyRing
+    ca_file: Path
+    tokens: Mapping[str, User] = field(default_factory=dict, repr=False)
+    kubelet_tls: ssl.SSLContext | None = None
+    services: Services = field(default_factory=dict)
+    audiences: tuple[str, ...] = (API_AUDIENCE,)
+    jwks_uri: str = ""
+    clock: Clock = system
+
+
+class Cluster:
+    """An embedded Kubernetes API; use it as a context and serve `app`.
+
+    Clients are known by certificates that TLS has verified (CN the user, O its groups), by the static
+    tokens, and by tokens of accounts.
+    """
+
+    def __init__(self, config: ClusterConfig) -> None:
+        self._config = config
+        self.store = Store(config.database)
+        self._webhooks = Webhooks(self.store, config.services)
+        self._logs = Logs(self.store, config.kubelet_tls)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._watches: Watches | None = None
+        self._app: Api | None = None
+
+    @property
+    def app(self) -> App:
+        """The ASGI application, once the cluster is open."""
+        assert self._app is not None
+        return self._app
+
+    async def __aenter__(self) -> Self:
+        config, store = self._config, self.store
+        store.open()
+        try:
+            bootstrap.fill(store, config.clock)
+            controllers = Controllers(store, config.ca_file, config.clock)
+            for entry in store.entries(named("Namespace")):
+                if not entry.object()["metadata"].get("deletionTimestamp"):
+                    controllers.complete(entry.name)
+        except BaseException:
+            store.close()
+            raise
+        trust = Trust(
+            issuer=config.issuer,
+            ring=config.ring,
+            audiences=config.audiences,
+            tokens=config.tokens,
+            clock=config.clock,
+        )
+        self._watches = Watches(store, config.clock)
+        self._app = Api(
+            resources=Resources(store, self._webhooks, config.clock),
+            authenticator=Authenticator(trust, store),
+            trust=trust,
+            rbac=Rbac(store),
+            discovery=Discovery(trust, config.jwks_uri or base(config.issuer) + JWKS_PATH),
+            watches=self._watches,
+            logs=self._logs,
+            clock=config.clock,
+        )
+        self._tasks.append(asyncio.create_task(controllers.run()))
+        return self
+
+    def drain(self) -> None:
+        """End every watch, so that a server that stops need not wait for its clients."""
+        if self._watches is not None:
+            self._watches.stop()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.drain()
+        for task in self._tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._webhooks.close()
+        await self._logs.close()
+        self.store.close()

@@ -1,0 +1,142 @@
+"""What a controller manager does that the loop cannot be without: what each namespace holds from its
+birth, and what happens at its end.
+
+One task that follows namespaces, accounts and config maps through the store's history, as any client
+would through a watch, and never trusts that it has seen everything: it looks at the state each time.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from podpass.clock import Clock, rfc3339
+from podpass.errors import Error
+from podpass.tools.local.cluster import apply
+from podpass.tools.local.cluster.deletion import mark
+from podpass.tools.local.cluster.kinds import KINDS, named
+from podpass.tools.local.cluster.resources import is_finished
+from podpass.tools.local.cluster.store import Entry, Moved, Object, Store, Taken
+
+_log = logging.getLogger(__name__)
+
+ROOT_CA = "kube-root-ca.crt"
+_MANAGER = "kube-controller-manager"
+_DESCRIPTION = (
+    "Contains a CA bundle that can be used to verify the kube-apiserver when using internal endpoints "
+    "such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across "
+    "distributions of Kubernetes clusters."
+)
+# Between a namespace's deletion and its emptying, so that requests under way see it Terminating.
+GRACE_SECONDS = 1.0
+_LOOK_SECONDS = 5.0
+
+
+class Controllers:
+    """Keeps namespaces complete, and empties those that are deleted."""
+
+    def __init__(self, store: Store, ca_file: Path, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._ca = ca_file.read_text()
+        self._seen: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            wait = _LOOK_SECONDS
+            try:
+                for entry in self._store.entries(named("Namespace")):
+                    namespace = entry.object()
+                    if not namespace["metadata"].get("deletionTimestamp"):
+                        self.complete(entry.name)
+                        continue
+                    due = self._seen.setdefault(namespace["metadata"]["uid"], loop.time())
+                    if loop.time() >= due + GRACE_SECONDS:
+                        self._end(entry, namespace)
+                    else:
+                        wait = min(wait, due + GRACE_SECONDS - loop.time())
+            except (Moved, Taken):
+                wait = 0.05  # somebody wrote at the same time; look again
+            except Error:
+                _log.exception("controller_failed")
+            await self._wait(wait)
+
+    async def _wait(self, seconds: float) -> None:
+        """Sleep until something these controllers care about changes."""
+        waits = [
+            asyncio.create_task(self._store.history.wait(named(kind).resource, seconds))
+            for kind in ("Namespace", "ServiceAccount", "ConfigMap", "Pod")
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waits:
+                task.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    def complete(self, namespace: str) -> None:
+        """Give a namespace its default account and the cluster's CA, and keep the latter as it is."""
+        kind = named("ServiceAccount")
+        if self._store.entry(kind, namespace, "default") is None:
+            self._store.create(kind, {"metadata": self._metadata(namespace, "default")})
+        kind = named("ConfigMap")
+        current = self._store.get(kind, namespace, ROOT_CA)
+        if current is None:
+            metadata = self._metadata(namespace, ROOT_CA)
+            metadata["annotations"] = {"kubernetes.io/description": _DESCRIPTION}
+            made = {"metadata": metadata, "data": {"ca.crt": self._ca}}
+            owners = apply.track_update(kind, None, made, _MANAGER, now=self._clock())
+            metadata["managedFields"] = owners
+            self._store.create(kind, made)
+        elif current.get("data") != {"ca.crt": self._ca}:
+            seen = int(current["metadata"]["resourceVersion"])
+            self._store.update(kind, current | {"data": {"ca.crt": self._ca}}, seen)
+
+    def _metadata(self, namespace: str, name: str) -> Object:
+        return {
+            "name": name,
+            "namespace": namespace,
+            "uid": str(uuid.uuid4()),
+            "creationTimestamp": rfc3339(self._clock()),
+        }
+
+    def _end(self, entry: Entry, namespace: Object) -> None:
+        """Empty a namespace, and let it go when nothing is left in it."""
+        left = [self._empty(kind, found) for kind, found in self._contents(entry.name)]
+        if any(left):
+            return
+        kind = named("Namespace")
+        namespace["spec"] = {**namespace.get("spec", {}), "finalizers": []}
+        self._seen.pop(namespace["metadata"]["uid"], None)
+        if is_finished(namespace):
+            self._store.delete(kind, namespace, entry.revision)
+            _log.info("namespace_removed", extra={"namespace": entry.name})
+        else:
+            self._store.update(kind, namespace, entry.revision)
+
+    def _contents(self, namespace: str) -> Iterator[tuple[str, Entry]]:
+        for kind in KINDS:
+            if kind.namespaced and kind.stored:
+                for found in self._store.entries(kind, namespace):
+                    yield kind.kind, found
+
+    def _empty(self, kind_name: str, entry: Entry) -> bool:
+        """Delete one object; True says that it is still there: a pod that ends, a finalizer."""
+        kind, obj = named(kind_name), entry.object()
+        grace = 0
+        if kind_name == "Pod" and obj["spec"].get("nodeName"):
+            phase = (obj.get("status") or {}).get("phase")
+            if phase not in ("Succeeded", "Failed"):
+                grace = int(obj["spec"].get("terminationGracePeriodSeconds") or 0)
+        waits = bool(grace or obj["metadata"].get("finalizers"))
+        if not waits:
+            self._store.delete(kind, obj, entry.revision)
+            return False
+        before = entry.object()
+        mark(obj, grace, self._clock())
+        if obj != before:
+            self._store.update(kind, obj, entry.revision)
+        return True

@@ -1,0 +1,135 @@
+"""Bodies in: media type, JSON or YAML, the kind it says it is, and its fields against the schema."""
+
+import json
+from typing import Any
+
+import orjson
+
+from podpass.tools.local.cluster import protobuf, schema
+from podpass.tools.local.cluster.answer import JSON, YAML
+from podpass.tools.local.cluster.kinds import Kind
+from podpass.tools.local.cluster.request import Request
+from podpass.tools.local.cluster.status import bad_request, unsupported_media_type
+from podpass.tools.local.cluster.store import Object
+
+_TYPES = (JSON, YAML, protobuf.MEDIA_TYPE)
+
+
+def parse(data: bytes, media_type: str) -> tuple[Any, list[str]]:
+    """Read a body as JSON, YAML or protobuf; the second value names members that stand twice in an object.
+
+    Errors:  StatusError 400.
+    """
+    twice: list[str] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            names = [name for name, _ in pairs]
+            twice.extend(sorted({name for name in names if names.count(name) > 1}))
+        return found
+
+    try:
+        if media_type == protobuf.MEDIA_TYPE:
+            return protobuf.decode(data), twice
+        if media_type == JSON:
+            value = json.loads(data, object_pairs_hook=unique, parse_constant=_no_constant)
+        else:
+            value = _yaml(data)
+        # Numbers beyond 64 bits and lone surrogates could not be stored; dates of YAML not shown.
+        orjson.dumps(value)
+    except (ValueError, TypeError, RecursionError) as exc:
+        raise bad_request(f"the body of the request cannot be read as {media_type}") from exc
+    return value, twice
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(name)
+
+
+def _yaml(data: bytes) -> Any:
+    import yaml
+
+    try:
+        return yaml.load(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    except yaml.YAMLError as exc:
+        raise ValueError("not YAML") from exc
+
+
+async def obj(request: Request, kind: Kind) -> Object:
+    """Read the object in a request's body, without what the schema does not know.
+
+    Errors:  StatusError 400, 413, 415.
+    """
+    media_type = request.content_type or JSON
+    if media_type not in _TYPES:
+        raise unsupported_media_type(_TYPES)
+    value, twice = parse(await request.body(), media_type)
+    return of_kind(request, kind, value, twice)
+
+
+def of_kind(request: Request, kind: Kind, value: Any, twice: list[str] | None = None) -> Object:
+    """Check that a value is an object of a kind, and its fields.
+
+    Errors:  StatusError 400.
+    """
+    return fitting(request, kind, _of_kind(value, kind.kind, kind.api_version), twice)
+
+
+async def named(request: Request, kind: str, api_version: str) -> Object:
+    """Read a body of a type that is not a kind of its own: Binding, Eviction, TokenRequest..."""
+    media_type = request.content_type or JSON
+    if media_type not in _TYPES:
+        raise unsupported_media_type(_TYPES)
+    value, twice = parse(await request.body(), media_type)
+    return fitting(request, kind, _of_kind(value, kind, api_version), twice)
+
+
+def options(request: Request, body: bytes) -> Object:
+    """Read DeleteOptions; any group's version of them is taken."""
+    media_type = request.content_type or JSON
+    if media_type not in _TYPES:
+        raise unsupported_media_type(_TYPES)
+    value, twice = parse(body, media_type)
+    if not isinstance(value, dict) or value.get("kind", "DeleteOptions") != "DeleteOptions":
+        raise bad_request("the body of a deletion is DeleteOptions")
+    return fitting(request, "DeleteOptions", value, twice)
+
+
+def _of_kind(value: Any, kind: str, api_version: str) -> Object:
+    if not isinstance(value, dict):
+        raise bad_request("the body of the request is not an object")
+    said = value.get("kind") or kind
+    if said != kind:
+        raise bad_request(f"{said} in version {api_version!r} cannot be handled as a {kind}")
+    version = value.get("apiVersion") or api_version
+    if version != api_version:
+        raise bad_request(
+            f"the API version in the data ({version}) does not match the expected API version "
+            f"({api_version})"
+        )
+    return value | {"kind": kind, "apiVersion": api_version}
+
+
+def fitting(
+    request: Request, kind: Kind | str, value: Object, twice: list[str] | None = None
+) -> Object:
+    """Check an object's fields and give it without the unknown ones, as `fieldValidation` wants it.
+
+    Errors:  StatusError 400 for a wrong type, and in Strict for unknown and doubled fields.
+    """
+    report = schema.check(kind, value)
+    if report.type_errors:
+        raise bad_request(
+            f"{schema.type_name(kind)} in the body cannot be read: " + "; ".join(report.type_errors)
+        )
+    odd = [f'duplicate field "{name}"' for name in twice or ()]
+    odd += [f'unknown field "{path}"' for path in report.unknown]
+    match request.option("fieldValidation"):
+        case "Strict" if odd:
+            raise bad_request("strict decoding error: " + ", ".join(odd))
+        case "Ignore":
+            pass
+        case _:
+            request.warnings += odd
+    return schema.prune(kind, value)

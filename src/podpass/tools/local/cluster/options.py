@@ -1,0 +1,145 @@
+"""Options of writes and deletions, from the query or the body, checked before anything is done."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from podpass.tools.local.cluster import decode
+from podpass.tools.local.cluster.request import Request
+from podpass.tools.local.cluster.status import Cause, StatusError, Why, bad_request, invalid_options
+from podpass.tools.local.cluster.store import Object
+
+_VALIDATIONS = ("", "Ignore", "Warn", "Strict")
+_POLICIES = ("Orphan", "Background", "Foreground")
+_MAX_MANAGER = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteOptions:
+    """How a create, update or patch is meant.
+
+    Shapes:  `manager` names who owns the fields that are written: as given, or else the first part of
+             the client's user agent.
+    """
+
+    dry_run: bool = False
+    manager: str = ""
+    force: bool = False
+
+    def body(self, kind: str) -> Object:
+        """Write the options as a webhook is shown them."""
+        every: Object = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
+        if self.dry_run:
+            every["dryRun"] = ["All"]
+        return every | ({"fieldManager": self.manager} if self.manager else {})
+
+
+def write(request: Request, kind: str, *, apply: bool = False) -> WriteOptions:
+    """Read the options of a write; `kind` is CreateOptions, UpdateOptions or PatchOptions.
+
+    Errors:  StatusError 422.
+    """
+    manager = request.option("fieldManager")
+    causes = _dry_run_causes(request.query.get("dryRun", ()))
+    validation = request.option("fieldValidation")
+    if validation not in _VALIDATIONS:
+        told = f'Unsupported value: "{validation}"'
+        causes.append(Cause(Why.NOT_SUPPORTED, told, "fieldValidation"))
+    if len(manager) > _MAX_MANAGER or not manager.isprintable():
+        told = f"want at most {_MAX_MANAGER} printable characters"
+        causes.append(Cause(Why.INVALID, told, "fieldManager"))
+    if apply and not manager:
+        causes.append(Cause(Why.REQUIRED, "is required for apply patch", "fieldManager"))
+    force = request.option("force")
+    if kind == "PatchOptions" and not apply and force:
+        causes.append(Cause(Why.FORBIDDEN, "may not be specified for non-apply patch", "force"))
+    if causes:
+        raise invalid_options(kind, causes)
+    return WriteOptions(
+        dry_run=bool(request.query.get("dryRun")),
+        manager=manager or _agent(request),
+        force=force.lower() in ("true", "1"),
+    )
+
+
+def _agent(request: Request) -> str:
+    return request.headers.get("user-agent", "").partition("/")[0][:_MAX_MANAGER] or "unknown"
+
+
+def _dry_run_causes(values: Sequence[str]) -> list[Cause]:
+    if all(value == "All" for value in values):
+        return []
+    return [Cause(Why.NOT_SUPPORTED, f'Unsupported value: {list(values)}, want "All"', "dryRun")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteOptions:
+    """How a deletion is meant.
+
+    Units:   `grace` in seconds; None leaves it to the object.
+    """
+
+    dry_run: bool = False
+    grace: int | None = None
+    uid: str = ""
+    revision: str = ""
+
+    def body(self) -> Object:
+        """Write the options as a webhook is shown them."""
+        every: Object = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
+        if self.dry_run:
+            every["dryRun"] = ["All"]
+        return every | ({} if self.grace is None else {"gracePeriodSeconds": self.grace})
+
+
+async def delete(request: Request) -> DeleteOptions:
+    """Read the options of a deletion, from its body if it has one, else from the query.
+
+    Errors:  StatusError 400, 415, 422.
+    """
+    body = await request.body()
+    return delete_of(decode.options(request, body) if body else _from_query(request))
+
+
+def delete_of(given: Object) -> DeleteOptions:
+    """Check a DeleteOptions object.
+
+    Errors:  StatusError 422.
+    """
+    dry_run = given.get("dryRun") or []
+    causes = _dry_run_causes(dry_run)
+    policy = given.get("propagationPolicy")
+    if policy is not None and policy not in _POLICIES:
+        told = f'Unsupported value: "{policy}"'
+        causes.append(Cause(Why.NOT_SUPPORTED, told, "propagationPolicy"))
+    if policy is not None and given.get("orphanDependents") is not None:
+        told = "orphanDependents and propagationPolicy cannot be both set"
+        causes.append(Cause(Why.INVALID, told, "propagationPolicy"))
+    if causes:
+        raise invalid_options("DeleteOptions", causes)
+    preconditions = given.get("preconditions") or {}
+    return DeleteOptions(
+        dry_run=bool(dry_run),
+        grace=given.get("gracePeriodSeconds"),
+        uid=preconditions.get("uid") or "",
+        revision=preconditions.get("resourceVersion") or "",
+    )
+
+
+def _from_query(request: Request) -> Object:
+    found: Object = {"dryRun": list(request.query.get("dryRun", ()))}
+    if policy := request.option("propagationPolicy"):
+        found["propagationPolicy"] = policy
+    if text := request.option("gracePeriodSeconds"):
+        found["gracePeriodSeconds"] = _number(text)
+    return found
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as exc:
+        raise _not_a_number(text) from exc
+
+
+def _not_a_number(text: str) -> StatusError:
+    return bad_request(f"gracePeriodSeconds {text!r} is not a number")

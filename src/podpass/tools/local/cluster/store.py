@@ -1,0 +1,224 @@
+"""Objects on disk and in memory: one growing revision, every acknowledged write committed before.
+
+What enters are objects that were checked; what leaves are fresh copies of them. Reads come from memory,
+where each object is its JSON without `kind` and `apiVersion`; a write is one SQLite transaction in WAL
+with full sync (0.2 ms), so neither a restart nor kill -9 loses what was answered. Revisions never go back,
+and the window of changes begins anew at a start: older watches are told to list again.
+"""
+
+import os
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from podpass.errors import Error
+from podpass.tools.local.cluster.history import ADDED, DELETED, MODIFIED, Event, History
+from podpass.tools.local.cluster.kinds import Kind
+
+Object = dict[str, Any]
+_VERSION = 1
+_TABLES = """
+CREATE TABLE objects (
+    resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,
+    PRIMARY KEY (resource, namespace, name)
+) WITHOUT ROWID;
+CREATE TABLE revision (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), value INTEGER NOT NULL);
+INSERT INTO revision VALUES (1, 0);
+"""
+
+
+class StoreError(Error):
+    """The database cannot be read or written."""
+
+    code = "cluster_store"
+    hint = "check that the disk has room and that nothing else writes the database"
+
+
+class Taken(Error):
+    """An object of this name exists already."""
+
+    code = "object_exists"
+    status = 409
+
+
+class Moved(Error):
+    """The object is not as it was when it was read, or is gone."""
+
+    code = "object_moved"
+    status = 409
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored object: its place, its revision and its JSON."""
+
+    namespace: str
+    name: str
+    revision: int
+    raw: bytes
+
+    def object(self) -> Object:
+        """Give the object as a fresh copy."""
+        value: Object = orjson.loads(self.raw)
+        return value
+
+
+class Store:
+    """Every object of one cluster; open it before use."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._database: sqlite3.Connection | None = None
+        self._entries: dict[str, dict[tuple[str, str], Entry]] = {}
+        self._changed: dict[str, int] = {}
+        self.revision = 0
+        self.history = History(0)
+
+    def open(self) -> None:
+        """Open or create the database, and read all of it.
+
+        Errors:  StoreError.
+        """
+        try:
+            # Secrets are in it: nobody else may read it, from the first byte on.
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._database = sqlite3.connect(self._path, isolation_level=None)
+            self._prepare(self._database)
+            self._load(self._database)
+        except (OSError, sqlite3.Error) as exc:
+            self.close()
+            raise StoreError(f"cannot open {self._path}: {exc}", path=str(self._path)) from exc
+
+    def _prepare(self, database: sqlite3.Connection) -> None:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=FULL")
+        version = database.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            database.executescript(f"BEGIN;{_TABLES}PRAGMA user_version={_VERSION};COMMIT;")
+        elif version != _VERSION:
+            raise StoreError(
+                f"{self._path} is of format {version}, this program reads format {_VERSION}",
+                hint="use the podpass that made it, or another data dir",
+            )
+
+    def _load(self, database: sqlite3.Connection) -> None:
+        self.revision = database.execute("SELECT value FROM revision").fetchone()[0]
+        self.history = History(self.revision)
+        for resource, namespace, name, raw in database.execute("SELECT * FROM objects"):
+            version = int(orjson.loads(raw)["metadata"]["resourceVersion"])
+            self._entries.setdefault(resource, {})[namespace, name] = Entry(
+                namespace, name, version, raw
+            )
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def entry(self, kind: Kind, namespace: str, name: str) -> Entry | None:
+        return self._entries.get(kind.resource, {}).get((namespace, name))
+
+    def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
+        """Give a fresh copy of an object; `namespace` is empty for kinds that have none."""
+        entry = self.entry(kind, namespace, name)
+        return None if entry is None else entry.object()
+
+    def entries(self, kind: Kind, namespace: str = "") -> list[Entry]:
+        """List a kind by namespace and name; an empty namespace takes all of them."""
+        found = self._entries.get(kind.resource, {})
+        return [found[key] for key in sorted(found) if not namespace or key[0] == namespace]
+
+    def changed(self, kind: Kind) -> int:
+        """Give the revision of the last change of a kind since the start, for caches."""
+        return self._changed.get(kind.resource, 0)
+
+    def create(self, kind: Kind, obj: Mapping[str, Any]) -> Object:
+        """Store a new object under the next revision.
+
+        Errors:  Taken, StoreError.
+        """
+        namespace, name = _place(obj)
+        if self.entry(kind, namespace, name) is not None:
+            raise Taken(f"{kind.resource} {name} exists")
+        return self._write(kind, ADDED, obj, None)
+
+    def update(self, kind: Kind, obj: Mapping[str, Any], seen: int) -> Object:
+        """Replace an object that is still at the revision it was read at.
+
+        Errors:  Moved, StoreError.
+        """
+        return self._write(kind, MODIFIED, obj, self._still(kind, obj, seen))
+
+    def delete(self, kind: Kind, obj: Mapping[str, Any], seen: int) -> Object:
+        """Remove an object that is still at the revision it was read at; `obj` is its last state.
+
+        Errors:  Moved, StoreError.
+        """
+        return self._write(kind, DELETED, obj, self._still(kind, obj, seen))
+
+    def _still(self, kind: Kind, obj: Mapping[str, Any], seen: int) -> Entry:
+        namespace, name = _place(obj)
+        entry = self.entry(kind, namespace, name)
+        if entry is None or entry.revision != seen:
+            raise Moved(f"{kind.resource} {name} has been modified")
+        return entry
+
+    def _write(
+        self, kind: Kind, change: str, obj: Mapping[str, Any], before: Entry | None
+    ) -> Object:
+        revision = self.revision + 1
+        stored = {key: value for key, value in obj.items() if key not in ("kind", "apiVersion")}
+        stored["metadata"] = {**stored["metadata"], "resourceVersion": str(revision)}
+        raw = orjson.dumps(stored)
+        namespace, name = _place(obj)
+        self._commit(kind.resource, namespace, name, None if change == DELETED else raw)
+        self.revision = revision
+        self._changed[kind.resource] = revision
+        place = self._entries.setdefault(kind.resource, {})
+        if change == DELETED:
+            del place[namespace, name]
+        else:
+            place[namespace, name] = Entry(namespace, name, revision, raw)
+        self.history.append(
+            Event(
+                revision=revision,
+                type=change,
+                resource=kind.resource,
+                namespace=namespace,
+                name=name,
+                raw=raw,
+                before=before.raw if before else None,
+            )
+        )
+        return stored
+
+    def _commit(self, resource: str, namespace: str, name: str, raw: bytes | None) -> None:
+        """Write one change and the revision in one transaction; memory follows only after it."""
+        database = self._database
+        if database is None:
+            raise StoreError("the store is closed")
+        try:
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                if raw is None:
+                    database.execute(
+                        "DELETE FROM objects WHERE resource=? AND namespace=? AND name=?",
+                        (resource, namespace, name),
+                    )
+                else:
+                    database.execute(
+                        "INSERT OR REPLACE INTO objects VALUES (?,?,?,?)",
+                        (resource, namespace, name, raw),
+                    )
+                database.execute("UPDATE revision SET value=?", (self.revision + 1,))
+        except sqlite3.Error as exc:
+            raise StoreError(f"cannot write {self._path}: {exc}", path=str(self._path)) from exc
+
+
+def _place(obj: Mapping[str, Any]) -> tuple[str, str]:
+    metadata = obj["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]

@@ -1,0 +1,180 @@
+"""`serviceaccounts/token`: a signed token for an account, bound to a pod if asked so."""
+
+import dataclasses
+import logging
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from podpass.assertion import mint
+from podpass.assertion.mint import Ref
+from podpass.clock import rfc3339
+from podpass.log import hop
+from podpass.names import subject
+from podpass.tools.local.cluster import apply, decode, options
+from podpass.tools.local.cluster.authn import Trust
+from podpass.tools.local.cluster.kinds import Kind, named
+from podpass.tools.local.cluster.request import Request
+from podpass.tools.local.cluster.status import (
+    Cause,
+    Why,
+    bad_request,
+    conflict,
+    invalid_options,
+    not_found,
+)
+from podpass.tools.local.cluster.store import Object, Store
+
+_log = logging.getLogger(__name__)
+
+_GROUP, _KIND = "authentication.k8s.io", "TokenRequest"
+TOKEN_REQUEST = dataclasses.replace(
+    named("TokenReview"), kind=_KIND, plural="tokenrequests", singular="tokenrequest"
+)
+_DEFAULT_SECONDS = 3600
+_MIN_SECONDS, _MAX_SECONDS = 600, 1 << 32
+_CHECKED = ("account exists", "lifetime", "bound object exists", "its uid", "its account")
+_BINDABLE = {"Pod": "v1", "Secret": "v1", "Node": "v1"}
+
+
+async def request_token(request: Request, store: Store, trust: Trust) -> Object:
+    """Answer a TokenRequest.
+
+    Errors:  StatusError 400, 404, 409, 422.
+    """
+    began = time.perf_counter()
+    asked = await decode.named(request, _KIND, f"{_GROUP}/v1")
+    namespace, name = request.place
+    account = store.get(request.kind, namespace, name)
+    if account is None:
+        raise not_found(request.kind, name)
+    spec = asked.get("spec") or {}
+    seconds = _seconds(spec)
+    audiences = spec.get("audiences") or list(trust.audiences)
+    bound = _bound(store, request, spec.get("boundObjectRef"), name)
+    life = mint.lifetime(
+        seconds,
+        pod_bound="pod" in bound,
+        own_audience=set(audiences) <= set(trust.audiences),
+    )
+    claims = mint.claims(
+        issuer=trust.issuer,
+        namespace=namespace,
+        account=_ref(account),
+        audiences=audiences,
+        seconds=life.seconds,
+        now=trust.clock(),
+        jti=str(uuid.uuid4()),
+        warn_after=life.warn_after,
+        **bound,
+    )
+    token = mint.mint(trust.ring, claims)
+    _log_hop(request, audiences, bound, time.perf_counter() - began)
+    # The answered lifetime is the asked one, so that a kubelet renews in time whatever was granted.
+    status = {"token": token, "expirationTimestamp": rfc3339(claims["iat"] + seconds)}
+    return _answer(request, spec, audiences, seconds, trust) | {"status": status}
+
+
+def _answer(
+    request: Request, spec: Object, audiences: Sequence[str], seconds: int, trust: Trust
+) -> Object:
+    namespace, name = request.place
+    answer: Object = {
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "uid": str(uuid.uuid4()),
+            "creationTimestamp": rfc3339(trust.clock()),
+        },
+        "spec": {
+            "audiences": list(audiences),
+            "expirationSeconds": seconds,
+            "boundObjectRef": spec.get("boundObjectRef"),
+        },
+    }
+    how = options.write(request, "CreateOptions")
+    answer["metadata"]["managedFields"] = apply.track_update(
+        TOKEN_REQUEST, None, answer, how.manager, subresource="token", now=trust.clock()
+    )
+    return answer
+
+
+def _log_hop(
+    request: Request, audiences: Sequence[str], bound: dict[str, Any], seconds: float
+) -> None:
+    namespace, account = request.place
+    pod = bound.get("pod")
+    hop(
+        _log,
+        "token_signed",
+        stage="assertion",
+        asked=f"a token of {namespace}/{account} for {', '.join(audiences)}",
+        checked=_CHECKED if bound else _CHECKED[:2],
+        seconds=seconds,
+        pod=pod.name if pod else "",
+        namespace=namespace,
+        account=account,
+        sub=subject(namespace, account),
+        audience=" ".join(audiences),
+        outcome="signed",
+    )
+
+
+def _ref(obj: Object) -> Ref:
+    return Ref(name=obj["metadata"]["name"], uid=obj["metadata"]["uid"])
+
+
+def _seconds(spec: Object) -> int:
+    seconds = spec.get("expirationSeconds")
+    if seconds is None:
+        return _DEFAULT_SECONDS
+    why = ""
+    if seconds < _MIN_SECONDS:
+        why = "may not specify a duration less than 10 minutes"
+    elif seconds > _MAX_SECONDS:
+        why = "may not specify a duration larger than 2^32 seconds"
+    if why:
+        cause = Cause(Why.INVALID, why, "spec.expirationSeconds")
+        raise invalid_options(_KIND, [cause], group=_GROUP)
+    return int(seconds)
+
+
+def _bound(store: Store, request: Request, ref: Object | None, account: str) -> dict[str, Ref]:
+    """Find what a token is bound to, which must be there, the same, and of this account."""
+    if not ref:
+        return {}
+    kind, namespace = ref.get("kind") or "", request.place[0]
+    if _BINDABLE.get(kind) != (ref.get("apiVersion") or "v1"):
+        raise bad_request(f"cannot bind token for serviceaccount to object of type {kind!r}")
+    found = _object(store, named(kind), namespace, ref)
+    if kind == "Secret":
+        return {"secret": _ref(found)}
+    if kind == "Node":
+        return {"node": _ref(found)}
+    if (found["spec"].get("serviceAccountName") or "default") != account:
+        raise bad_request(
+            f"cannot bind token for serviceaccount {account!r} to pod running with different "
+            "serviceaccount name"
+        )
+    refs = {"pod": _ref(found)}
+    if node_name := found["spec"].get("nodeName"):
+        node = store.get(named("Node"), "", node_name)
+        # A node that is gone still names where the pod ran.
+        refs["node"] = _ref(node) if node else Ref(name=node_name, uid="")
+    return refs
+
+
+def _object(store: Store, kind: Kind, namespace: str, ref: Object) -> Object:
+    name = ref.get("name") or ""
+    found = store.get(kind, namespace if kind.namespaced else "", name)
+    if found is None:
+        raise not_found(kind, name)
+    uid = ref.get("uid") or ""
+    if uid and uid != found["metadata"]["uid"]:
+        why = (
+            f"the UID in the bound object reference ({uid}) does not match the UID in record "
+            f"({found['metadata']['uid']}). The object might have been deleted and then recreated"
+        )
+        raise conflict(kind, name, why, details_kind=kind.kind)
+    return found

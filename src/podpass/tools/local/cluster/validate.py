@@ -1,0 +1,141 @@
+"""Whether an object says what can be: one table from kinds to their rules, and the rules all share.
+
+Objects come here with their types checked and their defaults set. Each rule yields causes; the edge
+answers all of them at once (422 Invalid).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from podpass.tools.local.cluster import (
+    rules,
+    validate_core,
+    validate_pod,
+    validate_rbac,
+    validate_webhook,
+)
+from podpass.tools.local.cluster.kinds import Kind
+from podpass.tools.local.cluster.rules import Causes
+from podpass.tools.local.cluster.status import Cause, Why
+
+Rule = Callable[[Mapping[str, Any]], Causes]
+UpdateRule = Callable[[Mapping[str, Any], Mapping[str, Any]], Causes]
+
+MAX_ANNOTATION_BYTES = 256 * 1024
+
+_CREATE: Mapping[str, Rule] = {
+    "ClusterRole": validate_rbac.role,
+    "ClusterRoleBinding": validate_rbac.binding,
+    "ConfigMap": validate_core.config_map,
+    "Event": validate_core.event,
+    "Lease": validate_core.lease,
+    "MutatingWebhookConfiguration": validate_webhook.configuration,
+    "Node": validate_core.node,
+    "Pod": validate_pod.pod,
+    "Role": validate_rbac.role,
+    "RoleBinding": validate_rbac.binding,
+    "Secret": validate_core.secret,
+    "Service": validate_core.service,
+    "ServiceAccount": validate_core.service_account,
+    "ValidatingWebhookConfiguration": validate_webhook.configuration,
+}
+
+_UPDATE: Mapping[str, UpdateRule] = {
+    "ClusterRoleBinding": validate_rbac.binding_update,
+    "ConfigMap": validate_core.config_map_update,
+    "Pod": validate_pod.pod_update,
+    "RoleBinding": validate_rbac.binding_update,
+    "Secret": validate_core.secret_update,
+    "Service": validate_core.service_update,
+}
+
+_NAMES: Mapping[str, Callable[[str], bool]] = {
+    "Namespace": rules.is_label,
+    "Service": rules.is_service_name,
+    **dict.fromkeys(
+        ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"), rules.is_path_segment
+    ),
+}
+_PLAIN_FINALIZERS = ("foregroundDeletion", "kubernetes", "orphan")
+
+
+def create(kind: Kind, obj: Mapping[str, Any]) -> list[Cause]:
+    """Find what is wrong with a new object."""
+    causes = list(_metadata(kind, obj.get("metadata") or {}))
+    if kind.kind == "Pod":
+        causes += validate_pod.pod_creation(obj)
+    return causes + _body(kind, obj)
+
+
+def update(
+    kind: Kind, new: Mapping[str, Any], old: Mapping[str, Any], *, subresource: str = ""
+) -> list[Cause]:
+    """Find what is wrong with a changed object, what may not change included."""
+    metadata = new.get("metadata") or {}
+    causes = [*_metadata(kind, metadata), *_metadata_update(metadata, old.get("metadata") or {})]
+    if subresource == "status":
+        return causes
+    if kind.kind == "Pod" and subresource == "ephemeralcontainers":
+        return causes + list(validate_pod.ephemeral_update(new, old))
+    if rule := _UPDATE.get(kind.kind):
+        causes += rule(new, old)
+    # A change that is not allowed at all is the whole answer; what else is wrong would distract.
+    return causes or _body(kind, new)
+
+
+def warnings(kind: Kind, obj: Mapping[str, Any]) -> list[str]:
+    """Say what is allowed and probably not meant."""
+    return list(validate_pod.warnings(obj)) if kind.kind == "Pod" else []
+
+
+def _body(kind: Kind, obj: Mapping[str, Any]) -> list[Cause]:
+    rule = _CREATE.get(kind.kind)
+    return list(rule(obj)) if rule else []
+
+
+def _metadata(kind: Kind, metadata: Mapping[str, Any]) -> Causes:
+    name = metadata.get("name")
+    is_name = _NAMES.get(kind.kind, rules.is_subdomain)
+    if name:
+        why = f"{name!r} is not a name for {kind.plural}"
+        yield from rules.invalid(not is_name(name), "metadata.name", why)
+    else:
+        yield from rules.required(None, "metadata.name", "name or generateName must be given")
+    yield from rules.labels(metadata.get("labels") or {}, "metadata.labels")
+    yield from _annotations(metadata.get("annotations") or {})
+    for at, finalizer in enumerate(metadata.get("finalizers") or ()):
+        known = finalizer in _PLAIN_FINALIZERS or (
+            rules.is_qualified(finalizer) and "/" in finalizer
+        )
+        why = f"{finalizer!r} is not a domain and a name"
+        yield from rules.invalid(not known, f"metadata.finalizers[{at}]", why)
+    yield from _owners(metadata)
+
+
+def _annotations(annotations: Mapping[str, str]) -> Causes:
+    for key in annotations:
+        broken = not rules.is_qualified(key.lower())
+        yield from rules.invalid(broken, "metadata.annotations", f"{key!r} is not a key")
+    size = sum(len(key) + len(value.encode()) for key, value in annotations.items())
+    if size > MAX_ANNOTATION_BYTES:
+        why = f"longer than {MAX_ANNOTATION_BYTES} bytes"
+        yield Cause(Why.TOO_LONG, why, "metadata.annotations")
+
+
+def _owners(metadata: Mapping[str, Any]) -> Causes:
+    owners = metadata.get("ownerReferences") or ()
+    for owner in owners:
+        for part in ("apiVersion", "kind", "name", "uid"):
+            here = f"metadata.ownerReferences.{part}"
+            yield from rules.invalid(not owner.get(part), here, "must not be empty")
+    controllers = [owner for owner in owners if owner.get("controller")]
+    why = "only one owner can be the controller"
+    yield from rules.invalid(len(controllers) > 1, "metadata.ownerReferences", why)
+
+
+def _metadata_update(new: Mapping[str, Any], old: Mapping[str, Any]) -> Causes:
+    for part in ("name", "namespace", "uid", "creationTimestamp"):
+        yield from rules.immutable(new.get(part), old.get(part), f"metadata.{part}")
+    added = set(new.get("finalizers") or ()) - set(old.get("finalizers") or ())
+    why = "an object that is being deleted takes no new finalizers"
+    yield from rules.forbidden(old.get("deletionTimestamp") and added, "metadata.finalizers", why)

@@ -1,0 +1,255 @@
+"""Calls mutating webhooks over HTTPS, in the order and by the rules of the real API server.
+
+What enters is a request under admission; what leaves is its object, patched. A webhook that cannot be
+reached, answers wrongly or too late refuses the request or is passed over, as its failurePolicy says;
+its answer is never believed beyond verdict, patch and warnings.
+"""
+
+import asyncio
+import base64
+import binascii
+import logging
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from podpass.errors import Error
+from podpass.tools.local.cluster import admission_rules, decode, defaults, patch, schema
+from podpass.tools.local.cluster.plugins import Attributes
+from podpass.tools.local.cluster.status import Cause, StatusError
+from podpass.tools.local.cluster.store import Object, Store
+
+_log = logging.getLogger(__name__)
+
+Services = Mapping[str, str]
+"""Origins of services by `NAMESPACE/NAME:PORT`, for there is no network of services here."""
+
+_MAX_ANSWER_BYTES = 3 * 1024 * 1024
+_MAX_WARNINGS = 10
+_MAX_WARNING = 256
+_VERSIONS = ("v1", "v1beta1")
+
+
+class WebhookFailed(Error):
+    """A webhook gave no answer that can be used."""
+
+    code = "webhook_failed"
+
+
+class Webhooks:
+    """Calls the webhooks that are configured in the store."""
+
+    def __init__(self, store: Store, services: Services) -> None:
+        self._store = store
+        self._services = services
+        self._session: Any = None
+        self._contexts: dict[str, ssl.SSLContext] = {}
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            # asyncio ends a TLS connection a turn of the loop after it was asked to.
+            await asyncio.sleep(0)
+            self._session = None
+
+    async def mutate(self, attributes: Attributes, plugins: Callable[[], None]) -> None:
+        """Let every webhook that wants a request change its object.
+
+        After a change the built-in `plugins` run again, and then each webhook that asked for it and
+        whose object was changed after it saw it.
+
+        Errors:  StatusError: denied, or a webhook failed and its policy is Fail.
+        """
+        hooks = admission_rules.hooks(self._store, attributes)
+        changed_last = -1
+        for at, hook in enumerate(hooks):
+            if await self._one(hook, attributes):
+                changed_last = at
+        if changed_last < 0:
+            return
+        before = orjson.dumps(attributes.obj)
+        plugins()
+        if orjson.dumps(attributes.obj) != before:
+            changed_last = len(hooks)
+        for hook in hooks[:changed_last]:
+            if hook.spec.get("reinvocationPolicy") == "IfNeeded":
+                await self._one(hook, attributes)
+
+    async def _one(self, hook: admission_rules.Hook, attributes: Attributes) -> bool:
+        if not admission_rules.wants(self._store, hook, attributes):
+            return False
+        admission_rules.refuse_conditions(hook)
+        if attributes.dry_run and hook.spec.get("sideEffects") not in ("None", "NoneOnDryRun"):
+            raise StatusError(
+                400,
+                "BadRequest",
+                f"admission webhook {hook.name!r} does not support dry run",
+            )
+        began = time.monotonic()
+        try:
+            response = await self._call(hook, attributes)
+        except WebhookFailed as exc:
+            _log.warning(
+                "webhook_failed",
+                extra={"webhook": hook.name, "cause": exc.message, "policy": hook.failure_policy},
+            )
+            if hook.failure_policy == "Ignore":
+                return False
+            raise _failed(hook, exc) from exc
+        _log.debug(
+            "webhook_answered", extra={"webhook": hook.name, "seconds": time.monotonic() - began}
+        )
+        return self._take(hook, attributes, response)
+
+    def _take(self, hook: admission_rules.Hook, attributes: Attributes, response: Object) -> bool:
+        """Believe verdict, warnings and patch of an answer."""
+        for warning in list(response.get("warnings") or ())[:_MAX_WARNINGS]:
+            attributes.warnings.append(str(warning)[:_MAX_WARNING])
+        if response["allowed"] is not True:
+            raise _denied(hook, response.get("status") or {})
+        if not response.get("patch"):
+            return False
+        try:
+            changed = _patched(attributes, response)
+        except (Error, ValueError, KeyError, TypeError) as exc:
+            failure = WebhookFailed(f"the webhook's patch cannot be applied: {exc}")
+            raise _failed(hook, failure) from exc
+        differs = changed != attributes.obj
+        attributes.obj = changed
+        return differs
+
+    async def _call(self, hook: admission_rules.Hook, attributes: Attributes) -> Object:
+        import aiohttp
+
+        version = next((v for v in hook.spec["admissionReviewVersions"] if v in _VERSIONS), "")
+        if not version:
+            raise WebhookFailed(
+                "the webhook takes no version of AdmissionReview that is spoken here"
+            )
+        uid = str(uuid.uuid4())
+        body = orjson.dumps(admission_rules.review(attributes, uid, version))
+        url, server_name = self._address(hook)
+        seconds = hook.spec.get("timeoutSeconds") or 10
+        try:
+            async with self._open().post(
+                f"{url}{'&' if '?' in url else '?'}timeout={seconds}s",
+                data=body,
+                headers={"content-type": "application/json", "accept": "application/json"},
+                ssl=self._context(hook),
+                server_hostname=server_name,
+                timeout=aiohttp.ClientTimeout(total=seconds),
+                allow_redirects=False,
+            ) as answer:
+                if not 200 <= answer.status <= 299:
+                    raise WebhookFailed(f"the server answered {answer.status}")
+                content = await answer.content.read(_MAX_ANSWER_BYTES + 1)
+                while (more := await answer.content.read(_MAX_ANSWER_BYTES + 1)) and len(
+                    content
+                ) <= _MAX_ANSWER_BYTES:
+                    content += more
+        except TimeoutError as exc:
+            raise WebhookFailed(f"no answer within {seconds} s (deadline exceeded)") from exc
+        except (aiohttp.ClientError, OSError, ValueError) as exc:
+            raise WebhookFailed(f"Post {url!r}: {exc}") from exc
+        return _response(content, uid, version)
+
+    def _open(self) -> Any:
+        import aiohttp
+
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
+            self._session = aiohttp.ClientSession(connector=connector, trust_env=False)
+        return self._session
+
+    def _address(self, hook: admission_rules.Hook) -> tuple[str, str | None]:
+        config = hook.spec["clientConfig"]
+        if url := config.get("url"):
+            return url, None
+        service = config["service"]
+        name, namespace = service["name"], service["namespace"]
+        key = f"{namespace}/{name}:{service.get('port', 443)}"
+        origin = self._services.get(key)
+        if origin is None:
+            raise WebhookFailed(
+                f"service {key} is not reachable here: this cluster has no network of services"
+            )
+        return origin + (service.get("path") or "/"), f"{name}.{namespace}.svc"
+
+    def _context(self, hook: admission_rules.Hook) -> ssl.SSLContext:
+        bundle = hook.spec["clientConfig"].get("caBundle") or ""
+        if bundle not in self._contexts:
+            if len(self._contexts) > 32:  # bundles of configurations that are gone
+                self._contexts.clear()
+            try:
+                pem = base64.b64decode(bundle, validate=False).decode()
+                self._contexts[bundle] = ssl.create_default_context(cadata=pem or None)
+            except (binascii.Error, ValueError, ssl.SSLError) as exc:
+                raise WebhookFailed("the caBundle holds no certificate") from exc
+        return self._contexts[bundle]
+
+
+def _response(content: bytes, uid: str, version: str) -> Object:
+    """Read an AdmissionReview's response, which must answer this very request."""
+    if len(content) > _MAX_ANSWER_BYTES:
+        raise WebhookFailed("the answer is too large")
+    try:
+        review = orjson.loads(content)
+        response = review["response"]
+        if review.get("kind") != "AdmissionReview":
+            raise WebhookFailed("the answer is no AdmissionReview")
+        if review.get("apiVersion") != f"admission.k8s.io/{version}":
+            raise WebhookFailed(f"the answer is not of admission.k8s.io/{version}")
+        allowed, answered = response["allowed"], response["uid"]
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise WebhookFailed("the answer is no AdmissionReview with a response") from exc
+    if answered != uid:
+        raise WebhookFailed("the answer's uid is not that of the request")
+    if not isinstance(allowed, bool):
+        raise WebhookFailed("the answer's verdict is not a boolean")
+    if response.get("patch") and response.get("patchType") != "JSONPatch":
+        raise WebhookFailed("the answer's patchType is not JSONPatch")
+    found: Object = response
+    return found
+
+
+def _patched(attributes: Attributes, response: Object) -> Object:
+    """Apply a webhook's JSON patch, and default what it added."""
+    kind = attributes.sub_kind[2] if attributes.sub_kind else attributes.kind
+    data = base64.b64decode(response["patch"], validate=True)
+    operations, _ = decode.parse(data, "application/json")
+    whole = admission_rules.shown(attributes, attributes.obj)
+    patched = patch.json_patch(whole, operations)
+    report = schema.check(kind, patched)
+    if report.type_errors:
+        raise WebhookFailed("; ".join(report.type_errors))
+    attributes.warnings += [f'unknown field "{path}"' for path in report.unknown]
+    changed = defaults.apply(kind, schema.prune(kind, patched))
+    changed.pop("kind", None)
+    changed.pop("apiVersion", None)
+    return changed
+
+
+def _denied(hook: admission_rules.Hook, status: Mapping[str, Any]) -> StatusError:
+    told = f'admission webhook "{hook.name}" denied the request'
+    reason, message = status.get("reason") or "", status.get("message") or ""
+    if message:
+        told += f": {message}"
+    elif reason:
+        told += f": {reason}"
+    else:
+        told += " without explanation"
+    code = status.get("code")
+    if not isinstance(code, int) or not 400 <= code <= 599:
+        code = 403 if not reason else 400
+    return StatusError(code, str(reason) or ("Forbidden" if code == 403 else ""), told)
+
+
+def _failed(hook: admission_rules.Hook, why: WebhookFailed) -> StatusError:
+    told = f'failed calling webhook "{hook.name}": failed to call webhook: {why.message}'
+    return StatusError(
+        500, "InternalError", f"Internal error occurred: {told}", causes=[Cause("", told)]
+    )

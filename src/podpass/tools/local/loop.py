@@ -1,0 +1,313 @@
+"""The parts of one instance and how they are joined; `up` decides when they live.
+
+Parts meet over HTTPS on loopback, as their production namesakes do: the webhook and the runtime through the
+Kubernetes API, the authority and the vault through published keys.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+from podpass import names
+from podpass.clock import Clock
+from podpass.tools.local import ca, kubeconfig, listing
+from podpass.tools.local.datadir import DataDir, Facts
+from podpass.tools.local.environment import pod_environment
+
+if TYPE_CHECKING:
+    import ssl
+
+    from podpass.directory.store import Directory
+    from podpass.fetch import Fetcher
+    from podpass.resource.store import SecretStore
+    from podpass.serve import App
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[str, str], None]
+
+
+class Loop:
+    """Every part of an instance, in one event loop."""
+
+    def __init__(
+        self,
+        data_dir: DataDir,
+        facts: Facts,
+        sockets: Mapping[str, socket.socket],
+        *,
+        environ: Mapping[str, str],
+        clock: Clock,
+    ) -> None:
+        self.data_dir = data_dir
+        self._facts = facts
+        self._sockets = sockets
+        self._environ = environ
+        self._clock = clock
+        self._sandbox = "rewrite"
+        self._directory: Directory
+        self._secret_store: SecretStore
+
+    def url(self, service: str) -> str:
+        return f"https://127.0.0.1:{self._facts.ports[service]}"
+
+    def _direct(self, service: str) -> str:
+        """The origin for clients that go without the gateway; MSAL wants a name there."""
+        return f"https://localhost:{self._facts.ports[service]}"
+
+    async def start(self, stack: AsyncExitStack, progress: Progress) -> None:
+        """Start every part in its order; what stands is on the stack, whatever happens next."""
+        self._stack = stack
+        steps = {
+            "certificates and keys": self._secrets,
+            "kubernetes": self._cluster,
+            "issuer": self._issuer,
+            "directory": self._open_directory,
+            "authority": self._authority,
+            "vault": self._vault,
+            "webhook": self._webhook,
+            "runtime": self._runtime,
+            "gateway": self._gateway,
+        }
+        for part, step in steps.items():
+            progress(part, "")
+            progress(part, await step())
+            _log.info("part_started", extra={"part": part})
+
+    # ------------------------------------------------------------------ parts, in the order they start
+
+    async def _secrets(self) -> str:
+        """Make or read certificates and keys; generating RSA keys is the slowest thing on a first start."""
+        from podpass.assertion.keys import KeyRing
+        from podpass.exchange.keys import AuthorityKeys
+
+        keys = self.data_dir.path("keys")
+        ring = asyncio.create_task(asyncio.to_thread(KeyRing.open, keys / "issuer"))
+        authority = asyncio.create_task(asyncio.to_thread(AuthorityKeys.open, keys / "authority"))
+        self._write_certificates()
+        self._ring, self._authority_keys = await ring, await authority
+        return str(self.data_dir.ca_file)
+
+    def _write_certificates(self) -> None:
+        from podpass.tools.local import trust
+
+        ca.ensure(self.data_dir, self._clock)
+        trust.write_stores(self.data_dir, self._environ)
+        kubeconfig.write_all(self.data_dir, self.url("kubernetes"))
+
+    async def _cluster(self) -> str:
+        from podpass.tools.local.cluster.cluster import Cluster, ClusterConfig
+
+        cluster = await self._stack.enter_async_context(
+            Cluster(
+                ClusterConfig(
+                    database=self.data_dir.path("kubernetes.db"),
+                    issuer=self._facts.issuer,
+                    ring=self._ring,
+                    ca_file=self.data_dir.ca_file,
+                    tokens={},
+                    kubelet_tls=self._client_tls(ca.KUBELET_CLIENT),
+                    clock=self._clock,
+                )
+            )
+        )
+        url = await self._serve("kubernetes", cluster.app, clients=True)
+        # Clients that watch would keep the server from stopping until its patience ends.
+        self._stack.callback(cluster.drain)
+        return url
+
+    async def _issuer(self) -> str:
+        from podpass.assertion.app import create_app
+
+        await self._serve("issuer", create_app(self._facts.issuer, self._ring))
+        return self._facts.issuer
+
+    async def _open_directory(self) -> str:
+        from podpass.directory.model import ResourcePrincipal, Tenant
+        from podpass.directory.resources import VAULT_APP_ID
+        from podpass.directory.store import Directory
+
+        direct = ResourcePrincipal(
+            app_id=VAULT_APP_ID,
+            uris=(self._direct("vault"),),
+            display_name="Azure Key Vault, asked directly",
+            token_version=1,
+        )
+        self._directory = await self._stack.enter_async_context(
+            Directory(f"sqlite:///{self.data_dir.path('directory.db')}", (direct,))
+        )
+        domain = self._facts.admin_username.partition("@")[2]
+        await self._directory.create_tenant(
+            Tenant(id=self._facts.tenant_id, display_name="podpass local", domains=(domain,))
+        )
+        return f"tenant {self._facts.tenant_id}"
+
+    async def _authority(self) -> str:
+        from podpass.exchange.app import create_app
+        from podpass.settings import AuthoritySettings
+
+        origins = [f"https://{alias}" for alias in names.LOGIN_ALIASES]
+        settings = AuthoritySettings(
+            origins=(*origins, self._direct("authority"), self.url("authority"))
+        )
+        app = create_app(
+            settings, self._directory, self._fetcher(), self._authority_keys, self._clock
+        )
+        await self._serve("authority", app)
+        return self._direct("authority")
+
+    async def _vault(self) -> str:
+        from podpass.resource.app import create_app
+        from podpass.resource.keys import PublishedKeys
+        from podpass.resource.store import SecretStore
+        from podpass.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
+
+        # The key that values are sealed with lies apart from the database it opens.
+        store = SecretStore(
+            f"sqlite:///{self.data_dir.path('vault.db')}", self.data_dir.path("keys", "vault.key")
+        )
+        self._secret_store = await self._stack.enter_async_context(store)
+        direct = VaultOrigin(
+            suffix="localhost",
+            authority=self._direct("authority"),
+            resource=self._direct("vault"),
+        )
+        settings = VaultSettings(origins=(AZURE_VAULTS, direct))
+        keys = PublishedKeys(self._fetcher(), settings.keys_url, self._clock)
+        await self._serve("vault", create_app(settings, self._directory, store, keys, self._clock))
+        return f"https://*.{names.VAULT_SUFFIX}"
+
+    async def _webhook(self) -> str:
+        from podpass.admission.accounts import ClusterAccounts
+        from podpass.admission.app import create_app
+        from podpass.kube import KubeClient
+        from podpass.settings import WebhookSettings
+        from podpass.tools.local.registration import register
+
+        url = self.url("webhook") + names.WEBHOOK_PATH
+        enter = self._stack.enter_async_context
+        client = await enter(KubeClient.from_kubeconfig(self.data_dir.path("webhook.kubeconfig")))
+        accounts = await enter(ClusterAccounts(client))
+        settings = WebhookSettings(tenant_id=self._facts.tenant_id)
+        app = create_app(settings, accounts, ready=lambda: accounts.ready)
+        await self._serve("webhook", app)
+        async with KubeClient.from_kubeconfig(self.data_dir.kubeconfig) as admin:
+            await register(admin, url, self.data_dir.ca_file.read_bytes())
+        return url
+
+    async def _runtime(self) -> str:
+        from podpass.tools.local.runtime.runtime import Runtime, RuntimeConfig
+
+        ports = self._facts.ports
+        runtime = Runtime(
+            RuntimeConfig(
+                kubeconfig=self.data_dir.path("runtime.kubeconfig"),
+                node_name=ca.NODE_NAME,
+                folder=self.data_dir.path("pods"),
+                images_file=self.data_dir.path("images.json"),
+                environment=pod_environment(self.data_dir, ports["gateway"]),
+                path=self._environ.get("PATH", os.defpath),
+                port=ports["kubelet"],
+                clock=self._clock,
+            )
+        )
+        await self._serve("kubelet", runtime.app, clients=True)
+        await self._stack.enter_async_context(runtime)
+        self._sandbox = runtime.sandbox
+        return f"node {ca.NODE_NAME}, {runtime.sandbox}"
+
+    async def _gateway(self) -> str:
+        from podpass.tools.local import azure, control, gateway
+
+        await self._serve("azure", azure.create_app())
+        await self._serve("control", control.create_app(self, self._facts.control_token))
+        table = gateway.routes(self._facts.ports)
+        await self._stack.enter_async_context(gateway.running(self._sockets["gateway"], table))
+        return str(self.status()["gateway"])
+
+    # ---------------------------------------------------------------------- what the parts are joined by
+
+    async def _serve(self, service: str, app: "App", *, clients: bool = False) -> str:
+        from podpass.serve import server_tls, serving
+
+        tls = server_tls(
+            str(self.data_dir.certificate("leaf")),
+            str(self.data_dir.key("leaf")),
+            client_ca=str(self.data_dir.ca_file) if clients else None,
+        )
+        await self._stack.enter_async_context(serving(app, self._sockets[service], tls))
+        return self.url(service)
+
+    def _client_tls(self, user: str) -> "ssl.SSLContext":
+        import ssl
+
+        context = ssl.create_default_context(cafile=str(self.data_dir.ca_file))
+        context.load_cert_chain(self.data_dir.certificate(user), self.data_dir.key(user))
+        return context
+
+    def _fetcher(self) -> "Fetcher":
+        from podpass.fetch import Fetcher, FetchRules
+        from podpass.tools.local.gateway import routes
+
+        hosts = routes(self._facts.ports)
+        return Fetcher(FetchRules(hosts=hosts, ca_file=self.data_dir.ca_file))
+
+    # ------------------------------------------------------------------------ what the control API asks
+
+    def status(self) -> dict[str, Any]:
+        """Say where everything is, as `podpass status -o json` prints it."""
+        return {
+            "ready": True,
+            "data_dir": str(self.data_dir.root),
+            "kubernetes": {
+                "server": self.url("kubernetes"),
+                "kubeconfig": str(self.data_dir.kubeconfig),
+                "issuer": self._facts.issuer,
+                "kind": "embedded",
+                "webhook": self.url("webhook") + names.WEBHOOK_PATH,
+            },
+            "gateway": f"http://127.0.0.1:{self._facts.ports['gateway']}",
+            "authority": self._direct("authority"),
+            "resource_manager": self._direct("azure"),
+            "graph": self._direct("azure"),
+            "vault": self._direct("vault"),
+            "control": self._direct("control"),
+            "console": None,
+            "ca_file": str(self.data_dir.ca_file),
+            "tenant_id": self._facts.tenant_id,
+            "subscription_id": self._facts.subscription_id,
+            "admin": {
+                "username": self._facts.admin_username,
+                "password": self._facts.admin_password.reveal(),
+            },
+            "sandbox": self._sandbox,
+            "pids": {"podpass": os.getpid()},
+        }
+
+    async def apply(self, text: str, filename: str) -> list[str]:
+        """Apply a seed and say what it changed."""
+        from podpass.directory.model import Change
+        from podpass.tools.local.seed import apply_seed, parse_seed
+
+        applied = await apply_seed(
+            parse_seed(text, filename),
+            self._directory,
+            self._secret_store,
+            issuer=self._facts.issuer,
+            tenant_id=self._facts.tenant_id,
+            subscription_id=self._facts.subscription_id,
+            clock=self._clock,
+        )
+        return [str(each) for each in applied if each.change is not Change.UNCHANGED]
+
+    async def identities(self) -> list[dict[str, Any]]:
+        found = await self._directory.list_identities(self._facts.tenant_id)
+        return [listing.identity(identity) for identity in found]
+
+    async def vaults(self) -> list[dict[str, Any]]:
+        found = await self._directory.list_vaults(self._facts.tenant_id)
+        return [listing.vault(vault) for vault in found]

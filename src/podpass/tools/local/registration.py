@@ -1,0 +1,90 @@
+"""What an instance applies to its cluster, through the API like any installer: its webhook, and who may what.
+
+Server-side apply, so that a start after an address changed mends what the last one wrote.
+"""
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+from podpass import names
+from podpass.kube import APPLY_PATCH, KubeClient
+from podpass.tools.local import ca
+
+_RBAC = "rbac.authorization.k8s.io"
+_QUERY = "fieldManager=podpass&force=true"
+RUNTIME_ROLE = "podpass:runtime"
+
+Object = dict[str, Any]
+
+
+async def register(client: KubeClient, webhook_url: str, ca_pem: bytes) -> None:
+    """Apply every object, in the name of an administrator.
+
+    Errors:  KubeError.
+    """
+    for collection, body in objects(webhook_url, ca_pem):
+        path = f"/apis/{collection}/{body['metadata']['name']}?{_QUERY}"
+        await client.patch(path, body, APPLY_PATCH)
+
+
+def objects(webhook_url: str, ca_pem: bytes) -> Iterator[tuple[str, Object]]:
+    """Give each object with the path of its collection."""
+    yield f"{_RBAC}/v1/clusterroles", _runtime_role()
+    yield f"{_RBAC}/v1/clusterrolebindings", _runtime_binding()
+    yield (
+        "admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
+        webhook_configuration(webhook_url, ca_pem),
+    )
+
+
+def _runtime_role() -> Object:
+    """Let the runtime give pods to its node: beside being the kubelet, it is the only scheduler here."""
+    return {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": RUNTIME_ROLE},
+        "rules": [{"apiGroups": [""], "resources": ["pods/binding"], "verbs": ["create"]}],
+    }
+
+
+def _runtime_binding() -> Object:
+    user, _ = ca.CLIENTS[ca.RUNTIME]
+    return {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": RUNTIME_ROLE},
+        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": RUNTIME_ROLE},
+        "subjects": [{"apiGroup": _RBAC, "kind": "User", "name": user}],
+    }
+
+
+def webhook_configuration(url: str, ca_pem: bytes) -> dict[str, Any]:
+    """Register the webhook under the reference's names, failing closed for labelled pods only."""
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": names.WEBHOOK_CONFIGURATION},
+        "webhooks": [
+            {
+                "name": names.WEBHOOK_NAME,
+                "admissionReviewVersions": ["v1", "v1beta1"],
+                "clientConfig": {"url": url, "caBundle": base64.b64encode(ca_pem).decode()},
+                "failurePolicy": "Fail",
+                "matchPolicy": "Equivalent",
+                "objectSelector": {"matchLabels": {names.USE_LABEL: "true"}},
+                "reinvocationPolicy": "IfNeeded",
+                "sideEffects": "None",
+                "timeoutSeconds": 10,
+                "rules": [
+                    {
+                        "apiGroups": [""],
+                        "apiVersions": ["v1"],
+                        "operations": ["CREATE"],
+                        "resources": ["pods"],
+                        "scope": "*",
+                    }
+                ],
+            }
+        ],
+    }

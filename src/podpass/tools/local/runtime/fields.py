@@ -1,0 +1,111 @@
+"""A pod's own facts, as environment variables and files may ask for them (the downward API)."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from podpass.errors import Error
+
+Pod = Mapping[str, Any]
+
+_SUFFIXES = {
+    "": Fraction(1),
+    "n": Fraction(1, 10**9),
+    "u": Fraction(1, 10**6),
+    "m": Fraction(1, 1000),
+    **{sign: Fraction(10 ** (3 * power)) for power, sign in enumerate("kMGTPE", 1)},
+    **{f"{sign}i": Fraction(1024**power) for power, sign in enumerate("KMGTPE", 1)},
+}
+_QUANTITY = re.compile(r"([+-]?[0-9.]+)(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]+))?")
+_SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
+
+
+class UnknownField(Error):
+    """A field reference names something that is not there to be read."""
+
+    code = "unknown_field"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFacts:
+    """What a pod can learn of its node."""
+
+    name: str
+    address: str
+    cpu: str
+    memory: str
+
+
+def pod_field(pod: Pod, path: str, node: NodeFacts) -> str:
+    """Read one field of a pod by its path.
+
+    Shapes:  labels and annotations as a whole come as sorted `key="escaped value"` lines.
+    Errors:  UnknownField.
+    """
+    meta, spec = pod["metadata"], pod["spec"]
+    if found := _SUBSCRIPT.fullmatch(path):
+        return str((meta.get(found[1]) or {}).get(found[2], ""))
+    simple = {
+        "metadata.name": meta.get("name"),
+        "metadata.namespace": meta.get("namespace"),
+        "metadata.uid": meta.get("uid"),
+        "spec.nodeName": spec.get("nodeName") or node.name,
+        "spec.serviceAccountName": spec.get("serviceAccountName") or "default",
+        "status.hostIP": node.address,
+        "status.hostIPs": node.address,
+        "status.podIP": node.address,
+        "status.podIPs": node.address,
+    }
+    if path in simple:
+        return str(simple[path] or "")
+    if path in ("metadata.labels", "metadata.annotations"):
+        return _lines(meta.get(path.partition(".")[2]) or {})
+    raise UnknownField(f"fieldPath {path!r} is not supported", path=path)
+
+
+def _lines(pairs: Mapping[str, str]) -> str:
+    return "\n".join(f'{key}="{_escape(value)}"' for key, value in sorted(pairs.items()))
+
+
+def _escape(value: str) -> str:
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    return quoted.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+
+
+def resource_field(
+    container: Mapping[str, Any], reference: Mapping[str, Any], node: NodeFacts
+) -> str:
+    """Read a container's request or limit, in units of the divisor, rounded up.
+
+    Errors:  UnknownField.
+    """
+    name = str(reference.get("resource"))
+    kind, _, resource = name.partition(".")
+    if kind not in ("limits", "requests") or not resource:
+        raise UnknownField(f"resource {name!r} is not supported", resource=name)
+    given = container.get("resources") or {}
+    # A missing limit means all the node has; a missing request takes the limit, else nothing.
+    whole = {"cpu": node.cpu, "memory": node.memory}.get(resource, "0")
+    fallback = whole if kind == "limits" else (given.get("limits") or {}).get(resource, "0")
+    value = quantity((given.get(kind) or {}).get(resource, fallback))
+    divisor = quantity(reference.get("divisor") or "1") or Fraction(1)
+    return str(math.ceil(value / divisor))
+
+
+def quantity(text: object) -> Fraction:
+    """Read a Kubernetes quantity: `500m`, `64Mi`, `1e3`.
+
+    Errors:  UnknownField.
+    """
+    found = _QUANTITY.fullmatch(str(text))
+    try:
+        number = Fraction(found[1]) if found else None
+    except ValueError:
+        number = None
+    if found is None or number is None:
+        raise UnknownField(f"{text!r} is not a quantity")
+    scale = Fraction(10) ** int(found[3]) if found[3] else _SUFFIXES[found[2] or ""]
+    return number * scale

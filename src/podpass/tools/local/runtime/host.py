@@ -1,0 +1,39 @@
+"""What every pod's worker shares: the cluster, the machine, and how patient to be."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from podpass.clock import Clock
+from podpass.kube import KubeClient
+from podpass.tools.local.runtime.events import Recorder
+from podpass.tools.local.runtime.fields import NodeFacts
+from podpass.tools.local.runtime.guard import Guard
+from podpass.tools.local.runtime.lifecycle import BackOffRule
+from podpass.tools.local.runtime.sandbox import Sandbox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The surroundings of a pod.
+
+    Shapes:  `folder` holds one folder a pod, by uid; `environment` and `path` go beneath what a container
+             sets; `services` are the variables that name the API server; `mark` tells this runtime's
+             processes from all others.
+    Units:   seconds.
+    """
+
+    client: KubeClient
+    events: Recorder
+    guard: Guard
+    sandbox: Sandbox
+    node: NodeFacts
+    folder: Path
+    images_file: Path
+    environment: Mapping[str, str] = field(repr=False)
+    services: Mapping[str, str]
+    path: str
+    mark: str
+    rule: BackOffRule
+    refresh_seconds: float
+    clock: Clock

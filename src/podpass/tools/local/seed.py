@@ -1,0 +1,210 @@
+"""Bring an instance's directory and vaults to what a seed file says, as often as it is applied.
+
+What the file does not name stays as it is. Everything that can be checked is checked before the first
+write, and a secret whose value is there already gets no new version.
+"""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from podpass.clock import Clock, system
+from podpass.directory import arm, rules
+from podpass.directory.model import Change, Identity, IdentityKind, RoleAssignment, Vault
+from podpass.directory.store import Directory
+from podpass.errors import Error
+from podpass.resource.model import Wanted
+from podpass.resource.store import SecretStore
+from podpass.secret import Secret
+from podpass.tools.local.seed_file import (
+    Seed,
+    SeedAccess,
+    SeedIdentity,
+    SeedVault,
+    parse_seed,
+    with_issuer,
+)
+from podpass.tools.local.seed_yaml import Reader
+
+__all__ = ["Applied", "Seed", "apply_seed", "parse_seed"]
+
+GROUP = "podpass"
+LOCATION = "eastus"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What became of one thing in the file."""
+
+    what: str
+    name: str
+    change: Change
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.name} {self.change.value}"
+
+
+async def apply_seed(
+    seed: Seed,
+    directory: Directory,
+    vault_store: SecretStore,
+    *,
+    issuer: str,
+    tenant_id: str,
+    subscription_id: str,
+    clock: Clock = system,
+) -> list[Applied]:
+    """Apply a seed to one tenant, and say what became of each thing in it.
+
+    Shapes:  `issuer` stands for `issuer: cluster` in the file.
+    Errors:  UsageError with file and line, before anything is written; errors of the directory and store.
+    """
+    target = _Target(
+        directory=directory,
+        store=vault_store,
+        issuer=issuer,
+        tenant_id=tenant_id,
+        subscription_id=subscription_id,
+        clock=clock,
+    )
+    planned = await target.plan(seed)
+    applied = [done for new, old in planned for done in await target.put(new, old)]
+    for vault in seed.vaults:
+        applied += await target.put_vault(vault)
+    return applied
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    directory: Directory
+    store: SecretStore
+    issuer: str
+    tenant_id: str
+    subscription_id: str
+    clock: Clock
+
+    async def plan(self, seed: Seed) -> list[tuple[Identity, Identity | None]]:
+        """Give each identity as it will be and as it is, if all of the seed can be applied."""
+        reader = Reader(seed.filename)
+        planned = []
+        for wanted in seed.identities:
+            try:
+                old = await self._find(wanted.name)
+                new = self._identity(wanted, old)
+                await self._check_client_id(wanted, old)
+                rules.check_identity(new)
+                planned.append((new, old))
+            except Error as exc:
+                reader.problem(wanted.line, f"identity {wanted.name}: {exc.message}")
+        await self._check_vaults(seed, reader)
+        reader.finish()
+        return planned
+
+    def _identity(self, wanted: SeedIdentity, old: Identity | None) -> Identity:
+        credentials = old.credentials if old else ()
+        for credential in wanted.credentials:
+            credentials = rules.replaced(credentials, with_issuer(credential, self.issuer))
+        if old is not None:
+            if old.kind is not wanted.kind:
+                raise rules.Conflict(f"is there already as {old.kind.value}")
+            return replace(old, credentials=credentials)
+        managed = wanted.kind is IdentityKind.MANAGED_IDENTITY
+        return Identity(
+            tenant_id=self.tenant_id,
+            client_id=wanted.client_id or str(uuid.uuid4()),
+            object_id=str(uuid.uuid4()),
+            name=wanted.name,
+            kind=wanted.kind,
+            resource_id=arm.identity_id(self.subscription_id, GROUP, wanted.name)
+            if managed
+            else None,
+            credentials=credentials,
+        )
+
+    async def _check_client_id(self, wanted: SeedIdentity, old: Identity | None) -> None:
+        if wanted.client_id is None:
+            return
+        if old is not None and old.client_id != wanted.client_id:
+            raise rules.Conflict(
+                f"its client_id is {old.client_id} and cannot change; give the new one another name"
+            )
+        holder = await self.directory.find_identity(self.tenant_id, wanted.client_id)
+        if holder is not None and holder.name != wanted.name:
+            raise rules.Conflict(f"client_id {wanted.client_id} belongs to {holder.name}")
+
+    async def _check_vaults(self, seed: Seed, reader: Reader) -> None:
+        named = {identity.name for identity in seed.identities}
+        for vault in seed.vaults:
+            old = await self.directory.find_vault(vault.name)
+            if old is not None and old.tenant_id != self.tenant_id:
+                reader.problem(vault.line, f"vault {vault.name}: belongs to another tenant")
+            for access in vault.access:
+                if access.identity not in named and not await self._find(access.identity):
+                    known = ", ".join(sorted(named | await self._names())) or "none"
+                    text = f"no identity {access.identity!r}; there are: {known}"
+                    reader.problem(access.line, f"vault {vault.name}: access: {text}")
+
+    async def _names(self) -> set[str]:
+        return {found.name for found in await self.directory.list_identities(self.tenant_id)}
+
+    async def _find(self, name: str) -> Identity | None:
+        found = await self.directory.list_identities(self.tenant_id, name)
+        if len(found) > 1:
+            raise rules.Conflict(f"{len(found)} identities have the name {name}")
+        return found[0] if found else None
+
+    async def put(self, new: Identity, old: Identity | None) -> Iterable[Applied]:
+        """Write an identity with its credentials."""
+        await self.directory.put_identity(new)
+        was = {credential.name: credential for credential in old.credentials} if old else {}
+        change = Change.UNCHANGED if old else Change.CREATED
+        applied = [Applied(what="identity", name=new.name, change=change)]
+        for credential in new.credentials:
+            before = was.get(credential.name)
+            change = Change.UPDATED if before else Change.CREATED
+            change = Change.UNCHANGED if before == credential else change
+            name = f"{new.name}/{credential.name}"
+            applied.append(Applied(what="federated credential", name=name, change=change))
+        return applied
+
+    async def put_vault(self, wanted: SeedVault) -> Iterable[Applied]:
+        """Write a vault, its secrets and who may read them."""
+        old = await self.directory.find_vault(wanted.name)
+        vault = Vault(
+            name=wanted.name,
+            tenant_id=self.tenant_id,
+            location=wanted.location or (old.location if old else LOCATION),
+            resource_id=old.resource_id
+            if old
+            else arm.vault_id(self.subscription_id, GROUP, wanted.name),
+        )
+        change = await self.directory.put_vault(vault)
+        applied = [Applied(what="vault", name=vault.name, change=change)]
+        for name, value in wanted.secrets.items():
+            change = await self._put_secret(vault.name, name, value)
+            applied.append(Applied(what="secret", name=f"{vault.name}/{name}", change=change))
+        applied += [await self._put_access(vault, access) for access in wanted.access]
+        return applied
+
+    async def _put_secret(self, vault: str, name: str, value: Secret) -> Change:
+        there = await self.store.get(vault, name)
+        # A deleted secret still holds its name, so it comes back before it can get a value.
+        old = there or await self.store.recover(vault, name)
+        same = old is not None and old.enabled and old.value.matches(value.reveal())
+        if not same:
+            wanted = Wanted(given=frozenset())
+            await self.store.set(vault, name, value, wanted, self.clock())
+        if there is None:
+            return Change.CREATED
+        return Change.UNCHANGED if same else Change.UPDATED
+
+    async def _put_access(self, vault: Vault, access: SeedAccess) -> Applied:
+        identity = await self._find(access.identity)
+        assert identity is not None, "checked before the first write"
+        change = await self.directory.assign_role(
+            RoleAssignment(
+                scope=vault.resource_id, principal_id=identity.object_id, role=access.role
+            )
+        )
+        name = f"{access.role} on {vault.name} for {identity.name}"
+        return Applied(what="role", name=name, change=change)

@@ -1,0 +1,142 @@
+"""YAML read node by node, so that each problem can be told with its line; all of them at once."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+import yaml
+
+from podpass.errors import UsageError
+
+MAX_CHARS = 1024 * 1024
+_MAX_DEPTH = 20
+_TEXT = "tag:yaml.org,2002:str"
+_NULL = "tag:yaml.org,2002:null"
+
+
+class Reader:
+    """Read the nodes of one file and collect what is wrong with them."""
+
+    def __init__(self, filename: str) -> None:
+        self._filename = filename
+        self._problems: list[tuple[int, str]] = []
+
+    def load(self, text: str) -> yaml.Node | None:
+        """Parse a file of one document; None if it is empty.
+
+        Errors:  UsageError when it is no YAML, too long, too deep, or uses aliases.
+        """
+        if len(text) > MAX_CHARS:
+            self._refuse(1, f"longer than {MAX_CHARS} characters")
+        try:
+            self._check_events(text)
+            return yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as exc:
+            mark = exc.problem_mark
+            self._refuse(mark.line + 1 if mark else 1, f"not YAML: {exc.problem or exc.context}")
+        except yaml.YAMLError:
+            self._refuse(1, "not YAML: it holds a character that may not stand there")
+
+    def _check_events(self, text: str) -> None:
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            # A few lines of aliases can stand for a billion nodes.
+            if isinstance(event, yaml.AliasEvent):
+                self._refuse(line, f"aliases (*{event.anchor}) are not read: write it out")
+            if depth > _MAX_DEPTH:
+                self._refuse(line, "nested too deep")
+
+    def _refuse(self, line: int, text: str) -> NoReturn:
+        self._problems = [(line, text)]
+        self.finish()
+        raise AssertionError
+
+    def problem(self, line: int, text: str) -> None:
+        """Note what is wrong in a line."""
+        self._problems.append((line, text))
+
+    def finish(self) -> None:
+        """Stop here if anything was wrong.
+
+        Errors:  UsageError, one line a problem, in the order of the file.
+        """
+        if self._problems:
+            lines = [f"{self._filename}:{line}: {text}" for line, text in sorted(self._problems)]
+            raise UsageError(
+                "\n".join(lines),
+                hint=f"mend {self._filename} and apply it again; nothing was changed",
+                problems=lines,
+            )
+
+    def mapping(
+        self, node: yaml.Node | None, where: str, known: Sequence[str], required: Sequence[str] = ()
+    ) -> dict[str, yaml.Node]:
+        """Read a mapping with these keys; `known` empty allows any."""
+        if node is None or _is_null(node):
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            self.problem(line_of(node), f"{where}: want a mapping (key: value), not {_kind(node)}")
+            return {}
+        found: dict[str, yaml.Node] = {}
+        for key, value in node.value:
+            name = self.text(key, f"{where}: key")
+            if name in found:
+                self.problem(line_of(key), f"{where}: {name!r} stands twice")
+            elif known and name is not None and name not in known:
+                self.problem(line_of(key), _unknown(where, name, known))
+            if name is not None:
+                found[name] = value
+        for name in required:
+            if name not in found:
+                self.problem(line_of(node), f"{where}: {name} is missing")
+        return found
+
+    def items(self, node: yaml.Node | None, where: str) -> Iterator[yaml.Node]:
+        """Read a list; nothing and null are an empty one."""
+        if node is None or _is_null(node):
+            return
+        if not isinstance(node, yaml.SequenceNode):
+            self.problem(line_of(node), f"{where}: want a list (- ...), not {_kind(node)}")
+            return
+        yield from node.value
+
+    def text(self, node: yaml.Node | None, where: str) -> str | None:
+        """Read text; None, with the problem noted, for anything else. A missing node is no problem here."""
+        if node is None:
+            return None
+        if isinstance(node, yaml.ScalarNode) and node.tag == _TEXT:
+            return str(node.value)
+        # The value itself may be a secret, so it is not shown.
+        cure = ": put it in quotes" if isinstance(node, yaml.ScalarNode) else ""
+        self.problem(line_of(node), f"{where}: want text, not {_kind(node)}{cure}")
+        return None
+
+
+def line_of(node: yaml.Node) -> int:
+    """Give the line a node begins in, counted from 1."""
+    return int(node.start_mark.line) + 1
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == _NULL
+
+
+def _kind(node: yaml.Node) -> str:
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    if isinstance(node, yaml.SequenceNode):
+        return "a list"
+    names = {"str": "text", "int": "a number", "float": "a number", "bool": "true or false"}
+    name = str(node.tag).rpartition(":")[2]
+    return names.get(name, "nothing" if name == "null" else f"a {name}")
+
+
+def _unknown(where: str, name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    guess = f"did you mean {near[0]}?" if near else f"want {', '.join(known)}"
+    return f"{where}: unknown key {name!r}; {guess}"

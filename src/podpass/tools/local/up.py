@@ -1,0 +1,161 @@
+"""One instance: every part of the loop in one process, started in the order they need each other.
+
+Ports are opened before anything else is touched. Each part is a context of its own, so a failure while
+starting and a wish to stop take the same way out: backwards through what stands.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+
+from podpass import log
+from podpass.clock import Clock, system
+from podpass.errors import Error
+from podpass.files import write_private
+from podpass.tools.local import ports as loopback
+from podpass.tools.local.datadir import DataDir, initialise, remember_ports
+from podpass.tools.local.lock import Lock
+from podpass.tools.local.loop import Loop
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[str, str], None]
+"""Told twice of each part: with an empty text when it begins, with its address when it stands."""
+
+_STOP_SECONDS = 15.0
+_MAX_LOG_BYTES = 64 * 1024 * 1024
+_OPEN_FILES = 16384
+
+
+class AlreadyRunning(Error):
+    """Another process runs this instance."""
+
+    code = "already_running"
+    hint = "ask it with `podpass status`, stop it with `podpass down`"
+
+
+def run(
+    data_dir: DataDir,
+    *,
+    port_base: int,
+    seed: tuple[str, str] | None,
+    environ: Mapping[str, str],
+    progress: Progress,
+    ready: Callable[[], None],
+    clock: Clock = system,
+) -> None:
+    """Run an instance on a prepared data dir until a signal ends it.
+
+    Shapes:  `seed` is a seed's text and the name of its file.
+    Errors:  AlreadyRunning, PortInUse, DataDirError, and what a part says of its own data.
+    """
+    lock = Lock(data_dir.lock_file)
+    if not lock.acquire():
+        raise AlreadyRunning(f"an instance runs on {data_dir.root} already")
+    try:
+        data_dir.status_file.unlink(missing_ok=True)
+        facts = initialise(data_dir)
+        _log_to(data_dir)
+        sockets = loopback.bind_all(port_base, facts.ports)
+        facts = remember_ports(data_dir, facts, loopback.numbers(sockets))
+        _raise_file_limit()
+        try:
+            with _runner() as runner:
+                instance = Loop(data_dir, facts, sockets, environ=environ, clock=clock)
+                runner.run(_live(instance, seed, progress, ready))
+        finally:
+            loopback.close_all(sockets)
+            data_dir.status_file.unlink(missing_ok=True)
+    finally:
+        lock.release()
+
+
+def _runner() -> asyncio.Runner:
+    import uvloop
+
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+async def _live(
+    instance: Loop, seed: tuple[str, str] | None, progress: Progress, ready: Callable[[], None]
+) -> None:
+    """Start, wait for a signal, stop; a signal while starting stops what has been started."""
+    stop = _stop_on_signal()
+    stack = AsyncExitStack()
+    try:
+        starting = asyncio.ensure_future(_start(instance, stack, seed, progress))
+        stopping = asyncio.ensure_future(stop.wait())
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
+            ready()
+        await stopping
+    finally:
+        _log.info("instance_stopping")
+        await _stop(stack)
+        _log.info("instance_stopped")
+
+
+async def _start(
+    instance: Loop, stack: AsyncExitStack, seed: tuple[str, str] | None, progress: Progress
+) -> None:
+    began = time.monotonic()
+    await instance.start(stack, progress)
+    if seed is not None:
+        progress("seed", "")
+        changed = await instance.apply(*seed)
+        progress("seed", f"{len(changed)} changes from {seed[1]}")
+    status = json.dumps(instance.status(), indent=2) + "\n"
+    write_private(instance.data_dir.status_file, status.encode())
+    _log.info("instance_ready", extra={"took_ms": round((time.monotonic() - began) * 1000)})
+
+
+async def _stop(stack: AsyncExitStack) -> None:
+    try:
+        async with asyncio.timeout(_STOP_SECONDS):
+            await stack.aclose()
+    except TimeoutError:
+        # Ports and lock go with the process; better late pods than a `down` that never returns.
+        _log.error("instance_stop_took_too_long", extra={"seconds": _STOP_SECONDS})
+
+
+def _stop_on_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def asked(number: int) -> None:
+        if stop.is_set() and number == signal.SIGINT:
+            os._exit(130)  # asked twice at the keyboard: leave at once
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, asked, number)
+    return stop
+
+
+def _log_to(data_dir: DataDir) -> None:
+    """Log to the data dir, what asyncio has to say included; a huge log of earlier starts steps aside."""
+    file = data_dir.log_file
+    if file.exists() and file.stat().st_size > _MAX_LOG_BYTES:
+        file.replace(file.with_suffix(".log.1"))
+    log.configure(file=file)
+    loops = logging.getLogger("asyncio")
+    loops.handlers[:] = logging.getLogger("podpass").handlers
+    loops.propagate = False
+
+
+def _raise_file_limit() -> None:
+    """Allow as many files as tunnels may need; a login shell's usual limit is 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,96 @@
+"""Second passes: the API server calls again after another webhook has changed the pod (`IfNeeded`)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from podpass import names
+
+Function = Callable[..., Any]
+CLIENT = {names.CLIENT_ID: "client"}
+PROXY = {names.INJECT_PROXY: "true"}
+
+
+def _mount_paths(spec: dict[str, Any]) -> list[list[str]]:
+    containers = spec["containers"] + spec.get("initContainers", [])
+    return [[m["mountPath"] for m in c.get("volumeMounts", [])] for c in containers]
+
+
+@pytest.mark.parametrize("annotations", [{}, PROXY, PROXY | {names.SKIP_CONTAINERS: "web"}])
+def test_a_second_pass_changes_nothing(
+    mutating: Function, applying: Function, make_pod: Function, annotations: dict[str, str]
+) -> None:
+    pod = make_pod(annotations, initContainers=[{"name": "setup"}])
+    once = applying(pod, mutating(pod, CLIENT))
+    assert mutating(once, CLIENT) == []
+
+
+def test_a_second_pass_changes_nothing_after_the_api_servers_defaults(
+    mutating: Function, applying: Function, make_pod: Function
+) -> None:
+    pod = make_pod()
+    once = applying(pod, mutating(pod, CLIENT))
+    once["spec"]["volumes"][0]["projected"]["defaultMode"] = 420
+    assert mutating(once, CLIENT) == []
+    once["spec"]["volumes"][0]["projected"]["defaultMode"] = 256
+    assert [operation["op"] for operation in mutating(once, CLIENT)] == ["replace"]
+
+
+@pytest.mark.parametrize("annotations", [{}, PROXY])
+def test_a_pod_named_between_two_passes_keeps_its_volume(
+    mutating: Function, applying: Function, make_pod: Function, annotations: dict[str, str]
+) -> None:
+    """Two mounts at one path are refused by the API server, and the volume's name follows the pod's."""
+    pod = make_pod(annotations, name="")
+    pod["metadata"]["generateName"] = "app-"
+    once = applying(pod, mutating(pod, CLIENT))
+    once["metadata"]["name"] = "app-x2v9z"
+    assert mutating(once, CLIENT) == []
+
+
+def test_a_container_added_between_two_passes_is_served_with_the_first_volume(
+    mutating: Function, applying: Function, make_pod: Function
+) -> None:
+    pod = make_pod(name="")
+    once = applying(pod, mutating(pod, CLIENT))
+    volume = once["spec"]["volumes"][0]["name"]
+    once["metadata"]["name"] = "app"
+    once["spec"]["containers"].insert(0, {"name": "mesh"})
+    twice = applying(once, mutating(once, CLIENT))
+    assert [v["name"] for v in twice["spec"]["volumes"]] == [volume]
+    assert _mount_paths(twice["spec"]) == [[names.MOUNT_PATH]] * 2
+    assert twice["spec"]["containers"][0]["volumeMounts"][0]["name"] == volume
+
+
+def test_a_volume_taken_over_is_put_right(
+    mutating: Function, applying: Function, make_pod: Function
+) -> None:
+    """Whoever plants a volume under our prefix gains nothing: the token in it is ours."""
+    planted = {
+        "name": names.VOLUME_PREFIX + "planted",
+        "projected": {"sources": [{"serviceAccountToken": {"path": "p", "audience": "evil"}}]},
+    }
+    pod = make_pod(volumes=[planted])
+    (volume,) = applying(pod, mutating(pod, CLIENT))["spec"]["volumes"]
+    assert volume["name"] == planted["name"]
+    token = volume["projected"]["sources"][0]["serviceAccountToken"]
+    assert token["audience"] == names.EXCHANGE_AUDIENCE
+
+
+def test_a_volume_of_another_kind_under_our_prefix_is_not_taken_over(
+    mutating: Function, applying: Function, make_pod: Function
+) -> None:
+    other = {"name": names.VOLUME_PREFIX + "dir", "emptyDir": {}}
+    pod = make_pod(volumes=[other])
+    volumes = applying(pod, mutating(pod, CLIENT))["spec"]["volumes"]
+    assert volumes[0] == other
+    assert len(volumes) == 2
+
+
+def test_another_tenant_on_a_second_pass_does_not_change_what_the_first_one_set(
+    mutating: Function, applying: Function, make_pod: Function
+) -> None:
+    pod = make_pod()
+    once = applying(pod, mutating(pod, CLIENT))
+    assert mutating(once, {names.CLIENT_ID: "other"}) == []

@@ -1,0 +1,123 @@
+"""The migration sidecar: where its containers stand, native or not, and when they are there already."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from podpass import names
+from podpass.admission.sidecar import UnknownVersion, runs_native_sidecars
+from podpass.settings import WebhookSettings
+
+Function = Callable[..., Any]
+PROXY = {names.INJECT_PROXY: "true", names.PROXY_PORT: "9000"}
+
+
+def _names(spec: dict[str, Any], group: str) -> list[str]:
+    return [container["name"] for container in spec.get(group, [])]
+
+
+@pytest.fixture
+def older(settings: WebhookSettings) -> WebhookSettings:
+    return dataclasses.replace(settings, native_sidecar=False)
+
+
+def test_native_sidecars_frame_the_users_init_containers(
+    mutating: Function, applying: Function, make_pod: Function
+) -> None:
+    pod = make_pod(PROXY, initContainers=[{"name": "one"}, {"name": "two"}])
+    spec = applying(pod, mutating(pod))["spec"]
+    assert _names(spec, "initContainers") == ["azwi-proxy", "one", "two", "azwi-proxy-init"]
+    assert _names(spec, "containers") == ["web"]
+    assert spec["initContainers"][0]["restartPolicy"] == "Always"
+
+
+@pytest.mark.parametrize("init", [{}, {"initContainers": [{"name": "one"}]}])
+def test_before_native_sidecars_the_proxy_leads_the_containers(
+    mutating: Function,
+    applying: Function,
+    make_pod: Function,
+    older: WebhookSettings,
+    init: dict[str, Any],
+) -> None:
+    pod = make_pod(PROXY, **init)
+    spec = applying(pod, mutating(pod, {}, older))["spec"]
+    assert _names(spec, "containers") == ["azwi-proxy", "web"]
+    assert _names(spec, "initContainers")[-1] == "azwi-proxy-init"
+    assert "restartPolicy" not in spec["containers"][0]
+    assert mutating(applying(pod, mutating(pod, {}, older)), {}, older) == []
+
+
+def test_the_proxys_port_and_level_reach_all_its_parts(
+    mutating: Function, applying: Function, make_pod: Function, settings: WebhookSettings
+) -> None:
+    pod = make_pod(PROXY)
+    loud = dataclasses.replace(settings, log_level="debug")
+    proxy, init = applying(pod, mutating(pod, {}, loud))["spec"]["initContainers"]
+    assert proxy["args"] == ["--proxy-port=9000", "--log-level=debug"]
+    assert proxy["ports"] == [{"containerPort": 9000}]
+    command = proxy["lifecycle"]["postStart"]["exec"]["command"]
+    assert command == ["/proxy", "--proxy-port=9000", "--probe", "--log-level=debug"]
+    assert init["env"][0] == {"name": "PROXY_PORT", "value": "9000"}
+    assert (proxy["image"], init["image"]) == ("proxy:test", "proxy-init:test")
+
+
+def test_the_proxy_runs_without_rights_and_only_its_init_container_has_some(
+    mutating: Function, applying: Function, make_pod: Function
+) -> None:
+    pod = make_pod(PROXY)
+    proxy, init = applying(pod, mutating(pod))["spec"]["initContainers"]
+    assert proxy["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+    }
+    assert init["securityContext"]["capabilities"] == {"add": ["NET_ADMIN"], "drop": ["ALL"]}
+
+
+@pytest.mark.parametrize("present", ["azwi-proxy", "azwi-proxy-init"])
+def test_a_container_of_ours_that_is_there_is_served_and_not_doubled(
+    mutating: Function, applying: Function, make_pod: Function, present: str
+) -> None:
+    pod = make_pod(PROXY, initContainers=[{"name": present, "image": "own"}])
+    spec = applying(pod, mutating(pod))["spec"]
+    assert sorted(_names(spec, "initContainers")) == ["azwi-proxy", "azwi-proxy-init"]
+    own = next(c for c in spec["initContainers"] if c["name"] == present)
+    assert own["image"] == "own"
+    assert own["volumeMounts"][0]["mountPath"] == names.MOUNT_PATH
+
+
+def test_a_skipped_proxy_gets_no_token(
+    mutating: Function, applying: Function, make_pod: Function
+) -> None:
+    pod = make_pod(PROXY | {names.SKIP_CONTAINERS: "azwi-proxy;azwi-proxy-init"})
+    proxy, init = applying(pod, mutating(pod))["spec"]["initContainers"]
+    assert "env" not in proxy
+    assert "volumeMounts" not in proxy
+    assert init["env"] == [{"name": "PROXY_PORT", "value": "9000"}]
+
+
+@pytest.mark.parametrize(
+    ("version", "native"),
+    [
+        ("v1.31.9", False),
+        ("v1.32.0", True),
+        ("v1.32.0-alpha.1", True),
+        ("v1.34.4+k3s1", True),
+        ("1.40.0", True),
+        ("v2.0.0", True),
+        ("v0.99.0", False),
+    ],
+)
+def test_sidecars_are_native_from_1_32_on(version: str, native: bool) -> None:
+    assert runs_native_sidecars(version) is native
+
+
+@pytest.mark.parametrize("version", ["", "v1", "v1.32", "latest", "v\u0661.32.0"])
+def test_a_version_that_cannot_be_read_is_an_error(version: str) -> None:
+    with pytest.raises(UnknownVersion) as caught:
+        runs_native_sidecars(version)
+    assert caught.value.facts == {"version": version}

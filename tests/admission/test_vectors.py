@@ -1,0 +1,67 @@
+"""All recorded cases of the reference: the pod after the patch, order included, and the verdict."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podpass.account.model import BadAnnotation
+from podpass.admission.accounts import AccountNotFound
+from podpass.errors import Error
+from podpass.settings import WebhookSettings
+
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "admission.json").read_text())
+CASES = VECTORS["cases"]
+
+# The reference lets these ports through and the API server refuses the pod later, unexplained.
+REFUSED_HERE = {"proxy port '0'", "proxy port '99999'", "proxy port '-1'"}
+
+
+def _settings(name: str) -> WebhookSettings:
+    config = VECTORS["configs"][name]
+    return WebhookSettings.from_environ(config["env"], [*config["args"], "--log-level", "info"])
+
+
+def _typed(pod: dict[str, Any]) -> dict[str, Any]:
+    """Leave out empty values, as the typed copies of the reference and of the API server do."""
+    for group in ("initContainers", "containers"):
+        for container in pod["spec"].get(group, []):
+            for entry in container.get("env", []):
+                if entry.get("value") == "":
+                    del entry["value"]
+    return pod
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["title"]))
+async def test_a_recorded_case_agrees(
+    case: dict[str, Any],
+    known_accounts: Callable[..., Any],
+    mutating: Callable[..., Any],
+    applying: Callable[..., Any],
+) -> None:
+    settings, pod, expect = _settings(case["config"]), case["pod"], case["expect"]
+    name = pod["spec"].get("serviceAccountName") or "default"
+    annotations = case["serviceAccount"]
+    accounts = known_accounts({} if annotations is None else {f"default/{name}": annotations})
+    try:
+        patch = mutating(pod, await accounts.annotations("default", name), settings)
+    except Error as exc:
+        assert exc.status == 400
+        if case["title"] in REFUSED_HERE:
+            assert isinstance(exc, BadAnnotation)
+            assert expect["allowed"], "no longer stricter than the reference: take the case out"
+        else:
+            assert not expect["allowed"]
+        if annotations is None:
+            assert isinstance(exc, AccountNotFound)
+        return
+    assert expect["allowed"]
+    assert case["title"] not in REFUSED_HERE
+    assert _typed(applying(pod, patch)) == expect["pod"]
+
+
+def test_every_recorded_case_is_here() -> None:
+    assert len(CASES) == 101
+    assert {case["title"] for case in CASES} >= REFUSED_HERE

@@ -1,0 +1,99 @@
+"""The issuer's two documents under its own host name."""
+
+import json
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import trustme
+
+from podpass import jose, serve
+from podpass.assertion import discovery
+from podpass.assertion.app import create_app
+from podpass.assertion.keys import KeyRing
+
+ISSUER = "https://eastus.oic.test/11111111/22222222/"
+PATH = "/11111111/22222222"
+Ask = Callable[..., Awaitable[tuple[int, bytes, dict[str, str]]]]
+
+
+@pytest.fixture
+async def ask(ring: KeyRing, tmp_path: Path) -> AsyncIterator[Ask]:
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("localhost").configure_cert(tls)
+    sock = serve.bind("127.0.0.1", 0)
+    url = f"https://localhost:{sock.getsockname()[1]}"
+    trust = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+    connector = aiohttp.TCPConnector(ssl=trust)
+    async with (
+        serve.serving(create_app(ISSUER, ring), sock, tls),
+        aiohttp.ClientSession(connector=connector) as session,
+    ):
+
+        async def get(path: str, method: str = "GET") -> tuple[int, bytes, dict[str, str]]:
+            async with session.request(method, url + path) as answer:
+                return answer.status, await answer.read(), dict(answer.headers)
+
+        yield get
+
+
+async def test_the_document_repeats_the_issuer_byte_for_byte(ask: Ask) -> None:
+    status, body, headers = await ask(PATH + "/.well-known/openid-configuration")
+    assert status == 200
+    assert headers["Content-Type"] == "application/json"
+    assert headers["Cache-Control"] == "public, max-age=300"
+    assert json.loads(body) == {
+        "issuer": ISSUER,
+        "jwks_uri": "https://eastus.oic.test/11111111/22222222/openid/v1/jwks",
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+    }
+
+
+async def test_the_keys_follow_rotation_at_once(ask: Ask, ring: KeyRing) -> None:
+    old = ring.active
+    token = jose.parse(old.sign({}))
+    ring.rotate()
+    status, body, headers = await ask(PATH + "/openid/v1/jwks")
+    keys = jose.load_jwks(json.loads(body))
+    assert (status, headers["Content-Type"]) == (200, "application/jwk-set+json")
+    assert [key.kid for key in keys] == [ring.active.kid, old.kid]
+    jose.verify(token, keys[1])
+    first: dict[str, Any] = json.loads(body)["keys"][0]
+    assert list(first) == ["use", "kty", "kid", "alg", "n", "e"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/.well-known/openid-configuration",
+        "/openid/v1/jwks",
+        PATH,
+        PATH + "/.well-known/openid-configuration/",
+        PATH + "/openid/v1/jwks/../jwks2",
+        PATH + "/keys/000001.pem",
+    ],
+)
+async def test_nothing_else_is_there(ask: Ask, path: str) -> None:
+    status, body, _ = await ask(path)
+    assert (status, body) == (404, b'{"error":"not found"}')
+
+
+async def test_only_reading_is_answered(ask: Ask) -> None:
+    assert (await ask(PATH + "/openid/v1/jwks", "HEAD"))[:2] == (200, b"")
+    for method in ("POST", "PUT", "DELETE"):
+        status, _, headers = await ask(PATH + "/openid/v1/jwks", method)
+        assert (status, headers["Allow"]) == (405, "GET, HEAD")
+
+
+def test_an_issuer_without_closing_slash_has_its_documents_in_the_same_place() -> None:
+    for issuer in ("https://a.test/x", "https://a.test/x/"):
+        assert discovery.discovery_document(issuer)["issuer"] == issuer
+        assert discovery.discovery_document(issuer)["jwks_uri"] == "https://a.test/x/openid/v1/jwks"

@@ -1,0 +1,109 @@
+"""The issuer's keys: made once, rotated, withdrawn, and never lost."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from podpass import jose
+from podpass.assertion.keys import KeyRing, KeyRingError
+
+
+def test_the_first_start_makes_one_key_that_stays(tmp_path: Path) -> None:
+    ring = KeyRing.open(tmp_path / "deep" / "keys")
+    again = KeyRing.open(tmp_path / "deep" / "keys")
+    assert ring.active.key.key_size == 2048
+    assert again.active.kid == ring.active.kid == jose.kid_of(ring.active.key.public_key())
+    assert [key.kid for key in again.public] == [ring.active.kid]
+
+
+def test_key_files_are_their_owners_alone(tmp_path: Path) -> None:
+    KeyRing.open(tmp_path / "keys")
+    (file,) = (tmp_path / "keys").iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+def test_a_new_key_signs_and_the_old_one_stays_published(ring: KeyRing, folder: Path) -> None:
+    old = ring.active
+    new = ring.rotate()
+    assert ring.active.kid == new.kid != old.kid
+    assert [key.kid for key in ring.public] == [new.kid, old.kid]
+    assert [key.kid for key in KeyRing.open(folder).public] == [new.kid, old.kid]
+
+
+def test_a_withdrawn_key_is_gone_for_good(ring: KeyRing, folder: Path) -> None:
+    old = ring.active.kid
+    ring.rotate()
+    ring.retire(old)
+    assert [key.kid for key in ring.public] == [ring.active.kid]
+    assert [key.kid for key in KeyRing.open(folder).public] == [ring.active.kid]
+
+
+def test_numbers_are_not_used_twice_while_a_later_key_is_there(ring: KeyRing, folder: Path) -> None:
+    first = ring.active.kid
+    ring.rotate()
+    ring.retire(first)
+    third = ring.rotate()
+    assert KeyRing.open(folder).active.kid == third.kid
+
+
+def test_the_active_key_and_a_strange_one_cannot_be_withdrawn(ring: KeyRing) -> None:
+    for kid in (ring.active.kid, "strange"):
+        with pytest.raises(KeyRingError) as caught:
+            ring.retire(kid)
+        assert caught.value.facts["kid"] == kid
+
+
+@pytest.mark.parametrize(
+    ("name", "data"), [("000002.pem", b"x"), ("mine.pem", b""), ("000002.pem", b"")]
+)
+def test_a_file_that_is_no_key_is_named(
+    ring: KeyRing, folder: Path, name: str, data: bytes
+) -> None:
+    (folder / name).write_bytes(data)
+    with pytest.raises(KeyRingError, match=name) as caught:
+        KeyRing.open(folder)
+    assert "move the file" in caught.value.hint
+    del ring
+
+
+def test_parts_of_a_write_that_was_cut_off_are_ignored(ring: KeyRing, folder: Path) -> None:
+    (folder / ".000002.pem.part").write_bytes(b"-----BEGIN")
+    assert KeyRing.open(folder).active.kid == ring.active.kid
+    ring.rotate()
+    assert len(KeyRing.open(folder).public) == 2
+
+
+def test_no_key_is_shown_when_the_ring_is_printed(ring: KeyRing) -> None:
+    assert "PRIVATE" not in repr((ring.active, ring.public))
+
+
+ROTATE = """
+import sys
+from pathlib import Path
+from podpass.assertion.keys import KeyRing
+ring = KeyRing.open(Path(sys.argv[1]))
+while True:
+    print(ring.rotate().kid, flush=True)
+"""
+
+
+def test_an_acknowledged_key_survives_a_kill_at_any_moment(folder: Path) -> None:
+    for delay in (0.0, 0.03, 0.11):
+        with subprocess.Popen(
+            [sys.executable, "-c", ROTATE, folder], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            told = [process.stdout.readline().strip()]
+            time.sleep(delay)
+            os.kill(process.pid, signal.SIGKILL)
+            told += process.stdout.read().split()
+        # The last line may have been cut; those before it were whole.
+        kept = {key.kid for key in KeyRing.open(folder).public}
+        assert set(told[:-1]) | {told[0]} <= kept

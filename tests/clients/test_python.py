@@ -1,0 +1,47 @@
+"""Python SDKs, the oldest the documentation allows and the newest, as pods and on the host."""
+
+import itertools
+
+import pytest
+
+from clients.installed import PROGRAMS, python_with
+from journey.instance import Instance
+
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
+
+SETS = {
+    "oldest": ("azure-identity==1.13.0", "azure-keyvault-secrets==4.7.0", "aiohttp"),
+    "newest": ("azure-identity", "azure-keyvault-secrets", "aiohttp"),
+}
+STYLES = ("default", "chained", "workload")
+MODES = ("sync", "async")
+READ = str(PROGRAMS / "read.py")
+
+
+@pytest.mark.parametrize("age", SETS)
+@pytest.mark.parametrize(("style", "mode"), itertools.product(STYLES, MODES))
+def test_azure_identity_in_a_pod_reads_the_secret(
+    instance: Instance, age: str, style: str, mode: str
+) -> None:
+    command = [*python_with(*SETS[age]), READ, style, mode]
+    name = f"python-{age}-{style}-{mode}"
+    assert instance.run_command(name, "web", command) == ("Succeeded", "hello\n")
+
+
+@pytest.mark.parametrize("age", SETS)
+@pytest.mark.parametrize("mode", MODES)
+def test_azure_identity_on_the_host_reads_the_secret(
+    instance: Instance, age: str, mode: str
+) -> None:
+    command = [*python_with(*SETS[age]), READ, "default", mode]
+    assert instance.run_on_host("web", command) == "hello\n"
+
+
+@pytest.mark.parametrize("package", ["msal==1.22.0", "msal"])
+@pytest.mark.parametrize("how", ["string", "callback"])
+def test_msal_gets_a_token_with_the_assertion(instance: Instance, package: str, how: str) -> None:
+    command = [*python_with(package), str(PROGRAMS / "ask.py"), how]
+    name = f"msal-{'old' if '=' in package else 'new'}-{how}"
+    audience = "https://vault.azure.net\n"
+    assert instance.run_command(name, "web", command) == ("Succeeded", audience)
+    assert instance.run_on_host("web", command) == audience

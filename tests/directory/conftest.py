@@ -1,0 +1,51 @@
+"""Directories and what goes into them."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podpass.directory.model import FederatedCredential, Identity, Tenant
+from podpass.directory.store import Directory
+
+TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
+
+
+@pytest.fixture
+async def directory(tmp_path: Path) -> AsyncIterator[Directory]:
+    async with Directory(f"sqlite:///{tmp_path}/directory.db") as directory:
+        await directory.create_tenant(
+            Tenant(id=TENANT, display_name="Contoso", domains=("contoso.example",))
+        )
+        yield directory
+
+
+@pytest.fixture
+def make_identity() -> Callable[..., Identity]:
+    def make(name: str = "web", **changes: Any) -> Identity:
+        values: dict[str, Any] = {
+            "tenant_id": TENANT,
+            "client_id": str(uuid.uuid4()),
+            "object_id": str(uuid.uuid4()),
+            "name": name,
+            "resource_id": f"/subscriptions/s/identities/{uuid.uuid4()}",
+        }
+        return Identity(**(values | changes))
+
+    return make
+
+
+@pytest.fixture
+def make_credential() -> Callable[..., FederatedCredential]:
+    def make(name: str = "web", **changes: Any) -> FederatedCredential:
+        values: dict[str, Any] = {
+            "name": name,
+            "issuer": "https://issuer.example/tenant/",
+            "subject": f"system:serviceaccount:default:{name}",
+            "audiences": ("api://AzureADTokenExchange",),
+        }
+        return FederatedCredential(**(values | changes))
+
+    return make

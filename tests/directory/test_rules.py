@@ -1,0 +1,161 @@
+"""What the directory accepts: each rule at its edge."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from podpass.directory import arm, roles, rules
+from podpass.directory.model import FederatedCredential, Identity, IdentityKind
+from podpass.errors import UsageError
+
+Make = Callable[..., FederatedCredential]
+
+
+def fields(credential: FederatedCredential) -> list[str]:
+    return [fault.field for fault in rules.credential_faults(credential)]
+
+
+@pytest.mark.parametrize("name", ["abc", "0-_", "A" * 120, "web-1_x"])
+def test_a_name_of_3_to_120_plain_characters_is_accepted(make_credential: Make, name: str) -> None:
+    assert fields(make_credential(name)) == []
+
+
+@pytest.mark.parametrize("name", ["", "ab", "A" * 121, "-abc", "_abc", "a b c", "abc\n", "äbc"])
+def test_any_other_name_is_refused(make_credential: Make, name: str) -> None:
+    assert fields(make_credential(name, subject="s")) == ["name"]
+
+
+@pytest.mark.parametrize("field", ["issuer", "subject", "audiences"])
+def test_600_characters_are_accepted_and_601_refused(make_credential: Make, field: str) -> None:
+    text = "https://x/" + "y" * 590
+
+    def value(text: str) -> Any:
+        return (text,) if field == "audiences" else text
+
+    assert fields(make_credential(**{field: value(text)})) == []
+    assert fields(make_credential(**{field: value(text + "y")})) == [field]
+
+
+@pytest.mark.parametrize("field", ["issuer", "subject", "audiences"])
+@pytest.mark.parametrize("text", ["", " ", "https://x\nforged", "https://x\x00"])
+def test_nothing_and_control_characters_are_refused(
+    make_credential: Make, field: str, text: str
+) -> None:
+    assert fields(make_credential(**{field: (text,) if field == "audiences" else text})) == [field]
+
+
+@pytest.mark.parametrize("audiences", [(), ("a", "b")])
+def test_there_is_exactly_one_audience(make_credential: Make, audiences: tuple[str, ...]) -> None:
+    assert fields(make_credential(audiences=audiences)) == ["audiences"]
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "http://issuer.example/",
+        "issuer.example",
+        "https://",
+        "https:///x",
+        "ftp://x/",
+        "https://good@evil.example/",
+        "https://[::1",
+        "https://x:99999/",
+        "https://x:0/",
+    ],
+)
+def test_an_issuer_is_an_https_url(make_credential: Make, issuer: str) -> None:
+    assert fields(make_credential(issuer=issuer)) == ["issuer"]
+
+
+@pytest.mark.parametrize("subject", ["system:serviceaccount:default:*", "repo:a/?:ref"])
+def test_a_wildcard_in_a_subject_is_refused_with_the_reason(
+    make_credential: Make, subject: str
+) -> None:
+    with pytest.raises(rules.InvalidCredential) as caught:
+        rules.check_credential(make_credential(subject=subject))
+    assert "wildcards match nothing" in caught.value.message
+    assert caught.value.code == "invalid_federated_credential"
+
+
+def test_all_faults_are_named_at_once(make_credential: Make) -> None:
+    with pytest.raises(rules.InvalidCredential) as caught:
+        rules.check_credential(make_credential("x", issuer="http://x", subject="*", audiences=()))
+    assert caught.value.hint == "mend name, issuer, subject, audiences"
+
+
+def test_blanks_at_the_ends_are_accepted_as_they_are(make_credential: Make) -> None:
+    assert fields(make_credential(issuer=" https://x/ ", subject=" s ", audiences=(" a ",))) == []
+
+
+def test_the_20th_credential_is_accepted_and_the_21st_refused(make_credential: Make) -> None:
+    twenty = [make_credential(f"name-{number}") for number in range(20)]
+    rules.check_together(twenty)
+    with pytest.raises(rules.TooManyCredentials) as caught:
+        rules.check_together([*twenty, make_credential("one-more")])
+    assert caught.value.facts["limit"] == 20
+
+
+def test_issuer_and_subject_together_are_unique_and_case_counts(make_credential: Make) -> None:
+    first = make_credential("one", subject="s")
+    rules.check_together([first, make_credential("two", subject="S")])
+    with pytest.raises(rules.TrustNotUnique) as caught:
+        rules.check_together([first, make_credential("two", subject="s")])
+    assert (caught.value.facts["name"], caught.value.facts["other"]) == ("two", "one")
+
+
+def test_a_name_stands_once(make_credential: Make) -> None:
+    with pytest.raises(rules.Conflict):
+        rules.check_together([make_credential(subject="a"), make_credential(subject="b")])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"client_id": "not-a-guid"},
+        {"object_id": "AAAAAAAA-0c35-4fd1-9f0e-1f6a54a3a1d0"},
+        {"tenant_id": ""},
+        {"name": "x"},
+        {"name": "a b c"},
+        {"resource_id": None},
+        {"kind": IdentityKind.APPLICATION},
+    ],
+)
+def test_an_identity_has_whole_ids_and_a_name_of_its_kind(
+    make_identity: Callable[..., Identity], changes: dict[str, Any]
+) -> None:
+    rules.check_identity(make_identity())
+    with pytest.raises(rules.InvalidValue):
+        rules.check_identity(make_identity(**changes))
+
+
+@pytest.mark.parametrize("name", ["abc", "demo-vault", "a1-b2", "a" * 24])
+def test_a_vaults_name_is_a_host_label(name: str) -> None:
+    assert rules.vault_name_fault(name) is None
+
+
+@pytest.mark.parametrize("name", ["ab", "a" * 25, "1ab", "a--b", "ab-", "-ab", "Abc", "a.b", "a_b"])
+def test_any_other_vault_name_is_refused(name: str) -> None:
+    assert rules.vault_name_fault(name) is not None
+
+
+def test_a_scope_covers_itself_and_what_is_below_in_whole_segments() -> None:
+    vault = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.KeyVault/vaults/demo"
+    assert arm.covers(vault, vault + "/secrets/x")
+    assert arm.covers(vault.upper(), vault)
+    assert arm.covers("/subscriptions/s", vault)
+    assert not arm.covers(vault, vault + "2")
+    assert not arm.covers(vault, "/subscriptions/s")
+
+
+def test_a_role_is_found_by_name_and_id_and_an_unknown_one_names_those_there_are() -> None:
+    user = roles.find_role("key vault secrets user")
+    assert roles.find_role(user.id.upper()) == user
+    with pytest.raises(UsageError) as caught:
+        roles.find_role("Owner")
+    assert "Key Vault Secrets User" in caught.value.hint
+
+
+def test_the_least_role_is_the_one_advised() -> None:
+    assert roles.least_for(roles.GET_SECRET).name == "Key Vault Secrets User"
+    assert roles.least_for(roles.SET_SECRET).name == "Key Vault Secrets Officer"

@@ -1,0 +1,329 @@
+"""The directory on SQLite: what is written is found, what is changed is seen, what is kept survives."""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from podpass.database import DatabaseUnusable
+from podpass.directory import resources, rules
+from podpass.directory.cache import Cache
+from podpass.directory.model import (
+    Change,
+    FederatedCredential,
+    Identity,
+    IdentityKind,
+    ResourcePrincipal,
+    RoleAssignment,
+    Tenant,
+    Vault,
+)
+from podpass.directory.store import Directory
+
+TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
+OTHER = "6d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
+USER = "4633458b-17de-408a-b874-0445c86b69e6"
+MakeIdentity = Callable[..., Identity]
+MakeCredential = Callable[..., FederatedCredential]
+
+
+@pytest.mark.parametrize("name", [TENANT, TENANT.upper(), "contoso.example", "Contoso.EXAMPLE"])
+async def test_a_tenant_is_found_by_id_or_domain_case_apart(
+    directory: Directory, name: str
+) -> None:
+    found = await directory.find_tenant(name)
+    assert found is not None
+    assert found.id == TENANT
+
+
+@pytest.mark.parametrize(
+    "name", ["", OTHER, "example", "x" * 5000, "conto\u017fo.example", "common"]
+)
+async def test_another_name_finds_no_tenant(directory: Directory, name: str) -> None:
+    assert await directory.find_tenant(name) is None
+
+
+async def test_a_tenant_is_created_once(directory: Directory) -> None:
+    tenant = Tenant(id=TENANT, display_name="Contoso", domains=("contoso.example",))
+    assert await directory.create_tenant(tenant) is Change.UNCHANGED
+    with pytest.raises(rules.Conflict):
+        await directory.create_tenant(replace(tenant, display_name="Fabrikam"))
+    with pytest.raises(rules.Conflict):
+        await directory.create_tenant(Tenant(id=OTHER, domains=("contoso.example",)))
+    assert len(await directory.list_tenants()) == 1
+
+
+async def test_an_identity_belongs_to_one_tenant(
+    directory: Directory, make_identity: MakeIdentity
+) -> None:
+    """Attack group 20: the application of one tenant is none of another's."""
+    await directory.create_tenant(Tenant(id=OTHER))
+    made = make_identity()
+    assert await directory.put_identity(made) is Change.CREATED
+    assert await directory.find_identity(TENANT, made.client_id.upper()) == made
+    assert await directory.find_identity(OTHER, made.client_id) is None
+
+
+async def test_a_change_is_seen_by_the_next_read(
+    directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
+) -> None:
+    made = make_identity()
+    await directory.put_identity(made)
+    assert await directory.find_identity(TENANT, made.client_id) == made
+    await directory.put_credential(TENANT, made.client_id, make_credential())
+    found = await directory.find_identity(TENANT, made.client_id)
+    assert found is not None
+    assert found.credentials == (make_credential(),)
+    assert await directory.delete_credential(TENANT, made.client_id, "web")
+    assert not await directory.delete_credential(TENANT, made.client_id, "web")
+    assert await directory.find_identity(TENANT, made.client_id) == made
+    assert await directory.delete_identity(TENANT, made.client_id)
+    assert not await directory.delete_identity(TENANT, made.client_id)
+    assert await directory.find_identity(TENANT, made.client_id) is None
+
+
+async def test_a_credential_is_kept_byte_for_byte(
+    directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
+) -> None:
+    given = make_credential(
+        issuer=" https://Issuer.Example/A ",
+        subject="System:ServiceAccount:default:Wéb ",
+        audiences=(" API://x ",),
+        description="for tests",
+    )
+    made = make_identity()
+    await directory.put_identity(made)
+    await directory.put_credential(TENANT, made.client_id, given)
+    found = await directory.find_identity(TENANT, made.client_id)
+    assert found is not None
+    assert found.credentials == (given,)
+
+
+async def test_a_credential_is_created_updated_or_left(
+    directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
+) -> None:
+    made = make_identity()
+    await directory.put_identity(made)
+
+    async def put(credential: FederatedCredential) -> Change:
+        return await directory.put_credential(TENANT, made.client_id, credential)
+
+    assert await put(make_credential()) is Change.CREATED
+    assert await put(make_credential()) is Change.UNCHANGED
+    assert await put(make_credential(subject="other")) is Change.UPDATED
+
+
+async def test_the_21st_credential_is_refused_and_the_20_stay(
+    directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
+) -> None:
+    twenty = tuple(make_credential(f"name-{number:02}") for number in range(20))
+    made = make_identity(credentials=twenty)
+    await directory.put_identity(made)
+    with pytest.raises(rules.TooManyCredentials):
+        await directory.put_credential(TENANT, made.client_id, make_credential("one-more"))
+    # Changing one of the twenty is not adding one.
+    changed = make_credential("name-00", subject="other")
+    assert await directory.put_credential(TENANT, made.client_id, changed) is Change.UPDATED
+    found = await directory.find_identity(TENANT, made.client_id)
+    assert found is not None
+    assert len(found.credentials) == 20
+
+
+async def test_two_credentials_may_change_places(
+    directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
+) -> None:
+    one, two = make_credential("one", subject="a"), make_credential("two", subject="b")
+    made = make_identity(credentials=(one, two))
+    await directory.put_identity(made)
+    swapped = (replace(one, subject="b"), replace(two, subject="a"))
+    assert await directory.put_identity(replace(made, credentials=swapped)) is Change.UPDATED
+
+
+async def test_the_same_trust_twice_is_refused(
+    directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
+) -> None:
+    made = make_identity(credentials=(make_credential("one", subject="s"),))
+    await directory.put_identity(made)
+    with pytest.raises(rules.TrustNotUnique):
+        await directory.put_credential(TENANT, made.client_id, make_credential("two", subject="s"))
+
+
+async def test_what_an_identity_is_found_by_elsewhere_cannot_change(
+    directory: Directory, make_identity: MakeIdentity
+) -> None:
+    made = make_identity()
+    await directory.put_identity(made)
+    for field in ("object_id", "resource_id"):
+        with pytest.raises(rules.Conflict):
+            await directory.put_identity(replace(made, **{field: OTHER}))
+    with pytest.raises(rules.Conflict):
+        await directory.put_identity(make_identity(object_id=made.object_id))
+    assert made.resource_id is not None
+    same = make_identity(resource_id=made.resource_id.upper())
+    with pytest.raises(rules.Conflict):
+        await directory.put_identity(same)
+
+
+async def test_writes_to_what_is_not_there_are_refused(
+    directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
+) -> None:
+    with pytest.raises(rules.NotFound):
+        await directory.put_identity(make_identity(tenant_id=OTHER))
+    with pytest.raises(rules.NotFound):
+        await directory.put_credential(TENANT, OTHER, make_credential())
+    with pytest.raises(rules.Conflict):
+        await directory.put_vault(
+            Vault(name="demo-vault", tenant_id=OTHER, location="x", resource_id="/x")
+        )
+
+
+@pytest.mark.parametrize(
+    ("uri", "version"),
+    [
+        ("https://vault.azure.net", 1),
+        ("https://vault.azure.net/", 1),
+        ("cfa8b339-82a2-471a-a3c9-0fc0be7a4093", 1),
+        ("CFA8B339-82A2-471A-A3C9-0FC0BE7A4093", 1),
+        ("https://graph.microsoft.com", 1),
+        ("https://management.azure.com/", 1),
+        ("https://management.core.windows.net/", 1),
+        ("https://storage.azure.com", 1),
+    ],
+)
+async def test_microsofts_resources_are_known(directory: Directory, uri: str, version: int) -> None:
+    found = await directory.find_resource(TENANT, uri)
+    assert found is not None
+    assert found.token_version == version
+
+
+@pytest.mark.parametrize(
+    "uri", ["", "/", "https://vault.azure.net//", "https://vault.azure.net.evil", "api://", OTHER]
+)
+async def test_nothing_else_is_a_resource(directory: Directory, uri: str) -> None:
+    assert await directory.find_resource(TENANT, uri) is None
+
+
+async def test_an_application_is_a_resource_of_its_own_tenant(
+    directory: Directory, make_identity: MakeIdentity
+) -> None:
+    await directory.create_tenant(Tenant(id=OTHER))
+    app = make_identity("an app", kind=IdentityKind.APPLICATION, resource_id=None)
+    await directory.put_identity(app)
+    for uri in (f"api://{app.client_id}", f"api://{app.client_id}/", app.client_id.upper()):
+        found = await directory.find_resource(TENANT, uri)
+        assert found is not None
+        assert (found.app_id, found.token_version) == (app.client_id, 2)
+        assert await directory.find_resource(OTHER, uri) is None
+    await directory.put_identity(replace(app, enabled=False))
+    assert await directory.find_resource(TENANT, app.client_id) is None
+
+
+async def test_a_managed_identity_is_no_resource(
+    directory: Directory, make_identity: MakeIdentity
+) -> None:
+    made = make_identity()
+    await directory.put_identity(made)
+    assert await directory.find_resource(TENANT, f"api://{made.client_id}") is None
+
+
+async def test_an_instances_own_address_can_be_added_to_a_resource(tmp_path: Path) -> None:
+    direct = ResourcePrincipal(
+        app_id=resources.VAULT_APP_ID,
+        uris=("https://localhost:18445/",),
+        display_name="vault, direct",
+        token_version=1,
+    )
+    async with Directory(f"sqlite:///{tmp_path}/d.db", extra_resources=[direct]) as directory:
+        assert await directory.find_resource(TENANT, "https://localhost:18445") == direct
+        by_id = await directory.find_resource(TENANT, resources.VAULT_APP_ID)
+        assert by_id is not None
+        assert by_id.display_name == "Azure Key Vault"
+
+
+async def test_a_role_holds_at_its_scope_and_below(directory: Directory) -> None:
+    scope = "/subscriptions/s/vaults/Demo"
+    given = RoleAssignment(scope=scope, principal_id="p", role="Key Vault Secrets User")
+    assert await directory.assign_role(given) is Change.CREATED
+    assert await directory.assign_role(replace(given, role=USER)) is Change.UNCHANGED
+    assert await directory.roles_at("p", scope + "/secrets/x") == (USER,)
+    assert await directory.roles_at("p", "/subscriptions/s/vaults/demo2") == ()
+    assert await directory.roles_at("q", scope) == ()
+    assert await directory.remove_role(given)
+    assert await directory.roles_at("p", scope) == ()
+
+
+async def test_roles_go_with_their_holder_and_their_vault(
+    directory: Directory, make_identity: MakeIdentity
+) -> None:
+    made = make_identity()
+    vault = Vault(name="demo-vault", tenant_id=TENANT, location="eastus", resource_id="/v/Demo")
+    given = RoleAssignment(scope="/v/demo", principal_id=made.object_id, role=USER)
+    await directory.put_identity(made)
+    await directory.put_vault(vault)
+    await directory.assign_role(given)
+    await directory.delete_identity(TENANT, made.client_id)
+    assert await directory.list_assignments() == []
+    await directory.assign_role(given)
+    assert await directory.delete_vault("demo-vault")
+    assert not await directory.delete_vault("demo-vault")
+    assert await directory.list_assignments("/v/DEMO") == []
+
+
+async def test_a_vault_moves_but_does_not_change_hands(directory: Directory) -> None:
+    vault = Vault(name="demo-vault", tenant_id=TENANT, location="eastus", resource_id="/v/demo")
+    assert await directory.put_vault(vault) is Change.CREATED
+    assert await directory.put_vault(vault) is Change.UNCHANGED
+    assert await directory.put_vault(replace(vault, location="westus")) is Change.UPDATED
+    with pytest.raises(rules.Conflict):
+        await directory.put_vault(replace(vault, resource_id="/v/other"))
+    with pytest.raises(rules.InvalidValue):
+        await directory.put_vault(replace(vault, name="Bad Name"))
+    found = await directory.find_vault("DEMO-vault")
+    assert found is not None
+    assert found.location == "westus"
+
+
+async def test_everything_is_there_after_a_restart(
+    tmp_path: Path, make_identity: MakeIdentity, make_credential: MakeCredential
+) -> None:
+    url = f"sqlite:///{tmp_path}/d.db"
+    made = make_identity(credentials=(make_credential(),))
+    async with Directory(url) as directory:
+        await directory.create_tenant(Tenant(id=TENANT))
+        await directory.put_identity(made)
+    async with Directory(url) as directory:
+        assert await directory.list_identities(TENANT) == [made]
+
+
+async def test_a_database_of_another_version_or_no_database_is_refused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/d.db"
+    async with Directory(url):
+        pass
+    database = sqlite3.connect(tmp_path / "d.db")
+    database.execute("update schema_version set version = 99")
+    database.commit()
+    database.close()
+    with pytest.raises(DatabaseUnusable) as caught:
+        await Directory(url).open()
+    assert caught.value.facts == {"found": 99, "version": 1}
+    (tmp_path / "text.db").write_text("this is no database, but long enough to look at" * 50)
+    with pytest.raises(DatabaseUnusable):
+        await Directory(f"sqlite:///{tmp_path}/text.db").open()
+
+
+def test_the_cache_is_bounded_and_does_not_keep_what_is_not_there() -> None:
+    cache: Cache[int, str] = Cache(2)
+    loaded: list[int] = []
+
+    def load(key: int) -> Callable[[], str | None]:
+        def run() -> str | None:
+            loaded.append(key)
+            return None if key < 0 else str(key)
+
+        return run
+
+    for key in (1, 2, 1, -1, -1, 1, 3, 2):
+        cache.get(key, load(key))
+    assert loaded == [1, 2, -1, -1, 3, 2]

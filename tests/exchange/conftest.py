@@ -1,0 +1,253 @@
+"""A live token service and a live issuer, each on its own TLS listener, and a client that asks them."""
+
+import shutil
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlencode
+
+import aiohttp
+import pytest
+import trustme
+
+from podpass import jose, names, serve
+from podpass.assertion import app as issuer_app
+from podpass.assertion import mint
+from podpass.assertion.keys import KeyRing
+from podpass.clock import Clock
+from podpass.directory.model import FederatedCredential, Identity, IdentityKind, Tenant
+from podpass.directory.store import Directory
+from podpass.exchange.app import create_app
+from podpass.exchange.keys import AuthorityKeys
+from podpass.fetch import Fetcher, FetchRules
+from podpass.settings import AuthoritySettings
+
+TENANT = "11111111-1111-4111-8111-111111111111"
+OTHER_TENANT = "22222222-2222-4222-8222-222222222222"
+CLIENT = "33333333-3333-4333-8333-333333333333"
+APPLICATION = "44444444-4444-4444-8444-444444444444"
+OBJECT = "55555555-5555-4555-8555-555555555555"
+ISSUER = "https://eastus.oic.test/11111111/22222222/"
+SUBJECT = names.subject("default", "web")
+MIRID = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web"
+TOKEN_PATH = f"/{TENANT}/oauth2/v2.0/token"
+NOW = 1_750_000_000.0
+
+
+@dataclass
+class Site:
+    """An issuer's host: the real application, with paths that a test may answer otherwise."""
+
+    app: serve.App
+    answers: dict[str, tuple[int, bytes, dict[str, str]]] = field(default_factory=dict)
+    hits: list[str] = field(default_factory=list)
+    before: Callable[[], Awaitable[None]] | None = None
+
+    async def __call__(self, scope: serve.Scope, receive: serve.Receive, send: serve.Send) -> None:
+        self.hits.append(scope["path"])
+        if self.before is not None:
+            await self.before()
+        if (answer := self.answers.get(scope["path"])) is None:
+            await self.app(scope, receive, send)
+            return
+        status, body, headers = answer
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await serve.respond(send, status, body, raw)
+
+
+@dataclass(kw_only=True)
+class Answer:
+    """What the service answered."""
+
+    status: int
+    body: dict[str, Any]
+    headers: Mapping[str, str]
+
+    @property
+    def code(self) -> int:
+        return int(self.body["error_codes"][0])
+
+    def claims(self) -> dict[str, Any]:
+        return dict(jose.parse(self.body["access_token"]).claims)
+
+
+@dataclass(kw_only=True)
+class World:
+    """Everything a test may turn."""
+
+    TENANT: ClassVar = TENANT
+    OTHER_TENANT: ClassVar = OTHER_TENANT
+    CLIENT: ClassVar = CLIENT
+    APPLICATION: ClassVar = APPLICATION
+    OBJECT: ClassVar = OBJECT
+    ISSUER: ClassVar = ISSUER
+    SUBJECT: ClassVar = SUBJECT
+    MIRID: ClassVar = MIRID
+    NOW: ClassVar = NOW
+
+    url: str
+    ca_file: Path
+    directory: Directory
+    ring: KeyRing
+    keys: AuthorityKeys
+    site: Site
+    session: aiohttp.ClientSession
+    now: float = NOW
+
+    def clock(self) -> float:
+        return self.now
+
+    def mint(self, header: dict[str, Any] | None = None, **changes: Any) -> str:
+        """Sign an assertion that would be accepted, but for the claims changed; None leaves one out."""
+        claims = mint.claims(
+            issuer=ISSUER,
+            namespace="default",
+            account=mint.Ref(name="web", uid="u"),
+            audiences=[names.EXCHANGE_AUDIENCE],
+            seconds=3600,
+            now=self.now,
+            jti="j",
+        )
+        claims.update(changes)
+        kept = {name: value for name, value in claims.items() if value is not None}
+        return self.ring.active.sign(kept, header)
+
+    def form(self, **changes: str | None) -> dict[str, str]:
+        """Fill in the form of a request that would be answered; None leaves a field out."""
+        fields: dict[str, str | None] = {
+            "grant_type": "client_credentials",
+            "client_id": CLIENT,
+            "scope": "https://vault.azure.net/.default",
+            "client_assertion_type": names.JWT_BEARER,
+            **changes,
+        }
+        if "client_assertion" not in changes:
+            fields["client_assertion"] = self.mint()
+        return {name: value for name, value in fields.items() if value is not None}
+
+    async def ask(self, path: str | None = None, **changes: str | None) -> Answer:
+        """Ask for a token by the form, changed."""
+        return await self.send(path or TOKEN_PATH, body=urlencode(self.form(**changes)))
+
+    async def send(
+        self,
+        path: str = TOKEN_PATH,
+        *,
+        method: str = "POST",
+        body: str | bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send any request."""
+        head = {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
+        data = body.encode() if isinstance(body, str) else body
+        async with self.session.request(method, self.url + path, data=data, headers=head) as answer:
+            return Answer(status=answer.status, body=await answer.json(), headers=answer.headers)
+
+
+Start = Callable[..., Awaitable[World]]
+
+
+@pytest.fixture(scope="session")
+def ca() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def key_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keys made once: making them is slow, and no test changes these."""
+    folder = tmp_path_factory.mktemp("keys")
+    KeyRing.open(folder / "issuer")
+    AuthorityKeys.open(folder / "authority")
+    return folder
+
+
+def identities() -> Iterator[Identity]:
+    credential = FederatedCredential(
+        name="web", issuer=ISSUER, subject=SUBJECT, audiences=(names.EXCHANGE_AUDIENCE,)
+    )
+    yield Identity(
+        tenant_id=TENANT,
+        client_id=CLIENT,
+        object_id=OBJECT,
+        name="web",
+        resource_id=MIRID,
+        credentials=(credential,),
+    )
+    yield Identity(
+        tenant_id=TENANT,
+        client_id=APPLICATION,
+        object_id=APPLICATION.replace("4", "6"),
+        name="app",
+        kind=IdentityKind.APPLICATION,
+        credentials=(credential,),
+    )
+
+
+@pytest.fixture
+async def start(ca: trustme.CA, key_folders: Path, tmp_path: Path) -> AsyncIterator[Start]:
+    """Start a world; settings and clock may differ from the default."""
+    async with AsyncExitStack() as stack:
+
+        async def begin(clock: Clock | None = None, **settings: Any) -> World:
+            shutil.copytree(key_folders, tmp_path / "keys")
+            ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+            ring = KeyRing.open(tmp_path / "keys" / "issuer")
+            keys = AuthorityKeys.open(tmp_path / "keys" / "authority")
+            directory = await stack.enter_async_context(
+                Directory(f"sqlite:///{tmp_path / 'directory.db'}")
+            )
+            await directory.create_tenant(
+                Tenant(id=TENANT, display_name="Contoso", domains=("contoso.test",))
+            )
+            await directory.create_tenant(Tenant(id=OTHER_TENANT, display_name="Fabrikam"))
+            for identity in identities():
+                await directory.put_identity(identity)
+            site = Site(issuer_app.create_app(ISSUER, ring))
+            issuer_port = await _serve(stack, ca, site, "eastus.oic.test")
+            sock = serve.bind("127.0.0.1", 0)
+            url = f"https://localhost:{sock.getsockname()[1]}"
+            trust = ssl.create_default_context(cafile=tmp_path / "ca.pem")
+            world = World(
+                url=url,
+                ca_file=tmp_path / "ca.pem",
+                directory=directory,
+                ring=ring,
+                keys=keys,
+                site=site,
+                session=await stack.enter_async_context(
+                    aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust))
+                ),
+            )
+            rules = FetchRules(
+                hosts={"*.oic.test": ("127.0.0.1", issuer_port)}, ca_file=tmp_path / "ca.pem"
+            )
+            origins = ("https://login.microsoftonline.com", "https://login.windows.net", url)
+            app = create_app(
+                AuthoritySettings(**{"origins": origins, **settings}),
+                directory,
+                Fetcher(rules),
+                keys,
+                clock or world.clock,
+            )
+            await _serve(stack, ca, app, "localhost", sock)
+            return world
+
+        yield begin
+
+
+async def _serve(
+    stack: AsyncExitStack, ca: trustme.CA, app: serve.App, name: str, sock: Any = None
+) -> int:
+    sock = sock or serve.bind("127.0.0.1", 0)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert(name).configure_cert(tls)
+    await stack.enter_async_context(serve.serving(app, sock, tls))
+    return int(sock.getsockname()[1])
+
+
+@pytest.fixture
+async def world(start: Start) -> World:
+    return await start()

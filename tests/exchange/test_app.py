@@ -1,0 +1,389 @@
+"""The token endpoint over TLS: what a client sees, and what the log keeps."""
+
+import base64
+import json
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from podpass import jose
+
+if TYPE_CHECKING:
+    from tests.exchange.conftest import Answer, Start, World
+
+GUID = "9b1b7d5c-0000-4000-8000-0123456789ab"
+ANY_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def verified(world: "World", answer: "Answer") -> dict[str, Any]:
+    """Check the access token with the key its header names, and give its claims."""
+    token = jose.parse(answer.body["access_token"])
+    key = next(each for each in world.keys.published if each.kid == token.kid)
+    algs = frozenset({"RS256"})
+    jose.verify(token, jose.PublicKey(kid=key.kid, algs=algs, key=key.public))
+    return dict(token.claims)
+
+
+async def test_an_assertion_is_exchanged_for_a_token_of_a_day(world: "World") -> None:
+    answer = await world.ask()
+    claims = verified(world, answer)
+    assert answer.status == 200
+    assert list(answer.body) == [
+        "token_type",
+        "expires_in",
+        "ext_expires_in",
+        "expires_on",
+        "refresh_in",
+        "access_token",
+    ]
+    assert answer.body["token_type"] == "Bearer"
+    assert answer.body["expires_in"] == answer.body["ext_expires_in"] == 86399
+    assert answer.body["refresh_in"] == 43199
+    assert answer.body["expires_on"] == claims["exp"] == int(world.NOW) + 86399
+
+
+async def test_a_v1_token_names_resource_tenant_and_managed_identity(world: "World") -> None:
+    answer = await world.ask()
+    claims = verified(world, answer)
+    header = jose.parse(answer.body["access_token"]).header
+    issuer = f"https://sts.windows.net/{world.TENANT}/"
+    assert header == {
+        "alg": "RS256",
+        "kid": world.keys.active.kid,
+        "typ": "JWT",
+        "x5t": world.keys.active.kid,
+    }
+    assert len(claims.pop("uti")) == 22
+    assert claims == {
+        "aud": "https://vault.azure.net",
+        "iss": issuer,
+        "iat": int(world.NOW) - 300,
+        "nbf": int(world.NOW) - 300,
+        "exp": int(world.NOW) + 86399,
+        "appid": world.CLIENT,
+        "appidacr": "2",
+        "idp": issuer,
+        "idtyp": "app",
+        "oid": world.OBJECT,
+        "sub": world.OBJECT,
+        "tid": world.TENANT,
+        "ver": "1.0",
+        "xms_mirid": world.MIRID,
+    }
+
+
+async def test_a_v2_token_is_for_the_applications_id(world: "World") -> None:
+    answer = await world.ask(
+        client_id=world.APPLICATION, scope=f"api://{world.APPLICATION}/.default"
+    )
+    claims = verified(world, answer)
+    assert "x5t" not in jose.parse(answer.body["access_token"]).header
+    assert claims["aud"] == claims["azp"] == world.APPLICATION
+    assert claims["azpacr"] == "2"
+    assert claims["ver"] == "2.0"
+    assert claims["iss"] == f"{world.url}/{world.TENANT}/v2.0"
+    assert not {"appid", "xms_mirid", "idp", "roles"} & claims.keys()
+
+
+@pytest.mark.parametrize(
+    ("scope", "audience"),
+    [
+        ("https://vault.azure.net/.default", "https://vault.azure.net"),
+        ("https://vault.azure.net//.default", "https://vault.azure.net/"),
+        ("https://management.core.windows.net//.default", "https://management.core.windows.net/"),
+        ("https://management.azure.com/.default", "https://management.azure.com"),
+        ("https://graph.microsoft.com/.default", "https://graph.microsoft.com"),
+        (
+            "https://storage.azure.com/.default openid offline_access profile",
+            "https://storage.azure.com",
+        ),
+        ("openid https://storage.azure.com/.default", "https://storage.azure.com"),
+    ],
+)
+async def test_the_audience_is_what_was_asked(world: "World", scope: str, audience: str) -> None:
+    answer = await world.ask(scope=scope)
+    assert verified(world, answer)["aud"] == audience
+    assert "scope" not in answer.body
+
+
+async def test_the_v1_endpoint_answers_in_texts(world: "World") -> None:
+    answer = await world.ask(
+        f"/{world.TENANT}/oauth2/token", scope=None, resource="https://vault.azure.net"
+    )
+    token = answer.body.pop("access_token")
+    assert answer.body == {
+        "token_type": "Bearer",
+        "expires_in": "86399",
+        "ext_expires_in": "86399",
+        "expires_on": str(int(world.NOW) + 86399),
+        "refresh_in": "43199",
+        "not_before": str(int(world.NOW) - 300),
+        "resource": "https://vault.azure.net",
+    }
+    assert jose.parse(token).claims["aud"] == "https://vault.azure.net"
+
+
+async def test_a_short_token_has_no_refresh_in(start: "Start") -> None:
+    world = await start(token_seconds=3599)
+    answer = await world.ask()
+    assert answer.body["expires_in"] == 3599
+    assert "refresh_in" not in answer.body
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "//{0}/oauth2/v2.0/token",
+        "/{0}/OAuth2/V2.0/Token",
+        "/contoso.test/oauth2/v2.0/token",
+        "/CONTOSO.test/oauth2/v2.0/token",
+        "/{0}/oauth2/v2.0/token?client-request-id=" + GUID,
+    ],
+)
+async def test_paths_that_real_clients_send_are_understood(world: "World", path: str) -> None:
+    answer = await world.ask(path.format(world.TENANT))
+    assert answer.status == 200
+    assert answer.claims()["tid"] == world.TENANT
+
+
+async def test_blanks_around_the_assertion_are_ignored(world: "World") -> None:
+    answer = await world.ask(client_assertion=f" {world.mint()}\n")
+    assert answer.status == 200
+
+
+async def test_a_client_id_in_upper_case_is_the_same_client(world: "World") -> None:
+    upper = "abcdef00-0000-4000-8000-00000000000a"
+    identity = await world.directory.find_identity(world.TENANT, world.CLIENT)
+    assert identity is not None
+    await world.directory.delete_identity(world.TENANT, world.CLIENT)
+    import dataclasses
+
+    await world.directory.put_identity(dataclasses.replace(identity, client_id=upper))
+    answer = await world.ask(client_id=upper.upper())
+    assert answer.claims()["appid"] == upper
+
+
+async def test_members_that_clients_add_are_ignored(world: "World") -> None:
+    answer = await world.ask(
+        claims='{"access_token":{"xms_cc":{"values":["CP1"]}}}',
+        client_info="1",
+        **{"x-client-SKU": "msal.js.node", "client-request-id": GUID},
+    )
+    assert answer.status == 200
+
+
+async def test_an_assertion_may_be_used_again_until_it_expires(world: "World") -> None:
+    """SDKs send one projected token for every scope they need; Entra answers each."""
+    token = world.mint()
+    first = await world.ask(client_assertion=token)
+    second = await world.ask(client_assertion=token, scope="https://graph.microsoft.com/.default")
+    assert first.status == second.status == 200
+    assert first.claims()["uti"] != second.claims()["uti"]
+
+
+@pytest.mark.parametrize("name", ["client-request-id", "x-ms-client-request-id"])
+async def test_the_callers_request_id_is_the_correlation_id(world: "World", name: str) -> None:
+    answer = await world.send(body="", headers={name: GUID})
+    assert answer.body["correlation_id"] == GUID
+    assert answer.headers["client-request-id"] == GUID
+    assert GUID in answer.body["error_description"]
+
+
+async def test_a_request_id_in_the_query_counts_too(world: "World") -> None:
+    answer = await world.send(f"/{world.TENANT}/oauth2/v2.0/token?client-request-id={GUID}")
+    assert answer.body["correlation_id"] == GUID
+
+
+@pytest.mark.parametrize("value", ["x", "a" * 5000, GUID + "0", "{" + GUID + "}", "\u00e9"])
+async def test_a_request_id_that_is_no_guid_is_replaced(world: "World", value: str) -> None:
+    answer = await world.send(headers={"client-request-id": value})
+    assert ANY_GUID.fullmatch(answer.body["correlation_id"])
+
+
+async def test_a_refusal_has_every_member_that_clients_read(world: "World") -> None:
+    answer = await world.ask(client_id=GUID)
+    body = answer.body
+    assert answer.status == 400
+    assert body["error"] == "unauthorized_client"
+    assert body["error_codes"] == [700016]
+    assert body["timestamp"] == "2025-06-15 15:06:40Z"
+    assert body["trace_id"] == answer.headers["x-ms-request-id"]
+    assert body["error_uri"] == "https://login.microsoftonline.com/error?code=700016"
+    assert body["error_description"] == (
+        f"AADSTS700016: Application with identifier '{GUID}' was not found in the directory 'Contoso'. "
+        f"Trace ID: {body['trace_id']} Correlation ID: {body['correlation_id']} "
+        "Timestamp: 2025-06-15 15:06:40Z"
+    )
+
+
+@pytest.mark.parametrize("changes", [{}, {"client_id": GUID}])
+async def test_no_answer_of_the_endpoint_may_be_stored(
+    world: "World", changes: dict[str, str]
+) -> None:
+    answer = await world.ask(**changes)
+    assert answer.headers["Cache-Control"] == "no-store, no-cache"
+    assert answer.headers["Pragma"] == "no-cache"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+async def test_a_body_over_the_limit_is_refused_before_it_is_read_whole(world: "World") -> None:
+    answer = await world.send(body=b"a=" + b"x" * 900_000)
+    assert (answer.status, answer.code) == (413, 9002313)
+
+
+async def test_a_json_body_misses_its_grant_type(world: "World") -> None:
+    """As at Entra: what is not a form has no parameters."""
+    answer = await world.send(
+        body=json.dumps(world.form()), headers={"Content-Type": "application/json"}
+    )
+    assert (answer.status, answer.code) == (400, 900144)
+    assert "grant_type" in answer.body["error_description"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"grant_type=client_credentials&grant_type=client_credentials",
+        b"grant_type=a&grant%5ftype=b",
+        b"grant_type",
+        b"a=%ff",
+        b"a=\xff",
+        b"&".join(b"a%d=1" % n for n in range(70)),
+    ],
+)
+async def test_a_malformed_form_is_refused(world: "World", body: bytes) -> None:
+    answer = await world.send(body=body)
+    assert (answer.status, answer.code) == (400, 9002313)
+
+
+async def test_two_assertions_in_one_form_are_refused(world: "World") -> None:
+    """Two readers of one form must not see two tokens."""
+    body = urlencode([*world.form().items(), ("client_assertion", world.mint())])
+    assert (await world.send(body=body)).code == 9002313
+
+
+async def test_basic_credentials_are_a_secret_nobody_has(world: "World") -> None:
+    pair = base64.b64encode(f"{world.CLIENT}:s%2Bcret".encode()).decode()
+    body = urlencode(world.form(client_id=None, client_assertion=None, client_assertion_type=None))
+    answer = await world.send(body=body, headers={"Authorization": f"Basic {pair}"})
+    assert (answer.status, answer.code) == (401, 7000215)
+    answer = await world.send(body=body, headers={"Authorization": "Basic ???"})
+    assert answer.code == 9002313
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_the_endpoint_is_asked_by_post_only(world: "World", method: str) -> None:
+    answer = await world.send(method=method)
+    assert (answer.status, answer.code) == (400, 900561)
+    assert method in answer.body["error_description"]
+
+
+async def test_other_paths_are_not_found(world: "World") -> None:
+    for path in ("/", "/x", f"/{world.TENANT}", f"/{world.TENANT}/oauth2/v2.0/authorize", "/%00/x"):
+        assert (await world.send(path, method="GET")).status == 404
+
+
+async def test_a_line_in_the_log_tells_a_grant_without_its_tokens(
+    world: "World", caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "podpass")
+    token = world.mint()
+    answer = await world.ask(client_assertion=token)
+    line = next(r for r in caplog.records if r.getMessage() == "token_request_answered")
+    facts = vars(line)
+    assert facts["hop"] is True
+    assert facts["stage"] == "exchange"
+    assert facts["outcome"] == "granted"
+    assert facts["checked"][0] == "wire"
+    assert facts["checked"][-1] == "resource"
+    assert facts["client_id"] == world.CLIENT
+    assert facts["sub"] == world.SUBJECT
+    assert facts["iss"] == world.ISSUER
+    assert facts["kid"] == world.ring.active.kid
+    assert facts["resource"] == "https://vault.azure.net"
+    everything = repr([vars(record) for record in caplog.records])
+    for secret in (token, token.rpartition(".")[2], answer.body["access_token"]):
+        assert secret not in everything
+
+
+async def test_a_line_in_the_log_tells_why_a_request_was_refused(
+    world: "World", caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "podpass")
+    token = world.mint(sub="system:serviceaccount:default:other")
+    await world.ask(client_assertion=token)
+    facts = vars(next(r for r in caplog.records if r.getMessage() == "token_request_answered"))
+    assert facts["outcome"] == "AADSTS700213"
+    assert facts["checked"] == ["wire", "tenant", "request", "client", "credential", "assertion"]
+    assert facts["sub"] == "system:serviceaccount:default:other"
+    assert "other" in facts["cause"]
+    assert token not in repr(facts)
+
+
+async def test_a_secret_sent_by_mistake_is_neither_answered_nor_logged(
+    world: "World", caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    answer = await world.ask(client_assertion=None, client_secret="hunter2hunter2")
+    assert answer.code == 7000215
+    assert "hunter2" not in repr(answer.body)
+    assert "hunter2" not in repr([vars(record) for record in caplog.records])
+
+
+async def test_a_fault_of_ours_is_answered_without_its_cause(
+    world: "World", caplog: pytest.LogCaptureFixture
+) -> None:
+    """A database that is gone is no fault of the caller's, and none of his business."""
+    await world.directory.close()
+    answer = await world.ask()
+    assert (answer.status, answer.code) == (500, 50000)
+    assert "directory" not in answer.body["error_description"]
+    record = next(r for r in caplog.records if r.getMessage() == "token_request_failed")
+    assert record.exc_info is not None
+
+
+async def test_line_breaks_of_a_caller_do_not_reach_the_answer(world: "World") -> None:
+    subject = "a\r\nSet-Cookie: x\x1b[31m"
+    answer = await world.ask(client_assertion=world.mint(sub=subject))
+    assert answer.code == 700213
+    assert not re.search(r"[\r\n\x1b]", answer.body["error_description"])
+
+
+async def test_a_long_claim_is_answered_in_part(world: "World") -> None:
+    answer = await world.ask(client_assertion=world.mint(sub="x" * 9000))
+    assert answer.code == 700213
+    assert len(answer.body["error_description"]) < 1000
+
+
+@pytest.mark.parametrize("host", ["login.windows.net", "LOGIN.WINDOWS.NET:443"])
+async def test_documents_name_the_origin_that_was_asked(world: "World", host: str) -> None:
+    answer = await world.send(
+        f"/{world.TENANT}/v2.0/.well-known/openid-configuration",
+        method="GET",
+        headers={"Host": host},
+    )
+    assert answer.body["issuer"] == f"https://login.windows.net/{world.TENANT}/v2.0"
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.test", "login.microsoftonline.com.evil.test", "a b", quote("é")]
+)
+async def test_a_foreign_host_header_poisons_nothing(world: "World", host: str) -> None:
+    for path in ("/v2.0/.well-known/openid-configuration", "/discovery/v2.0/keys"):
+        answer = await world.send(f"/{world.TENANT}{path}", method="GET", headers={"Host": host})
+        assert "https://login.microsoftonline.com/" in repr(answer.body)
+        assert host not in repr(answer.body)
+
+
+async def test_a_host_header_without_its_port_is_the_same_origin(world: "World") -> None:
+    answer = await world.send(
+        f"/{world.TENANT}/v2.0/.well-known/openid-configuration",
+        method="GET",
+        headers={"Host": "localhost"},
+    )
+    assert answer.body["token_endpoint"] == f"{world.url}/{world.TENANT}/oauth2/v2.0/token"

@@ -1,0 +1,229 @@
+"""Every number the service answers, each by its real cause and over the wire; and the order among them."""
+
+import dataclasses
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from podpass import jose
+from podpass.exchange.aadsts import STEPS, TABLE, Refused, shown
+
+if TYPE_CHECKING:
+    from tests.exchange.conftest import Answer, World
+
+Cause = Callable[["World"], Awaitable["Answer"]]
+UNKNOWN = "99999999-9999-4999-8999-999999999999"
+
+
+def form(**changes: str | None) -> Cause:
+    return lambda world: world.ask(None, **changes)
+
+
+def path(tail: str, **changes: str | None) -> Cause:
+    return lambda world: world.ask(tail.format(world.TENANT), **changes)
+
+
+def claims(**changes: Any) -> Cause:
+    return lambda world: world.ask(client_assertion=world.mint(**changes))
+
+
+def header(**changes: Any) -> Cause:
+    return lambda world: world.ask(client_assertion=world.mint(changes))
+
+
+async def disabled(world: "World") -> "Answer":
+    await change_identity(world, enabled=False)
+    return await world.ask()
+
+
+async def trusting_nobody(world: "World") -> "Answer":
+    await change_identity(world, credentials=())
+    return await world.ask()
+
+
+async def change_identity(world: "World", **changes: Any) -> None:
+    identity = await world.directory.find_identity(world.TENANT, world.CLIENT)
+    assert identity is not None
+    await world.directory.put_identity(dataclasses.replace(identity, **changes))
+
+
+async def case_apart(world: "World") -> "Answer":
+    return await world.ask(client_assertion=world.mint(sub=world.SUBJECT.replace("web", "Web")))
+
+
+async def issuer_down(world: "World") -> "Answer":
+    world.site.answers["/11111111/22222222/.well-known/openid-configuration"] = (503, b"", {})
+    return await world.ask()
+
+
+async def withdrawn(world: "World") -> "Answer":
+    token = world.mint()
+    old = world.ring.active.kid
+    world.ring.rotate()
+    world.ring.retire(old)
+    return await world.ask(client_assertion=token)
+
+
+async def forged(world: "World") -> "Answer":
+    head, body, _ = world.mint().split(".")
+    return await world.ask(client_assertion=f"{head}.{body}.{jose.b64encode(bytes(256))}")
+
+
+async def broken_directory(world: "World") -> "Answer":
+    await world.directory.close()
+    return await world.ask()
+
+
+async def unknown_instance(world: "World") -> "Answer":
+    query = "api-version=1.1&authorization_endpoint=https://evil.test/common/oauth2/v2.0/authorize"
+    return await world.send(f"/common/discovery/instance?{query}", method="GET")
+
+
+async def got(world: "World") -> "Answer":
+    return await world.send(method="GET")
+
+
+V1 = "/{0}/oauth2/token"
+CAUSES: list[tuple[int, int, str, Cause]] = [
+    (900561, 400, "invalid_request", got),
+    (9002313, 400, "invalid_request", lambda world: world.send(body=b"a=1&a=2")),
+    (9002313, 400, "invalid_request", form(client_secret="x")),
+    (9002313, 400, "invalid_request", form(client_assertion_type="urn:other")),
+    (50000, 500, "server_error", broken_directory),
+    (900023, 400, "invalid_request", path("/nonsense/oauth2/v2.0/token")),
+    (90002, 400, "invalid_request", path(f"/{UNKNOWN}/oauth2/v2.0/token")),
+    (90002, 400, "invalid_request", path("/unknown.test/oauth2/v2.0/token")),
+    (9001023, 400, "invalid_request", path("/common/oauth2/v2.0/token")),
+    (9001023, 400, "invalid_request", path("/Organizations/oauth2/v2.0/token")),
+    (900144, 400, "invalid_request", form(grant_type=None)),
+    (900144, 400, "invalid_request", form(client_id="")),
+    (900144, 400, "invalid_request", form(scope=None)),
+    (900144, 400, "invalid_request", form(client_assertion_type=None)),
+    (900144, 400, "invalid_request", path(V1)),
+    (70003, 400, "unsupported_grant_type", form(grant_type="password")),
+    (901002, 400, "invalid_request", form(resource="https://vault.azure.net")),
+    (700016, 400, "unauthorized_client", form(client_id=UNKNOWN)),
+    (700016, 400, "unauthorized_client", form(client_id="not-a-guid")),
+    (7000112, 400, "unauthorized_client", disabled),
+    (7000216, 401, "invalid_client", form(client_assertion=None)),
+    (7000216, 401, "invalid_client", form(client_assertion=" \n")),
+    (7000215, 401, "invalid_client", form(client_assertion=None, client_secret="x")),
+    (50027, 400, "invalid_request", form(client_assertion="no.token")),
+    (5002727, 400, "invalid_request", header(typ="at+jwt")),
+    (5002738, 401, "invalid_client", header(alg="none")),
+    (5002723, 401, "invalid_client", header(kid=None)),
+    (90014, 400, "invalid_request", claims(iss=None)),
+    (90014, 400, "invalid_request", claims(exp=None)),
+    (700222, 401, "invalid_client", claims(iss="https://sts.windows.net/t/")),
+    (70025, 401, "invalid_client", trusting_nobody),
+    (700211, 401, "invalid_client", claims(iss="https://other.test/")),
+    (700212, 401, "invalid_client", claims(aud=["https://kubernetes.default.svc"])),
+    (7002138, 401, "invalid_client", case_apart),
+    (700213, 401, "invalid_client", claims(sub="system:serviceaccount:default:other")),
+    (70023, 401, "invalid_client", claims(iat=None)),
+    (501661, 400, "invalid_request", issuer_down),
+    (7000272, 401, "invalid_client", withdrawn),
+    (7000274, 401, "invalid_client", forged),
+    (700024, 401, "invalid_client", claims(exp=1_749_999_999)),
+    (70011, 400, "invalid_scope", form(scope="openid")),
+    (1002012, 400, "invalid_scope", form(scope="https://vault.azure.net/secrets.read")),
+    (
+        700022,
+        400,
+        "invalid_request",
+        form(scope="https://vault.azure.net/.default https://graph.microsoft.com/.default"),
+    ),
+    (500011, 400, "invalid_resource", form(scope="https://nowhere.test/.default")),
+    (50049, 400, "invalid_instance", unknown_instance),
+]
+
+
+@pytest.mark.parametrize(("number", "status", "error", "cause"), CAUSES)
+async def test_a_cause_has_its_number(
+    world: "World", number: int, status: int, error: str, cause: Cause
+) -> None:
+    answer = await cause(world)
+    assert (answer.code, answer.status, answer.body["error"]) == (number, status, error)
+    assert answer.body["error_description"].startswith(f"AADSTS{number}: ")
+    assert "{" not in answer.body["error_description"]
+
+
+def test_every_number_of_the_table_has_a_cause_here() -> None:
+    assert {number for number, *_ in CAUSES} == set(TABLE)
+
+
+def test_every_entry_says_what_to_do_and_belongs_to_a_step() -> None:
+    for number, entry in TABLE.items():
+        assert entry.number == number
+        assert entry.step in STEPS
+        assert entry.meaning.endswith(".")
+        assert entry.cure
+        assert not entry.cure.endswith(".")
+
+
+def test_the_steps_passed_before_a_refusal_are_known() -> None:
+    assert Refused(70025, client="c", name="n").checked == STEPS[: STEPS.index("trust")]
+    assert Refused(900561, method="GET").checked == ()
+
+
+def test_values_from_outside_stay_one_bounded_line() -> None:
+    assert shown("a\nb\u202e") == "a?b?"
+    assert len(shown("x" * 5000)) < 700
+    assert shown(None) == "None"
+
+
+# Each fault alone gives its number; two together must give the earlier one's. In the order of the checks.
+Fault = dict[str, Any]
+FAULTS: list[tuple[int, Fault]] = [
+    (900023, {"tenant": "nonsense"}),
+    (70003, {"form": {"grant_type": "password"}}),
+    (900144, {"form": {"scope": None}}),
+    (700016, {"form": {"client_id": UNKNOWN}}),
+    (9002313, {"form": {"client_secret": "x"}}),
+    (50027, {"tail": "="}),
+    (5002727, {"header": {"typ": "at+jwt"}}),
+    (5002738, {"header": {"alg": "HS256"}}),
+    (5002723, {"header": {"kid": None}}),
+    (90014, {"claims": {"nbf": "soon"}}),
+    (700211, {"claims": {"iss": "https://other.test/"}}),
+    (700212, {"claims": {"aud": "other"}}),
+    (700213, {"claims": {"sub": "other"}}),
+    (70023, {"claims": {"iat": 0}}),
+    (501661, {"down": True}),
+    (7000274, {"forged": True}),
+    (700024, {"claims": {"exp": 1_700_000_000}}),
+    (500011, {"scope": {"scope": "https://nowhere.test/.default"}}),
+]
+
+
+async def ask_with(world: "World", *faults: Fault) -> int:
+    def of(name: str) -> dict[str, Any]:
+        return {key: value for fault in faults for key, value in fault.get(name, {}).items()}
+
+    world.now += 10_000  # whatever was cached is too old
+    token = world.mint(of("header"), **of("claims"))
+    if any("forged" in fault for fault in faults):
+        token = token[: token.rindex(".") + 1] + jose.b64encode(bytes(256))
+    token += "".join(fault.get("tail", "") for fault in faults)
+    discovery = "/11111111/22222222/.well-known/openid-configuration"
+    world.site.answers.clear()
+    if any("down" in fault for fault in faults):
+        world.site.answers[discovery] = (503, b"", {})
+    fields = {"client_assertion": token, **of("scope"), **of("form")}
+    tenant = next((fault["tenant"] for fault in faults if "tenant" in fault), world.TENANT)
+    return (await world.ask(f"/{tenant}/oauth2/v2.0/token", **fields)).code
+
+
+async def test_of_two_faults_the_earlier_is_answered(world: "World") -> None:
+    world.now -= 10_000 * 200
+    for first, a in FAULTS:
+        assert await ask_with(world, a) == first, a
+    for (first, a), (second, b) in itertools.combinations(FAULTS, 2):
+        assert await ask_with(world, a, b) == first, (first, second)
+
+
+def test_the_faults_stand_in_the_order_of_the_steps() -> None:
+    steps = [STEPS.index(TABLE[number].step) for number, fault in FAULTS if number != 9002313]
+    assert steps == sorted(steps)

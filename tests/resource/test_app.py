@@ -1,0 +1,383 @@
+"""The vault's wire, request by request, over TLS."""
+
+import json
+import logging
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
+GREETING = "/secrets/greeting?api-version=7.4"
+CHALLENGE = (
+    f'Bearer authorization="https://login.microsoftonline.com/{TENANT}",'
+    ' resource="https://vault.azure.net"'
+)
+
+
+@pytest.fixture
+async def officer(world: Any) -> Any:
+    return await world.identity("officer", "Key Vault Secrets Officer")
+
+
+@pytest.fixture
+async def token(world: Any, officer: Any) -> str:
+    minted: str = world.authority.mint(officer)
+    return minted
+
+
+async def test_a_request_without_a_token_gets_the_challenge(world: Any) -> None:
+    status, body, headers = await world.ask("PUT", GREETING)
+    assert status == 401
+    assert body == {
+        "error": {
+            "code": "Unauthorized",
+            "message": "AKV10000: Request is missing a Bearer or PoP token.",
+        }
+    }
+    assert headers["WWW-Authenticate"] == CHALLENGE
+
+
+@pytest.mark.parametrize("given", ["Basic dTpw", "Bearer", "Bearer  ", "x"])
+async def test_another_scheme_or_an_empty_token_gets_the_challenge(world: Any, given: str) -> None:
+    status, body, headers = await world.ask("GET", GREETING, headers={"Authorization": given})
+    assert (status, headers["WWW-Authenticate"]) == (401, CHALLENGE)
+    assert "AKV10000" in body["error"]["message"]
+
+
+async def test_direct_mode_challenges_with_its_own_authority_and_port(world: Any) -> None:
+    for host in ("demo-vault.vault.localhost", "localhost", f"localhost:{world.port}", "127.0.0.1"):
+        _, _, headers = await world.ask("GET", GREETING, host=host)
+        assert headers["WWW-Authenticate"] == (
+            f'Bearer authorization="https://localhost:18443/{TENANT}",'
+            f' resource="https://vault.localhost:{world.port}"'
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "number"),
+    [
+        ({"aud": "https://graph.microsoft.com"}, "AKV10022: Invalid audience. Expected https://va"),
+        ({"aud": "api://AzureADTokenExchange"}, "AKV10022"),
+        ({"iss": "https://sts.windows.net/other/"}, "AKV10032: Invalid issuer."),
+        ({"tid": "other"}, "Error validating token: the token is of another tenant."),
+        ({"exp": 1}, "Error validating token: the token has expired."),
+    ],
+)
+async def test_a_token_for_elsewhere_is_refused_with_the_challenge(
+    world: Any, officer: Any, changes: dict[str, Any], number: str
+) -> None:
+    bad = world.authority.mint(officer, **changes)
+    status, body, headers = await world.ask("GET", GREETING, token=bad)
+    assert (status, body["error"]["code"]) == (401, "Unauthorized")
+    assert body["error"]["message"].startswith(number)
+    assert headers["WWW-Authenticate"] == CHALLENGE
+    assert bad not in json.dumps(body)
+
+
+async def test_a_key_nobody_published_is_refused(
+    world: Any, officer: Any, signing_keys: list[Any]
+) -> None:
+    forged = signing_keys[1].sign(world.authority.claims(officer))
+    status, body, _ = await world.ask("GET", GREETING, token=forged)
+    assert (status, body["error"]["message"][:8]) == (401, "AKV10046")
+
+
+async def test_while_keys_cannot_be_fetched_nobody_is_let_in(world: Any, token: str) -> None:
+    world.authority.down = True
+    status, body, _ = await world.ask("GET", GREETING, token=token)
+    assert (status, body["error"]["code"]) == (503, "ServiceUnavailable")
+
+
+@pytest.mark.parametrize(
+    "audience", ["https://vault.azure.net/", "cfa8b339-82a2-471a-a3c9-0fc0be7a4093"]
+)
+async def test_other_spellings_of_the_vault_are_accepted(
+    world: Any, officer: Any, audience: str
+) -> None:
+    good = world.authority.mint(officer, aud=audience)
+    status, body, _ = await world.ask("GET", GREETING, token=good)
+    assert (status, body["error"]["code"]) == (404, "SecretNotFound")
+
+
+async def test_the_key_is_fetched_once_for_many_requests(world: Any, token: str) -> None:
+    for _ in range(3):
+        await world.ask("GET", GREETING, token=token)
+    assert world.authority.fetches == 1
+
+
+async def test_the_refusal_for_want_of_a_role_is_the_real_one_and_names_the_cure(
+    world: Any,
+) -> None:
+    nobody = await world.identity("nobody", "Key Vault Reader")
+    status, body, _ = await world.ask("GET", GREETING, token=world.authority.mint(nobody))
+    error = body["error"]
+    assert (status, error["code"]) == (403, "Forbidden")
+    assert error["innererror"] == {"code": "ForbiddenByRbac"}
+    lines = error["message"].split("\r\n")
+    assert lines[0] == "Caller is not authorized to perform action on resource."
+    assert lines[2] == (
+        f"Caller: appid={nobody.client_id};oid={nobody.object_id};"
+        f"iss=https://sts.windows.net/{TENANT}/"
+    )
+    assert lines[3] == "Action: 'Microsoft.KeyVault/vaults/secrets/getSecret/action'"
+    assert lines[4].endswith(
+        "/resourcegroups/rg/providers/microsoft.keyvault/vaults/demo-vault/secrets/greeting'"
+    )
+    assert lines[8] == "Vault: demo-vault;location=eastus"
+    assert "'Key Vault Secrets User' on vault demo-vault for nobody" in lines[9]
+
+
+@pytest.mark.parametrize(
+    ("role", "allowed"),
+    [
+        ("Key Vault Secrets User", {"GET", "LIST"}),
+        ("Key Vault Reader", {"LIST"}),
+        ("Key Vault Secrets Officer", {"GET", "LIST", "PUT", "PATCH", "DELETE"}),
+        ("Key Vault Administrator", {"GET", "LIST", "PUT", "PATCH", "DELETE"}),
+    ],
+)
+async def test_each_role_allows_what_it_says_and_nothing_else(
+    world: Any, token: str, role: str, allowed: set[str]
+) -> None:
+    await world.ask("PUT", GREETING, token=token, body={"value": "hello"})
+    holder = world.authority.mint(await world.identity("holder", role))
+    asked = {
+        "GET": ("GET", GREETING, None),
+        "LIST": ("GET", "/secrets?api-version=7.4", None),
+        "PUT": ("PUT", GREETING, {"value": "x"}),
+        "PATCH": ("PATCH", "/secrets/greeting/?api-version=7.4", {}),
+        "DELETE": ("DELETE", GREETING, None),
+    }
+    answers = {
+        name: (await world.ask(method, path, token=holder, body=body))[0]
+        for name, (method, path, body) in asked.items()
+    }
+    assert {name for name, status in answers.items() if status == 200} == allowed
+    assert {name for name, status in answers.items() if status == 403} == set(asked) - allowed
+
+
+async def test_a_role_on_one_vault_is_none_on_another(world: Any) -> None:
+    from_elsewhere = await world.identity("elsewhere", "Key Vault Administrator", "demo-vault2")
+    status, _, _ = await world.ask("GET", GREETING, token=world.authority.mint(from_elsewhere))
+    assert status == 403
+
+
+async def test_an_unknown_vault_is_named(world: Any, token: str) -> None:
+    status, body, _ = await world.ask("GET", GREETING, host="nope.vault.azure.net", token=token)
+    assert (status, body["error"]["code"]) == (404, "VaultNotFound")
+    assert "nope" in body["error"]["message"]
+
+
+@pytest.mark.parametrize("host", ["evil.example", "vault.azure.net", "a.b.vault.azure.net", ".x"])
+async def test_a_host_that_is_no_vaults_is_not_echoed(world: Any, host: str) -> None:
+    status, body, headers = await world.ask("GET", GREETING, host=host)
+    assert (status, body["error"]["code"]) == (404, "VaultNotFound")
+    assert host not in json.dumps(body).replace(": *.vault", "")
+    assert "WWW-Authenticate" not in headers
+
+
+async def test_a_loopback_host_needs_a_single_vault(world: Any, token: str) -> None:
+    await world.directory.put_vault(world.vault_of("second-vault"))
+    status, body, _ = await world.ask("GET", GREETING, host="localhost", token=token)
+    assert (status, body["error"]["code"]) == (404, "VaultNotFound")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "api-version=7.4",
+        "api%2Dversion=2025-07-01",
+        "api-version=2026-04-01",
+        "api-version=7.6-preview.1",
+    ],
+)
+async def test_every_api_version_that_clients_send_is_accepted(
+    world: Any, token: str, query: str
+) -> None:
+    assert (await world.ask("PUT", f"/secrets/a?{query}", token=token, body={"value": "v"}))[
+        0
+    ] == 200
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "api-version=",
+        "api-version=latest",
+        "api-version=7.4&api-version=7.5",
+        "x=" + "&y=" * 30,
+    ],
+)
+async def test_no_or_no_such_api_version_is_refused(world: Any, token: str, query: str) -> None:
+    status, body, _ = await world.ask("GET", f"/secrets/a?{query}", token=token)
+    assert (status, body["error"]["code"]) == (400, "BadParameter")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a_b",
+        "..%2f..%2fetc",
+        "%2e%2e",
+        "a%00b",
+        "x" * 128,
+        "a%2Fversions",
+        "caf%C3%A9",
+        "a.b",
+        "%20",
+    ],
+)
+async def test_a_name_no_secret_can_have_is_refused(world: Any, token: str, name: str) -> None:
+    """Attack group 31: names are letters, digits and '-', so no path hides in one."""
+    path = f"/secrets/{name}?api-version=7.4"
+    status, body, _ = await world.ask("PUT", path, token=token, body={"value": "v"})
+    assert (status, body["error"]["code"]) == (400, "BadParameter")
+
+
+async def test_the_trailing_slash_of_the_python_client_is_tolerated(world: Any, token: str) -> None:
+    await world.ask("PUT", "/secrets/Greeting/?api-version=7.4", token=token, body={"value": "v"})
+    status, body, _ = await world.ask("GET", "/secrets/greeting/?api-version=7.4", token=token)
+    assert (status, body["value"]) == (200, "v")
+    # The name stays as it was first written; finding it does not mind the case.
+    assert body["id"].startswith("https://demo-vault.vault.azure.net/secrets/Greeting/")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"value":"a","value":"b"}',
+        b'{"value":null}',
+        b'{"value":7}',
+        b'{"value":"\xff"}',
+        b'{"value":"x","tags":{"a":1}}',
+        b'{"value":"x","tags":[]}',
+        b'{"value":"x","attributes":[1]}',
+        b'{"value":"x","attributes":{"enabled":"yes"}}',
+        b'{"value":"x","attributes":{"exp":"tomorrow"}}',
+        b'{"value":"x","attributes":{"nbf":true}}',
+        b'{"value":"x","contentType":7}',
+        json.dumps({"value": "x" * (25 * 1024 + 1)}).encode(),
+        json.dumps({"value": "é" * (13 * 1024)}).encode(),
+        json.dumps({"value": "x", "tags": {str(n): "" for n in range(16)}}).encode(),
+    ],
+)
+async def test_a_body_that_is_no_secret_is_refused(world: Any, token: str, body: bytes) -> None:
+    status, answer, _ = await world.ask("PUT", GREETING, token=token, body=body)
+    assert (status, answer["error"]["code"]) == (400, "BadParameter")
+
+
+async def test_a_value_of_exactly_25_kb_is_kept(world: Any, token: str) -> None:
+    value = "\n" * (25 * 1024)
+    assert (await world.ask("PUT", GREETING, token=token, body={"value": value}))[0] == 200
+    assert (await world.ask("GET", GREETING, token=token))[1]["value"] == value
+
+
+async def test_a_body_over_its_limit_is_refused(world: Any, token: str) -> None:
+    status, body, _ = await world.ask("PUT", GREETING, token=token, body=b"x" * 300_000)
+    assert (status, body["error"]["code"]) == (413, "BadParameter")
+
+
+async def test_a_disabled_secret_is_refused_as_the_real_one_does(world: Any, token: str) -> None:
+    hidden = {"value": "v", "attributes": {"enabled": False, "exp": 99, "nbf": 9}}
+    _, made, _ = await world.ask("PUT", GREETING, token=token, body=hidden)
+    assert {name: made["attributes"][name] for name in ("enabled", "exp", "nbf")} == {
+        "enabled": False,
+        "exp": 99,
+        "nbf": 9,
+    }
+    status, body, _ = await world.ask("GET", GREETING, token=token)
+    assert (status, body["error"]["code"]) == (403, "Forbidden")
+    assert body["error"]["innererror"] == {"code": "SecretDisabled"}
+
+
+async def test_an_expired_secret_is_still_read(world: Any, token: str) -> None:
+    await world.ask("PUT", GREETING, token=token, body={"value": "v", "attributes": {"exp": 1}})
+    assert (await world.ask("GET", GREETING, token=token))[0] == 200
+
+
+@pytest.mark.parametrize("skip", ["x", "!!", "L2V0Yy9wYXNzd2Q", "4oKs"])
+async def test_a_forged_skiptoken_is_refused(world: Any, token: str, skip: str) -> None:
+    for path in ("/secrets", "/secrets/a/versions"):
+        where = f"{path}?api-version=7.4&$skiptoken={skip}"
+        status, body, _ = await world.ask("GET", where, token=token)
+        assert (status, body["error"]["code"]) == (400, "BadParameter")
+
+
+@pytest.mark.parametrize("count", ["0", "26", "-1", "x", "9" * 30, "٣"])
+async def test_a_page_size_out_of_range_is_refused(world: Any, token: str, count: str) -> None:
+    path = f"/secrets?api-version=7.4&maxresults={quote(count)}"
+    assert (await world.ask("GET", path, token=token))[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/keys", 501, "NotImplemented"),
+        ("POST", "/certificates/x/create", 501, "NotImplemented"),
+        ("POST", "/secrets/x/backup", 501, "NotImplemented"),
+        ("POST", "/secrets/restore", 501, "NotImplemented"),
+        ("GET", "/deletedsecrets", 501, "NotImplemented"),
+        ("POST", "/secrets", 405, "MethodNotAllowed"),
+        ("PUT", "/secrets/a/00000000000000000000000000000000", 405, "MethodNotAllowed"),
+        ("GET", "/secrets/a/not-a-version", 400, "BadParameter"),
+        ("GET", "/secrets/a/00000000000000000000000000000000", 404, "SecretNotFound"),
+        ("GET", "/secrets/a/versions", 404, "SecretNotFound"),
+        ("PATCH", "/secrets/a", 404, "SecretNotFound"),
+        ("DELETE", "/secrets/a", 404, "SecretNotFound"),
+        ("GET", "/", 404, "NotFound"),
+        ("GET", "/elsewhere", 404, "NotFound"),
+        ("GET", "/secrets/a/versions/b", 404, "NotFound"),
+        ("GET", "/secrets//versions", 400, "BadParameter"),
+    ],
+)
+async def test_what_is_not_there_is_said_clearly(
+    world: Any, token: str, method: str, path: str, status: int, code: str
+) -> None:
+    body = {} if method == "PATCH" else None
+    got, answer, _ = await world.ask(method, f"{path}?api-version=7.4", token=token, body=body)
+    assert (got, answer["error"]["code"]) == (status, code)
+
+
+async def test_the_callers_request_id_is_echoed_and_found_in_the_log(
+    world: Any, token: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "podpass")
+    _, _, headers = await world.ask(
+        "GET", GREETING, token=token, headers={"x-ms-client-request-id": "abc-123"}
+    )
+    assert headers["x-ms-client-request-id"] == "abc-123"
+    assert headers["x-ms-request-id"]
+    record = next(r for r in caplog.records if r.message == "vault_request_answered")
+    facts = vars(record)
+    assert (facts["stage"], facts["vault"], facts["outcome"]) == (
+        "resource",
+        "demo-vault",
+        "secret_not_found",
+    )
+    assert facts["client_id"] == world.people["officer"].client_id
+    assert facts["asked"] == "get secret greeting in vault demo-vault"
+
+
+@pytest.mark.parametrize("given", ["a b", "x" * 65, "a;b", "é"])
+async def test_a_request_id_that_is_none_is_not_echoed(world: Any, given: str) -> None:
+    _, _, headers = await world.ask("GET", GREETING, headers={"x-ms-client-request-id": given})
+    assert "x-ms-client-request-id" not in headers
+
+
+async def test_no_log_line_holds_a_token_or_a_value(
+    world: Any, token: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "podpass")
+    await world.ask("PUT", GREETING, token=token, body={"value": "the-value"})
+    await world.ask("GET", GREETING, token=token + "x")
+    await world.ask("PUT", GREETING, token=token, body={"value": ["the-value"]})
+    said = " ".join(str(vars(record)) for record in caplog.records)
+    assert "vault_request_answered" in said
+    assert "the-value" not in said
+    assert token not in said
+    assert token.split(".")[2] not in said

@@ -1,0 +1,196 @@
+"""The released Key Vault SDK as the client, with its own check of the challenge switched on."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.keyvault.secrets import SecretClient
+
+VAULT_URL = "https://demo-vault.vault.azure.net/"
+
+
+class Minted:
+    """A credential that mints what it is asked for, and remembers it."""
+
+    def __init__(self, mint: Callable[..., str], audience: str | None = None) -> None:
+        self._mint = mint
+        self._audience = audience
+        self.asked: list[tuple[str, str | None]] = []
+
+    def get_token(self, *scopes: str, tenant_id: str | None = None, **_: Any) -> AccessToken:
+        self.asked.append((scopes[0], tenant_id))
+        audience = self._audience or scopes[0].removesuffix("/.default")
+        return AccessToken(self._mint(aud=audience), int(time.time()) + 3600)
+
+
+@contextlib.asynccontextmanager
+async def connect_proxy(port: int) -> AsyncIterator[str]:
+    """Tunnel every CONNECT to one local port, as if all names led there."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            await reader.readuntil(b"\r\n\r\n")
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
+
+    def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.ensure_future(tunnel(reader, writer)))
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks)
+
+
+async def use(
+    world: Any, who: Any, work: Callable[[SecretClient], Any], url: str = VAULT_URL
+) -> Any:
+    """Run synchronous client code in a thread, so that the servers go on serving."""
+    credential = Minted(lambda **changes: world.authority.mint(who, **changes))
+
+    def run() -> Any:
+        with SecretClient(
+            url,
+            credential,
+            proxies={"https": proxy},
+            connection_verify=str(world.ca_file),
+            retry_total=0,
+        ) as client:
+            return work(client), credential.asked
+
+    async with connect_proxy(world.port) as proxy:
+        return await asyncio.to_thread(run)
+
+
+async def test_a_secret_is_set_read_listed_and_deleted(world: Any) -> None:
+    officer = await world.identity("officer", "Key Vault Secrets Officer")
+
+    def work(client: SecretClient) -> None:
+        first = client.set_secret("greeting", "hello", tags={"a": "b"}, content_type="text/plain")
+        second = client.set_secret("greeting", "hello again")
+        read = client.get_secret("greeting")
+        assert (read.value, read.properties.version) == ("hello again", second.properties.version)
+        old = client.get_secret("greeting", first.properties.version)
+        assert (old.value, old.properties.tags) == ("hello", {"a": "b"})
+        assert old.properties.content_type == "text/plain"
+        assert old.id == f"{VAULT_URL}secrets/greeting/{first.properties.version}"
+        assert [each.name for each in client.list_properties_of_secrets()] == ["greeting"]
+        versions = list(client.list_properties_of_secret_versions("greeting"))
+        assert {each.version for each in versions} == {
+            first.properties.version,
+            second.properties.version,
+        }
+        deleted = client.begin_delete_secret("greeting", _polling_interval=0.01)
+        deleted.wait()
+        assert deleted.result().recovery_id == f"{VAULT_URL}deletedsecrets/greeting"
+        with pytest.raises(ResourceNotFoundError) as caught:
+            client.get_secret("greeting")
+        assert caught.value.error is not None
+        assert caught.value.error.code == "SecretNotFound"
+
+    _, asked = await use(world, officer, work)
+    tenant = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
+    assert asked == [("https://vault.azure.net/.default", tenant)]
+
+
+async def test_a_deleted_secret_is_recovered_or_purged(world: Any) -> None:
+    officer = await world.identity("officer", "Key Vault Secrets Officer")
+
+    def work(client: SecretClient) -> None:
+        client.set_secret("greeting", "hello")
+        client.begin_delete_secret("greeting", _polling_interval=0.01).wait()
+        with pytest.raises(HttpResponseError) as caught:
+            client.set_secret("greeting", "other")
+        assert caught.value.status_code == 409
+        client.begin_recover_deleted_secret("greeting", _polling_interval=0.01).wait()
+        assert client.get_secret("greeting").value == "hello"
+        client.begin_delete_secret("greeting", _polling_interval=0.01).wait()
+        client.purge_deleted_secret("greeting")
+        assert client.set_secret("greeting", "other").value == "other"
+
+    await use(world, officer, work)
+
+
+async def test_attributes_are_changed_and_a_disabled_secret_is_not_read(world: Any) -> None:
+    officer = await world.identity("officer", "Key Vault Secrets Officer")
+
+    def work(client: SecretClient) -> None:
+        client.set_secret("greeting", "hello", tags={"kept": "yes"})
+        changed = client.update_secret_properties("greeting", enabled=False)
+        assert (changed.enabled, changed.tags) == (False, {"kept": "yes"})
+        with pytest.raises(HttpResponseError) as caught:
+            client.get_secret("greeting")
+        assert caught.value.status_code == 403
+        client.update_secret_properties("greeting", enabled=True)
+        assert client.get_secret("greeting").value == "hello"
+
+    await use(world, officer, work)
+
+
+async def test_a_list_of_several_pages_is_walked_to_its_end(world: Any) -> None:
+    officer = await world.identity("officer", "Key Vault Secrets Officer")
+
+    def work(client: SecretClient) -> None:
+        names = [f"secret-{number:02}" for number in range(7)]
+        for name in names:
+            client.set_secret(name, "x")
+            client.set_secret(name, "y")
+        pages = list(client.list_properties_of_secrets(max_page_size=3).by_page())
+        assert [[each.name for each in page] for page in pages] == [
+            names[:3],
+            names[3:6],
+            names[6:],
+        ]
+        for _ in range(4):
+            client.set_secret("secret-00", "z")
+        versions = client.list_properties_of_secret_versions("secret-00", max_page_size=4)
+        assert len({each.version for each in versions}) == 6
+
+    await use(world, officer, work)
+
+
+async def test_a_client_without_a_role_is_told_which_one_is_missing(world: Any) -> None:
+    nobody = await world.identity("nobody", None)
+
+    def work(client: SecretClient) -> None:
+        with pytest.raises(HttpResponseError) as caught:
+            client.get_secret("greeting")
+        assert caught.value.status_code == 403
+        assert caught.value.error is not None
+        assert caught.value.error.code == "Forbidden"
+        assert "'Key Vault Secrets User' on vault demo-vault for nobody" in str(caught.value)
+
+    await use(world, nobody, work)
+
+
+async def test_direct_mode_passes_the_clients_check_of_the_challenge(world: Any) -> None:
+    officer = await world.identity("officer", "Key Vault Secrets Officer")
+    url = f"https://demo-vault.vault.localhost:{world.port}"
+
+    def work(client: SecretClient) -> None:
+        assert client.set_secret("greeting", "hello").id.startswith(f"{url}/secrets/greeting/")
+        assert client.get_secret("greeting").value == "hello"
+
+    _, asked = await use(world, officer, work, url)
+    assert asked[0][0] == f"https://vault.localhost:{world.port}/.default"

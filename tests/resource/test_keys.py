@@ -1,0 +1,138 @@
+"""The authority's keys: fetched when needed, no more often, and not trusted for ever."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from podpass import jose
+from podpass.fetch import FetchError
+from podpass.resource.keys import REFRESH_SECONDS, STALE_SECONDS, KeysUnavailable, PublishedKeys
+
+URL = "https://login.microsoftonline.com/common/discovery/v2.0/keys"
+
+
+class Jwks:
+    """A source of keys that counts how often it is asked."""
+
+    def __init__(self, *keys: jose.SigningKey) -> None:
+        self.keys = list(keys)
+        self.asked = 0
+        self.down = False
+
+    async def get_json(self, url: str) -> dict[str, Any]:
+        assert url == URL
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self.down:
+            raise FetchError("the address cannot be read", reason="unreachable")
+        return {"keys": [jose.rsa_jwk(key.key.public_key(), key.kid) for key in self.keys]}
+
+
+class HandClock:
+    def __init__(self) -> None:
+        self.now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def jwks(signing_keys: list[jose.SigningKey]) -> Jwks:
+    return Jwks(signing_keys[0])
+
+
+async def test_a_known_key_is_fetched_once(jwks: Jwks, clock: HandClock) -> None:
+    keys = PublishedKeys(jwks, URL, clock)
+    for _ in range(5):
+        assert await keys.find("key-0") is not None
+    assert jwks.asked == 1
+
+
+async def test_many_callers_share_one_fetch(jwks: Jwks, clock: HandClock) -> None:
+    keys = PublishedKeys(jwks, URL, clock)
+    found = await asyncio.gather(*(keys.find("key-0") for _ in range(50)))
+    assert all(found)
+    assert jwks.asked == 1
+
+
+async def test_a_flood_of_unknown_keys_makes_one_fetch_an_interval(
+    jwks: Jwks, clock: HandClock
+) -> None:
+    keys = PublishedKeys(jwks, URL, clock, interval_seconds=10)
+    for number in range(100):
+        assert await keys.find(f"made-up-{number}") is None
+    assert jwks.asked == 1
+    clock.now += 10
+    await asyncio.gather(*(keys.find(f"more-{number}") for number in range(100)))
+    assert jwks.asked == 2
+
+
+async def test_a_new_key_is_found_after_the_interval(
+    jwks: Jwks, clock: HandClock, signing_keys: list[jose.SigningKey]
+) -> None:
+    keys = PublishedKeys(jwks, URL, clock, interval_seconds=10)
+    await keys.find("key-0")
+    jwks.keys.append(signing_keys[1])
+    clock.now += 10
+    assert await keys.find("key-1") is not None
+
+
+async def test_a_withdrawn_key_stops_being_trusted(
+    jwks: Jwks, clock: HandClock, signing_keys: list[jose.SigningKey]
+) -> None:
+    keys = PublishedKeys(jwks, URL, clock)
+    await keys.find("key-0")
+    jwks.keys[:] = [signing_keys[1]]
+    clock.now += REFRESH_SECONDS
+    assert await keys.find("key-0") is None
+
+
+async def test_kept_keys_serve_for_a_time_while_the_authority_is_down(
+    jwks: Jwks, clock: HandClock
+) -> None:
+    keys = PublishedKeys(jwks, URL, clock)
+    await keys.find("key-0")
+    jwks.down = True
+    clock.now += STALE_SECONDS - 1
+    assert await keys.find("key-0") is not None
+    clock.now += 1
+    with pytest.raises(KeysUnavailable):
+        await keys.find("key-0")
+
+
+async def test_an_authority_that_comes_up_late_is_asked_again(jwks: Jwks, clock: HandClock) -> None:
+    keys = PublishedKeys(jwks, URL, clock, interval_seconds=300)
+    jwks.down = True
+    for _ in range(3):
+        with pytest.raises(KeysUnavailable) as caught:
+            await keys.find("key-0")
+    assert caught.value.status == 503
+    assert jwks.asked == 1
+    jwks.down = False
+    clock.now += 1
+    assert await keys.find("key-0") is not None
+
+
+async def test_a_caller_that_goes_away_leaves_the_answer_to_the_others(
+    jwks: Jwks, clock: HandClock
+) -> None:
+    keys = PublishedKeys(jwks, URL, clock)
+    first = asyncio.ensure_future(keys.find("key-0"))
+    second = asyncio.ensure_future(keys.find("key-0"))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second is not None
+
+
+async def test_a_clock_set_back_does_not_stop_fetching(jwks: Jwks, clock: HandClock) -> None:
+    keys = PublishedKeys(jwks, URL, clock, interval_seconds=10)
+    await keys.find("unknown")
+    clock.now -= 3600
+    await keys.find("unknown")
+    assert jwks.asked == 2

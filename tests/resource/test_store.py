@@ -1,0 +1,176 @@
+"""The store: order of versions, values sealed at rest, and nothing acknowledged lost."""
+
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from podpass.resource.model import Wanted
+from podpass.resource.refusals import NameTaken
+from podpass.resource.sealing import SealingKeyUnfit
+from podpass.resource.store import SecretStore
+from podpass.secret import Secret
+
+NOTHING = Wanted(given=frozenset())
+
+WRITER = """
+import asyncio, sys, time
+from pathlib import Path
+from podpass.resource.model import Wanted
+from podpass.resource.store import SecretStore
+from podpass.secret import Secret
+
+async def main(folder):
+    store = SecretStore(f"sqlite:///{folder}/vault.db", Path(folder) / "vault.key")
+    await store.open()
+    number = 0
+    while True:
+        wanted = Wanted(given=frozenset())
+        made = await store.set("demo-vault", f"s-{number % 7}", Secret(str(number)), wanted, 1.0)
+        print(f"s-{number % 7}", made.version, number, flush=True)
+        number += 1
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def opened(folder: Path) -> SecretStore:
+    return SecretStore(f"sqlite:///{folder}/vault.db", folder / "vault.key")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SecretStore]:
+    async with opened(tmp_path) as store:
+        yield store
+
+
+async def test_the_latest_version_is_the_last_written_even_if_the_clock_goes_back(
+    store: SecretStore,
+) -> None:
+    await store.set("demo-vault", "a", Secret("first"), NOTHING, 2000.0)
+    last = await store.set("demo-vault", "a", Secret("second"), NOTHING, 1000.0)
+    found = await store.get("demo-vault", "a")
+    assert found is not None
+    assert (found.value.reveal(), found.version) == ("second", last.version)
+
+
+async def test_vaults_do_not_see_each_others_secrets(store: SecretStore) -> None:
+    await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
+    assert await store.get("other-vault", "a") is None
+    assert await store.page("other-vault", after="", limit=9) == []
+
+
+async def test_names_are_found_without_case(store: SecretStore) -> None:
+    await store.set("demo-vault", "Name", Secret("x"), NOTHING, 1.0)
+    await store.set("demo-vault", "nAME", Secret("y"), NOTHING, 1.0)
+    assert [each.name for each in await store.page("demo-vault", after="", limit=9)] == ["Name"]
+
+
+async def test_a_deleted_secret_keeps_its_name_until_it_is_purged(store: SecretStore) -> None:
+    await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
+    gone = await store.delete("demo-vault", "a", 100.0)
+    assert gone is not None
+    assert (gone.deleted, gone.purge_on) == (100, 100 + 90 * 86400)
+    assert await store.delete("demo-vault", "a", 101.0) is None
+    assert await store.get("demo-vault", "a") is None
+    with pytest.raises(NameTaken):
+        await store.set("demo-vault", "a", Secret("y"), NOTHING, 2.0)
+    assert await store.purge("demo-vault", "a")
+    assert not await store.purge("demo-vault", "a")
+    await store.set("demo-vault", "a", Secret("y"), NOTHING, 2.0)
+    assert len(await store.page_versions("demo-vault", "a", after=0, limit=9)) == 1
+
+
+async def test_a_live_secret_cannot_be_purged_or_recovered(store: SecretStore) -> None:
+    await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
+    assert not await store.purge("demo-vault", "a")
+    assert await store.recover("demo-vault", "a") is None
+    assert await store.get("demo-vault", "a") is not None
+
+
+async def test_an_update_changes_only_what_is_given(store: SecretStore) -> None:
+    whole = Wanted(
+        given=frozenset({"content_type", "tags"}), content_type="text/plain", tags={"a": "b"}
+    )
+    made = await store.set("demo-vault", "a", Secret("x"), whole, 1.0)
+    off = Wanted(given=frozenset({"enabled"}), enabled=False)
+    changed = await store.update("demo-vault", "a", made.version, off, 5.0)
+    assert changed is not None
+    assert (changed.enabled, changed.content_type, changed.tags) == (
+        False,
+        "text/plain",
+        {"a": "b"},
+    )
+    assert (changed.created, changed.updated) == (1, 5)
+
+
+async def test_no_file_holds_a_value_in_plain_and_all_are_private(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.set("demo-vault", "a", Secret("a-value-to-look-for"), NOTHING, 1.0)
+        files = list(tmp_path.iterdir())
+        assert len(files) >= 2
+        for file in files:
+            assert b"a-value-to-look-for" not in file.read_bytes()
+            assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_a_value_moved_to_another_name_does_not_open(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        await store.set("demo-vault", "mine", Secret("x"), NOTHING, 1.0)
+        await store.set("demo-vault", "theirs", Secret("y"), NOTHING, 1.0)
+    with sqlite3.connect(tmp_path / "vault.db") as database:
+        database.execute(
+            "update secret_versions set sealed ="
+            " (select sealed from secret_versions where key = 'theirs') where key = 'mine'"
+        )
+    database.close()
+    async with opened(tmp_path) as store:
+        with pytest.raises(SealingKeyUnfit):
+            await store.get("demo-vault", "mine")
+
+
+@pytest.mark.parametrize("damage", [None, b"short"])
+async def test_a_missing_or_damaged_key_is_said_and_no_new_one_made(
+    tmp_path: Path, damage: bytes | None
+) -> None:
+    async with opened(tmp_path) as store:
+        await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
+    key = tmp_path / "vault.key"
+    if damage is None:
+        key.unlink()
+    else:
+        key.write_bytes(damage)
+    with pytest.raises(SealingKeyUnfit) as caught:
+        await opened(tmp_path).open()
+    assert caught.value.facts["file"] == "vault.key"
+    assert not key.exists() or key.read_bytes() == damage
+
+
+def write_and_kill(folder: Path) -> list[str]:
+    """Let a process of its own write secrets, kill it, and give the lines it had finished saying."""
+    command = [sys.executable, "-c", WRITER, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        lines = [writer.stdout.readline() for _ in range(25)]
+        writer.kill()
+        # What it had said before it died counts too.
+        lines += writer.stdout.read().splitlines(keepends=True)
+    return [line for line in lines if line.endswith("\n")]
+
+
+async def test_nothing_acknowledged_is_lost_to_a_kill(tmp_path: Path) -> None:
+    acknowledged = {}
+    for _ in range(2):
+        for line in write_and_kill(tmp_path):
+            name, version, value = line.split()
+            acknowledged[version] = (name, value)
+    async with opened(tmp_path) as store:
+        for version, (name, value) in acknowledged.items():
+            found = await store.get("demo-vault", name, version)
+            assert found is not None
+            assert found.value.reveal() == value
+    assert len(acknowledged) >= 50

@@ -1,0 +1,51 @@
+"""Flags in Go's syntax."""
+
+import pytest
+
+from podpass.settings.flags import parse_flags, parse_switch
+
+KNOWN = {"--audience": False, "--disable": True}
+
+
+@pytest.mark.parametrize(
+    ("argv", "found"),
+    [
+        ([], {}),
+        (["--audience", "a"], {"--audience": "a"}),
+        (["-audience", "a"], {"--audience": "a"}),
+        (["--audience=a=b"], {"--audience": "a=b"}),
+        (["--audience="], {"--audience": ""}),
+        (["--audience", "--disable"], {"--audience": "--disable"}),
+        (["--disable"], {"--disable": "true"}),
+        (["--disable=false"], {"--disable": "false"}),
+        (["--disable", "false", "--audience", "a"], {"--disable": "true"}),
+        (["--", "--audience", "a"], {}),
+        (["-", "--audience", "a"], {}),
+        (["--audience", "a", "--audience", "b"], {"--audience": "b"}),
+    ],
+)
+def test_flags_are_read_as_go_reads_them(argv: list[str], found: dict[str, str]) -> None:
+    assert parse_flags(argv, KNOWN) == (found, [])
+
+
+def test_every_wrong_flag_is_named() -> None:
+    found, problems = parse_flags(["--nonsense=1", "---disable", "--audience"], KNOWN)
+    assert found == {}
+    assert [problem.split(":")[0] for problem in problems] == [
+        "--nonsense",
+        "---disable",
+        "--audience",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1", True), ("T", True), ("false", False), ("0", False)]
+)
+def test_a_switch_is_true_or_false(text: str, value: bool) -> None:
+    assert parse_switch("--disable", text) is value
+
+
+@pytest.mark.parametrize("text", ["", "yes", "tRUE"])
+def test_a_switch_of_another_value_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"--disable .*: want true or false"):
+        parse_switch("--disable", text)

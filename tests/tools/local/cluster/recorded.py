@@ -1,0 +1,34 @@
+"""What a real API server answered, step by step, and objects made as the cluster makes them."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from podpass.tools.local.cluster import defaults, schema
+from podpass.tools.local.cluster.kinds import Kind
+
+VECTORS = Path(__file__).parents[3] / "vectors" / "kubernetes.json"
+STEPS = json.loads(VECTORS.read_text())["steps"]
+_BY_TITLE = {each["title"]: each for each in STEPS}
+
+
+def step(title: str) -> Any:
+    """Give a recorded step."""
+    return copy.deepcopy(_BY_TITLE[title])
+
+
+def answer(title: str) -> Any:
+    """Give the body of a recorded answer."""
+    return step(title)["expect"]["body"]
+
+
+def make(kind: Kind, body: Any) -> Any:
+    """Make a new object of a body: known fields, defaults, a namespace and a name."""
+    obj = defaults.at_creation(kind, schema.prune(kind, body))
+    metadata = obj.setdefault("metadata", {})
+    if kind.namespaced:
+        metadata.setdefault("namespace", "one")
+    if "generateName" in metadata:
+        metadata.setdefault("name", metadata["generateName"] + "abcde")
+    return defaults.apply(kind, obj)

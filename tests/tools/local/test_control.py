@@ -1,0 +1,147 @@
+"""The control API: its token, its bounds, what it answers."""
+
+import io
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from podpass.errors import UsageError
+from podpass.secret import Secret
+from podpass.serve import bind, serving
+from podpass.tools.local.control import MAX_SEED_BYTES, create_app
+
+TOKEN = Secret("the-token-of-the-data-dir")
+BEARER = {"Authorization": f"Bearer {TOKEN.reveal()}"}
+
+
+class Recorder:
+    """An instance that remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.applied: list[tuple[str, str]] = []
+
+    def status(self) -> dict[str, Any]:
+        return {"ready": True}
+
+    async def apply(self, text: str, filename: str) -> list[str]:
+        if text == "wrong":
+            raise UsageError("seed.yaml:1: no such key", hint="remove it")
+        if text == "bug":
+            raise KeyError("something secret")
+        self.applied.append((text, filename))
+        return ["identity web created"]
+
+    async def identities(self) -> list[dict[str, Any]]:
+        return [{"name": "web"}]
+
+    async def vaults(self) -> list[dict[str, Any]]:
+        return [{"name": "demo-vault"}]
+
+
+@pytest.fixture
+def instance() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+async def client(instance: Recorder) -> AsyncIterator[ClientSession]:
+    sock = bind("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    async with serving(create_app(instance, TOKEN), sock), ClientSession(url) as session:
+        yield session
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": f"Bearer {TOKEN.reveal()}x"},
+        {"Authorization": f"Basic {TOKEN.reveal()}"},
+        {"Authorization": TOKEN.reveal()},
+    ],
+)
+@pytest.mark.parametrize(
+    ("verb", "path"),
+    [("GET", "/status"), ("POST", "/apply"), ("GET", "/identities"), ("GET", "/vaults")],
+)
+async def test_nothing_is_told_or_done_without_the_token(
+    client: ClientSession,
+    instance: Recorder,
+    verb: str,
+    path: str,
+    headers: dict[str, str],
+) -> None:
+    """Any process of any user can reach loopback; the token tells the owner apart."""
+    answer = await client.request(verb, path, headers=headers)
+    assert answer.status == 401
+    assert (await answer.json())["error"]["code"] == "unauthorized"
+    assert not instance.applied
+
+
+async def test_health_needs_no_token(client: ClientSession) -> None:
+    answer = await client.get("/healthz")
+    assert (answer.status, await answer.text()) == (200, "ok\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/status", {"ready": True}),
+        ("/identities", {"value": [{"name": "web"}]}),
+        ("/vaults", {"value": [{"name": "demo-vault"}]}),
+    ],
+)
+async def test_the_owner_is_answered(
+    client: ClientSession, path: str, expected: dict[str, Any]
+) -> None:
+    answer = await client.get(path, headers=BEARER)
+    assert (answer.status, await answer.json()) == (200, expected)
+
+
+async def test_a_seed_is_applied_under_the_name_of_its_file(
+    client: ClientSession, instance: Recorder
+) -> None:
+    answer = await client.post("/apply?filename=a%20b.yaml", data="ä: 1", headers=BEARER)
+    assert await answer.json() == {"changed": ["identity web created"]}
+    assert instance.applied == [("ä: 1", "a b.yaml")]
+
+
+async def test_a_refusal_keeps_its_message_and_hint(client: ClientSession) -> None:
+    answer = await client.post("/apply", data="wrong", headers=BEARER)
+    assert answer.status == 400
+    assert (await answer.json())["error"] == {
+        "code": "usage",
+        "message": "seed.yaml:1: no such key",
+        "hint": "remove it",
+    }
+
+
+async def test_a_bug_tells_nothing_of_what_it_touched(client: ClientSession) -> None:
+    answer = await client.post("/apply", data="bug", headers=BEARER)
+    assert answer.status == 500
+    assert "secret" not in json.dumps(await answer.json())
+
+
+async def test_a_seed_of_any_size_is_not_read_to_its_end(
+    client: ClientSession, instance: Recorder
+) -> None:
+    answer = await client.post(
+        "/apply", data=io.BytesIO(b"x" * (MAX_SEED_BYTES + 1)), headers=BEARER
+    )
+    assert (answer.status, instance.applied) == (413, [])
+
+
+async def test_a_seed_in_another_encoding_is_refused(client: ClientSession) -> None:
+    answer = await client.post("/apply", data=b"\xff\xfe", headers=BEARER)
+    assert (await answer.json())["error"]["hint"] == "save the file as UTF-8"
+    assert answer.status == 400
+
+
+async def test_only_the_verb_of_a_path_is_answered(client: ClientSession) -> None:
+    assert (await client.post("/status", headers=BEARER)).status == 405
+    assert (await client.get("/nothing", headers=BEARER)).status == 404
