@@ -24,7 +24,7 @@ from urllib.parse import parse_qs
 import trustme
 import uvloop
 
-from bench.load import Load, cores, load, median
+from bench.load import Load, Server, cores, load, median
 from podpass import log
 from podpass.admission.app import create_app
 from podpass.serve import App, Receive, Scope, Send, bind, read_body, respond, server_tls, serving
@@ -114,26 +114,28 @@ async def _run(core: int) -> list[dict[str, str]]:
         tls = ssl.create_default_context(cadata=ca.cert_pem.bytes().decode())
         with _child("ours", folder, core) as ours, _child("bare", folder, core) as bare:
             async with _reference(folder, core) as reference:
-                ports = {"ours": ours, "bare": bare} | ({REFERENCE: reference} if reference else {})
-                return [row for n in (1, 16) for row in _rows(n, await _loads(ports, tls, n))]
+                servers = {"ours": ours, "bare": bare} | (
+                    {REFERENCE: reference} if reference else {}
+                )
+                return [row for n in (1, 16) for row in _rows(n, await _loads(servers, tls, n))]
 
 
-async def _loads(ports: Mapping[str, int], tls: ssl.SSLContext, count: int) -> dict[str, Load]:
+async def _loads(servers: Mapping[str, Server], tls: ssl.SSLContext, count: int) -> dict[str, Load]:
     body = review()
     head = (
         "POST /mutate-v1-pod HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\n\r\n"
     )
     request = head.encode() + body
-    for name, port in ports.items():
-        answer = await asyncio.to_thread(_first_answer, port, tls, body)
+    for name, server in servers.items():
+        answer = await asyncio.to_thread(_first_answer, server.port, tls, body)
         if name != "bare" and not (b'"allowed":true' in answer and b'"patch":' in answer):
             raise RuntimeError(f"{name} does not mutate the pod: {answer[:300]!r}")
-    loads: dict[str, list[Load]] = {name: [] for name in ports}
+    loads: dict[str, list[Load]] = {name: [] for name in servers}
     for _ in range(ROUNDS):
         # In turn, so that a neighbour's busy second falls on all alike.
-        for name, port in ports.items():
-            one = await load(request, port, tls, connections=count, seconds=SECONDS)
+        for name, server in servers.items():
+            one = await load(request, server, tls, connections=count, seconds=SECONDS)
             loads[name].append(one)
     return {name: median(rounds) for name, rounds in loads.items()}
 
@@ -154,6 +156,8 @@ def _rows(count: int, loads: Mapping[str, Load]) -> Iterator[dict[str, str]]:
         if peer == "ours":
             continue
         yield _row(f"{name}, requests", "/s", peer, ours.per_second, its.per_second)
+        per_core = (ours.per_core_second, its.per_core_second)
+        yield _row(f"{name}, per core second", "/s", peer, *per_core)
         yield _row(f"{name}, p50", "ms", peer, ours.p50_ms, its.p50_ms)
         yield _row(f"{name}, p99", "ms", peer, ours.p99_ms, its.p99_ms)
 
@@ -169,13 +173,13 @@ def _row(name: str, unit: str, peer: str, ours: float, its: float) -> dict[str, 
 
 
 @contextmanager
-def _child(what: str, folder: Path, core: int) -> Iterator[int]:
+def _child(what: str, folder: Path, core: int) -> Iterator[Server]:
     """Run one of our servers in a process of its own, on a core of its own."""
     command = [sys.executable, "-m", "bench.admission", what, str(folder), str(core)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_HERE.parent) as child:
         assert child.stdout is not None
         try:
-            yield int(child.stdout.readline())
+            yield Server(port=int(child.stdout.readline()), pid=child.pid)
         finally:
             child.terminate()
 
@@ -205,7 +209,7 @@ async def _serve(what: str, folder: Path) -> None:
 
 
 @asynccontextmanager
-async def _reference(folder: Path, core: int) -> AsyncIterator[int | None]:
+async def _reference(folder: Path, core: int) -> AsyncIterator[Server | None]:
     """Run the reference's webhook; None, and a loud line, where it cannot be had."""
     binary = await asyncio.to_thread(_build)
     if binary is None:
@@ -226,7 +230,8 @@ async def _reference(folder: Path, core: int) -> AsyncIterator[int | None]:
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         ) as child:
             try:
-                yield REFERENCE_PORT if await _listens(child) else None
+                server = Server(port=REFERENCE_PORT, pid=child.pid)
+                yield server if await _listens(child) else None
             finally:
                 child.terminate()
 
@@ -324,7 +329,7 @@ def main() -> None:
         os.sched_setaffinity(0, {int(sys.argv[3])})
         uvloop.run(_serve(sys.argv[1], Path(sys.argv[2])))
     for row in run():
-        print(f"{row['name']:36} {row['value']:>14} {row['peer']:>36} {row['ratio']:>8}")
+        print(f"{row['name']:50} {row['value']:>14} {row['peer']:>36} {row['ratio']:>8}")
 
 
 if __name__ == "__main__":

@@ -187,6 +187,15 @@ def test_our_volume_and_mount_of_another_shape_are_put_right_in_place(
     assert token["audience"] == "api://AzureADTokenExchange"
 
 
+def test_of_two_mounts_of_our_name_the_first_is_put_right(
+    mutating: Function, make_pod: Function
+) -> None:
+    mounts = [{"name": OWN, "mountPath": "/a"}, {"name": OWN, "mountPath": "/b"}]
+    operations = mutating(make_pod(containers=[{"name": "web", "volumeMounts": mounts}]), CLIENT)
+    replaced = [path for path in _paths(operations) if path.startswith("replace")]
+    assert replaced == ["replace /spec/containers/0/volumeMounts/0"]
+
+
 def test_another_volume_at_our_path_is_refused_and_explained(
     mutating: Function, make_pod: Function
 ) -> None:

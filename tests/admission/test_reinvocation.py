@@ -78,6 +78,17 @@ def test_a_volume_taken_over_is_put_right(
     assert token["audience"] == names.EXCHANGE_AUDIENCE
 
 
+def test_the_pods_own_volume_is_preferred_to_another_under_our_prefix(
+    mutating: Function, applying: Function, make_pod: Function
+) -> None:
+    pod = make_pod()
+    once = applying(pod, mutating(pod, CLIENT))
+    own = once["spec"]["volumes"][0]
+    other = {"name": names.VOLUME_PREFIX + "other", "projected": {}}
+    once["spec"]["volumes"] = [other, own]
+    assert mutating(once, CLIENT) == []
+
+
 def test_a_volume_of_another_kind_under_our_prefix_is_not_taken_over(
     mutating: Function, applying: Function, make_pod: Function
 ) -> None:

@@ -56,7 +56,7 @@ def test_a_refusal_has_code_and_message() -> None:
 @pytest.mark.parametrize(
     ("body", "content_type", "part"),
     [
-        (b"", JSON, "empty"),
+        (b"", JSON, "body is empty"),
         (_body(uid="u"), None, "content type"),
         (_body(uid="u"), "application/json; charset=utf-8", "content type"),
         (_body(uid="u"), "text/plain", "content type"),

@@ -22,7 +22,7 @@ def test_azure_identity_for_node_in_a_pod_reads_the_secret(
     node, folder = node_with(**SETS[age])
     command = [node, f"{folder}/read.cjs", style]
     phase, printed = instance.run_command(f"node-{age}-{style}", "web", command)
-    assert (phase, printed.splitlines()[-1]) == ("Succeeded", "hello")
+    assert (phase, printed.splitlines()[-1]) == ("Succeeded", "hello"), printed
 
 
 @pytest.mark.parametrize("age", SETS)

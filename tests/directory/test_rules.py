@@ -37,6 +37,25 @@ def test_600_characters_are_accepted_and_601_refused(make_credential: Make, fiel
     assert fields(make_credential(**{field: value(text + "y")})) == [field]
 
 
+def test_a_description_is_no_longer_than_600_characters(make_credential: Make) -> None:
+    assert fields(make_credential(description="x" * 600)) == []
+    assert fields(make_credential(description="x" * 601)) == ["description"]
+
+
+@pytest.mark.parametrize("domain", ["", "Contoso.example", "a b", "-x", "x/y", "x" * 254])
+def test_a_domain_is_a_host_name_in_lower_case(domain: str) -> None:
+    rules.check_domain("contoso.example")
+    with pytest.raises(rules.InvalidValue) as caught:
+        rules.check_domain(domain)
+    assert caught.value.facts["field"] == "domains"
+
+
+def test_a_domain_cannot_look_like_a_tenants_id() -> None:
+    """It would be found where that tenant is asked for."""
+    with pytest.raises(rules.InvalidValue):
+        rules.check_domain("5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0")
+
+
 @pytest.mark.parametrize("field", ["issuer", "subject", "audiences"])
 @pytest.mark.parametrize("text", ["", " ", "https://x\nforged", "https://x\x00"])
 def test_nothing_and_control_characters_are_refused(
@@ -88,7 +107,7 @@ def test_blanks_at_the_ends_are_accepted_as_they_are(make_credential: Make) -> N
     assert fields(make_credential(issuer=" https://x/ ", subject=" s ", audiences=(" a ",))) == []
 
 
-def test_the_20th_credential_is_accepted_and_the_21st_refused(make_credential: Make) -> None:
+def test_the_twenty_first_credential_is_refused(make_credential: Make) -> None:
     twenty = [make_credential(f"name-{number}") for number in range(20)]
     rules.check_together(twenty)
     with pytest.raises(rules.TooManyCredentials) as caught:

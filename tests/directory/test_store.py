@@ -45,6 +45,16 @@ async def test_another_name_finds_no_tenant(directory: Directory, name: str) -> 
     assert await directory.find_tenant(name) is None
 
 
+async def test_a_sign_that_only_looks_like_a_letter_is_none(directory: Directory) -> None:
+    """The Kelvin sign becomes a plain k in lower case."""
+    await directory.create_tenant(Tenant(id=OTHER, domains=("kelvin.example",)))
+    await directory.put_vault(Vault(name="kelvin", tenant_id=OTHER, location="x", resource_id="/x"))
+    assert await directory.find_tenant("KELVIN.example") is not None
+    assert await directory.find_vault("KELVIN") is not None
+    assert await directory.find_tenant("\u212aelvin.example") is None
+    assert await directory.find_vault("\u212aelvin") is None
+
+
 async def test_a_tenant_is_created_once(directory: Directory) -> None:
     tenant = Tenant(id=TENANT, display_name="Contoso", domains=("contoso.example",))
     assert await directory.create_tenant(tenant) is Change.UNCHANGED
@@ -155,9 +165,9 @@ async def test_what_an_identity_is_found_by_elsewhere_cannot_change(
 ) -> None:
     made = make_identity()
     await directory.put_identity(made)
-    for field in ("object_id", "resource_id"):
+    for changed in (replace(made, object_id=OTHER), replace(made, resource_id=OTHER)):
         with pytest.raises(rules.Conflict):
-            await directory.put_identity(replace(made, **{field: OTHER}))
+            await directory.put_identity(changed)
     with pytest.raises(rules.Conflict):
         await directory.put_identity(make_identity(object_id=made.object_id))
     assert made.resource_id is not None
@@ -283,6 +293,20 @@ async def test_a_vault_moves_but_does_not_change_hands(directory: Directory) -> 
     found = await directory.find_vault("DEMO-vault")
     assert found is not None
     assert found.location == "westus"
+
+
+async def test_lists_hold_what_was_asked_for_and_no_more(directory: Directory) -> None:
+    await directory.create_tenant(Tenant(id=OTHER))
+    for name, tenant in (("mine", TENANT), ("theirs", OTHER)):
+        resource_id = f"/v/{name}"
+        await directory.put_vault(
+            Vault(name=name, tenant_id=tenant, location="x", resource_id=resource_id)
+        )
+        await directory.assign_role(RoleAssignment(scope=resource_id, principal_id="p", role=USER))
+    assert [vault.name for vault in await directory.list_vaults()] == ["mine", "theirs"]
+    assert [vault.name for vault in await directory.list_vaults(OTHER)] == ["theirs"]
+    assert len(await directory.list_assignments()) == 2
+    assert [one.scope for one in await directory.list_assignments("/v/mine")] == ["/v/mine"]
 
 
 async def test_everything_is_there_after_a_restart(

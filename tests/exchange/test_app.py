@@ -1,6 +1,8 @@
 """The token endpoint over TLS: what a client sees, and what the log keeps."""
 
+import asyncio
 import base64
+import dataclasses
 import json
 import logging
 import re
@@ -9,7 +11,8 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from podpass import jose
+from podpass import jose, names
+from podpass.directory.model import FederatedCredential, Identity, IdentityKind
 
 if TYPE_CHECKING:
     from tests.exchange.conftest import Answer, Start, World
@@ -159,8 +162,6 @@ async def test_a_client_id_in_upper_case_is_the_same_client(world: "World") -> N
     identity = await world.directory.find_identity(world.TENANT, world.CLIENT)
     assert identity is not None
     await world.directory.delete_identity(world.TENANT, world.CLIENT)
-    import dataclasses
-
     await world.directory.put_identity(dataclasses.replace(identity, client_id=upper))
     answer = await world.ask(client_id=upper.upper())
     assert answer.claims()["appid"] == upper
@@ -387,3 +388,48 @@ async def test_a_host_header_without_its_port_is_the_same_origin(world: "World")
         headers={"Host": "localhost"},
     )
     assert answer.body["token_endpoint"] == f"{world.url}/{world.TENANT}/oauth2/v2.0/token"
+
+
+async def test_token_is_refused_at_its_expiry_second(world: "World") -> None:
+    token = world.mint(exp=int(world.NOW) + 60)
+    world.now = world.NOW + 59.9
+    assert (await world.ask(client_assertion=token)).status == 200
+    world.now = world.NOW + 60
+    answer = await world.ask(client_assertion=token)
+    assert answer.code == 700024
+    assert "2025-06-15T15:07:40Z" in answer.body["error_description"]
+
+
+async def test_eight_uses_at_once_give_eight_tokens(world: "World") -> None:
+    token = world.mint()
+    answers = await asyncio.gather(*(world.ask(client_assertion=token) for _ in range(8)))
+    assert [answer.status for answer in answers] == [200] * 8
+    assert len({answer.claims()["uti"] for answer in answers}) == 8
+    assert len(world.site.hits) == 2
+
+
+async def test_a_credential_serves_its_own_identity_only(world: "World") -> None:
+    other = Identity(
+        tenant_id=world.TENANT,
+        client_id="77777777-7777-4777-8777-777777777777",
+        object_id="88888888-8888-4888-8888-888888888888",
+        name="other",
+        kind=IdentityKind.APPLICATION,
+        credentials=(
+            FederatedCredential(
+                name="other",
+                issuer=world.ISSUER,
+                subject=names.subject("default", "other"),
+                audiences=(names.EXCHANGE_AUDIENCE,),
+            ),
+        ),
+    )
+    await world.directory.put_identity(other)
+    assert (await world.ask(client_id=other.client_id)).code == 700213
+
+
+async def test_other_algorithms_are_an_extension_to_be_switched_on(start: "Start") -> None:
+    world = await start(assertion_algorithms=("RS512",))
+    answer = await world.ask()
+    assert answer.code == 5002738
+    assert "'RS512'" in answer.body["error_description"]

@@ -14,6 +14,7 @@ import aiohttp
 import orjson
 import pytest
 import trustme
+from yarl import URL
 
 from podpass import jose
 from podpass.directory.model import Identity, RoleAssignment, Tenant, Vault
@@ -134,7 +135,7 @@ class World:
             sent["Authorization"] = f"Bearer {token}"
         data = body if isinstance(body, bytes) or body is None else orjson.dumps(body)
         # The URL is taken as it is: yarl would mend what these tests break on purpose.
-        url = aiohttp.client.URL(f"https://127.0.0.1:{self.port}{path}", encoded=True)
+        url = URL(f"https://127.0.0.1:{self.port}{path}", encoded=True)
         async with self.session.request(method, url, headers=sent, data=data) as answer:
             content = await answer.read()
             return answer.status, orjson.loads(content) if content else None, answer.headers
@@ -182,3 +183,13 @@ async def world(tmp_path: Path, signing_keys: list[jose.SigningKey]) -> AsyncIte
             port=port,
             session=session,
         )
+
+
+@pytest.fixture
+async def officer(world: World) -> Identity:
+    return await world.identity("officer", "Key Vault Secrets Officer")
+
+
+@pytest.fixture
+async def token(world: World, officer: Identity) -> str:
+    return world.authority.mint(officer)

@@ -93,7 +93,8 @@ def test_an_unsigned_token_is_refused() -> None:
 
 @pytest.mark.parametrize("kid", ["", None, 7, ["key-0"]])
 def test_a_token_that_names_no_key_is_refused(key: jose.SigningKey, kid: Any) -> None:
-    assert refusal(key, header={"kid": kid}).check is Check.KEY
+    error = refusal(key, header={"kid": kid})
+    assert (error.check, error.message) == (Check.KEY, "the token names no key")
 
 
 def test_a_key_that_is_not_published_is_refused(key: jose.SigningKey) -> None:

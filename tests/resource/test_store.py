@@ -108,6 +108,20 @@ async def test_an_update_changes_only_what_is_given(store: SecretStore) -> None:
     assert (changed.created, changed.updated) == (1, 5)
 
 
+async def test_what_is_not_there_or_deleted_is_not_updated(store: SecretStore) -> None:
+    assert await store.update("demo-vault", "a", "", NOTHING, 1.0) is None
+    await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
+    await store.delete("demo-vault", "a", 1.0)
+    assert await store.update("demo-vault", "a", "", NOTHING, 1.0) is None
+
+
+def test_only_a_sqlite_database_has_a_place_for_a_key_beside_it(tmp_path: Path) -> None:
+    SecretStore(f"sqlite:///{tmp_path}/vault.db")
+    for url in ("postgresql+psycopg://host/name", "sqlite://"):
+        with pytest.raises(SealingKeyUnfit):
+            SecretStore(url)
+
+
 async def test_no_file_holds_a_value_in_plain_and_all_are_private(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await store.set("demo-vault", "a", Secret("a-value-to-look-for"), NOTHING, 1.0)

@@ -166,7 +166,8 @@ class _VaultApp:
             raise refusals.Unavailable(
                 "The vault cannot check tokens at the moment.", hint=exc.hint
             ) from exc
-        progress.facts["client_id"] = principal.app_id
+        # The authority logs the token's `uti` too, which ties the two hops together.
+        progress.facts |= {"client_id": principal.app_id, "uti": token.claims.get("uti")}
         progress.checked += [
             f"signature by key {token.kid}",
             f"issuer {accepted.issuer}",

@@ -2,14 +2,20 @@
 const identity = require("@azure/identity");
 const { SecretClient } = require("@azure/keyvault-secrets");
 
+// 3.2.0 has no defaults of its own outside DefaultAzureCredential.
+const workload = () =>
+  new identity.WorkloadIdentityCredential({
+    tenantId: process.env.AZURE_TENANT_ID,
+    clientId: process.env.AZURE_CLIENT_ID,
+    tokenFilePath: process.env.AZURE_FEDERATED_TOKEN_FILE,
+    federatedTokenFilePath: process.env.AZURE_FEDERATED_TOKEN_FILE,
+  });
+
 const credentials = {
   default: () => new identity.DefaultAzureCredential(),
   chained: () =>
-    new identity.ChainedTokenCredential(
-      new identity.EnvironmentCredential(),
-      new identity.WorkloadIdentityCredential(),
-    ),
-  workload: () => new identity.WorkloadIdentityCredential(),
+    new identity.ChainedTokenCredential(new identity.EnvironmentCredential(), workload()),
+  workload,
 };
 
 async function main() {

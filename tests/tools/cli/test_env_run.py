@@ -122,6 +122,49 @@ def test_curl_reaches_azure_names_through_the_environment_alone(running: Podpass
     assert "https://vault.azure.net" in answer.stdout
 
 
+_JAVA = """
+import java.net.*; import java.util.*;
+public class Ask {
+    public static void main(String[] arguments) throws Exception {
+        HttpURLConnection c = (HttpURLConnection) new URL(arguments[0]).openConnection();
+        c.setConnectTimeout(20000);
+        System.out.println(new Scanner(c.getInputStream()).useDelimiter("\\\\A").next());
+    }
+}
+"""
+
+
+def test_java_reaches_azure_names_through_the_environment_alone(
+    running: Podpass, tmp_path: Path
+) -> None:
+    if shutil.which("javac") is None:
+        pytest.skip("no Java compiler is on this machine")
+    program = tmp_path / "Ask.java"
+    program.write_text(_JAVA)
+    issuer = running.status()["kubernetes"]["issuer"]
+    url = issuer + ".well-known/openid-configuration"
+    done = running("run", "--", "java", str(program), url)
+    assert json.loads(done.stdout)["issuer"] == issuer
+
+
+def test_without_the_gateway_services_answer_on_localhost(running: Podpass) -> None:
+    """Direct mode, for clients that are told an authority's address."""
+    status = running.status()
+    program = (
+        "import sys, urllib.request, urllib.error\n"
+        "try: print(urllib.request.urlopen(sys.argv[1]).read().decode())\n"
+        "except urllib.error.HTTPError as e: print(e.code, e.headers['www-authenticate'])"
+    )
+    ask = ["run", "--", sys.executable, "-c", program]
+    url = f"{status['authority']}/{status['tenant_id']}/v2.0/.well-known/openid-configuration"
+    document = json.loads(running(*ask, url).stdout)
+    assert document["token_endpoint"].startswith(status["authority"] + "/")
+    challenge = running(*ask, f"{status['vault']}/secrets/greeting?api-version=7.4").stdout
+    assert challenge.startswith("401 ")
+    assert f'"{status["authority"]}/' in challenge
+    assert f'resource="{status["vault"]}"' in challenge
+
+
 @pytest.mark.parametrize("host", ["management.azure.com", "graph.microsoft.com"])
 def test_hosts_without_a_stage_say_so_in_their_own_words(running: Podpass, host: str) -> None:
     program = (

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -46,12 +47,41 @@ def instance() -> Recorder:
     return Recorder()
 
 
+@dataclass
+class Answer:
+    """A whole answer."""
+
+    status: int
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+class Client:
+    """A client that reads every answer to its end."""
+
+    def __init__(self, session: ClientSession) -> None:
+        self._session = session
+
+    async def ask(self, verb: str, path: str, **how: Any) -> Answer:
+        async with self._session.request(verb, path, **how) as answer:
+            return Answer(answer.status, await answer.text())
+
+    async def get(self, path: str, **how: Any) -> Answer:
+        return await self.ask("GET", path, **how)
+
+    async def post(self, path: str, **how: Any) -> Answer:
+        return await self.ask("POST", path, **how)
+
+
 @pytest.fixture
-async def client(instance: Recorder) -> AsyncIterator[ClientSession]:
+async def client(instance: Recorder) -> AsyncIterator[Client]:
     sock = bind("127.0.0.1", 0)
     url = f"http://127.0.0.1:{sock.getsockname()[1]}"
     async with serving(create_app(instance, TOKEN), sock), ClientSession(url) as session:
-        yield session
+        yield Client(session)
 
 
 @pytest.mark.parametrize(
@@ -70,22 +100,22 @@ async def client(instance: Recorder) -> AsyncIterator[ClientSession]:
     [("GET", "/status"), ("POST", "/apply"), ("GET", "/identities"), ("GET", "/vaults")],
 )
 async def test_nothing_is_told_or_done_without_the_token(
-    client: ClientSession,
+    client: Client,
     instance: Recorder,
     verb: str,
     path: str,
     headers: dict[str, str],
 ) -> None:
     """Any process of any user can reach loopback; the token tells the owner apart."""
-    answer = await client.request(verb, path, headers=headers)
+    answer = await client.ask(verb, path, headers=headers)
     assert answer.status == 401
-    assert (await answer.json())["error"]["code"] == "unauthorized"
+    assert answer.json["error"]["code"] == "unauthorized"
     assert not instance.applied
 
 
-async def test_health_needs_no_token(client: ClientSession) -> None:
+async def test_health_needs_no_token(client: Client) -> None:
     answer = await client.get("/healthz")
-    assert (answer.status, await answer.text()) == (200, "ok\n")
+    assert (answer.status, answer.text) == (200, "ok\n")
 
 
 @pytest.mark.parametrize(
@@ -96,39 +126,37 @@ async def test_health_needs_no_token(client: ClientSession) -> None:
         ("/vaults", {"value": [{"name": "demo-vault"}]}),
     ],
 )
-async def test_the_owner_is_answered(
-    client: ClientSession, path: str, expected: dict[str, Any]
-) -> None:
+async def test_the_owner_is_answered(client: Client, path: str, expected: dict[str, Any]) -> None:
     answer = await client.get(path, headers=BEARER)
-    assert (answer.status, await answer.json()) == (200, expected)
+    assert (answer.status, answer.json) == (200, expected)
 
 
 async def test_a_seed_is_applied_under_the_name_of_its_file(
-    client: ClientSession, instance: Recorder
+    client: Client, instance: Recorder
 ) -> None:
     answer = await client.post("/apply?filename=a%20b.yaml", data="ä: 1", headers=BEARER)
-    assert await answer.json() == {"changed": ["identity web created"]}
+    assert answer.json == {"changed": ["identity web created"]}
     assert instance.applied == [("ä: 1", "a b.yaml")]
 
 
-async def test_a_refusal_keeps_its_message_and_hint(client: ClientSession) -> None:
+async def test_a_refusal_keeps_its_message_and_hint(client: Client) -> None:
     answer = await client.post("/apply", data="wrong", headers=BEARER)
     assert answer.status == 400
-    assert (await answer.json())["error"] == {
+    assert answer.json["error"] == {
         "code": "usage",
         "message": "seed.yaml:1: no such key",
         "hint": "remove it",
     }
 
 
-async def test_a_bug_tells_nothing_of_what_it_touched(client: ClientSession) -> None:
+async def test_a_bug_tells_nothing_of_what_it_touched(client: Client) -> None:
     answer = await client.post("/apply", data="bug", headers=BEARER)
     assert answer.status == 500
-    assert "secret" not in json.dumps(await answer.json())
+    assert "secret" not in answer.text
 
 
 async def test_a_seed_of_any_size_is_not_read_to_its_end(
-    client: ClientSession, instance: Recorder
+    client: Client, instance: Recorder
 ) -> None:
     answer = await client.post(
         "/apply", data=io.BytesIO(b"x" * (MAX_SEED_BYTES + 1)), headers=BEARER
@@ -136,12 +164,12 @@ async def test_a_seed_of_any_size_is_not_read_to_its_end(
     assert (answer.status, instance.applied) == (413, [])
 
 
-async def test_a_seed_in_another_encoding_is_refused(client: ClientSession) -> None:
+async def test_a_seed_in_another_encoding_is_refused(client: Client) -> None:
     answer = await client.post("/apply", data=b"\xff\xfe", headers=BEARER)
-    assert (await answer.json())["error"]["hint"] == "save the file as UTF-8"
+    assert answer.json["error"]["hint"] == "save the file as UTF-8"
     assert answer.status == 400
 
 
-async def test_only_the_verb_of_a_path_is_answered(client: ClientSession) -> None:
+async def test_only_the_verb_of_a_path_is_answered(client: Client) -> None:
     assert (await client.post("/status", headers=BEARER)).status == 405
     assert (await client.get("/nothing", headers=BEARER)).status == 404

@@ -31,6 +31,12 @@ vaults:
     access: [{{identity: web, role: key vault secrets user}}]
 """
 
+TWIN = """identities:
+- name: web
+  federated_credentials:
+  - {name: twin, issuer: cluster, subject: "system:serviceaccount:default:web"}
+"""
+
 
 class World:
     """A directory and a store, and seeds applied to them."""
@@ -177,8 +183,7 @@ async def test_a_role_may_be_given_to_an_identity_of_an_earlier_seed(world: Worl
             "seed.yaml:4: vault new-vault: access: no identity 'wbe'; there are: app, web",
         ),
         (
-            "identities:\n- name: web\n  federated_credentials: [{name: twin, issuer: cluster,"
-            " subject: 'system:serviceaccount:default:web'}]",
+            TWIN,
             f"seed.yaml:2: identity web: web trusts issuer {ISSUER} and subject",
         ),
     ],

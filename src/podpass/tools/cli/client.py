@@ -37,13 +37,15 @@ def not_running(data_dir: DataDir, start: str) -> NotRunning:
 def read_status(data_dir: DataDir) -> dict[str, Any] | None:
     """Read what a running instance says of itself, or None when none is ready."""
     check_version(data_dir)
-    if holder(data_dir.lock_file) is None:
+    pid = holder(data_dir.lock_file)
+    if pid is None:
         return None
     try:
         status: dict[str, Any] = json.loads(data_dir.status_file.read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-    return status
+    # One that was killed leaves its status behind; the next has not removed it at its very first moment.
+    return status if status["pids"]["podpass"] == pid else None
 
 
 def require_status(data_dir: DataDir) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from click.utils import PacifyFlushWrapper
 
 from podpass.errors import Error, SettingsError, UsageError
 
@@ -35,6 +36,9 @@ def run(arguments: Sequence[str]) -> int:
         return _tell(INTERRUPTED, "interrupted", "run it again when you like; nothing is half done")
     except BrokenPipeError:
         return _close_pipe()
+    except SystemExit as exc:
+        # Click leaves so when the reader went away while it printed, and after a completion.
+        return DONE if isinstance(sys.stdout, PacifyFlushWrapper) else int(exc.code or 0)
     except Error as exc:
         return _tell_error(exc)
     except Exception as exc:  # noqa: BLE001 the last edge: a bug is told, not thrown at the user

@@ -58,7 +58,10 @@ def classify(claims: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _from_authority(issuer: str) -> bool:
-    parts = urlsplit(issuer)
+    try:
+        parts = urlsplit(issuer)
+    except ValueError:
+        return False
     return parts.hostname in names.LOGIN_ALIASES or (
         parts.hostname in ("localhost", "127.0.0.1") and parts.path.endswith("/v2.0")
     )

@@ -137,7 +137,10 @@ def _stop_on_signal() -> asyncio.Event:
             os._exit(130)  # asked twice at the keyboard: leave at once
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)  # under nohup it is ignored, and stays so
+    for number in numbers:
         loop.add_signal_handler(number, asked, number)
     return stop
 

@@ -1,6 +1,7 @@
 """A cluster and a runtime over real TLS, and what a cluster user does with them."""
 
 import asyncio
+import inspect
 import shutil
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -70,9 +71,11 @@ class Lab:
         """Run a runtime and serve its application, as the local loop does."""
         sock = bind("127.0.0.1", 0)
         self.port = sock.getsockname()[1]
-        async with Runtime(self.config(port=self.port, **changes)) as runtime:
-            async with serving(runtime.app, sock, server_context(self.folder)):
-                yield runtime
+        async with (
+            Runtime(self.config(port=self.port, **changes)) as runtime,
+            serving(runtime.app, sock, server_context(self.folder)),
+        ):
+            yield runtime
 
     async def start(self, **changes: Any) -> Runtime:
         """Run a runtime until the test ends."""
@@ -93,9 +96,7 @@ class Lab:
     async def get(self, name: str) -> Pod:
         return await self.client.get(f"{PODS}/{name}")
 
-    async def until(
-        self, name: str, wanted: Callable[[Pod], Any], seconds: float = 20.0
-    ) -> Pod:
+    async def until(self, name: str, wanted: Callable[[Pod], Any], seconds: float = 20.0) -> Pod:
         """Wait until a pod is as wanted."""
         pod: Pod = {}
         try:
@@ -146,6 +147,18 @@ class Lab:
         meta = {"name": name}
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "stringData": data}
         return await self.client.create("/api/v1/namespaces/default/secrets", body)
+
+
+async def eventually(check: Callable[[], Any], seconds: float = 10) -> None:
+    """Wait until something is so; it may be asked for by a coroutine."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = check()
+            if inspect.isawaitable(found):
+                found = await found
+            if found:
+                return
+            await asyncio.sleep(0.02)
 
 
 def shell(script: str, name: str = "app", **more: Any) -> Object:
@@ -212,7 +225,7 @@ def client_context(folder: Path, ca: trustme.CA, name: str | None) -> ssl.SSLCon
     """Make a client's TLS, with a certificate for that common name if one is given."""
     context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
     if name is not None:
-        ca.issue_cert(f"{name.lower()}.example", common_name=name).configure_cert(context)
+        ca.issue_cert("client.example", common_name=name).configure_cert(context)
     return context
 
 

@@ -1,12 +1,20 @@
 """Pods from the API to processes and back: what a cluster user sees."""
 
-import asyncio
 import shutil
 
 import pytest
 
 from podpass.kube import KubeError
-from tools.local.runtime.lab import PODS, Lab, condition, shell, state, status_of
+from tools.local.runtime.lab import (
+    PODS,
+    Lab,
+    condition,
+    eventually,
+    programs,
+    shell,
+    state,
+    status_of,
+)
 
 
 async def test_a_pod_runs_and_its_log_can_be_read(lab: Lab) -> None:
@@ -23,7 +31,7 @@ async def test_a_running_pod_is_ready_and_its_log_can_be_followed(lab: Lab) -> N
     pod = await lab.until("web", lambda pod: condition(pod, "Ready") == "True")
     assert pod["status"]["phase"] == "Running"
     assert pod["status"]["podIP"] == "127.0.0.1"
-    assert status_of(pod)["ready"] and status_of(pod)["started"]
+    assert (status_of(pod)["ready"], status_of(pod)["started"]) == (True, True)
     assert (await lab.log("web", follow="true")).splitlines() == ["first", "second"]
 
 
@@ -91,7 +99,8 @@ async def test_a_sidecar_starts_first_stays_and_ends_last(lab: Lab) -> None:
     )
     pod = await lab.phase("with-sidecar", "Succeeded")
     main, side = (state(pod, name)["terminated"] for name in ("app", "side"))
-    assert side["startedAt"] <= main["startedAt"] and side["exitCode"] == 0
+    assert side["startedAt"] <= main["startedAt"]
+    assert side["exitCode"] == 0
     lines = (await lab.log("with-sidecar", container="side")).splitlines()
     assert (lines[0], lines[-1]) == ("up", "down")
 
@@ -105,9 +114,7 @@ async def test_deletion_asks_first_and_waits_for_the_goodbye(lab: Lab) -> None:
     await lab.gone("polite", 10)
     assert (await lab.event("polite", "Killing"))["message"] == "Stopping container app"
     folder = lab.folder / "pods" / pod["metadata"]["uid"]
-    async with asyncio.timeout(5):
-        while folder.exists():
-            await asyncio.sleep(0.02)
+    await eventually(lambda: not folder.exists())
 
 
 async def test_a_container_that_does_not_listen_is_killed_after_its_grace(lab: Lab) -> None:
@@ -185,7 +192,18 @@ async def test_environment_comes_from_all_its_sources(lab: Lab) -> None:
     assert found["HOSTNAME"] == "env"
     assert found["SSL_CERT_FILE"] == str(lab.ca_file)
     assert set(found) < {
-        *("PLAIN", "KEY", "POD", "SET_mode", "SET_odd", "HOSTNAME", "HOME", "TMPDIR", "PATH", "PWD"),
+        *(
+            "PLAIN",
+            "KEY",
+            "POD",
+            "SET_mode",
+            "SET_odd",
+            "HOSTNAME",
+            "HOME",
+            "TMPDIR",
+            "PATH",
+            "PWD",
+        ),
         *("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "KUBERNETES_SERVICE_PORT_HTTPS"),
         *("KUBERNETES_PORT", "SSL_CERT_FILE", "NO_PROXY", "LANG", "LC_ALL", "TZ", "SHLVL", "_"),
         *("OLDPWD", "PODPASS_RUNTIME", "PODPASS_CONTAINER"),
@@ -298,8 +316,6 @@ async def test_a_log_before_the_start_says_what_it_waits_for(lab: Lab) -> None:
 
 @pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
 async def test_with_bubblewrap_a_pod_sees_its_paths_as_they_are_written(cluster: Lab) -> None:
-    from tools.local.runtime.lab import programs
-
     runtime = await cluster.start(path=programs(cluster.folder, "bwrap"))
     assert runtime.sandbox == "bubblewrap"
     await cluster.config_map("conf", a="content")

@@ -10,7 +10,6 @@ from typing import Any
 from podpass.tools.local.cluster.kinds import ADMISSION, Kind, named
 from podpass.tools.local.cluster.plugins import CREATE, Attributes
 from podpass.tools.local.cluster.selectors import matches
-from podpass.tools.local.cluster.status import StatusError
 from podpass.tools.local.cluster.store import Object, Store
 
 
@@ -97,19 +96,6 @@ def _selects(store: Store, hook: Hook, attributes: Attributes) -> bool:
 
 def _labels(obj: Mapping[str, Any]) -> Mapping[str, str]:
     return (obj.get("metadata") or {}).get("labels") or {}
-
-
-def refuse_conditions(hook: Hook) -> None:
-    """Refuse a webhook with matchConditions rather than call it for what it does not want.
-
-    Errors:  StatusError 500.
-    """
-    if hook.spec.get("matchConditions"):
-        told = (
-            f'webhook "{hook.name}" of {hook.configuration} has matchConditions, which this API '
-            "server cannot evaluate; use objectSelector or namespaceSelector"
-        )
-        raise StatusError(500, "InternalError", f"Internal error occurred: {told}")
 
 
 def review(attributes: Attributes, uid: str, version: str) -> Object:

@@ -45,20 +45,26 @@ class Kind:
     """
 
     group: str
-    version: str
+    version: str = "v1"
     kind: str
     plural: str
-    singular: str
-    namespaced: bool
+    namespaced: bool = True
     verbs: tuple[str, ...] = _ALL
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     subresources: tuple[Subresource, ...] = ()
-    field_selectors: Mapping[str, str] = field(hash=False)
-    has_status: bool = False
+    field_selectors: Mapping[str, str] = field(default_factory=dict, hash=False)
     has_generation: bool = False
     stored: bool = True
     storage_hash: str = ""
+
+    @property
+    def singular(self) -> str:
+        return self.kind.lower()
+
+    @property
+    def has_status(self) -> bool:
+        return self.subresource("status") is not None
 
     @property
     def list_kind(self) -> str:
@@ -82,48 +88,13 @@ class Kind:
         return next((each for each in self.subresources if each.name == name), None)
 
 
-def _kind(
-    group: str,
-    kind: str,
-    plural: str,
-    *,
-    hash_: str = "",
-    short: str = "",
-    subs: tuple[Subresource, ...] = (),
-    fields: Mapping[str, str] | None = None,
-    namespaced: bool = True,
-    verbs: tuple[str, ...] = _ALL,
-    categories: tuple[str, ...] = (),
-    generation: bool = False,
-) -> Kind:
-    return Kind(
-        group=group,
-        version="v1",
-        kind=kind,
-        plural=plural,
-        singular=kind.lower(),
-        namespaced=namespaced,
-        verbs=verbs,
-        short_names=(short,) if short else (),
-        categories=categories,
-        subresources=subs,
-        field_selectors=fields or {},
-        has_status=any(sub.name == "status" for sub in subs),
-        has_generation=generation,
-        storage_hash=hash_,
-    )
-
-
 def _review(group: str, kind: str, *, namespaced: bool = False) -> Kind:
     return Kind(
         group=group,
-        version="v1",
         kind=kind,
         plural=kind.lower() + "s",
-        singular=kind.lower(),
         namespaced=namespaced,
         verbs=_CREATE,
-        field_selectors={},
         stored=False,
     )
 
@@ -169,53 +140,77 @@ _TOKEN = Subresource("token", "TokenRequest", _CREATE, AUTHENTICATION, "v1")
 
 # Order is that of discovery: groups as listed, resources by name.
 KINDS: tuple[Kind, ...] = (
-    _kind(CORE, "ConfigMap", "configmaps", hash_="qFsyl6wFWjQ=", short="cm"),
-    _kind(CORE, "Event", "events", hash_="r2yiGXH7wu8=", short="ev", fields=_EVENT_FIELDS),
-    _kind(
-        CORE,
-        "Namespace",
-        "namespaces",
-        hash_="Q3oi5N2YM8M=",
-        short="ns",
+    Kind(
+        group=CORE,
+        kind="ConfigMap",
+        plural="configmaps",
+        storage_hash="qFsyl6wFWjQ=",
+        short_names=("cm",),
+    ),
+    Kind(
+        group=CORE,
+        kind="Event",
+        plural="events",
+        storage_hash="r2yiGXH7wu8=",
+        short_names=("ev",),
+        field_selectors=_EVENT_FIELDS,
+    ),
+    Kind(
+        group=CORE,
+        kind="Namespace",
+        plural="namespaces",
+        storage_hash="Q3oi5N2YM8M=",
+        short_names=("ns",),
         namespaced=False,
         verbs=_NO_COLLECTION,
-        subs=(Subresource("finalize", "Namespace", ("update",)), _status("Namespace")),
-        fields={"status.phase": ""},
+        subresources=(Subresource("finalize", "Namespace", ("update",)), _status("Namespace")),
+        field_selectors={"status.phase": ""},
     ),
-    _kind(
-        CORE,
-        "Node",
-        "nodes",
-        hash_="XwShjMxG9Fs=",
-        short="no",
+    Kind(
+        group=CORE,
+        kind="Node",
+        plural="nodes",
+        storage_hash="XwShjMxG9Fs=",
+        short_names=("no",),
         namespaced=False,
-        subs=(_status("Node"),),
-        fields={"spec.unschedulable": "false"},
+        subresources=(_status("Node"),),
+        field_selectors={"spec.unschedulable": "false"},
     ),
-    _kind(
-        CORE,
-        "Pod",
-        "pods",
-        hash_="xPOwRZ+Yhw8=",
-        short="po",
+    Kind(
+        group=CORE,
+        kind="Pod",
+        plural="pods",
+        storage_hash="xPOwRZ+Yhw8=",
+        short_names=("po",),
         categories=("all",),
-        subs=_POD_PARTS,
-        fields=_POD_FIELDS,
-        generation=True,
+        subresources=_POD_PARTS,
+        field_selectors=_POD_FIELDS,
+        has_generation=True,
     ),
-    _kind(CORE, "Secret", "secrets", hash_="S6u1pOWzb84=", fields={"type": ""}),
-    _kind(
-        CORE, "ServiceAccount", "serviceaccounts", hash_="pbx9ZvyFpBE=", short="sa", subs=(_TOKEN,)
+    Kind(
+        group=CORE,
+        kind="Secret",
+        plural="secrets",
+        storage_hash="S6u1pOWzb84=",
+        field_selectors={"type": ""},
     ),
-    _kind(
-        CORE,
-        "Service",
-        "services",
-        hash_="0/CO1lhkEBI=",
-        short="svc",
+    Kind(
+        group=CORE,
+        kind="ServiceAccount",
+        plural="serviceaccounts",
+        storage_hash="pbx9ZvyFpBE=",
+        short_names=("sa",),
+        subresources=(_TOKEN,),
+    ),
+    Kind(
+        group=CORE,
+        kind="Service",
+        plural="services",
+        storage_hash="0/CO1lhkEBI=",
+        short_names=("svc",),
         categories=("all",),
-        subs=(_status("Service"),),
-        fields={"spec.clusterIP": "", "spec.type": ""},
+        subresources=(_status("Service"),),
+        field_selectors={"spec.clusterIP": "", "spec.type": ""},
     ),
     _review(AUTHENTICATION, "SelfSubjectReview"),
     _review(AUTHENTICATION, "TokenReview"),
@@ -223,22 +218,32 @@ KINDS: tuple[Kind, ...] = (
     _review(AUTHORIZATION, "SelfSubjectAccessReview"),
     _review(AUTHORIZATION, "SelfSubjectRulesReview"),
     _review(AUTHORIZATION, "SubjectAccessReview"),
-    _kind(
-        RBAC, "ClusterRoleBinding", "clusterrolebindings", hash_="48tpQ8gZHFc=", namespaced=False
+    Kind(
+        group=RBAC,
+        kind="ClusterRoleBinding",
+        plural="clusterrolebindings",
+        storage_hash="48tpQ8gZHFc=",
+        namespaced=False,
     ),
-    _kind(RBAC, "ClusterRole", "clusterroles", hash_="bYE5ZWDrJ44=", namespaced=False),
-    _kind(RBAC, "RoleBinding", "rolebindings", hash_="eGsCzGH6b1g="),
-    _kind(RBAC, "Role", "roles", hash_="7FuwZcIIItM="),
-    _kind(
-        ADMISSION,
-        "MutatingWebhookConfiguration",
-        "mutatingwebhookconfigurations",
-        hash_="Sqi0GUgDaX0=",
+    Kind(
+        group=RBAC,
+        kind="ClusterRole",
+        plural="clusterroles",
+        storage_hash="bYE5ZWDrJ44=",
+        namespaced=False,
+    ),
+    Kind(group=RBAC, kind="RoleBinding", plural="rolebindings", storage_hash="eGsCzGH6b1g="),
+    Kind(group=RBAC, kind="Role", plural="roles", storage_hash="7FuwZcIIItM="),
+    Kind(
+        group=ADMISSION,
+        kind="MutatingWebhookConfiguration",
+        plural="mutatingwebhookconfigurations",
+        storage_hash="Sqi0GUgDaX0=",
         namespaced=False,
         categories=("api-extensions",),
-        generation=True,
+        has_generation=True,
     ),
-    _kind(COORDINATION, "Lease", "leases", hash_="gqkMMb/YqFM="),
+    Kind(group=COORDINATION, kind="Lease", plural="leases", storage_hash="gqkMMb/YqFM="),
 )
 
 _BY_PATH = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}

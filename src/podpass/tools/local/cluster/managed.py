@@ -17,10 +17,10 @@ from podpass.tools.local.cluster.kinds import Kind
 Path = tuple[str, ...]
 Paths = frozenset[Path]
 
-# What the API itself writes belongs to nobody.
+# What the API itself writes belongs to nobody, nor do the empty halves of an object.
 _OF_THE_API = frozenset(
     (
-        *(("f:apiVersion",), ("f:kind",), ("f:metadata",)),
+        *(("f:apiVersion",), ("f:kind",), ("f:metadata",), ("f:spec",), ("f:status",)),
         # Parts that are there because they always are, and say nothing.
         *(("f:spec",), ("f:status",)),
         *(("f:metadata", f"f:{name}") for name in ("name", "namespace", "uid", "selfLink")),

@@ -7,7 +7,7 @@ Every refusal in the cluster is a `StatusError`; the edge answers `error.body()`
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from podpass.errors import Error
 from podpass.tools.local.cluster.kinds import Kind
@@ -48,6 +48,15 @@ class Cause:
         return {name: value for name, value in every.items() if value}
 
 
+class About(TypedDict, total=False):
+    """What an answer is about; `kind` is a plural or a kind, as the real API has it."""
+
+    name: str
+    kind: str
+    group: str
+    uid: str
+
+
 class StatusError(Error):
     """The API refuses a request.
 
@@ -63,26 +72,23 @@ class StatusError(Error):
         reason: str,
         message: str,
         *,
-        name: str | None = None,
-        kind: str | None = None,
-        group: str | None = None,
-        uid: str | None = None,
         causes: Sequence[Cause] = (),
         retry_after: int | None = None,
         details: bool = False,
+        **about: Unpack[About],
     ) -> None:
-        super().__init__(message, reason=reason, name=name, kind=kind)
+        super().__init__(message, reason=reason, **about)
         self.status = code
         self.reason = reason
-        self.name = name
-        self.kind = kind
+        self.name = about.get("name")
+        self.kind = about.get("kind")
         self.causes = list(causes)
         self.retry_after = retry_after
         self._details = _details(
-            name=name,
-            group=group,
-            kind=kind,
-            uid=uid,
+            name=about.get("name"),
+            group=about.get("group"),
+            kind=about.get("kind"),
+            uid=about.get("uid"),
             causes=[cause.body() for cause in causes],
             retryAfterSeconds=retry_after,
         )

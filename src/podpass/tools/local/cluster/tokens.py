@@ -29,9 +29,7 @@ from podpass.tools.local.cluster.store import Object, Store
 _log = logging.getLogger(__name__)
 
 _GROUP, _KIND = "authentication.k8s.io", "TokenRequest"
-TOKEN_REQUEST = dataclasses.replace(
-    named("TokenReview"), kind=_KIND, plural="tokenrequests", singular="tokenrequest"
-)
+TOKEN_REQUEST = dataclasses.replace(named("TokenReview"), kind=_KIND, plural="tokenrequests")
 _DEFAULT_SECONDS = 3600
 _MIN_SECONDS, _MAX_SECONDS = 600, 1 << 32
 _CHECKED = ("account exists", "lifetime", "bound object exists", "its uid", "its account")

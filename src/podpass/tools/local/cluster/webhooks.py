@@ -82,7 +82,6 @@ class Webhooks:
     async def _one(self, hook: admission_rules.Hook, attributes: Attributes) -> bool:
         if not admission_rules.wants(self._store, hook, attributes):
             return False
-        admission_rules.refuse_conditions(hook)
         if attributes.dry_run and hook.spec.get("sideEffects") not in ("None", "NoneOnDryRun"):
             raise StatusError(
                 400,

@@ -53,26 +53,31 @@ class Process:
         Shapes:  `mark` must be the value of PODPASS_CONTAINER in the environment.
         Errors:  CannotStart.
         """
+        # Pipes of our own: asyncio's `wait` would wait for them too, and a container's descendants may
+        # hold them open long after it.
+        ends = {"stdout": os.pipe(), "stderr": os.pipe()}
         try:
             child = await asyncio.create_subprocess_exec(
                 *launch.argv,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+                stdout=ends["stdout"][1],
+                stderr=ends["stderr"][1],
                 env=dict(launch.env),
                 cwd=launch.cwd,
                 start_new_session=True,
             )
         except (OSError, ValueError) as exc:
+            for end, _ in ends.values():
+                os.close(end)
             why = exc.strerror if isinstance(exc, OSError) else "a NUL byte in its arguments"
             raise CannotStart(f"cannot start {launch.argv[0]}: {why}") from exc
+        finally:
+            for _, end in ends.values():
+                os.close(end)
         guard.add(child.pid)
         process = cls(child, mark, guard, monitored=launch.monitored)
-        assert child.stdout is not None
-        assert child.stderr is not None
         process._pumps = [
-            asyncio.create_task(_pump("stdout", child.stdout, sink)),
-            asyncio.create_task(_pump("stderr", child.stderr, sink)),
+            asyncio.create_task(_pump(name, end, sink)) for name, (end, _) in ends.items()
         ]
         return process
 
@@ -121,11 +126,16 @@ def _children(pid: int) -> list[int]:
     return []
 
 
-async def _pump(stream: str, reader: asyncio.StreamReader, sink: Sink) -> None:
+async def _pump(stream: str, end: int, sink: Sink) -> None:
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(end, "rb", 0)
+    )
     try:
         while chunk := await reader.read(_CHUNK):
             sink(stream, chunk)
     finally:
+        transport.close()
         sink(stream, b"")
 
 

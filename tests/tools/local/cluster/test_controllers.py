@@ -1,0 +1,98 @@
+"""What a namespace holds from its birth, and what happens at its end."""
+
+import asyncio
+from typing import Any
+
+NAMESPACE = "/api/v1/namespaces/one"
+POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+
+
+async def until(live: Any, path: str, status: int) -> Any:
+    for _ in range(100):
+        answer = await live.call("GET", path)
+        if answer.status == status:
+            return answer
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{path} answers {answer.status} and not {status}")
+
+
+async def namespace(live: Any) -> None:
+    made = await live.call("POST", "/api/v1/namespaces", {"metadata": {"name": "one"}})
+    assert made.status == 201
+    await until(live, f"{NAMESPACE}/serviceaccounts/default", 200)
+
+
+async def test_a_namespace_gets_its_default_account_and_the_clusters_authority(live: Any) -> None:
+    await namespace(live)
+    found = await until(live, f"{NAMESPACE}/configmaps/kube-root-ca.crt", 200)
+    assert found.body["data"] == {"ca.crt": live.ca_file.read_text()}
+
+
+async def test_they_come_back_and_are_put_right(live: Any) -> None:
+    await namespace(live)
+    account, authority = f"{NAMESPACE}/serviceaccounts/default", f"{NAMESPACE}/configmaps/kube-root-ca.crt"
+    first = (await live.call("GET", account)).body["metadata"]["uid"]
+    await live.call("DELETE", account)
+    assert (await until(live, account, 200)).body["metadata"]["uid"] != first
+    await live.call(
+        "PATCH",
+        authority,
+        {"data": {"ca.crt": "mine"}},
+        content_type="application/merge-patch+json",
+    )
+    for _ in range(100):
+        if (await live.call("GET", authority)).body["data"]["ca.crt"] != "mine":
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the authority was not put right")
+
+
+async def test_a_namespace_takes_all_it_holds_with_it(live: Any) -> None:
+    await namespace(live)
+    await live.call("POST", f"{NAMESPACE}/pods", POD)
+    await live.call("POST", f"{NAMESPACE}/secrets", {"metadata": {"name": "s"}})
+    gone = await live.call("DELETE", NAMESPACE)
+    assert gone.body["status"]["phase"] == "Terminating"
+    refused = await live.call("POST", f"{NAMESPACE}/secrets", {"metadata": {"name": "late"}})
+    assert refused.status == 403
+    await until(live, NAMESPACE, 404)
+    await namespace(live)
+    assert not (await live.call("GET", f"{NAMESPACE}/pods")).body["items"]
+    assert (await live.call("GET", f"{NAMESPACE}/secrets/s")).status == 404
+
+
+async def test_a_namespace_waits_for_a_pod_that_runs_and_for_finalizers(live: Any) -> None:
+    await namespace(live)
+    await live.call("POST", f"{NAMESPACE}/pods", POD)
+    target = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}
+    await live.call("POST", f"{NAMESPACE}/pods/p/binding", target)
+    held = {"metadata": {"name": "held", "finalizers": ["example.com/f"]}}
+    await live.call("POST", f"{NAMESPACE}/configmaps", held)
+    await live.call("DELETE", NAMESPACE)
+    for _ in range(100):
+        pod = await live.call("GET", f"{NAMESPACE}/pods/p")
+        if "deletionTimestamp" in pod.body["metadata"]:
+            break
+        await asyncio.sleep(0.05)
+    assert pod.body["metadata"]["deletionGracePeriodSeconds"] == 30
+    assert (await live.call("GET", NAMESPACE)).status == 200
+    await live.call("DELETE", f"{NAMESPACE}/pods/p?gracePeriodSeconds=0")
+    merge = "application/merge-patch+json"
+    free = {"metadata": {"finalizers": None}}
+    await live.call("PATCH", f"{NAMESPACE}/configmaps/held", free, content_type=merge)
+    await until(live, NAMESPACE, 404)
+
+
+async def test_the_systems_own_namespaces_stay(live: Any) -> None:
+    for name in ("default", "kube-system", "kube-public"):
+        refused = await live.call("DELETE", f"/api/v1/namespaces/{name}")
+        assert (refused.status, refused.body["reason"]) == (403, "Forbidden")
+
+
+async def test_a_namespace_that_was_going_goes_on_after_a_restart(serve: Any) -> None:
+    live = await serve()
+    await namespace(live)
+    await live.call("DELETE", NAMESPACE)
+    await live.cluster.__aexit__(None, None, None)
+    again = await serve()
+    await until(again, NAMESPACE, 404)

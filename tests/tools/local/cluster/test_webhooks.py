@@ -1,0 +1,365 @@
+"""Mutating webhooks over real HTTPS: who is called, in which order, and what becomes of the answers."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from podpass.serve import bind, read_body, respond, server_tls, serving
+
+CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+PODS = "/api/v1/namespaces/default/pods"
+LABELLED = {"hook": "yes"}
+
+
+def pod(name: str = "p", **metadata: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": name, "labels": LABELLED, **metadata},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    }
+
+
+def patch(*operations: dict[str, Any]) -> dict[str, Any]:
+    encoded = base64.b64encode(json.dumps(operations).encode()).decode()
+    return {"allowed": True, "patchType": "JSONPatch", "patch": encoded}
+
+
+def annotate(name: str, value: str = "x") -> dict[str, Any]:
+    return {"op": "add", "path": "/metadata/annotations", "value": {name: value}}
+
+
+class Hook:
+    """A webhook that keeps what it was asked, and answers what it was told to."""
+
+    def __init__(self, url: str, bundle: str) -> None:
+        self.url, self.bundle = url, bundle
+        self.asked: list[dict[str, Any]] = []
+        self.answer: Any = {"allowed": True}
+        self.status, self.seconds, self.uid = 200, 0.0, ""
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        review = json.loads(await read_body(receive, 1 << 20))
+        self.asked.append(review["request"] | {"query": scope["query_string"].decode()})
+        await asyncio.sleep(self.seconds)
+        response = self.answer
+        if callable(response):
+            response = response(review["request"])
+        if isinstance(response, dict):
+            response = {"uid": self.uid or review["request"]["uid"], **response}
+        body = {"apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response}
+        await respond(send, self.status, json.dumps(body).encode())
+
+    def spec(self, name: str = "h.example.com", **changes: Any) -> dict[str, Any]:
+        rule = {
+            "apiGroups": [""],
+            "apiVersions": ["v1"],
+            "operations": ["CREATE"],
+            "resources": ["pods"],
+        }
+        return {
+            "name": name,
+            "clientConfig": {"url": self.url, "caBundle": self.bundle},
+            "rules": [rule],
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1", "v1beta1"],
+            "objectSelector": {"matchLabels": LABELLED},
+            **changes,
+        }
+
+
+@pytest.fixture
+async def hook(ca: trustme.CA, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    """Start webhooks, each on its own port."""
+    leaf = ca.issue_cert("127.0.0.1", "hooks.one.svc")
+    leaf.cert_chain_pems[0].write_to_path(str(tmp_path / "hook.pem"))
+    leaf.private_key_pem.write_to_path(str(tmp_path / "hook.key"))
+    tls = server_tls(str(tmp_path / "hook.pem"), str(tmp_path / "hook.key"))
+    bundle = base64.b64encode(ca.cert_pem.bytes()).decode()
+    async with AsyncExitStack() as stack:
+
+        async def start(answer: Any = None) -> Hook:
+            sock = bind("127.0.0.1", 0)
+            made = Hook(f"https://127.0.0.1:{sock.getsockname()[1]}/mutate", bundle)
+            made.answer = answer or made.answer
+            await stack.enter_async_context(serving(made.app, sock, tls))
+            return made
+
+        yield start
+
+
+async def configure(live: Any, *specs: dict[str, Any], name: str = "m") -> None:
+    made = await live.call(
+        "POST", CONFIGURATIONS, {"metadata": {"name": name}, "webhooks": list(specs)}
+    )
+    assert made.status == 201, made.text
+
+
+async def test_a_webhook_sees_the_pod_as_the_api_has_defaulted_it(live: Any, hook: Any) -> None:
+    one = await hook()
+    await configure(live, one.spec(timeoutSeconds=7))
+    assert (await live.call("POST", PODS, pod())).status == 201
+    (asked,) = one.asked
+    assert asked["operation"] == "CREATE"
+    assert (asked["namespace"], asked["name"], asked["dryRun"]) == ("default", "p", False)
+    assert asked["kind"] == {"group": "", "version": "v1", "kind": "Pod"}
+    assert asked["resource"] == {"group": "", "version": "v1", "resource": "pods"}
+    assert asked["userInfo"]["username"] == "admin"
+    assert asked["query"] == "timeout=7s"
+    assert asked["oldObject"] is None
+    seen = asked["object"]
+    assert (seen["kind"], seen["apiVersion"]) == ("Pod", "v1")
+    assert seen["spec"]["serviceAccountName"] == "default"
+    assert seen["spec"]["volumes"][0]["name"].startswith("kube-api-access-")
+    assert "uid" not in seen["metadata"]
+
+
+async def test_a_generated_name_is_not_known_to_a_webhook(live: Any, hook: Any) -> None:
+    one = await hook()
+    await configure(live, one.spec())
+    body = pod(generateName="web-")
+    del body["metadata"]["name"]
+    made = await live.call("POST", PODS, body)
+    assert made.body["metadata"]["name"].startswith("web-")
+    assert "name" not in one.asked[0]
+    assert one.asked[0]["object"]["metadata"]["generateName"] == "web-"
+
+
+async def test_a_patch_is_applied_and_its_containers_get_defaults_and_the_account(
+    live: Any, hook: Any
+) -> None:
+    added = {"op": "add", "path": "/spec/containers/-", "value": {"name": "side", "image": "s:1"}}
+    one = await hook(patch(added))
+    await configure(live, one.spec())
+    made = await live.call("POST", PODS, pod())
+    side = made.body["spec"]["containers"][1]
+    assert side["imagePullPolicy"] == "IfNotPresent"
+    assert side["volumeMounts"][0]["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+    assert len(made.body["spec"]["volumes"]) == 1
+
+
+async def test_webhooks_are_called_by_the_name_of_their_configuration_then_as_listed(
+    live: Any, hook: Any
+) -> None:
+    order: list[str] = []
+
+    def noting(name: str) -> Callable[[Any], dict[str, Any]]:
+        return lambda _request: order.append(name) or {"allowed": True}  # type: ignore[func-returns-value]  # append gives None
+
+    hooks = [await hook(noting(name)) for name in ("b1", "a2", "a1")]
+    await configure(live, hooks[0].spec("b1.example.com"), name="b")
+    await configure(
+        live, hooks[2].spec("z.example.com"), hooks[1].spec("y.example.com"), name="a"
+    )
+    await live.call("POST", PODS, pod())
+    assert order == ["a1", "a2", "b1"]
+
+
+async def test_a_webhook_sees_again_what_a_later_one_has_changed_if_it_wants(
+    live: Any, hook: Any
+) -> None:
+    def first(request: Any) -> dict[str, Any]:
+        if "late" in (request["object"]["metadata"].get("annotations") or {}):
+            return patch({"op": "add", "path": "/metadata/annotations/seen", "value": "late"})
+        return {"allowed": True}
+
+    wants, does_not, last = await hook(first), await hook(), await hook(patch(annotate("late")))
+    await configure(
+        live,
+        wants.spec("a.example.com", reinvocationPolicy="IfNeeded"),
+        does_not.spec("b.example.com"),
+        last.spec("c.example.com", reinvocationPolicy="IfNeeded"),
+    )
+    made = await live.call("POST", PODS, pod())
+    assert made.body["metadata"]["annotations"] == {"late": "x", "seen": "late"}
+    assert [len(each.asked) for each in (wants, does_not, last)] == [2, 1, 1]
+
+
+async def test_a_denial_is_told_in_the_webhooks_words_and_nothing_is_stored(
+    live: Any, hook: Any
+) -> None:
+    """Fails if a verdict of false is not obeyed."""
+    one = await hook({"allowed": False, "status": {"message": "not today", "code": 400}})
+    await configure(live, one.spec(failurePolicy="Ignore"))
+    refused = await live.call("POST", PODS, pod())
+    assert refused.status == 400
+    assert refused.body["message"] == (
+        'admission webhook "h.example.com" denied the request: not today'
+    )
+    assert (await live.call("GET", f"{PODS}/p")).status == 404
+
+
+async def test_a_denial_without_words_is_forbidden(live: Any, hook: Any) -> None:
+    one = await hook({"allowed": False})
+    await configure(live, one.spec())
+    refused = await live.call("POST", PODS, pod())
+    assert (refused.status, refused.body["reason"]) == (403, "Forbidden")
+    assert refused.body["message"].endswith("denied the request without explanation")
+
+
+BROKEN: dict[str, tuple[str, Any]] = {
+    "status 500": ("status", 500),
+    "no answer in time": ("seconds", 1.5),
+    "uid of another request": ("uid", "00000000-0000-4000-8000-000000000000"),
+    "verdict is text": ("answer", {"allowed": "yes"}),
+    "no verdict": ("answer", {}),
+    "no response": ("answer", 5),
+    "patch of unknown type": ("answer", {"allowed": True, "patch": "W10=", "patchType": "Merge"}),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+async def test_a_webhook_that_fails_stops_the_request_unless_its_policy_is_ignore(
+    live: Any, hook: Any, how: str
+) -> None:
+    """Fails if a broken answer counts as a yes: the pod would start without its identity."""
+    one = await hook()
+    setattr(one, *BROKEN[how])
+    await configure(live, one.spec(timeoutSeconds=1))
+    refused = await live.call("POST", PODS, pod())
+    assert (refused.status, refused.body["reason"]) == (500, "InternalError")
+    assert 'failed calling webhook "h.example.com"' in refused.body["message"]
+    change = {"webhooks": [one.spec(timeoutSeconds=1, failurePolicy="Ignore")]}
+    merge = "application/merge-patch+json"
+    await live.call("PATCH", f"{CONFIGURATIONS}/m", change, content_type=merge)
+    assert (await live.call("POST", PODS, pod())).status == 201
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "remove", "path": "/spec/nope"},
+        {"op": "add", "path": "/spec/hostNetwork", "value": "yes"},
+        {"op": "explode", "path": "/spec"},
+    ],
+)
+async def test_a_patch_that_does_not_fit_is_refused(live: Any, hook: Any, operation: Any) -> None:
+    one = await hook(patch(operation))
+    await configure(live, one.spec())
+    refused = await live.call("POST", PODS, pod())
+    assert (refused.status, refused.body["reason"]) == (500, "InternalError")
+
+
+async def test_what_a_webhook_makes_is_validated(live: Any, hook: Any) -> None:
+    """Fails if validation runs before admission."""
+    one = await hook(patch({"op": "replace", "path": "/spec/containers/0/image", "value": ""}))
+    await configure(live, one.spec())
+    refused = await live.call("POST", PODS, pod())
+    assert (refused.status, refused.body["reason"]) == (422, "Invalid")
+
+
+async def test_a_server_the_bundle_does_not_vouch_for_is_not_believed(live: Any, hook: Any) -> None:
+    """Fails if TLS is not verified."""
+    one = await hook(patch(annotate("x")))
+    other = base64.b64encode(trustme.CA().cert_pem.bytes()).decode()
+    await configure(live, one.spec(clientConfig={"url": one.url, "caBundle": other}))
+    refused = await live.call("POST", PODS, pod())
+    assert refused.status == 500
+    assert not one.asked
+
+
+async def test_selectors_and_rules_decide_who_is_asked(live: Any, hook: Any) -> None:
+    one = await hook()
+    everything = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}
+    only = {"kubernetes.io/metadata.name": "kube-system"}
+    await configure(
+        live,
+        one.spec(
+            rules=[everything], namespaceSelector={"matchLabels": only}, objectSelector={}
+        ),
+    )
+    await live.call("POST", PODS, pod())
+    assert not one.asked
+    maps = "/api/v1/namespaces/kube-system/configmaps"
+    await live.call("POST", maps, {"metadata": {"name": "m"}})
+    patched = {"data": {"a": "b"}}
+    merge = "application/merge-patch+json"
+    await live.call("PATCH", f"{maps}/m", patched, content_type=merge)
+    await live.call("DELETE", f"{maps}/m")
+    assert [asked["operation"] for asked in one.asked] == ["CREATE", "UPDATE", "DELETE"]
+    assert one.asked[1]["oldObject"]["metadata"]["name"] == "m"
+    assert one.asked[2]["object"] is None
+
+
+async def test_an_unlabelled_pod_is_none_of_a_webhooks_business(live: Any, hook: Any) -> None:
+    one = await hook({"allowed": False})
+    await configure(live, one.spec())
+    assert (await live.call("POST", PODS, pod(labels={}))).status == 201
+    assert not one.asked
+
+
+async def test_parts_of_an_object_need_a_rule_of_their_own(live: Any, hook: Any) -> None:
+    one = await hook()
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"]}
+    await configure(
+        live,
+        one.spec(objectSelector={}, rules=[rule | {"resources": ["pods/binding", "pods/status"]}]),
+    )
+    await live.call("POST", PODS, pod())
+    assert not one.asked
+    target = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}
+    assert (await live.call("POST", f"{PODS}/p/binding", target)).status == 201
+    merge = "application/merge-patch+json"
+    await live.call("PATCH", f"{PODS}/p/status", {"status": {"phase": "Running"}}, content_type=merge)
+    assert [asked["subResource"] for asked in one.asked] == ["binding", "status"]
+    assert one.asked[0]["kind"]["kind"] == "Binding"
+
+
+async def test_conditions_are_refused_rather_than_passed_over(live: Any, hook: Any) -> None:
+    """Fails if a webhook is called for requests its conditions would have spared."""
+    one = await hook()
+    condition = {"name": "only-web", "expression": "object.metadata.name == 'web'"}
+    body = {"metadata": {"name": "m"}, "webhooks": [one.spec(matchConditions=[condition])]}
+    refused = await live.call("POST", CONFIGURATIONS, body)
+    assert refused.status == 422
+    (cause,) = refused.body["details"]["causes"]
+    assert cause["field"] == "webhooks[0].matchConditions"
+
+
+async def test_a_dry_run_asks_only_webhooks_without_side_effects(live: Any, hook: Any) -> None:
+    one = await hook(patch(annotate("tried")))
+    await configure(live, one.spec(sideEffects="NoneOnDryRun"))
+    tried = await live.call("POST", f"{PODS}?dryRun=All", pod())
+    assert tried.body["metadata"]["annotations"] == {"tried": "x"}
+    assert one.asked[0]["dryRun"] is True
+    assert (await live.call("GET", f"{PODS}/p")).status == 404
+
+
+async def test_a_service_is_reached_where_the_instance_says_it_is(serve: Any, hook: Any) -> None:
+    one = await hook(patch(annotate("by", "service")))
+    live = await serve(services={"one/hooks:443": one.url.removesuffix("/mutate")})
+    service = {"name": "hooks", "namespace": "one", "path": "/mutate"}
+    await configure(live, one.spec(clientConfig={"service": service, "caBundle": one.bundle}))
+    made = await live.call("POST", PODS, pod())
+    assert made.body["metadata"]["annotations"] == {"by": "service"}
+    unknown = one.spec(clientConfig={"service": service | {"name": "x"}, "caBundle": one.bundle})
+    await configure(live, unknown, name="n")
+    refused = await live.call("POST", PODS, pod("q"))
+    assert refused.status == 500
+    assert "no network of services" in refused.body["message"]
+
+
+async def test_warnings_are_passed_on_in_one_line_each(live: Any, hook: Any) -> None:
+    """Fails if a line break of a webhook could start a header of its own."""
+    one = await hook({"allowed": True, "warnings": ["old image\r\nx-evil: 1", 'a "quote"']})
+    await configure(live, one.spec())
+    made = await live.call("POST", PODS, pod())
+    assert made.warnings == ['299 - "old image  x-evil: 1"', '299 - "a \\"quote\\""']
+    assert "x-evil" not in made.headers
+
+
+async def test_the_configurations_themselves_are_never_sent_to_a_webhook(
+    live: Any, hook: Any
+) -> None:
+    """Fails if a broken webhook could make itself impossible to remove."""
+    one = await hook({"allowed": False})
+    everything = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}
+    await configure(live, one.spec(rules=[everything], objectSelector={}))
+    assert (await live.call("POST", PODS, pod())).status == 403
+    assert (await live.call("DELETE", f"{CONFIGURATIONS}/m")).status == 200
+    assert (await live.call("POST", PODS, pod())).status == 201
