@@ -15,7 +15,8 @@ from podpass import jose, names
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind
 
 if TYPE_CHECKING:
-    from tests.exchange.conftest import Answer, Start, World
+    from exchange.conftest import Start
+    from exchange.world import Answer, World
 
 GUID = "9b1b7d5c-0000-4000-8000-0123456789ab"
 ANY_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

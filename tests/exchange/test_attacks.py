@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 from podpass import jose
 
 if TYPE_CHECKING:
-    from tests.exchange.conftest import World
+    from exchange.world import World
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

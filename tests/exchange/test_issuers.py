@@ -12,7 +12,7 @@ from podpass.fetch import FetchError
 from podpass.settings import AuthoritySettings
 
 if TYPE_CHECKING:
-    from tests.exchange.conftest import World
+    from exchange.world import World
 
 ISSUER = "https://oidc.test/x/"
 JWKS = "https://oidc.test/x/openid/v1/jwks"

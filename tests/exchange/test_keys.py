@@ -14,7 +14,7 @@ from podpass import jose
 from podpass.exchange.keys import AuthorityKeys, AuthorityKeysError
 
 if TYPE_CHECKING:
-    from tests.exchange.conftest import World
+    from exchange.world import World
 
 
 @pytest.fixture

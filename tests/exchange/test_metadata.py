@@ -7,7 +7,7 @@ import pytest
 from podpass import jose
 
 if TYPE_CHECKING:
-    from tests.exchange.conftest import Answer, World
+    from exchange.world import Answer, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 UNKNOWN = "99999999-9999-4999-8999-999999999999"

@@ -11,7 +11,7 @@ from podpass import jose
 from podpass.exchange.aadsts import STEPS, TABLE, Refused, shown
 
 if TYPE_CHECKING:
-    from tests.exchange.conftest import Answer, World
+    from exchange.world import Answer, World
 
 Cause = Callable[["World"], Awaitable["Answer"]]
 UNKNOWN = "99999999-9999-4999-8999-999999999999"

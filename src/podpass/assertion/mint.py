@@ -58,35 +58,27 @@ def claims(
     seconds: int,
     now: float,
     jti: str,
-    pod: Ref | None = None,
-    node: Ref | None = None,
-    secret: Ref | None = None,
     warn_after: int | None = None,
+    **bound: Ref,
 ) -> dict[str, Any]:
     """Make the claims of a ServiceAccount's token, bound to what is given.
 
-    Shapes:  `jti` is a UUID; `node` goes with `pod`, or stands alone; `secret` stands alone.
+    Shapes:  `jti` is a UUID; `bound` is `pod`, `pod` and `node`, `node`, `secret`, or nothing.
     Units:   `seconds` and `warn_after` count from `now`.
     """
     issued = int(now)
-    bound: dict[str, Any] = {"namespace": namespace}
-    for kind, ref in (
-        ("node", node),
-        ("pod", pod),
-        ("secret", secret),
-        ("serviceaccount", account),
-    ):
-        if ref is not None:
-            bound[kind] = ref.claim()
+    objects = {**bound, "serviceaccount": account}
+    private: dict[str, Any] = {"namespace": namespace}
+    private |= {kind: objects[kind].claim() for kind in sorted(objects)}
     if warn_after is not None:
-        bound["warnafter"] = issued + warn_after
+        private["warnafter"] = issued + warn_after
     return {
         "aud": list(audiences),
         "exp": issued + seconds,
         "iat": issued,
         "iss": issuer,
         "jti": jti,
-        "kubernetes.io": bound,
+        "kubernetes.io": private,
         "nbf": issued,
         "sub": names.subject(namespace, account.name),
     }

@@ -33,5 +33,9 @@ class Signer:
     def _sign_all(self) -> None:
         waiting, self._waiting = self._waiting, []
         for future, key, claims, header in waiting:
-            if not future.cancelled():
+            if future.cancelled():
+                continue
+            try:
                 future.set_result(key.sign(claims, header))
+            except Exception as exc:  # noqa: BLE001 it belongs to the one who asked, not to the batch
+                future.set_exception(exc)

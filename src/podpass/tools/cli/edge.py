@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from click.utils import PacifyFlushWrapper
 
 from podpass.errors import Error, SettingsError, UsageError
 
@@ -25,6 +24,7 @@ def run(arguments: Sequence[str]) -> int:
     """Carry out a command line and give its exit code; nothing escapes but SystemExit."""
     from podpass.tools.cli.commands import cli
 
+    stdout = sys.stdout
     try:
         outcome = cli.main(list(arguments), prog_name="podpass", standalone_mode=False)
         sys.stdout.flush()
@@ -37,8 +37,9 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return _close_pipe()
     except SystemExit as exc:
-        # Click leaves so when the reader went away while it printed, and after a completion.
-        return DONE if isinstance(sys.stdout, PacifyFlushWrapper) else int(exc.code or 0)
+        # Click leaves so when the reader went away while it printed, and after a completion; in the
+        # first case it has put something in stdout's place.
+        return DONE if sys.stdout is not stdout else int(exc.code or 0)
     except Error as exc:
         return _tell_error(exc)
     except Exception as exc:  # noqa: BLE001 the last edge: a bug is told, not thrown at the user

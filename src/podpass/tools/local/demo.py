@@ -6,10 +6,12 @@ It uses the program as a stranger would: the command line for the instance, the 
 import asyncio
 import copy
 import json
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,13 +23,14 @@ import yaml
 from podpass.errors import Error
 from podpass.kube import APPLY_PATCH, KubeClient, KubeError
 from podpass.names import USE_LABEL, subject
-from podpass.tools.local.hops import end_of, journey, read_hops
+from podpass.tools.local.hops import STAGES, end_of, journey, read_hops
 
 Say = Callable[[str], None]
 Manifest = list[dict[str, Any]]
 
 _WAIT_SECONDS = 45
 _OTHER_ACCOUNT = "other"
+_ADVICE = re.compile(r" See the troubleshooting guide for more information: \S+\.")
 
 
 class DemoFailed(Error):
@@ -44,6 +47,16 @@ class Outcome:
     phase: str
     printed: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Break:
+    """A way the journey breaks: what was changed, why it fails, what mends it, how far it comes."""
+
+    title: str
+    why: str
+    cure: str
+    last_stage: str | None
 
 
 def examples() -> Path:
@@ -113,6 +126,7 @@ class Demo:
         """Run the whole demo against a fresh instance, which is stopped at the end."""
         folder = examples()
         began = time.monotonic()
+        self._say("starting   an instance in a folder of its own")
         try:
             self.podpass("up", "--detach", "--port-base", "0", "--seed", str(folder / "seed.yaml"))
             status = json.loads(self.podpass("status", "-o", "json"))
@@ -129,26 +143,28 @@ class Demo:
                 await client.close()
         finally:
             self.podpass("down")
-            self._say("stopped    no process, port or file is left behind")
+            self._say("\nstopped    no process or port is left behind")
 
     async def _scenes(self, client: KubeClient, manifest: Manifest) -> None:
         await self._works(client, manifest)
         await self._breaks(
             client,
             without_label(manifest),
-            title=f"The same pod without the label {USE_LABEL}",
-            why=(
-                "nobody asked the webhook, so nothing was injected. "
-                f'Cure: {USE_LABEL}: "true" on the pod template'
+            Break(
+                title=f"The same pod without the label {USE_LABEL}",
+                why="nobody asked the webhook, so nothing was injected",
+                cure=f'{USE_LABEL}: "true" on the pod template',
+                last_stage=None,
             ),
         )
         await self._breaks(
             client,
             other_account(manifest),
-            title="The same pod under a ServiceAccount that the identity does not trust",
-            why=(
-                f"issuer and audience are right, the subject is {subject('default', _OTHER_ACCOUNT)}. "
-                "Cure: a federated credential with that subject"
+            Break(
+                title="The same pod under a ServiceAccount that the identity does not trust",
+                why=f"no credential names the subject {subject('default', _OTHER_ACCOUNT)}",
+                cure="a federated credential with that subject, or the ServiceAccount it trusts",
+                last_stage="exchange",
             ),
         )
 
@@ -157,32 +173,30 @@ class Demo:
         outcome = await self._play(client, manifest)
         if outcome.phase != "Succeeded":
             raise DemoFailed(f"the pod ended as {outcome.phase}: {_last_line(outcome.printed)}")
-        self._say(
-            f"manifest   examples/quickstart/app.yaml applied, pod done in {outcome.seconds:.1f} s"
-        )
-        self._say("")
-        self._say(f"The pod, which holds no secret, printed: {outcome.printed.strip()}")
-        self._say("")
+        self._say(f"manifest   examples/quickstart/app.yaml: pod done in {outcome.seconds:.1f} s")
+        self._say(f"\nThe pod, which holds no secret, printed: {outcome.printed.strip()}\n")
         hops = journey(read_hops(self._log, mark))
-        missing = {"account", "admission", "assertion", "exchange", "resource"} - {
-            h.stage for h in hops
-        }
-        if missing:
-            raise DemoFailed(f"hops missing from the log: {', '.join(sorted(missing))}")
+        if [hop.stage for hop in hops] != list(STAGES):
+            raise DemoFailed(f"of the hops, the log holds only {[hop.stage for hop in hops]}")
         for number, hop in enumerate(hops, 1):
-            self._say(f"  {number} {hop.stage:10} {hop.asked}")
-            self._say(f"               checked: {', '.join(hop.checked)}  ({hop.took_ms:.1f} ms)")
+            self._say(f"  {number} {hop.stage:10} {hop.asked:66} {hop.took_ms:6.1f} ms")
+            for line in textwrap.wrap(f"checked: {', '.join(hop.checked)}", 84):
+                self._say(f"               {line}")
 
-    async def _breaks(
-        self, client: KubeClient, manifest: Manifest, *, title: str, why: str
-    ) -> None:
+    async def _breaks(self, client: KubeClient, manifest: Manifest, expected: Break) -> None:
+        mark = end_of(self._log)
         outcome = await self._play(client, manifest)
-        if outcome.phase != "Failed":
-            raise DemoFailed(f"{title}: the pod ended as {outcome.phase}, it should fail")
-        self._say("")
-        self._say(title)
-        self._say(f"  the user sees: {_telling_line(outcome.printed)}")
-        self._say(f"  why: {why}")
+        hops = journey(read_hops(self._log, mark))
+        reached = hops[-1].stage if hops else None
+        if outcome.phase != "Failed" or reached != expected.last_stage:
+            raise DemoFailed(f"{expected.title}: ended as {outcome.phase} at {reached}")
+        self._say(f"\n{expected.title}")
+        way = [hop.stage for hop in hops[:-1]] + [f"{h.stage} ({h.outcome})" for h in hops[-1:]]
+        self._say(f"  its hops:  {', '.join(way) or 'none'}")
+        seen = textwrap.fill(_telling_line(outcome.printed), 100, subsequent_indent=" " * 13)
+        self._say(f"  user sees: {seen}")
+        self._say(f"  why:       {expected.why}")
+        self._say(f"  cure:      {expected.cure}")
 
     async def _play(self, client: KubeClient, manifest: Manifest) -> Outcome:
         began = time.monotonic()
@@ -222,8 +236,8 @@ def _last_line(text: str) -> str:
 
 
 def _telling_line(text: str) -> str:
-    """Pick the line that a user would look for: the AADSTS code, else the last one that is no advice."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    """Pick the line that a user would look for: the AADSTS code, else what the credential lacks."""
+    lines = [_ADVICE.sub("", line.strip()) for line in text.splitlines() if line.strip()]
     for line in lines:
         if "AADSTS" in line:
             return line[line.index("AADSTS") :].split(" Trace ID")[0]

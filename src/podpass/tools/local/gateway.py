@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from weakref import WeakSet
 
 from podpass import names
 from podpass.errors import Error
@@ -118,12 +119,15 @@ class Gateway:
         self._max_tunnels = max_tunnels
         self._tunnels: set[asyncio.Task[None]] = set()
         self._stopping = False
+        # Beyond their task's end, transports live on while a slow side still takes what is buffered.
+        self._transports: WeakSet[asyncio.WriteTransport] = WeakSet()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client from its request to the end of its tunnel."""
         task = asyncio.current_task()
         assert task is not None
         self._tunnels.add(task)
+        self._transports.add(writer.transport)
         try:
             await self._serve(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
@@ -176,6 +180,7 @@ class Gateway:
         if writer.get_extra_info("peername")[:2] == self._own:
             _abort(writer)
             raise NoWay("the gateway does not connect to itself")
+        self._transports.add(writer.transport)
         _log.debug("tunnel_opened", extra={"host": host, "port": port, "served": bool(service)})
         return reader, writer
 
@@ -187,6 +192,8 @@ class Gateway:
             task.cancel()
         if tunnels:
             await asyncio.wait(tunnels, timeout=_STOP_SECONDS)
+        for transport in list(self._transports):
+            transport.abort()
 
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -1,6 +1,6 @@
 """The token's hops, read back from an instance's log."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 import orjson
 
 from podpass.log import HOP
+from podpass.names import EXCHANGE_AUDIENCE
 
+CHALLENGED = "challenge"
 STAGES = ("account", "admission", "assertion", "exchange", "resource")
 
 
@@ -48,13 +50,17 @@ def read_hops(log: Path, start: int = 0) -> Iterator[Hop]:
                 )
 
 
-def journey(hops: Iterator[Hop]) -> list[Hop]:
-    """Keep the last hop of each stage, in the order a token passes the stages.
+def journey(hops: Iterable[Hop]) -> list[Hop]:
+    """Keep the hop of each stage that decided, in the order a token passes the stages.
 
-    A vault is first asked without a token and answers with its challenge; the hop that counts is the
-    one that decided.
+    A vault is first asked without a token and answers with its challenge, which is no hop of a token; of
+    the tokens a pod is given, the one for the exchange counts.
     """
-    last: dict[str, Hop] = {}
-    for hop in hops:
-        last[hop.stage] = hop
+    last = {hop.stage: hop for hop in hops if _is_of_the_token(hop)}
     return [last[stage] for stage in STAGES if stage in last]
+
+
+def _is_of_the_token(hop: Hop) -> bool:
+    if hop.stage == "assertion":
+        return hop.facts.get("audience") == EXCHANGE_AUDIENCE
+    return hop.outcome != CHALLENGED

@@ -1,6 +1,7 @@
 """A live cluster over real TLS, and ways to talk to it."""
 
 import asyncio
+import io
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -66,7 +67,8 @@ class Live:
             sent["authorization"] = f"Bearer {token}"
         if body is not None:
             sent.setdefault("content-type", "application/json")
-        data = body if isinstance(body, bytes | str | None) else json.dumps(body)
+        raw = isinstance(body, bytes | str | io.BytesIO | None)
+        data = body if raw else json.dumps(body)
         async with self.session.request(
             method, self.server + path, data=data, headers=sent
         ) as answer:

@@ -83,7 +83,12 @@ def test_env_wins_over_env_from_and_the_last_source_wins() -> None:
         "env": [{"name": "Z", "value": "own"}],
     }
     assert made(container, found) == {
-        **{"SVC": "s", "X": "1", "Y": "2", "P_Y": "2", "P_Z": "2", "Z": "own"}
+        "SVC": "s",
+        "X": "1",
+        "Y": "2",
+        "P_Y": "2",
+        "P_Z": "2",
+        "Z": "own",
     }
 
 

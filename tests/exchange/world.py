@@ -1,0 +1,234 @@
+"""A live token service and a live issuer, each on its own TLS listener, and a client that asks them."""
+
+import json
+import shutil
+import ssl
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlencode
+
+import aiohttp
+import trustme
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+
+from podpass import jose, names, serve
+from podpass.assertion import app as issuer_app
+from podpass.assertion import mint
+from podpass.assertion.keys import KeyRing
+from podpass.clock import Clock
+from podpass.directory.model import FederatedCredential, Identity, IdentityKind, Tenant
+from podpass.directory.store import Directory
+from podpass.exchange.app import create_app
+from podpass.exchange.keys import AuthorityKeys
+from podpass.fetch import Fetcher, FetchRules
+from podpass.settings import AuthoritySettings
+
+TENANT = "11111111-1111-4111-8111-111111111111"
+OTHER_TENANT = "22222222-2222-4222-8222-222222222222"
+CLIENT = "33333333-3333-4333-8333-333333333333"
+APPLICATION = "44444444-4444-4444-8444-444444444444"
+OBJECT = "55555555-5555-4555-8555-555555555555"
+ISSUER = "https://eastus.oic.test/11111111/22222222/"
+SUBJECT = names.subject("default", "web")
+MIRID = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web"
+TOKEN_PATH = f"/{TENANT}/oauth2/v2.0/token"
+NOW = 1_750_000_000.0
+
+
+@dataclass
+class Site:
+    """An issuer's host: the real application, with paths that a test may answer otherwise."""
+
+    app: serve.App
+    answers: dict[str, tuple[int, bytes, dict[str, str]]] = field(default_factory=dict)
+    hits: list[str] = field(default_factory=list)
+    before: Callable[[], Awaitable[None]] | None = None
+
+    async def __call__(self, scope: serve.Scope, receive: serve.Receive, send: serve.Send) -> None:
+        self.hits.append(scope["path"])
+        if self.before is not None:
+            await self.before()
+        if (answer := self.answers.get(scope["path"])) is None:
+            await self.app(scope, receive, send)
+            return
+        status, body, headers = answer
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await serve.respond(send, status, body, raw)
+
+
+@dataclass(kw_only=True)
+class Answer:
+    """What the service answered."""
+
+    status: int
+    body: dict[str, Any]
+    headers: Mapping[str, str]
+
+    @property
+    def code(self) -> int:
+        return int(self.body["error_codes"][0])
+
+    def claims(self) -> dict[str, Any]:
+        return dict(jose.parse(self.body["access_token"]).claims)
+
+
+@dataclass(kw_only=True)
+class World:
+    """Everything a test may turn."""
+
+    TENANT: ClassVar = TENANT
+    OTHER_TENANT: ClassVar = OTHER_TENANT
+    CLIENT: ClassVar = CLIENT
+    APPLICATION: ClassVar = APPLICATION
+    OBJECT: ClassVar = OBJECT
+    ISSUER: ClassVar = ISSUER
+    SUBJECT: ClassVar = SUBJECT
+    MIRID: ClassVar = MIRID
+    NOW: ClassVar = NOW
+
+    url: str
+    ca_file: Path
+    directory: Directory
+    ring: KeyRing
+    keys: AuthorityKeys
+    site: Site
+    session: aiohttp.ClientSession
+    now: float = NOW
+
+    def clock(self) -> float:
+        return self.now
+
+    def mint(self, header: dict[str, Any] | None = None, **changes: Any) -> str:
+        """Sign an assertion that would be accepted, but for the claims changed; None leaves one out."""
+        claims = mint.claims(
+            issuer=ISSUER,
+            namespace="default",
+            account=mint.Ref(name="web", uid="u"),
+            audiences=[names.EXCHANGE_AUDIENCE],
+            seconds=3600,
+            now=self.now,
+            jti="j",
+        )
+        claims.update(changes)
+        kept = {name: value for name, value in claims.items() if value is not None}
+        key = self.ring.active
+        parts = ({"alg": "RS256", "kid": key.kid, **(header or {})}, kept)
+        # The standard library writes what ours refuses to: numbers of any length.
+        text = ".".join(jose.b64encode(json.dumps(part).encode()) for part in parts)
+        signature = key.key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
+        return f"{text}.{jose.b64encode(signature)}"
+
+    def form(self, **changes: str | None) -> dict[str, str]:
+        """Fill in the form of a request that would be answered; None leaves a field out."""
+        fields: dict[str, str | None] = {
+            "grant_type": "client_credentials",
+            "client_id": CLIENT,
+            "scope": "https://vault.azure.net/.default",
+            "client_assertion_type": names.JWT_BEARER,
+            **changes,
+        }
+        if "client_assertion" not in changes:
+            fields["client_assertion"] = self.mint()
+        return {name: value for name, value in fields.items() if value is not None}
+
+    async def ask(self, path: str | None = None, **changes: str | None) -> Answer:
+        """Ask for a token by the form, changed."""
+        return await self.send(path or TOKEN_PATH, body=urlencode(self.form(**changes)))
+
+    async def send(
+        self,
+        path: str = TOKEN_PATH,
+        *,
+        method: str = "POST",
+        body: str | bytes = b"",
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send any request."""
+        head = {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
+        data = body.encode() if isinstance(body, str) else body
+        async with self.session.request(method, self.url + path, data=data, headers=head) as answer:
+            return Answer(status=answer.status, body=await answer.json(), headers=answer.headers)
+
+
+def identities() -> Iterator[Identity]:
+    credential = FederatedCredential(
+        name="web", issuer=ISSUER, subject=SUBJECT, audiences=(names.EXCHANGE_AUDIENCE,)
+    )
+    yield Identity(
+        tenant_id=TENANT,
+        client_id=CLIENT,
+        object_id=OBJECT,
+        name="web",
+        resource_id=MIRID,
+        credentials=(credential,),
+    )
+    yield Identity(
+        tenant_id=TENANT,
+        client_id=APPLICATION,
+        object_id=APPLICATION.replace("4", "6"),
+        name="app",
+        kind=IdentityKind.APPLICATION,
+        credentials=(credential,),
+    )
+
+
+async def start(
+    stack: AsyncExitStack,
+    ca: trustme.CA,
+    key_folders: Path,
+    folder: Path,
+    clock: Clock | None = None,
+    **settings: Any,
+) -> World:
+    shutil.copytree(key_folders, folder / "keys")
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    ring = KeyRing.open(folder / "keys" / "issuer")
+    keys = AuthorityKeys.open(folder / "keys" / "authority")
+    database = f"sqlite:///{folder / 'directory.db'}"
+    directory = await stack.enter_async_context(Directory(database))
+    await fill(directory)
+    site = Site(issuer_app.create_app(ISSUER, ring))
+    issuer_port = await _serve(stack, ca, site, "eastus.oic.test")
+    sock = serve.bind("127.0.0.1", 0)
+    url = f"https://localhost:{sock.getsockname()[1]}"
+    trust = ssl.create_default_context(cafile=folder / "ca.pem")
+    connector = aiohttp.TCPConnector(ssl=trust)
+    world = World(
+        url=url,
+        ca_file=folder / "ca.pem",
+        directory=directory,
+        ring=ring,
+        keys=keys,
+        site=site,
+        session=await stack.enter_async_context(aiohttp.ClientSession(connector=connector)),
+    )
+    hosts = {"*.oic.test": ("127.0.0.1", issuer_port)}
+    fetcher = Fetcher(FetchRules(hosts=hosts, ca_file=folder / "ca.pem"))
+    origins = ("https://login.microsoftonline.com", "https://login.windows.net", url)
+    described = AuthoritySettings(**{"origins": origins, **settings})
+    app = create_app(described, directory, fetcher, keys, clock or world.clock)
+    await _serve(stack, ca, app, "localhost", sock)
+    return world
+
+
+async def fill(directory: Directory) -> None:
+    await directory.create_tenant(
+        Tenant(id=TENANT, display_name="Contoso", domains=("contoso.test",))
+    )
+    await directory.create_tenant(Tenant(id=OTHER_TENANT, display_name="Fabrikam"))
+    for identity in identities():
+        await directory.put_identity(identity)
+
+
+async def _serve(
+    stack: AsyncExitStack, ca: trustme.CA, app: serve.App, name: str, sock: Any = None
+) -> int:
+    sock = sock or serve.bind("127.0.0.1", 0)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert(name).configure_cert(tls)
+    await stack.enter_async_context(serve.serving(app, sock, tls))
+    return int(sock.getsockname()[1])

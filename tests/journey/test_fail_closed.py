@@ -1,0 +1,46 @@
+"""While nobody answers for the webhook, no labelled pod starts without its identity."""
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kubernetes import client, config
+
+from journey.instance import LABEL, Instance
+from podpass import names
+
+
+@pytest.fixture
+def hook_down(instance: Instance) -> Iterator[None]:
+    """Point the API server at a port where nobody listens, and back again."""
+    api = client.AdmissionregistrationV1Api(
+        config.new_client_from_config(instance.status["kubernetes"]["kubeconfig"])
+    )
+    found = api.read_mutating_webhook_configuration(names.WEBHOOK_CONFIGURATION)
+    address = found.webhooks[0].client_config.url
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        _point(api, f"https://127.0.0.1:{unused.getsockname()[1]}{names.WEBHOOK_PATH}")
+        yield
+    _point(api, address)
+
+
+def _point(api: Any, url: str) -> None:
+    hook = {"name": names.WEBHOOK_NAME, "clientConfig": {"url": url}}
+    api.patch_mutating_webhook_configuration(names.WEBHOOK_CONFIGURATION, {"webhooks": [hook]})
+
+
+@pytest.mark.usefixtures("hook_down")
+def test_while_the_webhook_is_down_labelled_pods_are_refused_and_others_start(
+    instance: Instance,
+) -> None:
+    with pytest.raises(client.ApiException) as refused:
+        instance.run_command("hook-down", "web", ["true"], labels=LABEL)
+    assert refused.value.status == 500
+    assert names.WEBHOOK_NAME in refused.value.body
+    assert instance.run_command("unlabelled", "web", ["true"], labels={}) == ("Succeeded", "")
+
+
+def test_with_the_webhook_back_labelled_pods_start_again(instance: Instance) -> None:
+    assert instance.run_command("hook-up", "web", ["true"]) == ("Succeeded", "")

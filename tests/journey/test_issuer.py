@@ -1,0 +1,24 @@
+"""The issuer, looked at from outside: through the gateway, by its own name, with nothing but the CA."""
+
+import json
+
+from journey.instance import AUDIENCE, Instance
+from podpass import jose
+
+
+def _fetch(instance: Instance, url: str) -> dict[str, object]:
+    done = instance.podpass("run", "--", "curl", "-sSf", url)
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_the_issuer_publishes_what_its_tokens_need(instance: Instance) -> None:
+    issuer = instance.status["kubernetes"]["issuer"]
+    document = _fetch(instance, f"{issuer}.well-known/openid-configuration")
+    assert document["issuer"] == issuer
+    keys = jose.load_jwks(_fetch(instance, str(document["jwks_uri"])))
+    token = jose.parse(instance.token("web"))
+    (key,) = [each for each in keys if each.kid == token.kid]
+    jose.verify(token, key)
+    assert token.claims["iss"] == issuer
+    assert token.claims["aud"] == [AUDIENCE]
