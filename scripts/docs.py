@@ -8,7 +8,7 @@ import click
 
 from podpass import settings
 from podpass.exchange import aadsts
-from podpass.tools.cli import cli
+from podpass.tools.cli.commands import cli
 
 DOCS = Path(__file__).parents[1] / "docs"
 MADE = "<!-- made by `make docs`; change the program, not this page -->\n"
@@ -22,14 +22,17 @@ def errors_page() -> str:
         "The order is that of the checks: the first that fails answers. The text after the number",
         "is ours; number, `error` and HTTP status are Entra's. The cause stands in the instance's log",
         "under the same correlation id.\n",
-        "| code | error | HTTP | meaning | what to do |",
-        "|---|---|---|---|---|",
     ]
-    lines += [
-        f"| {row.number} | {row.error} | {row.status} | {row.meaning} | {row.cure} |"
-        for row in aadsts.CATALOGUE
-    ]
-    return "\n".join(lines) + "\n"
+    for number, step in enumerate(aadsts.STEPS, start=1):
+        rows = [entry for entry in aadsts.TABLE.values() if entry.step == step]
+        lines += [f"## {number}. {step}\n"]
+        for row in rows:
+            lines += [
+                f"### {row.name}\n",
+                f"`{row.error}`, HTTP {row.status}. {row.meaning} {row.cure}.\n",
+                f"> {row.text}\n",
+            ]
+    return "\n".join(lines)
 
 
 def settings_page() -> str:

@@ -80,13 +80,19 @@ class TextFormatter(logging.Formatter):
     """Write a record for a person at a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        facts = " ".join(f"{name}={value}" for name, value in _facts(record).items())
+        facts = " ".join(f"{name}={_line(value)}" for name, value in _facts(record).items())
         line = (
             f"{rfc3339(record.created)} {record.levelname.lower():7} {record.getMessage()} {facts}"
         )
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return line.rstrip()
+
+
+def _line(value: object) -> str:
+    # A value from outside must not begin a line, or colour the terminal.
+    text = str(value)
+    return text if text.isprintable() else repr(text)
 
 
 def _facts(record: logging.LogRecord) -> dict[str, Any]:
@@ -109,6 +115,8 @@ def configure(
         stream = stream or sys.stderr
         handler = logging.StreamHandler(stream)
         handler.setFormatter(TextFormatter() if stream.isatty() else JsonFormatter())
+    # No line names thread or process, and looking them up costs each record a system call.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger("podpass")
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -120,6 +120,11 @@ async def test_no_or_no_such_api_version_is_refused(world: Any, token: str, quer
     assert (status, body["error"]["code"]) == (400, "BadParameter")
 
 
+async def test_a_missing_api_version_is_said_in_the_real_words(world: Any, token: str) -> None:
+    _, body, _ = await world.ask("GET", "/secrets/a", token=token)
+    assert body["error"]["message"] == "api-version must be specified"
+
+
 @pytest.mark.parametrize(
     "name",
     [

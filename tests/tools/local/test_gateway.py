@@ -5,13 +5,14 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import trustme
 
 from podpass.serve import bind
 from podpass.tools.local import gateway, ports
-from podpass.tools.local.gateway import Address, Gateway
+from podpass.tools.local.gateway import Address
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -71,17 +72,30 @@ def test_a_target_is_a_host_and_a_port(target: str, expected: tuple[str, int] | 
 
 @asynccontextmanager
 async def _listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[Address]:
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving[task] = writer
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await serve(reader, writer)
+
+    server = await asyncio.start_server(tracked, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[:2]
     finally:
         server.close()
+        for task, writer in serving.items():
+            task.cancel()
+            writer.transport.abort()
+        await asyncio.gather(*serving, return_exceptions=True)
 
 
 @asynccontextmanager
-async def _gateway(table: Mapping[str, Address]) -> AsyncIterator[Address]:
+async def _gateway(table: Mapping[str, Address], **limits: Any) -> AsyncIterator[Address]:
     sock = bind("127.0.0.1", 0)
-    async with gateway.running(sock, table):
+    async with gateway.running(sock, table, **limits):
         yield sock.getsockname()[:2]
 
 
@@ -261,11 +275,8 @@ async def test_a_head_without_end_is_cut_off() -> None:
 
 async def test_a_client_that_never_ends_its_head_is_let_go() -> None:
     """Slow heads cost an attacker nothing and would use up the gateway's connections."""
-    sock = bind("127.0.0.1", 0)
-    own = sock.getsockname()[:2]
-    server = await asyncio.start_server(Gateway({}, own, head_seconds=0.05).handle, sock=sock)
-    assert b" 408 " in await _ask(own, b"CONNECT x:443 HTT")
-    server.close()
+    async with _gateway({}, head_seconds=0.05) as proxy:
+        assert b" 408 " in await _ask(proxy, b"CONNECT x:443 HTT")
 
 
 async def test_stopping_ends_tunnels_that_are_open() -> None:
@@ -285,11 +296,10 @@ async def test_stopping_ends_tunnels_that_are_open() -> None:
 
 
 async def test_more_tunnels_than_allowed_are_refused_and_room_is_made_again() -> None:
-    sock = bind("127.0.0.1", 0)
-    own = sock.getsockname()[:2]
-    async with _listening(_echo) as service:
-        table = {"vault.azure.net": service}
-        server = await asyncio.start_server(Gateway(table, own, max_tunnels=1).handle, sock=sock)
+    async with (
+        _listening(_echo) as service,
+        _gateway({"vault.azure.net": service}, max_tunnels=1) as own,
+    ):
         status, (reader, writer) = await _connect(own, "vault.azure.net:443")
         assert b" 200 " in status
         refused, (_, other) = await _connect(own, "vault.azure.net:443")
@@ -301,4 +311,3 @@ async def test_more_tunnels_than_allowed_are_refused_and_room_is_made_again() ->
         again, (_, third) = await _connect(own, "vault.azure.net:443")
         assert b" 200 " in again
         third.close()
-        server.close()

@@ -110,8 +110,8 @@ class Gateway:
         table: Mapping[str, Address],
         own: Address,
         *,
-        head_seconds: float = HEAD_SECONDS,
-        max_tunnels: int = MAX_TUNNELS,
+        head_seconds: float,
+        max_tunnels: int,
     ) -> None:
         self._table = table
         self._own = own
@@ -268,9 +268,16 @@ async def _answer(writer: asyncio.StreamWriter, status: int, text: str) -> None:
 
 
 @asynccontextmanager
-async def running(sock: socket.socket, table: Mapping[str, Address]) -> AsyncIterator[Gateway]:
+async def running(
+    sock: socket.socket,
+    table: Mapping[str, Address],
+    *,
+    head_seconds: float = HEAD_SECONDS,
+    max_tunnels: int = MAX_TUNNELS,
+) -> AsyncIterator[Gateway]:
     """Run a gateway on a listening socket for as long as the context lasts."""
-    gateway = Gateway(table, sock.getsockname()[:2])
+    own = sock.getsockname()[:2]
+    gateway = Gateway(table, own, head_seconds=head_seconds, max_tunnels=max_tunnels)
     server = await asyncio.start_server(gateway.handle, sock=sock, limit=MAX_HEAD_BYTES)
     try:
         yield gateway

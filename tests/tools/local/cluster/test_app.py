@@ -224,3 +224,27 @@ async def test_openapi_is_served_for_every_group_it_lists(live: Any) -> None:
         assert document.status == 200, entry
         assert document.body["openapi"].startswith("3.")
     assert (await live.call("GET", "/openapi/v2")).body["swagger"] == "2.0"
+
+
+async def test_a_watch_of_one_name_is_a_plain_read(live: Any) -> None:
+    """Fails if who may read one object could watch all of them by adding `watch=1`."""
+    answer = await live.call("GET", f"{MAPS}/kube-root-ca.crt?watch=1&timeoutSeconds=1")
+    assert answer.body["kind"] == "ConfigMap"
+
+
+APPLY = "application/apply-patch+yaml"
+
+
+async def test_yaml_that_stands_for_more_than_it_is_is_refused(live: Any) -> None:
+    """Fails if aliases are followed: nine lines of them would fill the memory."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
+    text = "\n".join(lines).encode()
+    answer = await live.call("PATCH", f"{MAPS}/a?fieldManager=me", text, content_type=APPLY)
+    assert (answer.status, answer.body["reason"]) == (400, "BadRequest")
+
+
+async def test_a_date_in_yaml_is_text(live: Any) -> None:
+    text = b"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\ndata:\n  day: 2026-01-01\n"
+    answer = await live.call("PATCH", f"{MAPS}/a?fieldManager=me", text, content_type=APPLY)
+    assert answer.body["data"] == {"day": "2026-01-01"}

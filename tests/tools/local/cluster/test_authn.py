@@ -63,10 +63,12 @@ async def test_a_client_certificate_names_the_user_and_its_groups(
     leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "client.pem"))
     context = ssl.create_default_context(cafile=str(live.ca_file))
     context.load_cert_chain(str(tmp_path / "client.pem"))
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
-        async with session.post(live.server + WHO, json={}) as answer:
-            assert answer.status == 201
-            user = (await answer.json())["status"]["userInfo"]
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session,
+        session.post(live.server + WHO, json={}) as answer,
+    ):
+        assert answer.status == 201
+        user = (await answer.json())["status"]["userInfo"]
     await asyncio.sleep(0)
     assert user == {
         "username": "podpass-admin",

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+from podpass.tools.local.cluster.controllers import Controllers
+
 NAMESPACE = "/api/v1/namespaces/one"
 POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
 
@@ -30,7 +32,10 @@ async def test_a_namespace_gets_its_default_account_and_the_clusters_authority(l
 
 async def test_they_come_back_and_are_put_right(live: Any) -> None:
     await namespace(live)
-    account, authority = f"{NAMESPACE}/serviceaccounts/default", f"{NAMESPACE}/configmaps/kube-root-ca.crt"
+    account, authority = (
+        f"{NAMESPACE}/serviceaccounts/default",
+        f"{NAMESPACE}/configmaps/kube-root-ca.crt",
+    )
     first = (await live.call("GET", account)).body["metadata"]["uid"]
     await live.call("DELETE", account)
     assert (await until(live, account, 200)).body["metadata"]["uid"] != first
@@ -96,3 +101,18 @@ async def test_a_namespace_that_was_going_goes_on_after_a_restart(serve: Any) ->
     await live.cluster.__aexit__(None, None, None)
     again = await serve()
     await until(again, NAMESPACE, 404)
+
+
+async def test_events_are_forgotten_an_hour_after_their_last(serve: Any) -> None:
+    now = [1_767_225_600.0]
+    live = await serve(clock=lambda: now[0])
+    events = "/api/v1/namespaces/default/events"
+    about = {"involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"}, "reason": "R"}
+    await live.call("POST", events, {"metadata": {"name": "old"}, **about})
+    later = {"lastTimestamp": "2026-01-01T00:30:00Z"}
+    await live.call("POST", events, {"metadata": {"name": "new"}, **about, **later})
+    now[0] += 3601
+    controllers = Controllers(live.cluster.store, live.ca_file, lambda: now[0])
+    controllers.sweep()
+    left = (await live.call("GET", events)).body["items"]
+    assert [item["metadata"]["name"] for item in left] == ["new"]

@@ -61,7 +61,7 @@ def test_a_long_life_keeps_the_window_whole() -> None:
 
 async def test_a_waiter_wakes_at_a_change_of_its_resource_only() -> None:
     history = History(0)
-    waiter = asyncio.create_task(history.wait("pods", 10))
+    waiter = asyncio.create_task(history.wait(("pods", "secrets"), 10))
     await asyncio.sleep(0)
     history.append(event(1, "nodes"))
     await asyncio.sleep(0)

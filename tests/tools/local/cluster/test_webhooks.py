@@ -153,9 +153,7 @@ async def test_webhooks_are_called_by_the_name_of_their_configuration_then_as_li
 
     hooks = [await hook(noting(name)) for name in ("b1", "a2", "a1")]
     await configure(live, hooks[0].spec("b1.example.com"), name="b")
-    await configure(
-        live, hooks[2].spec("z.example.com"), hooks[1].spec("y.example.com"), name="a"
-    )
+    await configure(live, hooks[2].spec("z.example.com"), hooks[1].spec("y.example.com"), name="a")
     await live.call("POST", PODS, pod())
     assert order == ["a1", "a2", "b1"]
 
@@ -269,9 +267,7 @@ async def test_selectors_and_rules_decide_who_is_asked(live: Any, hook: Any) -> 
     only = {"kubernetes.io/metadata.name": "kube-system"}
     await configure(
         live,
-        one.spec(
-            rules=[everything], namespaceSelector={"matchLabels": only}, objectSelector={}
-        ),
+        one.spec(rules=[everything], namespaceSelector={"matchLabels": only}, objectSelector={}),
     )
     await live.call("POST", PODS, pod())
     assert not one.asked
@@ -305,7 +301,9 @@ async def test_parts_of_an_object_need_a_rule_of_their_own(live: Any, hook: Any)
     target = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}
     assert (await live.call("POST", f"{PODS}/p/binding", target)).status == 201
     merge = "application/merge-patch+json"
-    await live.call("PATCH", f"{PODS}/p/status", {"status": {"phase": "Running"}}, content_type=merge)
+    await live.call(
+        "PATCH", f"{PODS}/p/status", {"status": {"phase": "Running"}}, content_type=merge
+    )
     assert [asked["subResource"] for asked in one.asked] == ["binding", "status"]
     assert one.asked[0]["kind"]["kind"] == "Binding"
 
@@ -363,3 +361,21 @@ async def test_the_configurations_themselves_are_never_sent_to_a_webhook(
     assert (await live.call("POST", PODS, pod())).status == 403
     assert (await live.call("DELETE", f"{CONFIGURATIONS}/m")).status == 200
     assert (await live.call("POST", PODS, pod())).status == 201
+
+
+async def test_a_webhook_that_was_restarted_is_called_again(
+    live: Any, hook: Any, tmp_path: Path
+) -> None:
+    first = await hook()
+    tls = server_tls(str(tmp_path / "hook.pem"), str(tmp_path / "hook.key"))
+    sock = bind("127.0.0.1", 0)
+    port = sock.getsockname()[1]
+    url = f"https://127.0.0.1:{port}/mutate"
+    async with serving(first.app, sock, tls):
+        await configure(live, first.spec(clientConfig={"url": url, "caBundle": first.bundle}))
+        assert (await live.call("POST", PODS, pod("one"))).status == 201
+    refused = await live.call("POST", PODS, pod("two"))
+    assert (refused.status, refused.body["reason"]) == (500, "InternalError")
+    assert (await live.call("POST", PODS, pod("free", labels={}))).status == 201
+    async with serving(first.app, bind("127.0.0.1", port), tls):
+        assert (await live.call("POST", PODS, pod("three"))).status == 201

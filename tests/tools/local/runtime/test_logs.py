@@ -100,7 +100,7 @@ async def test_a_follower_sees_what_comes_through_rotation_until_the_end(tmp_pat
 
     async def follow() -> None:
         async for data in read(path, LogQuery(follow=True, tail=0), activity=activity):
-            found.append(data)
+            found.append(data)  # noqa: PERF401 read while it grows
 
     following = asyncio.create_task(follow())
     await asyncio.sleep(0.05)

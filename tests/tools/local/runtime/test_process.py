@@ -132,12 +132,12 @@ import asyncio, os, subprocess, sys
 from podpass.tools.local.runtime.guard import Guard
 async def main():
     async with Guard("PODPASS_RUNTIME=" + sys.argv[1]) as guard:
-        group = subprocess.Popen(["sleep", "600"], start_new_session=True, env={})
+        group = subprocess.Popen(["sleep", "600"], start_new_session=True, env={}, stdout=subprocess.DEVNULL)
         gone = subprocess.Popen(["true"], start_new_session=True)
         gone.wait()
         guard.add(group.pid); guard.add(gone.pid); guard.remove(gone.pid)
         marked = subprocess.Popen(["sleep", "600"], start_new_session=True,
-            env={"PODPASS_RUNTIME": sys.argv[1]})
+            env={"PODPASS_RUNTIME": sys.argv[1]}, stdout=subprocess.DEVNULL)
         print(group.pid, marked.pid, flush=True)
         if sys.argv[2] == "leave":
             return

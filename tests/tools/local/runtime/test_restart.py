@@ -127,3 +127,26 @@ async def test_processes_of_a_former_life_are_ended_by_the_next(cluster: Lab) ->
     )
     async with cluster.running():
         assert await asyncio.wait_for(stray.wait(), 5) == -signal.SIGKILL
+
+
+async def test_the_runtime_outlives_an_api_server_that_goes_away(lab: Lab) -> None:
+    """Containers run on, and what happened meanwhile is told when the API server is back."""
+    await lab.run("steady", shell("echo up; sleep 600"), terminationGracePeriodSeconds=0)
+    await lab.run("brief", shell("sleep 0.5; exit 5"))
+    await lab.until("steady", lambda pod: condition(pod, "Ready") == "True")
+    await lab.until("brief", lambda pod: condition(pod, "Ready") == "True")
+    async with lab.interrupted():
+        await asyncio.sleep(1)
+    assert state(await lab.phase("brief", "Failed"))["terminated"]["exitCode"] == 5
+    assert status_of(await lab.get("steady"))["restartCount"] == 0
+    await lab.run("later", shell("true"))
+    await lab.phase("later", "Succeeded")
+
+
+async def test_a_pod_deleted_while_the_api_server_could_not_tell_is_ended(lab: Lab) -> None:
+    pod = await lab.run("gone", shell("sleep 600"))
+    await lab.until("gone", lambda pod: condition(pod, "Ready") == "True")
+    container = status_of(await lab.get("gone"))["containerID"].removeprefix("podpass://")
+    await lab.client.delete(f"{PODS}/gone", {"gracePeriodSeconds": 0})
+    await eventually(lambda: not list(marked("PODPASS_CONTAINER", container)))
+    await eventually(lambda: not (lab.folder / "pods" / pod["metadata"]["uid"]).exists())

@@ -145,8 +145,8 @@ class Api:
             raise no_such_resource()
         if not aim.subresource:
             named = aim.verb in ("get", "update", "patch", "delete")
-            fits = aim.verb == "watch" or named is bool(aim.name)
-            if aim.verb not in kind.verbs or not fits or (aim.verb == "create" and not placed):
+            fits = named is bool(aim.name) and (placed or aim.verb != "create")
+            if aim.verb not in kind.verbs or not fits:
                 raise method_not_allowed(request.method)
             return self._verbs[aim.verb] if kind.stored else self._review
         part = kind.subresource(aim.subresource)

@@ -31,6 +31,9 @@ _DESCRIPTION = (
 # Between a namespace's deletion and its emptying, so that requests under way see it Terminating.
 GRACE_SECONDS = 1.0
 _LOOK_SECONDS = 5.0
+_FOLLOWED = ("namespaces", "serviceaccounts", "configmaps", "pods")
+_EVENT_SECONDS = 3600
+_SWEEP_SECONDS = 60
 
 
 class Controllers:
@@ -41,6 +44,7 @@ class Controllers:
         self._clock = clock
         self._ca = ca_file.read_text()
         self._seen: dict[str, float] = {}
+        self._swept = 0.0
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -58,24 +62,14 @@ class Controllers:
                         self._end(entry, namespace)
                     else:
                         wait = min(wait, due + GRACE_SECONDS - loop.time())
+                if loop.time() >= self._swept + _SWEEP_SECONDS:
+                    self._swept = loop.time()
+                    self.sweep()
             except (Moved, Taken):
                 wait = 0.05  # somebody wrote at the same time; look again
             except Error:
                 _log.exception("controller_failed")
-            await self._wait(wait)
-
-    async def _wait(self, seconds: float) -> None:
-        """Sleep until something these controllers care about changes."""
-        waits = [
-            asyncio.create_task(self._store.history.wait(named(kind).resource, seconds))
-            for kind in ("Namespace", "ServiceAccount", "ConfigMap", "Pod")
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waits:
-                task.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+            await self._store.history.wait(_FOLLOWED, wait)
 
     def complete(self, namespace: str) -> None:
         """Give a namespace its default account and the cluster's CA, and keep the latter as it is."""
@@ -94,6 +88,16 @@ class Controllers:
         elif current.get("data") != {"ca.crt": self._ca}:
             seen = int(current["metadata"]["resourceVersion"])
             self._store.update(kind, current | {"data": {"ca.crt": self._ca}}, seen)
+
+    def sweep(self) -> None:
+        """Forget events that nothing has been added to for an hour."""
+        kind, limit = named("Event"), rfc3339(self._clock() - _EVENT_SECONDS)
+        for entry in self._store.entries(kind):
+            event = entry.object()
+            times = (event.get("lastTimestamp"), event.get("eventTime"))
+            last = max(event["metadata"]["creationTimestamp"], *(time or "" for time in times))
+            if last < limit:
+                self._store.delete(kind, event, entry.revision)
 
     def _metadata(self, namespace: str, name: str) -> Object:
         return {

@@ -94,15 +94,20 @@ class History:
                 high = middle
         return [event for event in self._events[low:] if event.resource == resource]
 
-    async def wait(self, resource: str, seconds: float) -> None:
-        """Return after the next change of a resource, or after so many seconds."""
+    async def wait(self, resources: Sequence[str], seconds: float) -> None:
+        """Return after the next change of one of these resources, or after so many seconds.
+
+        Awaited at once after a look at the store, it misses nothing in between.
+        """
         future = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(resource, set())
-        waiting.add(future)
+        waiting = [self._waiting.setdefault(resource, set()) for resource in resources]
+        for futures in waiting:
+            futures.add(future)
         try:
             await asyncio.wait((future,), timeout=max(seconds, 0))
         finally:
-            waiting.discard(future)
+            for futures in waiting:
+                futures.discard(future)
 
     def wake_all(self) -> None:
         """Wake every watcher, for a server that stops."""

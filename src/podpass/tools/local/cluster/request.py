@@ -90,9 +90,11 @@ def target(method: str, path: str, query: Mapping[str, Sequence[str]]) -> Target
 
 def _verb(method: str, name: str, query: Mapping[str, Sequence[str]]) -> str:
     if method in ("GET", "HEAD"):
-        if query.get("watch", [""])[0].lower() in ("1", "true", "t"):
-            return "watch"
-        return "get" if name else "list"
+        if name:
+            # Never a watch: it would be allowed for one name, and show all.
+            return "get"
+        watched = query.get("watch", [""])[0].lower() in ("1", "true", "t")
+        return "watch" if watched else "list"
     if method == "DELETE":
         return "delete" if name else "deletecollection"
     return _VERBS.get(method, method.lower())

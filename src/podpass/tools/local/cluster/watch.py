@@ -117,7 +117,8 @@ class Watches:
             if now >= end:
                 return
             if upto == self._store.revision:  # nothing happened while the client was reading
-                await self._store.history.wait(request.kind.resource, min(_LOOK_SECONDS, end - now))
+                wait = min(_LOOK_SECONDS, end - now)
+                await self._store.history.wait((request.kind.resource,), wait)
 
 
 class _Lines:

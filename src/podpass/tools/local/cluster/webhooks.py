@@ -133,28 +133,37 @@ class Webhooks:
         body = orjson.dumps(admission_rules.review(attributes, uid, version))
         url, server_name = self._address(hook)
         seconds = hook.spec.get("timeoutSeconds") or 10
+        url = f"{url}{'&' if '?' in url else '?'}timeout={seconds}s"
+        how = {
+            "data": body,
+            "headers": {"content-type": "application/json", "accept": "application/json"},
+            "ssl": self._context(hook),
+            "server_hostname": server_name,
+            "timeout": aiohttp.ClientTimeout(total=seconds),
+            "allow_redirects": False,
+        }
         try:
-            async with self._open().post(
-                f"{url}{'&' if '?' in url else '?'}timeout={seconds}s",
-                data=body,
-                headers={"content-type": "application/json", "accept": "application/json"},
-                ssl=self._context(hook),
-                server_hostname=server_name,
-                timeout=aiohttp.ClientTimeout(total=seconds),
-                allow_redirects=False,
-            ) as answer:
-                if not 200 <= answer.status <= 299:
-                    raise WebhookFailed(f"the server answered {answer.status}")
-                content = await answer.content.read(_MAX_ANSWER_BYTES + 1)
-                while (more := await answer.content.read(_MAX_ANSWER_BYTES + 1)) and len(
-                    content
-                ) <= _MAX_ANSWER_BYTES:
-                    content += more
+            try:
+                content = await self._post(url, how)
+            except aiohttp.ServerDisconnectedError:
+                # A connection kept from before the webhook's restart; nothing was answered on it.
+                content = await self._post(url, how)
         except TimeoutError as exc:
             raise WebhookFailed(f"no answer within {seconds} s (deadline exceeded)") from exc
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             raise WebhookFailed(f"Post {url!r}: {exc}") from exc
         return _response(content, uid, version)
+
+    async def _post(self, url: str, how: Mapping[str, Any]) -> bytes:
+        async with self._open().post(url, **how) as answer:
+            if not 200 <= answer.status <= 299:
+                raise WebhookFailed(f"the server answered {answer.status}")
+            content = bytearray()
+            async for chunk in answer.content.iter_any():
+                content += chunk
+                if len(content) > _MAX_ANSWER_BYTES:
+                    raise WebhookFailed("the answer is too large")
+            return bytes(content)
 
     def _open(self) -> Any:
         import aiohttp
@@ -193,8 +202,6 @@ class Webhooks:
 
 def _response(content: bytes, uid: str, version: str) -> Object:
     """Read an AdmissionReview's response, which must answer this very request."""
-    if len(content) > _MAX_ANSWER_BYTES:
-        raise WebhookFailed("the answer is too large")
     try:
         review = orjson.loads(content)
         response = review["response"]

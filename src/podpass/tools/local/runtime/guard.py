@@ -13,7 +13,7 @@ from typing import Self
 _log = logging.getLogger(__name__)
 
 # One line a change: "+ group", "- group", "." to leave in peace. Marked processes are found through /proc,
-# where there is one, because a container may have left its group.
+# where there is one, because a container may have left its group. No `--` before a group: dash has none.
 _SCRIPT = """
 trap '' HUP INT TERM
 groups=' '
@@ -24,7 +24,7 @@ while read -r what group; do
     .) exit 0 ;;
   esac
 done
-for group in $groups; do kill -KILL -- "-$group" 2>/dev/null; done
+for group in $groups; do kill -KILL "-$group" 2>/dev/null; done
 for round in 1 2; do
   for pid in $(grep -l -s -a -F -e "$1" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3); do
     kill -KILL "$pid" 2>/dev/null

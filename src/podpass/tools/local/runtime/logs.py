@@ -115,9 +115,9 @@ async def read(path: Path, query: LogQuery, *, activity: "Activity") -> AsyncIte
 
     Shapes:  `activity` says whether somebody still writes to this very file.
     """
-    left = query.limit
+    left, render = query.limit, _Renderer(query)
     async for data in _follow(path, query, activity):
-        out = _render(data, query)
+        out = render(data)
         if left is not None:
             out = out[:left]
             left -= len(out)
@@ -152,8 +152,7 @@ class Activity:
 
 def present(path: Path, query: LogQuery) -> Iterator[bytes]:
     """Yield the lines that are there now."""
-    for data in _present(path, query.tail):
-        yield _render(data, query)
+    yield from map(_Renderer(query), _present(path, query.tail))
 
 
 async def _follow(path: Path, query: LogQuery, activity: Activity) -> AsyncIterator[bytes]:
@@ -248,18 +247,23 @@ def _line_starts(data: bytes, *, whole_file: bool) -> list[int]:
     return starts
 
 
-def _render(data: bytes, query: LogQuery) -> bytes:
-    """Turn entries into what the reader sees."""
-    since = stamp(query.since).encode() if query.since is not None else b""
-    wanted = query.stream.lower().encode()
-    out: list[bytes] = []
-    fresh = True
-    for entry in data.split(b"\n")[:-1]:
-        when, stream, tag, text = entry.split(b" ", 3)
-        if when < since or (wanted and stream != wanted):
-            continue
-        if query.timestamps and fresh:
-            out += [when, b" "]
-        fresh = tag != b"P"
-        out += [text, b"\n"] if fresh else [text]
-    return b"".join(out)
+class _Renderer:
+    """Turns entries into what the reader sees; remembers whether it is in the middle of a line."""
+
+    def __init__(self, query: LogQuery) -> None:
+        self._since = stamp(query.since).encode() if query.since is not None else b""
+        self._stream = query.stream.lower().encode()
+        self._timestamps = query.timestamps
+        self._fresh = True
+
+    def __call__(self, data: bytes) -> bytes:
+        out: list[bytes] = []
+        for entry in data.split(b"\n")[:-1]:
+            when, stream, tag, text = entry.split(b" ", 3)
+            if when < self._since or (self._stream and stream != self._stream):
+                continue
+            if self._timestamps and self._fresh:
+                out += [when, b" "]
+            self._fresh = tag != b"P"
+            out += [text, b"\n"] if self._fresh else [text]
+        return b"".join(out)

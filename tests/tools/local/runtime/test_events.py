@@ -1,0 +1,56 @@
+"""Events: sent in the background, counted when they repeat."""
+
+import time
+
+from podpass.kube import KubeClient, Target
+from podpass.tools.local.runtime.events import NORMAL, WARNING, Recorder, reference
+from tools.local.runtime.lab import Lab, eventually
+
+POD = {"metadata": {"name": "p", "namespace": "default", "uid": "u", "resourceVersion": "1"}}
+
+
+def test_a_container_is_pointed_at_by_its_path() -> None:
+    assert reference(POD)["kind"] == "Pod"
+    assert reference(POD, "m")["fieldPath"] == "spec.containers{m}"
+    assert reference(POD, "i", init=True)["fieldPath"] == "spec.initContainers{i}"
+
+
+async def test_equal_events_are_one_with_a_count(cluster: Lab) -> None:
+    recorder = Recorder(cluster.client, "node", time.time)
+    recorder.start()
+    for _ in range(3):
+        recorder.record(WARNING, reference(POD, "m"), "BackOff", "again")
+    recorder.record(NORMAL, reference(POD, "n"), "BackOff", "again")
+
+    async def told() -> bool:
+        found = {each["involvedObject"]["fieldPath"]: each for each in await cluster.events("p")}
+        return {path: each["count"] for path, each in found.items()} == {
+            "spec.containers{m}": 3,
+            "spec.containers{n}": 1,
+        }
+
+    await eventually(told)
+    event = (await cluster.events("p"))[0]
+    assert event["source"] == {"component": "kubelet", "host": "node"}
+    await recorder.stop()
+
+
+async def test_an_event_that_somebody_deleted_is_made_again(cluster: Lab) -> None:
+    recorder = Recorder(cluster.client, "node", time.time)
+    recorder.start()
+    recorder.record(NORMAL, reference(POD), "Killing", "x")
+    await cluster.event("p", "Killing")
+    await cluster.client.delete("/api/v1/namespaces/default/events")
+    await eventually(lambda: cluster.events("p").__class__)
+    recorder.record(NORMAL, reference(POD), "Killing", "x")
+    assert (await cluster.event("p", "Killing"))["count"] in (1, 2)
+    await recorder.stop()
+
+
+async def test_a_recorder_that_reaches_nobody_ends_all_the_same() -> None:
+    async with KubeClient(Target(server="http://127.0.0.1:1")) as nobody:
+        recorder = Recorder(nobody, "node", time.time)
+        recorder.start()
+        for number in range(2000):
+            recorder.record(NORMAL, reference(POD), "Killing", str(number))
+        await recorder.stop()
