@@ -59,6 +59,8 @@ LOGIN_ALIASES = (
 ARM_HOST = "management.azure.com"
 GRAPH_HOST = "graph.microsoft.com"
 VAULT_SUFFIX = "vault.azure.net"
+# Vaults without the gateway. Two labels: TLS libraries refuse a wildcard directly below `localhost`.
+DIRECT_VAULT_SUFFIX = "vault.localhost"
 ISSUER_SUFFIX = "oic.prod-aks.azure.com"
 
 # Grant and assertion types on the token endpoint.

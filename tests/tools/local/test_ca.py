@@ -57,7 +57,7 @@ def test_the_leaf_carries_the_names_of_azure_and_of_the_cluster(data_dir: DataDi
     assert {"login.microsoftonline.com", "*.vault.azure.net", "kubernetes.default.svc"} <= set(
         hosts
     )
-    assert {"localhost", "*.localhost", "*.oic.prod-aks.azure.com"} <= set(hosts)
+    assert {"localhost", "*.vault.localhost", "*.oic.prod-aks.azure.com"} <= set(hosts)
     assert not [host for host in hosts if "blob" in host]
     assert len(names.get_values_for_type(x509.IPAddress)) == 2
 

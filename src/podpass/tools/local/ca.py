@@ -27,7 +27,8 @@ _log = logging.getLogger(__name__)
 # Every name a service of the instance answers to; one leaf carries them all.
 SERVER_NAMES = (
     "localhost",
-    "*.localhost",
+    names.DIRECT_VAULT_SUFFIX,
+    f"*.{names.DIRECT_VAULT_SUFFIX}",
     "kubernetes",
     "kubernetes.default",
     "kubernetes.default.svc",

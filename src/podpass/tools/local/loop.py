@@ -126,6 +126,10 @@ class Loop:
         await self._serve("issuer", create_app(self._facts.issuer, self._ring))
         return self._facts.issuer
 
+    @property
+    def _direct_vault(self) -> str:
+        return f"https://{names.DIRECT_VAULT_SUFFIX}:{self._facts.ports['vault']}"
+
     async def _open_directory(self) -> str:
         from podpass.directory.model import ResourcePrincipal, Tenant
         from podpass.directory.resources import VAULT_APP_ID
@@ -133,7 +137,7 @@ class Loop:
 
         direct = ResourcePrincipal(
             app_id=VAULT_APP_ID,
-            uris=(self._direct("vault"),),
+            uris=(self._direct_vault, self._direct("vault")),
             display_name="Azure Key Vault, asked directly",
             token_version=1,
         )
@@ -172,9 +176,9 @@ class Loop:
         )
         self._secret_store = await self._stack.enter_async_context(store)
         direct = VaultOrigin(
-            suffix="localhost",
+            suffix=names.DIRECT_VAULT_SUFFIX,
             authority=self._direct("authority"),
-            resource=self._direct("vault"),
+            resource=self._direct_vault,
         )
         settings = VaultSettings(origins=(AZURE_VAULTS, direct))
         keys = PublishedKeys(self._fetcher(), settings.keys_url, self._clock)

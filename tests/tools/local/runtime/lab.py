@@ -1,6 +1,7 @@
 """A cluster and a runtime over real TLS, and what a cluster user does with them."""
 
 import asyncio
+import contextlib
 import inspect
 import shutil
 import ssl
@@ -35,6 +36,47 @@ Pod = dict[str, Any]
 Object = dict[str, Any]
 
 
+class Line:
+    """The runtime's connection to the API server, which can be cut."""
+
+    def __init__(self, port: int) -> None:
+        self._to, self._writers = port, set[asyncio.StreamWriter]()
+        self._server: asyncio.Server | None = None
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    async def connect(self) -> None:
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+        await eventually(lambda: not self._writers)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
+        both = {writer, far_writer}
+        self._writers |= both
+        with contextlib.suppress(OSError):
+            await asyncio.gather(_pass(reader, far_writer), _pass(far_reader, writer))
+        for each in both:
+            each.transport.abort()
+        self._writers -= both
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    raise ConnectionResetError  # either end's goodbye is the end of both
+
+
 @dataclass(kw_only=True)
 class Lab:
     """A live cluster, and runtimes for it."""
@@ -44,6 +86,7 @@ class Lab:
     cluster: Cluster
     ca: trustme.CA
     client: KubeClient
+    line: Line
     port: int = 0
     runtime: Runtime | None = None
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -54,7 +97,7 @@ class Lab:
 
     def config(self, **changes: Any) -> RuntimeConfig:
         given: dict[str, Any] = {
-            "kubeconfig": kubeconfig(self.folder, self.server, "node-token"),
+            "kubeconfig": kubeconfig(self.folder, self.line.url, "node-token"),
             "node_name": NODE,
             "folder": self.folder / "pods",
             "images_file": self.folder / "images.json",
@@ -76,6 +119,13 @@ class Lab:
             serving(runtime.app, sock, server_context(self.folder)),
         ):
             yield runtime
+
+    @asynccontextmanager
+    async def interrupted(self) -> AsyncIterator[None]:
+        """Keep the runtime from the API server for a while."""
+        await self.line.cut()
+        yield
+        await self.line.connect()
 
     async def start(self, **changes: Any) -> Runtime:
         """Run a runtime until the test ends."""
@@ -250,7 +300,10 @@ async def laboratory(folder: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterat
         admin = KubeClient.from_kubeconfig(kubeconfig(folder, server, "admin-token"))
         await stack.enter_async_context(admin)
         await _may_bind(admin)
-        lab = Lab(folder=folder, server=server, cluster=cluster, ca=ca, client=admin)
+        line = Line(sock.getsockname()[1])
+        await line.connect()
+        stack.push_async_callback(line.cut)
+        lab = Lab(folder=folder, server=server, cluster=cluster, ca=ca, client=admin, line=line)
         await stack.enter_async_context(lab.stack)
         yield lab
 

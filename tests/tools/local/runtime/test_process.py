@@ -91,6 +91,10 @@ async def test_terminate_reaches_the_whole_group(tmp_path: Path, guard: Guard) -
     assert heard["stdout"] == b"up\nbye\n"
 
 
+async def _heard(heard: Heard) -> None:
+    await eventually(lambda: heard.get("stdout"))
+
+
 @pytest.mark.skipif(shutil.which("bwrap") is None, reason="bubblewrap is not installed")
 async def test_a_container_in_bubblewrap_can_say_goodbye_and_be_killed(
     tmp_path: Path, guard: Guard
@@ -103,7 +107,7 @@ async def test_a_container_in_bubblewrap_can_say_goodbye_and_be_killed(
         script = f"trap '{on_term}' TERM; echo up; while :; do sleep 0.05; done"
         made = box.wrap(launch(tmp_path, "/bin/sh", "-c", script), [], "")
         process = await Process.start(made, MARK, guard, heard)
-        await eventually(lambda heard=heard: heard.get("stdout"))
+        await _heard(heard)
         process.terminate()
         if deaf:
             await asyncio.sleep(0.2)

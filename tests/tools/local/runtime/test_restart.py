@@ -7,7 +7,16 @@ import sys
 from pathlib import Path
 
 from podpass.tools.local.runtime.process import marked
-from tools.local.runtime.lab import Lab, condition, eventually, programs, shell, state, status_of
+from tools.local.runtime.lab import (
+    PODS,
+    Lab,
+    condition,
+    eventually,
+    programs,
+    shell,
+    state,
+    status_of,
+)
 
 ESCAPE = "import os,time; os.setsid(); time.sleep(600)"
 

@@ -1,6 +1,7 @@
 """Pods from the API to processes and back: what a cluster user sees."""
 
 import shutil
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,7 @@ async def test_on_failure_stops_restarting_after_a_success(lab: Lab) -> None:
 
 async def test_init_containers_run_in_order_before_the_others(lab: Lab) -> None:
     volume = {"name": "shared", "emptyDir": {}}
-    mount = {"volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
+    mount: dict[str, Any] = {"volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
     await lab.run(
         "ordered",
         shell("cat /shared/order", **mount),
@@ -188,7 +189,7 @@ async def test_environment_comes_from_all_its_sources(lab: Lab) -> None:
     found = dict(line.split("=", 1) for line in (await lab.log("env")).splitlines() if "=" in line)
     assert (found["PLAIN"], found["KEY"], found["POD"]) == ("fast-$(X)", "hush", "env")
     assert "NONE" not in found
-    assert found["KUBERNETES_SERVICE_PORT"] == lab.server.rpartition(":")[2]
+    assert found["KUBERNETES_SERVICE_PORT"] == str(lab.line.port)
     assert found["HOSTNAME"] == "env"
     assert found["SSL_CERT_FILE"] == str(lab.ca_file)
     assert set(found) < {

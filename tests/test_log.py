@@ -1,0 +1,35 @@
+"""Lines of the log: one for each event, whatever a caller puts into its values."""
+
+import io
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from podpass import log
+
+_log = logging.getLogger("podpass.test")
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _kept() -> Iterator[None]:
+    root = logging.getLogger("podpass")
+    before = root.handlers[:], root.level, root.propagate
+    yield
+    root.handlers[:], root.level, root.propagate = before
+
+
+@pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
+def test_a_line_break_in_a_value_begins_no_line(stream: io.StringIO) -> None:
+    """Log injection: a subject that looks like another event."""
+    log.configure(stream)
+    _log.info("token_refused", extra={"sub": "a\n2026-01-01T00:00:00Z info token_granted\x1b[31m"})
+    assert stream.getvalue().count("\n") == 1
+    assert "\x1b" not in stream.getvalue()
