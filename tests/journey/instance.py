@@ -88,9 +88,14 @@ class Instance:
         self.status = json.loads(self.podpass("status", "-o", "json").stdout)
 
     @property
-    def core(self) -> client.CoreV1Api:
-        kubeconfig = self.status["kubernetes"]["kubeconfig"]
-        return client.CoreV1Api(config.new_client_from_config(kubeconfig))
+    def kubernetes(self) -> Any:
+        """Give an API client of the official library; it takes plain objects, whatever its types say."""
+        connect: Any = config.new_client_from_config
+        return connect(self.status["kubernetes"]["kubeconfig"])
+
+    @property
+    def core(self) -> Any:
+        return client.CoreV1Api(self.kubernetes)
 
     def account(self, name: str, annotations: dict[str, str] | None = None, **labels: str) -> None:
         meta = {"name": name, "annotations": annotations or {}, "labels": labels}

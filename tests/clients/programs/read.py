@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from typing import Any
 
 VAULT = "https://journey-vault.vault.azure.net"
 
@@ -22,7 +23,7 @@ async def read_async(style: str) -> str:
         return str((await client.get_secret("greeting")).value)
 
 
-def _credential(module, style):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _credential(module: Any, style: str) -> Any:
     if style == "default":
         return module.DefaultAzureCredential()
     if style == "chained":

@@ -5,7 +5,7 @@ import contextlib
 import inspect
 import shutil
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,6 @@ from podpass.tools.local.runtime.lifecycle import BackOffRule
 from podpass.tools.local.runtime.runtime import Runtime, RuntimeConfig
 
 NODE = "test-node"
-RBAC = "/apis/rbac.authorization.k8s.io/v1"
 PODS = "/api/v1/namespaces/default/pods"
 TOKENS = {
     "admin-token": User(name="admin", uid="admin", groups=("system:masters",)),
@@ -281,7 +280,7 @@ def client_context(folder: Path, ca: trustme.CA, name: str | None) -> ssl.SSLCon
 
 @asynccontextmanager
 async def laboratory(folder: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[Lab]:
-    """Serve a cluster in which the runtime's user may also bind pods."""
+    """Serve a cluster."""
     write_certificates(folder, ca)
     config = ClusterConfig(
         database=folder / "kubernetes.db",
@@ -299,23 +298,9 @@ async def laboratory(folder: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterat
         stack.callback(cluster.drain)
         admin = KubeClient.from_kubeconfig(kubeconfig(folder, server, "admin-token"))
         await stack.enter_async_context(admin)
-        await _may_bind(admin)
         line = Line(sock.getsockname()[1])
         await line.connect()
         stack.push_async_callback(line.cut)
         lab = Lab(folder=folder, server=server, cluster=cluster, ca=ca, client=admin, line=line)
         await stack.enter_async_context(lab.stack)
         yield lab
-
-
-async def _may_bind(admin: KubeClient) -> None:
-    rule = {"apiGroups": [""], "resources": ["pods/binding"], "verbs": ["create"]}
-    group = "rbac.authorization.k8s.io"
-    role: Mapping[str, Any] = {"metadata": {"name": "test-binder"}, "rules": [rule]}
-    await admin.create(f"{RBAC}/clusterroles", dict(role))
-    binding = {
-        "metadata": {"name": "test-binder"},
-        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "test-binder"},
-        "subjects": [{"apiGroup": group, "kind": "Group", "name": "system:nodes"}],
-    }
-    await admin.create(f"{RBAC}/clusterrolebindings", binding)
