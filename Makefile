@@ -30,7 +30,7 @@ demo: $(VENV)/.demo ## one token from a pod to a secret, hop by hop
 	@$(BIN)/podpass demo
 
 test: check ## everything a change must pass: `check`, then all tests that need only Python
-	$(BIN)/python -m pytest --ignore tests/house $(if $(K),-k '$(K)') $(T)
+	$(BIN)/python -m pytest -n 3 --dist loadfile $(if $(K),-k '$(K)') $(if $(filter tests,$(T)),--ignore tests/house) $(T)
 
 check: $(VENV)/.dev ## format, lint, types, layers, house rules
 	$(BIN)/ruff format --check .

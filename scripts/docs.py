@@ -10,6 +10,23 @@ from podpass import settings
 from podpass.exchange import aadsts
 from podpass.tools.cli.commands import cli
 
+# Who reads each class, and who only builds it.
+READERS = {
+    "AuthoritySettings": "`podpass up` runs the token service with `origins` of the instance and the"
+    " defaults for the rest. No flag or variable leads here yet.",
+    "LocalSettings": "Read by `podpass up`. Every command takes `--data-dir` and its variable.",
+    "VaultSettings": "`podpass up` runs the vault with `origins` of the instance and the defaults for"
+    " the rest. No flag or variable leads here yet.",
+    "WebhookSettings": "For `podpass webhook`: not yet. `podpass up` runs the webhook with the instance's"
+    " tenant, asks its API for `native_sidecar`, and takes the defaults for the rest; it reads none of"
+    " these flags and variables.",
+}
+# Variables that are no field of a class.
+OTHERS = {
+    "PODPASS_DEBUG": "any text: an error is printed with its traceback. Read by every command",
+    "NO_COLOR": "any text: the picture that `podpass up` draws has no colours",
+}
+
 DOCS = Path(__file__).parents[1] / "docs"
 MADE = "<!-- made by `make docs`; change the program, not this page -->\n"
 
@@ -36,11 +53,12 @@ def errors_page() -> str:
 
 
 def settings_page() -> str:
-    """List the settings of each process."""
+    """List the settings of each part, and which process reads them."""
     lines = ["# Settings\n", MADE, "A flag wins over a variable, a variable over the default.\n"]
     for name, kind in sorted(vars(settings).items()):
         if isinstance(kind, type) and name.endswith("Settings"):
             lines += [f"## {name}\n", (kind.__doc__ or "").strip().splitlines()[0] + "\n"]
+            lines += [READERS[name] + "\n"]
             lines += ["| setting | flag | variable | default | meaning |", "|---|---|---|---|---|"]
             lines += [
                 f"| {row['name']} | {_code(row['flag'])} | {_code(row['variable'])} "
@@ -48,7 +66,9 @@ def settings_page() -> str:
                 for row in settings.describe(kind)
             ]
             lines.append("")
-    return "\n".join(lines)
+    lines += ["## Other variables\n", "| variable | meaning |", "|---|---|"]
+    lines += [f"| `{name}` | {meaning} |" for name, meaning in OTHERS.items()]
+    return "\n".join([*lines, ""])
 
 
 def _code(text: str) -> str:
@@ -58,7 +78,9 @@ def _code(text: str) -> str:
 def cli_page() -> str:
     """Print the help of every command."""
     lines = ["# Command line\n", MADE]
-    for path, command, context in _commands(cli, click.Context(cli, info_name="podpass")):
+    for path, command, context in _commands(
+        cli, click.Context(cli, info_name="podpass", **cli.context_settings)
+    ):
         lines += [f"## {path}\n", "```", command.get_help(context).rstrip(), "```\n"]
     return "\n".join(lines)
 

@@ -369,3 +369,13 @@ async def test_an_error_shows_nothing_of_the_body(served: Serve) -> None:
     with pytest.raises(FetchError) as caught:
         await fetcher.get_json(URL)
     assert "secret" not in repr((caught.value, caught.value.facts))
+
+
+async def test_a_public_host_is_not_checked_against_the_own_authority(served: Serve) -> None:
+    """Fails if our own CA could vouch for another's name: its key is on the disk of a laptop."""
+    rules = (await served(answer(b"{}"), name="localhost"))._rules
+    port = rules.hosts[HOST][1]
+    fetcher = Fetcher(FetchRules(allow_private=True, ca_file=rules.ca_file))
+    assert await refused(fetcher, f"https://localhost:{port}/") == "unreachable"
+    own = FetchRules(hosts={f"localhost:{port}": ("127.0.0.1", port)}, ca_file=rules.ca_file)
+    assert await Fetcher(own).get_json(f"https://localhost:{port}/") == {}

@@ -3,6 +3,7 @@
 import io
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +34,13 @@ def test_a_line_break_in_a_value_begins_no_line(stream: io.StringIO) -> None:
     _log.info("token_refused", extra={"sub": "a\n2026-01-01T00:00:00Z info token_granted\x1b[31m"})
     assert stream.getvalue().count("\n") == 1
     assert "\x1b" not in stream.getvalue()
+
+
+def test_the_log_file_is_its_owner_s_alone(tmp_path: Path) -> None:
+    file = tmp_path / "podpass.log"
+    file.touch(mode=0o644)
+    log.configure(file=file)
+    _log.info("token_granted", extra={"sub": "ä"})
+    logging.getLogger("podpass").handlers[0].close()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "ä" in file.read_text(encoding="utf-8")

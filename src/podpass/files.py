@@ -5,6 +5,7 @@ A reader sees the old content or the new one, never a part; what was acknowledge
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
@@ -34,6 +35,13 @@ def write_private(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def open_private(path: Path) -> BinaryIO:
+    """Open a file to append to, mode 0600, also one that an older version left readable to others."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
+    os.fchmod(handle, PRIVATE_FILE)
+    return os.fdopen(handle, "ab")
 
 
 def remove(path: Path) -> None:

@@ -37,7 +37,6 @@ _EC: dict[str, tuple[str, ec.EllipticCurve, hashes.HashAlgorithm, int]] = {
     "ES256": ("P-256", ec.SECP256R1(), hashes.SHA256(), 32),
     "ES384": ("P-384", ec.SECP384R1(), hashes.SHA384(), 48),
 }
-ALGORITHMS = (*_RSA_HASHES, *_EC)
 _PKCS1 = padding.PKCS1v15()
 _TO_URL = bytes.maketrans(b"+/", b"-_")
 _FROM_URL = bytes.maketrans(b"-_", b"+/")

@@ -1,8 +1,8 @@
 """Logs as one JSON object a line, or plain text on a terminal; and the token's hops among them.
 
-An event is a fixed `snake_case` name in the past tense; facts go in `extra`. `correlation_id` and `stage`
-ride in context variables set at the edges, so the cause of an error answer is found under the id the
-caller got. Tokens are logged as `fingerprint(token)`, never themselves.
+An event is a fixed `snake_case` name in the past tense; facts go in `extra`. `correlation_id`
+rides in a context variable set at the edges, so the cause of an error answer is found under the id the
+caller got; `stage` is a fact of each hop. Tokens are logged as `fingerprint(token)`, never themselves.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from typing import Any, TextIO
 import orjson
 
 from podpass.clock import rfc3339
+from podpass.files import open_private
 from podpass.secret import Secret
 
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
@@ -109,7 +110,9 @@ def configure(
     """Send podpass's logs to a stream (text on a terminal, JSON otherwise) or to a file as JSON."""
     handler: logging.Handler
     if file is not None:
-        handler = logging.FileHandler(file)
+        # Who asked for what is the owner's to read.
+        open_private(file).close()
+        handler = logging.FileHandler(file, encoding="utf-8")
         handler.setFormatter(JsonFormatter())
     else:
         stream = stream or sys.stderr

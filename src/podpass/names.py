@@ -63,6 +63,9 @@ VAULT_SUFFIX = "vault.azure.net"
 DIRECT_VAULT_SUFFIX = "vault.localhost"
 ISSUER_SUFFIX = "oic.prod-aks.azure.com"
 
+# Where an issuer describes itself, after its own address: OpenID Connect Discovery 1.0 section 4.
+DISCOVERY_PATH = "/.well-known/openid-configuration"
+
 # Grant and assertion types on the token endpoint.
 CLIENT_CREDENTIALS = "client_credentials"
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -71,3 +74,8 @@ JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 def subject(namespace: str, account: str) -> str:
     """Name a ServiceAccount as the `sub` of its tokens does."""
     return f"system:serviceaccount:{namespace}:{account}"
+
+
+def v1_issuer(tenant_id: str) -> str:
+    """Name the issuer of a tenant's version 1 access tokens, whatever host they were asked of."""
+    return f"https://sts.windows.net/{tenant_id}/"

@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
@@ -58,14 +59,138 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much and how long a client may take to send a request; answers may take as long as they like.
+
+    Units:   `head_seconds` from a connection, or the first byte of a later request, to the end of that
+             request's head; `body_seconds` without a byte of the body; `connections` at a time.
+    """
+
+    head_bytes: int = 64 * 1024
+    head_seconds: float = 10.0
+    body_seconds: float = 30.0
+    connections: int = 4096
+
+
+class _Config(uvicorn.Config):
+    """uvicorn's configuration, with limits of ours."""
+
+    limits = Limits()
+
+
+_IDLE, _HEAD, _BODY, _REFUSED = range(4)
+_TOO_LONG = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"content-length: 0\r\nconnection: close\r\n\r\n"
+)
+
+
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, which also tells the application the client's certificate (DER)."""
+    """uvicorn's protocol, which also bounds what it reads and tells the client's certificate (DER).
+
+    uvicorn times only a connection that waits for another request, and holds a head of any length: a
+    head sent by the byte would hold its connection for ever, one sent by the megabyte all memory.
+
+    One timer a connection, not one a request: it is moved only when it fires, or when it would fire late.
+    """
+
+    _phase = _IDLE
+    _unread = 0  # bytes that came since the parser last gave us something whole
+    _due: float | None = None
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        assert isinstance(self.config, _Config)
+        self._limits = self.config.limits
+        if len(self.connections) > self._limits.connections:
+            transport.abort()
+        else:
+            self._expect(self._limits.head_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._due, self._phase = None, _REFUSED
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase == _REFUSED:
+            return
+        self._unread += len(data)
+        super().data_received(data)
+        if self._phase != _REFUSED and self._unread > self._limits.head_bytes:
+            self._refuse()
+        elif self._phase == _IDLE and self._due is None and self._answered():
+            # A bare line break begins no request, and has ended uvicorn's own patience.
+            self._expect(self._limits.head_seconds)
 
     def on_message_begin(self) -> None:
+        self._phase = _HEAD
+        self._expect(self._limits.head_seconds)
         super().on_message_begin()
         tls = self.transport.get_extra_info("ssl_object")
         if tls is not None:
             self.scope["extensions"] = {"tls": {"client_cert": tls.getpeercert(binary_form=True)}}
+
+    def on_headers_complete(self) -> None:
+        # Rarely counted: what came is most often less than the limit as a whole.
+        if self._unread > self._limits.head_bytes and self._head_size() > self._limits.head_bytes:
+            self._refuse()
+        if self._phase == _REFUSED:
+            return
+        self._phase, self._unread = _BODY, 0
+        self._expect(self._limits.body_seconds)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._phase == _BODY:
+            self._unread = 0
+            self._due = self.loop.time() + self._limits.body_seconds
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._phase == _BODY:
+            self._phase, self._unread, self._due = _IDLE, 0, None
+            super().on_message_complete()
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _refuse(self) -> None:
+        in_head = self._phase != _BODY and self._answered()
+        self._phase = _REFUSED
+        if in_head and not self.transport.is_closing():
+            self.transport.write(_TOO_LONG)
+        self.transport.close()
+
+    def _expect(self, seconds: float) -> None:
+        """Give the client so long for what is awaited now."""
+        self._due = due = self.loop.time() + seconds
+        if self._timer is not None and self._timer.when() > due:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self.loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._due is None or self.transport.is_closing():
+            return
+        # Not the client's fault: we stopped reading, or the head was sent ahead of an answer.
+        waits = self.flow.read_paused or (self._phase != _BODY and not self._answered())
+        now = self.loop.time()
+        if waits:
+            self._due = max(self._due, now + self._limits.head_seconds)
+        if now < self._due:
+            self._timer = self.loop.call_at(self._due, self._look)
+        else:
+            self.transport.abort()
 
 
 class _Server(uvicorn.Server):
@@ -95,12 +220,13 @@ async def serving(
     tls: ssl.SSLContext | None = None,
     *,
     keep_alive_seconds: int = 75,
+    limits: Limits = Limits(),
 ) -> AsyncIterator[None]:
     """Serve an ASGI application on a socket for as long as the context lasts, then drain.
 
     Errors:  RuntimeError if the server ends by itself.
     """
-    config = uvicorn.Config(
+    config = _Config(
         app,
         http=_Protocol,
         interface="asgi3",  # told, since a guess takes bound methods for something else
@@ -115,6 +241,7 @@ async def serving(
         timeout_graceful_shutdown=_STOP_SECONDS,
         ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
     )
+    config.limits = limits
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[sock]))
     try:

@@ -362,14 +362,24 @@ async def test_a_long_claim_is_answered_in_part(world: "World") -> None:
     assert len(answer.body["error_description"]) < 1000
 
 
+async def test_a_v2_token_asked_under_an_alias_is_from_the_main_host(world: "World") -> None:
+    """A validator that reads the main host's document would refuse any other issuer."""
+    form = world.form(client_id=world.APPLICATION, scope=f"api://{world.APPLICATION}/.default")
+    answer = await world.send(body=urlencode(form), headers={"Host": "login.windows.net"})
+    assert answer.claims()["iss"] == f"https://login.microsoftonline.com/{world.TENANT}/v2.0"
+
+
 @pytest.mark.parametrize("host", ["login.windows.net", "LOGIN.WINDOWS.NET:443"])
-async def test_documents_name_the_origin_that_was_asked(world: "World", host: str) -> None:
+async def test_documents_name_the_main_host_under_every_alias(world: "World", host: str) -> None:
     answer = await world.send(
         f"/{world.TENANT}/v2.0/.well-known/openid-configuration",
         method="GET",
         headers={"Host": host},
     )
-    assert answer.body["issuer"] == f"https://login.windows.net/{world.TENANT}/v2.0"
+    base = f"https://login.microsoftonline.com/{world.TENANT}"
+    assert answer.body["issuer"] == f"{base}/v2.0"
+    assert answer.body["token_endpoint"] == f"{base}/oauth2/v2.0/token"
+    assert "login.windows.net" not in repr(answer.body)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from podpass import jose
+from podpass.exchange import issuers as module
 from podpass.exchange.issuers import IssuerDown, Issuers, check_document, fetch_keys
 from podpass.fetch import FetchError
 from podpass.settings import AuthoritySettings
@@ -273,3 +274,15 @@ async def test_a_flood_of_forged_key_ids_reaches_the_issuer_once(world: "World")
     answers = await asyncio.gather(*(world.ask(client_assertion=token) for token in tokens))
     assert {answer.code for answer in answers} == {7000272}
     assert world.site.hits == [DISCOVERY, KEYS] * 2
+
+
+async def test_no_more_issuers_are_remembered_than_the_bound(
+    issuers: Issuers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when entries only grow: whoever may write credentials could fill the memory."""
+    monkeypatch.setattr(module, "MAX_ISSUERS", 3)
+    for n in range(10):
+        with pytest.raises(IssuerDown):
+            await issuers.keys(f"https://oidc.test/{n}/", "first")
+    assert len(issuers._entries) <= 3
+    assert await issuers.keys(ISSUER, "first")

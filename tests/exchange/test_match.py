@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podpass import jose
+from podpass import jose, names
 from podpass.directory.model import FederatedCredential, Identity
 from podpass.exchange import scope, verify, wire
 from podpass.exchange.aadsts import Refused
-from podpass.exchange.match import UnverifiedAssertion, match, read
+from podpass.exchange.assertion import UnverifiedAssertion, read
+from podpass.exchange.match import match
 from podpass.exchange.origins import Origins
 
 ISSUER = "https://issuer.test/"
@@ -173,6 +174,17 @@ def test_an_origin_is_one_of_ours_whatever_the_host_says() -> None:
     assert origins.of_host("localhost") == "https://localhost:8443"
     for host in (None, "", "evil.test", "localhost:1", "login.test.evil.test", "login.test:444"):
         assert origins.of_host(host) == "https://login.test"
+
+
+def test_the_names_of_azure_are_one_origin_when_its_main_one_is_ours() -> None:
+    azure = "https://login.microsoftonline.com"
+    origins = Origins((azure, *(f"https://{alias}" for alias in names.LOGIN_ALIASES)))
+    for alias in names.LOGIN_ALIASES:
+        assert origins.of_host(alias) == azure
+    assert origins.of_endpoint("https://sts.windows.net/t/oauth2") == "https://sts.windows.net"
+    alone = Origins(("https://login.test", "https://login.windows.net"))
+    assert alone.of_host("login.windows.net") == "https://login.windows.net"
+    assert Origins(("https://login.windows.net", azure)).main == azure
 
 
 def test_a_time_outside_the_calendar_is_still_written() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -227,3 +228,30 @@ async def test_of_two_faults_the_earlier_is_answered(world: "World") -> None:
 def test_the_faults_stand_in_the_order_of_the_steps() -> None:
     steps = [STEPS.index(TABLE[number].step) for number, fault in FAULTS if number != 9002313]
     assert steps == sorted(steps)
+
+
+@pytest.mark.parametrize("sign", [";", "&amp;", "%26", " ", "/"])
+@pytest.mark.parametrize("place", ["grant_type", "client_id", "scope", "tenant"])
+async def test_no_part_of_an_assertion_reaches_the_answer_or_the_log(
+    world: "World", caplog: pytest.LogCaptureFixture, place: str, sign: str
+) -> None:
+    """A form joined by the wrong sign puts the token where a name belongs, and there it must not be shown."""
+    logger = logging.getLogger("podpass")
+    before = logger.propagate
+    logger.propagate = True
+    token = world.mint()
+    value = f"https://vault.azure.net{sign}client_assertion={token}"
+    with caplog.at_level(logging.DEBUG, "podpass"):
+        if place == "tenant":
+            answer = await world.ask(f"/{token}/oauth2/v2.0/token")
+        else:
+            answer = await world.ask(None, **{place: value})
+    logger.propagate = before
+    told = answer.body["error_description"] + "".join(str(vars(each)) for each in caplog.records)
+    assert not [part for part in token.split(".") if part[:40] in told]
+
+
+def test_of_a_grant_type_no_more_is_shown_than_a_word() -> None:
+    shown_grant = Refused(70003, grant="client_credentials;client_secret=hush" + "x" * 99).message
+    assert shown_grant == "The grant type 'client_credentials' is not supported."
+    assert len(Refused(70003, grant="x" * 500).message) < 150

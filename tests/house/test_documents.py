@@ -1,13 +1,31 @@
-"""Pages that are made from the program agree with it; pages written by hand name files that exist."""
+"""Pages made from the program agree with it; pages written by hand name what exists, and say what is true."""
 
 import re
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 
+from podpass import settings
+from podpass.errors import SettingsError
+from podpass.tools.cli.commands import cli
+
 ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    str(path.relative_to(ROOT)) for path in [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")]
+)
+STAGES = ("account", "admission", "assertion", "directory", "exchange", "resource")
+# What any system has, and what the reference's own file is called.
+FOREIGN = {"XDG_STATE_HOME"}
+
+
+def _read(path: str) -> str:
+    full = ROOT / path
+    return full.read_text() if full.is_file() else ""
 
 
 def test_generated_pages_agree_with_the_program() -> None:
@@ -21,45 +39,145 @@ def test_generated_pages_agree_with_the_program() -> None:
     assert done.returncode == 0, done.stderr + "run `make docs`"
 
 
-@pytest.mark.parametrize(
-    "page", ["docs/journey.md", "docs/parity.md", "CONTRIBUTING.md", "README.md"]
-)
+@pytest.mark.parametrize("page", PAGES)
 def test_a_page_names_only_files_that_exist(page: str) -> None:
-    text = (ROOT / page).read_text()
-    named = re.findall(r"`((?:src|tests|docs|examples|bench|scripts)/[\w./-]+?)(?:::[\w]+)?`", text)
+    named = re.findall(
+        r"`((?:src|tests|docs|examples|bench|scripts)/[\w./-]+?)(?:::[\w]+)?`", _read(page)
+    )
     assert not [name for name in named if not (ROOT / name).exists()]
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", _read(page))
+    folder = (ROOT / page).parent
+    assert not [link for link in links if not (folder / link).exists()]
+
+
+def test_the_journey_names_every_module_of_the_stages() -> None:
+    journey = _read("docs/journey.md")
+    modules = [
+        str(path.relative_to(ROOT))
+        for stage in STAGES
+        for path in sorted((ROOT / "src/podpass" / stage).glob("*.py"))
+        if path.stem != "__init__"
+    ]
+    assert len(modules) > len(STAGES)
+    assert not [module for module in modules if f"`{module}`" not in journey]
+
+
+# ------------------------------------------------------------------------------------------- parity
+
+
+def _rows() -> list[tuple[str, str, str]]:
+    lines = [
+        line
+        for line in _read("docs/parity.md").splitlines()
+        if line.startswith("| ") and not set(line) <= set("|- ")
+    ]
+    rows = [tuple(cell.strip() for cell in line.strip("| ").split(" | ")) for line in lines]
+    return [(row[0], row[1], row[2] if len(row) > 2 else "") for row in rows if row[1] != "status"]
+
+
 def test_every_test_named_in_the_parity_table_exists() -> None:
-    text = (ROOT / "docs/parity.md").read_text()
-    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", _read("docs/parity.md"))
     assert named
-    missing = [f"{path}::{test}" for path, test in named if f"def {test}(" not in _read(path)]
+    missing = [
+        f"{path}::{test}"
+        for path, test in named
+        if not re.search(rf"^(async )?def {test}\(", _read(path), re.MULTILINE)
+    ]
     assert not missing
 
 
-def _read(path: str) -> str:
-    full = ROOT / path
-    return full.read_text() if full.exists() else ""
-
-
 def test_every_row_of_the_parity_table_says_where_it_stands() -> None:
-    rows = [
-        line
-        for line in (ROOT / "docs/parity.md").read_text().splitlines()
-        if line.startswith("| ") and not set(line) <= set("|- ")
-    ]
-    states = {row.split("|")[2].strip() for row in rows}
-    assert states <= {"status", "yes", "not yet", "differs on purpose"}
+    assert {state for _, state, _ in _rows()} == {"yes", "not yet", "differs on purpose"}
+
+
+def test_a_feature_that_is_there_names_the_test_that_proves_it() -> None:
+    there = [(feature, proof) for feature, state, proof in _rows() if state == "yes"]
+    assert not [feature for feature, proof in there if "::test_" not in proof]
+
+
+# ----------------------------------------------------------------------------- commands and settings
+
+
+def _options(command: click.Command, context: click.Context) -> Iterator[click.Parameter]:
+    yield from command.params
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            yield from _options(child, click.Context(child, info_name=name, parent=context))
+
+
+def _offered() -> dict[str, set[str]]:
+    """List the variables of the command line, each with the flags it stands for."""
+    offered: dict[str, set[str]] = {}
+    for option in _options(cli, click.Context(cli, info_name="podpass")):
+        if isinstance(option.envvar, str):
+            offered.setdefault(option.envvar, set()).update(option.opts)
+    return offered
+
+
+class _Asked(dict[str, str]):
+    """An empty environment that remembers what was looked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __contains__(self, name: object) -> bool:
+        self.names.add(str(name))
+        return False
+
+
+def _asked(kind: type[Any]) -> set[str]:
+    asked = _Asked()
+    if hasattr(kind, "from_environ"):
+        with pytest.raises(SettingsError):
+            kind.from_environ(asked)
+    return asked.names
+
+
+def _kinds() -> Mapping[str, type[Any]]:
+    return {name: kind for name, kind in vars(settings).items() if name.endswith("Settings")}
+
+
+@pytest.mark.parametrize("name", sorted(_kinds()))
+def test_a_variable_or_flag_of_a_setting_is_read_by_something(name: str) -> None:
+    kind, offered = _kinds()[name], _offered()
+    own = _asked(kind)
+    for row in settings.describe(kind):
+        if row["variable"] and row["variable"] not in own:
+            assert row["flag"] in offered.get(row["variable"], set()), row
+        if row["flag"] and not row["variable"]:
+            assert hasattr(kind, "from_environ"), row
+
+
+def test_every_variable_on_the_page_of_settings_is_read_by_something() -> None:
+    source = "\n".join(path.read_text() for path in (ROOT / "src/podpass/tools").rglob("*.py"))
+    known = {*_offered(), *FOREIGN}.union(*(_asked(kind) for kind in _kinds().values()))
+    page = _read("docs/settings.md")
+    named = set(re.findall(r"\| `([A-Z][A-Z_]+)` \|", page))
+    assert {"PODPASS_DEBUG", "NO_COLOR", "PODPASS_DATA_DIR"} <= named
+    assert not [name for name in named - known if f'"{name}"' not in source]
 
 
 def test_the_readme_names_commands_that_exist() -> None:
-    help_text = subprocess.run(
-        [sys.executable, "-m", "podpass.tools.cli", "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    for command in set(re.findall(r"^\s*podpass ([a-z]+)", _read("README.md"), re.MULTILINE)):
-        assert re.search(rf"^\s+{command}\b", help_text, re.MULTILINE), command
+    text = _read("README.md")
+    named = re.findall(r"(?:^\s*|\$\(|`)podpass ([a-z]+)(?: ([a-z]+)\b)?", text, re.MULTILINE)
+    context = click.Context(cli, info_name="podpass")
+    assert {"env", "up", "identity"} <= {name for name, _ in named}
+    for name, noun in named:
+        command = cli.get_command(context, name)
+        assert command is not None, name
+        if isinstance(command, click.Group) and noun:
+            assert command.get_command(context, noun) is not None, f"{name} {noun}"
+
+
+def test_the_readme_names_targets_that_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", _read("Makefile"), re.MULTILINE))
+    named = re.findall(r"(?:^|`|: )make ([a-z-]+)", _read("README.md"), re.MULTILINE)
+    assert named
+    assert not set(named) - targets

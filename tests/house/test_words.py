@@ -31,8 +31,9 @@ def _tracked() -> list[Path]:
     return [ROOT / name for name in names if (ROOT / name).is_file()]
 
 
-def test_no_module_has_a_name_that_says_nothing() -> None:
-    assert not [p for p in _tracked() if p.suffix == ".py" and p.stem in VAGUE]
+def test_no_folder_or_file_has_a_name_that_says_nothing() -> None:
+    parts = {path: path.relative_to(ROOT).with_suffix("").parts for path in _tracked()}
+    assert not [path for path, names in parts.items() if VAGUE.intersection(names)]
 
 
 def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:

@@ -1,9 +1,12 @@
 """Each hop broken once: the client sees what a real one would, the log names the cause under its id."""
 
+import ssl
 import time
 import uuid
 from typing import Any
+from urllib.parse import urlsplit
 
+import aiohttp
 import pytest
 
 from journey.instance import AUDIENCE, CLIENT, NO_ROLE_CLIENT, Instance
@@ -62,10 +65,49 @@ def test_an_identity_without_a_role_is_told_which_one_is_missing(instance: Insta
     assert "Key Vault Secrets User" in printed
 
 
+async def test_the_log_names_the_missing_role_under_the_clients_id(instance: Instance) -> None:
+    asked = {"correlation_id": str(uuid.uuid4()), "client_id": NO_ROLE_CLIENT}
+    _, granted = await instance.exchange(instance.token("web"), **asked)
+    cause = await _refused_by_vault(instance, "journey-vault", granted["access_token"], 403)
+    assert "Key Vault Secrets User" in cause
+    assert "no-role" in cause
+
+
 def test_an_unknown_vault_is_named(instance: Instance) -> None:
+    """At the real Azure its name would not resolve: the client must meet no vault that answers for it."""
     phase, printed = instance.run_pod("no-vault", "web", "no-such-vault")
     assert phase == "Failed"
-    assert "no-such-vault" in printed
+    assert "ServiceRequestError" in printed
+    assert "no vault no-such-vault" in printed
+    lines = (instance.data_dir / "podpass.log").read_text().splitlines()
+    refused = next(line for line in lines if '"vault_unknown"' in line)
+    assert "no-such-vault.vault.azure.net" in refused
+    assert "no vault no-such-vault" in refused
+
+
+async def test_the_log_names_the_unknown_vault_under_the_clients_id(instance: Instance) -> None:
+    assert "no-such-vault" in await _refused_by_vault(instance, "no-such-vault", "x", 404)
+
+
+async def _refused_by_vault(instance: Instance, vault: str, token: str, status: int) -> str:
+    """Ask a vault without the gateway; give the cause that the log has under the request's id."""
+    correlation_id = str(uuid.uuid4())
+    url = instance.status["vault"]
+    headers = {
+        "Host": f"{vault}.vault.localhost:{urlsplit(url).port}",
+        "Authorization": f"Bearer {token}",
+        "x-ms-client-request-id": correlation_id,
+    }
+    context = ssl.create_default_context(cafile=instance.status["ca_file"])
+    where = f"{url}/secrets/greeting?api-version=7.4"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(where, ssl=context, headers=headers) as answer,
+    ):
+        assert answer.status == status, await answer.text()
+    lines = instance.log_lines(correlation_id)
+    assert token == "x" or token not in str(lines)
+    return str(next(line["cause"] for line in lines if "cause" in line))
 
 
 def _claims(instance: Instance, **changes: Any) -> dict[str, Any]:
@@ -102,7 +144,7 @@ async def test_a_wrong_audience_is_named(instance: Instance) -> None:
     assert "api://other" in answer["error_description"]
 
 
-async def test_an_issuer_nobody_registered_is_refused_and_never_fetched(instance: Instance) -> None:
+async def test_an_issuer_nobody_registered_is_refused(instance: Instance) -> None:
     stranger = instance.issuer_key().sign(_claims(instance, iss="https://stranger.invalid/"))
     await _refused(instance, stranger, 700211)
 

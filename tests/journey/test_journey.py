@@ -55,6 +55,6 @@ async def test_the_access_token_says_who_asked_and_for_what(instance: Instance) 
     assert claims["aud"] == "https://vault.azure.net"
     assert claims["iss"] == f"https://sts.windows.net/{instance.status['tenant_id']}/"
     assert claims["appid"] == CLIENT
-    # Dated back five minutes, as Entra does for clocks that run behind.
+    # Dated back five minutes for clocks that run behind; that Entra does so is from memory.
     assert claims["exp"] - claims["iat"] == 86399 + 300
     assert answer["expires_in"] == 86399

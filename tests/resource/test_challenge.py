@@ -32,6 +32,19 @@ async def test_another_scheme_or_an_empty_token_gets_the_challenge(world: Any, g
     assert "AKV10000" in body["error"]["message"]
 
 
+async def test_two_tokens_in_one_request_are_none(world: Any, token: str) -> None:
+    """Fails when the first or the last counts: another reader on the way may have judged the other."""
+    async with world.session.get(
+        f"https://127.0.0.1:{world.port}{GREETING}",
+        headers=[
+            ("Host", "demo-vault.vault.azure.net"),
+            ("Authorization", f"Bearer {token}"),
+            ("Authorization", f"Bearer {token}"),
+        ],
+    ) as answer:
+        assert answer.status == 401
+
+
 async def test_direct_mode_challenges_with_its_own_authority_and_port(world: Any) -> None:
     for host in ("demo-vault.vault.localhost", "localhost", f"localhost:{world.port}", "127.0.0.1"):
         _, _, headers = await world.ask("GET", GREETING, host=host)

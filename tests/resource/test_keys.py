@@ -93,6 +93,27 @@ async def test_a_withdrawn_key_stops_being_trusted(
     assert await keys.find("key-0") is None
 
 
+async def test_a_withdrawn_key_is_not_revived_by_a_clock_set_back(
+    jwks: Jwks, clock: HandClock, signing_keys: list[jose.SigningKey]
+) -> None:
+    keys = PublishedKeys(jwks, URL, clock)
+    await keys.find("key-0")
+    jwks.keys[:] = [signing_keys[1]]
+    clock.now -= 10 * 365 * 86400
+    assert await keys.find("key-0") is None
+
+
+async def test_keys_from_the_future_do_not_serve_while_the_authority_is_down(
+    jwks: Jwks, clock: HandClock
+) -> None:
+    keys = PublishedKeys(jwks, URL, clock)
+    await keys.find("key-0")
+    jwks.down = True
+    clock.now -= 86400
+    with pytest.raises(KeysUnavailable):
+        await keys.find("key-0")
+
+
 async def test_kept_keys_serve_for_a_time_while_the_authority_is_down(
     jwks: Jwks, clock: HandClock
 ) -> None:

@@ -188,3 +188,13 @@ async def test_nothing_acknowledged_is_lost_to_a_kill(tmp_path: Path) -> None:
             assert found is not None
             assert found.value.reveal() == value
     assert len(acknowledged) >= 50
+
+
+async def test_secrets_are_counted_by_vault_without_versions_and_deleted_ones(
+    store: SecretStore,
+) -> None:
+    for vault, name in (("one", "a"), ("one", "a"), ("one", "b"), ("one", "c"), ("two", "a")):
+        await store.set(vault, name, Secret("x"), NOTHING, 1000.0)
+    await store.delete("one", "c", 2000.0)
+    await store.delete("two", "a", 2000.0)
+    assert await store.counts() == {"one": 2}

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from podpass import names
 from podpass.assertion import discovery
 from podpass.assertion.keys import KeyRing
 from podpass.serve import JSON, App, Receive, Scope, Send, respond
@@ -27,7 +28,7 @@ def create_app(issuer: str, ring: KeyRing) -> App:
                 send, 405, b'{"error":"only GET and HEAD are answered here"}', (JSON, allow)
             )
             return
-        if scope["path"] == path + discovery.DISCOVERY_PATH:
+        if scope["path"] == path + names.DISCOVERY_PATH:
             document, kind = discovery.discovery_document(issuer), discovery.DISCOVERY_TYPE
         elif scope["path"] == path + discovery.JWKS_PATH:
             document, kind = discovery.jwks(ring.public), discovery.JWKS_TYPE

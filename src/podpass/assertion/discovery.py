@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from podpass import jose
 
-DISCOVERY_PATH = "/.well-known/openid-configuration"
 JWKS_PATH = "/openid/v1/jwks"
 DISCOVERY_TYPE = b"application/json"
 JWKS_TYPE = b"application/jwk-set+json"

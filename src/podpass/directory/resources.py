@@ -48,13 +48,13 @@ class Resources:
     def find(self, uri: str) -> ResourcePrincipal | None:
         """Find a resource by URI, where one trailing slash does not matter, or by application id."""
         app_id = uri.lower()
-        return self._by_name.get(app_id if rules.is_guid(app_id) else uri.removesuffix("/"))
+        return self._by_name.get(app_id if rules.is_lower_guid(app_id) else uri.removesuffix("/"))
 
 
 def application_id(uri: str) -> str | None:
     """Read `api://{client id}` or a bare client id as the client id of an application."""
     name = uri.removesuffix("/").lower().removeprefix(_API)
-    return name if rules.is_guid(name) else None
+    return name if rules.is_lower_guid(name) else None
 
 
 def of_application(identity: Identity) -> ResourcePrincipal | None:

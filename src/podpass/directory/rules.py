@@ -78,7 +78,7 @@ class Fault:
     message: str
 
 
-def is_guid(text: str) -> bool:
+def is_lower_guid(text: str) -> bool:
     """Tell whether a text is a GUID in lower case."""
     return _GUID.fullmatch(text) is not None
 
@@ -219,7 +219,7 @@ def check_guid(field: str, value: str) -> None:
 
     Errors:  InvalidValue.
     """
-    if not is_guid(value):
+    if not is_lower_guid(value):
         raise InvalidValue(f"{field} {value!r}: want a GUID in lower case", field=field)
 
 
@@ -228,7 +228,7 @@ def check_domain(domain: str) -> None:
 
     Errors:  InvalidValue.
     """
-    if not _DOMAIN.fullmatch(domain) or is_guid(domain):
+    if not _DOMAIN.fullmatch(domain) or is_lower_guid(domain):
         raise InvalidValue(f"domain {domain!r}: want a host name in lower case", field="domains")
 
 

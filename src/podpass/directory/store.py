@@ -78,7 +78,7 @@ class Directory:
     async def find_identity(self, tenant_id: str, client_id: str) -> Identity | None:
         """Find an identity of this tenant, enabled or not; GUIDs are compared without case."""
         key = (tenant_id.lower(), client_id.lower())
-        if not rules.is_guid(key[1]):
+        if not rules.is_lower_guid(key[1]):
             return None
         return self._identities.get(key, lambda: self._load_identity(*key))
 
@@ -276,7 +276,7 @@ class Directory:
 
     def _load_tenant(self, name: str) -> Tenant | None:
         with self._reading() as connection:
-            if not rules.is_guid(name):
+            if not rules.is_lower_guid(name):
                 query = select(tenant_domains.c.tenant_id).filter_by(domain=name)
                 name = connection.scalar(query) or ""
             found = rows.read_tenants(connection, name)

@@ -1,9 +1,10 @@
 """Every refusal of the token service: number, OAuth error, what is true then, and what to do.
 
-`TABLE` is the only place that knows them; the edge, the documentation and `podpass explain` read it. The
+`TABLE` is the only place that knows them; the edge and the documentation read it. The
 numbers are Entra's, the sentences are ours.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Self
 
@@ -29,6 +30,9 @@ STEPS = (
 
 _STATUS = {"invalid_client": 401, "server_error": 500}
 _SHOWN_CHARS = 600
+_GRANT_CHARS = 64
+# A form joined by the wrong sign, or a value in the wrong variable, puts a token where a name belongs.
+_TOKEN = re.compile(r"eyJ[\w-]{10,}[\w.-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +65,7 @@ class Refused(Error):
 
     def __init__(self, number: int, **facts: object) -> None:
         self.entry = TABLE[number]
-        super().__init__(self.entry.text.format_map({k: shown(v) for k, v in facts.items()}))
+        super().__init__(self.entry.text.format_map({k: _fact(k, v) for k, v in facts.items()}))
         self.facts = facts
         self.hint = self.entry.cure
         self.error = self.entry.error
@@ -83,9 +87,16 @@ class Refused(Error):
         return STEPS[: STEPS.index(self.step)]
 
 
+def _fact(name: str, value: object) -> str:
+    # A grant type is a word; what comes after `;` or `&` is the rest of a form, and may be a secret.
+    return shown(
+        re.split("[;&]", str(value), maxsplit=1)[0][:_GRANT_CHARS] if name == "grant" else value
+    )
+
+
 def shown(value: object) -> str:
-    """Write a value from outside so that it stays one bounded line."""
-    text = value if isinstance(value, str) else str(value)
+    """Write a value from outside so that it stays one bounded line and shows no token."""
+    text = _TOKEN.sub("[token]", value if isinstance(value, str) else str(value))
     if not text.isprintable():
         text = "".join(sign if sign.isprintable() else "?" for sign in text)
     return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "..."

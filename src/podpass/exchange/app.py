@@ -153,8 +153,7 @@ class _Authority:
         key = self._keys.active
         claims = grant.claims(exchange, now=now, seconds=seconds, uti=uti)
         facts["uti"], facts["oid"] = uti, exchange.identity.object_id
-        extra = {"typ": "JWT", "x5t": key.kid} if claims["ver"] == "1.0" else {"typ": "JWT"}
-        token = await self._signer.sign(key, claims, extra)
+        token = await self._signer.sign(key, claims, grant.header(claims, key.kid))
         return orjson.dumps(
             grant.answer(token, version=version, asked=exchange.asked, now=now, seconds=seconds)
         )

@@ -3,12 +3,15 @@
 Source: Entra's access token reference, and entra-wire facts of v1 and v2 tokens.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from podpass import names
 from podpass.directory.model import FederatedCredential, Identity, ResourcePrincipal, Tenant
 
-# Entra dates tokens back by five minutes, for resources whose clock is behind.
+# For resources whose clock is behind. That Entra dates back by five minutes is from memory: the recorded
+# facts say only that `nbf` is `iat`.
 BACKDATED_SECONDS = 300
 # From this lifetime on a client is told to renew at half of it.
 LONG_LIVED_SECONDS = 7200
@@ -48,7 +51,7 @@ def claims(exchange: Exchange, *, now: float, seconds: int, uti: str) -> dict[st
 
 def _v1(exchange: Exchange, times: dict[str, int], uti: str) -> dict[str, Any]:
     tenant, identity = exchange.tenant, exchange.identity
-    issuer = v1_issuer(tenant.id)
+    issuer = names.v1_issuer(tenant.id)
     made = {
         "aud": exchange.asked,
         "iss": issuer,
@@ -85,8 +88,12 @@ def _v2(exchange: Exchange, times: dict[str, int], uti: str) -> dict[str, Any]:
     }
 
 
-def v1_issuer(tenant: str) -> str:
-    return f"https://sts.windows.net/{tenant}/"
+def header(claims: Mapping[str, Any], key_id: str) -> dict[str, str]:
+    """Make the token's header beside `alg` and `kid`: version 1 names the certificate too.
+
+    Shapes:  `key_id` is the certificate's thumbprint.
+    """
+    return {"typ": "JWT", "x5t": key_id} if claims["ver"] == "1.0" else {"typ": "JWT"}
 
 
 def v2_issuer(origin: str, tenant: str) -> str:

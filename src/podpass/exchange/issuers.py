@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from podpass import jose
+from podpass import jose, names
 from podpass.clock import Clock
 from podpass.errors import Error
 from podpass.settings import AuthoritySettings
@@ -24,7 +24,6 @@ from podpass.settings import AuthoritySettings
 _log = logging.getLogger(__name__)
 
 MAX_ISSUERS = 10_000
-_DISCOVERY = "/.well-known/openid-configuration"
 
 
 class Source(Protocol):
@@ -125,7 +124,7 @@ async def fetch_keys(
 
     Errors:  IssuerDown for unfit documents; what the source raises.
     """
-    document = await source.get_json(issuer.removesuffix("/") + _DISCOVERY)
+    document = await source.get_json(issuer.removesuffix("/") + names.DISCOVERY_PATH)
     check_document(document, issuer, jwks_origins)
     keys: dict[str, list[jose.PublicKey]] = {}
     for key in jose.load_jwks(await source.get_json(document["jwks_uri"])):

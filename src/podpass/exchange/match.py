@@ -3,93 +3,9 @@
 Pure. Nothing here has been verified yet: a match only decides whose keys are worth asking for.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
 from podpass.directory.model import FederatedCredential, Identity
 from podpass.exchange.aadsts import Refused
-from podpass.jose import MalformedToken, UnverifiedToken, parse
-
-_TYPES = ("JWT", "HTTP://OPENID.NET/SPECS/JWT/1.0")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnverifiedAssertion:
-    """A readable assertion of which nothing has been proved.
-
-    Units:   seconds since the epoch; a missing `iat` counts as 0, a missing `nbf` as None.
-    """
-
-    issuer: str
-    subject: str
-    audiences: tuple[str, ...]
-    expires: float
-    issued: float
-    not_before: float | None
-    key_id: str
-    token: UnverifiedToken = field(repr=False)
-
-
-def read(text: str, algorithms: Sequence[str]) -> UnverifiedAssertion:
-    """Read a client assertion: shape, then header, then claims.
-
-    Errors:  Refused 50027, 5002727, 5002738, 5002723, 90014, in this order.
-    """
-    try:
-        token = parse(text)
-    except MalformedToken as exc:
-        raise Refused(50027, reason=exc.message) from exc
-    typ = token.header.get("typ", "JWT")
-    if not isinstance(typ, str) or typ.upper() not in _TYPES:
-        raise Refused(5002727)
-    if token.alg not in algorithms:
-        raise Refused(5002738, alg=token.header.get("alg", ""), supported=",".join(algorithms))
-    key_id = token.header.get("kid") or token.header.get("x5t")
-    if not isinstance(key_id, str):
-        raise Refused(5002723)
-    return UnverifiedAssertion(
-        issuer=_words(token.claims, "iss"),
-        subject=_words(token.claims, "sub"),
-        audiences=_audiences(token.claims),
-        expires=_required_time(token.claims, "exp"),
-        issued=_time(token.claims.get("iat")) or 0,
-        not_before=_required_time(token.claims, "nbf") if "nbf" in token.claims else None,
-        key_id=key_id,
-        token=token,
-    )
-
-
-def _words(claims: Mapping[str, Any], name: str) -> str:
-    value = claims.get(name)
-    # A list that holds the right issuer is not the right issuer.
-    if not isinstance(value, str) or not value:
-        raise Refused(90014, claim=name)
-    return value
-
-
-def _audiences(claims: Mapping[str, Any]) -> tuple[str, ...]:
-    value = claims.get("aud")
-    several = [value] if isinstance(value, str) else value
-    if not isinstance(several, list) or not several:
-        raise Refused(90014, claim="aud")
-    if not all(isinstance(each, str) and each for each in several):
-        raise Refused(90014, claim="aud")
-    return tuple(several)
-
-
-def _time(value: object) -> float | None:
-    # JSON true is a Python int.
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value
-
-
-def _required_time(claims: Mapping[str, Any], name: str) -> float:
-    value = _time(claims.get(name))
-    if value is None:
-        raise Refused(90014, claim=name)
-    return value
+from podpass.exchange.assertion import UnverifiedAssertion
 
 
 def match(assertion: UnverifiedAssertion, identity: Identity) -> FederatedCredential:

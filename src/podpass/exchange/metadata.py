@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from podpass import jose, names
 from podpass.exchange.aadsts import Refused
-from podpass.exchange.grant import v1_issuer, v2_issuer
+from podpass.exchange.grant import v2_issuer
 from podpass.exchange.keys import AuthorityKey
 
 # The issuer of documents that speak for any tenant holds this very text.
@@ -24,11 +24,13 @@ _CLAIMS = (
     "auth_time acr nonce preferred_username name tid ver at_hash c_hash email"
 )
 
-
+_OPENID_V1 = names.DISCOVERY_PATH.removeprefix("/")
+_OPENID_V2 = f"v2.0{names.DISCOVERY_PATH}"
+_KEYS_V2 = "discovery/v2.0/keys"
 PATHS = (
-    "v2.0/.well-known/openid-configuration",
-    ".well-known/openid-configuration",
-    "discovery/v2.0/keys",
+    _OPENID_V2,
+    _OPENID_V1,
+    _KEYS_V2,
     "discovery/keys",
 )
 
@@ -41,15 +43,11 @@ def document(
     Shapes:  `path` is one of PATHS; `segment` the tenant in the endpoints, its id or `common` and the
              like; `tenant` the one in the issuer, its id or ANY_TENANT.
     """
-    match path:
-        case "v2.0/.well-known/openid-configuration":
-            return openid_v2(origin, segment, tenant)
-        case ".well-known/openid-configuration":
-            return openid_v1(origin, segment, tenant)
-        case "discovery/v2.0/keys":
-            return jwks(keys, v2_issuer(origin, tenant))
-        case _:
-            return jwks(keys, None)
+    if path == _OPENID_V2:
+        return openid_v2(origin, segment, tenant)
+    if path == _OPENID_V1:
+        return openid_v1(origin, segment, tenant)
+    return jwks(keys, v2_issuer(origin, tenant) if path == _KEYS_V2 else None)
 
 
 def openid_v2(origin: str, segment: str, tenant: str) -> dict[str, Any]:
@@ -104,7 +102,7 @@ def openid_v1(origin: str, segment: str, tenant: str) -> dict[str, Any]:
             "token",
         ],
         "scopes_supported": ["openid"],
-        "issuer": v1_issuer(tenant),
+        "issuer": names.v1_issuer(tenant),
         "microsoft_multi_refresh_token": True,
         "authorization_endpoint": f"{base}/oauth2/authorize",
         "device_authorization_endpoint": f"{base}/oauth2/devicecode",
@@ -163,9 +161,9 @@ def instance(origin: str | None, api_version: str, endpoint: str) -> dict[str, A
     segment = path.strip("/").partition("/")[0]
     if origin is None or _SEGMENT.fullmatch(segment) is None:
         raise Refused(50049)
-    version = "v2.0/" if "/v2.0/" in path else ""
+    version = "/v2.0" if "/v2.0/" in path else ""
     return {
-        "tenant_discovery_endpoint": f"{origin}/{segment}/{version}.well-known/openid-configuration",
+        "tenant_discovery_endpoint": f"{origin}/{segment}{version}{names.DISCOVERY_PATH}",
         "api-version": api_version,
         "metadata": [
             {

@@ -1,6 +1,7 @@
 """Under which origin the service was asked: one of the configured ones, whatever the caller's Host says.
 
-A Host header that could name any origin would let its sender poison documents that others cache.
+A Host header that could name any origin would let its sender poison documents that others cache. Entra is
+one issuer under several names: asked under an alias it writes the main one, which is what validators pin.
 """
 
 from collections.abc import Sequence
@@ -8,18 +9,21 @@ from urllib.parse import urlsplit
 
 from podpass import names
 
+_AZURE = f"https://{names.LOGIN_HOST}"
+
 
 class Origins:
     """The service's own origins, the main one first."""
 
     def __init__(self, origins: Sequence[str]) -> None:
-        self._main = origins[0]
+        written = {origin: _written(origin, origins) for origin in origins}
+        self._main = written[origins[0]]
         self._by_host: dict[str, str] = {}
         for origin in origins:
-            self._by_host[urlsplit(origin).netloc] = origin
+            self._by_host[urlsplit(origin).netloc] = written[origin]
         for origin in origins:
             # azure-sdk-for-cpp and MSAL Python leave the port out.
-            self._by_host.setdefault(urlsplit(origin).hostname or "", origin)
+            self._by_host.setdefault(urlsplit(origin).hostname or "", written[origin])
 
     @property
     def main(self) -> str:
@@ -41,3 +45,9 @@ class Origins:
         if parts.hostname in names.LOGIN_ALIASES and parts.port in {None, 443}:
             return f"https://{parts.hostname}"
         return self.find(parts.netloc)
+
+
+def _written(origin: str, origins: Sequence[str]) -> str:
+    """Choose the name an origin goes by in tokens and documents."""
+    alias = origin.removeprefix("https://") in names.LOGIN_ALIASES
+    return _AZURE if alias and _AZURE in origins else origin

@@ -13,9 +13,10 @@ from podpass.clock import Clock
 from podpass.directory.model import FederatedCredential, Identity, ResourcePrincipal, Tenant
 from podpass.exchange import scope
 from podpass.exchange.aadsts import Refused
-from podpass.exchange.grant import Exchange, v1_issuer
+from podpass.exchange.assertion import UnverifiedAssertion, read
+from podpass.exchange.grant import Exchange
 from podpass.exchange.issuers import IssuerDown, Issuers
-from podpass.exchange.match import UnverifiedAssertion, match, read
+from podpass.exchange.match import match
 from podpass.exchange.wire import TokenRequest, is_guid
 from podpass.settings import AuthoritySettings
 
@@ -47,7 +48,7 @@ class Verifier:
         self._settings = settings
         self._clock = clock
         self._own_issuers = (
-            v1_issuer("").rstrip("/") + "/",
+            names.v1_issuer("").rstrip("/") + "/",
             *(f"{each}/" for each in settings.origins),
         )
 

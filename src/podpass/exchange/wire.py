@@ -120,7 +120,8 @@ def error_body(
 ) -> bytes:
     """Write the JSON body of a refusal.
 
-    Shapes:  `login` is the origin whose /error page explains codes.
+    Shapes:  `login` is the origin whose /error page explains codes. Entra leaves `error_uri` out for codes
+             without such a page; which those are is not known, so every code has one here.
     """
     number = refused.entry.number
     stamp = datetime.fromtimestamp(int(now), tz=UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,7 +1,8 @@
-"""The vault's edge: a request in, an operation run, an answer or a refusal out. It decides nothing.
+"""The vault's edge: a request in, an operation run, an answer or a refusal out. It only translates.
 
-The order is: which vault, who calls, what is asked, may they, do it. A body is read only after the caller
-is known; every client's first request has neither body nor token and is answered with the challenge.
+The order is: which vault, who calls, what is asked, may they, do it; the verdicts are `authorise`'s and
+`guard`'s. A body is read only after the caller is known; every client's first request has neither body nor
+token and is answered with the challenge.
 """
 
 import logging
@@ -16,12 +17,11 @@ import orjson
 
 from podpass import log
 from podpass.clock import Clock
-from podpass.directory import roles
 from podpass.directory.model import Vault
 from podpass.directory.resources import VAULT_APP_ID
-from podpass.directory.store import Directory
 from podpass.errors import Error
-from podpass.resource import guard, places, refusals, vault, wire
+from podpass.resource import authorise, guard, places, refusals, vault, wire
+from podpass.resource.authorise import Directory
 from podpass.resource.keys import KeysUnavailable, PublishedKeys
 from podpass.resource.store import SecretStore
 from podpass.serve import (
@@ -109,7 +109,7 @@ class _VaultApp:
 
     async def _serve(self, scope: Scope, receive: Receive, progress: _Progress) -> vault.Answer:
         place = places.locate(header(scope, b"host"), self._settings.origins)
-        found = await self._find_vault(place.vault)
+        found = await authorise.find_vault(self._directory, place.vault)
         progress.asked = f"{scope['method']} in vault {found.name}"
         progress.facts["vault"] = found.name
         progress.challenge = wire.challenge(place.authority, found.tenant_id, place.resource)
@@ -118,7 +118,8 @@ class _VaultApp:
         progress.asked = f"{operation.title} {name}".strip() + f" in vault {found.name}"
         progress.facts["secret"] = name
         query = wire.read_query(scope["query_string"])
-        await self._authorise(principal, found, operation.action, name, progress)
+        role = await authorise.authorise(self._directory, principal, found, operation.action, name)
+        progress.checked.append(f"role {role.name} on vault {found.name}")
         call = vault.Call(
             store=self._store,
             vault=found.name,
@@ -130,21 +131,6 @@ class _VaultApp:
             now=self._clock(),
         )
         return await operation.run(call)
-
-    async def _find_vault(self, name: str | None) -> Vault:
-        if name is not None:
-            if (found := await self._directory.find_vault(name)) is None:
-                raise refusals.VaultNotFound(
-                    f"There is no vault {name} in this instance.", vault=name
-                )
-            return found
-        every = await self._directory.list_vaults()
-        if len(every) != 1:
-            raise refusals.VaultNotFound(
-                f"This instance has {len(every)} vaults, so the host must name one.",
-                hint="use the vault's own host name",
-            )
-        return every[0]
 
     async def _admit(
         self, scope: Scope, found: Vault, place: places.Place, progress: _Progress
@@ -175,18 +161,6 @@ class _VaultApp:
             "lifetime",
         ]
         return principal
-
-    async def _authorise(
-        self, principal: guard.Principal, found: Vault, action: str, name: str, progress: _Progress
-    ) -> None:
-        scope = f"{found.resource_id}/secrets/{name}" if name else found.resource_id
-        held = await self._directory.roles_at(principal.object_id, scope)
-        role = roles.granting(held, action)
-        if role is None:
-            identity = await self._directory.find_identity(found.tenant_id, principal.app_id)
-            called = identity.name if identity else None
-            raise refusals.by_rbac(principal, called, found, action, name)
-        progress.checked.append(f"role {role.name} on vault {found.name}")
 
 
 def _begin(scope: Scope) -> _Progress:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from podpass import jose
+from podpass import jose, names
 from podpass.errors import Error
 
 _ALGORITHM = "RS256"
@@ -59,7 +59,7 @@ class Accepted:
     @property
     def issuer(self) -> str:
         """The issuer of version 1 access tokens."""
-        return f"https://sts.windows.net/{self.tenant_id}/"
+        return names.v1_issuer(self.tenant_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

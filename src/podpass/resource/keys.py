@@ -66,7 +66,11 @@ class PublishedKeys:
         return self._keys.get(kid)
 
     def _age(self) -> float:
-        return STALE_SECONDS if self._fetched is None else self._clock() - self._fetched
+        if self._fetched is None:
+            return STALE_SECONDS
+        age = self._clock() - self._fetched
+        # A clock set back would keep a withdrawn key alive: what seems to come from the future is old.
+        return age if age >= 0 else STALE_SECONDS
 
     async def _refresh(self) -> None:
         if self._running is None:

@@ -3,6 +3,7 @@
 Source: recorded answers of Azure Key Vault; sentences without an AKV number are our own.
 """
 
+from podpass import names
 from podpass.directory.model import Vault
 from podpass.directory.roles import least_for
 from podpass.errors import Error
@@ -167,7 +168,7 @@ def by_rbac(
     Shapes:  `identity` is the caller's name in the directory, `secret` may be empty.
     """
     role = least_for(action).name
-    issuer = f"https://sts.windows.net/{principal.tenant_id}/"
+    issuer = names.v1_issuer(principal.tenant_id)
     place = vault.resource_id.lower() + (f"/secrets/{secret}" if secret else "")
     who = identity or principal.app_id
     cure = (

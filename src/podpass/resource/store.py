@@ -5,7 +5,7 @@ Vaults themselves are the directory's; here a vault is only a name that keeps se
 
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -73,14 +73,19 @@ class SecretStore:
         """Find the latest version of a deleted secret."""
         return self._first(_of(vault, name).where(secrets.c.deleted.is_not(None)))
 
-    async def page(
-        self, vault: str, *, after: str, limit: int, deleted: bool = False
-    ) -> Sequence[SecretVersion]:
+    async def counts(self) -> Mapping[str, int]:
+        """Count the secrets of each vault that has any, deleted ones left out."""
+        query = select(secrets.c.vault, func.count()).where(secrets.c.deleted.is_(None))
+        with self._reading() as connection:
+            rows = connection.execute(query.group_by(secrets.c.vault)).all()
+        return {str(vault): int(count) for vault, count in rows}
+
+    async def page(self, vault: str, *, after: str, limit: int) -> Sequence[SecretVersion]:
         """List the latest version of each secret whose name comes after `after`."""
-        gone = secrets.c.deleted.is_not(None) if deleted else secrets.c.deleted.is_(None)
+        kept = secrets.c.deleted.is_(None)
         latest = select(func.max(versions.c.ordinal)).group_by(versions.c.vault, versions.c.key)
         query = (
-            _SELECT.where(secrets.c.vault == vault, secrets.c.key > after.lower(), gone)
+            _SELECT.where(secrets.c.vault == vault, secrets.c.key > after.lower(), kept)
             .where(versions.c.ordinal.in_(latest.where(versions.c.vault == vault)))
             .order_by(secrets.c.key)
         )

@@ -1,7 +1,8 @@
 """One frozen dataclass per process, read once from flags and environment; every problem named at once.
 
 Precedence: flag, variable, default. `docs/settings.md` is made from these classes. A field is made by
-`setting`, which holds what the page says: meaning, unit, variable.
+`setting`, which holds what the page says: meaning, unit, flag, variable. A field without either is set by
+whoever builds the class.
 """
 
 from podpass.settings.authority import AuthoritySettings

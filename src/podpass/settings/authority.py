@@ -14,58 +14,47 @@ class AuthoritySettings:
     origins: tuple[str, ...] = setting(
         "origins (https://host[:port]) the service is reached under, the main one first; documents name "
         "the one a client asked, and never any other",
-        variable="PODPASS_AUTHORITY_ORIGINS",
         default=("https://login.microsoftonline.com",),
     )
     token_seconds: int = setting(
         "lifetime of an access token in seconds, 600 to 86399",
-        variable="PODPASS_TOKEN_SECONDS",
         default=86399,
     )
     assertion_seconds: int = setting(
         "longest lifetime (exp - iat) of an assertion in seconds",
-        variable="PODPASS_ASSERTION_SECONDS",
         default=25 * 3600,
     )
     assertion_algorithms: tuple[str, ...] = setting(
         "algorithms an assertion may be signed with; Entra takes the RSA ones, ES256 and ES384 are an "
         "extension",
-        variable="PODPASS_ASSERTION_ALGORITHMS",
         default=("RS256", "RS384", "RS512"),
     )
     early_seconds: int = setting(
         "how far `nbf` and `iat` of an assertion may lie ahead of our clock, in seconds; `exp` is exact",
-        variable="PODPASS_ASSERTION_EARLY_SECONDS",
         default=300,
     )
     issuer_fresh_seconds: int = setting(
         "how long an issuer's keys are used without asking again; a withdrawn key works no longer than this",
-        variable="PODPASS_ISSUER_FRESH_SECONDS",
         default=300,
     )
     issuer_stale_seconds: int = setting(
         "how much longer they are used while the issuer is down",
-        variable="PODPASS_ISSUER_STALE_SECONDS",
         default=3600,
     )
     issuer_retry_seconds: int = setting(
         "how long an issuer that failed is left alone",
-        variable="PODPASS_ISSUER_RETRY_SECONDS",
         default=10,
     )
     issuer_refetch_seconds: int = setting(
         "how often, at most, an unknown key id makes us ask an issuer again",
-        variable="PODPASS_ISSUER_REFETCH_SECONDS",
         default=30,
     )
     jwks_origins: tuple[str, ...] = setting(
         "origins besides the issuer's own where an issuer's keys may be",
-        variable="PODPASS_JWKS_ORIGINS",
         default=("https://www.googleapis.com",),
     )
     max_body_bytes: int = setting(
         "longest body of a token request in bytes",
-        variable="PODPASS_MAX_BODY_BYTES",
         default=64 * 1024,
     )
 

@@ -4,12 +4,16 @@ from dataclasses import MISSING, field, fields
 from typing import Any
 
 
-def setting(meaning: str, *, variable: str = "", flag: str = "", **how: Any) -> Any:
+def setting(
+    meaning: str, *, variable: str = "", flag: str = "", shown: str = "", **how: Any
+) -> Any:
     """Declare a setting: what it means, and where it is read from.
 
-    Shapes:  `how` is what `dataclasses.field` takes, `default` first of all.
+    Shapes:  `shown` says a default that is found when it is needed; `how` is what `dataclasses.field`
+             takes, `default` first of all.
     """
-    return field(metadata={"meaning": meaning, "variable": variable, "flag": flag}, **how)
+    about = {"meaning": meaning, "variable": variable, "flag": flag, "shown": shown}
+    return field(metadata=about, **how)
 
 
 def describe(settings: type[Any]) -> list[dict[str, str]]:
@@ -19,7 +23,8 @@ def describe(settings: type[Any]) -> list[dict[str, str]]:
             "name": f.name,
             "flag": f.metadata["flag"],
             "variable": f.metadata["variable"],
-            "default": "required" if f.default is MISSING else repr(f.default),
+            "default": f.metadata["shown"]
+            or ("required" if f.default is MISSING else repr(f.default)),
             "meaning": f.metadata["meaning"],
         }
         for f in fields(settings)

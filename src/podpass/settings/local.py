@@ -12,10 +12,13 @@ class LocalSettings:
     """Settings of `podpass up`, the local loop."""
 
     data_dir: Path = setting(
-        "folder that holds the whole instance", flag="--data-dir", variable="PODPASS_DATA_DIR"
+        "folder that holds the whole instance",
+        flag="--data-dir",
+        variable="PODPASS_DATA_DIR",
+        shown="$XDG_STATE_HOME/podpass",
     )
     port_base: int = setting(
-        "first of the consecutive loopback ports; 0 takes free ones",
+        "first of the loopback ports; 0 takes free ones, and the same ones the next time it is 0",
         flag="--port-base",
         variable="PODPASS_PORT_BASE",
         default=18440,

@@ -106,7 +106,8 @@ class WebhookSettings:
         default="mcr.microsoft.com/oss/azure/workload-identity/proxy-init:v1.6.0",
     )
     native_sidecar: bool = setting(
-        "whether the cluster (1.32 and later) runs sidecars as init containers; asked of its API at start",
+        "whether the cluster runs sidecars as init containers, as 1.32 and later do; not read from anywhere:"
+        " whoever starts the webhook asks the API server for its version",
         default=True,
     )
     custom_suffix: str = setting(

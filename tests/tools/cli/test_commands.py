@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -194,6 +195,17 @@ def test_vaults_are_listed(running: Podpass) -> None:
     (vault,) = json.loads(running("vault", "list", "-o", "json").stdout)
     assert vault["name"] == "tools-vault"
     assert vault["uri"] == "https://tools-vault.vault.azure.net/"
+    assert vault["secrets"] == 1
+    header, row = running("vault", "list").stdout.splitlines()
+    assert header.split() == ["NAME", "URI", "LOCATION", "SECRETS"]
+    assert row.split()[-1] == "1"
+
+
+def test_status_names_the_addresses_of_a_vault(running: Podpass) -> None:
+    port = running.status()["vault"].rpartition(":")[2]
+    text = running("status").stdout
+    assert f"https://localhost:{port} (https://NAME.vault.azure.net through the gateway)" in text
+    assert f"https://NAME.vault.localhost:{port} (without the gateway)" in text
 
 
 def test_a_seed_applied_twice_changes_nothing(running: Podpass, tmp_path: Path) -> None:
@@ -233,6 +245,20 @@ def test_images_are_added_and_listed(podpass: Podpass) -> None:
     stored = json.loads((podpass.data_dir / "images.json").read_text())
     assert stored["example.com/app:1"] == ["sh", "-c", "echo 'a b'"]
     assert "sh -c 'echo '\"'\"'a b'\"'\"''" in podpass("image", "list").stdout
+
+
+def test_an_image_is_ready_where_the_runtime_finds_its_program(
+    podpass: Podpass, tmp_path: Path
+) -> None:
+    """Fails if the list looks elsewhere than the runtime: beside this Python, and by the last part."""
+    beside = Path(sys.executable).with_name("podpass")
+    assert beside.exists()
+    images = {"beside": "podpass", "only-in-images": "/usr/local/bin/python3", "gone": "sh"}
+    for name, program in images.items():
+        podpass("image", "add", name, "--", program)
+    rows = json.loads(podpass("image", "list", "-o", "json", env={"PATH": str(tmp_path)}).stdout)
+    ready = {row["name"]: row["ready"] for row in rows if row["name"] in images}
+    assert ready == {"beside": True, "only-in-images": True, "gone": False}
 
 
 def test_images_added_before_the_first_start_are_kept_by_it(podpass: Podpass) -> None:

@@ -56,10 +56,11 @@ def test_a_token_is_told_by_its_claims(claims: dict[str, Any], hop: str, words: 
         ({"exp": NOW - 3661}, "expired", "1 h 1 min ago"),
         ({"exp": NOW + 90000, "nbf": NOW}, "valid", "in 1 d 1 h"),
         ({"exp": NOW + 9, "nbf": NOW + 1}, "not yet valid", "in 1 s"),
-        ({}, "without expiry", "nobody accepts it"),
-        ({"exp": "soon"}, "without expiry", "nobody accepts it"),
+        ({}, "without expiry", "it has no exp"),
+        ({"exp": "soon"}, "without expiry", "not a time"),
+        ({"exp": 1e18}, "without expiry", "not a time"),
         ({"exp": True}, "without expiry", "nobody accepts it"),
-        ({"exp": 1e300}, "without expiry", "nobody accepts it"),
+        ({"exp": 1e300}, "without expiry", "not a time"),
         ({"exp": -1}, "without expiry", "nobody accepts it"),
     ],
 )
@@ -196,3 +197,12 @@ def test_what_is_no_token_is_refused_without_showing_it(podpass: Podpass, text: 
     assert done.returncode == 1
     assert "this is no token" in done.stderr
     assert len(done.stderr) < 300
+
+
+def test_a_hostile_token_cannot_write_on_the_terminal(podpass: Podpass) -> None:
+    """Fails when a claim's control or direction signs reach the screen as they are."""
+    claims = {"sub": "a\x1b]0;owned\x07\u202e", "x\x1b[2J": "\x9b31m", "n": ["\u202e"]}
+    done = podpass("token", "inspect", input=KEY.sign(claims))
+    assert done.returncode == 0
+    assert all(line.isprintable() for line in done.stdout.splitlines())
+    assert "\\u001b]0;owned" in done.stdout

@@ -124,6 +124,16 @@ def test_a_damaged_authority_is_reported_with_a_way_out(data_dir: DataDir) -> No
     assert str(data_dir.path("ca")) in caught.value.hint
 
 
+@pytest.mark.parametrize("days", [-400, 3700])
+def test_an_authority_outside_its_days_is_reported_and_not_called_a_network_fault(
+    data_dir: DataDir, days: int
+) -> None:
+    with pytest.raises(DataDirError) as refused:
+        ca.ensure(data_dir, lambda: clock.system() + days * DAY)
+    assert "valid from" in refused.value.message
+    assert "remove the folder" in refused.value.hint
+
+
 def test_a_key_of_another_authority_is_noticed(data_dir: DataDir) -> None:
     shutil.copy(data_dir.key("leaf"), data_dir.path("ca", "ca.key"))
     with pytest.raises(DataDirError, match="another certificate"):

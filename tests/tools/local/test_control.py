@@ -109,7 +109,7 @@ async def test_nothing_is_told_or_done_without_the_token(
     """Any process of any user can reach loopback; the token tells the owner apart."""
     answer = await client.ask(verb, path, headers=headers)
     assert answer.status == 401
-    assert answer.json["error"]["code"] == "unauthorized"
+    assert answer.json["error"]["code"] == "control_unauthorized"
     assert not instance.applied
 
 

@@ -214,6 +214,42 @@ async def test_another_port_of_an_azure_name_does_not_lead_out(port: int) -> Non
         writer.close()
 
 
+async def _knows_demo(name: str) -> bool:
+    return name == "demo-vault"
+
+
+async def test_a_vault_that_is_not_there_cannot_be_connected_to(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A client of the real one would see its name not resolve; ours sees the tunnel refused, and why."""
+    async with _gateway(TABLE, knows_vault=_knows_demo) as proxy:
+        status, (reader, writer) = await _connect(proxy, "Other-Vault.vault.azure.net:443")
+        assert status.startswith(b"HTTP/1.1 502 ")
+        for text in (status, await reader.read()):
+            assert b"no vault other-vault" in text
+            assert b"podpass vault list" in text
+        writer.close()
+    record = next(each for each in caplog.records if each.getMessage() == "vault_unknown")
+    assert vars(record)["host"] == "Other-Vault.vault.azure.net"
+    assert "no vault other-vault" in vars(record)["cause"]
+
+
+async def test_vaults_that_are_there_and_other_names_are_let_through() -> None:
+    async with _listening(_echo) as service:
+        table = dict.fromkeys(("*.vault.azure.net", "vault.azure.net", "sts.windows.net"), service)
+        async with _gateway(table, knows_vault=_knows_demo) as proxy:
+            for host in ("DEMO-vault.vault.azure.net.", "vault.azure.net", "sts.windows.net"):
+                status, (_, writer) = await _connect(proxy, f"{host}:443")
+                assert status.startswith(b"HTTP/1.1 200 ")
+                writer.close()
+
+
+async def test_an_unknown_vault_writes_no_line_into_the_answer() -> None:
+    async with _gateway(TABLE, knows_vault=_knows_demo) as proxy:
+        answer = await _ask(proxy, b"CONNECT a\nb\x1b\xe9.vault.azure.net:443 HTTP/1.1\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 502 there is no vault ab here")
+
+
 async def test_a_host_that_refuses_is_named_with_the_reason() -> None:
     with bind("127.0.0.1", 0) as sock:
         port = sock.getsockname()[1]
@@ -234,7 +270,7 @@ async def test_a_name_without_an_address_is_a_bad_gateway(host: str) -> None:
         writer.close()
 
 
-@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
 async def test_the_gateway_does_not_connect_to_itself(name: str) -> None:
     async with _gateway({}) as proxy:
         status, (reader, writer) = await _connect(proxy, f"{name}:{proxy[1]}")

@@ -338,3 +338,21 @@ def test_the_log_of_an_instance_holds_neither_tokens_nor_secrets(running: Podpas
     for secret in (token, facts["control_token"], facts["admin"]["password"]):
         assert secret not in log
     assert not (running.data_dir / "podpass.err").read_text()
+
+
+def test_an_instance_that_does_not_answer_is_not_called_ready(podpass: Podpass) -> None:
+    """Fails when the lock and a file of an hour ago are enough to be ready."""
+    pid = podpass.up()["pids"]["podpass"]
+    for file in ("podpass.log", "podpass.err"):
+        assert (podpass.data_dir / file).stat().st_mode & 0o777 == 0o600
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for command in (["status"], ["up", "--detach"], ["up"], ["status", "-o", "json"]):
+            done = podpass(*command)
+            assert done.returncode == 1
+            assert f"process {pid} holds" in done.stderr
+            assert "does not answer" in done.stderr
+        assert json.loads(done.stdout)["ready"] is False
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert podpass("status").returncode == 0

@@ -9,6 +9,11 @@ from collections.abc import Sequence
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
-    from podpass.tools.cli.edge import run
-
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    try:
+        from podpass.tools.cli.edge import INTERRUPTED, run
+    except KeyboardInterrupt:  # in the first tenth of a second, before anything was begun
+        sys.exit(130)
+    try:
+        sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

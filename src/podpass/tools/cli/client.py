@@ -16,6 +16,7 @@ from podpass.tools.local.datadir import DataDir, check_version, load_facts
 from podpass.tools.local.lock import holder
 
 _SECONDS = 30.0
+_HEALTH_SECONDS = 2.0
 
 
 class NotRunning(Error):
@@ -24,10 +25,16 @@ class NotRunning(Error):
     code = "not_running"
 
 
+class NotAnswering(Error):
+    """A process holds the data dir and does not answer: stopped, stuck, or out of memory."""
+
+    code = "not_answering"
+
+
 class Refused(Error):
     """The instance refused a request; message and hint are its own."""
 
-    code = "refused"
+    code = "instance_refused"
 
 
 def not_running(data_dir: DataDir, start: str) -> NotRunning:
@@ -46,6 +53,25 @@ def read_status(data_dir: DataDir) -> dict[str, Any] | None:
         return None
     # One that was killed leaves its status behind; the next has not removed it at its very first moment.
     return status if status["pids"]["podpass"] == pid else None
+
+
+def check_answers(data_dir: DataDir, pid: int) -> None:
+    """Check that an instance that says it is ready answers.
+
+    Errors:  NotAnswering.
+    """
+    from podpass.tools.cli.options import as_command
+
+    port = load_facts(data_dir).ports["control"]
+    try:
+        status, _ = _ask(port, data_dir.ca_file, "GET", "/healthz", seconds=_HEALTH_SECONDS)
+    except (OSError, http.client.HTTPException):
+        status = 0
+    if status != 200:
+        raise NotAnswering(
+            f"process {pid} holds {data_dir.root} but does not answer",
+            hint=f"stop it with `{as_command(data_dir, 'down')}` and start it again",
+        )
 
 
 def require_status(data_dir: DataDir) -> dict[str, Any]:
@@ -96,19 +122,36 @@ def request(
 
     Errors:  Error when it does not answer, or not with JSON.
     """
-    context = ssl.create_default_context(cafile=str(ca_file))
-    connection = http.client.HTTPSConnection(host, timeout=_SECONDS, context=context)
     try:
-        plain = socket.create_connection(("127.0.0.1", port), timeout=_SECONDS)
-        connection.sock = context.wrap_socket(plain, server_hostname=host)
-        connection.request(method, path, body=body, headers=headers or {})
-        response = connection.getresponse()
-        answer = json.loads(response.read() or b"{}")
+        status, text = _ask(port, ca_file, method, path, host=host, body=body, headers=headers)
+        answer = json.loads(text or b"{}")
     except (OSError, ValueError, http.client.HTTPException) as exc:
         raise Error(
             f"the instance does not answer on port {port}: {type(exc).__name__}",
             hint="stop it with `podpass down` and start it again",
         ) from exc
+    return status, answer if isinstance(answer, dict) else {}
+
+
+def _ask(
+    port: int,
+    ca_file: Path,
+    method: str,
+    path: str,
+    *,
+    host: str = "localhost",
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+    seconds: float = _SECONDS,
+) -> tuple[int, bytes]:
+    context = ssl.create_default_context(cafile=str(ca_file))
+    connection = http.client.HTTPSConnection(host, timeout=seconds, context=context)
+    try:
+        plain = socket.create_connection(("127.0.0.1", port), timeout=seconds)
+        connection.sock = plain  # closed with the connection if the handshake fails
+        connection.sock = context.wrap_socket(plain, server_hostname=host)
+        connection.request(method, path, body=body, headers=headers or {})
+        response = connection.getresponse()
+        return response.status, response.read()
     finally:
         connection.close()
-    return response.status, answer if isinstance(answer, dict) else {}

@@ -28,6 +28,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         outcome = cli.main(list(arguments), prog_name="podpass", standalone_mode=False)
         sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as exc:
+        print(exc.format_message(), file=sys.stderr)  # noqa: T201 talk
+        return WRONG_USAGE
     except click.UsageError as exc:
         return _tell(WRONG_USAGE, exc.format_message(), _usage_hint(exc))
     except click.ClickException as exc:

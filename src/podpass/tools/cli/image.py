@@ -1,5 +1,7 @@
 """`podpass image`."""
 
+import os
+
 import click
 
 from podpass.tools.cli import options
@@ -30,7 +32,8 @@ def command() -> None:
 def list_(data_dir: DataDir, output: str) -> None:
     """List the images that can run here."""
     check_version(data_dir)
-    rows = images.everything(data_dir)
+    path = os.environ.get("PATH", os.defpath)  # noqa: TID251 tools
+    rows = images.everything(data_dir, path)
     if output != "table":
         rows = [{name: row[name] for name in row if name != "command_line"} for row in rows]
     emit(rows, output, _COLUMNS)

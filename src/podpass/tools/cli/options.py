@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,21 @@ data_dir: Decorator = click.option(
     callback=_locate,
     help="Folder of the instance; default $XDG_STATE_HOME/podpass.",
 )
+
+
+def setting(settings: type[Any], name: str, metavar: str) -> Decorator:
+    """Offer a setting under its flag and variable, with its default and its meaning as help."""
+    declared = next(field for field in fields(settings) if field.name == name)
+    meaning = declared.metadata["meaning"]
+    return click.option(
+        declared.metadata["flag"],
+        type=type(declared.default),
+        default=declared.default,
+        show_default=True,
+        envvar=declared.metadata["variable"],
+        metavar=metavar,
+        help=f"{meaning[0].upper()}{meaning[1:]}.",
+    )
 
 
 def output(default: str = "table", *others: str) -> Decorator:

@@ -32,13 +32,19 @@ def table(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
 
 
 def align(lines: Sequence[Sequence[str]]) -> str:
-    """Pad every column but the last to its widest cell."""
+    """Pad every column but the last to its widest cell; no cell may reach the terminal's controls."""
+    lines = [[plain(cell) for cell in line] for line in lines]
     widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))] if lines else []
     text = ""
     for line in lines:
         padded = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
         text += "   ".join(padded).rstrip() + "\n"
     return text
+
+
+def plain(text: str) -> str:
+    """Write a text so that it cannot move the cursor, colour, or turn the order of a line around."""
+    return text if text.isprintable() else json.dumps(text)
 
 
 def _cell(value: object) -> str:

@@ -1,18 +1,20 @@
 """`podpass status`."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
+from podpass import names
 from podpass.tools.cli import options
-from podpass.tools.cli.client import read_status
+from podpass.tools.cli.client import NotAnswering, check_answers, read_status
 from podpass.tools.cli.output import align, emit, say
 from podpass.tools.local.datadir import DataDir
 from podpass.tools.local.lock import holder
 
 _SANDBOXES = {
-    "bubblewrap": "see their own file system (bubblewrap)",
-    "rewrite": "see this machine's files; paths in their variables are rewritten (no bubblewrap)",
+    "bubblewrap": "your processes; of this data dir they see only what is theirs (bubblewrap)",
+    "rewrite": "your processes; they see all your files, also this data dir's keys (no bubblewrap)",
 }
 
 
@@ -31,6 +33,12 @@ def command(ctx: click.Context, data_dir: DataDir, output: str) -> None:
             emit({"ready": False, "data_dir": str(data_dir.root)}, output)
         _tell_why(data_dir)
         ctx.exit(1)
+    try:
+        check_answers(data_dir, status["pids"]["podpass"])
+    except NotAnswering:
+        if output != "table":
+            emit({**status, "ready": False}, output)
+        raise
     if output == "table":
         click.echo(align(picture(status)), nl=False)
     else:
@@ -46,6 +54,11 @@ def _tell_why(data_dir: DataDir) -> None:
         say(f"  ask again in a moment; its log is {data_dir.log_file}")
 
 
+def _direct_vault(origin: str) -> str:
+    """Name a vault on the port of the vaults' own origin."""
+    return f"https://NAME.{names.DIRECT_VAULT_SUFFIX}:{urlsplit(origin).port}"
+
+
 def picture(status: dict[str, Any]) -> list[list[str]]:
     """Lay a status out as lines of a name and a value."""
     kubernetes = status["kubernetes"]
@@ -56,7 +69,8 @@ def picture(status: dict[str, Any]) -> list[list[str]]:
         ["issuer", kubernetes["issuer"]],
         ["webhook", kubernetes["webhook"]],
         ["authority", f"{status['authority']} (AZURE_AUTHORITY_HOST without the gateway)"],
-        ["vault", f"{status['vault']} (https://NAME.vault.azure.net through the gateway)"],
+        ["vault", f"{status['vault']} (https://NAME.{names.VAULT_SUFFIX} through the gateway)"],
+        ["vault by name", f"{_direct_vault(status['vault'])} (without the gateway)"],
         ["tenant", status["tenant_id"]],
         ["ca_file", status["ca_file"]],
         ["containers", _SANDBOXES.get(status["sandbox"], status["sandbox"])],

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from podpass import names
 from podpass.clock import system
 from podpass.errors import Error, UsageError
 from podpass.tools.cli import options
@@ -14,7 +15,6 @@ from podpass.tools.cli.client import read_status, request
 from podpass.tools.cli.output import align, emit
 from podpass.tools.local.datadir import DataDir, load_facts
 
-_DISCOVERY = "/.well-known/openid-configuration"
 _MAX_FILE_BYTES = 64 * 1024
 _WANTED = "a token has three parts with dots between them and begins with ey"
 
@@ -88,7 +88,7 @@ def _published_keys(data_dir: DataDir, claims: Any) -> Any:
     issuer = str(claims.get("iss", ""))
     if read_status(data_dir) is None:
         raise CannotCheck("no instance is running that could know its issuer")
-    document = _fetch(data_dir, issuer.removesuffix("/") + _DISCOVERY)
+    document = _fetch(data_dir, issuer.removesuffix("/") + names.DISCOVERY_PATH)
     return load_jwks(_fetch(data_dir, str(document.get("jwks_uri", ""))))
 
 

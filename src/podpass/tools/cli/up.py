@@ -9,7 +9,7 @@ import click
 from podpass.errors import Error
 from podpass.settings import LocalSettings
 from podpass.tools.cli import options
-from podpass.tools.cli.client import read_status
+from podpass.tools.cli.client import check_answers, read_status
 from podpass.tools.cli.output import align, say
 from podpass.tools.local.datadir import DataDir, claim, prepare
 from podpass.tools.local.lock import holder
@@ -21,23 +21,8 @@ _PATIENCE_SECONDS = 30.0
 @options.data_dir
 @click.option("--detach", "-d", is_flag=True, help="Return when it is ready, and leave it running.")
 @click.option("--seed", metavar="FILE", help="Identities, vaults and roles to apply, as YAML.")
-@click.option(
-    "--port-base",
-    type=int,
-    default=LocalSettings.__dataclass_fields__["port_base"].default,
-    show_default=True,
-    envvar="PODPASS_PORT_BASE",
-    metavar="N",
-    help="First of the loopback ports; 0 takes free ones and keeps them.",
-)
-@click.option(
-    "--kubernetes",
-    default="embedded",
-    show_default=True,
-    envvar="PODPASS_KUBERNETES",
-    metavar="KIND",
-    help="Which Kubernetes API to run.",
-)
+@options.setting(LocalSettings, "port_base", "N")
+@options.setting(LocalSettings, "kubernetes", "KIND")
 @click.option("--ready-fd", type=int, hidden=True)
 @click.option("--seed-name", default="-", hidden=True)
 def command(
@@ -97,6 +82,7 @@ def _read_seed(seed: str | None, name: str | None) -> tuple[str, str] | None:
 def _join(data_dir: DataDir, seed: tuple[str, str] | None) -> None:
     """Meet the instance that runs already: wait for it, apply the seed to it, show it."""
     status = _wait_ready(data_dir)
+    check_answers(data_dir, status["pids"]["podpass"])
     say(f"podpass runs already on {data_dir.root}")
     if seed is not None:
         from podpass.tools.cli.apply import send

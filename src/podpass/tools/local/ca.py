@@ -96,6 +96,9 @@ def _authority(data_dir: DataDir, now: datetime) -> Authority:
         raise _damaged(certificate, "it cannot be read") from exc
     if found.certificate.public_key() != found.key.public_key():
         raise _damaged(certificate, "the key belongs to another certificate")
+    begins, ends = found.certificate.not_valid_before_utc, found.certificate.not_valid_after_utc
+    if not begins <= now < ends:
+        raise _damaged(certificate, f"it is valid from {begins} to {ends}, and it is {now}")
     return found
 
 

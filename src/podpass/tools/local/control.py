@@ -37,7 +37,7 @@ class Instance(Protocol):
 class Unauthorized(Error):
     """The request has no token, or a wrong one."""
 
-    code = "unauthorized"
+    code = "control_unauthorized"
     status = 401
 
 

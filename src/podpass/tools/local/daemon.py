@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from podpass.errors import Error
+from podpass.files import open_private
 
 READY, PROGRESS, FAILED = "ready", "progress", "failed"
 
@@ -39,7 +40,7 @@ def start(
     reading, writing = os.pipe()
     command = [sys.executable, "-m", "podpass.tools.cli", *arguments, "--ready-fd", str(writing)]
     # Its own stderr should stay empty: logs go to podpass.log. What a crash prints is kept.
-    with errors.open("ab") as stderr:
+    with open_private(errors) as stderr:
         child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -54,6 +55,18 @@ def start(
     assert child.stdin is not None
     with contextlib.suppress(BrokenPipeError), child.stdin:
         child.stdin.write(stdin.encode())
+    try:
+        _listen(reading, child, progress)
+    except KeyboardInterrupt:
+        # Ctrl-C reaches us alone: the child has a session of its own, and would start nevertheless.
+        child.terminate()
+        child.wait()
+        raise
+
+
+def _listen(
+    reading: int, child: subprocess.Popen[bytes], progress: Callable[[str, str], None]
+) -> None:
     with os.fdopen(reading) as lines:
         for line in lines:
             word = json.loads(line)
@@ -65,8 +78,11 @@ def start(
                 raise DidNotStart(word["message"], hint=word["hint"], cause=word["code"])
             progress(word["part"], word["where"])
     code = child.wait()
+    if code == 0:
+        raise DidNotStart("the instance was stopped while starting", hint="start it again")
     raise DidNotStart(
-        f"the instance ended while starting, with code {code}", hint=f"look at {errors}"
+        f"the instance ended while starting, with code {code}",
+        hint="look at podpass.err and podpass.log in its data dir",
     )
 
 

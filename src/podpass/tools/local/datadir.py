@@ -104,6 +104,11 @@ class DataDir:
         return self.path("ca", "certs")
 
     @property
+    def public_files(self) -> tuple[Path, ...]:
+        """What programs that trust this instance have to read; nothing secret."""
+        return (self.ca_file, self.bundle, self.truststore, self.certs)
+
+    @property
     def kubeconfig(self) -> Path:
         return self.path("kubeconfig")
 

@@ -5,6 +5,7 @@ It uses the program as a stranger would: the command line for the instance, the 
 
 import asyncio
 import copy
+import importlib.util
 import json
 import re
 import shutil
@@ -29,6 +30,7 @@ Say = Callable[[str], None]
 Manifest = list[dict[str, Any]]
 
 _WAIT_SECONDS = 45
+_SDK = ("azure.identity", "azure.keyvault.secrets")
 _OTHER_ACCOUNT = "other"
 _ADVICE = re.compile(r" See the troubleshooting guide for more information: \S+\.")
 
@@ -59,13 +61,35 @@ class Break:
     last_stage: str | None
 
 
-def examples() -> Path:
-    """Find the folder of examples, in a checkout or in an installed package."""
-    here = Path(__file__).resolve()
+def examples(here: Path = Path(__file__)) -> Path:
+    """Find the folder of examples, in a checkout or in an installed package.
+
+    Errors:  DemoFailed.
+    """
+    here = here.resolve()
     for folder in (here.parents[2] / "examples", here.parents[4] / "examples"):
         if (folder / "quickstart" / "app.yaml").is_file():
             return folder / "quickstart"
     raise DemoFailed("the examples are not where they should be", hint="install podpass again")
+
+
+def check_sdk() -> None:
+    """Look for what the demo's pod imports, before anything is started.
+
+    Errors:  DemoFailed.
+    """
+    missing = [name for name in _SDK if not _importable(name)]
+    if missing:
+        raise DemoFailed(
+            f"the demo's pod needs {' and '.join(missing)}", hint="pip install 'podpass[demo]'"
+        )
+
+
+def _importable(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even its parent is there
+        return False
 
 
 def without_label(manifest: Manifest) -> Manifest:
@@ -98,6 +122,7 @@ class Demo:
         self._data_dir = data_dir
         self._say = say
         self._log = data_dir / "podpass.log"
+        self.left_running = False
 
     def podpass(self, *arguments: str) -> str:
         """Run a podpass command on the demo's instance.
@@ -116,6 +141,8 @@ class Demo:
             capture_output=True,
             text=True,
             check=False,
+            # Ctrl-C is for the demo: a `down` that died with it would leave the instance running.
+            start_new_session=True,
         )
         if done.returncode != 0:
             lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
@@ -123,10 +150,15 @@ class Demo:
         return done.stdout
 
     async def run(self) -> None:
-        """Run the whole demo against a fresh instance, which is stopped at the end."""
+        """Run the whole demo against a fresh instance, which is stopped at the end.
+
+        Errors:  DemoFailed.
+        """
+        check_sdk()
         folder = examples()
         began = time.monotonic()
         self._say("starting   an instance in a folder of its own")
+        self.left_running = True
         try:
             self.podpass("up", "--detach", "--port-base", "0", "--seed", str(folder / "seed.yaml"))
             status = json.loads(self.podpass("status", "-o", "json"))
@@ -143,6 +175,7 @@ class Demo:
                 await client.close()
         finally:
             self.podpass("down")
+            self.left_running = False
             self._say("\nstopped    no process or port is left behind")
 
     async def _scenes(self, client: KubeClient, manifest: Manifest) -> None:
@@ -253,12 +286,14 @@ async def run_demo(say: Say, *, keep: bool = False) -> None:
     Errors:  DemoFailed.
     """
     folder = Path(tempfile.mkdtemp(prefix="podpass-demo-"))
+    demo = Demo(folder, say)
     try:
-        await Demo(folder, say).run()
+        await demo.run()
     except KubeError as exc:
         raise DemoFailed(str(exc)) from exc
     finally:
-        if keep:
+        # Without its folder an instance that would not stop could not be told to any more.
+        if keep or demo.left_running:
             say(f"kept       {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)

@@ -6,10 +6,11 @@ service, which holds the leaf; every other host is connected to and left alone.
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from weakref import WeakSet
@@ -20,6 +21,7 @@ from podpass.errors import Error
 _log = logging.getLogger(__name__)
 
 Address = tuple[str, int]
+KnowsVault = Callable[[str], Awaitable[bool]]
 
 HTTPS = 443
 MAX_HEAD_BYTES = 16 * 1024
@@ -45,6 +47,12 @@ class NoWay(Error):
     status = 502
 
 
+class UnknownVault(NoWay):
+    """A vault of this name does not exist; at the real Azure its name would not resolve."""
+
+    code = "unknown_vault"
+
+
 def routes(ports: Mapping[str, int], host: str = "127.0.0.1") -> dict[str, Address]:
     """Say which service answers for which name; `*.` stands for one label, as in the certificate."""
     table = dict.fromkeys(names.LOGIN_ALIASES, "authority")
@@ -65,6 +73,12 @@ def route(table: Mapping[str, Address], host: str) -> Address | None:
     """
     name = host.lower().removesuffix(".")
     return table.get(name) or table.get("*." + name.partition(".")[2])
+
+
+def vault_of(host: str) -> str | None:
+    """Take a vault's name out of its host name, None for a host that is no vault's."""
+    vault, _, suffix = host.lower().removesuffix(".").partition(".")
+    return vault if vault and suffix == names.VAULT_SUFFIX else None
 
 
 def split_target(target: str) -> tuple[str, int]:
@@ -110,11 +124,13 @@ class Gateway:
         table: Mapping[str, Address],
         own: Address,
         *,
+        knows_vault: KnowsVault | None,
         head_seconds: float,
         max_tunnels: int,
     ) -> None:
         self._table = table
         self._own = own
+        self._knows_vault = knows_vault
         self._head_seconds = head_seconds
         self._max_tunnels = max_tunnels
         self._tunnels: set[asyncio.Task[None]] = set()
@@ -151,6 +167,9 @@ class Gateway:
             return await _answer(writer, 408, "no whole request came in time")
         except asyncio.LimitOverrunError:
             return await _answer(writer, 431, "the request's headers are too long")
+        except UnknownVault as exc:
+            # Clients print the phrase of a refused tunnel and never its body.
+            return await _answer(writer, exc.status, exc.message, phrase=exc.message)
         except (BadRequest, NoWay) as exc:
             return await _answer(writer, exc.status, exc.message)
         try:
@@ -168,6 +187,8 @@ class Gateway:
         # Another port of an Azure name must not lead out: the request may carry a token of ours.
         if service is not None and port != HTTPS:
             raise NoWay(f"{host}:{port}: {_TLS_PORTS_ONLY}")
+        if service is not None:
+            await self._check_vault(host)
         address = service or (host, port)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -177,12 +198,24 @@ class Gateway:
         except (OSError, UnicodeError) as exc:
             raise NoWay(f"cannot connect to {host}:{port}: {_reason(exc)}") from exc
         # A tunnel into the gateway would let one request open thousands.
-        if writer.get_extra_info("peername")[:2] == self._own:
+        if _plain(writer.get_extra_info("peername")) == self._own:
             _abort(writer)
             raise NoWay("the gateway does not connect to itself")
         self._transports.add(writer.transport)
         _log.debug("tunnel_opened", extra={"host": host, "port": port, "served": bool(service)})
         return reader, writer
+
+    async def _check_vault(self, host: str) -> None:
+        vault = vault_of(host)
+        if vault is None or self._knows_vault is None or await self._knows_vault(vault):
+            return
+        # What a client asked for goes into our status line, so only what can stand in a line of HTTP.
+        shown = "".join(sign for sign in vault if sign.isascii() and sign.isprintable())
+        refused = UnknownVault(f"there is no vault {shown} here, see `podpass vault list`")
+        _log.warning(
+            "vault_unknown", extra={"host": host, "vault": shown, "cause": refused.message}
+        )
+        raise refused
 
     async def stop(self) -> None:
         """End every tunnel that is still open."""
@@ -224,6 +257,12 @@ def _abort(writer: asyncio.StreamWriter) -> None:
         writer.close()
 
 
+def _plain(peer: tuple[str, int]) -> Address:
+    """Write an IPv4 address that came as IPv6 (::ffff:127.0.0.1) as what it is."""
+    mapped = getattr(ipaddress.ip_address(peer[0].partition("%")[0]), "ipv4_mapped", None)
+    return (str(mapped) if mapped else peer[0]), peer[1]
+
+
 def _reason(exc: Exception) -> str:
     if isinstance(exc, socket.gaierror | UnicodeError):
         return "the name is not known"
@@ -254,11 +293,14 @@ _PHRASES = {
 }
 
 
-async def _answer(writer: asyncio.StreamWriter, status: int, text: str) -> None:
+async def _answer(
+    writer: asyncio.StreamWriter, status: int, text: str, *, phrase: str | None = None
+) -> None:
     body = (text + "\n").encode() if text else b""
     allow = "Allow: CONNECT\r\n" if status == 405 else ""
     head = (
-        f"HTTP/1.1 {status} {_PHRASES[status]}\r\n{allow}Content-Type: text/plain; charset=utf-8\r\n"
+        f"HTTP/1.1 {status} {phrase or _PHRASES[status]}\r\n{allow}"
+        "Content-Type: text/plain; charset=utf-8\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
     writer.write(head.encode() + body)
@@ -272,12 +314,18 @@ async def running(
     sock: socket.socket,
     table: Mapping[str, Address],
     *,
+    knows_vault: KnowsVault | None = None,
     head_seconds: float = HEAD_SECONDS,
     max_tunnels: int = MAX_TUNNELS,
 ) -> AsyncIterator[Gateway]:
-    """Run a gateway on a listening socket for as long as the context lasts."""
+    """Run a gateway on a listening socket for as long as the context lasts.
+
+    Shapes:  `knows_vault` tells whether there is a vault of a name; without it every one is taken to be.
+    """
     own = sock.getsockname()[:2]
-    gateway = Gateway(table, own, head_seconds=head_seconds, max_tunnels=max_tunnels)
+    gateway = Gateway(
+        table, own, knows_vault=knows_vault, head_seconds=head_seconds, max_tunnels=max_tunnels
+    )
     server = await asyncio.start_server(gateway.handle, sock=sock, limit=MAX_HEAD_BYTES)
     try:
         yield gateway

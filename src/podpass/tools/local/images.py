@@ -5,38 +5,16 @@ Shapes:  a JSON object of image names to argument lists.
 
 import json
 import shlex
-import shutil
+from collections.abc import Sequence
 from typing import Any
 
-from podpass.errors import Error, UsageError
+from podpass.errors import UsageError
 from podpass.files import write_private
 from podpass.tools.local.datadir import DataDir
-from podpass.tools.local.runtime.images import BUILT_IN, base_name
+from podpass.tools.local.runtime import programs
+from podpass.tools.local.runtime.images import BUILT_IN, base_name, read
 
-Images = dict[str, list[str]]
-
-
-class ImagesDamaged(Error):
-    """The file of images cannot be read."""
-
-    code = "images_damaged"
-
-
-def load(data_dir: DataDir) -> Images:
-    """Read the images of an instance.
-
-    Errors:  ImagesDamaged.
-    """
-    path = data_dir.path("images.json")
-    try:
-        found = json.loads(path.read_bytes())
-        return {str(name): [str(word) for word in argv] for name, argv in found.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, AttributeError, TypeError) as exc:
-        raise ImagesDamaged(
-            f"{path} is damaged", hint="mend it or remove it; then add the images again"
-        ) from exc
+_FILE = "images.json"
 
 
 def add(data_dir: DataDir, name: str, argv: list[str]) -> None:
@@ -49,30 +27,35 @@ def add(data_dir: DataDir, name: str, argv: list[str]) -> None:
             f"{name!r} is no image name",
             hint="give it as in the pod: podpass image add NAME -- CMD",
         )
-    found = load(data_dir)
-    found[name] = argv
+    found = read(data_dir.path(_FILE)) | {name: tuple(argv)}
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
-    write_private(data_dir.path("images.json"), text.encode())
+    write_private(data_dir.path(_FILE), text.encode())
 
 
-def everything(data_dir: DataDir) -> list[dict[str, Any]]:
-    """List what can run: images that were added, and built-in ones they do not replace."""
-    added = load(data_dir)
+def everything(data_dir: DataDir, path: str) -> list[dict[str, Any]]:
+    """List what can run: images that were added, and built-in ones they do not replace.
+
+    Shapes:  `path` is the PATH of whoever asks, which is an instance's own if the same user started it.
+    """
+    added = read(data_dir.path(_FILE))
     known = {base_name(name) for name in added}
-    built_in = {name: list(argv) for name, argv in BUILT_IN.items() if name not in known}
-    rows = [describe(name, argv, "built-in") for name, argv in built_in.items()]
-    rows += [describe(name, argv, "added") for name, argv in added.items()]
+    built_in = {name: argv for name, argv in BUILT_IN.items() if name not in known}
+    search = programs.search_path(path)
+    rows = [describe(name, argv, "built-in", search) for name, argv in built_in.items()]
+    rows += [describe(name, argv, "added", search) for name, argv in added.items()]
     return sorted(rows, key=lambda row: str(row["name"]))
 
 
-def describe(name: str, argv: list[str], origin: str) -> dict[str, Any]:
-    """Show an image, and whether its program is on this machine."""
-    found = shutil.which(argv[0]) if argv else None
+def describe(name: str, argv: Sequence[str], origin: str, search: str) -> dict[str, Any]:
+    """Show an image, and whether its program is where the runtime looks for it."""
+    found = programs.find(argv[0], search) if argv else None
     return {
         "name": name,
         "origin": origin,
-        "command": argv,
+        "command": list(argv),
         "command_line": shlex.join(argv),
         "ready": found is not None,
-        "why": "" if found else f"{argv[0] if argv else 'its command'} is not on the PATH",
+        "why": ""
+        if found
+        else f"{argv[0] if argv else 'its command'} is not beside this Python, nor on the PATH",
     }

@@ -31,12 +31,13 @@ def identity(found: "Identity") -> dict[str, Any]:
     }
 
 
-def vault(found: "Vault") -> dict[str, Any]:
-    """Show a vault."""
+def vault(found: "Vault", secrets: int) -> dict[str, Any]:
+    """Show a vault, and how many secrets it holds."""
     return {
         "name": found.name,
         "uri": f"https://{found.name}.{names.VAULT_SUFFIX}/",
         "location": found.location,
+        "secrets": secrets,
         "tenant_id": found.tenant_id,
         "resource_id": found.resource_id,
     }

@@ -190,13 +190,14 @@ class Loop:
         from podpass.admission.app import create_app
         from podpass.kube import KubeClient
         from podpass.settings import WebhookSettings
-        from podpass.tools.local.registration import register
+        from podpass.tools.local.registration import register, runs_native_sidecars
 
         url = self.url("webhook") + names.WEBHOOK_PATH
         enter = self._stack.enter_async_context
         client = await enter(KubeClient.from_kubeconfig(self.data_dir.path("webhook.kubeconfig")))
         accounts = await enter(ClusterAccounts(client))
-        settings = WebhookSettings(tenant_id=self._facts.tenant_id)
+        native = await runs_native_sidecars(client)
+        settings = WebhookSettings(tenant_id=self._facts.tenant_id, native_sidecar=native)
         app = create_app(settings, accounts, ready=lambda: accounts.ready)
         await self._serve("webhook", app)
         async with KubeClient.from_kubeconfig(self.data_dir.kubeconfig) as admin:
@@ -216,6 +217,8 @@ class Loop:
                 environment=pod_environment(self.data_dir, ports["gateway"]),
                 path=self._environ.get("PATH", os.defpath),
                 port=ports["kubelet"],
+                hidden=self.data_dir.root,
+                shown=self.data_dir.public_files,
                 clock=self._clock,
             )
         )
@@ -230,10 +233,14 @@ class Loop:
         await self._serve("azure", azure.create_app())
         await self._serve("control", control.create_app(self, self._facts.control_token))
         table = gateway.routes(self._facts.ports)
-        await self._stack.enter_async_context(gateway.running(self._sockets["gateway"], table))
+        running = gateway.running(self._sockets["gateway"], table, knows_vault=self._has_vault)
+        await self._stack.enter_async_context(running)
         return str(self.status()["gateway"])
 
     # ---------------------------------------------------------------------- what the parts are joined by
+
+    async def _has_vault(self, name: str) -> bool:
+        return await self._directory.find_vault(name) is not None
 
     async def _serve(self, service: str, app: "App", *, clients: bool = False) -> str:
         from podpass.serve import server_tls, serving
@@ -314,4 +321,5 @@ class Loop:
 
     async def vaults(self) -> list[dict[str, Any]]:
         found = await self._directory.list_vaults(self._facts.tenant_id)
-        return [listing.vault(vault) for vault in found]
+        held = await self._secret_store.counts()
+        return [listing.vault(vault, held.get(vault.name, 0)) for vault in found]

@@ -1,4 +1,4 @@
-"""What an instance applies to its cluster, through the API like any installer: its webhook, and who may what.
+"""What an instance asks of its cluster and applies to it, like any installer: its webhook, and who may what.
 
 Server-side apply, so that a start after an address changed mends what the last one wrote.
 """
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from podpass import names
+from podpass.admission import sidecar
 from podpass.kube import APPLY_PATCH, KubeClient
 from podpass.tools.local import ca
 
@@ -26,6 +27,15 @@ async def register(client: KubeClient, webhook_url: str, ca_pem: bytes) -> None:
     for collection, body in objects(webhook_url, ca_pem):
         path = f"/apis/{collection}/{body['metadata']['name']}?{_QUERY}"
         await client.patch(path, body, APPLY_PATCH)
+
+
+async def runs_native_sidecars(client: KubeClient) -> bool:
+    """Ask an API server whether it runs sidecars as init containers.
+
+    Errors:  KubeError, UnknownVersion.
+    """
+    version = await client.get("/version")
+    return sidecar.runs_native_sidecars(str(version.get("gitVersion")))
 
 
 def objects(webhook_url: str, ca_pem: bytes) -> Iterator[tuple[str, Object]]:

@@ -136,7 +136,7 @@ class _File:
         text = self._reader.text(node, f"{where}: client_id")
         if text is None or node is None:
             return None
-        if not rules.is_guid(text.lower()):
+        if not rules.is_lower_guid(text.lower()):
             self._reader.problem(line_of(node), f"{where}: client_id {text!r}: want a GUID")
         return text.lower()
 

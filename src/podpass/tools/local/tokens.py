@@ -89,6 +89,8 @@ def _audiences(claims: Mapping[str, Any]) -> list[str]:
 def judge_time(claims: Mapping[str, Any], now: float) -> tuple[str, str]:
     """Tell whether a token lives at `now`; at `exp` itself it no longer does."""
     begins, ends = _number(claims, "nbf"), _number(claims, "exp")
+    if ends is None and "exp" in claims:
+        return "without expiry", "its exp is not a time, so nobody accepts it"
     if ends is None:
         return "without expiry", "it has no exp, so nobody accepts it"
     if now >= ends:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from podpass.tools.local.cluster import defaults, schema
-from podpass.tools.local.cluster.kinds import Kind
+from podpass.tools.local.cluster.kinds import KINDS, Kind
 
 VECTORS = Path(__file__).parents[3] / "vectors" / "kubernetes.json"
 STEPS = json.loads(VECTORS.read_text())["steps"]
@@ -21,6 +21,12 @@ def step(title: str) -> Any:
 def answer(title: str) -> Any:
     """Give the body of a recorded answer."""
     return step(title)["expect"]["body"]
+
+
+def kind_of(body: Any) -> Kind | None:
+    """Find the kind of a recorded body, by what it says of itself."""
+    said = (body.get("apiVersion", ""), body.get("kind", ""))
+    return next((kind for kind in KINDS if (kind.api_version, kind.kind) == said), None)
 
 
 def make(kind: Kind, body: Any) -> Any:

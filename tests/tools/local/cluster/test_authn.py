@@ -186,3 +186,24 @@ async def test_a_token_review_says_whose_token_it_is_and_for_whom(live: Any) -> 
     assert status["authenticated"] is True
     assert status["audiences"] == ["b"]
     assert status["user"]["username"] == "system:serviceaccount:default:default"
+
+
+async def test_a_token_ends_a_minute_after_the_grace_of_its_deleted_pod(
+    serve: Any, ring: KeyRing
+) -> None:
+    """Fails if only a pod that is gone ends its tokens: a kubelet that is dead never removes it."""
+    now = [float(int(time.time()))]
+    live = await serve(clock=lambda: now[0])
+    pods = "/api/v1/namespaces/default/pods"
+    await live.call("POST", "/api/v1/nodes", {"metadata": {"name": "n"}})
+    spec = {"containers": [{"name": "c", "image": "i"}], "nodeName": "n"}
+    made = await live.call("POST", pods, {"metadata": {"name": "p"}, "spec": spec})
+    uid = made.body["metadata"]["uid"]
+    token = forged(live, ring, now=now[0], pod=Ref(name="p", uid=uid))
+    gone = await live.call("DELETE", f"{pods}/p?gracePeriodSeconds=30")
+    assert gone.body["metadata"]["deletionGracePeriodSeconds"] == 30
+    now[0] += 30 + 60
+    assert await who(live, token) != 401
+    now[0] += 1
+    assert await who(live, token) == 401
+    assert (await live.call("GET", f"{pods}/p")).status == 200

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tools.kubectl import PATH, binaries
 
 MANIFEST = """\
 apiVersion: v1
@@ -35,13 +36,6 @@ data: {k: v}
 """
 
 
-def binaries() -> dict[str, str]:
-    """Find the machine's kubectl and the one of the package index."""
-    beside = Path(sys.executable).parent / "kubectl"
-    found = {"machine": shutil.which("kubectl", path="/usr/local/bin:/usr/bin:/bin") or ""}
-    return found | {"package": str(beside) if beside.exists() else ""}
-
-
 @dataclass(kw_only=True)
 class Done:
     """A finished command."""
@@ -64,7 +58,7 @@ def kubectl(request: pytest.FixtureRequest, live: Any) -> Run:
     environment = {
         "HOME": str(live.folder / "home"),
         "KUBECONFIG": str(live.kubeconfig()),
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PATH": PATH,
     }
 
     async def run(*arguments: str, given: str = "", code: int = 0) -> Done:

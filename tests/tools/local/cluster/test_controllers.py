@@ -3,6 +3,9 @@
 import asyncio
 from typing import Any
 
+import pytest
+
+from podpass.tools.local.cluster import defaults
 from podpass.tools.local.cluster.controllers import Controllers
 
 NAMESPACE = "/api/v1/namespaces/one"
@@ -116,3 +119,52 @@ async def test_events_are_forgotten_an_hour_after_their_last(serve: Any) -> None
     controllers.sweep()
     left = (await live.call("GET", events)).body["items"]
     assert [item["metadata"]["name"] for item in left] == ["new"]
+
+
+NODE = "/api/v1/nodes/n"
+NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
+UNREACHABLE = {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}
+OWN = {"key": "example.com/mine", "effect": "NoSchedule"}
+
+
+async def until_tainted(live: Any, *taints: dict[str, str]) -> None:
+    for _ in range(100):
+        found = (await live.call("GET", NODE)).body["spec"].get("taints", [])
+        if found == list(taints):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"the node has the taints {found}")
+
+
+async def report(live: Any, ready: str) -> None:
+    body = {"status": {"conditions": [{"type": "Ready", "status": ready}]}}
+    strategic = "application/strategic-merge-patch+json"
+    done = await live.call("PATCH", f"{NODE}/status", body, content_type=strategic)
+    assert done.status == 200, done.text
+
+
+async def test_a_node_takes_pods_while_it_is_ready_and_no_longer(live: Any) -> None:
+    """Fails if a ready node keeps the taint it was admitted with."""
+    spec = {"taints": [OWN]}
+    made = await live.call("POST", "/api/v1/nodes", {"metadata": {"name": "n"}, "spec": spec})
+    assert made.body["spec"]["taints"] == [OWN, NOT_READY]
+    await report(live, "True")
+    await until_tainted(live, OWN)
+    await report(live, "False")
+    await until_tainted(live, OWN, NOT_READY)
+    await report(live, "Unknown")
+    await until_tainted(live, OWN, UNREACHABLE)
+    await report(live, "True")
+    await until_tainted(live, OWN)
+
+
+@pytest.mark.parametrize("conditions", [[], [{"type": "DiskPressure", "status": "False"}]])
+def test_a_node_that_has_not_said_anything_keeps_its_taint(conditions: list[Any]) -> None:
+    node = {"spec": {"taints": [NOT_READY]}, "status": {"conditions": conditions}}
+    assert defaults.node_taints(node) == [NOT_READY]
+
+
+def test_a_taint_of_the_same_name_that_ends_pods_is_not_the_controllers_to_take() -> None:
+    evicts = NOT_READY | {"effect": "NoExecute"}
+    ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+    assert defaults.node_taints({"spec": {"taints": [evicts]}, "status": ready}) == [evicts]

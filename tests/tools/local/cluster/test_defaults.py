@@ -5,7 +5,7 @@ import pytest
 
 from podpass.tools.local.cluster import defaults, kinds
 from podpass.tools.local.cluster.status import StatusError
-from tools.local.cluster.recorded import STEPS, answer, make, step
+from tools.local.cluster.recorded import STEPS, answer, kind_of, make, step
 
 POD = kinds.named("Pod")
 ACCOUNT_VOLUME = "kube-api-access-<suffix>"
@@ -16,7 +16,7 @@ CREATED = [
     if each["method"] == "POST"
     and each["expect"]["status"] == 201
     and (body := each["expect"].get("body"))
-    and (kind := kinds.of_object(body.get("apiVersion", ""), body["kind"]))
+    and (kind := kind_of(body))
     and kind.stored
 ]
 
@@ -49,7 +49,7 @@ def without_masked(obj: Any) -> Any:
 @pytest.mark.parametrize("title", CREATED)
 def test_a_new_object_is_filled_in_as_a_real_server_fills_it_in(title: str) -> None:
     recorded = answer(title)
-    kind = kinds.of_object(recorded["apiVersion"], recorded["kind"])
+    kind = kind_of(recorded)
     assert kind is not None
     made = make(kind, step(title)["body"])
     if not kind.namespaced:
@@ -65,7 +65,7 @@ def test_a_new_object_is_filled_in_as_a_real_server_fills_it_in(title: str) -> N
 @pytest.mark.parametrize("title", CREATED)
 def test_defaults_set_twice_change_nothing(title: str) -> None:
     recorded = answer(title)
-    kind = kinds.of_object(recorded["apiVersion"], recorded["kind"])
+    kind = kind_of(recorded)
     assert kind is not None
     once = make(kind, step(title)["body"])
     assert defaults.apply(kind, copy.deepcopy(once)) == once

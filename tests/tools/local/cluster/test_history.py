@@ -44,7 +44,7 @@ def test_the_window_forgets_the_oldest_and_says_so() -> None:
 
 
 def test_the_window_is_bounded_in_bytes_too() -> None:
-    history = History(0, max_bytes=1000)
+    history = History(0, max_bytes=2000)
     for revision in range(1, 6):
         history.append(event(revision, size=400))
     assert revisions(history, 3) == [4, 5]

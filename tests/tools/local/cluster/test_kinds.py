@@ -63,13 +63,12 @@ def test_kinds_stand_in_the_order_of_discovery(title: str) -> None:
     assert ours == [name for name in recorded if name in ours]
 
 
-def test_a_kind_is_found_by_path_and_by_what_an_object_says() -> None:
+def test_a_kind_is_found_by_its_path_and_by_its_name() -> None:
     pods = kinds.find("", "v1", "pods")
     assert pods is not None
-    assert kinds.of_object("v1", "Pod") is pods
     assert kinds.named("Pod") is pods
     assert kinds.find("", "v1", "nopes") is None
-    assert kinds.of_object("apps/v1", "Pod") is None
+    assert kinds.find("apps", "v1", "pods") is None
 
 
 def test_a_kind_knows_its_names() -> None:

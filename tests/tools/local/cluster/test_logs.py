@@ -19,12 +19,15 @@ class Kubelet:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, list[str]]]] = []
-        self.status, self.port = 200, 0
+        self.status, self.port, self.location = 200, 0, ""
         self.more = asyncio.Event()
 
     async def app(self, scope: Any, _receive: Any, send: Any) -> None:
         assert scope["extensions"]["tls"]["client_cert"], "no certificate was shown"
         self.asked.append((scope["path"], parse_qs(scope["query_string"].decode())))
+        if self.location and scope["path"] != self.location:
+            await respond(send, 302, b"", ((b"location", self.location.encode()),))
+            return
         if self.status != 200:
             await respond(send, self.status, b"container not found")
             return
@@ -106,7 +109,7 @@ async def test_what_the_kubelet_refuses_is_told(
     assert answer.body["message"] == "container not found"
 
 
-@pytest.mark.parametrize("query", ["tailLines=-1", "limitBytes=0", "sinceSeconds=x"])
+@pytest.mark.parametrize("query", ["tailLines=-1", "limitBytes=0", "sinceSeconds=0"])
 async def test_options_that_cannot_be_are_refused(running: Any, query: str) -> None:
     answer = await running.call("GET", f"{PODS}/p/log?container=a&{query}")
     assert (answer.status, answer.body["details"]["kind"]) == (422, "PodLogOptions")
@@ -119,3 +122,21 @@ async def test_a_kubelet_that_is_down_is_an_error_and_no_crash(running: Any) -> 
     answer = await running.call("GET", f"{PODS}/p/log?container=a")
     assert (answer.status, answer.body["reason"]) == (500, "InternalError")
     assert "127.0.0.1:1" in answer.body["message"]
+
+
+async def test_a_kubelet_leads_nobody_elsewhere(running: Any, kubelet: Kubelet) -> None:
+    """Fails if redirects are followed: the API server's certificate would be shown to any address."""
+    kubelet.location = "/elsewhere"
+    answer = await running.call("GET", f"{PODS}/p/log?container=a")
+    assert answer.status == 500
+    assert [path for path, _ in kubelet.asked] == ["/containerLogs/default/p/a"]
+
+
+@pytest.mark.parametrize("container", ["c", "..", "a/../../kube-system/other/a"])
+async def test_only_a_container_of_the_pod_can_be_read(
+    running: Any, kubelet: Kubelet, container: str
+) -> None:
+    """Fails if the name goes to the kubelet as it came."""
+    answer = await running.call("GET", f"{PODS}/p/log?container={container}")
+    assert (answer.status, answer.body["reason"]) == (400, "BadRequest")
+    assert not kubelet.asked

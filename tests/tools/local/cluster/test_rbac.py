@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 PODS = "/api/v1/namespaces/default/pods"
 
@@ -194,3 +196,30 @@ async def test_a_local_review_asks_about_its_namespace_only(live: Any) -> None:
         "POST", path, {"spec": {"user": "u", "resourceAttributes": attributes}}
     )
     assert (answer.status, answer.body["reason"]) == (422, "Invalid")
+
+
+@pytest.mark.parametrize(
+    ("header", "resource"),
+    [
+        ({"impersonate_extra_scopes": "all"}, {"resources": ["userextras/scopes"]}),
+        ({"impersonate_uid": "u-1"}, {"resources": ["uids"]}),
+    ],
+)
+async def test_extras_and_uid_of_another_need_rights_of_their_own(
+    live: Any, header: dict[str, str], resource: dict[str, Any]
+) -> None:
+    """Fails if who may act for a user may also say what else that user is."""
+    who = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+    user = {"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"]}
+    await bind(live, [user], everywhere=True)
+    assert await alice(live, "POST", who, {}, impersonate_user="bob") == 201
+    assert await alice(live, "POST", who, {}, impersonate_user="bob", **header) == 403
+    value = next(iter(header.values()))
+    extra = {"apiGroups": ["authentication.k8s.io"], "verbs": ["impersonate"]}
+    rules = [user, extra | resource | {"resourceNames": [value]}]
+    change = {"rules": rules}
+    merge = "application/merge-patch+json"
+    await live.call("PATCH", f"{RBAC}/clusterroles/r", change, content_type=merge)
+    assert await alice(live, "POST", who, {}, impersonate_user="bob", **header) == 201
+    other = dict.fromkeys(header, "other")
+    assert await alice(live, "POST", who, {}, impersonate_user="bob", **other) == 403

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podpass.tools.local.cluster import kinds, schema
-from tools.local.cluster.recorded import STEPS, step
+from tools.local.cluster.recorded import STEPS, kind_of, step
 
 POD = kinds.named("Pod")
 
@@ -100,9 +100,7 @@ def test_recorded_objects_fit_the_schema() -> None:
     seen = 0
     for each in copy.deepcopy(STEPS):
         body = each["expect"].get("body")
-        kind = isinstance(body, dict) and kinds.of_object(
-            body.get("apiVersion", ""), body.get("kind", "")
-        )
+        kind = isinstance(body, dict) and kind_of(body)
         if not kind or not kind.stored:
             continue
         seen += 1

@@ -1,5 +1,6 @@
 """Objects survive what the process does not, and nobody overwrites what they have not seen."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -165,3 +166,17 @@ def test_kill_dash_nine_loses_nothing_that_was_acknowledged(
     names = {entry.name for entry in store.entries(MAPS)}
     assert names >= {f"m{number}" for number in range(last + 1)}
     assert store.revision == len(names)
+
+
+def test_a_damaged_row_is_named_with_its_cure(tmp_path: Path) -> None:
+    path = tmp_path / "kubernetes.db"
+    store = Store(path)
+    store.open()
+    store.create(named("ConfigMap"), {"metadata": {"name": "web", "namespace": "default"}})
+    store.close()
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE objects SET value = '{broken'")
+    with pytest.raises(StoreError) as refused:
+        Store(path).open()
+    assert "configmaps default/web" in refused.value.message
+    assert "restore" in refused.value.hint

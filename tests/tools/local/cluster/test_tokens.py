@@ -87,3 +87,59 @@ async def test_signing_is_a_hop_of_the_journey_and_shows_no_token(
     assert hop["took_ms"] >= 0
     token = body["status"]["token"]
     assert not [record for record in caplog.records if token[:40] in str(vars(record))]
+
+
+ALWAYS = ["account exists", "lifetime"]
+
+
+@pytest.mark.parametrize(
+    ("given", "checked"),
+    [
+        (None, []),
+        (("Pod", True), ["bound object exists", "its uid", "its account"]),
+        (("Pod", False), ["bound object exists", "its account"]),
+        (("Secret", True), ["bound object exists", "its uid"]),
+        (("Secret", False), ["bound object exists"]),
+        (("Node", False), ["bound object exists"]),
+    ],
+)
+async def test_the_hop_tells_only_of_checks_that_were_made(
+    web: Any, caplog: pytest.LogCaptureFixture, given: tuple[str, bool] | None, checked: list[str]
+) -> None:
+    """Fails if the log claims a check that this request did not go through."""
+    logging.getLogger("podpass").propagate = True
+    await bound_pod(web, "n")
+    secrets = "/api/v1/namespaces/default/secrets"
+    await web.call("POST", secrets, {"metadata": {"name": "s"}})
+    places = {"Pod": f"{PODS}/p", "Secret": f"{secrets}/s", "Node": "/api/v1/nodes/n"}
+    spec: dict[str, Any] = {"audiences": ["x"]}
+    if given:
+        meta = (await web.call("GET", places[given[0]])).body["metadata"]
+        uid = {"uid": meta["uid"]} if given[1] else {}
+        ref = {"kind": given[0], "apiVersion": "v1", "name": meta["name"], **uid}
+        spec["boundObjectRef"] = ref
+    with caplog.at_level(logging.DEBUG, "podpass"):
+        await ask(web, **spec)
+    (hop,) = [vars(record) for record in caplog.records if getattr(record, "hop", False)]
+    assert list(hop["checked"]) == ALWAYS + checked
+
+
+async def test_a_token_is_not_bound_to_a_pod_of_another_account(web: Any) -> None:
+    """Fails if the pod's account is not compared: a token would vouch for a pod that is not its own."""
+    ref = await bound_pod(web)
+    path = TOKEN.replace("/web/", "/default/")
+    answer = await web.call("POST", path, {"spec": {"boundObjectRef": ref}})
+    assert (answer.status, answer.body["reason"]) == (400, "BadRequest")
+    assert "different serviceaccount" in answer.body["message"]
+
+
+async def test_no_token_is_asked_for_longer_than_a_day(web: Any) -> None:
+    """Fails if the lifetime is granted as asked: it could outlive every rotation of keys."""
+    day = 24 * 3600
+    answer = await web.call("POST", TOKEN, {"spec": {"expirationSeconds": day + 1}})
+    claims = jose.parse(answer.body["status"]["token"]).claims
+    assert answer.body["spec"]["expirationSeconds"] == claims["exp"] - claims["iat"] == day
+    (warning,) = answer.warnings
+    assert f"{day + 1} seconds shortened to {day} seconds" in warning
+    exact = await web.call("POST", TOKEN, {"spec": {"expirationSeconds": day}})
+    assert (exact.status, exact.warnings) == (201, [])

@@ -24,7 +24,6 @@ LEFT = {
     **dict.fromkeys(
         (
             *("resources of apps/v1", "resources of batch/v1", "resources of policy/v1"),
-            *("resources of events.k8s.io/v1", "resources of discovery.k8s.io/v1"),
             *("deployment", "wait for its pods", "deployment observed", "its replica sets"),
             *("its pods", "deployments as a table", "scale", "scale down"),
             *("selector is immutable", "selector must match"),
@@ -32,6 +31,10 @@ LEFT = {
             *("disruption budget", "owner gone, dependants go"),
         ),
         NEXT,
+    ),
+    "resources of events.k8s.io/v1": "events are served as core/v1, which every client reads",
+    "resources of discovery.k8s.io/v1": (
+        "no endpoint slices: they are not a kind that was asked for, and no service has endpoints here"
     ),
     "watch with initial events": (
         "the recorded server ran on an etcd without progress notifications and could not; ours can, see "
@@ -53,9 +56,13 @@ DIFFERS = {
     "cluster role": {
         "rules": "the recorded server ran without the controller that aggregates roles; ours are whole"
     },
-    "alice may list now": dict.fromkeys(
-        ("items", "metadata"), "the first pod of the list is a deployment's"
-    ),
+    "alice may list now": {
+        "items[0]": "the first pod of the list is a deployment's",
+        **dict.fromkeys(
+            ("metadata.continue", "metadata.remainingItemCount"),
+            "the pods that come after it are those of deployments and jobs",
+        ),
+    },
 }
 # Discovery lists every kind a server has; ours must be a part of it, in its order and word for word.
 PARTS = (

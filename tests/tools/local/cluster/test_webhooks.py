@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import io
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -41,12 +42,15 @@ class Hook:
         self.url, self.bundle = url, bundle
         self.asked: list[dict[str, Any]] = []
         self.answer: Any = {"allowed": True}
-        self.status, self.seconds, self.uid = 200, 0.0, ""
+        self.status, self.seconds, self.uid, self.location = 200, 0.0, "", ""
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
-        review = json.loads(await read_body(receive, 1 << 20))
+        review = json.loads(await read_body(receive, 1 << 22))
         self.asked.append(review["request"] | {"query": scope["query_string"].decode()})
         await asyncio.sleep(self.seconds)
+        if self.location:
+            await respond(send, 307, b"", ((b"location", self.location.encode()),))
+            return
         response = self.answer
         if callable(response):
             response = response(review["request"])
@@ -207,6 +211,7 @@ BROKEN: dict[str, tuple[str, Any]] = {
     "verdict is text": ("answer", {"allowed": "yes"}),
     "no verdict": ("answer", {}),
     "no response": ("answer", 5),
+    "megabytes": ("answer", {"allowed": True, "padding": "x" * (3 << 20)}),
     "patch of unknown type": ("answer", {"allowed": True, "patch": "W10=", "patchType": "Merge"}),
 }
 
@@ -379,3 +384,36 @@ async def test_a_webhook_that_was_restarted_is_called_again(
     assert (await live.call("POST", PODS, pod("free", labels={}))).status == 201
     async with serving(first.app, bind("127.0.0.1", port), tls):
         assert (await live.call("POST", PODS, pod("three"))).status == 201
+
+
+async def test_a_webhook_leads_nobody_elsewhere(live: Any, hook: Any) -> None:
+    """Fails if redirects are followed: pods would be sent to whom nobody configured."""
+    one, other = await hook(), await hook()
+    one.location = other.url
+    await configure(live, one.spec())
+    assert (await live.call("POST", PODS, pod())).status == 500
+    assert len(one.asked) == 1
+    assert not other.asked
+
+
+async def test_a_webhook_cannot_double_a_pod_until_memory_ends(live: Any, hook: Any) -> None:
+    """Hangs if copies are not counted, and fails if what they make is not measured."""
+    labels = "/metadata/annotations"
+    copies = [{"op": "copy", "from": "/metadata", "path": f"{labels}/k{at}"} for at in range(40)]
+    one = await hook(patch(annotate("x", "y" * 1000), *copies))
+    await configure(live, one.spec())
+    refused = await live.call("POST", PODS, pod())
+    assert refused.status == 500
+    assert "copies more than" in refused.body["message"]
+
+
+async def test_what_a_webhook_makes_is_no_larger_than_a_body_may_be(live: Any, hook: Any) -> None:
+    large = {"op": "add", "path": "/spec/containers/0/args", "value": ["y" * (1 << 20)]}
+    one = await hook(patch(large))
+    await configure(live, one.spec())
+    body = pod()
+    body["spec"]["containers"][0]["command"] = ["z" * (5 << 19)]
+    sent = io.BytesIO(json.dumps(body).encode())
+    refused = await live.call("POST", PODS, sent)
+    assert refused.status == 500
+    assert "larger than" in refused.body["message"]

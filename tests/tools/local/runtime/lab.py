@@ -17,16 +17,19 @@ import yaml
 from podpass.assertion.keys import KeyRing
 from podpass.kube import KubeClient, KubeError
 from podpass.serve import bind, server_tls, serving
+from podpass.tools.local import ca as certificates
+from podpass.tools.local import registration
 from podpass.tools.local.cluster.cluster import Cluster, ClusterConfig, User
 from podpass.tools.local.runtime.app import CLIENT
 from podpass.tools.local.runtime.lifecycle import BackOffRule
 from podpass.tools.local.runtime.runtime import Runtime, RuntimeConfig
 
 NODE = "test-node"
+RUNTIME_USER = certificates.CLIENTS[certificates.RUNTIME][0]
 PODS = "/api/v1/namespaces/default/pods"
 TOKENS = {
     "admin-token": User(name="admin", uid="admin", groups=("system:masters",)),
-    "node-token": User(name=f"system:node:{NODE}", uid="node", groups=("system:nodes",)),
+    "node-token": User(name=RUNTIME_USER, uid="node", groups=("system:nodes",)),
 }
 # Programs of the machine that pods in these tests may use; bubblewrap only where a test asks for it.
 PROGRAMS = ("sh", "sleep", "cat", "ls", "env", "echo", "true", "false", "stat", "sed")
@@ -298,9 +301,17 @@ async def laboratory(folder: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterat
         stack.callback(cluster.drain)
         admin = KubeClient.from_kubeconfig(kubeconfig(folder, server, "admin-token"))
         await stack.enter_async_context(admin)
+        await _register(admin)
         line = Line(sock.getsockname()[1])
         await line.connect()
         stack.push_async_callback(line.cut)
         lab = Lab(folder=folder, server=server, cluster=cluster, ca=ca, client=admin, line=line)
         await stack.enter_async_context(lab.stack)
         yield lab
+
+
+async def _register(admin: KubeClient) -> None:
+    """Give the runtime's user what an instance gives it."""
+    for collection, body in registration.objects("https://127.0.0.1", b""):
+        if collection.startswith("rbac."):
+            await admin.create(f"/apis/{collection}", body)

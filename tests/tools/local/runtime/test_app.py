@@ -92,10 +92,25 @@ def test_a_query_is_read_whole() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("tailLines", "-1"), ("limitBytes", "1.5"), ("sinceSeconds", "²"), ("sinceTime", "now")],
+    [
+        ("tailLines", "-1"),
+        ("limitBytes", "1.5"),
+        ("sinceSeconds", "²"),
+        ("sinceTime", "now"),
+        ("limitBytes", "9" * 5000),
+    ],
 )
 def test_a_bad_parameter_is_refused_by_name(name: str, value: str) -> None:
     with pytest.raises(Refused) as caught:
         read_query({name: [value]}, now=0)
     assert caught.value.status == 400
     assert name in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("sinceSeconds", str((1 << 63) - 1)), ("sinceTime", "0001-01-01T00:00:00+14:00")],
+)
+def test_a_time_before_the_calendar_begins_is_the_beginning(name: str, value: str) -> None:
+    """Fails if it is kept as it is: no date could be written of it."""
+    assert read_query({name: [value]}, now=0).since == 0

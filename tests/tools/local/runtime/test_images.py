@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from podpass.tools.local.runtime.images import ImageUnknown, base_name, find
+from podpass.tools.local.runtime.images import (
+    ImagesDamaged,
+    ImageUnknown,
+    base_name,
+    find,
+    read,
+)
 
 
 @pytest.mark.parametrize(
@@ -47,3 +53,12 @@ def test_a_damaged_list_counts_as_empty(tmp_path: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(ImageUnknown):
         find("a", file, "Always")
+
+
+def test_a_damaged_list_is_told_to_whoever_reads_it(tmp_path: Path) -> None:
+    file = tmp_path / "images.json"
+    assert read(file) == {}
+    file.write_text("[]")
+    with pytest.raises(ImagesDamaged) as caught:
+        read(file)
+    assert "add the images again" in caught.value.hint

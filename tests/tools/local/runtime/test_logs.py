@@ -138,3 +138,13 @@ def test_what_a_container_says_of_its_end_is_read(tmp_path: Path) -> None:
     message.write_bytes(b"x" * 5000)
     assert len(termination_message({}, message, log, 0)) == 4096
     assert (end_reason(0), end_reason(1)) == ("Completed", "Error")
+
+
+def test_a_full_disk_loses_lines_and_not_the_program_that_writes_them(tmp_path: Path) -> None:
+    """/dev/full answers every write as a full disk does."""
+    path = tmp_path / "0.log"
+    path.symlink_to("/dev/full")
+    writer = LogWriter(path, lambda: 0.0)
+    writer.write("stdout", b"one line\n")
+    writer.write("stdout", b"")
+    writer.write("stderr", b"")

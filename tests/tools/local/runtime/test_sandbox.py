@@ -162,3 +162,38 @@ def test_a_working_folder_that_is_missing_is_made_in_the_pod(tmp_path: Path) -> 
     assert shown == "/no-such-app/dir\n"
     assert (tmp_path / "made").exists()
     assert not Path("/no-such-app").exists()
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("cover", [False, True])
+def test_a_pod_sees_of_the_hidden_folder_its_own_part_only(tmp_path: Path, *, cover: bool) -> None:
+    """Fails if a pod can read the instance's keys, or another pod's token, by their real path."""
+    data = tmp_path / "data dir"
+    secrets = ["tls/admin.key", "ca/ca.key", "instance.json", "kubeconfig", "pods/b/token"]
+    for name in (*secrets, "ca/ca.pem", "pods/a/v/token", "pods/a/home/mine", "pods/a/tmp/mine"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_text(f"<{name}>")
+    own = data / "pods" / "a"
+    mounts = [mount(own / "v", WI)]
+    if cover:  # a mount point that is missing beside the folder has the entries there shown again
+        mounts.append(mount(own / "v", str(tmp_path / "missing")))
+    script = (
+        f"cd '{data}'; cat ca/ca.pem {WI}/token pods/a/*/mine;"
+        " cat tls/admin.key ca/ca.key instance.json kubeconfig pods/b/token pods/a/v/token;"
+        " find . -type f; echo x >> pods/a/home/mine; echo x >> ca/ca.pem"
+    )
+    launch = Launch(
+        argv=["/bin/sh", "-c", script],
+        env={},
+        cwd=own / "home",
+        beneath={"HOME": str(own / "home"), "TMPDIR": str(own / "tmp")},
+    )
+    assert BWRAP
+    made = Bubblewrap(BWRAP, hidden=data, shown=[data / "ca" / "ca.pem"]).wrap(launch, mounts, "")
+    done = subprocess.run(
+        made.argv, env=dict(made.env), capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("<ca/ca.pem><pods/a/v/token><pods/a/home/mine><pods/a/tmp/mine>")
+    seen = set(done.stdout.split(">")[-1].split())
+    assert seen == {"./ca/ca.pem", "./pods/a/home/mine", "./pods/a/tmp/mine"}
+    assert (data / "ca" / "ca.pem").read_text() == "<ca/ca.pem>"

@@ -33,7 +33,7 @@ _BOUND = {"pod": "Pod", "secret": "Secret"}
 class TokenRefused(Error):
     """A bearer token does not hold; the message is what a TokenReview shows."""
 
-    code = "token_refused"
+    code = "cluster_token_refused"
     status = 401
 
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from podpass import names
 from podpass.clock import Clock, rfc3339
 from podpass.tools.local.cluster import apply
 from podpass.tools.local.cluster.kinds import Kind, named
@@ -31,7 +32,7 @@ _OBJECTS = [
 ]
 _DISCOVERY = ["/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*"]
 _PUBLIC = ["/healthz", "/livez", "/readyz", "/version", "/version/"]
-_ISSUER = ["/.well-known/openid-configuration", "/.well-known/openid-configuration/"]
+_ISSUER = [names.DISCOVERY_PATH, names.DISCOVERY_PATH + "/"]
 _REVIEWS = ["selfsubjectaccessreviews", "selfsubjectrulesreviews"]
 _Rule = dict[str, Any]
 

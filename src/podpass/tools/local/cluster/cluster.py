@@ -94,12 +94,12 @@ class Cluster:
             tokens=config.tokens,
             clock=config.clock,
         )
-        self._watches = Watches(store, config.clock)
+        self._watches, rbac = Watches(store, config.clock), Rbac(store)
         self._app = Api(
-            resources=Resources(store, self._webhooks, config.clock),
+            resources=Resources(store, rbac, self._webhooks, config.clock),
             authenticator=Authenticator(trust, store),
             trust=trust,
-            rbac=Rbac(store),
+            rbac=rbac,
             discovery=Discovery(trust, config.jwks_uri or base(config.issuer) + JWKS_PATH),
             watches=self._watches,
             logs=self._logs,

@@ -1,7 +1,7 @@
 """What a controller manager does that the loop cannot be without: what each namespace holds from its
-birth, and what happens at its end.
+birth, what happens at its end, and which nodes take pods.
 
-One task that follows namespaces, accounts and config maps through the store's history, as any client
+One task that follows namespaces, accounts, config maps and nodes through the store's history, as any client
 would through a watch, and never trusts that it has seen everything: it looks at the state each time.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from podpass.clock import Clock, rfc3339
 from podpass.errors import Error
-from podpass.tools.local.cluster import apply
+from podpass.tools.local.cluster import apply, defaults
 from podpass.tools.local.cluster.deletion import mark
 from podpass.tools.local.cluster.kinds import KINDS, named
 from podpass.tools.local.cluster.resources import is_finished
@@ -31,13 +31,13 @@ _DESCRIPTION = (
 # Between a namespace's deletion and its emptying, so that requests under way see it Terminating.
 GRACE_SECONDS = 1.0
 _LOOK_SECONDS = 5.0
-_FOLLOWED = ("namespaces", "serviceaccounts", "configmaps", "pods")
+_FOLLOWED = ("namespaces", "serviceaccounts", "configmaps", "pods", "nodes")
 _EVENT_SECONDS = 3600
 _SWEEP_SECONDS = 60
 
 
 class Controllers:
-    """Keeps namespaces complete, and empties those that are deleted."""
+    """Keeps namespaces complete, empties those that are deleted, and opens nodes that are ready."""
 
     def __init__(self, store: Store, ca_file: Path, clock: Clock) -> None:
         self._store = store
@@ -52,6 +52,7 @@ class Controllers:
         while True:
             wait = _LOOK_SECONDS
             try:
+                self.taint_nodes()
                 for entry in self._store.entries(named("Namespace")):
                     namespace = entry.object()
                     if not namespace["metadata"].get("deletionTimestamp"):
@@ -88,6 +89,21 @@ class Controllers:
         elif current.get("data") != {"ca.crt": self._ca}:
             seen = int(current["metadata"]["resourceVersion"])
             self._store.update(kind, current | {"data": {"ca.crt": self._ca}}, seen)
+
+    def taint_nodes(self) -> None:
+        """Keep new pods from nodes that are not ready, and let them onto those that are."""
+        kind = named("Node")
+        for entry in self._store.entries(kind):
+            node = entry.object()
+            spec = node.get("spec") or {}
+            taints = defaults.node_taints(node)
+            if taints == (spec.get("taints") or []):
+                continue
+            kept = {name: value for name, value in spec.items() if name != "taints"}
+            changed = node | {"spec": kept | ({"taints": taints} if taints else {})}
+            owners = apply.track_update(kind, node, changed, _MANAGER, now=self._clock())
+            metadata = node["metadata"] | ({"managedFields": owners} if owners else {})
+            self._store.update(kind, changed | {"metadata": metadata}, entry.revision)
 
     def sweep(self) -> None:
         """Forget events that nothing has been added to for an hour."""

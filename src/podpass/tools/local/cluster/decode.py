@@ -39,7 +39,7 @@ def parse(data: bytes, media_type: str) -> tuple[Any, list[str]]:
             value = _yaml(data)
         # Numbers beyond 64 bits, lone surrogates and YAML's numeric keys could not be stored.
         orjson.dumps(value)
-    except (ValueError, TypeError, RecursionError) as exc:
+    except (protobuf.MalformedBody, ValueError, TypeError, RecursionError) as exc:
         raise bad_request(f"the body of the request cannot be read as {media_type}") from exc
     return value, twice
 

@@ -103,7 +103,8 @@ _FIELDS: dict[str, Mapping[str, Any]] = {
     "ValidatingWebhook": _WEBHOOK,
 }
 
-_NO_EXECUTE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
+_LOST_NODE = (NOT_READY, UNREACHABLE)
 _PRIORITIES = {
     "": 0,
     "system-cluster-critical": 2_000_000_000,
@@ -156,7 +157,7 @@ def pod_admission(pod: Object) -> Object:
     spec["priority"] = _PRIORITIES[name]
     spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
     tolerations = spec.get("tolerations") or []
-    missing = [_toleration(key) for key in _NO_EXECUTE if not _tolerates(tolerations, key)]
+    missing = [_toleration(key) for key in _LOST_NODE if not _tolerates(tolerations, key)]
     if missing:
         spec["tolerations"] = [*tolerations, *missing]
     return pod
@@ -175,11 +176,35 @@ def _tolerates(tolerations: list[Object], key: str) -> bool:
 
 def node_admission(node: Object) -> Object:
     """Taint a new node until it is ready, as the built-in admission does."""
-    taint = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
     taints = node.setdefault("spec", {}).setdefault("taints", [])
-    if not any(each.get("key") == taint["key"] for each in taints):
-        taints.append(taint)
+    if not any(each.get("key") == NOT_READY for each in taints):
+        taints.append(_no_schedule(NOT_READY))
     return node
+
+
+def node_taints(node: Mapping[str, Any]) -> list[Object]:
+    """List a node's taints as its Ready condition wants them; others' stay as they are.
+
+    A node that has not said anything yet keeps what it was admitted with.
+    """
+    taints = list((node.get("spec") or {}).get("taints") or ())
+    conditions = (node.get("status") or {}).get("conditions") or ()
+    ready = next((each.get("status") for each in conditions if each.get("type") == "Ready"), None)
+    if ready is None:
+        return taints
+    wanted = {"True": None, "Unknown": UNREACHABLE}.get(str(ready), NOT_READY)
+    kept = [each for each in taints if not _is_of_readiness(each) or each["key"] == wanted]
+    if wanted and not any(_is_of_readiness(each) for each in kept):
+        kept.append(_no_schedule(wanted))
+    return kept
+
+
+def _no_schedule(key: str) -> Object:
+    return {"key": key, "effect": "NoSchedule"}
+
+
+def _is_of_readiness(taint: Mapping[str, Any]) -> bool:
+    return taint.get("key") in _LOST_NODE and taint.get("effect") == "NoSchedule"
 
 
 def qos_class(spec: Mapping[str, Any]) -> str:

@@ -19,6 +19,8 @@ from podpass.tools.local.cluster.status import StatusError, conflict, not_found
 from podpass.tools.local.cluster.store import Moved, Object
 
 _TRIES = 8
+# Beyond the calendar's end nothing could be written down; a pod that asks for it must still go.
+_LONGEST_GRACE = 1 << 31
 _TERMINAL = ("Failed", "Succeeded")
 
 
@@ -142,7 +144,7 @@ def _grace(pod: Object, how: DeleteOptions) -> int:
 
 def mark(obj: Object, grace: int, now: float) -> None:
     """Write down that an object is to go; a second time only ever shortens its grace."""
-    metadata = obj["metadata"]
+    metadata, grace = obj["metadata"], min(grace, _LONGEST_GRACE)
     if not metadata.get("deletionTimestamp"):
         if "generation" in metadata:
             metadata["generation"] += 1

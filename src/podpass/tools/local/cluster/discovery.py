@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 
-from podpass import __version__
+from podpass import __version__, names
 from podpass.assertion.discovery import JWKS_TYPE, discovery_document, jwks
 from podpass.tools.local.cluster import answer
 from podpass.tools.local.cluster.answer import JSON, Answer
 from podpass.tools.local.cluster.authn import Trust
 from podpass.tools.local.cluster.kinds import KINDS, Kind, Subresource, group_versions
 from podpass.tools.local.cluster.request import Request
-from podpass.tools.local.cluster.status import Body
+from podpass.tools.local.cluster.status import Body, not_acceptable
 
 VERSION = {
     "major": "1",
@@ -50,7 +50,7 @@ class Discovery:
             "/apis": _groups,
             "/openapi/v2": _openapi_v2,
             "/openapi/v3": _openapi_v3_root,
-            "/.well-known/openid-configuration": self._issuer,
+            names.DISCOVERY_PATH: self._issuer,
             "/openid/v1/jwks": self._keys,
         }
 
@@ -246,6 +246,11 @@ def _discovered_kind(kind: Kind) -> Body:
 def _openapi_v2(request: Request) -> Answer:
     from podpass.tools.local.cluster import openapi
 
+    # kubectl falls back to this page as protobuf alone for kinds that v3 does not name; told 406 it says
+    # that there is no such kind, while JSON would make it stumble over the first byte.
+    accepted = request.headers.get("accept", "*/*")
+    if "json" not in accepted and "*/*" not in accepted:
+        raise not_acceptable(["application/json"])
     return answer.whole(request, openapi.v2())
 
 

@@ -15,6 +15,7 @@ from podpass.errors import Error
 
 MAX_EVENTS = 20_000
 MAX_BYTES = 16 * 1024 * 1024
+_OVERHEAD = 512
 
 ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
 
@@ -43,6 +44,11 @@ class Event:
     raw: bytes
     before: bytes | None = None
 
+    @property
+    def size(self) -> int:
+        """Give what remembering it costs in bytes, the objects around the texts included."""
+        return len(self.raw) + len(self.before or b"") + _OVERHEAD
+
     def object(self) -> dict[str, Any]:
         value: dict[str, Any] = orjson.loads(self.raw)
         return value
@@ -66,12 +72,12 @@ class History:
 
     def append(self, event: Event) -> None:
         self._events.append(event)
-        self._bytes += len(event.raw)
+        self._bytes += event.size
         while (
             len(self._events) - self._start > self._max_events or self._bytes > self._max_bytes
         ) and self._start < len(self._events) - 1:
             dropped = self._events[self._start]
-            self.horizon, self._bytes = dropped.revision, self._bytes - len(dropped.raw)
+            self.horizon, self._bytes = dropped.revision, self._bytes - dropped.size
             self._start += 1
         if self._start * 4 > len(self._events) + 4096:
             del self._events[: self._start]

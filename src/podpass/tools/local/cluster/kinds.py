@@ -247,17 +247,11 @@ KINDS: tuple[Kind, ...] = (
 )
 
 _BY_PATH = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}
-_BY_KIND = {(kind.api_version, kind.kind): kind for kind in KINDS}
 
 
 def find(group: str, version: str, plural: str) -> Kind | None:
     """Find the kind behind a path; `group` is empty for the core."""
     return _BY_PATH.get((group, version, plural))
-
-
-def of_object(api_version: str, kind: str) -> Kind | None:
-    """Find a kind by what an object says of itself."""
-    return _BY_KIND.get((api_version, kind))
 
 
 def named(kind: str) -> Kind:

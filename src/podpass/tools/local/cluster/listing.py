@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from podpass.tools.local import integer
 from podpass.tools.local.cluster import selectors
 from podpass.tools.local.cluster.kinds import Kind
 from podpass.tools.local.cluster.render import Page
@@ -19,6 +20,7 @@ from podpass.tools.local.cluster.status import (
     bad_request,
     expired,
     invalid_options,
+    not_a_number,
     not_found,
 )
 from podpass.tools.local.cluster.store import Entry, Object, Store
@@ -62,6 +64,7 @@ def page(store: Store, request: Request) -> Page:
     wanted, after, revision = chosen(request), None, store.revision
     if token := request.option("continue"):
         after, revision = _read_continue(token)
+        not_ahead(store, revision)
         if revision < store.history.horizon:
             raise expired("The provided continue parameter is too old to display a list result")
     else:
@@ -78,10 +81,9 @@ def page(store: Store, request: Request) -> Page:
 
 def _limit(request: Request) -> int:
     text = request.option("limit") or "0"
-    try:
-        return max(int(text), 0)
-    except ValueError as exc:
-        raise bad_request(f"limit {text!r} is not a number") from exc
+    if (limit := integer.read(text)) is None:
+        raise not_a_number("limit", text)
+    return max(limit, 0)
 
 
 def _after(entries: list[Entry], after: tuple[str, str] | None) -> list[Entry]:
@@ -115,10 +117,16 @@ def _read_continue(token: str) -> tuple[tuple[str, str], int]:
         value = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         namespace, name = value["start"]
         if isinstance(namespace, str) and isinstance(name, str):
-            return (namespace, name), int(value["rv"])
+            return (namespace, name), _revision(value["rv"])
     except (binascii.Error, ValueError, KeyError, TypeError):
         pass
     raise bad_request("continue key is not valid")
+
+
+def _revision(value: Any) -> int:
+    if not isinstance(value, int):
+        raise TypeError("a continue token was made up")
+    return value
 
 
 def revision_of(request: Request) -> int | None:
@@ -129,9 +137,10 @@ def revision_of(request: Request) -> int | None:
     text = request.option("resourceVersion")
     if not text:
         return None
-    if not text.isdecimal():
-        raise bad_request(f"resourceVersion {text!r} is not a number")
-    return int(text)
+    version = integer.read(text)
+    if version is None or version < 0:
+        raise not_a_number("resourceVersion", text)
+    return version
 
 
 def _as_of(store: Store, request: Request, revision: int) -> int:

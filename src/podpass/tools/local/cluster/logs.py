@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from podpass.tools.local import integer
 from podpass.tools.local.cluster.answer import TEXT, Answer, Stream
 from podpass.tools.local.cluster.kinds import named
 from podpass.tools.local.cluster.listing import read
@@ -17,6 +18,7 @@ from podpass.tools.local.cluster.status import (
     bad_request,
     internal,
     invalid_options,
+    not_a_number,
 )
 from podpass.tools.local.cluster.store import Object, Store
 
@@ -125,7 +127,11 @@ def _check(request: Request) -> None:
     causes = []
     for name, least in _LEAST.items():
         text = request.option(name)
-        if text and not (text.isdecimal() and int(text) >= least):
+        if not text:
+            continue
+        if (number := integer.read(text)) is None:
+            raise not_a_number(name, text)
+        if number < least:
             why = f"must be greater than or equal to {least}"
             causes.append(Cause(Why.INVALID, why, name))
     if causes:

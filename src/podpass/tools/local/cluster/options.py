@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from podpass.tools.local import integer
 from podpass.tools.local.cluster import decode
 from podpass.tools.local.cluster.request import Request
-from podpass.tools.local.cluster.status import Cause, StatusError, Why, bad_request, invalid_options
+from podpass.tools.local.cluster.status import Cause, Why, invalid_options, not_a_number
 from podpass.tools.local.cluster.store import Object
 
 _VALIDATIONS = ("", "Ignore", "Warn", "Strict")
@@ -135,11 +136,6 @@ def _from_query(request: Request) -> Object:
 
 
 def _number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as exc:
-        raise _not_a_number(text) from exc
-
-
-def _not_a_number(text: str) -> StatusError:
-    return bad_request(f"gracePeriodSeconds {text!r} is not a number")
+    if (seconds := integer.read(text)) is None:
+        raise not_a_number("gracePeriodSeconds", text)
+    return seconds

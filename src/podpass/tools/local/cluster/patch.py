@@ -8,11 +8,20 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+
 from podpass.tools.local.cluster.kinds import Kind
-from podpass.tools.local.cluster.status import StatusError, bad_request, unprocessable
+from podpass.tools.local.cluster.request import MAX_BODY_BYTES
+from podpass.tools.local.cluster.status import (
+    StatusError,
+    bad_request,
+    too_large,
+    unprocessable,
+)
 from podpass.tools.local.cluster.strategic import merge
 
 MAX_OPERATIONS = 10_000
+MAX_BYTES = MAX_BODY_BYTES
 _INDEX = re.compile(r"0|[1-9]\d{0,8}")
 
 
@@ -48,13 +57,42 @@ def json_patch(obj: Any, operations: Any) -> Any:
         raise bad_request("a JSON patch is a list of operations")
     if len(operations) > MAX_OPERATIONS:
         raise bad_request(f"a JSON patch of more than {MAX_OPERATIONS} operations")
-    patched = copy.deepcopy(obj)
+    patched, copies = copy.deepcopy(obj), _Copies()
     for at, operation in enumerate(operations):
-        patched = _operate(patched, operation, at)
+        patched = _operate(patched, operation, at, copies)
     return patched
 
 
-def _operate(obj: Any, operation: dict[str, Any], at: int) -> Any:
+def check_size(obj: Any) -> None:
+    """Refuse an object that a patch has made larger or deeper than a body could be.
+
+    Errors:  StatusError 413, 422.
+    """
+    if _size(obj) > MAX_BYTES:
+        raise too_large(f"the patched object is larger than {MAX_BYTES} bytes")
+
+
+def _size(obj: Any) -> int:
+    try:
+        return len(orjson.dumps(obj))
+    except (TypeError, RecursionError) as exc:
+        raise unprocessable("the patched object is nested too deeply") from exc
+
+
+class _Copies:
+    """Counts what one patch has copied: each copy may double the object, and thirty make gigabytes."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def of(self, value: Any) -> Any:
+        self._bytes += _size(value)
+        if self._bytes > MAX_BYTES:
+            raise too_large(f"the patch copies more than {MAX_BYTES} bytes")
+        return copy.deepcopy(value)
+
+
+def _operate(obj: Any, operation: dict[str, Any], at: int, copies: _Copies) -> Any:
     path = _pointer(operation.get("path"), at)
     match operation.get("op"):
         case "add":
@@ -67,7 +105,7 @@ def _operate(obj: Any, operation: dict[str, Any], at: int) -> Any:
         case "move":
             return _move(obj, _pointer(operation.get("from"), at), path, at)
         case "copy":
-            found = copy.deepcopy(_get(obj, _pointer(operation.get("from"), at), at))
+            found = copies.of(_get(obj, _pointer(operation.get("from"), at), at))
             return _add(obj, path, found, at)
         case "test":
             return _test(obj, path, _value(operation, at), at)

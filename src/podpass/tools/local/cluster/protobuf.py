@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from podpass.clock import rfc3339
+from podpass.errors import Error
 from podpass.tools.local.cluster import schema
 
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
@@ -26,8 +27,12 @@ Object = dict[str, Any]
 Value = int | bytes
 
 
-class MalformedBody(ValueError):
+class MalformedBody(Error):
     """The bytes are no protobuf message of the type they should be."""
+
+    code = "malformed_protobuf"
+    status = 400
+    hint = "send the object as JSON"
 
 
 @functools.cache

@@ -104,6 +104,11 @@ class Rbac:
                     yield Grant(namespace=where, rules=rules, why=_why(binding, where, subject))
                     break
 
+    def rules(self, ref: Mapping[str, str], namespace: str) -> Sequence[Mapping[str, Any]] | None:
+        """Give the rules of the role a binding names; None if there is no such role."""
+        self._refresh()
+        return self._roles.get(_role_key(ref, namespace))
+
     def _refresh(self) -> None:
         kinds = [named(kind) for kind in _KINDS]
         seen = tuple(self._store.changed(kind) for kind in kinds)
@@ -163,29 +168,32 @@ def _why(binding: Object, namespace: str, subject: Mapping[str, str]) -> str:
 
 
 def _covers(rule: Mapping[str, Any], question: Asked) -> bool:
-    if not _has(rule.get("verbs"), question.verb):
+    if not has(rule.get("verbs"), question.verb):
         return False
     if question.path:
-        return any(_fits_path(each, question.path) for each in rule.get("nonResourceURLs") or ())
+        return any(fits_path(each, question.path) for each in rule.get("nonResourceURLs") or ())
     names = rule.get("resourceNames") or ()
     return (
-        _has(rule.get("apiGroups"), question.group)
-        and _has_resource(rule.get("resources") or (), question)
+        has(rule.get("apiGroups"), question.group)
+        and has_resource(rule.get("resources") or (), question)
         and (not names or question.name in names)
     )
 
 
-def _has(values: Sequence[str] | None, wanted: str) -> bool:
+def has(values: Sequence[str] | None, wanted: str) -> bool:
+    """Tell whether a list of a rule holds a value, or the star that stands for all."""
     return values is not None and ("*" in values or wanted in values)
 
 
-def _has_resource(resources: Sequence[str], question: Asked) -> bool:
+def has_resource(resources: Sequence[str], question: Asked) -> bool:
+    """Tell whether a rule's resources hold the asked one; a resource never stands for its parts."""
     if "*" in resources or question.full_resource in resources:
         return True
     return bool(question.subresource) and f"*/{question.subresource}" in resources
 
 
-def _fits_path(pattern: str, path: str) -> bool:
+def fits_path(pattern: str, path: str) -> bool:
+    """Tell whether a rule's URL is this path, or with a star at its end begins it."""
     if pattern.endswith("*"):
         return path.startswith(pattern[:-1])
     return pattern == path

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, unquote
 
 from podpass.serve import BodyTooLarge, Receive, Scope, read_body
 from podpass.tools.local.cluster.kinds import Kind, find
-from podpass.tools.local.cluster.status import StatusError
+from podpass.tools.local.cluster.status import too_large
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
 _NAMESPACE_PARTS = ("status", "finalize")
@@ -141,12 +141,7 @@ class Request:
         try:
             return await read_body(self.receive, MAX_BODY_BYTES)
         except BodyTooLarge as exc:
-            raise StatusError(
-                413,
-                "RequestEntityTooLarge",
-                f"Request entity too large: limit is {MAX_BODY_BYTES}",
-                details=True,
-            ) from exc
+            raise too_large(f"Request entity too large: limit is {MAX_BODY_BYTES}") from exc
 
 
 def read_query(scope: Scope) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ here carry no `kind` and `apiVersion`. Webhooks take time, so a write compares t
 from when it commits, and starts over where the client did not insist on one.
 """
 
+import dataclasses
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from podpass.tools.local.cluster import (
     apply,
     decode,
     defaults,
+    escalation,
     options,
     patch,
     plugins,
@@ -23,6 +25,7 @@ from podpass.tools.local.cluster import (
 from podpass.tools.local.cluster.kinds import Kind
 from podpass.tools.local.cluster.options import WriteOptions
 from podpass.tools.local.cluster.plugins import CREATE, UPDATE, Attributes
+from podpass.tools.local.cluster.rbac import Rbac, asked
 from podpass.tools.local.cluster.request import Request
 from podpass.tools.local.cluster.status import (
     StatusError,
@@ -50,8 +53,9 @@ Change = Callable[[Object], Object]
 class Resources:
     """Writes objects of every kind."""
 
-    def __init__(self, store: Store, webhooks: Webhooks, clock: Clock) -> None:
+    def __init__(self, store: Store, rbac: Rbac, webhooks: Webhooks, clock: Clock) -> None:
         self.store = store
+        self.rbac = rbac
         self.webhooks = webhooks
         self.clock = clock
 
@@ -83,6 +87,7 @@ class Resources:
             made = self._finish(kind, obj)
             if causes := validate.create(kind, made):
                 raise invalid(kind, made["metadata"].get("name", ""), causes)
+            escalation.check(self.rbac, request.user, kind, made, None)
             request.warnings += validate.warnings(kind, made)
             if how.dry_run:
                 self._free(kind, made)
@@ -174,6 +179,7 @@ class Resources:
         by_update = request.kind.kind in strategies.CREATED_BY_UPDATE
         if by_update and self.store.entry(request.kind, *request.place) is None:
             metadata.pop("resourceVersion", None)
+            self._may_create(request)
             return await self.insert(request, sent, how), True
         return await self.change(request, lambda _: sent, how, "UpdateOptions"), False
 
@@ -209,7 +215,7 @@ class Resources:
         _in_namespace(request, metadata)
 
         def merged(live: Object | None) -> Object:
-            return apply.server_side_apply(
+            made = apply.server_side_apply(
                 kind,
                 live,
                 config,
@@ -218,13 +224,21 @@ class Resources:
                 now=self.clock(),
                 subresource=target.subresource,
             )
+            patch.check_size(made)
+            return made
 
         if target.subresource or self.store.entry(kind, *request.place) is not None:
             made = await self.change(request, merged, how, "PatchOptions", owners=False)
             return made, False
         if metadata.get("uid") or metadata.get("resourceVersion"):
             raise conflict(kind, target.name, "the object to apply to does not exist")
+        self._may_create(request)
         return await self.insert(request, merged(None), how, owners=False), True
+
+    def _may_create(self, request: Request) -> None:
+        """Refuse to make an object for who may only change those that are there."""
+        question = dataclasses.replace(asked(request.target), verb="create")
+        self.rbac.check(request.user, question)
 
     async def change(
         self,
@@ -273,6 +287,7 @@ class Resources:
         strategies.bump(new, live)
         if causes := validate.update(kind, new, live, subresource=subresource):
             raise invalid(kind, request.target.name, causes)
+        escalation.check(self.rbac, request.user, kind, new, live)
         request.warnings += validate.warnings(kind, new)
         new["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
         if _same(new, live):
@@ -335,10 +350,13 @@ def _moved(kind: Kind, name: str) -> StatusError:
 
 def _patched(kind: Kind, media_type: str, obj: Object, parsed: Any) -> Any:
     if media_type == _JSON_PATCH:
-        return patch.json_patch(obj, parsed)
-    if media_type == _MERGE:
-        return patch.merge_patch(obj, parsed)
-    return patch.strategic_patch(kind, obj, parsed)
+        patched = patch.json_patch(obj, parsed)
+    elif media_type == _MERGE:
+        patched = patch.merge_patch(obj, parsed)
+    else:
+        patched = patch.strategic_patch(kind, obj, parsed)
+    patch.check_size(patched)
+    return patched
 
 
 def _same(new: Object, live: Object) -> bool:

@@ -25,8 +25,6 @@ class Why(StrEnum):
     NOT_SUPPORTED = "FieldValueNotSupported"
     FORBIDDEN = "FieldValueForbidden"
     TOO_LONG = "FieldValueTooLong"
-    TOO_MANY = "FieldValueTooMany"
-    TYPE_INVALID = "FieldValueTypeInvalid"
     MANAGER_CONFLICT = "FieldManagerConflict"
     NAMESPACE_TERMINATING = "NamespaceTerminating"
 
@@ -127,6 +125,11 @@ def bad_request(message: str) -> StatusError:
     return StatusError(400, "BadRequest", message)
 
 
+def not_a_number(name: str, text: str) -> StatusError:
+    """Refuse a parameter; it is shown only as far as a number could reach."""
+    return bad_request(f"{name} {text[:20]!r} is not a number")
+
+
 def unauthorized(message: str = "Unauthorized") -> StatusError:
     return StatusError(401, "Unauthorized", message)
 
@@ -197,6 +200,11 @@ def invalid_options(
     of = f"{kind}.{group}" if group else kind
     message = f'{of} "{name}" is invalid: {told}'
     return StatusError(422, "Invalid", message, name=name, kind=kind, group=group, causes=causes)
+
+
+def too_large(message: str) -> StatusError:
+    """Refuse a body, or what a patch would make of an object, for its size."""
+    return StatusError(413, "RequestEntityTooLarge", message, details=True)
 
 
 def unprocessable(message: str) -> StatusError:

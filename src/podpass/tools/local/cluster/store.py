@@ -21,6 +21,7 @@ from podpass.tools.local.cluster.kinds import Kind
 
 Object = dict[str, Any]
 _VERSION = 1
+_RESTORE = "restore the file from a backup, or move it away to begin with an empty cluster"
 _TABLES = """
 CREATE TABLE objects (
     resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,
@@ -86,7 +87,9 @@ class Store:
         try:
             # Secrets are in it: nobody else may read it, from the first byte on.
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._database = sqlite3.connect(self._path, isolation_level=None)
+            # The instance holds the data dir's lock: whoever has this file open is a guest, and must not
+            # make the whole loop wait.
+            self._database = sqlite3.connect(self._path, isolation_level=None, timeout=0.2)
             self._prepare(self._database)
             self._load(self._database)
         except (OSError, sqlite3.Error) as exc:
@@ -106,10 +109,19 @@ class Store:
             )
 
     def _load(self, database: sqlite3.Connection) -> None:
-        self.revision = database.execute("SELECT value FROM revision").fetchone()[0]
+        found = database.execute("SELECT value FROM revision").fetchone()
+        if found is None:
+            raise StoreError(f"{self._path} is damaged: it has no revision", hint=_RESTORE)
+        self.revision = found[0]
         self.history = History(self.revision)
         for resource, namespace, name, raw in database.execute("SELECT * FROM objects"):
-            version = int(orjson.loads(raw)["metadata"]["resourceVersion"])
+            try:
+                version = int(orjson.loads(raw)["metadata"]["resourceVersion"])
+            except (ValueError, TypeError, KeyError) as exc:
+                raise StoreError(
+                    f"{self._path} is damaged: {resource} {namespace}/{name} cannot be read",
+                    hint=_RESTORE,
+                ) from exc
             self._entries.setdefault(resource, {})[namespace, name] = Entry(
                 namespace, name, version, raw
             )

@@ -5,7 +5,6 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Any
 
 from podpass.assertion import mint
 from podpass.assertion.mint import Ref
@@ -32,8 +31,17 @@ _GROUP, _KIND = "authentication.k8s.io", "TokenRequest"
 TOKEN_REQUEST = dataclasses.replace(named("TokenReview"), kind=_KIND, plural="tokenrequests")
 _DEFAULT_SECONDS = 3600
 _MIN_SECONDS, _MAX_SECONDS = 600, 1 << 32
-_CHECKED = ("account exists", "lifetime", "bound object exists", "its uid", "its account")
+_LONGEST_SECONDS = 24 * 3600
+_CHECKED = ("account exists", "lifetime")
 _BINDABLE = {"Pod": "v1", "Secret": "v1", "Node": "v1"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Bound:
+    """What a token is bound to, and what was checked of it."""
+
+    refs: dict[str, Ref]
+    checked: tuple[str, ...] = ()
 
 
 async def request_token(request: Request, store: Store, trust: Trust) -> Object:
@@ -48,12 +56,12 @@ async def request_token(request: Request, store: Store, trust: Trust) -> Object:
     if account is None:
         raise not_found(request.kind, name)
     spec = asked.get("spec") or {}
-    seconds = _seconds(spec)
+    seconds = _shortened(request, _seconds(spec))
     audiences = spec.get("audiences") or list(trust.audiences)
     bound = _bound(store, request, spec.get("boundObjectRef"), name)
     life = mint.lifetime(
         seconds,
-        pod_bound="pod" in bound,
+        pod_bound="pod" in bound.refs,
         own_audience=set(audiences) <= set(trust.audiences),
     )
     claims = mint.claims(
@@ -65,7 +73,7 @@ async def request_token(request: Request, store: Store, trust: Trust) -> Object:
         now=trust.clock(),
         jti=str(uuid.uuid4()),
         warn_after=life.warn_after,
-        **bound,
+        **bound.refs,
     )
     token = mint.mint(trust.ring, claims)
     _log_hop(request, audiences, bound, time.perf_counter() - began)
@@ -98,17 +106,15 @@ def _answer(
     return answer
 
 
-def _log_hop(
-    request: Request, audiences: Sequence[str], bound: dict[str, Any], seconds: float
-) -> None:
+def _log_hop(request: Request, audiences: Sequence[str], bound: _Bound, seconds: float) -> None:
     namespace, account = request.place
-    pod = bound.get("pod")
+    pod = bound.refs.get("pod")
     hop(
         _log,
         "token_signed",
         stage="assertion",
         asked=f"a token of {namespace}/{account} for {', '.join(audiences)}",
-        checked=_CHECKED if bound else _CHECKED[:2],
+        checked=(*_CHECKED, *bound.checked),
         seconds=seconds,
         pod=pod.name if pod else "",
         namespace=namespace,
@@ -138,18 +144,29 @@ def _seconds(spec: Object) -> int:
     return int(seconds)
 
 
-def _bound(store: Store, request: Request, ref: Object | None, account: str) -> dict[str, Ref]:
+def _shortened(request: Request, seconds: int) -> int:
+    """Cut a lifetime as an API server with `--service-account-max-token-expiration` does.
+
+    A token is worth its issuer's keys: one that outlived their rotation could not be taken back by it.
+    """
+    if seconds > _LONGEST_SECONDS:
+        request.warnings.append(
+            f"requested expiration of {seconds} seconds shortened to {_LONGEST_SECONDS} seconds"
+        )
+    return min(seconds, _LONGEST_SECONDS)
+
+
+def _bound(store: Store, request: Request, ref: Object | None, account: str) -> _Bound:
     """Find what a token is bound to, which must be there, the same, and of this account."""
     if not ref:
-        return {}
+        return _Bound(refs={})
     kind, namespace = ref.get("kind") or "", request.place[0]
     if _BINDABLE.get(kind) != (ref.get("apiVersion") or "v1"):
         raise bad_request(f"cannot bind token for serviceaccount to object of type {kind!r}")
     found = _object(store, named(kind), namespace, ref)
-    if kind == "Secret":
-        return {"secret": _ref(found)}
-    if kind == "Node":
-        return {"node": _ref(found)}
+    checked = ("bound object exists", *(("its uid",) if ref.get("uid") else ()))
+    if kind != "Pod":
+        return _Bound(refs={kind.lower(): _ref(found)}, checked=checked)
     if (found["spec"].get("serviceAccountName") or "default") != account:
         raise bad_request(
             f"cannot bind token for serviceaccount {account!r} to pod running with different "
@@ -160,7 +177,7 @@ def _bound(store: Store, request: Request, ref: Object | None, account: str) -> 
         node = store.get(named("Node"), "", node_name)
         # A node that is gone still names where the pod ran.
         refs["node"] = _ref(node) if node else Ref(name=node_name, uid="")
-    return refs
+    return _Bound(refs=refs, checked=(*checked, "its account"))
 
 
 def _object(store: Store, kind: Kind, namespace: str, ref: Object) -> Object:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import orjson
 
 from podpass.clock import Clock
+from podpass.tools.local import integer
 from podpass.tools.local.cluster import answer, render
 from podpass.tools.local.cluster.answer import TABLE, Accepted, Stream
 from podpass.tools.local.cluster.history import ADDED, DELETED, MODIFIED, Event, Expired
@@ -21,9 +22,9 @@ from podpass.tools.local.cluster.status import (
     Cause,
     StatusError,
     Why,
-    bad_request,
     expired,
     invalid_options,
+    not_a_number,
 )
 from podpass.tools.local.cluster.store import Store
 
@@ -176,19 +177,23 @@ class _Lines:
 
 
 def _version(request: Request) -> int:
-    text = request.option("resourceVersion")
-    if text and not text.isdecimal():
+    text = request.option("resourceVersion") or "0"
+    version = integer.read(text)
+    if text.isdecimal() and version is None:
+        raise not_a_number("resourceVersion", text)
+    if version is None or version < 0:
         # The real server answers 500 without a reason here, and clients list again.
-        raise StatusError(500, "", f"resourceVersion {text!r} is not a number")
-    return int(text or 0)
+        raise StatusError(500, "", f"resourceVersion {text[:20]!r} is not a number")
+    return version
 
 
 def _seconds(request: Request) -> float:
     text = request.option("timeoutSeconds") or "0"
-    if not text.isdecimal():
-        raise bad_request(f"timeoutSeconds {text!r} is not a number")
+    seconds = integer.read(text)
+    if seconds is None or seconds < 0:
+        raise not_a_number("timeoutSeconds", text)
     # Spread, so that clients do not all come back at once.
-    return int(text) or _MIN_SECONDS * random.uniform(1, 2)  # noqa: S311 no secret
+    return seconds or _MIN_SECONDS * random.uniform(1, 2)  # noqa: S311 no secret
 
 
 def _bad_match(message: str) -> StatusError:

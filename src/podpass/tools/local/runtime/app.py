@@ -17,9 +17,10 @@ from cryptography.x509.oid import NameOID
 from podpass.clock import Clock
 from podpass.errors import Error
 from podpass.serve import App, Receive, Scope, Send, respond
+from podpass.tools.local import integer
 from podpass.tools.local.runtime import logs
 from podpass.tools.local.runtime.logs import Activity, LogQuery
-from podpass.tools.local.runtime.records import Waiting
+from podpass.tools.local.runtime.records import Record, Waiting
 from podpass.tools.local.runtime.worker import PodWorker
 
 CLIENT = "kube-apiserver-kubelet-client"
@@ -104,8 +105,18 @@ def _log_of(
         return found
     if previous:
         raise Refused(400, f'previous terminated container "{container}" in pod "{pod}" not found')
-    why = record.state.reason if isinstance(record.state, Waiting) else "ContainerCreating"
-    raise Refused(400, f'container "{container}" in pod "{pod}" is waiting to start: {why}')
+    raise Refused(
+        400, f'container "{container}" in pod "{pod}" is waiting to start: {_why(record)}'
+    )
+
+
+def _why(record: Record) -> str:
+    """Say why a container has no log: what it waits for, or why its process never began."""
+    if isinstance(record.state, Waiting):
+        return record.state.reason
+    if record.previous is not None and record.previous.message:
+        return record.previous.message
+    return "ContainerCreating"
 
 
 def read_query(query: Mapping[str, list[str]], now: float) -> LogQuery:
@@ -118,7 +129,8 @@ def read_query(query: Mapping[str, list[str]], now: float) -> LogQuery:
     return LogQuery(
         follow=_flag(query, "follow"),
         timestamps=_flag(query, "timestamps"),
-        since=at,
+        # No log is older; a time before the calendar begins could not be written down.
+        since=None if at is None else max(at, 0.0),
         tail=_number(query, "tailLines"),
         limit=_number(query, "limitBytes"),
         stream=_stream_name(query),
@@ -138,16 +150,17 @@ def _number(query: Mapping[str, list[str]], name: str) -> int | None:
     text = query.get(name, [""])[0]
     if not text:
         return None
-    if not text.isascii() or not text.isdigit():
+    number = integer.read(text)
+    if number is None or number < 0:
         raise Refused(400, f"{name} is no whole number")
-    return int(text)
+    return number
 
 
 def _time(query: Mapping[str, list[str]], name: str) -> float | None:
     text = query.get(name, [""])[0]
     try:
         return datetime.fromisoformat(text).timestamp() if text else None
-    except ValueError as exc:
+    except (ValueError, OverflowError) as exc:
         raise Refused(400, f"{name} is no time") from exc
 
 

@@ -126,8 +126,8 @@ class Containers:
         self._event(name, NORMAL, "Created", f"Container created: {name}")
         self._event(name, NORMAL, "Started", f"Container started: {name}")
         outcome = run.outcome
-        self._set(name, replace(started, started=outcome.started, ready=outcome.ready))
         self._runs[name] = run
+        self._set(name, replace(started, started=outcome.started, ready=outcome.ready))
         task = asyncio.create_task(self._attend(name, run, prepared))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -190,8 +190,15 @@ class Containers:
 
     def _set(self, name: str, record: Record) -> None:
         self._records[name] = record
-        private_folder(self._folder)
-        records.save(self._records_file, self._records)
+        try:
+            private_folder(self._folder)
+            records.save(self._records_file, self._records)
+        except OSError as exc:
+            # A full disk must not hide a container's end: what is remembered is right, and saved with
+            # the next change.
+            _log.error(
+                "container_records_not_saved", extra={**self._facts(), "cause": exc.strerror}
+            )
 
     @property
     def _records_file(self) -> Path:

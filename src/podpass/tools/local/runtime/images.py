@@ -17,6 +17,13 @@ BUILT_IN: Mapping[str, tuple[str, ...]] = {
 }
 
 
+class ImagesDamaged(Error):
+    """The file of images cannot be read."""
+
+    code = "images_damaged"
+    hint = "mend it or remove it; then add the images again"
+
+
 class ImageUnknown(Error):
     """No command is known for an image.
 
@@ -47,16 +54,29 @@ def find(image: str, images_file: Path, policy: str) -> tuple[str, ...]:
     Errors:  ImageUnknown, which says what to do.
     """
     wanted = base_name(image)
-    known = {base_name(name): argv for name, argv in _read(images_file).items()}
+    known = {base_name(name): argv for name, argv in _added(images_file).items()}
     found = known.get(wanted) or BUILT_IN.get(wanted)
     if not found:
         raise ImageUnknown(image, policy)
     return found
 
 
-def _read(path: Path) -> dict[str, tuple[str, ...]]:
+def read(path: Path) -> dict[str, tuple[str, ...]]:
+    """Read what was added to an instance: image names and the commands that stand for them.
+
+    Errors:  ImagesDamaged.
+    """
     try:
         entries = orjson.loads(path.read_bytes())
         return {str(name): tuple(map(str, argv)) for name, argv in entries.items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}  # missing: nothing was added yet; damaged: `podpass image list` says so
+    except FileNotFoundError:
+        return {}  # nothing was added yet
+    except (OSError, ValueError, AttributeError, TypeError) as exc:
+        raise ImagesDamaged(f"{path} is damaged") from exc
+
+
+def _added(path: Path) -> dict[str, tuple[str, ...]]:
+    try:
+        return read(path)
+    except ImagesDamaged:
+        return {}  # `podpass image list` says so; the built-in ones still run

@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from podpass.clock import Clock
+
+_log = logging.getLogger(__name__)
 
 MAX_BYTES = 10 * 1024 * 1024
 _MAX_LINE = 16 * 1024
@@ -37,6 +40,7 @@ class LogWriter:
 
     def __init__(self, path: Path, clock: Clock, max_bytes: int = MAX_BYTES) -> None:
         self._path, self._clock, self._max_bytes = path, clock, max_bytes
+        self._lost = False
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file = self._open()
         self._rests = {"stdout": b"", "stderr": b""}
@@ -91,7 +95,15 @@ class LogWriter:
             self._file.close()
             self._path.replace(rotated(self._path))
             self._file = self._open()
-        self._file.write(data)
+        try:
+            self._file.write(data)
+        except OSError as exc:
+            # A full disk loses lines; it must not end the program that writes them.
+            if not self._lost:
+                _log.error(
+                    "container_log_lost", extra={"path": str(self._path), "cause": exc.strerror}
+                )
+            self._lost = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,15 +1,12 @@
 """Everything a container needs to start: its program, variables, mounts and folder."""
 
-import os
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from podpass.files import private_folder
-from podpass.tools.local.runtime import environment, images
+from podpass.tools.local.runtime import environment, images, programs
 from podpass.tools.local.runtime.environment import ConfigError, expand
 from podpass.tools.local.runtime.host import Host
 from podpass.tools.local.runtime.process import (
@@ -23,7 +20,6 @@ from podpass.tools.local.runtime.volumes import fetch
 
 DEFAULT_MESSAGE_PATH = "/dev/termination-log"
 
-_PYTHONS = ("python", "python3")
 _HOST_NAME_LENGTH = 63
 
 
@@ -146,7 +142,7 @@ def _beneath(
     name = pod["spec"].get("hostname") or pod["metadata"]["name"]
     values = {
         **host.environment,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), host.path]),
+        "PATH": programs.search_path(host.path),
         "HOME": str(folder / "home"),
         "HOSTNAME": name[:_HOST_NAME_LENGTH],
         RUNTIME_VARIABLE: host.mark,
@@ -160,18 +156,12 @@ def _beneath(
 def locate(program: str, search: str, mounts: Sequence[Mount]) -> str:
     """Find a program as the host names it, or in a volume as the container does.
 
-    Shapes:  an absolute path that only exists in images, as /usr/local/bin/python, is looked up by its
-             last part.
     Errors:  CannotStart.
     """
-    relative = "/" in program and not program.startswith("/")
-    if relative or ("/" in program and (os.access(program, os.X_OK) or _mounted(program, mounts))):
+    if _mounted(program, mounts):
         return program
-    name = Path(program).name
-    if found := shutil.which(name, path=search):
+    if found := programs.find(program, search):
         return found
-    if name in _PYTHONS:
-        return sys.executable
     raise CannotStart(f'exec: "{program}": executable file not found in $PATH', program=program)
 
 

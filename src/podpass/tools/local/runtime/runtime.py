@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +39,8 @@ class RuntimeConfig:
 
     Shapes:  `folder` is the runtime's own, one folder a pod in it; `environment` goes beneath what each
              container sets; programs are looked up beside this Python, then on `path`; `port` is where
-             `app` is served.
+             `app` is served; `hidden` is a folder that pods may not look into where bubblewrap works,
+             `shown` what of it they may read.
     Units:   seconds. `stop_seconds` is what containers get when the runtime itself ends.
     """
 
@@ -50,6 +51,8 @@ class RuntimeConfig:
     environment: Mapping[str, str] = field(repr=False)
     path: str
     port: int = 10250
+    hidden: Path | None = None
+    shown: Sequence[Path] = ()
     clock: Clock = system
     restarts: BackOffRule = field(default_factory=BackOffRule)
     refresh_seconds: float = 60.0
@@ -89,7 +92,7 @@ class Runtime:
         mark = hashlib.sha256(str(config.folder.resolve()).encode()).hexdigest()[:24]
         if left := kill_marked(RUNTIME_VARIABLE, mark):
             _log.warning("leftover_processes_ended", extra={"count": left})
-        self._sandbox = await sandbox.choose(config.path)
+        self._sandbox = await sandbox.choose(config.path, config.hidden, config.shown)
         client = await stack.enter_async_context(KubeClient.from_kubeconfig(config.kubeconfig))
         guard = await stack.enter_async_context(Guard(f"{RUNTIME_VARIABLE}={mark}"))
         events = Recorder(client, config.node_name, config.clock)

@@ -15,6 +15,7 @@ from typing import Protocol
 
 BUBBLEWRAP, REWRITE = "bubblewrap", "rewrite"
 _PROBE_SECONDS = 5.0
+_OWN_FOLDERS = ("HOME", "TMPDIR")
 # What may not stand right before a path for it to begin there, and what may follow its last letter.
 _BEFORE, _AFTER = r"(?<![\w./~-])", r"(?=$|[/\s\"':;,)}\]|&<>])"
 
@@ -55,11 +56,14 @@ class Sandbox(Protocol):
         """
 
 
-async def choose(path: str) -> Sandbox:
-    """Take bubblewrap if it is installed and works here (containers often forbid namespaces)."""
+async def choose(path: str, hidden: Path | None = None, shown: Sequence[Path] = ()) -> Sandbox:
+    """Take bubblewrap if it is installed and works here (containers often forbid namespaces).
+
+    Shapes:  `hidden` is a folder that no pod may look into, `shown` what of it all may read.
+    """
     program = shutil.which("bwrap", path=path)
     if program and await _works(program):
-        return Bubblewrap(program)
+        return Bubblewrap(program, hidden=hidden, shown=shown)
     return Rewrite()
 
 
@@ -82,20 +86,33 @@ async def _works(program: str) -> bool:
 
 
 class Bubblewrap:
-    """Bind mounts in a mount namespace of the container's own."""
+    """Bind mounts in a mount namespace of the container's own.
+
+    A folder can be hidden: the instance's keys and the other pods' tokens are files of the same user.
+    """
 
     name = BUBBLEWRAP
 
-    def __init__(self, program: str) -> None:
+    def __init__(
+        self, program: str, *, hidden: Path | None = None, shown: Sequence[Path] = ()
+    ) -> None:
         self._program = program
+        self._hidden = hidden
+        self._shown = shown
 
     def wrap(self, launch: Launch, mounts: Sequence[Mount], workdir: str) -> Launch:
         folder = workdir or str(launch.cwd)
-        wanted = [*mounts, *_kept(launch, mounts)]
+        wanted = [*mounts, *_kept(launch, mounts, self._hidden, self._shown)]
         if not _covered(folder, wanted) and not Path(folder).is_dir():
             # A container runtime makes a working folder that is missing; this one is the pod's.
             wanted.append(Mount(source=launch.cwd, target=folder, read_only=False))
-        options = [*_binds(wanted), "--chdir", folder, "--die-with-parent", "--new-session"]
+        options = [
+            *_binds(wanted, self._hidden),
+            "--chdir",
+            folder,
+            "--die-with-parent",
+            "--new-session",
+        ]
         return Launch(
             argv=[self._program, *options, "--", *launch.argv],
             env={**launch.beneath, **launch.env},
@@ -104,21 +121,27 @@ class Bubblewrap:
         )
 
 
-def _kept(launch: Launch, mounts: Sequence[Mount]) -> list[Mount]:
+def _kept(
+    launch: Launch, mounts: Sequence[Mount], hidden: Path | None, shown: Sequence[Path]
+) -> list[Mount]:
     """Keep the host's files that our own variables name in sight, though a mount would cover them."""
-    named = {str(launch.cwd)}
+    own = {str(launch.cwd), *(launch.beneath.get(name, "") for name in _OWN_FOLDERS)} - {""}
+    named = own | {str(path) for path in shown}
     for name, value in launch.beneath.items():
         if name != "PATH":
             named.update(re.findall(r"/[^\s:;,\"']+", value))
-    targets = {mount.target for mount in mounts}
+    covers = [*mounts]
+    if hidden is not None:
+        covers.append(Mount(source=hidden, target=str(hidden), read_only=True))
+    targets = {mount.target for mount in covers}
     return [
-        Mount(source=Path(path), target=path, read_only=False)
+        Mount(source=Path(path), target=path, read_only=path not in own)
         for path in sorted(named - targets)
-        if _covered(path, mounts) and Path(path).exists()
+        if _covered(path, covers) and Path(path).exists()
     ]
 
 
-def _binds(mounts: Sequence[Mount]) -> Iterator[str]:
+def _binds(mounts: Sequence[Mount], hidden: Path | None = None) -> Iterator[str]:
     """Write bubblewrap's options: covers first, then mounts, parents before what lies below them."""
     resolved = sorted(((_real(mount.target), mount) for mount in mounts), key=lambda each: each[0])
     bound: dict[Path, Mount] = {}
@@ -135,6 +158,9 @@ def _binds(mounts: Sequence[Mount]) -> Iterator[str]:
         yield from ("--dev-bind", "/", "/")
     for folder in sorted(covers):
         yield from _cover(folder)
+    # After the covers, which show the entries of what they cover again.
+    if hidden is not None:
+        yield from ("--tmpfs", str(_real(str(hidden))))
     for target, mount in bound.items():
         yield from ("--ro-bind" if mount.read_only else "--bind", str(mount.source), str(target))
 

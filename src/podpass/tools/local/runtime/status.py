@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podpass.clock import rfc3339
-from podpass.tools.local.runtime import lifecycle
+from podpass.tools.local.runtime import ephemeral, lifecycle
 from podpass.tools.local.runtime.lifecycle import Plan
 from podpass.tools.local.runtime.records import Ended, Record, Records, Running, State
 
@@ -53,6 +53,8 @@ def build(pod: Mapping[str, Any], view: View) -> dict[str, Any]:
         status |= {"podIP": view.address, "podIPs": [{"ip": view.address}]}
     if spec.get("initContainers"):
         status["initContainerStatuses"] = _statuses(pod, spec["initContainers"], view)
+    if told := ephemeral.statuses(pod):
+        status["ephemeralContainerStatuses"] = told
     if view.late:
         status |= {"reason": DEADLINE_REASON, "message": DEADLINE_MESSAGE}
     return status

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from podpass.tools.local.runtime import lifecycle, status
+from podpass.tools.local.runtime import ephemeral, lifecycle, status
 from podpass.tools.local.runtime.containers import Containers
 from podpass.tools.local.runtime.events import WARNING, reference
 from podpass.tools.local.runtime.host import Host
@@ -40,7 +40,7 @@ class PodWorker:
         self._volumes = Volumes(host.client, pod, self._folder / "volumes", host.node, host.clock)
         self._reporter = Reporter(host.client, pod, self.gone)
         self._reported: dict[str, Any] = {}
-        self._mounted = self._late = self._gone = self._leaving = False
+        self._mounted = self._late = self._gone = self._leaving = self._over = False
         self._mount_tries = 0
         self._retry_at = self._refresh_at = 0.0
 
@@ -106,6 +106,7 @@ class PodWorker:
         decision = lifecycle.decide(
             self._plan, self.containers.records, now, self._host.rule, stopping=stopping
         )
+        self._over = decision.over
         for name in decision.stop:
             self.containers.stop(name, self.containers.grace())
         for name in decision.start:
@@ -133,7 +134,8 @@ class PodWorker:
         seconds = _LONGEST_SLEEP if at is None else min(max(0.0, at - now), _LONGEST_SLEEP)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._wake.wait(), seconds)
-        if self.containers.running and self._mounted and self._host.clock() >= self._refresh_at:
+        # Also while a container waits out its back-off: it must not start again on an expired token.
+        if self._mounted and not self._over and self._host.clock() >= self._refresh_at:
             await self._refresh()
 
     async def _refresh(self) -> None:
@@ -197,7 +199,10 @@ class PodWorker:
             late=self._late,
         )
         before = status.merged(self._pod.get("status") or {}, self._reported)
-        made = status.build({**self._pod, "status": before}, view)
+        pod = {**self._pod, "status": before}
+        for name in ephemeral.unanswered(pod):
+            self._event(WARNING, ephemeral.REASON, ephemeral.event_message(name))
+        made = status.build(pod, view)
         if made != self._reported:
             self._reported = made
             self._reporter.report(made)

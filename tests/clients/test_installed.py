@@ -1,0 +1,32 @@
+"""What lets a client's test be skipped, and what does not."""
+
+import pytest
+
+from clients.installed import unreachable
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "WARNING: Retrying after connection broken by 'NewConnectionError(...)': /simple/msal/",
+        "NameResolutionError: Failed to resolve 'index.example'",
+        "npm error code ENOTFOUND\nnpm error network request failed",
+        "npm error code ECONNREFUSED",
+    ],
+)
+def test_a_registry_that_nobody_reaches_is_a_reason_to_skip(said: str) -> None:
+    assert unreachable(said)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ERROR: No matching distribution found for azure-identity==1.13.0",
+        "ERROR: ResolutionImpossible: for help visit the documentation",
+        "npm error code E404\nnpm error 404 Not Found",
+        "npm error code ERESOLVE",
+        "WARNING: Retrying after 'NewConnectionError'\nERROR: no (from versions: 1.22.0, 1.23.0)",
+    ],
+)
+def test_a_registry_that_says_no_is_a_failure(said: str) -> None:
+    assert not unreachable(said)

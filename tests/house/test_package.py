@@ -1,0 +1,44 @@
+"""The wheel carries everything that is read at run time."""
+
+import tomllib
+from pathlib import Path
+
+import podpass
+from podpass.tools.local.demo import examples
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+
+
+def test_the_wheel_carries_the_examples_where_the_demo_looks_for_them() -> None:
+    assert WHEEL["packages"] == ["src/podpass"]
+    assert WHEEL["force-include"] == {"examples": "podpass/examples"}
+    assert examples() == ROOT / "examples" / "quickstart"
+    assert {path.name for path in examples().glob("*.yaml")} == {"app.yaml", "seed.yaml"}
+
+
+def test_the_demo_finds_the_examples_in_an_installed_package(tmp_path: Path) -> None:
+    package = tmp_path / "podpass"
+    folder = package / "examples" / "quickstart"
+    folder.mkdir(parents=True)
+    (folder / "app.yaml").touch()
+    assert examples(package / "tools" / "local" / "demo.py") == folder
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (ROOT / "src" / "podpass" / "py.typed").is_file()
+
+
+def test_nothing_that_is_read_at_run_time_is_left_out_of_the_wheel() -> None:
+    package = ROOT / "src" / "podpass"
+    data = {str(path.relative_to(package)) for path in package.rglob("*.json")}
+    assert {"tools/local/cluster/schema.json", "tools/local/cluster/protobuf.json"} <= data
+    assert not {"exclude", "only-include"} & WHEEL.keys()
+
+
+def test_the_version_stands_once() -> None:
+    assert PROJECT["project"]["dynamic"] == ["version"]
+    assert "version" not in PROJECT["project"]
+    assert PROJECT["tool"]["hatch"]["version"]["path"] == "src/podpass/__init__.py"
+    assert podpass.__version__

@@ -1,0 +1,49 @@
+"""The kubectl of this machine and the one of the package index, run as they were released."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+def binaries() -> dict[str, str]:
+    """Find the machine's kubectl and the one of the package index."""
+    beside = Path(sys.executable).parent / "kubectl"
+    found = {"machine": shutil.which("kubectl", path=PATH) or ""}
+    return found | {"package": str(beside) if beside.exists() else ""}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kubectl:
+    """One kubectl with one kubeconfig."""
+
+    binary: str
+    kubeconfig: Path
+    home: Path
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"HOME": str(self.home), "KUBECONFIG": str(self.kubeconfig), "PATH": PATH}
+
+    def __call__(self, *arguments: str, given: str = "") -> str:
+        """Run a command that has to succeed; give what it prints."""
+        done = subprocess.run(
+            [self.binary, *arguments],
+            env=self.environ,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def following(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start a command that prints as it goes."""
+        return subprocess.Popen(
+            [self.binary, *arguments], env=self.environ, stdout=subprocess.PIPE, text=True
+        )

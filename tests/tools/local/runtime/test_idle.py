@@ -1,0 +1,54 @@
+"""A pod that waits for something costs next to nothing.
+
+Every look at a pod reads the clock, so what the clock was asked is the number of looks, a few each.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from tools.local.runtime.lab import Lab, Pod, shell, state
+
+# Six looks a second are due with these settings; a loop that does not sleep takes thousands.
+REFRESH_SECONDS, WATCHED_SECONDS, MOST_READINGS = 0.2, 2.0, 600
+
+
+class CountingClock:
+    """The real time, and how often it was asked for."""
+
+    def __init__(self) -> None:
+        self.readings = 0
+
+    def __call__(self) -> float:
+        self.readings += 1
+        return time.time()
+
+
+def _waits(reason: str) -> Any:
+    def check(pod: Pod) -> bool:
+        return bool(state(pod).get("waiting", {}).get("reason") == reason)
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("container", "reason"),
+    [
+        ({"name": "app", "image": "example.org/nobody/knows"}, "ImageUnknown"),
+        (shell("exit 1"), "CrashLoopBackOff"),
+    ],
+    ids=["unknown image", "crash loop"],
+)
+async def test_a_pod_that_waits_does_not_spin(
+    cluster: Lab, container: dict[str, Any], reason: str
+) -> None:
+    """Fails if a refresh that is due and not done makes the worker look again at once."""
+    clock = CountingClock()
+    await cluster.start(clock=clock, refresh_seconds=REFRESH_SECONDS)
+    await cluster.run("waits", container, restartPolicy="Always")
+    await cluster.until("waits", _waits(reason))
+    before = clock.readings
+    await asyncio.sleep(WATCHED_SECONDS)
+    assert clock.readings - before < MOST_READINGS
