@@ -291,3 +291,10 @@ async def test_the_watch_of_our_own_client_heals_after_a_restart(serve: Any) -> 
         kind, found = await anext(events)
         assert (kind, found["metadata"]["name"]) == ("ADDED", "a")
         await events.aclose()  # type: ignore[attr-defined]  # an async generator behind AsyncIterator
+
+
+async def test_a_kind_that_is_not_served_is_called_that(kubectl: Run) -> None:
+    meta = {"metadata": {"name": "web"}, "spec": {}}
+    manifest = json.dumps({"apiVersion": "apps/v1", "kind": "Deployment", **meta})
+    done = await kubectl("apply", "-f", "-", given=manifest, code=1)
+    assert 'no matches for kind "Deployment" in version "apps/v1"' in done.err

@@ -11,7 +11,7 @@ from podpass.tools.local.cluster.answer import JSON, Answer
 from podpass.tools.local.cluster.authn import Trust
 from podpass.tools.local.cluster.kinds import KINDS, Kind, Subresource, group_versions
 from podpass.tools.local.cluster.request import Request
-from podpass.tools.local.cluster.status import Body, not_acceptable
+from podpass.tools.local.cluster.status import Body
 
 VERSION = {
     "major": "1",
@@ -243,14 +243,20 @@ def _discovered_kind(kind: Kind) -> Body:
     return row
 
 
+# An OpenAPI v2 document as protobuf, with its version (field 1) and nothing else.
+_NO_OPENAPI = b"\x0a\x032.0"
+
+
 def _openapi_v2(request: Request) -> Answer:
     from podpass.tools.local.cluster import openapi
 
-    # kubectl falls back to this page as protobuf alone for kinds that v3 does not name; told 406 it says
-    # that there is no such kind, while JSON would make it stumble over the first byte.
+    # kubectl asks for this page as protobuf alone when v3 does not name a kind. An empty document lets it
+    # go on to its own "no matches for kind"; JSON would make it stumble over the first byte.
     accepted = request.headers.get("accept", "*/*")
     if "json" not in accepted and "*/*" not in accepted:
-        raise not_acceptable(["application/json"])
+        return Answer(
+            200, _NO_OPENAPI, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+        )
     return answer.whole(request, openapi.v2())
 
 
