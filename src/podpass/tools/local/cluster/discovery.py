@@ -255,7 +255,7 @@ def _openapi_v2(request: Request) -> Answer:
     accepted = request.headers.get("accept", "*/*")
     if "json" not in accepted and "*/*" not in accepted:
         return Answer(
-            200, _NO_OPENAPI, "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+            200, _NO_OPENAPI, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
         )
     return answer.whole(request, openapi.v2())
 
