@@ -6,6 +6,8 @@ import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,3 +183,17 @@ class Instance:
             ) as answer,
         ):
             return answer.status, await answer.json()
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[Instance]:
+    """Run an instance with the journey's seed and its annotated account."""
+    seed = folder / "seed.yaml"
+    seed.write_text(SEED)
+    running = Instance(folder / "data")
+    running.up("--seed", str(seed))
+    running.account("web", {"azure.workload.identity/client-id": CLIENT})
+    try:
+        yield running
+    finally:
+        running.podpass("down")

@@ -9,18 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from journey.instance import CLIENT, SEED, Instance
+from journey.instance import Instance, started
 
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Instance]:
-    seed = tmp_path / "seed.yaml"
-    seed.write_text(SEED)
-    running = Instance(tmp_path / "data")
-    running.up("--seed", str(seed))
-    running.account("web", {"azure.workload.identity/client-id": CLIENT})
-    yield running
-    running.podpass("down")
+    with started(tmp_path) as running:
+        yield running
 
 
 def _kill(own: Instance) -> None:
