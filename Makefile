@@ -4,9 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 T      ?= tests
 K      ?=
+AZ     ?= newest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix docs bench test-clients clean
+.PHONY: help demo tutorial test check fix docs bench test-clients test-tutorial test-az test-peers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +29,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 
 demo: $(VENV)/.demo ## one token from a pod to a secret, hop by hop
 	@$(BIN)/podpass demo
+
+tutorial: $(VENV)/.dev ## the AKS tutorial by the real az and kubectl: AZ=newest, oldest or a version
+	@$(BIN)/podpass tutorial --az $(AZ)
 
 test: check ## everything a change must pass: `check`, then all tests that need only Python
 	$(BIN)/python -m pytest -n 3 --dist loadfile $(if $(K),-k '$(K)') $(if $(filter tests,$(T)),--ignore tests/house) $(T)
@@ -51,6 +55,15 @@ bench: $(VENV)/.dev ## the numbers, each as a ratio to a peer or a limit of the 
 
 test-clients: $(VENV)/.dev ## released SDKs, old and new, in Python and Node, in folders of their own
 	$(BIN)/python -m pytest -m clients tests/clients -rs
+
+test-tutorial: $(VENV)/.dev ## the sample images and the tutorial, by the newest and the oldest az
+	$(BIN)/python -m pytest -m tutorial tests/tutorial -rs
+
+test-az: $(VENV)/.dev ## the released `az`, newest and oldest, on an instance; each in a folder of its own
+	$(BIN)/python -m pytest -m az -n 2 --dist loadfile tests/az -rs
+
+test-peers: $(VENV)/.dev ## Azure's management SDKs and Graph's on an instance, and schemathesis on its APIs
+	$(BIN)/python -m pytest -m peers tests/peers -rs
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache

@@ -5,6 +5,7 @@ millisecond, so stores commit in the loop that serves and acknowledge only after
 """
 
 import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import (
@@ -16,7 +17,9 @@ from sqlalchemy import (
     create_engine,
     event,
     insert,
+    inspect,
     select,
+    update,
 )
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,6 +29,8 @@ from podpass.errors import Error
 
 _BUSY_SECONDS = 5
 
+Steps = Mapping[int, Callable[[Connection], None]]
+
 
 class DatabaseUnusable(Error):
     """The database cannot be opened, or was written by another version of podpass."""
@@ -34,10 +39,13 @@ class DatabaseUnusable(Error):
     hint = "use the version of podpass that made it, or another data dir"
 
 
-def open_database(url: str, schema: MetaData, *, version: int) -> Engine:
+def open_database(
+    url: str, schema: MetaData, *, version: int, upgrades: Steps | None = None
+) -> Engine:
     """Open a database, making its tables if it is new.
 
-    Shapes:  `sqlite:////absolute/path` or `postgresql+psycopg://...`.
+    Shapes:  `sqlite:////absolute/path` or `postgresql+psycopg://...`; `upgrades` are the steps from one
+             version to the next, by the one they begin at, and run with the opening in one transaction.
     Errors:  DatabaseUnusable.
     """
     stamp = Table(
@@ -46,8 +54,9 @@ def open_database(url: str, schema: MetaData, *, version: int) -> Engine:
     engine = _engine(url)
     try:
         with engine.begin() as connection:
-            schema.create_all(connection)
-            found = connection.execute(select(stamp.c.version)).scalar_one_or_none()
+            found = _upgraded(connection, stamp, upgrades or {})
+            if found in (None, version):
+                schema.create_all(connection)
             if found is None:
                 connection.execute(insert(stamp).values(version=version))
     except SQLAlchemyError as exc:
@@ -61,6 +70,18 @@ def open_database(url: str, schema: MetaData, *, version: int) -> Engine:
             version=version,
         )
     return engine
+
+
+def _upgraded(connection: Connection, stamp: Table, steps: Steps) -> int | None:
+    """Give the version of the tables after every step that there is; None for a new database."""
+    if not inspect(connection).has_table(stamp.name):
+        return None
+    found: int | None = connection.execute(select(stamp.c.version)).scalar_one_or_none()
+    while found in steps:
+        steps[found](connection)
+        found += 1
+        connection.execute(update(stamp).values(version=found))
+    return found
 
 
 def reading(engine: Engine) -> Connection:

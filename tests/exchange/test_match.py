@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from podpass import jose, names
 from podpass.directory.model import FederatedCredential, Identity
-from podpass.exchange import scope, verify, wire
+from podpass.exchange import proof, scope, wire
 from podpass.exchange.aadsts import Refused
 from podpass.exchange.assertion import UnverifiedAssertion, read
 from podpass.exchange.match import match
@@ -110,9 +110,9 @@ def test_claims_of_any_type_are_read_or_refused(claims: Mapping[str, Any]) -> No
     assert isinstance(found.issuer, str)
     assert all(isinstance(each, str) for each in found.audiences)
     with contextlib.suppress(Refused):
-        verify.check_lifetime(found, 90_000)
+        proof.check_lifetime(found, 90_000)
     with contextlib.suppress(Refused):
-        verify.check_time(found, 1e9, 300)
+        proof.check_time(found, 1e9, 300)
 
 
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=20), max_size=8))
@@ -188,6 +188,6 @@ def test_the_names_of_azure_are_one_origin_when_its_main_one_is_ours() -> None:
 
 
 def test_a_time_outside_the_calendar_is_still_written() -> None:
-    assert verify.moment(0) == "1970-01-01T00:00:00Z"
-    assert verify.moment(10**30) == "beyond the calendar"
-    assert verify.moment(1e300) == "1e+300"
+    assert proof.moment(0) == "1970-01-01T00:00:00Z"
+    assert proof.moment(10**30) == "beyond the calendar"
+    assert proof.moment(1e300) == "1e+300"

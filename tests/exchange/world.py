@@ -5,7 +5,7 @@ import shutil
 import ssl
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -20,8 +20,9 @@ from podpass.assertion import app as issuer_app
 from podpass.assertion import mint
 from podpass.assertion.keys import KeyRing
 from podpass.clock import Clock
-from podpass.directory.model import FederatedCredential, Identity, IdentityKind, Tenant
+from podpass.directory.model import FederatedCredential, Identity, IdentityKind, Tenant, User
 from podpass.directory.store import Directory
+from podpass.exchange import passwords
 from podpass.exchange.app import create_app
 from podpass.exchange.keys import AuthorityKeys
 from podpass.fetch import Fetcher, FetchRules
@@ -37,6 +38,10 @@ SUBJECT = names.subject("default", "web")
 MIRID = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web"
 TOKEN_PATH = f"/{TENANT}/oauth2/v2.0/token"
 NOW = 1_750_000_000.0
+ADMIN = "Admin@contoso.test"
+ADMIN_ID = "77777777-7777-4777-8777-777777777777"
+PASSWORD = "correct horse & battery/staple"
+_KEPT = passwords.hash_password(PASSWORD)
 
 
 @dataclass
@@ -89,6 +94,9 @@ class World:
     SUBJECT: ClassVar = SUBJECT
     MIRID: ClassVar = MIRID
     NOW: ClassVar = NOW
+    ADMIN: ClassVar = ADMIN
+    ADMIN_ID: ClassVar = ADMIN_ID
+    PASSWORD: ClassVar = PASSWORD
 
     url: str
     ca_file: Path
@@ -138,6 +146,17 @@ class World:
     async def ask(self, path: str | None = None, **changes: str | None) -> Answer:
         """Ask for a token by the form, changed."""
         return await self.send(path or TOKEN_PATH, body=urlencode(self.form(**changes)))
+
+    async def post(self, path: str, **fields: str | None) -> Answer:
+        """Post a form of just these fields."""
+        kept = {name: value for name, value in fields.items() if value is not None}
+        return await self.send(path, body=urlencode(kept))
+
+    async def change(self, client_id: str, **changes: Any) -> None:
+        """Change an identity."""
+        identity = await self.directory.find_identity(TENANT, client_id)
+        assert identity is not None
+        await self.directory.identities.put(replace(identity, **changes))
 
     async def send(
         self,
@@ -222,6 +241,15 @@ async def fill(directory: Directory) -> None:
     await directory.create_tenant(Tenant(id=OTHER_TENANT, display_name="Fabrikam"))
     for identity in identities():
         await directory.put_identity(identity)
+    await directory.users.put(
+        User(
+            id=ADMIN_ID,
+            tenant_id=TENANT,
+            name=ADMIN,
+            display_name="Ada Admin",
+            password=_KEPT,
+        )
+    )
 
 
 async def _serve(

@@ -4,26 +4,33 @@ import tomllib
 from pathlib import Path
 
 import podpass
-from podpass.tools.local.demo import examples
+from podpass.tools.local import examples
+from podpass.tools.local.samples.catalogue import SAMPLES
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
 
 
-def test_the_wheel_carries_the_examples_where_the_demo_looks_for_them() -> None:
+def test_the_wheel_carries_the_examples_where_programs_look_for_them() -> None:
     assert WHEEL["packages"] == ["src/podpass"]
     assert WHEEL["force-include"] == {"examples": "podpass/examples"}
-    assert examples() == ROOT / "examples" / "quickstart"
-    assert {path.name for path in examples().glob("*.yaml")} == {"app.yaml", "seed.yaml"}
+    folder = examples.find("quickstart")
+    assert folder == ROOT / "examples" / "quickstart"
+    assert {path.name for path in folder.glob("*.yaml")} == {"app.yaml", "seed.yaml"}
 
 
-def test_the_demo_finds_the_examples_in_an_installed_package(tmp_path: Path) -> None:
+def test_every_sample_has_its_sources_among_the_examples() -> None:
+    assert {path.name for path in examples.find("samples").iterdir()} == {
+        sample.folder for sample in SAMPLES
+    }
+
+
+def test_the_examples_are_found_in_an_installed_package(tmp_path: Path) -> None:
     package = tmp_path / "podpass"
     folder = package / "examples" / "quickstart"
     folder.mkdir(parents=True)
-    (folder / "app.yaml").touch()
-    assert examples(package / "tools" / "local" / "demo.py") == folder
+    assert examples.find("quickstart", package / "tools" / "local" / "examples.py") == folder
 
 
 def test_the_package_says_that_it_is_typed() -> None:

@@ -1,12 +1,10 @@
 """A vault as it is met: over TLS, with an authority whose keys it fetches, and real clients."""
 
-import asyncio
 import contextlib
 import ssl
-import time
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 import trustme
 from yarl import URL
 
+from authority import TENANT, Authority, HandClock
 from podpass import jose
 from podpass.directory.model import Identity, RoleAssignment, Tenant, Vault
 from podpass.directory.store import Directory
@@ -23,63 +22,13 @@ from podpass.fetch import Fetcher, FetchRules
 from podpass.resource.app import create_app
 from podpass.resource.keys import PublishedKeys
 from podpass.resource.store import SecretStore
-from podpass.serve import Receive, Scope, Send, bind, respond, server_tls, serving
+from podpass.serve import bind, server_tls, serving
 from podpass.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
 
-TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 VAULT_HOST = "demo-vault.vault.azure.net"
 LOGIN_HOST = "login.microsoftonline.com"
 HOSTS = (VAULT_HOST, "*.vault.azure.net", "*.vault.localhost", "localhost", "127.0.0.1", LOGIN_HOST)
-
-
-class HandClock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = float(int(time.time()))
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@dataclass
-class Authority:
-    """An authority that publishes keys and signs version 1 access tokens."""
-
-    clock: HandClock
-    signing: list[jose.SigningKey]
-    fetches: int = 0
-    down: bool = False
-    delay: float = 0
-
-    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        self.fetches += 1
-        await asyncio.sleep(self.delay)
-        found = not self.down and scope["path"] == "/common/discovery/v2.0/keys"
-        keys = [jose.rsa_jwk(key.key.public_key(), key.kid) for key in self.signing]
-        await respond(send, 200 if found else 503, orjson.dumps({"keys": keys}))
-
-    def claims(self, who: Identity, **changes: Any) -> dict[str, Any]:
-        now = int(self.clock())
-        claims = {
-            "aud": "https://vault.azure.net",
-            "iss": f"https://sts.windows.net/{TENANT}/",
-            "iat": now,
-            "nbf": now - 300,
-            "exp": now + 3600,
-            "appid": who.client_id,
-            "oid": who.object_id,
-            "sub": who.object_id,
-            "tid": TENANT,
-            "idtyp": "app",
-            "ver": "1.0",
-        }
-        claims |= changes
-        return {name: value for name, value in claims.items() if value is not None}
-
-    def mint(self, who: Identity, **changes: Any) -> str:
-        return self.signing[0].sign(self.claims(who, **changes), {"typ": "JWT"})
 
 
 @dataclass
@@ -106,12 +55,22 @@ class World:
         )
         await self.directory.put_identity(made)
         if role is not None:
-            scope = self.vault_of(vault).resource_id
-            await self.directory.assign_role(
-                RoleAssignment(scope=scope, principal_id=made.object_id, role=role)
-            )
+            await self.grant(made, role, vault)
         self.people[name] = made
         return made
+
+    async def grant(self, who: Identity, role: str, vault: str = "demo-vault") -> None:
+        """Give a role on a vault."""
+        there = await self.directory.find_vault(vault) or self.vault_of(vault)
+        assignment = RoleAssignment(scope=there.resource_id, principal_id=who.object_id, role=role)
+        await self.directory.assign_role(assignment)
+
+    async def vault(self, name: str, **how: Any) -> Vault:
+        """Make a vault, or change the settings of one."""
+        await self.directory.vaults.put(replace(self.vault_of(name), **how))
+        found = await self.directory.find_vault(name)
+        assert found is not None
+        return found
 
     @staticmethod
     def vault_of(name: str) -> Vault:
@@ -167,7 +126,7 @@ async def world(tmp_path: Path, signing_keys: list[jose.SigningKey]) -> AsyncIte
     trust = ssl.create_default_context(cafile=ca_file)
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        directory = await enter(Directory(f"sqlite:///{tmp_path}/directory.db"))
+        directory = await enter(Directory(f"sqlite:///{tmp_path}/directory.db", clock=clock))
         await directory.create_tenant(Tenant(id=TENANT))
         await directory.put_vault(World.vault_of("demo-vault"))
         store = await enter(SecretStore(f"sqlite:///{tmp_path}/vault.db", tmp_path / "vault.key"))

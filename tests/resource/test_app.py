@@ -229,9 +229,18 @@ async def test_a_page_size_out_of_range_is_refused(world: Any, token: str, count
     [
         ("GET", "/keys", 501, "NotImplemented"),
         ("POST", "/certificates/x/create", 501, "NotImplemented"),
-        ("POST", "/secrets/x/backup", 501, "NotImplemented"),
-        ("POST", "/secrets/restore", 501, "NotImplemented"),
-        ("GET", "/deletedsecrets", 501, "NotImplemented"),
+        ("POST", "/keys/x/create", 501, "NotImplemented"),
+        ("GET", "/storage", 501, "NotImplemented"),
+        ("POST", "/rng", 501, "NotImplemented"),
+        ("POST", "/secrets/x/backup", 404, "SecretNotFound"),
+        ("POST", "/secrets/restore", 400, "BadParameter"),
+        ("POST", "/secrets/other", 405, "MethodNotAllowed"),
+        ("GET", "/secrets/x/backup", 405, "MethodNotAllowed"),
+        ("GET", "/deletedsecrets/x", 404, "SecretNotFound"),
+        ("DELETE", "/deletedsecrets/x", 404, "SecretNotFound"),
+        ("POST", "/deletedsecrets/x/recover", 404, "SecretNotFound"),
+        ("POST", "/deletedsecrets/x/backup", 404, "NotFound"),
+        ("DELETE", "/deletedsecrets", 405, "MethodNotAllowed"),
         ("POST", "/secrets", 405, "MethodNotAllowed"),
         ("PUT", "/secrets/a/00000000000000000000000000000000", 405, "MethodNotAllowed"),
         ("GET", "/secrets/a/not-a-version", 400, "BadParameter"),
@@ -291,3 +300,20 @@ async def test_no_log_line_holds_a_token_or_a_value(
     assert "the-value" not in said
     assert token not in said
     assert token.split(".")[2] not in said
+
+
+async def test_a_method_that_is_not_allowed_is_told_which_are(world: Any, token: str) -> None:
+    for path, allowed in (("/secrets/a", "DELETE, GET, PATCH, PUT"), ("/secrets", "GET")):
+        status, _, headers = await world.ask("TRACE", f"{path}?api-version=7.4", token=token)
+        assert (status, headers["Allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize("value", ['"\\ud800"', '"a\\udc00b"'])
+async def test_a_value_that_is_no_text_is_refused(world: Any, token: str, value: str) -> None:
+    """Half a surrogate pair is JSON and cannot be written as UTF-8."""
+    body = f'{{"value":{value}}}'.encode()
+    status, answer, _ = await world.ask("PUT", GREETING, token=token, body=body)
+    assert (status, answer["error"]["code"]) == (400, "BadParameter")
+    for described in (f'{{"contentType":{value}}}', f'{{"tags":{{"a":{value}}}}}'):
+        status, _, _ = await world.ask("PATCH", GREETING, token=token, body=described.encode())
+        assert status == 400

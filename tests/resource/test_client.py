@@ -1,15 +1,21 @@
 """The released Key Vault SDK as the client, with its own check of the challenge switched on."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from azure.core.credentials import AccessToken
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import (
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceNotFoundError,
+)
 from azure.keyvault.secrets import SecretClient
+
+from podpass.directory.model import AccessPolicy, VaultAccess
+from tunnel import connect_proxy
 
 VAULT_URL = "https://demo-vault.vault.azure.net/"
 
@@ -26,41 +32,6 @@ class Minted:
         self.asked.append((scopes[0], tenant_id))
         audience = self._audience or scopes[0].removesuffix("/.default")
         return AccessToken(self._mint(aud=audience), int(time.time()) + 3600)
-
-
-@contextlib.asynccontextmanager
-async def connect_proxy(port: int) -> AsyncIterator[str]:
-    """Tunnel every CONNECT to one local port, as if all names led there."""
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        finally:
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
-
-    async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-            await reader.readuntil(b"\r\n\r\n")
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-            await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
-
-    def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.ensure_future(tunnel(reader, writer)))
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks)
 
 
 async def use(
@@ -195,3 +166,80 @@ async def test_direct_mode_passes_the_clients_check_of_the_challenge(world: Any)
 
     _, asked = await use(world, officer, work, url)
     assert asked[0][0] == f"https://vault.localhost:{world.port}/.default"
+
+
+async def test_deleted_secrets_are_listed_shown_and_purged(world: Any) -> None:
+    officer = await world.identity("officer", "Key Vault Secrets Officer")
+
+    def work(client: SecretClient) -> None:
+        for name in ("a", "b", "c"):
+            client.set_secret(name, "x")
+            client.begin_delete_secret(name, _polling_interval=0.01).wait()
+        pages = client.list_deleted_secrets(max_page_size=2).by_page()
+        assert [[each.name for each in page] for page in pages] == [["a", "b"], ["c"]]
+        gone = client.get_deleted_secret("a")
+        assert gone.scheduled_purge_date is not None
+        assert gone.deleted_date is not None
+        assert (gone.scheduled_purge_date - gone.deleted_date).days == 90
+        assert gone.properties.recovery_level == "Recoverable+Purgeable"
+        client.purge_deleted_secret("a")
+        with pytest.raises(ResourceNotFoundError):
+            client.get_deleted_secret("a")
+
+    await use(world, officer, work)
+
+
+async def test_a_backup_is_restored_by_the_released_client(world: Any) -> None:
+    officer = await world.identity("officer", "Key Vault Secrets Officer")
+
+    def work(client: SecretClient) -> None:
+        client.set_secret("greeting", "hello")
+        last = client.set_secret("greeting", "a-value-to-look-for", tags={"a": "b"})
+        blob = client.backup_secret("greeting")
+        assert b"a-value-to-look-for" not in blob
+        with pytest.raises(ResourceExistsError) as caught:
+            client.restore_secret_backup(blob)
+        assert caught.value.status_code == 409
+        client.begin_delete_secret("greeting", _polling_interval=0.01).wait()
+        client.purge_deleted_secret("greeting")
+        back = client.restore_secret_backup(blob)
+        assert (back.version, back.tags) == (last.properties.version, {"a": "b"})
+        assert client.get_secret("greeting").value == "a-value-to-look-for"
+        assert len(list(client.list_properties_of_secret_versions("greeting"))) == 2
+        with pytest.raises(HttpResponseError) as refused:
+            client.restore_secret_backup(blob[:-1] + bytes([blob[-1] ^ 1]))
+        assert refused.value.status_code == 400
+
+    await use(world, officer, work)
+
+
+async def test_purge_protection_is_told_to_the_released_client(world: Any) -> None:
+    officer = await world.identity("officer", "Key Vault Secrets Officer")
+    await world.vault("demo-vault", purge_protection=True, retention_days=7)
+
+    def work(client: SecretClient) -> None:
+        made = client.set_secret("greeting", "hello")
+        assert made.properties.recovery_level == "CustomizedRecoverable"
+        assert made.properties.recoverable_days == 7
+        client.begin_delete_secret("greeting", _polling_interval=0.01).wait()
+        with pytest.raises(HttpResponseError) as caught:
+            client.purge_deleted_secret("greeting")
+        assert caught.value.status_code == 403
+
+    await use(world, officer, work)
+
+
+async def test_a_client_without_a_permission_in_the_access_policy_is_told_so(world: Any) -> None:
+    who = await world.identity("who", None)
+    given = AccessPolicy(object_id=who.object_id, tenant_id=who.tenant_id, secrets=("set",))
+    await world.vault("demo-vault", access=VaultAccess.POLICIES, policies=(given,))
+
+    def work(client: SecretClient) -> None:
+        client.set_secret("greeting", "hello")
+        with pytest.raises(HttpResponseError) as caught:
+            client.get_secret("greeting")
+        assert caught.value.error is not None
+        assert caught.value.error.code == "Forbidden"
+        assert caught.value.error.innererror == {"code": "ForbiddenByPolicy"}
+
+    await use(world, who, work)

@@ -1,56 +1,60 @@
-"""Each rule of the guard, broken once. Delete a rule, and its test fails."""
+"""The guard as an API of one's own uses it: headers in, a caller or a challenge out."""
 
-import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from podpass import jose
-from podpass.resource import guard
-from podpass.resource.guard import Accepted, Check, TokenRefused
+from podpass.directory.access import NotAdmitted, Reason
+from podpass.errors import SettingsError
+from podpass.fetch import FetchError
+from podpass.resource.callers import admit_with
+from podpass.resource.guard import (
+    Check,
+    Guard,
+    KeysUnavailable,
+    NotAllowed,
+    Principal,
+    PublishedKeys,
+    TokenRefused,
+    require_role,
+    require_scope,
+)
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
-OTHER_TENANT = "77777777-0c35-4fd1-9f0e-1f6a54a3a1d0"
-ISSUER = f"https://sts.windows.net/{TENANT}/"
-VAULT = "https://vault.azure.net"
+API = "99999999-aaaa-4bbb-8ccc-000000000001"
 NOW = 1_700_000_000
-ACCEPTED = Accepted(tenant_id=TENANT, audiences=frozenset({VAULT}))
+V1_ISSUER = f"https://sts.windows.net/{TENANT}/"
 CLAIMS = {
-    "aud": VAULT,
-    "iss": ISSUER,
-    "iat": NOW,
+    "aud": "api://orders",
+    "iss": V1_ISSUER,
     "nbf": NOW,
     "exp": NOW + 3600,
     "appid": "11111111-aaaa-4bbb-8ccc-000000000001",
     "oid": "11111111-aaaa-4bbb-8ccc-000000000002",
     "tid": TENANT,
-    "ver": "1.0",
+}
+V2 = {
+    "aud": API,
+    "iss": f"https://login.microsoftonline.com/{TENANT}/v2.0",
+    "azp": CLAIMS["appid"],
 }
 
 
-def public(key: jose.SigningKey) -> jose.PublicKey:
-    return jose.load_jwk(jose.rsa_jwk(key.key.public_key(), key.kid))
+class Published:
+    """A source of one key."""
 
+    def __init__(self, key: jose.SigningKey) -> None:
+        self._key = key
+        self.down = False
+        self.asked: list[str] = []
 
-def judge(
-    key: jose.SigningKey,
-    *,
-    now: float = NOW,
-    accepted: Accepted = ACCEPTED,
-    header: dict[str, Any] | None = None,
-    **changes: Any,
-) -> guard.Principal:
-    claims = {name: value for name, value in (CLAIMS | changes).items() if value is not None}
-    token = guard.read(key.sign(claims, header or {"typ": "JWT"}))
-    return guard.check(token, public(key), accepted, now)
-
-
-def refusal(key: jose.SigningKey, **how: Any) -> TokenRefused:
-    with pytest.raises(TokenRefused) as caught:
-        judge(key, **how)
-    assert caught.value.status == 401
-    assert caught.value.facts["check"] == caught.value.check.value
-    return caught.value
+    async def get_json(self, url: str) -> dict[str, Any]:
+        self.asked.append(url)
+        if self.down:
+            raise FetchError("the address cannot be read", reason="unreachable")
+        return {"keys": [jose.rsa_jwk(self._key.key.public_key(), self._key.kid)]}
 
 
 @pytest.fixture
@@ -58,161 +62,177 @@ def key(signing_keys: list[jose.SigningKey]) -> jose.SigningKey:
     return signing_keys[0]
 
 
-def test_a_good_token_names_its_caller(key: jose.SigningKey) -> None:
-    who = judge(key)
-    assert (who.app_id, who.object_id) == (CLAIMS["appid"], CLAIMS["oid"])
-    assert who.tenant_id == TENANT
+@pytest.fixture
+def published(key: jose.SigningKey) -> Published:
+    return Published(key)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "x", "a.b", "a.b.c.d.e", "..", "." * 20000, '{"payload":""}', "ü.b.c"],
-)
-def test_what_is_no_compact_token_is_refused(text: str) -> None:
+def make(published: Published, **how: Any) -> Guard:
+    keys = PublishedKeys(published, "https://login.example/keys", lambda: NOW)
+    given = {"tenant_id": TENANT, "audiences": {"api://orders", API}, "keys": keys, **how}
+    return Guard(clock=lambda: NOW, **given)
+
+
+def bearer(key: jose.SigningKey, **changes: Any) -> list[str]:
+    return ["Bearer " + key.sign({**CLAIMS, **changes})]
+
+
+async def refusal(guard: Guard, given: list[str]) -> TokenRefused:
     with pytest.raises(TokenRefused) as caught:
-        guard.read(text)
-    assert caught.value.check is Check.FORM
-    assert text == "" or text == "x" or text not in str(caught.value)
+        await guard.admit(given)
+    return caught.value
 
 
-def test_a_token_of_another_type_is_refused(key: jose.SigningKey) -> None:
-    assert refusal(key, header={"typ": "at+jwt"}).check is Check.FORM
-
-
-@pytest.mark.parametrize("alg", ["none", "None", "HS256", "RS384", "ES256", "", None, ["RS256"]])
-def test_only_rs256_is_read(key: jose.SigningKey, alg: Any) -> None:
-    assert refusal(key, header={"alg": alg}).check is Check.ALGORITHM
-
-
-def test_an_unsigned_token_is_refused() -> None:
-    parts = [jose.b64encode(json.dumps(part).encode()) for part in ({"alg": "none"}, CLAIMS)]
-    with pytest.raises(TokenRefused) as caught:
-        guard.read(".".join([*parts, ""]))
-    assert caught.value.check is Check.ALGORITHM
-
-
-@pytest.mark.parametrize("kid", ["", None, 7, ["key-0"]])
-def test_a_token_that_names_no_key_is_refused(key: jose.SigningKey, kid: Any) -> None:
-    error = refusal(key, header={"kid": kid})
-    assert (error.check, error.message) == (Check.KEY, "the token names no key")
-
-
-def test_a_key_that_is_not_published_is_refused(key: jose.SigningKey) -> None:
-    token = guard.read(key.sign(CLAIMS))
-    with pytest.raises(TokenRefused) as caught:
-        guard.check(token, None, ACCEPTED, NOW)
-    assert caught.value.check is Check.KEY
-
-
-def test_a_key_of_another_name_is_not_tried(signing_keys: list[jose.SigningKey]) -> None:
-    token = guard.read(signing_keys[0].sign(CLAIMS))
-    with pytest.raises(TokenRefused) as caught:
-        guard.check(token, public(signing_keys[1]), ACCEPTED, NOW)
-    assert caught.value.check is Check.KEY
-
-
-def test_a_signature_by_another_key_is_refused(signing_keys: list[jose.SigningKey]) -> None:
-    forged = signing_keys[1].sign(CLAIMS, {"kid": signing_keys[0].kid})
-    with pytest.raises(TokenRefused) as caught:
-        guard.check(guard.read(forged), public(signing_keys[0]), ACCEPTED, NOW)
-    assert caught.value.check is Check.SIGNATURE
-
-
-def test_a_changed_claim_is_refused(key: jose.SigningKey) -> None:
-    head, _, tail = key.sign(CLAIMS).split(".")
-    changed = jose.b64encode(json.dumps(CLAIMS | {"oid": "someone-else"}).encode())
-    with pytest.raises(TokenRefused) as caught:
-        guard.check(guard.read(f"{head}.{changed}.{tail}"), public(key), ACCEPTED, NOW)
-    assert caught.value.check is Check.SIGNATURE
-
-
-@pytest.mark.parametrize(
-    "issuer",
-    [
-        ISSUER.removesuffix("/"),
-        ISSUER.upper(),
-        f"https://sts.windows.net/{OTHER_TENANT}/",
-        f"https://login.microsoftonline.com/{TENANT}/v2.0",
-        ISSUER + "x",
-        [ISSUER],
-        None,
-    ],
-)
-def test_the_issuer_is_exact(key: jose.SigningKey, issuer: Any) -> None:
-    error = refusal(key, iss=issuer)
-    assert error.check is Check.ISSUER
-    assert error.facts["expected"] == ISSUER
-
-
-@pytest.mark.parametrize("tenant", [OTHER_TENANT, TENANT.upper(), "", None, [TENANT]])
-def test_the_tenant_is_exact(key: jose.SigningKey, tenant: Any) -> None:
-    assert refusal(key, tid=tenant).check is Check.TENANT
-
-
-@pytest.mark.parametrize(
-    "audience",
-    [
-        VAULT + "/",
-        VAULT.upper(),
-        "https://graph.microsoft.com",
-        "api://AzureADTokenExchange",
-        [VAULT],
-        None,
-        7,
-    ],
-)
-def test_the_audience_is_one_of_those_accepted(key: jose.SigningKey, audience: Any) -> None:
-    assert refusal(key, aud=audience).check is Check.AUDIENCE
-
-
-def test_a_projected_token_is_no_access_token(key: jose.SigningKey) -> None:
-    """Attack group 13, even if issuer and authority shared a key."""
-    error = refusal(
-        key,
-        iss=f"https://eastus.oic.prod-aks.azure.com/{TENANT}/x/",
-        sub="system:serviceaccount:default:web",
-        aud=["api://AzureADTokenExchange"],
-        tid=None,
-        appid=None,
-        oid=None,
-    )
-    assert error.check is Check.ISSUER
-
-
-def test_a_token_is_refused_at_its_expiry_second(key: jose.SigningKey) -> None:
-    assert judge(key, now=NOW + 3600 - 0.001)
-    assert refusal(key, now=NOW + 3600).check is Check.LIFETIME
-
-
-def test_a_token_is_refused_before_it_begins(key: jose.SigningKey) -> None:
-    assert judge(key, now=NOW)
-    assert refusal(key, now=NOW - 0.001).check is Check.LIFETIME
-
-
-def test_leeway_moves_both_edges_and_no_further(key: jose.SigningKey) -> None:
-    lenient = Accepted(tenant_id=TENANT, audiences=frozenset({VAULT}), leeway_seconds=60)
-    assert judge(key, accepted=lenient, now=NOW + 3659)
-    assert judge(key, accepted=lenient, now=NOW - 60)
-    assert refusal(key, accepted=lenient, now=NOW + 3660).check is Check.LIFETIME
-    assert refusal(key, accepted=lenient, now=NOW - 61).check is Check.LIFETIME
-
-
-@pytest.mark.parametrize("claim", ["exp", "nbf"])
-@pytest.mark.parametrize("value", [None, str(NOW), float(NOW), True, -1, 2**53, [NOW]])
-def test_a_time_is_a_whole_number(key: jose.SigningKey, claim: str, value: Any) -> None:
-    assert refusal(key, **{claim: value}).check is Check.LIFETIME
-
-
-@pytest.mark.parametrize("claim", ["appid", "oid"])
-@pytest.mark.parametrize("value", [None, "", 7, ["x"], "x" * 65])
-def test_a_token_that_names_no_caller_is_refused(
-    key: jose.SigningKey, claim: str, value: Any
+async def test_tokens_of_both_versions_name_the_same_caller(
+    published: Published, key: jose.SigningKey
 ) -> None:
-    assert refusal(key, **{claim: value}).check is Check.CALLER
+    guard = make(published)
+    first = await guard.admit(bearer(key, roles=["Orders.Read"]))
+    second = await guard.admit(bearer(key, **V2, roles=["Orders.Read"]))
+    for who in (first, second):
+        assert (who.app_id, who.object_id) == (CLAIMS["appid"], CLAIMS["oid"])
+        assert who.roles == {"Orders.Read"}
 
 
-def test_a_claim_is_shown_short_and_on_one_line(key: jose.SigningKey) -> None:
-    shown = refusal(key, aud="x\nforged line" + "y" * 1000).facts["found"]
-    assert isinstance(shown, str)
-    assert "\n" not in shown
-    assert len(shown) <= 200
+async def test_without_an_authority_only_version_1_passes(
+    published: Published, key: jose.SigningKey
+) -> None:
+    guard = make(published, authorities=())
+    assert await guard.admit(bearer(key))
+    assert (await refusal(guard, bearer(key, **V2))).check is Check.ISSUER
+
+
+@pytest.mark.parametrize("given", [[], ["Basic x"], ["Bearer"], ["Bearer  "], ["x"], [""]])
+async def test_a_request_without_a_token_is_told_where_to_get_one(
+    published: Published, given: list[str]
+) -> None:
+    error = await refusal(make(published), given)
+    assert error.check is Check.MISSING
+    place = f"https://login.microsoftonline.com/{TENANT}"
+    assert error.challenge == f'Bearer authorization_uri="{place}"'
+
+
+async def test_two_tokens_are_none(published: Published, key: jose.SigningKey) -> None:
+    given = bearer(key) * 2
+    assert (await refusal(make(published), given)).check is Check.MISSING
+
+
+async def test_the_challenge_says_what_is_wrong_and_nothing_of_the_token(
+    published: Published, key: jose.SigningKey
+) -> None:
+    given = bearer(key, aud='x" evil="y')
+    error = await refusal(make(published), given)
+    assert error.check is Check.AUDIENCE
+    assert 'error="invalid_token"' in error.challenge
+    assert 'error_description="the token is for another resource"' in error.challenge
+    assert "evil" not in error.challenge
+    assert given[0] not in f"{error!r}{error.facts}{error.challenge}"
+
+
+async def test_there_is_no_leeway_unless_it_is_asked_for(
+    published: Published, key: jose.SigningKey
+) -> None:
+    late, early = bearer(key, exp=NOW), bearer(key, nbf=NOW + 1)
+    assert (await refusal(make(published), late)).check is Check.EXPIRED
+    assert (await refusal(make(published), early)).check is Check.LIFETIME
+    lenient = make(published, leeway_seconds=5)
+    assert await lenient.admit(late)
+    assert await lenient.admit(early)
+
+
+async def test_while_keys_cannot_be_fetched_nobody_is_admitted(
+    published: Published, key: jose.SigningKey
+) -> None:
+    published.down = True
+    with pytest.raises(KeysUnavailable):
+        await make(published).admit(bearer(key))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"tenant_id": "common"},
+        {"tenant_id": TENANT.upper()},
+        {"audiences": "api://orders"},
+        {"audiences": []},
+        {"audiences": [""]},
+        {"authorities": "https://login.microsoftonline.com"},
+        {"authorities": ["http://login.microsoftonline.com"]},
+        {"authorities": ["https://login.microsoftonline.com/"]},
+        {"leeway_seconds": -1},
+        {"leeway_seconds": 301},
+    ],
+)
+async def test_settings_that_admit_nobody_or_too_many_are_refused(
+    published: Published, how: dict[str, Any]
+) -> None:
+    with pytest.raises(SettingsError):
+        make(published, **how)
+
+
+def test_a_role_or_scope_is_held_or_refused() -> None:
+    caller = Principal(app_id="a", object_id="o", tenant_id=TENANT, roles=frozenset({"R"}))
+    require_role(caller, "R")
+    for role in ("r", "R ", ""):
+        with pytest.raises(NotAllowed) as caught:
+            require_role(caller, role)
+        assert caught.value.status == 403
+    user = replace(caller, roles=frozenset(), scopes=frozenset({"S"}))
+    require_scope(user, "S")
+    with pytest.raises(NotAllowed):
+        require_scope(user, "R")
+    # An application's role is no user's leave, and the other way round.
+    with pytest.raises(NotAllowed):
+        require_scope(caller, "R")
+    with pytest.raises(NotAllowed):
+        require_role(user, "S")
+
+
+# --------------------------------------------------------------------- as the directory's APIs use it
+
+
+async def test_the_directorys_apis_get_a_caller(published: Published, key: jose.SigningKey) -> None:
+    admit = admit_with(make(published))
+    token = bearer(key, scp="S", upn="admin@p.example", wids=["w"], idtyp="user")
+    caller = await admit(token)
+    assert (caller.name, caller.is_user, caller.object_id) == (
+        "admin@p.example",
+        True,
+        CLAIMS["oid"],
+    )
+    assert (caller.scopes, caller.wids) == (frozenset({"S"}), frozenset({"w"}))
+    assert not caller.roles
+    app = await admit(bearer(key, roles=["R"]))
+    assert (app.name, app.is_user) == (CLAIMS["appid"], False)
+    assert app.roles == {"R"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"exp": NOW}, Reason.EXPIRED),
+        ({"nbf": NOW + 1}, Reason.INVALID),
+        ({"aud": "https://vault.azure.net"}, Reason.AUDIENCE),
+        ({"tid": "other"}, Reason.TENANT),
+        ({"iss": "https://sts.windows.net/other/"}, Reason.TENANT),
+        ({"oid": None}, Reason.INVALID),
+    ],
+)
+async def test_the_directorys_apis_are_told_why_in_their_words(
+    published: Published, key: jose.SigningKey, changes: dict[str, Any], reason: Reason
+) -> None:
+    admit = admit_with(make(published))
+    with pytest.raises(NotAdmitted) as caught:
+        await admit(bearer(key, **changes))
+    assert caught.value.reason is reason
+
+
+async def test_the_directorys_apis_are_told_of_missing_tokens_and_keys(
+    published: Published, key: jose.SigningKey
+) -> None:
+    published.down = True
+    admit = admit_with(make(published))
+    for given, reason in (([], Reason.MISSING), (bearer(key), Reason.UNAVAILABLE)):
+        with pytest.raises(NotAdmitted) as caught:
+            await admit(given)
+        assert caught.value.reason is reason

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from podpass.resource.model import Wanted
-from podpass.resource.refusals import NameTaken
+from podpass.resource.model import Recovery, Wanted
+from podpass.resource.refusals import BackupTooLarge, BackupUnfit, NameInUse, NameTaken
 from podpass.resource.sealing import SealingKeyUnfit
 from podpass.resource.store import SecretStore
 from podpass.secret import Secret
 
 NOTHING = Wanted(given=frozenset())
+USUAL = Recovery()
 
 WRITER = """
 import asyncio, sys, time
@@ -72,10 +73,10 @@ async def test_names_are_found_without_case(store: SecretStore) -> None:
 
 async def test_a_deleted_secret_keeps_its_name_until_it_is_purged(store: SecretStore) -> None:
     await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
-    gone = await store.delete("demo-vault", "a", 100.0)
+    gone = await store.delete("demo-vault", "a", 100.0, USUAL)
     assert gone is not None
     assert (gone.deleted, gone.purge_on) == (100, 100 + 90 * 86400)
-    assert await store.delete("demo-vault", "a", 101.0) is None
+    assert await store.delete("demo-vault", "a", 101.0, USUAL) is None
     assert await store.get("demo-vault", "a") is None
     with pytest.raises(NameTaken):
         await store.set("demo-vault", "a", Secret("y"), NOTHING, 2.0)
@@ -111,7 +112,7 @@ async def test_an_update_changes_only_what_is_given(store: SecretStore) -> None:
 async def test_what_is_not_there_or_deleted_is_not_updated(store: SecretStore) -> None:
     assert await store.update("demo-vault", "a", "", NOTHING, 1.0) is None
     await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
-    await store.delete("demo-vault", "a", 1.0)
+    await store.delete("demo-vault", "a", 1.0, USUAL)
     assert await store.update("demo-vault", "a", "", NOTHING, 1.0) is None
 
 
@@ -195,6 +196,147 @@ async def test_secrets_are_counted_by_vault_without_versions_and_deleted_ones(
 ) -> None:
     for vault, name in (("one", "a"), ("one", "a"), ("one", "b"), ("one", "c"), ("two", "a")):
         await store.set(vault, name, Secret("x"), NOTHING, 1000.0)
-    await store.delete("one", "c", 2000.0)
-    await store.delete("two", "a", 2000.0)
+    await store.delete("one", "c", 2000.0, USUAL)
+    await store.delete("two", "a", 2000.0, USUAL)
     assert await store.counts() == {"one": 2}
+
+
+async def test_a_secret_is_purged_by_itself_at_its_very_second(store: SecretStore) -> None:
+    await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
+    await store.set("demo-vault", "b", Secret("x"), NOTHING, 1.0)
+    gone = await store.delete("demo-vault", "a", 100.0, Recovery(days=7))
+    assert gone is not None
+    assert gone.purge_on == 100 + 7 * 86400
+    assert await store.expire(gone.purge_on - 1) == 0
+    assert await store.get_deleted("demo-vault", "a") is not None
+    assert await store.expire(gone.purge_on) == 1
+    assert await store.get_deleted("demo-vault", "a") is None
+    assert await store.get("demo-vault", "b") is not None
+
+
+async def test_clearing_a_vault_leaves_the_others(store: SecretStore) -> None:
+    for vault in ("one", "two"):
+        await store.set(vault, "a", Secret("x"), NOTHING, 1.0)
+    await store.delete("one", "a", 1.0, USUAL)
+    assert await store.vaults() == {"one", "two"}
+    assert await store.clear({"one"}) == 1
+    assert await store.vaults() == {"two"}
+
+
+# ------------------------------------------------------------------------------------------ backups
+
+
+async def test_a_backup_brings_back_every_version_with_what_describes_it(
+    store: SecretStore,
+) -> None:
+    described = Wanted(
+        given=frozenset(), content_type="text/plain", tags={"a": "b"}, enabled=False, expires=99
+    )
+    old = await store.set("one", "Name", Secret("first"), described, 1.0)
+    new = await store.set("one", "Name", Secret("z\u00e9 \n"), NOTHING, 2.0)
+    blob = await store.backup("one", "name", "me")
+    assert blob is not None
+    latest = await store.restore("two", blob, "me")
+    assert (latest.version, latest.value.reveal()) == (new.version, "z\u00e9 \n")
+    first = await store.get("two", "name", old.version)
+    assert first is not None
+    assert (first.name, first.value.reveal(), first.created) == ("Name", "first", 1)
+    assert (first.content_type, first.tags, first.enabled, first.expires) == (
+        "text/plain",
+        {"a": "b"},
+        False,
+        99,
+    )
+
+
+async def test_a_backup_shows_nothing_and_opens_for_its_owner_only(store: SecretStore) -> None:
+    await store.set("one", "Name", Secret("a-value-to-look-for"), NOTHING, 1.0)
+    blob = await store.backup("one", "Name", "tenant\nsubscription")
+    assert blob is not None
+    assert b"a-value-to-look-for" not in blob
+    assert b"Name" not in blob
+    for owner in ("tenant\nother", "other\nsubscription", "", "tenant"):
+        with pytest.raises(BackupUnfit):
+            await store.restore("two", blob, owner)
+    assert await store.vaults() == {"one"}
+
+
+async def test_a_changed_backup_and_one_of_another_instance_restore_nothing(
+    store: SecretStore, tmp_path: Path
+) -> None:
+    """Attack group 31: forged blobs."""
+    await store.set("one", "a", Secret("x"), NOTHING, 1.0)
+    blob = await store.backup("one", "a", "me")
+    assert blob is not None
+    (tmp_path / "far").mkdir()
+    async with opened(tmp_path / "far") as other:
+        await other.set("one", "a", Secret("x"), NOTHING, 1.0)
+        foreign = await other.backup("one", "a", "me")
+    assert foreign is not None
+    flipped = [blob[:place] + bytes([blob[place] ^ 1]) + blob[place + 1 :] for place in (0, 20, -1)]
+    for forged in (*flipped, foreign, b"", b"x" * 12, b"[]", blob[:-1], blob + b"x"):
+        with pytest.raises(BackupUnfit):
+            await store.restore("two", forged, "me")
+
+
+async def test_a_sealed_value_from_the_database_is_no_backup(
+    store: SecretStore, tmp_path: Path
+) -> None:
+    await store.set("one", "a", Secret('[{"name":"b","value":"x"}]'), NOTHING, 1.0)
+    with sqlite3.connect(tmp_path / "vault.db") as database:
+        (sealed,) = database.execute("select sealed from secret_versions").fetchone()
+    database.close()
+    for owner in ("", "me", "one/a"):
+        with pytest.raises(BackupUnfit):
+            await store.restore("two", sealed, owner)
+
+
+async def test_a_backup_never_writes_over_a_secret(store: SecretStore) -> None:
+    await store.set("one", "a", Secret("x"), NOTHING, 1.0)
+    blob = await store.backup("one", "a", "me")
+    assert blob is not None
+    with pytest.raises(NameInUse):
+        await store.restore("one", blob, "me")
+    await store.delete("one", "a", 1.0, USUAL)
+    with pytest.raises(NameTaken):
+        await store.restore("one", blob, "me")
+    assert await store.backup("one", "a", "me") is None
+    await store.purge("one", "a")
+    assert (await store.restore("one", blob, "me")).value.reveal() == "x"
+
+
+async def test_a_backup_holds_500_versions_and_no_more(store: SecretStore) -> None:
+    for number in range(500):
+        await store.set("one", "a", Secret(str(number)), NOTHING, 1.0)
+    blob = await store.backup("one", "a", "me")
+    assert blob is not None
+    await store.restore("two", blob, "me")
+    assert len(await store.page_versions("two", "a", after=0, limit=999)) == 500
+    await store.set("one", "a", Secret("one more"), NOTHING, 1.0)
+    with pytest.raises(BackupTooLarge):
+        await store.backup("one", "a", "me")
+
+
+# ---------------------------------------------------------------------------- an older podpass's file
+
+
+async def test_the_database_of_schema_1_is_brought_up_to_date_in_place(tmp_path: Path) -> None:
+    async with opened(tmp_path) as store:
+        made = await store.set("demo-vault", "Name", Secret("x"), NOTHING, 1.0)
+        await store.set("demo-vault", "gone", Secret("y"), NOTHING, 1.0)
+        await store.delete("demo-vault", "gone", 5.0, USUAL)
+    with sqlite3.connect(tmp_path / "vault.db") as database:
+        # As schema 1 was: without this index.
+        database.execute("drop index secrets_due")
+        database.execute("update schema_version set version = 1")
+    database.close()
+    async with opened(tmp_path) as store:
+        found = await store.get("demo-vault", "name", made.version)
+        assert found is not None
+        assert (found.name, found.value.reveal()) == ("Name", "x")
+        assert await store.expire(5 + 90 * 86400) == 1
+    with sqlite3.connect(tmp_path / "vault.db") as database:
+        assert database.execute("select version from schema_version").fetchone() == (2,)
+        names = {row[0] for row in database.execute("select name from sqlite_master")}
+        assert "secrets_due" in names
+    database.close()

@@ -1,6 +1,6 @@
 """What tokens can be asked for: Microsoft's own resources, and the applications of a tenant. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from podpass.directory import rules
 from podpass.directory.model import Identity, IdentityKind, ResourcePrincipal
@@ -58,12 +58,25 @@ def application_id(uri: str) -> str | None:
 
 
 def of_application(identity: Identity) -> ResourcePrincipal | None:
-    """Give an application as a resource of its own; a managed identity is none."""
-    if identity.kind is not IdentityKind.APPLICATION or not identity.enabled:
+    """Give an application as a resource of its own; a managed identity is none.
+
+    Nor is an application without service principal: nothing of it is in the tenant that could be asked for.
+    """
+    if identity.kind is not IdentityKind.APPLICATION:
+        return None
+    if not identity.enabled or not identity.has_principal:
         return None
     return ResourcePrincipal(
         app_id=identity.client_id,
-        uris=(_API + identity.client_id,),
+        uris=(_API + identity.client_id, *identity.identifier_uris),
         display_name=identity.name,
-        token_version=2,
+        token_version=_token_version(identity),
     )
+
+
+def _token_version(identity: Identity) -> int:
+    """Read which tokens an application wants; Graph says null where version 1 is meant."""
+    api = identity.document.get("api")
+    if not isinstance(api, Mapping) or "requestedAccessTokenVersion" not in api:
+        return 2
+    return 2 if api["requestedAccessTokenVersion"] == 2 else 1

@@ -1,91 +1,79 @@
-"""Built-in roles of Key Vault and the data actions each allows. Pure.
-
-Source: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles/security
-"""
+"""Roles: which actions each allows. Pure."""
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from functools import lru_cache
 
+from podpass.directory.built_in_roles import BUILT_IN, VAULT_ROLES
+from podpass.directory.model import RoleDefinition
 from podpass.errors import UsageError
 
-_VAULTS = "Microsoft.KeyVault/vaults"
-SECRETS = f"{_VAULTS}/secrets"
+__all__ = ["BUILT_IN", "BY_ID", "BY_NAME", "find_role", "granting", "least_for"]
+
+SECRETS = "Microsoft.KeyVault/vaults/secrets"
 GET_SECRET = f"{SECRETS}/getSecret/action"
 SET_SECRET = f"{SECRETS}/setSecret/action"
 UPDATE_SECRET = f"{SECRETS}/update/action"
 READ_METADATA = f"{SECRETS}/readMetadata/action"
 DELETE_SECRET = f"{SECRETS}/delete"
+BACKUP_SECRET = f"{SECRETS}/backup/action"
+RESTORE_SECRET = f"{SECRETS}/restore/action"
 RECOVER_SECRET = f"{SECRETS}/recover/action"
 PURGE_SECRET = f"{SECRETS}/purge/action"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Role:
-    """A role definition; `actions` may hold `*`, which stands for any text."""
-
-    id: str
-    name: str
-    actions: tuple[str, ...]
-
-    def allows(self, action: str) -> bool:
-        """Tell whether the role allows a data action; case does not matter."""
-        return any(_fits(pattern, action) for pattern in self.actions)
+Role = RoleDefinition
+ROLES = VAULT_ROLES
+BY_ID = {role.id: role for role in BUILT_IN}
+BY_NAME = {role.name.lower(): role for role in BUILT_IN}
 
 
-# From the one that may least to the one that may most: a hint names the first that suffices.
-ROLES = (
-    Role(
-        id="4633458b-17de-408a-b874-0445c86b69e6",
-        name="Key Vault Secrets User",
-        actions=(GET_SECRET, READ_METADATA),
-    ),
-    Role(
-        id="21090545-7ca7-4776-b22c-e363652d74d2",
-        name="Key Vault Reader",
-        actions=(f"{_VAULTS}/*/read", READ_METADATA),
-    ),
-    Role(
-        id="b86a8fe4-44ce-4948-aee5-eccb2c155cd7",
-        name="Key Vault Secrets Officer",
-        actions=(f"{SECRETS}/*",),
-    ),
-    Role(
-        id="00482a5a-887f-4fb3-b363-3b7fe8e74483",
-        name="Key Vault Administrator",
-        actions=(f"{_VAULTS}/*",),
-    ),
-)
-_BY_ID = {role.id: role for role in ROLES}
-_BY_NAME = {role.name.lower(): role for role in ROLES}
+def allows(role: RoleDefinition, action: str, *, data: bool = False) -> bool:
+    """Tell whether a role allows an action, or a data action; case does not matter."""
+    yes, no = (
+        (role.data_actions, role.not_data_actions) if data else (role.actions, role.not_actions)
+    )
+    return any(fits(each, action) for each in yes) and not any(fits(each, action) for each in no)
 
 
-def find_role(name_or_id: str) -> Role:
-    """Find a role by its name or id.
+def permit(held: Iterable[RoleDefinition], action: str, *, data: bool = False) -> bool:
+    """Tell whether any of the roles allows an action: what one takes away another may give."""
+    return any(allows(role, action, data=data) for role in held)
 
-    Errors:  UsageError, with the names there are.
+
+def find_role(name_or_id: str) -> RoleDefinition:
+    """Find a built-in role by its name or id.
+
+    Errors:  UsageError, with names that are near.
     """
     key = name_or_id.lower()
-    role = _BY_ID.get(key) or _BY_NAME.get(key)
+    role = BY_ID.get(key) or BY_NAME.get(key)
     if role is None:
-        names = ", ".join(role.name for role in ROLES)
+        names = ", ".join(role.name for role in VAULT_ROLES)
         raise UsageError(
             f"there is no role {name_or_id!r}", hint=f"use one of: {names}", role=name_or_id
         )
     return role
 
 
-def granting(role_ids: Iterable[str], action: str) -> Role | None:
-    """Find the one of the roles held that allows an action."""
+def granting(role_ids: Iterable[str], action: str) -> RoleDefinition | None:
+    """Find the one of the built-in roles held that allows a data action of a vault."""
     held = set(role_ids)
-    return next((role for role in ROLES if role.id in held and role.allows(action)), None)
+    return next(
+        (role for role in VAULT_ROLES if role.id in held and allows(role, action, data=True)), None
+    )
 
 
-def least_for(action: str) -> Role:
-    """Name the least role that allows an action."""
-    return next(role for role in ROLES if role.allows(action))
+def least_for(action: str) -> RoleDefinition:
+    """Name the least role that allows a data action of a vault."""
+    return next(role for role in VAULT_ROLES if allows(role, action, data=True))
 
 
-def _fits(pattern: str, action: str) -> bool:
+def fits(pattern: str, action: str) -> bool:
+    """Tell whether a pattern, in which `*` stands for any text, means an action."""
+    return _compiled(pattern).fullmatch(action) is not None
+
+
+@lru_cache(maxsize=4096)
+def _compiled(pattern: str) -> "re.Pattern[str]":
     wanted = ".*".join(re.escape(part) for part in pattern.split("*"))
-    return re.fullmatch(wanted, action, re.IGNORECASE) is not None
+    return re.compile(wanted, re.IGNORECASE | re.ASCII)

@@ -1,98 +1,262 @@
 """Between rows of the tables and the shapes of the model."""
 
-from collections.abc import Iterable
-from itertools import groupby
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Insert, Row, Select, delete, insert, select, update
-
-from podpass.directory.model import FederatedCredential, Identity, IdentityKind, Tenant
-from podpass.directory.schema import federated_credentials, identities, tenant_domains, tenants
-
-_CREDENTIAL = (
-    federated_credentials.c.name.label("credential"),
-    federated_credentials.c.issuer,
-    federated_credentials.c.subject,
-    federated_credentials.c.audience,
-    federated_credentials.c.description,
+import orjson
+from sqlalchemy import (
+    Connection,
+    Delete,
+    Insert,
+    Row,
+    Select,
+    Table,
+    delete,
+    insert,
+    select,
+    tuple_,
+    update,
 )
 
+from podpass.directory.model import (
+    FederatedCredential,
+    Identity,
+    IdentityKind,
+    KeyCredential,
+    PasswordCredential,
+    Tenant,
+)
+from podpass.directory.naming import uri_key
+from podpass.directory.schema import (
+    federated_credentials,
+    identifier_uris,
+    identities,
+    key_credentials,
+    password_credentials,
+    tenant_domains,
+    tenants,
+)
 
-def select_identities(tenant_id: str, **fields: str) -> Select[Any]:
-    """Select a tenant's identities with their credentials, one row a credential."""
-    together = identities.outerjoin(federated_credentials)
-    query = select(identities, *_CREDENTIAL).select_from(together)
-    query = query.where(identities.c.tenant_id == tenant_id)
-    for field, value in fields.items():
-        query = query.where(identities.c[field] == value)
-    return query.order_by(identities.c.name, identities.c.client_id, federated_credentials.c.name)
+_ONLY_APPLICATIONS = (identifier_uris, password_credentials, key_credentials)
+_Held = Mapping[tuple[str, str], Sequence[Row[Any]]]
 
 
-def to_identities(rows: Iterable[Row[Any]]) -> list[Identity]:
-    """Read what `select_identities` found."""
-    grouped = groupby(rows, key=lambda row: (row.tenant_id, row.client_id))
-    return [_identity(list(group)) for _, group in grouped]
+def to_json(value: Mapping[str, Any] | Sequence[Any]) -> str:
+    """Write what no statement looks into."""
+    return orjson.dumps(value, default=_plain).decode()
 
 
-def _identity(rows: list[Row[Any]]) -> Identity:
-    first = rows[0]
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError
+
+
+def from_json(text: str) -> Any:
+    """Read what `to_json` wrote."""
+    return orjson.loads(text)
+
+
+def to_identities(connection: Connection, query: Select[Any]) -> list[Identity]:
+    """Read identities and what they hold, in the order of a query on their table."""
+    rows = connection.execute(query).all()
+    if not rows:
+        return []
+    trusted = _held(connection, federated_credentials, rows)
+    applications = [row for row in rows if row.kind == IdentityKind.APPLICATION]
+    uris, passwords, keys = (_held(connection, table, applications) for table in _ONLY_APPLICATIONS)
+    return [_identity(row, trusted, uris, passwords, keys) for row in rows]
+
+
+def _held(connection: Connection, table: Table, rows: Sequence[Row[Any]]) -> _Held:
+    """Read the rows of a table that belong to identities, by identity."""
+    held: dict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
+    owners: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        owners[row.tenant_id].append(row.client_id)
+    for tenant_id, ids in owners.items():
+        query = select(table).where(table.c.tenant_id == tenant_id, table.c.client_id.in_(ids))
+        for row in connection.execute(query):
+            held[row.tenant_id, row.client_id].append(row)
+    return held
+
+
+def _identity(
+    row: Row[Any], trusted: _Held, uris: _Held, passwords: _Held, keys: _Held
+) -> Identity:
+    key = (row.tenant_id, row.client_id)
     return Identity(
-        tenant_id=first.tenant_id,
-        client_id=first.client_id,
-        object_id=first.object_id,
-        name=first.name,
-        kind=IdentityKind(first.kind),
-        resource_id=first.resource_id,
-        enabled=first.enabled,
-        credentials=tuple(_credential(row) for row in rows if row.credential is not None),
+        tenant_id=row.tenant_id,
+        client_id=row.client_id,
+        object_id=row.object_id,
+        name=row.name,
+        kind=IdentityKind(row.kind),
+        resource_id=row.resource_id,
+        application_id=row.application_id,
+        unique_name=row.unique_name,
+        has_principal=row.has_principal,
+        enabled=row.enabled,
+        identifier_uris=tuple(
+            each.uri for each in sorted(uris.get(key, ()), key=lambda one: one.place)
+        ),
+        credentials=tuple(
+            _credential(each) for each in sorted(trusted.get(key, ()), key=lambda one: one.name)
+        ),
+        passwords=tuple(_secret(PasswordCredential, each) for each in _by_age(passwords, key)),
+        keys=tuple(_secret(KeyCredential, each) for each in _by_age(keys, key)),
+        location=row.location,
+        tags=from_json(row.tags),
+        created=row.created,
+        document=from_json(row.document),
+        principal=from_json(row.principal),
     )
+
+
+def _by_age(held: _Held, key: tuple[str, str]) -> list[Row[Any]]:
+    return sorted(held.get(key, ()), key=lambda one: (one.begins, one.key_id))
 
 
 def _credential(row: Row[Any]) -> FederatedCredential:
     return FederatedCredential(
-        name=row.credential,
+        name=row.name,
         issuer=row.issuer,
         subject=row.subject,
         audiences=(row.audience,),
         description=row.description,
+        id=row.id,
+        created=row.created,
     )
 
 
-def write_identity(connection: Connection, identity: Identity) -> None:
-    """Write an identity and exactly its credentials."""
-    key = {"tenant_id": identity.tenant_id, "client_id": identity.client_id}
-    values = {
+def _secret(kind: Any, row: Row[Any]) -> Any:
+    values = dict(row._mapping)  # noqa: SLF001 - the documented way to a row's names
+    return kind(**{name: values[name] for name in values.keys() - {"tenant_id", "client_id"}})
+
+
+def write_identity(connection: Connection, old: Identity | None, new: Identity) -> None:
+    """Write what differs of an identity and of what it holds."""
+    values = _columns(new)
+    if old is None:
+        connection.execute(insert(identities).values(**_key(new), **values))
+    elif values != _columns(old):
+        connection.execute(update(identities).filter_by(**_key(new)).values(**values))
+    for table, rows_of in _TABLES.items():
+        _write_held(connection, table, rows_of(old) if old else [], rows_of(new))
+
+
+def insert_identities(connection: Connection, many: Sequence[Identity]) -> None:
+    """Write identities of which none is there."""
+    if many:
+        connection.execute(insert(identities), [{**_key(one), **_columns(one)} for one in many])
+    for table, rows_of in _TABLES.items():
+        if rows := [row for one in many for row in rows_of(one)]:
+            connection.execute(insert(table), rows)
+
+
+def _key(identity: Identity) -> dict[str, Any]:
+    return {"tenant_id": identity.tenant_id, "client_id": identity.client_id}
+
+
+def _columns(identity: Identity) -> dict[str, Any]:
+    return {
         "object_id": identity.object_id,
         "name": identity.name,
+        "name_key": identity.name.lower(),
         "kind": identity.kind.value,
         "resource_id": identity.resource_id,
         "resource_key": identity.resource_id.lower() if identity.resource_id else None,
+        "application_id": identity.application_id,
+        "unique_name": identity.unique_name,
+        "has_principal": identity.has_principal,
         "enabled": identity.enabled,
+        "location": identity.location,
+        "tags": to_json(identity.tags),
+        "created": identity.created,
+        "document": to_json(identity.document),
+        "principal": to_json(identity.principal),
     }
-    changed = connection.execute(update(identities).filter_by(**key).values(**values))
-    if changed.rowcount == 0:
-        connection.execute(insert(identities).values(**key, **values))
-    # All out, then all in: two credentials may have changed places.
-    connection.execute(delete(federated_credentials).filter_by(**key))
-    if identity.credentials:
-        connection.execute(
-            insert(federated_credentials),
-            [
-                {
-                    **key,
-                    "name": credential.name,
-                    "issuer": credential.issuer,
-                    "subject": credential.subject,
-                    "audience": credential.audiences[0],
-                    "description": credential.description,
-                }
-                for credential in identity.credentials
-            ],
-        )
+
+
+def _uri_rows(identity: Identity) -> list[dict[str, Any]]:
+    return [
+        {**_key(identity), "uri_key": uri_key(uri), "place": place, "uri": uri}
+        for place, uri in enumerate(identity.identifier_uris)
+    ]
+
+
+def _credential_rows(identity: Identity) -> list[dict[str, Any]]:
+    return [
+        {
+            **_key(identity),
+            "name": one.name,
+            "issuer": one.issuer,
+            "subject": one.subject,
+            "audience": one.audiences[0],
+            "description": one.description,
+            "id": one.id,
+            "created": one.created,
+        }
+        for one in identity.credentials
+    ]
+
+
+def _password_rows(identity: Identity) -> list[dict[str, Any]]:
+    return [
+        {
+            **_key(identity),
+            "key_id": one.key_id,
+            "display_name": one.display_name,
+            "hint": one.hint,
+            "digest": one.digest,
+            "begins": one.begins,
+            "expires": one.expires,
+        }
+        for one in identity.passwords
+    ]
+
+
+def _key_rows(identity: Identity) -> list[dict[str, Any]]:
+    return [
+        {
+            **_key(identity),
+            "key_id": one.key_id,
+            "display_name": one.display_name,
+            "certificate": one.certificate,
+            "thumbprint": one.thumbprint,
+            "begins": one.begins,
+            "expires": one.expires,
+        }
+        for one in identity.keys
+    ]
+
+
+_TABLES = {
+    identifier_uris: _uri_rows,
+    federated_credentials: _credential_rows,
+    password_credentials: _password_rows,
+    key_credentials: _key_rows,
+}
+
+
+def _write_held(
+    connection: Connection, table: Table, old: Iterable[dict[str, Any]], new: list[dict[str, Any]]
+) -> None:
+    """Delete what is gone or differs, then insert what is new or differs; the rest is not touched.
+
+    All out, then all in: two credentials may have changed places.
+    """
+    key = tuple(table.primary_key.columns)
+    gone = [row for row in old if row not in new]
+    if gone:
+        values = [tuple(row[column.name] for column in key) for row in gone]
+        connection.execute(delete(table).where(tuple_(*key).in_(values)))
+    if come := [row for row in new if row not in old]:
+        connection.execute(insert(table), come)
 
 
 def delete_identity(tenant_id: str, client_id: str) -> Delete:
-    """Delete an identity; its credentials go with it."""
+    """Delete an identity; what it holds goes with it."""
     return delete(identities).filter_by(tenant_id=tenant_id, client_id=client_id)
 
 

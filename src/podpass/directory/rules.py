@@ -6,81 +6,72 @@ blank at an end is kept as it came, and simply never matches.
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from podpass.directory import naming
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind
-from podpass.errors import Error
+from podpass.directory.naming import (
+    Fault,
+    check_domain,
+    check_guid,
+    is_lower_guid,
+    vault_name_fault,
+)
+from podpass.directory.refusals import (
+    AssignmentExists,
+    Conflict,
+    DirectoryError,
+    InUse,
+    InvalidCredential,
+    InvalidValue,
+    NameHeld,
+    NotFound,
+    PageExpired,
+    PurgeProtected,
+    TooMany,
+    TooManyCredentials,
+    TrustNotUnique,
+)
+
+__all__ = [
+    "MAX_CHARS",
+    "MAX_CREDENTIALS",
+    "MAX_SECRETS",
+    "MAX_URIS",
+    "AssignmentExists",
+    "Conflict",
+    "DirectoryError",
+    "Fault",
+    "InUse",
+    "InvalidCredential",
+    "InvalidValue",
+    "NameHeld",
+    "NotFound",
+    "PageExpired",
+    "PurgeProtected",
+    "TooMany",
+    "TooManyCredentials",
+    "TrustNotUnique",
+    "check_credential",
+    "check_domain",
+    "check_guid",
+    "check_identity",
+    "check_together",
+    "check_uris",
+    "credential_faults",
+    "is_lower_guid",
+    "name_fault",
+    "replaced",
+    "vault_name_fault",
+]
 
 MAX_CREDENTIALS = 20
 MAX_CHARS = 600
+MAX_SECRETS = 100
+MAX_URIS = 50
 
-_GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _CREDENTIAL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,119}")
 _MANAGED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}")
-_VAULT_NAME = re.compile(r"[a-z](?:-?[a-z0-9]){2,23}")
-_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
-
-
-class DirectoryError(Error):
-    """The directory refuses a write."""
-
-    code = "directory_refused"
-    status = 400
-
-
-class InvalidValue(DirectoryError):
-    """A name or id is not written as it must be; `field` says which."""
-
-    code = "invalid_value"
-
-
-class InvalidCredential(DirectoryError):
-    """A federated credential breaks a rule; `faults` lists every one."""
-
-    code = "invalid_federated_credential"
-
-
-class TooManyCredentials(DirectoryError):
-    """An identity has as many federated credentials as it may."""
-
-    code = "too_many_federated_credentials"
-    hint = "delete one that is no longer used, or give this workload an identity of its own"
-
-
-class TrustNotUnique(DirectoryError):
-    """Another federated credential of the identity trusts the same issuer and subject."""
-
-    code = "issuer_and_subject_not_unique"
-    status = 409
-    hint = "change or delete the other one"
-
-
-class Conflict(DirectoryError):
-    """Something with this name or id is there already, and cannot become what was asked."""
-
-    code = "conflict"
-    status = 409
-
-
-class NotFound(DirectoryError):
-    """What a write names is not in the directory."""
-
-    code = "not_found"
-    status = 404
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
-    """One broken rule: in which field, and what is wrong with it."""
-
-    field: str
-    message: str
-
-
-def is_lower_guid(text: str) -> bool:
-    """Tell whether a text is a GUID in lower case."""
-    return _GUID.fullmatch(text) is not None
 
 
 def credential_faults(credential: FederatedCredential) -> list[Fault]:
@@ -174,22 +165,63 @@ def replaced(
 
 
 def check_identity(identity: Identity) -> None:
-    """Refuse an identity whose ids or name are not written as they must be.
+    """Refuse an identity whose ids, names, URIs or secrets are not as they must be.
 
-    Errors:  InvalidValue; those of its credentials.
+    Errors:  InvalidValue, TooMany; those of its credentials.
     """
     for field in ("tenant_id", "client_id", "object_id"):
         check_guid(field, getattr(identity, field))
-    managed = identity.kind is IdentityKind.MANAGED_IDENTITY
     if fault := name_fault(identity.name, identity.kind):
         raise InvalidValue(fault.message, field="name", name=identity.name)
-    if managed is not (identity.resource_id is not None):
-        raise InvalidValue(
-            "a managed identity has a resource id, an application has none", field="resource_id"
-        )
+    if identity.kind is IdentityKind.MANAGED_IDENTITY:
+        _check_managed(identity)
+    else:
+        _check_application(identity)
     for credential in identity.credentials:
         check_credential(credential)
     check_together(identity.credentials)
+
+
+def _check_managed(identity: Identity) -> None:
+    if not identity.resource_id:
+        raise InvalidValue("a managed identity has a resource id", field="resource_id")
+    # Whoever could add one of these would act as the identity without what it trusts.
+    for field in ("application_id", "unique_name", "identifier_uris", "passwords", "keys"):
+        if getattr(identity, field):
+            raise InvalidValue(f"a managed identity has no {field}", field=field)
+    if not identity.has_principal:
+        raise InvalidValue("a managed identity is its principal", field="has_principal")
+    naming.refuse(naming.tags_fault(identity.tags))
+
+
+def _check_application(identity: Identity) -> None:
+    if identity.resource_id is not None:
+        raise InvalidValue("an application has no resource id", field="resource_id")
+    if identity.application_id is not None:
+        check_guid("application_id", identity.application_id)
+    if identity.unique_name is not None:
+        naming.refuse(naming.unique_name_fault(identity.unique_name))
+    check_uris(identity.identifier_uris)
+    for field in ("passwords", "keys"):
+        held = getattr(identity, field)
+        if len(held) > MAX_SECRETS:
+            message = f"an application holds at most {MAX_SECRETS} {field}"
+            raise TooMany(message, field=field, limit=MAX_SECRETS)
+        if len({one.key_id for one in held}) < len(held):
+            raise InvalidValue(f"{field}: a key id stands twice", field=field)
+
+
+def check_uris(uris: Sequence[str]) -> None:
+    """Refuse identifier URIs that an application cannot hold.
+
+    Errors:  InvalidValue, TooMany.
+    """
+    if len(uris) > MAX_URIS:
+        message = f"an application holds at most {MAX_URIS} identifier URIs"
+        raise TooMany(message, field="identifier_uris", limit=MAX_URIS)
+    naming.refuse(*(naming.uri_fault(uri) for uri in uris))
+    if len({naming.uri_key(uri) for uri in uris}) < len(uris):
+        raise InvalidValue("an identifier URI stands twice", field="identifier_uris")
 
 
 def name_fault(name: str, kind: IdentityKind) -> Fault | None:
@@ -198,38 +230,9 @@ def name_fault(name: str, kind: IdentityKind) -> Fault | None:
         fits = _MANAGED_NAME.fullmatch(name) is not None
         want = "3 to 128 letters, digits, '-' and '_', beginning with a letter or digit"
     else:
-        fits = 0 < len(name) <= 120 and name.isprintable()
-        want = "1 to 120 printable characters"
+        fits = 0 < len(name) <= 256 and name.isprintable()
+        want = "1 to 256 printable characters"
     return None if fits else Fault(field="name", message=f"name {name!r}: want {want}")
-
-
-def vault_name_fault(name: str) -> Fault | None:
-    """Say what is wrong with a vault's name, if anything is."""
-    if _VAULT_NAME.fullmatch(name) and len(name) <= 24:
-        return None
-    return Fault(
-        field="name",
-        message=f"name {name!r}: want 3 to 24 lower-case letters, digits and single '-',"
-        " beginning with a letter and ending with a letter or digit",
-    )
-
-
-def check_guid(field: str, value: str) -> None:
-    """Refuse what is not a GUID in lower case.
-
-    Errors:  InvalidValue.
-    """
-    if not is_lower_guid(value):
-        raise InvalidValue(f"{field} {value!r}: want a GUID in lower case", field=field)
-
-
-def check_domain(domain: str) -> None:
-    """Refuse what is not a domain name in lower case.
-
-    Errors:  InvalidValue.
-    """
-    if not _DOMAIN.fullmatch(domain) or is_lower_guid(domain):
-        raise InvalidValue(f"domain {domain!r}: want a host name in lower case", field="domains")
 
 
 def _too_long(field: str) -> Fault:

@@ -17,22 +17,18 @@ from podpass import jose, log
 from podpass.clock import Clock
 from podpass.exchange import grant, metadata, wire
 from podpass.exchange.aadsts import STEPS, Refused
+from podpass.exchange.incoming import read_request
 from podpass.exchange.issuers import Issuers, Source
 from podpass.exchange.keys import AuthorityKeys
+from podpass.exchange.lookup import SHARED_TENANTS, Directory, find_tenant
 from podpass.exchange.origins import Origins
+from podpass.exchange.proof import Facts, Prover
 from podpass.exchange.signer import Signer
-from podpass.exchange.verify import SHARED_TENANTS, Directory, Facts, Verifier, find_tenant
-from podpass.serve import (
-    App,
-    BodyTooLarge,
-    Headers,
-    Receive,
-    Scope,
-    Send,
-    header,
-    read_body,
-    respond,
-)
+from podpass.exchange.signin import GRANTS, SignIn
+from podpass.exchange.signin_app import Answer, SignInApp
+from podpass.exchange.user_tokens import UserTokens
+from podpass.exchange.verify import Verifier
+from podpass.serve import App, Headers, Receive, Scope, Send, header, respond
 from podpass.settings import AuthoritySettings
 
 _log = logging.getLogger(__name__)
@@ -85,7 +81,12 @@ class _Authority:
         self._clock = clock
         self._signer = Signer()
         self._origins = Origins(settings.origins)
-        self._verifier = Verifier(directory, Issuers(fetcher, settings, clock), settings, clock)
+        prover = Prover(Issuers(fetcher, settings, clock), settings, clock)
+        self._verifier = Verifier(directory, prover)
+        signin = SignIn(directory, prover, keys.seal, clock)
+        self._signin = signin
+        self._user_tokens = UserTokens(keys, self._signer, settings, clock)
+        self._pages = SignInApp(signin, directory, keys.seal, settings, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # object_store clients send `//{tenant}/...` when the authority's host ends in a slash.
@@ -97,6 +98,8 @@ class _Authority:
         headers: Headers = _PRIVATE
         if version is not None:
             status, body = await self._token(scope, receive, tenant, version, trace)
+        elif (page := self._pages.find(tenant, rest)) is not None:
+            status, body, headers = await self._page(page, scope, receive, trace)
         else:
             status, body, headers = await self._document(scope, tenant, rest.lower(), trace)
         ids = (
@@ -111,9 +114,16 @@ class _Authority:
         began = time.perf_counter()
         facts: Facts = {}
         try:
-            request = await self._read(scope, receive, tenant, version, facts)
-            exchange = await self._verifier.check(request, facts)
-            body = await self._grant(exchange, version, facts)
+            request = await read_request(
+                scope,
+                receive,
+                tenant=tenant,
+                version=version,
+                origins=self._origins,
+                limit=self._settings.max_body_bytes,
+                facts=facts,
+            )
+            body = await self._grant(request, facts)
         except Refused as exc:
             facts |= {"outcome": exc.entry.name, "cause": exc.message}
             _hop(facts, exc.checked, began)
@@ -126,28 +136,25 @@ class _Authority:
         _hop(facts, STEPS, began)
         return 200, body
 
-    async def _read(
-        self, scope: Scope, receive: Receive, tenant: str, version: int, facts: Facts
-    ) -> wire.TokenRequest:
-        if scope["method"] != "POST":
-            raise Refused(900561, method=scope["method"])
+    async def _page(
+        self, answer: Answer, scope: Scope, receive: Receive, trace: str
+    ) -> tuple[int, bytes, Headers]:
         try:
-            body = await read_body(receive, self._settings.max_body_bytes)
-        except BodyTooLarge as exc:
-            raise Refused(9002313, reason=exc.message).answered(status=exc.status) from exc
-        form = wire.read_form(body, header(scope, b"content-type"), header(scope, b"authorization"))
-        if assertion := form.get("client_assertion"):
-            facts["token_sha256"] = log.fingerprint(assertion.strip())
-        if wire.is_guid(client := form.get("client_id", "")):
-            facts["client_id"] = client
-        return wire.TokenRequest(
-            tenant=tenant,
-            version=version,
-            origin=self._origins.of_host(header(scope, b"host")),
-            form=form,
-        )
+            return await answer(scope, receive)
+        except Refused as exc:
+            facts = {"outcome": exc.entry.name, "cause": exc.message}
+            _log.info("sign_in_refused", extra={"stage": "exchange", **facts})
+            return exc.status, self._error_body(exc, trace), _PRIVATE
+        except Exception:  # noqa: BLE001 the edge answers for bugs too
+            _log.exception("sign_in_failed", extra={"stage": "exchange"})
+            failure = Refused(50000)
+            return failure.status, self._error_body(failure, trace), _PRIVATE
 
-    async def _grant(self, exchange: grant.Exchange, version: int, facts: Facts) -> bytes:
+    async def _grant(self, request: wire.TokenRequest, facts: Facts) -> bytes:
+        if request.get("grant_type") in GRANTS:
+            signed_in = await self._signin.check(request, facts)
+            return await self._user_tokens.grant(signed_in, request, facts)
+        exchange = await self._verifier.check(request, facts)
         now, seconds = self._clock(), self._settings.token_seconds
         uti = jose.b64encode(os.urandom(16))
         key = self._keys.active
@@ -155,7 +162,9 @@ class _Authority:
         facts["uti"], facts["oid"] = uti, exchange.identity.object_id
         token = await self._signer.sign(key, claims, grant.header(claims, key.kid))
         return orjson.dumps(
-            grant.answer(token, version=version, asked=exchange.asked, now=now, seconds=seconds)
+            grant.answer(
+                token, version=request.version, asked=exchange.asked, now=now, seconds=seconds
+            )
         )
 
     async def _document(
@@ -196,6 +205,7 @@ class _Authority:
             segment=segment,
             tenant=name,
             keys=self._keys.published,
+            pages=self._settings.pages_origin,
         )
 
     async def _tenant_id(self, name: str) -> str:
@@ -224,12 +234,13 @@ class _Authority:
 
 
 def _hop(facts: Facts, checked: Sequence[str], began: float) -> None:
+    skipped = facts.pop("skipped", ())
     log.hop(
         _log,
         "token_request_answered",
         stage="exchange",
         asked=f"token for {facts.get('resource', 'a resource')}",
-        checked=checked,
+        checked=[step for step in checked if step not in skipped],
         seconds=time.perf_counter() - began,
         **facts,
     )

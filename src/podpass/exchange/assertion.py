@@ -30,21 +30,37 @@ class UnverifiedAssertion:
     token: UnverifiedToken = field(repr=False)
 
 
+def parse_assertion(text: str) -> UnverifiedToken:
+    """Split and read a client assertion.
+
+    Errors:  Refused 50027.
+    """
+    try:
+        return parse(text)
+    except MalformedToken as exc:
+        raise Refused(50027, reason=exc.message) from exc
+
+
 def read(text: str, algorithms: Sequence[str]) -> UnverifiedAssertion:
     """Read a client assertion: shape, then header, then claims.
 
     Errors:  Refused 50027, 5002727, 5002738, 5002723, 90014, in this order.
     """
-    try:
-        token = parse(text)
-    except MalformedToken as exc:
-        raise Refused(50027, reason=exc.message) from exc
+    return read_claims(parse_assertion(text), algorithms)
+
+
+def read_claims(token: UnverifiedToken, algorithms: Sequence[str]) -> UnverifiedAssertion:
+    """Read a parsed assertion: header, then claims.
+
+    Errors:  Refused 5002727, 5002738, 5002723, 90014, in this order.
+    """
     typ = token.header.get("typ", "JWT")
     if not isinstance(typ, str) or typ.upper() not in _TYPES:
         raise Refused(5002727)
     if token.alg not in algorithms:
         raise Refused(5002738, alg=token.header.get("alg", ""), supported=",".join(algorithms))
-    key_id = token.header.get("kid") or token.header.get("x5t")
+    header = token.header
+    key_id = header.get("kid") or header.get("x5t") or header.get("x5t#S256")
     if not isinstance(key_id, str):
         raise Refused(5002723)
     return UnverifiedAssertion(

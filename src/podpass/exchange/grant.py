@@ -8,28 +8,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from podpass import names
-from podpass.directory.model import FederatedCredential, Identity, ResourcePrincipal, Tenant
+from podpass.directory.model import Identity, ResourcePrincipal, Tenant
+from podpass.exchange.proof import Proof
 
 # For resources whose clock is behind. That Entra dates back by five minutes is from memory: the recorded
 # facts say only that `nbf` is `iat`.
 BACKDATED_SECONDS = 300
 # From this lifetime on a client is told to renew at half of it.
 LONG_LIVED_SECONDS = 7200
-# How the client proved itself: an assertion, signed by whomsoever.
-_BY_ASSERTION = "2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
     """A token request that has passed every check.
 
-    Shapes:  `asked` is the resource's identifier as the client wrote it; `origin` the service's.
+    Shapes:  `asked` is the resource's identifier as the client wrote it; `origin` the service's; `roles`
+             the application roles of the resource that the client holds.
     """
 
     tenant: Tenant
     identity: Identity
-    credential: FederatedCredential
+    proof: Proof
     resource: ResourcePrincipal
+    roles: tuple[str, ...] = ()
     asked: str
     origin: str
 
@@ -46,7 +47,10 @@ def claims(exchange: Exchange, *, now: float, seconds: int, uti: str) -> dict[st
         "exp": issued + seconds,
     }
     make = _v2 if exchange.resource.token_version == 2 else _v1
-    return make(exchange, times, uti)
+    made = make(exchange, times, uti)
+    if exchange.roles:
+        made["roles"] = list(exchange.roles)
+    return made
 
 
 def _v1(exchange: Exchange, times: dict[str, int], uti: str) -> dict[str, Any]:
@@ -57,7 +61,7 @@ def _v1(exchange: Exchange, times: dict[str, int], uti: str) -> dict[str, Any]:
         "iss": issuer,
         **times,
         "appid": identity.client_id,
-        "appidacr": _BY_ASSERTION,
+        "appidacr": exchange.proof.acr,
         "idp": issuer,
         "idtyp": "app",
         "oid": identity.object_id,
@@ -78,7 +82,7 @@ def _v2(exchange: Exchange, times: dict[str, int], uti: str) -> dict[str, Any]:
         "iss": v2_issuer(exchange.origin, tenant.id),
         **times,
         "azp": identity.client_id,
-        "azpacr": _BY_ASSERTION,
+        "azpacr": exchange.proof.acr,
         "idtyp": "app",
         "oid": identity.object_id,
         "sub": identity.object_id,

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from podpass import files, jose
 from podpass.errors import Error
+from podpass.exchange.seal import Seal
 
 _SUFFIX = ".pem"
 _ACTIVE = "active"
@@ -52,6 +53,7 @@ class AuthorityKeys:
     """The keys of one token service, kept in a folder only its owner can read."""
 
     def __init__(self, folder: Path, keys: dict[int, AuthorityKey], active: int) -> None:
+        self.seal = Seal.open(folder)
         self._folder = folder
         self._keys = keys
         self._active = active
@@ -60,7 +62,7 @@ class AuthorityKeys:
     def open(cls, folder: Path) -> "AuthorityKeys":
         """Read the keys of a folder, and make what is missing: one to sign, one to come.
 
-        Errors:  AuthorityKeysError, naming the file that is unfit.
+        Errors:  AuthorityKeysError and SealError, naming the file that is unfit.
         """
         files.private_folder(folder)
         found = [_read(path) for path in sorted(folder.glob("*" + _SUFFIX))]

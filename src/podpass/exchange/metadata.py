@@ -36,18 +36,33 @@ PATHS = (
 
 
 def document(
-    path: str, *, origin: str, segment: str, tenant: str, keys: Sequence[AuthorityKey]
+    path: str,
+    *,
+    origin: str,
+    segment: str,
+    tenant: str,
+    keys: Sequence[AuthorityKey],
+    pages: str = "",
 ) -> dict[str, Any]:
     """Make the document of a path below a tenant.
 
     Shapes:  `path` is one of PATHS; `segment` the tenant in the endpoints, its id or `common` and the
-             like; `tenant` the one in the issuer, its id or ANY_TENANT.
+             like; `tenant` the one in the issuer, its id or ANY_TENANT; `pages` the origin at which
+             browsers reach the sign-in page, if it is another one.
     """
     if path == _OPENID_V2:
-        return openid_v2(origin, segment, tenant)
+        return _for_browsers(openid_v2(origin, segment, tenant), origin, pages)
     if path == _OPENID_V1:
-        return openid_v1(origin, segment, tenant)
+        return _for_browsers(openid_v1(origin, segment, tenant), origin, pages)
     return jwks(keys, v2_issuer(origin, tenant) if path == _KEYS_V2 else None)
+
+
+def _for_browsers(document: dict[str, Any], origin: str, pages: str) -> dict[str, Any]:
+    # A program reaches us through the gateway under Microsoft's name; the browser it opens does not.
+    if pages:
+        for name in ("authorization_endpoint", "end_session_endpoint"):
+            document[name] = pages + document[name].removeprefix(origin)
+    return document
 
 
 def openid_v2(origin: str, segment: str, tenant: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from podpass.exchange.wire import TokenRequest, is_guid
 
 DEFAULT = "/.default"
 # MSAL Go adds these to every request; they mean nothing without a user.
-_USER_SCOPES = frozenset({"openid", "offline_access", "profile", "email"})
+USER_SCOPES = frozenset({"openid", "offline_access", "profile", "email"})
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\x21-\x7e]+")
 
 
@@ -27,7 +27,7 @@ def from_scope(scope: str) -> str:
 
     Errors:  Refused 70011, 1002012, 700022.
     """
-    scopes = [each for each in scope.split() if each not in _USER_SCOPES]
+    scopes = [each for each in scope.split() if each not in USER_SCOPES]
     if not scopes:
         raise Refused(70011, scope=scope)
     resources = {each.removesuffix(DEFAULT) for each in scopes if each.endswith(DEFAULT)}
@@ -39,6 +39,11 @@ def from_scope(scope: str) -> str:
     if len(resources) > 1:
         raise Refused(700022, scope=scope)
     name = resources.pop()
-    if not is_guid(name) and _URI.fullmatch(name) is None:
+    if not is_resource(name):
         raise Refused(70011, scope=scope)
     return name
+
+
+def is_resource(name: str) -> bool:
+    """Tell whether a text can name a resource: a URI or an application id."""
+    return is_guid(name) or _URI.fullmatch(name) is not None

@@ -17,12 +17,13 @@ import orjson
 
 from podpass import log
 from podpass.clock import Clock
+from podpass.directory import audit
 from podpass.directory.model import Vault
 from podpass.directory.resources import VAULT_APP_ID
 from podpass.errors import Error
 from podpass.resource import authorise, guard, places, refusals, vault, wire
 from podpass.resource.authorise import Directory
-from podpass.resource.keys import KeysUnavailable, PublishedKeys
+from podpass.resource.guard import Principal, PublishedKeys
 from podpass.resource.store import SecretStore
 from podpass.serve import (
     JSON,
@@ -40,8 +41,7 @@ from podpass.settings import VaultSettings
 
 _log = logging.getLogger(__name__)
 
-# A value of 25 KB, every byte of it escaped, and what describes it.
-MAX_BODY_BYTES = 256 * 1024
+_NO_CONTENT = 204
 _REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
@@ -53,6 +53,7 @@ class _Progress:
     request_id: str
     began: float
     challenge: str = ""
+    allow: str = ""
     asked: str = "a vault"
     checked: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -99,6 +100,8 @@ class _VaultApp:
             answer = await self._serve(scope, receive, progress)
         except refusals.VaultRefusal as exc:
             _hop(progress, _outcome(exc), **_cause(exc))
+            if isinstance(exc, refusals.MethodNotAllowed):
+                progress.allow = ", ".join(exc.allowed)
             return exc.status, wire.error(exc)
         except Exception:  # noqa: BLE001 the edge answers for bugs too
             _log.exception("vault_request_failed", extra={"stage": "resource", **progress.facts})
@@ -118,46 +121,72 @@ class _VaultApp:
         progress.asked = f"{operation.title} {name}".strip() + f" in vault {found.name}"
         progress.facts["secret"] = name
         query = wire.read_query(scope["query_string"])
-        role = await authorise.authorise(self._directory, principal, found, operation.action, name)
-        progress.checked.append(f"role {role.name} on vault {found.name}")
+        allowed = await authorise.authorise(
+            self._directory,
+            principal,
+            found,
+            action=operation.action,
+            permission=operation.permission,
+            secret=name,
+        )
+        progress.checked.append(allowed)
         call = vault.Call(
             store=self._store,
-            vault=found.name,
+            vault=found,
             base=place.base,
             name=name,
             version=version,
             query=query,
-            body=await _body(receive),
+            body=await _body(receive, operation.max_body),
             now=self._clock(),
         )
-        return await operation.run(call)
+        answer = await operation.run(call)
+        if operation.changes:
+            await self._record(principal, operation, call, answer)
+        return answer
+
+    async def _record(
+        self,
+        principal: Principal,
+        operation: vault.Operation,
+        call: vault.Call,
+        answer: vault.Answer,
+    ) -> None:
+        """Tell the audit who did what to which secret; a purged one has only its name left."""
+        target = (answer[1] or {}).get("id") or f"{call.base}/deletedsecrets/{call.name}"
+        who = await authorise.name_of(self._directory, principal)
+        with audit.acting(audit.Actor(object_id=principal.object_id, name=who)):
+            await self._directory.audit.record(audit.entry(operation.action, target, call.now))
 
     async def _admit(
         self, scope: Scope, found: Vault, place: places.Place, progress: _Progress
-    ) -> guard.Principal:
-        bearer = _bearer(scope)
-        progress.facts["token_sha256"] = log.fingerprint(bearer)
-        accepted = guard.Accepted(
+    ) -> Principal:
+        given = _authorization(scope)
+        progress.facts["token_sha256"] = log.fingerprint(" ".join(given))
+        # Version 1 only, as the real vault: a version 2 token is for somebody's own API.
+        door = guard.Guard(
             tenant_id=found.tenant_id,
             audiences=self._audiences,
+            authorities=(),
+            keys=self._keys,
             leeway_seconds=self._settings.leeway_seconds,
+            clock=self._clock,
         )
         try:
-            token = guard.read(bearer)
-            key = await self._keys.find(token.kid or "")
-            principal = guard.check(token, key, accepted, self._clock())
+            principal = await door.admit(given)
+            authorise.check_scope(principal)
         except guard.TokenRefused as exc:
-            raise refusals.of_token(exc, accepted.issuer, place.resource) from exc
-        except KeysUnavailable as exc:
+            raise refusals.of_token(exc, door.accepted.issuer, place.resource) from exc
+        except guard.KeysUnavailable as exc:
             raise refusals.Unavailable(
                 "The vault cannot check tokens at the moment.", hint=exc.hint
             ) from exc
         # The authority logs the token's `uti` too, which ties the two hops together.
-        progress.facts |= {"client_id": principal.app_id, "uti": token.claims.get("uti")}
+        progress.facts |= {"client_id": principal.app_id, "uti": principal.claims.get("uti")}
         progress.checked += [
-            f"signature by key {token.kid}",
-            f"issuer {accepted.issuer}",
-            f"audience {token.claims['aud']}",
+            f"signature by key {principal.key_id}",
+            f"issuer {door.accepted.issuer}",
+            f"audience {principal.claims['aud']}",
             "lifetime",
         ]
         return principal
@@ -172,7 +201,7 @@ def _begin(scope: Scope) -> _Progress:
 
 def _headers(progress: _Progress, status: int) -> Headers:
     headers = [
-        JSON,
+        *([JSON] if status != _NO_CONTENT else []),
         (b"cache-control", b"no-cache"),
         (b"pragma", b"no-cache"),
         (b"x-content-type-options", b"nosniff"),
@@ -182,17 +211,14 @@ def _headers(progress: _Progress, status: int) -> Headers:
         headers.append((b"x-ms-client-request-id", progress.client_request_id.encode()))
     if status == refusals.Unauthorized.status:
         headers.append((b"www-authenticate", progress.challenge.encode()))
+    if progress.allow:
+        headers.append((b"allow", progress.allow.encode()))
     return headers
 
 
-def _bearer(scope: Scope) -> str:
+def _authorization(scope: Scope) -> list[str]:
     given = [value for name, value in scope["headers"] if name == b"authorization"]
-    if len(given) != 1:
-        raise refusals.missing_token()
-    scheme, _, token = bytes(given[0]).decode("latin-1").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise refusals.missing_token()
-    return token.strip()
+    return [bytes(value).decode("latin-1") for value in given]
 
 
 def _segments(scope: Scope) -> list[str]:
@@ -204,15 +230,15 @@ def _segments(scope: Scope) -> list[str]:
     return segments
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive, limit: int) -> bytes:
     try:
-        return await read_body(receive, MAX_BODY_BYTES)
+        return await read_body(receive, limit)
     except BodyTooLarge as exc:
-        raise _too_large() from exc
+        raise _too_large(limit) from exc
 
 
-def _too_large() -> refusals.BadParameter:
-    refused = refusals.BadParameter(f"The body is over {MAX_BODY_BYTES} bytes.")
+def _too_large(limit: int) -> refusals.BadParameter:
+    refused = refusals.BadParameter(f"The body is over {limit} bytes.")
     refused.status = BodyTooLarge.status
     return refused
 

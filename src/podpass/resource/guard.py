@@ -1,161 +1,162 @@
-"""The checks of an access token, in their order, and nothing else. Pure.
+"""Who calls, for any API: one object that admits a request's access token or says why not.
 
-In: the text after `Bearer`, a published key, what is accepted, the time. Out: who calls. It must never
-take a key, an issuer or a tenant from the token's own word.
+    guard = Guard(tenant_id=TENANT, audiences={"api://orders"})
+    caller = await guard.admit(request.headers.getlist("authorization"))
+    require_role(caller, "Orders.Read")
+
+The verdicts are `checks`'; this holds what they need: the keys, the clock, what is accepted. The key vault
+uses it, and so can your own API: docs/guides/protect-your-api.md.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any
+import re
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from podpass import jose, names
-from podpass.errors import Error
+from podpass.clock import Clock, system
+from podpass.errors import Error, SettingsError
+from podpass.resource import checks
+from podpass.resource.checks import Accepted, Check, Principal, TokenRefused
+from podpass.resource.keys import KeysUnavailable, PublishedKeys
+from podpass.resource.web import WebFetcher
 
-_ALGORITHM = "RS256"
-_MAX_TIME = 2**53
-_MAX_ID_CHARS = 64
+__all__ = [
+    "Check",
+    "Guard",
+    "KeysUnavailable",
+    "NotAllowed",
+    "Principal",
+    "PublishedKeys",
+    "TokenRefused",
+    "require_role",
+    "require_scope",
+]
 
-
-class Check(StrEnum):
-    """The checks, in the order in which they are made."""
-
-    FORM = "form"
-    ALGORITHM = "algorithm"
-    KEY = "key"
-    SIGNATURE = "signature"
-    ISSUER = "issuer"
-    TENANT = "tenant"
-    AUDIENCE = "audience"
-    LIFETIME = "lifetime"
-    CALLER = "caller"
-
-
-class TokenRefused(Error):
-    """The token does not pass; `check` is the one it failed."""
-
-    code = "token_refused"
-    status = 401
-    hint = "ask the tenant's token endpoint for a new token, with the scope the challenge names"
-
-    def __init__(self, message: str, *, check: Check, **facts: object) -> None:
-        super().__init__(message)
-        self.facts = {"check": check.value, **facts}
-        self.check = check
+AUTHORITY = f"https://{names.LOGIN_HOST}"
+_MAX_LEEWAY_SECONDS = 300
+_TENANT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """What a token must say.
+class Keys(Protocol):
+    """Where the authority's keys are found by name; PublishedKeys is one."""
 
-    Shapes:  `audiences` whole and exact, a trailing slash counts.
-    Units:   `leeway_seconds` for clocks that differ; `exp` plus it is too late.
+    async def find(self, kid: str) -> jose.PublicKey | None: ...
+
+
+class NotAllowed(Error):
+    """The caller is known and lacks a role or a scope."""
+
+    code = "not_allowed"
+    status = 403
+    hint = "give the caller the role, or ask for a token with the scope"
+
+
+class Guard:
+    """Admit callers with access tokens of one tenant for one API, versions 1 and 2.
+
+    Shapes:  `audiences` are exact: the API's client id (`aud` of version 2 tokens) and its identifier URIs
+             as clients write them (version 1). `authorities` are origins whose version 2 tokens are
+             accepted; with none, only version 1 passes. Without `keys`, those of the first authority are
+             fetched over HTTPS, through the proxy the environment names.
+    Units:   `leeway_seconds` for clocks that differ, 0 to 300; both edges are exact without it.
+    Errors:  SettingsError for what could never admit anyone, or would admit too many.
     """
 
-    tenant_id: str
-    audiences: frozenset[str]
-    leeway_seconds: int = 0
-
-    @property
-    def issuer(self) -> str:
-        """The issuer of version 1 access tokens."""
-        return names.v1_issuer(self.tenant_id)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Principal:
-    """Who calls: `app_id` is the client id, `object_id` the service principal roles are given to."""
-
-    app_id: str
-    object_id: str
-    tenant_id: str
-
-
-def read(bearer: str) -> jose.UnverifiedToken:
-    """Read a token far enough to know which key to check it with.
-
-    Errors:  TokenRefused for form, algorithm or key.
-    """
-    try:
-        token = jose.parse(bearer)
-    except jose.MalformedToken as exc:
-        raise TokenRefused(f"the token is {exc.message}", check=Check.FORM) from exc
-    if token.header.get("typ", "JWT") != "JWT":
-        raise TokenRefused("the token is of another type", check=Check.FORM)
-    if token.alg != _ALGORITHM:
-        raise TokenRefused(f"the token is not signed with {_ALGORITHM}", check=Check.ALGORITHM)
-    if not token.kid:
-        raise TokenRefused("the token names no key", check=Check.KEY)
-    return token
-
-
-def check(
-    token: jose.UnverifiedToken, key: jose.PublicKey | None, accepted: Accepted, now: float
-) -> Principal:
-    """Check a token with the published key it names, None if none is published under that name.
-
-    Errors:  TokenRefused.
-    """
-    if key is None or key.kid != token.kid:
-        raise TokenRefused("the token's key is not published", check=Check.KEY)
-    try:
-        jose.verify(token, key)
-    except jose.BadSignature as exc:
-        raise TokenRefused("the token's signature does not fit", check=Check.SIGNATURE) from exc
-    claims = token.claims
-    _check_origin(claims, accepted)
-    _check_lifetime(claims, now, accepted.leeway_seconds)
-    return Principal(
-        app_id=_id(claims, "appid"),
-        object_id=_id(claims, "oid"),
-        tenant_id=accepted.tenant_id,
-    )
-
-
-def _check_origin(claims: Mapping[str, Any], accepted: Accepted) -> None:
-    # An assertion, an id token or a version 2 token may carry a good signature; none has this issuer.
-    if claims.get("iss") != accepted.issuer:
-        raise TokenRefused(
-            "the token is from another issuer",
-            check=Check.ISSUER,
-            expected=accepted.issuer,
-            found=_shown(claims.get("iss")),
+    def __init__(
+        self,
+        *,
+        tenant_id: str,
+        audiences: Collection[str],
+        authorities: Sequence[str] = (AUTHORITY,),
+        keys: Keys | None = None,
+        leeway_seconds: int = 0,
+        clock: Clock = system,
+    ) -> None:
+        _check_settings(tenant_id, audiences, authorities, leeway_seconds)
+        self.accepted = Accepted(
+            tenant_id=tenant_id,
+            audiences=frozenset(audiences),
+            authorities=tuple(authorities),
+            leeway_seconds=leeway_seconds,
         )
-    if claims.get("tid") != accepted.tenant_id:
-        raise TokenRefused("the token is of another tenant", check=Check.TENANT)
-    audience = claims.get("aud")
-    if not isinstance(audience, str) or audience not in accepted.audiences:
-        raise TokenRefused(
-            "the token is for another resource", check=Check.AUDIENCE, found=_shown(audience)
-        )
+        first = next(iter(authorities), AUTHORITY)
+        self._realm = f"{first}/{tenant_id}"
+        url = f"{self._realm}/discovery/v2.0/keys"
+        self._keys: Keys = keys or PublishedKeys(WebFetcher(), url, clock)
+        self._clock = clock
+
+    async def admit(self, authorization: Sequence[str]) -> Principal:
+        """Check the token in the values of a request's Authorization headers, and say who calls.
+
+        Errors:  TokenRefused, with the answer's WWW-Authenticate in `challenge`; KeysUnavailable.
+        """
+        try:
+            return await self._judge(_bearer(authorization))
+        except TokenRefused as exc:
+            exc.challenge = self._challenge(exc)
+            raise
+
+    async def _judge(self, bearer: str) -> Principal:
+        token = checks.read(bearer)
+        key = await self._keys.find(token.kid or "")
+        return checks.check(token, key, self.accepted, self._clock())
+
+    def _challenge(self, refused: TokenRefused) -> str:
+        # RFC 6750 3.1: a request that tried nothing is told no error.
+        place = f'Bearer authorization_uri="{self._realm}"'
+        if refused.check is Check.MISSING:
+            return place
+        return f'{place}, error="invalid_token", error_description="{refused.message}"'
 
 
-def _check_lifetime(claims: Mapping[str, Any], now: float, leeway: int) -> None:
-    expires, begins = _time(claims, "exp"), _time(claims, "nbf")
-    # RFC 7519 4.1.4: "on or after which the JWT MUST NOT be accepted".
-    if now >= expires + leeway:
-        raise TokenRefused("the token has expired", check=Check.LIFETIME, exp=expires)
-    if now < begins - leeway:
-        raise TokenRefused("the token is not valid yet", check=Check.LIFETIME, nbf=begins)
+def require_role(caller: Principal, role: str) -> None:
+    """Let pass a caller who holds an application role.
+
+    Errors:  NotAllowed.
+    """
+    if role not in caller.roles:
+        raise NotAllowed(f"the caller lacks the role {role}", role=role)
 
 
-def _time(claims: Mapping[str, Any], name: str) -> int:
-    value = claims.get(name)
-    # Not isinstance: True is an int to Python.
-    if type(value) is not int or not 0 <= value < _MAX_TIME:
-        raise TokenRefused(f"{name} is no time", check=Check.LIFETIME)
-    return value
+def require_scope(caller: Principal, scope: str) -> None:
+    """Let pass a user who lets the application do this.
+
+    Errors:  NotAllowed.
+    """
+    if scope not in caller.scopes:
+        raise NotAllowed(f"the token lacks the scope {scope}", scope=scope)
 
 
-def _id(claims: Mapping[str, Any], name: str) -> str:
-    value = claims.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= _MAX_ID_CHARS:
-        raise TokenRefused(f"{name} is missing", check=Check.CALLER)
-    return value
+def _bearer(authorization: Sequence[str]) -> str:
+    if not authorization:
+        raise TokenRefused("the request carries no token", check=Check.MISSING)
+    # Whoever stands in front may have looked at the other one.
+    if len(authorization) > 1:
+        raise TokenRefused("the request carries more than one token", check=Check.MISSING)
+    scheme, _, token = authorization[0].partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise TokenRefused("the request carries no bearer token", check=Check.MISSING)
+    return token.strip()
 
 
-def _shown(value: object) -> str:
-    """Give a claim as an error may show it: text only, short, on one line."""
-    if not isinstance(value, str):
-        return f"({type(value).__name__})"
-    return "".join(sign if sign.isprintable() else "?" for sign in value[:200])
+def _check_settings(
+    tenant_id: str, audiences: Collection[str], authorities: Sequence[str], leeway_seconds: int
+) -> None:
+    problems = []
+    if not _TENANT_ID.fullmatch(tenant_id):
+        problems.append(f"tenant_id {tenant_id!r}: want the tenant's id, a GUID in lower case")
+    # A text is a collection of its letters: each would be an audience.
+    if isinstance(audiences, str) or not audiences or not all(audiences):
+        problems.append("audiences: want a list of one audience at least")
+    if isinstance(authorities, str):
+        problems.append("authorities: want a list of origins")
+    else:
+        problems += [
+            f"authorities {origin!r}: want https://host without a slash at the end"
+            for origin in authorities
+            if not origin.startswith("https://") or origin.endswith("/")
+        ]
+    if not 0 <= leeway_seconds <= _MAX_LEEWAY_SECONDS:
+        problems.append(f"leeway_seconds {leeway_seconds}: want 0 to {_MAX_LEEWAY_SECONDS}")
+    if problems:
+        raise SettingsError(problems)

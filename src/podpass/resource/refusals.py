@@ -3,11 +3,13 @@
 Source: recorded answers of Azure Key Vault; sentences without an AKV number are our own.
 """
 
+from collections.abc import Sequence
+
 from podpass import names
 from podpass.directory.model import Vault
 from podpass.directory.roles import least_for
 from podpass.errors import Error
-from podpass.resource.guard import Check, Principal, TokenRefused
+from podpass.resource.checks import Check, Principal, TokenRefused
 
 _PROPAGATION = (
     "If role assignments, deny assignments or role definitions were changed recently, please "
@@ -53,6 +55,13 @@ class Forbidden(VaultRefusal):
     status = 403
 
 
+class ForbiddenByPolicy(Forbidden):
+    """No access policy of the vault gives the caller what it asks for."""
+
+    code = "forbidden_by_policy"
+    inner_code = "ForbiddenByPolicy"
+
+
 class SecretDisabled(VaultRefusal):
     """The secret's version is switched off."""
 
@@ -88,6 +97,35 @@ class NameTaken(VaultRefusal):
     status = 409
 
 
+class NameInUse(VaultRefusal):
+    """A secret has the name that a backup would be restored under."""
+
+    code = "secret_already_exists"
+    wire_code = "Conflict"
+    status = 409
+
+
+class BackupUnfit(BadParameter):
+    """What is to be restored is no backup of this owner's vaults, or was changed."""
+
+    code = "backup_unfit"
+    hint = "restore it in the instance, tenant and subscription it was made in, byte for byte"
+
+
+class BackupTooLarge(BadParameter):
+    """A secret has more to back up than a backup holds."""
+
+    code = "backup_too_large"
+
+
+class PurgeProtected(VaultRefusal):
+    """The vault keeps deleted secrets until their time is over, whoever asks."""
+
+    code = "secret_purge_protected"
+    wire_code = "Forbidden"
+    status = 403
+
+
 class NotThere(VaultRefusal):
     """A part of Key Vault that podpass does not have."""
 
@@ -106,11 +144,15 @@ class PathNotFound(VaultRefusal):
 
 
 class MethodNotAllowed(VaultRefusal):
-    """The path is there, the method is not."""
+    """The path is there, the method is not; `allowed` are those that are."""
 
     code = "method_not_allowed"
     wire_code = "MethodNotAllowed"
     status = 405
+
+    def __init__(self, message: str, *, allowed: Sequence[str]) -> None:
+        super().__init__(message, allowed=allowed)
+        self.allowed = allowed
 
 
 class Unavailable(VaultRefusal):
@@ -121,14 +163,11 @@ class Unavailable(VaultRefusal):
     status = 503
 
 
-def missing_token() -> MissingToken:
-    """Refuse a request without a token."""
-    return MissingToken("AKV10000: Request is missing a Bearer or PoP token.")
-
-
 def of_token(refused: TokenRefused, issuer: str, resource: str) -> Unauthorized:
     """Say why a token is refused, in Key Vault's words where they are known."""
     found = refused.facts.get("found")
+    if refused.check is Check.MISSING:
+        return MissingToken("AKV10000: Request is missing a Bearer or PoP token.")
     match refused.check:
         case Check.AUDIENCE:
             text = f"AKV10022: Invalid audience. Expected {resource}, found: {found}."
@@ -157,6 +196,43 @@ def name_taken(name: str) -> NameTaken:
         f"Secret {name} is currently in a deleted but recoverable state, and its name cannot be reused; "
         "in this state, the secret can only be recovered or purged.",
         name=name,
+    )
+
+
+def name_in_use(name: str, *, deleted: bool) -> VaultRefusal:
+    """Say that a backup does not write over a secret, deleted or not."""
+    if deleted:
+        return name_taken(name)
+    return NameInUse(
+        f"There is a secret {name} already, and a backup never replaces one: delete and purge it first, or "
+        "restore into another vault.",
+        name=name,
+    )
+
+
+def purge_protected(vault: Vault) -> PurgeProtected:
+    """Say that nobody can purge in this vault, and that it happens by itself."""
+    return PurgeProtected(
+        'Operation "purge" is not allowed: purge protection is on for this vault, which purges deleted '
+        f"secrets by itself after {vault.retention_days} days.\r\n"
+        f"Vault: {vault.name};location={vault.location}",
+        vault=vault.name,
+    )
+
+
+def by_policy(principal: Principal, vault: Vault, permission: str) -> ForbiddenByPolicy:
+    """Refuse for want of a permission in the vault's access policies, and say how to give it."""
+    issuer = names.v1_issuer(principal.tenant_id)
+    cure = (
+        f"Grant it with `az keyvault set-policy --name {vault.name} --object-id {principal.object_id} "
+        f"--secret-permissions {permission}`."
+    )
+    return ForbiddenByPolicy(
+        f"The caller 'appid={principal.app_id};oid={principal.object_id};iss={issuer}' has no secrets "
+        f"{permission} permission on key vault '{vault.name};location={vault.location}'. {cure}",
+        hint=cure,
+        permission=permission,
+        vault=vault.name,
     )
 
 

@@ -1,9 +1,14 @@
-"""Tables of the vault. Names of secrets are compared without case: `key` is the name in lower case."""
+"""Tables of the vault, and how those of an older podpass become these.
+
+Names of secrets are compared without case: `key` is the name in lower case. `vault` is the vault's own id,
+which for vaults of schema 1 is their name, so what lies sealed there stays where it is.
+"""
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     ForeignKeyConstraint,
     Index,
     Integer,
@@ -14,7 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-VERSION = 1
+VERSION = 2
 metadata = MetaData()
 
 secrets = Table(
@@ -26,6 +31,7 @@ secrets = Table(
     Column("deleted", BigInteger),
     Column("purge_on", BigInteger),
 )
+_DUE = Index("secrets_due", secrets.c.purge_on)
 
 versions = Table(
     "secret_versions",
@@ -48,3 +54,10 @@ versions = Table(
     Index("secret_versions_latest", "vault", "key", "ordinal"),
     sqlite_autoincrement=True,
 )
+
+
+def _from_1(connection: Connection) -> None:
+    _DUE.create(connection)
+
+
+STEPS = {1: _from_1}

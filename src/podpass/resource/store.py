@@ -1,11 +1,10 @@
 """Secrets and their versions on a SQL database; what returned is on the disk.
 
-Vaults themselves are the directory's; here a vault is only a name that keeps secrets apart.
+Vaults themselves are the directory's; here a vault is only the id that keeps secrets apart.
 """
 
-import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -14,15 +13,13 @@ from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, se
 from sqlalchemy.engine import make_url
 
 from podpass import database
-from podpass.resource import refusals
-from podpass.resource.model import RECOVERABLE_DAYS, SecretVersion, Wanted
-from podpass.resource.schema import VERSION, metadata, secrets, versions
+from podpass.resource import backups, refusals, rows
+from podpass.resource.model import Recovery, SecretVersion, Wanted
+from podpass.resource.schema import STEPS, VERSION, metadata, secrets, versions
 from podpass.resource.sealing import Sealer, SealingKeyUnfit
 from podpass.secret import Secret
 
 _DAY = 24 * 3600
-_BOTH = secrets.join(versions)
-_SELECT = select(secrets.c.name, secrets.c.deleted, secrets.c.purge_on, versions).select_from(_BOTH)
 
 
 class SecretStore:
@@ -42,7 +39,7 @@ class SecretStore:
 
         Errors:  DatabaseUnusable, SealingKeyUnfit.
         """
-        self._engine = database.open_database(self._url, metadata, version=VERSION)
+        self._engine = database.open_database(self._url, metadata, version=VERSION, upgrades=STEPS)
         try:
             with self._reading() as connection:
                 empty = connection.execute(select(versions.c.ordinal).limit(1)).first() is None
@@ -67,41 +64,54 @@ class SecretStore:
 
     async def get(self, vault: str, name: str, version: str = "") -> SecretVersion | None:
         """Find one version, or the latest, of a secret that is not deleted."""
-        return self._first(_of(vault, name, version).where(secrets.c.deleted.is_(None)))
+        return self._first(rows.one(vault, name, version).where(secrets.c.deleted.is_(None)))
 
     async def get_deleted(self, vault: str, name: str) -> SecretVersion | None:
         """Find the latest version of a deleted secret."""
-        return self._first(_of(vault, name).where(secrets.c.deleted.is_not(None)))
+        return self._first(rows.one(vault, name).where(secrets.c.deleted.is_not(None)))
 
     async def counts(self) -> Mapping[str, int]:
         """Count the secrets of each vault that has any, deleted ones left out."""
         query = select(secrets.c.vault, func.count()).where(secrets.c.deleted.is_(None))
         with self._reading() as connection:
-            rows = connection.execute(query.group_by(secrets.c.vault)).all()
-        return {str(vault): int(count) for vault, count in rows}
+            found = connection.execute(query.group_by(secrets.c.vault)).all()
+        return {str(vault): int(count) for vault, count in found}
 
-    async def page(self, vault: str, *, after: str, limit: int) -> Sequence[SecretVersion]:
-        """List the latest version of each secret whose name comes after `after`."""
-        kept = secrets.c.deleted.is_(None)
-        latest = select(func.max(versions.c.ordinal)).group_by(versions.c.vault, versions.c.key)
-        query = (
-            _SELECT.where(secrets.c.vault == vault, secrets.c.key > after.lower(), kept)
-            .where(versions.c.ordinal.in_(latest.where(versions.c.vault == vault)))
-            .order_by(secrets.c.key)
-        )
-        return self._all(query.limit(limit))
+    async def vaults(self) -> frozenset[str]:
+        """Name every vault that has secrets, deleted ones too."""
+        with self._reading() as connection:
+            return frozenset(connection.scalars(select(secrets.c.vault).distinct()))
+
+    async def page(
+        self, vault: str, *, after: str, limit: int, deleted: bool = False
+    ) -> Sequence[SecretVersion]:
+        """List the latest version of each secret, or deleted secret, whose name comes after `after`."""
+        return self._all(rows.latest(vault, after=after, deleted=deleted).limit(limit))
 
     async def page_versions(
         self, vault: str, name: str, *, after: int, limit: int
     ) -> Sequence[SecretVersion]:
         """List versions of a secret, oldest first, whose ordinal comes after `after`."""
-        query = _SELECT.where(
-            secrets.c.vault == vault,
-            secrets.c.key == name.lower(),
-            secrets.c.deleted.is_(None),
-            versions.c.ordinal > after,
-        )
-        return self._all(query.order_by(versions.c.ordinal).limit(limit))
+        return self._all(rows.of_secret(vault, name, after=after).limit(limit))
+
+    async def backup(self, vault: str, name: str, owner: str) -> bytes | None:
+        """Seal a secret with all its versions for the vaults of one owner; None if there is none.
+
+        Errors:  BackupTooLarge.
+        """
+        found = self._all(rows.of_secret(vault, name).limit(backups.MAX_VERSIONS + 1))
+        if not found:
+            return None
+        if len(found) > backups.MAX_VERSIONS:
+            raise refusals.BackupTooLarge(
+                f"The secret has more than {backups.MAX_VERSIONS} versions.", name=name
+            )
+        text = backups.write(found)
+        if len(text.reveal().encode()) > backups.MAX_BYTES:
+            raise refusals.BackupTooLarge(
+                f"The secret's versions together are over {backups.MAX_BYTES} bytes.", name=name
+            )
+        return self._seals.seal(text, backups.place(owner))
 
     # Writes
 
@@ -113,49 +123,65 @@ class SecretStore:
         Errors:  NameTaken while a deleted secret holds the name.
         """
         key, version = name.lower(), uuid.uuid4().hex
-        row = {
-            "sealed": self._seal(value, vault, key, version),
-            "created": int(now),
-            "updated": int(now),
-            **_columns(wanted),
-        }
+        row = {"created": int(now), "updated": int(now), **rows.columns(wanted)}
         with self._writing() as connection:
             found = connection.execute(select(secrets).filter_by(vault=vault, key=key)).first()
             if found is None:
                 connection.execute(insert(secrets).values(vault=vault, key=key, name=name))
             elif found.deleted is not None:
                 raise refusals.name_taken(found.name)
-            connection.execute(
-                insert(versions).values(vault=vault, key=key, version=version, **row)
-            )
-            return self._read(connection.execute(_of(vault, name, version)).one())
+            self._insert(connection, (vault, key, version), value, row)
+            return self._read(connection.execute(rows.one(vault, name, version)).one())
 
     async def update(
         self, vault: str, name: str, version: str, wanted: Wanted, now: float
     ) -> SecretVersion | None:
         """Change what is given of one version, or the latest; None if there is none."""
         with self._writing() as connection:
-            query = _of(vault, name, version).where(secrets.c.deleted.is_(None))
+            query = rows.one(vault, name, version).where(secrets.c.deleted.is_(None))
             found = connection.execute(query).first()
             if found is None:
                 return None
-            every = _columns(wanted)
+            every = rows.columns(wanted)
             changed = {column: every[column] for column in wanted.given}
             connection.execute(
                 update(versions)
                 .where(versions.c.ordinal == found.ordinal)
                 .values(**changed, updated=int(now))
             )
-            return self._read(connection.execute(_of(vault, name, found.version)).one())
+            return self._read(connection.execute(rows.one(vault, name, found.version)).one())
 
-    async def delete(self, vault: str, name: str, now: float) -> SecretVersion | None:
+    async def delete(
+        self, vault: str, name: str, now: float, recovery: Recovery
+    ) -> SecretVersion | None:
         """Delete a secret so that it can be recovered for a time; None if there is none."""
-        gone = {"deleted": int(now), "purge_on": int(now) + RECOVERABLE_DAYS * _DAY}
+        gone = {"deleted": int(now), "purge_on": int(now) + recovery.days * _DAY}
         return self._mark(vault, name, was_deleted=False, **gone)
 
     async def recover(self, vault: str, name: str) -> SecretVersion | None:
         """Bring a deleted secret back; None if there is none."""
         return self._mark(vault, name, was_deleted=True, deleted=None, purge_on=None)
+
+    async def restore(self, vault: str, blob: bytes, owner: str) -> SecretVersion:
+        """Write all versions of a backup, and give the latest.
+
+        Errors:  BackupUnfit; NameTaken, NameInUse: a backup never writes over what is there.
+        """
+        try:
+            text = self._seals.open(blob, backups.place(owner))
+        except SealingKeyUnfit as exc:
+            raise refusals.BackupUnfit("The backup cannot be restored here.") from exc
+        found = backups.read(text, vault)
+        name, key = found[0].name, found[0].name.lower()
+        with self._writing() as connection:
+            there = connection.execute(select(secrets).filter_by(vault=vault, key=key)).first()
+            if there is not None:
+                raise refusals.name_in_use(there.name, deleted=there.deleted is not None)
+            connection.execute(insert(secrets).values(vault=vault, key=key, name=name))
+            for one in found:
+                row = {"created": one.created, "updated": one.updated, **rows.columns(one)}
+                self._insert(connection, (vault, key, one.version), one.value, row)
+            return self._read(connection.execute(rows.one(vault, name)).one())
 
     async def purge(self, vault: str, name: str) -> bool:
         """Delete a deleted secret for good, every version of it."""
@@ -167,7 +193,29 @@ class SecretStore:
         with self._writing() as connection:
             return connection.execute(statement).rowcount > 0
 
+    async def expire(self, now: float) -> int:
+        """Delete for good what could be recovered until now, and count it."""
+        due = secrets.c.purge_on <= int(now)
+        with self._reading() as connection:
+            if connection.execute(select(secrets.c.key).where(due).limit(1)).first() is None:
+                return 0
+        with self._writing() as connection:
+            return connection.execute(delete(secrets).where(due)).rowcount
+
+    async def clear(self, vaults: Collection[str]) -> int:
+        """Delete for good every secret of these vaults, and count them."""
+        with self._writing() as connection:
+            return connection.execute(delete(secrets).where(secrets.c.vault.in_(vaults))).rowcount
+
     # Inside
+
+    def _insert(
+        self, connection: Connection, where: tuple[str, str, str], value: Secret, row: Any
+    ) -> None:
+        vault, key, version = where
+        sealed = self._seals.seal(value, rows.sealed_for(vault, key, version))
+        values = {"vault": vault, "key": key, "version": version, "sealed": sealed, **row}
+        connection.execute(insert(versions).values(**values))
 
     def _mark(
         self, vault: str, name: str, *, was_deleted: bool, **values: int | None
@@ -179,7 +227,7 @@ class SecretStore:
         with self._writing() as connection:
             if connection.execute(statement.values(**values)).rowcount == 0:
                 return None
-            return self._read(connection.execute(_of(vault, name)).one())
+            return self._read(connection.execute(rows.one(vault, name)).one())
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -193,6 +241,11 @@ class SecretStore:
         with self._engine.begin() as connection:
             yield connection
 
+    @property
+    def _seals(self) -> Sealer:
+        assert self._sealer is not None, "the store is not open"
+        return self._sealer
+
     def _first(self, query: Select[Any]) -> SecretVersion | None:
         with self._reading() as connection:
             row = connection.execute(query).first()
@@ -202,28 +255,8 @@ class SecretStore:
         with self._reading() as connection:
             return [self._read(row) for row in connection.execute(query).all()]
 
-    def _seal(self, value: Secret, vault: str, key: str, version: str) -> bytes:
-        assert self._sealer is not None, "the store is not open"
-        return self._sealer.seal(value, f"{vault}/{key}/{version}")
-
     def _read(self, row: Row[Any]) -> SecretVersion:
-        assert self._sealer is not None, "the store is not open"
-        return SecretVersion(
-            vault=row.vault,
-            name=row.name,
-            version=row.version,
-            ordinal=row.ordinal,
-            value=self._sealer.open(row.sealed, f"{row.vault}/{row.key}/{row.version}"),
-            content_type=row.content_type,
-            tags=json.loads(row.tags),
-            enabled=row.enabled,
-            not_before=row.not_before,
-            expires=row.expires,
-            created=row.created,
-            updated=row.updated,
-            deleted=row.deleted,
-            purge_on=row.purge_on,
-        )
+        return rows.to_version(row, self._seals.open(row.sealed, rows.place(row)))
 
 
 def _beside(url: str) -> Path:
@@ -231,21 +264,3 @@ def _beside(url: str) -> Path:
     if not url.startswith("sqlite") or not path:
         raise SealingKeyUnfit("this database needs a key file that is named")
     return Path(path).with_suffix(".key")
-
-
-def _of(vault: str, name: str, version: str = "") -> Select[Any]:
-    """Select one version, or the latest, of a secret, deleted or not."""
-    query = _SELECT.where(secrets.c.vault == vault, secrets.c.key == name.lower())
-    if version:
-        query = query.where(versions.c.version == version)
-    return query.order_by(versions.c.ordinal.desc()).limit(1)
-
-
-def _columns(wanted: Wanted) -> dict[str, Any]:
-    return {
-        "content_type": wanted.content_type,
-        "tags": json.dumps(dict(wanted.tags)),
-        "enabled": wanted.enabled,
-        "not_before": wanted.not_before,
-        "expires": wanted.expires,
-    }

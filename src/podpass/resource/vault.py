@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from podpass.directory import roles
+from podpass.directory.model import Vault
 from podpass.resource import refusals, wire
-from podpass.resource.model import SecretVersion
+from podpass.resource.model import SecretVersion, owner_of, recovery_of, shelf_of
 from podpass.resource.store import SecretStore
 
 Answer = tuple[int, dict[str, Any] | None]
+
+# A value of 25 KB, every byte of it escaped, and what describes it.
+MAX_BODY_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +24,7 @@ class Call:
     """One admitted request: `name` and `version` may be empty, `base` begins the ids of secrets."""
 
     store: SecretStore
-    vault: str
+    vault: Vault
     base: str
     name: str
     version: str
@@ -28,14 +32,28 @@ class Call:
     body: bytes
     now: float
 
+    @property
+    def shelf(self) -> str:
+        return shelf_of(self.vault)
+
+    @property
+    def site(self) -> wire.Site:
+        return wire.Site(base=self.base, recovery=recovery_of(self.vault))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One operation: the data action it needs, and what it does."""
+    """One operation: the data action it needs, or the permission in an access policy, and what it does.
+
+    Shapes:  `changes` for one that the audit tells of.
+    """
 
     title: str
     action: str
+    permission: str
     run: Callable[[Call], Awaitable[Answer]]
+    changes: bool = False
+    max_body: int = MAX_BODY_BYTES
 
 
 def _found(call: Call, secret: SecretVersion | None) -> SecretVersion:
@@ -45,35 +63,47 @@ def _found(call: Call, secret: SecretVersion | None) -> SecretVersion:
 
 
 async def _get(call: Call) -> Answer:
-    secret = _found(call, await call.store.get(call.vault, call.name, call.version))
+    secret = _found(call, await call.store.get(call.shelf, call.name, call.version))
+    # Only that: `exp` and `nbf` are for whoever reads, the real vault gives such values too.
     if not secret.enabled:
         raise refusals.SecretDisabled("Operation get is not allowed on a disabled secret.")
-    return 200, wire.bundle(call.base, secret)
+    return 200, wire.bundle(call.site, secret)
 
 
 async def _set(call: Call) -> Answer:
     value, wanted = wire.read_set(call.body)
-    secret = await call.store.set(call.vault, call.name, value, wanted, call.now)
-    return 200, wire.bundle(call.base, secret)
+    await call.store.expire(call.now)
+    secret = await call.store.set(call.shelf, call.name, value, wanted, call.now)
+    return 200, wire.bundle(call.site, secret)
 
 
 async def _update(call: Call) -> Answer:
     wanted = wire.read_update(call.body)
-    changed = await call.store.update(call.vault, call.name, call.version, wanted, call.now)
-    return 200, wire.item(call.base, _found(call, changed))
+    changed = await call.store.update(call.shelf, call.name, call.version, wanted, call.now)
+    return 200, wire.item(call.site, _found(call, changed))
 
 
 async def _delete(call: Call) -> Answer:
-    gone = _found(call, await call.store.delete(call.vault, call.name, call.now))
-    return 200, wire.deleted_bundle(call.base, gone)
+    recovery = recovery_of(call.vault)
+    gone = await call.store.delete(call.shelf, call.name, call.now, recovery)
+    return 200, wire.deleted_item(call.site, _found(call, gone))
 
 
 async def _list(call: Call) -> Answer:
     limit, after = wire.read_page(call.query)
-    found = await call.store.page(call.vault, after=after, limit=limit + 1)
-    items = [wire.item(call.base, secret, version=False) for secret in found[:limit]]
+    found = await call.store.page(call.shelf, after=after, limit=limit + 1)
+    items = [wire.item(call.site, secret, version=False) for secret in found[:limit]]
     last = found[limit - 1].name if len(found) > limit else None
     return 200, wire.page(items, f"{call.base}/secrets", call.query, last)
+
+
+async def _list_deleted(call: Call) -> Answer:
+    limit, after = wire.read_page(call.query)
+    await call.store.expire(call.now)
+    found = await call.store.page(call.shelf, after=after, limit=limit + 1, deleted=True)
+    items = [wire.deleted_item(call.site, secret, version=False) for secret in found[:limit]]
+    last = found[limit - 1].name if len(found) > limit else None
+    return 200, wire.page(items, f"{call.base}/deletedsecrets", call.query, last)
 
 
 async def _versions(call: Call) -> Answer:
@@ -81,50 +111,109 @@ async def _versions(call: Call) -> Answer:
     if after and not after.isdigit():
         raise refusals.BadParameter("The $skiptoken is not one of ours.")
     begin = int(after[:18] or 0)
-    found = await call.store.page_versions(call.vault, call.name, after=begin, limit=limit + 1)
+    found = await call.store.page_versions(call.shelf, call.name, after=begin, limit=limit + 1)
     if not found and not after:
         raise refusals.not_found(call.name)
-    items = [wire.item(call.base, secret) for secret in found[:limit]]
+    items = [wire.item(call.site, secret) for secret in found[:limit]]
     last = str(found[limit - 1].ordinal) if len(found) > limit else None
     address = f"{call.base}/secrets/{found[0].name if found else call.name}/versions"
     return 200, wire.page(items, address, call.query, last)
 
 
 async def _get_deleted(call: Call) -> Answer:
-    gone = _found(call, await call.store.get_deleted(call.vault, call.name))
-    return 200, wire.deleted_bundle(call.base, gone)
+    await call.store.expire(call.now)
+    gone = _found(call, await call.store.get_deleted(call.shelf, call.name))
+    return 200, wire.deleted_item(call.site, gone)
 
 
 async def _recover(call: Call) -> Answer:
-    back = _found(call, await call.store.recover(call.vault, call.name))
-    return 200, wire.item(call.base, back)
+    await call.store.expire(call.now)
+    back = _found(call, await call.store.recover(call.shelf, call.name))
+    return 200, wire.item(call.site, back)
 
 
 async def _purge(call: Call) -> Answer:
-    if not await call.store.purge(call.vault, call.name):
-        raise refusals.not_found(call.name)
+    await call.store.expire(call.now)
+    _found(call, await call.store.get_deleted(call.shelf, call.name))
+    if call.vault.purge_protection:
+        raise refusals.purge_protected(call.vault)
+    await call.store.purge(call.shelf, call.name)
     return 204, None
 
 
-GET = Operation(title="get secret", action=roles.GET_SECRET, run=_get)
-SET = Operation(title="set secret", action=roles.SET_SECRET, run=_set)
-UPDATE = Operation(title="update secret", action=roles.UPDATE_SECRET, run=_update)
-DELETE = Operation(title="delete secret", action=roles.DELETE_SECRET, run=_delete)
-LIST = Operation(title="list secrets", action=roles.READ_METADATA, run=_list)
-VERSIONS = Operation(title="list versions of secret", action=roles.READ_METADATA, run=_versions)
-GET_DELETED = Operation(title="get deleted secret", action=roles.READ_METADATA, run=_get_deleted)
-RECOVER = Operation(title="recover secret", action=roles.RECOVER_SECRET, run=_recover)
-PURGE = Operation(title="purge secret", action=roles.PURGE_SECRET, run=_purge)
+async def _backup(call: Call) -> Answer:
+    blob = await call.store.backup(call.shelf, call.name, owner_of(call.vault))
+    if blob is None:
+        raise refusals.not_found(call.name)
+    return 200, wire.backup(blob)
+
+
+async def _restore(call: Call) -> Answer:
+    blob = wire.read_restore(call.body)
+    await call.store.expire(call.now)
+    back = await call.store.restore(call.shelf, blob, owner_of(call.vault))
+    return 200, wire.item(call.site, back)
+
+
+GET = Operation(title="get secret", action=roles.GET_SECRET, permission="get", run=_get)
+SET = Operation(
+    title="set secret", action=roles.SET_SECRET, permission="set", run=_set, changes=True
+)
+UPDATE = Operation(
+    title="update secret", action=roles.UPDATE_SECRET, permission="set", run=_update, changes=True
+)
+DELETE = Operation(
+    title="delete secret",
+    action=roles.DELETE_SECRET,
+    permission="delete",
+    run=_delete,
+    changes=True,
+)
+LIST = Operation(title="list secrets", action=roles.READ_METADATA, permission="list", run=_list)
+VERSIONS = Operation(
+    title="list versions of secret", action=roles.READ_METADATA, permission="list", run=_versions
+)
+LIST_DELETED = Operation(
+    title="list deleted secrets", action=roles.READ_METADATA, permission="list", run=_list_deleted
+)
+GET_DELETED = Operation(
+    title="get deleted secret", action=roles.READ_METADATA, permission="get", run=_get_deleted
+)
+RECOVER = Operation(
+    title="recover secret",
+    action=roles.RECOVER_SECRET,
+    permission="recover",
+    run=_recover,
+    changes=True,
+)
+PURGE = Operation(
+    title="purge secret", action=roles.PURGE_SECRET, permission="purge", run=_purge, changes=True
+)
+BACKUP = Operation(
+    title="back up secret", action=roles.BACKUP_SECRET, permission="backup", run=_backup
+)
+RESTORE = Operation(
+    title="restore secret",
+    action=roles.RESTORE_SECRET,
+    permission="restore",
+    run=_restore,
+    changes=True,
+    max_body=wire.MAX_BACKUP_BODY,
+)
 
 # By path, where `*` is a name and `+` a version; then by method.
-_PATHS: dict[tuple[str, ...], dict[str, Operation]] = {
+PATHS: dict[tuple[str, ...], dict[str, Operation]] = {
     ("secrets",): {"GET": LIST},
     ("secrets", "*"): {"GET": GET, "PUT": SET, "PATCH": UPDATE, "DELETE": DELETE},
+    ("secrets", "restore"): {"POST": RESTORE},
     ("secrets", "*", "versions"): {"GET": VERSIONS},
+    ("secrets", "*", "backup"): {"POST": BACKUP},
     ("secrets", "*", "+"): {"GET": GET, "PATCH": UPDATE},
+    ("deletedsecrets",): {"GET": LIST_DELETED},
     ("deletedsecrets", "*"): {"GET": GET_DELETED, "DELETE": PURGE},
     ("deletedsecrets", "*", "recover"): {"POST": RECOVER},
 }
+_WORDS = frozenset({"versions", "backup", "recover"})
 _NOT_HERE = frozenset(
     {
         "keys",
@@ -148,17 +237,16 @@ def route(method: str, segments: Sequence[str]) -> tuple[Operation, str, str]:
     Errors:  BadParameter for a name no secret can have, NotThere, PathNotFound, MethodNotAllowed.
     """
     head = segments[0].lower() if segments else ""
-    if head in _NOT_HERE or tuple(segments[1:]) == ("backup",) or segments[2:] == ["backup"]:
+    if head in _NOT_HERE:
         raise refusals.NotThere(f"podpass's vaults hold secrets only: /{head} is not in podpass.")
-    if tuple(segments) in (("deletedsecrets",), ("secrets", "restore")):
-        raise refusals.NotThere(
-            "Listing deleted secrets and restoring backups is not in podpass yet."
-        )
+    # A secret may be called `restore`; only a POST, which no secret takes, means the other thing.
+    if method == "POST" and (head, *segments[1:]) == ("secrets", "restore"):
+        return RESTORE, "", ""
     name = wire.check_name(segments[1]) if len(segments) > 1 else ""
     third = segments[2] if len(segments) > 2 else ""
-    version = third if third not in ("", "versions", "recover") else ""
+    version = third if third not in ("", *_WORDS) else ""
     shape = (head, *("*" for _ in segments[1:2]), *("+" if version else s for s in segments[2:3]))
-    methods = _PATHS.get(shape) if len(segments) <= 3 else None
+    methods = PATHS.get(shape) if len(segments) <= 3 else None
     if methods is None:
         raise refusals.PathNotFound("There is nothing at this path of a key vault.")
     if method not in methods:

@@ -5,11 +5,13 @@ Source: https://learn.microsoft.com/rest/api/keyvault/secrets
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from podpass import jose
-from podpass.resource.model import RECOVERABLE_DAYS, SecretVersion, Wanted
+from podpass.resource import backups
+from podpass.resource.model import Recovery, SecretVersion, Wanted
 from podpass.resource.refusals import BadParameter, VaultRefusal
 from podpass.secret import Secret
 
@@ -22,7 +24,17 @@ _MAX_TIME = 253402300799  # the end of the year 9999
 
 _NAME = re.compile(r"[0-9a-zA-Z-]{1,127}")
 _VERSION = re.compile(r"[0-9a-f]{32}")
-_API_VERSION = re.compile(r"(?:\d{4}-\d{2}-\d{2}|7\.\d)(?:-preview(?:\.\d+)?)?")
+# A backup at its longest: what seals it and base64 add less than half, the rest is JSON around it.
+MAX_BACKUP_BODY = backups.MAX_BYTES * 3 // 2
+_API_VERSION = re.compile(r"(?:\d{4}-\d{2}-\d{2}|7\.\d{1,2})(?:-preview(?:\.\d{1,2})?)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where secrets are shown: the origin their ids begin with, and how deleted ones come back."""
+
+    base: str
+    recovery: Recovery
 
 
 def check_name(name: str) -> str:
@@ -103,6 +115,21 @@ def read_update(body: bytes) -> Wanted:
     return _wanted(_read_object(body))
 
 
+def read_restore(body: bytes) -> bytes:
+    """Read the backup that a caller sends.
+
+    Errors:  BadParameter.
+    """
+    value = _read_object(body).get("value")
+    if not isinstance(value, str):
+        raise BadParameter("The parameter 'value' must be specified, as base64url text.")
+    try:
+        # Some clients pad, most do not.
+        return jose.b64decode(value.rstrip("="))
+    except jose.MalformedToken as exc:
+        raise BadParameter("The parameter 'value' is not base64url.") from exc
+
+
 def _read_object(body: bytes) -> dict[str, Any]:
     try:
         return jose.loads_object(body)
@@ -150,17 +177,17 @@ def _time(name: str, value: object) -> int:
     return value
 
 
-def secret_id(base: str, secret: SecretVersion, *, version: bool = True) -> str:
+def secret_id(site: Site, secret: SecretVersion, *, version: bool = True) -> str:
     """Name a secret, or one version of it, by its address."""
-    return f"{base}/secrets/{secret.name}" + (f"/{secret.version}" if version else "")
+    return f"{site.base}/secrets/{secret.name}" + (f"/{secret.version}" if version else "")
 
 
-def bundle(base: str, secret: SecretVersion) -> dict[str, Any]:
+def bundle(site: Site, secret: SecretVersion) -> dict[str, Any]:
     """Write a version with its value."""
-    return {"value": secret.value.reveal(), **item(base, secret)}
+    return {"value": secret.value.reveal(), **item(site, secret)}
 
 
-def item(base: str, secret: SecretVersion, *, version: bool = True) -> dict[str, Any]:
+def item(site: Site, secret: SecretVersion, *, version: bool = True) -> dict[str, Any]:
     """Write a version without its value."""
     attributes: dict[str, Any] = {"enabled": secret.enabled}
     if secret.not_before is not None:
@@ -170,24 +197,29 @@ def item(base: str, secret: SecretVersion, *, version: bool = True) -> dict[str,
     attributes |= {
         "created": secret.created,
         "updated": secret.updated,
-        "recoveryLevel": "Recoverable+Purgeable",
-        "recoverableDays": RECOVERABLE_DAYS,
+        "recoveryLevel": site.recovery.level,
+        "recoverableDays": site.recovery.days,
     }
     written: dict[str, Any] = {}
     if secret.content_type is not None:
         written["contentType"] = secret.content_type
-    address = secret_id(base, secret, version=version)
+    address = secret_id(site, secret, version=version)
     return {**written, "id": address, "attributes": attributes, "tags": dict(secret.tags)}
 
 
-def deleted_bundle(base: str, secret: SecretVersion) -> dict[str, Any]:
+def deleted_item(site: Site, secret: SecretVersion, *, version: bool = True) -> dict[str, Any]:
     """Write a deleted secret: where it can be recovered from, and until when."""
     return {
-        "recoveryId": f"{base}/deletedsecrets/{secret.name}",
+        "recoveryId": f"{site.base}/deletedsecrets/{secret.name}",
         "deletedDate": secret.deleted,
         "scheduledPurgeDate": secret.purge_on,
-        **item(base, secret),
+        **item(site, secret, version=version),
     }
+
+
+def backup(blob: bytes) -> dict[str, Any]:
+    """Write a backup."""
+    return {"value": jose.b64encode(blob)}
 
 
 def page(

@@ -33,6 +33,19 @@ class AuthoritySettings:
         "how far `nbf` and `iat` of an assertion may lie ahead of our clock, in seconds; `exp` is exact",
         default=300,
     )
+    user_token_seconds: int = setting(
+        "lifetime of an access token for a user in seconds, 600 to 86399; Entra's are 60 to 90 minutes",
+        default=75 * 60,
+    )
+    pages_origin: str = setting(
+        "origin (https://host[:port]) of the pages on which people sign in, where browsers reach them; "
+        "empty for the one a client asked",
+        default="",
+    )
+    propagation_seconds: int = setting(
+        "how long a new federated credential is not seen yet, in seconds; the real directory takes minutes",
+        default=0,
+    )
     issuer_fresh_seconds: int = setting(
         "how long an issuer's keys are used without asking again; a withdrawn key works no longer than this",
         default=300,
@@ -69,6 +82,18 @@ class AuthoritySettings:
             (
                 600 <= self.token_seconds <= 86399,
                 f"token_seconds {self.token_seconds}: want 600 to 86399",
+            ),
+            (
+                600 <= self.user_token_seconds <= 86399,
+                f"user_token_seconds {self.user_token_seconds}: want 600 to 86399",
+            ),
+            (
+                not self.pages_origin or self.pages_origin in self.origins,
+                f"pages_origin {self.pages_origin}: want one of the origins",
+            ),
+            (
+                0 <= self.propagation_seconds <= 3600,
+                f"propagation_seconds {self.propagation_seconds}: want 0 to 3600",
             ),
             (
                 bool(self.assertion_algorithms) and known.issuperset(self.assertion_algorithms),

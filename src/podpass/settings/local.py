@@ -6,6 +6,8 @@ from pathlib import Path
 from podpass.errors import SettingsError
 from podpass.settings.fields import setting
 
+_MAX_PROPAGATION = 3600
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalSettings:
@@ -30,11 +32,21 @@ class LocalSettings:
         default="embedded",
     )
 
+    propagation_seconds: int = setting(
+        "seconds until a new federated credential is trusted; the real directory takes up to two minutes",
+        flag="--propagation-delay",
+        variable="PODPASS_PROPAGATION_DELAY",
+        default=0,
+    )
+
     def __post_init__(self) -> None:
         problems = []
         if not 0 <= self.port_base <= 65535 - 16:
             problems.append(f"--port-base {self.port_base}: want 0 or a port up to {65535 - 16}")
         if self.kubernetes != "embedded":
             problems.append(f"--kubernetes {self.kubernetes}: want embedded")
+        if not 0 <= self.propagation_seconds <= _MAX_PROPAGATION:
+            delay = f"--propagation-delay {self.propagation_seconds}"
+            problems.append(f"{delay}: want seconds from 0 to {_MAX_PROPAGATION}")
         if problems:
             raise SettingsError(problems)

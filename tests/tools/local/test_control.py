@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,9 @@ class Recorder:
 
     async def vaults(self) -> list[dict[str, Any]]:
         return [{"name": "demo-vault"}]
+
+    async def audit(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
+        return [{"asked": dict(asked)}]
 
 
 @pytest.fixture
@@ -97,7 +100,13 @@ async def client(instance: Recorder) -> AsyncIterator[Client]:
 )
 @pytest.mark.parametrize(
     ("verb", "path"),
-    [("GET", "/status"), ("POST", "/apply"), ("GET", "/identities"), ("GET", "/vaults")],
+    [
+        ("GET", "/status"),
+        ("POST", "/apply"),
+        ("GET", "/identities"),
+        ("GET", "/vaults"),
+        ("GET", "/audit"),
+    ],
 )
 async def test_nothing_is_told_or_done_without_the_token(
     client: Client,
@@ -124,6 +133,7 @@ async def test_health_needs_no_token(client: Client) -> None:
         ("/status", {"ready": True}),
         ("/identities", {"value": [{"name": "web"}]}),
         ("/vaults", {"value": [{"name": "demo-vault"}]}),
+        ("/audit?limit=3&who=me", {"value": [{"asked": {"limit": "3", "who": "me"}}]}),
     ],
 )
 async def test_the_owner_is_answered(client: Client, path: str, expected: dict[str, Any]) -> None:

@@ -15,12 +15,14 @@ SECTIONS: dict[str, dict[str, str]] = {
         "run": "Run one command in that environment",
         "down": "Stop the instance",
         "demo": "Follow one token from a pod to a secret",
+        "tutorial": "Run the AKS tutorial with the real az",
     },
     "Its directory and images": {
         "apply": "Apply a seed file to the running instance",
         "identity": "Identities and their federated credentials",
         "vault": "Key vaults",
         "image": "What the instance runs for an image name",
+        "audit": "Show who changed what",
     },
     "Why it does not work": {
         "token": "Look into a token",

@@ -4,10 +4,16 @@ import os
 
 import click
 
+from podpass.errors import UsageError
 from podpass.tools.cli import options
 from podpass.tools.cli.output import emit, say
 from podpass.tools.local import images
 from podpass.tools.local.datadir import DataDir, check_version, claim, prepare
+from podpass.tools.local.runtime.images import base_name
+from podpass.tools.local.samples import catalogue
+from podpass.tools.local.samples import prepare as building
+from podpass.tools.local.samples.cache import SampleCache, cache_folder
+from podpass.tools.local.samples.model import Sample
 
 _COLUMNS = {
     "NAME": "name",
@@ -15,7 +21,13 @@ _COLUMNS = {
     "COMMAND": "command_line",
     "READY": "ready",
     "WHY NOT": "why",
+    "WHAT TO DO": "todo",
 }
+
+
+def _samples() -> SampleCache:
+    environ = options.environ()
+    return SampleCache(cache_folder(environ), environ.get("PATH", os.defpath))
 
 
 @click.group
@@ -30,10 +42,9 @@ def command() -> None:
 @options.data_dir
 @options.output()
 def list_(data_dir: DataDir, output: str) -> None:
-    """List the images that can run here."""
+    """List the images that can run here, and what the others lack."""
     check_version(data_dir)
-    path = os.environ.get("PATH", os.defpath)  # noqa: TID251 tools
-    rows = images.everything(data_dir, path)
+    rows = images.everything(data_dir, _samples())
     if output != "table":
         rows = [{name: row[name] for name in row if name != "command_line"} for row in rows]
     emit(rows, output, _COLUMNS)
@@ -55,3 +66,41 @@ def add(data_dir: DataDir, name: str, words: tuple[str, ...]) -> None:
         raise click.UsageError("Missing argument '-- CMD...'.")
     images.add(data_dir, name, list(words))
     say(f"pods with the image {name} run: {' '.join(words)}")
+
+
+@command.command("prepare")
+@click.argument("name", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every sample whose tools are here.")
+@click.option("--again", is_flag=True, help="Also what is prepared already.")
+def prepare_(name: str | None, everything: bool, again: bool) -> None:
+    """Build a sample of the documentation, once for all instances.
+
+    NAME is msal-python, msal-node, msal-go, msal-java or msal-net, or the whole image name. Its packages
+    come from its language's own registry; the result is kept in $XDG_CACHE_HOME/podpass/samples.
+    """
+    if everything == (name is not None):
+        raise UsageError("name one sample, or give --all", hint=f"the samples are: {_NAMES}")
+    samples = _samples()
+    if name is None:
+        _prepare_all(samples, again)
+    else:
+        building.prepare(_named(name), samples, options.environ(), say, again=again)
+
+
+def _prepare_all(samples: SampleCache, again: bool) -> None:
+    """Build what can be built here; a missing tool is told and is no failure."""
+    for sample in catalogue.SAMPLES:
+        try:
+            building.prepare(sample, samples, options.environ(), say, again=again)
+        except building.ToolsMissing as exc:
+            say(f"{sample.name}: left out. {exc.message}: {exc.hint}")
+
+
+def _named(name: str) -> Sample:
+    sample = catalogue.by_name(base_name(name))
+    if sample is None:
+        raise UsageError(f"{name} is no sample of the documentation", hint=f"they are: {_NAMES}")
+    return sample
+
+
+_NAMES = ", ".join(sample.name for sample in catalogue.SAMPLES)

@@ -37,6 +37,7 @@ def setting(settings: type[Any], name: str, metavar: str) -> Decorator:
     meaning = declared.metadata["meaning"]
     return click.option(
         declared.metadata["flag"],
+        name,
         type=type(declared.default),
         default=declared.default,
         show_default=True,

@@ -23,6 +23,7 @@ _PATIENCE_SECONDS = 30.0
 @click.option("--seed", metavar="FILE", help="Identities, vaults and roles to apply, as YAML.")
 @options.setting(LocalSettings, "port_base", "N")
 @options.setting(LocalSettings, "kubernetes", "KIND")
+@options.setting(LocalSettings, "propagation_seconds", "SECONDS")
 @click.option("--ready-fd", type=int, hidden=True)
 @click.option("--seed-name", default="-", hidden=True)
 def command(
@@ -31,6 +32,7 @@ def command(
     seed: str | None,
     port_base: int,
     kubernetes: str,
+    propagation_seconds: int,
     ready_fd: int | None,
     seed_name: str,
 ) -> None:
@@ -40,7 +42,12 @@ def command(
     gateway that gives them Azure's names. Ctrl-C or `podpass down` stops it; what it holds stays in the data
     dir for the next start.
     """
-    settings = LocalSettings(data_dir=data_dir.root, port_base=port_base, kubernetes=kubernetes)
+    settings = LocalSettings(
+        data_dir=data_dir.root,
+        port_base=port_base,
+        kubernetes=kubernetes,
+        propagation_seconds=propagation_seconds,
+    )
     if ready_fd is not None:
         return _as_daemon(data_dir, settings, _read_seed(seed, seed_name), ready_fd)
     text = _read_seed(seed, seed)
@@ -112,6 +119,7 @@ def _detach(data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | 
     from podpass.tools.local import daemon
 
     arguments = ["up", "--data-dir", str(data_dir.root), "--port-base", str(settings.port_base)]
+    arguments += ["--propagation-delay", str(settings.propagation_seconds)]
     if seed is not None:
         # Handed over by its text: the name may mean another file, or stdin, where the child runs.
         arguments += ["--seed", "-", "--seed-name", seed[1]]
@@ -138,7 +146,7 @@ def _foreground(data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str
 
         run(
             data_dir,
-            port_base=settings.port_base,
+            settings=settings,
             seed=seed,
             environ=options.environ(),
             progress=progress,
@@ -158,7 +166,7 @@ def _as_daemon(
     try:
         run(
             data_dir,
-            port_base=settings.port_base,
+            settings=settings,
             seed=seed,
             environ=options.environ(),
             progress=voice.progress,

@@ -1,26 +1,26 @@
-"""The hosts of Azure Resource Manager and Microsoft Graph, until their stage exists.
-
-They answer as those hosts do when something is wrong, so that a client prints our sentence instead of failing
-on a name that nobody serves.
-"""
-
-import orjson
+"""Azure Resource Manager and Microsoft Graph on one port, told apart by host name, or by path without one."""
 
 from podpass import names
-from podpass.serve import App, Receive, Scope, Send, header, respond
+from podpass.serve import App, Receive, Scope, Send, header
 
-_HINT = "use `podpass apply -f FILE` for identities, vaults and roles of this instance"
+_GRAPH_PATHS = ("v1.0", "beta")
 
 
-def create_app() -> App:
-    """Make the application that says what is not there yet."""
+def create_app(manager: App, graph: App) -> App:
+    """Make the application that leads each request to its API.
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
-        host = (header(scope, b"host") or "").partition(":")[0].lower()
-        what = "Microsoft Graph" if host == names.GRAPH_HOST else "Azure Resource Manager"
-        message = f"podpass does not serve {what} yet; {_HINT}."
-        await respond(
-            send, 501, orjson.dumps({"error": {"code": "NotImplemented", "message": message}})
-        )
+    Shapes:  under `localhost` and the like, paths below /v1.0 and /beta are Graph's; Resource Manager has
+             none that begin so.
+    """
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (graph if _is_graph(scope) else manager)(scope, receive, send)
 
     return app
+
+
+def _is_graph(scope: Scope) -> bool:
+    host = (header(scope, b"host") or "").partition(":")[0].lower()
+    if host in (names.GRAPH_HOST, names.ARM_HOST):
+        return host == names.GRAPH_HOST
+    return str(scope["path"]).lstrip("/").partition("/")[0] in _GRAPH_PATHS

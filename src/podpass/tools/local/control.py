@@ -5,7 +5,7 @@ may give any identity any role.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -32,6 +32,8 @@ class Instance(Protocol):
     async def identities(self) -> list[dict[str, Any]]: ...
 
     async def vaults(self) -> list[dict[str, Any]]: ...
+
+    async def audit(self, asked: Mapping[str, str]) -> list[dict[str, Any]]: ...
 
 
 class Unauthorized(Error):
@@ -69,11 +71,15 @@ def create_app(instance: Instance, token: Secret) -> Starlette:
     async def vaults(_: Request) -> Response:
         return JSONResponse({"value": await instance.vaults()})
 
+    async def audit(request: Request) -> Response:
+        return JSONResponse({"value": await instance.audit(request.query_params)})
+
     guarded: list[tuple[str, str, Handler]] = [
         ("GET", "/status", status),
         ("POST", "/apply", apply),
         ("GET", "/identities", identities),
         ("GET", "/vaults", vaults),
+        ("GET", "/audit", audit),
     ]
     return Starlette(
         routes=[

@@ -110,7 +110,13 @@ class DataDir:
 
     @property
     def kubeconfig(self) -> Path:
+        """The user's: tools add to it, and may lead it elsewhere."""
         return self.path("kubeconfig")
+
+    @property
+    def admin_kubeconfig(self) -> Path:
+        """The instance's own, with the same rights."""
+        return self.path("admin.kubeconfig")
 
     @property
     def status_file(self) -> Path:

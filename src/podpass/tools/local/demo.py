@@ -9,8 +9,6 @@ import importlib.util
 import json
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
 import textwrap
 import time
@@ -24,6 +22,7 @@ import yaml
 from podpass.errors import Error
 from podpass.kube import APPLY_PATCH, KubeClient, KubeError
 from podpass.names import USE_LABEL, subject
+from podpass.tools.local import examples, program
 from podpass.tools.local.hops import STAGES, end_of, journey, read_hops
 
 Say = Callable[[str], None]
@@ -59,18 +58,6 @@ class Break:
     why: str
     cure: str
     last_stage: str | None
-
-
-def examples(here: Path = Path(__file__)) -> Path:
-    """Find the folder of examples, in a checkout or in an installed package.
-
-    Errors:  DemoFailed.
-    """
-    here = here.resolve()
-    for folder in (here.parents[2] / "examples", here.parents[4] / "examples"):
-        if (folder / "quickstart" / "app.yaml").is_file():
-            return folder / "quickstart"
-    raise DemoFailed("the examples are not where they should be", hint="install podpass again")
 
 
 def check_sdk() -> None:
@@ -129,25 +116,7 @@ class Demo:
 
         Errors:  DemoFailed with the command's own last line.
         """
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "podpass.tools.cli",
-                *arguments,
-                "--data-dir",
-                str(self._data_dir),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            # Ctrl-C is for the demo: a `down` that died with it would leave the instance running.
-            start_new_session=True,
-        )
-        if done.returncode != 0:
-            lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
-            raise DemoFailed(f"podpass {arguments[0]}: {' '.join(lines[-2:])}")
-        return done.stdout
+        return program.podpass(self._data_dir, *arguments, failed=DemoFailed)
 
     async def run(self) -> None:
         """Run the whole demo against a fresh instance, which is stopped at the end.
@@ -155,7 +124,7 @@ class Demo:
         Errors:  DemoFailed.
         """
         check_sdk()
-        folder = examples()
+        folder = examples.find("quickstart")
         began = time.monotonic()
         self._say("starting   an instance in a folder of its own")
         self.left_running = True

@@ -11,8 +11,10 @@ from typing import Any
 from podpass.errors import UsageError
 from podpass.files import write_private
 from podpass.tools.local.datadir import DataDir
-from podpass.tools.local.runtime import programs
 from podpass.tools.local.runtime.images import BUILT_IN, base_name, read
+from podpass.tools.local.samples.cache import SampleCache
+from podpass.tools.local.samples.catalogue import SAMPLES
+from podpass.tools.local.samples.model import Readiness, Sample
 
 _FILE = "images.json"
 
@@ -32,30 +34,43 @@ def add(data_dir: DataDir, name: str, argv: list[str]) -> None:
     write_private(data_dir.path(_FILE), text.encode())
 
 
-def everything(data_dir: DataDir, path: str) -> list[dict[str, Any]]:
-    """List what can run: images that were added, and built-in ones they do not replace.
+def everything(data_dir: DataDir, samples: SampleCache) -> list[dict[str, Any]]:
+    """List what can run: what was added, what is built in and the samples, each unless it was replaced.
 
-    Shapes:  `path` is the PATH of whoever asks, which is an instance's own if the same user started it.
+    Shapes:  `samples` has the PATH of whoever asks, which is an instance's own if the same user started it.
     """
     added = read(data_dir.path(_FILE))
     known = {base_name(name) for name in added}
-    built_in = {name: argv for name, argv in BUILT_IN.items() if name not in known}
-    search = programs.search_path(path)
-    rows = [describe(name, argv, "built-in", search) for name, argv in built_in.items()]
-    rows += [describe(name, argv, "added", search) for name, argv in added.items()]
+    rows = [_sample(each, samples) for each in SAMPLES if each.image not in known]
+    rows += [
+        _command(name, argv, "built-in", samples)
+        for name, argv in BUILT_IN.items()
+        if name not in known
+    ]
+    rows += [_command(name, argv, "added", samples) for name, argv in added.items()]
     return sorted(rows, key=lambda row: str(row["name"]))
 
 
-def describe(name: str, argv: Sequence[str], origin: str, search: str) -> dict[str, Any]:
-    """Show an image, and whether its program is where the runtime looks for it."""
-    found = programs.find(argv[0], search) if argv else None
+def _command(name: str, argv: Sequence[str], origin: str, samples: SampleCache) -> dict[str, Any]:
+    """Show an image that stands for a command, and whether its program is where the runtime looks."""
+    if argv and samples.has(argv[0]):
+        return _row(name, origin, Readiness(command=argv))
+    why = f"{argv[0] if argv else 'its command'} is not beside this Python, nor on the PATH"
+    todo = f"install it, or: podpass image add {name} -- COMMAND ARGS..."
+    return _row(name, origin, Readiness(command=argv, why=why, todo=todo))
+
+
+def _sample(sample: Sample, samples: SampleCache) -> dict[str, Any]:
+    return _row(sample.image, "sample", samples.readiness(sample))
+
+
+def _row(name: str, origin: str, readiness: Readiness) -> dict[str, Any]:
     return {
         "name": name,
         "origin": origin,
-        "command": list(argv),
-        "command_line": shlex.join(argv),
-        "ready": found is not None,
-        "why": ""
-        if found
-        else f"{argv[0] if argv else 'its command'} is not beside this Python, nor on the PATH",
+        "command": list(readiness.command),
+        "command_line": shlex.join(readiness.command),
+        "ready": readiness.ready,
+        "why": readiness.why,
+        "todo": readiness.todo,
     }

@@ -1,6 +1,9 @@
 """Kubeconfig files of the instance: one for people, one for each part that is a client of the API."""
 
 import json
+from pathlib import Path
+
+import yaml
 
 from podpass.files import write_private
 from podpass.tools.local import ca
@@ -8,9 +11,10 @@ from podpass.tools.local.datadir import DataDir
 
 CONTEXT = "podpass"
 _FILES = {
-    ca.ADMIN: "kubeconfig",
-    ca.RUNTIME: "runtime.kubeconfig",
-    ca.WEBHOOK: "webhook.kubeconfig",
+    "kubeconfig": ca.ADMIN,
+    "admin.kubeconfig": ca.ADMIN,
+    "runtime.kubeconfig": ca.RUNTIME,
+    "webhook.kubeconfig": ca.WEBHOOK,
 }
 
 
@@ -48,6 +52,23 @@ preferences: {{}}
 
 
 def write_all(data_dir: DataDir, server: str) -> None:
-    """Write the three files, for the owner only: the admin's name a key without a password."""
-    for user, file in _FILES.items():
-        write_private(data_dir.path(file), render(data_dir, user, server).encode())
+    """Write the files, for the owner only: the admin's name a key without a password.
+
+    The user's own stays as it is while it leads here: `kubectl` and `az aks` add to it.
+    """
+    for file, user in _FILES.items():
+        path, text = data_dir.path(file), render(data_dir, user, server)
+        if path != data_dir.kubeconfig or not _leads_here(path, text):
+            write_private(path, text.encode())
+
+
+def _leads_here(path: Path, wanted: str) -> bool:
+    try:
+        there, ours = yaml.safe_load(path.read_bytes()), yaml.safe_load(wanted)
+        return all(
+            entry in there[kind]
+            for kind in ("clusters", "users", "contexts")
+            for entry in ours[kind]
+        )
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return False

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from podpass import names
 from podpass.clock import Clock
-from podpass.tools.local import ca, kubeconfig, listing
+from podpass.tools.local import apis, ca, kubeconfig, listing
 from podpass.tools.local.datadir import DataDir, Facts
 from podpass.tools.local.environment import pod_environment
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from podpass.fetch import Fetcher
     from podpass.resource.store import SecretStore
     from podpass.serve import App
+    from podpass.settings import LocalSettings
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Loop:
         data_dir: DataDir,
         facts: Facts,
         sockets: Mapping[str, socket.socket],
+        settings: "LocalSettings",
         *,
         environ: Mapping[str, str],
         clock: Clock,
@@ -46,6 +48,7 @@ class Loop:
         self.data_dir = data_dir
         self._facts = facts
         self._sockets = sockets
+        self._settings = settings
         self._environ = environ
         self._clock = clock
         self._sandbox = "rewrite"
@@ -70,6 +73,7 @@ class Loop:
             "authority": self._authority,
             "vault": self._vault,
             "webhook": self._webhook,
+            "resource manager and graph": self._apis,
             "runtime": self._runtime,
             "gateway": self._gateway,
         }
@@ -146,8 +150,9 @@ class Loop:
         )
         domain = self._facts.admin_username.partition("@")[2]
         await self._directory.create_tenant(
-            Tenant(id=self._facts.tenant_id, display_name="podpass local", domains=(domain,))
+            Tenant(id=self._facts.tenant_id, display_name=apis.TENANT_NAME, domains=(domain,))
         )
+        self._admin = await apis.ensure_admin(self._directory, self._facts)
         return f"tenant {self._facts.tenant_id}"
 
     async def _authority(self) -> str:
@@ -156,16 +161,41 @@ class Loop:
 
         origins = [f"https://{alias}" for alias in names.LOGIN_ALIASES]
         settings = AuthoritySettings(
-            origins=(*origins, self._direct("authority"), self.url("authority"))
+            origins=(*origins, self._direct("authority"), self.url("authority")),
+            pages_origin=self._direct("authority"),
+            propagation_seconds=self._settings.propagation_seconds,
         )
         app = create_app(
             settings, self._directory, self._fetcher(), self._authority_keys, self._clock
         )
         await self._serve("authority", app)
+        self._sign_az_in()
         return self._direct("authority")
+
+    def _sign_az_in(self) -> None:
+        from podpass.exchange import refresh
+        from podpass.exchange.public_clients import AZURE_CLI
+        from podpass.tools.local import azure_config
+
+        seal, admin, clock = self._authority_keys.seal, self._admin, self._clock
+        azure_config.write(
+            self.data_dir.path("azure"),
+            azure_config.Account(
+                tenant_id=self._facts.tenant_id,
+                tenant_name=apis.TENANT_NAME,
+                user_id=admin.id,
+                user_name=admin.name,
+                subscription_id=self._facts.subscription_id,
+                subscription_name=apis.SUBSCRIPTION_NAME,
+            ),
+            mint=lambda: refresh.mint(seal, admin, AZURE_CLI, clock=clock),
+            works=lambda token: refresh.works(seal, token, admin, clock=clock),
+            clock=clock,
+        )
 
     async def _vault(self) -> str:
         from podpass.resource.app import create_app
+        from podpass.resource.housekeeping import Housekeeping
         from podpass.resource.keys import PublishedKeys
         from podpass.resource.store import SecretStore
         from podpass.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
@@ -181,8 +211,11 @@ class Loop:
             resource=self._direct_vault,
         )
         settings = VaultSettings(origins=(AZURE_VAULTS, direct))
-        keys = PublishedKeys(self._fetcher(), settings.keys_url, self._clock)
-        await self._serve("vault", create_app(settings, self._directory, store, keys, self._clock))
+        self._keys = PublishedKeys(self._fetcher(), settings.keys_url, self._clock)
+        keeping = Housekeeping(self._directory, store, self._clock)
+        await self._stack.enter_async_context(keeping)
+        app = create_app(settings, self._directory, store, self._keys, self._clock)
+        await self._serve("vault", app)
         return f"https://*.{names.VAULT_SUFFIX}"
 
     async def _webhook(self) -> str:
@@ -190,7 +223,8 @@ class Loop:
         from podpass.admission.app import create_app
         from podpass.kube import KubeClient
         from podpass.settings import WebhookSettings
-        from podpass.tools.local.registration import register, runs_native_sidecars
+        from podpass.tools.local.managed_cluster import ManagedCluster
+        from podpass.tools.local.registration import grant_rights, runs_native_sidecars
 
         url = self.url("webhook") + names.WEBHOOK_PATH
         enter = self._stack.enter_async_context
@@ -200,12 +234,23 @@ class Loop:
         settings = WebhookSettings(tenant_id=self._facts.tenant_id, native_sidecar=native)
         app = create_app(settings, accounts, ready=lambda: accounts.ready)
         await self._serve("webhook", app)
-        async with KubeClient.from_kubeconfig(self.data_dir.kubeconfig) as admin:
-            await register(admin, url, self.data_dir.ca_file.read_bytes())
-        return url
+        async with KubeClient.from_kubeconfig(self.data_dir.admin_kubeconfig) as admin:
+            await grant_rights(admin)
+            version = str((await admin.get("/version"))["gitVersion"])
+        self._managed = ManagedCluster(
+            self.data_dir,
+            issuer=self._facts.issuer,
+            server=self.url("kubernetes"),
+            version=version,
+            webhook_url=url,
+        )
+        wanted = await apis.wants_workload_identity(self._directory, self._facts)
+        await self._managed.set_workload_identity(wanted)
+        return url if wanted else f"{url}, switched off"
 
     async def _runtime(self) -> str:
         from podpass.tools.local.runtime.runtime import Runtime, RuntimeConfig
+        from podpass.tools.local.samples.cache import cache_folder
 
         ports = self._facts.ports
         runtime = Runtime(
@@ -214,6 +259,7 @@ class Loop:
                 node_name=ca.NODE_NAME,
                 folder=self.data_dir.path("pods"),
                 images_file=self.data_dir.path("images.json"),
+                samples_folder=cache_folder(self._environ),
                 environment=pod_environment(self.data_dir, ports["gateway"]),
                 path=self._environ.get("PATH", os.defpath),
                 port=ports["kubelet"],
@@ -227,10 +273,22 @@ class Loop:
         self._sandbox = runtime.sandbox
         return f"node {ca.NODE_NAME}, {runtime.sandbox}"
 
-    async def _gateway(self) -> str:
-        from podpass.tools.local import azure, control, gateway
+    async def _apis(self) -> str:
+        app = apis.create_app(
+            self._directory,
+            self._managed,
+            self._keys,
+            self._facts,
+            self._clock,
+            authority=self._direct("authority"),
+            vault_suffix=self._direct_vault.removeprefix("https://"),
+        )
+        await self._serve("azure", app)
+        return f"https://{names.ARM_HOST}, https://{names.GRAPH_HOST}"
 
-        await self._serve("azure", azure.create_app())
+    async def _gateway(self) -> str:
+        from podpass.tools.local import control, gateway
+
         await self._serve("control", control.create_app(self, self._facts.control_token))
         table = gateway.routes(self._facts.ports)
         running = gateway.running(self._sockets["gateway"], table, knows_vault=self._has_vault)
@@ -319,7 +377,14 @@ class Loop:
         found = await self._directory.list_identities(self._facts.tenant_id)
         return [listing.identity(identity) for identity in found]
 
+    async def audit(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
+        from podpass.tools.local import audit
+
+        return await audit.read(self._directory, asked, self._clock)
+
     async def vaults(self) -> list[dict[str, Any]]:
+        from podpass.resource.model import shelf_of
+
         found = await self._directory.list_vaults(self._facts.tenant_id)
         held = await self._secret_store.counts()
-        return [listing.vault(vault, held.get(vault.name, 0)) for vault in found]
+        return [listing.vault(vault, held.get(shelf_of(vault), 0)) for vault in found]

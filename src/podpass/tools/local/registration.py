@@ -4,29 +4,54 @@ Server-side apply, so that a start after an address changed mends what the last 
 """
 
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 from podpass import names
 from podpass.admission import sidecar
-from podpass.kube import APPLY_PATCH, KubeClient
+from podpass.kube import APPLY_PATCH, KubeClient, KubeError
 from podpass.tools.local import ca
 
 _RBAC = "rbac.authorization.k8s.io"
+_WEBHOOKS = "admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 _QUERY = "fieldManager=podpass&force=true"
+_NOT_FOUND = 404
 RUNTIME_ROLE = "podpass:runtime"
 
 Object = dict[str, Any]
 
 
-async def register(client: KubeClient, webhook_url: str, ca_pem: bytes) -> None:
-    """Apply every object, in the name of an administrator.
+async def grant_rights(client: KubeClient) -> None:
+    """Apply who may what, in the name of an administrator.
 
     Errors:  KubeError.
     """
-    for collection, body in objects(webhook_url, ca_pem):
-        path = f"/apis/{collection}/{body['metadata']['name']}?{_QUERY}"
-        await client.patch(path, body, APPLY_PATCH)
+    await _apply(client, f"{_RBAC}/v1/clusterroles", _runtime_role())
+    await _apply(client, f"{_RBAC}/v1/clusterrolebindings", _runtime_binding())
+
+
+async def register_webhook(client: KubeClient, url: str, ca_pem: bytes) -> None:
+    """Apply the webhook's registration, in the name of an administrator.
+
+    Errors:  KubeError.
+    """
+    await _apply(client, _WEBHOOKS, webhook_configuration(url, ca_pem))
+
+
+async def unregister_webhook(client: KubeClient) -> None:
+    """Take the webhook out, if it is there.
+
+    Errors:  KubeError.
+    """
+    try:
+        await client.delete(f"/apis/{_WEBHOOKS}/{names.WEBHOOK_CONFIGURATION}")
+    except KubeError as exc:
+        if exc.status != _NOT_FOUND:
+            raise
+
+
+async def _apply(client: KubeClient, collection: str, body: Object) -> None:
+    path = f"/apis/{collection}/{body['metadata']['name']}?{_QUERY}"
+    await client.patch(path, body, APPLY_PATCH)
 
 
 async def runs_native_sidecars(client: KubeClient) -> bool:
@@ -36,16 +61,6 @@ async def runs_native_sidecars(client: KubeClient) -> bool:
     """
     version = await client.get("/version")
     return sidecar.runs_native_sidecars(str(version.get("gitVersion")))
-
-
-def objects(webhook_url: str, ca_pem: bytes) -> Iterator[tuple[str, Object]]:
-    """Give each object with the path of its collection."""
-    yield f"{_RBAC}/v1/clusterroles", _runtime_role()
-    yield f"{_RBAC}/v1/clusterrolebindings", _runtime_binding()
-    yield (
-        "admissionregistration.k8s.io/v1/mutatingwebhookconfigurations",
-        webhook_configuration(webhook_url, ca_pem),
-    )
 
 
 def _runtime_role() -> Object:

@@ -19,6 +19,7 @@ from podpass import log
 from podpass.clock import Clock, system
 from podpass.errors import Error
 from podpass.files import write_private
+from podpass.settings import LocalSettings
 from podpass.tools.local import ports as loopback
 from podpass.tools.local.datadir import DataDir, initialise, remember_ports
 from podpass.tools.local.lock import Lock
@@ -44,7 +45,7 @@ class AlreadyRunning(Error):
 def run(
     data_dir: DataDir,
     *,
-    port_base: int,
+    settings: LocalSettings,
     seed: tuple[str, str] | None,
     environ: Mapping[str, str],
     progress: Progress,
@@ -63,12 +64,12 @@ def run(
         data_dir.status_file.unlink(missing_ok=True)
         facts = initialise(data_dir)
         _log_to(data_dir)
-        sockets = loopback.bind_all(port_base, facts.ports)
+        sockets = loopback.bind_all(settings.port_base, facts.ports)
         facts = remember_ports(data_dir, facts, loopback.numbers(sockets))
         _raise_file_limit()
         try:
             with _runner() as runner:
-                instance = Loop(data_dir, facts, sockets, environ=environ, clock=clock)
+                instance = Loop(data_dir, facts, sockets, settings, environ=environ, clock=clock)
                 runner.run(_live(instance, seed, progress, ready))
         finally:
             loopback.close_all(sockets)

@@ -103,6 +103,7 @@ class Lab:
             "node_name": NODE,
             "folder": self.folder / "pods",
             "images_file": self.folder / "images.json",
+            "samples_folder": self.folder / "samples",
             "environment": {"SSL_CERT_FILE": str(self.ca_file), "NO_PROXY": "localhost"},
             "path": programs(self.folder),
             "restarts": BackOffRule(first=0.3, most=1.0),
@@ -301,17 +302,10 @@ async def laboratory(folder: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterat
         stack.callback(cluster.drain)
         admin = KubeClient.from_kubeconfig(kubeconfig(folder, server, "admin-token"))
         await stack.enter_async_context(admin)
-        await _register(admin)
+        await registration.grant_rights(admin)
         line = Line(sock.getsockname()[1])
         await line.connect()
         stack.push_async_callback(line.cut)
         lab = Lab(folder=folder, server=server, cluster=cluster, ca=ca, client=admin, line=line)
         await stack.enter_async_context(lab.stack)
         yield lab
-
-
-async def _register(admin: KubeClient) -> None:
-    """Give the runtime's user what an instance gives it."""
-    for collection, body in registration.objects("https://127.0.0.1", b""):
-        if collection.startswith("rbac."):
-            await admin.create(f"/apis/{collection}", body)

@@ -95,7 +95,8 @@ from pathlib import Path
 from podpass.tools.local.runtime.runtime import Runtime, RuntimeConfig
 async def main():
     config = RuntimeConfig(kubeconfig=Path(sys.argv[1]), node_name="test-node", folder=Path(sys.argv[2]),
-        images_file=Path(sys.argv[2]) / "none", environment={}, path=sys.argv[3])
+        images_file=Path(sys.argv[2]) / "none", samples_folder=Path(sys.argv[2]) / "none", environment={},
+        path=sys.argv[3])
     async with Runtime(config):
         await asyncio.sleep(600)
 asyncio.run(main())

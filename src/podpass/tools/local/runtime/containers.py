@@ -14,7 +14,7 @@ from podpass.tools.local.runtime import lifecycle, probes, records
 from podpass.tools.local.runtime.environment import ConfigError
 from podpass.tools.local.runtime.events import NORMAL, WARNING, reference
 from podpass.tools.local.runtime.host import Host
-from podpass.tools.local.runtime.images import ImageUnknown
+from podpass.tools.local.runtime.images import ImageUnavailable
 from podpass.tools.local.runtime.lifecycle import Plan
 from podpass.tools.local.runtime.logs import Activity, LogWriter
 from podpass.tools.local.runtime.messages import end_reason, termination_message
@@ -30,6 +30,7 @@ Pod = Mapping[str, Any]
 _RETRY_SECONDS = 2.0
 _DEFAULT_GRACE = 30
 _START_ERROR_CODE = 128
+_CONFIG_ERROR = "CreateContainerConfigError"
 
 
 class Containers:
@@ -94,8 +95,8 @@ class Containers:
             self._event(name, WARNING, "BackOff", self._back_off_words(name))
         try:
             prepared = await prepare(self._host, self.pod, container, volumes, container_id)
-        except (ConfigError, ImageUnknown, KubeError) as exc:
-            reason = exc.reason if isinstance(exc, ImageUnknown) else "CreateContainerConfigError"
+        except (ConfigError, ImageUnavailable, KubeError) as exc:
+            reason = exc.reason if isinstance(exc, ImageUnavailable) else _CONFIG_ERROR
             self._hold_up(name, reason, exc.message)
         except CannotStart as exc:
             self._refuse(name, exc.message, container_id)

@@ -11,6 +11,7 @@ from podpass.tools.local.runtime.fields import NodeFacts
 from podpass.tools.local.runtime.guard import Guard
 from podpass.tools.local.runtime.lifecycle import BackOffRule
 from podpass.tools.local.runtime.sandbox import Sandbox
+from podpass.tools.local.samples.cache import SampleCache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class Host:
     node: NodeFacts
     folder: Path
     images_file: Path
+    samples: SampleCache
     environment: Mapping[str, str] = field(repr=False)
     services: Mapping[str, str]
     path: str

@@ -53,7 +53,7 @@ async def prepare(
 ) -> Prepared:
     """Gather what a container needs.
 
-    Errors:  ConfigError, ImageUnknown, CannotStart, KubeError.
+    Errors:  ConfigError, ImageUnavailable, CannotStart, KubeError.
     """
     folder = pod_folder(host, pod)
     wanted = environment.sources(container)
@@ -84,7 +84,7 @@ def pod_folder(host: Host, pod: Mapping[str, Any]) -> Path:
 
 def _image(host: Host, container: Mapping[str, Any]) -> tuple[str, ...]:
     policy = str(container.get("imagePullPolicy") or "")
-    return images.find(container.get("image") or "", host.images_file, policy)
+    return images.find(container.get("image") or "", host.images_file, policy, host.samples)
 
 
 def _message_file(folder: Path, container: Mapping[str, Any]) -> Path:

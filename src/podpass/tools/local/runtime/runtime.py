@@ -26,6 +26,7 @@ from podpass.tools.local.runtime.process import RUNTIME_VARIABLE, kill_marked
 from podpass.tools.local.runtime.sandbox import Sandbox
 from podpass.tools.local.runtime.schedule import Scheduler
 from podpass.tools.local.runtime.worker import PodWorker
+from podpass.tools.local.samples.cache import SampleCache
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ class RuntimeConfig:
     """What the runtime is given.
 
     Shapes:  `folder` is the runtime's own, one folder a pod in it; `environment` goes beneath what each
-             container sets; programs are looked up beside this Python, then on `path`; `port` is where
+             container sets; programs are looked up beside this Python, then on `path`; built samples lie
+             in `samples_folder`; `port` is where
              `app` is served; `hidden` is a folder that pods may not look into where bubblewrap works,
              `shown` what of it they may read.
     Units:   seconds. `stop_seconds` is what containers get when the runtime itself ends.
@@ -48,6 +50,7 @@ class RuntimeConfig:
     node_name: str
     folder: Path
     images_file: Path
+    samples_folder: Path
     environment: Mapping[str, str] = field(repr=False)
     path: str
     port: int = 10250
@@ -124,6 +127,7 @@ class Runtime:
             node=spec.facts,
             folder=config.folder,
             images_file=config.images_file,
+            samples=SampleCache(config.samples_folder, config.path),
             environment={**inherited, **config.environment},
             services=service_variables(client.server),
             path=config.path,

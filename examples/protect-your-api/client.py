@@ -1,0 +1,26 @@
+"""A pod that calls the API: with no token, with one for something else, and with the right one."""
+
+import os
+import sys
+
+import requests
+from azure.identity import DefaultAzureCredential
+
+ORDERS = f"http://127.0.0.1:{os.environ['PORT']}"
+API = sys.argv[1]  # the API's client id
+
+credential = DefaultAzureCredential()
+
+
+def ask(method: str, path: str, scope: str | None = None) -> None:
+    headers = {}
+    if scope is not None:
+        headers["Authorization"] = f"Bearer {credential.get_token(scope).token}"
+    answer = requests.request(method, ORDERS + path, headers=headers, timeout=10)
+    print(method, path, answer.status_code, answer.text, flush=True)
+
+
+ask("GET", "/orders")
+ask("GET", "/orders", "https://vault.azure.net/.default")
+ask("GET", "/orders", f"api://{API}/.default")
+ask("DELETE", "/orders/tea", f"api://{API}/.default")

@@ -1,0 +1,162 @@
+"""Who holds which role where."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, or_, select, update
+
+from podpass.directory import arm, naming, rules
+from podpass.directory.cache import Cache
+from podpass.directory.model import Change, RoleAssignment
+from podpass.directory.queries import below
+from podpass.directory.schema import role_assignments
+from podpass.directory.session import Session, Write
+
+_WRITE = "Microsoft.Authorization/roleAssignments/write"
+_DELETE = "Microsoft.Authorization/roleAssignments/delete"
+
+
+class Assignments:
+    """Role assignments; a role holds at its scope and everywhere below."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._kept: Cache[str, tuple[RoleAssignment, ...]] = session.cache()
+
+    async def of(self, principal_id: str) -> tuple[RoleAssignment, ...]:
+        """List what a principal holds, wherever."""
+        return self._kept.get(principal_id, lambda: self._load(principal_id)) or ()
+
+    async def get(self, name: str, scope: str | None = None) -> RoleAssignment | None:
+        """Find an assignment by its name, at its scope if one is given."""
+        query = select(role_assignments).filter_by(name=name.lower())
+        if scope is not None:
+            query = query.filter_by(scope=_scope(scope))
+        with self._session.reading() as connection:
+            return _first(connection, query)
+
+    async def put(self, assignment: RoleAssignment) -> Change:
+        """Give a role, by its id, to a principal at a scope; only a description can change later.
+
+        Errors:  InvalidValue; AssignmentExists, when it is given already under another name; Conflict, when
+                 its name is that of another assignment.
+        """
+        given = replace(
+            assignment,
+            scope=_scope(assignment.scope),
+            role=assignment.role.lower(),
+            principal_id=assignment.principal_id.lower(),
+            name=assignment.name.lower(),
+        )
+        if given.name:
+            naming.check_guid("name", given.name)
+        with self._session.writing() as write:
+            return _put(write, given)
+
+    async def delete(self, name: str, scope: str | None = None) -> RoleAssignment | None:
+        """Take a role away again; None if there is no such assignment."""
+        query = select(role_assignments).filter_by(name=name.lower())
+        if scope is not None:
+            query = query.filter_by(scope=_scope(scope))
+        with self._session.writing() as write:
+            found = _first(write.connection, query)
+            if found is not None:
+                write.connection.execute(delete(role_assignments).filter_by(name=found.name))
+                write.record(_DELETE, _target(found))
+        return found
+
+    def _load(self, principal_id: str) -> tuple[RoleAssignment, ...]:
+        query = select(role_assignments).filter_by(principal_id=principal_id)
+        with self._session.reading() as connection:
+            return tuple(RoleAssignment(**row) for row in connection.execute(query).mappings())
+
+    async def list(
+        self,
+        *,
+        at: str | None = None,
+        under: str | None = None,
+        above: str | None = None,
+        principal: str | None = None,
+        after: tuple[str, str] | None = None,
+        limit: int | None = None,
+    ) -> list[RoleAssignment]:
+        """List assignments by scope and name.
+
+        Shapes:  `at` wants those at one scope, `under` those at a scope and below, `above` those at a scope
+                 and above; given together, whatever any of them names. `after` is scope and name of
+                 the last one of the page before.
+        """
+        query = select(role_assignments).order_by(role_assignments.c.scope, role_assignments.c.name)
+        if (meant := _places(at, under, above)) is not None:
+            query = query.where(meant)
+        if principal is not None:
+            query = query.filter_by(principal_id=principal.lower())
+        if after is not None:
+            scope, name = role_assignments.c.scope, role_assignments.c.name
+            query = query.where(or_(scope > after[0], (scope == after[0]) & (name > after[1])))
+        with self._session.reading() as connection:
+            found = connection.execute(query.limit(limit)).mappings()
+            return [RoleAssignment(**row) for row in found]
+
+
+def remove_at(write: Write, scope: str) -> None:
+    """Take away every role at a scope and below; a step of deleting what is there."""
+    place = _scope(scope)
+    meant = or_(role_assignments.c.scope == place, below(role_assignments.c.scope, place))
+    query = select(role_assignments).where(meant)
+    gone = [RoleAssignment(**row) for row in write.connection.execute(query).mappings()]
+    write.connection.execute(delete(role_assignments).where(meant))
+    for one in gone:
+        write.record(_DELETE, _target(one))
+
+
+def _put(write: Write, given: RoleAssignment) -> Change:
+    key = {"principal_id": given.principal_id, "scope": given.scope, "role": given.role}
+    held = _first(write.connection, select(role_assignments).filter_by(**key))
+    if held is None:
+        new = replace(
+            given, name=given.name or str(uuid.uuid4()), created=given.created or write.now
+        )
+        if _first(write.connection, select(role_assignments).filter_by(name=new.name)):
+            raise rules.Conflict("another role assignment has this name", name=new.name)
+        write.connection.execute(insert(role_assignments).values(**_columns(new)))
+        write.record(_WRITE, _target(new))
+        return Change.CREATED
+    if given.name not in ("", held.name):
+        raise rules.AssignmentExists(
+            "the principal holds this role at this scope already", name=held.name
+        )
+    if given.description == held.description or not given.name:
+        return Change.UNCHANGED
+    changed = update(role_assignments).filter_by(**key).values(description=given.description)
+    write.connection.execute(changed)
+    write.record(_WRITE, _target(held))
+    return Change.UPDATED
+
+
+def _columns(one: RoleAssignment) -> dict[str, Any]:
+    return {column.name: getattr(one, column.name) for column in role_assignments.columns}
+
+
+def _first(connection: Connection, query: Any) -> RoleAssignment | None:
+    row = connection.execute(query).mappings().first()
+    return RoleAssignment(**row) if row else None
+
+
+def _places(at: str | None, under: str | None, above: str | None) -> Any:
+    column = role_assignments.c.scope
+    exact: Sequence[str] = arm.above(above) if above is not None else ()
+    exact = [*exact, *(_scope(one) for one in (at, under) if one is not None)]
+    if under is not None:
+        return or_(column.in_(exact), below(column, under))
+    return column.in_(exact) if exact else None
+
+
+def _scope(scope: str) -> str:
+    return scope.lower().rstrip("/") or "/"
+
+
+def _target(one: RoleAssignment) -> str:
+    return f"{one.scope.rstrip('/')}/providers/Microsoft.Authorization/roleAssignments/{one.name}"

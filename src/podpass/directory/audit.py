@@ -1,0 +1,86 @@
+"""Who changes the directory, and the record of every change.
+
+An edge says who acts with `acting`; every write then tells it, in the transaction of the change itself.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, insert, select
+
+from podpass.directory.model import AuditEntry
+from podpass.directory.schema import audit_entries
+from podpass.log import correlation_id
+
+if TYPE_CHECKING:
+    from podpass.directory.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who changes something: an object id, empty for podpass itself, and a name for people."""
+
+    object_id: str = ""
+    name: str = "podpass"
+
+
+_PODPASS = Actor()
+actor: ContextVar[Actor] = ContextVar("actor", default=_PODPASS)
+
+
+@contextmanager
+def acting(who: Actor) -> Iterator[None]:
+    """Let changes made inside be recorded as those of `who`."""
+    token = actor.set(who)
+    try:
+        yield
+    finally:
+        actor.reset(token)
+
+
+def entry(action: str, target: str, now: float) -> AuditEntry:
+    """Say who changes something now."""
+    who = actor.get()
+    return AuditEntry(
+        time=now,
+        actor=who.object_id,
+        actor_name=who.name,
+        action=action,
+        target=target,
+        correlation_id=correlation_id.get(),
+    )
+
+
+def write_entries(connection: Connection, entries: Iterable[AuditEntry]) -> None:
+    """Write entries in their order."""
+    columns = [name for name in audit_entries.c.keys() if name != "serial"]  # noqa: SIM118
+    rows = [{name: getattr(one, name) for name in columns} for one in entries]
+    if rows:
+        connection.execute(insert(audit_entries), rows)
+
+
+class Audit:
+    """The record of changes; nothing takes an entry out."""
+
+    def __init__(self, session: "Session") -> None:
+        self._session = session
+
+    async def record(self, one: AuditEntry) -> None:
+        """Record a change of something that is kept elsewhere."""
+        with self._session.writing() as write:
+            write_entries(write.connection, [one])
+
+    async def list(
+        self, *, after: int | None = None, limit: int = 100, since: float | None = None
+    ) -> list[AuditEntry]:
+        """List changes, the newest first: those before the entry `after`, none older than `since`."""
+        query = select(audit_entries).order_by(audit_entries.c.serial.desc()).limit(limit)
+        if after is not None:
+            query = query.where(audit_entries.c.serial < after)
+        if since is not None:
+            query = query.where(audit_entries.c.time >= since)
+        with self._session.reading() as connection:
+            return [AuditEntry(**row) for row in connection.execute(query).mappings()]

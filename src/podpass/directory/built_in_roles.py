@@ -1,0 +1,253 @@
+"""The built-in roles that the tools and guides of workload identity use, with the ids they have in Azure.
+
+Source: https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
+"""
+
+from podpass.directory.model import RoleDefinition
+
+_VAULTS = "Microsoft.KeyVault/vaults"
+_SECRETS = f"{_VAULTS}/secrets"
+_KEYS = f"{_VAULTS}/keys"
+_IDENTITIES = "Microsoft.ManagedIdentity/userAssignedIdentities"
+_TRUSTS = f"{_IDENTITIES}/federatedIdentityCredentials"
+_CLUSTERS = "Microsoft.ContainerService/managedClusters"
+_BLOBS = "Microsoft.Storage/storageAccounts/blobServices"
+_QUEUES = "Microsoft.Storage/storageAccounts/queueServices/queues"
+_TABLES = "Microsoft.Storage/storageAccounts/tableServices/tables"
+
+# What most roles of one service carry besides: looking around, deploying, asking for help.
+_AROUND = (
+    "Microsoft.Authorization/*/read",
+    "Microsoft.Insights/alertRules/*",
+    "Microsoft.Resources/deployments/*",
+    "Microsoft.Resources/subscriptions/resourceGroups/read",
+    "Microsoft.Support/*",
+)
+_VAULTS_READ = (
+    *_AROUND,
+    "Microsoft.KeyVault/checkNameAvailability/read",
+    "Microsoft.KeyVault/deletedVaults/read",
+    "Microsoft.KeyVault/locations/*/read",
+    f"{_VAULTS}/*/read",
+    "Microsoft.KeyVault/operations/read",
+)
+
+_GENERAL = (
+    RoleDefinition(
+        id="8e3af657-a8ff-443c-a75c-2fe8c4bcb635",
+        name="Owner",
+        description="Manages every resource and says who else may.",
+        actions=("*",),
+    ),
+    RoleDefinition(
+        id="b24988ac-6180-42a0-ab88-20f7382dd24c",
+        name="Contributor",
+        description="Manages every resource, but gives nobody a role.",
+        actions=("*",),
+        not_actions=(
+            "Microsoft.Authorization/*/Delete",
+            "Microsoft.Authorization/*/Write",
+            "Microsoft.Authorization/elevateAccess/Action",
+            "Microsoft.Blueprint/blueprintAssignments/write",
+            "Microsoft.Blueprint/blueprintAssignments/delete",
+            "Microsoft.Compute/galleries/share/action",
+            "Microsoft.Purview/consents/write",
+            "Microsoft.Purview/consents/delete",
+            "Microsoft.Resources/deploymentStacks/manageDenySetting/action",
+            "Microsoft.Subscription/cancel/action",
+            "Microsoft.Subscription/enable/action",
+        ),
+    ),
+    RoleDefinition(
+        id="acdd72a7-3385-48ef-bd42-f606fba81ae7",
+        name="Reader",
+        description="Sees every resource and changes none.",
+        actions=("*/read",),
+    ),
+    RoleDefinition(
+        id="18d7d88d-d35e-4fb5-a5c3-7773c20a72d9",
+        name="User Access Administrator",
+        description="Says who may do what with resources, by any means.",
+        actions=("*/read", "Microsoft.Authorization/*", "Microsoft.Support/*"),
+    ),
+    RoleDefinition(
+        id="f58310d9-a9f6-439a-9e8d-f62e7b41a168",
+        name="Role Based Access Control Administrator",
+        description="Gives and takes roles, by role assignments only.",
+        actions=(
+            "Microsoft.Authorization/roleAssignments/write",
+            "Microsoft.Authorization/roleAssignments/delete",
+            "*/read",
+            "Microsoft.Support/*",
+        ),
+    ),
+)
+
+_IDENTITY = (
+    RoleDefinition(
+        id="f1a07417-d97a-45cb-824c-7a7467783830",
+        name="Managed Identity Operator",
+        description="Sees user-assigned identities and puts them on resources.",
+        actions=(f"{_IDENTITIES}/*/read", f"{_IDENTITIES}/*/assign/action", *_AROUND),
+    ),
+    RoleDefinition(
+        id="e40ec5ca-96e0-45a2-b4ff-59039f2c2b59",
+        name="Managed Identity Contributor",
+        description="Manages user-assigned identities and whom they trust.",
+        actions=(
+            f"{_IDENTITIES}/read",
+            f"{_IDENTITIES}/write",
+            f"{_IDENTITIES}/delete",
+            f"{_TRUSTS}/read",
+            f"{_TRUSTS}/write",
+            f"{_TRUSTS}/delete",
+            f"{_IDENTITIES}/revokeTokens/action",
+            *_AROUND,
+        ),
+    ),
+)
+
+# From the one that may least to the one that may most: a hint names the first that suffices.
+VAULT_ROLES = (
+    RoleDefinition(
+        id="4633458b-17de-408a-b874-0445c86b69e6",
+        name="Key Vault Secrets User",
+        description="Reads secrets with their values.",
+        data_actions=(f"{_SECRETS}/getSecret/action", f"{_SECRETS}/readMetadata/action"),
+    ),
+    RoleDefinition(
+        id="21090545-7ca7-4776-b22c-e363652d74d2",
+        name="Key Vault Reader",
+        description="Reads what is known of secrets, keys and certificates, but no value.",
+        actions=_VAULTS_READ,
+        data_actions=(f"{_VAULTS}/*/read", f"{_SECRETS}/readMetadata/action"),
+    ),
+    RoleDefinition(
+        id="b86a8fe4-44ce-4948-aee5-eccb2c155cd7",
+        name="Key Vault Secrets Officer",
+        description="Does everything with secrets.",
+        actions=_VAULTS_READ,
+        data_actions=(f"{_SECRETS}/*",),
+    ),
+    RoleDefinition(
+        id="00482a5a-887f-4fb3-b363-3b7fe8e74483",
+        name="Key Vault Administrator",
+        description="Does everything inside a vault, but does not manage the vault itself.",
+        actions=_VAULTS_READ,
+        data_actions=(f"{_VAULTS}/*",),
+    ),
+    RoleDefinition(
+        id="db79e9a7-68ee-4b58-9aeb-b90e7c24fcba",
+        name="Key Vault Certificate User",
+        description="Reads certificates with their private parts.",
+        data_actions=(
+            f"{_VAULTS}/certificates/read",
+            f"{_SECRETS}/getSecret/action",
+            f"{_SECRETS}/readMetadata/action",
+            f"{_KEYS}/read",
+        ),
+    ),
+)
+
+_VAULT_MANAGEMENT = (
+    RoleDefinition(
+        id="f25e0fa2-a7c8-4377-a976-54943a77a395",
+        name="Key Vault Contributor",
+        description="Manages vaults, but sees nothing inside them.",
+        actions=(*_AROUND, "Microsoft.KeyVault/*"),
+        not_actions=(
+            "Microsoft.KeyVault/locations/deletedVaults/purge/action",
+            "Microsoft.KeyVault/hsmPools/*",
+            "Microsoft.KeyVault/managedHsms/*",
+        ),
+    ),
+    RoleDefinition(
+        id="8b54135c-b56d-4d72-a534-26097cfdc8d8",
+        name="Key Vault Data Access Administrator",
+        description="Gives and takes the Key Vault roles.",
+        actions=(
+            "Microsoft.Authorization/roleAssignments/write",
+            "Microsoft.Authorization/roleAssignments/delete",
+            "Microsoft.Authorization/*/read",
+            "Microsoft.Resources/deployments/*",
+            "Microsoft.Resources/subscriptions/resourceGroups/read",
+            "Microsoft.Resources/subscriptions/read",
+            "Microsoft.Management/managementGroups/read",
+            "Microsoft.Support/*",
+            f"{_VAULTS}/*/read",
+        ),
+    ),
+    RoleDefinition(
+        id="a4417e6f-fecd-4de8-b567-7b0420556985",
+        name="Key Vault Certificates Officer",
+        description="Does everything with certificates.",
+        actions=_VAULTS_READ,
+        data_actions=(
+            f"{_VAULTS}/certificatecas/*",
+            f"{_VAULTS}/certificates/*",
+            f"{_VAULTS}/certificatecontacts/write",
+        ),
+    ),
+    RoleDefinition(
+        id="14b46e9e-c2b7-41b4-b07b-48a6ebf60603",
+        name="Key Vault Crypto Officer",
+        description="Does everything with keys.",
+        actions=_VAULTS_READ,
+        data_actions=(f"{_KEYS}/*", f"{_VAULTS}/keyrotationpolicies/*"),
+    ),
+    RoleDefinition(
+        id="12338af0-0e69-4776-bea7-57ae8d297424",
+        name="Key Vault Crypto User",
+        description="Encrypts, decrypts, signs and verifies with keys.",
+        data_actions=(
+            f"{_KEYS}/read",
+            f"{_KEYS}/update/action",
+            f"{_KEYS}/backup/action",
+            f"{_KEYS}/encrypt/action",
+            f"{_KEYS}/decrypt/action",
+            f"{_KEYS}/wrap/action",
+            f"{_KEYS}/unwrap/action",
+            f"{_KEYS}/sign/action",
+            f"{_KEYS}/verify/action",
+        ),
+    ),
+    RoleDefinition(
+        id="e147488a-f6f5-4113-8e2d-b22465e65bf6",
+        name="Key Vault Crypto Service Encryption User",
+        description="Wraps and unwraps with keys, for a service that encrypts what it stores.",
+        actions=(
+            "Microsoft.EventGrid/eventSubscriptions/write",
+            "Microsoft.EventGrid/eventSubscriptions/read",
+            "Microsoft.EventGrid/eventSubscriptions/delete",
+        ),
+        data_actions=(f"{_KEYS}/read", f"{_KEYS}/wrap/action", f"{_KEYS}/unwrap/action"),
+    ),
+    RoleDefinition(
+        id="08bbd89e-9f13-488c-ac41-acfcb10c90ab",
+        name="Key Vault Crypto Service Release User",
+        description="Releases keys to whoever proves where it runs.",
+        data_actions=(f"{_KEYS}/release/action",),
+    ),
+)
+
+_CONTAINERS = (
+    RoleDefinition(
+        id="0ab0b1a8-8aac-4efd-b8c2-3ee1fb270be8",
+        name="Azure Kubernetes Service Cluster Admin Role",
+        description="Gets the administrator's credentials of a cluster.",
+        actions=(
+            f"{_CLUSTERS}/listClusterAdminCredential/action",
+            f"{_CLUSTERS}/accessProfiles/listCredential/action",
+            f"{_CLUSTERS}/read",
+            f"{_CLUSTERS}/runcommand/action",
+        ),
+    ),
+    RoleDefinition(
+        id="4abbcc35-e782-43d8-92c5-2d3f1bd2253f",
+        name="Azure Kubernetes Service Cluster User Role",
+        description="Gets a user's credentials of a cluster.",
+        actions=(f"{_CLUSTERS}/listClusterUserCredential/action", f"{_CLUSTERS}/read"),
+    ),
+)
+
+BUILT_IN = (*_GENERAL, *_IDENTITY, *VAULT_ROLES, *_VAULT_MANAGEMENT, *_CONTAINERS)

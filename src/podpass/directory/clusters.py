@@ -1,0 +1,140 @@
+"""Managed Kubernetes clusters, as Resource Manager shows them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from podpass.directory import arm, assignments, naming, rules
+from podpass.directory.model import Change, Cluster
+from podpass.directory.queries import below
+from podpass.directory.rows import from_json, to_json
+from podpass.directory.schema import clusters
+from podpass.directory.session import Session, Write
+
+_CLUSTER = "Microsoft.ContainerService/managedClusters"
+
+
+class Clusters:
+    """Clusters by their resource id, case apart."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def get(self, subscription_id: str, group: str, name: str) -> Cluster | None:
+        """Find a cluster."""
+        with self._session.reading() as connection:
+            return _read(connection, arm.cluster_id(subscription_id, group, name))
+
+    async def page(
+        self,
+        subscription_id: str,
+        *,
+        group: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Cluster]:
+        """List clusters of a subscription, or of one of its groups, after the one with this resource id."""
+        scope = (
+            arm.group_id(subscription_id, group) if group else f"/subscriptions/{subscription_id}"
+        )
+        query = select(clusters).where(below(clusters.c.resource_key, scope))
+        if after is not None:
+            query = query.where(clusters.c.resource_key > after.lower())
+        query = query.order_by(clusters.c.resource_key).limit(limit)
+        with self._session.reading() as connection:
+            return [_cluster(row) for row in connection.execute(query).all()]
+
+    async def put(self, cluster: Cluster) -> Change:
+        """Create a cluster, or replace what is shown of it.
+
+        Errors:  InvalidValue; Conflict for another location.
+        """
+        naming.refuse(naming.cluster_name_fault(cluster.name), naming.tags_fault(cluster.tags))
+        with self._session.writing() as write:
+            return _put(write, _read(write.connection, cluster.resource_id), cluster)[0]
+
+    async def change(
+        self, subscription_id: str, group: str, name: str, step: Callable[[Cluster], Cluster]
+    ) -> Cluster:
+        """Read a cluster, let `step` change it, write it; nothing comes between.
+
+        Errors:  NotFound; those of `step` and of `put`.
+        """
+        with self._session.writing() as write:
+            old = _read(write.connection, arm.cluster_id(subscription_id, group, name))
+            if old is None:
+                raise rules.NotFound("there is no such cluster", name=name)
+            new = step(old)
+            naming.refuse(naming.tags_fault(new.tags))
+            return _put(write, old, new)[1]
+
+    async def delete(self, subscription_id: str, group: str, name: str) -> bool:
+        """Delete what is kept of a cluster with the roles at it, if it is there."""
+        with self._session.writing() as write:
+            old = _read(write.connection, arm.cluster_id(subscription_id, group, name))
+            if old is None:
+                return False
+            _remove(write, old)
+        return True
+
+
+def remove_below(write: Write, scope: str) -> None:
+    """Delete every cluster below a scope; a step of deleting its resource group."""
+    query = select(clusters).where(below(clusters.c.resource_key, scope))
+    for row in write.connection.execute(query).all():
+        _remove(write, _cluster(row))
+
+
+def _remove(write: Write, cluster: Cluster) -> None:
+    write.connection.execute(delete(clusters).filter_by(resource_key=cluster.resource_id.lower()))
+    assignments.remove_at(write, cluster.resource_id)
+    write.record(f"{_CLUSTER}/delete", cluster.resource_id)
+
+
+def _put(write: Write, old: Cluster | None, given: Cluster) -> tuple[Change, Cluster]:
+    new = replace(given, created=(old.created if old else given.created) or write.now)
+    if old == new:
+        return Change.UNCHANGED, new
+    if old is not None and old.location != new.location:
+        raise rules.Conflict("the location of a cluster cannot change", name=new.name)
+    key = {"resource_key": new.resource_id.lower()}
+    if old is None:
+        write.connection.execute(insert(clusters).values(**key, **_columns(new)))
+    else:
+        write.connection.execute(update(clusters).filter_by(**key).values(**_columns(new)))
+    write.record(f"{_CLUSTER}/write", new.resource_id)
+    return (Change.CREATED if old is None else Change.UPDATED), new
+
+
+def _read(connection: Connection, resource_id: str) -> Cluster | None:
+    query = select(clusters).filter_by(resource_key=resource_id.lower())
+    row = connection.execute(query).first()
+    return None if row is None else _cluster(row)
+
+
+def _cluster(row: Row[Any]) -> Cluster:
+    return Cluster(
+        subscription_id=row.subscription_id,
+        group=row.group,
+        name=row.name,
+        location=row.location,
+        resource_id=row.resource_id,
+        tags=from_json(row.tags),
+        created=row.created,
+        document=from_json(row.document),
+    )
+
+
+def _columns(cluster: Cluster) -> dict[str, Any]:
+    return {
+        "subscription_id": cluster.subscription_id,
+        "group": cluster.group,
+        "name": cluster.name,
+        "location": cluster.location,
+        "resource_id": cluster.resource_id,
+        "tags": to_json(cluster.tags),
+        "created": cluster.created,
+        "document": to_json(cluster.document),
+    }

@@ -1,0 +1,166 @@
+"""Every refusal of Graph, with the code and status that its clients know.
+
+Source: recorded answers of Microsoft Graph. Phrases that released clients look for stand as they know them;
+the sentences around them are our own.
+"""
+
+from collections.abc import Sequence
+
+from podpass.directory import refusals
+from podpass.errors import Error
+
+
+class GraphRefusal(Error):
+    """A request Graph does not carry out; `wire_code` goes to the client.
+
+    Shapes:  `conflict` names the property whose value another object has, for the answer's `details`.
+    """
+
+    code = "graph_refused"
+    wire_code = "BadRequest"
+    status = 400
+
+    def __init__(
+        self, message: str, *, wire_code: str | None = None, conflict: str = "", **facts: object
+    ) -> None:
+        super().__init__(message)
+        self.facts = facts
+        if wire_code is not None:
+            self.wire_code = wire_code
+        self.conflict = conflict
+
+
+class Malformed(GraphRefusal):
+    """The request is not written as OData has it."""
+
+    code = "graph_malformed"
+
+
+class BadRequest(GraphRefusal):
+    """The directory behind Graph does not take what the request holds."""
+
+    code = "graph_bad_request"
+    wire_code = "Request_BadRequest"
+
+
+class Unsupported(GraphRefusal):
+    """A query that Graph, or podpass, does not answer."""
+
+    code = "graph_unsupported_query"
+    wire_code = "Request_UnsupportedQuery"
+
+
+class Unauthorized(GraphRefusal):
+    """No token, or none that is accepted; the answer carries a challenge."""
+
+    code = "graph_unauthorized"
+    wire_code = "InvalidAuthenticationToken"
+    status = 401
+
+
+class Denied(GraphRefusal):
+    """The caller is known and may not do this."""
+
+    code = "graph_denied"
+    wire_code = "Authorization_RequestDenied"
+    status = 403
+
+
+class QuotaExceeded(GraphRefusal):
+    """An object holds as many of something as it may."""
+
+    code = "graph_quota_exceeded"
+    wire_code = "Directory_QuotaExceeded"
+    status = 403
+
+
+class Missing(GraphRefusal):
+    """What the request names is not in the directory."""
+
+    code = "graph_not_found"
+    wire_code = "Request_ResourceNotFound"
+    status = 404
+
+
+class MethodNotAllowed(GraphRefusal):
+    """The path is there, the method is not."""
+
+    code = "graph_method_not_allowed"
+    wire_code = "Request_BadRequest"
+    status = 405
+
+
+class Taken(GraphRefusal):
+    """Something with this key is there already."""
+
+    code = "graph_taken"
+    wire_code = "Request_MultipleObjectsWithSameKeyValue"
+    status = 409
+
+
+class WrongMedia(GraphRefusal):
+    """A body that is not JSON."""
+
+    code = "graph_wrong_media"
+    wire_code = "RequestBodyRead"
+    status = 415
+
+
+class TooLong(GraphRefusal):
+    """A body beyond the limit."""
+
+    code = "graph_too_long"
+    wire_code = "RequestEntityTooLarge"
+    status = 413
+
+
+class Unavailable(GraphRefusal):
+    """Graph cannot tell a good token from a bad one at the moment."""
+
+    code = "graph_unavailable"
+    wire_code = "ServiceUnavailable"
+    status = 503
+
+
+def missing(name: str) -> Missing:
+    """Say that an object, or one it points at, is not there; Terraform looks for the phrase."""
+    return Missing(
+        f"Resource '{name}' does not exist or one of its queried reference-property objects are not present.",
+        name=name,
+    )
+
+
+def no_segment(segment: str) -> Malformed:
+    """Say that Graph, as far as podpass has it, has nothing at this path."""
+    return Malformed(
+        f"Resource not found for the segment '{segment}'. docs/guides/graph.md lists what is served."
+    )
+
+
+def denied(title: str, permissions: Sequence[str]) -> Denied:
+    """Say what a caller is missing."""
+    needed = " or ".join(permissions) or "none that an application can have"
+    return Denied(
+        f"Insufficient privileges to complete the operation: {title} needs {needed}; a user needs the"
+        " directory role Global Administrator to change anything.",
+        needed=list(permissions),
+    )
+
+
+def of_directory(refused: refusals.DirectoryError, *, name: str = "") -> GraphRefusal:
+    """Say in Graph's codes what the directory refuses."""
+    match refused:
+        case refusals.NotFound():
+            return missing(name)
+        case refusals.TrustNotUnique() | refusals.InvalidCredential():
+            return BadRequest(refused.message, wire_code="InvalidFederatedIdentityCredentialValue")
+        case refusals.TooManyCredentials() | refusals.TooMany():
+            return QuotaExceeded(f"{refused.message}: {refused.hint}".rstrip(": "))
+        case refusals.PageExpired():
+            return Malformed(
+                "The $skiptoken is not valid any more.", wire_code="Directory_ExpiredPageToken"
+            )
+        case refusals.Conflict():
+            return Taken(refused.message)
+        case _:
+            return BadRequest(refused.message)

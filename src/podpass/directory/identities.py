@@ -1,0 +1,304 @@
+"""Applications with their service principals, and managed identities."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection, delete, or_, select
+
+from podpass.directory import changes, naming, queries, rows, rules
+from podpass.directory.cache import Cache
+from podpass.directory.model import Change, FederatedCredential, Identity, IdentityKind
+from podpass.directory.queries import Condition, Wanted
+from podpass.directory.schema import (
+    app_role_assignments,
+    identifier_uris,
+    identities,
+    role_assignments,
+)
+from podpass.directory.session import Session, Write
+
+__all__ = ["Condition", "Identities"]
+
+
+class Identities:
+    """Whoever asks for tokens without being a person; one entry a client id."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._kept: Cache[tuple[str, str], Identity] = session.cache()
+        self._owners: Cache[tuple[str, str], Identity] = session.cache()
+
+    # Reads
+
+    async def get(self, tenant_id: str, client_id: str) -> Identity | None:
+        """Find an identity of this tenant, enabled or not; GUIDs are compared without case."""
+        key = (tenant_id.lower(), client_id.lower())
+        if not rules.is_lower_guid(key[1]):
+            return None
+        return self._kept.get(key, lambda: self._load(*key))
+
+    async def owner_of_uri(self, tenant_id: str, uri: str) -> Identity | None:
+        """Find the application that holds an identifier URI; case and one slash at the end do not matter."""
+        if not uri.isascii() or naming.uri_fault(uri) is not None:
+            return None
+        key = (tenant_id.lower(), naming.uri_key(uri))
+        return self._owners.get(key, lambda: self._load_owner(*key))
+
+    async def find(
+        self,
+        tenant_id: str,
+        *,
+        object_id: str | None = None,
+        application_id: str | None = None,
+        resource_id: str | None = None,
+        unique_name: str | None = None,
+        identifier_uri: str | None = None,
+    ) -> Identity | None:
+        """Find an identity by exactly one of its other names."""
+        if identifier_uri is not None:
+            return await self.owner_of_uri(tenant_id, identifier_uri)
+        given = {
+            "object_id": object_id and object_id.lower(),
+            "application_id": application_id and application_id.lower(),
+            "resource_key": resource_id and resource_id.lower(),
+            "unique_name": unique_name,
+        }
+        [(column, value)] = [(name, value) for name, value in given.items() if value is not None]
+        query = select(identities).where(
+            identities.c[column] == value, identities.c.tenant_id == tenant_id.lower()
+        )
+        with self._session.reading() as connection:
+            found = rows.to_identities(connection, query)
+        return found[0] if found else None
+
+    async def page(
+        self,
+        tenant_id: str,
+        *,
+        kind: IdentityKind | None = None,
+        principals: bool = False,
+        where: Sequence[Condition] = (),
+        group: str | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> list[Identity]:
+        """List identities, as many as the limit, that come after one.
+
+        Shapes:  `after` is the last `client_id` of the page before; under a `group` (ARM id of a resource
+                 group or subscription) its `resource_id`, which then gives the order.
+        Errors:  PageExpired, when the order is that of names and the last one is gone.
+        """
+        wanted = Wanted(
+            tenant_id=tenant_id.lower(), kind=kind, principals=principals, where=where, group=group
+        )
+        with self._session.reading() as connection:
+            begin = None if after is None else _place(connection, wanted, after.lower())
+            return rows.to_identities(connection, queries.page(wanted, begin, limit))
+
+    async def count(
+        self,
+        tenant_id: str,
+        *,
+        kind: IdentityKind | None = None,
+        principals: bool = False,
+        where: Sequence[Condition] = (),
+    ) -> int:
+        """Count the identities that `page` would list."""
+        wanted = Wanted(tenant_id=tenant_id.lower(), kind=kind, principals=principals, where=where)
+        with self._session.reading() as connection:
+            return int(connection.execute(queries.count(wanted)).scalar_one())
+
+    # Writes: durable when they return
+
+    async def put(self, identity: Identity) -> Change:
+        """Create an identity or replace it whole; afterwards it has exactly these credentials.
+
+        Errors:  InvalidValue, InvalidCredential, TooManyCredentials, TooMany, TrustNotUnique, Conflict;
+                 NotFound for the tenant.
+        """
+        rules.check_identity(identity)
+        with self._session.writing() as write:
+            if not rows.read_tenants(write.connection, identity.tenant_id):
+                raise rules.NotFound("there is no such tenant", tenant_id=identity.tenant_id)
+            old = _read(write.connection, identity.tenant_id, identity.client_id)
+            return _write(write, old, identity)[0]
+
+    async def put_many(self, many: Iterable[Identity]) -> list[Change]:
+        """Create or replace identities in one transaction: all of them, or none.
+
+        Errors:  as `put`.
+        """
+        given = list(many)
+        for identity in given:
+            rules.check_identity(identity)
+        with self._session.writing() as write:
+            known = {tenant.id for tenant in rows.read_tenants(write.connection)}
+            if strange := {one.tenant_id for one in given} - known:
+                raise rules.NotFound("there is no such tenant", tenant_id=min(strange))
+            there = _there(write.connection, given)
+            new = [changes.settled(None, one, write.now) for one in given if _key(one) not in there]
+            rows.insert_identities(write.connection, new)
+            for identity in new:
+                _audit(write, None, identity)
+            return [
+                _write(write, there[_key(one)], one)[0] if _key(one) in there else Change.CREATED
+                for one in given
+            ]
+
+    async def change(
+        self, tenant_id: str, client_id: str, step: Callable[[Identity], Identity]
+    ) -> Identity:
+        """Read an identity, let `step` change it, write it; nothing comes between.
+
+        Errors:  NotFound; those of `step` and of `put`.
+        """
+        with self._session.writing() as write:
+            old = _read(write.connection, tenant_id.lower(), client_id.lower())
+            if old is None:
+                raise rules.NotFound("there is no such identity", client_id=client_id)
+            new = step(old)
+            if (new.tenant_id, new.client_id) != (old.tenant_id, old.client_id):
+                raise rules.Conflict("ids of an identity cannot change", client_id=client_id)
+            rules.check_identity(new)
+            return _write(write, old, new)[1]
+
+    async def put_credential(
+        self, tenant_id: str, client_id: str, credential: FederatedCredential
+    ) -> Change:
+        """Add a federated credential, or change the one of this name.
+
+        Errors:  InvalidCredential, TooManyCredentials, TrustNotUnique; NotFound for the identity.
+        """
+        change = Change.CREATED
+
+        def step(old: Identity) -> Identity:
+            nonlocal change
+            was = next((one for one in old.credentials if one.name == credential.name), None)
+            if was is not None:
+                kept = replace(credential, id=was.id, created=was.created)
+                change = Change.UNCHANGED if was == kept else Change.UPDATED
+            return replace(old, credentials=rules.replaced(old.credentials, credential))
+
+        rules.check_credential(credential)
+        await self.change(tenant_id, client_id, step)
+        return change
+
+    async def delete_credential(self, tenant_id: str, client_id: str, name: str) -> bool:
+        """Delete a federated credential, if it is there."""
+        with self._session.writing() as write:
+            old = _read(write.connection, tenant_id.lower(), client_id.lower())
+            kept = tuple(one for one in old.credentials if one.name != name) if old else ()
+            if old is None or len(kept) == len(old.credentials):
+                return False
+            _write(write, old, replace(old, credentials=kept))
+        return True
+
+    async def delete(self, tenant_id: str, client_id: str) -> bool:
+        """Delete an identity with all it holds and all roles it was given, if it is there."""
+        with self._session.writing() as write:
+            old = _read(write.connection, tenant_id.lower(), client_id.lower())
+            if old is None:
+                return False
+            remove(write, old)
+        return True
+
+    # Inside
+
+    def _load(self, tenant_id: str, client_id: str) -> Identity | None:
+        with self._session.reading() as connection:
+            return _read(connection, tenant_id, client_id)
+
+    def _load_owner(self, tenant_id: str, key: str) -> Identity | None:
+        query = select(identifier_uris.c.client_id).filter_by(tenant_id=tenant_id, uri_key=key)
+        with self._session.reading() as connection:
+            client_id = connection.execute(query).scalar_one_or_none()
+            return None if client_id is None else _read(connection, tenant_id, client_id)
+
+    async def list(self, tenant_id: str, name: str | None = None) -> list[Identity]:
+        """List a tenant's identities by name, all or those of one name."""
+        query = select(identities).where(identities.c.tenant_id == tenant_id)
+        if name is not None:
+            query = query.where(identities.c.name == name)
+        query = query.order_by(identities.c.name, identities.c.client_id)
+        with self._session.reading() as connection:
+            return rows.to_identities(connection, query)
+
+
+def remove(write: Write, identity: Identity) -> None:
+    """Delete an identity; also a step of deleting its resource group."""
+    write.connection.execute(rows.delete_identity(identity.tenant_id, identity.client_id))
+    _strip(write.connection, identity.object_id)
+    _audit(write, identity, None)
+
+
+def remove_below(write: Write, scope: str) -> None:
+    """Delete every managed identity below a scope."""
+    query = select(identities).where(queries.below(identities.c.resource_key, scope))
+    for identity in rows.to_identities(write.connection, query):
+        remove(write, identity)
+
+
+def _read(connection: Connection, tenant_id: str, client_id: str) -> Identity | None:
+    query = select(identities).filter_by(tenant_id=tenant_id, client_id=client_id)
+    found = rows.to_identities(connection, query)
+    return found[0] if found else None
+
+
+def _there(connection: Connection, given: Sequence[Identity]) -> dict[tuple[str, str], Identity]:
+    found: dict[tuple[str, str], Identity] = {}
+    for begin in range(0, len(given), 1000):
+        part = given[begin : begin + 1000]
+        for tenant_id in {one.tenant_id for one in part}:
+            ids = [one.client_id for one in part if one.tenant_id == tenant_id]
+            query = select(identities).where(
+                identities.c.tenant_id == tenant_id, identities.c.client_id.in_(ids)
+            )
+            found.update((_key(one), one) for one in rows.to_identities(connection, query))
+    return found
+
+
+def _key(identity: Identity) -> tuple[str, str]:
+    return identity.tenant_id, identity.client_id
+
+
+def _write(write: Write, old: Identity | None, given: Identity) -> tuple[Change, Identity]:
+    new = changes.settled(old, given, write.now)
+    if old == new:
+        return Change.UNCHANGED, new
+    if old is not None:
+        changes.check_fixed(old, new)
+    rows.write_identity(write.connection, old, new)
+    if old is not None and old.has_principal and not new.has_principal:
+        _strip(write.connection, old.object_id)
+    _audit(write, old, new)
+    return Change.CREATED if old is None else Change.UPDATED, new
+
+
+def _strip(connection: Connection, object_id: str) -> None:
+    """Take from a principal that is gone everything it was given, and what was given of it."""
+    # A later one must never inherit what this one might.
+    connection.execute(delete(role_assignments).filter_by(principal_id=object_id))
+    connection.execute(
+        delete(app_role_assignments).where(
+            or_(
+                app_role_assignments.c.principal_id == object_id,
+                app_role_assignments.c.resource_id == object_id,
+            )
+        )
+    )
+
+
+def _audit(write: Write, old: Identity | None, new: Identity | None) -> None:
+    for action, target in changes.audited(old, new):
+        write.record(action, target)
+
+
+def _place(connection: Connection, wanted: Wanted, after: str) -> tuple[str, ...]:
+    """Give the values of a list's order where the page before ended."""
+    if not wanted.by_name:
+        return (after,)
+    query = select(identities.c.name_key).filter_by(tenant_id=wanted.tenant_id, client_id=after)
+    name = connection.execute(query).scalar_one_or_none()
+    if name is None:
+        raise rules.PageExpired("the last entry of the page before is gone")
+    return name, after

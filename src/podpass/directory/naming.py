@@ -1,0 +1,172 @@
+"""How things of the directory may be named. Pure.
+
+Source:  https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from podpass.directory.refusals import InvalidValue
+
+MAX_TAGS = 50
+
+_GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_VAULT_NAME = re.compile(r"[a-z](?:-?[a-z0-9]){2,23}")
+_CLUSTER_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
+_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+_USER_NAME = re.compile(
+    r"[A-Za-z0-9'.!#^~_+-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+)
+_UNIQUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,119}")
+_ACTION = re.compile(r"[A-Za-z0-9.*_-]+(?:/[A-Za-z0-9.*_-]+)*")
+_TAG_SIGNS = frozenset("<>%&\\?/")
+_MAX_URI = 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One broken rule: in which field, and what is wrong with it."""
+
+    field: str
+    message: str
+
+
+def is_lower_guid(text: str) -> bool:
+    """Tell whether a text is a GUID in lower case."""
+    return _GUID.fullmatch(text) is not None
+
+
+def check_guid(field: str, value: str) -> None:
+    """Refuse what is not a GUID in lower case.
+
+    Errors:  InvalidValue.
+    """
+    if not is_lower_guid(value):
+        raise InvalidValue(f"{field} {value!r}: want a GUID in lower case", field=field)
+
+
+def check_domain(domain: str) -> None:
+    """Refuse what is not a domain name in lower case.
+
+    Errors:  InvalidValue.
+    """
+    if not _DOMAIN.fullmatch(domain) or is_lower_guid(domain):
+        raise InvalidValue(f"domain {domain!r}: want a host name in lower case", field="domains")
+
+
+def vault_name_fault(name: str) -> Fault | None:
+    """Say what is wrong with a vault's name, if anything is."""
+    if _VAULT_NAME.fullmatch(name) and len(name) <= 24:
+        return None
+    return Fault(
+        field="name",
+        message=f"name {name!r}: want 3 to 24 lower-case letters, digits and single '-',"
+        " beginning with a letter and ending with a letter or digit",
+    )
+
+
+def group_name_fault(name: str) -> Fault | None:
+    """Say what is wrong with a resource group's name, if anything is."""
+    plain = all(sign.isalnum() or sign in "_-.()" for sign in name)
+    if 0 < len(name) <= 90 and plain and not name.endswith("."):
+        return None
+    return Fault(
+        field="name",
+        message=f"name {name!r}: want 1 to 90 letters, digits, '_', '-', '.', '(' and ')',"
+        " not ending with '.'",
+    )
+
+
+def cluster_name_fault(name: str) -> Fault | None:
+    """Say what is wrong with a cluster's name, if anything is."""
+    if _CLUSTER_NAME.fullmatch(name):
+        return None
+    return Fault(
+        field="name",
+        message=f"name {name!r}: want 1 to 63 letters, digits, '-' and '_',"
+        " beginning and ending with a letter or digit",
+    )
+
+
+def user_name_fault(name: str) -> Fault | None:
+    """Say what is wrong with a user principal name, if anything is."""
+    if len(name) <= 113 and _USER_NAME.fullmatch(name):
+        return None
+    return Fault(field="name", message=f"name {name!r}: want name@domain, the name 1 to 64 signs")
+
+
+def unique_name_fault(name: str) -> Fault | None:
+    """Say what is wrong with an application's unique name, if anything is."""
+    if _UNIQUE_NAME.fullmatch(name):
+        return None
+    want = "1 to 120 letters, digits, '.', '_', ':', '/' and '-', beginning with a letter or digit"
+    return Fault(field="unique_name", message=f"unique name {name!r}: want {want}")
+
+
+def uri_fault(uri: str) -> Fault | None:
+    """Say what is wrong with an application's identifier URI, if anything is.
+
+    Source:  https://learn.microsoft.com/entra/identity-platform/identifier-uri-formats
+    """
+    try:
+        parts = urlsplit(uri)
+        fits = bool(parts.scheme) and bool(parts.netloc or parts.path.strip("/"))
+        fits = fits and not parts.fragment and not parts.query and "*" not in uri
+    except ValueError:
+        fits = False
+    # Signs that only look like letters would make one URI of two.
+    fits = fits and uri.isascii() and uri.isprintable() and " " not in uri and len(uri) <= _MAX_URI
+    if fits:
+        return None
+    want = f"an absolute URI of at most {_MAX_URI} plain characters without '*', '?' and '#'"
+    return Fault(field="identifier_uris", message=f"identifier URI {uri!r}: want {want}")
+
+
+def uri_key(uri: str) -> str:
+    """Give what identifier URIs are compared by: case and one slash at the end do not matter."""
+    return uri.removesuffix("/").lower()
+
+
+def tags_fault(tags: Mapping[str, str]) -> Fault | None:
+    """Say what is wrong with the tags of a resource, if anything is."""
+    if len(tags) > MAX_TAGS:
+        return Fault(field="tags", message=f"want at most {MAX_TAGS} tags, not {len(tags)}")
+    if len({name.lower() for name in tags}) < len(tags):
+        return Fault(field="tags", message="a tag stands twice; case does not tell tags apart")
+    for name, value in tags.items():
+        if not 0 < len(name) <= 512 or _TAG_SIGNS.intersection(name):
+            text = "want 1 to 512 characters, none of < > % & \\ ? /"
+            return Fault(field="tags", message=f"tag name {name!r}: {text}")
+        if len(value) > 256:
+            return Fault(
+                field="tags", message=f"tag {name!r}: want a value of at most 256 characters"
+            )
+    return None
+
+
+def refuse(*faults: Fault | None) -> None:
+    """Refuse the first fault there is.
+
+    Errors:  InvalidValue.
+    """
+    for fault in faults:
+        if fault is not None:
+            raise InvalidValue(fault.message, field=fault.field)
+
+
+def role_name_fault(name: str) -> Fault | None:
+    """Say what is wrong with a custom role's name, if anything is."""
+    if 0 < len(name) <= 512 and name.isprintable() and name.strip() == name:
+        return None
+    return Fault(field="name", message=f"name {name!r}: want 1 to 512 printable characters")
+
+
+def action_fault(field: str, pattern: str) -> Fault | None:
+    """Say what is wrong with an action of a custom role, if anything is."""
+    # A role that allows by many wildcards is dear to compare, and says nothing to its reader.
+    if _ACTION.fullmatch(pattern) and pattern.count("*") <= 5 and len(pattern) <= 500:
+        return None
+    want = "letters, digits, '.', '-', '_' and '*' between slashes"
+    return Fault(field=field, message=f"action {pattern!r}: want {want}")

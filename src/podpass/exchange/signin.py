@@ -1,0 +1,317 @@
+"""A token request for a user in, a verified sign-in out: every check, in the one order of `aadsts.STEPS`.
+
+`SignIn.check` is that order for password, code, device code and refresh token, written down once; read it
+from the top. `verify.Verifier.check` is the one for a client that asks for itself.
+"""
+
+import hashlib
+import hmac
+from dataclasses import dataclass, replace
+
+from podpass import jose
+from podpass.clock import Clock
+from podpass.directory.model import Identity, ResourcePrincipal, Tenant, User
+from podpass.exchange import lookup, passwords, refresh, user_scope
+from podpass.exchange.aadsts import Refused
+from podpass.exchange.clients import Client, Platform, built_in, permissions_of
+from podpass.exchange.lookup import SHARED_TENANTS, Directory
+from podpass.exchange.passwords import Guesses
+from podpass.exchange.pending import Approval, Code, Codes, Devices
+from podpass.exchange.proof import Acr, Facts, Proof, Prover
+from podpass.exchange.seal import Seal
+from podpass.exchange.user_grant import UserExchange
+from podpass.exchange.user_scope import GRAPH, Asked
+from podpass.exchange.verify import require
+from podpass.exchange.wire import TokenRequest
+
+PASSWORD = "password"  # noqa: S105 a grant's name
+REFRESH = "refresh_token"
+CODE = "authorization_code"
+DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
+# What each grant must come with; `device_code` is `code` with clients of the v1.0 endpoint.
+_REQUIRED = {
+    PASSWORD: ("username", "password"),
+    REFRESH: ("refresh_token",),
+    CODE: ("code", "redirect_uri"),
+    DEVICE: ("device_code",),
+    "device_code": ("code",),
+}
+GRANTS = frozenset(_REQUIRED)
+_NO_CREDENTIAL = ("assertion", "trust", "lifetime", "issuer", "key", "signature", "time")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Granted:
+    """What a grant gives: who signed in, and what had been asked for then."""
+
+    approval: Approval
+    scope: str = ""
+    nonce: str = ""
+    platform: Platform | None = None
+    needs_proof: bool = False
+
+
+class SignIn:
+    """Judge requests of clients that ask for a user, and hold the sign-ins under way."""
+
+    def __init__(self, directory: Directory, prover: Prover, seal: Seal, clock: Clock) -> None:
+        self._directory = directory
+        self._prover = prover
+        self._seal = seal
+        self._clock = clock
+        self._guesses = Guesses(clock)
+        self.codes = Codes(clock)
+        self.devices = Devices(clock)
+
+    async def check(self, request: TokenRequest, facts: Facts) -> UserExchange:
+        """Carry a request through every check.
+
+        Shapes:  what is learnt on the way, for the log only, is put into `facts`.
+        Errors:  Refused, for the first check that fails.
+        """
+        facts["skipped"] = _NO_CREDENTIAL
+        tenant = await self._tenant(request)
+        check_request(request)
+        home, client = await self.client(tenant, request.get("client_id"))
+        facts["client_id"] = client.id
+        proof = await self._prove(home, client, request, facts)
+        granted = await self._grant(tenant, client, request)
+        check_proof(client, proof, granted)
+        home = await self._home(tenant, granted)
+        user = await self._user(granted)
+        facts["tenant_id"], facts["oid"] = home.id, user.id
+        asked = _asked(request, granted)
+        facts["resource"] = asked.resource
+        resource = await lookup.find_resource(self._directory, home, asked.resource)
+        await self.check_assigned(client, user)
+        return UserExchange(
+            tenant=home,
+            user=user,
+            client=client,
+            proof=proof,
+            resource=resource,
+            asked=asked,
+            permissions=await self._permissions(home, client, resource, asked),
+            roles=await self._directory.app_roles.roles_of(user.id, resource.app_id),
+            authenticated=granted.approval.authenticated,
+            nonce=granted.nonce,
+            origin=request.origin,
+            version=request.version,
+        )
+
+    # ------------------------------------------------------------------------------- tenant and client
+
+    async def _tenant(self, request: TokenRequest) -> Tenant | None:
+        """Find the tenant of the path; None for those that stand for any."""
+        segment, grant = request.tenant.lower(), request.get("grant_type")
+        # Entra answers passwords under /organizations, and not under /common.
+        if segment == "consumers" or (segment == "common" and grant == PASSWORD):
+            raise Refused(9001023, tenant=request.tenant, grant=grant)
+        if segment in SHARED_TENANTS:
+            return None
+        return await lookup.find_tenant(self._directory, request.tenant, grant=grant)
+
+    async def client(self, tenant: Tenant | None, client_id: str) -> tuple[Tenant | None, Client]:
+        """Find a client that signs users in, and the tenant it was found in.
+
+        Errors:  Refused 700016, 7000112, 7000229, 50194.
+        """
+        if found := built_in(client_id):
+            return tenant, found
+        if tenant is None:
+            return await self._shared_client(client_id)
+        identity = await lookup.find_client(self._directory, tenant, client_id)
+        return tenant, Client(id=identity.client_id, name=identity.name, identity=identity)
+
+    async def _shared_client(self, client_id: str) -> tuple[Tenant, Client]:
+        for tenant in await self._directory.list_tenants():
+            try:
+                found = await self.client(tenant, client_id)
+            except Refused as exc:
+                if exc.entry.number != 700016:
+                    raise
+                continue
+            if not found[1].is_multi_tenant:
+                raise Refused(50194, client=client_id, name=found[1].name)
+            return tenant, found[1]
+        raise Refused(700016, client=client_id, tenant="organizations")
+
+    async def _prove(
+        self, tenant: Tenant | None, client: Client, request: TokenRequest, facts: Facts
+    ) -> Proof:
+        presented = request.get("client_secret") or request.get("client_assertion").strip()
+        if not presented:
+            return Proof(acr=Acr.NOTHING, skipped=_NO_CREDENTIAL)
+        if client.identity is None or tenant is None:
+            raise Refused(700025)
+        proof = await self._prover.prove(tenant, client.identity, request, facts)
+        facts["skipped"] = proof.skipped
+        return proof
+
+    # -------------------------------------------------------------------------------- grant and user
+
+    async def _grant(
+        self, tenant: Tenant | None, client: Client, request: TokenRequest
+    ) -> _Granted:
+        match request.get("grant_type"):
+            case "password":
+                name, password = request.get("username"), request.get("password")
+                return _Granted(approval=await self.sign_in(tenant, name, password))
+            case "refresh_token":
+                return self._refresh(client, request)
+            case "authorization_code":
+                return self._redeem(client, request)
+        text = request.get("device_code") or request.get("code")
+        device = self.devices.poll(text, client.id)
+        assert device.approval is not None
+        return _Granted(approval=device.approval, scope=device.scope)
+
+    async def sign_in(self, tenant: Tenant | None, name: str, password: str) -> Approval:
+        """Check a user's name and password; without a tenant, the name's domain says it.
+
+        Errors:  Refused 50059, 90002, 50034, 50053, 50126.
+        """
+        name = name.strip()
+        if tenant is None:
+            tenant = await self._tenant_of(name)
+        user = await self._directory.users.find(tenant.id, name)
+        if user is None:
+            raise Refused(50034, user=name, tenant=tenant.id)
+        if self._guesses.locked(user.id):
+            raise Refused(50053)
+        if not await self._guesses.check(user.id, password, user.password):
+            raise Refused(50126)
+        return Approval(
+            tenant_id=tenant.id,
+            user_id=user.id,
+            password=passwords.fingerprint(user.password),
+            authenticated=int(self._clock()),
+        )
+
+    async def _tenant_of(self, name: str) -> Tenant:
+        domain = name.rpartition("@")[2] if "@" in name else ""
+        if not domain:
+            raise Refused(50059)
+        tenant = await self._directory.find_tenant(domain)
+        if tenant is None:
+            raise Refused(90002, tenant=domain).answered(step="user")
+        return tenant
+
+    def _refresh(self, client: Client, request: TokenRequest) -> _Granted:
+        token = refresh.read(self._seal, request.get("refresh_token"), now=self._clock())
+        refresh.check_client(token, client.id)
+        approval = Approval(
+            tenant_id=token.tenant_id,
+            user_id=token.user_id,
+            password=token.password,
+            authenticated=token.authenticated,
+        )
+        return _Granted(approval=approval, needs_proof=token.proved)
+
+    def _redeem(self, client: Client, request: TokenRequest) -> _Granted:
+        code = self.codes.redeem(request.get("code"))
+        if code.client_id != client.id:
+            raise Refused(70000, reason="the code was given to another client")
+        if code.redirect != request.get("redirect_uri"):
+            raise Refused(500112)
+        check_verifier(code, request.get("code_verifier"))
+        return _Granted(
+            approval=code.approval, scope=code.scope, nonce=code.nonce, platform=code.platform
+        )
+
+    async def _home(self, tenant: Tenant | None, granted: _Granted) -> Tenant:
+        if tenant is not None and tenant.id != granted.approval.tenant_id:
+            raise Refused(700005)
+        return await lookup.find_tenant(self._directory, granted.approval.tenant_id, grant="")
+
+    async def _user(self, granted: _Granted) -> User:
+        user = await self._directory.users.get(granted.approval.user_id)
+        if user is None:
+            raise Refused(50034, user=granted.approval.user_id, tenant=granted.approval.tenant_id)
+        if granted.approval.password != passwords.fingerprint(user.password):
+            raise Refused(50173)
+        return user
+
+    # ------------------------------------------------------------------------------------- resource
+
+    async def check_approval(self, client: Client, approval: Approval) -> None:
+        """Check on the page what the token endpoint would refuse later.
+
+        Errors:  Refused 50105.
+        """
+        await self.check_assigned(client, await self._user(_Granted(approval=approval)))
+
+    async def check_assigned(self, client: Client, user: User) -> None:
+        """Check that a user may sign in to an application that wants its users assigned.
+
+        Errors:  Refused 50105.
+        """
+        if client.identity is None:
+            return
+        if await lookup.assignment_missing(self._directory, client.identity, user.id):
+            raise Refused(50105, client=client.id, name=client.name)
+
+    async def _permissions(
+        self, tenant: Tenant, client: Client, resource: ResourcePrincipal, asked: Asked
+    ) -> tuple[str, ...]:
+        application = await self._application(tenant, resource)
+        offered = None if application is None else permissions_of(application)
+        return user_scope.granted(
+            asked,
+            is_graph=GRAPH in resource.uris,
+            is_tool=client.identity is None,
+            offered=offered,
+        )
+
+    async def _application(self, tenant: Tenant, resource: ResourcePrincipal) -> Identity | None:
+        return await self._directory.find_identity(tenant.id, resource.app_id)
+
+
+def check_request(request: TokenRequest) -> None:
+    """Check that the parameters of a user's grant are there.
+
+    Errors:  Refused 900144, 901002.
+    """
+    require(request, "client_id")
+    for name in _REQUIRED[request.get("grant_type")]:
+        require(request, name)
+    if request.version == 2 and request.get("resource"):
+        raise Refused(901002)
+    if request.version == 1 and request.get("grant_type") in {PASSWORD, REFRESH}:
+        require(request, "resource")
+
+
+def check_proof(client: Client, proof: Proof, granted: _Granted) -> None:
+    """Check that the client proved itself if its way of signing in wants that, and only then.
+
+    Errors:  Refused 7000218, 700025.
+    """
+    proved = proof.acr != Acr.NOTHING
+    if granted.platform is not None:
+        if granted.platform is Platform.WEB and not proved:
+            raise Refused(7000218)
+        if granted.platform is not Platform.WEB and proved:
+            raise Refused(700025)
+    elif not proved and (granted.needs_proof or not client.is_public):
+        raise Refused(7000218)
+
+
+def check_verifier(code: Code, verifier: str) -> None:
+    """Check the proof key: who redeems the code is who asked for it (RFC 7636).
+
+    Errors:  Refused 501481; a verifier without a challenge is one too, since somebody took the challenge
+             out of the request.
+    """
+    digest = hashlib.sha256(verifier.encode()).digest()
+    made = jose.b64encode(digest) if verifier else ""
+    if not hmac.compare_digest(made.encode(), code.challenge.encode()):
+        raise Refused(501481)
+
+
+def _asked(request: TokenRequest, granted: _Granted) -> Asked:
+    if request.version == 1:
+        return user_scope.of_resource(request.get("resource") or granted.scope)
+    asked = user_scope.read_scope(request.get("scope") or granted.scope or "openid")
+    # What the sign-in asked for of the answer holds for its redemption, which need not say it again.
+    before = user_scope.read_scope(granted.scope).wanted
+    return replace(asked, wanted=asked.wanted | before)

@@ -1,0 +1,169 @@
+"""The edge around a user's sign-in: which path is whose, and the answers for programs.
+
+Programs get JSON, people get pages; a refusal is written for whoever asked.
+"""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+from urllib.parse import unquote
+
+import orjson
+
+from podpass import log
+from podpass.clock import Clock
+from podpass.exchange.aadsts import Refused
+from podpass.exchange.incoming import read_request
+from podpass.exchange.lookup import SHARED_TENANTS, Directory, find_tenant
+from podpass.exchange.origins import Origins
+from podpass.exchange.pending import DEVICE_SECONDS, INTERVAL_SECONDS
+from podpass.exchange.seal import Seal
+from podpass.exchange.signin import SignIn
+from podpass.exchange.signin_pages import Reply, SignInPages, page_of, signed_out
+from podpass.exchange.wire import TokenRequest
+from podpass.serve import Receive, Scope
+from podpass.settings import AuthoritySettings
+
+_log = logging.getLogger(__name__)
+
+Answer = Callable[[Scope, Receive], Awaitable[Reply]]
+
+DEVICE_PAGE = "oauth2/deviceauth"
+LOGIN = "login"
+_REALM = "userrealm/"
+_AUTHORIZE = {"oauth2/v2.0/authorize": 2, "oauth2/authorize": 1}
+_DEVICE_CODE = {"oauth2/v2.0/devicecode": 2, "oauth2/devicecode": 1}
+_LOGOUT = frozenset({"oauth2/v2.0/logout", "oauth2/logout"})
+_JSON = (
+    (b"content-type", b"application/json; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+class SignInApp:
+    """Answer what programs and browsers ask around a sign-in."""
+
+    def __init__(
+        self,
+        signin: SignIn,
+        directory: Directory,
+        seal: Seal,
+        settings: AuthoritySettings,
+        clock: Clock,
+    ) -> None:
+        self._signin = signin
+        self._directory = directory
+        self._settings = settings
+        self._origins = Origins(settings.origins)
+        self._pages = SignInPages(signin, directory, seal, clock)
+
+    def find(self, tenant: str, rest: str) -> Answer | None:
+        """Find who answers a path below a tenant; None when it is not about signing in.
+
+        Errors:  what is found raises Refused to programs; people are shown the refusal.
+        """
+        path = rest.lower()
+        if version := _DEVICE_CODE.get(path):
+            return partial(self._device_code, tenant, version)
+        if version := _AUTHORIZE.get(path):
+            return partial(self._shown, "GET", partial(self._pages.authorize, tenant, version))
+        if path == DEVICE_PAGE:
+            return partial(self._shown, "GET", self._pages.device_page)
+        if path == LOGIN:
+            return partial(self._shown, "POST", self._pages.post)
+        if path in _LOGOUT:
+            return _signed_out
+        if tenant.lower() == "common" and path.startswith(_REALM):
+            return partial(self._realm, rest[len(_REALM) :])
+        return None
+
+    async def _shown(self, method: str, answer: Answer, scope: Scope, receive: Receive) -> Reply:
+        """Let a page answer, and show a person why it does not."""
+        allowed = {method, "HEAD"} if method == "GET" else {method}
+        if scope["method"] not in allowed:
+            return 405, b"", ((b"allow", method.encode()), *_JSON)
+        try:
+            return await answer(scope, receive)
+        except Refused as exc:
+            facts = {"outcome": exc.entry.name, "cause": exc.message}
+            _log.info("page_refused", extra={"stage": "exchange", **facts})
+            return page_of(exc)
+
+    async def _realm(self, name: str, scope: Scope, receive: Receive) -> Reply:
+        """Tell how a user signs in: with a password, here, if the name's domain is ours."""
+        del scope, receive
+        domain = unquote(name).rpartition("@")[2]
+        tenant = await self._directory.find_tenant(domain) if domain else None
+        known = {
+            "ver": "1.0",
+            "account_type": "Managed" if tenant is not None else "Unknown",
+            "cloud_instance_name": "microsoftonline.com",
+            "cloud_audience_urn": "urn:federation:MicrosoftOnline",
+        }
+        if tenant is not None:
+            known["domain_name"] = domain.lower()
+        return 200, orjson.dumps(known), _JSON
+
+    async def _device_code(
+        self, tenant: str, version: int, scope: Scope, receive: Receive
+    ) -> Reply:
+        began = time.perf_counter()
+        facts: dict[str, Any] = {}
+        request = await read_request(
+            scope,
+            receive,
+            tenant=tenant,
+            version=version,
+            origins=self._origins,
+            limit=self._settings.max_body_bytes,
+            facts=facts,
+        )
+        body = await self._begin_device(request, facts)
+        log.hop(
+            _log,
+            "device_code_issued",
+            stage="exchange",
+            asked="a device code",
+            checked=("wire", "tenant", "request", "client"),
+            seconds=time.perf_counter() - began,
+            **facts,
+        )
+        return 200, orjson.dumps(body), _JSON
+
+    async def _begin_device(self, request: TokenRequest, facts: dict[str, Any]) -> dict[str, Any]:
+        found = None
+        if request.tenant.lower() not in SHARED_TENANTS - {"consumers"}:
+            found = await find_tenant(self._directory, request.tenant, grant="device_code")
+        scope_name = "resource" if request.version == 1 else "scope"
+        for name in ("client_id", scope_name):
+            if not request.get(name).strip():
+                raise Refused(900144, name=name)
+        _, client = await self._signin.client(found, request.get("client_id"))
+        facts["client_id"] = client.id
+        if not client.is_public:
+            raise Refused(7000218)
+        text, device = self._signin.devices.begin(
+            client_id=client.id,
+            client_name=client.name,
+            segment=request.tenant,
+            scope=request.get(scope_name),
+        )
+        where = f"{self._settings.pages_origin or request.origin}/common/{DEVICE_PAGE}"
+        return {
+            "user_code": device.user_code,
+            "device_code": text,
+            "verification_uri": where,
+            "verification_url": where,
+            "expires_in": DEVICE_SECONDS,
+            "interval": INTERVAL_SECONDS,
+            "message": f"To sign in, open the page {where} in a web browser and enter the code "
+            f"{device.user_code}.",
+        }
+
+
+async def _signed_out(scope: Scope, receive: Receive) -> Reply:
+    del scope, receive
+    return signed_out()

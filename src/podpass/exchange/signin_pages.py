@@ -1,0 +1,201 @@
+"""The edge of the pages on which people sign in. It translates, nothing else.
+
+No page keeps a session: every sign-in asks for the password.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from podpass import log
+from podpass.clock import Clock
+from podpass.directory.model import Tenant
+from podpass.exchange import authorize, pages, wire
+from podpass.exchange.aadsts import Refused
+from podpass.exchange.authorize import AuthorizeRequest
+from podpass.exchange.clients import Client, Platform
+from podpass.exchange.flows import Flows
+from podpass.exchange.lookup import SHARED_TENANTS, Directory, find_tenant
+from podpass.exchange.pending import Approval, Code
+from podpass.exchange.seal import Seal
+from podpass.exchange.signin import SignIn
+from podpass.serve import BodyTooLarge, Headers, Receive, Scope, read_body
+
+_log = logging.getLogger(__name__)
+
+Reply = tuple[int, bytes, Headers]
+
+_MAX_BODY = 16 * 1024
+_CONFIRMED = "You are signed in"
+
+
+class SignInPages:
+    """Show the pages, take their forms, send the answer on."""
+
+    def __init__(self, signin: SignIn, directory: Directory, seal: Seal, clock: Clock) -> None:
+        self._signin = signin
+        self._directory = directory
+        self._flows = Flows(seal, clock)
+        self._clock = clock
+
+    async def authorize(self, tenant: str, version: int, scope: Scope, receive: Receive) -> Reply:
+        """Show the sign-in page, or send the client a refusal.
+
+        Errors:  Refused, for a person: it is not known yet that the client may be told.
+        """
+        del receive
+        query = wire.parse_form(scope["query_string"])
+        asked = authorize.read_request(query, version=version)
+        _, client = await self._signin.client(await self._tenant(tenant), asked.client_id)
+        platform = client.platform(asked.redirect)
+        try:
+            authorize.check_request(query, asked, platform, version=version)
+        except Refused as exc:
+            return _back(asked, _fault(exc))
+        flow = {"kind": "authorize", "tenant": tenant, "asked": asdict(asked), "platform": platform}
+        return self._sign_in_page(scope, flow, client.name, name=asked.login_hint)
+
+    async def device_page(self, scope: Scope, receive: Receive) -> Reply:
+        """Show the page on which the code is typed."""
+        del receive
+        return self._code_page(scope, wire.parse_form(scope["query_string"]).get("user_code", ""))
+
+    async def post(self, scope: Scope, receive: Receive) -> Reply:
+        """Take a form of one of the pages.
+
+        Errors:  Refused 9002313, 165000, 50089 for a form that is none of ours; 70018, 70020.
+        """
+        try:
+            form = wire.parse_form(await read_body(receive, _MAX_BODY))
+        except BodyTooLarge as exc:
+            raise Refused(9002313, reason=exc.message) from exc
+        flow = self._flows.read(scope, form.get("flow", ""))
+        if flow["kind"] == "code":
+            return self._take_code(scope, form)
+        if form.get("step") == "cancel":
+            return self._cancel(flow)
+        return await self._take_password(scope, flow, form)
+
+    def _take_code(self, scope: Scope, form: Mapping[str, str]) -> Reply:
+        try:
+            device = self._signin.devices.find(form.get("user_code", ""))
+        except Refused as exc:
+            status = 429 if exc.entry.number == 50053 else 400
+            text = "Too many wrong codes. Wait a minute." if status == 429 else exc.message
+            return self._code_page(scope, "", fault=text, status=status)
+        flow = {"kind": "device", "tenant": device.segment, "user_code": device.user_code}
+        return self._sign_in_page(scope, flow | {"client": device.client_id}, device.client_name)
+
+    async def _take_password(
+        self, scope: Scope, flow: dict[str, Any], form: Mapping[str, str]
+    ) -> Reply:
+        began, name = time.perf_counter(), form.get("username", "")
+        tenant, client = await self._client_of(flow)
+        facts: dict[str, Any] = {"client_id": client.id, "outcome": "signed_in"}
+        try:
+            approval = await self._signin.sign_in(tenant, name, form.get("password", ""))
+            await self._signin.check_approval(client, approval)
+            reply = self._approve(flow, approval)
+        except Refused as exc:
+            facts |= {"outcome": exc.entry.name}
+            reply = self._sign_in_page(scope, flow, client.name, name=name, fault=exc.message)
+        log.hop(
+            _log,
+            "user_signed_in" if facts["outcome"] == "signed_in" else "user_not_signed_in",
+            stage="exchange",
+            asked="a sign-in on the page",
+            checked=("flow", "user"),
+            seconds=time.perf_counter() - began,
+            **facts,
+        )
+        return reply
+
+    async def _client_of(self, flow: dict[str, Any]) -> tuple[Tenant | None, Client]:
+        client_id = flow["client"] if flow["kind"] == "device" else flow["asked"]["client_id"]
+        tenant = await self._tenant(flow["tenant"])
+        _, client = await self._signin.client(tenant, client_id)
+        return tenant, client
+
+    def _approve(self, flow: dict[str, Any], approval: Approval) -> Reply:
+        if flow["kind"] == "device":
+            self._signin.devices.settle(flow["user_code"], approval)
+            return _html(pages.done(_CONFIRMED, "The program that showed the code goes on."))
+        asked = AuthorizeRequest(**flow["asked"])
+        code = self._signin.codes.issue(
+            Code(
+                approval=approval,
+                client_id=asked.client_id.lower(),
+                redirect=asked.redirect,
+                platform=Platform(flow["platform"]),
+                scope=asked.scope,
+                challenge=asked.challenge,
+                nonce=asked.nonce,
+                issued=self._clock(),
+            )
+        )
+        return _back(asked, {"code": code})
+
+    def _cancel(self, flow: dict[str, Any]) -> Reply:
+        if flow["kind"] == "device":
+            self._signin.devices.settle(flow["user_code"], None)
+            return _html(pages.done("Cancelled", "The program that showed the code is told so."))
+        return _back(AuthorizeRequest(**flow["asked"]), _fault(Refused(65004)))
+
+    async def _tenant(self, segment: str) -> Tenant | None:
+        if segment.lower() in SHARED_TENANTS - {"consumers"}:
+            return None
+        return await find_tenant(self._directory, segment, grant="sign-in")
+
+    def _sign_in_page(
+        self, scope: Scope, flow: dict[str, Any], client: str, *, name: str = "", fault: str = ""
+    ) -> Reply:
+        token, cookie = self._flows.begin(scope, flow)
+        targets = [authorize.origin_of(flow["asked"]["redirect"])] if "asked" in flow else []
+        body = pages.sign_in(
+            action="/common/login",
+            flow=token,
+            client=client,
+            name=name[:256],
+            fault=fault,
+            device=flow["kind"] == "device",
+        )
+        return 200, body, (*pages.headers(form_targets=targets), cookie)
+
+    def _code_page(self, scope: Scope, code: str, *, fault: str = "", status: int = 200) -> Reply:
+        token, cookie = self._flows.begin(scope, {"kind": "code"})
+        body = pages.device_code(action="/common/login", flow=token, code=code[:32], fault=fault)
+        return status, body, (*pages.headers(), cookie)
+
+
+def page_of(refused: Refused) -> Reply:
+    """Show a refusal to a person."""
+    text = f"{refused.entry.name}: {refused.message}"
+    return refused.status, pages.refused(text, refused.hint), pages.headers()
+
+
+def signed_out() -> Reply:
+    """Tell that no session is kept; nobody is sent on, since a link would name the place."""
+    return _html(pages.done("Signed out", "This page keeps no session: nothing is left to end."))
+
+
+def _html(body: bytes) -> Reply:
+    return 200, body, pages.headers()
+
+
+def _fault(refused: Refused) -> dict[str, str]:
+    return {
+        "error": refused.error,
+        "error_description": f"{refused.entry.name}: {refused.message}",
+    }
+
+
+def _back(asked: AuthorizeRequest, answer: dict[str, str]) -> Reply:
+    """Send an answer back to the client, in the way it asked for."""
+    target = authorize.origin_of(asked.redirect)
+    if asked.mode == "form_post":
+        body = pages.forward(action=asked.redirect, fields=authorize.post_fields(asked, answer))
+        return 200, body, pages.headers(form_targets=[target], submits=True)
+    where = (b"location", authorize.location(asked, answer).encode("ascii"))
+    return 303, b"", (*pages.headers(form_targets=[target]), where)

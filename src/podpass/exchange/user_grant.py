@@ -1,0 +1,153 @@
+"""A user's sign-in that has passed every check in; claims of the tokens and members of the answer out. Pure.
+
+Source: Entra's access token and id token references.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from podpass import jose, names
+from podpass.directory.model import ResourcePrincipal, Tenant, User
+from podpass.exchange import user_scope
+from podpass.exchange.clients import Client
+from podpass.exchange.grant import BACKDATED_SECONDS, v2_issuer
+from podpass.exchange.proof import Proof
+from podpass.exchange.user_scope import Asked
+
+# Directory roles by template id: an instance's users are its administrators.
+WIDS = (
+    "62e90394-69f5-4237-9190-012177145e10",  # Global Administrator
+    "b79fbf4d-3ef9-4689-8143-76b194e85509",  # what every member has
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserExchange:
+    """A user's sign-in that has passed every check.
+
+    Shapes:  `permissions` are those granted, `roles` the user's in the resource; `version` that of the
+             endpoint asked.
+    """
+
+    tenant: Tenant
+    user: User
+    client: Client
+    proof: Proof
+    resource: ResourcePrincipal
+    asked: Asked
+    permissions: tuple[str, ...]
+    roles: tuple[str, ...]
+    authenticated: int
+    nonce: str
+    origin: str
+    version: int
+
+
+def subject(user: User, app_id: str) -> str:
+    """Name a user to one application, so that two cannot compare notes."""
+    return jose.b64encode(hashlib.sha256(f"{app_id}:{user.tenant_id}:{user.id}".encode()).digest())
+
+
+def access_claims(exchange: UserExchange, *, now: float, seconds: int, uti: str) -> dict[str, Any]:
+    """Make the access token's claims, in the version the resource wants.
+
+    Units:   `seconds` from `now` to `exp`.
+    """
+    issued = int(now)
+    user, resource = exchange.user, exchange.resource
+    made = {
+        "aud": exchange.asked.resource,
+        "iss": names.v1_issuer(exchange.tenant.id),
+        "iat": issued - BACKDATED_SECONDS,
+        "nbf": issued - BACKDATED_SECONDS,
+        "exp": issued + seconds,
+        "name": user.display_name or user.name,
+        "oid": user.id,
+        "scp": " ".join(exchange.permissions),
+        "sub": subject(user, resource.app_id),
+        "tid": exchange.tenant.id,
+        "uti": uti,
+        "wids": list(WIDS),
+        **(_v2(exchange) if resource.token_version == 2 else _v1(exchange)),
+    }
+    if exchange.roles:
+        made["roles"] = list(exchange.roles)
+    return made
+
+
+def _v1(exchange: UserExchange) -> dict[str, Any]:
+    return {
+        "acr": "1",
+        "amr": ["pwd"],
+        "appid": exchange.client.id,
+        "appidacr": exchange.proof.acr,
+        "idtyp": "user",
+        "unique_name": exchange.user.name,
+        "upn": exchange.user.name,
+        "ver": "1.0",
+    }
+
+
+def _v2(exchange: UserExchange) -> dict[str, Any]:
+    return {
+        "aud": exchange.resource.app_id,
+        "iss": v2_issuer(exchange.origin, exchange.tenant.id),
+        "azp": exchange.client.id,
+        "azpacr": exchange.proof.acr,
+        "idtyp": "user",
+        "preferred_username": exchange.user.name,
+        "ver": "2.0",
+    }
+
+
+def id_claims(exchange: UserExchange, *, now: float, seconds: int, uti: str) -> dict[str, Any]:
+    """Make the id token's claims: who signed in, for the client alone.
+
+    Units:   `seconds` from `now` to `exp`.
+    """
+    issued, user = int(now), exchange.user
+    made = {
+        "aud": exchange.client.id,
+        "iss": v2_issuer(exchange.origin, exchange.tenant.id),
+        "iat": issued - BACKDATED_SECONDS,
+        "nbf": issued - BACKDATED_SECONDS,
+        "exp": issued + seconds,
+        "auth_time": exchange.authenticated,
+        "name": user.display_name or user.name,
+        "oid": user.id,
+        "preferred_username": user.name,
+        "sub": subject(user, exchange.client.id),
+        "tid": exchange.tenant.id,
+        "uti": uti,
+        "ver": "2.0",
+    }
+    if exchange.nonce:
+        made["nonce"] = exchange.nonce
+    return made
+
+
+def client_info(user: User) -> str:
+    """Write what MSAL makes its account's id of."""
+    return jose.b64encode(jose.dumps({"uid": user.id, "utid": user.tenant_id}))
+
+
+def answer(
+    exchange: UserExchange, tokens: dict[str, str], *, now: float, seconds: int, info: bool
+) -> dict[str, Any]:
+    """Make the members of a success, as the endpoint's version writes them.
+
+    Shapes:  `tokens` by the name they are answered under; `info` when the client asked for `client_info`.
+    """
+    asked, permissions = exchange.asked, exchange.permissions
+    times: dict[str, Any] = {"expires_in": seconds, "ext_expires_in": seconds}
+    body = {"token_type": "Bearer", "scope": user_scope.answered(asked, permissions)}
+    if exchange.version == 1:
+        times |= {"expires_on": int(now) + seconds, "not_before": int(now) - BACKDATED_SECONDS}
+        times = {name: str(value) for name, value in times.items()}
+        body |= {"scope": " ".join(permissions), "resource": asked.resource}
+    if "refresh_token" in tokens and exchange.client.family:
+        body["foci"] = exchange.client.family
+    if info:
+        body["client_info"] = client_info(exchange.user)
+    return {**body, **times, **tokens}

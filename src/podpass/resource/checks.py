@@ -1,0 +1,218 @@
+"""The checks of an access token, in their order, and nothing else. Pure.
+
+In: the text after `Bearer`, a published key, what is accepted, the time. Out: who calls. It must never
+take a key, an issuer or a tenant from the token's own word.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from podpass import jose, names
+from podpass.errors import Error
+
+_ALGORITHM = "RS256"
+_MAX_TIME = 2**53
+_MAX_ID_CHARS = 64
+
+
+class Check(StrEnum):
+    """The checks, in the order in which they are made; `expired` and `lifetime` are one step."""
+
+    MISSING = "missing"
+    FORM = "form"
+    ALGORITHM = "algorithm"
+    KEY = "key"
+    SIGNATURE = "signature"
+    ISSUER = "issuer"
+    TENANT = "tenant"
+    AUDIENCE = "audience"
+    EXPIRED = "expired"
+    LIFETIME = "lifetime"
+    CALLER = "caller"
+
+
+class TokenRefused(Error):
+    """The token does not pass; `check` is the one it failed, `challenge` the WWW-Authenticate header."""
+
+    code = "token_refused"
+    status = 401
+    hint = "ask the tenant's token endpoint for a new token for this API"
+
+    def __init__(self, message: str, *, check: Check, **facts: object) -> None:
+        super().__init__(message)
+        self.facts = {"check": check.value, **facts}
+        self.check = check
+        self.challenge = "Bearer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """What a token must say.
+
+    Shapes:  `audiences` whole and exact, a trailing slash counts; `authorities` are the origins whose
+             version 2 tokens are accepted, none for an API that only takes version 1.
+    Units:   `leeway_seconds` for clocks that differ; `exp` plus it is too late.
+    """
+
+    tenant_id: str
+    audiences: frozenset[str]
+    authorities: tuple[str, ...] = ()
+    leeway_seconds: int = 0
+
+    @property
+    def issuer(self) -> str:
+        """The issuer of version 1 access tokens."""
+        return names.v1_issuer(self.tenant_id)
+
+    @property
+    def issuers(self) -> Mapping[str, str]:
+        """Every issuer, each with the claim in which its tokens name the client."""
+        second = {f"{origin}/{self.tenant_id}/v2.0": "azp" for origin in self.authorities}
+        return {self.issuer: "appid", **second}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who calls: an application for itself, or for a user who has signed in.
+
+    Shapes:  `app_id` is the client id, `object_id` what roles are given to: the service principal's, or
+             the user's. `roles` are application roles, `scopes` what the user lets the application do,
+             `wids` the user's directory roles. `name` is for people, never for a decision; `claims` are
+             all that the token says, `key_id` the key that signed it.
+    """
+
+    app_id: str
+    object_id: str
+    tenant_id: str
+    is_user: bool = False
+    name: str | None = None
+    roles: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+    wids: frozenset[str] = frozenset()
+    key_id: str = ""
+    claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+def read(bearer: str) -> jose.UnverifiedToken:
+    """Read a token far enough to know which key to check it with.
+
+    Errors:  TokenRefused for form, algorithm or key.
+    """
+    try:
+        token = jose.parse(bearer)
+    except jose.MalformedToken as exc:
+        raise TokenRefused(f"the token is {exc.message}", check=Check.FORM) from exc
+    if token.header.get("typ", "JWT") != "JWT":
+        raise TokenRefused("the token is of another type", check=Check.FORM)
+    if token.alg != _ALGORITHM:
+        raise TokenRefused(f"the token is not signed with {_ALGORITHM}", check=Check.ALGORITHM)
+    if not token.kid:
+        raise TokenRefused("the token names no key", check=Check.KEY)
+    return token
+
+
+def check(
+    token: jose.UnverifiedToken, key: jose.PublicKey | None, accepted: Accepted, now: float
+) -> Principal:
+    """Check a token with the published key it names, None if none is published under that name.
+
+    Errors:  TokenRefused.
+    """
+    if key is None or key.kid != token.kid:
+        raise TokenRefused("the token's key is not published", check=Check.KEY)
+    try:
+        jose.verify(token, key)
+    except jose.BadSignature as exc:
+        raise TokenRefused("the token's signature does not fit", check=Check.SIGNATURE) from exc
+    claims = token.claims
+    client_claim = _check_origin(claims, accepted)
+    _check_lifetime(claims, now, accepted.leeway_seconds)
+    return _principal(token, accepted.tenant_id, client_claim)
+
+
+def _check_origin(claims: Mapping[str, Any], accepted: Accepted) -> str:
+    issuer = claims.get("iss")
+    client_claim = accepted.issuers.get(issuer) if isinstance(issuer, str) else None
+    # An assertion, or a token of another version, may carry a good signature; none has this issuer.
+    if client_claim is None:
+        raise TokenRefused(
+            "the token is from another issuer",
+            check=Check.ISSUER,
+            expected=" or ".join(accepted.issuers),
+            found=_shown(issuer),
+        )
+    if claims.get("tid") != accepted.tenant_id:
+        raise TokenRefused("the token is of another tenant", check=Check.TENANT)
+    audience = claims.get("aud")
+    if not isinstance(audience, str) or audience not in accepted.audiences:
+        raise TokenRefused(
+            "the token is for another resource", check=Check.AUDIENCE, found=_shown(audience)
+        )
+    return client_claim
+
+
+def _check_lifetime(claims: Mapping[str, Any], now: float, leeway: int) -> None:
+    expires, begins = _time(claims, "exp"), _time(claims, "nbf")
+    # RFC 7519 4.1.4: "on or after which the JWT MUST NOT be accepted".
+    if now >= expires + leeway:
+        raise TokenRefused("the token has expired", check=Check.EXPIRED, exp=expires)
+    if now < begins - leeway:
+        raise TokenRefused("the token is not valid yet", check=Check.LIFETIME, nbf=begins)
+
+
+def _principal(token: jose.UnverifiedToken, tenant_id: str, client_claim: str) -> Principal:
+    claims = token.claims
+    # An id token for an API that signs people in has its audience and issuer; it names no client.
+    app_id, object_id = _id(claims, client_claim), _id(claims, "oid")
+    scopes = claims.get("scp", "")
+    if not isinstance(scopes, str):
+        raise TokenRefused("scp is no text", check=Check.CALLER)
+    is_user = bool(scopes.split())
+    # `idtyp` is optional; where it stands it must not say otherwise.
+    if claims.get("idtyp", "user" if is_user else "app") != ("user" if is_user else "app"):
+        raise TokenRefused("idtyp and scp do not fit each other", check=Check.CALLER)
+    name = claims.get("upn") or claims.get("preferred_username")
+    return Principal(
+        app_id=app_id,
+        object_id=object_id,
+        tenant_id=tenant_id,
+        is_user=is_user,
+        name=_shown(name) if is_user and isinstance(name, str) else None,
+        roles=_texts(claims, "roles"),
+        scopes=frozenset(scopes.split()),
+        wids=_texts(claims, "wids"),
+        key_id=token.kid or "",
+        claims=claims,
+    )
+
+
+def _time(claims: Mapping[str, Any], name: str) -> int:
+    value = claims.get(name)
+    # Not isinstance: True is an int to Python.
+    if type(value) is not int or not 0 <= value < _MAX_TIME:
+        raise TokenRefused(f"{name} is no time", check=Check.LIFETIME)
+    return value
+
+
+def _id(claims: Mapping[str, Any], name: str) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= _MAX_ID_CHARS:
+        raise TokenRefused(f"{name} is missing", check=Check.CALLER)
+    return value
+
+
+def _texts(claims: Mapping[str, Any], name: str) -> frozenset[str]:
+    values = claims.get(name, [])
+    # A text is a sequence of texts to Python: "Admin" would give the roles A, d, m, i, n.
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TokenRefused(f"{name} is no list of texts", check=Check.CALLER)
+    return frozenset(values)
+
+
+def _shown(value: object) -> str:
+    """Give a claim as an error may show it: text only, short, on one line."""
+    if not isinstance(value, str):
+        return f"({type(value).__name__})"
+    return "".join(sign if sign.isprintable() else "?" for sign in value[:200])

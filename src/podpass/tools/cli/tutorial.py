@@ -1,0 +1,29 @@
+"""`podpass tutorial`."""
+
+from datetime import UTC, datetime
+
+import click
+
+from podpass.tools.cli import options
+from podpass.tools.local.tutorial.azure_cli import NEWEST
+from podpass.tools.local.tutorial.play import Wish, run_tutorial
+
+
+@click.command
+@click.option(
+    "--az",
+    metavar="VERSION",
+    default=NEWEST,
+    show_default=True,
+    help="Which Azure CLI: newest, oldest (2.47.0), or a version.",
+)
+@click.option("--full", is_flag=True, help="Show every answer whole.")
+@click.option("--keep", is_flag=True, help="Keep the instance's folder for a look.")
+def command(az: str, full: bool, keep: bool) -> None:
+    """Run Microsoft's AKS tutorial for workload identity with the real az and kubectl.
+
+    The Azure CLI is installed once into a folder of its own. An instance is started on free ports in
+    another, the tutorial's commands run against it, and it is stopped and removed at the end.
+    """
+    wish = Wish(az=az, full=full, keep=keep)
+    run_tutorial(wish, options.environ(), datetime.now(UTC), click.echo)

@@ -1,0 +1,71 @@
+"""`az account`: the instance's own folder is signed in as its administrator."""
+
+import pytest
+
+from az.running import Az, names
+from journey.instance import Instance
+from podpass import jose
+
+pytestmark = [pytest.mark.az, pytest.mark.timeout(600)]
+
+
+def test_the_administrator_is_signed_in_from_the_start(az: Az, instance: Instance) -> None:
+    shown, listed = az.each("account show", "account list")
+    assert shown["id"] == instance.status["subscription_id"]
+    assert shown["tenantId"] == instance.status["tenant_id"]
+    assert shown["user"] == {"name": instance.status["admin"]["username"], "type": "user"}
+    assert (shown["environmentName"], shown["state"], shown["isDefault"]) == (
+        "AzureCloud",
+        "Enabled",
+        True,
+    )
+    assert [each["id"] for each in listed] == [shown["id"]]
+
+
+def test_its_tokens_are_for_what_was_asked(az: Az, instance: Instance) -> None:
+    answers = az.each(
+        "account get-access-token",
+        "account get-access-token --resource https://vault.azure.net",
+        "account get-access-token --resource-type ms-graph",
+        "account get-access-token --scope https://vault.azure.net/.default",
+    )
+    claims = [jose.parse(each["accessToken"]).claims for each in answers]
+    assert [each["aud"] for each in claims] == [
+        "https://management.core.windows.net/",
+        "https://vault.azure.net",
+        "https://graph.microsoft.com/",
+        "https://vault.azure.net",
+    ]
+    for answer, token in zip(answers, claims, strict=True):
+        assert answer["tokenType"] == "Bearer"
+        assert answer["tenant"] == token["tid"] == instance.status["tenant_id"]
+        assert token["upn"] == instance.status["admin"]["username"]
+    assert answers[0]["subscription"] == instance.status["subscription_id"]
+
+
+def test_a_resource_that_is_not_there_gives_no_token(newest: Az) -> None:
+    said = newest.refused("account get-access-token --resource https://nobody.example")
+    assert "AADSTS500011" in said
+
+
+def test_the_subscription_is_chosen_by_id_and_by_name(az: Az, instance: Instance) -> None:
+    subscription = instance.status["subscription_id"]
+    az(f"account set --subscription {subscription}")
+    az("account set --subscription podpass")
+    assert az("account show")["id"] == subscription
+    said = az.refused("account set --subscription 00000000-0000-4000-8000-00000000dead")
+    assert "doesn't exist" in said
+
+
+def test_locations_are_listed(az: Az) -> None:
+    listed = az("account list-locations")
+    assert {"westeurope", "eastus"} <= names(listed)
+    west = next(each for each in listed if each["name"] == "westeurope")
+    assert west["displayName"] == "West Europe"
+    assert west["metadata"]["regionType"] == "Physical"
+
+
+def test_the_list_is_read_anew(newest: Az, instance: Instance) -> None:
+    listed = newest("account list --refresh --all")
+    assert [each["id"] for each in listed] == [instance.status["subscription_id"]]
+    assert [each["name"] for each in listed] == ["podpass"]

@@ -1,0 +1,205 @@
+"""`az ad app`: applications, their secrets, certificates, federated credentials and permissions."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from az.running import Az
+from journey.instance import AUDIENCE
+
+pytestmark = [pytest.mark.az, pytest.mark.timeout(600)]
+
+_GRAPH = "00000003-0000-0000-c000-000000000000"
+_READ_APPLICATIONS = "9a5d68dd-52b0-4cc2-bd40-abcf44ac3a30"
+
+
+@pytest.fixture
+def app(request: pytest.FixtureRequest, newest: Az) -> Iterator[str]:
+    """An application for one test, by its client id."""
+    made = newest(f"ad app create --display-name {request.node.originalname}")
+    yield made["appId"]
+    newest(f"ad app delete --id {made['appId']}")
+
+
+def test_an_application_is_made_found_changed_and_deleted(az: Az) -> None:
+    name = f"application-{az.version}"
+    made = az(f"ad app create --display-name {name}")
+    assert (made["displayName"], made["signInAudience"]) == (name, "AzureADMyOrg")
+    assert made["id"] != made["appId"]
+    by_client, by_object, listed, searched = az.each(
+        f"ad app show --id {made['appId']}",
+        f"ad app show --id {made['id']}",
+        f"ad app list --display-name {name}",
+        f"ad app list --filter \"displayName eq '{name}'\"",
+    )
+    assert by_client["id"] == by_object["id"] == made["id"]
+    assert [each["appId"] for each in listed] == [made["appId"]]
+    assert [each["appId"] for each in searched] == [made["appId"]]
+    uri = f"api://{made['appId']}"
+    az(f"ad app update --id {made['appId']} --identifier-uris {uri} --display-name {name}-2")
+    changed = az(f"ad app show --id {uri}")
+    assert (changed["displayName"], changed["identifierUris"]) == (f"{name}-2", [uri])
+    assert az(f"ad app delete --id {made['appId']}") is None
+    assert "does not exist" in az.refused(f"ad app show --id {made['appId']}")
+
+
+def test_applications_are_made_with_what_they_ask_for(newest: Az) -> None:
+    access = json.dumps(
+        [
+            {
+                "resourceAppId": _GRAPH,
+                "resourceAccess": [{"id": _READ_APPLICATIONS, "type": "Role"}],
+            }
+        ]
+    )
+    roles = json.dumps(
+        [
+            {
+                "allowedMemberTypes": ["Application"],
+                "description": "may read",
+                "displayName": "Reader",
+                "isEnabled": True,
+                "value": "Things.Read",
+            }
+        ]
+    )
+    made = newest(
+        "ad app create --display-name wants --sign-in-audience AzureADMultipleOrgs "
+        "--web-redirect-uris https://localhost/back --is-fallback-public-client true",
+        *("--required-resource-accesses", access, "--app-roles", roles),
+    )
+    assert made["signInAudience"] == "AzureADMultipleOrgs"
+    assert made["web"]["redirectUris"] == ["https://localhost/back"]
+    assert made["isFallbackPublicClient"] is True
+    assert made["requiredResourceAccess"][0]["resourceAppId"] == _GRAPH
+    assert [role["value"] for role in made["appRoles"]] == ["Things.Read"]
+    newest(f"ad app delete --id {made['appId']}")
+
+
+def test_create_gives_the_application_of_that_name_that_is_there(newest: Az, app: str) -> None:
+    name = newest(f"ad app show --id {app}")["displayName"]
+    assert newest(f"ad app create --display-name {name}")["appId"] == app
+
+
+# --------------------------------------------------------------------------------------- credentials
+
+
+def test_secrets_are_made_listed_and_deleted(newest: Az, app: str) -> None:
+    made = newest(f"ad app credential reset --id {app} --display-name first --years 1")
+    assert made["appId"] == app
+    assert len(made["password"]) == 40
+    newest(f"ad app credential reset --id {app} --display-name second --append")
+    listed = newest(f"ad app credential list --id {app}")
+    assert {each["displayName"] for each in listed} == {"first", "second"}
+    assert all(each["secretText"] is None for each in listed)
+    assert made["password"].startswith(
+        next(each["hint"] for each in listed if each["displayName"] == "first")
+    )
+    key = listed[0]["keyId"]
+    newest(f"ad app credential delete --id {app} --key-id {key}")
+    left = newest(f"ad app credential list --id {app}")
+    assert [each["keyId"] for each in left] == [listed[1]["keyId"]]
+    assert key in newest.refused(f"ad app credential delete --id {app} --key-id {key}")
+
+
+def test_reset_without_append_leaves_one(newest: Az, app: str) -> None:
+    for name in ("first", "second"):
+        newest(f"ad app credential reset --id {app} --display-name {name}")
+    listed = newest(f"ad app credential list --id {app}")
+    assert [each["displayName"] for each in listed] == ["second"]
+
+
+def test_certificates_are_listed_apart(newest: Az, app: str) -> None:
+    newest(f"ad app credential reset --id {app} --create-cert")
+    (certificate,) = newest(f"ad app credential list --id {app} --cert")
+    assert (certificate["type"], certificate["usage"]) == ("AsymmetricX509Cert", "Verify")
+    newest(f"ad app credential delete --id {app} --cert --key-id {certificate['keyId']}")
+    assert newest(f"ad app credential list --id {app} --cert") == []
+
+
+# ------------------------------------------------------------------------------ federated credentials
+
+
+def _trust(name: str, subject: str, **more: object) -> str:
+    return json.dumps(
+        {
+            "name": name,
+            "issuer": "https://issuer.example/",
+            "subject": subject,
+            "audiences": [AUDIENCE],
+            **more,
+        }
+    )
+
+
+def _credential(az: Az, verb: str, app: str, *words: str) -> object:
+    return az(f"ad app federated-credential {verb} --id {app}", *words)
+
+
+def test_a_federated_credential_is_made_shown_changed_and_deleted(az: Az) -> None:
+    app = az(f"ad app create --display-name trusting-{az.version}")["appId"]
+    made = _credential(
+        az, "create", app, "--parameters", _trust("trust", "repo:a", description="x")
+    )
+    assert isinstance(made, dict)
+    assert (made["name"], made["subject"], made["audiences"], made["description"]) == (
+        "trust",
+        "repo:a",
+        [AUDIENCE],
+        "x",
+    )
+    named = ("--federated-credential-id", "trust")
+    by_id = ("--federated-credential-id", made["id"])
+    listed, shown = _credential(az, "list", app), _credential(az, "show", app, *named)
+    assert isinstance(listed, list)
+    assert isinstance(shown, dict)
+    assert [each["id"] for each in listed] == [shown["id"]] == [made["id"]]
+    _credential(az, "update", app, *by_id, "--parameters", _trust("trust", "repo:b"))
+    changed = _credential(az, "show", app, *by_id)
+    assert isinstance(changed, dict)
+    assert changed["subject"] == "repo:b"
+    _credential(az, "delete", app, *named)
+    assert _credential(az, "list", app) == []
+    az(f"ad app delete --id {app}")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        (_trust("trust", "repo:a", audiences=["one", "two"]), "audience"),
+        (_trust("a!b", "repo:a"), "name"),
+        (_trust("trust", "s" * 601), "600"),
+        (_trust("trust", "repo:taken"), "unique"),
+        (_trust("taken", "repo:a"), "already exists"),
+    ],
+)
+def test_what_no_federated_credential_can_be_is_refused(
+    newest: Az, app: str, parameters: str, words: str
+) -> None:
+    _credential(newest, "create", app, "--parameters", _trust("taken", "repo:taken"))
+    said = newest.refused(
+        f"ad app federated-credential create --id {app}", "--parameters", parameters
+    )
+    assert words in said
+    listed = _credential(newest, "list", app)
+    assert isinstance(listed, list)
+    assert [each["name"] for each in listed] == ["taken"]
+
+
+# --------------------------------------------------------------------------------------- permissions
+
+
+def test_permissions_are_asked_for_and_taken_back(newest: Az, app: str) -> None:
+    permission = f"{_READ_APPLICATIONS}=Role"
+    newest(f"ad app permission add --id {app} --api {_GRAPH} --api-permissions {permission}")
+    (asked,) = newest(f"ad app permission list --id {app}")
+    assert asked["resourceAppId"] == _GRAPH
+    assert asked["resourceAccess"] == [{"id": _READ_APPLICATIONS, "type": "Role"}]
+    newest(f"ad app permission delete --id {app} --api {_GRAPH}")
+    assert newest(f"ad app permission list --id {app}") == []
+
+
+def test_owners_are_not_served(newest: Az, app: str) -> None:
+    said = newest.refused(f"ad app owner list --id {app}")
+    assert said.strip()

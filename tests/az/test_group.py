@@ -1,0 +1,109 @@
+"""`az group`, `az provider`, `az resource`, `az tag`: the subscription's own things."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from az.running import Az, names
+from journey.instance import Instance
+
+pytestmark = [pytest.mark.az, pytest.mark.timeout(600)]
+
+
+def test_a_group_is_made_shown_changed_and_deleted(az: Az, instance: Instance) -> None:
+    name = f"group-{az.version}"
+    made = az(f"group create -n {name} -l westeurope --tags use=test")
+    scope = f"/subscriptions/{instance.status['subscription_id']}/resourceGroups/{name}"
+    assert (made["id"], made["location"], made["tags"]) == (scope, "westeurope", {"use": "test"})
+    assert made["properties"] == {"provisioningState": "Succeeded"}
+    shown, listed, exists = az.each(
+        f"group show -n {name.upper()}", "group list --tag use=test", f"group exists -n {name}"
+    )
+    assert (shown, exists) == (made, True)
+    assert name in names(listed)
+    assert az(f"group update -n {name} --set tags.use=more")["tags"] == {"use": "more"}
+    assert az(f"group delete -n {name} --yes") is None
+    assert az(f"group exists -n {name}") is False
+    assert "(ResourceGroupNotFound)" in az.refused(f"group show -n {name}")
+
+
+def test_a_group_waits_and_is_deleted_without_waiting(newest: Az) -> None:
+    newest("group create -n waiting -l eastus")
+    newest("group wait -n waiting --exists")
+    newest("group delete -n waiting --yes --no-wait")
+    newest("group wait -n waiting --deleted")
+    assert newest("group exists -n waiting") is False
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("group create -n a-group -l nowhere", "(LocationNotAvailableForResourceGroup)"),
+        ("group create -n ends. -l eastus", "InvalidResourceGroup"),
+        ("group delete -n nothing-here --yes", "(ResourceGroupNotFound)"),
+        ("group show -n x --subscription 00000000-0000-4000-8000-00000000dead", "doesn't exist"),
+    ],
+)
+def test_what_no_group_can_be_is_refused(newest: Az, line: str, code: str) -> None:
+    assert code.lower() in newest.refused(line).lower()
+
+
+def test_a_groups_place_does_not_change(newest: Az, group: str) -> None:
+    said = newest.refused(f"group create -n {group} -l eastus")
+    assert "(InvalidResourceGroupLocation)" in said
+
+
+# --------------------------------------------------------------------------------- what is in a group
+
+
+@pytest.fixture
+def things(newest: Az, group: str) -> Iterator[str]:
+    newest.each(
+        f"identity create -n thing -g {group} --tags use=test",
+        f"keyvault create -n thing-vault -g {group} -l westeurope",
+    )
+    yield group
+    newest(f"keyvault delete -n thing-vault -g {group}")
+    newest("keyvault purge -n thing-vault")
+
+
+def test_resources_are_listed_and_shown_whatever_they_are(newest: Az, things: str) -> None:
+    kind = "Microsoft.ManagedIdentity/userAssignedIdentities"
+    all_of_them, of_a_kind, of_a_tag, by_name = newest.each(
+        f"resource list -g {things}",
+        f"resource list --resource-type {kind} -g {things}",
+        "resource list --tag use=test",
+        f"resource list -g {things} -n thing-vault",
+    )
+    assert names(all_of_them) == {"thing", "thing-vault"}
+    assert names(of_a_kind) == names(of_a_tag) == {"thing"}
+    assert [each["type"] for each in by_name] == ["Microsoft.KeyVault/vaults"]
+    shown, by_id = newest.each(
+        f"resource show -g {things} -n thing --resource-type {kind}",
+        f"resource show --ids {of_a_kind[0]['id']}",
+    )
+    assert shown["id"] == by_id["id"] == of_a_kind[0]["id"]
+    assert (
+        shown["properties"]["clientId"] == newest(f"identity show -n thing -g {things}")["clientId"]
+    )
+
+
+def test_a_group_takes_what_is_in_it_along(newest: Az) -> None:
+    newest("group create -n taken-along -l westeurope")
+    newest("identity create -n inside -g taken-along")
+    newest("group delete -n taken-along --yes")
+    newest("group create -n taken-along -l westeurope")
+    assert newest("identity list -g taken-along") == []
+    newest("group delete -n taken-along --yes")
+
+
+def test_providers_are_registered(newest: Az) -> None:
+    listed, shown = newest.each("provider list", "provider show -n Microsoft.ManagedIdentity")
+    assert {"Microsoft.KeyVault", "Microsoft.ManagedIdentity", "Microsoft.ContainerService"} <= {
+        each["namespace"] for each in listed
+    }
+    assert shown["registrationState"] == "Registered"
+    kinds = {each["resourceType"] for each in shown["resourceTypes"]}
+    assert "userAssignedIdentities" in kinds
+    newest("provider register -n Microsoft.KeyVault --wait")
+    assert "(InvalidResourceNamespace)" in newest.refused("provider show -n Microsoft.Nothing")

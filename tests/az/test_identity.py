@@ -1,0 +1,145 @@
+"""`az identity` and `az identity federated-credential`."""
+
+import pytest
+
+from az.running import Az, names
+from journey.instance import AUDIENCE, Instance
+
+pytestmark = [pytest.mark.az, pytest.mark.timeout(600)]
+
+_ISSUER = "https://issuer.example/"
+_SUBJECT = "system:serviceaccount:default:app"
+
+
+def test_an_identity_is_made_shown_listed_and_deleted(az: Az, instance: Instance) -> None:
+    group = f"identities-{az.version}"
+    az(f"group create -n {group} -l westeurope")
+    made = az(f"identity create -n app -g {group} --tags use=test")
+    assert (
+        made["id"]
+        .lower()
+        .endswith(
+            f"/resourcegroups/{group}/providers/microsoft.managedidentity/userassignedidentities/app"
+        )
+    )
+    assert (made["location"], made["tenantId"]) == ("westeurope", instance.status["tenant_id"])
+    assert made["tags"] == {"use": "test"}
+    again, listed, everywhere = az.each(
+        f"identity show -n app -g {group}", f"identity list -g {group}", "identity list"
+    )
+    assert again == made
+    assert listed == [made]
+    assert {"app", "web"} <= names(everywhere)
+    principal = az(f"ad sp show --id {made['clientId']}")
+    assert (principal["id"], principal["servicePrincipalType"]) == (
+        made["principalId"],
+        "ManagedIdentity",
+    )
+    assert az(f"identity delete -n app -g {group}") is None
+    assert "(ResourceNotFound)" in az.refused(f"identity show -n app -g {group}")
+    az(f"group delete -n {group} --yes")
+
+
+def test_an_identity_that_is_made_again_stays_the_same(newest: Az, group: str) -> None:
+    made = newest(f"identity create -n app -g {group}")
+    again = newest(f"identity create -n app -g {group} --tags a=b")
+    assert (again["clientId"], again["principalId"]) == (made["clientId"], made["principalId"])
+    assert again["tags"] == {"a": "b"}
+
+
+def test_an_identity_that_comes_after_another_is_another(newest: Az, group: str) -> None:
+    made = newest(f"identity create -n app -g {group}")
+    newest(f"identity delete -n app -g {group}")
+    again = newest(f"identity create -n app -g {group}")
+    assert again["clientId"] != made["clientId"]
+    assert again["principalId"] != made["principalId"]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("identity create -n app -g not-there -l eastus", "ResourceGroupNotFound"),
+        ("identity create -n app! -g {group}", "Name"),
+        ("identity create -n app -g {group} -l nowhere", "LocationNotAvailable"),
+    ],
+)
+def test_what_no_identity_can_be_is_refused(newest: Az, group: str, line: str, code: str) -> None:
+    assert code in newest.refused(line.format(group=group))
+    assert newest(f"identity list -g {group}") == []
+
+
+# ------------------------------------------------------------------------------ federated credentials
+
+
+def _create(name: str, group: str, *more: str, subject: str = _SUBJECT) -> str:
+    return " ".join(
+        [
+            f"identity federated-credential create -n {name} --identity-name app -g {group}",
+            f"--issuer {_ISSUER} --subject {subject} --audiences {AUDIENCE}",
+            *more,
+        ]
+    )
+
+
+def test_a_credential_is_made_shown_changed_listed_and_deleted(az: Az) -> None:
+    group = f"credentials-{az.version}"
+    az(f"group create -n {group} -l westeurope")
+    az(f"identity create -n app -g {group}")
+    where = f"--identity-name app -g {group}"
+    made = az(_create("trust", group))
+    assert (made["name"], made["issuer"], made["subject"], made["audiences"]) == (
+        "trust",
+        _ISSUER,
+        _SUBJECT,
+        [AUDIENCE],
+    )
+    again, listed = az.each(
+        f"identity federated-credential show -n trust {where}",
+        f"identity federated-credential list {where}",
+    )
+    assert (again, listed) == (made, [made])
+    subject = "system:serviceaccount:default:other"
+    changed = az(
+        f"identity federated-credential update -n trust {where} --subject {subject} "
+        f"--issuer {_ISSUER} --audiences {AUDIENCE}"
+    )
+    assert changed == {**made, "subject": subject}
+    assert az(f"identity federated-credential delete -n trust {where} --yes") is None
+    assert az(f"identity federated-credential list {where}") == []
+    said = az.refused(f"identity federated-credential show -n trust {where}")
+    assert "NotFound" in said
+    az(f"group delete -n {group} --yes")
+
+
+def test_the_twenty_first_credential_is_refused(newest: Az, group: str) -> None:
+    newest(f"identity create -n app -g {group}")
+    for number in range(20):
+        newest(_create(f"trust-{number}", group, subject=f"subject-{number}"))
+    said = newest.refused(_create("trust-20", group, subject="subject-20"))
+    assert "(BadRequest)" in said
+    listed = newest(f"identity federated-credential list --identity-name app -g {group}")
+    assert len(listed) == 20
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (_create("trust", "{group}", "api://two"), "exactly one audience"),
+        (_create("a!b", "{group}"), "name"),
+        (_create("trust", "{group}", subject="s" * 601), "600"),
+        (_create("trust", "{group}").replace("name app", "name nobody"), "parent"),
+        (_create("trust", "not-there"), "ResourceGroupNotFound"),
+    ],
+)
+def test_what_no_credential_can_be_is_refused(
+    newest: Az, group: str, line: str, words: str
+) -> None:
+    newest(f"identity create -n app -g {group}")
+    assert words in newest.refused(line.format(group=group))
+    assert newest(f"identity federated-credential list --identity-name app -g {group}") == []
+
+
+def test_issuer_and_subject_are_there_once(newest: Az, group: str) -> None:
+    newest(f"identity create -n app -g {group}")
+    newest(_create("trust", group))
+    assert "already exists" in newest.refused(_create("other", group))

@@ -1,0 +1,66 @@
+"""`az rest`: Resource Manager and Graph called as they are."""
+
+import json
+
+import pytest
+
+from az.running import Az
+from journey.instance import Instance
+
+pytestmark = [pytest.mark.az, pytest.mark.timeout(600)]
+
+_VERSION = "api-version=2022-09-01"
+
+
+def test_resource_manager_is_called_by_every_method(az: Az, instance: Instance) -> None:
+    group = f"rest-{az.version}"
+    path = f"/subscriptions/{instance.status['subscription_id']}/resourceGroups/{group}"
+    url = f"{path}?{_VERSION}"
+    made = az(f"rest --method put --url {url} --body", json.dumps({"location": "eastus"}))
+    assert (made["name"], made["location"]) == (group, "eastus")
+    changed = az(f"rest --method patch --url {url} --body", json.dumps({"tags": {"a": "b"}}))
+    assert changed["tags"] == {"a": "b"}
+    assert az(f"rest --url {url}")["tags"] == {"a": "b"}
+    assert az("rest --url /subscriptions?api-version=2022-12-01")["value"][0]["subscriptionId"]
+    az(f"rest --method delete --url {url}")
+    assert az(f"group exists -n {group}") is False
+
+
+def test_graph_is_called_by_every_method(az: Az) -> None:
+    base, name = "https://graph.microsoft.com/v1.0", f"rest-{az.version}"
+    body = json.dumps({"displayName": name})
+    made = az(f"rest --method post --url {base}/applications --body", body)
+    one = f"{base}/applications/{made['id']}"
+    az(f"rest --method patch --url {one} --body", json.dumps({"displayName": f"{name}-2"}))
+    assert az(f"rest --url {one}?$select=displayName")["displayName"] == f"{name}-2"
+    counted = az(
+        f"rest --url {base}/applications?$count=true&$top=1 --headers ConsistencyLevel=eventual"
+    )
+    assert counted["@odata.count"] >= 1
+    assert len(counted["value"]) == 1
+    az(f"rest --method delete --url {one}")
+    assert "Request_ResourceNotFound" in az.refused(f"rest --url {one}")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("rest --url {sub}?api-version=1999-01-01", "InvalidApiVersion"),
+        ("rest --url {sub}", "MissingApiVersionParameter"),
+        ("rest --url {sub}/resourceGroups/none?" + _VERSION, "ResourceGroupNotFound"),
+        ("rest --method put --url {sub}/resourceGroups/a?" + _VERSION + " --body {{", "Invalid"),
+        ("rest --url /subscriptions/0?" + _VERSION, "InvalidSubscriptionId"),
+        (
+            "rest --url /subscriptions/00000000-0000-4000-8000-00000000dead?" + _VERSION,
+            "SubscriptionNotFound",
+        ),
+        ("rest --url https://graph.microsoft.com/v1.0/applications/0", "Request_ResourceNotFound"),
+        ("rest --url https://graph.microsoft.com/v1.0/nothing", "BadRequest"),
+        ("rest --url https://graph.microsoft.com/v1.0/users?$filter=oops", "BadRequest"),
+    ],
+)
+def test_what_is_asked_wrongly_is_refused_by_name(
+    newest: Az, instance: Instance, line: str, words: str
+) -> None:
+    subscription = f"/subscriptions/{instance.status['subscription_id']}"
+    assert words in newest.refused(line.format(sub=subscription))

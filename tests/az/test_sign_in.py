@@ -1,0 +1,168 @@
+"""`az login` in each of its ways, each into a folder in which nobody was signed in before."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from az import browser
+from az.running import Az
+from journey.instance import CLIENT, SECOND_CLIENT, Instance
+from podpass import jose
+
+pytestmark = [pytest.mark.az, pytest.mark.timeout(600)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robot:
+    """An application with a secret that may read the subscription."""
+
+    app_id: str
+    password: str
+    tenant: str
+
+
+@pytest.fixture(scope="module")
+def robot(newest: Az) -> Iterator[Robot]:
+    scope = f"/subscriptions/{newest('account show')['id']}"
+    made = newest(f"ad sp create-for-rbac -n robot --role Reader --scopes {scope}")
+    yield Robot(app_id=made["appId"], password=made["password"], tenant=made["tenant"])
+    newest(f"ad app delete --id {made['appId']}")
+
+
+def _claims(az: Az) -> dict[str, Any]:
+    return dict(jose.parse(az("account get-access-token")["accessToken"]).claims)
+
+
+def test_a_user_signs_in_with_name_and_password(az: Az, instance: Instance, folder: Path) -> None:
+    admin, alone = instance.status["admin"], az.signed_out(folder)
+    (subscription,) = alone("login", "-u", admin["username"], "-p", admin["password"])
+    assert subscription["id"] == instance.status["subscription_id"]
+    assert subscription["user"] == {"name": admin["username"], "type": "user"}
+    assert alone("group list") == az("group list")
+
+
+def test_a_wrong_password_is_refused(az: Az, instance: Instance, folder: Path) -> None:
+    alone = az.signed_out(folder)
+    said = alone.refused("login", "-u", instance.status["admin"]["username"], "-p", "not it")
+    assert "AADSTS50126" in said
+    assert "az login" in alone.refused("account show")
+
+
+def test_a_service_principal_signs_in_with_its_secret(
+    az: Az, robot: Robot, instance: Instance, folder: Path
+) -> None:
+    alone = az.signed_out(folder)
+    words = ("-u", robot.app_id, "-p", robot.password, "--tenant", robot.tenant)
+    (subscription,) = alone("login --service-principal", *words)
+    assert subscription["id"] == instance.status["subscription_id"]
+    assert subscription["user"] == {"name": robot.app_id, "type": "servicePrincipal"}
+    claims = _claims(alone)
+    assert (claims["appid"], claims["appidacr"], claims["idtyp"]) == (robot.app_id, "1", "app")
+
+
+def test_a_wrong_secret_is_refused(newest: Az, robot: Robot, folder: Path) -> None:
+    words = ("-u", robot.app_id, "-p", "not it", "--tenant", robot.tenant)
+    said = newest.signed_out(folder).refused("login --service-principal", *words)
+    assert "AADSTS7000215" in said
+
+
+def test_a_service_principal_signs_in_with_a_certificate(
+    az: Az, robot: Robot, folder: Path
+) -> None:
+    made = az(f"ad app credential reset --id {robot.app_id} --create-cert --append")
+    pem, alone = made["fileWithCertAndPrivateKey"], az.signed_out(folder)
+    option = "-p" if az.version == "oldest" else "--certificate"
+    alone("login --service-principal", "-u", robot.app_id, option, pem, "--tenant", robot.tenant)
+    claims = _claims(alone)
+    assert (claims["appid"], claims["appidacr"]) == (robot.app_id, "2")
+
+
+def test_a_service_principal_signs_in_with_a_pods_token(
+    az: Az, instance: Instance, folder: Path
+) -> None:
+    """The application of the seed trusts the ServiceAccount `web`."""
+    words = ("-u", SECOND_CLIENT, "--tenant", instance.status["tenant_id"])
+    token = ("--federated-token", instance.token("web"), "--allow-no-subscriptions")
+    alone = az.signed_out(folder)
+    (account,) = alone("login --service-principal", *words, *token)
+    assert account["name"] == "N/A(tenant level account)"
+    asked = "account get-access-token --resource https://vault.azure.net"
+    assert jose.parse(alone(asked)["accessToken"]).claims["appid"] == SECOND_CLIENT
+
+
+def test_a_token_that_no_credential_names_is_refused(
+    newest: Az, instance: Instance, folder: Path
+) -> None:
+    instance.account("stranger")
+    words = ("-u", CLIENT, "--tenant", instance.status["tenant_id"])
+    token = ("--federated-token", instance.token("stranger"))
+    said = newest.signed_out(folder).refused("login --service-principal", *words, *token)
+    assert "AADSTS700213" in said
+
+
+def test_without_a_role_there_is_no_subscription(
+    newest: Az, instance: Instance, folder: Path
+) -> None:
+    words = ("-u", SECOND_CLIENT, "--tenant", instance.status["tenant_id"])
+    token = ("--federated-token", instance.token("web"))
+    said = newest.signed_out(folder).refused("login --service-principal", *words, *token)
+    assert "No subscriptions found" in said
+
+
+def test_a_user_signs_in_with_a_code_on_another_device(
+    az: Az, instance: Instance, folder: Path
+) -> None:
+    alone = az.signed_out(folder)
+    command = alone.command("login --use-device-code")
+    with subprocess.Popen(
+        command, env=dict(alone.environ), stdout=-1, stderr=-1, stdin=-3, text=True
+    ) as waiting:
+        assert waiting.stderr is not None
+        message = waiting.stderr.readline()
+        found = re.search(r"open the page (\S+) and enter the code (\S+)", message)
+        assert found is not None, message
+        _confirm(instance, *found.groups())
+        printed, talk = waiting.communicate(timeout=60)
+    assert waiting.returncode == 0, talk
+    assert instance.status["subscription_id"] in printed
+    assert alone("account show")["user"]["name"] == instance.status["admin"]["username"]
+
+
+def _confirm(instance: Instance, address: str, code: str) -> None:
+    admin, page = instance.status["admin"], browser.Browser(instance.status["ca_file"])
+    page.open(address)
+    page.fill(user_code=code, step="code")
+    page.fill(username=admin["username"], password="not it", step="sign-in")
+    assert 'role="alert"' in page.page
+    page.fill(username=admin["username"], password=admin["password"], step="sign-in")
+    assert "You are signed in" in page.page
+
+
+def test_a_user_signs_in_in_the_browser(az: Az, instance: Instance, folder: Path) -> None:
+    admin, alone = instance.status["admin"], az.signed_out(folder)
+    program = [sys.executable, browser.__file__, admin["username"], admin["password"]]
+    # `&` lets az go on to wait for the answer, as a window of its own does.
+    environ = {**alone.environ, "BROWSER": shlex.join(program) + " %s &"}
+    (subscription,) = replace(alone, environ=environ)("login")
+    assert subscription["user"] == {"name": admin["username"], "type": "user"}
+
+
+def test_after_logout_nobody_is_signed_in(az: Az, instance: Instance, folder: Path) -> None:
+    admin, alone = instance.status["admin"], az.signed_out(folder)
+    alone("login", "-u", admin["username"], "-p", admin["password"])
+    assert alone("logout") is None
+    assert "az login" in alone.refused("account show")
+
+
+def test_clear_forgets_everybody(newest: Az, instance: Instance, folder: Path) -> None:
+    admin, alone = instance.status["admin"], newest.signed_out(folder)
+    alone("login", "-u", admin["username"], "-p", admin["password"])
+    assert alone("account clear") is None
+    assert alone("account list") == []

@@ -1,0 +1,157 @@
+"""Microsoft's management SDKs and Graph's, as they are released, with a workload's own identity."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clients.installed import python_with
+from journey.instance import Instance
+
+pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
+
+PROGRAMS = Path(__file__).parent / "programs"
+_NOT_FOUND = [404, "ResourceNotFound"]
+
+
+def _facts(instance: Instance, program: str, *arguments: str) -> Any:
+    python = python_with(
+        "azure-identity",
+        "azure-keyvault-secrets",
+        "azure-mgmt-authorization",
+        "azure-mgmt-containerservice",
+        "azure-mgmt-keyvault",
+        "azure-mgmt-msi",
+        "azure-mgmt-resource",
+        "azure-mgmt-resource-subscriptions",
+        "msgraph-sdk",
+        "aiohttp",
+    )
+    command = [*python, str(PROGRAMS / program), *arguments]
+    return json.loads(instance.run_on_host("web", command))
+
+
+@pytest.mark.usefixtures("principal")
+def test_groups_resources_and_providers(instance: Instance) -> None:
+    subscription = instance.status["subscription_id"]
+    facts = _facts(instance, "groups.py", subscription, "peer-groups")
+    assert facts.pop("providers") >= 4
+    assert facts == {
+        "made": ["peer-groups", "westeurope", {"use": "test"}, "Succeeded"],
+        "exists": True,
+        "changed": {"use": "more"},
+        "shown": {"use": "more"},
+        "listed": True,
+        "by_tag": ["peer-groups"],
+        "one_a_page": True,
+        "generic": "generic",
+        "inside": ["generic"],
+        "of_kind": True,
+        "provider": "Registered",
+        "registered": "Registered",
+        "subscriptions": [subscription],
+        "subscription": "Enabled",
+        "locations": True,
+        "gone": [404, "ResourceGroupNotFound"],
+    }
+
+
+@pytest.mark.usefixtures("principal")
+def test_identities_their_trust_and_their_roles(instance: Instance) -> None:
+    subscription = instance.status["subscription_id"]
+    facts = _facts(instance, "identities.py", subscription, "peer-identities")
+    assert facts == {
+        "made": ["app", "westeurope", "Microsoft.ManagedIdentity/userAssignedIdentities"],
+        "shown": True,
+        "changed": {"a": "b"},
+        "of_group": ["app"],
+        "everywhere": True,
+        "trusted": "subject-0",
+        "trusts": ["trust-0", "trust-1", "trust-2"],
+        "one_a_page": ["trust-0", "trust-1", "trust-2"],
+        "retold": "another",
+        "twice": facts["twice"],
+        "untrusted": facts["untrusted"],
+        "reader": ["Reader", ["*/read"]],
+        "assigned": True,
+        "at_scope": facts["left"] + 1,
+        "of_principal": [True],
+        "by_id": True,
+        "own": ["peer-identities", "CustomRole"],
+        "left": facts["left"],
+        "gone": _NOT_FOUND,
+    }
+    assert (facts["twice"][0], facts["untrusted"][0]) == (409, 404)
+
+
+def test_a_vault_and_its_secrets(instance: Instance, principal: str) -> None:
+    status = instance.status
+    ids = (status["subscription_id"], status["tenant_id"], principal)
+    facts = _facts(instance, "vaults.py", *ids, "peer-vault")
+    assert facts == {
+        "free": True,
+        "made": ["peer-vault", "https://peer-vault.vault.azure.net/", "Succeeded"],
+        "shown": "westeurope",
+        "of_group": ["peer-vault"],
+        "everywhere": True,
+        "as_resource": True,
+        "changed": {"a": "b"},
+        "policies": [["all"]],
+        "value": "hello again",
+        "first": "hello",
+        "versions": 2,
+        "secrets": ["greeting"],
+        "off": False,
+        "closed": [403, "Forbidden"],
+        "deleted": "greeting",
+        "deleted_ones": ["greeting"],
+        "recovered": "hello again",
+        "purged": [404, "SecretNotFound"],
+        "restored": "greeting",
+        "never": [404, "SecretNotFound"],
+        "deleted_vault": True,
+        "deleted_vaults": True,
+        "purged_vault": facts["purged_vault"],
+    }
+    assert facts["purged_vault"][0] == 404
+
+
+@pytest.mark.usefixtures("principal")
+def test_the_cluster(instance: Instance) -> None:
+    subscription = instance.status["subscription_id"]
+    assert _facts(instance, "clusters.py", subscription, "peer-clusters") == {
+        "made": ["cluster", "Succeeded"],
+        "issuer": instance.status["kubernetes"]["issuer"],
+        "shown": True,
+        "listed": ["cluster"],
+        "of_group": ["cluster"],
+        "user": [True],
+        "admin": [True],
+        "tagged": {"a": "b"},
+        "versions": True,
+        "gone": _NOT_FOUND,
+    }
+
+
+@pytest.mark.usefixtures("principal")
+def test_applications_and_principals_through_graph(instance: Instance) -> None:
+    assert _facts(instance, "graph.py", "peer-application") == {
+        "made": ["peer-application", "AzureADMyOrg"],
+        "shown": True,
+        "found": [1, [True]],
+        "pages": True,
+        "secret": ["s", True],
+        "secrets": [["s", None]],
+        "no_secrets": [],
+        "trust": ["trust", "repo:a", ["api://AzureADTokenExchange"]],
+        "twice": [409, "Request_MultipleObjectsWithSameKeyValue"],
+        "retold": "repo:b",
+        "trusts": ["trust"],
+        "untrusted": [404, "Request_ResourceNotFound"],
+        "principal": ["peer-application-2", "Application"],
+        "roles": [True],
+        "no_roles": [],
+        "gone": [404, "Request_ResourceNotFound"],
+        "me": [400, "BadRequest"],
+    }

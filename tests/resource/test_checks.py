@@ -1,0 +1,310 @@
+"""Each rule of the guard, broken once. Delete a rule, and its test fails."""
+
+import json
+from typing import Any
+
+import pytest
+
+from podpass import jose
+from podpass.resource import checks
+from podpass.resource.checks import Accepted, Check, TokenRefused
+
+TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
+OTHER_TENANT = "77777777-0c35-4fd1-9f0e-1f6a54a3a1d0"
+ISSUER = f"https://sts.windows.net/{TENANT}/"
+VAULT = "https://vault.azure.net"
+NOW = 1_700_000_000
+ACCEPTED = Accepted(tenant_id=TENANT, audiences=frozenset({VAULT}))
+CLAIMS = {
+    "aud": VAULT,
+    "iss": ISSUER,
+    "iat": NOW,
+    "nbf": NOW,
+    "exp": NOW + 3600,
+    "appid": "11111111-aaaa-4bbb-8ccc-000000000001",
+    "oid": "11111111-aaaa-4bbb-8ccc-000000000002",
+    "tid": TENANT,
+    "ver": "1.0",
+}
+
+
+def public(key: jose.SigningKey) -> jose.PublicKey:
+    return jose.load_jwk(jose.rsa_jwk(key.key.public_key(), key.kid))
+
+
+def judge(
+    key: jose.SigningKey,
+    *,
+    now: float = NOW,
+    accepted: Accepted = ACCEPTED,
+    header: dict[str, Any] | None = None,
+    **changes: Any,
+) -> checks.Principal:
+    claims = {name: value for name, value in (CLAIMS | changes).items() if value is not None}
+    token = checks.read(key.sign(claims, header or {"typ": "JWT"}))
+    return checks.check(token, public(key), accepted, now)
+
+
+def refusal(key: jose.SigningKey, **how: Any) -> TokenRefused:
+    with pytest.raises(TokenRefused) as caught:
+        judge(key, **how)
+    assert caught.value.status == 401
+    assert caught.value.facts["check"] == caught.value.check.value
+    return caught.value
+
+
+@pytest.fixture
+def key(signing_keys: list[jose.SigningKey]) -> jose.SigningKey:
+    return signing_keys[0]
+
+
+def test_a_good_token_names_its_caller(key: jose.SigningKey) -> None:
+    who = judge(key)
+    assert (who.app_id, who.object_id) == (CLAIMS["appid"], CLAIMS["oid"])
+    assert who.tenant_id == TENANT
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "a.b", "a.b.c.d.e", "..", "." * 20000, '{"payload":""}', "ü.b.c"],
+)
+def test_what_is_no_compact_token_is_refused(text: str) -> None:
+    with pytest.raises(TokenRefused) as caught:
+        checks.read(text)
+    assert caught.value.check is Check.FORM
+    assert text == "" or text == "x" or text not in str(caught.value)
+
+
+def test_a_token_of_another_type_is_refused(key: jose.SigningKey) -> None:
+    assert refusal(key, header={"typ": "at+jwt"}).check is Check.FORM
+
+
+@pytest.mark.parametrize("alg", ["none", "None", "HS256", "RS384", "ES256", "", None, ["RS256"]])
+def test_only_rs256_is_read(key: jose.SigningKey, alg: Any) -> None:
+    assert refusal(key, header={"alg": alg}).check is Check.ALGORITHM
+
+
+def test_an_unsigned_token_is_refused() -> None:
+    parts = [jose.b64encode(json.dumps(part).encode()) for part in ({"alg": "none"}, CLAIMS)]
+    with pytest.raises(TokenRefused) as caught:
+        checks.read(".".join([*parts, ""]))
+    assert caught.value.check is Check.ALGORITHM
+
+
+@pytest.mark.parametrize("kid", ["", None, 7, ["key-0"]])
+def test_a_token_that_names_no_key_is_refused(key: jose.SigningKey, kid: Any) -> None:
+    error = refusal(key, header={"kid": kid})
+    assert (error.check, error.message) == (Check.KEY, "the token names no key")
+
+
+def test_a_key_that_is_not_published_is_refused(key: jose.SigningKey) -> None:
+    token = checks.read(key.sign(CLAIMS))
+    with pytest.raises(TokenRefused) as caught:
+        checks.check(token, None, ACCEPTED, NOW)
+    assert caught.value.check is Check.KEY
+
+
+def test_a_key_of_another_name_is_not_tried(signing_keys: list[jose.SigningKey]) -> None:
+    token = checks.read(signing_keys[0].sign(CLAIMS))
+    with pytest.raises(TokenRefused) as caught:
+        checks.check(token, public(signing_keys[1]), ACCEPTED, NOW)
+    assert caught.value.check is Check.KEY
+
+
+def test_a_signature_by_another_key_is_refused(signing_keys: list[jose.SigningKey]) -> None:
+    forged = signing_keys[1].sign(CLAIMS, {"kid": signing_keys[0].kid})
+    with pytest.raises(TokenRefused) as caught:
+        checks.check(checks.read(forged), public(signing_keys[0]), ACCEPTED, NOW)
+    assert caught.value.check is Check.SIGNATURE
+
+
+def test_a_changed_claim_is_refused(key: jose.SigningKey) -> None:
+    head, _, tail = key.sign(CLAIMS).split(".")
+    changed = jose.b64encode(json.dumps(CLAIMS | {"oid": "someone-else"}).encode())
+    with pytest.raises(TokenRefused) as caught:
+        checks.check(checks.read(f"{head}.{changed}.{tail}"), public(key), ACCEPTED, NOW)
+    assert caught.value.check is Check.SIGNATURE
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        ISSUER.removesuffix("/"),
+        ISSUER.upper(),
+        f"https://sts.windows.net/{OTHER_TENANT}/",
+        f"https://login.microsoftonline.com/{TENANT}/v2.0",
+        ISSUER + "x",
+        [ISSUER],
+        None,
+    ],
+)
+def test_the_issuer_is_exact(key: jose.SigningKey, issuer: Any) -> None:
+    error = refusal(key, iss=issuer)
+    assert error.check is Check.ISSUER
+    assert error.facts["expected"] == ISSUER
+
+
+@pytest.mark.parametrize("tenant", [OTHER_TENANT, TENANT.upper(), "", None, [TENANT]])
+def test_the_tenant_is_exact(key: jose.SigningKey, tenant: Any) -> None:
+    assert refusal(key, tid=tenant).check is Check.TENANT
+
+
+@pytest.mark.parametrize(
+    "audience",
+    [
+        VAULT + "/",
+        VAULT.upper(),
+        "https://graph.microsoft.com",
+        "api://AzureADTokenExchange",
+        [VAULT],
+        None,
+        7,
+    ],
+)
+def test_the_audience_is_one_of_those_accepted(key: jose.SigningKey, audience: Any) -> None:
+    assert refusal(key, aud=audience).check is Check.AUDIENCE
+
+
+def test_a_projected_token_is_no_access_token(key: jose.SigningKey) -> None:
+    """Attack group 13, even if issuer and authority shared a key."""
+    error = refusal(
+        key,
+        iss=f"https://eastus.oic.prod-aks.azure.com/{TENANT}/x/",
+        sub="system:serviceaccount:default:web",
+        aud=["api://AzureADTokenExchange"],
+        tid=None,
+        appid=None,
+        oid=None,
+    )
+    assert error.check is Check.ISSUER
+
+
+def test_a_token_is_refused_at_its_expiry_second(key: jose.SigningKey) -> None:
+    assert judge(key, now=NOW + 3600 - 0.001)
+    assert refusal(key, now=NOW + 3600).check is Check.EXPIRED
+
+
+def test_a_token_is_refused_before_it_begins(key: jose.SigningKey) -> None:
+    assert judge(key, now=NOW)
+    assert refusal(key, now=NOW - 0.001).check is Check.LIFETIME
+
+
+def test_leeway_moves_both_edges_and_no_further(key: jose.SigningKey) -> None:
+    lenient = Accepted(tenant_id=TENANT, audiences=frozenset({VAULT}), leeway_seconds=60)
+    assert judge(key, accepted=lenient, now=NOW + 3659)
+    assert judge(key, accepted=lenient, now=NOW - 60)
+    assert refusal(key, accepted=lenient, now=NOW + 3660).check is Check.EXPIRED
+    assert refusal(key, accepted=lenient, now=NOW - 61).check is Check.LIFETIME
+
+
+@pytest.mark.parametrize("claim", ["exp", "nbf"])
+@pytest.mark.parametrize("value", [None, str(NOW), float(NOW), True, -1, 2**53, [NOW]])
+def test_a_time_is_a_whole_number(key: jose.SigningKey, claim: str, value: Any) -> None:
+    assert refusal(key, **{claim: value}).check is Check.LIFETIME
+
+
+@pytest.mark.parametrize("claim", ["appid", "oid"])
+@pytest.mark.parametrize("value", [None, "", 7, ["x"], "x" * 65])
+def test_a_token_that_names_no_caller_is_refused(
+    key: jose.SigningKey, claim: str, value: Any
+) -> None:
+    assert refusal(key, **{claim: value}).check is Check.CALLER
+
+
+V2_ISSUER = f"https://login.microsoftonline.com/{TENANT}/v2.0"
+API = "99999999-aaaa-4bbb-8ccc-000000000001"
+BOTH = Accepted(
+    tenant_id=TENANT,
+    audiences=frozenset({API}),
+    authorities=("https://login.microsoftonline.com",),
+)
+V2: dict[str, Any] = {
+    "iss": V2_ISSUER,
+    "aud": API,
+    "appid": None,
+    "azp": CLAIMS["appid"],
+    "ver": "2.0",
+}
+
+
+def test_a_version_2_token_names_its_caller_in_azp(key: jose.SigningKey) -> None:
+    who = judge(key, accepted=BOTH, **V2)
+    assert (who.app_id, who.object_id, who.is_user) == (CLAIMS["appid"], CLAIMS["oid"], False)
+
+
+def test_an_id_token_for_the_api_is_no_access_token(key: jose.SigningKey) -> None:
+    """Its audience is the API's client id and its issuer the tenant's: only `azp` is missing."""
+    id_token = {**V2, "azp": None, "nonce": "n", "preferred_username": "admin@example.com"}
+    assert refusal(key, accepted=BOTH, **id_token).check is Check.CALLER
+
+
+def test_each_version_names_the_client_in_its_own_claim(key: jose.SigningKey) -> None:
+    assert refusal(key, appid=None, azp=CLAIMS["appid"]).check is Check.CALLER
+    crossed = {**V2, "azp": None, "appid": CLAIMS["appid"]}
+    assert refusal(key, accepted=BOTH, **crossed).check is Check.CALLER
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        f"https://login.microsoftonline.com/{OTHER_TENANT}/v2.0",
+        f"https://login.microsoftonline.com.evil.example/{TENANT}/v2.0",
+        f"https://good@login.microsoftonline.com/{TENANT}/v2.0",
+        V2_ISSUER + "/",
+        V2_ISSUER.upper(),
+        [V2_ISSUER],
+    ],
+)
+def test_the_issuer_of_version_2_is_exact(key: jose.SigningKey, issuer: Any) -> None:
+    assert refusal(key, accepted=BOTH, **{**V2, "iss": issuer}).check is Check.ISSUER
+
+
+def test_a_users_token_names_user_scopes_and_directory_roles(key: jose.SigningKey) -> None:
+    who = judge(key, scp="user_impersonation x", upn="admin@p.example", wids=["w"], idtyp="user")
+    assert (who.is_user, who.name) == (True, "admin@p.example")
+    assert who.scopes == {"user_impersonation", "x"}
+    assert who.wids == {"w"}
+
+
+def test_an_application_has_roles_and_no_name(key: jose.SigningKey) -> None:
+    who = judge(key, roles=["Orders.Read"], idtyp="app", upn="admin@p.example")
+    assert (who.is_user, who.name, who.roles, who.scopes) == (
+        False,
+        None,
+        frozenset({"Orders.Read"}),
+        frozenset(),
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"roles": "Admin"},
+        {"roles": {"Admin": 1}},
+        {"roles": [1]},
+        {"roles": [["Admin"]]},
+        {"wids": "x"},
+        {"scp": ["user_impersonation"]},
+        {"scp": 1},
+        {"idtyp": "user"},
+        {"idtyp": "device"},
+        {"idtyp": "app", "scp": "user_impersonation"},
+    ],
+)
+def test_a_caller_that_is_not_described_as_one_is_refused(
+    key: jose.SigningKey, changes: dict[str, Any]
+) -> None:
+    assert refusal(key, **changes).check is Check.CALLER
+
+
+def test_what_a_token_says_is_not_in_the_principals_repr(key: jose.SigningKey) -> None:
+    who = judge(key, private="keep-this")
+    assert who.claims["private"] == "keep-this"
+    assert "keep-this" not in repr(who)
+
+
+def test_a_claim_is_shown_short_and_on_one_line(key: jose.SigningKey) -> None:
+    shown = refusal(key, aud="x\nforged line" + "y" * 1000).facts["found"]
+    assert isinstance(shown, str)
+    assert "\n" not in shown
+    assert len(shown) <= 200

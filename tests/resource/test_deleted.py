@@ -1,0 +1,245 @@
+"""Deleted secrets, backups and what a vault's settings make of them, over the wire."""
+
+from typing import Any
+
+import pytest
+
+from podpass import jose
+
+DAY = 86400
+V = "?api-version=7.4"
+GREETING = f"/secrets/greeting{V}"
+GONE = f"/deletedsecrets/greeting{V}"
+
+
+async def put(world: Any, token: str, name: str = "greeting", value: str = "hello") -> Any:
+    status, body, _ = await world.ask(
+        "PUT", f"/secrets/{name}{V}", token=token, body={"value": value}
+    )
+    assert status == 200, body
+    return body
+
+
+@pytest.mark.parametrize(
+    ("settings", "level", "days"),
+    [
+        ({}, "Recoverable+Purgeable", 90),
+        ({"purge_protection": True}, "Recoverable", 90),
+        ({"retention_days": 7}, "CustomizedRecoverable+Purgeable", 7),
+        ({"retention_days": 30, "purge_protection": True}, "CustomizedRecoverable", 30),
+    ],
+)
+async def test_the_vaults_settings_say_how_a_secret_comes_back(
+    world: Any, token: str, settings: dict[str, Any], level: str, days: int
+) -> None:
+    await world.vault("demo-vault", **settings)
+    made = await put(world, token)
+    assert made["attributes"]["recoveryLevel"] == level
+    assert made["attributes"]["recoverableDays"] == days
+    _, gone, _ = await world.ask("DELETE", GREETING, token=token)
+    assert gone["scheduledPurgeDate"] == gone["deletedDate"] + days * DAY
+    assert gone["deletedDate"] == int(world.clock.now)
+    assert gone["recoveryId"] == "https://demo-vault.vault.azure.net/deletedsecrets/greeting"
+    assert "value" not in gone
+    _, listed, _ = await world.ask("GET", f"/deletedsecrets{V}", token=token)
+    assert listed["value"][0]["attributes"]["recoveryLevel"] == level
+
+
+async def test_deleted_secrets_are_listed_page_by_page_without_values(
+    world: Any, token: str
+) -> None:
+    for name in ("a", "b", "c", "d", "kept"):
+        await put(world, token, name)
+        if name != "kept":
+            await world.ask("DELETE", f"/secrets/{name}{V}", token=token)
+    seen, path = [], f"/deletedsecrets{V}&maxresults=2"
+    while path:
+        status, body, _ = await world.ask("GET", path, token=token)
+        assert status == 200
+        assert all("value" not in item for item in body["value"])
+        seen.append([item["recoveryId"].rpartition("/")[2] for item in body["value"]])
+        following = body["nextLink"]
+        path = following and following.removeprefix("https://demo-vault.vault.azure.net")
+    assert seen == [["a", "b"], ["c", "d"]]
+    _, live, _ = await world.ask("GET", f"/secrets{V}", token=token)
+    assert [item["id"].rpartition("/")[2] for item in live["value"]] == ["kept"]
+
+
+async def test_a_deleted_secret_is_gone_from_every_other_path(world: Any, token: str) -> None:
+    made = await put(world, token)
+    await world.ask("DELETE", GREETING, token=token)
+    version = made["id"].rpartition("/")[2]
+    for method, path in (
+        ("GET", GREETING),
+        ("GET", f"/secrets/greeting/{version}{V}"),
+        ("GET", f"/secrets/greeting/versions{V}"),
+        ("PATCH", GREETING),
+        ("DELETE", GREETING),
+        ("POST", f"/secrets/greeting/backup{V}"),
+    ):
+        body: Any = {} if method == "PATCH" else None
+        status, answer, _ = await world.ask(method, path, token=token, body=body)
+        assert (status, answer["error"]["code"]) == (404, "SecretNotFound"), path
+
+
+async def test_a_deleted_secrets_name_is_taken_with_the_code_clients_look_for(
+    world: Any, token: str
+) -> None:
+    await put(world, token)
+    await world.ask("DELETE", GREETING, token=token)
+    status, body, _ = await world.ask("PUT", GREETING, token=token, body={"value": "x"})
+    assert (status, body["error"]["code"]) == (409, "Conflict")
+    assert body["error"]["innererror"] == {"code": "ObjectIsDeletedButRecoverable"}
+
+
+async def test_purge_protection_refuses_a_purge_and_ends_with_the_retention(
+    world: Any, token: str
+) -> None:
+    await world.vault("demo-vault", purge_protection=True, retention_days=7)
+    await put(world, token)
+    await world.ask("DELETE", GREETING, token=token)
+    status, body, _ = await world.ask("DELETE", GONE, token=token)
+    assert (status, body["error"]["code"]) == (403, "Forbidden")
+    assert "innererror" not in body["error"]
+    assert "purge protection" in body["error"]["message"]
+    assert (await world.ask("GET", GONE, token=token))[0] == 200
+    world.clock.now += 7 * DAY
+    fresh = world.authority.mint(world.people["officer"])
+    assert (await world.ask("GET", GONE, token=fresh))[0] == 404
+    await put(world, fresh)
+
+
+async def test_a_deleted_secret_can_be_had_back_until_its_very_last_second(
+    world: Any, token: str
+) -> None:
+    await world.vault("demo-vault", retention_days=7)
+    await put(world, token)
+    _, gone, _ = await world.ask("DELETE", GREETING, token=token)
+    for late, status in ((-1, 200), (0, 404)):
+        world.clock.now = float(gone["scheduledPurgeDate"] + late)
+        fresh = world.authority.mint(world.people["officer"])
+        answer = await world.ask("POST", f"/deletedsecrets/greeting/recover{V}", token=fresh)
+        assert answer[0] == status
+        if status == 200:
+            # Its time begins anew with the next deletion; this one is cut short by hand.
+            await world.ask("DELETE", GREETING, token=fresh)
+            gone["scheduledPurgeDate"] += 7 * DAY - 1
+
+
+async def test_a_backup_is_restored_into_another_vault_of_the_subscription(world: Any) -> None:
+    await world.vault("demo-vault2")
+    both = await world.identity("both", "Key Vault Secrets Officer")
+    await world.grant(both, "Key Vault Secrets Officer", "demo-vault2")
+    token = world.authority.mint(both)
+    await put(world, token, value="first")
+    await put(world, token, value="second")
+    status, blob, _ = await world.ask("POST", f"/secrets/greeting/backup{V}", token=token)
+    assert status == 200
+    assert "=" not in blob["value"]
+    far = {"host": "demo-vault2.vault.azure.net", "token": token}
+    restored = await world.ask("POST", f"/secrets/restore{V}", body=blob, **far)
+    assert restored[0] == 200
+    assert restored[1]["id"].startswith("https://demo-vault2.vault.azure.net/secrets/greeting/")
+    assert "value" not in restored[1]
+    _, versions, _ = await world.ask("GET", f"/secrets/greeting/versions{V}", **far)
+    assert len(versions["value"]) == 2
+    assert (await world.ask("GET", GREETING, **far))[1]["value"] == "second"
+    # Once more: the name is there now.
+    status, body, _ = await world.ask("POST", f"/secrets/restore{V}", body=blob, **far)
+    assert (status, body["error"]["code"]) == (409, "Conflict")
+    await world.ask("DELETE", GREETING, **far)
+    status, body, _ = await world.ask("POST", f"/secrets/restore{V}", body=blob, **far)
+    assert body["error"]["innererror"] == {"code": "ObjectIsDeletedButRecoverable"}
+
+
+async def test_a_backup_opens_in_no_other_tenant_or_subscription(world: Any, token: str) -> None:
+    """Attack: carry a backup to a vault one rules oneself."""
+    far = f"/subscriptions/{'9' * 8}-0000-4000-8000-000000000000/resourceGroups/rg"
+    await world.vault(
+        "far-vault", resource_id=f"{far}/providers/Microsoft.KeyVault/vaults/far-vault"
+    )
+    await world.grant(world.people["officer"], "Key Vault Secrets Officer", "far-vault")
+    await put(world, token)
+    _, blob, _ = await world.ask("POST", f"/secrets/greeting/backup{V}", token=token)
+    host = "far-vault.vault.azure.net"
+    status, body, _ = await world.ask(
+        "POST", f"/secrets/restore{V}", token=token, body=blob, host=host
+    )
+    assert (status, body["error"]["code"]) == (400, "BadParameter")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 7, "", "!!", "AAAA", "AA==", ["x"], "é", jose.b64encode(b"\0" * 200)],
+)
+async def test_what_is_no_backup_is_refused(world: Any, token: str, value: Any) -> None:
+    status, body, _ = await world.ask(
+        "POST", f"/secrets/restore{V}", token=token, body={"value": value}
+    )
+    assert (status, body["error"]["code"]) == (400, "BadParameter")
+    assert (await world.ask("GET", f"/secrets{V}", token=token))[1]["value"] == []
+
+
+async def test_a_padded_backup_is_a_backup(world: Any, token: str) -> None:
+    await put(world, token, value="12")
+    _, blob, _ = await world.ask("POST", f"/secrets/greeting/backup{V}", token=token)
+    await world.ask("DELETE", GREETING, token=token)
+    assert (await world.ask("DELETE", GONE, token=token))[0] == 204
+    padded = blob["value"] + "=" * (-len(blob["value"]) % 4)
+    answer = await world.ask("POST", f"/secrets/restore{V}", token=token, body={"value": padded})
+    assert answer[0] == 200
+
+
+async def test_a_secret_may_be_called_restore(world: Any, token: str) -> None:
+    await put(world, token, "restore")
+    status, body, _ = await world.ask("GET", f"/secrets/restore{V}", token=token)
+    assert (status, body["value"]) == (200, "hello")
+
+
+async def test_a_patch_changes_what_it_names_and_leaves_the_rest(world: Any, token: str) -> None:
+    whole: Any = {
+        "value": "v",
+        "contentType": "text/plain",
+        "tags": {"a": "b", "c": "d"},
+        "attributes": {"enabled": True, "nbf": 5, "exp": 9},
+    }
+    await world.ask("PUT", GREETING, token=token, body=whole)
+    world.clock.now += 10
+    change: Any
+    for change in (
+        {},
+        {"attributes": None, "tags": None, "contentType": None},
+        {"attributes": {"exp": None, "nbf": None, "enabled": None}},
+    ):
+        status, body, _ = await world.ask("PATCH", GREETING, token=token, body=change)
+        assert (status, body["contentType"], body["tags"]) == (200, "text/plain", whole["tags"])
+        assert {n: body["attributes"][n] for n in ("enabled", "nbf", "exp")} == whole["attributes"]
+        assert "value" not in body
+    # Tags are replaced as a whole; a value is never changed, only written anew.
+    change = {"tags": {"e": "f"}, "value": "other", "attributes": {"exp": 99}}
+    _, body, _ = await world.ask("PATCH", GREETING, token=token, body=change)
+    assert (body["tags"], body["attributes"]["exp"]) == ({"e": "f"}, 99)
+    assert body["attributes"]["nbf"] == 5
+    assert body["attributes"]["updated"] == body["attributes"]["created"] + 10
+    _, read, _ = await world.ask("GET", GREETING, token=token)
+    assert read["value"] == "v"
+
+
+async def test_values_are_given_before_and_after_their_time(world: Any, token: str) -> None:
+    """As users of the real one report: `exp` and `nbf` are for whoever reads, only `enabled` closes."""
+    now = int(world.clock.now)
+    for attributes in ({"exp": now - 1}, {"nbf": now + 99}):
+        body = {"value": "v", "attributes": attributes}
+        await world.ask("PUT", GREETING, token=token, body=body)
+        assert (await world.ask("GET", GREETING, token=token))[0] == 200
+
+
+async def test_only_the_disabled_version_is_closed(world: Any, token: str) -> None:
+    old = await put(world, token, value="old")
+    version = old["id"].rpartition("/")[2]
+    await put(world, token, value="new")
+    off = {"attributes": {"enabled": False}}
+    await world.ask("PATCH", f"/secrets/greeting/{version}{V}", token=token, body=off)
+    closed = await world.ask("GET", f"/secrets/greeting/{version}{V}", token=token)
+    assert (closed[0], closed[1]["error"]["innererror"]["code"]) == (403, "SecretDisabled")
+    assert (await world.ask("GET", GREETING, token=token))[1]["value"] == "new"

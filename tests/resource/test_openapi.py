@@ -1,0 +1,62 @@
+"""The published description of the vault and the vault itself name the same operations."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podpass.resource import vault, wire
+
+PAGE = Path(__file__).parents[2] / "docs" / "openapi" / "keyvault.json"
+DOCUMENT: dict[str, Any] = json.loads(PAGE.read_text())
+_SIGNS = {"{secret-name}": "*", "{secret-version}": "+"}
+
+
+def described() -> set[tuple[str, tuple[str, ...]]]:
+    return {
+        (method.upper(), tuple(_SIGNS.get(part, part) for part in path.split("/")[1:]))
+        for path, methods in DOCUMENT["paths"].items()
+        for method in methods
+    }
+
+
+def served() -> set[tuple[str, tuple[str, ...]]]:
+    return {(method, path) for path, methods in vault.PATHS.items() for method in methods}
+
+
+def test_every_operation_is_described_and_every_one_described_is_served() -> None:
+    assert described() == served()
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(described()))
+def test_a_described_operation_is_what_its_path_leads_to(
+    method: str, path: tuple[str, ...]
+) -> None:
+    filled = [{"*": "a-name", "+": "0" * 32}.get(part, part) for part in path]
+    found, name, version = vault.route(method, filled)
+    assert found is vault.PATHS[path][method]
+    assert (name, version) == (
+        "a-name" if "*" in path else "",
+        "0" * 32 if "+" in path else "",
+    )
+
+
+def test_limits_are_described_as_they_are() -> None:
+    parameters = DOCUMENT["components"]["parameters"]
+    assert parameters["maxResults"]["schema"]["maximum"] == wire.MAX_PAGE
+    name = parameters["secretName"]["schema"]["pattern"]
+    assert re.fullmatch(name, wire.check_name("x" * 127))
+    assert not re.fullmatch(name, "x" * 128)
+    version = parameters["apiVersion"]["schema"]["pattern"]
+    for text in ("7.4", "2026-04-01", "7.6-preview.1", "2025-06-01-preview"):
+        assert re.fullmatch(version, text)
+        assert wire.read_query(f"api-version={text}".encode())["api-version"] == text
+
+
+def test_every_reference_leads_somewhere() -> None:
+    for reference in re.findall(r'"\$ref": "#/([^"]+)"', PAGE.read_text()):
+        found = DOCUMENT
+        for part in reference.split("/"):
+            found = found[part]

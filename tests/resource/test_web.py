@@ -1,0 +1,103 @@
+"""How an API of one's own reads the authority's keys: through the proxy its process is told of."""
+
+from typing import Any
+
+import pytest
+
+from podpass.fetch import FetchError
+from podpass.resource.guard import Check, Guard, KeysUnavailable, TokenRefused
+from podpass.resource.web import WebFetcher
+from podpass.serve import Receive, Scope, Send, bind, respond, server_tls, serving
+from tunnel import connect_proxy
+
+TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
+VAULT = "https://vault.azure.net"
+
+
+class Answers:
+    """A server under the authority's name that answers what it is told."""
+
+    def __init__(self, keys: bytes) -> None:
+        self.paths: list[str] = []
+        self.answer: tuple[int, bytes] = (200, keys)
+        self.headers: list[tuple[bytes, bytes]] = [(b"content-type", b"application/json")]
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        self.paths.append(scope["path"])
+        await respond(send, *self.answer, self.headers)
+
+
+@pytest.fixture
+async def answers(world: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Serve under every name, behind a proxy that the environment names, with a store that trusts it."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(world.ca_file))
+    served = Answers(world.authority.document())
+    leaf = str(world.ca_file.with_name("leaf.pem"))
+    sock = bind("127.0.0.1", 0)
+    async with (
+        serving(served, sock, server_tls(leaf, leaf)),
+        connect_proxy(sock.getsockname()[1]) as proxy,
+    ):
+        monkeypatch.setenv("HTTPS_PROXY", proxy)
+        yield served
+
+
+async def test_a_guard_without_keys_reads_those_of_its_tenant(
+    world: Any, answers: Answers, officer: Any
+) -> None:
+    guard = Guard(tenant_id=TENANT, audiences={VAULT}, clock=world.clock)
+    given = ["Bearer " + world.authority.mint(officer)]
+    caller = await guard.admit(given)
+    assert caller.app_id == officer.client_id
+    await guard.admit(given)
+    assert answers.paths == [f"/{TENANT}/discovery/v2.0/keys"]
+
+
+async def test_a_key_of_elsewhere_is_not_trusted_though_the_token_is_well_made(
+    world: Any, answers: Answers, officer: Any, signing_keys: list[Any]
+) -> None:
+    guard = Guard(tenant_id=TENANT, audiences={VAULT}, clock=world.clock)
+    forged = signing_keys[1].sign(world.authority.claims(officer))
+    with pytest.raises(TokenRefused) as caught:
+        await guard.admit(["Bearer " + forged])
+    assert caught.value.check is Check.KEY
+    assert len(answers.paths) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ((503, b"{}"), "status"),
+        ((302, b"{}"), "status"),
+        ((200, b"<html>"), "not_json"),
+        ((200, b'{"keys":[],"keys":[]}'), "not_json"),
+        ((200, b'{"keys":"' + b"x" * 300_000 + b'"}'), "too_large"),
+    ],
+)
+async def test_an_answer_that_is_none_is_refused(
+    answers: Answers, answer: tuple[int, bytes], reason: str
+) -> None:
+    answers.answer = answer
+    answers.headers.append((b"location", b"https://login.microsoftonline.com/elsewhere"))
+    with pytest.raises(FetchError) as caught:
+        await WebFetcher().get_json("https://login.microsoftonline.com/keys")
+    assert caught.value.reason == reason
+    # A redirect is not followed.
+    assert answers.paths == ["/keys"]
+
+
+async def test_a_certificate_nobody_vouches_for_is_refused(
+    world: Any, answers: Answers, officer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    guard = Guard(tenant_id=TENANT, audiences={VAULT}, clock=world.clock)
+    with pytest.raises(KeysUnavailable):
+        await guard.admit(["Bearer " + world.authority.mint(officer)])
+    assert answers.paths == []
+
+
+async def test_only_https_is_read(answers: Answers) -> None:
+    with pytest.raises(FetchError) as caught:
+        await WebFetcher().get_json("http://login.microsoftonline.com/keys")
+    assert caught.value.reason == "url"
+    assert answers.paths == []

@@ -1,0 +1,133 @@
+"""The documentation's sample images: built from their registries, run as pods, asked to end."""
+
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from journey.instance import CLIENT, LABEL, Instance
+from podpass.tools.local.samples.cache import SampleCache, cache_folder
+from podpass.tools.local.samples.catalogue import SAMPLES, by_name
+from podpass.tools.local.samples.model import Sample
+from podpass.tools.local.samples.prepare import RegistryUnreachable, ToolsMissing, prepare
+
+pytestmark = [pytest.mark.tutorial, pytest.mark.timeout(600)]
+
+VAULT = "https://journey-vault.vault.azure.net/"
+NAMES = [sample.name for sample in SAMPLES]
+LINE = '"successfully got secret" secret="hello"'
+
+
+def built(name: str) -> Sample:
+    """Build a sample, or skip by name where its tools or its registry are not there."""
+    sample = by_name(name)
+    assert sample is not None
+    cache = SampleCache(cache_folder(os.environ), os.environ["PATH"])
+    try:
+        prepare(sample, cache, os.environ, print)
+    except (ToolsMissing, RegistryUnreachable) as exc:
+        pytest.skip(f"{exc.message}: {exc.hint}")
+    return sample
+
+
+def pod(name: str, image: str, **variables: str) -> dict[str, Any]:
+    env = [{"name": key, "value": value} for key, value in variables.items()]
+    container = {"name": "oidc", "image": image, "env": env}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": LABEL},
+        "spec": {"serviceAccountName": "web", "containers": [container]},
+    }
+
+
+def log_of(instance: Instance, name: str) -> str:
+    """Wait until a pod says how its first read went; give all it said."""
+    core = instance.core
+    deadline = time.monotonic() + 60
+    log = ""
+    while time.monotonic() < deadline and "got secret" not in log:
+        status = core.read_namespaced_pod(name, "default").status
+        if status.phase != "Pending":
+            log = str(core.read_namespaced_pod_log(name, "default"))
+        assert status.phase != "Failed", log
+        time.sleep(0.2)
+    return log
+
+
+@pytest.mark.parametrize("credential", ["msal", "azure-identity"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sample_image_reads_the_secret_and_keeps_running(
+    instance: Instance, name: str, credential: str
+) -> None:
+    image = built(name).image + ":latest"
+    called = f"{name}-{credential}"
+    wanted = pod(called, image, KEYVAULT_URL=VAULT, SECRET_NAME="greeting", CREDENTIAL=credential)
+    instance.core.create_namespaced_pod("default", wanted)
+    assert LINE in log_of(instance, called).splitlines()
+    status = instance.core.read_namespaced_pod(called, "default").status
+    assert {each.type: each.status for each in status.conditions}["Ready"] == "True"
+    assert status.container_statuses[0].restart_count == 0
+    instance.core.delete_namespaced_pod(called, "default")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sample_takes_the_vaults_name_as_older_manifests_give_it(
+    instance: Instance, name: str
+) -> None:
+    called = f"{name}-by-name"
+    wanted = pod(called, built(name).image, KEYVAULT_NAME="journey-vault", SECRET_NAME="greeting")
+    instance.core.create_namespaced_pod("default", wanted)
+    assert LINE in log_of(instance, called).splitlines()
+    instance.core.delete_namespaced_pod(called, "default")
+
+
+def on_host(instance: Instance, sample: Sample, **variables: str) -> "subprocess.Popen[str]":
+    """Start a sample's program as `podpass run` does, with what the webhook would inject."""
+    cache = SampleCache(cache_folder(os.environ), os.environ["PATH"])
+    token = instance.data_dir.parent / "sample-token"
+    token.write_text(instance.token("web"))
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "podpass.tools.cli", "run", "--"),
+            *cache.readiness(sample).command,
+        ],
+        env={
+            **os.environ,
+            "PODPASS_DATA_DIR": str(instance.data_dir),
+            "AZURE_CLIENT_ID": CLIENT,
+            "AZURE_TENANT_ID": instance.status["tenant_id"],
+            "AZURE_FEDERATED_TOKEN_FILE": str(token),
+            "AZURE_AUTHORITY_HOST": "https://login.microsoftonline.com/",
+            "KEYVAULT_URL": VAULT,
+            **variables,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sample_that_is_asked_to_end_says_goodbye_with_zero(
+    instance: Instance, name: str
+) -> None:
+    running = on_host(instance, built(name), SECRET_NAME="greeting")
+    assert running.stdout is not None
+    assert running.stdout.readline() == LINE + "\n"
+    running.terminate()
+    _, talk = running.communicate(timeout=20)
+    assert running.returncode == 0, talk
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sample_that_cannot_read_says_why_and_fails(instance: Instance, name: str) -> None:
+    running = on_host(instance, built(name), SECRET_NAME="nothing")
+    out, talk = running.communicate(timeout=60)
+    assert (running.returncode, out) == (1, ""), talk
+    (said,) = [line for line in talk.splitlines() if line.startswith('"failed to get secret"')]
+    assert "SecretNotFound" in said or "nothing" in said
+    assert "eyJ" not in talk
