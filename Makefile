@@ -53,8 +53,8 @@ docs: $(VENV)/.dev ## write the generated pages anew
 bench: $(VENV)/.dev ## the numbers, each as a ratio to a peer or a limit of the same run
 	$(BIN)/python -m bench
 
-test-clients: $(VENV)/.dev ## released SDKs, old and new, in Python and Node, in folders of their own
-	$(BIN)/python -m pytest -m clients tests/clients -rs
+test-clients: $(VENV)/.dev ## released SDKs, old and new, of every language, as pods; prints the client matrix
+	$(BIN)/python -m pytest -m clients tests/clients -rs $(if $(K),-k '$(K)') $(if $(WRITE),--write-matrix '$(WRITE)')
 
 test-tutorial: $(VENV)/.dev ## the sample images and the tutorial, by the newest and the oldest az
 	$(BIN)/python -m pytest -m tutorial tests/tutorial -rs

@@ -259,7 +259,7 @@ async def _serve(folder: Path) -> None:
             subject=names.subject("default", "web"),
             audiences=(names.EXCHANGE_AUDIENCE,),
         )
-        await directory.put_identity(
+        await directory.identities.put(
             Identity(
                 tenant_id=TENANT,
                 client_id=CLIENT,

@@ -77,8 +77,8 @@ def _upgraded(connection: Connection, stamp: Table, steps: Steps) -> int | None:
     if not inspect(connection).has_table(stamp.name):
         return None
     found: int | None = connection.execute(select(stamp.c.version)).scalar_one_or_none()
-    while found in steps:
-        steps[found](connection)
+    while found is not None and (step := steps.get(found)) is not None:
+        step(connection)
         found += 1
         connection.execute(update(stamp).values(version=found))
     return found

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -85,9 +86,16 @@ def installed(version: str) -> Path:
 
 
 def started_for(version: str, instance: Instance, home: Path) -> Az:
-    """Make the environment that `podpass env` prints, in a home of its own."""
+    """Make the environment that `podpass env` prints, in a home of its own.
+
+    Two versions of `az` cannot share a configuration: the older one ends at what the newer has cached.
+    """
     home.mkdir(parents=True, exist_ok=True)
     printed = json.loads(instance.podpass("env", "-o", "json").stdout)
+    if version != azure_cli.NEWEST:
+        shutil.copytree(printed["AZURE_CONFIG_DIR"], home / ".azure")
+        (home / ".azure" / "msal_http_cache.bin").unlink(missing_ok=True)
+        printed["AZURE_CONFIG_DIR"] = str(home / ".azure")
     environ = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", **printed}
     return Az(version=version, python=installed(version), environ=environ)
 

@@ -41,7 +41,7 @@ def test_a_group_waits_and_is_deleted_without_waiting(newest: Az) -> None:
         ("group create -n a-group -l nowhere", "(LocationNotAvailableForResourceGroup)"),
         ("group create -n ends. -l eastus", "InvalidResourceGroup"),
         ("group delete -n nothing-here --yes", "(ResourceGroupNotFound)"),
-        ("group show -n x --subscription 00000000-0000-4000-8000-00000000dead", "doesn't exist"),
+        ("group show -n x --subscription 00000000-0000-4000-8000-00000000dead", "not found"),
     ],
 )
 def test_what_no_group_can_be_is_refused(newest: Az, line: str, code: str) -> None:

@@ -127,7 +127,7 @@ def test_the_twenty_first_credential_is_refused(newest: Az, group: str) -> None:
         (_create("trust", "{group}", "api://two"), "exactly one audience"),
         (_create("a!b", "{group}"), "name"),
         (_create("trust", "{group}", subject="s" * 601), "600"),
-        (_create("trust", "{group}").replace("name app", "name nobody"), "parent"),
+        (_create("trust", "{group}").replace("name app", "name nobody"), "(ParentResourceNotFound)"),
         (_create("trust", "not-there"), "ResourceGroupNotFound"),
     ],
 )
@@ -142,4 +142,4 @@ def test_what_no_credential_can_be_is_refused(
 def test_issuer_and_subject_are_there_once(newest: Az, group: str) -> None:
     newest(f"identity create -n app -g {group}")
     newest(_create("trust", group))
-    assert "already exists" in newest.refused(_create("other", group))
+    assert "trusts this issuer and subject" in newest.refused(_create("other", group))

@@ -1,13 +1,63 @@
-"""One instance for all clients; they run as pods in it, or through `podpass run`."""
+"""One instance for all clients, and the matrix of what they did."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from clients import matrix
+from clients.storage import serving
 from journey.instance import Instance, started
+
+ROWS = pytest.StashKey[dict[str, matrix.Row]]()
 
 
 @pytest.fixture(scope="session")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     with started(tmp_path_factory.mktemp("clients")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def storage(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give host and port of a blob service for the instance's pods."""
+    with serving(instance, tmp_path_factory.mktemp("blobs"), {}) as host:
+        yield host
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-matrix", metavar="PAGE", help="replace the table of this page")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "shows(what): fills a cell of the client's row of the matrix"
+    )
+    config.stash[ROWS] = matrix.rows()
+
+
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Put what came of a test into the row of its client."""
+    mark = item.get_closest_marker("shows")
+    if mark is None or call.when == "teardown" or (call.when == "setup" and call.excinfo is None):
+        return
+    params = getattr(item, "callspec").params  # noqa: B009 only tests with parameters have it
+    outcome, reason = "passed", ""
+    if call.excinfo is not None:
+        outcome = "skipped" if call.excinfo.errisinstance(pytest.skip.Exception) else "failed"
+        reason = " ".join(str(call.excinfo.value).split())[:160].replace("|", "/")
+    row = item.config.stash[ROWS][params["client"].name]
+    row.take(mark.args[0], params.get("style", ""), outcome, reason)
+    row.versions.extend(str(value) for name, value in item.user_properties if name == "version")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    found = config.stash[ROWS].values()
+    if not any(row.tried for row in found):
+        return
+    made = matrix.table(found)
+    terminalreporter.section("client matrix")
+    terminalreporter.write(made)
+    if page := config.getoption("--write-matrix", default=None):
+        matrix.write(Path(page), made)

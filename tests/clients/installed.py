@@ -11,81 +11,99 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 PROGRAMS = Path(__file__).parent / "programs"
+INSTALL_SECONDS = 400
 # Their words for a no; a connection that was lost and found again may stand before it.
-_SAID_NO = re.compile(r"from versions: (?!none)|ResolutionImpossible|\b(E404|ETARGET|ERESOLVE)\b")
-# pip's and npm's words for a network that is not there.
+_SAID_NO = re.compile(
+    r"from versions: (?!none)|ResolutionImpossible|\b(E404|ETARGET|ERESOLVE)\b"
+    r"|Could not find artifact|unknown revision|410 Gone"
+)
+# The words of pip, npm, Maven and Go for a network that is not there.
 _NOBODY = re.compile(
     r"NewConnectionError|ProxyError|NameResolutionError|ConnectTimeoutError|ReadTimeoutError"
-    r"|Network is unreachable"
-    r"|\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ENETUNREACH|EHOSTUNREACH|ETIMEDOUT)\b"
+    r"|Network is unreachable|Unknown host|UnknownHostException|Connection refused|no such host|i/o timeout"
+    r"|\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ENETUNREACH|EHOSTUNREACH|ETIMEDOUT)\b",
+    re.IGNORECASE,
 )
 
 
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "podpass" / "clients"
-
-
-def _folder(name: str, wanted: object, *, pinned: bool) -> Path:
-    """Name a folder by what is in it; the newest of this week is not the newest of the next."""
-    week = None if pinned else tuple(datetime.now(UTC).isocalendar())[:2]
-    key = json.dumps([wanted, sys.version_info[:2], week])
-    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
-    return _cache() / f"{name}-{digest}"
+def tool(name: str) -> str:
+    """Find a program of the machine; without it the test is skipped by its name."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not on this machine")
+    return found
 
 
 def unreachable(said: str) -> bool:
-    """Tell from what pip or npm said whether nobody answered, rather than somebody with a no."""
+    """Tell from what an installer said whether nobody answered, rather than somebody with a no."""
     return _NOBODY.search(said) is not None and _SAID_NO.search(said) is None
 
 
-def _install(folder: Path, *commands: list[str]) -> None:
-    """Run the commands once; a folder half made is made again."""
+def installed(
+    name: str, files: Sequence[Path], *commands: list[str], newest: bool, made_with: str = ""
+) -> Path:
+    """Copy the files into a folder of the cache and run the commands in it, once for what is in them.
+
+    Shapes:  `newest` where the files name no versions: the folder is then good for a week.
+    """
+    folder = _folder(name, files, [*commands, made_with], newest=newest)
     if (folder / ".installed").exists():
-        return
+        return folder
+    # A folder half made is made again.
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copy(file, folder)
     for command in commands:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, check=False, timeout=600
-        )
-        if done.returncode != 0:
-            said = (done.stderr + done.stdout).strip()
-            if unreachable(said):
-                pytest.skip(f"no registry can be reached for {folder.name}: {said[-300:]}")
-            pytest.fail(f"{folder.name} cannot be installed: {said[-1000:]}")
+        _run(command, folder)
     (folder / ".installed").touch()
+    return folder
 
 
 def python_with(*packages: str) -> list[str]:
     """Give the command of a Python that has exactly these packages and what they need."""
-    folder = _folder("python", packages, pinned=any("==" in each for each in packages))
-    folder.mkdir(parents=True, exist_ok=True)
-    python = str(folder / "bin" / "python")
-    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    _install(folder, [sys.executable, "-m", "venv", "."], [*pip, *packages])
-    return [python]
+    commands = python_commands(*packages)
+    newest = not any("==" in each for each in packages)
+    return [str(installed("python", [], *commands, newest=newest) / "bin" / "python")]
 
 
-def node_with(**packages: str) -> list[str]:
-    """Give the command of a Node whose programs find these packages; skip where there is no Node."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("node and npm are not on this machine")
-    folder = _folder("node", packages, pinned="latest" not in packages.values())
-    folder.mkdir(parents=True, exist_ok=True)
-    overrides = {"@azure/core-rest-pipeline": "1.11.0"} if "3.2.0" in packages.values() else {}
-    manifest = {
-        "private": True,
-        "dependencies": {name.replace("__", "/"): version for name, version in packages.items()},
-        "overrides": overrides,
-    }
-    (folder / "package.json").write_text(json.dumps(manifest))
-    _install(folder, [npm, "install", "--no-audit", "--no-fund", "--loglevel=error"])
-    for program in PROGRAMS.glob("*.cjs"):
-        shutil.copy(program, folder)
-    return [node, str(folder)]
+def python_commands(*wanted: str) -> tuple[list[str], list[str]]:
+    """Give what makes a Python of its own in a folder; `wanted` as pip takes it."""
+    pip = ["bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    return [sys.executable, "-m", "venv", "."], [*pip, *wanted]
+
+
+def _run(command: list[str], folder: Path) -> None:
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=INSTALL_SECONDS,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"{folder.name} was not installed within {INSTALL_SECONDS} seconds")
+    if done.returncode != 0:
+        said = (done.stderr + done.stdout).strip()
+        if unreachable(said):
+            pytest.skip(f"no registry can be reached for {folder.name}: {said[-300:]}")
+        pytest.fail(f"{folder.name} cannot be installed: {said[-1000:]}")
+
+
+def _folder(name: str, files: Sequence[Path], commands: object, *, newest: bool) -> Path:
+    """Name a folder by what is in it; the newest of this week is not the newest of the next."""
+    week = tuple(datetime.now(UTC).isocalendar())[:2] if newest else None
+    texts = [file.read_text() for file in files]
+    key = json.dumps([texts, commands, sys.version_info[:2], week])
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    return Path(home) / "podpass" / "clients" / f"{name}-{digest}"

@@ -12,6 +12,8 @@ from clients.installed import unreachable
         "NameResolutionError: Failed to resolve 'index.example'",
         "npm error code ENOTFOUND\nnpm error network request failed",
         "npm error code ECONNREFUSED",
+        "[ERROR] Could not transfer artifact a:b:pom:1 from/to central: Unknown host",
+        "go: a@v1: Get: dial tcp: lookup proxy.example: no such host",
     ],
 )
 def test_a_registry_that_nobody_reaches_is_a_reason_to_skip(said: str) -> None:
@@ -25,6 +27,8 @@ def test_a_registry_that_nobody_reaches_is_a_reason_to_skip(said: str) -> None:
         "ERROR: ResolutionImpossible: for help visit the documentation",
         "npm error code E404\nnpm error 404 Not Found",
         "npm error code ERESOLVE",
+        "[ERROR] Could not find artifact a:b:pom:1 in central",
+        "go: a@v1: invalid version: unknown revision v1",
         "WARNING: Retrying after 'NewConnectionError'\nERROR: no (from versions: 1.22.0, 1.23.0)",
     ],
 )

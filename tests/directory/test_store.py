@@ -48,7 +48,9 @@ async def test_another_name_finds_no_tenant(directory: Directory, name: str) -> 
 async def test_a_sign_that_only_looks_like_a_letter_is_none(directory: Directory) -> None:
     """The Kelvin sign becomes a plain k in lower case."""
     await directory.create_tenant(Tenant(id=OTHER, domains=("kelvin.example",)))
-    await directory.put_vault(Vault(name="kelvin", tenant_id=OTHER, location="x", resource_id="/x"))
+    await directory.vaults.put(
+        Vault(name="kelvin", tenant_id=OTHER, location="x", resource_id="/x")
+    )
     assert await directory.find_tenant("KELVIN.example") is not None
     assert await directory.find_vault("KELVIN") is not None
     assert await directory.find_tenant("\u212aelvin.example") is None
@@ -71,7 +73,7 @@ async def test_an_identity_belongs_to_one_tenant(
     """Attack group 20: the application of one tenant is none of another's."""
     await directory.create_tenant(Tenant(id=OTHER))
     made = make_identity()
-    assert await directory.put_identity(made) is Change.CREATED
+    assert await directory.identities.put(made) is Change.CREATED
     assert await directory.find_identity(TENANT, made.client_id.upper()) == made
     assert await directory.find_identity(OTHER, made.client_id) is None
 
@@ -80,17 +82,17 @@ async def test_a_change_is_seen_by_the_next_read(
     directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     made = make_identity()
-    await directory.put_identity(made)
+    await directory.identities.put(made)
     assert await directory.find_identity(TENANT, made.client_id) == made
-    await directory.put_credential(TENANT, made.client_id, make_credential())
+    await directory.identities.put_credential(TENANT, made.client_id, make_credential())
     found = await directory.find_identity(TENANT, made.client_id)
     assert found is not None
     assert found.credentials == (make_credential(),)
-    assert await directory.delete_credential(TENANT, made.client_id, "web")
-    assert not await directory.delete_credential(TENANT, made.client_id, "web")
+    assert await directory.identities.delete_credential(TENANT, made.client_id, "web")
+    assert not await directory.identities.delete_credential(TENANT, made.client_id, "web")
     assert await directory.find_identity(TENANT, made.client_id) == made
-    assert await directory.delete_identity(TENANT, made.client_id)
-    assert not await directory.delete_identity(TENANT, made.client_id)
+    assert await directory.identities.delete(TENANT, made.client_id)
+    assert not await directory.identities.delete(TENANT, made.client_id)
     assert await directory.find_identity(TENANT, made.client_id) is None
 
 
@@ -104,8 +106,8 @@ async def test_a_credential_is_kept_byte_for_byte(
         description="for tests",
     )
     made = make_identity()
-    await directory.put_identity(made)
-    await directory.put_credential(TENANT, made.client_id, given)
+    await directory.identities.put(made)
+    await directory.identities.put_credential(TENANT, made.client_id, given)
     found = await directory.find_identity(TENANT, made.client_id)
     assert found is not None
     assert found.credentials == (given,)
@@ -115,10 +117,10 @@ async def test_a_credential_is_created_updated_or_left(
     directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     made = make_identity()
-    await directory.put_identity(made)
+    await directory.identities.put(made)
 
     async def put(credential: FederatedCredential) -> Change:
-        return await directory.put_credential(TENANT, made.client_id, credential)
+        return await directory.identities.put_credential(TENANT, made.client_id, credential)
 
     assert await put(make_credential()) is Change.CREATED
     assert await put(make_credential()) is Change.UNCHANGED
@@ -130,12 +132,16 @@ async def test_the_21st_credential_is_refused_and_the_20_stay(
 ) -> None:
     twenty = tuple(make_credential(f"name-{number:02}") for number in range(20))
     made = make_identity(credentials=twenty)
-    await directory.put_identity(made)
+    await directory.identities.put(made)
     with pytest.raises(rules.TooManyCredentials):
-        await directory.put_credential(TENANT, made.client_id, make_credential("one-more"))
+        await directory.identities.put_credential(
+            TENANT, made.client_id, make_credential("one-more")
+        )
     # Changing one of the twenty is not adding one.
     changed = make_credential("name-00", subject="other")
-    assert await directory.put_credential(TENANT, made.client_id, changed) is Change.UPDATED
+    assert (
+        await directory.identities.put_credential(TENANT, made.client_id, changed) is Change.UPDATED
+    )
     found = await directory.find_identity(TENANT, made.client_id)
     assert found is not None
     assert len(found.credentials) == 20
@@ -146,45 +152,47 @@ async def test_two_credentials_may_change_places(
 ) -> None:
     one, two = make_credential("one", subject="a"), make_credential("two", subject="b")
     made = make_identity(credentials=(one, two))
-    await directory.put_identity(made)
+    await directory.identities.put(made)
     swapped = (replace(one, subject="b"), replace(two, subject="a"))
-    assert await directory.put_identity(replace(made, credentials=swapped)) is Change.UPDATED
+    assert await directory.identities.put(replace(made, credentials=swapped)) is Change.UPDATED
 
 
 async def test_the_same_trust_twice_is_refused(
     directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     made = make_identity(credentials=(make_credential("one", subject="s"),))
-    await directory.put_identity(made)
+    await directory.identities.put(made)
     with pytest.raises(rules.TrustNotUnique):
-        await directory.put_credential(TENANT, made.client_id, make_credential("two", subject="s"))
+        await directory.identities.put_credential(
+            TENANT, made.client_id, make_credential("two", subject="s")
+        )
 
 
 async def test_what_an_identity_is_found_by_elsewhere_cannot_change(
     directory: Directory, make_identity: MakeIdentity
 ) -> None:
     made = make_identity()
-    await directory.put_identity(made)
+    await directory.identities.put(made)
     for changed in (replace(made, object_id=OTHER), replace(made, resource_id=OTHER)):
         with pytest.raises(rules.Conflict):
-            await directory.put_identity(changed)
+            await directory.identities.put(changed)
     with pytest.raises(rules.Conflict):
-        await directory.put_identity(make_identity(object_id=made.object_id))
+        await directory.identities.put(make_identity(object_id=made.object_id))
     assert made.resource_id is not None
     same = make_identity(resource_id=made.resource_id.upper())
     with pytest.raises(rules.Conflict):
-        await directory.put_identity(same)
+        await directory.identities.put(same)
 
 
 async def test_writes_to_what_is_not_there_are_refused(
     directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     with pytest.raises(rules.NotFound):
-        await directory.put_identity(make_identity(tenant_id=OTHER))
+        await directory.identities.put(make_identity(tenant_id=OTHER))
     with pytest.raises(rules.NotFound):
-        await directory.put_credential(TENANT, OTHER, make_credential())
+        await directory.identities.put_credential(TENANT, OTHER, make_credential())
     with pytest.raises(rules.Conflict):
-        await directory.put_vault(
+        await directory.vaults.put(
             Vault(name="demo-vault", tenant_id=OTHER, location="x", resource_id="/x")
         )
 
@@ -220,13 +228,13 @@ async def test_an_application_is_a_resource_of_its_own_tenant(
 ) -> None:
     await directory.create_tenant(Tenant(id=OTHER))
     app = make_identity("an app", kind=IdentityKind.APPLICATION, resource_id=None)
-    await directory.put_identity(app)
+    await directory.identities.put(app)
     for uri in (f"api://{app.client_id}", f"api://{app.client_id}/", app.client_id.upper()):
         found = await directory.find_resource(TENANT, uri)
         assert found is not None
         assert (found.app_id, found.token_version) == (app.client_id, 2)
         assert await directory.find_resource(OTHER, uri) is None
-    await directory.put_identity(replace(app, enabled=False))
+    await directory.identities.put(replace(app, enabled=False))
     assert await directory.find_resource(TENANT, app.client_id) is None
 
 
@@ -234,7 +242,7 @@ async def test_a_managed_identity_is_no_resource(
     directory: Directory, make_identity: MakeIdentity
 ) -> None:
     made = make_identity()
-    await directory.put_identity(made)
+    await directory.identities.put(made)
     assert await directory.find_resource(TENANT, f"api://{made.client_id}") is None
 
 
@@ -270,26 +278,26 @@ async def test_roles_go_with_their_holder_and_their_vault(
     made = make_identity()
     vault = Vault(name="demo-vault", tenant_id=TENANT, location="eastus", resource_id="/v/Demo")
     given = RoleAssignment(scope="/v/demo", principal_id=made.object_id, role=USER)
-    await directory.put_identity(made)
-    await directory.put_vault(vault)
+    await directory.identities.put(made)
+    await directory.vaults.put(vault)
     await directory.assign_role(given)
-    await directory.delete_identity(TENANT, made.client_id)
-    assert await directory.list_assignments() == []
+    await directory.identities.delete(TENANT, made.client_id)
+    assert await directory.assignments.list() == []
     await directory.assign_role(given)
-    assert await directory.delete_vault("demo-vault")
-    assert not await directory.delete_vault("demo-vault")
-    assert await directory.list_assignments("/v/DEMO") == []
+    assert await directory.vaults.delete("demo-vault")
+    assert not await directory.vaults.delete("demo-vault")
+    assert await directory.assignments.list(at="/v/DEMO") == []
 
 
 async def test_a_vault_moves_but_does_not_change_hands(directory: Directory) -> None:
     vault = Vault(name="demo-vault", tenant_id=TENANT, location="eastus", resource_id="/v/demo")
-    assert await directory.put_vault(vault) is Change.CREATED
-    assert await directory.put_vault(vault) is Change.UNCHANGED
-    assert await directory.put_vault(replace(vault, location="westus")) is Change.UPDATED
+    assert await directory.vaults.put(vault) is Change.CREATED
+    assert await directory.vaults.put(vault) is Change.UNCHANGED
+    assert await directory.vaults.put(replace(vault, location="westus")) is Change.UPDATED
     with pytest.raises(rules.Conflict):
-        await directory.put_vault(replace(vault, resource_id="/v/other"))
+        await directory.vaults.put(replace(vault, resource_id="/v/other"))
     with pytest.raises(rules.InvalidValue):
-        await directory.put_vault(replace(vault, name="Bad Name"))
+        await directory.vaults.put(replace(vault, name="Bad Name"))
     found = await directory.find_vault("DEMO-vault")
     assert found is not None
     assert found.location == "westus"
@@ -299,14 +307,14 @@ async def test_lists_hold_what_was_asked_for_and_no_more(directory: Directory) -
     await directory.create_tenant(Tenant(id=OTHER))
     for name, tenant in (("mine", TENANT), ("theirs", OTHER)):
         resource_id = f"/v/{name}"
-        await directory.put_vault(
+        await directory.vaults.put(
             Vault(name=name, tenant_id=tenant, location="x", resource_id=resource_id)
         )
         await directory.assign_role(RoleAssignment(scope=resource_id, principal_id="p", role=USER))
     assert [vault.name for vault in await directory.list_vaults()] == ["mine", "theirs"]
     assert [vault.name for vault in await directory.list_vaults(OTHER)] == ["theirs"]
-    assert len(await directory.list_assignments()) == 2
-    assert [one.scope for one in await directory.list_assignments("/v/mine")] == ["/v/mine"]
+    assert len(await directory.assignments.list()) == 2
+    assert [one.scope for one in await directory.assignments.list(at="/v/mine")] == ["/v/mine"]
 
 
 async def test_everything_is_there_after_a_restart(
@@ -316,7 +324,7 @@ async def test_everything_is_there_after_a_restart(
     made = make_identity(credentials=(make_credential(),))
     async with Directory(url) as directory:
         await directory.create_tenant(Tenant(id=TENANT))
-        await directory.put_identity(made)
+        await directory.identities.put(made)
     async with Directory(url) as directory:
         assert await directory.list_identities(TENANT) == [made]
 
@@ -331,7 +339,7 @@ async def test_a_database_of_another_version_or_no_database_is_refused(tmp_path:
     database.close()
     with pytest.raises(DatabaseUnusable) as caught:
         await Directory(url).open()
-    assert caught.value.facts == {"found": 99, "version": 1}
+    assert caught.value.facts == {"found": 99, "version": 2}
     (tmp_path / "text.db").write_text("this is no database, but long enough to look at" * 50)
     with pytest.raises(DatabaseUnusable):
         await Directory(f"sqlite:///{tmp_path}/text.db").open()

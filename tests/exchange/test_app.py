@@ -162,8 +162,8 @@ async def test_a_client_id_in_upper_case_is_the_same_client(world: "World") -> N
     upper = "abcdef00-0000-4000-8000-00000000000a"
     identity = await world.directory.find_identity(world.TENANT, world.CLIENT)
     assert identity is not None
-    await world.directory.delete_identity(world.TENANT, world.CLIENT)
-    await world.directory.put_identity(dataclasses.replace(identity, client_id=upper))
+    await world.directory.identities.delete(world.TENANT, world.CLIENT)
+    await world.directory.identities.put(dataclasses.replace(identity, client_id=upper))
     answer = await world.ask(client_id=upper.upper())
     assert answer.claims()["appid"] == upper
 
@@ -435,7 +435,7 @@ async def test_a_credential_serves_its_own_identity_only(world: "World") -> None
             ),
         ),
     )
-    await world.directory.put_identity(other)
+    await world.directory.identities.put(other)
     assert (await world.ask(client_id=other.client_id)).code == 700213
 
 

@@ -47,7 +47,7 @@ async def trusting_nobody(world: "World") -> "Answer":
 async def change_identity(world: "World", **changes: Any) -> None:
     identity = await world.directory.find_identity(world.TENANT, world.CLIENT)
     assert identity is not None
-    await world.directory.put_identity(dataclasses.replace(identity, **changes))
+    await world.directory.identities.put(dataclasses.replace(identity, **changes))
 
 
 async def case_apart(world: "World") -> "Answer":

@@ -190,7 +190,7 @@ async def test_an_application_without_service_principal_gets_nothing(world: "Wor
 
 
 @pytest.mark.parametrize("alg", ["RS256", "PS256"])
-@pytest.mark.parametrize("named", ["x5t", "x5t#S256", "kid", "kid-hex"])
+@pytest.mark.parametrize("named", ["x5t", "x5t#S256", "padded", "kid", "kid-hex"])
 async def test_a_certificate_is_named_in_any_of_entras_ways(
     world: "World", alg: str, named: str
 ) -> None:
@@ -199,6 +199,7 @@ async def test_a_certificate_is_named_in_any_of_entras_ways(
     header = {
         "x5t": {"x5t": jose.b64encode(sha1)},
         "x5t#S256": {"x5t#S256": jose.b64encode(sha256)},
+        "padded": {"x5t": jose.b64encode(sha1) + "="},
         "kid": {"kid": jose.b64encode(sha1)},
         "kid-hex": {"kid": sha1.hex().upper()},
     }[named]

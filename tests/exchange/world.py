@@ -240,7 +240,7 @@ async def fill(directory: Directory) -> None:
     )
     await directory.create_tenant(Tenant(id=OTHER_TENANT, display_name="Fabrikam"))
     for identity in identities():
-        await directory.put_identity(identity)
+        await directory.identities.put(identity)
     await directory.users.put(
         User(
             id=ADMIN_ID,

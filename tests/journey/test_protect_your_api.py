@@ -2,10 +2,12 @@
 
 import socket
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 
 from journey.instance import Instance
@@ -33,30 +35,70 @@ def is_ready(core: Any, name: str) -> bool:
     return any(each.type == "Ready" and each.status == "True" for each in conditions)
 
 
+Documents = dict[tuple[str, str], Any]
+
+
+def run_shop(core: Any, documents: Documents, name: str) -> list[str]:
+    """Run the calling pod to its end, and give the lines it printed of its calls."""
+    core.create_namespaced_pod(
+        "default",
+        {
+            **documents["Pod", "shop"],
+            "metadata": {**documents["Pod", "shop"]["metadata"], "name": name},
+        },
+    )
+
+    def phase() -> str:
+        return str(core.read_namespaced_pod(name, "default").status.phase)
+
+    until("the calling pod does not end", lambda: phase() in ("Succeeded", "Failed"))
+    log = str(core.read_namespaced_pod_log(name, "default"))
+    assert phase() == "Succeeded", log
+    return [line for line in log.splitlines() if line.startswith(("GET", "DELETE"))]
+
+
 @pytest.fixture(scope="module")
-def printed(instance: Instance) -> list[str]:
-    """Do what the guide says, and give the lines the calling pod printed."""
+def documents(instance: Instance) -> Documents:
+    """Do what the guide says, up to the API that is ready."""
     instance.podpass("apply", "-f", str(EXAMPLE / "seed.yaml"))
     core = instance.core
     programs = {name: (EXAMPLE / name).read_text() for name in ("api.py", "client.py")}
     core.create_namespaced_config_map("default", {"metadata": {"name": "orders"}, "data": programs})
     text = (EXAMPLE / "app.yaml").read_text().replace("8086", free_port())
-    documents = {
-        (each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(text)
-    }
+    found = {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(text)}
     for name in ("orders", "shop"):
-        core.create_namespaced_service_account("default", documents["ServiceAccount", name])
-    core.create_namespaced_pod("default", documents["Pod", "orders"])
+        core.create_namespaced_service_account("default", found["ServiceAccount", name])
+    core.create_namespaced_pod("default", found["Pod", "orders"])
     until("the API does not get ready", lambda: is_ready(core, "orders"))
-    core.create_namespaced_pod("default", documents["Pod", "shop"])
+    return found
 
-    def phase() -> str:
-        return str(core.read_namespaced_pod("shop", "default").status.phase)
 
-    until("the calling pod does not end", lambda: phase() in ("Succeeded", "Failed"))
-    log = str(core.read_namespaced_pod_log("shop", "default"))
-    assert phase() == "Succeeded", log
-    return [line for line in log.splitlines() if line.startswith(("GET", "DELETE"))]
+@pytest.fixture(scope="module")
+def printed(instance: Instance, documents: Documents) -> list[str]:
+    return run_shop(instance.core, documents, "shop")
+
+
+def graph(instance: Instance, method: str, path: str, body: Any = None) -> Any:
+    """Ask Graph as the instance's admin, as `az rest` does."""
+    status, verify = instance.status, instance.status["ca_file"]
+    form = {
+        "grant_type": "password",
+        "client_id": "04b07795-8ddb-461a-bbee-02f9e1bf7b46",
+        "scope": "https://graph.microsoft.com/.default",
+        **status["admin"],
+    }
+    url = f"{status['authority']}/{status['tenant_id']}/oauth2/v2.0/token"
+    token = requests.post(url, data=form, verify=verify, timeout=10).json()["access_token"]
+    answer = requests.request(
+        method,
+        f"{status['graph']}/v1.0/{path}",
+        json=body,
+        headers={"Authorization": f"Bearer {token}"},
+        verify=verify,
+        timeout=10,
+    )
+    assert answer.ok, answer.text
+    return answer.json() if answer.content else None
 
 
 def test_a_call_without_a_token_is_refused(printed: list[str]) -> None:
@@ -76,6 +118,28 @@ def test_a_token_for_the_api_names_the_pod_that_calls(printed: list[str]) -> Non
 def test_a_caller_without_the_role_is_told_which_one_it_lacks(printed: list[str]) -> None:
     assert printed[3].startswith("DELETE /orders/tea 403 ")
     assert "the caller lacks the role Orders.Cancel" in printed[3]
+
+
+def test_a_caller_that_is_given_the_role_may_what_it_allows(
+    instance: Instance, documents: Documents, printed: list[str]
+) -> None:
+    assert " 403 " in printed[3]
+    role = {
+        "id": str(uuid.uuid4()),
+        "value": "Orders.Cancel",
+        "displayName": "Cancel orders",
+        "description": "Cancel orders",
+        "allowedMemberTypes": ["Application"],
+        "isEnabled": True,
+    }
+    graph(instance, "PATCH", f"applications(appId='{API}')", {"appRoles": [role]})
+    orders, shop = (
+        graph(instance, "GET", f"servicePrincipals(appId='{each}')")["id"] for each in (API, SHOP)
+    )
+    given = {"principalId": shop, "resourceId": orders, "appRoleId": role["id"]}
+    graph(instance, "POST", f"servicePrincipals/{shop}/appRoleAssignments", given)
+    again = run_shop(instance.core, documents, "shop-again")
+    assert again[3] == 'DELETE /orders/tea 200 {"cancelled":"tea"}'
 
 
 def test_the_example_names_one_api_throughout() -> None:

@@ -53,7 +53,7 @@ class World:
             name=name,
             resource_id=f"/subscriptions/{SUBSCRIPTION}/identities/{name}",
         )
-        await self.directory.put_identity(made)
+        await self.directory.identities.put(made)
         if role is not None:
             await self.grant(made, role, vault)
         self.people[name] = made
@@ -128,7 +128,7 @@ async def world(tmp_path: Path, signing_keys: list[jose.SigningKey]) -> AsyncIte
         enter = stack.enter_async_context
         directory = await enter(Directory(f"sqlite:///{tmp_path}/directory.db", clock=clock))
         await directory.create_tenant(Tenant(id=TENANT))
-        await directory.put_vault(World.vault_of("demo-vault"))
+        await directory.vaults.put(World.vault_of("demo-vault"))
         store = await enter(SecretStore(f"sqlite:///{tmp_path}/vault.db", tmp_path / "vault.key"))
         await enter(serving(authority, login, tls))
         await enter(serving(create_app(settings, directory, store, keys, clock), sock, tls))

@@ -83,7 +83,7 @@ async def test_a_host_that_is_no_vaults_is_not_echoed(world: Any, host: str) -> 
 
 
 async def test_a_loopback_host_needs_a_single_vault(world: Any, token: str) -> None:
-    await world.directory.put_vault(world.vault_of("second-vault"))
+    await world.directory.vaults.put(world.vault_of("second-vault"))
     status, body, _ = await world.ask("GET", GREETING, host="localhost", token=token)
     assert (status, body["error"]["code"]) == (404, "VaultNotFound")
 

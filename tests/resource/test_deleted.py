@@ -1,5 +1,7 @@
 """Deleted secrets, backups and what a vault's settings make of them, over the wire."""
 
+import asyncio
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -243,3 +245,34 @@ async def test_only_the_disabled_version_is_closed(world: Any, token: str) -> No
     closed = await world.ask("GET", f"/secrets/greeting/{version}{V}", token=token)
     assert (closed[0], closed[1]["error"]["innererror"]["code"]) == (403, "SecretDisabled")
     assert (await world.ask("GET", GREETING, token=token))[1]["value"] == "new"
+
+
+async def test_a_backup_of_many_large_values_fits_into_a_request(world: Any, token: str) -> None:
+    for number in range(12):
+        await put(world, token, value=chr(97 + number) * 25 * 1024)
+    _, blob, _ = await world.ask("POST", f"/secrets/greeting/backup{V}", token=token)
+    assert len(blob["value"]) > 300_000
+    await world.ask("DELETE", GREETING, token=token)
+    await world.ask("DELETE", GONE, token=token)
+    assert (await world.ask("POST", f"/secrets/restore{V}", token=token, body=blob))[0] == 200
+    assert (await world.ask("GET", GREETING, token=token))[1]["value"] == "l" * 25 * 1024
+
+
+async def test_of_many_who_do_the_same_at_once_one_succeeds(world: Any, token: str) -> None:
+    """Attack group 31: soft-delete and purge races."""
+    await put(world, token)
+    _, blob, _ = await world.ask("POST", f"/secrets/greeting/backup{V}", token=token)
+
+    async def at_once(method: str, path: str, body: Any = None) -> Counter[int]:
+        calls = [world.ask(method, path, token=token, body=body) for _ in range(8)]
+        return Counter([status for status, _, _ in await asyncio.gather(*calls)])
+
+    recover, restore = f"/deletedsecrets/greeting/recover{V}", f"/secrets/restore{V}"
+    assert await at_once("DELETE", GREETING) == {200: 1, 404: 7}
+    assert await at_once("POST", recover) == {200: 1, 404: 7}
+    assert await at_once("DELETE", GREETING) == {200: 1, 404: 7}
+    assert await at_once("POST", restore, blob) == {409: 8}
+    assert await at_once("DELETE", GONE) == {204: 1, 404: 7}
+    assert await at_once("POST", restore, blob) == {200: 1, 409: 7}
+    _, versions, _ = await world.ask("GET", f"/secrets/greeting/versions{V}", token=token)
+    assert len(versions["value"]) == 1

@@ -317,6 +317,15 @@ async def test_a_backup_holds_500_versions_and_no_more(store: SecretStore) -> No
         await store.backup("one", "a", "me")
 
 
+async def test_a_backup_is_bounded_in_bytes(
+    store: SecretStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.set("one", "a", Secret("\u00e9" * 100), NOTHING, 1.0)
+    monkeypatch.setattr("podpass.resource.backups.MAX_BYTES", 250)
+    with pytest.raises(BackupTooLarge):
+        await store.backup("one", "a", "me")
+
+
 # ---------------------------------------------------------------------------- an older podpass's file
 
 

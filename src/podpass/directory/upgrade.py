@@ -18,10 +18,19 @@ from podpass.directory.schema import (
 # What the tables of version 1 had; podpass had one location then.
 _COLUMNS_1: Mapping[Table, frozenset[str]] = {
     identities: frozenset(
-        "tenant_id client_id object_id name kind resource_id resource_key enabled".split()
+        [
+            "tenant_id",
+            "client_id",
+            "object_id",
+            "name",
+            "kind",
+            "resource_id",
+            "resource_key",
+            "enabled",
+        ]
     ),
     federated_credentials: frozenset(
-        "tenant_id client_id name issuer subject audience description".split()
+        ["tenant_id", "client_id", "name", "issuer", "subject", "audience", "description"]
     ),
     vaults: frozenset(("name", "tenant_id", "location", "resource_id")),
     role_assignments: frozenset(("principal_id", "scope", "role")),

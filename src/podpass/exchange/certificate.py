@@ -69,11 +69,11 @@ def find_key(assertion: UnverifiedAssertion, identity: Identity, now: float) -> 
 
 
 def _named(header: Mapping[str, object], key: KeyCredential) -> bool:
-    sha256 = hashlib.sha256(key.certificate).digest()
-    if (named := header.get("x5t#S256")) is not None:
-        return named == jose.b64encode(sha256)
-    if (named := header.get("x5t")) is not None:
-        return named == key.thumbprint
+    sha256 = jose.b64encode(hashlib.sha256(key.certificate).digest())
+    for name, thumbprint in (("x5t#S256", sha256), ("x5t", key.thumbprint)):
+        if (named := header.get(name)) is not None:
+            # MSAL Python writes the padding that RFC 7515 leaves out.
+            return isinstance(named, str) and named.rstrip("=") == thumbprint
     named = header.get("kid")
     sha1 = jose.b64decode(key.thumbprint).hex()
     return isinstance(named, str) and (named == key.thumbprint or named.lower() == sha1)

@@ -24,8 +24,9 @@ from podpass.settings import AuthoritySettings
 
 Facts = dict[str, Any]
 
-_BY_ISSUER = ("trust", "lifetime", "issuer")
-_ASSERTED = ("assertion", "trust", "lifetime", "issuer", "key", "signature", "time")
+# Steps that only an assertion goes through, and only one of another issuer.
+ASSERTED = ("assertion", "trust", "lifetime", "issuer", "key", "signature", "time")
+_FETCHED = ("lifetime", "issuer")
 
 
 class Acr(StrEnum):
@@ -38,11 +39,10 @@ class Acr(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """What proved a client; `skipped` are the steps that this way does not go through."""
+    """What proved a client, by name."""
 
     acr: Acr
     credential: str = ""
-    skipped: tuple[str, ...] = ()
 
 
 class Prover:
@@ -66,8 +66,8 @@ class Prover:
         """
         check_presented(request)
         if secret := request.get("client_secret"):
-            key_id = check_secret(secret, identity, self._clock())
-            return Proof(acr=Acr.SECRET, credential=key_id, skipped=_ASSERTED)
+            _skip(facts, ASSERTED)
+            return Proof(acr=Acr.SECRET, credential=check_secret(secret, identity, self._clock()))
         token = parse_assertion(request.get("client_assertion").strip())
         if certificate.is_own(token):
             return self._by_certificate(token, tenant, identity, request.tenant, facts)
@@ -94,6 +94,7 @@ class Prover:
         segment: str,
         facts: Facts,
     ) -> Proof:
+        _skip(facts, _FETCHED)
         assertion = read_claims(token, certificate.ALGORITHMS)
         _tell(assertion, facts)
         audiences = certificate.audiences_of(self._settings.origins, tenant, segment)
@@ -102,7 +103,7 @@ class Prover:
         facts["credential"] = key.key_id
         certificate.check_signature(assertion, key)
         check_time(assertion, self._clock(), self._settings.early_seconds)
-        return Proof(acr=Acr.ASSERTION, credential=key.key_id, skipped=_BY_ISSUER[1:])
+        return Proof(acr=Acr.ASSERTION, credential=key.key_id)
 
     def _seen(self, identity: Identity) -> Identity:
         """Leave out what the real directory would not have carried to its token service yet."""
@@ -135,6 +136,11 @@ class Prover:
                 continue
             return
         raise Refused(7000274)
+
+
+def _skip(facts: Facts, steps: tuple[str, ...]) -> None:
+    """Note for the log which steps this way does not go through."""
+    facts["skipped"] = (*facts.get("skipped", ()), *steps)
 
 
 def _tell(assertion: UnverifiedAssertion, facts: Facts) -> None:

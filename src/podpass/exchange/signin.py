@@ -17,7 +17,7 @@ from podpass.exchange.clients import Client, Platform, built_in, permissions_of
 from podpass.exchange.lookup import SHARED_TENANTS, Directory
 from podpass.exchange.passwords import Guesses
 from podpass.exchange.pending import Approval, Code, Codes, Devices
-from podpass.exchange.proof import Acr, Facts, Proof, Prover
+from podpass.exchange.proof import ASSERTED, Acr, Facts, Proof, Prover
 from podpass.exchange.seal import Seal
 from podpass.exchange.user_grant import UserExchange
 from podpass.exchange.user_scope import GRAPH, Asked
@@ -37,7 +37,8 @@ _REQUIRED = {
     "device_code": ("code",),
 }
 GRANTS = frozenset(_REQUIRED)
-_NO_CREDENTIAL = ("assertion", "trust", "lifetime", "issuer", "key", "signature", "time")
+# With these, what is redeemed says whether the client has to prove itself.
+_TELLS_PLATFORM = frozenset({CODE, REFRESH})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,6 @@ class _Granted:
     scope: str = ""
     nonce: str = ""
     platform: Platform | None = None
-    needs_proof: bool = False
 
 
 class SignIn:
@@ -69,14 +69,17 @@ class SignIn:
         Shapes:  what is learnt on the way, for the log only, is put into `facts`.
         Errors:  Refused, for the first check that fails.
         """
-        facts["skipped"] = _NO_CREDENTIAL
+        facts["skipped"] = ASSERTED
         tenant = await self._tenant(request)
         check_request(request)
         home, client = await self.client(tenant, request.get("client_id"))
         facts["client_id"] = client.id
         proof = await self._prove(home, client, request, facts)
+        if request.get("grant_type") not in _TELLS_PLATFORM:
+            # Before the password: no application's mere id is enough to guess with.
+            check_proof(client, proof)
         granted = await self._grant(tenant, client, request)
-        check_proof(client, proof, granted)
+        check_proof(client, proof, granted.platform)
         home = await self._home(tenant, granted)
         user = await self._user(granted)
         facts["tenant_id"], facts["oid"] = home.id, user.id
@@ -141,12 +144,11 @@ class SignIn:
     ) -> Proof:
         presented = request.get("client_secret") or request.get("client_assertion").strip()
         if not presented:
-            return Proof(acr=Acr.NOTHING, skipped=_NO_CREDENTIAL)
+            return Proof(acr=Acr.NOTHING)
         if client.identity is None or tenant is None:
             raise Refused(700025)
-        proof = await self._prover.prove(tenant, client.identity, request, facts)
-        facts["skipped"] = proof.skipped
-        return proof
+        facts["skipped"] = ()
+        return await self._prover.prove(tenant, client.identity, request, facts)
 
     # -------------------------------------------------------------------------------- grant and user
 
@@ -206,7 +208,9 @@ class SignIn:
             password=token.password,
             authenticated=token.authenticated,
         )
-        return _Granted(approval=approval, needs_proof=token.proved)
+        # As it was got, so it is used: by a client that proves itself, or by one that cannot.
+        platform = Platform.WEB if token.proved else Platform.PUBLIC
+        return _Granted(approval=approval, platform=platform)
 
     def _redeem(self, client: Client, request: TokenRequest) -> _Granted:
         code = self.codes.redeem(request.get("code"))
@@ -281,18 +285,17 @@ def check_request(request: TokenRequest) -> None:
         require(request, "resource")
 
 
-def check_proof(client: Client, proof: Proof, granted: _Granted) -> None:
+def check_proof(client: Client, proof: Proof, platform: Platform | None = None) -> None:
     """Check that the client proved itself if its way of signing in wants that, and only then.
 
+    Shapes:  `platform` of the redirect URI a code was sent to, None where the client itself says it.
     Errors:  Refused 7000218, 700025.
     """
     proved = proof.acr != Acr.NOTHING
-    if granted.platform is not None:
-        if granted.platform is Platform.WEB and not proved:
-            raise Refused(7000218)
-        if granted.platform is not Platform.WEB and proved:
-            raise Refused(700025)
-    elif not proved and (granted.needs_proof or not client.is_public):
+    if platform in {Platform.PUBLIC, Platform.SPA} and proved:
+        raise Refused(700025)
+    needs = platform is Platform.WEB or (platform is None and not client.is_public)
+    if needs and not proved:
         raise Refused(7000218)
 
 

@@ -42,7 +42,6 @@ class Verifier:
         identity = await lookup.find_client(directory, tenant, request.get("client_id"))
         facts["tenant_id"], facts["client_id"] = tenant.id, identity.client_id
         proof = await self._prover.prove(tenant, identity, request, facts)
-        facts["skipped"] = (*proof.skipped, *USER_STEPS)
         asked = scope.resource(request)
         facts["resource"] = asked
         resource = await lookup.find_resource(directory, tenant, asked)

@@ -86,6 +86,7 @@ class _VaultApp:
         self._clock = clock
         resources = [origin.resource for origin in settings.origins]
         slashed = [resource + "/" for resource in resources]
+        self._doors: dict[str, guard.Guard] = {}
         self._audiences = frozenset([*resources, *slashed, VAULT_APP_ID])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -162,16 +163,8 @@ class _VaultApp:
         self, scope: Scope, found: Vault, place: places.Place, progress: _Progress
     ) -> Principal:
         given = _authorization(scope)
-        progress.facts["token_sha256"] = log.fingerprint(" ".join(given))
-        # Version 1 only, as the real vault: a version 2 token is for somebody's own API.
-        door = guard.Guard(
-            tenant_id=found.tenant_id,
-            audiences=self._audiences,
-            authorities=(),
-            keys=self._keys,
-            leeway_seconds=self._settings.leeway_seconds,
-            clock=self._clock,
-        )
+        progress.facts["token_sha256"] = log.fingerprint(" ".join(given).partition(" ")[2].strip())
+        door = self._door(found.tenant_id)
         try:
             principal = await door.admit(given)
             authorise.check_scope(principal)
@@ -190,6 +183,20 @@ class _VaultApp:
             "lifetime",
         ]
         return principal
+
+    def _door(self, tenant_id: str) -> guard.Guard:
+        if (kept := self._doors.get(tenant_id)) is not None:
+            return kept
+        door = guard.Guard(
+            tenant_id=tenant_id,
+            audiences=self._audiences,
+            # Version 1 only, as the real vault: a version 2 token is for somebody's own API.
+            authorities=(),
+            keys=self._keys,
+            leeway_seconds=self._settings.leeway_seconds,
+            clock=self._clock,
+        )
+        return self._doors.setdefault(tenant_id, door)
 
 
 def _begin(scope: Scope) -> _Progress:

@@ -1,6 +1,7 @@
 """Every refusal of the vault, with the code and text that clients of Key Vault know.
 
-Source: recorded answers of Azure Key Vault; sentences without an AKV number are our own.
+Source: recorded answers of Azure Key Vault; sentences without an AKV number are our own. A missing permission
+was innererror AccessDenied until about 2021 and is ForbiddenByPolicy since; purge protection has none.
 """
 
 from collections.abc import Sequence

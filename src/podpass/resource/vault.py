@@ -64,7 +64,8 @@ def _found(call: Call, secret: SecretVersion | None) -> SecretVersion:
 
 async def _get(call: Call) -> Answer:
     secret = _found(call, await call.store.get(call.shelf, call.name, call.version))
-    # Only that: `exp` and `nbf` are for whoever reads, the real vault gives such values too.
+    # Only that: `exp` and `nbf` are for whoever reads. Users report 200 past `exp` (Azure/AzureKeyVault#19), and
+    # the documentation says that `get` works outside of both.
     if not secret.enabled:
         raise refusals.SecretDisabled("Operation get is not allowed on a disabled secret.")
     return 200, wire.bundle(call.site, secret)
@@ -134,10 +135,11 @@ async def _recover(call: Call) -> Answer:
 
 async def _purge(call: Call) -> Answer:
     await call.store.expire(call.now)
-    _found(call, await call.store.get_deleted(call.shelf, call.name))
     if call.vault.purge_protection:
+        _found(call, await call.store.get_deleted(call.shelf, call.name))
         raise refusals.purge_protected(call.vault)
-    await call.store.purge(call.shelf, call.name)
+    if not await call.store.purge(call.shelf, call.name):
+        raise refusals.not_found(call.name)
     return 204, None
 
 

@@ -1,177 +1,18 @@
-"""Graph as it is met: over HTTP, on a real directory, by callers the token check has let in."""
+"""Graph on a real directory with two people in it: an administrator and a guest."""
 
 import contextlib
-import time
-import uuid
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
-import orjson
 import pytest
-from yarl import URL
 
-from podpass.directory.access import Caller, NotAdmitted, Reason
+from directory.graph.world import ADMIN, DOMAIN, GUEST, TENANT, HandClock, World
 from podpass.directory.graph.app import create_app
 from podpass.directory.graph.permissions import GLOBAL_ADMINISTRATOR
-from podpass.directory.model import AuditEntry, Identity, Tenant, User
+from podpass.directory.model import Tenant, User
 from podpass.directory.store import Directory
 from podpass.serve import bind, serving
-
-TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
-OTHER = "0a7e6b0c-7e1d-4a57-8a7a-5f6c0a6e2f11"
-DOMAIN = "contoso.example"
-ADMIN = "7c1f0b54-6f0e-4d7e-9a0f-2b7a51e5d001"
-GUEST = "7c1f0b54-6f0e-4d7e-9a0f-2b7a51e5d002"
-AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
-ISSUER = "https://eastus.oic.prod-aks.azure.com/t/c/"
-
-
-class HandClock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = float(int(time.time()))
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What came back."""
-
-    status: int
-    body: Any
-    headers: Any
-
-    @property
-    def code(self) -> str:
-        return str(self.body["error"]["code"]) if self.status >= 400 else ""
-
-    @property
-    def message(self) -> str:
-        return str(self.body["error"]["message"])
-
-    @property
-    def value(self) -> list[dict[str, Any]]:
-        assert self.status == 200, self.body
-        return list(self.body["value"])
-
-
-@dataclass
-class World:
-    """One tenant's Graph, and who may call it by the text of a token."""
-
-    clock: HandClock
-    directory: Directory
-    session: aiohttp.ClientSession
-    port: int = 0
-    callers: dict[str, Caller] = field(default_factory=dict)
-
-    async def admit(self, authorization: Sequence[str]) -> Caller:
-        if not authorization:
-            raise NotAdmitted("there is no token", reason=Reason.MISSING)
-        name = authorization[0].removeprefix("Bearer ")
-        if name in list(Reason):
-            raise NotAdmitted("the token is not accepted", reason=Reason(name))
-        return self.callers[name]
-
-    def user(self, name: str, object_id: str, *wids: str, scopes: Sequence[str]) -> None:
-        self.callers[name] = Caller(
-            object_id=object_id,
-            app_id=AZURE_CLI,
-            tenant_id=TENANT,
-            name=name,
-            is_user=True,
-            scopes=frozenset(scopes),
-            wids=frozenset(wids),
-        )
-
-    def app(
-        self, name: str, *roles: str, identity: Identity | None = None, **changes: Any
-    ) -> Caller:
-        values: dict[str, Any] = {
-            "object_id": identity.object_id if identity else str(uuid.uuid4()),
-            "app_id": identity.client_id if identity else str(uuid.uuid4()),
-            "tenant_id": TENANT,
-            "name": name,
-            "roles": frozenset(roles),
-        }
-        self.callers[name] = Caller(**(values | changes))
-        return self.callers[name]
-
-    async def ask(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        who: str | None = "admin",
-        headers: dict[str, str] | None = None,
-        version: str = "v1.0",
-    ) -> Reply:
-        """Send one request as it stands."""
-        sent = {"Host": "graph.microsoft.com", **(headers or {})}
-        if who is not None:
-            sent["Authorization"] = f"Bearer {who}"
-        if body is not None:
-            sent.setdefault("Content-Type", "application/json")
-        data = body if isinstance(body, bytes) or body is None else orjson.dumps(body)
-        url = URL(f"http://127.0.0.1:{self.port}/{version}{path}", encoded=True)
-        async with self.session.request(method, url, headers=sent, data=data) as answer:
-            content = await answer.read()
-            is_json = answer.content_type == "application/json"
-            read = orjson.loads(content) if content and is_json else content.decode() or None
-            return Reply(answer.status, read, answer.headers)
-
-    async def get(self, path: str, **how: Any) -> Reply:
-        return await self.ask("GET", path, **how)
-
-    async def post(self, path: str, body: Any, **how: Any) -> Reply:
-        return await self.ask("POST", path, body, **how)
-
-    async def patch(self, path: str, body: Any, **how: Any) -> Reply:
-        return await self.ask("PATCH", path, body, **how)
-
-    async def delete(self, path: str, **how: Any) -> Reply:
-        return await self.ask("DELETE", path, **how)
-
-    async def application(self, name: str = "web", *, who: str = "admin", **members: Any) -> Any:
-        reply = await self.post("/applications", {"displayName": name, **members}, who=who)
-        assert reply.status == 201, reply.body
-        return reply.body
-
-    async def principal(self, app_id: str, **members: Any) -> Any:
-        reply = await self.post("/servicePrincipals", {"appId": app_id, **members})
-        assert reply.status == 201, reply.body
-        return reply.body
-
-    async def trust(self, application: Any, name: str = "pod", **changes: Any) -> Reply:
-        body = {
-            "name": name,
-            "issuer": ISSUER,
-            "subject": f"system:serviceaccount:default:{name}",
-            "audiences": ["api://AzureADTokenExchange"],
-        }
-        path = f"/applications/{application['id']}/federatedIdentityCredentials"
-        return await self.post(path, body | changes)
-
-    async def managed(self, name: str = "web-mi") -> Identity:
-        made = Identity(
-            tenant_id=TENANT,
-            client_id=str(uuid.uuid4()),
-            object_id=str(uuid.uuid4()),
-            name=name,
-            resource_id=f"/subscriptions/s/resourcegroups/rg/providers/x/userAssignedIdentities/{name}",
-        )
-        await self.directory.identities.put(made)
-        return made
-
-    async def audited(self) -> list[AuditEntry]:
-        return await self.directory.audit.list()
 
 
 @pytest.fixture

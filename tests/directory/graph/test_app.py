@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from directory.graph.conftest import ADMIN, DOMAIN, GUEST, TENANT, World
+from directory.graph.world import ADMIN, DOMAIN, GUEST, TENANT, World
 from podpass.directory.graph.app import MAX_BODY_BYTES
 
 

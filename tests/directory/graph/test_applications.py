@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from directory.graph.conftest import ADMIN, DOMAIN, OTHER, TENANT, World
+from directory.graph.world import ADMIN, DOMAIN, OTHER, TENANT, World, every
 
 
 async def test_an_application_is_created_and_read_back_by_each_of_its_names(world: World) -> None:
@@ -292,10 +292,15 @@ async def test_what_somebody_owns_is_listed(world: World) -> None:
     made = await world.application()
     world.app("robot", "Application.ReadWrite.OwnedBy")
     await world.application("robots", who="robot")
-    mine = (await world.get("/me/ownedObjects")).value
-    assert [(one["id"], one["@odata.type"]) for one in mine] == [
-        (made["id"], "#microsoft.graph.application")
+    principal = await world.principal(made["appId"])
+    pages = await every(world, "/me/ownedObjects")
+    assert [(one["id"], one["@odata.type"]) for page in pages for one in page] == [
+        (made["id"], "#microsoft.graph.application"),
+        (principal["id"], "#microsoft.graph.servicePrincipal"),
     ]
+    for kind, owned in (("application", made), ("servicePrincipal", principal)):
+        found = (await world.get(f"/me/ownedObjects/microsoft.graph.{kind}")).value
+        assert [one["id"] for one in found] == [owned["id"]]
 
 
 async def test_changes_are_audited_with_who_made_them(world: World) -> None:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from directory.graph.conftest import TENANT, World
+from directory.graph.world import TENANT, World
 from podpass import jose
 from podpass.clock import rfc3339
 from podpass.directory.model import Identity

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from directory.graph.conftest import ISSUER, World
+from directory.graph.world import ISSUER, World
 
 INVALID = "InvalidFederatedIdentityCredentialValue"
 

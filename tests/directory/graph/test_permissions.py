@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from directory.graph.conftest import ADMIN, GUEST, OTHER, World
+from directory.graph.world import ADMIN, GUEST, OTHER, World
 from podpass.directory.access import Caller
 from podpass.directory.graph import permissions, routes
 from podpass.directory.graph.permissions import GLOBAL_ADMINISTRATOR, Grant, Needs
@@ -29,7 +29,7 @@ async def test_an_application_without_permissions_may_do_nothing(
 ) -> None:
     """Without it every application of the tenant could read and change all others."""
     world.app("nobody")
-    body = {} if operation.body else None
+    body: Any = {} if operation.body else None
     reply = await world.ask(method, _url(path), body, who="nobody")
     if operation.needs.users_only:
         assert (reply.status, reply.code) == (400, "BadRequest")

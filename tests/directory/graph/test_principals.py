@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from directory.graph.conftest import ADMIN, DOMAIN, TENANT, World
+from directory.graph.world import ADMIN, DOMAIN, TENANT, World
 from podpass.directory.model import RoleAssignment
 
 GRAPH_APP = "00000003-0000-0000-c000-000000000000"

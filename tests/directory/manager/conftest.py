@@ -1,4 +1,4 @@
-"""Resource Manager as it is met: over HTTP, on a real directory, with a cluster that notes what it is told."""
+"""Resource Manager as it is met: over HTTP, on a real directory; its cluster notes what it is told."""
 
 import contextlib
 import time
@@ -69,7 +69,6 @@ class World:
     session: aiohttp.ClientSession
     place: Place
     callers: dict[str, Caller] = field(default_factory=dict)
-    forgotten: list[str] = field(default_factory=list)
 
     async def admit(self, values: Sequence[str]) -> Caller:
         """Let in whoever gives a name that is known; a name of a reason is refused for it."""
@@ -90,7 +89,7 @@ class World:
             kind=IdentityKind.APPLICATION,
             application_id=str(uuid.uuid4()),
         )
-        await self.directory.put_identity(made)
+        await self.directory.identities.put(made)
         if role is not None:
             await self.directory.assign_role(
                 RoleAssignment(scope=scope, principal_id=made.object_id, role=role)
@@ -125,6 +124,17 @@ class World:
         async with self.session.request(method, url, headers=sent, data=data) as answer:
             content = await answer.read()
             return answer.status, orjson.loads(content) if content else None, answer.headers
+
+    async def pages(self, path: str) -> list[list[str]]:
+        """Follow a list from page to page, and give the names on each."""
+        status, body, _ = await self.ask("GET", path)
+        found = [[one["name"] for one in body["value"]]]
+        while status == 200 and "nextLink" in body:
+            following = body["nextLink"].removeprefix("https://management.azure.com")
+            status, body, _ = await self.ask("GET", following, version=None)
+            found.append([one["name"] for one in body["value"]])
+        assert status == 200
+        return found
 
     async def group(self, name: str = "rg", **body: Any) -> str:
         """Make a group, and give its id."""
@@ -188,10 +198,6 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             name="admin@contoso.example",
             is_user=True,
         )
-
-        async def forget(uid: str) -> None:
-            made.forgotten.append(uid)
-
-        app = create_app(directory, made.admit, place, cluster, clock, forget_secrets=forget)
+        app = create_app(directory, made.admit, place, cluster, clock)
         await enter(serving(app, sock))
         yield made

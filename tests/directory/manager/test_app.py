@@ -216,7 +216,7 @@ _GUARDED = [
 async def test_no_operation_is_open_to_a_caller_without_a_role(world: Any, route: Any) -> None:
     await world.group()
     await world.caller("nobody")
-    body = {} if route.operation.reads_body else None
+    body: dict[str, Any] | None = {} if route.operation.reads_body else None
     status, answer, _ = await world.ask(route.method, _example(route.path), body, who="nobody")
     assert status == 403
     if route.method != "HEAD":

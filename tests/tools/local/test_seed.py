@@ -138,7 +138,7 @@ vaults:
         "vault demo-vault updated",
         "secret demo-vault/greeting updated",
     ]
-    assert len(await world.directory.list_assignments()) == 1
+    assert len(await world.directory.assignments.list()) == 1
     assert len(await world.directory.list_identities(TENANT)) == 2
 
 
@@ -158,7 +158,7 @@ async def test_a_role_may_be_given_to_an_identity_of_an_earlier_seed(world: Worl
     vault = await world.directory.find_vault("other")
     assert vault is not None
     [app] = await world.directory.list_identities(TENANT, "app")
-    [given] = await world.directory.list_assignments(vault.resource_id)
+    [given] = await world.directory.assignments.list(at=vault.resource_id)
     assert isinstance(given, RoleAssignment)
     assert given.principal_id == app.object_id
 

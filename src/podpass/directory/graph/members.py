@@ -59,7 +59,9 @@ def guid(path: str, value: Any) -> Any:
 
 
 def boolean(path: str, value: Any) -> Any:
-    """Read true or false."""
+    """Read true or false, which manifests in the documentation of `az` write as text."""
+    if value in ("true", "false"):
+        return value == "true"
     if not isinstance(value, bool):
         raise wrong(path, "true or false")
     return value

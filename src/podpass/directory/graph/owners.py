@@ -1,18 +1,27 @@
 """Owners of applications and service principals, and what somebody owns."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from podpass.directory.graph import applications, objects, paging, targets, writing
-from podpass.directory.graph.calls import Answer, Call
+from podpass.directory.graph import (
+    applications,
+    objects,
+    paging,
+    principals,
+    targets,
+    wire,
+    writing,
+)
+from podpass.directory.graph.calls import Answer, Call, Item
 from podpass.directory.graph.filters import Noun
 from podpass.directory.graph.members import unknown
+from podpass.directory.graph.paging import Source
 from podpass.directory.graph.refusals import BadRequest, QuotaExceeded, missing
-from podpass.directory.model import Identity, IdentityKind
-from podpass.directory.queries import Condition
+from podpass.directory.model import Identity
 
 MAX_OWNERS = 100
+_SECOND = "principals:"
 _NOUN = Noun(name="directoryObject", looked_at=frozenset({"id", "displayName"}))
 _EXISTS = "One or more added object references already exist for the following modified properties: 'owners'."
 
@@ -91,7 +100,15 @@ def _with(old: Identity, where: str, owners: Sequence[str]) -> Identity:
 
 
 async def owned_by_me(call: Call) -> Answer:
-    return await _owned(call, call.caller.object_id, IdentityKind.APPLICATION)
+    return await _owned(call, call.caller.object_id)
+
+
+async def applications_of_me(call: Call) -> Answer:
+    return await paging.answer(call, _applications(call, call.caller.object_id))
+
+
+async def principals_of_me(call: Call) -> Answer:
+    return await paging.answer(call, _principals(call, call.caller.object_id))
 
 
 async def owned_by_principal(call: Call) -> Answer:
@@ -100,28 +117,44 @@ async def owned_by_principal(call: Call) -> Answer:
         raise missing(call.keys[0].value)
     if isinstance(found, Identity) and found.client_id != call.caller.app_id:
         targets.check_readable(call, found)
-    owner = found.object_id if isinstance(found, Identity) else str(found["id"])
-    return await _owned(call, owner, IdentityKind.APPLICATION)
+    return await _owned(call, found.object_id if isinstance(found, Identity) else str(found["id"]))
 
 
-async def _owned(call: Call, owner: str, kind: IdentityKind) -> Answer:
-    """List the applications somebody owns: no index knows, so a page looks at a bounded number."""
-    of_all = applications.source(call)
-    identities, tenant_id = call.directory.identities, call.place.tenant_id
+async def _owned(call: Call, owner: str) -> Answer:
+    """List what somebody owns: applications first, then service principals on pages of their own.
 
-    async def fetch(
-        where: Sequence[Condition], after: str | None, limit: int
-    ) -> Sequence[Identity]:
-        return await identities.page(tenant_id, kind=kind, where=where, after=after, limit=limit)
+    No index knows owners, so a page looks at a bounded number of objects and says where the next begins.
+    """
+    after = call.options.after
+    if after is not None and after.startswith(_SECOND):
+        begin = after.removeprefix(_SECOND) or None
+        later = replace(call, options=replace(call.options, after=begin))
+        return await paging.answer(later, replace(_principals(call, owner), prefix=_SECOND))
+    status, body = await paging.answer(call, _applications(call, owner))
+    if isinstance(body, dict) and "@odata.nextLink" not in body:
+        body["@odata.nextLink"] = wire.next_link(call.address, call.options, _SECOND)
+    return status, body
 
-    def show(identity: Identity) -> dict[str, Any]:
-        return {"@odata.type": "#microsoft.graph.application"} | of_all.show(identity)
 
-    owned = replace(
-        of_all,
-        context="directoryObjects",
-        fetch=fetch,
-        show=show,
-        also=lambda identity: owner in targets.owners(identity.document),
+def _applications(call: Call, owner: str) -> Source:
+    return _of(
+        applications.source(call),
+        "#microsoft.graph.application",
+        lambda one: owner in targets.owners(one.document),
     )
-    return await paging.answer(call, owned)
+
+
+def _principals(call: Call, owner: str) -> Source:
+    of_all = replace(principals.source(call), builtin=())
+    return _of(
+        of_all,
+        "#microsoft.graph.servicePrincipal",
+        lambda one: owner in targets.owners(one.principal),
+    )
+
+
+def _of(source: Source, kind: str, also: Callable[[Identity], bool]) -> Source:
+    def show(identity: Identity) -> Item:
+        return {"@odata.type": kind, **source.show(identity)}
+
+    return replace(source, context="directoryObjects", show=show, also=also)

@@ -23,7 +23,8 @@ _BUILT_IN = "builtin:"
 class Source:
     """A collection of identities, as the store pages them.
 
-    Shapes:  `builtin` are objects every tenant has; they come before those of the store.
+    Shapes:  `builtin` are objects every tenant has; they come before those of the store. `prefix` begins
+             the tokens of pages; `also` tells by more than the filter whether an object is meant.
     """
 
     noun: Noun
@@ -33,6 +34,7 @@ class Source:
     count: Callable[[Sequence[Condition]], Awaitable[int]]
     show: Callable[[Identity], Item]
     builtin: Sequence[Item] = ()
+    prefix: str = ""
     also: Callable[[Identity], bool] | None = None
 
 
@@ -50,6 +52,7 @@ async def answer(call: Call, source: Source) -> Answer:
         items, after = await _ordered(call, source, asked)
     else:
         items, after = await _find(source, asked, call.options.after, call.options.top)
+    after = after if after is None else source.prefix + after
     count = await _count(source, asked) if call.options.count and call.eventual else None
     return 200, _page(call, items, source.kind, source.context, count=count, after=after)
 

@@ -28,6 +28,10 @@ _GROUPS = Noun(
     looked_at=frozenset({"id", "displayName", "mailNickname", "securityEnabled", "mailEnabled"}),
     collections=frozenset({"groupTypes"}),
 )
+_GRANTS = Noun(
+    name="oAuth2PermissionGrant",
+    looked_at=frozenset({"id", "clientId", "consentType", "principalId", "resourceId", "scope"}),
+)
 _DOMAINS = Noun(name="domain", looked_at=frozenset({"id"}))
 _ORGANIZATION = Noun(name="organization", looked_at=frozenset({"id"}))
 # What Graph shows of a user unless more is asked for.
@@ -176,6 +180,11 @@ async def no_such(call: Call) -> Answer:
     raise missing(call.keys[-1].value)
 
 
+async def grants(call: Call) -> Answer:
+    """List delegated permissions given to applications: none, since users are asked for no consent."""
+    return paging.listed(call, [], _GRANTS, "oauth2PermissionGrants")
+
+
 async def nothing(call: Call) -> Answer:
-    """List nothing: memberships, grants of users, deleted items."""
+    """List nothing: memberships, deleted items."""
     return paging.listed(call, [], Noun(name="directoryObject"), "directoryObjects")

@@ -121,7 +121,7 @@ _PRINCIPALS: dict[Path, Methods] = {
     },
     (*_SP, "memberof"): _get("list memberships", may.READ_OBJECTS, people.nothing),
     (*_SP, "transitivememberof"): _get("list memberships", may.READ_OBJECTS, people.nothing),
-    (*_SP, "oauth2permissiongrants"): _get("list grants", may.READ_DIRECTORY, people.nothing),
+    (*_SP, "oauth2permissiongrants"): _get("list grants", may.READ_DIRECTORY, people.grants),
     (*_SP, "checkmembergroups"): _post("check groups", may.READ_OBJECTS, objects.member_groups),
     (*_SP, "getmembergroups"): _post("list groups", may.READ_OBJECTS, objects.member_groups),
     (*_SP, "getmemberobjects"): _post("list groups", may.READ_OBJECTS, objects.member_groups),
@@ -129,6 +129,12 @@ _PRINCIPALS: dict[Path, Methods] = {
 _OTHERS: dict[Path, Methods] = {
     ("me",): _get("read the signed-in user", may.ME, people.me),
     ("me", "ownedobjects"): _get("list owned objects", may.ME, owners.owned_by_me),
+    ("me", "ownedobjects", "application"): _get(
+        "list owned applications", may.ME, owners.applications_of_me
+    ),
+    ("me", "ownedobjects", "serviceprincipal"): _get(
+        "list owned service principals", may.ME, owners.principals_of_me
+    ),
     ("me", "memberof"): _get("list memberships", may.ME, people.nothing),
     ("me", "transitivememberof"): _get("list memberships", may.ME, people.nothing),
     ("users",): _get("list users", may.READ_USERS, people.list_users),
@@ -147,7 +153,7 @@ _OTHERS: dict[Path, Methods] = {
     ),
     ("domains",): _get("list domains", may.READ_DOMAINS, people.domains),
     ("domains", "*"): _get("read a domain", may.READ_DOMAINS, people.get_domain),
-    ("oauth2permissiongrants",): _get("list grants", may.READ_DIRECTORY, people.nothing),
+    ("oauth2permissiongrants",): _get("list grants", may.READ_DIRECTORY, people.grants),
     ("directoryobjects", "getbyids"): _post("read objects", may.READ_OBJECTS, objects.get_by_ids),
     ("directoryobjects", "*"): _get("read an object", may.READ_OBJECTS, objects.get),
     ("directoryobjects", "*", "checkmembergroups"): _post(

@@ -8,7 +8,6 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -43,12 +42,6 @@ _log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 512 * 1024
 _REQUEST_ID = re.compile(r"[0-9A-Za-z_.-]{1,64}")
 
-Forget = Callable[[str], Awaitable[None]]
-
-
-async def _forget_nothing(_: str) -> None:
-    return None
-
 
 @dataclass(slots=True, kw_only=True)
 class _Progress:
@@ -68,14 +61,9 @@ def create_app(
     place: Place,
     cluster: ClusterPort,
     clock: Clock,
-    *,
-    forget_secrets: Forget = _forget_nothing,
 ) -> App:
-    """Make the application that serves the API of management.azure.com.
-
-    Shapes:  `forget_secrets` is told the `uid` of every vault that is purged.
-    """
-    return _ManagerApp(directory, admit, place, cluster, clock, forget_secrets)
+    """Make the application that serves the API of management.azure.com."""
+    return _ManagerApp(directory, admit, place, cluster, clock)
 
 
 class _ManagerApp:
@@ -86,14 +74,12 @@ class _ManagerApp:
         place: Place,
         cluster: ClusterPort,
         clock: Clock,
-        forget_secrets: Forget,
     ) -> None:
         self._directory = directory
         self._admit = admit
         self._place = place
         self._cluster = cluster
         self._clock = clock
-        self._forget_secrets = forget_secrets
         self._operations = Operations()
         self._table = paths.Table(ROUTES)
 
@@ -210,7 +196,6 @@ class _ManagerApp:
             directory=self._directory,
             cluster=self._cluster,
             operations=self._operations,
-            forget_secrets=self._forget_secrets,
             place=self._place,
             origin=progress.origin,
             caller=caller,

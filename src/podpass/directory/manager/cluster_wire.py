@@ -93,8 +93,12 @@ def issuer_on(document: Mapping[str, Any]) -> bool:
     return not document.get(_ISSUER_OFF, False)
 
 
-def with_issuer(document: Mapping[str, Any], on: bool) -> dict[str, Any]:
-    return {**document, _ISSUER_OFF: not on}
+def decided(
+    document: Mapping[str, Any], *, issuer: bool, workload_identity: bool
+) -> dict[str, Any]:
+    """Note what is on: the loop reads it at its next start, to be as it was left."""
+    security = {"workloadIdentity": {"enabled": workload_identity}}
+    return {**document, _ISSUER_OFF: not issuer, "securityProfile": security}
 
 
 def write(call: Call, port: ClusterPort, cluster: Cluster) -> dict[str, Any]:
@@ -199,7 +203,7 @@ def pool(port: ClusterPort, given: Mapping[str, Any]) -> dict[str, Any]:
         "mode": "System",
         "type": "VirtualMachineScaleSets",
         "maxPods": 110,
-        **{name: value for name, value in given.items() if value is not None},
+        **{name: value for name, value in given.items() if value not in (None, "")},
         "provisioningState": "Succeeded",
         "powerState": {"code": "Running"},
         "orchestratorVersion": port.kubernetes_version,

@@ -50,8 +50,8 @@ async def _put(call: Call) -> Answer:
         if old is None:
             await _only_one(call)
         wire.check_etag(call, "The cluster", _etag(call, old))
-        new, wanted = await _read(call, old)
-        await _store(call, new, _switch(call, old, wanted))
+        new, workload_identity = await _read(call, old)
+        await _store(call, new, workload_identity)
     place = f"/subscriptions/{call.subscription}/providers/Microsoft.ContainerService"
     return Answer(
         status=201 if old is None else 200,
@@ -70,19 +70,19 @@ async def _only_one(call: Call) -> None:
         )
 
 
-async def _read(call: Call, old: Cluster | None) -> tuple[Cluster, Wanted]:
+async def _read(call: Call, old: Cluster | None) -> tuple[Cluster, bool]:
     if (fault := naming.cluster_name_fault(call.name)) is not None:
         raise refusals.bad("InvalidParameter", f"The cluster's {fault.message}.")
     location = wire.location(call.body, TYPE)
     wanted = cluster_wire.read(call, call.cluster, old)
-    issuer = _issuer(old, wanted)
-    tags, document = (
-        wire.tags(call.body) or {},
-        cluster_wire.with_issuer(wanted.document, issuer),
+    on = _switch(call, old, wanted)
+    document = cluster_wire.decided(
+        wanted.document, issuer=_issuer(old, wanted), workload_identity=on
     )
+    tags = wire.tags(call.body) or {}
     if old is not None:
         wire.stays("cluster", old.name, old.location, location)
-        return replace(old, tags=tags, document=document), wanted
+        return replace(old, tags=tags, document=document), on
     group = await wire.group(call)
     new = Cluster(
         subscription_id=call.subscription,
@@ -94,7 +94,7 @@ async def _read(call: Call, old: Cluster | None) -> tuple[Cluster, Wanted]:
         created=call.now,
         document=document,
     )
-    return new, wanted
+    return new, on
 
 
 def _issuer(old: Cluster | None, wanted: Wanted) -> bool:

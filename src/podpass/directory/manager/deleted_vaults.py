@@ -33,7 +33,8 @@ async def _get(call: Call) -> Answer:
 async def _purge(call: Call) -> Answer:
     gone = await _found(call)
     try:
-        purged = await call.directory.vaults.purge(gone.vault.name, call.now)
+        # What lay in it is not reachable any more, and is swept by the vaults themselves.
+        await call.directory.vaults.purge(gone.vault.name, call.now)
     except rules.PurgeProtected as exc:
         raise refusals.ManagerRefusal(
             405,
@@ -41,7 +42,6 @@ async def _purge(call: Call) -> Answer:
             f"The deleted vault '{gone.vault.name}' is protected from being purged; it goes on its own when"
             " its retention is over.",
         ) from exc
-    await call.forget_secrets(purged.vault.uid)
     place = f"/subscriptions/{call.subscription}/providers/{_PROVIDER}"
     headers = operations.by_location(call, f"{place}/locations/{gone.vault.location}")
     return Answer(status=202, headers=headers)

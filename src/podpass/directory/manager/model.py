@@ -72,7 +72,6 @@ class Call:
     directory: "Directory"
     cluster: "ClusterPort"
     operations: "Operations"
-    forget_secrets: Callable[[str], Awaitable[None]]
     place: Place
     origin: Origin
     caller: Caller

@@ -9,7 +9,7 @@ from typing import Any
 from podpass.directory import arm, naming, roles, rules
 from podpass.directory.manager import refusals, scopes, wire
 from podpass.directory.manager.model import Answer, Call, Operation, Route
-from podpass.directory.model import Change, RoleDefinition
+from podpass.directory.model import RoleDefinition
 
 TYPE = "Microsoft.Authorization/roleDefinitions"
 _FILTERS = frozenset({"rolename", "type"})
@@ -146,12 +146,12 @@ async def _put(call: Call) -> Answer:
             "RoleDefinitionWithSameNameExists", f"Another role has the name '{role.name}'."
         )
     try:
-        change = await call.directory.role_definitions.put(role)
+        await call.directory.role_definitions.put(role)
     except rules.Conflict as exc:
         raise refusals.conflict("RoleDefinitionExists", f"{exc.message}.") from exc
-    status = 201 if change is Change.CREATED else 200
     kept = await call.directory.role_definitions.get(role.id)
-    return Answer(status=status, body=write(call, kept or role, call.scope))
+    # Also for one that was there: clients accept nothing else.
+    return Answer(status=201, body=write(call, kept or role, call.scope))
 
 
 async def _named(call: Call, role: RoleDefinition) -> bool:

@@ -15,7 +15,7 @@ from podpass.tools.local.tutorial.play import Wish, run_tutorial
     metavar="VERSION",
     default=NEWEST,
     show_default=True,
-    help="Which Azure CLI: newest, oldest (2.47.0), or a version.",
+    help="Which Azure CLI: newest, oldest (2.47.0 where Python 3.10 is), or a version.",
 )
 @click.option("--full", is_flag=True, help="Show every answer whole.")
 @click.option("--keep", is_flag=True, help="Keep the instance's folder for a look.")

@@ -20,12 +20,14 @@ _PROFILE = "azureProfile.json"
 _TOKENS = "msal_token_cache.json"
 _CONFIG = "config"
 _TARGET = "https://management.core.windows.net//.default"
-# Nothing is told to anybody, nothing is asked for on the terminal, and tokens lie where we write them.
+# Nothing is told to anybody, nothing is asked for on the terminal, and tokens lie where we write them. The
+# HTTP cache is a pickle that another release of az cannot read, and remembers ports of an earlier start.
 _SETTINGS = """[core]
 collect_telemetry = false
 survey_message = false
 encrypt_token_cache = false
 login_experience_v2 = off
+use_msal_http_cache = false
 error_recommendation = off
 [auto-upgrade]
 enable = false

@@ -61,6 +61,17 @@ class Facts:
         """The issuer's URL, with the trailing slash that AKS gives it."""
         return f"https://eastus.{names.ISSUER_SUFFIX}/{self.tenant_id}/{self.issuer_id}/"
 
+    @property
+    def gateway(self) -> str:
+        return f"http://127.0.0.1:{self.ports['gateway']}"
+
+    def url(self, service: str) -> str:
+        return f"https://127.0.0.1:{self.ports[service]}"
+
+    def direct(self, service: str) -> str:
+        """The origin for clients that go without the gateway; MSAL wants a name there."""
+        return f"https://localhost:{self.ports[service]}"
+
     @classmethod
     def new(cls) -> "Facts":
         return cls(

@@ -10,11 +10,12 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from podpass import names
 from podpass.clock import Clock
-from podpass.tools.local import apis, ca, kubeconfig, listing
+from podpass.tools.local import apis, ca, kubeconfig
+from podpass.tools.local.answers import Answers
 from podpass.tools.local.datadir import DataDir, Facts
 from podpass.tools.local.environment import pod_environment
 
@@ -55,13 +56,6 @@ class Loop:
         self._directory: Directory
         self._secret_store: SecretStore
 
-    def url(self, service: str) -> str:
-        return f"https://127.0.0.1:{self._facts.ports[service]}"
-
-    def _direct(self, service: str) -> str:
-        """The origin for clients that go without the gateway; MSAL wants a name there."""
-        return f"https://localhost:{self._facts.ports[service]}"
-
     async def start(self, stack: AsyncExitStack, progress: Progress) -> None:
         """Start every part in its order; what stands is on the stack, whatever happens next."""
         self._stack = stack
@@ -101,7 +95,7 @@ class Loop:
 
         ca.ensure(self.data_dir, self._clock)
         trust.write_stores(self.data_dir, self._environ)
-        kubeconfig.write_all(self.data_dir, self.url("kubernetes"))
+        kubeconfig.write_all(self.data_dir, self._facts.url("kubernetes"))
 
     async def _cluster(self) -> str:
         from podpass.tools.local.cluster.cluster import Cluster, ClusterConfig
@@ -141,12 +135,12 @@ class Loop:
 
         direct = ResourcePrincipal(
             app_id=VAULT_APP_ID,
-            uris=(self._direct_vault, self._direct("vault")),
+            uris=(self._direct_vault, self._facts.direct("vault")),
             display_name="Azure Key Vault, asked directly",
             token_version=1,
         )
         self._directory = await self._stack.enter_async_context(
-            Directory(f"sqlite:///{self.data_dir.path('directory.db')}", (direct,))
+            Directory(f"sqlite:///{self.data_dir.path('directory.db')}", (direct,), self._clock)
         )
         domain = self._facts.admin_username.partition("@")[2]
         await self._directory.create_tenant(
@@ -161,8 +155,8 @@ class Loop:
 
         origins = [f"https://{alias}" for alias in names.LOGIN_ALIASES]
         settings = AuthoritySettings(
-            origins=(*origins, self._direct("authority"), self.url("authority")),
-            pages_origin=self._direct("authority"),
+            origins=(*origins, self._facts.direct("authority"), self._facts.url("authority")),
+            pages_origin=self._facts.direct("authority"),
             propagation_seconds=self._settings.propagation_seconds,
         )
         app = create_app(
@@ -170,7 +164,7 @@ class Loop:
         )
         await self._serve("authority", app)
         self._sign_az_in()
-        return self._direct("authority")
+        return self._facts.direct("authority")
 
     def _sign_az_in(self) -> None:
         from podpass.exchange import refresh
@@ -207,7 +201,7 @@ class Loop:
         self._secret_store = await self._stack.enter_async_context(store)
         direct = VaultOrigin(
             suffix=names.DIRECT_VAULT_SUFFIX,
-            authority=self._direct("authority"),
+            authority=self._facts.direct("authority"),
             resource=self._direct_vault,
         )
         settings = VaultSettings(origins=(AZURE_VAULTS, direct))
@@ -226,7 +220,7 @@ class Loop:
         from podpass.tools.local.managed_cluster import ManagedCluster
         from podpass.tools.local.registration import grant_rights, runs_native_sidecars
 
-        url = self.url("webhook") + names.WEBHOOK_PATH
+        url = self._facts.url("webhook") + names.WEBHOOK_PATH
         enter = self._stack.enter_async_context
         client = await enter(KubeClient.from_kubeconfig(self.data_dir.path("webhook.kubeconfig")))
         accounts = await enter(ClusterAccounts(client))
@@ -240,7 +234,7 @@ class Loop:
         self._managed = ManagedCluster(
             self.data_dir,
             issuer=self._facts.issuer,
-            server=self.url("kubernetes"),
+            server=self._facts.url("kubernetes"),
             version=version,
             webhook_url=url,
         )
@@ -280,7 +274,7 @@ class Loop:
             self._keys,
             self._facts,
             self._clock,
-            authority=self._direct("authority"),
+            authority=self._facts.direct("authority"),
             vault_suffix=self._direct_vault.removeprefix("https://"),
         )
         await self._serve("azure", app)
@@ -289,11 +283,19 @@ class Loop:
     async def _gateway(self) -> str:
         from podpass.tools.local import control, gateway
 
-        await self._serve("control", control.create_app(self, self._facts.control_token))
+        self.answers = Answers(
+            self.data_dir,
+            self._facts,
+            self._directory,
+            self._secret_store,
+            sandbox=self._sandbox,
+            clock=self._clock,
+        )
+        await self._serve("control", control.create_app(self.answers, self._facts.control_token))
         table = gateway.routes(self._facts.ports)
         running = gateway.running(self._sockets["gateway"], table, knows_vault=self._has_vault)
         await self._stack.enter_async_context(running)
-        return str(self.status()["gateway"])
+        return self._facts.gateway
 
     # ---------------------------------------------------------------------- what the parts are joined by
 
@@ -309,7 +311,7 @@ class Loop:
             client_ca=str(self.data_dir.ca_file) if clients else None,
         )
         await self._stack.enter_async_context(serving(app, self._sockets[service], tls))
-        return self.url(service)
+        return self._facts.url(service)
 
     def _client_tls(self, user: str) -> "ssl.SSLContext":
         import ssl
@@ -324,67 +326,3 @@ class Loop:
 
         hosts = routes(self._facts.ports)
         return Fetcher(FetchRules(hosts=hosts, ca_file=self.data_dir.ca_file))
-
-    # ------------------------------------------------------------------------ what the control API asks
-
-    def status(self) -> dict[str, Any]:
-        """Say where everything is, as `podpass status -o json` prints it."""
-        return {
-            "ready": True,
-            "data_dir": str(self.data_dir.root),
-            "kubernetes": {
-                "server": self.url("kubernetes"),
-                "kubeconfig": str(self.data_dir.kubeconfig),
-                "issuer": self._facts.issuer,
-                "kind": "embedded",
-                "webhook": self.url("webhook") + names.WEBHOOK_PATH,
-            },
-            "gateway": f"http://127.0.0.1:{self._facts.ports['gateway']}",
-            "authority": self._direct("authority"),
-            "resource_manager": self._direct("azure"),
-            "graph": self._direct("azure"),
-            "vault": self._direct("vault"),
-            "control": self._direct("control"),
-            "console": None,
-            "ca_file": str(self.data_dir.ca_file),
-            "tenant_id": self._facts.tenant_id,
-            "subscription_id": self._facts.subscription_id,
-            "admin": {
-                "username": self._facts.admin_username,
-                "password": self._facts.admin_password.reveal(),
-            },
-            "sandbox": self._sandbox,
-            "pids": {"podpass": os.getpid()},
-        }
-
-    async def apply(self, text: str, filename: str) -> list[str]:
-        """Apply a seed and say what it changed."""
-        from podpass.directory.model import Change
-        from podpass.tools.local.seed import apply_seed, parse_seed
-
-        applied = await apply_seed(
-            parse_seed(text, filename),
-            self._directory,
-            self._secret_store,
-            issuer=self._facts.issuer,
-            tenant_id=self._facts.tenant_id,
-            subscription_id=self._facts.subscription_id,
-            clock=self._clock,
-        )
-        return [str(each) for each in applied if each.change is not Change.UNCHANGED]
-
-    async def identities(self) -> list[dict[str, Any]]:
-        found = await self._directory.list_identities(self._facts.tenant_id)
-        return [listing.identity(identity) for identity in found]
-
-    async def audit(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
-        from podpass.tools.local import audit
-
-        return await audit.read(self._directory, asked, self._clock)
-
-    async def vaults(self) -> list[dict[str, Any]]:
-        from podpass.resource.model import shelf_of
-
-        found = await self._directory.list_vaults(self._facts.tenant_id)
-        held = await self._secret_store.counts()
-        return [listing.vault(vault, held.get(shelf_of(vault), 0)) for vault in found]

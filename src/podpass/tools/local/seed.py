@@ -13,7 +13,7 @@ from podpass.directory import arm, rules
 from podpass.directory.model import Change, Identity, IdentityKind, RoleAssignment, Vault
 from podpass.directory.store import Directory
 from podpass.errors import Error
-from podpass.resource.model import Wanted
+from podpass.resource.model import Wanted, shelf_of
 from podpass.resource.store import SecretStore
 from podpass.secret import Secret
 from podpass.tools.local.seed_file import (
@@ -180,8 +180,9 @@ class _Target:
         )
         change = await self.directory.put_vault(vault)
         applied = [Applied(what="vault", name=vault.name, change=change)]
+        stored = await self.directory.find_vault(vault.name) or vault
         for name, value in wanted.secrets.items():
-            change = await self._put_secret(vault.name, name, value)
+            change = await self._put_secret(shelf_of(stored), name, value)
             applied.append(Applied(what="secret", name=f"{vault.name}/{name}", change=change))
         applied += [await self._put_access(vault, access) for access in wanted.access]
         return applied

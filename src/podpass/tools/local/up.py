@@ -113,9 +113,9 @@ async def _start(
     await instance.start(stack, progress)
     if seed is not None:
         progress("seed", "")
-        changed = await instance.apply(*seed)
+        changed = await instance.answers.apply(*seed)
         progress("seed", f"{len(changed)} changes from {seed[1]}")
-    status = json.dumps(instance.status(), indent=2) + "\n"
+    status = json.dumps(instance.answers.status(), indent=2) + "\n"
     write_private(instance.data_dir.status_file, status.encode())
     _log.info("instance_ready", extra={"took_ms": round((time.monotonic() - began) * 1000)})
 

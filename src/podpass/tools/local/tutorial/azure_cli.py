@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -16,12 +17,16 @@ from podpass.tools.local.samples.prepare import RegistryUnreachable, unreachable
 
 Say = Callable[[str], None]
 
-# The documentation's minimum; pip still installs it.
-OLDEST = "2.47.0"
 NEWEST = "newest"
-_COMPLETE = ".complete"
+# The documentation's minimum. It was made for Python 3.7 to 3.10: on 3.11 it installs, and its commands for
+# secrets end in its own use of `inspect`.
+OLDEST = "2.47.0"
+# The first that was made for Python 3.11.
+OLDEST_HERE = "2.54.0"
+_OLD_PYTHONS = ("python3.10", "python3.9", "python3.8")
 # A later release of what 2.47.0 takes for one command group has no place for it: every command would say so.
 _BESIDE = {OLDEST: ("azure-mgmt-rdbms==10.2.0b7",)}
+_COMPLETE = ".complete"
 _SECONDS = 1200
 
 
@@ -31,19 +36,58 @@ class NotInstalled(Error):
     code = "azure_cli_not_installed"
 
 
-def named(which: str, now: datetime) -> tuple[str, tuple[str, ...]]:
-    """Give the folder's name and pip's requirements for `newest`, `oldest` or a version.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """A version to install: its folder's name, pip's requirements, and the Python it runs on."""
 
-    Shapes:  the newest of this week is not the newest of the next.
+    name: str
+    requirements: Sequence[str]
+    python: Path
+
+
+def choose(which: str, now: datetime, old_python: Path | None) -> Release:
+    """Choose what to install for `newest`, `oldest` or a version.
+
+    Shapes:  the newest of this week is not the newest of the next; `old_python` is one that the oldest
+             runs on, if there is one.
     Errors:  UsageError.
     """
+    here = Path(sys.executable)
     if which == NEWEST:
         year, week, _ = now.isocalendar()
-        return f"newest-{year}-{week:02}", ("azure-cli",)
-    version = OLDEST if which == "oldest" else which
-    if not re.fullmatch(r"\d+\.\d+\.\d+", version):
+        return Release(name=f"newest-{year}-{week:02}", requirements=("azure-cli",), python=here)
+    if which == "oldest":
+        which = OLDEST if old_python else OLDEST_HERE
+    if not re.fullmatch(r"\d+\.\d+\.\d+", which):
         raise UsageError(f"{which!r} is no version of az", hint="newest, oldest, or as in 2.47.0")
-    return version, (f"azure-cli=={version}", *_BESIDE.get(version, ()))
+    requirements = (f"azure-cli=={which}", *_BESIDE.get(which, ()))
+    if which == OLDEST and old_python:
+        name = f"{which}-{old_python.name}"
+        return Release(name=name, requirements=requirements, python=old_python)
+    return Release(name=which, requirements=requirements, python=here)
+
+
+def find_old_python(environ: Mapping[str, str]) -> Path | None:
+    """Look for a Python that 2.47.0 was made for: on the PATH, and among pyenv's."""
+    pyenv = Path(environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    for name in _OLD_PYTHONS:
+        found = shutil.which(name, path=environ.get("PATH"))
+        version = name.removeprefix("python")
+        candidates = [Path(found)] if found else []
+        candidates += sorted(pyenv.glob(f"{version}.*/bin/{name}"))
+        for candidate in candidates:
+            if _runs(candidate):
+                return candidate
+    return None
+
+
+def _runs(python: Path) -> bool:
+    """Try it: a shim on the PATH may stand for a Python that is not chosen."""
+    try:
+        done = subprocess.run([python, "-c", "import venv, ssl"], capture_output=True, check=False)
+    except OSError:
+        return False
+    return done.returncode == 0
 
 
 def install(which: str, environ: Mapping[str, str], now: datetime, say: Say) -> Path:
@@ -51,24 +95,27 @@ def install(which: str, environ: Mapping[str, str], now: datetime, say: Say) -> 
 
     Errors:  UsageError, RegistryUnreachable, NotInstalled.
     """
-    name, requirements = named(which, now)
+    old_python = find_old_python(environ) if which in ("oldest", OLDEST) else None
+    release = choose(which, now, old_python)
+    if which == "oldest" and old_python is None:
+        say(f"az {OLDEST} needs Python 3.10 or older, and none is here: {OLDEST_HERE} instead")
     root = cache_folder(environ).parent / "az"
-    place = root / name
+    place = root / release.name
     if not (place / _COMPLETE).exists():
-        say(f"installing {requirements[0]} into {place} (a minute or two, and 1 GB, once)")
+        say(f"installing {release.requirements[0]} into {place} (some minutes and 1 GB, once)")
         private_folder(root)
         shutil.rmtree(place, ignore_errors=True)
-        _install(requirements, place, environ)
+        _install(release, place, environ)
         (place / _COMPLETE).touch()
     return place / "bin" / "python"
 
 
-def _install(requirements: Sequence[str], place: Path, environ: Mapping[str, str]) -> None:
+def _install(release: Release, place: Path, environ: Mapping[str, str]) -> None:
     pip = [str(place / "bin" / "python"), "-m", "pip", "install", "-q"]
     with tempfile.TemporaryFile("w+", errors="replace") as output:
         for command in (
-            [sys.executable, "-m", "venv", str(place)],
-            [*pip, "--disable-pip-version-check", *requirements],
+            [str(release.python), "-m", "venv", str(place)],
+            [*pip, "--disable-pip-version-check", *release.requirements],
         ):
             done = subprocess.run(
                 command,
@@ -81,7 +128,7 @@ def _install(requirements: Sequence[str], place: Path, environ: Mapping[str, str
             )
             if done.returncode != 0:
                 output.seek(0)
-                raise _failure(requirements[0], output.read())
+                raise _failure(release.requirements[0], output.read())
 
 
 def _failure(requirement: str, said: str) -> Error:

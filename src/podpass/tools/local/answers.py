@@ -1,0 +1,97 @@
+"""What an instance answers about itself: where it is, what it holds, what was changed. It applies seeds."""
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from podpass import names
+from podpass.clock import Clock
+from podpass.tools.local import listing
+from podpass.tools.local.datadir import DataDir, Facts
+
+if TYPE_CHECKING:
+    from podpass.directory.store import Directory
+    from podpass.resource.store import SecretStore
+
+
+class Answers:
+    """A running instance, as its control API sees it."""
+
+    def __init__(
+        self,
+        data_dir: DataDir,
+        facts: Facts,
+        directory: "Directory",
+        secret_store: "SecretStore",
+        *,
+        sandbox: str,
+        clock: Clock,
+    ) -> None:
+        self._data_dir = data_dir
+        self._facts = facts
+        self._directory = directory
+        self._secret_store = secret_store
+        self._sandbox = sandbox
+        self._clock = clock
+
+    def status(self) -> dict[str, Any]:
+        """Say where everything is, as `podpass status -o json` prints it."""
+        return {
+            "ready": True,
+            "data_dir": str(self._data_dir.root),
+            "kubernetes": {
+                "server": self._facts.url("kubernetes"),
+                "kubeconfig": str(self._data_dir.kubeconfig),
+                "issuer": self._facts.issuer,
+                "kind": "embedded",
+                "webhook": self._facts.url("webhook") + names.WEBHOOK_PATH,
+            },
+            "gateway": self._facts.gateway,
+            "authority": self._facts.direct("authority"),
+            "resource_manager": self._facts.direct("azure"),
+            "graph": self._facts.direct("azure"),
+            "vault": self._facts.direct("vault"),
+            "control": self._facts.direct("control"),
+            "console": None,
+            "ca_file": str(self._data_dir.ca_file),
+            "tenant_id": self._facts.tenant_id,
+            "subscription_id": self._facts.subscription_id,
+            "admin": {
+                "username": self._facts.admin_username,
+                "password": self._facts.admin_password.reveal(),
+            },
+            "sandbox": self._sandbox,
+            "pids": {"podpass": os.getpid()},
+        }
+
+    async def apply(self, text: str, filename: str) -> list[str]:
+        """Apply a seed and say what it changed."""
+        from podpass.directory.model import Change
+        from podpass.tools.local.seed import apply_seed, parse_seed
+
+        applied = await apply_seed(
+            parse_seed(text, filename),
+            self._directory,
+            self._secret_store,
+            issuer=self._facts.issuer,
+            tenant_id=self._facts.tenant_id,
+            subscription_id=self._facts.subscription_id,
+            clock=self._clock,
+        )
+        return [str(each) for each in applied if each.change is not Change.UNCHANGED]
+
+    async def identities(self) -> list[dict[str, Any]]:
+        found = await self._directory.list_identities(self._facts.tenant_id)
+        return [listing.identity(identity) for identity in found]
+
+    async def audit(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
+        from podpass.tools.local import audit
+
+        return await audit.read(self._directory, asked, self._clock)
+
+    async def vaults(self) -> list[dict[str, Any]]:
+        from podpass.resource.model import shelf_of
+
+        found = await self._directory.list_vaults(self._facts.tenant_id)
+        held = await self._secret_store.counts()
+        return [listing.vault(vault, held.get(shelf_of(vault), 0)) for vault in found]

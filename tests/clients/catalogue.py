@@ -1,0 +1,203 @@
+"""The clients that are tried: what the documentation's minimum is, and how each is started."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from clients import toolchains
+from clients.toolchains import NEWEST, OLDEST
+
+GRAPH, MANAGEMENT = "https://graph.microsoft.com", "https://management.azure.com"
+NOT_TRIED = "not tried"
+IDENTITY = ("default", "chained", "workload")
+MSAL = ("string", "callback")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """One package at one version.
+
+    Shapes:  `version` is empty where the registry's newest is taken; `command` and `rotating` give the
+             command line before STYLE and scopes; `long_lived` is the style that sees a rotation, and
+             `keeps_first` why it is then refused; `secret` and `graph` are said of those that do other
+             things than the rest.
+    """
+
+    language: str
+    package: str
+    age: str
+    version: str
+    styles: tuple[str, ...]
+    command: Callable[[], list[str]]
+    rotating: Callable[[], list[str]]
+    long_lived: str = "default"
+    keeps_first: str = ""
+    rotation: str = "yes"
+    has_libc: bool = True
+    storage: bool = False
+    says: Mapping[str, str] = field(default_factory=lambda: {"secret": "hello", "audience": GRAPH})
+    says_later: str = MANAGEMENT
+    secret: str = "yes"
+    graph: str = "yes"
+
+    @property
+    def name(self) -> str:
+        """What its pods are called by."""
+        package = self.package.partition(" (")[0].removeprefix("@azure/")
+        name = f"{self.language}-{package}-{self.age}".lower()
+        return name.replace("+", "p").replace(".", "")
+
+
+def _python(package: str, program: str, age: str, version: str, styles: tuple[str, ...]) -> Client:
+    def command() -> list[str]:
+        return toolchains.python(program, age)
+
+    return Client(
+        language="Python",
+        package=package,
+        age=age,
+        version=version,
+        styles=styles,
+        command=command,
+        rotating=command,
+        long_lived="callback" if styles == MSAL else "default",
+    )
+
+
+def _node(package: str, program: str, age: str, version: str, styles: tuple[str, ...]) -> Client:
+    def command() -> list[str]:
+        return toolchains.node(program, age)
+
+    return Client(
+        language="Node",
+        package=package,
+        age=age,
+        version=version,
+        styles=styles,
+        command=command,
+        rotating=command,
+        long_lived="default" if styles == IDENTITY else styles[-1],
+        keeps_first="no: takes a string only" if styles == ("string",) else "",
+    )
+
+
+def _java(package: str, program: str, age: str, version: str, styles: tuple[str, ...]) -> Client:
+    def command() -> list[str]:
+        return toolchains.java(program, age)
+
+    once = (package, age) == ("msal4j", OLDEST)
+
+    return Client(
+        language="Java",
+        package=package,
+        age=age,
+        version=version,
+        styles=styles,
+        command=command,
+        rotating=command,
+        long_lived="callback" if styles == MSAL else "default",
+        keeps_first="no: asks its callback only once" if once else "",
+    )
+
+
+def _go(package: str, program: str, age: str, version: str, styles: tuple[str, ...]) -> Client:
+    return Client(
+        language="Go",
+        package=package,
+        age=age,
+        version=version,
+        styles=styles,
+        command=lambda: [*toolchains.go("client", age), program],
+        rotating=lambda: [*toolchains.go("rotation", age), program],
+        long_lived="callback" if styles == MSAL else "default",
+        has_libc=False,
+    )
+
+
+def _cpp(age: str, version: str) -> Client:
+    def command() -> list[str]:
+        return toolchains.python("storage", age, "storage-")
+
+    return Client(
+        language="C++",
+        package="azure-identity (in pyarrow)",
+        age=age,
+        version=version,
+        styles=("default",),
+        command=command,
+        rotating=command,
+        storage=True,
+        says={"blob": "first"},
+        says_later="second",
+        secret="a blob of Azurite's",
+        graph="asks for Storage only",
+    )
+
+
+def _rust(library: str, inside: str) -> Client:
+    def command() -> list[str]:
+        return [*toolchains.python("rust_storage", NEWEST, "rust-"), library]
+
+    return Client(
+        language="Rust",
+        package=f"{library} (with {inside})",
+        age=NEWEST,
+        version="",
+        styles=("default",),
+        command=command,
+        rotating=command,
+        storage=True,
+        says={"blob": "first"},
+        secret="a blob of Azurite's",
+        graph="asks for Storage only",
+        # Its tokens' lives are measured by the monotonic clock, which nobody can put on.
+        rotation=NOT_TRIED,
+    )
+
+
+def _dotnet(package: str, bundled: str) -> Client:
+    def command() -> list[str]:
+        return [*toolchains.azmcp(), bundled]
+
+    return Client(
+        language=".NET",
+        package=f"{package} (in @azure/mcp)",
+        age=NEWEST,
+        version="",
+        styles=("default", "workload"),
+        command=command,
+        rotating=command,
+        says={"secret": "hello"},
+        says_later="hello",
+        graph="asks for Key Vault only",
+    )
+
+
+PYTHON_STYLES = (*IDENTITY, *(f"aio-{style}" for style in IDENTITY))
+
+CLIENTS = (
+    _python("azure-identity", "azure_identity", OLDEST, "1.13.0", PYTHON_STYLES),
+    _python("azure-identity", "azure_identity", NEWEST, "", PYTHON_STYLES),
+    _python("msal", "msal_app", OLDEST, "1.22.0", MSAL),
+    _python("msal", "msal_app", NEWEST, "", MSAL),
+    _node("@azure/identity", "azure_identity", OLDEST, "3.2.0", IDENTITY),
+    _node("@azure/identity", "azure_identity", NEWEST, "", IDENTITY),
+    _node("@azure/msal-node", "msal", OLDEST, "1.18.4", ("string",)),
+    _node("@azure/msal-node", "msal", NEWEST, "", MSAL),
+    _java("azure-identity", "AzureIdentity", OLDEST, "1.9.0", IDENTITY),
+    _java("azure-identity", "AzureIdentity", NEWEST, "1.18.2", IDENTITY),
+    _java("msal4j", "Msal", OLDEST, "1.13.9", MSAL),
+    _java("msal4j", "Msal", NEWEST, "1.23.1", MSAL),
+    _go("azidentity", "identity", OLDEST, "1.3.0", IDENTITY),
+    _go("azidentity", "identity", NEWEST, "1.15.0", IDENTITY),
+    _go("msal", "msal", OLDEST, "1.0.0", MSAL),
+    _go("msal", "msal", NEWEST, "1.10.1", MSAL),
+    _cpp(OLDEST, "1.6.0"),
+    _cpp(NEWEST, ""),
+    _rust("obstore", "object_store"),
+    _rust("opendal", "reqsign"),
+    _dotnet("Azure.Identity", "Azure.Identity"),
+    _dotnet("MSAL.NET", "Microsoft.Identity.Client"),
+)
+
+MISSING = ((".NET", "Azure.Identity", "1.9.0", "no package that is served carries this release"),)
+"""What the documentation names and the registries of these tests do not have: language to reason."""

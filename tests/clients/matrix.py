@@ -1,0 +1,119 @@
+"""The client matrix: what was seen of each client, one row a package and version."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clients.catalogue import CLIENTS, MISSING, NOT_TRIED
+
+HEAD = (
+    "language",
+    "package",
+    "version",
+    "credentials",
+    "secret",
+    "Graph token",
+    "rotation",
+    "result",
+)
+BEGIN = "<!-- the table is written by `make test-clients WRITE=docs/clients.md` -->"
+END = "<!-- the table ends here -->"
+NOT_RUN, FAILED, SKIPPED, PASSED = "not run", "failed", "skipped", "passed"
+
+
+@dataclass
+class Row:
+    """What is known of one client.
+
+    Shapes:  `secret`, `graph` and `rotation` are what their cells say if all went well; `tried` holds the
+             outcomes by what was tried (`pod`, `rotation`) and style.
+    """
+
+    language: str
+    package: str
+    version: str
+    secret: str = "yes"
+    graph: str = "yes"
+    rotation: str = "yes"
+    tried: dict[tuple[str, str], str] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
+
+    def take(self, what: str, style: str, outcome: str, reason: str) -> None:
+        """Note what came of one test."""
+        self.tried[what, style] = outcome
+        if outcome == SKIPPED and reason not in self.reasons:
+            self.reasons.append(reason)
+
+    def cells(self) -> tuple[str, ...]:
+        styles = [
+            style for (what, style), got in self.tried.items() if (what, got) == ("pod", PASSED)
+        ]
+        return (
+            self.language,
+            self.package,
+            self.versions[-1] if self.versions else self.version or "newest",
+            ", ".join(styles) or "-",
+            self._cell("pod", self.secret),
+            self._cell("pod", self.graph),
+            self._cell("rotation", self.rotation),
+            self._result(),
+        )
+
+    def _cell(self, asked: str, well: str) -> str:
+        outcomes = {outcome for (what, _), outcome in self.tried.items() if what == asked}
+        if not outcomes:
+            return well if well == NOT_TRIED else NOT_RUN
+        return next((each for each in (FAILED, SKIPPED) if each in outcomes), well)
+
+    def _result(self) -> str:
+        failed = [
+            f"{what} {style}".strip() for (what, style), got in self.tried.items() if got == FAILED
+        ]
+        if failed:
+            return f"{FAILED}: {', '.join(failed)}"
+        if self.reasons:
+            return f"{SKIPPED}: {'; '.join(self.reasons)}" if self.tried else self.reasons[0]
+        return PASSED if self.tried else NOT_RUN
+
+
+def rows() -> dict[str, Row]:
+    """Give the rows in the order of the page, by the names of their clients."""
+    found = {
+        each.name: Row(
+            *(each.language, each.package, each.version),
+            *(each.secret, each.graph, each.keeps_first or each.rotation),
+        )
+        for each in CLIENTS
+    }
+    for language, package, version, reason in MISSING:
+        found[f"{package} {version}"] = Row(language, package, version, reasons=[reason])
+    return found
+
+
+def table(found: Iterable[Row]) -> str:
+    """Write the rows as a Markdown table, columns aligned for those who read it in a terminal."""
+    lines = [HEAD, *(row.cells() for row in found)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    # The last column holds sentences; it ends where it ends.
+    widths[-1] = 1
+    shown = [
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
+    ]
+    ruler = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([shown[0], ruler, *shown[1:]]) + "\n"
+
+
+def write(page: Path, made: str) -> None:
+    """Replace the table of the page.
+
+    Errors:  ValueError if the page has no place for it.
+    """
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"{page} has no place for the table")
+    page.write_text(f"{before}{BEGIN}\n\n{made}\n{END}{after}")

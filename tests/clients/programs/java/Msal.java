@@ -1,0 +1,54 @@
+import com.azure.core.credential.AccessToken;
+import com.azure.core.credential.TokenCredential;
+import com.microsoft.aad.msal4j.ClientCredentialFactory;
+import com.microsoft.aad.msal4j.ClientCredentialParameters;
+import com.microsoft.aad.msal4j.ConfidentialClientApplication;
+import com.microsoft.aad.msal4j.IAuthenticationResult;
+import com.microsoft.aad.msal4j.IClientCredential;
+import java.time.ZoneOffset;
+import java.util.Set;
+import java.util.concurrent.Callable;
+import reactor.core.publisher.Mono;
+
+/** Read the secret and get tokens with msal4j: STYLE (string|callback) SCOPE [LATER]. */
+public final class Msal {
+    private Msal() {}
+
+    public static void main(String[] arguments) throws Exception {
+        String first = Answer.assertion();
+        ConfidentialClientApplication app = made(arguments[0]);
+        // What Azure's clients ask of a credential.
+        TokenCredential credential = asked -> Mono.fromCallable(() -> token(app, asked.getScopes().get(0)));
+        String secret = Answer.secret(credential);
+        String audience = Answer.audience(token(app, arguments[1]).getToken());
+        Answer.say("secret", secret, "audience", audience, "version", version());
+        if (arguments.length > 2) {
+            Answer.waitForAnother(first);
+            Answer.say("later", Answer.audience(token(app, arguments[2]).getToken()));
+        }
+        System.exit(0); // threads of the HTTP client would hold the program up
+    }
+
+    static ConfidentialClientApplication made(String style) throws Exception {
+        Callable<String> callback = Answer::assertion;
+        IClientCredential assertion = style.equals("callback")
+                ? ClientCredentialFactory.createFromCallback(callback)
+                : ClientCredentialFactory.createFromClientAssertion(Answer.assertion());
+        return ConfidentialClientApplication.builder(System.getenv("AZURE_CLIENT_ID"), assertion)
+                .authority(System.getenv("AZURE_AUTHORITY_HOST") + System.getenv("AZURE_TENANT_ID"))
+                .instanceDiscovery(!Answer.DIRECT) // it would ask the real service about this one
+                .build();
+    }
+
+    static AccessToken token(ConfidentialClientApplication app, String scope) throws Exception {
+        IAuthenticationResult answer = app.acquireToken(
+                ClientCredentialParameters.builder(Set.of(scope)).build()).get();
+        return new AccessToken(answer.accessToken(),
+                answer.expiresOnDate().toInstant().atOffset(ZoneOffset.UTC));
+    }
+
+    /** The version stands in the manifest of the library's jar. */
+    static String version() throws Exception {
+        return ConfidentialClientApplication.class.getPackage().getImplementationVersion();
+    }
+}

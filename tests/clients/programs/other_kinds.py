@@ -1,0 +1,42 @@
+"""Ask a vault for what podpass does not have, as the released clients do; print what they make of it."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from azure.core.exceptions import HttpResponseError
+from azure.identity import DefaultAzureCredential
+from azure.keyvault.certificates import CertificateClient, CertificatePolicy
+from azure.keyvault.keys import KeyClient
+
+refused = 0
+
+
+def count(response: Any) -> None:
+    """Count refusals: a client that tries again would make more than one."""
+    global refused
+    refused += response.http_response.status_code == 501
+
+
+where = {
+    "vault_url": f"https://{sys.argv[1]}.vault.azure.net",
+    "credential": DefaultAzureCredential(),
+    "raw_response_hook": count,
+}
+keys, certificates = KeyClient(**where), CertificateClient(**where)
+calls: dict[str, Callable[[], Any]] = {
+    "create key": lambda: keys.create_rsa_key("a"),
+    "get key": lambda: keys.get_key("a"),
+    "list keys": lambda: list(keys.list_properties_of_keys()),
+    "random bytes": lambda: keys.get_random_bytes(8),
+    "get certificate": lambda: certificates.get_certificate("a"),
+    "create certificate": lambda: certificates.begin_create_certificate(
+        "a", CertificatePolicy.get_default()
+    ),
+}
+for name, call in calls.items():
+    refused = 0
+    try:
+        call()
+    except HttpResponseError as exc:
+        print(name, exc.status_code, exc.error and exc.error.code, refused, exc.message)

@@ -1,0 +1,66 @@
+"""Read the secret and get tokens with azure-identity: STYLE SCOPE [LATER].
+
+STYLE is default, chained or workload, with `aio-` before it for the async half. With LATER the program goes
+on after its assertion was replaced, with the same credential.
+"""
+
+import asyncio
+import importlib
+import sys
+from importlib.metadata import version
+from typing import Any
+
+from answer import DIRECT, VAULT, assertion, audience, say, wait_for_another
+
+
+def made(module: Any, style: str) -> Any:
+    if style == "default":
+        return module.DefaultAzureCredential()
+    if style == "chained":
+        return module.ChainedTokenCredential(
+            module.EnvironmentCredential(), module.WorkloadIdentityCredential()
+        )
+    return module.WorkloadIdentityCredential()
+
+
+def run(style: str, scope: str, later: str) -> None:
+    from azure import identity
+    from azure.keyvault.secrets import SecretClient
+
+    first = assertion()
+    with made(identity, style) as credential, SecretClient(VAULT, credential) as client:
+        secret = "" if DIRECT else client.get_secret("greeting").value
+        say(secret=secret, audience=audience(credential.get_token(scope).token), **versions())
+        if later:
+            wait_for_another(first)
+            say(later=audience(credential.get_token(later).token))
+
+
+async def run_async(style: str, scope: str, later: str) -> None:
+    from azure.identity import aio
+    from azure.keyvault.secrets.aio import SecretClient
+
+    first = assertion()
+    async with made(aio, style) as credential, SecretClient(VAULT, credential) as client:
+        secret = "" if DIRECT else (await client.get_secret("greeting")).value
+        token = (await credential.get_token(scope)).token
+        say(secret=secret, audience=audience(token), **versions())
+        if later:
+            await asyncio.to_thread(wait_for_another, first)
+            say(later=audience((await credential.get_token(later)).token))
+
+
+def versions() -> dict[str, str]:
+    """Give what the library calls itself to the services, beside what pip says."""
+    own = importlib.import_module("azure.identity._version").VERSION
+    assert own == version("azure-identity")
+    return {"version": own}
+
+
+if __name__ == "__main__":
+    chosen, wanted, *rest = sys.argv[1:]
+    then = rest[0] if rest else ""
+    if chosen.startswith("aio-"):
+        asyncio.run(run_async(chosen.removeprefix("aio-"), wanted, then))
+    else:
+        run(chosen, wanted, then)

@@ -1,0 +1,61 @@
+"""Write and read a blob with the C++ identity library that pyarrow carries: HOST STYLE SCOPE [LATER].
+
+STYLE and SCOPE are the library's own: it takes its default credential, and asks for Storage.
+
+The library is silent about its version, but not towards the services: its log shows what it calls itself. A
+failure there ends the process.
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+from answer import assertion, say, wait_for_another
+
+USER_AGENT = re.compile(r"azsdk-cpp-identity/([\d.]+)")
+
+
+def use(host: str, later: str) -> None:
+    from pyarrow.fs import AzureFileSystem
+
+    first = assertion()
+    storage = AzureFileSystem(
+        account_name="devstoreaccount1", blob_storage_authority=host, dfs_storage_authority=host
+    )
+    say(blob=turn(storage, "first"))
+    if later:
+        wait_for_another(first)
+        say(later=turn(storage, "second"))
+
+
+def turn(storage: object, text: str) -> str:
+    """Write a text and read it again."""
+    with storage.open_output_stream(f"podpass/{text}") as blob:  # type: ignore[attr-defined]
+        blob.write(text.encode())
+    with storage.open_input_stream(f"podpass/{text}") as blob:  # type: ignore[attr-defined]
+        return str(blob.read().decode())
+
+
+def watched(arguments: list[str]) -> int:
+    """Run this program again with the library's log on, and say from it which version spoke."""
+    command = [sys.executable, __file__, *arguments, "--watched"]
+    environment = {**os.environ, "AZURE_LOG_LEVEL": "verbose"}
+    version = ""
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        for line in child.stderr:
+            if not version and (found := USER_AGENT.search(line)):
+                version = found[1]
+                say(version=version)
+            if "what()" in line or "Error" in line:
+                print(line, end="", file=sys.stderr)
+    return child.returncode
+
+
+if __name__ == "__main__":
+    if sys.argv[-1] == "--watched":
+        account, _, _, *rest = sys.argv[1:-1]
+        use(account, rest[0] if rest else "")
+    else:
+        sys.exit(watched(sys.argv[1:]))

@@ -1,0 +1,79 @@
+"""Azurite, Azure's emulator of blob storage, as a service that an instance's pods trust and sign in to."""
+
+import asyncio
+import os
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+
+from clients import toolchains
+from journey.instance import Instance
+
+CONTAINER = "podpass"
+START_SECONDS = 30
+
+
+@contextmanager
+def serving(instance: Instance, folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    """Serve blobs under the instance's own certificate; give host and port.
+
+    Azurite checks a token's issuer, audience and times, not its signature.
+    """
+    port = _free_port()
+    tls = instance.data_dir / "tls"
+    command = [
+        *toolchains.azurite(),
+        *("--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder)),
+        *("--oauth", "basic", "--cert", str(tls / "leaf.pem"), "--key", str(tls / "leaf.key")),
+        *("--silent", "--skipApiVersionCheck", "--disableTelemetry"),
+    ]
+    with subprocess.Popen(
+        command, env={**os.environ, **environ}, stdout=subprocess.DEVNULL, cwd=folder
+    ) as running:
+        try:
+            _wait_for(port, running)
+            asyncio.run(_make_container(instance, f"https://127.0.0.1:{port}/devstoreaccount1"))
+            yield f"127.0.0.1:{port}"
+        finally:
+            running.terminate()
+
+
+async def _make_container(instance: Instance, account: str) -> None:
+    """Make what not every library can, with a token of a pod's account."""
+    scope = "https://storage.azure.com/.default"
+    status, answer = await instance.exchange(
+        instance.token("web"), correlation_id="container", scope=scope
+    )
+    assert status == 200, answer
+    headers = {"authorization": f"Bearer {answer['access_token']}", "x-ms-version": "2021-12-02"}
+    context = ssl.create_default_context(cafile=instance.status["ca_file"])
+    url = f"{account}/{CONTAINER}?restype=container"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.put(url, headers=headers, ssl=context) as made,
+    ):
+        assert made.status == 201, await made.text()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(port: int, running: subprocess.Popen[bytes]) -> None:
+    for _ in range(START_SECONDS * 10):
+        assert running.poll() is None, "azurite ended"
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError("azurite did not start")

@@ -1,0 +1,42 @@
+"""Released SDKs, the oldest the documentation allows and the newest, as pods of an instance."""
+
+from collections.abc import Callable
+
+import pytest
+
+from clients.answers import members
+from clients.catalogue import CLIENTS, GRAPH, Client
+from clients.toolchains import OLDEST
+from journey.instance import Instance
+
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
+
+MINIMUM = {(each.language, each.package): each.version for each in CLIENTS if each.age == OLDEST}
+CASES = [(client, style) for client in CLIENTS for style in client.styles]
+
+
+def number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+@pytest.mark.shows("pod")
+@pytest.mark.parametrize(("client", "style"), CASES, ids=[f"{c.name}-{s}" for c, s in CASES])
+def test_a_pod_reads_its_secret_and_gets_a_graph_token(
+    instance: Instance,
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
+    client: Client,
+    style: str,
+) -> None:
+    host = [request.getfixturevalue("storage")] if client.storage else []
+    command = [*client.command(), *host, style, f"{GRAPH}/.default"]
+    phase, printed = instance.run_command(f"{client.name}-{style}", "web", command)
+    assert phase == "Succeeded", printed
+    said = members(printed)
+    record_property("version", said["version"])
+    assert {name: said[name] for name in client.says} == client.says
+    # What really ran, by the library's own word.
+    if client.version:
+        assert said["version"] == client.version
+    else:
+        assert number(said["version"]) > number(MINIMUM.get((client.language, client.package), "0"))
