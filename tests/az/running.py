@@ -68,7 +68,7 @@ class Az:
     def signed_out(self, folder: Path) -> "Az":
         """Give the same `az` with a configuration of its own, in which nobody is signed in."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config").write_text("[core]\ncollect_telemetry = no\n")
+        shutil.copy(Path(self.environ["AZURE_CONFIG_DIR"]) / "config", folder)
         return replace(self, environ={**self.environ, "AZURE_CONFIG_DIR": str(folder)})
 
 

@@ -8,7 +8,7 @@ import pytest
 from az.running import Az, names
 from journey.instance import Instance
 
-pytestmark = [pytest.mark.az, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.az, pytest.mark.timeout(240)]
 
 _OFFICER = '"Key Vault Secrets Officer"'
 

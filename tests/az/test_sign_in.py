@@ -13,10 +13,10 @@ import pytest
 
 from az import browser
 from az.running import Az
-from journey.instance import CLIENT, SECOND_CLIENT, Instance
+from journey.instance import CLIENT, NO_ROLE_CLIENT, SECOND_CLIENT, Instance
 from podpass import jose
 
-pytestmark = [pytest.mark.az, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.az, pytest.mark.timeout(240)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +89,10 @@ def test_a_service_principal_signs_in_with_a_pods_token(
 ) -> None:
     """The application of the seed trusts the ServiceAccount `web`."""
     words = ("-u", SECOND_CLIENT, "--tenant", instance.status["tenant_id"])
-    token = ("--federated-token", instance.token("web"), "--allow-no-subscriptions")
     alone = az.signed_out(folder)
-    (account,) = alone("login --service-principal", *words, *token)
-    assert account["name"] == "N/A(tenant level account)"
+    token = instance.token("web")
+    (account,) = alone("login --service-principal", *words, "--federated-token", token)
+    assert account["user"] == {"name": SECOND_CLIENT, "type": "servicePrincipal"}
     asked = "account get-access-token --resource https://vault.azure.net"
     assert jose.parse(alone(asked)["accessToken"]).claims["appid"] == SECOND_CLIENT
 
@@ -110,10 +110,13 @@ def test_a_token_that_no_credential_names_is_refused(
 def test_without_a_role_there_is_no_subscription(
     newest: Az, instance: Instance, folder: Path
 ) -> None:
-    words = ("-u", SECOND_CLIENT, "--tenant", instance.status["tenant_id"])
+    words = ("-u", NO_ROLE_CLIENT, "--tenant", instance.status["tenant_id"])
     token = ("--federated-token", instance.token("web"))
-    said = newest.signed_out(folder).refused("login --service-principal", *words, *token)
+    alone = newest.signed_out(folder)
+    said = alone.refused("login --service-principal", *words, *token)
     assert "No subscriptions found" in said
+    allowed = alone("login --service-principal --allow-no-subscriptions", *words, *token)
+    assert [each["name"] for each in allowed] == ["N/A(tenant level account)"]
 
 
 def test_a_user_signs_in_with_a_code_on_another_device(
@@ -124,12 +127,16 @@ def test_a_user_signs_in_with_a_code_on_another_device(
     with subprocess.Popen(
         command, env=dict(alone.environ), stdout=-1, stderr=-1, stdin=-3, text=True
     ) as waiting:
-        assert waiting.stderr is not None
-        message = waiting.stderr.readline()
-        found = re.search(r"open the page (\S+) and enter the code (\S+)", message)
-        assert found is not None, message
-        _confirm(instance, *found.groups())
-        printed, talk = waiting.communicate(timeout=60)
+        try:
+            assert waiting.stderr is not None
+            message = waiting.stderr.readline()
+            # az words the sentence itself.
+            found = re.search(r"page (https://\S+) .*code (\w+)", message)
+            assert found is not None, message
+            _confirm(instance, *found.groups())
+            printed, talk = waiting.communicate(timeout=60)
+        finally:
+            waiting.kill()
     assert waiting.returncode == 0, talk
     assert instance.status["subscription_id"] in printed
     assert alone("account show")["user"]["name"] == instance.status["admin"]["username"]

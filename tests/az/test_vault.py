@@ -8,7 +8,7 @@ import pytest
 from az.running import Az, names, until
 from journey.instance import CLIENT, Instance
 
-pytestmark = [pytest.mark.az, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.az, pytest.mark.timeout(240)]
 
 
 @pytest.fixture
@@ -129,8 +129,8 @@ def test_policies_let_in_and_shut_out(az: Az, newest: Az, instance: Instance, fo
         ("keyvault create -n a-good-name -g not-there", "ResourceGroupNotFound"),
         ("keyvault create -n a-good-name -g {group} -l nowhere", "LocationNotAvailable"),
         ("keyvault create -n a-good-name -g {group} --retention-days 3", "retention"),
-        ("keyvault purge -n never-there", "not found"),
-        ("keyvault recover -n never-there", "not found"),
+        ("keyvault purge -n never-there", "no deleted vault"),
+        ("keyvault recover -n never-there", "no deleted vault"),
     ],
 )
 def test_what_no_vault_can_be_is_refused(newest: Az, group: str, line: str, words: str) -> None:

@@ -46,7 +46,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     outcome, reason = "passed", ""
     if call.excinfo is not None:
         outcome = "skipped" if call.excinfo.errisinstance(pytest.skip.Exception) else "failed"
-        reason = " ".join(str(call.excinfo.value).split())[:160].replace("|", "/")
+        reason = str(call.excinfo.value).partition("\n")[0].replace("|", "/")
     row = item.config.stash[ROWS][params["client"].name]
     row.take(mark.args[0], params.get("style", ""), outcome, reason)
     row.versions.extend(str(value) for name, value in item.user_properties if name == "version")

@@ -1,7 +1,7 @@
 """Released clients, each installed from its registry into a folder of its own: once, or once a week.
 
-Only a missing tool or a registry that cannot be reached skips a test. A registry that answers, and with a
-no, is a failure: a version that is gone, packages that do not fit together.
+Only a tool that is missing or too old, or a registry that cannot be reached, skips a test. A registry that
+answers, and with a no, is a failure: a version that is gone, packages that do not fit together.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -31,6 +32,11 @@ _NOBODY = re.compile(
     r"|\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ENETUNREACH|EHOSTUNREACH|ETIMEDOUT)\b",
     re.IGNORECASE,
 )
+# The compilers' words for a program that is newer than they are.
+_TOO_OLD = re.compile(
+    r"requires go >= [\d.]+|package testing/synctest is not in std|release version \d+ not supported"
+)
+_SKIPPED: dict[Path, str] = {}
 
 
 def tool(name: str) -> str:
@@ -44,6 +50,12 @@ def tool(name: str) -> str:
 def unreachable(said: str) -> bool:
     """Tell from what an installer said whether nobody answered, rather than somebody with a no."""
     return _NOBODY.search(said) is not None and _SAID_NO.search(said) is None
+
+
+def too_old(said: str) -> str:
+    """Find what a compiler of this machine said it is too old for, else give nothing."""
+    found = _TOO_OLD.search(said)
+    return found[0] if found else ""
 
 
 def installed(
@@ -80,6 +92,10 @@ def python_commands(*wanted: str) -> tuple[list[str], list[str]]:
 
 
 def _run(command: list[str], folder: Path) -> None:
+    """Run one step; what ended in a skip is not tried again for every test that wants it."""
+    name = folder.name.rpartition("-")[0]
+    if folder in _SKIPPED:
+        pytest.skip(_SKIPPED[folder])
     try:
         done = subprocess.run(
             command,
@@ -91,12 +107,20 @@ def _run(command: list[str], folder: Path) -> None:
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        pytest.skip(f"{folder.name} was not installed within {INSTALL_SECONDS} seconds")
-    if done.returncode != 0:
-        said = (done.stderr + done.stdout).strip()
-        if unreachable(said):
-            pytest.skip(f"no registry can be reached for {folder.name}: {said[-300:]}")
-        pytest.fail(f"{folder.name} cannot be installed: {said[-1000:]}")
+        _skip(folder, f"{name} was not installed within {INSTALL_SECONDS} seconds")
+    if done.returncode == 0:
+        return
+    said = (done.stderr + done.stdout).strip()
+    if found := too_old(said):
+        _skip(folder, f"{Path(command[0]).name} is too old here: {found}")
+    if unreachable(said):
+        _skip(folder, f"no registry can be reached for {name}\n{said[-300:]}")
+    pytest.fail(f"{name} cannot be installed: {said[-1000:]}")
+
+
+def _skip(folder: Path, reason: str) -> NoReturn:
+    _SKIPPED[folder] = reason
+    pytest.skip(reason)
 
 
 def _folder(name: str, files: Sequence[Path], commands: object, *, newest: bool) -> Path:

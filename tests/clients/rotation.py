@@ -19,7 +19,7 @@ from clients.catalogue import Client
 from journey.instance import CLIENT, LABEL, SEED, Instance
 
 AHEAD_SECONDS = 25 * 3600
-PATIENCE_SECONDS = 90.0
+PATIENCE_SECONDS = 120.0
 
 
 @dataclasses.dataclass
@@ -67,7 +67,9 @@ class Lab:
 
     def has_begun(self, name: str) -> bool:
         """Tell whether the client has said its first line, or has ended."""
-        return '"version"' in self.log(name) or self.has_ended(name)
+        if self.phase(name) == "Running":
+            return '"version"' in self.log(name)
+        return self.has_ended(name)
 
     def has_ended(self, name: str) -> bool:
         return self.phase(name) in ("Succeeded", "Failed")
@@ -79,12 +81,11 @@ class Lab:
         return str(self.instance.core.read_namespaced_pod_log(name, "default"))
 
     def assertion(self, name: str) -> str:
-        """Read the projected token of a pod where the runtime keeps it."""
+        """Read the projected token of a pod where the runtime keeps it; empty before it is there."""
         uid = self.instance.core.read_namespaced_pod(name, "default").metadata.uid
-        [file] = (self.instance.data_dir / "pods" / uid).glob(
-            "volumes/azure-*/token/azure-identity-token"
-        )
-        return str(file.read_text())
+        volumes = self.instance.data_dir / "pods" / uid / "volumes"
+        found = [*volumes.glob("azure-*/token/azure-identity-token")]
+        return str(found[0].read_text()) if found else ""
 
     def granted(self, fingerprint: str) -> list[str]:
         """Give the resources for which the assertion of this fingerprint was accepted."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clients.installed import unreachable
+from clients.installed import too_old, unreachable
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,10 @@ def test_a_registry_that_nobody_reaches_is_a_reason_to_skip(said: str) -> None:
 )
 def test_a_registry_that_says_no_is_a_failure(said: str) -> None:
     assert not unreachable(said)
+
+
+def test_a_compiler_that_is_too_old_is_a_reason_to_skip() -> None:
+    said = "go: go.mod requires go >= 1.25.0 (running go 1.22.1; GOTOOLCHAIN=local)"
+    assert too_old(said) == "requires go >= 1.25.0"
+    assert too_old("main.go:3: package testing/synctest is not in std (/usr/lib/go)")
+    assert not too_old("main.go:3: undefined: secret")

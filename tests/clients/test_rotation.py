@@ -11,7 +11,7 @@ from clients.catalogue import CLIENTS, GRAPH, MANAGEMENT, NOT_TRIED, Client
 from clients.rotation import AHEAD_SECONDS, Lab, Seen, lab
 from clients.storage import serving
 
-pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.clients, pytest.mark.timeout(1800)]  # the first waits for all
 
 LASTING = [client for client in CLIENTS if client.rotation != NOT_TRIED]
 READERS = [client for client in LASTING if not client.keeps_first]
@@ -35,7 +35,7 @@ def host(running: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 def day(running: Lab, request: pytest.FixtureRequest) -> Day:
     """Run them all at once; a client that cannot be had keeps its reason until its own test."""
     found: Day = {}
-    for client in LASTING:
+    for client in asked_for(request.session.items):
         try:
             place = [request.getfixturevalue("host")] if client.storage else []
             style = [client.long_lived, f"{GRAPH}/.default", f"{MANAGEMENT}/.default"]
@@ -55,6 +55,12 @@ def day(running: Lab, request: pytest.FixtureRequest) -> Day:
             running.phase(name), running.log(name), firsts[name], running.assertion(name)
         )
     return found
+
+
+def asked_for(items: list[pytest.Item]) -> list[Client]:
+    """Give the clients that this session's tests are about."""
+    named = " ".join(item.nodeid for item in items if "test_rotation" in item.nodeid)
+    return [client for client in LASTING if f"[{client.name}]" in named] or LASTING[:1]
 
 
 def of(client: Client, day: Day) -> Seen:

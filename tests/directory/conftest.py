@@ -14,8 +14,15 @@ TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 
 
 @pytest.fixture
-async def directory(tmp_path: Path) -> AsyncIterator[Directory]:
-    async with Directory(f"sqlite:///{tmp_path}/directory.db") as directory:
+def clock() -> list[float]:
+    """The time, which a test sets by its only member."""
+    return [1_700_000_000.0]
+
+
+@pytest.fixture
+async def directory(tmp_path: Path, clock: list[float]) -> AsyncIterator[Directory]:
+    url = f"sqlite:///{tmp_path}/directory.db"
+    async with Directory(url, clock=lambda: clock[0]) as directory:
         await directory.create_tenant(
             Tenant(id=TENANT, display_name="Contoso", domains=("contoso.example",))
         )

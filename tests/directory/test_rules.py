@@ -171,7 +171,7 @@ def test_a_role_is_found_by_name_and_id_and_an_unknown_one_names_those_there_are
     user = roles.find_role("key vault secrets user")
     assert roles.find_role(user.id.upper()) == user
     with pytest.raises(UsageError) as caught:
-        roles.find_role("Owner")
+        roles.find_role("Key Vault Secret User")
     assert "Key Vault Secrets User" in caught.value.hint
 
 

@@ -65,12 +65,12 @@ class Browser:
         return await self._send("GET", path + text)
 
     async def post(
-        self, path: str, headers: Mapping[str, str] | None = None, **fields: str
+        self, path: str, fields: Mapping[str, str], headers: Mapping[str, str] | None = None
     ) -> Page:
         return await self._send("POST", path, data=fields, headers=headers)
 
     async def submit(self, page: Page, **fields: str) -> Page:
-        return await self.post(page.action, **{**page.fields, **fields})
+        return await self.post(page.action, {**page.fields, **fields})
 
     async def sign_in(self, page: Page, **fields: str) -> Page:
         """Fill in the sign-in form of a page."""

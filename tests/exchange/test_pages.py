@@ -326,11 +326,9 @@ async def test_a_form_of_another_site_is_refused(
 ) -> None:
     page = await browser.authorize()
     fields = {**page.fields, "username": world.ADMIN, "password": world.PASSWORD}
-    sent = await browser.post("/common/login", {"Sec-Fetch-Site": site}, **fields)
+    sent = await browser.post("/common/login", fields, {"Sec-Fetch-Site": site})
     assert "AADSTS165000" in sent.fault
-    assert (
-        await browser.post("/common/login", {"Sec-Fetch-Site": "same-origin"}, **fields)
-    ).location
+    assert (await browser.post("/common/login", fields, {"Sec-Fetch-Site": "same-origin"})).location
 
 
 async def test_a_form_token_is_sealed_dated_and_for_its_purpose(
@@ -435,7 +433,7 @@ async def test_a_user_who_declines_is_believed(world: "World", browser: Browser)
     assert (answer.code, answer.body["error"]) == (65004, "authorization_declined")
 
 
-async def test_a_device_code_is_its_clients(world: "World", browser: Browser) -> None:
+async def test_a_device_code_is_its_clients(world: "World") -> None:
     device = await a_device(world)
     other = "1950a258-227b-4e31-a9cf-717495945fc2"
     answer = await by_device(world, device["device_code"], client_id=other)
@@ -478,5 +476,9 @@ async def test_a_device_cannot_begin_for_a_confidential_application(world: "Worl
 async def test_the_page_is_named_at_the_origin_for_browsers(start: Any) -> None:
     world = await start(pages_origin="https://login.windows.net")
     device = await a_device(world)
-    where = device["verification_uri"]
-    assert where.startswith("https://login.microsoftonline.com/common/")
+    assert device["verification_uri"] == "https://login.windows.net/common/oauth2/deviceauth"
+    path = f"/{world.TENANT}/v2.0/.well-known/openid-configuration"
+    document = (await world.send(path, method="GET")).body
+    page = f"https://login.windows.net/{world.TENANT}/oauth2/v2.0/authorize"
+    assert document["authorization_endpoint"] == page
+    assert document["token_endpoint"].startswith(world.url)

@@ -8,13 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from exchange.browser import AZ
+from exchange.test_secrets import (
+    DER,
+    SECRET,
+    equip,
+    key_of,
+    own,
+    password,
+    with_certificate,
+    with_secret,
+)
 from podpass import jose
 from podpass.exchange.aadsts import STEPS, TABLE, Refused, shown
+from podpass.exchange.aadsts_clients import CLIENT_ROWS
 
 if TYPE_CHECKING:
     from exchange.world import Answer, World
 
 Cause = Callable[["World"], Awaitable["Answer"]]
+KEY = key_of(DER)
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
 
 
@@ -86,6 +99,50 @@ async def got(world: "World") -> "Answer":
     return await world.send(method="GET")
 
 
+async def without_principal(world: "World") -> "Answer":
+    await world.change(world.APPLICATION, has_principal=False)
+    return await world.ask(client_id=world.APPLICATION)
+
+
+async def late_secret(world: "World") -> "Answer":
+    await equip(world, passwords=(password(SECRET, expires=1.0),))
+    return await with_secret(world)
+
+
+async def late_certificate(world: "World") -> "Answer":
+    await equip(world, keys=(dataclasses.replace(KEY, expires=1.0),))
+    return await with_certificate(world, own(world))
+
+
+def certified(**changes: Any) -> Cause:
+    async def cause(world: "World") -> "Answer":
+        await equip(world)
+        return await with_certificate(world, own(world, **changes))
+
+    return cause
+
+
+def signed_in(**changes: str) -> Cause:
+    """A user's sign-in, which has its client prove itself in the same way."""
+
+    async def cause(world: "World") -> "Answer":
+        fields = {
+            "grant_type": "password",
+            "client_id": world.APPLICATION,
+            "username": world.ADMIN,
+            "password": world.PASSWORD,
+            "scope": "openid",
+        }
+        return await world.post(f"/{world.TENANT}/oauth2/v2.0/token", **{**fields, **changes})
+
+    return cause
+
+
+async def not_assigned(world: "World") -> "Answer":
+    await world.change(world.APPLICATION, principal={"appRoleAssignmentRequired": True})
+    return await world.ask(scope=f"api://{world.APPLICATION}/.default")
+
+
 V1 = "/{0}/oauth2/token"
 CAUSES: list[tuple[int, int, str, Cause]] = [
     (900561, 400, "invalid_request", got),
@@ -103,20 +160,31 @@ CAUSES: list[tuple[int, int, str, Cause]] = [
     (900144, 400, "invalid_request", form(scope=None)),
     (900144, 400, "invalid_request", form(client_assertion_type=None)),
     (900144, 400, "invalid_request", path(V1)),
-    (70003, 400, "unsupported_grant_type", form(grant_type="password")),
+    (
+        70003,
+        400,
+        "unsupported_grant_type",
+        form(grant_type="urn:ietf:params:oauth:grant-type:jwt-bearer"),
+    ),
     (901002, 400, "invalid_request", form(resource="https://vault.azure.net")),
     (700016, 400, "unauthorized_client", form(client_id=UNKNOWN)),
     (700016, 400, "unauthorized_client", form(client_id="not-a-guid")),
     (7000112, 400, "unauthorized_client", disabled),
+    (7000229, 401, "invalid_client", without_principal),
     (7000216, 401, "invalid_client", form(client_assertion=None)),
     (7000216, 401, "invalid_client", form(client_assertion=" \n")),
     (7000215, 401, "invalid_client", form(client_assertion=None, client_secret="x")),
+    (7000218, 401, "invalid_client", signed_in()),
+    (700025, 401, "invalid_client", signed_in(client_id=AZ, client_secret="x")),
+    (7000222, 401, "invalid_client", late_secret),
     (50027, 400, "invalid_request", form(client_assertion="no.token")),
     (5002727, 400, "invalid_request", header(typ="at+jwt")),
     (5002738, 401, "invalid_client", header(alg="none")),
     (5002723, 401, "invalid_client", header(kid=None)),
     (90014, 400, "invalid_request", claims(iss=None)),
     (90014, 400, "invalid_request", claims(exp=None)),
+    (700021, 401, "invalid_client", certified(sub="someone")),
+    (700023, 401, "invalid_client", certified(aud="https://other.test/")),
     (700222, 401, "invalid_client", claims(iss="https://sts.windows.net/t/")),
     (70025, 401, "invalid_client", trusting_nobody),
     (700211, 401, "invalid_client", claims(iss="https://other.test/")),
@@ -126,6 +194,8 @@ CAUSES: list[tuple[int, int, str, Cause]] = [
     (70023, 401, "invalid_client", claims(iat=None)),
     (501661, 400, "invalid_request", issuer_down),
     (7000272, 401, "invalid_client", withdrawn),
+    (700027, 401, "invalid_client", certified(header={"kid": "k"})),
+    (1000502, 401, "invalid_client", late_certificate),
     (7000274, 401, "invalid_client", forged),
     (700024, 401, "invalid_client", claims(exp=1_749_999_999)),
     (70011, 400, "invalid_scope", form(scope="openid")),
@@ -137,6 +207,7 @@ CAUSES: list[tuple[int, int, str, Cause]] = [
         form(scope="https://vault.azure.net/.default https://graph.microsoft.com/.default"),
     ),
     (500011, 400, "invalid_resource", form(scope="https://nowhere.test/.default")),
+    (501051, 400, "invalid_grant", not_assigned),
     (50049, 400, "invalid_instance", unknown_instance),
 ]
 
@@ -152,7 +223,7 @@ async def test_a_cause_has_its_number(
 
 
 def test_every_number_of_the_table_has_a_cause_here() -> None:
-    assert {number for number, *_ in CAUSES} == set(TABLE)
+    assert {number for number, *_ in CAUSES} == {row.number for row in CLIENT_ROWS}
 
 
 def test_every_entry_says_what_to_do_and_belongs_to_a_step() -> None:
@@ -179,7 +250,7 @@ def test_values_from_outside_stay_one_bounded_line() -> None:
 Fault = dict[str, Any]
 FAULTS: list[tuple[int, Fault]] = [
     (900023, {"tenant": "nonsense"}),
-    (70003, {"form": {"grant_type": "password"}}),
+    (70003, {"form": {"grant_type": "implicit"}}),
     (900144, {"form": {"scope": None}}),
     (700016, {"form": {"client_id": UNKNOWN}}),
     (9002313, {"form": {"client_secret": "x"}}),

@@ -124,6 +124,10 @@ async def test_a_user_without_a_role_is_named_in_the_refusal(world: Any) -> None
     status, body, _ = await world.ask("GET", f"/secrets{V}", token=user_token(world, nobody))
     assert status == 403
     assert "for admin@podpass.example" in body["error"]["message"]
+    # A seed file gives roles to identities; a person gets one by az.
+    assert "seed" not in body["error"]["message"]
+    given = f"--assignee-object-id {nobody.object_id} --assignee-principal-type User"
+    assert given in body["error"]["message"]
 
 
 @pytest.mark.parametrize(

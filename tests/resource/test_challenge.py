@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from podpass.directory.model import Tenant
+
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 GREETING = "/secrets/greeting?api-version=7.4"
 CHALLENGE = (
@@ -73,6 +75,32 @@ async def test_a_token_for_elsewhere_is_refused_with_the_challenge(
     assert body["error"]["message"].startswith(number)
     assert headers["WWW-Authenticate"] == CHALLENGE
     assert bad not in json.dumps(body)
+
+
+async def test_a_token_of_one_tenant_opens_no_vault_of_another(world: Any, token: str) -> None:
+    other = "77777777-0c35-4fd1-9f0e-1f6a54a3a1d0"
+    await world.directory.create_tenant(Tenant(id=other))
+    await world.vault("far-vault", tenant_id=other)
+    await world.grant(world.people["officer"], "Key Vault Secrets Officer", "far-vault")
+    host = "far-vault.vault.azure.net"
+    status, body, headers = await world.ask("GET", GREETING, token=token, host=host)
+    assert (status, body["error"]["message"][:8]) == (401, "AKV10032")
+    # The challenge names the vault's own tenant, whoever asks.
+    assert f"https://login.microsoftonline.com/{other}" in headers["WWW-Authenticate"]
+
+
+async def test_a_version_2_token_opens_no_vault(world: Any, officer: Any) -> None:
+    """It is for somebody's own API, even if that API had the vault's audience."""
+    second = {
+        "iss": f"https://login.microsoftonline.com/{TENANT}/v2.0",
+        "azp": officer.client_id,
+        "appid": None,
+        "ver": "2.0",
+    }
+    status, body, _ = await world.ask(
+        "GET", GREETING, token=world.authority.mint(officer, **second)
+    )
+    assert (status, body["error"]["message"][:8]) == (401, "AKV10032")
 
 
 async def test_a_key_nobody_published_is_refused(

@@ -128,6 +128,32 @@ async def test_a_deleted_secret_can_be_had_back_until_its_very_last_second(
             gone["scheduledPurgeDate"] += 7 * DAY - 1
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("PUT", GREETING, 200),
+        ("POST", f"/secrets/restore{V}", 200),
+        ("GET", f"/deletedsecrets{V}", 200),
+        ("GET", GONE, 404),
+        ("DELETE", GONE, 404),
+        ("POST", f"/deletedsecrets/greeting/recover{V}", 404),
+    ],
+)
+async def test_whichever_call_comes_first_finds_what_is_over_gone(
+    world: Any, token: str, method: str, path: str, status: int
+) -> None:
+    await world.vault("demo-vault", purge_protection=True)
+    await put(world, token)
+    _, blob, _ = await world.ask("POST", f"/secrets/greeting/backup{V}", token=token)
+    _, gone, _ = await world.ask("DELETE", GREETING, token=token)
+    world.clock.now = float(gone["scheduledPurgeDate"])
+    fresh = world.authority.mint(world.people["officer"])
+    got, body, _ = await world.ask(method, path, token=fresh, body=blob)
+    assert got == status
+    if path.startswith("/deletedsecrets?"):
+        assert body["value"] == []
+
+
 async def test_a_backup_is_restored_into_another_vault_of_the_subscription(world: Any) -> None:
     await world.vault("demo-vault2")
     both = await world.identity("both", "Key Vault Secrets Officer")

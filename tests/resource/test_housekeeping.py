@@ -69,6 +69,8 @@ async def test_a_vault_whose_time_is_over_goes_with_its_secrets(world: Any, toke
     world.clock.now += 1
     assert await swept(world) == 1
     assert await world.store.vaults() == frozenset()
+    # Nothing is left for another sweep of the directory's own.
+    assert await world.directory.vaults.sweep() == []
     assert await world.directory.vaults.deleted() == []
 
 

@@ -1,11 +1,10 @@
 """Who holds which role where."""
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
 
 from podpass.directory import arm, naming, rules
 from podpass.directory.cache import Cache
@@ -16,6 +15,8 @@ from podpass.directory.session import Session, Write
 
 _WRITE = "Microsoft.Authorization/roleAssignments/write"
 _DELETE = "Microsoft.Authorization/roleAssignments/delete"
+_SCOPE, _NAME = role_assignments.c.scope, role_assignments.c.name
+_Place = tuple[ColumnElement[bool], ...]
 
 
 class Assignments:
@@ -88,23 +89,24 @@ class Assignments:
                  and above; given together, whatever any of them names. `after` is scope and name of
                  the last one of the page before.
         """
-        query = select(role_assignments).order_by(role_assignments.c.scope, role_assignments.c.name)
-        if (meant := _places(at, under, above)) is not None:
-            query = query.where(meant)
+        query = select(role_assignments).order_by(_SCOPE, _NAME).limit(limit)
         if principal is not None:
             query = query.filter_by(principal_id=principal.lower())
         if after is not None:
-            scope, name = role_assignments.c.scope, role_assignments.c.name
-            query = query.where(or_(scope > after[0], (scope == after[0]) & (name > after[1])))
+            query = query.where(or_(after[0] < _SCOPE, (after[0] == _SCOPE) & (after[1] < _NAME)))
+        found: dict[str, RoleAssignment] = {}
         with self._session.reading() as connection:
-            found = connection.execute(query.limit(limit)).mappings()
-            return [RoleAssignment(**row) for row in found]
+            # One place at a time: asked for together, they would all be read and sorted for each page.
+            for place in _places(at, under, above):
+                rows = connection.execute(query.where(*place)).mappings()
+                found.update((row["name"], RoleAssignment(**row)) for row in rows)
+        return sorted(found.values(), key=lambda one: (one.scope, one.name))[:limit]
 
 
 def remove_at(write: Write, scope: str) -> None:
     """Take away every role at a scope and below; a step of deleting what is there."""
     place = _scope(scope)
-    meant = or_(role_assignments.c.scope == place, below(role_assignments.c.scope, place))
+    meant = or_(place == _SCOPE, below(_SCOPE, place))
     query = select(role_assignments).where(meant)
     gone = [RoleAssignment(**row) for row in write.connection.execute(query).mappings()]
     write.connection.execute(delete(role_assignments).where(meant))
@@ -145,13 +147,13 @@ def _first(connection: Connection, query: Any) -> RoleAssignment | None:
     return RoleAssignment(**row) if row else None
 
 
-def _places(at: str | None, under: str | None, above: str | None) -> Any:
-    column = role_assignments.c.scope
-    exact: Sequence[str] = arm.above(above) if above is not None else ()
-    exact = [*exact, *(_scope(one) for one in (at, under) if one is not None)]
+def _places(at: str | None, under: str | None, above: str | None) -> list[_Place]:
+    exact = [*(arm.above(above) if above is not None else ())]
+    exact += [_scope(one) for one in (at, under) if one is not None]
+    places: list[_Place] = [(scope == _SCOPE,) for scope in dict.fromkeys(exact)]
     if under is not None:
-        return or_(column.in_(exact), below(column, under))
-    return column.in_(exact) if exact else None
+        places.append((below(_SCOPE, under),))
+    return places or [()]
 
 
 def _scope(scope: str) -> str:

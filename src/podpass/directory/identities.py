@@ -131,6 +131,8 @@ class Identities:
         given = list(many)
         for identity in given:
             rules.check_identity(identity)
+        if len({_key(one) for one in given}) < len(given):
+            raise rules.Conflict("an identity stands twice among those to be written")
         with self._session.writing() as write:
             known = {tenant.id for tenant in rows.read_tenants(write.connection)}
             if strange := {one.tenant_id for one in given} - known:

@@ -88,10 +88,12 @@ def count(wanted: Wanted) -> Select[Any]:
 def _filters(wanted: Wanted) -> list[ColumnElement[bool]]:
     filters = [identities.c.tenant_id == wanted.tenant_id]
     if wanted.group is not None:
+        # Only managed identities lie in a group, and each is its principal: no more has to be asked,
+        # and the database is not led to another index, in which the page is not in order.
         filters.append(below(identities.c.resource_key, wanted.group))
-    if wanted.kind is not None:
+    elif wanted.kind is not None:
         filters.append(identities.c.kind == wanted.kind.value)
-    if wanted.principals:
+    if wanted.principals and wanted.group is None:
         filters.append(identities.c.has_principal.is_(True))
     return filters + [_filter(wanted.tenant_id, one) for one in wanted.where]
 

@@ -1,5 +1,6 @@
 """Roles: which actions each allows. Pure."""
 
+import difflib
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -8,7 +9,7 @@ from podpass.directory.built_in_roles import BUILT_IN, VAULT_ROLES
 from podpass.directory.model import RoleDefinition
 from podpass.errors import UsageError
 
-__all__ = ["BUILT_IN", "BY_ID", "BY_NAME", "find_role", "granting", "least_for"]
+__all__ = ["BUILT_IN", "BY_ID", "BY_NAME", "allows", "find_role", "least_for", "permit"]
 
 SECRETS = "Microsoft.KeyVault/vaults/secrets"
 GET_SECRET = f"{SECRETS}/getSecret/action"
@@ -21,8 +22,6 @@ RESTORE_SECRET = f"{SECRETS}/restore/action"
 RECOVER_SECRET = f"{SECRETS}/recover/action"
 PURGE_SECRET = f"{SECRETS}/purge/action"
 
-Role = RoleDefinition
-ROLES = VAULT_ROLES
 BY_ID = {role.id: role for role in BUILT_IN}
 BY_NAME = {role.name.lower(): role for role in BUILT_IN}
 
@@ -48,19 +47,13 @@ def find_role(name_or_id: str) -> RoleDefinition:
     key = name_or_id.lower()
     role = BY_ID.get(key) or BY_NAME.get(key)
     if role is None:
-        names = ", ".join(role.name for role in VAULT_ROLES)
+        near = difflib.get_close_matches(key, BY_NAME, n=3)
+        named = [BY_NAME[name] for name in near] or VAULT_ROLES
+        names = ", ".join(one.name for one in named)
         raise UsageError(
             f"there is no role {name_or_id!r}", hint=f"use one of: {names}", role=name_or_id
         )
     return role
-
-
-def granting(role_ids: Iterable[str], action: str) -> RoleDefinition | None:
-    """Find the one of the built-in roles held that allows a data action of a vault."""
-    held = set(role_ids)
-    return next(
-        (role for role in VAULT_ROLES if role.id in held and allows(role, action, data=True)), None
-    )
 
 
 def least_for(action: str) -> RoleDefinition:

@@ -87,6 +87,7 @@ identities = Table(
     Index("identities_by_application", "application_id", unique=True),
     Index("identities_by_unique_name", "tenant_id", "unique_name", unique=True),
     Index("identities_by_name_key", "tenant_id", "name_key", "client_id"),
+    Index("identities_by_resource", "tenant_id", "resource_key"),
     Index("identities_by_kind", "tenant_id", "kind", "client_id"),
 )
 

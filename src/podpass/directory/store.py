@@ -22,7 +22,6 @@ from podpass.directory.groups import Groups
 from podpass.directory.identities import Identities
 from podpass.directory.model import (
     Change,
-    FederatedCredential,
     Identity,
     ResourcePrincipal,
     RoleAssignment,
@@ -162,7 +161,7 @@ class Directory:
             found = rows.read_tenants(connection, name)
         return found[0] if found else None
 
-    # Shorter names of what is asked for most
+    # What people ask for by shorter names
 
     async def list_identities(self, tenant_id: str, name: str | None = None) -> list[Identity]:
         """List a tenant's identities by name, all or those of one name."""
@@ -170,27 +169,6 @@ class Directory:
 
     async def list_vaults(self, tenant_id: str | None = None) -> list[Vault]:
         return await self.vaults.list(tenant_id)
-
-    async def list_assignments(self, scope: str | None = None) -> list[RoleAssignment]:
-        """List role assignments, all or those at exactly one scope."""
-        return await self.assignments.list(at=scope)
-
-    async def put_identity(self, identity: Identity) -> Change:
-        """Create an identity or replace it whole."""
-        return await self.identities.put(identity)
-
-    async def delete_identity(self, tenant_id: str, client_id: str) -> bool:
-        return await self.identities.delete(tenant_id, client_id)
-
-    async def put_credential(
-        self, tenant_id: str, client_id: str, credential: FederatedCredential
-    ) -> Change:
-        """Add a federated credential, or change the one of this name."""
-        return await self.identities.put_credential(tenant_id, client_id, credential)
-
-    async def put_vault(self, vault: Vault) -> Change:
-        """Create a vault, or change it."""
-        return await self.vaults.put(vault)
 
     async def assign_role(self, assignment: RoleAssignment) -> Change:
         """Give a role, by name or id, to a principal at a scope.

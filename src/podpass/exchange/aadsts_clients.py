@@ -57,7 +57,8 @@ CLIENT_ROWS = (
         step="tenant",
         error="invalid_request",
         text="The grant '{grant}' is not answered under /{tenant}; use a tenant of your own.",
-        meaning="An application signs in to one tenant; /common and its like name none.",
+        meaning="An application signs in to one tenant, and a password is of one; /common and its like name "
+        "none. Passwords are answered under /organizations, where the user's name says the tenant.",
         cure="Put the tenant's id into the path: set AZURE_TENANT_ID",
     ),
     Aadsts(
@@ -73,8 +74,9 @@ CLIENT_ROWS = (
         step="request",
         error="unsupported_grant_type",
         text="The grant type '{grant}' is not supported.",
-        meaning="Only client_credentials is answered here.",
-        cure="Ask with grant_type=client_credentials",
+        meaning="Answered are client_credentials, password, authorization_code, refresh_token and the device "
+        "code's.",
+        cure="Ask with one of these",
     ),
     Aadsts(
         number=901002,

@@ -163,7 +163,9 @@ class _VaultApp:
         self, scope: Scope, found: Vault, place: places.Place, progress: _Progress
     ) -> Principal:
         given = _authorization(scope)
-        progress.facts["token_sha256"] = log.fingerprint(" ".join(given).partition(" ")[2].strip())
+        if given:
+            token = given[0].partition(" ")[2].strip()
+            progress.facts["token_sha256"] = log.fingerprint(token)
         door = self._door(found.tenant_id)
         try:
             principal = await door.admit(given)

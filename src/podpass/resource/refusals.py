@@ -237,6 +237,20 @@ def by_policy(principal: Principal, vault: Vault, permission: str) -> ForbiddenB
     )
 
 
+def _how_to_grant(principal: Principal, who: str, vault: Vault, role: str) -> str:
+    command = (
+        f"`az role assignment create --role '{role}' --assignee-object-id {principal.object_id} "
+        f"--assignee-principal-type {'User' if principal.is_user else 'ServicePrincipal'} "
+        f"--scope {vault.resource_id}`"
+    )
+    if principal.is_user:
+        return f"Grant it with {command}."
+    return (
+        f"Grant it with a seed file, vaults: [{{name: {vault.name}, access: [{{identity: {who}, "
+        f"role: {role}}}]}}], and `podpass apply -f FILE`, or with {command}."
+    )
+
+
 def by_rbac(
     principal: Principal, identity: str | None, vault: Vault, action: str, secret: str
 ) -> Forbidden:
@@ -248,11 +262,8 @@ def by_rbac(
     issuer = names.v1_issuer(principal.tenant_id)
     place = vault.resource_id.lower() + (f"/secrets/{secret}" if secret else "")
     who = identity or principal.app_id
-    cure = (
-        f"Missing role: '{role}' on vault {vault.name} for {who}. Grant it with a seed file, "
-        f"vaults: [{{name: {vault.name}, access: [{{identity: {who}, role: {role}}}]}}], "
-        "and `podpass apply -f FILE`."
-    )
+    missing = f"Missing role: '{role}' on vault {vault.name} for {who}."
+    cure = f"{missing} {_how_to_grant(principal, who, vault, role)}"
     lines = (
         "Caller is not authorized to perform action on resource.",
         _PROPAGATION,

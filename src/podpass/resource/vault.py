@@ -64,8 +64,8 @@ def _found(call: Call, secret: SecretVersion | None) -> SecretVersion:
 
 async def _get(call: Call) -> Answer:
     secret = _found(call, await call.store.get(call.shelf, call.name, call.version))
-    # Only that: `exp` and `nbf` are for whoever reads. Users report 200 past `exp` (Azure/AzureKeyVault#19), and
-    # the documentation says that `get` works outside of both.
+    # Only that: `exp` and `nbf` are for whoever reads. Users report 200 past `exp` (Azure/AzureKeyVault
+    # issue 19), and the documentation says that `get` works outside of both.
     if not secret.enabled:
         raise refusals.SecretDisabled("Operation get is not allowed on a disabled secret.")
     return 200, wire.bundle(call.site, secret)

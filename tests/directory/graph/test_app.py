@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from directory.graph.world import ADMIN, DOMAIN, GUEST, TENANT, World
+from directory.graph.world import ADMIN, DOMAIN, GUEST, OTHER, TENANT, World
 from podpass.directory.graph.app import MAX_BODY_BYTES
+from podpass.directory.model import Tenant, User
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,18 @@ async def test_users_are_found_by_id_and_name_and_filter(world: World) -> None:
     assert [one["id"] for one in found] == [GUEST]
     for name in (str(uuid.uuid4()), "nobody@contoso.example", "nobody"):
         assert (await world.get(f"/users/{name}")).code == "Request_ResourceNotFound"
+
+
+async def test_people_of_another_tenant_are_not_there(world: World) -> None:
+    """Without it one directory would show the people of another."""
+    stranger = str(uuid.uuid4())
+    await world.directory.create_tenant(Tenant(id=OTHER, domains=("other.example",)))
+    await world.directory.users.put(User(id=stranger, tenant_id=OTHER, name="x@other.example"))
+    for path in (f"/users/{stranger}", "/users/x@other.example", f"/directoryObjects/{stranger}"):
+        assert (await world.get(path)).code == "Request_ResourceNotFound", path
+    reply = await world.post("/directoryObjects/getByIds", {"ids": [stranger]})
+    assert reply.value == []
+    assert stranger not in str((await world.get("/users")).body)
 
 
 async def test_no_answer_tells_of_a_users_password(world: World) -> None:

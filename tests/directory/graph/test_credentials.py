@@ -299,6 +299,19 @@ async def test_a_proof_that_is_not_one_is_refused(world: World, changes: dict[st
     assert len((await kept(world, made)).keys) == 1
 
 
+async def test_a_certificate_is_taken_away_with_a_proof_only(world: World) -> None:
+    made = await world.application(keyCredentials=[key_credential()])
+    key_id = (await kept(world, made)).keys[0].key_id
+    path = f"/applications/{made['id']}/removeKey"
+    for text in (proof(world, made["id"], OTHER_KEY), "x", None):
+        reply = await world.post(path, {"keyId": key_id, "proof": text})
+        assert reply.status == 400
+    assert len((await kept(world, made)).keys) == 1
+    good = {"keyId": str(uuid.uuid4()), "proof": proof(world, made["id"])}
+    assert (await world.post(path, good)).code == "Request_BadRequest"
+    assert (await world.post(path, good | {"keyId": key_id})).status == 204
+
+
 async def test_without_a_certificate_there_is_no_proof(world: World) -> None:
     made = await world.application()
     for text in (proof(world, made["id"]), "x", None):

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from directory.graph.world import TENANT, World, every
-from podpass.directory.graph import paging, wire
+from podpass.directory.graph import paging
 from podpass.directory.model import Identity, IdentityKind
 
 EVENTUAL = {"ConsistencyLevel": "eventual"}
@@ -67,7 +67,7 @@ async def test_what_no_index_knows_is_looked_for_within_bounds(
     await fill(world, 30)
     await world.application("tagged", tags=["rare"])
     monkeypatch.setattr(paging, "LOOKED_AT", 10)
-    monkeypatch.setattr(wire, "MAX_PAGE", 5)
+    monkeypatch.setattr(paging, "_AT_ONCE", 5)
     clause = quote("tags/any(t:t eq 'rare')")
     pages = await every(world, f"/applications?$filter={clause}")
     assert [one["displayName"] for page in pages for one in page] == ["tagged"]
@@ -202,3 +202,16 @@ async def test_a_next_link_names_the_host_it_was_asked_by(world: World) -> None:
     for host, named in (("localhost:18446", "localhost:18446"), ("e<vil", "graph.microsoft.com")):
         reply = await world.get("/applications?$top=1", headers={"Host": host})
         assert reply.body["@odata.nextLink"].startswith(f"https://{named}/v1.0/applications?")
+
+
+async def test_a_list_of_several_kinds_shows_what_each_has(world: World) -> None:
+    made = await world.application()
+    other = await world.principal(made["appId"])
+    reference = {"@odata.id": f"https://graph.microsoft.com/v1.0/directoryObjects/{other['id']}"}
+    path = f"/applications/{made['id']}/owners"
+    await world.post(f"{path}/$ref", reference)
+    found = (await world.get(f"{path}?$select=id,userPrincipalName")).value
+    assert [set(one) for one in found] == [
+        {"@odata.type", "id", "userPrincipalName"},
+        {"@odata.type", "id"},
+    ]

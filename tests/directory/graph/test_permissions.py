@@ -180,3 +180,11 @@ def test_what_no_rule_allows_is_refused() -> None:
     assert permissions.grant(user, blank) is None
     assert permissions.grant(app, blank) is None
     assert permissions.grant(app, Needs(owned=True)) is Grant.OWNED
+
+
+async def test_built_in_principals_are_shown_to_whoever_manages_their_own(world: World) -> None:
+    world.app("robot", OWNED)
+    path = "/servicePrincipals(appId='00000003-0000-0000-c000-000000000000')"
+    assert (await world.get(path, who="robot")).status == 200
+    reply = await world.patch(path, {"notes": "n"}, who="robot")
+    assert (reply.status, reply.code) == DENIED

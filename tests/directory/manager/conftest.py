@@ -75,6 +75,8 @@ class World:
         if len(values) != 1:
             raise NotAdmitted("there is no token", reason=Reason.MISSING)
         name = values[0].removeprefix("Bearer ")
+        if name == "forged":
+            raise NotAdmitted('audience "x"\r\nX-Forged: é', reason=Reason.AUDIENCE)
         if name in list(Reason):
             raise NotAdmitted(f"the token is refused: {name}", reason=Reason(name))
         return self.callers[name]

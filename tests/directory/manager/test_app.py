@@ -98,6 +98,15 @@ async def test_the_challenge_names_the_instances_own_authority_to_those_without_
     assert f'authorization_uri="https://localhost:18443/{TENANT}"' in headers["WWW-Authenticate"]
 
 
+async def test_what_stands_in_a_refused_token_writes_no_header(world: Any) -> None:
+    """Attack: a line break or a quote in a claim that the refusal repeats."""
+    status, _, headers = await world.ask("GET", SUB, who="forged")
+    assert status == 401
+    assert "X-Forged" not in headers
+    said = headers["WWW-Authenticate"].partition("error_description=")[2]
+    assert said.strip('"') == "audience 'x'''X-Forged: '."
+
+
 async def test_a_caller_of_another_tenant_is_refused(world: Any) -> None:
     """Whoever checks tokens may serve several tenants; this subscription belongs to one."""
     from dataclasses import replace

@@ -268,6 +268,8 @@ async def test_what_lies_beside_the_cluster_is_shown(world: Any) -> None:
     _, body, _ = await world.ask("GET", versions)
     assert body["values"][0]["patchVersions"] == {"1.33.2": {"upgrades": []}}
     assert (await world.ask("GET", versions.replace("eastus", "atlantis")))[0] == 404
+    _, body, _ = await world.ask("GET", versions.replace("kubernetesVersions", "orchestrators"))
+    assert body["properties"]["orchestrators"][0]["orchestratorVersion"] == "1.33.2"
 
 
 async def test_two_writes_at_once_are_one_too_many(

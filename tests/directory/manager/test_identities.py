@@ -121,6 +121,14 @@ async def test_identities_are_listed_by_group_and_subscription(world: Any) -> No
     assert sorted(one["name"] for one in body["value"]) == ["far", "web1", "web2", "web3"]
 
 
+async def test_a_page_of_a_group_with_a_foreign_name_has_a_next_one(world: Any) -> None:
+    await world.group("Gr%C3%B6%C3%9Fe")
+    for name in ("web1", "web2"):
+        await world.identity(name, "Gr%C3%B6%C3%9Fe")
+    pages = await world.pages(ALL.replace("/rg/", "/Gr%C3%B6%C3%9Fe/") + "?$top=1")
+    assert pages == [["web1"], ["web2"]]
+
+
 async def test_an_application_is_no_managed_identity(world: Any) -> None:
     await world.group()
     await world.caller("some-app")

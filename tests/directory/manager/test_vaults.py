@@ -284,6 +284,11 @@ async def test_a_name_is_checked_before_it_is_taken(
     status, answer, _ = await world.ask("POST", f"{PROVIDER}/checkNameAvailability", body)
     assert (status, answer["nameAvailable"]) == (200, reason is None)
     assert answer.get("reason") == reason
+    # az asks for a managed HSM of this name first.
+    hsm = {"name": name, "type": "Microsoft.KeyVault/managedHSMs"}
+    path = f"{PROVIDER}/checkMhsmNameAvailability"
+    assert (await world.ask("POST", path, hsm))[1].get("reason") == reason
+    assert (await world.ask("POST", path, body))[0] == 400
 
 
 async def test_vaults_are_listed_by_group_and_subscription(world: Any) -> None:

@@ -1,6 +1,8 @@
 """Seeds: what they bring about, how often they may be applied, and how their mistakes are told."""
 
+import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from podpass.directory.model import IdentityKind, RoleAssignment, Tenant
 from podpass.directory.store import Directory
 from podpass.errors import UsageError
+from podpass.resource.model import Recovery, shelf_of
 from podpass.resource.store import SecretStore
 from podpass.tools.local.seed import apply_seed, parse_seed
 
@@ -58,6 +61,12 @@ class World:
         )
         return [str(one) for one in applied if one.change != "unchanged"]
 
+    async def shelf(self, name: str = "demo-vault") -> str:
+        """Name what a vault's secrets lie under."""
+        vault = await self.directory.find_vault(name)
+        assert vault is not None
+        return shelf_of(vault)
+
 
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
@@ -107,7 +116,8 @@ async def test_the_same_seed_again_changes_nothing(world: World) -> None:
     before = await world.directory.list_identities(TENANT)
     assert await world.apply(SEED) == []
     assert await world.directory.list_identities(TENANT) == before
-    versions = await world.store.page_versions("demo-vault", "greeting", after=0, limit=9)
+    shelf = await world.shelf()
+    versions = await world.store.page_versions(shelf, "greeting", after=0, limit=9)
     assert len(versions) == 1
 
 
@@ -144,11 +154,57 @@ vaults:
 
 async def test_a_deleted_secret_comes_back(world: World) -> None:
     await world.apply(SEED)
-    await world.store.delete("demo-vault", "greeting", 1.0)
+    shelf = await world.shelf()
+    await world.store.delete(shelf, "greeting", 1.0, Recovery())
     assert await world.apply(SEED) == ["secret demo-vault/greeting created"]
-    found = await world.store.get("demo-vault", "greeting")
+    found = await world.store.get(shelf, "greeting")
     assert found is not None
     assert found.value.reveal() == "hello"
+
+
+async def test_what_a_seed_makes_lies_in_a_group_that_is_there(world: World) -> None:
+    await world.apply(SEED)
+    group = await world.directory.groups.get(SUBSCRIPTION, "podpass")
+    assert group is not None
+    assert group.location == "eastus"
+    web = await world.directory.find_identity(TENANT, CLIENT)
+    assert web is not None
+    assert web.location == "eastus"
+
+
+async def test_a_deleted_vault_comes_back_with_its_secrets(world: World) -> None:
+    await world.apply(SEED)
+    shelf = await world.shelf()
+    await world.directory.vaults.delete("demo-vault")
+    assert await world.apply(SEED) == [
+        "vault demo-vault created",
+        "role Key Vault Secrets User on demo-vault for web created",
+    ]
+    assert await world.shelf() == shelf
+
+
+async def test_a_vault_keeps_what_a_seed_cannot_say(world: World) -> None:
+    await world.apply(SEED)
+    tagged = await world.directory.vaults.change(
+        "demo-vault", lambda old: replace(old, tags={"made": "by hand"}, purge_protection=True)
+    )
+    assert await world.apply(SEED) == []
+    assert await world.directory.find_vault("demo-vault") == tagged
+
+
+async def test_the_seeds_own_group_is_meant_where_others_have_the_name(world: World) -> None:
+    await world.apply(SEED)
+    web = await world.directory.find_identity(TENANT, CLIENT)
+    assert web is not None
+    assert web.resource_id is not None
+    other = replace(
+        web,
+        client_id=str(uuid.uuid4()),
+        object_id=str(uuid.uuid4()),
+        resource_id=web.resource_id.replace("/podpass/", "/elsewhere/"),
+    )
+    await world.directory.identities.put(other)
+    assert await world.apply(SEED) == []
 
 
 async def test_a_role_may_be_given_to_an_identity_of_an_earlier_seed(world: World) -> None:
@@ -234,7 +290,7 @@ vaults:
   - name: Demo
     secrets: {a_b: x, ok: 7, ok2: [1]}
     access:
-      - {identity: web, role: Owner}
+      - {identity: web, role: Ownerr}
       - {identity: web, rolle: x}
 """
     found = problems(text)
@@ -263,7 +319,7 @@ vaults:
         "seed.yaml:9: identity web: federated credential: subject is missing",
         "seed.yaml:12: vault Demo: name 'Demo': want 3 to 24",
         "seed.yaml:13: vault Demo: secret a_b: The request URI contains an invalid name",
-        "seed.yaml:15: vault Demo: access: there is no role 'Owner'; use one of: Key Vault",
+        "seed.yaml:15: vault Demo: access: there is no role 'Ownerr'; use one of: Owner",
     ]
     for begin in begins:
         assert any(line.startswith(begin) for line in found), begin

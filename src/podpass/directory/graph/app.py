@@ -153,7 +153,7 @@ class GraphApp:
             )
         grant = permissions.grant(caller, operation.needs)
         if grant is None:
-            raise refusals.denied(operation.title, operation.needs.named)
+            raise refusals.denied(operation.title, operation.needs.named, is_user=caller.is_user)
         progress.checked.append(f"may {operation.title} ({grant.value})")
         call = Call(
             directory=self._directory,

@@ -4,6 +4,7 @@ Source: https://learn.microsoft.com/graph/api/resources/approleassignment
 """
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 from podpass.directory.graph import builtin, paging, people, principals, targets, wire, writing
@@ -19,7 +20,7 @@ KIND = "appRoleAssignment"
 _NOUN = Noun(
     name=KIND,
     looked_at=frozenset(
-        {"id", "appRoleId", "principalId", "principalType", "principalDisplayName", "resourceId"}
+        {"id", "appRoleId", "principalId", "principalType", "resourceId", "createdDateTime"}
     ),
 )
 _MEMBERS = {"principalId": guid, "resourceId": guid, "appRoleId": guid}
@@ -85,9 +86,11 @@ async def take_of(call: Call) -> Answer:
 
 
 async def _list(call: Call, **which: str) -> Answer:
-    found = await call.directory.app_roles.list(**which)
-    shown = [await _show(call, one) for one in found]
-    return paging.listed(call, shown, _NOUN, "appRoleAssignments")
+    held = {one.id: one for one in await call.directory.app_roles.list(**which)}
+    page = paging.sliced(call, [_raw(one) for one in held.values()], _NOUN)
+    # Names are looked up for the page only: a resource may have given its roles to very many.
+    shown = [await _show(call, held[str(item["id"])]) for item in page.items]
+    return 200, replace(page, items=shown).shown(call, KIND, "appRoleAssignments")
 
 
 async def _give(call: Call, *, holder: object = None, resource: object = None) -> Answer:
@@ -146,17 +149,24 @@ async def _assignment(call: Call, *, of_holder: bool) -> AppRoleAssignment:
     return one
 
 
-async def _show(call: Call, one: AppRoleAssignment) -> Item:
+def _raw(one: AppRoleAssignment) -> Item:
     return {
         "id": one.id,
         "deletedDateTime": None,
         "appRoleId": one.app_role_id,
         "createdDateTime": wire.time(one.created),
-        "principalDisplayName": await _name(call, one.principal_id),
+        "principalDisplayName": None,
         "principalId": one.principal_id,
         "principalType": one.principal_type,
-        "resourceDisplayName": await _name(call, one.resource_id),
+        "resourceDisplayName": None,
         "resourceId": one.resource_id,
+    }
+
+
+async def _show(call: Call, one: AppRoleAssignment) -> Item:
+    return _raw(one) | {
+        "principalDisplayName": await _name(call, one.principal_id),
+        "resourceDisplayName": await _name(call, one.resource_id),
     }
 
 

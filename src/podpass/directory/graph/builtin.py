@@ -5,6 +5,7 @@ Source: https://learn.microsoft.com/graph/permissions-reference
 
 import uuid
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from podpass.directory.resources import BUILT_IN
@@ -29,6 +30,7 @@ GRAPH_ROLES: Mapping[str, str] = {
     "dbb9058a-0e50-45d7-ae91-66909b5d4664": "Domain.Read.All",
     "246dd0d5-5bd0-4def-940b-0421030a5b68": "Policy.Read.All",
     "9e3f62cf-ca93-4989-b6ce-bf83c28f9fe8": "RoleManagement.ReadWrite.Directory",
+    "8e8e4742-1d95-4f68-9d56-6ee75648c72a": "DelegatedPermissionGrant.ReadWrite.All",
     "483bed4a-2ad3-4361-a73b-c83ccdbdc53c": "RoleManagement.Read.Directory",
 }
 # Delegated permissions of Microsoft Graph.
@@ -63,7 +65,8 @@ def object_id(tenant_id: str, app_id: str) -> str:
     return str(uuid.uuid5(_SPACE, f"{tenant_id}/{app_id}"))
 
 
-def principals(tenant_id: str) -> list[dict[str, Any]]:
+@lru_cache(maxsize=16)
+def principals(tenant_id: str) -> tuple[Mapping[str, Any], ...]:
     """Show the built-in service principals of a tenant, in the order of their application ids."""
     found = [
         {
@@ -78,7 +81,7 @@ def principals(tenant_id: str) -> list[dict[str, Any]]:
         }
         for resource in BUILT_IN
     ]
-    return sorted(found, key=lambda one: str(one["appId"]))
+    return tuple(sorted(found, key=lambda one: str(one["appId"])))
 
 
 def _roles(roles: Mapping[str, str]) -> list[dict[str, Any]]:

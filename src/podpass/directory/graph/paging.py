@@ -1,5 +1,6 @@
 """Collections as Graph lists them: filtered, ordered, by pages, counted; looked through within bounds."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,8 @@ from podpass.directory.queries import Condition
 
 # So many objects are looked at in one request where no index knows the answer; Graph too answers with
 # short pages that have a next one.
-LOOKED_AT = 2000
+LOOKED_AT = 1000
+_AT_ONCE = 200
 _ORDERED = wire.MAX_PAGE
 _BUILT_IN = "builtin:"
 
@@ -67,7 +69,28 @@ async def count(call: Call, source: Source) -> Answer:
 
 
 def listed(call: Call, items: Sequence[Item], noun: Noun, context: str) -> Answer:
-    """Answer a listing of a few objects that are all at hand.
+    """Answer a listing of objects that are all at hand.
+
+    Errors:  Unsupported, Malformed.
+    """
+    return 200, sliced(call, items, noun).shown(call, noun.name, context)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """One page of objects that are all at hand."""
+
+    items: Sequence[Item]
+    after: str | None
+    count: int | None
+
+    def shown(self, call: Call, kind: str, context: str) -> Item:
+        """Show the page."""
+        return _page(call, self.items, kind, context, count=self.count, after=self.after)
+
+
+def sliced(call: Call, items: Sequence[Item], noun: Noun) -> Slice:
+    """Cut the page that is asked for out of objects that are all at hand.
 
     Errors:  Unsupported, Malformed.
     """
@@ -80,7 +103,7 @@ def listed(call: Call, items: Sequence[Item], noun: Noun, context: str) -> Answe
     end = begin + len(page)
     after = str(end) if end < len(found) else None
     counted = len(found) if call.options.count else None
-    return 200, _page(call, page, noun.name, context, count=counted, after=after)
+    return Slice(items=page, after=after, count=counted)
 
 
 def one(call: Call, item: Item, kind: str, context: str, *, status: int = 200) -> Answer:
@@ -152,8 +175,10 @@ async def _find(source: Source, asked: Expr | None, after: str | None, limit: in
     looked = 0
     looks = plan.rest is not None or source.also is not None
     while looked < LOOKED_AT:
-        want = wire.MAX_PAGE if looks else limit - len(found) + 1
+        want = _AT_ONCE if looks else limit - len(found) + 1
         rows = await source.fetch(plan.where, after, want)
+        # The store answers in this loop: others get their turn in between.
+        await asyncio.sleep(0)
         for row in rows:
             if len(found) == limit:
                 return found, after

@@ -28,10 +28,6 @@ _GROUPS = Noun(
     looked_at=frozenset({"id", "displayName", "mailNickname", "securityEnabled", "mailEnabled"}),
     collections=frozenset({"groupTypes"}),
 )
-_GRANTS = Noun(
-    name="oAuth2PermissionGrant",
-    looked_at=frozenset({"id", "clientId", "consentType", "principalId", "resourceId", "scope"}),
-)
 _DOMAINS = Noun(name="domain", looked_at=frozenset({"id"}))
 _ORGANIZATION = Noun(name="organization", looked_at=frozenset({"id"}))
 # What Graph shows of a user unless more is asked for.
@@ -178,11 +174,6 @@ async def groups(call: Call) -> Answer:
 async def no_such(call: Call) -> Answer:
     """Answer for a collection in which podpass has nothing."""
     raise missing(call.keys[-1].value)
-
-
-async def grants(call: Call) -> Answer:
-    """List delegated permissions given to applications: none, since users are asked for no consent."""
-    return paging.listed(call, [], _GRANTS, "oauth2PermissionGrants")
 
 
 async def nothing(call: Call) -> Answer:

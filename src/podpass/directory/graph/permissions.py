@@ -28,8 +28,10 @@ class Grant(StrEnum):
 class Needs:
     """What an operation needs.
 
-    Shapes:  any one of `permissions` suffices; with `owned`, OWNED_BY suffices for objects the caller owns,
-             and the operation must look; with `itself`, an application needs nothing for itself.
+    Shapes:  any one of `permissions` suffices, as an application's or as a scope of a user's client; with
+             `owned`, OWNED_BY suffices for objects the caller owns, and the operation must look; with
+             `itself`, an application needs nothing for itself. What is for users only names no
+             permission, so that no application has it.
     """
 
     permissions: tuple[str, ...] = ()
@@ -47,8 +49,6 @@ def grant(caller: Caller, needs: Needs) -> Grant | None:
     """Decide how far a caller may go with an operation; None is not at all."""
     if caller.is_user:
         return Grant.ALL if _user_may(caller, needs) else None
-    if needs.users_only:
-        return None
     if caller.roles.intersection(needs.permissions):
         return Grant.ALL
     if needs.owned and OWNED_BY in caller.roles:
@@ -75,7 +75,10 @@ ROLL_KEY = Needs(permissions=_APPS[1:], owned=True, itself=True, writes=True)
 READ_OWN = Needs(permissions=(*_APPS, *_READ_DIRECTORY), owned=True, itself=True)
 READ_ROLES = Needs(permissions=(*_APPS, *_READ_DIRECTORY, "AppRoleAssignment.ReadWrite.All"))
 WRITE_ROLES = Needs(permissions=("AppRoleAssignment.ReadWrite.All",), writes=True)
-READ_DIRECTORY = Needs(permissions=_READ_DIRECTORY)
+WRITE_GRANTS = Needs(
+    permissions=("DelegatedPermissionGrant.ReadWrite.All", "Directory.ReadWrite.All"), writes=True
+)
+READ_GRANTS = Needs(permissions=("DelegatedPermissionGrant.ReadWrite.All", *_READ_DIRECTORY))
 READ_OBJECTS = Needs(permissions=(*_READ_DIRECTORY, *_APPS))
 READ_USERS = Needs(permissions=("User.Read.All", "User.ReadWrite.All", *_READ_DIRECTORY))
 READ_GROUPS = Needs(permissions=("Group.Read.All", "Group.ReadWrite.All", *_READ_DIRECTORY))

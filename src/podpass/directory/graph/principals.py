@@ -53,12 +53,12 @@ NOUN = Noun(
     ),
 )
 # Kept beside the members, and shown by paths of their own or not at all.
-_BESIDE = {"owners", passwords.OF_PRINCIPAL, certificates.OF_PRINCIPAL}
+_BESIDE = {"owners", "grants", passwords.OF_PRINCIPAL, certificates.OF_PRINCIPAL}
 _OWN = {"accountEnabled"}
 _INHERITED = ("appRoles", "info", "signInAudience", "verifiedPublisher")
 
 
-def show(found: Identity | Item, place: Place) -> Item:
+def show(found: Identity | Mapping[str, Any], place: Place) -> Item:
     """Show a service principal as Graph does."""
     if not isinstance(found, Identity):
         return merged(fields.DEFAULTS, found)

@@ -137,12 +137,21 @@ def no_segment(segment: str) -> Malformed:
     )
 
 
-def denied(title: str, permissions: Sequence[str]) -> Denied:
-    """Say what a caller is missing."""
-    needed = " or ".join(permissions) or "none that an application can have"
+def denied(title: str, permissions: Sequence[str], *, is_user: bool) -> Denied:
+    """Say what a caller is missing, and where it would come from."""
+    needed = " or ".join(permissions)
+    if is_user:
+        cure = (
+            f"the user's client needs the scope {needed or 'User.Read'} or Directory.AccessAsUser.All, and"
+            " who changes anything needs the directory role Global Administrator"
+        )
+    else:
+        cure = (
+            f"the application needs the permission {needed}: give it by an appRoleAssignment of the service"
+            " principal Microsoft Graph, and get a new token"
+        )
     return Denied(
-        f"Insufficient privileges to complete the operation: {title} needs {needed}; a user needs the"
-        " directory role Global Administrator to change anything.",
+        f"Insufficient privileges to complete the operation: to {title}, {cure}.",
         needed=list(permissions),
     )
 

@@ -7,6 +7,7 @@ from podpass.directory.graph import (
     applications,
     credentials,
     federated,
+    grants,
     objects,
     owners,
     people,
@@ -121,7 +122,7 @@ _PRINCIPALS: dict[Path, Methods] = {
     },
     (*_SP, "memberof"): _get("list memberships", may.READ_OBJECTS, people.nothing),
     (*_SP, "transitivememberof"): _get("list memberships", may.READ_OBJECTS, people.nothing),
-    (*_SP, "oauth2permissiongrants"): _get("list grants", may.READ_DIRECTORY, people.grants),
+    (*_SP, "oauth2permissiongrants"): _get("list grants", may.READ_GRANTS, grants.of_principal),
     (*_SP, "checkmembergroups"): _post("check groups", may.READ_OBJECTS, objects.member_groups),
     (*_SP, "getmembergroups"): _post("list groups", may.READ_OBJECTS, objects.member_groups),
     (*_SP, "getmemberobjects"): _post("list groups", may.READ_OBJECTS, objects.member_groups),
@@ -153,7 +154,15 @@ _OTHERS: dict[Path, Methods] = {
     ),
     ("domains",): _get("list domains", may.READ_DOMAINS, people.domains),
     ("domains", "*"): _get("read a domain", may.READ_DOMAINS, people.get_domain),
-    ("oauth2permissiongrants",): _get("list grants", may.READ_DIRECTORY, people.grants),
+    ("oauth2permissiongrants",): {
+        **_get("list grants", may.READ_GRANTS, grants.list_all),
+        **_post("grant delegated permissions", may.WRITE_GRANTS, grants.create),
+    },
+    ("oauth2permissiongrants", "*"): {
+        **_get("read a grant", may.READ_GRANTS, grants.get),
+        **_patch("change a grant", may.WRITE_GRANTS, grants.update),
+        **_delete("delete a grant", may.WRITE_GRANTS, grants.delete),
+    },
     ("directoryobjects", "getbyids"): _post("read objects", may.READ_OBJECTS, objects.get_by_ids),
     ("directoryobjects", "*"): _get("read an object", may.READ_OBJECTS, objects.get),
     ("directoryobjects", "*", "checkmembergroups"): _post(

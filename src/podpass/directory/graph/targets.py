@@ -6,7 +6,7 @@ from typing import Any
 
 from podpass.directory.access import Caller
 from podpass.directory.graph import builtin
-from podpass.directory.graph.calls import Call, Item
+from podpass.directory.graph.calls import Call
 from podpass.directory.graph.paths import Key
 from podpass.directory.graph.permissions import OWNED_BY, Grant
 from podpass.directory.graph.refusals import Denied, Malformed, missing
@@ -61,7 +61,7 @@ async def principal(call: Call) -> Identity:
     return found
 
 
-async def find_principal(call: Call, key: Key) -> Identity | Item | None:
+async def find_principal(call: Call, key: Key) -> Identity | Mapping[str, Any] | None:
     """Find a service principal by object id or appId; a built-in one as Graph's members of it."""
     tenant_id = call.place.tenant_id
     for each in builtin.principals(tenant_id):
@@ -77,12 +77,10 @@ async def find_principal(call: Call, key: Key) -> Identity | Item | None:
     return found if found and found.has_principal else None
 
 
-def check_readable(call: Call, found: Identity | Item) -> None:
-    """Refuse to show a service principal to who may only see what is its own."""
+def check_readable(call: Call, found: Identity | Mapping[str, Any]) -> None:
+    """Refuse to show a service principal to who may only see what is its own; built-in ones are no secret."""
     if isinstance(found, Identity):
         _check(call, owners(found.principal), found.client_id)
-    elif call.grant is not Grant.ALL:
-        raise _not_owner()
 
 
 def owners(document: Mapping[str, Any]) -> list[str]:

@@ -180,6 +180,8 @@ def selected(item: Mapping[str, Any], options: Options, kind: str) -> dict[str, 
     for name in options.select:
         if name == "*":
             return dict(item)
+        if name not in item and kind == "directoryObject":
+            continue  # a list of several kinds, of which others have it
         if name not in item:
             raise Malformed(
                 "Parsing OData Select and Expand failed: Could not find a property named "

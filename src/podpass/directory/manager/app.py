@@ -40,6 +40,7 @@ from podpass.serve import (
 _log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 512 * 1024
+_NOT_PLAIN = re.compile(r"[^ !#-\[\]-~]")
 _REQUEST_ID = re.compile(r"[0-9A-Za-z_.-]{1,64}")
 
 
@@ -219,7 +220,8 @@ class _ManagerApp:
     def _challenge(self, refused: refusals.ManagerRefusal, origin: Origin) -> str:
         """Say which tenant to ask for a token: azwi finds the tenant of a subscription here."""
         host = "https://login.windows.net" if origin.public else origin.authority
-        description = refused.message.replace('"', "'")
+        # A refused token's claims may stand in it: no quote ends the value, no line break the header.
+        description = _NOT_PLAIN.sub("'", refused.message)
         return (
             f'Bearer authorization_uri="{host}/{self._place.tenant_id}", error="invalid_token", '
             f'error_description="{description}"'

@@ -51,6 +51,23 @@ async def _versions(call: Call) -> Answer:
     return Answer(body={"values": [shown]})
 
 
+async def _orchestrators(call: Call) -> Answer:
+    """List versions as az did before there were `kubernetesVersions`."""
+    version = {
+        "orchestratorType": "Kubernetes",
+        "orchestratorVersion": call.cluster.kubernetes_version,
+        "default": True,
+        "upgrades": [],
+    }
+    body: dict[str, Any] = {
+        "id": call.path,
+        "name": "default",
+        "type": "Microsoft.ContainerService/locations/orchestrators",
+        "properties": {"orchestrators": [version]},
+    }
+    return Answer(body=body)
+
+
 async def _upgrades(call: Call) -> Answer:
     cluster = await clusters.found(call)
     here = {"kubernetesVersion": call.cluster.kubernetes_version, "osType": "Linux", "upgrades": []}
@@ -123,6 +140,13 @@ ROUTES = (
         "list Kubernetes versions",
         "Microsoft.ContainerService/locations/kubernetesVersions/read",
         _versions,
+    ),
+    _route(
+        "GET",
+        f"{_SUB}/providers/Microsoft.ContainerService/locations/{{location}}/orchestrators",
+        "list Kubernetes versions",
+        "Microsoft.ContainerService/locations/orchestrators/read",
+        _orchestrators,
     ),
     _route(
         "GET",

@@ -1,6 +1,6 @@
 """Deleted vaults, names of vaults, and the managed HSMs that podpass does not have."""
 
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from podpass.directory import naming, rules
 from podpass.directory.manager import locations, operations, refusals, vault_wire, wire
@@ -47,12 +47,21 @@ async def _purge(call: Call) -> Answer:
     return Answer(status=202, headers=headers)
 
 
-async def _check_name(call: Call) -> Answer:
-    name = (wire.text(call.body, "name") or "").lower()
-    if (wire.text(call.body, "type") or "").lower() != vault_wire.TYPE.lower():
-        raise refusals.bad("BadRequest", f"'type' is {vault_wire.TYPE}.")
-    if (fault := naming.vault_name_fault(name)) is not None:
-        return _taken("AccountNameInvalid", f"{fault.message}.")
+def _name_check(kind: str) -> Callable[[Call], Awaitable[Answer]]:
+    """Make the operation that tells whether a vault, or a managed HSM, can have a name."""
+
+    async def run(call: Call) -> Answer:
+        if (wire.text(call.body, "type") or kind).lower() != kind.lower():
+            raise refusals.bad("BadRequest", f"'type' is {kind}.")
+        name = (wire.text(call.body, "name") or "").lower()
+        if (fault := naming.vault_name_fault(name)) is not None:
+            return _taken("AccountNameInvalid", f"{fault.message}.")
+        return await _vault_name(call, name)
+
+    return run
+
+
+async def _vault_name(call: Call, name: str) -> Answer:
     held = await call.directory.vaults.deleted(name=name)
     if held or await call.directory.vaults.get(name) is not None:
         state = "A deleted vault that can be recovered" if held else "A vault"
@@ -78,7 +87,21 @@ def _empty(path: str, action: str) -> Route:
 _SUB = "/subscriptions/{subscription}"
 _PATH = f"{_SUB}/providers/{_PROVIDER}"
 _ONE = f"{_PATH}/locations/{{location}}/deletedVaults/{{name}}"
-_CHECK: dict[str, Any] = {"method": "POST", "path": f"{_PATH}/checkNameAvailability"}
+_HSM = "Microsoft.KeyVault/managedHSMs"
+
+
+def _check(path: str, kind: str) -> Route:
+    return Route(
+        method="POST",
+        path=f"{_PATH}/{path}",
+        operation=Operation(
+            title="check name of vault",
+            action=f"{_PROVIDER}/{path}/read",
+            run=_name_check(kind),
+            reads_body=True,
+        ),
+    )
+
 
 ROUTES = (
     Route(
@@ -102,15 +125,8 @@ ROUTES = (
             run=_purge,
         ),
     ),
-    Route(
-        **_CHECK,
-        operation=Operation(
-            title="check name of vault",
-            action=f"{_PROVIDER}/checkNameAvailability/read",
-            run=_check_name,
-            reads_body=True,
-        ),
-    ),
+    _check("checkNameAvailability", vault_wire.TYPE),
+    _check("checkMhsmNameAvailability", _HSM),
     _empty(f"{_PATH}/managedHSMs", f"{_PROVIDER}/managedHSMs/read"),
     _empty(f"{_PATH}/deletedManagedHSMs", f"{_PROVIDER}/deletedManagedHsms/read"),
     _empty(

@@ -3,12 +3,13 @@
 Source:  https://learn.microsoft.com/rest/api/resources/ (metadata/endpoints)
 """
 
+import re
 from typing import Any
-from urllib.parse import urlsplit
 
 from podpass import names
 from podpass.directory.manager.model import Origin, Place
 
+_LOOPBACK = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?")
 PATH = "metadata/endpoints"
 _ARM_RESOURCES = ("https://management.core.windows.net/", f"https://{names.ARM_HOST}/")
 # From 2022 on it is one cloud, in 2018 to 2021 a list of them, before that a list of three addresses.
@@ -21,8 +22,7 @@ def origin(place: Place, host: str | None) -> Origin:
     Shapes:  loopback names get the direct addresses, any other Azure's own; what stands in the request
              is repeated only if it can be no other's address.
     """
-    name = urlsplit(f"//{host or ''}").hostname
-    if name in ("localhost", "127.0.0.1", "::1"):
+    if _LOOPBACK.fullmatch(host or ""):
         base = f"https://{host}"
         return Origin(
             base=base,

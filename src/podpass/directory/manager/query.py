@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import date
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from podpass import jose
 from podpass.directory.manager import filters
@@ -85,4 +85,4 @@ def next_link(call: Call, after: str) -> str:
     """Write the address of the page that begins behind an entry."""
     token = jose.b64encode(after.encode())
     kept: Mapping[str, str] = {**call.query.kept, "$skiptoken": token}
-    return f"{call.origin.base}{call.path}?{urlencode(kept, safe='$')}"
+    return f"{call.origin.base}{quote(call.path)}?{urlencode(kept, safe='$')}"

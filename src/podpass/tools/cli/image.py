@@ -4,7 +4,7 @@ import os
 
 import click
 
-from podpass.errors import UsageError
+from podpass.errors import Error, UsageError
 from podpass.tools.cli import options
 from podpass.tools.cli.output import emit, say
 from podpass.tools.local import images
@@ -89,11 +89,20 @@ def prepare_(name: str | None, everything: bool, again: bool) -> None:
 
 def _prepare_all(samples: SampleCache, again: bool) -> None:
     """Build what can be built here; a missing tool is told and is no failure."""
+    failed: list[Error] = []
     for sample in catalogue.SAMPLES:
+        if samples.readiness(sample).ready and not again:
+            say(f"{sample.name}: ready already")
+            continue
         try:
             building.prepare(sample, samples, options.environ(), say, again=again)
         except building.ToolsMissing as exc:
             say(f"{sample.name}: left out. {exc.message}: {exc.hint}")
+        except (building.RegistryUnreachable, building.BuildFailed) as exc:
+            say(f"{sample.name}: failed. {exc.message}: {exc.hint}")
+            failed.append(exc)
+    if failed:
+        raise failed[0]
 
 
 def _named(name: str) -> Sample:

@@ -20,9 +20,10 @@ from podpass.tools.local.tutorial.play import Wish, run_tutorial
 @click.option("--full", is_flag=True, help="Show every answer whole.")
 @click.option("--keep", is_flag=True, help="Keep the instance's folder for a look.")
 def command(az: str, full: bool, keep: bool) -> None:
-    """Run Microsoft's AKS tutorial for workload identity with the real az and kubectl.
+    """Run the AKS tutorial with the real az.
 
-    The Azure CLI is installed once into a folder of its own. An instance is started on free ports in
+    Microsoft's page about workload identity, command by command, with an unmodified kubectl beside az. The
+    Azure CLI is installed once into a folder of its own; an instance is started on free ports in
     another, the tutorial's commands run against it, and it is stopped and removed at the end.
     """
     wish = Wish(az=az, full=full, keep=keep)

@@ -5,12 +5,20 @@ write, and a secret whose value is there already gets no new version.
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from podpass.clock import Clock, system
 from podpass.directory import arm, rules
-from podpass.directory.model import Change, Identity, IdentityKind, RoleAssignment, Vault
+from podpass.directory.model import (
+    Change,
+    FederatedCredential,
+    Identity,
+    IdentityKind,
+    ResourceGroup,
+    RoleAssignment,
+    Vault,
+)
 from podpass.directory.store import Directory
 from podpass.errors import Error
 from podpass.resource.model import Wanted, shelf_of
@@ -68,7 +76,8 @@ async def apply_seed(
         clock=clock,
     )
     planned = await target.plan(seed)
-    applied = [done for new, old in planned for done in await target.put(new, old)]
+    await target.put_group()
+    applied = list(await target.put(planned))
     for vault in seed.vaults:
         applied += await target.put_vault(vault)
     return applied
@@ -115,11 +124,16 @@ class _Target:
             object_id=str(uuid.uuid4()),
             name=wanted.name,
             kind=wanted.kind,
-            resource_id=arm.identity_id(self.subscription_id, GROUP, wanted.name)
-            if managed
-            else None,
+            resource_id=self._resource_id(wanted.name) if managed else None,
+            location=LOCATION if managed else "",
             credentials=credentials,
         )
+
+    def _resource_id(self, name: str) -> str:
+        return arm.identity_id(self.subscription_id, GROUP, name)
+
+    def _vault_id(self, name: str) -> str:
+        return arm.vault_id(self.subscription_id, GROUP, name)
 
     async def _check_client_id(self, wanted: SeedIdentity, old: Identity | None) -> None:
         if wanted.client_id is None:
@@ -138,6 +152,10 @@ class _Target:
             old = await self.directory.find_vault(vault.name)
             if old is not None and old.tenant_id != self.tenant_id:
                 reader.problem(vault.line, f"vault {vault.name}: belongs to another tenant")
+            for held in await self.directory.vaults.deleted(name=vault.name):
+                if held.vault.resource_id.lower() != self._vault_id(vault.name).lower():
+                    text = f"a deleted vault has this name: {held.vault.resource_id}"
+                    reader.problem(vault.line, f"vault {vault.name}: {text}")
             for access in vault.access:
                 if access.identity not in named and not await self._find(access.identity):
                     known = ", ".join(sorted(named | await self._names())) or "none"
@@ -149,43 +167,53 @@ class _Target:
 
     async def _find(self, name: str) -> Identity | None:
         found = await self.directory.list_identities(self.tenant_id, name)
+        # Other groups may have one of this name; the seed's own is meant.
+        ours = [one for one in found if one.resource_id == self._resource_id(name)]
+        found = ours or found
         if len(found) > 1:
             raise rules.Conflict(f"{len(found)} identities have the name {name}")
         return found[0] if found else None
 
-    async def put(self, new: Identity, old: Identity | None) -> Iterable[Applied]:
-        """Write an identity with its credentials."""
-        await self.directory.put_identity(new)
-        was = {credential.name: credential for credential in old.credentials} if old else {}
-        change = Change.UNCHANGED if old else Change.CREATED
-        applied = [Applied(what="identity", name=new.name, change=change)]
-        for credential in new.credentials:
-            before = was.get(credential.name)
-            change = Change.UPDATED if before else Change.CREATED
-            change = Change.UNCHANGED if before == credential else change
-            name = f"{new.name}/{credential.name}"
-            applied.append(Applied(what="federated credential", name=name, change=change))
-        return applied
+    async def put_group(self) -> None:
+        """Write the resource group that everything in a seed lies in."""
+        if await self.directory.groups.get(self.subscription_id, GROUP) is None:
+            group = ResourceGroup(
+                subscription_id=self.subscription_id, name=GROUP, location=LOCATION
+            )
+            await self.directory.groups.put(group)
+
+    async def put(self, planned: Sequence[tuple[Identity, Identity | None]]) -> Iterable[Applied]:
+        """Write the identities with their credentials: all of them, or none."""
+        await self.directory.identities.put_many(new for new, _ in planned)
+        return [done for new, old in planned for done in _done(new, old)]
 
     async def put_vault(self, wanted: SeedVault) -> Iterable[Applied]:
         """Write a vault, its secrets and who may read them."""
-        old = await self.directory.find_vault(wanted.name)
-        vault = Vault(
+        there = await self.directory.find_vault(wanted.name)
+        old = there or await self._recovered(wanted.name)
+        new = old or Vault(
             name=wanted.name,
             tenant_id=self.tenant_id,
-            location=wanted.location or (old.location if old else LOCATION),
-            resource_id=old.resource_id
-            if old
-            else arm.vault_id(self.subscription_id, GROUP, wanted.name),
+            location=LOCATION,
+            resource_id=self._vault_id(wanted.name),
         )
-        change = await self.directory.put_vault(vault)
-        applied = [Applied(what="vault", name=vault.name, change=change)]
-        stored = await self.directory.find_vault(vault.name) or vault
+        new = replace(new, location=wanted.location or new.location)
+        change = await self.directory.vaults.put(new)
+        change = change if there else Change.CREATED
+        applied = [Applied(what="vault", name=wanted.name, change=change)]
+        vault = await self.directory.find_vault(wanted.name)
+        assert vault is not None, "it was written just now"
         for name, value in wanted.secrets.items():
-            change = await self._put_secret(shelf_of(stored), name, value)
+            change = await self._put_secret(shelf_of(vault), name, value)
             applied.append(Applied(what="secret", name=f"{vault.name}/{name}", change=change))
         applied += [await self._put_access(vault, access) for access in wanted.access]
         return applied
+
+    async def _recovered(self, name: str) -> Vault | None:
+        # A deleted vault still holds its name, so it comes back before it can get anything.
+        if not await self.directory.vaults.deleted(name=name):
+            return None
+        return await self.directory.vaults.recover(name)
 
     async def _put_secret(self, vault: str, name: str, value: Secret) -> Change:
         there = await self.store.get(vault, name)
@@ -209,3 +237,20 @@ class _Target:
         )
         name = f"{access.role} on {vault.name} for {identity.name}"
         return Applied(what="role", name=name, change=change)
+
+
+def _done(new: Identity, old: Identity | None) -> Iterable[Applied]:
+    was = {credential.name: credential for credential in old.credentials} if old else {}
+    change = Change.UNCHANGED if old else Change.CREATED
+    yield Applied(what="identity", name=new.name, change=change)
+    for credential in new.credentials:
+        change = _change(was.get(credential.name), credential)
+        name = f"{new.name}/{credential.name}"
+        yield Applied(what="federated credential", name=name, change=change)
+
+
+def _change(before: FederatedCredential | None, now: FederatedCredential) -> Change:
+    if before is None:
+        return Change.CREATED
+    same = before == replace(now, id=before.id, created=before.created)
+    return Change.UNCHANGED if same else Change.UPDATED

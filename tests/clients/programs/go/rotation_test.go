@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-const patienceSeconds = 90
+const patienceSeconds = 300
 
 // Go reads the clock without the C library, so its own fake clock is put on instead of the system's. A program
 // in a bubble starts in the year 2000, and its clock runs only while all of it sleeps.

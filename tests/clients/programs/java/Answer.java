@@ -11,7 +11,7 @@ final class Answer {
     static final String VAULT = "https://journey-vault.vault.azure.net";
     /** Without the gateway there is a token service and no vault of this name. */
     static final boolean DIRECT = System.getenv("DIRECT") != null;
-    static final int PATIENCE_SECONDS = 90;
+    static final int PATIENCE_SECONDS = 300;
 
     private static final Pattern AUDIENCE = Pattern.compile("\"aud\":\"([^\"]*)\"");
 

@@ -2,7 +2,7 @@
 const fs = require("node:fs");
 const { setTimeout: sleep } = require("node:timers/promises");
 
-const PATIENCE_SECONDS = 90;
+const PATIENCE_SECONDS = 300;
 
 exports.VAULT = "https://journey-vault.vault.azure.net";
 // Without the gateway there is a token service and no vault of this name.

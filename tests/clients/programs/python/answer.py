@@ -10,7 +10,7 @@ from typing import Any
 VAULT = "https://journey-vault.vault.azure.net"
 # Without the gateway there is a token service and no vault of this name.
 DIRECT = "DIRECT" in os.environ
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 300
 
 
 def say(**members: Any) -> None:

@@ -1,6 +1,8 @@
 """One run of the tutorial: an instance of its own, the script in it, each command shown with its answer."""
 
+import contextlib
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -110,7 +112,7 @@ def _surroundings(
     for name in ("home", "bin"):
         (folder / name).mkdir()
     az = folder / "bin" / "az"
-    az.write_text(f'#!/bin/sh\nexec "{python}" -m azure.cli "$@"\n')
+    az.write_text(f'#!/bin/sh\nexec {shlex.quote(str(python))} -m azure.cli "$@"\n')
     az.chmod(0o755)
     kept = {name: value for name, value in environ.items() if not name.startswith("AZURE_")}
     return {
@@ -128,15 +130,17 @@ def _play(wish: Wish, folder: Path, environ: Mapping[str, str], say: Say) -> Non
     script = Script(folder, environ)
     headings = Headings(script.text)
     step = ""
-    for telling in script.play():
-        if isinstance(telling, Asked):
-            if (heading := headings.above(telling.line)) != step:
-                step = heading
-                say(f"\n# {step}")
-            say(f"$ {telling}")
-        else:
-            answers.append(telling)
-            say(_shown(telling, wish.full))
+    # Closed whatever happens: an interrupt must not leave the script behind.
+    with contextlib.closing(script.play()) as play:
+        for telling in play:
+            if isinstance(telling, Asked):
+                if (heading := headings.above(telling.line)) != step:
+                    step = heading
+                    say(f"\n# {step}")
+                say(f"$ {telling}")
+            else:
+                answers.append(telling)
+                say(_shown(telling, wish.full))
     if found := problems(answers) or script.problems:
         raise TutorialFailed("; ".join(found))
     took = time.monotonic() - began

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -29,7 +29,7 @@ class Script:
     def text(self) -> str:
         return self._path.read_text()
 
-    def play(self) -> Iterator[Asked | Answered]:
+    def play(self) -> Generator[Asked | Answered]:
         """Run it and pass on what it tells, with the time each command took."""
         reading, writing = os.pipe()
         log = self._folder / "script.log"

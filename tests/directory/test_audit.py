@@ -1,0 +1,130 @@
+"""The record of changes: each change once, with who and when; what changed nothing is not in it."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from directory.shapes import SUB, TENANT, group, vault
+from podpass.directory import audit, rules
+from podpass.directory.audit import Actor, acting
+from podpass.directory.model import FederatedCredential, Identity, IdentityKind, RoleAssignment
+from podpass.directory.store import Directory
+from podpass.log import correlation_id
+
+MakeIdentity = Callable[..., Identity]
+MakeCredential = Callable[..., FederatedCredential]
+MANAGED = "Microsoft.ManagedIdentity/userAssignedIdentities"
+
+
+async def actions(directory: Directory) -> list[str]:
+    """List what was done since the tenant was made, the oldest first."""
+    found = await directory.audit.list(limit=1000)
+    return [one.action for one in reversed(found)][1:]
+
+
+async def test_a_change_tells_who_when_and_in_which_request(
+    directory: Directory, clock: list[float]
+) -> None:
+    clock[0] += 50
+    token = correlation_id.set("the-request")
+    with acting(Actor(object_id="o", name="ann@contoso.example")):
+        await directory.groups.put(group("web"))
+    correlation_id.reset(token)
+    await directory.groups.put(group("other"))
+    by_podpass, by_ann = await directory.audit.list(limit=2)
+    assert (by_ann.actor, by_ann.actor_name, by_ann.time) == ("o", "ann@contoso.example", clock[0])
+    assert by_ann.correlation_id == "the-request"
+    assert by_ann.action == "Microsoft.Resources/subscriptions/resourceGroups/write"
+    assert by_ann.target == f"/subscriptions/{SUB}/resourceGroups/web"
+    assert (by_podpass.actor, by_podpass.actor_name) == ("", "podpass")
+
+
+async def test_what_changes_nothing_or_fails_is_not_recorded(
+    directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
+) -> None:
+    made = make_identity(credentials=(make_credential(),))
+    await directory.identities.put(made)
+    before = await directory.audit.list()
+    await directory.identities.put(made)
+    await directory.identities.put_credential(TENANT, made.client_id, make_credential())
+    await directory.identities.change(TENANT, made.client_id, lambda old: old)
+    with pytest.raises(rules.Conflict):
+        await directory.identities.put(replace(made, resource_id="/other"))
+    with pytest.raises(rules.Conflict):
+        await directory.identities.put(make_identity(object_id=made.object_id))
+    assert not await directory.identities.delete(TENANT, str(uuid.uuid4()))
+    assert await directory.audit.list() == before
+
+
+async def test_each_change_of_an_identity_is_told_by_its_own_name(
+    directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
+) -> None:
+    made = make_identity()
+    await directory.identities.put(made)
+    await directory.identities.put_credential(TENANT, made.client_id, make_credential())
+    await directory.identities.delete_credential(TENANT, made.client_id, "web")
+    await directory.identities.delete(TENANT, made.client_id)
+    assert await actions(directory) == [
+        f"{MANAGED}/write",
+        f"{MANAGED}/federatedIdentityCredentials/write",
+        f"{MANAGED}/federatedIdentityCredentials/delete",
+        f"{MANAGED}/delete",
+    ]
+    entry = (await directory.audit.list())[1]
+    assert entry.target == f"{made.resource_id}/federatedIdentityCredentials/web"
+
+
+async def test_each_change_of_an_application_is_told_by_its_own_name(
+    directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
+) -> None:
+    made = make_identity(kind=IdentityKind.APPLICATION, resource_id=None, has_principal=False)
+    await directory.identities.put(made)
+    key = (TENANT, made.client_id)
+    await directory.identities.change(*key, lambda old: replace(old, has_principal=True))
+    await directory.identities.change(*key, lambda old: replace(old, enabled=False))
+    await directory.identities.change(*key, lambda old: replace(old, name="other"))
+    await directory.identities.put_credential(*key, make_credential())
+    await directory.identities.delete(*key)
+    assert await actions(directory) == [
+        "microsoft.directory/applications/create",
+        "microsoft.directory/servicePrincipals/create",
+        "microsoft.directory/servicePrincipals/basic/update",
+        "microsoft.directory/applications/basic/update",
+        "microsoft.directory/applications/credentials/update",
+        "microsoft.directory/servicePrincipals/delete",
+        "microsoft.directory/applications/delete",
+    ]
+
+
+async def test_a_cascade_tells_of_everything_it_took(
+    directory: Directory, make_identity: MakeIdentity
+) -> None:
+    scope = f"/subscriptions/{SUB}/resourceGroups/web"
+    await directory.groups.put(group("web"))
+    await directory.identities.put(make_identity(resource_id=f"{scope}/providers/x/mine"))
+    await directory.vaults.put(vault("demo-vault", "web"))
+    await directory.assign_role(RoleAssignment(scope=scope, principal_id="p", role="Reader"))
+    before = len(await directory.audit.list())
+    await directory.groups.delete(SUB, "web")
+    assert (await actions(directory))[before - 1 :] == [
+        f"{MANAGED}/delete",
+        "Microsoft.KeyVault/vaults/delete",
+        "Microsoft.Authorization/roleAssignments/delete",
+        "Microsoft.Resources/subscriptions/resourceGroups/delete",
+    ]
+
+
+async def test_the_record_is_read_by_page_the_newest_first(
+    directory: Directory, clock: list[float]
+) -> None:
+    for number in range(5):
+        clock[0] += 1
+        await directory.audit.record(audit.entry(f"action/{number}", "target", clock[0]))
+    first = await directory.audit.list(limit=2)
+    assert [one.action for one in first] == ["action/4", "action/3"]
+    rest = await directory.audit.list(after=first[-1].serial, limit=2)
+    assert [one.action for one in rest] == ["action/2", "action/1"]
+    late = await directory.audit.list(since=clock[0] - 1)
+    assert [one.action for one in late] == ["action/4", "action/3"]

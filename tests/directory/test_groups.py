@@ -1,0 +1,91 @@
+"""Resource groups and all that lies in them: what a delete takes along, and what it leaves."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from directory.shapes import SUB, TENANT, cluster, group, vault
+from podpass.directory import arm, rules
+from podpass.directory.model import Change, Identity, RoleAssignment
+from podpass.directory.store import Directory
+
+MakeIdentity = Callable[..., Identity]
+
+
+async def test_a_group_is_found_without_case_and_keeps_its_spelling(directory: Directory) -> None:
+    assert await directory.groups.put(group()) is Change.CREATED
+    assert await directory.groups.put(group("WEB")) is Change.UNCHANGED
+    assert await directory.groups.put(group("web", tags={"a": "b"})) is Change.UPDATED
+    found = await directory.groups.get(SUB.upper(), "wEb")
+    assert found is not None
+    assert (found.name, found.tags) == ("Web", {"a": "b"})
+    with pytest.raises(rules.Conflict):
+        await directory.groups.put(group(location="westus"))
+
+
+@pytest.mark.parametrize("name", ["", "a.", "a/b", "a b", "x" * 91, "a*"])
+async def test_a_group_is_named_as_azure_wants_it(directory: Directory, name: str) -> None:
+    with pytest.raises(rules.InvalidValue):
+        await directory.groups.put(group(name))
+
+
+async def test_groups_are_listed_by_page(directory: Directory) -> None:
+    for name in ("c", "A", "b"):
+        await directory.groups.put(group(name))
+    await directory.groups.put(group("z", subscription_id=TENANT))
+    first = await directory.groups.page(SUB, limit=2)
+    assert [one.name for one in first] == ["A", "b"]
+    rest = await directory.groups.page(SUB, after="B", limit=2)
+    assert [one.name for one in rest] == ["c"]
+
+
+async def test_a_delete_takes_everything_in_the_group_and_nothing_beside(
+    directory: Directory, make_identity: MakeIdentity
+) -> None:
+    """`web` and `web2` begin alike."""
+    scopes = []
+    for name in ("web", "web2"):
+        await directory.groups.put(group(name))
+        scope = arm.group_id(SUB, name)
+        mine = make_identity(f"{name}-id", resource_id=arm.identity_id(SUB, name.upper(), "mine"))
+        await directory.identities.put(mine)
+        await directory.vaults.put(vault(f"{name}-vault", name))
+        await directory.clusters.put(cluster("aks", name))
+        for place in (scope, arm.vault_id(SUB, name, f"{name}-vault") + "/secrets/x"):
+            await directory.assign_role(
+                RoleAssignment(scope=place, principal_id="p", role="Reader")
+            )
+        held = RoleAssignment(
+            scope=f"/subscriptions/{SUB}", principal_id=mine.object_id, role="Reader"
+        )
+        await directory.assign_role(held)
+        scopes.append(scope)
+    assert await directory.groups.delete(SUB, "WEB")
+    assert not await directory.groups.delete(SUB, "web")
+    assert [one.name for one in await directory.list_identities(TENANT)] == ["web2-id"]
+    assert [one.name for one in await directory.list_vaults()] == ["web2-vault"]
+    assert [one.vault.name for one in await directory.vaults.deleted(SUB)] == ["web-vault"]
+    assert [one.group for one in await directory.clusters.page(SUB)] == ["web2"]
+    left = await directory.assignments.list()
+    assert len(left) == 3
+    assert not [one for one in left if arm.covers(scopes[0], one.scope)]
+
+
+async def test_clusters_are_kept_by_their_id(directory: Directory) -> None:
+    one = cluster("aks", "web")
+    assert await directory.clusters.put(one) is Change.CREATED
+    changed = await directory.clusters.change(
+        SUB, "WEB", "AKS", lambda old: replace(old, tags={"a": "b"})
+    )
+    assert changed.tags == {"a": "b"}
+    assert await directory.clusters.put(changed) is Change.UNCHANGED
+    assert await directory.clusters.get(SUB, "web", "aks") == changed
+    with pytest.raises(rules.Conflict):
+        await directory.clusters.put(replace(one, location="westus"))
+    with pytest.raises(rules.InvalidValue):
+        await directory.clusters.put(cluster("-x", "web"))
+    with pytest.raises(rules.NotFound):
+        await directory.clusters.change(SUB, "web", "other", lambda old: old)
+    assert await directory.clusters.delete(SUB, "web", "aks")
+    assert not await directory.clusters.delete(SUB, "web", "aks")

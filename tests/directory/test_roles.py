@@ -1,0 +1,193 @@
+"""Who may do what where: built-in and custom roles, held at a scope or above it."""
+
+import uuid
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from podpass.directory import arm, roles, rules
+from podpass.directory.model import Change, RoleAssignment, RoleDefinition
+from podpass.directory.store import Directory
+
+SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
+VAULT = f"{SUB}/resourceGroups/web/providers/Microsoft.KeyVault/vaults/demo"
+READ = "Microsoft.KeyVault/vaults/read"
+ASSIGN = "Microsoft.Authorization/roleAssignments/write"
+
+
+def custom(**changes: Any) -> RoleDefinition:
+    values: dict[str, Any] = {
+        "id": str(uuid.UUID(int=7)),
+        "name": "Vault looker",
+        "actions": ("Microsoft.KeyVault/*/read",),
+        "not_actions": ("Microsoft.KeyVault/deletedVaults/read",),
+        "data_actions": (roles.GET_SECRET,),
+        "scopes": (SUB,),
+    }
+    return RoleDefinition(**(values | changes))
+
+
+async def give(directory: Directory, role: str, scope: str = SUB, name: str = "") -> Change:
+    given = RoleAssignment(scope=scope, principal_id="p", role=role, name=name)
+    return await directory.assign_role(given)
+
+
+def test_ids_and_names_of_built_in_roles_stand_once() -> None:
+    assert len({one.id for one in roles.BUILT_IN}) == len(roles.BUILT_IN)
+    assert len({one.name for one in roles.BUILT_IN}) == len(roles.BUILT_IN)
+    assert all(rules.is_lower_guid(one.id) and one.description for one in roles.BUILT_IN)
+
+
+@pytest.mark.parametrize(
+    ("role", "action", "may"),
+    [
+        ("Owner", ASSIGN, True),
+        ("Contributor", READ, True),
+        ("Contributor", ASSIGN, False),
+        ("Contributor", ASSIGN.upper(), False),
+        ("Contributor", "Microsoft.Authorization/roleAssignments/read", True),
+        ("Reader", READ, True),
+        ("Reader", "Microsoft.KeyVault/vaults/write", False),
+        ("Role Based Access Control Administrator", ASSIGN, True),
+        ("Key Vault Contributor", "Microsoft.KeyVault/locations/deletedVaults/purge/action", False),
+        (
+            "Managed Identity Operator",
+            "Microsoft.ManagedIdentity/userAssignedIdentities/write",
+            False,
+        ),
+    ],
+)
+async def test_actions_less_those_a_role_excepts_are_permitted(
+    directory: Directory, role: str, action: str, *, may: bool
+) -> None:
+    await give(directory, role)
+    assert await directory.permitted("p", action, VAULT) is may
+    assert not await directory.permitted("q", action, VAULT)
+
+
+async def test_an_owner_manages_a_vault_and_reads_no_secret_in_it(directory: Directory) -> None:
+    await give(directory, "Owner")
+    assert not await directory.permitted("p", roles.GET_SECRET, VAULT, data=True)
+    await give(directory, "Key Vault Secrets User", VAULT)
+    assert await directory.permitted("p", roles.GET_SECRET, VAULT + "/secrets/x", data=True)
+    assert not await directory.permitted("p", roles.GET_SECRET, VAULT + "2", data=True)
+
+
+async def test_what_one_role_excepts_another_may_give(directory: Directory) -> None:
+    await give(directory, "Contributor")
+    await give(directory, "User Access Administrator")
+    assert await directory.permitted("p", ASSIGN, SUB)
+
+
+@pytest.mark.parametrize("scope", ["/", SUB, f"{SUB}/resourceGroups/WEB", VAULT.upper()])
+async def test_a_role_holds_from_every_scope_above(directory: Directory, scope: str) -> None:
+    await give(directory, "Reader", scope)
+    assert await directory.permitted("p", READ, VAULT)
+    assert not await directory.permitted("p", READ, "/subscriptions/other") or scope == "/"
+
+
+async def test_a_custom_role_permits_until_it_is_taken_away(directory: Directory) -> None:
+    assert await directory.role_definitions.put(custom()) is Change.CREATED
+    assert await directory.role_definitions.put(custom()) is Change.UNCHANGED
+    await give(directory, custom().id)
+    assert await directory.permitted("p", READ, VAULT)
+    assert await directory.permitted("p", roles.GET_SECRET, VAULT, data=True)
+    assert not await directory.permitted("p", "Microsoft.KeyVault/deletedVaults/read", SUB)
+    with pytest.raises(rules.InUse):
+        await directory.role_definitions.delete(custom().id)
+    less = custom(actions=(), data_actions=())
+    assert await directory.role_definitions.put(less) is Change.UPDATED
+    assert not await directory.permitted("p", READ, VAULT)
+    [held] = await directory.assignments.list()
+    await directory.assignments.delete(held.name)
+    assert await directory.role_definitions.delete(custom().id) is not None
+    assert await directory.role_definitions.delete(custom().id) is None
+
+
+async def test_roles_are_found_by_name_and_listed_with_the_built_in_ones(
+    directory: Directory,
+) -> None:
+    await directory.role_definitions.put(custom())
+    [found] = await directory.role_definitions.list("vault LOOKER")
+    assert (found.id, found.built_in, found.not_actions) == (
+        custom().id,
+        False,
+        custom().not_actions,
+    )
+    assert await directory.role_definitions.get(custom().id.upper()) == found
+    every = await directory.role_definitions.list()
+    assert every == [*roles.BUILT_IN, found]
+    [owner] = await directory.role_definitions.list("owner")
+    assert owner.name == "Owner"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "owner"},
+        {"id": "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"},
+        {"id": "x"},
+        {"name": " x"},
+        {"scopes": ()},
+        {"actions": ("no spaces here",)},
+        {"actions": ("*" * 40,)},
+        {"data_actions": tuple(f"a/{n}" for n in range(2001))},
+    ],
+)
+async def test_a_custom_role_that_breaks_a_rule_is_refused(
+    directory: Directory, changes: dict[str, Any]
+) -> None:
+    with pytest.raises(rules.DirectoryError):
+        await directory.role_definitions.put(custom(**changes))
+
+
+async def test_an_assignment_is_one_whatever_it_is_called(directory: Directory) -> None:
+    name = str(uuid.uuid4())
+    assert await give(directory, "Reader", name=name) is Change.CREATED
+    assert await give(directory, "Reader", name=name.upper()) is Change.UNCHANGED
+    assert await give(directory, "Reader") is Change.UNCHANGED
+    with pytest.raises(rules.AssignmentExists) as caught:
+        await give(directory, "Reader", name=str(uuid.uuid4()))
+    assert caught.value.facts["name"] == name
+    with pytest.raises(rules.Conflict):
+        await give(directory, "Owner", name=name)
+    with pytest.raises(rules.InvalidValue):
+        await give(directory, "Owner", name="x")
+    found = await directory.assignments.get(name, SUB.upper())
+    assert found is not None
+    assert await directory.assignments.get(name, VAULT) is None
+    assert await directory.assignments.put(replace(found, description="why")) is Change.UPDATED
+
+
+async def test_assignments_are_listed_at_above_and_under_a_scope(directory: Directory) -> None:
+    group = f"{SUB}/resourceGroups/web"
+    places = ("/", SUB, group, f"{SUB}/resourceGroups/web2", VAULT)
+    for place in places:
+        await give(directory, "Reader", place)
+
+    async def found(**asked: Any) -> set[str]:
+        return {one.scope for one in await directory.assignments.list(**asked)}
+
+    every = {place.lower() for place in places}
+    assert await found() == every
+    assert await found(at=group) == {group.lower()}
+    assert await found(under=group) == {group.lower(), VAULT.lower()}
+    assert await found(above=group) == {"/", SUB, group.lower()}
+    assert await found(above=group, under=group) == every - {f"{SUB}/resourcegroups/web2"}
+    assert await found(principal="P") == every
+    assert await found(principal="q") == set()
+    one = await directory.assignments.list(limit=2)
+    rest = await directory.assignments.list(after=(one[-1].scope, one[-1].name))
+    assert {each.scope for each in rest} == every - {each.scope for each in one}
+
+
+def test_every_scope_above_is_named_once() -> None:
+    assert arm.above("/subscriptions/S/resourceGroups/g/") == (
+        "/subscriptions/s/resourcegroups/g",
+        "/subscriptions/s/resourcegroups",
+        "/subscriptions/s",
+        "/subscriptions",
+        "/",
+    )
+    assert arm.above("/") == ("/",)

@@ -1,0 +1,151 @@
+"""Vaults: what changes, what does not, and how a deleted one comes back or goes for good."""
+
+from dataclasses import replace
+
+import pytest
+
+from directory.shapes import SUB, TENANT, group, vault
+from podpass.directory import rules
+from podpass.directory.model import AccessPolicy, Change, RoleAssignment, VaultAccess
+from podpass.directory.store import Directory
+
+DAY = 24 * 3600
+OTHER = "6d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
+
+
+async def test_everything_of_a_vault_comes_back(directory: Directory) -> None:
+    policy = AccessPolicy(
+        object_id=OTHER,
+        tenant_id=TENANT,
+        secrets=("get", "list"),
+        application_id=TENANT,
+        document={"keys": ["get"]},
+    )
+    made = vault(
+        "demo-vault",
+        "web",
+        access=VaultAccess.POLICIES,
+        policies=(policy,),
+        retention_days=7,
+        purge_protection=True,
+        tags={"a": "b"},
+        document={"sku": {"name": "standard"}},
+    )
+    assert await directory.vaults.put(made) is Change.CREATED
+    found = await directory.vaults.get("DEMO-vault")
+    assert found is not None
+    assert found == replace(made, uid=found.uid, created=found.created)
+    assert found.uid
+    assert found.created > 0
+
+
+async def test_a_vault_keeps_its_uid_whatever_is_written(directory: Directory) -> None:
+    """Its secrets lie under the uid: a write must not lead away from them, or to another's."""
+    await directory.vaults.put(vault("demo-vault", "web"))
+    before = await directory.vaults.get("demo-vault")
+    assert before is not None
+    await directory.vaults.change(
+        "demo-vault", lambda old: replace(old, uid="other", tags={"a": ""})
+    )
+    after = await directory.vaults.get("demo-vault")
+    assert after is not None
+    assert after.uid == before.uid
+
+
+async def test_purge_protection_does_not_end(directory: Directory) -> None:
+    await directory.vaults.put(vault("demo-vault", "web", purge_protection=True))
+    with pytest.raises(rules.Conflict):
+        await directory.vaults.change(
+            "demo-vault", lambda old: replace(old, purge_protection=False)
+        )
+
+
+@pytest.mark.parametrize("days", [6, 91])
+async def test_deleted_vaults_are_kept_for_7_to_90_days(directory: Directory, days: int) -> None:
+    with pytest.raises(rules.InvalidValue):
+        await directory.vaults.put(vault("demo-vault", "web", retention_days=days))
+
+
+async def test_a_deleted_vault_holds_its_name_and_comes_back_without_roles(
+    directory: Directory,
+) -> None:
+    await directory.groups.put(group("web"))
+    made = vault("demo-vault", "web")
+    await directory.vaults.put(made)
+    before = await directory.vaults.get("demo-vault")
+    given = RoleAssignment(scope=made.resource_id, principal_id="p", role="Reader")
+    await directory.assign_role(given)
+    assert await directory.vaults.delete("demo-vault") is not None
+    assert await directory.vaults.delete("demo-vault") is None
+    assert await directory.find_vault("demo-vault") is None
+    with pytest.raises(rules.NameHeld):
+        await directory.vaults.put(vault("demo-vault", "other"))
+    assert await directory.vaults.recover("Demo-Vault") == before
+    assert await directory.vaults.get("demo-vault") == before
+    assert await directory.assignments.list() == []
+    with pytest.raises(rules.NotFound):
+        await directory.vaults.recover("demo-vault")
+
+
+async def test_a_vault_does_not_come_back_into_a_group_that_is_gone(directory: Directory) -> None:
+    await directory.groups.put(group("web"))
+    await directory.vaults.put(vault("demo-vault", "web"))
+    await directory.groups.delete(SUB, "web")
+    with pytest.raises(rules.NotFound) as caught:
+        await directory.vaults.recover("demo-vault")
+    assert caught.value.facts["group"] == "web"
+    await directory.groups.put(group("web"))
+    assert (await directory.vaults.recover("demo-vault")).name == "demo-vault"
+
+
+async def test_a_purged_vaults_successor_sees_none_of_its_secrets(directory: Directory) -> None:
+    await directory.vaults.put(vault("demo-vault", "web"))
+    first = await directory.vaults.get("demo-vault")
+    await directory.vaults.delete("demo-vault")
+    gone = await directory.vaults.purge("demo-vault")
+    assert gone.vault == first
+    await directory.vaults.put(vault("demo-vault", "web"))
+    second = await directory.vaults.get("demo-vault")
+    assert first is not None
+    assert second is not None
+    assert first.uid != second.uid
+
+
+async def test_a_protected_vault_is_purged_when_its_time_is_over_and_not_before(
+    directory: Directory, clock: list[float]
+) -> None:
+    made = vault("demo-vault", "web", purge_protection=True, retention_days=7)
+    await directory.vaults.put(made)
+    await directory.vaults.delete("demo-vault")
+    clock[0] += 7 * DAY - 1
+    with pytest.raises(rules.PurgeProtected):
+        await directory.vaults.purge("demo-vault")
+    assert await directory.vaults.sweep() == []
+    assert len(await directory.vaults.deleted(SUB, location="eastus", name="demo-vault")) == 1
+    clock[0] += 1
+    assert await directory.vaults.deleted() == []
+    with pytest.raises(rules.NotFound):
+        await directory.vaults.recover("demo-vault")
+    assert [one.vault.name for one in await directory.vaults.sweep()] == ["demo-vault"]
+    with pytest.raises(rules.NotFound):
+        await directory.vaults.purge("demo-vault")
+
+
+async def test_a_name_is_free_when_the_time_of_its_vault_is_over(
+    directory: Directory, clock: list[float]
+) -> None:
+    await directory.vaults.put(vault("demo-vault", "web", retention_days=7))
+    await directory.vaults.delete("demo-vault")
+    clock[0] += 7 * DAY
+    assert await directory.vaults.put(vault("demo-vault", "other")) is Change.CREATED
+
+
+async def test_vaults_are_listed_by_page_of_group_or_subscription(directory: Directory) -> None:
+    for name, place in (("vault-b", "web"), ("vault-a", "WEB"), ("vault-c", "web2")):
+        await directory.vaults.put(vault(name, place))
+    first = await directory.vaults.page(SUB.upper(), limit=2)
+    assert [one.name for one in first] == ["vault-a", "vault-b"]
+    rest = await directory.vaults.page(SUB, after=first[-1].resource_id, limit=2)
+    assert [one.name for one in rest] == ["vault-c"]
+    assert [one.name for one in await directory.vaults.page(SUB, group="Web2")] == ["vault-c"]
+    assert await directory.vaults.page(TENANT) == []

@@ -1,0 +1,231 @@
+"""The released MSAL for Python, unmodified, against a live token service under Microsoft's own name.
+
+The only thing of ours in between is where its requests go: to the test's port instead of port 443.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import msal
+import pytest
+import requests
+from cryptography.hazmat.primitives import hashes, serialization
+
+from exchange.browser import AZ, LOOPBACK, Browser, browsing
+from exchange.test_secrets import DER, KEY, SECRET, equip
+from exchange.test_signin import ARM
+from podpass import clock
+
+if TYPE_CHECKING:
+    from exchange.conftest import Start
+    from exchange.world import World
+
+# MSAL discourages passwords and assertions handed in as text; az uses both.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+AUTHORITY = "https://login.microsoftonline.com/"
+SCOPES = [f"{ARM}/.default"]
+
+
+class Leading:
+    """An HTTP client of requests that finds Microsoft's sign-in at the test's port."""
+
+    def __init__(self, world: "World") -> None:
+        self._url = world.url + "/"
+        self._session = requests.Session()
+        self._session.verify = str(world.ca_file)
+        self._session.trust_env = False
+
+    def _led(self, url: str, how: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        assert url.startswith(AUTHORITY), url
+        host = {"Host": "login.microsoftonline.com"}
+        headers = {name: value for name, value in (how.get("headers") or {}).items() if value}
+        return url.replace(AUTHORITY, self._url), {**how, "headers": {**headers, **host}}
+
+    def get(self, url: str, **how: Any) -> requests.Response:
+        url, how = self._led(url, how)
+        return self._session.get(url, timeout=20, **how)
+
+    def post(self, url: str, **how: Any) -> requests.Response:
+        url, how = self._led(url, how)
+        return self._session.post(url, timeout=20, **how)
+
+    def close(self) -> None:
+        self._session.close()
+
+
+@pytest.fixture
+async def live(start: "Start") -> "World":
+    world = await start(clock.system)
+    world.now = clock.system()
+    return world
+
+
+@pytest.fixture
+async def browser(live: "World") -> AsyncIterator[Browser]:
+    async with browsing(live) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def leading(live: "World") -> AsyncIterator[Leading]:
+    client = Leading(live)
+    yield client
+    client.close()
+
+
+async def away(call: Callable[[], Any]) -> Any:
+    """Run MSAL where it may block."""
+    return await asyncio.to_thread(call)
+
+
+async def public(leading: Leading, tenant: str = "organizations") -> msal.PublicClientApplication:
+    return await away(
+        lambda: msal.PublicClientApplication(
+            AZ, authority=AUTHORITY + tenant, http_client=leading, client_capabilities=["CP1"]
+        )
+    )
+
+
+async def confidential(world: "World", leading: Leading, credential: Any) -> dict[str, Any]:
+    await equip(world)
+    app = await away(
+        lambda: msal.ConfidentialClientApplication(
+            world.APPLICATION,
+            client_credential=credential,
+            authority=AUTHORITY + world.TENANT,
+            http_client=leading,
+        )
+    )
+    return dict(
+        await away(lambda: app.acquire_token_for_client(["https://vault.azure.net/.default"]))
+    )
+
+
+def claims_of(result: dict[str, Any]) -> dict[str, Any]:
+    assert "access_token" in result, result
+    return dict(jwt.decode(result["access_token"], options={"verify_signature": False}))
+
+
+async def test_username_and_password_then_other_resources_from_the_cache(
+    live: "World", leading: Leading
+) -> None:
+    app = await public(leading)
+    result = await away(
+        lambda: app.acquire_token_by_username_password(live.ADMIN, live.PASSWORD, SCOPES)
+    )
+    assert claims_of(result)["upn"] == live.ADMIN
+    accounts = await away(app.get_accounts)
+    assert [each["username"] for each in accounts] == [live.ADMIN]
+    cached = await away(lambda: app.acquire_token_silent(SCOPES, accounts[0]))
+    assert cached["token_source"] == "cache"
+    tenant = await away(
+        lambda: msal.PublicClientApplication(
+            AZ,
+            authority=AUTHORITY + live.TENANT,
+            http_client=leading,
+            token_cache=app.token_cache,
+        )
+    )
+    for resource in ("https://vault.azure.net", "https://graph.microsoft.com/"):
+        scopes = [f"{resource}/.default"]
+        result = await away(partial(tenant.acquire_token_silent, scopes, accounts[0]))
+        assert claims_of(result)["aud"] == resource
+
+
+async def test_a_family_member_is_signed_in_by_another(live: "World", leading: Leading) -> None:
+    app = await public(leading)
+    await away(lambda: app.acquire_token_by_username_password(live.ADMIN, live.PASSWORD, SCOPES))
+    powershell = await away(
+        lambda: msal.PublicClientApplication(
+            "1950a258-227b-4e31-a9cf-717495945fc2",
+            authority=AUTHORITY + "organizations",
+            http_client=leading,
+            token_cache=app.token_cache,
+        )
+    )
+    account = (await away(powershell.get_accounts))[0]
+    result = await away(lambda: powershell.acquire_token_silent(SCOPES, account))
+    assert claims_of(result)["appid"] == "1950a258-227b-4e31-a9cf-717495945fc2"
+
+
+async def test_a_wrong_password_is_told_by_its_number(live: "World", leading: Leading) -> None:
+    app = await public(leading)
+    result = await away(lambda: app.acquire_token_by_username_password(live.ADMIN, "no", SCOPES))
+    assert (result["error"], result["error_codes"]) == ("invalid_grant", [50126])
+
+
+async def test_the_device_flow(live: "World", leading: Leading, browser: Browser) -> None:
+    app = await public(leading)
+    flow = await away(lambda: app.initiate_device_flow(SCOPES))
+    page = await browser.get("/common/oauth2/deviceauth")
+    page = await browser.submit(page, user_code=flow["user_code"])
+    await browser.sign_in(page)
+    result = await away(lambda: app.acquire_token_by_device_flow(flow))
+    assert claims_of(result)["upn"] == live.ADMIN
+    assert result["id_token_claims"]["preferred_username"] == live.ADMIN
+
+
+async def test_the_code_flow_with_its_proof_key(
+    live: "World", leading: Leading, browser: Browser
+) -> None:
+    app = await public(leading)
+    flow = await away(
+        lambda: app.initiate_auth_code_flow(
+            SCOPES, redirect_uri=LOOPBACK, response_mode="form_post"
+        )
+    )
+    page = await browser.get("/" + flow["auth_uri"].removeprefix(AUTHORITY))
+    page = await browser.sign_in(page)
+    result = await away(lambda: app.acquire_token_by_auth_code_flow(flow, page.fields))
+    assert claims_of(result)["upn"] == live.ADMIN
+    refreshed = await away(
+        lambda: app.acquire_token_by_refresh_token(result["refresh_token"], SCOPES)
+    )
+    assert claims_of(refreshed)["oid"] == live.ADMIN_ID
+
+
+async def test_a_secret(live: "World", leading: Leading) -> None:
+    assert claims_of(await confidential(live, leading, SECRET))["appidacr"] == "1"
+
+
+@pytest.mark.parametrize("named", ["thumbprint", "pem"])
+async def test_a_certificate(live: "World", leading: Leading, named: str) -> None:
+    from cryptography import x509
+
+    certificate = x509.load_der_x509_certificate(DER)
+    private = KEY.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+    credential = {"private_key": private}
+    if named == "thumbprint":
+        credential["thumbprint"] = certificate.fingerprint(hashes.SHA1()).hex()
+    else:
+        pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+        credential["public_certificate"] = pem
+    assert claims_of(await confidential(live, leading, credential))["appidacr"] == "2"
+
+
+async def test_a_federated_assertion(live: "World", leading: Leading) -> None:
+    credential = {"client_assertion": live.mint()}
+    assert claims_of(await confidential(live, leading, credential))["appidacr"] == "2"
+
+
+async def test_the_tokens_signature_is_checked_by_another_library(
+    live: "World", leading: Leading
+) -> None:
+    app = await public(leading)
+    result = await away(
+        lambda: app.acquire_token_by_username_password(live.ADMIN, live.PASSWORD, SCOPES)
+    )
+    keys = (await away(lambda: leading.get(AUTHORITY + "common/discovery/v2.0/keys"))).json()
+    found = jwt.PyJWKSet.from_dict(keys)
+    for name, audience in (("id_token", AZ), ("access_token", ARM)):
+        kid = jwt.get_unverified_header(result[name])["kid"]
+        said = jwt.decode(result[name], found[kid], algorithms=["RS256"], audience=audience)
+        assert said["oid"] == live.ADMIN_ID

@@ -1,0 +1,91 @@
+"""Application roles in tokens, applications that want their callers assigned, credentials not seen yet."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from exchange.test_secrets import equip, with_secret
+from podpass.directory.model import AppRoleAssignment
+
+if TYPE_CHECKING:
+    from exchange.conftest import Start
+    from exchange.world import World
+
+ROLE = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
+DEFAULT_ACCESS = "00000000-0000-0000-0000-000000000000"
+
+
+async def publish(world: "World", *, required: bool = False) -> str:
+    """Declare a role of the application, which may want its callers assigned."""
+    role = {"id": ROLE, "value": "Things.Read.All", "isEnabled": True}
+    principal = {"appRoleAssignmentRequired": True} if required else {}
+    await world.change(world.APPLICATION, document={"appRoles": [role]}, principal=principal)
+    return f"api://{world.APPLICATION}/.default"
+
+
+async def give(world: "World", role: str, resource: str | None = None) -> None:
+    application = await world.directory.find_identity(world.TENANT, world.APPLICATION)
+    assert application is not None
+    await world.directory.app_roles.put(
+        AppRoleAssignment(
+            id="",
+            principal_id=world.OBJECT,
+            principal_type="ServicePrincipal",
+            resource_id=resource or application.object_id,
+            app_role_id=role,
+        )
+    )
+
+
+async def test_roles_stand_in_the_token_of_their_resource_only(world: "World") -> None:
+    scope = await publish(world)
+    assert "roles" not in (await world.ask(scope=scope)).claims()
+    await give(world, ROLE)
+    assert (await world.ask(scope=scope)).claims()["roles"] == ["Things.Read.All"]
+    assert "roles" not in (await world.ask()).claims()
+
+
+async def test_an_application_that_wants_its_callers_assigned_refuses_others(
+    world: "World",
+) -> None:
+    scope = await publish(world, required=True)
+    answer = await world.ask(scope=scope)
+    assert (answer.code, answer.body["error"]) == (501051, "invalid_grant")
+    await give(world, ROLE, resource=world.OBJECT)
+    assert (await world.ask(scope=scope)).code == 501051
+    # The role without a value says no more than that the caller is known.
+    await give(world, DEFAULT_ACCESS)
+    assert "roles" not in (await world.ask(scope=scope)).claims()
+
+
+async def test_a_new_credential_is_not_seen_before_the_delay(start: "Start") -> None:
+    world = await start(propagation_seconds=60)
+    world.now = await created(world)
+    assert (await world.ask()).code == 70025
+    world.now += 59
+    assert (await world.ask()).code == 70025
+    world.now += 1
+    assert (await world.ask()).status == 200
+
+
+async def test_a_second_credential_does_not_hide_the_first(start: "Start") -> None:
+    world = await start(propagation_seconds=60)
+    world.now = await created(world) + 60
+    identity = await world.directory.find_identity(world.TENANT, world.CLIENT)
+    assert identity is not None
+    new = replace(identity.credentials[0], name="new", subject="other", created=world.now, id="")
+    await world.change(world.CLIENT, credentials=(*identity.credentials, new))
+    assert (await world.ask()).status == 200
+    assert (await world.ask(client_assertion=world.mint(sub="other"))).code == 700213
+
+
+async def test_other_credentials_are_seen_at_once(start: "Start") -> None:
+    world = await start(propagation_seconds=60)
+    await equip(world)
+    assert (await with_secret(world)).status == 200
+
+
+async def created(world: "World") -> float:
+    """Tell when the directory took the credential in, by its own clock."""
+    identity = await world.directory.find_identity(world.TENANT, world.CLIENT)
+    assert identity is not None
+    return identity.credentials[0].created
