@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-MODULES = ("admission", "exchange", "start")
+MODULES = ("admission", "exchange", "directory", "start")
 
 
 def main() -> None:

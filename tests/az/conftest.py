@@ -15,7 +15,7 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
         yield running
 
 
-@pytest.fixture(scope="session", params=VERSIONS)
+@pytest.fixture(scope="module", params=VERSIONS)
 def az(
     request: pytest.FixtureRequest, instance: Instance, tmp_path_factory: pytest.TempPathFactory
 ) -> Az:

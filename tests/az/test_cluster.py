@@ -29,7 +29,10 @@ def test_the_cluster_is_shown_changed_and_opened(
 ) -> None:
     where = f"-n cluster -g {clustered}"
     shown, listed = az.each(f"aks show {where}", "aks list")
-    assert shown["oidcIssuerProfile"] == {"enabled": True, "issuerUrl": instance.status["kubernetes"]["issuer"]}
+    assert shown["oidcIssuerProfile"] == {
+        "enabled": True,
+        "issuerUrl": instance.status["kubernetes"]["issuer"],
+    }
     assert shown["securityProfile"]["workloadIdentity"] == {"enabled": True}
     assert (shown["provisioningState"], shown["powerState"]["code"]) == ("Succeeded", "Running")
     assert names(listed) == {"cluster"}

@@ -127,7 +127,10 @@ def test_the_twenty_first_credential_is_refused(newest: Az, group: str) -> None:
         (_create("trust", "{group}", "api://two"), "exactly one audience"),
         (_create("a!b", "{group}"), "name"),
         (_create("trust", "{group}", subject="s" * 601), "600"),
-        (_create("trust", "{group}").replace("name app", "name nobody"), "(ParentResourceNotFound)"),
+        (
+            _create("trust", "{group}").replace("name app", "name nobody"),
+            "(ParentResourceNotFound)",
+        ),
         (_create("trust", "not-there"), "ResourceGroupNotFound"),
     ],
 )

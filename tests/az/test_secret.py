@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from az.running import Az, names
-from journey.instance import Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(240)]
 
@@ -23,6 +22,7 @@ def vault(newest: Az) -> Iterator[str]:
     newest(f"role assignment create --assignee {me} --role {_OFFICER} --scope {scope}")
     yield name
     newest(f"group delete -n {name} --yes")
+    newest(f"keyvault purge -n {name}")
 
 
 def _at(vault: str, name: str) -> str:

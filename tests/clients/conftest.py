@@ -52,12 +52,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     row.versions.extend(str(value) for name, value in item.user_properties if name == "version")
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
     found = config.stash[ROWS].values()
     if not any(row.tried for row in found):
         return
     made = matrix.table(found)
     terminalreporter.section("client matrix")
     terminalreporter.write(made)
-    if page := config.getoption("--write-matrix", default=None):
+    page = config.getoption("--write-matrix", default=None)
+    if page and exitstatus == 0 and all(row.tried or row.reasons for row in found):
         matrix.write(Path(page), made)
+    elif page:
+        terminalreporter.line(
+            f"{page} is left as it was: the page shows whole runs without a failure"
+        )

@@ -471,6 +471,9 @@ async def test_a_device_cannot_begin_for_a_confidential_application(world: "Worl
     assert (await world.post(path, client_id=world.APPLICATION, scope="openid")).status == 200
     assert (await world.post(path, client_id=world.APPLICATION)).code == 900144
     assert (await world.send(path, method="GET")).code == 900561
+    # It is kept for a quarter of an hour, and anybody may begin one.
+    long = " ".join(f"api://{world.APPLICATION}/p{number}" for number in range(200))
+    assert (await world.post(path, client_id=world.APPLICATION, scope=long)).code == 70011
 
 
 async def test_the_page_is_named_at_the_origin_for_browsers(start: Any) -> None:
@@ -482,3 +485,10 @@ async def test_the_page_is_named_at_the_origin_for_browsers(start: Any) -> None:
     page = f"https://login.windows.net/{world.TENANT}/oauth2/v2.0/authorize"
     assert document["authorization_endpoint"] == page
     assert document["token_endpoint"].startswith(world.url)
+
+
+async def test_the_longest_state_comes_back_whole(browser: Browser) -> None:
+    state = "\U0001f511" * 1500
+    page = await browser.authorize(state=state, response_mode="form_post")
+    page = await browser.sign_in(page)
+    assert page.fields["state"] == state

@@ -82,7 +82,7 @@ def test_identities_their_trust_and_their_roles(instance: Instance) -> None:
         "left": facts["left"],
         "gone": _NOT_FOUND,
     }
-    assert (facts["twice"][0], facts["untrusted"][0]) == (409, 404)
+    assert (facts["twice"][0], facts["untrusted"][0]) == (400, 404)
 
 
 def test_a_vault_and_its_secrets(instance: Instance, principal: str) -> None:
@@ -97,7 +97,7 @@ def test_a_vault_and_its_secrets(instance: Instance, principal: str) -> None:
         "everywhere": True,
         "as_resource": True,
         "changed": {"a": "b"},
-        "policies": [["all"]],
+        "policies": [["all", "purge"]],
         "value": "hello again",
         "first": "hello",
         "versions": 2,

@@ -15,7 +15,8 @@ from podpass.directory.session import Session, Write
 
 _WRITE = "Microsoft.Authorization/roleAssignments/write"
 _DELETE = "Microsoft.Authorization/roleAssignments/delete"
-_SCOPE, _NAME = role_assignments.c.scope, role_assignments.c.name
+_SCOPE: Any = role_assignments.c.scope
+_NAME: Any = role_assignments.c.name
 _Place = tuple[ColumnElement[bool], ...]
 
 

@@ -75,8 +75,7 @@ def check_request(
         raise Refused(70007, value=query.get("response_mode"))
     if not asked.scope.strip():
         raise Refused(900144, name="resource" if version == 1 else "scope")
-    if version == 2:
-        user_scope.read_scope(asked.scope)
+    user_scope.read(asked.scope, version=version)
     method = query.get("code_challenge_method", "plain" if asked.challenge else "S256")
     if method != "S256" or (asked.challenge and not _CHALLENGE.fullmatch(asked.challenge)):
         raise Refused(501491)

@@ -16,7 +16,7 @@ from podpass import files, jose
 from podpass.errors import Error
 
 KEY_FILE = "seal.key"
-MAX_CHARS = 8 * 1024
+MAX_CHARS = 48 * 1024
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 

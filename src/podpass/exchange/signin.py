@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 from podpass import jose
 from podpass.clock import Clock
-from podpass.directory.model import Identity, ResourcePrincipal, Tenant, User
-from podpass.exchange import lookup, passwords, refresh, user_scope
+from podpass.directory.model import Identity, ResourcePrincipal, Tenant
+from podpass.exchange import lookup, refresh, user_scope
 from podpass.exchange.aadsts import Refused
 from podpass.exchange.clients import Client, Platform, built_in, permissions_of
 from podpass.exchange.lookup import SHARED_TENANTS, Directory
-from podpass.exchange.passwords import Guesses
 from podpass.exchange.pending import Approval, Code, Codes, Devices
+from podpass.exchange.people import People
 from podpass.exchange.proof import ASSERTED, Acr, Facts, Proof, Prover
 from podpass.exchange.seal import Seal
 from podpass.exchange.user_grant import UserExchange
@@ -59,7 +59,7 @@ class SignIn:
         self._prover = prover
         self._seal = seal
         self._clock = clock
-        self._guesses = Guesses(clock)
+        self.people = People(directory, clock)
         self.codes = Codes(clock)
         self.devices = Devices(clock)
 
@@ -81,12 +81,12 @@ class SignIn:
         granted = await self._grant(tenant, client, request)
         check_proof(client, proof, granted.platform)
         home = await self._home(tenant, granted)
-        user = await self._user(granted)
+        user = await self.people.user_of(granted.approval)
         facts["tenant_id"], facts["oid"] = home.id, user.id
         asked = _asked(request, granted)
         facts["resource"] = asked.resource
         resource = await lookup.find_resource(self._directory, home, asked.resource)
-        await self.check_assigned(client, user)
+        await self.people.check_assigned(client, user)
         return UserExchange(
             tenant=home,
             user=user,
@@ -158,7 +158,7 @@ class SignIn:
         match request.get("grant_type"):
             case "password":
                 name, password = request.get("username"), request.get("password")
-                return _Granted(approval=await self.sign_in(tenant, name, password))
+                return _Granted(approval=await self.people.sign_in(tenant, name, password))
             case "refresh_token":
                 return self._refresh(client, request)
             case "authorization_code":
@@ -167,37 +167,6 @@ class SignIn:
         device = self.devices.poll(text, client.id)
         assert device.approval is not None
         return _Granted(approval=device.approval, scope=device.scope)
-
-    async def sign_in(self, tenant: Tenant | None, name: str, password: str) -> Approval:
-        """Check a user's name and password; without a tenant, the name's domain says it.
-
-        Errors:  Refused 50059, 90002, 50034, 50053, 50126.
-        """
-        name = name.strip()
-        if tenant is None:
-            tenant = await self._tenant_of(name)
-        user = await self._directory.users.find(tenant.id, name)
-        if user is None:
-            raise Refused(50034, user=name, tenant=tenant.id)
-        if self._guesses.locked(user.id):
-            raise Refused(50053)
-        if not await self._guesses.check(user.id, password, user.password):
-            raise Refused(50126)
-        return Approval(
-            tenant_id=tenant.id,
-            user_id=user.id,
-            password=passwords.fingerprint(user.password),
-            authenticated=int(self._clock()),
-        )
-
-    async def _tenant_of(self, name: str) -> Tenant:
-        domain = name.rpartition("@")[2] if "@" in name else ""
-        if not domain:
-            raise Refused(50059)
-        tenant = await self._directory.find_tenant(domain)
-        if tenant is None:
-            raise Refused(90002, tenant=domain).answered(step="user")
-        return tenant
 
     def _refresh(self, client: Client, request: TokenRequest) -> _Granted:
         token = refresh.read(self._seal, request.get("refresh_token"), now=self._clock())
@@ -228,32 +197,7 @@ class SignIn:
             raise Refused(700005)
         return await lookup.find_tenant(self._directory, granted.approval.tenant_id, grant="")
 
-    async def _user(self, granted: _Granted) -> User:
-        user = await self._directory.users.get(granted.approval.user_id)
-        if user is None:
-            raise Refused(50034, user=granted.approval.user_id, tenant=granted.approval.tenant_id)
-        if granted.approval.password != passwords.fingerprint(user.password):
-            raise Refused(50173)
-        return user
-
     # ------------------------------------------------------------------------------------- resource
-
-    async def check_approval(self, client: Client, approval: Approval) -> None:
-        """Check on the page what the token endpoint would refuse later.
-
-        Errors:  Refused 50105.
-        """
-        await self.check_assigned(client, await self._user(_Granted(approval=approval)))
-
-    async def check_assigned(self, client: Client, user: User) -> None:
-        """Check that a user may sign in to an application that wants its users assigned.
-
-        Errors:  Refused 50105.
-        """
-        if client.identity is None:
-            return
-        if await lookup.assignment_missing(self._directory, client.identity, user.id):
-            raise Refused(50105, client=client.id, name=client.name)
 
     async def _permissions(
         self, tenant: Tenant, client: Client, resource: ResourcePrincipal, asked: Asked

@@ -14,6 +14,7 @@ import orjson
 
 from podpass import log
 from podpass.clock import Clock
+from podpass.exchange import user_scope
 from podpass.exchange.aadsts import Refused
 from podpass.exchange.incoming import read_request
 from podpass.exchange.lookup import SHARED_TENANTS, Directory, find_tenant
@@ -145,6 +146,7 @@ class SignInApp:
         facts["client_id"] = client.id
         if not client.is_public:
             raise Refused(7000218)
+        user_scope.read(request.get(scope_name), version=request.version)
         text, device = self._signin.devices.begin(
             client_id=client.id,
             client_name=client.name,

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 Reply = tuple[int, bytes, Headers]
 
-_MAX_BODY = 16 * 1024
+_MAX_BODY = 64 * 1024
 _CONFIRMED = "You are signed in"
 
 
@@ -95,8 +95,8 @@ class SignInPages:
         tenant, client = await self._client_of(flow)
         facts: dict[str, Any] = {"client_id": client.id, "outcome": "signed_in"}
         try:
-            approval = await self._signin.sign_in(tenant, name, form.get("password", ""))
-            await self._signin.check_approval(client, approval)
+            approval = await self._signin.people.sign_in(tenant, name, form.get("password", ""))
+            await self._signin.people.check_approval(client, approval)
             reply = self._approve(flow, approval)
         except Refused as exc:
             facts |= {"outcome": exc.entry.name}

@@ -21,6 +21,7 @@ _TOOLS_IN_GRAPH = (
     "User.ReadWrite.All",
 )
 _OTHERS_IN_GRAPH = ("User.Read",)
+MAX_SCOPE_CHARS = 4096
 _PERMISSION = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,119}")
 
 
@@ -38,11 +39,22 @@ class Asked:
     text: tuple[str, ...] = ()
 
 
+def read(text: str, *, version: int) -> Asked:
+    """Read what an endpoint of this version is asked for: a scope, or a resource.
+
+    Errors:  Refused 70011, 700022.
+    """
+    return read_scope(text) if version == 2 else of_resource(text)
+
+
 def read_scope(scope: str) -> Asked:
     """Read the scope of a sign-in; without a resource it is about Graph.
 
     Errors:  Refused 70011, 700022.
     """
+    # It is kept while a sign-in waits, and anybody may begin one.
+    if len(scope) > MAX_SCOPE_CHARS:
+        raise Refused(70011, scope=scope)
     scopes = scope.split()
     wanted = frozenset(scopes) & USER_SCOPES
     named = [_split(each, scope) for each in scopes if each not in USER_SCOPES]
@@ -65,7 +77,7 @@ def of_resource(resource: str) -> Asked:
 
     Errors:  Refused 70011.
     """
-    if not is_resource(resource):
+    if len(resource) > MAX_SCOPE_CHARS or not is_resource(resource):
         raise Refused(70011, scope=resource)
     return Asked(resource=resource, wanted=USER_SCOPES)
 

@@ -1,5 +1,6 @@
 """The edge: who is let in, what a path is, how refusals look, people, objects, batches."""
 
+import json
 import logging
 import uuid
 from typing import Any
@@ -237,3 +238,11 @@ async def test_every_part_of_a_batch_needs_its_permission(world: World) -> None:
 async def test_a_batch_that_is_none_is_refused(world: World, requests: object) -> None:
     reply = await world.post("/$batch", {"requests": requests})
     assert (reply.status, reply.code) == (400, "BadRequest")
+
+
+async def test_a_part_of_a_batch_is_read_as_strictly_as_it_would_be_alone(world: World) -> None:
+    body = {"displayName": "a", "notes": 2**70}
+    requests = [{"id": "1", "method": "POST", "url": "/applications", "body": body}]
+    text = json.dumps({"requests": requests}).encode()
+    [answer] = (await world.post("/$batch", text)).body["responses"]
+    assert (answer["status"], answer["body"]["error"]["code"]) == (400, "Request_BadRequest")

@@ -100,3 +100,9 @@ async def test_all_grants_are_looked_for_within_bounds(
     pages = await every(world, f"{PATH}?$select=id")
     assert len({item["id"] for page in pages for item in page}) == 5
     assert len(pages) > 2
+
+
+async def test_nothing_is_granted_to_a_built_in_principal(world: World) -> None:
+    body = await grant(world)
+    reply = await world.post(PATH, body | {"clientId": body["resourceId"]})
+    assert (reply.status, reply.code) == (404, "Request_ResourceNotFound")

@@ -28,8 +28,8 @@ kind, version = "Microsoft.ManagedIdentity/userAssignedIdentities", "2024-11-30"
 group_id = groups.get(name).id
 one = f"{group_id}/providers/{kind}/generic"
 body = {"location": "westeurope"}
-client.resources.begin_create_or_update_by_id(one, version, body).result()
-facts["generic"] = client.resources.get_by_id(one, version).name
+client.resources.begin_create_or_update_by_id(one, body, api_version=version).result()
+facts["generic"] = client.resources.get_by_id(one, api_version=version).name
 facts["inside"] = [each.name for each in client.resources.list_by_resource_group(name)]
 of_kind = client.resources.list(filter=f"resourceType eq '{kind}'")
 facts["of_kind"] = "generic" in [each.name for each in of_kind]

@@ -51,7 +51,7 @@ facts["as_resource"] = name in [
     each.name for each in vaults.list(filter="resourceType eq 'Microsoft.KeyVault/vaults'")
 ]
 facts["changed"] = vaults.update(name, name, {"tags": {"a": "b"}}).tags
-everything = policy("all")
+everything = policy("all", "purge")
 added = vaults.update_access_policy(
     name, name, "replace", {"properties": {"accessPolicies": [everything]}}
 )

@@ -11,6 +11,7 @@ from podpass.directory.graph.members import (
     Read,
     boolean,
     guid,
+    integer,
     items,
     members,
     one_of,
@@ -82,7 +83,7 @@ _WEB = {
     "logoutUrl": _URI,
     "redirectUris": _URIS,
     "redirectUriSettings": items(
-        members({"uri": text(2048), "index": lambda _path, value: value}), limit=256
+        members({"uri": text(2048), "index": or_null(integer)}), limit=256
     ),
     "implicitGrantSettings": members(
         {"enableAccessTokenIssuance": _FLAG, "enableIdTokenIssuance": _FLAG}

@@ -3,12 +3,11 @@
 Source: https://learn.microsoft.com/graph/json-batching
 """
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
-
-import orjson
 
 from podpass.directory.graph.calls import Answer, Item
 from podpass.directory.graph.refusals import Malformed
@@ -78,9 +77,17 @@ def _part(given: object) -> Part:
         path=quote(parts.path, safe=_SAFE),
         query=quote(parts.query, safe=_SAFE),
         headers={str(key).lower(): str(value) for key, value in headers.items()},
-        body=b"" if content is None else orjson.dumps(content),
+        body=b"" if content is None else _again(content),
         after=tuple(str(each) for each in after),
     )
+
+
+def _again(content: object) -> bytes:
+    """Write a body as it came; the standard library also takes numbers of any length."""
+    try:
+        return json.dumps(content).encode()
+    except RecursionError as exc:
+        raise Malformed("Invalid batch payload: a body is nested too deep.") from exc
 
 
 async def run(parts: list[Part], one: Callable[[Part], Awaitable[Answer]]) -> Answer:

@@ -67,6 +67,13 @@ def boolean(path: str, value: Any) -> Any:
     return value
 
 
+def integer(path: str, value: Any) -> Any:
+    """Read an integer of 32 bits, not negative."""
+    if type(value) is not int or not 0 <= value < 2**31:
+        raise wrong(path, "an integer")
+    return value
+
+
 def one_of(*values: object) -> Read:
     """Read one of a few values."""
 

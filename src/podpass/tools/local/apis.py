@@ -12,7 +12,7 @@ from podpass.tools.local.datadir import Facts
 
 if TYPE_CHECKING:
     from podpass.directory.access import Admit
-    from podpass.directory.manager.cluster_port import ClusterPort
+    from podpass.directory.resource_manager.cluster_port import ClusterPort
     from podpass.directory.store import Directory
     from podpass.resource.guard import Keys
     from podpass.serve import App
@@ -84,8 +84,8 @@ def create_app(
     Shapes:  `authority` and `vault_suffix` are for clients that come without the gateway.
     """
     from podpass.directory.graph.app import create_app as graph
-    from podpass.directory.manager.app import create_app as manager
-    from podpass.directory.manager.model import Place
+    from podpass.directory.resource_manager.app import create_app as manager
+    from podpass.directory.resource_manager.model import Place
 
     domain = facts.admin_username.partition("@")[2]
     place = Place(

@@ -1,0 +1,212 @@
+"""Role definitions: the built-in ones, and custom ones.
+
+Source:  https://learn.microsoft.com/rest/api/authorization/role-definitions
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from podpass.directory import arm, naming, roles, rules
+from podpass.directory.model import RoleDefinition
+from podpass.directory.resource_manager import refusals, scopes, wire
+from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
+
+TYPE = "Microsoft.Authorization/roleDefinitions"
+_FILTERS = frozenset({"rolename", "type"})
+_CALLS = frozenset({"atscopeandbelow", "atscope"})
+_BEGAN = 1420070400.0  # what is shown of built-in roles, which were not made here
+# Member of a permission on the wire, and what we call it.
+_PERMISSIONS = {
+    "actions": "actions",
+    "notActions": "not_actions",
+    "dataActions": "data_actions",
+    "notDataActions": "not_data_actions",
+}
+
+
+def id_at(call: Call, role_id: str, scope: str) -> str:
+    """Name a definition as it is seen from a scope: under the subscription, or under nothing."""
+    above = f"/subscriptions/{call.subscription}" if scope.strip("/") else ""
+    return f"{above}/providers/{TYPE}/{role_id}"
+
+
+def permission(role: RoleDefinition) -> dict[str, Any]:
+    return {wire_name: list(getattr(role, ours)) for wire_name, ours in _PERMISSIONS.items()}
+
+
+def write(call: Call, role: RoleDefinition, scope: str) -> dict[str, Any]:
+    """Write a definition as clients read it."""
+    created = wire.moment(role.created or _BEGAN)
+    return {
+        "id": id_at(call, role.id, scope),
+        "name": role.id,
+        "type": TYPE,
+        "properties": {
+            "roleName": role.name,
+            "type": "BuiltInRole" if role.built_in else "CustomRole",
+            "description": role.description,
+            "assignableScopes": list(role.scopes),
+            "permissions": [permission(role)],
+            "createdOn": created,
+            "updatedOn": created,
+            "createdBy": None,
+            "updatedBy": None,
+        },
+    }
+
+
+def read(call: Call, role_id: str) -> RoleDefinition:
+    """Read a custom role.
+
+    Errors:  ManagerRefusal.
+    """
+    given = wire.inner(call.body, "properties")
+    name = wire.text(given, "roleName")
+    if not name:
+        raise refusals.bad("RoleDefinitionRequestInvalid", "A custom role needs a 'roleName'.")
+    if (wire.text(given, "type") or "CustomRole").lower() != "customrole":
+        raise refusals.bad(
+            "RoleDefinitionRequestInvalid", "Only roles of type CustomRole are made."
+        )
+    permissions = wire.items(given, "permissions") or []
+    if len(permissions) != 1:
+        text = "A custom role has exactly one member in 'permissions'."
+        raise refusals.bad("RoleDefinitionRequestInvalid", text)
+    patterns: dict[str, Any] = {
+        ours: wire.texts(permissions[0], theirs) or () for theirs, ours in _PERMISSIONS.items()
+    }
+    return RoleDefinition(
+        id=role_id,
+        name=name,
+        description=wire.text(given, "description", limit=2048) or "",
+        scopes=_scopes(call, given),
+        built_in=False,
+        **patterns,
+    )
+
+
+def _scopes(call: Call, given: Mapping[str, Any]) -> tuple[str, ...]:
+    found = wire.texts(given, "assignableScopes") or ()
+    here = f"/subscriptions/{call.subscription}"
+    if not found or not all(arm.covers(here, one) for one in found):
+        raise refusals.bad(
+            "InvalidAssignableScope",
+            f"'assignableScopes' are scopes in {here}, at least one.",
+        )
+    return tuple(one.rstrip("/") for one in found)
+
+
+def role_id(call: Call) -> str:
+    """Read the GUID in the path.
+
+    Errors:  ManagerRefusal.
+    """
+    given = call.name.lower()
+    if not naming.is_lower_guid(given):
+        raise refusals.bad(
+            "InvalidRoleDefinitionId", f"The role definition id '{call.name}' is not a GUID."
+        )
+    return given
+
+
+def _visible(role: RoleDefinition, scope: str) -> bool:
+    return role.built_in or any(
+        arm.covers(one, scope) or arm.covers(scope, one) for one in role.scopes
+    )
+
+
+async def _list(call: Call) -> Answer:
+    wanted = call.query.filter.known(_FILTERS, _CALLS).equal
+    found = await call.directory.role_definitions.list(wanted.get("rolename"))
+    kind = wanted.get("type", "").lower()
+    return wire.whole(
+        write(call, role, call.scope)
+        for role in found
+        if _visible(role, call.scope)
+        and kind in ("", "builtinrole" if role.built_in else "customrole")
+    )
+
+
+async def _get(call: Call) -> Answer:
+    role = await call.directory.role_definitions.get(role_id(call))
+    if role is None or not _visible(role, call.scope):
+        raise _unknown(call.name)
+    return Answer(body=write(call, role, call.scope))
+
+
+async def _put(call: Call) -> Answer:
+    await scopes.check(call, call.scope)
+    role = read(call, role_id(call))
+    for scope in role.scopes:
+        # Whoever may make roles in one group must not make them assignable in another.
+        if not await call.directory.permitted(call.caller.object_id, f"{TYPE}/write", scope):
+            raise refusals.not_authorized(call.caller, f"{TYPE}/write", scope)
+    if role.name.lower() in roles.BY_NAME or await _named(call, role):
+        raise refusals.conflict(
+            "RoleDefinitionWithSameNameExists", f"Another role has the name '{role.name}'."
+        )
+    try:
+        await call.directory.role_definitions.put(role)
+    except rules.Conflict as exc:
+        raise refusals.conflict("RoleDefinitionExists", f"{exc.message}.") from exc
+    kept = await call.directory.role_definitions.get(role.id)
+    # Also for one that was there: clients accept nothing else.
+    return Answer(status=201, body=write(call, kept or role, call.scope))
+
+
+async def _named(call: Call, role: RoleDefinition) -> bool:
+    same = await call.directory.role_definitions.list(role.name)
+    return any(one.id != role.id for one in same)
+
+
+async def _delete(call: Call) -> Answer:
+    wanted = role_id(call)
+    role = await call.directory.role_definitions.get(wanted)
+    if role is None:
+        return Answer(status=204)
+    if role.built_in:
+        raise refusals.bad("RoleDefinitionCannotBeDeleted", "Built-in roles cannot be deleted.")
+    for scope in role.scopes:
+        if not await call.directory.permitted(call.caller.object_id, f"{TYPE}/delete", scope):
+            raise refusals.not_authorized(call.caller, f"{TYPE}/delete", scope)
+    try:
+        await call.directory.role_definitions.delete(wanted)
+    except rules.InUse as exc:
+        raise refusals.conflict(
+            "RoleDefinitionHasAssignments",
+            "There are role assignments of this role; delete them first.",
+        ) from exc
+    return Answer(body=write(call, role, call.scope))
+
+
+def _unknown(name: str) -> refusals.ManagerRefusal:
+    return refusals.missing("RoleDefinitionDoesNotExist", f"There is no role definition '{name}'.")
+
+
+_ALL = f"{{scope}}/providers/{TYPE}"
+_ONE = f"{_ALL}/{{name}}"
+
+ROUTES = (
+    Route(
+        method="GET",
+        path=_ALL,
+        operation=Operation(title="list role definitions", action=f"{TYPE}/read", run=_list),
+    ),
+    Route(
+        method="GET",
+        path=_ONE,
+        operation=Operation(title="show role definition", action=f"{TYPE}/read", run=_get),
+    ),
+    Route(
+        method="PUT",
+        path=_ONE,
+        operation=Operation(
+            title="write role definition", action=f"{TYPE}/write", run=_put, reads_body=True
+        ),
+    ),
+    Route(
+        method="DELETE",
+        path=_ONE,
+        operation=Operation(title="delete role definition", action=f"{TYPE}/delete", run=_delete),
+    ),
+)

@@ -1,0 +1,35 @@
+"""Everything that Resource Manager serves, in one table."""
+
+from podpass.directory.resource_manager import (
+    cluster_parts,
+    clusters,
+    credentials,
+    deleted_vaults,
+    groups,
+    identities,
+    operations,
+    providers,
+    resources,
+    role_assignments,
+    role_definitions,
+    subscriptions,
+    vaults,
+)
+
+_SERVED = (
+    *subscriptions.ROUTES,
+    *groups.ROUTES,
+    *resources.ROUTES,
+    *providers.ROUTES,
+    *identities.ROUTES,
+    *credentials.ROUTES,
+    *role_definitions.ROUTES,
+    *role_assignments.ROUTES,
+    *vaults.ROUTES,
+    *deleted_vaults.ROUTES,
+    *clusters.ROUTES,
+    *cluster_parts.ROUTES,
+    *operations.ROUTES,
+)
+
+ROUTES = (*_SERVED, providers.operations_of(_SERVED))

@@ -1,0 +1,64 @@
+"""Resource Manager as it is met: over HTTP, on a real directory; its cluster notes what it is told."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from directory.resource_manager.world import (
+    ADMIN,
+    SUB,
+    SUBSCRIPTION,
+    TENANT,
+    HandClock,
+    NotedCluster,
+    World,
+)
+from podpass.directory.access import Caller
+from podpass.directory.model import RoleAssignment, Tenant, User
+from podpass.directory.resource_manager.app import create_app
+from podpass.directory.resource_manager.model import Place
+from podpass.directory.store import Directory
+from podpass.serve import bind, serving
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    clock, cluster = HandClock(), NotedCluster()
+    place = Place(
+        tenant_id=TENANT,
+        tenant_name="Contoso",
+        domain="contoso.example",
+        subscription_id=SUBSCRIPTION,
+        subscription_name="podpass",
+        authority="https://localhost:18443",
+        vault_suffix="vault.localhost:18444",
+    )
+    sock = bind("127.0.0.1", 0)
+    async with contextlib.AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        directory = await enter(Directory(f"sqlite:///{tmp_path}/directory.db", clock=clock))
+        await directory.create_tenant(Tenant(id=TENANT, domains=("contoso.example",)))
+        await directory.users.put(User(id=ADMIN, tenant_id=TENANT, name="admin@contoso.example"))
+        await directory.assign_role(RoleAssignment(scope=SUB, principal_id=ADMIN, role="Owner"))
+        session = await enter(aiohttp.ClientSession())
+        made = World(
+            clock=clock,
+            cluster=cluster,
+            directory=directory,
+            port=sock.getsockname()[1],
+            session=session,
+            place=place,
+        )
+        made.callers["admin"] = Caller(
+            object_id=ADMIN,
+            app_id="04b07795-8ddb-461a-bbee-02f9e1bf7b46",
+            tenant_id=TENANT,
+            name="admin@contoso.example",
+            is_user=True,
+        )
+        app = create_app(directory, made.admit, place, cluster, clock)
+        await enter(serving(app, sock))
+        yield made

@@ -1,0 +1,82 @@
+"""The published descriptions and the route tables name the same paths and methods."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podpass.directory.graph.routes import TABLE
+from podpass.directory.resource_manager import endpoints
+from podpass.directory.resource_manager.routes import ROUTES
+from podpass.exchange import app, metadata, signin_app
+
+FOLDER = Path(__file__).parents[2] / "docs" / "openapi"
+_METHODS = {"get", "head", "put", "post", "patch", "delete"}
+
+
+def _document(name: str) -> Any:
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def _described(name: str) -> set[tuple[str, str]]:
+    """List methods and paths; a path's parameters are alike whatever they are called."""
+    return {
+        (method.upper(), re.sub(r"\{[^}]*\}", "*", path).lower())
+        for path, methods in _document(name)["paths"].items()
+        for method in methods
+        if method in _METHODS
+    }
+
+
+def test_resource_manager_is_described_as_it_is_served() -> None:
+    served = {
+        (route.method, "/" + re.sub(r"\{[^}]*\}", "*", route.path).lower().lstrip("/"))
+        for route in ROUTES
+    }
+    assert _described("resource-manager") == served | {("GET", f"/{endpoints.PATH}".lower())}
+
+
+def test_graph_is_described_as_it_is_served() -> None:
+    served = {
+        (method, "/v1.0/" + "/".join(path)) for path, methods in TABLE.items() for method in methods
+    }
+    assert _described("graph") == served | {("POST", "/v1.0/$batch")}
+
+
+def test_the_token_service_is_described_as_it_is_served() -> None:
+    posts = [*app._TOKEN_VERSIONS, *signin_app._DEVICE_CODE, signin_app.LOGIN]
+    gets = [
+        *metadata.PATHS,
+        *signin_app._AUTHORIZE,
+        *signin_app._LOGOUT,
+        signin_app.DEVICE_PAGE,
+        "discovery/instance",
+    ]
+    served = {("POST", f"/*/{path}") for path in posts} | {("GET", f"/*/{path}") for path in gets}
+    assert _described("token") == served | {("GET", f"/common/{signin_app._REALM}*")}
+
+
+@pytest.mark.parametrize("name", ["graph", "resource-manager", "token"])
+def test_what_a_description_refers_to_is_there_and_is_used(name: str) -> None:
+    document = _document(name)
+    used = set(re.findall(r'"#/components/(\w+)/([\w.-]+)"', json.dumps(document)))
+    kept = {
+        (kind, each)
+        for kind, entries in document["components"].items()
+        if kind != "securitySchemes"
+        for each in entries
+    }
+    assert used == kept
+
+
+@pytest.mark.parametrize("name", ["graph", "resource-manager", "token"])
+def test_every_operation_has_a_name_of_its_own(name: str) -> None:
+    names = [
+        methods[method]["operationId"]
+        for methods in _document(name)["paths"].values()
+        for method in methods
+        if method in _METHODS
+    ]
+    assert len(names) == len(set(names))

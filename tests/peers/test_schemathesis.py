@@ -1,0 +1,139 @@
+"""schemathesis asks each API what its description allows, and what it does not."""
+
+import json
+import os
+import subprocess
+import uuid
+from pathlib import Path
+
+import pytest
+
+from clients.installed import python_with
+from journey.instance import CLIENT, Instance
+from peers.rest import ARM, GRAPH, VAULT, Rest
+
+pytestmark = [pytest.mark.peers, pytest.mark.timeout(600)]
+
+FOLDER = Path(__file__).parents[2] / "docs" / "openapi"
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+)
+_OFFICER = "b86a8fe4-44ce-4948-aee5-eccb2c155cd7"
+
+
+def _given(description: str, folder: Path, values: dict[str, list[str]]) -> Path:
+    """Write a description whose parameters take the instance's own ids, so that most calls get in."""
+    document = json.loads((FOLDER / f"{description}.json").read_text())
+    for parameter, taken in values.items():
+        document["components"]["parameters"][parameter]["schema"] = {
+            "type": "string",
+            "enum": taken,
+        }
+    path = folder / f"{description}.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def _run(
+    instance: Instance, description: Path, url: str, token: str | None, examples: int
+) -> subprocess.CompletedProcess[str]:
+    python = python_with("schemathesis")
+    printed = json.loads(instance.podpass("env", "-o", "json").stdout)
+    bearer = ["-H", f"Authorization: Bearer {token}"] if token else []
+    command = [
+        *(str(Path(python[0]).with_name("schemathesis")), "run", str(description), "--url", url),
+        *("--checks", ",".join(CHECKS), "--max-examples", str(examples), "--seed", "1"),
+        *("--phases", "examples,coverage,fuzzing", "--generation-database", "none"),
+        *(
+            "--mode",
+            "all",
+            "--no-shrink",
+            "--max-time",
+            "60",
+            "--continue-on-failure",
+            "--no-color",
+        ),
+        *("--report", "ndjson", "--report-ndjson-path", "report.ndjson", *bearer),
+    ]
+    return subprocess.run(
+        command,
+        env={**os.environ, **printed},
+        cwd=description.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
+
+
+def _passed(done: subprocess.CompletedProcess[str]) -> bool:
+    # A bearer token stands in the lines with which schemathesis would repeat a call.
+    lines = [line for line in done.stdout.splitlines() if "Authorization" not in line]
+    assert done.returncode == 0, "\n".join(lines)[-12000:] + done.stderr[-2000:]
+    return True
+
+
+def test_resource_manager_answers_as_described(
+    instance: Instance, rest: Rest, tmp_path: Path
+) -> None:
+    subscription = instance.status["subscription_id"]
+    group = f"/subscriptions/{subscription}/resourceGroups/fuzzed?api-version=2024-11-01"
+    rest("PUT", group, {"location": "westeurope"})
+    own: dict[str, list[str]] = {
+        "subscription": [subscription],
+        "group": ["fuzzed", "fuzzed-2"],
+        "name": ["fuzzed-name", str(uuid.uuid4())],
+        "identity": ["fuzzed-name"],
+        "location": ["westeurope"],
+        "namespace": ["Microsoft.KeyVault", "Microsoft.Nothing"],
+        "kind": ["add", "replace", "remove", "other"],
+    }
+    description = _given("resource-manager", tmp_path, own)
+    token = rest.token(ARM)
+    assert _passed(_run(instance, description, "https://management.azure.com", token, 8))
+
+
+def test_graph_answers_as_described(instance: Instance, rest: Rest, tmp_path: Path) -> None:
+    _, made = rest("POST", "/v1.0/applications", {"displayName": "fuzzed"})
+    _, principal = rest("GET", f"/v1.0/servicePrincipals(appId='{CLIENT}')")
+    nobody = str(uuid.uuid4())
+    own: dict[str, list[str]] = {
+        "application": [made["id"], nobody],
+        "principal": [principal["id"], nobody],
+        "credential": ["trust", nobody],
+        "owner": [principal["id"], nobody],
+    }
+    description = _given("graph", tmp_path, own)
+    token = rest.token(GRAPH)
+    assert _passed(_run(instance, description, "https://graph.microsoft.com", token, 8))
+
+
+def test_the_vault_answers_as_described(instance: Instance, rest: Rest, tmp_path: Path) -> None:
+    _, me = rest("GET", "/v1.0/me")
+    scope = f"/subscriptions/{instance.status['subscription_id']}"
+    base = f"{scope}/providers/Microsoft.Authorization"
+    properties = {
+        "roleDefinitionId": f"{base}/roleDefinitions/{_OFFICER}",
+        "principalId": me["id"],
+        "principalType": "User",
+    }
+    path = f"{base}/roleAssignments/{uuid.uuid4()}?api-version=2022-04-01"
+    status, answer = rest("PUT", path, {"properties": properties})
+    assert status == 201, answer
+    description = _given("keyvault", tmp_path, {"secretName": ["greeting", "fuzzed"]})
+    token, url = rest.token(VAULT), "https://journey-vault.vault.azure.net"
+    assert _passed(_run(instance, description, url, token, 15))
+
+
+def test_the_token_service_answers_as_described(
+    instance: Instance, rest: Rest, tmp_path: Path
+) -> None:
+    own = [instance.status["tenant_id"], "common", str(uuid.uuid4())]
+    description = _given("token", tmp_path, {"tenant": own})
+    assert _passed(_run(instance, description, "https://login.microsoftonline.com", None, 15))
+    # What was asked has not broken it.
+    assert Rest(instance).token(ARM)
