@@ -89,7 +89,7 @@ def test_a_deleted_secret_is_recovered_or_purged(az: Az, vault: str) -> None:
     )
     assert shown["recoveryId"] == deleted["recoveryId"]
     assert name in names(listed)
-    assert "(Conflict)" in az.refused(f"keyvault secret set {at} --value other")
+    assert "deleted" in az.refused(f"keyvault secret set {at} --value other")
     az(f"keyvault secret recover {at}")
     assert az(f"keyvault secret show {at}")["value"] == "hello"
     az(f"keyvault secret delete {at}")

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from podpass.directory import rules
-from podpass.directory.graph import builtin
+from podpass.directory import builtin, rules
 from podpass.directory.model import AppRoleAssignment, Change, Identity, IdentityKind, User
 from podpass.directory.store import Directory
 

@@ -49,6 +49,7 @@ def test_ids_and_names_of_built_in_roles_stand_once() -> None:
         ("Contributor", "Microsoft.Authorization/roleAssignments/read", True),
         ("Reader", READ, True),
         ("Reader", "Microsoft.KeyVault/vaults/write", False),
+        ("Key Vault Reader", "Microsoft.KeyVault/vaults/read", True),
         ("Role Based Access Control Administrator", ASSIGN, True),
         ("Key Vault Contributor", "Microsoft.KeyVault/locations/deletedVaults/purge/action", False),
         (

@@ -6,9 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
-from podpass.directory import naming
+from podpass.directory import builtin, naming
 from podpass.directory.cache import Cache
-from podpass.directory.graph import builtin
 from podpass.directory.model import AppRoleAssignment
 from podpass.directory.rows import from_json
 from podpass.directory.schema import app_role_assignments, identities, users

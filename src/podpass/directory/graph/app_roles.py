@@ -7,7 +7,8 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from podpass.directory.graph import builtin, paging, people, principals, targets, wire, writing
+from podpass.directory import builtin
+from podpass.directory.graph import paging, people, principals, targets, wire, writing
 from podpass.directory.graph.calls import Answer, Call, Item
 from podpass.directory.graph.filters import Noun
 from podpass.directory.graph.members import guid, read_members

@@ -1,6 +1,7 @@
 """Directory objects of any kind, by id."""
 
-from podpass.directory.graph import applications, builtin, people, principals, targets
+from podpass.directory import builtin
+from podpass.directory.graph import applications, people, principals, targets
 from podpass.directory.graph.calls import Answer, Call, Item
 from podpass.directory.graph.members import is_guid, unknown, wrong
 from podpass.directory.graph.paths import Key

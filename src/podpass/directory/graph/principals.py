@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from podpass.directory import builtin
 from podpass.directory.graph import (
-    builtin,
     certificates,
     paging,
     passwords,

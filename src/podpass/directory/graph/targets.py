@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from podpass.directory import builtin
 from podpass.directory.access import Caller
-from podpass.directory.graph import builtin
 from podpass.directory.graph.calls import Call
 from podpass.directory.graph.paths import Key
 from podpass.directory.graph.permissions import OWNED_BY, Grant
