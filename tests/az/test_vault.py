@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.az, pytest.mark.timeout(240)]
 
 
 @pytest.fixture
-def vaults(newest: Az, instance: Instance) -> Iterator[list[str]]:
+def vaults(newest: Az) -> Iterator[list[str]]:
     """Names that are purged after the test, whatever became of them."""
     made: list[str] = []
     yield made

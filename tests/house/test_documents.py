@@ -59,7 +59,7 @@ def test_the_journey_names_every_module_of_the_stages() -> None:
     modules = [
         str(path.relative_to(ROOT))
         for stage in STAGES
-        for path in sorted((ROOT / "src/podpass" / stage).glob("*.py"))
+        for path in sorted((ROOT / "src/podpass" / stage).rglob("*.py"))
         if path.stem != "__init__"
     ]
     assert len(modules) > len(STAGES)

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from podpass.directory import naming, roles, rules
+from podpass.directory import arm, naming, roles, rules
 from podpass.directory.cache import Cache
 from podpass.directory.model import Change, RoleDefinition
 from podpass.directory.rows import from_json, to_json
@@ -32,7 +32,8 @@ class Definitions:
     async def put(self, definition: RoleDefinition) -> Change:
         """Create a custom role, or change it.
 
-        Errors:  InvalidValue; Conflict for a name or id that another role has.
+        Errors:  InvalidValue; Conflict for a name or id that another role has; InUse when it is assigned at a
+                 scope where it could no longer be.
         """
         _check(definition)
         with self._session.writing() as write:
@@ -44,6 +45,7 @@ class Definitions:
             if old is None:
                 write.connection.execute(insert(role_definitions).values(**_columns(new)))
             else:
+                _check_held(write.connection, new)
                 here = update(role_definitions).filter_by(id=new.id)
                 write.connection.execute(here.values(**_columns(new)))
             write.record(f"{_DEFINITION}/write", _target(new))
@@ -94,6 +96,13 @@ def _check(definition: RoleDefinition) -> None:
             raise rules.TooMany(message, field=field, limit=_MAX_PATTERNS)
         for pattern in patterns:
             naming.refuse(naming.action_fault(field, pattern))
+
+
+def _check_held(connection: Connection, new: RoleDefinition) -> None:
+    held = select(role_assignments.c.scope).filter_by(role=new.id).distinct()
+    for scope in connection.scalars(held):
+        if not any(arm.covers(one, scope) for one in new.scopes):
+            raise rules.InUse("the role is assigned at this scope", id=new.id, scope=scope)
 
 
 def _read(connection: Connection, role_id: str) -> RoleDefinition | None:

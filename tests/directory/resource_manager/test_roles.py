@@ -134,6 +134,41 @@ async def test_a_role_cannot_be_made_assignable_where_its_maker_holds_none(world
     assert (await world.ask("DELETE", path, who="owner-of-one"))[0] == 403
 
 
+async def test_a_role_held_elsewhere_is_not_rewritten_from_a_group(world: Any) -> None:
+    """Attack: the owner of one group fills a role that it holds in another with every action."""
+    mine, other = await world.group("mine"), await world.group("other")
+    mal = await world.caller("mal", "Owner", mine)
+    path, all_of_it = f"{{}}/{AUTH}/roleDefinitions/{NAME}", [{"actions": ["*"]}]
+    await world.ask("PUT", path.format(other), custom(assignableScopes=[other]))
+    await world.ask("PUT", at(other), assignment(mal.object_id, NAME))
+    wide = custom(assignableScopes=[mine], permissions=all_of_it)
+    status, body, _ = await world.ask("PUT", path.format(mine), wide, who="mal")
+    assert (status, body["error"]["code"]) == (409, "RoleDefinitionExists")
+    assert other not in body["error"]["message"]
+    # Seen from both groups, it still takes the right at both.
+    await world.ask("PUT", path.format(SUB), custom(assignableScopes=[mine, other]))
+    status, body, _ = await world.ask("PUT", path.format(mine), wide, who="mal")
+    assert (status, body["error"]["code"]) == (403, "AuthorizationFailed")
+    assert (await world.ask("PATCH", other, {"tags": {}}, who="mal"))[0] == 403
+    kept = await world.directory.role_definitions.get(NAME)
+    assert (kept.actions, kept.scopes) == (
+        ("Microsoft.Resources/subscriptions/resourceGroups/read",),
+        (mine, other),
+    )
+
+
+async def test_a_role_stays_assignable_where_it_is_assigned(world: Any) -> None:
+    mine, other = await world.group("mine"), await world.group("other")
+    path = f"{SUB}/{AUTH}/roleDefinitions/{NAME}"
+    await world.ask("PUT", path, custom(assignableScopes=[mine, other]))
+    await world.ask("PUT", at(other), assignment(ADMIN, NAME))
+    status, body, _ = await world.ask("PUT", path, custom(assignableScopes=[mine]))
+    assert (status, body["error"]["code"]) == (409, "RoleDefinitionHasAssignments")
+    assert (await world.ask("PUT", path, custom(assignableScopes=[other])))[0] == 201
+    await world.ask("DELETE", at(other))
+    assert (await world.ask("PUT", path, custom(assignableScopes=[mine])))[0] == 201
+
+
 async def test_a_custom_role_is_assigned_only_where_it_may_be(world: Any) -> None:
     mine, other = await world.group("mine"), await world.group("other")
     await world.ask("PUT", f"{mine}/{AUTH}/roleDefinitions/{NAME}", custom(assignableScopes=[mine]))

@@ -12,7 +12,7 @@ subscription, name = sys.argv[1:]
 credential = DefaultAzureCredential()
 groups = ResourceManagementClient(credential, subscription).resource_groups
 clusters = ContainerServiceClient(credential, subscription).managed_clusters
-facts = {}
+facts: dict[str, object] = {}
 
 groups.create_or_update(name, {"location": "westeurope"})
 body = {
@@ -40,6 +40,6 @@ clusters.begin_delete(name, "cluster").result()
 try:
     clusters.get(name, "cluster")
 except HttpResponseError as exc:
-    facts["gone"] = [exc.status_code, exc.error.code]
+    facts["gone"] = [exc.status_code, exc.error and exc.error.code]
 groups.begin_delete(name).result()
 print(json.dumps(facts))

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import sys
+from collections.abc import Awaitable
+from typing import Any
 
 from azure.identity.aio import DefaultAzureCredential
 from kiota_abstractions.api_error import APIError
@@ -26,12 +28,13 @@ from msgraph.generated.service_principals.service_principals_request_builder imp
     ServicePrincipalsRequestBuilder as Principals,
 )
 
+Facts = dict[str, object]
 GRAPH = "00000003-0000-0000-c000-000000000000"
 Query = Applications.ApplicationsRequestBuilderGetQueryParameters
 PrincipalQuery = Principals.ServicePrincipalsRequestBuilderGetQueryParameters
 
 
-async def refusal(call):
+async def refusal(call: Awaitable[object]) -> list[object] | None:
     try:
         await call
     except APIError as exc:
@@ -39,7 +42,7 @@ async def refusal(call):
     return None
 
 
-async def applications(client, name, facts):
+async def applications(client: Any, name: str, facts: Facts) -> tuple[Any, Any]:
     made = await client.applications.post(Application(display_name=name))
     facts["made"] = [made.display_name, made.sign_in_audience]
     one = client.applications.by_application_id(made.id)
@@ -54,7 +57,7 @@ async def applications(client, name, facts):
     return made, one
 
 
-async def pages(client):
+async def pages(client: Any) -> bool:
     """Read all applications one by one, by the links that lead on; give how many."""
     page = await client.applications.get(RequestConfiguration(query_parameters=Query(top=1)))
     count = len(page.value)
@@ -64,7 +67,7 @@ async def pages(client):
     return count == len((await client.applications.get()).value)
 
 
-async def secrets(one, facts):
+async def secrets(one: Any, facts: Facts) -> None:
     wanted = AddPasswordPostRequestBody(password_credential=PasswordCredential(display_name="s"))
     made = await one.add_password.post(wanted)
     facts["secret"] = [made.display_name, made.secret_text.startswith(made.hint)]
@@ -74,7 +77,7 @@ async def secrets(one, facts):
     facts["no_secrets"] = (await one.get()).password_credentials
 
 
-async def trust(one, facts):
+async def trust(one: Any, facts: Facts) -> None:
     wanted = FederatedIdentityCredential(
         name="trust",
         issuer="https://issuer.example/",
@@ -93,7 +96,7 @@ async def trust(one, facts):
     facts["untrusted"] = await refusal(mine.get())
 
 
-async def principals(client, app, facts):
+async def principals(client: Any, app: Any, facts: Facts) -> None:
     made = await client.service_principals.post(ServicePrincipal(app_id=app.app_id))
     facts["principal"] = [made.display_name, made.service_principal_type]
     query = PrincipalQuery(filter=f"appId eq '{GRAPH}'")
@@ -110,8 +113,8 @@ async def principals(client, app, facts):
     await one.delete()
 
 
-async def main(name):
-    facts = {}
+async def main(name: str) -> None:
+    facts: Facts = {}
     async with DefaultAzureCredential() as credential:
         client = GraphServiceClient(credential, ["https://graph.microsoft.com/.default"])
         app, one = await applications(client, name, facts)

@@ -12,7 +12,7 @@ subscription, name = sys.argv[1:]
 credential = DefaultAzureCredential()
 client = ResourceManagementClient(credential, subscription)
 groups = client.resource_groups
-facts = {}
+facts: dict[str, object] = {}
 
 made = groups.create_or_update(name, {"location": "westeurope", "tags": {"use": "test"}})
 facts["made"] = [made.name, made.location, made.tags, made.properties.provisioning_state]
@@ -48,5 +48,5 @@ groups.begin_delete(name).result()
 try:
     groups.get(name)
 except HttpResponseError as exc:
-    facts["gone"] = [exc.status_code, exc.error.code]
+    facts["gone"] = [exc.status_code, exc.error and exc.error.code]
 print(json.dumps(facts))

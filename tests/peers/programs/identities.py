@@ -3,6 +3,7 @@
 import json
 import sys
 import uuid
+from collections.abc import Callable
 
 from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
@@ -15,14 +16,14 @@ credential = DefaultAzureCredential()
 groups = ResourceManagementClient(credential, subscription).resource_groups
 msi = ManagedServiceIdentityClient(credential, subscription)
 roles = AuthorizationManagementClient(credential, subscription)
-facts = {}
+facts: dict[str, object] = {}
 
 
-def refusal(call, *arguments):
+def refusal(call: Callable[..., object], *arguments: object) -> list[object] | None:
     try:
         call(*arguments)
     except HttpResponseError as exc:
-        return [exc.status_code, exc.error.code]
+        return [exc.status_code, exc.error and exc.error.code]
     return None
 
 
@@ -36,7 +37,7 @@ facts["of_group"] = [each.name for each in identities.list_by_resource_group(nam
 facts["everywhere"] = "app" in [each.name for each in identities.list_by_subscription()]
 
 
-def trusting(subject):
+def trusting(subject: str) -> dict[str, object]:
     audiences = ["api://AzureADTokenExchange"]
     issuer = "https://issuer.example/"
     return {"properties": {"issuer": issuer, "subject": subject, "audiences": audiences}}

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 
 from azure.core.exceptions import HttpResponseError
 from azure.identity import DefaultAzureCredential
@@ -13,10 +14,10 @@ subscription, tenant, principal, name = sys.argv[1:]
 credential = DefaultAzureCredential()
 groups = ResourceManagementClient(credential, subscription).resource_groups
 vaults = KeyVaultManagementClient(credential, subscription).vaults
-facts = {}
+facts: dict[str, object] = {}
 
 
-def refusal(call, *arguments):
+def refusal(call: Callable[..., object], *arguments: str) -> list[object] | None:
     try:
         call(*arguments)
     except HttpResponseError as exc:
@@ -24,7 +25,7 @@ def refusal(call, *arguments):
     return None
 
 
-def policy(*secrets):
+def policy(*secrets: str) -> dict[str, object]:
     permissions = {"secrets": list(secrets)}
     return {"tenantId": tenant, "objectId": principal, "permissions": permissions}
 

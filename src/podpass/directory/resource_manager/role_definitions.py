@@ -3,7 +3,7 @@
 Source:  https://learn.microsoft.com/rest/api/authorization/role-definitions
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from podpass.directory import arm, naming, roles, rules
@@ -137,10 +137,9 @@ async def _get(call: Call) -> Answer:
 async def _put(call: Call) -> Answer:
     await scopes.check(call, call.scope)
     role = read(call, role_id(call))
-    for scope in role.scopes:
-        # Whoever may make roles in one group must not make them assignable in another.
-        if not await call.directory.permitted(call.caller.object_id, f"{TYPE}/write", scope):
-            raise refusals.not_authorized(call.caller, f"{TYPE}/write", scope)
+    # Whoever may make roles in one group must not make them assignable in another.
+    await _check_all(call, f"{TYPE}/write", role.scopes)
+    await _check_there(call, role)
     if role.name.lower() in roles.BY_NAME or await _named(call, role):
         raise refusals.conflict(
             "RoleDefinitionWithSameNameExists", f"Another role has the name '{role.name}'."
@@ -149,9 +148,31 @@ async def _put(call: Call) -> Answer:
         await call.directory.role_definitions.put(role)
     except rules.Conflict as exc:
         raise refusals.conflict("RoleDefinitionExists", f"{exc.message}.") from exc
+    except rules.InUse as exc:
+        raise refusals.conflict(
+            "RoleDefinitionHasAssignments",
+            f"The role is assigned at '{exc.facts['scope']}', so it has to stay assignable there; delete that"
+            " role assignment first.",
+        ) from exc
     kept = await call.directory.role_definitions.get(role.id)
     # Also for one that was there: clients accept nothing else.
     return Answer(status=201, body=write(call, kept or role, call.scope))
+
+
+async def _check_there(call: Call, role: RoleDefinition) -> None:
+    there = await call.directory.role_definitions.get(role.id)
+    if there is None or there.built_in:
+        return
+    if not _visible(there, call.scope):
+        raise refusals.conflict("RoleDefinitionExists", f"Another role has the id '{role.id}'.")
+    # What a role allows it allows wherever it is held: changing it in one group changes every other.
+    await _check_all(call, f"{TYPE}/write", there.scopes)
+
+
+async def _check_all(call: Call, action: str, places: Iterable[str]) -> None:
+    for scope in places:
+        if not await call.directory.permitted(call.caller.object_id, action, scope):
+            raise refusals.not_authorized(call.caller, action, scope)
 
 
 async def _named(call: Call, role: RoleDefinition) -> bool:
@@ -166,9 +187,7 @@ async def _delete(call: Call) -> Answer:
         return Answer(status=204)
     if role.built_in:
         raise refusals.bad("RoleDefinitionCannotBeDeleted", "Built-in roles cannot be deleted.")
-    for scope in role.scopes:
-        if not await call.directory.permitted(call.caller.object_id, f"{TYPE}/delete", scope):
-            raise refusals.not_authorized(call.caller, f"{TYPE}/delete", scope)
+    await _check_all(call, f"{TYPE}/delete", role.scopes)
     try:
         await call.directory.role_definitions.delete(wanted)
     except rules.InUse as exc:
