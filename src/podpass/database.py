@@ -4,9 +4,11 @@ Statements are SQLAlchemy Core and hold to what both understand. A commit takes 
 millisecond, so stores commit in the loop that serves and acknowledge only afterwards.
 """
 
+import logging
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     Column,
@@ -22,13 +24,24 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import Connection, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, InternalError, OperationalError, SQLAlchemyError
 
 from podpass import files
 from podpass.errors import Error
 
-_BUSY_SECONDS = 5
+_log = logging.getLogger(__name__)
 
+# Statements run in the loop that serves: whoever else has a file open must not make everybody wait.
+_BUSY_SECONDS = 0.5
+
+# What SQLite calls its faults, and PostgreSQL; by the first that begins with it.
+_FULL = ("SQLITE_FULL", "53100")
+_READ_ONLY = ("SQLITE_READONLY", "25006")
+_BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED", "55P03", "40001", "40P01", "57", "08")
+_READS = "podpass_reads"
+_ENGINE_FAULTS = (OperationalError, InternalError, DatabaseError)
+
+Shape = TypeVar("Shape")
 Steps = Mapping[int, Callable[[Connection], None]]
 
 
@@ -37,6 +50,51 @@ class DatabaseUnusable(Error):
 
     code = "database_unusable"
     hint = "use the version of podpass that made it, or another data dir"
+
+
+class DatabaseFailed(Error):
+    """The database does not do what it is asked: its disk is full, read-only, damaged, or somebody else's.
+
+    Shapes:  `message` is one sentence without names of files, fit for a caller; `cause` of the facts is what
+             the database said. `retry_seconds` is None where waiting does not help.
+    """
+
+    code = "database_failed"
+    hint = "see the disk that holds the data dir, and restore the database from a backup if it is damaged"
+    retry_seconds: int | None = None
+
+
+class DatabaseFull(DatabaseFailed):
+    """There is no room left for a write."""
+
+    code = "database_full"
+    # Insufficient Storage: clients try 500 and 503 again by themselves, which does not help here.
+    status = 507
+    hint = "free space on the disk that holds the data dir; what was there before is whole"
+
+
+class DatabaseReadOnly(DatabaseFailed):
+    """The file or its disk does not take writes."""
+
+    code = "database_read_only"
+    status = 507
+    hint = "make the data dir and its disk writable again; what was there before is whole"
+
+
+class DatabaseBusy(DatabaseFailed):
+    """Somebody else writes, or the server is not to be had; a later try may do."""
+
+    code = "database_busy"
+    status = 503
+    hint = "look for another program that holds the database open"
+    retry_seconds = 2
+
+
+class RowDamaged(DatabaseFailed):
+    """A row holds what podpass never wrote; the others are not concerned."""
+
+    code = "row_damaged"
+    hint = "stop podpass, then restore the database from a backup, or delete this row with sqlite3"
 
 
 def open_database(
@@ -84,9 +142,93 @@ def _upgraded(connection: Connection, stamp: Table, steps: Steps) -> int | None:
     return found
 
 
-def reading(engine: Engine) -> Connection:
-    """Connect to read; no write lock is taken."""
-    return engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Connect to read: one state of the database from the first statement on, whoever writes meanwhile.
+
+    Errors:  DatabaseFailed.
+    """
+    with telling(), engine.connect().execution_options(**{_READS: True}) as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """Write in one transaction, which is on the disk when the block ends.
+
+    Errors:  DatabaseFailed; IntegrityError of what is there already.
+    """
+    with telling(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Tell of a fault of the engine below the statements as an error of ours; others pass.
+
+    Errors:  DatabaseFailed.
+    """
+    try:
+        yield
+    except _ENGINE_FAULTS as exc:
+        if type(exc) not in _ENGINE_FAULTS:
+            raise  # what a statement is to blame for: a row that is there twice, wrong SQL
+        raise _failed(exc) from exc
+
+
+@contextmanager
+def shaping(table: str, key: str) -> Iterator[None]:
+    """Read one row inside; what is wrong with its values is told with the row's place.
+
+    Errors:  RowDamaged.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, LookupError) as exc:
+        raise RowDamaged(
+            f"the row of {key} in table {table} cannot be read",
+            cause=f"{type(exc).__name__}: {exc}"[:200],
+        ) from exc
+
+
+def readable(rows: Iterable[Any], shape: Callable[[Any], Shape]) -> list[Shape]:
+    """Shape the rows of a list; one that is damaged is logged and left out, the others are answered."""
+    found = []
+    for row in rows:
+        try:
+            found.append(shape(row))
+        except RowDamaged as exc:
+            _log.error("row_damaged", extra={"cause": exc.message, "fault": exc.facts["cause"]})
+    return found
+
+
+def full_page(
+    limit: int, read: Callable[[int], Sequence[Any]], shape: Callable[[Any], Shape]
+) -> list[Shape]:
+    """Shape as many rows as a page has: a page that is short for a damaged row would look like the last."""
+    damaged = 0
+    while True:
+        rows = read(limit + damaged)
+        found = readable(rows, shape)
+        left_out = len(rows) - len(found)
+        if left_out == damaged or len(rows) < limit + damaged:
+            return found
+        damaged = left_out
+
+
+def _failed(exc: DatabaseError) -> DatabaseFailed:
+    name = str(
+        getattr(exc.orig, "sqlite_errorname", None) or getattr(exc.orig, "sqlstate", None) or ""
+    )
+    # Not the statement, whose values SQLAlchemy would show.
+    cause = f"{exc.orig} ({name})" if name else str(exc.orig)
+    if name.startswith(_FULL):
+        return DatabaseFull("the disk is full", cause=cause)
+    if name.startswith(_READ_ONLY):
+        return DatabaseReadOnly("the database is read-only", cause=cause)
+    if name.startswith(_BUSY):
+        return DatabaseBusy("the database is busy", cause=cause)
+    return DatabaseFailed("the database cannot be read or written", cause=cause)
 
 
 def _name(url: str) -> str:
@@ -111,7 +253,7 @@ def _on_connect(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
-        f"busy_timeout = {_BUSY_SECONDS * 1000}",
+        f"busy_timeout = {int(_BUSY_SECONDS * 1000)}",
         "journal_mode = WAL",
         # Full: a commit is on the disk before anyone is told of it.
         "synchronous = FULL",
@@ -124,5 +266,7 @@ def _on_connect(connection: Any, _record: object) -> None:
 
 
 def _on_begin(connection: Connection) -> None:
-    # The lock first: what a transaction reads to decide stays true until it has written.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    # The lock first: what a transaction reads to decide stays true until it has written. Readers take
+    # none, and none stops them.
+    reads = connection.get_execution_options().get(_READS)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -107,3 +107,8 @@ def test_providers_are_registered(newest: Az) -> None:
     assert "userAssignedIdentities" in kinds
     newest("provider register -n Microsoft.KeyVault --wait")
     assert "(InvalidResourceNamespace)" in newest.refused("provider show -n Microsoft.Nothing")
+
+
+@pytest.mark.parametrize("line", ["lock list", "vm list", "deployment sub list"])
+def test_what_is_not_served_is_said_so(newest: Az, line: str) -> None:
+    assert "podpass does not serve GET" in newest.refused(line)

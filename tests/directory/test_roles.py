@@ -1,13 +1,14 @@
 """Who may do what where: built-in and custom roles, held at a scope or above it."""
 
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from podpass.directory import arm, roles, rules
-from podpass.directory.model import Change, RoleAssignment, RoleDefinition
+from podpass.directory.model import Change, Identity, RoleAssignment, RoleDefinition
 from podpass.directory.store import Directory
 
 SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
@@ -192,3 +193,17 @@ def test_every_scope_above_is_named_once() -> None:
         "/",
     )
     assert arm.above("/") == ("/",)
+
+
+async def test_an_identitys_successor_is_not_ruled_by_who_ruled_it(
+    directory: Directory, make_identity: Callable[..., Identity]
+) -> None:
+    place = arm.identity_id(SUB.rpartition("/")[2], "web", "shop")
+    trust = "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials/write"
+    first = make_identity("shop", resource_id=place)
+    await directory.identities.put(first)
+    await give(directory, "Owner", place)
+    assert await directory.permitted("p", trust, place)
+    await directory.identities.delete(first.tenant_id, first.client_id)
+    await directory.identities.put(make_identity("shop", resource_id=place))
+    assert not await directory.permitted("p", trust, place)

@@ -414,6 +414,26 @@ async def test_a_device_code_expires(world: "World", browser: Browser) -> None:
     assert "expired" in page.fault
 
 
+async def test_a_device_that_waits_is_not_pushed_out(
+    world: "World", browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: anybody begins sign-ins until the one that somebody waits for is forgotten."""
+    monkeypatch.setattr(pending, "MAX_HELD", 3)
+    waiting = await a_device(world)
+    for _ in range(2):
+        await a_device(world)
+    path, asked = f"/{world.TENANT}/oauth2/v2.0/devicecode", {"client_id": AZ, "scope": "openid"}
+    refused = await world.post(path, **asked)
+    assert (refused.code, refused.status) == (90055, 429)
+    assert (await by_device(world, waiting["device_code"])).code == 70016
+    page = await browser.get("/common/oauth2/deviceauth")
+    assert "Azure CLI" in (await browser.submit(page, user_code=waiting["user_code"])).text
+    # Those whose time is over make room.
+    world.now += pending.DEVICE_SECONDS
+    assert (await world.post(path, **asked)).status == 200
+    assert (await by_device(world, waiting["device_code"])).code == 70018
+
+
 async def test_a_hasty_client_is_slowed_down(world: "World") -> None:
     device = await a_device(world)
     assert (await by_device(world, device["device_code"])).body["error"] == "authorization_pending"

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from podpass import database
 from podpass.directory import arm, assignments, naming, rules
 from podpass.directory.model import Change, Cluster
 from podpass.directory.queries import below
@@ -42,9 +43,11 @@ class Clusters:
         query = select(clusters).where(below(clusters.c.resource_key, scope))
         if after is not None:
             query = query.where(clusters.c.resource_key > after.lower())
-        query = query.order_by(clusters.c.resource_key).limit(limit)
+        query = query.order_by(clusters.c.resource_key)
         with self._session.reading() as connection:
-            return [_cluster(row) for row in connection.execute(query).all()]
+            return database.full_page(
+                limit, lambda many: connection.execute(query.limit(many)).all(), _cluster
+            )
 
     async def put(self, cluster: Cluster) -> Change:
         """Create a cluster, or replace what is shown of it.
@@ -115,16 +118,17 @@ def _read(connection: Connection, resource_id: str) -> Cluster | None:
 
 
 def _cluster(row: Row[Any]) -> Cluster:
-    return Cluster(
-        subscription_id=row.subscription_id,
-        group=row.group,
-        name=row.name,
-        location=row.location,
-        resource_id=row.resource_id,
-        tags=from_json(row.tags),
-        created=row.created,
-        document=from_json(row.document),
-    )
+    with database.shaping("clusters", row.name):
+        return Cluster(
+            subscription_id=row.subscription_id,
+            group=row.group,
+            name=row.name,
+            location=row.location,
+            resource_id=row.resource_id,
+            tags=from_json(row.tags),
+            created=row.created,
+            document=from_json(row.document),
+        )
 
 
 def _columns(cluster: Cluster) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Role definitions: the built-in ones and those of this instance; and what they permit."""
+"""Role definitions: the built-in ones and those of this instance."""
 
 from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from podpass import database
 from podpass.directory import arm, naming, roles, rules
 from podpass.directory.cache import Cache
 from podpass.directory.model import Change, RoleDefinition
@@ -79,7 +80,7 @@ class Definitions:
             query = query.filter_by(name_key=name.lower())
             built_in = [one for one in built_in if one.name.lower() == name.lower()]
         with self._session.reading() as connection:
-            return built_in + [_definition(row) for row in connection.execute(query).all()]
+            return built_in + database.readable(connection.execute(query).all(), _definition)
 
 
 def _check(definition: RoleDefinition) -> None:
@@ -111,16 +112,17 @@ def _read(connection: Connection, role_id: str) -> RoleDefinition | None:
 
 
 def _definition(row: Row[Any]) -> RoleDefinition:
-    kept = from_json(row.document)
-    return RoleDefinition(
-        id=row.id,
-        name=row.name,
-        description=row.description,
-        scopes=tuple(kept["scopes"]),
-        built_in=False,
-        created=row.created,
-        **{field: tuple(kept[field]) for field in _PERMISSIONS},
-    )
+    with database.shaping("role_definitions", row.id):
+        kept = from_json(row.document)
+        return RoleDefinition(
+            id=row.id,
+            name=row.name,
+            description=row.description,
+            scopes=tuple(kept["scopes"]),
+            built_in=False,
+            created=row.created,
+            **{field: tuple(kept[field]) for field in _PERMISSIONS},
+        )
 
 
 def _columns(one: RoleDefinition) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from podpass import database
 from podpass.directory import arm, assignments, clusters, identities, naming, rules, vaults
 from podpass.directory.model import Change, ResourceGroup
 from podpass.directory.rows import from_json, to_json
@@ -32,9 +33,11 @@ class Groups:
         query = select(resource_groups).filter_by(subscription_id=subscription_id.lower())
         if after is not None:
             query = query.where(resource_groups.c.name_key > after.lower())
-        query = query.order_by(resource_groups.c.name_key).limit(limit)
+        query = query.order_by(resource_groups.c.name_key)
         with self._session.reading() as connection:
-            return [_group(row) for row in connection.execute(query).all()]
+            return database.full_page(
+                limit, lambda many: connection.execute(query.limit(many)).all(), _group
+            )
 
     async def put(self, group: ResourceGroup) -> Change:
         """Create a group, or change its tags.
@@ -91,13 +94,14 @@ def _read(connection: Connection, subscription_id: str, name: str) -> ResourceGr
 
 
 def _group(row: Row[Any]) -> ResourceGroup:
-    return ResourceGroup(
-        subscription_id=row.subscription_id,
-        name=row.name,
-        location=row.location,
-        tags=from_json(row.tags),
-        created=row.created,
-    )
+    with database.shaping("resource_groups", row.name):
+        return ResourceGroup(
+            subscription_id=row.subscription_id,
+            name=row.name,
+            location=row.location,
+            tags=from_json(row.tags),
+            created=row.created,
+        )
 
 
 def _columns(group: ResourceGroup) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, delete, or_, select
 
-from podpass.directory import changes, naming, queries, rows, rules
+from podpass.directory import assignments, changes, naming, queries, rows, rules
 from podpass.directory.cache import Cache
 from podpass.directory.model import Change, FederatedCredential, Identity, IdentityKind
 from podpass.directory.queries import Condition, Wanted
@@ -93,7 +93,7 @@ class Identities:
         )
         with self._session.reading() as connection:
             begin = None if after is None else _place(connection, wanted, after.lower())
-            return rows.to_identities(connection, queries.page(wanted, begin, limit))
+            return rows.list_identities(connection, queries.page(wanted, begin, limit), limit)
 
     async def count(
         self,
@@ -223,13 +223,16 @@ class Identities:
             query = query.where(identities.c.name == name)
         query = query.order_by(identities.c.name, identities.c.client_id)
         with self._session.reading() as connection:
-            return rows.to_identities(connection, query)
+            return rows.list_identities(connection, query)
 
 
 def remove(write: Write, identity: Identity) -> None:
     """Delete an identity; also a step of deleting its resource group."""
     write.connection.execute(rows.delete_identity(identity.tenant_id, identity.client_id))
     _strip(write.connection, identity.object_id)
+    if identity.resource_id is not None:
+        # One of the same name must not be ruled by whoever ruled this one.
+        assignments.remove_at(write, identity.resource_id)
     _audit(write, identity, None)
 
 

@@ -1,7 +1,10 @@
 """Shapes of the directory: who may ask, whom it trusts, what is protected, who holds which role.
 
 Values only: they have passed `rules` when they come out of the store. Ids are lower-case GUIDs, times are
-seconds since 1970. A `document` holds what an API shows of a thing and no decision reads.
+seconds since 1970. A `document` holds what an API shows of a thing, as that API checked it. Decisions read
+little of it: of an application `exchange.clients` (redirect URIs, public client, audience), `exchange.lookup`
+(assignment required), `resources` (version of tokens) and `app_roles` (roles); of a cluster whether workload
+identity is on. Whoever reads more names it here.
 """
 
 from collections.abc import Mapping

@@ -6,6 +6,8 @@ from podpass.directory import rules
 from podpass.directory.model import Identity, IdentityKind, ResourcePrincipal
 
 VAULT_APP_ID = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093"
+GRAPH_APP_ID = "00000003-0000-0000-c000-000000000000"
+MANAGER_APP_ID = "797f4846-ba00-4fd7-ba43-dac1f8f63013"
 _API = "api://"
 
 BUILT_IN = (
@@ -16,13 +18,13 @@ BUILT_IN = (
         token_version=1,
     ),
     ResourcePrincipal(
-        app_id="00000003-0000-0000-c000-000000000000",
+        app_id=GRAPH_APP_ID,
         uris=("https://graph.microsoft.com",),
         display_name="Microsoft Graph",
         token_version=1,
     ),
     ResourcePrincipal(
-        app_id="797f4846-ba00-4fd7-ba43-dac1f8f63013",
+        app_id=MANAGER_APP_ID,
         uris=("https://management.azure.com", "https://management.core.windows.net"),
         display_name="Azure Resource Manager",
         token_version=1,
@@ -51,6 +53,15 @@ class Resources:
         return self._by_name.get(app_id if rules.is_lower_guid(app_id) else uri.removesuffix("/"))
 
 
+def audiences(app_id: str, extra: Iterable[str] = ()) -> frozenset[str]:
+    """List every `aud` under which a token for a built-in resource may have been asked for.
+
+    Shapes:  `extra` are further URIs of it, without a trailing slash.
+    """
+    uris = [uri for one in BUILT_IN if one.app_id == app_id for uri in one.uris] + [*extra]
+    return frozenset([*uris, *(f"{uri}/" for uri in uris), app_id])
+
+
 def application_id(uri: str) -> str | None:
     """Read `api://{client id}` or a bare client id as the client id of an application."""
     name = uri.removesuffix("/").lower().removeprefix(_API)
@@ -70,12 +81,15 @@ def of_application(identity: Identity) -> ResourcePrincipal | None:
         app_id=identity.client_id,
         uris=(_API + identity.client_id, *identity.identifier_uris),
         display_name=identity.name,
-        token_version=_token_version(identity),
+        token_version=token_version(identity),
     )
 
 
-def _token_version(identity: Identity) -> int:
-    """Read which tokens an application wants; Graph says null where version 1 is meant."""
+def token_version(identity: Identity) -> int:
+    """Read which tokens an application wants: null means version 1, as in Graph.
+
+    Graph always keeps the member. Who writes none, as a seed, gets version 2, which new APIs are made for.
+    """
     api = identity.document.get("api")
     if not isinstance(api, Mapping) or "requestedAccessTokenVersion" not in api:
         return 2

@@ -1,7 +1,8 @@
 """Between rows of the tables and the shapes of the model."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ from sqlalchemy import (
     update,
 )
 
+from podpass import database
 from podpass.directory.model import (
     FederatedCredential,
     Identity,
@@ -53,20 +55,49 @@ def _plain(value: object) -> object:
     raise TypeError
 
 
-def from_json(text: str) -> Any:
-    """Read what `to_json` wrote."""
-    return orjson.loads(text)
+def from_json(text: str, kind: type = dict) -> Any:
+    """Read what `to_json` wrote.
+
+    Errors:  ValueError.
+    """
+    value = orjson.loads(text)
+    if not isinstance(value, kind):
+        raise ValueError(f"want {kind.__name__}, found {type(value).__name__}")  # noqa: TRY004
+    return value
 
 
 def to_identities(connection: Connection, query: Select[Any]) -> list[Identity]:
-    """Read identities and what they hold, in the order of a query on their table."""
+    """Read identities and what they hold, in the order of a query on their table.
+
+    Errors:  RowDamaged.
+    """
+    return [shape() for shape in _shapes(connection, query)]
+
+
+def list_identities(
+    connection: Connection, query: Select[Any], limit: int | None = None
+) -> list[Identity]:
+    """Read identities for a list, as many as the limit, without those that are damaged."""
+    if limit is None:
+        return database.readable(_shapes(connection, query), lambda shape: shape())
+    return database.full_page(
+        limit, lambda many: _shapes(connection, query.limit(many)), lambda shape: shape()
+    )
+
+
+def _shapes(connection: Connection, query: Select[Any]) -> list[Callable[[], Identity]]:
     rows = connection.execute(query).all()
     if not rows:
         return []
     trusted = _held(connection, federated_credentials, rows)
     applications = [row for row in rows if row.kind == IdentityKind.APPLICATION]
     uris, passwords, keys = (_held(connection, table, applications) for table in _ONLY_APPLICATIONS)
-    return [_identity(row, trusted, uris, passwords, keys) for row in rows]
+
+    def shape(row: Row[Any]) -> Identity:
+        with database.shaping("identities", row.client_id):
+            return _identity(row, trusted, uris, passwords, keys)
+
+    return [partial(shape, row) for row in rows]
 
 
 def _held(connection: Connection, table: Table, rows: Sequence[Row[Any]]) -> _Held:

@@ -79,11 +79,11 @@ class Session:
     def writing(self) -> Iterator[Write]:
         """Write in one transaction, which is on the disk when the block ends.
 
-        Errors:  Conflict for what the database itself holds to be unique.
+        Errors:  Conflict for what the database itself holds to be unique; DatabaseFailed.
         """
         assert self._engine is not None, "the directory is not open"
         try:
-            with self._engine.begin() as connection:
+            with database.writing(self._engine) as connection:
                 write = Write(connection, self.clock())
                 yield write
                 audit.write_entries(connection, write.entries)

@@ -4,6 +4,7 @@ Methods are async because a caller must not care where the data is; a local comm
 switch to a thread, so they run in the caller's loop. What is managed is grouped by noun, a module each.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
@@ -11,6 +12,7 @@ from typing import Self
 from sqlalchemy import select
 
 from podpass.clock import Clock, system
+from podpass.database import RowDamaged
 from podpass.directory import arm, resources, roles, rows, rules
 from podpass.directory.app_roles import AppRoles
 from podpass.directory.assignments import Assignments
@@ -117,10 +119,11 @@ class Directory:
 
     async def roles_for(self, principal_id: str, scope: str) -> tuple[RoleDefinition, ...]:
         """List the roles, built in or not, a principal holds at a scope, or at one above it."""
-        found = [
-            await self.role_definitions.get(role)
-            for role in await self.roles_at(principal_id, scope)
-        ]
+        found = []
+        for role in await self.roles_at(principal_id, scope):
+            # One that cannot be read permits nothing, and must not take the others with it.
+            with contextlib.suppress(RowDamaged):
+                found.append(await self.role_definitions.get(role))
         return tuple(role for role in found if role is not None)
 
     async def permitted(

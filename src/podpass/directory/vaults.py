@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
+from podpass import database
 from podpass.directory import arm, assignments, naming, rules
 from podpass.directory.cache import Cache
 from podpass.directory.model import AccessPolicy, Change, DeletedVault, Vault, VaultAccess
@@ -52,7 +53,11 @@ class Vaults:
         query = select(vaults).where(_THERE, below(vaults.c.resource_key, scope))
         if after is not None:
             query = query.where(vaults.c.resource_key > after.lower())
-        return self._all(query.order_by(vaults.c.resource_key).limit(limit))
+        query = query.order_by(vaults.c.resource_key)
+        with self._session.reading() as connection:
+            return database.full_page(
+                limit, lambda many: connection.execute(query.limit(many)).all(), _vault
+            )
 
     async def put(self, vault: Vault) -> Change:
         """Create a vault, or change it.
@@ -103,7 +108,7 @@ class Vaults:
         if name is not None:
             query = query.where(vaults.c.name == name.lower())
         with self._session.reading() as connection:
-            return [_deleted(row) for row in connection.execute(query).all()]
+            return database.readable(connection.execute(query).all(), _deleted)
 
     async def recover(self, name: str) -> Vault:
         """Bring a deleted vault back, without the roles that were held at it.
@@ -140,7 +145,8 @@ class Vaults:
         with self._session.writing() as write:
             over = write.now if now is None else now
             query = select(vaults).where(vaults.c.purge_on <= over)
-            gone = [_deleted(row) for row in write.connection.execute(query).all()]
+            # One that cannot be read stays, and its secrets with it, until somebody has looked at it.
+            gone = database.readable(write.connection.execute(query).all(), _deleted)
             for one in gone:
                 _purge(write, one)
         return gone
@@ -149,16 +155,19 @@ class Vaults:
         with self._session.reading() as connection:
             return _read(connection, name)
 
-    def _all(self, query: Select[Any]) -> "list[Vault]":
+    async def uids(self) -> frozenset[str]:
+        """Name what the secrets of every vault lie under, deleted ones and unreadable ones too."""
         with self._session.reading() as connection:
-            return [_vault(row) for row in connection.execute(query).all()]
+            found = connection.execute(select(vaults.c.uid, vaults.c.name)).all()
+        return frozenset(row.uid or row.name for row in found)
 
     async def list(self, tenant_id: str | None = None) -> list[Vault]:
         """List the vaults by name, all or those of one tenant."""
         query = select(vaults).where(_THERE).order_by(vaults.c.name)
         if tenant_id is not None:
             query = query.filter_by(tenant_id=tenant_id)
-        return self._all(query)
+        with self._session.reading() as connection:
+            return database.readable(connection.execute(query).all(), _vault)
 
 
 def bury(write: Write, vault: Vault, now: float) -> DeletedVault:
@@ -251,20 +260,21 @@ def _deleted(row: Row[Any]) -> DeletedVault:
 
 
 def _vault(row: Row[Any]) -> Vault:
-    return Vault(
-        name=row.name,
-        tenant_id=row.tenant_id,
-        location=row.location,
-        resource_id=row.resource_id,
-        uid=row.uid,
-        access=VaultAccess(row.access),
-        policies=tuple(_policy(one) for one in from_json(row.policies)),
-        retention_days=row.retention_days,
-        purge_protection=row.purge_protection,
-        tags=from_json(row.tags),
-        created=row.created,
-        document=from_json(row.document),
-    )
+    with database.shaping("vaults", row.name):
+        return Vault(
+            name=row.name,
+            tenant_id=row.tenant_id,
+            location=row.location,
+            resource_id=row.resource_id,
+            uid=row.uid,
+            access=VaultAccess(row.access),
+            policies=tuple(_policy(one) for one in from_json(row.policies, list)),
+            retention_days=row.retention_days,
+            purge_protection=row.purge_protection,
+            tags=from_json(row.tags),
+            created=row.created,
+            document=from_json(row.document),
+        )
 
 
 def _policy(kept: Mapping[str, Any]) -> AccessPolicy:

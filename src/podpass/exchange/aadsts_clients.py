@@ -37,6 +37,14 @@ CLIENT_ROWS = (
         cure="Look up the correlation id in the service's log, and report what it says",
     ),
     Aadsts(
+        number=90033,
+        step="wire",
+        error="temporarily_unavailable",
+        text="The directory cannot be read at the moment; please try again.",
+        meaning="The directory's database is held by another program, damaged, or its disk fails.",
+        cure="Look up the correlation id in the service's log, which has the cause",
+    ),
+    Aadsts(
         number=900023,
         step="tenant",
         error="invalid_request",

@@ -158,6 +158,15 @@ USER_ROWS = (
         cure="Wait for the interval between two requests",
     ),
     Aadsts(
+        number=90055,
+        step="grant",
+        error="temporarily_unavailable",
+        text="Too many devices wait for somebody to sign in.",
+        meaning="Ten thousand device codes wait already. A new one is refused, with status 429, so that "
+        "none that somebody waits for has to go.",
+        cure="Try again in some minutes: a device code waits for 15 at most",
+    ),
+    Aadsts(
         number=70018,
         step="grant",
         error="bad_verification_code",

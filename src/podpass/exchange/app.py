@@ -15,6 +15,7 @@ import orjson
 
 from podpass import jose, log
 from podpass.clock import Clock
+from podpass.database import DatabaseFailed
 from podpass.exchange import grant, metadata, wire
 from podpass.exchange.aadsts import STEPS, Refused
 from podpass.exchange.incoming import read_request
@@ -128,6 +129,11 @@ class _Authority:
             facts |= {"outcome": exc.entry.name, "cause": exc.message}
             _hop(facts, exc.checked, began)
             return exc.status, self._error_body(exc, trace)
+        except DatabaseFailed as exc:
+            unread = Refused(90033)
+            facts |= _cause(exc)
+            _hop(facts, (), began, level=logging.ERROR)
+            return unread.status, self._error_body(unread, trace)
         except Exception:  # noqa: BLE001 the edge answers for bugs too
             _log.exception("token_request_failed", extra={"stage": "exchange", **facts})
             failure = Refused(50000)
@@ -145,6 +151,10 @@ class _Authority:
             facts = {"outcome": exc.entry.name, "cause": exc.message}
             _log.info("sign_in_refused", extra={"stage": "exchange", **facts})
             return exc.status, self._error_body(exc, trace), _PRIVATE
+        except DatabaseFailed as exc:
+            _log.error("sign_in_failed", extra={"stage": "exchange", **_cause(exc)})
+            unread = Refused(90033)
+            return unread.status, self._error_body(unread, trace), _PRIVATE
         except Exception:  # noqa: BLE001 the edge answers for bugs too
             _log.exception("sign_in_failed", extra={"stage": "exchange"})
             failure = Refused(50000)
@@ -184,6 +194,10 @@ class _Authority:
                 extra={"stage": "exchange", "outcome": exc.entry.name, "cause": exc.message},
             )
             return exc.status, self._error_body(exc, trace), (_JSON, _NO_CACHE)
+        except DatabaseFailed as exc:
+            _log.error("document_refused", extra={"stage": "exchange", **_cause(exc)})
+            unread = Refused(90033)
+            return unread.status, self._error_body(unread, trace), (_JSON, _NO_CACHE)
         if document is None:
             return 404, b'{"error":"not_found"}', (_JSON, _NO_CACHE)
         return 200, orjson.dumps(document), _PUBLIC
@@ -233,11 +247,16 @@ class _Authority:
         )
 
 
-def _hop(facts: Facts, checked: Sequence[str], began: float) -> None:
+def _cause(failed: DatabaseFailed) -> Facts:
+    return {"outcome": "AADSTS90033", "cause": failed.message, **failed.facts}
+
+
+def _hop(facts: Facts, checked: Sequence[str], began: float, *, level: int = logging.INFO) -> None:
     skipped = facts.pop("skipped", ())
     log.hop(
         _log,
         "token_request_answered",
+        level=level,
         stage="exchange",
         asked=f"token for {facts.get('resource', 'a resource')}",
         checked=[step for step in checked if step not in skipped],

@@ -7,6 +7,7 @@ replica, they are unknown and the user signs in again. Texts are found by their 
 import hashlib
 import secrets
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -74,7 +75,7 @@ _Held = TypeVar("_Held")
 
 
 class _Table(Generic[_Held]):
-    """Values by the digest of a secret text, the oldest dropped when there are too many."""
+    """Values by the digest of a secret text, in the order they came; too many drop the oldest."""
 
     def __init__(self) -> None:
         self._held: dict[bytes, _Held] = {}
@@ -89,6 +90,15 @@ class _Table(Generic[_Held]):
 
     def drop(self, text: str) -> None:
         self._held.pop(_digest(text), None)
+
+    def pop_oldest(self, gone: Callable[[_Held], bool]) -> _Held | None:
+        """Drop the oldest and give it, if it is one that may go."""
+        key = next(iter(self._held), None)
+        return self._held.pop(key) if key is not None and gone(self._held[key]) else None
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._held) >= MAX_HELD
 
 
 def _digest(text: str) -> bytes:
@@ -138,7 +148,11 @@ class Devices:
     def begin(
         self, *, client_id: str, client_name: str, segment: str, scope: str
     ) -> tuple[str, Device]:
-        """Begin a sign-in; give the device code and what it stands for."""
+        """Begin a sign-in; give the device code and what it stands for.
+
+        Errors:  Refused 90055 when too many wait.
+        """
+        self._make_room()
         text = secrets.token_urlsafe(48)
         user_code = "".join(secrets.choice(_ALPHABET) for _ in range(_USER_CODE_CHARS))
         device = Device(
@@ -152,6 +166,13 @@ class Devices:
         self._devices.put(text, device)
         self._by_user_code.put(user_code, text)
         return text, device
+
+    def _make_room(self) -> None:
+        while expired := self._devices.pop_oldest(self._is_over):
+            self._by_user_code.drop(expired.user_code)
+        # Anybody may begin one: to drop the oldest then would let anybody end those that others wait for.
+        if self._devices.is_full:
+            raise Refused(90055).answered(status=429)
 
     def find(self, user_code: str) -> Device:
         """Find the device whose code somebody typed.
@@ -200,8 +221,11 @@ class Devices:
         raise Refused(50196, seconds=INTERVAL_SECONDS) if hasty else Refused(70016)
 
     def _check_age(self, device: Device) -> None:
-        if not 0 <= self._clock() - device.begun < DEVICE_SECONDS:
+        if self._is_over(device):
             raise Refused(70020)
+
+    def _is_over(self, device: Device) -> bool:
+        return not 0 <= self._clock() - device.begun < DEVICE_SECONDS
 
 
 def plain(user_code: str) -> str:

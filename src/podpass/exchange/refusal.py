@@ -23,7 +23,7 @@ STEPS = (
     "user",
     "resource",
 )
-_STATUS = {"invalid_client": 401, "server_error": 500}
+_STATUS = {"invalid_client": 401, "server_error": 500, "temporarily_unavailable": 503}
 _SHOWN_CHARS = 600
 _GRANT_CHARS = 64
 # A form joined by the wrong sign, or a value in the wrong variable, puts a token where a name belongs.

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from podpass import log
+from podpass import database, log
 from podpass.clock import Clock
 from podpass.directory import audit
 from podpass.directory.model import Vault
@@ -104,6 +104,10 @@ class _VaultApp:
             if isinstance(exc, refusals.MethodNotAllowed):
                 progress.allow = ", ".join(exc.allowed)
             return exc.status, wire.error(exc)
+        except database.DatabaseFailed as exc:
+            told = refusals.of_database(exc)
+            _hop(progress, exc.code, level=logging.ERROR, **exc.facts)
+            return told.status, wire.error(told)
         except Exception:  # noqa: BLE001 the edge answers for bugs too
             _log.exception("vault_request_failed", extra={"stage": "resource", **progress.facts})
             text = f"Something went wrong in the vault. Request id: {progress.request_id}."
@@ -218,6 +222,8 @@ def _headers(progress: _Progress, status: int) -> Headers:
     ]
     if progress.client_request_id is not None:
         headers.append((b"x-ms-client-request-id", progress.client_request_id.encode()))
+    if status == refusals.Unavailable.status:
+        headers.append((b"retry-after", str(database.DatabaseBusy.retry_seconds).encode()))
     if status == refusals.Unauthorized.status:
         headers.append((b"www-authenticate", progress.challenge.encode()))
     if progress.allow:
@@ -256,18 +262,19 @@ def _outcome(refused: refusals.VaultRefusal) -> str:
     return "challenge" if isinstance(refused, refusals.MissingToken) else refused.code
 
 
-def _cause(refused: refusals.VaultRefusal) -> dict[str, object]:
+def _cause(refused: refusals.VaultRefusal) -> dict[str, Any]:
     cause = refused.__cause__
-    facts: dict[str, object] = {"cause": refused.message}
+    facts: dict[str, Any] = {"cause": refused.message}
     if isinstance(cause, Error):
         facts |= {"cause": cause.message, **cause.facts}
     return facts
 
 
-def _hop(progress: _Progress, outcome: str, **facts: object) -> None:
+def _hop(progress: _Progress, outcome: str, *, level: int = logging.INFO, **facts: object) -> None:
     log.hop(
         _log,
         "vault_request_answered",
+        level=level,
         stage="resource",
         asked=progress.asked,
         checked=progress.checked,

@@ -6,8 +6,8 @@ import logging
 from typing import Self
 
 from podpass.clock import Clock
+from podpass.database import DatabaseFailed
 from podpass.resource.authorise import Directory
-from podpass.resource.model import shelf_of
 from podpass.resource.store import SecretStore
 
 _log = logging.getLogger(__name__)
@@ -21,9 +21,7 @@ async def sweep(directory: Directory, store: SecretStore, clock: Clock) -> int:
     gone = await store.expire(clock())
     # Before the vaults are read: one that is made meanwhile is not among those looked at.
     kept = await store.vaults()
-    live = {shelf_of(vault) for vault in await directory.list_vaults()}
-    dead = {shelf_of(one.vault) for one in await directory.vaults.deleted()}
-    orphans = kept - live - dead
+    orphans = kept - await directory.vaults.uids()
     if orphans:
         gone += await store.clear(orphans)
     if gone:
@@ -49,7 +47,7 @@ class Housekeeping:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await sweep(self._directory, self._store, self._clock)
+        await self._sweep()
         self._task = asyncio.create_task(self._run())
         return self
 
@@ -62,7 +60,14 @@ class Housekeeping:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._every)
-            try:
-                await sweep(self._directory, self._store, self._clock)
-            except Exception:  # noqa: BLE001 the next round may go better
-                _log.exception("sweep_failed", extra={"stage": "resource"})
+            await self._sweep()
+
+    async def _sweep(self) -> None:
+        # Neither the start nor what else runs depends on it; the next round may go better.
+        try:
+            await sweep(self._directory, self._store, self._clock)
+        except DatabaseFailed as exc:
+            facts = {"stage": "resource", "cause": exc.message, **exc.facts}
+            _log.error("sweep_failed", extra=facts)
+        except Exception:  # noqa: BLE001 a bug must not stop it either
+            _log.exception("sweep_failed", extra={"stage": "resource"})

@@ -7,6 +7,7 @@ was innererror AccessDenied until about 2021 and is ForbiddenByPolicy since; pur
 from collections.abc import Sequence
 
 from podpass import names
+from podpass.database import DatabaseFailed
 from podpass.directory.model import Vault
 from podpass.directory.roles import least_for
 from podpass.errors import Error
@@ -157,11 +158,34 @@ class MethodNotAllowed(VaultRefusal):
 
 
 class Unavailable(VaultRefusal):
-    """The vault cannot tell a good token from a bad one at the moment."""
+    """The vault cannot tell a good token from a bad one at the moment, or reach its database."""
 
     code = "vault_unavailable"
     wire_code = "ServiceUnavailable"
     status = 503
+
+
+class Broken(VaultRefusal):
+    """A database cannot be read as it should; somebody has to see to it."""
+
+    code = "vault_broken"
+    wire_code = "InternalServerError"
+    status = 500
+
+
+class NoRoom(VaultRefusal):
+    """What is to be kept cannot be, until somebody has seen to the disk."""
+
+    code = "vault_no_room"
+    wire_code = "InsufficientStorage"
+    status = 507
+
+
+def of_database(failed: DatabaseFailed) -> VaultRefusal:
+    """Say that a database does not do what it should, and what to do."""
+    kinds = {each.status: each for each in (Unavailable, NoRoom, Broken)}
+    text = f"The vault cannot do this: {failed.message}. Operator: {failed.hint}."
+    return kinds[failed.status](text)
 
 
 def of_token(refused: TokenRefused, issuer: str, resource: str) -> Unauthorized:

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import Row, Select, func, select
 
+from podpass import database
 from podpass.resource.model import SecretVersion, Wanted
 from podpass.resource.schema import secrets, versions
 from podpass.secret import Secret
@@ -54,22 +55,23 @@ def sealed_for(vault: str, key: str, version: str) -> str:
 
 def to_version(row: Row[Any], value: Secret) -> SecretVersion:
     """Read a row whose value has been opened."""
-    return SecretVersion(
-        vault=row.vault,
-        name=row.name,
-        version=row.version,
-        ordinal=row.ordinal,
-        value=value,
-        content_type=row.content_type,
-        tags=json.loads(row.tags),
-        enabled=row.enabled,
-        not_before=row.not_before,
-        expires=row.expires,
-        created=row.created,
-        updated=row.updated,
-        deleted=row.deleted,
-        purge_on=row.purge_on,
-    )
+    with database.shaping("versions", place(row)):
+        return SecretVersion(
+            vault=row.vault,
+            name=row.name,
+            version=row.version,
+            ordinal=row.ordinal,
+            value=value,
+            content_type=row.content_type,
+            tags=dict(json.loads(row.tags)),
+            enabled=row.enabled,
+            not_before=row.not_before,
+            expires=row.expires,
+            created=row.created,
+            updated=row.updated,
+            deleted=row.deleted,
+            purge_on=row.purge_on,
+        )
 
 
 def columns(wanted: Wanted | SecretVersion) -> dict[str, Any]:

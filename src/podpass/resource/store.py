@@ -85,14 +85,17 @@ class SecretStore:
     async def page(
         self, vault: str, *, after: str, limit: int, deleted: bool = False
     ) -> Sequence[SecretVersion]:
-        """List the latest version of each secret, or deleted secret, whose name comes after `after`."""
-        return self._all(rows.latest(vault, after=after, deleted=deleted).limit(limit))
+        """List the latest version of each secret, or deleted secret, whose name comes after `after`.
+
+        Values stay closed: a list shows none.
+        """
+        return self._list(rows.latest(vault, after=after, deleted=deleted), limit)
 
     async def page_versions(
         self, vault: str, name: str, *, after: int, limit: int
     ) -> Sequence[SecretVersion]:
-        """List versions of a secret, oldest first, whose ordinal comes after `after`."""
-        return self._all(rows.of_secret(vault, name, after=after).limit(limit))
+        """List versions of a secret, oldest first, whose ordinal comes after `after`; values stay closed."""
+        return self._list(rows.of_secret(vault, name, after=after), limit)
 
     async def backup(self, vault: str, name: str, owner: str) -> bytes | None:
         """Seal a secret with all its versions for the vaults of one owner; None if there is none.
@@ -238,7 +241,7 @@ class SecretStore:
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         assert self._engine is not None, "the store is not open"
-        with self._engine.begin() as connection:
+        with database.writing(self._engine) as connection:
             yield connection
 
     @property
@@ -255,8 +258,22 @@ class SecretStore:
         with self._reading() as connection:
             return [self._read(row) for row in connection.execute(query).all()]
 
+    def _list(self, query: Select[Any], limit: int) -> list[SecretVersion]:
+        closed = Secret("")
+        with self._reading() as connection:
+            return database.full_page(
+                limit,
+                lambda many: connection.execute(query.limit(many)).all(),
+                lambda row: rows.to_version(row, closed),
+            )
+
     def _read(self, row: Row[Any]) -> SecretVersion:
-        return rows.to_version(row, self._seals.open(row.sealed, rows.place(row)))
+        with database.shaping("versions", rows.place(row)):
+            try:
+                value = self._seals.open(row.sealed, rows.place(row))
+            except SealingKeyUnfit as exc:
+                raise ValueError(exc.message) from exc
+        return rows.to_version(row, value)
 
 
 def _beside(url: str) -> Path:

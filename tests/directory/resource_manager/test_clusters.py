@@ -77,6 +77,21 @@ async def test_there_is_one_cluster(world: Any) -> None:
     assert (await world.ask("PUT", f"{ALL}/second", cluster(**ON)))[0] == 201
 
 
+async def test_the_instances_cluster_is_not_given_to_whoever_may_write_in_a_group(
+    world: Any,
+) -> None:
+    """Attack: the contributor of one group names the cluster, and so becomes its administrator."""
+    await world.caller("contributor", "Contributor", f"{SUB}/resourceGroups/rg")
+    off = cluster(securityProfile=workload(False))
+    status, body, _ = await world.ask("PUT", ONE, off, who="contributor")
+    assert (status, body["error"]["code"]) == (403, "AuthorizationFailed")
+    assert (await world.ask("GET", ONE))[0] == 404
+    assert world.cluster.switched == []
+    # Once somebody who may has named it there, it is written like anything else in the group.
+    await world.ask("PUT", ONE, cluster(**ON))
+    assert (await world.ask("PUT", ONE, cluster(**ON), who="contributor"))[0] == 200
+
+
 async def test_what_a_client_read_it_can_write_back(world: Any) -> None:
     """`az aks update` sends the whole object again, changed."""
     _, body, _ = await world.ask("PUT", ONE, cluster(**ON))
@@ -239,6 +254,9 @@ async def test_credentials_are_a_kubeconfig(world: Any, verb: str, name: str) ->
     assert status == 200
     [one] = body["kubeconfigs"]
     assert (one["name"], base64.b64decode(one["value"])) == (name, b"clusters: [{name: aks}]\n")
+    [entry] = await world.directory.audit.list(limit=1)
+    assert (entry.actor_name, entry.target) == ("admin@contoso.example", ONE)
+    assert entry.action == f"Microsoft.ContainerService/managedClusters/{verb}/action"
     await world.caller("reader", "Reader")
     assert (await world.ask("POST", f"{ONE}/{verb}", who="reader"))[0] == 403
 
@@ -248,6 +266,8 @@ async def test_access_profiles_give_the_same(world: Any) -> None:
     path = f"{ONE}/accessProfiles/clusterUser/listCredential"
     _, body, _ = await world.ask("POST", path)
     assert base64.b64decode(body["properties"]["kubeConfig"]).startswith(b"clusters")
+    [entry] = await world.directory.audit.list(limit=1)
+    assert entry.action.endswith("/accessProfiles/listCredential/action")
     assert (await world.ask("POST", path.replace("User", "King")))[0] == 404
 
 

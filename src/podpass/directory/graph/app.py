@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from podpass import log
+from podpass import database, log
 from podpass.clock import Clock
 from podpass.directory import audit
 from podpass.directory.access import Admit, Caller, NotAdmitted, Reason
@@ -111,6 +111,10 @@ class GraphApp:
         except refusals.GraphRefusal as exc:
             _hop(progress, exc.wire_code, cause=exc.message, status=exc.status)
             return exc.status, self._error(exc, progress)
+        except database.DatabaseFailed as exc:
+            told = refusals.of_database(exc)
+            _hop(progress, exc.code, level=logging.ERROR, status=told.status, **exc.facts)
+            return told.status, self._error(told, progress)
         except Exception:  # noqa: BLE001 the edge answers for bugs too
             _log.exception("graph_request_failed", extra={"stage": "directory", **progress.facts})
             text = f"Something went wrong in Graph. Request id: {progress.request_id}."
@@ -281,15 +285,18 @@ def _headers(progress: Progress, status: int, kind: tuple[bytes, bytes]) -> Head
         (b"request-id", progress.request_id.encode()),
         (b"client-request-id", progress.client_request_id.encode()),
     ]
+    if status == refusals.Unavailable.status:
+        headers.append((b"retry-after", str(database.DatabaseBusy.retry_seconds).encode()))
     if status == refusals.Unauthorized.status:
         headers.append((b"www-authenticate", _CHALLENGE.encode()))
     return headers
 
 
-def _hop(progress: Progress, outcome: str, **facts: object) -> None:
+def _hop(progress: Progress, outcome: str, *, level: int = logging.INFO, **facts: object) -> None:
     log.hop(
         _log,
         "graph_request_answered",
+        level=level,
         stage="directory",
         asked=progress.asked,
         checked=progress.checked,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from podpass.directory import resources
 from podpass.directory.graph import application_members as fields
 from podpass.directory.graph import certificates, paging, passwords, targets, wire, writing
 from podpass.directory.graph.calls import Answer, Call, Item, Place
@@ -33,6 +34,7 @@ _OWN = {"displayName", "identifierUris"}
 # Kept beside the members, and shown by paths of their own.
 _BESIDE = {"owners"}
 _BIND = "owners@odata.bind"
+_VERSION = "requestedAccessTokenVersion"
 
 
 def show(identity: Identity, place: Place) -> Item:
@@ -51,7 +53,14 @@ def show(identity: Identity, place: Place) -> Item:
         "keyCredentials": certificates.shown(identity, of_principal=False),
         "passwordCredentials": passwords.shown(identity, of_principal=False),
     }
-    return merged(fields.DEFAULTS, {**given, **shown})
+    item = merged(fields.DEFAULTS, {**given, **shown})
+    return merged(item, {"api": {_VERSION: _shown_version(identity)}})
+
+
+def _shown_version(identity: Identity) -> int | None:
+    """Give the version as it was set; 1 is what null means."""
+    given = identity.document.get("api", {}).get(_VERSION)
+    return given or (None if resources.token_version(identity) == 1 else 2)
 
 
 def source(call: Call) -> Source:
@@ -144,7 +153,10 @@ async def _create(call: Call, body: Mapping[str, Any], *, unique_name: object) -
         unique_name=_unique_name(unique_name),
         has_principal=False,
         created=call.now,
-        document={"owners": [*dict.fromkeys([*targets.owner_of_new(call.caller), *owners])]},
+        document={
+            "api": {_VERSION: None},
+            "owners": [*dict.fromkeys([*targets.owner_of_new(call.caller), *owners])],
+        },
     )
     identity = _changed(call.place, blank, found)
     identity = certificates.replaced(

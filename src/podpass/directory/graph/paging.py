@@ -65,7 +65,12 @@ async def count(call: Call, source: Source) -> Answer:
     Errors:  Unsupported.
     """
     _want_eventual(call, "$count")
-    return 200, await _count(source, _filter(call, source.noun))
+    found = await _count(source, _filter(call, source.noun))
+    if found is None:
+        raise Unsupported(
+            f"$count of what this $filter or $search means is served among {LOOKED_AT} objects."
+        )
+    return 200, found
 
 
 def listed(call: Call, items: Sequence[Item], noun: Noun, context: str) -> Answer:
@@ -229,9 +234,11 @@ def _sorted(items: Sequence[Item], name: str, descending: bool) -> list[Item]:
     return sorted(items, key=key, reverse=descending)
 
 
-async def _count(source: Source, asked: Expr | None) -> int:
+async def _count(source: Source, asked: Expr | None) -> int | None:
+    """Count what is meant; None when that would be to look at more objects than a request may."""
     plan = filters.plan(asked, source.noun)
-    if plan.rest is not None or source.also is not None:
-        raise Unsupported("$count is not served together with this $filter or $search.")
-    builtin: Any = [item for item in source.builtin if filters.matches(asked, item)]
-    return len(builtin) + await source.count(plan.where)
+    if plan.rest is None and source.also is None:
+        builtin = [item for item in source.builtin if filters.matches(asked, item)]
+        return len(builtin) + await source.count(plan.where)
+    items, more = await _find(source, asked, None, LOOKED_AT)
+    return len(items) if more is None else None

@@ -6,6 +6,7 @@ the sentences around them are our own.
 
 from collections.abc import Sequence
 
+from podpass.database import DatabaseFailed
 from podpass.directory import refusals
 from podpass.errors import Error
 
@@ -115,11 +116,34 @@ class TooLong(GraphRefusal):
 
 
 class Unavailable(GraphRefusal):
-    """Graph cannot tell a good token from a bad one at the moment."""
+    """Graph cannot tell a good token from a bad one at the moment, or reach its database."""
 
     code = "graph_unavailable"
     wire_code = "ServiceUnavailable"
     status = 503
+
+
+class Broken(GraphRefusal):
+    """The database cannot be read as it should; somebody has to see to it."""
+
+    code = "graph_broken"
+    wire_code = "InternalServerError"
+    status = 500
+
+
+class NoRoom(GraphRefusal):
+    """What is to be kept cannot be, until somebody has seen to the disk."""
+
+    code = "graph_no_room"
+    wire_code = "insufficientStorage"
+    status = 507
+
+
+def of_database(failed: DatabaseFailed) -> GraphRefusal:
+    """Say that the directory's database does not do what it should, and what to do."""
+    kinds = {each.status: each for each in (Unavailable, NoRoom, Broken)}
+    text = f"Graph cannot do this: {failed.message}. Operator: {failed.hint}."
+    return kinds[failed.status](text)
 
 
 def missing(name: str) -> Missing:

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from podpass import log
+from podpass import database, log
 from podpass.clock import Clock
 from podpass.directory import audit, naming, rules
 from podpass.directory.access import Admit, Caller, NotAdmitted
@@ -41,6 +41,11 @@ _log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 512 * 1024
 _NOT_PLAIN = re.compile(r"[^ !#-\[\]-~]")
+_FAILED = {
+    500: "InternalServerError",
+    503: "ServiceUnavailable",
+    507: "InsufficientStorage",
+}
 _REQUEST_ID = re.compile(r"[0-9A-Za-z_.-]{1,64}")
 
 
@@ -115,6 +120,10 @@ class _ManagerApp:
             refused = wire.of_directory(exc)
             _hop(progress, refused.wire_code, refused.status, cause=exc.message)
             return self._refused(refused, progress)
+        except database.DatabaseFailed as exc:
+            answer = _failed(exc)
+            _hop(progress, exc.code, answer.status, level=logging.ERROR, **exc.facts)
+            return answer
         except Exception:  # noqa: BLE001 the edge answers for bugs too
             _log.exception("manager_request_failed", extra={"stage": "directory", **progress.facts})
             text = f"Something went wrong in Resource Manager. Request id: {progress.request_id}."
@@ -259,12 +268,25 @@ async def _body(scope: Scope, receive: Receive) -> dict[str, Any]:
     return wire.read_object(content)
 
 
+def _failed(failed: database.DatabaseFailed) -> Answer:
+    text = f"Resource Manager cannot do this: {failed.message}. Operator: {failed.hint}."
+    again = failed.retry_seconds
+    return Answer(
+        status=failed.status,
+        body=_error(_FAILED[failed.status], text),
+        headers=() if again is None else (("Retry-After", str(again)),),
+    )
+
+
 def _error(code: str, message: str) -> dict[str, Any]:
     return {"error": {"code": code, "message": message}}
 
 
-def _hop(progress: _Progress, outcome: str, status: int, **facts: object) -> None:
-    _log.info(
+def _hop(
+    progress: _Progress, outcome: str, status: int, *, level: int = logging.INFO, **facts: object
+) -> None:
+    _log.log(
+        level,
         "manager_request_answered",
         extra={
             "stage": "directory",

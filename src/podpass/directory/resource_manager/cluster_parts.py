@@ -1,6 +1,5 @@
 """What clients read beside the cluster itself: pools, versions, upgrades, access profiles."""
 
-import base64
 from typing import Any
 
 from podpass.directory.resource_manager import cluster_wire, clusters, locations, refusals, wire
@@ -8,6 +7,7 @@ from podpass.directory.resource_manager.cluster_wire import TYPE
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
 
 _PROFILES = {"clusteradmin": "clusterAdmin", "clusteruser": "clusterUser"}
+_LIST_CREDENTIAL = f"{TYPE}/accessProfiles/listCredential/action"
 
 
 async def _pools(call: Call) -> Answer:
@@ -102,13 +102,13 @@ async def _access_profile(call: Call) -> Answer:
     if role is None:
         text = f"There is no access profile '{call.params['role']}'."
         raise refusals.missing("NotFound", text)
-    kubeconfig = base64.b64encode(call.cluster.kubeconfig(cluster.name)).decode()
+    value = await clusters.kubeconfig(call, cluster, _LIST_CREDENTIAL)
     body: dict[str, Any] = {
         "id": f"{cluster.resource_id}/accessProfiles/{role}",
         "name": role,
         "type": f"{TYPE}/accessProfiles",
         "location": cluster.location,
-        "properties": {"kubeConfig": kubeconfig},
+        "properties": {"kubeConfig": value},
     }
     return Answer(body=body)
 
@@ -173,7 +173,7 @@ ROUTES = (
         "POST",
         f"{_ONE}/accessProfiles/{{role}}/listCredential",
         "get credentials of access profile",
-        f"{TYPE}/accessProfiles/listCredential/action",
+        _LIST_CREDENTIAL,
         _access_profile,
     ),
 )

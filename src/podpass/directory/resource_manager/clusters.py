@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from podpass.directory import arm, naming
+from podpass.directory import arm, audit, naming
 from podpass.directory.model import Cluster
 from podpass.directory.resource_manager import cluster_wire, lists, operations, refusals, wire
 from podpass.directory.resource_manager.cluster_wire import TYPE, Wanted
@@ -49,6 +49,7 @@ async def _put(call: Call) -> Answer:
         old = await find(call)
         if old is None:
             await _only_one(call)
+            await _may_adopt(call)
         wire.check_etag(call, "The cluster", _etag(call, old))
         new, workload_identity = await _read(call, old)
         await _store(call, new, workload_identity)
@@ -68,6 +69,14 @@ async def _only_one(call: Call) -> None:
             f"podpass has one cluster, which is '{others[0].resource_id}' already; use it, or delete it:"
             " the cluster itself goes on and can be given another name.",
         )
+
+
+async def _may_adopt(call: Call) -> None:
+    # In Azure a new cluster is its maker's. Here it is the instance's, with everybody's pods: whoever may
+    # write in one group would read every workload's token, and could switch identities off for all.
+    subscription = f"/subscriptions/{call.subscription}"
+    if not await call.directory.permitted(call.caller.object_id, f"{TYPE}/write", subscription):
+        raise refusals.not_authorized(call.caller, f"{TYPE}/write", subscription)
 
 
 async def _read(call: Call, old: Cluster | None) -> tuple[Cluster, bool]:
@@ -193,12 +202,18 @@ def _etag(call: Call, cluster: Cluster | None) -> str | None:
     return None if cluster is None else cluster_wire.write(call, call.cluster, cluster)["eTag"]
 
 
-def credentials(name: str) -> Any:
+async def kubeconfig(call: Call, cluster: Cluster, action: str) -> str:
+    """Give out a kubeconfig in Base64, and record who got it: with it, one is the cluster's administrator."""
+    value = base64.b64encode(call.cluster.kubeconfig(cluster.name)).decode()
+    await call.directory.audit.record(audit.entry(action, cluster.resource_id, call.now))
+    return value
+
+
+def credentials(verb: str, name: str) -> Any:
     """Make the operation that gives out a kubeconfig under a name."""
 
     async def run(call: Call) -> Answer:
-        cluster = await found(call)
-        value = base64.b64encode(call.cluster.kubeconfig(cluster.name)).decode()
+        value = await kubeconfig(call, await found(call), f"{TYPE}/{verb}/action")
         return Answer(body={"kubeconfigs": [{"name": name, "value": value}]})
 
     return run
@@ -248,7 +263,7 @@ ROUTES = (
             operation=Operation(
                 title="get credentials of cluster",
                 action=f"{TYPE}/{verb}/action",
-                run=credentials(name),
+                run=credentials(verb, name),
             ),
         )
         for verb, name in _CREDENTIALS.items()

@@ -146,14 +146,14 @@ async def _put(call: Call) -> Answer:
         )
     try:
         await call.directory.role_definitions.put(role)
-    except rules.Conflict as exc:
-        raise refusals.conflict("RoleDefinitionExists", f"{exc.message}.") from exc
     except rules.InUse as exc:
         raise refusals.conflict(
             "RoleDefinitionHasAssignments",
             f"The role is assigned at '{exc.facts['scope']}', so it has to stay assignable there; delete that"
             " role assignment first.",
         ) from exc
+    except rules.Conflict as exc:
+        raise refusals.conflict("RoleDefinitionExists", f"{exc.message}.") from exc
     kept = await call.directory.role_definitions.get(role.id)
     # Also for one that was there: clients accept nothing else.
     return Answer(status=201, body=write(call, kept or role, call.scope))

@@ -11,7 +11,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from podpass.errors import Error
+from podpass.errors import Error, UsageError
 from podpass.tools.local.datadir import DataDir, check_version, load_facts
 from podpass.tools.local.lock import holder
 
@@ -90,7 +90,7 @@ def require_status(data_dir: DataDir) -> dict[str, Any]:
 def control(data_dir: DataDir, method: str, path: str, body: bytes | None = None) -> dict[str, Any]:
     """Ask the instance's control API.
 
-    Errors:  NotRunning, Refused.
+    Errors:  NotRunning, Refused; UsageError where the instance says that the caller is at fault.
     """
     require_status(data_dir)
     facts = load_facts(data_dir)
@@ -104,7 +104,8 @@ def control(data_dir: DataDir, method: str, path: str, body: bytes | None = None
     )
     if status != 200:
         error = answer.get("error", {})
-        raise Refused(str(error.get("message", f"status {status}")), hint=error.get("hint") or None)
+        refused = UsageError if error.get("code") == UsageError.code else Refused
+        raise refused(str(error.get("message", f"status {status}")), hint=error.get("hint") or None)
     return answer
 
 

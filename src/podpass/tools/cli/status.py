@@ -74,7 +74,10 @@ def picture(status: dict[str, Any]) -> list[list[str]]:
         ["manager and graph", f"{status['resource_manager']} (without the gateway)"],
         ["tenant", status["tenant_id"]],
         ["subscription", status["subscription_id"]],
-        ["admin", f"{status['admin']['username']} (its password: -o json; az is signed in already)"],
+        [
+            "admin",
+            f"{status['admin']['username']} (its password: -o json; az is signed in already)",
+        ],
         ["ca_file", status["ca_file"]],
         ["containers", _SANDBOXES.get(status["sandbox"], status["sandbox"])],
         ["process", ", ".join(f"{pid} ({name})" for name, pid in status["pids"].items())],

@@ -198,6 +198,8 @@ def _show(data_dir: DataDir, status: dict[str, Any]) -> None:
     ]
     click.echo("podpass is ready")
     click.echo(align(addresses), nl=False)
-    click.echo(f'next: eval "$({spell("env")})"   then kubectl, az and the Azure SDKs work as they are')
+    click.echo(
+        f'next: eval "$({spell("env")})"   then kubectl, az and the Azure SDKs work as they are'
+    )
     click.echo(f"      {spell('run -- kubectl get nodes')}   for a single command")
     click.echo(f"      {spell('down')}   stops it")

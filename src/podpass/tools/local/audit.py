@@ -1,5 +1,6 @@
 """The changes of an instance's directory, as `podpass audit` asks for them."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ async def read(
         if len(found) >= limit or len(page) < _PAGE:
             break
         after = page[-1].serial
+        await asyncio.sleep(0)  # everything else of the instance lives in this loop
     return found[:limit][::-1]
 
 

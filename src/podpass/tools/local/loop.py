@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from podpass import names
 from podpass.clock import Clock
-from podpass.tools.local import apis, ca, kubeconfig
+from podpass.tools.local import administrator, apis, ca, kubeconfig
 from podpass.tools.local.answers import Answers
 from podpass.tools.local.datadir import DataDir, Facts
 from podpass.tools.local.environment import pod_environment
@@ -130,23 +130,30 @@ class Loop:
 
     async def _open_directory(self) -> str:
         from podpass.directory.model import ResourcePrincipal, Tenant
-        from podpass.directory.resources import VAULT_APP_ID
+        from podpass.directory.resources import GRAPH_APP_ID, VAULT_APP_ID
         from podpass.directory.store import Directory
 
-        direct = ResourcePrincipal(
+        vault = ResourcePrincipal(
             app_id=VAULT_APP_ID,
             uris=(self._direct_vault, self._facts.direct("vault")),
             display_name="Azure Key Vault, asked directly",
             token_version=1,
         )
+        graph = ResourcePrincipal(
+            app_id=GRAPH_APP_ID,
+            uris=(self._facts.direct("azure"),),
+            display_name="Microsoft Graph, asked directly",
+            token_version=1,
+        )
+        url = f"sqlite:///{self.data_dir.path('directory.db')}"
         self._directory = await self._stack.enter_async_context(
-            Directory(f"sqlite:///{self.data_dir.path('directory.db')}", (direct,), self._clock)
+            Directory(url, (vault, graph), self._clock)
         )
         domain = self._facts.admin_username.partition("@")[2]
         await self._directory.create_tenant(
             Tenant(id=self._facts.tenant_id, display_name=apis.TENANT_NAME, domains=(domain,))
         )
-        self._admin = await apis.ensure_admin(self._directory, self._facts)
+        self._admin = await administrator.ensure(self._directory, self._facts)
         return f"tenant {self._facts.tenant_id}"
 
     async def _authority(self) -> str:
@@ -275,6 +282,7 @@ class Loop:
             self._facts,
             self._clock,
             authority=self._facts.direct("authority"),
+            graph_origin=self._facts.direct("azure"),
             vault_suffix=self._direct_vault.removeprefix("https://"),
         )
         await self._serve("azure", app)
