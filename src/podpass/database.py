@@ -119,7 +119,9 @@ def open_database(
                 connection.execute(insert(stamp).values(version=version))
     except SQLAlchemyError as exc:
         engine.dispose()
-        raise DatabaseUnusable(f"{_name(url)} cannot be opened as a database") from exc
+        failed = _failed(exc)
+        said = f"{_name(url)} cannot be opened: {failed.facts['cause']}"
+        raise DatabaseUnusable(said, hint=failed.hint) from exc
     if found not in (None, version):
         engine.dispose()
         raise DatabaseUnusable(
@@ -216,12 +218,11 @@ def full_page(
         damaged = left_out
 
 
-def _failed(exc: DatabaseError) -> DatabaseFailed:
-    name = str(
-        getattr(exc.orig, "sqlite_errorname", None) or getattr(exc.orig, "sqlstate", None) or ""
-    )
-    # Not the statement, whose values SQLAlchemy would show.
-    cause = f"{exc.orig} ({name})" if name else str(exc.orig)
+def _failed(exc: SQLAlchemyError) -> DatabaseFailed:
+    # What the driver says, not SQLAlchemy, which would show the statement and its values.
+    said = getattr(exc, "orig", None)
+    name = getattr(said, "sqlite_errorname", None) or getattr(said, "sqlstate", None) or ""
+    cause = f"{said or type(exc).__name__} {name}".rstrip()
     if name.startswith(_FULL):
         return DatabaseFull("the disk is full", cause=cause)
     if name.startswith(_READ_ONLY):

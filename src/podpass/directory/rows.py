@@ -41,6 +41,7 @@ from podpass.directory.schema import (
 )
 
 _ONLY_APPLICATIONS = (identifier_uris, password_credentials, key_credentials)
+_AT_ONCE = 1000
 _Held = Mapping[tuple[str, str], Sequence[Row[Any]]]
 
 
@@ -107,9 +108,12 @@ def _held(connection: Connection, table: Table, rows: Sequence[Row[Any]]) -> _He
     for row in rows:
         owners[row.tenant_id].append(row.client_id)
     for tenant_id, ids in owners.items():
-        query = select(table).where(table.c.tenant_id == tenant_id, table.c.client_id.in_(ids))
-        for row in connection.execute(query):
-            held[row.tenant_id, row.client_id].append(row)
+        of_tenant = select(table).where(table.c.tenant_id == tenant_id)
+        # SQLite takes no more than so many values in one statement.
+        for begin in range(0, len(ids), _AT_ONCE):
+            query = of_tenant.where(table.c.client_id.in_(ids[begin : begin + _AT_ONCE]))
+            for row in connection.execute(query):
+                held[row.tenant_id, row.client_id].append(row)
     return held
 
 

@@ -87,7 +87,7 @@ class _Authority:
         signin = SignIn(directory, prover, keys.seal, clock)
         self._signin = signin
         self._user_tokens = UserTokens(keys, self._signer, settings, clock)
-        self._pages = SignInApp(signin, directory, keys.seal, settings, clock)
+        self._sign_in_app = SignInApp(signin, directory, keys.seal, settings, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # object_store clients send `//{tenant}/...` when the authority's host ends in a slash.
@@ -99,8 +99,8 @@ class _Authority:
         headers: Headers = _PRIVATE
         if version is not None:
             status, body = await self._token(scope, receive, tenant, version, trace)
-        elif (page := self._pages.find(tenant, rest)) is not None:
-            status, body, headers = await self._page(page, scope, receive, trace)
+        elif (around := self._sign_in_app.find(tenant, rest)) is not None:
+            status, body, headers = await self._around_sign_in(around, scope, receive, trace)
         else:
             status, body, headers = await self._document(scope, tenant, rest.lower(), trace)
         ids = (
@@ -142,7 +142,7 @@ class _Authority:
         _hop(facts, STEPS, began)
         return 200, body
 
-    async def _page(
+    async def _around_sign_in(
         self, answer: Answer, scope: Scope, receive: Receive, trace: str
     ) -> tuple[int, bytes, Headers]:
         try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from podpass.directory import redirects
 from podpass.directory.model import Identity
 from podpass.exchange import public_clients
 from podpass.exchange.aadsts import Refused
@@ -35,6 +36,12 @@ class Client:
     id: str
     name: str
     identity: Identity | None = None
+
+    @property
+    def about(self) -> str:
+        """Say what it is: anybody who may register an application chooses its name."""
+        kind = "built-in tool" if self.identity is None else "application of this directory"
+        return f"{kind}, {self.id}"
 
     @property
     def family(self) -> str:
@@ -73,7 +80,9 @@ class Client:
             return
         for platform in (Platform.WEB, Platform.SPA, Platform.PUBLIC):
             for uri in _texts(self.identity.document.get(platform), "redirectUris"):
-                yield platform, uri
+                # What is kept need not have come through Graph.
+                if redirects.fault(platform, uri) is None:
+                    yield platform, uri
 
 
 def built_in(client_id: str) -> Client | None:

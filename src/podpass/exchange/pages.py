@@ -20,6 +20,7 @@ label{display:block;margin-top:1rem;font-weight:600}
 input[type=text],input[type=password]{box-sizing:border-box;width:100%;font:inherit;padding:.5rem;margin-top:.2rem}
 .code{letter-spacing:.2em;text-transform:uppercase}
 button{font:inherit;padding:.5rem 1.2rem;margin:1.2rem .5rem 0 0}
+.about{color:GrayText;overflow-wrap:anywhere}
 .fault{border-left:.3rem solid #b00020;padding:.4rem .8rem}
 footer{max-width:26rem;margin:1rem auto;font-size:.85rem;color:GrayText}
 """
@@ -57,22 +58,25 @@ def headers(*, form_targets: Sequence[str] = (), submits: bool = False) -> Heade
 
 
 def sign_in(
-    *, action: str, flow: str, client: str, name: str = "", fault: str = "", device: bool = False
+    *, action: str, flow: str, client: str, about: str, target: str, name: str = "", fault: str = ""
 ) -> bytes:
     """Ask for user name and password.
 
-    Shapes:  `flow` is the form's token; `device` when the program that asks runs elsewhere.
+    Shapes:  `flow` is the form's token; `client` a name and `about` what nobody chooses; `target` is where
+             the answer goes, empty when the program that asks runs elsewhere.
     """
+    goes = f"<br>The answer goes to <code>{escape(target)}</code>" if target else ""
     warning = (
         "<p>You typed a code that a program shows. Go on only if you started that program "
         "yourself: whoever sent you the code gets your access.</p>"
-        if device
+        if not target
         else ""
     )
     focus = ' autofocus aria-describedby="fault"' if not name else ""
     return _page(
         "Sign in",
-        f"<p><strong>{escape(client)}</strong> asks you to sign in.</p>{warning}{_fault(fault)}"
+        f"<p><strong>{escape(client)}</strong> asks you to sign in.</p>"
+        f'<p class="about"><small>{escape(about)}.{goes}</small></p>{warning}{_fault(fault)}'
         f'<form method="post" action="{escape(action)}">'
         f'<input type="hidden" name="flow" value="{escape(flow)}">'
         '<label for="username">User name</label>'

@@ -1,7 +1,8 @@
 """A token request for a user in, a verified sign-in out: every check, in the one order of `aadsts.STEPS`.
 
 `SignIn.check` is that order for password, code, device code and refresh token, written down once; read it
-from the top. `verify.Verifier.check` is the one for a client that asks for itself.
+from the top. `SignIn.begin_device` is the one for a device that asks for a code, `verify.Verifier.check`
+the one for a client that asks for itself.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from podpass.exchange import lookup, refresh, user_scope
 from podpass.exchange.aadsts import Refused
 from podpass.exchange.clients import Client, Platform, built_in, permissions_of
 from podpass.exchange.lookup import SHARED_TENANTS, Directory
-from podpass.exchange.pending import Approval, Code, Codes, Devices
+from podpass.exchange.pending import Approval, Code, Codes, Device, Devices
 from podpass.exchange.people import People
 from podpass.exchange.proof import ASSERTED, Acr, Facts, Proof, Prover
 from podpass.exchange.seal import Seal
@@ -37,6 +38,9 @@ _REQUIRED = {
     "device_code": ("code",),
 }
 GRANTS = frozenset(_REQUIRED)
+_UNPROVED = Proof(acr=Acr.NOTHING)
+# What `begin_device` has checked when it gives a code, for the log.
+DEVICE_STEPS = ("wire", "tenant", "request", "client", "scope")
 # With these, what is redeemed says whether the client has to prove itself.
 _TELLS_PLATFORM = frozenset({CODE, REFRESH})
 
@@ -70,11 +74,11 @@ class SignIn:
         Errors:  Refused, for the first check that fails.
         """
         facts["skipped"] = ASSERTED
-        tenant = await self._tenant(request)
+        tenant = await self.any_or_find(request.tenant, grant=request.get("grant_type"))
         check_request(request)
-        home, client = await self.client(tenant, request.get("client_id"))
+        registered, client = await self.client(tenant, request.get("client_id"))
         facts["client_id"] = client.id
-        proof = await self._prove(home, client, request, facts)
+        proof = await self._prove(registered, client, request, facts)
         if request.get("grant_type") not in _TELLS_PLATFORM:
             # Before the password: no application's mere id is enough to guess with.
             check_proof(client, proof)
@@ -102,17 +106,38 @@ class SignIn:
             version=request.version,
         )
 
+    async def begin_device(self, request: TokenRequest, facts: Facts) -> tuple[str, Device]:
+        """Carry a request for a device code through every check; give the code and what it stands for.
+
+        Errors:  Refused, for the first check that fails, or 90055.
+        """
+        tenant = await self.any_or_find(request.tenant, grant="device_code")
+        asked = "resource" if request.version == 1 else "scope"
+        require(request, "client_id")
+        require(request, asked)
+        _, client = await self.client(tenant, request.get("client_id"))
+        facts["client_id"] = client.id
+        check_proof(client, _UNPROVED)
+        user_scope.read(request.get(asked), version=request.version)
+        return self.devices.begin(
+            client_id=client.id,
+            client_name=client.name,
+            segment=request.tenant,
+            scope=request.get(asked),
+        )
+
     # ------------------------------------------------------------------------------- tenant and client
 
-    async def _tenant(self, request: TokenRequest) -> Tenant | None:
-        """Find the tenant of the path; None for those that stand for any."""
-        segment, grant = request.tenant.lower(), request.get("grant_type")
+    async def any_or_find(self, segment: str, *, grant: str) -> Tenant | None:
+        """Find the tenant of a path; None for a segment that stands for any.
+
+        Errors:  Refused 9001023, 900023, 90002.
+        """
         # Entra answers passwords under /organizations, and not under /common.
-        if segment == "consumers" or (segment == "common" and grant == PASSWORD):
-            raise Refused(9001023, tenant=request.tenant, grant=grant)
-        if segment in SHARED_TENANTS:
+        refused = {"consumers", "common"} if grant == PASSWORD else {"consumers"}
+        if segment.lower() in SHARED_TENANTS - refused:
             return None
-        return await lookup.find_tenant(self._directory, request.tenant, grant=grant)
+        return await lookup.find_tenant(self._directory, segment, grant=grant)
 
     async def client(self, tenant: Tenant | None, client_id: str) -> tuple[Tenant | None, Client]:
         """Find a client that signs users in, and the tenant it was found in.
@@ -144,7 +169,7 @@ class SignIn:
     ) -> Proof:
         presented = request.get("client_secret") or request.get("client_assertion").strip()
         if not presented:
-            return Proof(acr=Acr.NOTHING)
+            return _UNPROVED
         if client.identity is None or tenant is None:
             raise Refused(700025)
         facts["skipped"] = ()

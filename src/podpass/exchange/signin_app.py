@@ -14,15 +14,14 @@ import orjson
 
 from podpass import log
 from podpass.clock import Clock
-from podpass.exchange import user_scope
 from podpass.exchange.aadsts import Refused
 from podpass.exchange.incoming import read_request
-from podpass.exchange.lookup import SHARED_TENANTS, Directory, find_tenant
+from podpass.exchange.lookup import Directory
 from podpass.exchange.origins import Origins
-from podpass.exchange.pending import DEVICE_SECONDS, INTERVAL_SECONDS
+from podpass.exchange.pending import DEVICE_SECONDS, INTERVAL_SECONDS, Device
 from podpass.exchange.seal import Seal
-from podpass.exchange.signin import SignIn
-from podpass.exchange.signin_pages import Reply, SignInPages, page_of, signed_out
+from podpass.exchange.signin import DEVICE_STEPS, SignIn
+from podpass.exchange.signin_pages import LOGIN, Reply, SignInPages, page_of, signed_out
 from podpass.exchange.wire import TokenRequest
 from podpass.serve import Receive, Scope
 from podpass.settings import AuthoritySettings
@@ -32,7 +31,6 @@ _log = logging.getLogger(__name__)
 Answer = Callable[[Scope, Receive], Awaitable[Reply]]
 
 DEVICE_PAGE = "oauth2/deviceauth"
-LOGIN = "login"
 _REALM = "userrealm/"
 _AUTHORIZE = {"oauth2/v2.0/authorize": 2, "oauth2/authorize": 1}
 _DEVICE_CODE = {"oauth2/v2.0/devicecode": 2, "oauth2/devicecode": 1}
@@ -59,7 +57,7 @@ class SignInApp:
         self._directory = directory
         self._settings = settings
         self._origins = Origins(settings.origins)
-        self._pages = SignInPages(signin, directory, seal, clock)
+        self._pages = SignInPages(signin, seal, clock)
 
     def find(self, tenant: str, rest: str) -> Answer | None:
         """Find who answers a path below a tenant; None when it is not about signing in.
@@ -122,37 +120,19 @@ class SignInApp:
             limit=self._settings.max_body_bytes,
             facts=facts,
         )
-        body = await self._begin_device(request, facts)
+        text, device = await self._signin.begin_device(request, facts)
         log.hop(
             _log,
             "device_code_issued",
             stage="exchange",
             asked="a device code",
-            checked=("wire", "tenant", "request", "client"),
+            checked=DEVICE_STEPS,
             seconds=time.perf_counter() - began,
             **facts,
         )
-        return 200, orjson.dumps(body), _JSON
+        return 200, orjson.dumps(self._device_answer(request, text, device)), _JSON
 
-    async def _begin_device(self, request: TokenRequest, facts: dict[str, Any]) -> dict[str, Any]:
-        found = None
-        if request.tenant.lower() not in SHARED_TENANTS - {"consumers"}:
-            found = await find_tenant(self._directory, request.tenant, grant="device_code")
-        scope_name = "resource" if request.version == 1 else "scope"
-        for name in ("client_id", scope_name):
-            if not request.get(name).strip():
-                raise Refused(900144, name=name)
-        _, client = await self._signin.client(found, request.get("client_id"))
-        facts["client_id"] = client.id
-        if not client.is_public:
-            raise Refused(7000218)
-        user_scope.read(request.get(scope_name), version=request.version)
-        text, device = self._signin.devices.begin(
-            client_id=client.id,
-            client_name=client.name,
-            segment=request.tenant,
-            scope=request.get(scope_name),
-        )
+    def _device_answer(self, request: TokenRequest, text: str, device: Device) -> dict[str, Any]:
         where = f"{self._settings.pages_origin or request.origin}/common/{DEVICE_PAGE}"
         return {
             "user_code": device.user_code,

@@ -17,7 +17,6 @@ from podpass.exchange.aadsts import Refused
 from podpass.exchange.authorize import AuthorizeRequest
 from podpass.exchange.clients import Client, Platform
 from podpass.exchange.flows import Flows
-from podpass.exchange.lookup import SHARED_TENANTS, Directory, find_tenant
 from podpass.exchange.pending import Approval, Code
 from podpass.exchange.seal import Seal
 from podpass.exchange.signin import SignIn
@@ -27,6 +26,9 @@ _log = logging.getLogger(__name__)
 
 Reply = tuple[int, bytes, Headers]
 
+LOGIN = "login"
+_ACTION = f"/common/{LOGIN}"
+_GRANT = "sign-in"  # what refusals call it
 _MAX_BODY = 64 * 1024
 _CONFIRMED = "You are signed in"
 
@@ -34,9 +36,8 @@ _CONFIRMED = "You are signed in"
 class SignInPages:
     """Show the pages, take their forms, send the answer on."""
 
-    def __init__(self, signin: SignIn, directory: Directory, seal: Seal, clock: Clock) -> None:
+    def __init__(self, signin: SignIn, seal: Seal, clock: Clock) -> None:
         self._signin = signin
-        self._directory = directory
         self._flows = Flows(seal, clock)
         self._clock = clock
 
@@ -48,14 +49,15 @@ class SignInPages:
         del receive
         query = wire.parse_form(scope["query_string"])
         asked = authorize.read_request(query, version=version)
-        _, client = await self._signin.client(await self._tenant(tenant), asked.client_id)
+        found = await self._signin.any_or_find(tenant, grant=_GRANT)
+        _, client = await self._signin.client(found, asked.client_id)
         platform = client.platform(asked.redirect)
         try:
             authorize.check_request(query, asked, platform, version=version)
         except Refused as exc:
             return _back(asked, _fault(exc))
         flow = {"kind": "authorize", "tenant": tenant, "asked": asdict(asked), "platform": platform}
-        return self._sign_in_page(scope, flow, client.name, name=asked.login_hint)
+        return self._sign_in_page(scope, flow, client, name=asked.login_hint)
 
     async def device_page(self, scope: Scope, receive: Receive) -> Reply:
         """Show the page on which the code is typed."""
@@ -73,12 +75,12 @@ class SignInPages:
             raise Refused(9002313, reason=exc.message) from exc
         flow = self._flows.read(scope, form.get("flow", ""))
         if flow["kind"] == "code":
-            return self._take_code(scope, form)
+            return await self._take_code(scope, form)
         if form.get("step") == "cancel":
             return self._cancel(flow)
         return await self._take_password(scope, flow, form)
 
-    def _take_code(self, scope: Scope, form: Mapping[str, str]) -> Reply:
+    async def _take_code(self, scope: Scope, form: Mapping[str, str]) -> Reply:
         try:
             device = self._signin.devices.find(form.get("user_code", ""))
         except Refused as exc:
@@ -86,7 +88,9 @@ class SignInPages:
             text = "Too many wrong codes. Wait a minute." if status == 429 else exc.message
             return self._code_page(scope, "", fault=text, status=status)
         flow = {"kind": "device", "tenant": device.segment, "user_code": device.user_code}
-        return self._sign_in_page(scope, flow | {"client": device.client_id}, device.client_name)
+        flow |= {"client": device.client_id}
+        _, client = await self._client_of(flow)
+        return self._sign_in_page(scope, flow, client)
 
     async def _take_password(
         self, scope: Scope, flow: dict[str, Any], form: Mapping[str, str]
@@ -100,7 +104,7 @@ class SignInPages:
             reply = self._approve(flow, approval)
         except Refused as exc:
             facts |= {"outcome": exc.entry.name}
-            reply = self._sign_in_page(scope, flow, client.name, name=name, fault=exc.message)
+            reply = self._sign_in_page(scope, flow, client, name=name, fault=exc.message)
         log.hop(
             _log,
             "user_signed_in" if facts["outcome"] == "signed_in" else "user_not_signed_in",
@@ -114,7 +118,7 @@ class SignInPages:
 
     async def _client_of(self, flow: dict[str, Any]) -> tuple[Tenant | None, Client]:
         client_id = flow["client"] if flow["kind"] == "device" else flow["asked"]["client_id"]
-        tenant = await self._tenant(flow["tenant"])
+        tenant = await self._signin.any_or_find(flow["tenant"], grant=_GRANT)
         _, client = await self._signin.client(tenant, client_id)
         return tenant, client
 
@@ -143,29 +147,26 @@ class SignInPages:
             return _html(pages.done("Cancelled", "The program that showed the code is told so."))
         return _back(AuthorizeRequest(**flow["asked"]), _fault(Refused(65004)))
 
-    async def _tenant(self, segment: str) -> Tenant | None:
-        if segment.lower() in SHARED_TENANTS - {"consumers"}:
-            return None
-        return await find_tenant(self._directory, segment, grant="sign-in")
-
     def _sign_in_page(
-        self, scope: Scope, flow: dict[str, Any], client: str, *, name: str = "", fault: str = ""
+        self, scope: Scope, flow: dict[str, Any], client: Client, *, name: str = "", fault: str = ""
     ) -> Reply:
         token, cookie = self._flows.begin(scope, flow)
-        targets = [authorize.origin_of(flow["asked"]["redirect"])] if "asked" in flow else []
+        target = authorize.origin_of(flow["asked"]["redirect"]) if "asked" in flow else ""
         body = pages.sign_in(
-            action="/common/login",
+            action=_ACTION,
             flow=token,
-            client=client,
+            client=client.name,
+            about=client.about,
+            target=target,
             name=name[:256],
             fault=fault,
-            device=flow["kind"] == "device",
         )
+        targets = [target] if target else []
         return 200, body, (*pages.headers(form_targets=targets), cookie)
 
     def _code_page(self, scope: Scope, code: str, *, fault: str = "", status: int = 200) -> Reply:
         token, cookie = self._flows.begin(scope, {"kind": "code"})
-        body = pages.device_code(action="/common/login", flow=token, code=code[:32], fault=fault)
+        body = pages.device_code(action=_ACTION, flow=token, code=code[:32], fault=fault)
         return status, body, (*pages.headers(), cookie)
 
 

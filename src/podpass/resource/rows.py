@@ -55,7 +55,7 @@ def sealed_for(vault: str, key: str, version: str) -> str:
 
 def to_version(row: Row[Any], value: Secret) -> SecretVersion:
     """Read a row whose value has been opened."""
-    with database.shaping("versions", place(row)):
+    with database.shaping("secret_versions", place(row)):
         return SecretVersion(
             vault=row.vault,
             name=row.name,

@@ -268,7 +268,7 @@ class SecretStore:
             )
 
     def _read(self, row: Row[Any]) -> SecretVersion:
-        with database.shaping("versions", rows.place(row)):
+        with database.shaping("secret_versions", rows.place(row)):
             try:
                 value = self._seals.open(row.sealed, rows.place(row))
             except SealingKeyUnfit as exc:

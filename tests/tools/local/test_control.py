@@ -35,8 +35,8 @@ class Recorder:
         self.applied.append((text, filename))
         return ["identity web created"]
 
-    async def identities(self) -> list[dict[str, Any]]:
-        return [{"name": "web"}]
+    async def identities(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        return {"value": [{"name": "web"}], "after": asked.get("after")}
 
     async def vaults(self) -> list[dict[str, Any]]:
         return [{"name": "demo-vault"}]

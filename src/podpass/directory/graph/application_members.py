@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from podpass.directory import redirects
 from podpass.directory.graph.members import (
     Read,
     boolean,
@@ -17,6 +18,7 @@ from podpass.directory.graph.members import (
     one_of,
     or_null,
     text,
+    wrong,
 )
 from podpass.directory.graph.refusals import BadRequest
 
@@ -28,7 +30,6 @@ AUDIENCES = (
 )
 _TEXT = or_null(text())
 _URI = or_null(text(2048))
-_URIS = items(text(2048), limit=256)
 _FLAG = or_null(boolean)
 
 _ROLE = members(
@@ -67,6 +68,20 @@ _CLAIMS = items(
     limit=100,
 )
 _PERMISSION = members({"id": guid, "type": one_of("Role", "Scope")})
+
+
+def _redirects(platform: str) -> Read:
+    whole = text(2048)
+
+    def read(path: str, value: Any) -> Any:
+        uri = whole(path, value)
+        if (want := redirects.fault(platform, uri)) is not None:
+            raise wrong(path, want)
+        return uri
+
+    return items(read, limit=256)
+
+
 _API = {
     "acceptMappedClaims": _FLAG,
     "knownClientApplications": items(guid),
@@ -81,7 +96,7 @@ _API = {
 _WEB = {
     "homePageUrl": _URI,
     "logoutUrl": _URI,
-    "redirectUris": _URIS,
+    "redirectUris": _redirects("web"),
     "redirectUriSettings": items(
         members({"uri": text(2048), "index": or_null(integer)}), limit=256
     ),
@@ -107,8 +122,8 @@ WRITABLE: Mapping[str, Read] = {
     "tokenEncryptionKeyId": or_null(guid),
     "nativeAuthenticationApisEnabled": or_null(one_of("none", "all")),
     "web": members(_WEB),
-    "spa": members({"redirectUris": _URIS}),
-    "publicClient": members({"redirectUris": _URIS}),
+    "spa": members({"redirectUris": _redirects("spa")}),
+    "publicClient": members({"redirectUris": _redirects("publicClient")}),
     "api": members(_API),
     "appRoles": items(_ROLE),
     "requiredResourceAccess": items(

@@ -1,7 +1,7 @@
 """What a filter means: how the directory finds it by its indexes, and what is left to look at. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from podpass.directory.graph import query
@@ -58,6 +58,23 @@ def plan(expr: Expr | None, noun: Noun) -> Plan:
             where.append(found)
     left = rest[0] if len(rest) == 1 else Both(tuple(rest)) if rest else None
     return Plan(where=tuple(where), rest=left)
+
+
+def spelled(expr: Expr, noun: Noun) -> Expr:
+    """Write the properties a filter names as the collection has them; callers may write them in any case."""
+    every = (*noun.indexed, *noun.looked_at, *noun.collections)
+    known = {name.lower(): tuple(name.split("/")) for name in every}
+
+    def of(part: Expr) -> Expr:
+        match part:
+            case Both(parts) | Either(parts):
+                return replace(part, parts=tuple(of(each) for each in parts))
+            case Not(inner):
+                return Not(of(inner))
+            case Compare(path) | In(path) | AnyOf(path):
+                return replace(part, path=known.get("/".join(path).lower(), path))
+
+    return of(expr)
 
 
 def check(expr: Expr, noun: Noun) -> None:

@@ -111,8 +111,10 @@ async def delete(call: Call) -> Answer:
 
 
 async def _of_all(call: Call) -> Answer:
-    if call.options.filter is not None:
-        filters.check(call.options.filter, _NOUN)
+    asked = call.options.filter
+    if asked is not None:
+        asked = filters.spelled(asked, _NOUN)
+        filters.check(asked, _NOUN)
     found: list[Item] = []
     after, looked = call.options.after, 0
     while looked < paging.LOOKED_AT:
@@ -122,7 +124,7 @@ async def _of_all(call: Call) -> Answer:
         )
         for row in rows:
             looked, after = looked + 1, row.client_id
-            found += [item for item in _of(row) if filters.matches(call.options.filter, item)]
+            found += [item for item in _of(row) if filters.matches(asked, item)]
             # Between two clients only, so a page may be longer than asked by what one client has.
             if len(found) >= call.options.top:
                 return 200, _page(call, found, after)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from podpass.directory.graph import filters, wire
 from podpass.directory.graph.calls import Answer, Call, Item
@@ -65,7 +64,7 @@ async def count(call: Call, source: Source) -> Answer:
     Errors:  Unsupported.
     """
     _want_eventual(call, "$count")
-    found = await _count(source, _filter(call, source.noun))
+    found = await _count(source, _filter(call, source.noun, counts=True))
     if found is None:
         raise Unsupported(
             f"$count of what this $filter or $search means is served among {LOOKED_AT} objects."
@@ -147,12 +146,17 @@ def _page(
     return body
 
 
-def _filter(call: Call, noun: Noun) -> Expr | None:
+def _filter(call: Call, noun: Noun, *, counts: bool = False) -> Expr | None:
     asked = call.options.filter
     if asked is not None:
+        asked = filters.spelled(asked, noun)
         filters.check(asked, noun)
         if filters.is_advanced(asked):
             _want_eventual(call, "this operator of $filter")
+            if not (call.options.count or counts):
+                raise Unsupported(
+                    "this operator of $filter is not supported because '$count=true' is missing."
+                )
     if call.options.search is None:
         return asked
     _want_eventual(call, "$search")
@@ -225,6 +229,8 @@ async def _ordered(call: Call, source: Source, asked: Expr | None) -> Found:
 
 
 def _sorted(items: Sequence[Item], name: str, descending: bool) -> list[Item]:
+    name = wire.property_of(items[0], name) if items else name
+
     def key(item: Item) -> tuple[bool, str]:
         value = item.get(name)
         return value is not None, str(value).casefold()

@@ -169,6 +169,13 @@ def read_time(path: str, value: object) -> float:
         raise Malformed(f"Property '{path}' in payload has a value that is no time.") from exc
 
 
+def property_of(item: Mapping[str, Any], asked: str) -> str:
+    """Name a property as an object has it; callers may write it in any case."""
+    if asked in item:
+        return asked
+    return next((name for name in item if name.lower() == asked.lower()), asked)
+
+
 def selected(item: Mapping[str, Any], options: Options, kind: str) -> dict[str, Any]:
     """Show of an object what is asked for.
 
@@ -177,9 +184,10 @@ def selected(item: Mapping[str, Any], options: Options, kind: str) -> dict[str, 
     if not options.select:
         return dict(item)
     shown = {name: value for name, value in item.items() if name.startswith("@")}
-    for name in options.select:
-        if name == "*":
+    for asked in options.select:
+        if asked == "*":
             return dict(item)
+        name = property_of(item, asked)
         if name not in item and kind == "directoryObject":
             continue  # a list of several kinds, of which others have it
         if name not in item:

@@ -126,6 +126,11 @@ def request(
     try:
         status, text = _ask(port, ca_file, method, path, host=host, body=body, headers=headers)
         answer = json.loads(text or b"{}")
+    except TimeoutError as exc:
+        raise Error(
+            f"the instance has not answered on port {port} for {_SECONDS:.0f} seconds",
+            hint="it is busy or stuck: try again, see `podpass status` and its log",
+        ) from exc
     except (OSError, ValueError, http.client.HTTPException) as exc:
         raise Error(
             f"the instance does not answer on port {port}: {type(exc).__name__}",

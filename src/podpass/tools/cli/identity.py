@@ -1,6 +1,8 @@
 """`podpass identity`."""
 
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
 import click
 
@@ -13,6 +15,7 @@ from podpass.tools.local.datadir import DataDir
 _COLUMNS = {
     "NAME": "name",
     "KIND": "kind",
+    "GROUP": "group",
     "CLIENT-ID": "client_id",
     "PRINCIPAL-ID": "principal_id",
     "CREDENTIALS": "credential_names",
@@ -26,6 +29,13 @@ class NoSuchIdentity(Error):
     hint = "list them with `podpass identity list`"
 
 
+class SeveralIdentities(Error):
+    """A name is that of several identities; their client ids tell them apart."""
+
+    code = "several_identities"
+    hint = "name one by its client id: podpass identity show CLIENT-ID"
+
+
 @click.group
 def command() -> None:
     """Identities and their federated credentials."""
@@ -36,8 +46,8 @@ def command() -> None:
 @options.output()
 def list_(data_dir: DataDir, output: str) -> None:
     """List identities."""
-    found = control(data_dir, "GET", "/identities")["value"]
-    rows = [{**row, "credential_names": _names(row)} for row in found]
+    found = sorted(_every(data_dir), key=lambda row: (row["name"], row["client_id"]))
+    rows = [{**row, "credential_names": _names(row), "group": _group(row)} for row in found]
     emit(rows if output == "table" else found, output, _COLUMNS)
 
 
@@ -47,10 +57,30 @@ def list_(data_dir: DataDir, output: str) -> None:
 @click.argument("name")
 def show(data_dir: DataDir, name: str, output: str) -> None:
     """Show one identity, by its name or client id."""
-    for row in control(data_dir, "GET", "/identities")["value"]:
-        if name in (row["name"], row["client_id"]):
-            return _print(row) if output == "table" else emit(row, output)
-    raise NoSuchIdentity(f"no identity is called {name}")
+    found = [row for row in _every(data_dir) if name in (row["name"], row["client_id"])]
+    if not found:
+        raise NoSuchIdentity(f"no identity is called {name}")
+    if len(found) > 1:
+        # Any one of them would look right, and its client id would trust the wrong workloads.
+        each = ", ".join(f"{row['client_id']} ({_group(row) or row['kind']})" for row in found)
+        raise SeveralIdentities(f"{len(found)} identities are called {name}: {each}")
+    return _print(found[0]) if output == "table" else emit(found[0], output)
+
+
+def _group(row: dict[str, Any]) -> str:
+    """Name the resource group of a managed identity; an application is in none."""
+    return row["resource_id"].split("/")[4] if row["resource_id"] else ""
+
+
+def _every(data_dir: DataDir) -> Iterator[dict[str, Any]]:
+    """Read the identities a page at a time."""
+    query = ""
+    while True:
+        page = control(data_dir, "GET", f"/identities{query}")
+        yield from page["value"]
+        if page["after"] is None:
+            return
+        query = "?" + urlencode({"after": page["after"]})
 
 
 def _print(row: dict[str, Any]) -> None:

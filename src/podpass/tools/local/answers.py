@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from podpass.resource.store import SecretStore
 
 
+_PAGE = 200
+
+
 class Answers:
     """A running instance, as its control API sees it."""
 
@@ -80,9 +83,15 @@ class Answers:
         )
         return [str(each) for each in applied if each.change is not Change.UNCHANGED]
 
-    async def identities(self) -> list[dict[str, Any]]:
-        found = await self._directory.list_identities(self._facts.tenant_id)
-        return [listing.identity(identity) for identity in found]
+    async def identities(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        """List one page of the identities: everything else of the instance waits while it is read.
+
+        Shapes:  `asked` may hold `after`, which is that of the page before; the last page has none.
+        """
+        tenant_id, after = self._facts.tenant_id, asked.get("after")
+        found = await self._directory.identities.page(tenant_id, after=after, limit=_PAGE)
+        more = found[-1].client_id if len(found) == _PAGE else None
+        return {"value": [listing.identity(identity) for identity in found], "after": more}
 
     async def audit(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
         from podpass.tools.local import audit

@@ -19,6 +19,7 @@ from podpass.secret import Secret
 
 _log = logging.getLogger(__name__)
 
+_OURS = 500
 MAX_SEED_BYTES = 1024 * 1024
 
 
@@ -29,7 +30,7 @@ class Instance(Protocol):
 
     async def apply(self, text: str, filename: str) -> list[str]: ...
 
-    async def identities(self) -> list[dict[str, Any]]: ...
+    async def identities(self, asked: Mapping[str, str]) -> dict[str, Any]: ...
 
     async def vaults(self) -> list[dict[str, Any]]: ...
 
@@ -65,8 +66,8 @@ def create_app(instance: Instance, token: Secret) -> Starlette:
         changed = await instance.apply(text, request.query_params.get("filename", "seed"))
         return JSONResponse({"changed": changed})
 
-    async def identities(_: Request) -> Response:
-        return JSONResponse({"value": await instance.identities()})
+    async def identities(request: Request) -> Response:
+        return JSONResponse(await instance.identities(request.query_params))
 
     async def vaults(_: Request) -> Response:
         return JSONResponse({"value": await instance.vaults()})
@@ -121,7 +122,11 @@ async def _read_seed(request: Request) -> str:
 
 async def _answer_error(_: Request, exc: Exception) -> Response:
     assert isinstance(exc, Error)
-    _log.info("control_request_refused", extra={"code": exc.code, "status": exc.status})
+    facts = {"code": exc.code, "status": exc.status}
+    if exc.status >= _OURS:
+        _log.error("control_request_failed", extra={**facts, "cause": exc.message, **exc.facts})
+    else:
+        _log.info("control_request_refused", extra=facts)
     body = {"error": {"code": exc.code, "message": exc.message, "hint": exc.hint}}
     return JSONResponse(body, status_code=exc.status)
 

@@ -8,9 +8,11 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from podpass import names
 from podpass.clock import Clock, system
-from podpass.directory import arm, rules
+from podpass.directory import arm, audit, rules
 from podpass.directory.model import (
+    AuditEntry,
     Change,
     FederatedCredential,
     Identity,
@@ -19,6 +21,7 @@ from podpass.directory.model import (
     RoleAssignment,
     Vault,
 )
+from podpass.directory.roles import SET_SECRET
 from podpass.directory.store import Directory
 from podpass.errors import Error
 from podpass.resource.model import Wanted, shelf_of
@@ -205,6 +208,8 @@ class _Target:
         assert vault is not None, "it was written just now"
         for name, value in wanted.secrets.items():
             change = await self._put_secret(shelf_of(vault), name, value)
+            if change is not Change.UNCHANGED:
+                await self.directory.audit.record(self._told(vault, name))
             applied.append(Applied(what="secret", name=f"{vault.name}/{name}", change=change))
         applied += [await self._put_access(vault, access) for access in wanted.access]
         return applied
@@ -226,6 +231,11 @@ class _Target:
         if there is None:
             return Change.CREATED
         return Change.UNCHANGED if same else Change.UPDATED
+
+    def _told(self, vault: Vault, name: str) -> AuditEntry:
+        """Say that a secret was set, as the vault itself tells it of one that comes over the wire."""
+        target = f"https://{vault.name}.{names.VAULT_SUFFIX}/secrets/{name}"
+        return audit.entry(SET_SECRET, target, self.clock())
 
     async def _put_access(self, vault: Vault, access: SeedAccess) -> Applied:
         identity = await self._find(access.identity)

@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
-from podpass import log
+from podpass import files, log
 from podpass.clock import Clock, system
 from podpass.errors import Error
-from podpass.files import write_private
 from podpass.settings import LocalSettings
+from podpass.tools.local import disk
 from podpass.tools.local import ports as loopback
 from podpass.tools.local.datadir import DataDir, initialise, remember_ports
 from podpass.tools.local.lock import Lock
@@ -55,8 +55,21 @@ def run(
     """Run an instance on a prepared data dir until a signal ends it.
 
     Shapes:  `seed` is a seed's text and the name of its file.
-    Errors:  AlreadyRunning, PortInUse, DataDirError, and what a part says of its own data.
+    Errors:  AlreadyRunning, PortInUse, DataDirError, DiskUnfit, and what a part says of its own data.
     """
+    with disk.telling():
+        _run(data_dir, settings, seed, environ, progress, ready, clock)
+
+
+def _run(
+    data_dir: DataDir,
+    settings: LocalSettings,
+    seed: tuple[str, str] | None,
+    environ: Mapping[str, str],
+    progress: Progress,
+    ready: Callable[[], None],
+    clock: Clock,
+) -> None:
     lock = Lock(data_dir.lock_file)
     if not lock.acquire():
         raise AlreadyRunning(f"an instance runs on {data_dir.root} already")
@@ -116,7 +129,7 @@ async def _start(
         changed = await instance.answers.apply(*seed)
         progress("seed", f"{len(changed)} changes from {seed[1]}")
     status = json.dumps(instance.answers.status(), indent=2) + "\n"
-    write_private(instance.data_dir.status_file, status.encode())
+    files.write_private(instance.data_dir.status_file, status.encode())
     _log.info("instance_ready", extra={"took_ms": round((time.monotonic() - began) * 1000)})
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from podpass.errors import UsageError
-from podpass.tools.local.tutorial.azure_cli import choose, find_old_python, install
+from podpass.tools.local.tutorial.azure_cli import NotInstalled, choose, find_old_python, install
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HERE = Path(sys.executable)
@@ -40,6 +40,42 @@ def test_a_version_has_a_folder_requirements_and_a_python(
 def test_what_is_no_version_is_refused(which: str) -> None:
     with pytest.raises(UsageError):
         choose(which, NOW, None)
+
+
+@pytest.mark.parametrize("which", ["2.46.9", "2.10.0", "1.99.99"])
+def test_a_version_that_is_too_old_is_refused_before_it_is_installed(which: str) -> None:
+    with pytest.raises(UsageError, match=which) as caught:
+        choose(which, NOW, None)
+    assert "2.47.0" in caught.value.hint
+
+
+@pytest.fixture
+def no_index(tmp_path: Path) -> dict[str, str]:
+    """An environment in which pip finds nothing, and says so at once."""
+    return {"XDG_CACHE_HOME": str(tmp_path), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
+
+
+def test_without_an_index_the_newest_of_an_earlier_week_goes_on(
+    tmp_path: Path, no_index: dict[str, str]
+) -> None:
+    root = tmp_path / "podpass" / "az"
+    for week in ("2025-51", "2025-52"):
+        (root / f"newest-{week}").mkdir(parents=True)
+        (root / f"newest-{week}" / ".complete").touch()
+    said: list[str] = []
+    python = install("newest", no_index, NOW, said.append)
+    assert python == root / "newest-2025-52" / "bin" / "python"
+    assert "newest-2025-52" in said[-1]
+    assert not (root / "newest-2026-01").exists()
+
+
+def test_what_cannot_be_installed_leaves_nothing_behind(
+    tmp_path: Path, no_index: dict[str, str]
+) -> None:
+    with pytest.raises(NotInstalled, match="ERROR") as caught:
+        install("99.0.0", no_index, NOW, print)
+    assert "--az" in caught.value.hint
+    assert list((tmp_path / "podpass" / "az").iterdir()) == []
 
 
 def test_a_python_that_only_has_a_name_is_passed_over(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ _GO_SAMPLE = Sample(
     build_tools=(_GO,),
     steps=(
         Step(
-            says="fetching MSAL for Go, azidentity and azsecrets, and compiling",
+            says="fetching MSAL for Go, azidentity and azsecrets, and compiling (some minutes at first)",
             argv=("go", "build", "-trimpath", "-o", "sample", "."),
             # Without cgo no C compiler is needed; what go.sum does not know is refused.
             settings=(("CGO_ENABLED", "0"), ("GOFLAGS", "-mod=readonly")),
@@ -65,7 +65,7 @@ _JAVA_SAMPLE = Sample(
     run_tools=(_JAVA,),
     steps=(
         Step(
-            says="fetching msal4j, azure-identity and azure-security-keyvault-secrets, and compiling",
+            says="fetching msal4j and the Azure SDK, and compiling (some minutes at first)",
             argv=(
                 *("mvn", "-B", "-ntp", "compile", "dependency:copy-dependencies"),
                 *("-DincludeScope=runtime", "-DoutputDirectory=target/lib"),
@@ -81,7 +81,7 @@ _NET_SAMPLE = Sample(
     run_tools=(_DOTNET,),
     steps=(
         Step(
-            says="fetching MSAL.NET, Azure.Identity and Azure.Security.KeyVault.Secrets, and compiling",
+            says="fetching MSAL.NET and the Azure SDK, and compiling (some minutes at first)",
             argv=("dotnet", "publish", "-c", "Release", "-o", "out", "--nologo"),
             settings=(("DOTNET_CLI_TELEMETRY_OPTOUT", "1"), ("DOTNET_NOLOGO", "1")),
         ),

@@ -60,11 +60,19 @@ def choose(which: str, now: datetime, old_python: Path | None) -> Release:
         which = OLDEST if old_python else OLDEST_HERE
     if not re.fullmatch(r"\d+\.\d+\.\d+", which):
         raise UsageError(f"{which!r} is no version of az", hint="newest, oldest, or as in 2.47.0")
+    if _numbers(which) < _numbers(OLDEST):
+        raise UsageError(
+            f"az {which} is older than the tutorial needs", hint=f"take {OLDEST} or newer"
+        )
     requirements = (f"azure-cli=={which}", *_BESIDE.get(which, ()))
     if which == OLDEST and old_python:
         name = f"{which}-{old_python.name}"
         return Release(name=name, requirements=requirements, python=old_python)
     return Release(name=which, requirements=requirements, python=here)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def find_old_python(environ: Mapping[str, str]) -> Path | None:
@@ -101,22 +109,45 @@ def install(which: str, environ: Mapping[str, str], now: datetime, say: Say) -> 
         say(f"az {OLDEST} needs Python 3.10 or older, and none is here: {OLDEST_HERE} instead")
     root = cache_folder(environ).parent / "az"
     place = root / release.name
-    if not (place / _COMPLETE).exists():
-        say(f"installing {release.requirements[0]} into {place} (some minutes and 1 GB, once)")
-        private_folder(root)
-        shutil.rmtree(place, ignore_errors=True)
+    if (place / _COMPLETE).exists():
+        return place / "bin" / "python"
+    older = _older(root) if which == NEWEST else []
+    often = "once a week" if which == NEWEST else "once"
+    say(f"installing {release.requirements[0]} into {place} (some minutes and 1 GB, {often})")
+    private_folder(root)
+    shutil.rmtree(place, ignore_errors=True)
+    try:
         _install(release, place, environ)
-        (place / _COMPLETE).touch()
+    except Error as exc:
+        if not older:
+            raise
+        say(f"{exc.message}; going on with the newest that is here, {older[-1].name}")
+        return older[-1] / "bin" / "python"
+    (place / _COMPLETE).touch()
+    for folder in older:
+        shutil.rmtree(folder, ignore_errors=True)
     return place / "bin" / "python"
+
+
+def _older(root: Path) -> list[Path]:
+    """List what was the newest in earlier weeks, the latest last."""
+    return sorted(mark.parent for mark in root.glob(f"{NEWEST}-*/{_COMPLETE}"))
 
 
 def _install(release: Release, place: Path, environ: Mapping[str, str]) -> None:
     pip = [str(place / "bin" / "python"), "-m", "pip", "install", "-q"]
+    venv = [str(release.python), "-m", "venv", str(place)]
+    try:
+        for command in (venv, [*pip, "--disable-pip-version-check", *release.requirements]):
+            _run(command, release, environ)
+    except Error:
+        shutil.rmtree(place, ignore_errors=True)  # half of 1 GB is of no use to anyone
+        raise
+
+
+def _run(command: Sequence[str], release: Release, environ: Mapping[str, str]) -> None:
     with tempfile.TemporaryFile("w+", errors="replace") as output:
-        for command in (
-            [str(release.python), "-m", "venv", str(place)],
-            [*pip, "--disable-pip-version-check", *release.requirements],
-        ):
+        try:
             done = subprocess.run(
                 command,
                 env=dict(environ),
@@ -126,15 +157,21 @@ def _install(release: Release, place: Path, environ: Mapping[str, str]) -> None:
                 check=False,
                 timeout=_SECONDS,
             )
-            if done.returncode != 0:
-                output.seek(0)
-                raise _failure(release.requirements[0], output.read())
+        except subprocess.TimeoutExpired as exc:
+            raise NotInstalled(
+                f"pip did not finish with {release.requirements[0]} in {_SECONDS // 60} minutes",
+                hint="look at the network, then run it again",
+            ) from exc
+        if done.returncode != 0:
+            output.seek(0)
+            raise _failure(release.requirements[0], output.read())
 
 
 def _failure(requirement: str, said: str) -> Error:
     if unreachable(said):
         return RegistryUnreachable(f"pip reached no package index for {requirement}")
-    last = (said.strip().splitlines() or ["nothing"])[-1]
+    lines = said.strip().splitlines() or ["nothing"]
+    last = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1])
     shown = "".join(sign if sign.isprintable() else " " for sign in last)[:300]
     return NotInstalled(
         f"pip cannot install {requirement}: {shown}", hint="name another version with --az"

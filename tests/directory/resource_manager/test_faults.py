@@ -1,0 +1,57 @@
+"""What Resource Manager answers when its database fails: status, code, sentence, and one line in the log."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from directory.faults import damage, full, held, read_only
+from directory.resource_manager.world import SUB
+
+TAGS = {f"{number:04}{'n' * 400}": "v" * 256 for number in range(15)}
+GROUP = f"{SUB}/resourceGroups/rg"
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code", "said", "again"),
+    [
+        (full, 507, "InsufficientStorage", "the disk is full", None),
+        (read_only, 507, "InsufficientStorage", "read-only", None),
+        (held, 503, "ServiceUnavailable", "busy", "2"),
+    ],
+)
+async def test_a_write_that_fails_says_why_and_heals_by_itself(
+    world: Any,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    fault: Any,
+    status: int,
+    code: str,
+    said: str,
+    again: str | None,
+) -> None:
+    body = {"location": "eastus", "tags": TAGS}
+    with fault(world.directory._session._engine, tmp_path / "directory.db"):
+        found, answer, headers = await world.ask("PUT", GROUP, body)
+        assert (await world.ask("GET", SUB))[0] == 200
+    assert (found, answer["error"]["code"]) == (status, code)
+    assert said in answer["error"]["message"]
+    assert headers.get("Retry-After") == again
+    [line] = [each for each in caplog.records if each.levelno >= logging.ERROR]
+    assert "SQLITE_" in vars(line)["cause"]
+    assert line.exc_info is None
+    assert "nnnn" not in repr(vars(line))
+    assert (await world.ask("PUT", GROUP, body))[0] == 201
+
+
+async def test_a_damaged_row_is_named_and_stops_no_list(world: Any, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        await world.ask("PUT", f"{SUB}/resourceGroups/{name}", {"location": "eastus"})
+    damage(tmp_path / "directory.db", "UPDATE resource_groups SET tags = 'x' WHERE name = 'one'")
+    status, body, _ = await world.ask("GET", f"{SUB}/resourceGroups/one")
+    assert (status, body["error"]["code"]) == (500, "InternalServerError")
+    assert "the row of one in table resource_groups cannot be read" in body["error"]["message"]
+    assert "restore the database" in body["error"]["message"]
+    status, body, _ = await world.ask("GET", f"{SUB}/resourceGroups")
+    assert (status, [one["name"] for one in body["value"]]) == (200, ["two"])

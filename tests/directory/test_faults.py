@@ -1,0 +1,243 @@
+"""A database that fails is told as such, a damaged row by its place; nothing else stops for either."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from directory.faults import damage, full, held, read_only
+from podpass.database import (
+    DatabaseBusy,
+    DatabaseFailed,
+    DatabaseFull,
+    DatabaseReadOnly,
+    DatabaseUnusable,
+    RowDamaged,
+)
+from podpass.directory.model import (
+    Cluster,
+    Identity,
+    IdentityKind,
+    ResourceGroup,
+    RoleAssignment,
+    RoleDefinition,
+    Vault,
+)
+from podpass.directory.store import Directory
+
+TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
+SUB = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
+MakeIdentity = Callable[..., Identity]
+
+
+def engine(directory: Directory) -> Any:
+    return directory._session._engine
+
+
+def group(name: str) -> ResourceGroup:
+    return ResourceGroup(subscription_id=SUB, name=name, location="eastus")
+
+
+def vault(name: str) -> Vault:
+    here = f"/subscriptions/{SUB}/resourceGroups/rg/providers/Microsoft.KeyVault/vaults/{name}"
+    return Vault(name=name, tenant_id=TENANT, location="eastus", resource_id=here)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "status"),
+    [(full, DatabaseFull, 507), (read_only, DatabaseReadOnly, 507), (held, DatabaseBusy, 503)],
+)
+async def test_a_write_that_fails_is_told_with_its_cause_and_what_to_do(
+    directory: Directory,
+    make_identity: MakeIdentity,
+    tmp_path: Path,
+    fault: Any,
+    kind: type[DatabaseFailed],
+    status: int,
+) -> None:
+    kept = make_identity("kept")
+    await directory.identities.put(kept)
+    with fault(engine(directory), tmp_path / "directory.db"):
+        with pytest.raises(kind) as caught:
+            await directory.identities.put(make_identity(document={"notes": "x" * 200_000}))
+        assert await directory.find_identity(TENANT, kept.client_id) is not None
+    assert caught.value.status == status
+    assert caught.value.hint
+    assert "SQLITE_" in str(caught.value.facts["cause"])
+    assert "INSERT" not in repr(caught.value.facts)
+    await directory.identities.put(make_identity("later"))
+
+
+async def test_reads_go_on_while_somebody_else_writes(directory: Directory, tmp_path: Path) -> None:
+    """A backup program, or a curious person with sqlite3, must not stop every token."""
+    with held(engine(directory), tmp_path / "directory.db"):
+        assert [one.id for one in await directory.list_tenants()] == [TENANT]
+
+
+async def test_several_reads_of_one_list_see_one_state(
+    directory: Directory, make_identity: MakeIdentity, tmp_path: Path
+) -> None:
+    made = make_identity()
+    await directory.identities.put(made)
+    with directory._session.reading() as connection:
+        connection.exec_driver_sql("SELECT count(*) FROM identities").scalar()
+        damage(
+            tmp_path / "directory.db", "DELETE FROM identities WHERE client_id = ?", made.client_id
+        )
+        assert connection.exec_driver_sql("SELECT count(*) FROM identities").scalar() == 1
+
+
+async def test_a_database_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/d.db"
+    async with Directory(url):
+        pass
+    with held(None, tmp_path / "d.db"), pytest.raises(DatabaseUnusable) as caught:
+        await Directory(url).open()
+    assert "database is locked" in caught.value.message
+    assert "another program" in caught.value.hint
+    (tmp_path / "t.db").write_text("no database, but long enough to be looked at" * 50)
+    with pytest.raises(DatabaseUnusable) as caught:
+        await Directory(f"sqlite:///{tmp_path}/t.db").open()
+    assert "file is not a database" in caught.value.message
+    assert "another data dir" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "change", ["kind = 'martian'", "tags = '{broken'", "document = '[1]'", "principal = 'x'"]
+)
+async def test_a_damaged_identity_is_named_and_the_others_are_listed(
+    directory: Directory,
+    make_identity: MakeIdentity,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    change: str,
+) -> None:
+    ids = [f"00000000-0000-4000-8000-00000000000{number}" for number in range(5)]
+    for client_id in ids:
+        await directory.identities.put(make_identity(client_id=client_id))
+    bad = ids[2]
+    damage(tmp_path / "directory.db", f"UPDATE identities SET {change} WHERE client_id = ?", bad)
+    directory._session.forget()
+    with pytest.raises(RowDamaged, match=f"{bad} in table identities"):
+        await directory.find_identity(TENANT, bad)
+    assert await directory.find_identity(TENANT, ids[1]) is not None
+    good = [each for each in ids if each != bad]
+    assert [one.client_id for one in await directory.list_identities(TENANT)] == good
+    [record] = [each for each in caplog.records if each.getMessage() == "row_damaged"]
+    assert bad in vars(record)["cause"]
+    assert record.levelno == logging.ERROR
+
+
+async def test_a_page_is_full_although_one_of_it_is_damaged(
+    directory: Directory, make_identity: MakeIdentity, tmp_path: Path
+) -> None:
+    """A short page is the last one for every client: what comes behind would be lost."""
+    ids = [f"00000000-0000-4000-8000-00000000000{number}" for number in range(6)]
+    for number, client_id in enumerate(ids):
+        await directory.identities.put(make_identity(client_id=client_id))
+        await directory.groups.put(group(f"group-{number}"))
+    for number in (1, 2):
+        change = "UPDATE identities SET tags = 'x' WHERE client_id = ?"
+        damage(tmp_path / "directory.db", change, ids[number])
+        change = "UPDATE resource_groups SET tags = 'x' WHERE name = ?"
+        damage(tmp_path / "directory.db", change, f"group-{number}")
+    page = await directory.identities.page(TENANT, limit=3)
+    assert [one.client_id for one in page] == [ids[0], ids[3], ids[4]]
+    page = await directory.identities.page(TENANT, after=ids[4], limit=3)
+    assert [one.client_id for one in page] == [ids[5]]
+    groups = await directory.groups.page(SUB, limit=3)
+    assert [one.name for one in groups] == ["group-0", "group-3", "group-4"]
+
+
+async def test_a_name_whose_row_is_damaged_is_not_taken_for_free(
+    directory: Directory, make_identity: MakeIdentity, tmp_path: Path
+) -> None:
+    made = make_identity("web", kind=IdentityKind.APPLICATION, resource_id=None)
+    await directory.identities.put(made)
+    damage(tmp_path / "directory.db", "UPDATE identities SET tags = 'x' WHERE name = ?", "web")
+    with pytest.raises(RowDamaged):
+        await directory.list_identities(TENANT, "web")
+
+
+@pytest.mark.parametrize("change", ["access = 'policy'", "policies = '[{\"x\": 1}]'", "tags = '1'"])
+async def test_a_damaged_vault_is_named_and_keeps_its_secrets(
+    directory: Directory, tmp_path: Path, change: str
+) -> None:
+    """Were it only left out, the sweep would take its secrets for those of a purged vault."""
+    for name in ("good-vault", "bad-vault"):
+        await directory.vaults.put(vault(name))
+    there = await directory.find_vault("bad-vault")
+    assert there is not None
+    damage(tmp_path / "directory.db", f"UPDATE vaults SET {change} WHERE name = 'bad-vault'")
+    directory._session.forget()
+    with pytest.raises(RowDamaged, match="bad-vault in table vaults"):
+        await directory.find_vault("bad-vault")
+    assert [one.name for one in await directory.list_vaults()] == ["good-vault"]
+    assert [one.name for one in await directory.vaults.page(SUB)] == ["good-vault"]
+    assert there.uid in await directory.vaults.uids()
+
+
+async def test_a_damaged_deleted_vault_stays_and_the_others_go(
+    directory: Directory, tmp_path: Path, clock: list[float]
+) -> None:
+    for name in ("good-vault", "bad-vault"):
+        await directory.vaults.put(vault(name))
+        await directory.vaults.delete(name)
+    damage(tmp_path / "directory.db", "UPDATE vaults SET tags = '' WHERE name = 'bad-vault'")
+    assert [one.vault.name for one in await directory.vaults.deleted()] == ["good-vault"]
+    clock[0] += 91 * 24 * 3600
+    assert [one.vault.name for one in await directory.vaults.sweep()] == ["good-vault"]
+    assert len(await directory.vaults.uids()) == 1
+
+
+async def test_a_damaged_role_permits_nothing_and_takes_no_other_with_it(
+    directory: Directory, tmp_path: Path
+) -> None:
+    principal, scope = "4633458b-17de-408a-b874-0445c86b69e6", f"/subscriptions/{SUB}"
+    custom = RoleDefinition(
+        id="aaaaaaaa-0000-4000-8000-000000000001",
+        name="mine",
+        scopes=(scope,),
+        actions=("*",),
+        built_in=False,
+    )
+    await directory.role_definitions.put(custom)
+    for role in (custom.id, "Reader"):
+        given = RoleAssignment(scope=scope, principal_id=principal, role=role)
+        await directory.assign_role(given)
+    write = "Microsoft.Resources/subscriptions/resourceGroups/write"
+    assert await directory.permitted(principal, write, scope)
+    damage(tmp_path / "directory.db", "UPDATE role_definitions SET document = '{}'")
+    directory._session.forget()
+    assert not await directory.permitted(principal, write, scope)
+    assert await directory.permitted(principal, write.replace("write", "read"), scope)
+    assert custom.id not in {one.id for one in await directory.role_definitions.list()}
+
+
+async def test_a_damaged_cluster_is_named_and_the_others_are_listed(
+    directory: Directory, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        here = f"/subscriptions/{SUB}/resourceGroups/rg/providers/x/managedClusters/{name}"
+        await directory.clusters.put(
+            Cluster(subscription_id=SUB, group="rg", name=name, location="eastus", resource_id=here)
+        )
+    damage(tmp_path / "directory.db", "UPDATE clusters SET document = 'x' WHERE name = 'a'")
+    assert [one.name for one in await directory.clusters.page(SUB)] == ["b"]
+
+
+async def test_more_identities_are_listed_than_one_statement_takes_values(
+    directory: Directory, make_identity: MakeIdentity
+) -> None:
+    asked: list[int] = []
+
+    def note(_c: Any, _cursor: Any, _statement: str, values: Any, _context: Any, _m: bool) -> None:
+        asked.append(len(values))
+
+    await directory.identities.put_many(make_identity() for _ in range(1100))
+    event.listen(engine(directory), "before_cursor_execute", note)
+    assert len(await directory.list_identities(TENANT)) == 1100
+    assert max(asked) <= 1001

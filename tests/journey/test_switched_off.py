@@ -1,0 +1,95 @@
+"""Workload identity switched off as `az aks update` does, and a delay asked for at the start."""
+
+import ssl
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import pytest
+
+from journey.instance import Instance, started
+
+AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
+SHOW = ["sh", "-c", "echo client=$AZURE_CLIENT_ID"]
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    """One of its own: its restart is part of the test."""
+    with started(tmp_path_factory.mktemp("switched")) as running:
+        yield running
+
+
+async def ask(instance: Instance, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    """Ask Resource Manager as the administrator, below the instance's subscription."""
+    status = instance.status
+    context = ssl.create_default_context(cafile=status["ca_file"])
+    form = {
+        "grant_type": "password",
+        "client_id": AZURE_CLI,
+        "scope": "https://management.core.windows.net//.default",
+        "username": status["admin"]["username"],
+        "password": status["admin"]["password"],
+    }
+    tokens = f"{status['authority']}/{status['tenant_id']}/oauth2/v2.0/token"
+    base = f"{status['resource_manager']}/subscriptions/{status['subscription_id']}"
+    async with aiohttp.ClientSession() as session:
+        async with session.post(tokens, data=form, ssl=context) as answer:
+            token = (await answer.json())["access_token"]
+        async with session.request(
+            method,
+            f"{base}/{path}?api-version=2026-06-01",
+            json=body,
+            headers={"Authorization": f"Bearer {token}"},
+            ssl=context,
+        ) as answer:
+            return answer.status, await answer.json(content_type=None)
+
+
+CLUSTER = "resourceGroups/web/providers/Microsoft.ContainerService/managedClusters/mine"
+
+
+async def switch(instance: Instance, on: bool) -> None:
+    properties = {
+        "agentPoolProfiles": [{"name": "pool", "count": 1, "mode": "System"}],
+        "oidcIssuerProfile": {"enabled": True},
+        "securityProfile": {"workloadIdentity": {"enabled": on}},
+    }
+    body = {"location": "eastus", "properties": properties}
+    status, answer = await ask(instance, "PUT", CLUSTER, body)
+    assert status in (200, 201), answer
+    shown = answer["properties"]["securityProfile"]["workloadIdentity"]["enabled"]
+    assert shown is on
+
+
+async def test_pods_get_no_identity_while_it_is_off_and_again_once_it_is_on(
+    instance: Instance,
+) -> None:
+    assert (await ask(instance, "PUT", "resourceGroups/web", {"location": "eastus"}))[0] == 201
+    await switch(instance, on=True)
+    assert instance.run_command("before", "web", SHOW)[1].strip() != "client="
+    await switch(instance, on=False)
+    assert instance.run_command("off", "web", SHOW)[1].strip() == "client="
+    instance.podpass("down")
+    instance.up()
+    assert instance.run_command("still-off", "web", SHOW)[1].strip() == "client="
+    await switch(instance, on=True)
+    assert instance.run_command("on", "web", SHOW)[1].strip() != "client="
+
+
+async def test_the_cluster_without_a_name_in_resource_manager_gives_identities_again(
+    instance: Instance,
+) -> None:
+    await switch(instance, on=False)
+    assert (await ask(instance, "DELETE", CLUSTER))[0] == 202
+    assert instance.run_command("forgotten", "web", SHOW)[1].strip() != "client="
+
+
+async def test_a_delay_asked_for_at_the_start_reaches_the_token_service(
+    instance: Instance,
+) -> None:
+    instance.podpass("down")
+    instance.up("--propagation-delay", "3600")
+    status, answer = await instance.exchange(instance.token("web"), correlation_id=str(uuid4()))
+    assert (status, answer["error_codes"]) == (401, [70025])
