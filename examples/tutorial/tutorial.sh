@@ -199,7 +199,8 @@ az aks update --resource-group "$RESOURCE_GROUP" --name "$CLUSTER_NAME" --disabl
 kubectl run after-it-is-off \
   --image mcr.microsoft.com/mirror/docker/library/rabbitmq:3.10-management-alpine \
   --labels azure.workload.identity/use=true
-kubectl get pod after-it-is-off --output jsonpath='{.spec.containers[0].env}'
+ENVIRONMENT="$(kubectl get pod after-it-is-off --output jsonpath='{.spec.containers[0].env}')"
+echo "The environment it was given: ${ENVIRONMENT:-none}"
 
 ## All of it away
 

@@ -6,6 +6,7 @@ Servers run inside a loop that already runs; signals belong to the process that 
 import asyncio
 import contextlib
 import logging
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
@@ -26,6 +27,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 JSON = (b"content-type", b"application/json")
 _STOP_SECONDS = 2
+_REQUEST_ID = re.compile(r"[0-9A-Za-z_.-]{1,64}")
 
 
 class PortInUse(Error):
@@ -301,6 +303,16 @@ def header(scope: Scope, name: bytes) -> str | None:
         if key == name:
             return bytes(value).decode("latin-1")
     return None
+
+
+def header_values(scope: Scope, name: bytes) -> list[str]:
+    """Give every value of a request header; `name` in lower case."""
+    return [bytes(value).decode("latin-1") for key, value in scope["headers"] if key == name]
+
+
+def fit_request_id(given: str | None) -> str | None:
+    """Give a caller's request id if it may be echoed into headers and logs: if it looks like one."""
+    return given if given is not None and _REQUEST_ID.fullmatch(given) else None
 
 
 logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)

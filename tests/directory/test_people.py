@@ -9,6 +9,7 @@ import pytest
 
 from podpass.directory import builtin, rules
 from podpass.directory.model import AppRoleAssignment, Change, Identity, IdentityKind, User
+from podpass.directory.resources import GRAPH_APP_ID
 from podpass.directory.store import Directory
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -111,7 +112,7 @@ async def test_graphs_permissions_count_only_when_graph_gave_them(
     api, workload = pair
     role = next(iter(builtin.GRAPH_ROLES))
     await directory.app_roles.put(given(api.object_id, workload, role))
-    graph = builtin.GRAPH_APP_ID
+    graph = GRAPH_APP_ID
     assert await directory.app_roles.roles_of(workload.object_id, graph) == ()
     foreign = builtin.object_id(OTHER, graph)
     await directory.app_roles.put(given(foreign, workload, role))

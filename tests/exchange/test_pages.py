@@ -42,6 +42,38 @@ def of_app(world: "World", **changes: str | None) -> dict[str, Any]:
     }
 
 
+async def test_the_page_says_what_nobody_chooses(world: "World", browser: Browser) -> None:
+    """Attack: an application calls itself a tool that everybody knows."""
+    await web_app(world)
+    await world.change(world.APPLICATION, name="Microsoft Azure CLI")
+    page = await browser.authorize(**of_app(world))
+    about = f"application of this directory, {world.APPLICATION}"
+    assert about in page.text
+    assert "goes to <code>https://web.test</code>" in page.text
+    assert about in (await browser.sign_in(page, password="wrong")).text
+    real = await browser.authorize()
+    assert f"built-in tool, {AZ}" in real.text
+    assert "goes to <code>http://localhost:8400</code>" in real.text
+    start = await browser.get("/common/oauth2/deviceauth")
+    await world.change(world.APPLICATION, document={"isFallbackPublicClient": True})
+    path = f"/{world.TENANT}/oauth2/v2.0/devicecode"
+    device = await world.post(path, client_id=world.APPLICATION, scope="openid")
+    page = await browser.submit(start, user_code=device.body["user_code"])
+    assert about in page.text
+    assert "Go on only if you started that program" in page.text
+
+
+@pytest.mark.parametrize("uri", ["javascript:alert(1)", "http://evil.test/cb"])
+async def test_no_code_goes_where_others_read_it(
+    world: "World", browser: Browser, uri: str
+) -> None:
+    """What the directory holds need not have come through Graph, which refuses such addresses."""
+    uris = {"redirectUris": ["https://web.test/", uri]}
+    await world.change(world.APPLICATION, document={"publicClient": uris})
+    page = await browser.authorize(**of_app(world, redirect_uri=uri))
+    assert "AADSTS50011" in page.fault
+
+
 # -------------------------------------------------------------------------------------- codes
 
 

@@ -9,6 +9,9 @@ from enum import StrEnum
 
 from podpass.errors import Error
 
+# A directory role, by its template id.
+GLOBAL_ADMINISTRATOR = "62e90394-69f5-4237-9190-012177145e10"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:

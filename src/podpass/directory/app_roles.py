@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, insert, select
 from podpass.directory import builtin, naming
 from podpass.directory.cache import Cache
 from podpass.directory.model import AppRoleAssignment
+from podpass.directory.resources import GRAPH_APP_ID
 from podpass.directory.rows import from_json
 from podpass.directory.schema import app_role_assignments, identities, users
 from podpass.directory.session import Session
@@ -109,7 +110,7 @@ def _published(
     connection: Connection, tenant_id: str, app_id: str
 ) -> tuple[str | None, dict[str, str]]:
     """Give an application's object id in a tenant, and the values of its roles by their ids."""
-    if app_id == builtin.GRAPH_APP_ID:
+    if app_id == GRAPH_APP_ID:
         return builtin.object_id(tenant_id, app_id), dict(builtin.GRAPH_ROLES)
     query = select(identities.c.object_id, identities.c.document).filter_by(
         tenant_id=tenant_id, client_id=app_id

@@ -70,7 +70,8 @@ class Audit:
 
     async def record(self, one: AuditEntry) -> None:
         """Record a change of something that is kept elsewhere."""
-        with self._session.writing() as write:
+        # Each change of a secret comes here: it must not send the next exchange to the database.
+        with self._session.writing(forgets=False) as write:
             write_entries(write.connection, [one])
 
     async def list(

@@ -35,9 +35,10 @@ _VAULTS_READ = (
     "Microsoft.KeyVault/operations/read",
 )
 
+OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 _GENERAL = (
     RoleDefinition(
-        id="8e3af657-a8ff-443c-a75c-2fe8c4bcb635",
+        id=OWNER,
         name="Owner",
         description="Manages every resource and says who else may.",
         actions=("*",),

@@ -8,9 +8,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from podpass.directory.resources import BUILT_IN
+from podpass.directory.resources import (
+    BUILT_IN,
+    GRAPH_APP_ID,
+    MANAGER_APP_ID,
+    STORAGE_APP_ID,
+    VAULT_APP_ID,
+)
 
-GRAPH_APP_ID = "00000003-0000-0000-c000-000000000000"
 _MICROSOFT = "f8cdef31-a31e-4b4a-93e4-5f571e91255a"  # the tenant that owns Microsoft's applications
 _SPACE = uuid.UUID("5c2ff1ad-9c53-4f0b-9d0b-3a6f1f0f4a57")
 
@@ -48,15 +53,9 @@ GRAPH_SCOPES: Mapping[str, str] = {
 }
 _SCOPES: Mapping[str, Mapping[str, str]] = {
     GRAPH_APP_ID: GRAPH_SCOPES,
-    "797f4846-ba00-4fd7-ba43-dac1f8f63013": {
-        "41094075-9dad-400e-a0bd-54e686782033": "user_impersonation"
-    },
-    "cfa8b339-82a2-471a-a3c9-0fc0be7a4093": {
-        "f53da476-18e3-4152-8e01-aec403e6edc0": "user_impersonation"
-    },
-    "e406a681-f3d4-42a8-90b6-c2b029497af1": {
-        "03e0da56-190b-40ad-a80c-ea378c433f7f": "user_impersonation"
-    },
+    MANAGER_APP_ID: {"41094075-9dad-400e-a0bd-54e686782033": "user_impersonation"},
+    VAULT_APP_ID: {"f53da476-18e3-4152-8e01-aec403e6edc0": "user_impersonation"},
+    STORAGE_APP_ID: {"03e0da56-190b-40ad-a80c-ea378c433f7f": "user_impersonation"},
 }
 
 

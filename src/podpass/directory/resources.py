@@ -8,6 +8,7 @@ from podpass.directory.model import Identity, IdentityKind, ResourcePrincipal
 VAULT_APP_ID = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093"
 GRAPH_APP_ID = "00000003-0000-0000-c000-000000000000"
 MANAGER_APP_ID = "797f4846-ba00-4fd7-ba43-dac1f8f63013"
+STORAGE_APP_ID = "e406a681-f3d4-42a8-90b6-c2b029497af1"
 _API = "api://"
 
 BUILT_IN = (
@@ -30,7 +31,7 @@ BUILT_IN = (
         token_version=1,
     ),
     ResourcePrincipal(
-        app_id="e406a681-f3d4-42a8-90b6-c2b029497af1",
+        app_id=STORAGE_APP_ID,
         uris=("https://storage.azure.com",),
         display_name="Azure Storage",
         token_version=1,

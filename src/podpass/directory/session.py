@@ -76,9 +76,10 @@ class Session:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Write]:
+    def writing(self, *, forgets: bool = True) -> Iterator[Write]:
         """Write in one transaction, which is on the disk when the block ends.
 
+        Shapes:  `forgets` unless nothing is written that is read through a cache.
         Errors:  Conflict for what the database itself holds to be unique; DatabaseFailed.
         """
         assert self._engine is not None, "the directory is not open"
@@ -90,4 +91,5 @@ class Session:
         except IntegrityError as exc:
             raise rules.Conflict("another entry has this name or id already") from exc
         finally:
-            self.forget()
+            if forgets:
+                self.forget()

@@ -82,13 +82,13 @@ class Vaults:
             _check(new)
             return _put(write, old, new)[1]
 
-    async def delete(self, name: str, now: float | None = None) -> DeletedVault | None:
+    async def delete(self, name: str) -> DeletedVault | None:
         """Delete a vault so that it can be recovered; the roles at it go for good. None if there is none."""
         with self._session.writing() as write:
             old = _read(write.connection, name.lower())
             if old is None:
                 return None
-            return bury(write, old, write.now if now is None else now)
+            return bury(write, old)
 
     async def deleted(
         self,
@@ -125,7 +125,7 @@ class Vaults:
             write.record(f"{_VAULT}/write", found.vault.resource_id)
         return found.vault
 
-    async def purge(self, name: str, now: float | None = None) -> DeletedVault:
+    async def purge(self, name: str) -> DeletedVault:
         """Delete a deleted vault for good; its secrets lie under the `uid` of what is answered.
 
         Errors:  NotFound; PurgeProtected while its time is not over.
@@ -134,17 +134,16 @@ class Vaults:
             found = _read_deleted(write.connection, name.lower())
             if found is None:
                 raise rules.NotFound("there is no such deleted vault", name=name)
-            early = found.purge_on > (write.now if now is None else now)
+            early = found.purge_on > write.now
             if found.vault.purge_protection and early:
                 raise rules.PurgeProtected("the vault is protected from being purged", name=name)
             _purge(write, found)
         return found
 
-    async def sweep(self, now: float | None = None) -> list[DeletedVault]:
+    async def sweep(self) -> list[DeletedVault]:
         """Purge every deleted vault whose time is over; their secrets lie under the `uid` of each."""
         with self._session.writing() as write:
-            over = write.now if now is None else now
-            query = select(vaults).where(vaults.c.purge_on <= over)
+            query = select(vaults).where(vaults.c.purge_on <= write.now)
             # One that cannot be read stays, and its secrets with it, until somebody has looked at it.
             gone = database.readable(write.connection.execute(query).all(), _deleted)
             for one in gone:
@@ -170,21 +169,21 @@ class Vaults:
             return database.readable(connection.execute(query).all(), _vault)
 
 
-def bury(write: Write, vault: Vault, now: float) -> DeletedVault:
+def bury(write: Write, vault: Vault) -> DeletedVault:
     """Delete a vault so that it can be recovered; also a step of deleting its resource group."""
-    purge_on = now + vault.retention_days * _DAY
+    purge_on = write.now + vault.retention_days * _DAY
     here = update(vaults).filter_by(name=vault.name)
-    write.connection.execute(here.values(deleted=now, purge_on=purge_on))
+    write.connection.execute(here.values(deleted=write.now, purge_on=purge_on))
     assignments.remove_at(write, vault.resource_id)
     write.record(f"{_VAULT}/delete", vault.resource_id)
-    return DeletedVault(vault=vault, deleted=now, purge_on=purge_on)
+    return DeletedVault(vault=vault, deleted=write.now, purge_on=purge_on)
 
 
 def bury_below(write: Write, scope: str) -> None:
     """Delete every vault below a scope so that each can be recovered."""
     query = select(vaults).where(_THERE, below(vaults.c.resource_key, scope))
     for row in write.connection.execute(query).all():
-        bury(write, _vault(row), write.now)
+        bury(write, _vault(row))
 
 
 def _put(write: Write, old: Vault | None, given: Vault) -> tuple[Change, Vault]:

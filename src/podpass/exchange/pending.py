@@ -61,7 +61,6 @@ class Device:
     """A device's wish to sign somebody in; `segment` is the tenant in its path."""
 
     client_id: str
-    client_name: str
     segment: str
     scope: str
     user_code: str
@@ -145,9 +144,7 @@ class Devices:
         self._by_user_code: _Table[str] = _Table()
         self._wrong: deque[float] = deque(maxlen=MAX_WRONG)
 
-    def begin(
-        self, *, client_id: str, client_name: str, segment: str, scope: str
-    ) -> tuple[str, Device]:
+    def begin(self, *, client_id: str, segment: str, scope: str) -> tuple[str, Device]:
         """Begin a sign-in; give the device code and what it stands for.
 
         Errors:  Refused 90055 when too many wait.
@@ -157,7 +154,6 @@ class Devices:
         user_code = "".join(secrets.choice(_ALPHABET) for _ in range(_USER_CODE_CHARS))
         device = Device(
             client_id=client_id,
-            client_name=client_name,
             segment=segment,
             scope=scope,
             user_code=user_code,

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from podpass import jose
 from podpass.clock import Clock
 from podpass.directory.model import Identity, ResourcePrincipal, Tenant
+from podpass.directory.resources import GRAPH_APP_ID
 from podpass.exchange import lookup, refresh, user_scope
 from podpass.exchange.aadsts import Refused
 from podpass.exchange.clients import Client, Platform, built_in, permissions_of
@@ -21,7 +22,7 @@ from podpass.exchange.people import People
 from podpass.exchange.proof import ASSERTED, Acr, Facts, Proof, Prover
 from podpass.exchange.seal import Seal
 from podpass.exchange.user_grant import UserExchange
-from podpass.exchange.user_scope import GRAPH, Asked
+from podpass.exchange.user_scope import Asked
 from podpass.exchange.verify import require
 from podpass.exchange.wire import TokenRequest
 
@@ -231,7 +232,7 @@ class SignIn:
         offered = None if application is None else permissions_of(application)
         return user_scope.granted(
             asked,
-            is_graph=GRAPH in resource.uris,
+            is_graph=resource.app_id == GRAPH_APP_ID,
             is_tool=client.identity is None,
             offered=offered,
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from podpass import jose, names
+from podpass.directory.access import GLOBAL_ADMINISTRATOR
 from podpass.directory.model import ResourcePrincipal, Tenant, User
 from podpass.exchange import user_scope
 from podpass.exchange.clients import Client
@@ -17,7 +18,7 @@ from podpass.exchange.user_scope import Asked
 
 # Directory roles by template id: an instance's users are its administrators.
 WIDS = (
-    "62e90394-69f5-4237-9190-012177145e10",  # Global Administrator
+    GLOBAL_ADMINISTRATOR,
     "b79fbf4d-3ef9-4689-8143-76b194e85509",  # what every member has
 )
 

@@ -6,7 +6,6 @@ token and is answered with the challenge.
 """
 
 import logging
-import re
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from podpass import database, log
 from podpass.clock import Clock
 from podpass.directory import audit
 from podpass.directory.model import Vault
-from podpass.directory.resources import VAULT_APP_ID
+from podpass.directory.resources import VAULT_APP_ID, audiences
 from podpass.errors import Error
 from podpass.resource import authorise, guard, places, refusals, vault, wire
 from podpass.resource.authorise import Directory
@@ -33,7 +32,9 @@ from podpass.serve import (
     Receive,
     Scope,
     Send,
+    fit_request_id,
     header,
+    header_values,
     read_body,
     respond,
 )
@@ -42,7 +43,6 @@ from podpass.settings import VaultSettings
 _log = logging.getLogger(__name__)
 
 _NO_CONTENT = 204
-_REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,10 +84,9 @@ class _VaultApp:
         self._store = store
         self._keys = keys
         self._clock = clock
-        resources = [origin.resource for origin in settings.origins]
-        slashed = [resource + "/" for resource in resources]
         self._doors: dict[str, guard.Guard] = {}
-        self._audiences = frozenset([*resources, *slashed, VAULT_APP_ID])
+        origins = [origin.resource for origin in settings.origins]
+        self._audiences = audiences(VAULT_APP_ID, origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         progress = _begin(scope)
@@ -166,7 +165,7 @@ class _VaultApp:
     async def _admit(
         self, scope: Scope, found: Vault, place: places.Place, progress: _Progress
     ) -> Principal:
-        given = _authorization(scope)
+        given = header_values(scope, b"authorization")
         if given:
             token = given[0].partition(" ")[2].strip()
             progress.facts["token_sha256"] = log.fingerprint(token)
@@ -206,9 +205,7 @@ class _VaultApp:
 
 
 def _begin(scope: Scope) -> _Progress:
-    given = header(scope, b"x-ms-client-request-id")
-    # Echoed into headers and logs, so only what an id looks like.
-    fit = given if given is not None and _REQUEST_ID.fullmatch(given) else None
+    fit = fit_request_id(header(scope, b"x-ms-client-request-id"))
     return _Progress(client_request_id=fit, request_id=str(uuid.uuid4()), began=time.perf_counter())
 
 
@@ -229,11 +226,6 @@ def _headers(progress: _Progress, status: int) -> Headers:
     if progress.allow:
         headers.append((b"allow", progress.allow.encode()))
     return headers
-
-
-def _authorization(scope: Scope) -> list[str]:
-    given = [value for name, value in scope["headers"] if name == b"authorization"]
-    return [bytes(value).decode("latin-1") for value in given]
 
 
 def _segments(scope: Scope) -> list[str]:

@@ -203,11 +203,12 @@ RESTORE = Operation(
     max_body=wire.MAX_BACKUP_BODY,
 )
 
+_RESTORE = ("secrets", "restore")
 # By path, where `*` is a name and `+` a version; then by method.
 PATHS: dict[tuple[str, ...], dict[str, Operation]] = {
     ("secrets",): {"GET": LIST},
     ("secrets", "*"): {"GET": GET, "PUT": SET, "PATCH": UPDATE, "DELETE": DELETE},
-    ("secrets", "restore"): {"POST": RESTORE},
+    _RESTORE: {"POST": RESTORE},
     ("secrets", "*", "versions"): {"GET": VERSIONS},
     ("secrets", "*", "backup"): {"POST": BACKUP},
     ("secrets", "*", "+"): {"GET": GET, "PATCH": UPDATE},
@@ -242,8 +243,8 @@ def route(method: str, segments: Sequence[str]) -> tuple[Operation, str, str]:
     if head in _NOT_HERE:
         raise refusals.NotThere(f"podpass's vaults hold secrets only: /{head} is not in podpass.")
     # A secret may be called `restore`; only a POST, which no secret takes, means the other thing.
-    if method == "POST" and (head, *segments[1:]) == ("secrets", "restore"):
-        return RESTORE, "", ""
+    if (method, head, *segments[1:]) == ("POST", *_RESTORE):
+        return PATHS[_RESTORE][method], "", ""
     name = wire.check_name(segments[1]) if len(segments) > 1 else ""
     third = segments[2] if len(segments) > 2 else ""
     version = third if third not in ("", *_WORDS) else ""

@@ -246,3 +246,15 @@ async def test_a_part_of_a_batch_is_read_as_strictly_as_it_would_be_alone(world:
     text = json.dumps({"requests": requests}).encode()
     [answer] = (await world.post("/$batch", text)).body["responses"]
     assert (answer["status"], answer["body"]["error"]["code"]) == (400, "Request_BadRequest")
+
+
+async def test_a_line_of_the_log_says_which_object(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await world.delete("/applications/no%0A-one")
+    made = await world.application()
+    await world.delete(f"/applications/{made['id']}")
+    lines = [vars(r) for r in caplog.records if r.getMessage() == "graph_request_answered"]
+    assert lines[0]["target"].isprintable()
+    assert lines[-1]["target"] == f"/applications/{made['id']}"

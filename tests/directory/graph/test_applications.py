@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from directory.graph.world import ADMIN, DOMAIN, OTHER, TENANT, World, every
+from podpass.directory.model import Identity, IdentityKind
 
 
 async def test_an_application_is_created_and_read_back_by_each_of_its_names(world: World) -> None:
@@ -38,7 +39,7 @@ async def test_members_that_clients_read_are_there_unless_they_are_given(world: 
 
 async def test_a_patch_changes_what_it_names_and_nothing_below_it(world: World) -> None:
     made = await world.application(
-        web={"homePageUrl": "https://a.example", "redirectUris": ["x:y"]}
+        web={"homePageUrl": "https://a.example", "redirectUris": ["https://a.example/back"]}
     )
     reply = await world.patch(
         f"/applications/{made['id']}",
@@ -48,7 +49,49 @@ async def test_a_patch_changes_what_it_names_and_nothing_below_it(world: World) 
     read = (await world.get(f"/applications/{made['id']}")).body
     assert (read["displayName"], read["notes"]) == ("other", "n")
     assert read["web"]["homePageUrl"] is None
-    assert read["web"]["redirectUris"] == ["x:y"]
+    assert read["web"]["redirectUris"] == ["https://a.example/back"]
+
+
+@pytest.mark.parametrize(
+    ("platform", "uri"),
+    [
+        ("web", "javascript:alert(1)"),
+        ("publicClient", "JavaScript:alert(1)"),
+        ("publicClient", "data:text/html,x"),
+        ("publicClient", "file:///etc/passwd"),
+        ("web", "http://evil.example/cb"),
+        ("publicClient", "http://localhost.evil.example/cb"),
+        ("spa", "https://*.evil.example/"),
+        ("web", "https://good.example@evil.example/"),
+        ("web", "https:///cb"),
+        ("spa", "myapp://auth"),
+        ("web", "back"),
+        ("web", "https://[x"),
+    ],
+)
+async def test_a_code_is_not_sent_where_others_read_it(
+    world: World, platform: str, uri: str
+) -> None:
+    """Attack: an owner registers an address in clear, or one that the browser runs itself."""
+    made = await world.application()
+    body = {platform: {"redirectUris": ["https://a.example", uri]}}
+    reply = await world.patch(f"/applications/{made['id']}", body)
+    assert (reply.status, reply.code) == (400, "Request_BadRequest")
+    assert f"{platform}.redirectUris[1]" in str(reply.body)
+    assert uri not in str(reply.body)
+    read = (await world.get(f"/applications/{made['id']}")).body
+    assert read[platform]["redirectUris"] == []
+
+
+async def test_what_programs_really_register_is_taken(world: World) -> None:
+    given = {
+        "web": ["https://a.example/b?c=d", "http://localhost:8080/x", "urn:ietf:wg:oauth:2.0:oob"],
+        "spa": ["http://127.0.0.1:1", "http://[::1]/", "brk-multihub://a.example"],
+        "publicClient": ["msal7://auth", "http://localhost", "com.example.app:/back"],
+    }
+    body = {platform: {"redirectUris": uris} for platform, uris in given.items()}
+    made = await world.application(**body)
+    assert {name: made[name]["redirectUris"] for name in given} == given
 
 
 async def test_a_deleted_application_is_gone_with_its_principal(world: World) -> None:
@@ -314,3 +357,50 @@ async def test_changes_are_audited_with_who_made_them(world: World) -> None:
         "microsoft.directory/applications/create",
     ]
     assert {(entry.actor, entry.actor_name) for entry in entries} == {(ADMIN, "admin")}
+
+
+@pytest.mark.parametrize(
+    ("api", "shown", "version"),
+    [
+        (None, None, 1),
+        ({}, None, 1),
+        ({"requestedAccessTokenVersion": None}, None, 1),
+        ({"requestedAccessTokenVersion": 1}, 1, 1),
+        ({"requestedAccessTokenVersion": 2}, 2, 2),
+    ],
+)
+@pytest.mark.parametrize("upsert", [False, True])
+async def test_tokens_for_an_application_are_of_the_version_it_shows(
+    world: World, api: dict[str, Any] | None, shown: int | None, version: int, upsert: bool
+) -> None:
+    """Null is version 1, also for who never spoke of it: `az ad app create` and nothing else."""
+    body: dict[str, Any] = {"displayName": "web"} | ({} if api is None else {"api": api})
+    if upsert:
+        prefer = {"Prefer": "create-if-missing"}
+        made = (await world.patch("/applications(uniqueName='w')", body, headers=prefer)).body
+    else:
+        made = (await world.post("/applications", body)).body
+    assert made["api"]["requestedAccessTokenVersion"] == shown
+    await world.principal(made["appId"])
+    # A change of its neighbours is none of it.
+    path = f"/applications/{made['id']}"
+    assert (await world.patch(path, {"api": {"acceptMappedClaims": True}})).status == 204
+    found = await world.directory.find_resource(TENANT, f"api://{made['appId']}")
+    assert found is not None
+    assert found.token_version == version
+    assert (await world.get(path)).body["api"]["requestedAccessTokenVersion"] == shown
+
+
+async def test_an_application_of_a_seed_shows_the_version_its_tokens_have(world: World) -> None:
+    made = Identity(
+        tenant_id=TENANT,
+        client_id=str(uuid.uuid4()),
+        object_id=str(uuid.uuid4()),
+        name="seeded",
+        kind=IdentityKind.APPLICATION,
+    )
+    await world.directory.identities.put(made)
+    found = await world.directory.find_resource(TENANT, f"api://{made.client_id}")
+    assert found is not None
+    [shown] = (await world.get("/applications")).value
+    assert shown["api"]["requestedAccessTokenVersion"] == found.token_version == 2

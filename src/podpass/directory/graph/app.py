@@ -20,6 +20,7 @@ from podpass.directory.access import Admit, Caller, NotAdmitted, Reason
 from podpass.directory.graph import batch, paths, permissions, refusals, routes, wire
 from podpass.directory.graph.calls import Answer, Call, Operation, Place
 from podpass.directory.graph.paths import Key
+from podpass.directory.resources import GRAPH_APP_ID
 from podpass.directory.store import Directory
 from podpass.serve import (
     JSON,
@@ -29,7 +30,9 @@ from podpass.serve import (
     Receive,
     Scope,
     Send,
+    fit_request_id,
     header,
+    header_values,
     read_body,
     respond,
 )
@@ -37,7 +40,7 @@ from podpass.serve import (
 _log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 512 * 1024
-_REQUEST_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+_MAX_TARGET = 512
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::\d{1,5})?")
 _HOME = "graph.microsoft.com"
 _TEXT = (b"content-type", b"text/plain")
@@ -45,7 +48,7 @@ _TEXT = (b"content-type", b"text/plain")
 _CHALLENGE = (
     'Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize"'
 )
-_CHALLENGE += ', client_id="00000003-0000-0000-c000-000000000000"'
+_CHALLENGE += f', client_id="{GRAPH_APP_ID}"'
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,7 +142,12 @@ class GraphApp:
         self, request: Request, version: str, caller: Caller, progress: Progress
     ) -> Answer:
         async def one(part: batch.Part) -> Answer:
-            alone = replace(progress, began=time.perf_counter(), checked=list(progress.checked))
+            alone = replace(
+                progress,
+                began=time.perf_counter(),
+                checked=list(progress.checked),
+                facts=dict(progress.facts),
+            )
             return await self._guarded(
                 self._run(_part(request, version, part), caller, alone), alone
             )
@@ -151,6 +159,7 @@ class GraphApp:
         version, steps = paths.split(request.raw_path)
         operation, keys = routes.find(request.method, steps)
         progress.asked = operation.title
+        progress.facts["target"] = _target(steps)
         if operation.needs.users_only and not caller.is_user:
             raise refusals.Malformed(
                 "/me request is only valid with delegated authentication flow."
@@ -177,13 +186,8 @@ class GraphApp:
             return await operation.run(call)
 
     async def _caller(self, scope: Scope, progress: Progress) -> Caller:
-        given = [
-            bytes(value).decode("latin-1")
-            for name, value in scope["headers"]
-            if name == b"authorization"
-        ]
         try:
-            caller = await self._admit(given)
+            caller = await self._admit(header_values(scope, b"authorization"))
         except NotAdmitted as exc:
             raise _not_admitted(exc) from exc
         # The guard looks too; a caller of another tenant must never see this one's directory.
@@ -194,6 +198,12 @@ class GraphApp:
         progress.facts |= {"client_id": caller.app_id, "object_id": caller.object_id}
         progress.checked.append("access token")
         return caller
+
+
+def _target(steps: tuple[paths.Step, ...]) -> str:
+    """Name what a request is about, for the log; the path comes from outside."""
+    text = "/" + "/".join(one.value if isinstance(one, Key) else one for one in steps)
+    return (text if text.isprintable() else repr(text))[:_MAX_TARGET]
 
 
 def _not_admitted(exc: NotAdmitted) -> refusals.GraphRefusal:
@@ -213,10 +223,9 @@ def _not_admitted(exc: NotAdmitted) -> refusals.GraphRefusal:
 
 
 def _begin(scope: Scope) -> Progress:
-    given = header(scope, b"client-request-id") or header(scope, b"x-ms-client-request-id") or ""
+    given = header(scope, b"client-request-id") or header(scope, b"x-ms-client-request-id")
     request_id = str(uuid.uuid4())
-    # Echoed into headers and logs, so only what an id looks like.
-    fit = given if _REQUEST_ID.fullmatch(given) else request_id
+    fit = fit_request_id(given) or request_id
     return Progress(request_id=request_id, client_request_id=fit, began=time.perf_counter())
 
 

@@ -228,8 +228,6 @@ DEFAULTS: Mapping[str, Any] = {
         "redirectUriSettings": [],
     },
 }
-_CREDENTIALS = frozenset({"keyCredentials", "passwordCredentials"})
-PROPERTIES = frozenset(DEFAULTS) | frozenset(WRITABLE) | READ_ONLY | _CREDENTIALS
 
 
 def check_entitlements(kind: str, old: Sequence[Any], new: Sequence[dict[str, Any]]) -> None:

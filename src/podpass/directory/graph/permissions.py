@@ -8,9 +8,8 @@ Source: https://learn.microsoft.com/graph/permissions-reference
 from dataclasses import dataclass
 from enum import StrEnum
 
-from podpass.directory.access import Caller
+from podpass.directory.access import GLOBAL_ADMINISTRATOR, Caller
 
-GLOBAL_ADMINISTRATOR = "62e90394-69f5-4237-9190-012177145e10"
 OWNED_BY = "Application.ReadWrite.OwnedBy"
 # The scope by which a client may do whatever its user may.
 _AS_USER = frozenset({"Directory.AccessAsUser.All"})

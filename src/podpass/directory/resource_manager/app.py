@@ -32,7 +32,9 @@ from podpass.serve import (
     Receive,
     Scope,
     Send,
+    fit_request_id,
     header,
+    header_values,
     read_body,
     respond,
 )
@@ -46,7 +48,6 @@ _FAILED = {
     503: "ServiceUnavailable",
     507: "InsufficientStorage",
 }
-_REQUEST_ID = re.compile(r"[0-9A-Za-z_.-]{1,64}")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,6 +59,7 @@ class _Progress:
     origin: Origin
     began: float
     asked: str = "Resource Manager"
+    checked: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -99,11 +101,8 @@ class _ManagerApp:
         await respond(send, answer.status, content, self._headers(progress, answer))
 
     def _begin(self, scope: Scope) -> _Progress:
-        given = header(scope, b"x-ms-client-request-id")
-        # Echoed into headers and logs, so only what an id looks like.
-        fit = given if given is not None and _REQUEST_ID.fullmatch(given) else None
         return _Progress(
-            client_request_id=fit,
+            client_request_id=fit_request_id(header(scope, b"x-ms-client-request-id")),
             request_id=str(uuid.uuid4()),
             origin=endpoints.origin(self._place, header(scope, b"host")),
             began=time.perf_counter(),
@@ -151,11 +150,8 @@ class _ManagerApp:
             return await found.operation.run(call)
 
     async def _caller(self, scope: Scope, progress: _Progress) -> Caller:
-        given = [
-            value.decode("latin-1") for name, value in scope["headers"] if name == b"authorization"
-        ]
         try:
-            caller = await self._admit(given)
+            caller = await self._admit(header_values(scope, b"authorization"))
         except NotAdmitted as exc:
             raise refusals.of_token(exc) from exc
         progress.facts |= {"object_id": caller.object_id, "client_id": caller.app_id}
@@ -166,6 +162,7 @@ class _ManagerApp:
                 f"The access token is of tenant '{caller.tenant_id}'; the subscription belongs to"
                 f" '{self._place.tenant_id}'.",
             )
+        progress.checked.append("access token")
         return caller
 
     def _check_subscription(self, segments: list[str]) -> None:
@@ -191,6 +188,7 @@ class _ManagerApp:
             return
         if not await self._directory.permitted(caller.object_id, operation.action, found.scope):
             raise refusals.not_authorized(caller, operation.action, found.scope)
+        progress.checked.append(f"action {operation.action}")
 
     def _call(
         self,
@@ -285,16 +283,15 @@ def _error(code: str, message: str) -> dict[str, Any]:
 def _hop(
     progress: _Progress, outcome: str, status: int, *, level: int = logging.INFO, **facts: object
 ) -> None:
-    _log.log(
-        level,
+    log.hop(
+        _log,
         "manager_request_answered",
-        extra={
-            "stage": "directory",
-            "asked": progress.asked,
-            "status": status,
-            "outcome": outcome,
-            "took_ms": round((time.perf_counter() - progress.began) * 1000, 3),
-            **progress.facts,
-            **facts,
-        },
+        level=level,
+        stage="directory",
+        asked=progress.asked,
+        checked=progress.checked,
+        seconds=time.perf_counter() - progress.began,
+        outcome=outcome,
+        status=status,
+        **{**progress.facts, **facts},
     )

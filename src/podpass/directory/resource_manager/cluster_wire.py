@@ -93,6 +93,12 @@ def issuer_on(document: Mapping[str, Any]) -> bool:
     return not document.get(_ISSUER_OFF, False)
 
 
+def workload_identity_on(document: Mapping[str, Any]) -> bool:
+    """Tell what `decided` noted: pods get identities, until that was switched off."""
+    security = document.get("securityProfile", {})
+    return bool(security.get("workloadIdentity", {}).get("enabled", True))
+
+
 def decided(
     document: Mapping[str, Any], *, issuer: bool, workload_identity: bool
 ) -> dict[str, Any]:

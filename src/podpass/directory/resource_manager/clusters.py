@@ -1,14 +1,20 @@
 """The one managed cluster: the instance's own, under the name that the first PUT gave it."""
 
 import base64
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from typing import Any
 
 from podpass.directory import arm, audit, naming
 from podpass.directory.model import Cluster
-from podpass.directory.resource_manager import cluster_wire, lists, operations, refusals, wire
+from podpass.directory.resource_manager import (
+    cluster_wire,
+    enclosing,
+    lists,
+    operations,
+    refusals,
+    wire,
+)
 from podpass.directory.resource_manager.cluster_wire import TYPE, Wanted
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
 
@@ -18,7 +24,7 @@ async def find(call: Call) -> Cluster | None:
 
     Errors:  ManagerRefusal, ResourceGroupNotFound.
     """
-    group = await wire.group(call)
+    group = await enclosing.group(call)
     return await call.directory.clusters.get(call.subscription, group, call.name)
 
 
@@ -92,7 +98,7 @@ async def _read(call: Call, old: Cluster | None) -> tuple[Cluster, bool]:
     if old is not None:
         wire.stays("cluster", old.name, old.location, location)
         return replace(old, tags=tags, document=document), on
-    group = await wire.group(call)
+    group = await enclosing.group(call)
     new = Cluster(
         subscription_id=call.subscription,
         group=group,
@@ -183,7 +189,7 @@ async def _delete(call: Call) -> Answer:
 
 async def _list(call: Call) -> Answer:
     call.query.filter.known(frozenset())
-    group = await wire.group(call) if call.group else None
+    group = await enclosing.group(call) if call.group else None
 
     async def fetch(after: str | None, limit: int) -> list[Cluster]:
         return await call.directory.clusters.page(
@@ -209,7 +215,7 @@ async def kubeconfig(call: Call, cluster: Cluster, action: str) -> str:
     return value
 
 
-def credentials(verb: str, name: str) -> Any:
+def credentials(verb: str, name: str) -> Callable[[Call], Awaitable[Answer]]:
     """Make the operation that gives out a kubeconfig under a name."""
 
     async def run(call: Call) -> Answer:

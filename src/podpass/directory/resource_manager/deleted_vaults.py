@@ -34,7 +34,7 @@ async def _purge(call: Call) -> Answer:
     gone = await _found(call)
     try:
         # What lay in it is not reachable any more, and is swept by the vaults themselves.
-        await call.directory.vaults.purge(gone.vault.name, call.now)
+        await call.directory.vaults.purge(gone.vault.name)
     except rules.PurgeProtected as exc:
         raise refusals.ManagerRefusal(
             405,

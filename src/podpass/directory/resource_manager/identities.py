@@ -4,12 +4,13 @@ Source:  https://learn.microsoft.com/rest/api/managedidentity/user-assigned-iden
 """
 
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from podpass.directory import arm, rules
 from podpass.directory.model import Identity, IdentityKind
-from podpass.directory.resource_manager import lists, refusals, wire
+from podpass.directory.resource_manager import enclosing, lists, refusals, wire
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
 
 TYPE = "Microsoft.ManagedIdentity/userAssignedIdentities"
@@ -39,7 +40,7 @@ async def find(call: Call, name: str) -> Identity | None:
 
     Errors:  ManagerRefusal, ResourceGroupNotFound.
     """
-    group = await wire.group(call)
+    group = await enclosing.group(call)
     resource_id = arm.identity_id(call.subscription, group, name)
     return await call.directory.identities.find(call.place.tenant_id, resource_id=resource_id)
 
@@ -82,7 +83,7 @@ async def _put(call: Call) -> Answer:
         client_id=str(uuid.uuid4()),
         object_id=str(uuid.uuid4()),
         name=call.name,
-        resource_id=arm.identity_id(call.subscription, await wire.group(call), call.name),
+        resource_id=arm.identity_id(call.subscription, await enclosing.group(call), call.name),
         location=location,
         tags=tags,
         document=document,
@@ -102,7 +103,7 @@ async def _patch(call: Call) -> Answer:
     return await _changed(call, old, step)
 
 
-async def _changed(call: Call, old: Identity, step: Any) -> Answer:
+async def _changed(call: Call, old: Identity, step: Callable[[Identity], Identity]) -> Answer:
     new = await call.directory.identities.change(old.tenant_id, old.client_id, step)
     return Answer(body=write(new))
 
@@ -122,7 +123,9 @@ async def _delete(call: Call) -> Answer:
 async def _list(call: Call) -> Answer:
     call.query.filter.known(frozenset())
     sub = call.subscription
-    scope = arm.group_id(sub, await wire.group(call)) if call.group else f"/subscriptions/{sub}"
+    scope = (
+        arm.group_id(sub, await enclosing.group(call)) if call.group else f"/subscriptions/{sub}"
+    )
 
     async def fetch(after: str | None, limit: int) -> list[Identity]:
         return await call.directory.identities.page(

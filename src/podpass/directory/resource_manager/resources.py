@@ -7,7 +7,7 @@ from typing import Any
 from podpass.directory import arm
 from podpass.directory.model import IdentityKind
 from podpass.directory.queries import Condition
-from podpass.directory.resource_manager import lists, wire
+from podpass.directory.resource_manager import enclosing, lists, wire
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
 
 IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
@@ -102,7 +102,7 @@ async def _list(call: Call) -> Answer:
     # A caller without a role is not told which groups there are.
     may = await lists.readable(call, _READ)
     if call.group:
-        await wire.group(call)
+        await enclosing.group(call)
 
     async def some(after: str | None, limit: int) -> list[Resource]:
         return await fetch(call, group, after, limit)

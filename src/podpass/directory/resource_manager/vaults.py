@@ -8,7 +8,14 @@ from typing import Any
 
 from podpass.directory import arm, rules
 from podpass.directory.model import Vault
-from podpass.directory.resource_manager import lists, policies, refusals, vault_wire, wire
+from podpass.directory.resource_manager import (
+    enclosing,
+    lists,
+    policies,
+    refusals,
+    vault_wire,
+    wire,
+)
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
 from podpass.directory.resource_manager.vault_wire import TYPE, write
 
@@ -21,7 +28,7 @@ async def find(call: Call) -> Vault | None:
 
     Errors:  ManagerRefusal, ResourceGroupNotFound.
     """
-    group = await wire.group(call)
+    group = await enclosing.group(call)
     vault = await call.directory.vaults.get(call.name)
     wanted = arm.vault_id(call.subscription, group, call.name).lower()
     return vault if vault is not None and vault.resource_id.lower() == wanted else None
@@ -51,7 +58,7 @@ async def _put(call: Call) -> Answer:
         )
     if mode.lower() == "recover":
         return await _recover(call, name, location)
-    resource_id = arm.vault_id(call.subscription, await wire.group(call), name)
+    resource_id = arm.vault_id(call.subscription, await enclosing.group(call), name)
     new = vault_wire.read_new(call, name, location, resource_id)
     try:
         await call.directory.vaults.put(new)
@@ -111,13 +118,13 @@ async def _delete(call: Call) -> Answer:
     vault = await find(call)
     if vault is None:
         return Answer(status=204)
-    await call.directory.vaults.delete(vault.name, call.now)
+    await call.directory.vaults.delete(vault.name)
     return Answer(status=200)
 
 
 async def _list(call: Call) -> Answer:
     call.query.filter.known(frozenset())
-    group = await wire.group(call) if call.group else None
+    group = await enclosing.group(call) if call.group else None
 
     async def fetch(after: str | None, limit: int) -> list[Vault]:
         return await call.directory.vaults.page(

@@ -201,17 +201,6 @@ def whole(found: Iterable[Mapping[str, Any]]) -> Answer:
     return Answer(body={"value": list(found)})
 
 
-async def group(call: Call) -> str:
-    """Give the path's resource group as it is named, or refuse because there is none.
-
-    Errors:  ManagerRefusal, ResourceGroupNotFound.
-    """
-    found = await call.directory.groups.get(call.subscription, call.group)
-    if found is None:
-        raise refusals.group_not_found(call.group)
-    return found.name
-
-
 def of_directory(refused: rules.DirectoryError) -> refusals.ManagerRefusal:
     """Translate what the store refuses and no noun has translated already."""
     codes = {400: "BadRequest", 404: "ResourceNotFound", 409: "Conflict"}

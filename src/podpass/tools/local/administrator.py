@@ -4,13 +4,12 @@ import asyncio
 import uuid
 from typing import TYPE_CHECKING
 
+from podpass.directory.built_in_roles import OWNER
 from podpass.directory.model import RoleAssignment, User
 from podpass.tools.local.datadir import Facts
 
 if TYPE_CHECKING:
     from podpass.directory.store import Directory
-
-_OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 
 
 def admin_id(facts: Facts) -> str:
@@ -44,6 +43,6 @@ def _ownership(user: User, facts: Facts) -> RoleAssignment:
     return RoleAssignment(
         scope=f"/subscriptions/{facts.subscription_id}",
         principal_id=user.id,
-        role=_OWNER,
+        role=OWNER,
         principal_type="User",
     )

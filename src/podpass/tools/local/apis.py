@@ -20,9 +20,10 @@ SUBSCRIPTION_NAME = "podpass"
 
 async def wants_workload_identity(directory: "Directory", facts: Facts) -> bool:
     """Tell whether pods are to get identities: yes, until Resource Manager is told otherwise."""
+    from podpass.directory.resource_manager import cluster_wire
+
     clusters = await directory.clusters.page(facts.subscription_id, limit=1)
-    security = clusters[0].document.get("securityProfile", {}) if clusters else {}
-    return bool(security.get("workloadIdentity", {}).get("enabled", True))
+    return cluster_wire.workload_identity_on(clusters[0].document if clusters else {})
 
 
 def create_app(

@@ -129,6 +129,13 @@ def install(which: str, environ: Mapping[str, str], now: datetime, say: Say) -> 
     return place / "bin" / "python"
 
 
+def version(python: Path) -> str:
+    """Tell which release of the Azure CLI a Python has."""
+    ask = "import importlib.metadata; print(importlib.metadata.version('azure-cli'))"
+    done = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "of a version that it does not tell"
+
+
 def _older(root: Path) -> list[Path]:
     """List what was the newest in earlier weeks, the latest last."""
     return sorted(mark.parent for mark in root.glob(f"{NEWEST}-*/{_COMPLETE}"))

@@ -50,6 +50,7 @@ def run_tutorial(wish: Wish, environ: Mapping[str, str], now: datetime, say: Say
     """
     _check_programs(environ)
     python = azure_cli.install(wish.az, environ, now, say)
+    say(f"az {azure_cli.version(python)}")
     image = _image(environ, say)
     folder = Path(tempfile.mkdtemp(prefix="podpass-tutorial-"))
     stopped = False
@@ -154,4 +155,5 @@ def _shown(answer: Answered, full: bool) -> str:
     if len(lines) > limit:
         shown.append(f"  ... {len(lines) - limit} more lines")
     code = f", exit code {answer.code}" if answer.code else ""
-    return "\n".join([*shown, f"  ({answer.seconds:.1f} s{code})"])
+    silent = "" if lines else "nothing printed, "
+    return "\n".join([*shown, f"  ({silent}{answer.seconds:.1f} s{code})"])
