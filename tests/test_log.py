@@ -44,3 +44,21 @@ def test_the_log_file_is_its_owner_s_alone(tmp_path: Path) -> None:
     logging.getLogger("podpass").handlers[0].close()
     assert file.stat().st_mode & 0o777 == 0o600
     assert "ä" in file.read_text(encoding="utf-8")
+
+
+def test_a_long_log_steps_aside_and_one_before_it_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An instance that runs for weeks must not fill its disk by itself."""
+    monkeypatch.setattr(log, "MAX_FILE_BYTES", 500)
+    file = tmp_path / "podpass.log"
+    log.configure(file=file)
+    for number in range(40):
+        _log.info("token_granted", extra={"number": number})
+    logging.getLogger("podpass").handlers[0].close()
+    before = tmp_path / "podpass.log.1"
+    assert {path.name for path in tmp_path.iterdir()} == {file.name, before.name}
+    lines = (before.read_text() + file.read_text()).splitlines()
+    assert '"number":39' in lines[-1]
+    assert max(path.stat().st_size for path in (file, before)) < 700
+    assert {path.stat().st_mode & 0o777 for path in (file, before)} == {0o600}

@@ -187,10 +187,8 @@ def shaping(table: str, key: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, LookupError) as exc:
-        raise RowDamaged(
-            f"the row of {key} in table {table} cannot be read",
-            cause=f"{type(exc).__name__}: {exc}"[:200],
-        ) from exc
+        said = f"the row of {key} in table {table} cannot be read"
+        raise RowDamaged(said, cause=f"{said}: {type(exc).__name__}: {exc}"[:400]) from exc
 
 
 def readable(rows: Iterable[Any], shape: Callable[[Any], Shape]) -> list[Shape]:
@@ -200,7 +198,7 @@ def readable(rows: Iterable[Any], shape: Callable[[Any], Shape]) -> list[Shape]:
         try:
             found.append(shape(row))
         except RowDamaged as exc:
-            _log.error("row_damaged", extra={"cause": exc.message, "fault": exc.facts["cause"]})
+            _log.error("row_damaged", extra=exc.facts)
     return found
 
 

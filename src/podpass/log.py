@@ -7,6 +7,7 @@ caller got; `stage` is a fact of each hop. Tokens are logged as `fingerprint(tok
 
 import hashlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from contextvars import ContextVar
@@ -21,6 +22,7 @@ from podpass.secret import Secret
 
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 HOP = "hop"
+MAX_FILE_BYTES = 64 * 1024 * 1024
 _OWN = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime"}
 
 
@@ -90,6 +92,33 @@ class TextFormatter(logging.Formatter):
         return line.rstrip()
 
 
+class _LogFile(logging.FileHandler):
+    """A file that steps aside when it is long; one before it is kept."""
+
+    def __init__(self, file: Path) -> None:
+        # Who asked for what is the owner's to read.
+        open_private(file).close()
+        super().__init__(file, encoding="utf-8")
+        self._step_aside_if_long()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, and make room after it."""
+        super().emit(record)
+        try:
+            self._step_aside_if_long()
+        except OSError:
+            self.handleError(record)
+
+    def _step_aside_if_long(self) -> None:
+        if self.stream is None or os.fstat(self.stream.fileno()).st_size <= MAX_FILE_BYTES:
+            return
+        file = Path(self.baseFilename)
+        self.stream.close()
+        file.replace(file.with_name(file.name + ".1"))
+        open_private(file).close()
+        self.stream = self._open()
+
+
 def _line(value: object) -> str:
     # A value from outside must not begin a line, or colour the terminal.
     text = str(value)
@@ -110,9 +139,7 @@ def configure(
     """Send podpass's logs to a stream (text on a terminal, JSON otherwise) or to a file as JSON."""
     handler: logging.Handler
     if file is not None:
-        # Who asked for what is the owner's to read.
-        open_private(file).close()
-        handler = logging.FileHandler(file, encoding="utf-8")
+        handler = _LogFile(file)
         handler.setFormatter(JsonFormatter())
     else:
         stream = stream or sys.stderr

@@ -171,8 +171,8 @@ def test_a_federated_credential_is_made_shown_changed_and_deleted(az: Az) -> Non
         (_trust("trust", "repo:a", audiences=["one", "two"]), "audience"),
         (_trust("a!b", "repo:a"), "name"),
         (_trust("trust", "s" * 601), "600"),
-        (_trust("trust", "repo:taken"), "unique"),
-        (_trust("taken", "repo:a"), "already exists"),
+        (_trust("trust", "repo:taken"), "by its credential taken"),
+        (_trust("taken", "repo:a"), "has a federated credential taken already"),
     ],
 )
 def test_what_no_federated_credential_can_be_is_refused(

@@ -53,7 +53,7 @@ def test_a_second_principal_of_an_application_is_refused(
     newest: Az, principal: dict[str, Any]
 ) -> None:
     said = newest.refused(f"ad sp create --id {principal['appId']}")
-    assert "already in use" in said
+    assert "has its service principal already" in said
 
 
 def test_a_principal_is_changed_and_has_secrets(newest: Az, principal: dict[str, Any]) -> None:

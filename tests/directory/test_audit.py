@@ -128,3 +128,13 @@ async def test_the_record_is_read_by_page_the_newest_first(
     assert [one.action for one in rest] == ["action/2", "action/1"]
     late = await directory.audit.list(since=clock[0] - 1)
     assert [one.action for one in late] == ["action/4", "action/3"]
+
+
+async def test_a_record_of_what_is_kept_elsewhere_empties_no_cache(
+    directory: Directory, clock: list[float]
+) -> None:
+    kept = await directory.find_tenant(TENANT)
+    await directory.audit.record(audit.entry("secrets/setSecret/action", "target", clock[0]))
+    assert await directory.find_tenant(TENANT) is kept
+    await directory.groups.put(group("web"))
+    assert await directory.find_tenant(TENANT) is not kept

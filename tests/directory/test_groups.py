@@ -20,7 +20,7 @@ async def test_a_group_is_found_without_case_and_keeps_its_spelling(directory: D
     found = await directory.groups.get(SUB.upper(), "wEb")
     assert found is not None
     assert (found.name, found.tags) == ("Web", {"a": "b"})
-    with pytest.raises(rules.Conflict):
+    with pytest.raises(rules.Conflict, match="the group is in eastus and stays there"):
         await directory.groups.put(group(location="westus"))
 
 
@@ -81,7 +81,7 @@ async def test_clusters_are_kept_by_their_id(directory: Directory) -> None:
     assert changed.tags == {"a": "b"}
     assert await directory.clusters.put(changed) is Change.UNCHANGED
     assert await directory.clusters.get(SUB, "web", "aks") == changed
-    with pytest.raises(rules.Conflict):
+    with pytest.raises(rules.Conflict, match="the location of a cluster cannot change"):
         await directory.clusters.put(replace(one, location="westus"))
     with pytest.raises(rules.InvalidValue):
         await directory.clusters.put(cluster("-x", "web"))

@@ -127,31 +127,32 @@ async def test_names_of_one_application_are_refused_to_another(
         {"application_id": first.application_id},
         {"object_id": first.object_id},
     ):
-        with pytest.raises(rules.Conflict):
+        with pytest.raises(rules.Conflict, match="another entry has this name or id already"):
             await directory.identities.put(make_app(**changes))
     assert await directory.identities.count(TENANT) == 1
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("field", "value", "code"),
     [
-        ("identifier_uris", ("no uri",)),
-        ("identifier_uris", ("api://x*",)),
-        ("identifier_uris", ("api://a", "API://A/")),
-        ("identifier_uris", tuple(f"api://{n}" for n in range(51))),
-        ("identifier_uris", ("api://\u212aelvin",)),
-        ("unique_name", "-x"),
-        ("passwords", tuple(password(n) for n in range(101))),
-        ("passwords", (password(1), password(1))),
-        ("application_id", "x"),
-        ("name", "x" * 257),
+        ("identifier_uris", ("no uri",), "invalid_value"),
+        ("identifier_uris", ("api://x*",), "invalid_value"),
+        ("identifier_uris", ("api://a", "API://A/"), "invalid_value"),
+        ("identifier_uris", tuple(f"api://{n}" for n in range(51)), "too_many"),
+        ("identifier_uris", ("api://\u212aelvin",), "invalid_value"),
+        ("unique_name", "-x", "invalid_value"),
+        ("passwords", tuple(password(n) for n in range(101)), "too_many"),
+        ("passwords", (password(1), password(1)), "invalid_value"),
+        ("application_id", "x", "invalid_value"),
+        ("name", "x" * 257, "invalid_value"),
     ],
 )
 async def test_what_an_application_cannot_hold_is_refused(
-    directory: Directory, make_app: MakeIdentity, field: str, value: Any
+    directory: Directory, make_app: MakeIdentity, field: str, value: Any, code: str
 ) -> None:
-    with pytest.raises(rules.DirectoryError):
+    with pytest.raises(rules.DirectoryError) as caught:
         await directory.identities.put(make_app(**{field: value}))
+    assert (caught.value.code, caught.value.facts["field"]) == (code, field)
 
 
 @pytest.mark.parametrize(
@@ -175,13 +176,14 @@ async def test_a_managed_identitys_name_and_location_stay(
     directory: Directory, make_identity: MakeIdentity
 ) -> None:
     made = await put(directory, make_identity(location="eastus"))
-    for changes in (
-        {"name": "other"},
-        {"location": "westus"},
-        {"unique_name": None, "name": "b2b"},
+    for fixed, changes in (
+        ("name", {"name": "other"}),
+        ("location", {"location": "westus"}),
+        ("name", {"unique_name": None, "name": "b2b"}),
     ):
-        with pytest.raises(rules.Conflict):
+        with pytest.raises(rules.Conflict) as caught:
             await directory.identities.put(replace(made, **changes))
+        assert caught.value.facts["fields"] == [fixed]
 
 
 async def test_an_applications_unique_name_is_given_once(
@@ -191,8 +193,9 @@ async def test_an_applications_unique_name_is_given_once(
     named = await put(directory, replace(made, unique_name="an-app", name="renamed"))
     assert named.name == "renamed"
     for other in ("other", None):
-        with pytest.raises(rules.Conflict):
+        with pytest.raises(rules.Conflict) as caught:
             await directory.identities.put(replace(named, unique_name=other))
+        assert caught.value.facts["fields"] == ["unique_name"]
 
 
 async def test_an_application_is_a_resource_by_its_uris_while_it_has_a_principal(
@@ -237,8 +240,11 @@ async def test_a_change_is_one_step_and_a_fault_in_it_changes_nothing(
     def fail(_: Identity) -> Identity:
         raise rules.Conflict("the etag is another")
 
-    for step in (fail, lambda old: replace(old, client_id=OTHER)):
-        with pytest.raises(rules.Conflict):
+    for step, why in (
+        (fail, "the etag is another"),
+        (lambda old: replace(old, client_id=OTHER), "ids of an identity cannot change"),
+    ):
+        with pytest.raises(rules.Conflict, match=why):
             await directory.identities.change(TENANT, made.client_id, step)
     with pytest.raises(rules.NotFound):
         await directory.identities.change(TENANT, OTHER, lambda old: old)
@@ -369,14 +375,14 @@ async def test_many_are_written_together_or_not_at_all(
 ) -> None:
     old = await put(directory, make_app("old"))
     bad = make_app("bad", object_id=old.object_id)
-    with pytest.raises(rules.Conflict):
+    with pytest.raises(rules.Conflict, match="another entry has this name or id already"):
         await directory.identities.put_many([make_app("new"), bad])
     assert await directory.identities.count(TENANT) == 1
     kept = await put(directory, make_app("kept"))
     older = replace(old, name="older")
     done = await directory.identities.put_many([older, make_app("new"), kept])
     assert done == [Change.UPDATED, Change.CREATED, Change.UNCHANGED]
-    with pytest.raises(rules.Conflict):
+    with pytest.raises(rules.Conflict, match="stands twice"):
         await directory.identities.put_many([older, old])
     with pytest.raises(rules.NotFound):
         await directory.identities.put_many([make_app(tenant_id=OTHER)])

@@ -54,7 +54,7 @@ async def test_a_vault_keeps_its_uid_whatever_is_written(directory: Directory) -
 
 async def test_purge_protection_does_not_end(directory: Directory) -> None:
     await directory.vaults.put(vault("demo-vault", "web", purge_protection=True))
-    with pytest.raises(rules.Conflict):
+    with pytest.raises(rules.Conflict, match="purge protection does not end"):
         await directory.vaults.change(
             "demo-vault", lambda old: replace(old, purge_protection=False)
         )
@@ -78,8 +78,9 @@ async def test_a_deleted_vault_holds_its_name_and_comes_back_without_roles(
     assert await directory.vaults.delete("demo-vault") is not None
     assert await directory.vaults.delete("demo-vault") is None
     assert await directory.find_vault("demo-vault") is None
-    with pytest.raises(rules.NameHeld):
+    with pytest.raises(rules.NameHeld) as caught:
         await directory.vaults.put(vault("demo-vault", "other"))
+    assert caught.value.facts["resource_id"] == made.resource_id
     assert await directory.vaults.recover("Demo-Vault") == before
     assert await directory.vaults.get("demo-vault") == before
     assert await directory.assignments.list() == []
@@ -118,8 +119,9 @@ async def test_a_protected_vault_is_purged_when_its_time_is_over_and_not_before(
     await directory.vaults.put(made)
     await directory.vaults.delete("demo-vault")
     clock[0] += 7 * DAY - 1
-    with pytest.raises(rules.PurgeProtected):
+    with pytest.raises(rules.PurgeProtected) as caught:
         await directory.vaults.purge("demo-vault")
+    assert caught.value.facts["name"] == "demo-vault"
     assert await directory.vaults.sweep() == []
     assert len(await directory.vaults.deleted(SUB, location="eastus", name="demo-vault")) == 1
     clock[0] += 1

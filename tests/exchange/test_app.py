@@ -349,6 +349,24 @@ async def test_a_fault_of_ours_is_answered_without_its_cause(
     assert record.exc_info is not None
 
 
+async def test_a_directory_that_cannot_be_read_is_answered_and_logged_as_such(
+    world: "World", caplog: pytest.LogCaptureFixture
+) -> None:
+    """The caller is told to come again, the operator what is wrong: in one line, without a traceback."""
+    engine = world.directory._session._engine
+    assert engine is not None
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE identities SET kind = 'martian'")
+    world.directory._session.forget()
+    answer = await world.ask()
+    assert (answer.status, answer.code) == (503, 90033)
+    assert "martian" not in answer.body["error_description"]
+    [line] = [each for each in caplog.records if each.levelno >= logging.ERROR]
+    assert line.getMessage() == "token_request_answered"
+    assert "in table identities" in vars(line)["cause"]
+    assert line.exc_info is None
+
+
 async def test_line_breaks_of_a_caller_do_not_reach_the_answer(world: "World") -> None:
     subject = "a\r\nSet-Cookie: x\x1b[31m"
     answer = await world.ask(client_assertion=world.mint(sub=subject))

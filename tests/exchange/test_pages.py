@@ -8,7 +8,7 @@ import pytest
 
 from exchange.browser import AZ, LOOPBACK, Browser, browsing
 from exchange.test_signin import a_code, a_device, by_code, by_device, pkce, public_app
-from podpass.exchange import pending
+from podpass.exchange import clients, pending
 
 if TYPE_CHECKING:
     from exchange.world import World
@@ -61,6 +61,14 @@ async def test_the_page_says_what_nobody_chooses(world: "World", browser: Browse
     page = await browser.submit(start, user_code=device.body["user_code"])
     assert about in page.text
     assert "Go on only if you started that program" in page.text
+
+
+@pytest.mark.parametrize(
+    "uri", ["https://web.test/x#y", "https://web.test/ x", "https://web.test/é"]
+)
+def test_a_redirect_that_is_no_address_fits_nothing(uri: str) -> None:
+    assert not clients.fits(uri, uri)
+    assert clients.fits("https://web.test/x", "https://web.test/x")
 
 
 @pytest.mark.parametrize("uri", ["javascript:alert(1)", "http://evil.test/cb"])

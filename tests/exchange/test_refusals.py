@@ -143,6 +143,15 @@ async def not_assigned(world: "World") -> "Answer":
     return await world.ask(scope=f"api://{world.APPLICATION}/.default")
 
 
+async def unreadable(world: "World") -> "Answer":
+    engine = world.directory._session._engine
+    assert engine is not None
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE identities SET tags = 'x'")
+    world.directory._session.forget()
+    return await world.ask()
+
+
 V1 = "/{0}/oauth2/token"
 CAUSES: list[tuple[int, int, str, Cause]] = [
     (900561, 400, "invalid_request", got),
@@ -150,6 +159,7 @@ CAUSES: list[tuple[int, int, str, Cause]] = [
     (9002313, 400, "invalid_request", form(client_secret="x")),
     (9002313, 400, "invalid_request", form(client_assertion_type="urn:other")),
     (50000, 500, "server_error", broken_directory),
+    (90033, 503, "temporarily_unavailable", unreadable),
     (900023, 400, "invalid_request", path("/nonsense/oauth2/v2.0/token")),
     (90002, 400, "invalid_request", path(f"/{UNKNOWN}/oauth2/v2.0/token")),
     (90002, 400, "invalid_request", path("/unknown.test/oauth2/v2.0/token")),

@@ -124,8 +124,9 @@ async def test_all_is_everything_but_purge() -> None:
     one = guarded(policy("all"))
     for permission in ("get", "list", "set", "delete", "recover", "backup", "restore"):
         assert await may(Known([one]), CALLER, one, roles.GET_SECRET, permission=permission)
-    with pytest.raises(ForbiddenByPolicy):
+    with pytest.raises(ForbiddenByPolicy) as caught:
         await may(Known([one]), CALLER, one, roles.PURGE_SECRET, permission="purge")
+    assert caught.value.facts == {"permission": "purge", "vault": "one"}
     both = guarded(policy("all", "purge"))
     assert await may(Known([both]), CALLER, both, roles.PURGE_SECRET, permission="purge")
 
@@ -136,22 +137,24 @@ async def test_all_is_everything_but_purge() -> None:
 )
 async def test_a_policy_for_another_is_none(how: dict[str, str]) -> None:
     one = guarded(policy("get", **how))
-    with pytest.raises(ForbiddenByPolicy):
+    with pytest.raises(ForbiddenByPolicy, match="appid=app;oid=object;") as caught:
         await may(Known([one]), CALLER, one, roles.GET_SECRET)
+    assert caught.value.facts == {"permission": "get", "vault": "one"}
 
 
 async def test_a_policy_with_an_application_is_for_the_user_through_it() -> None:
     one = guarded(policy("get", application_id="app"))
     assert await may(Known([one]), CALLER, one, roles.GET_SECRET)
     through_another = replace(CALLER, app_id="app2")
-    with pytest.raises(ForbiddenByPolicy):
+    with pytest.raises(ForbiddenByPolicy, match="appid=app2;oid=object;"):
         await may(Known([one]), through_another, one, roles.GET_SECRET)
 
 
 async def test_a_vault_goes_by_roles_or_by_policies_and_never_by_both() -> None:
     by_policy = guarded()
-    with pytest.raises(ForbiddenByPolicy):
+    with pytest.raises(ForbiddenByPolicy) as refused:
         await may(Known([by_policy], {"/vaults/one": USER}), CALLER, by_policy, roles.GET_SECRET)
+    assert refused.value.facts == {"permission": "get", "vault": "one"}
     by_role = replace(guarded(policy("get")), access=VaultAccess.ROLES)
     with pytest.raises(Forbidden) as caught:
         await may(Known([by_role]), CALLER, by_role, roles.GET_SECRET)

@@ -21,7 +21,7 @@ async def test_a_request_without_a_token_is_challenged(world: Any) -> None:
     assert body == {
         "error": {
             "code": "Unauthorized",
-            "message": "AKV10000: Request is missing a Bearer or PoP token.",
+            "message": "AKV10000: The request carries no bearer token.",
         }
     }
     assert headers["WWW-Authenticate"] == CHALLENGE
@@ -59,11 +59,17 @@ async def test_direct_mode_challenges_with_its_own_authority_and_port(world: Any
 @pytest.mark.parametrize(
     ("changes", "number"),
     [
-        ({"aud": "https://graph.microsoft.com"}, "AKV10022: Invalid audience. Expected https://va"),
+        (
+            {"aud": "https://graph.microsoft.com"},
+            "AKV10022: The token is for https://graph.microsoft.com; this vault wants one for",
+        ),
         ({"aud": "api://AzureADTokenExchange"}, "AKV10022"),
-        ({"iss": "https://sts.windows.net/other/"}, "AKV10032: Invalid issuer."),
-        ({"tid": "other"}, "Error validating token: the token is of another tenant."),
-        ({"exp": 1}, "Error validating token: the token has expired."),
+        (
+            {"iss": "https://sts.windows.net/other/"},
+            "AKV10032: The token is from https://sts.windows.net/other/;",
+        ),
+        ({"tid": "other"}, "The access token is not accepted: the token is of another tenant."),
+        ({"exp": 1}, "The access token is not accepted: the token has expired."),
     ],
 )
 async def test_a_token_for_elsewhere_is_refused_with_the_challenge(

@@ -90,10 +90,11 @@ async def test_a_vault_that_is_made_during_a_sweep_keeps_what_it_gets(world: Any
     class Slow:
         """A directory in which a vault appears, with a secret, while its vaults are read."""
 
-        vaults, audit = directory.vaults, directory.audit
+        vaults = property(lambda self: self)
+        sweep = directory.vaults.sweep
 
-        async def list_vaults(self) -> list[Vault]:
-            found: list[Vault] = await directory.list_vaults()
+        async def uids(self) -> frozenset[str]:
+            found: frozenset[str] = await directory.vaults.uids()
             made = await world.vault("late-vault")
             await store.set(shelf_of(made), "a", Secret("x"), NOTHING, 1.0)
             return found
@@ -130,13 +131,15 @@ async def test_a_sweep_that_fails_is_not_the_last(
     fails = [True]
 
     class Broken:
-        vaults, audit = world.directory.vaults, world.directory.audit
+        vaults = property(lambda self: self)
+        sweep = world.directory.vaults.sweep
 
-        async def list_vaults(self) -> list[Vault]:
+        async def uids(self) -> frozenset[str]:
             if fails and await world.store.vaults():
                 fails.clear()
                 raise RuntimeError("the disk is away")
-            return list(await world.directory.list_vaults())
+            found: frozenset[str] = await world.directory.vaults.uids()
+            return found
 
     broken: Any = Broken()
     async with Housekeeping(broken, world.store, world.clock, every_seconds=0.01):

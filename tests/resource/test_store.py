@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from directory.faults import damage
+from podpass.database import RowDamaged
 from podpass.resource.model import Recovery, Wanted
 from podpass.resource.refusals import BackupTooLarge, BackupUnfit, NameInUse, NameTaken
 from podpass.resource.sealing import SealingKeyUnfit
@@ -144,8 +146,28 @@ async def test_a_value_moved_to_another_name_does_not_open(tmp_path: Path) -> No
         )
     database.close()
     async with opened(tmp_path) as store:
-        with pytest.raises(SealingKeyUnfit):
+        with pytest.raises(RowDamaged, match="demo-vault/mine/"):
             await store.get("demo-vault", "mine")
+
+
+async def test_a_key_that_opens_nothing_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    """What would be sealed with it would lie beside what it cannot open."""
+    async with opened(tmp_path) as store:
+        await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
+        await store.set("demo-vault", "b", Secret("y"), NOTHING, 1.0)
+    key = tmp_path / "vault.key"
+    kept = key.read_bytes()
+    key.write_bytes(b"k" * 32)
+    with pytest.raises(SealingKeyUnfit, match=r"vault\.key does not open") as caught:
+        await opened(tmp_path).open()
+    assert "put the instance's own key file back" in caught.value.hint
+    key.write_bytes(kept)
+    # One that is damaged is no reason: the newest may be it.
+    damage(tmp_path / "vault.db", "UPDATE secret_versions SET sealed = x'00' WHERE key = 'b'")
+    async with opened(tmp_path) as store:
+        found = await store.get("demo-vault", "a")
+        assert found is not None
+        assert found.value.matches("x")
 
 
 @pytest.mark.parametrize("damage", [None, b"short"])

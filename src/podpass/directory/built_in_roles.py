@@ -35,6 +35,17 @@ _VAULTS_READ = (
     "Microsoft.KeyVault/operations/read",
 )
 
+# Administrator; officer and user of certificates, keys and secrets; reader; encryption of services.
+_OF_VAULTS = (
+    "00482a5a-887f-4fb3-b363-3b7fe8e74483",
+    "a4417e6f-fecd-4de8-b567-7b0420556985",
+    "14b46e9e-c2b7-41b4-b07b-48a6ebf60603",
+    "e147488a-f6f5-4113-8e2d-b22465e65bf6",
+    "12338af0-0e69-4776-bea7-57ae8d297424",
+    "21090545-7ca7-4776-b22c-e363652d74d2",
+    "b86a8fe4-44ce-4948-aee5-eccb2c155cd7",
+    "4633458b-17de-408a-b874-0445c86b69e6",
+)
 OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 _GENERAL = (
     RoleDefinition(
@@ -180,6 +191,7 @@ _VAULT_MANAGEMENT = (
             "Microsoft.Support/*",
             f"{_VAULTS}/*/read",
         ),
+        assigns=_OF_VAULTS,
     ),
     RoleDefinition(
         id="a4417e6f-fecd-4de8-b567-7b0420556985",

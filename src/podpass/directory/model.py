@@ -3,8 +3,8 @@
 Values only: they have passed `rules` when they come out of the store. Ids are lower-case GUIDs, times are
 seconds since 1970. A `document` holds what an API shows of a thing, as that API checked it. Decisions read
 little of it: of an application `exchange.clients` (redirect URIs, public client, audience), `exchange.lookup`
-(assignment required), `resources` (version of tokens) and `app_roles` (roles); of a cluster whether workload
-identity is on. Whoever reads more names it here.
+(assignment required), `resources` (version of tokens), `app_roles` (roles) and `graph.targets` (owners: who may
+change it with OwnedBy); of a cluster whether workload identity is on. Whoever reads more names it here.
 """
 
 from collections.abc import Mapping
@@ -199,7 +199,8 @@ class Cluster:
 class RoleDefinition:
     """What a role allows; patterns may hold `*`, which stands for any text.
 
-    Shapes:  `scopes` are where it can be assigned, `/` for the built-in ones.
+    Shapes:  `scopes` are where it can be assigned, `/` for the built-in ones; `assigns` are the ids of the
+             only roles that it lets its holder give and take, None for any.
     """
 
     id: str
@@ -210,6 +211,7 @@ class RoleDefinition:
     data_actions: tuple[str, ...] = ()
     not_data_actions: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ("/",)
+    assigns: tuple[str, ...] | None = None
     built_in: bool = True
     created: float = 0
 

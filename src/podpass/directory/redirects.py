@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 PUBLIC = "publicClient"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_PLAIN = re.compile(r'[!"$-\[\]-~]+')
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 # Besides https; brokers of Windows and of Microsoft's applications take the answer for a web page.
 _OF_PAGES = re.compile(r"urn|ms-appx-web|brk-[a-z0-9-]+")
@@ -27,7 +28,10 @@ def fault(platform: str, uri: str) -> str | None:
         host = parts.hostname or ""
     except ValueError:
         return "a URI"
-    if not _SCHEME.fullmatch(parts.scheme) or parts.scheme in _OPENED or not uri.isprintable():
+    # Browsers read a backslash as a slash, and pass over blanks: what is shown would not be what is meant.
+    if not _PLAIN.fullmatch(uri):
+        return "plain signs, without blanks, '#' and '\\'"
+    if not _SCHEME.fullmatch(parts.scheme) or parts.scheme in _OPENED:
         return "https, or http at localhost"
     if "*" in parts.netloc:
         return "the whole host: it is compared letter by letter, and '*' stands for nothing"

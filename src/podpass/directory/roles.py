@@ -9,7 +9,16 @@ from podpass.directory.built_in_roles import BUILT_IN, VAULT_ROLES
 from podpass.directory.model import RoleDefinition
 from podpass.errors import UsageError
 
-__all__ = ["BUILT_IN", "BY_ID", "BY_NAME", "allows", "find_role", "least_for", "permit"]
+__all__ = [
+    "BUILT_IN",
+    "BY_ID",
+    "BY_NAME",
+    "allows",
+    "find_role",
+    "least_for",
+    "may_assign",
+    "permit",
+]
 
 SECRETS = "Microsoft.KeyVault/vaults/secrets"
 GET_SECRET = f"{SECRETS}/getSecret/action"
@@ -39,6 +48,21 @@ def permit(held: Iterable[RoleDefinition], action: str, *, data: bool = False) -
     return any(allows(role, action, data=data) for role in held)
 
 
+def may_assign(held: Iterable[RoleDefinition], action: str, role_id: str | None) -> bool:
+    """Tell whether any of the roles lets its holder give, or take, a role; None asks for every role."""
+    return any(
+        allows(one, action) and (one.assigns is None or role_id in one.assigns) for one in held
+    )
+
+
+_FOR_SECRETS = (
+    "Key Vault Secrets User",
+    "Key Vault Secrets Officer",
+    "Key Vault Reader",
+    "Key Vault Administrator",
+)
+
+
 def find_role(name_or_id: str) -> RoleDefinition:
     """Find a built-in role by its name or id.
 
@@ -47,12 +71,10 @@ def find_role(name_or_id: str) -> RoleDefinition:
     key = name_or_id.lower()
     role = BY_ID.get(key) or BY_NAME.get(key)
     if role is None:
-        near = difflib.get_close_matches(key, BY_NAME, n=3)
-        named = [BY_NAME[name] for name in near] or VAULT_ROLES
-        names = ", ".join(one.name for one in named)
-        raise UsageError(
-            f"there is no role {name_or_id!r}", hint=f"use one of: {names}", role=name_or_id
-        )
+        near = [BY_NAME[name].name for name in difflib.get_close_matches(key, BY_NAME, n=3)]
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        hint = f"{meant}For secrets: {', '.join(_FOR_SECRETS)}"
+        raise UsageError(f"there is no role {name_or_id!r}", hint=hint, role=name_or_id)
     return role
 
 

@@ -248,7 +248,7 @@ class _Authority:
 
 
 def _cause(failed: DatabaseFailed) -> Facts:
-    return {"outcome": "AADSTS90033", "cause": failed.message, **failed.facts}
+    return {"outcome": "AADSTS90033", **failed.facts}
 
 
 def _hop(facts: Facts, checked: Sequence[str], began: float, *, level: int = logging.INFO) -> None:

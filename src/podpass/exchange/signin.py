@@ -122,7 +122,6 @@ class SignIn:
         user_scope.read(request.get(asked), version=request.version)
         return self.devices.begin(
             client_id=client.id,
-            client_name=client.name,
             segment=request.tenant,
             scope=request.get(asked),
         )

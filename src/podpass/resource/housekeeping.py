@@ -67,7 +67,6 @@ class Housekeeping:
         try:
             await sweep(self._directory, self._store, self._clock)
         except DatabaseFailed as exc:
-            facts = {"stage": "resource", "cause": exc.message, **exc.facts}
-            _log.error("sweep_failed", extra=facts)
+            _log.error("sweep_failed", extra={"stage": "resource", **exc.facts})
         except Exception:  # noqa: BLE001 a bug must not stop it either
             _log.exception("sweep_failed", extra={"stage": "resource"})

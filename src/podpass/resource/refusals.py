@@ -1,6 +1,6 @@
-"""Every refusal of the vault, with the code and text that clients of Key Vault know.
+"""Every refusal of the vault, with the status, code and AKV number that clients of Key Vault know.
 
-Source: recorded answers of Azure Key Vault; sentences without an AKV number are our own. A missing permission
+Source: recorded answers of Azure Key Vault; the sentences are our own. A missing permission
 was innererror AccessDenied until about 2021 and is ForbiddenByPolicy since; purge protection has none.
 """
 
@@ -12,12 +12,6 @@ from podpass.directory.model import Vault
 from podpass.directory.roles import least_for
 from podpass.errors import Error
 from podpass.resource.checks import Check, Principal, TokenRefused
-
-_PROPAGATION = (
-    "If role assignments, deny assignments or role definitions were changed recently, please "
-    "observe propagation time."
-)
-_HELP = "https://go.microsoft.com/fwlink/?linkid=2125182"
 
 
 class VaultRefusal(Error):
@@ -189,28 +183,27 @@ def of_database(failed: DatabaseFailed) -> VaultRefusal:
 
 
 def of_token(refused: TokenRefused, issuer: str, resource: str) -> Unauthorized:
-    """Say why a token is refused, in Key Vault's words where they are known."""
+    """Say why a token is refused, with Key Vault's number where it is known."""
     found = refused.facts.get("found")
     if refused.check is Check.MISSING:
-        return MissingToken("AKV10000: Request is missing a Bearer or PoP token.")
+        return MissingToken("AKV10000: The request carries no bearer token.")
     match refused.check:
         case Check.AUDIENCE:
-            text = f"AKV10022: Invalid audience. Expected {resource}, found: {found}."
+            text = f"AKV10022: The token is for {found}; this vault wants one for {resource}."
         case Check.ISSUER:
-            text = f"AKV10032: Invalid issuer. Expected one of {issuer}, found {found}."
+            text = f"AKV10032: The token is from {found}; this vault believes {issuer}."
         case Check.KEY:
-            text = "AKV10046: Unable to resolve the key used for signature validation."
+            text = "AKV10046: The authority publishes no key of the token's key id."
         case _:
-            text = f"Error validating token: {refused.message}."
+            text = f"The access token is not accepted: {refused.message}."
     return Unauthorized(text, hint=refused.hint, check=refused.check.value)
 
 
 def not_found(name: str) -> SecretNotFound:
     """Say that a secret, or a version of it, is not there."""
     return SecretNotFound(
-        f"A secret with (name/id) {name} was not found in this key vault. If you recently deleted this "
-        "secret you may be able to recover it using the correct recovery command. For help resolving "
-        f"this issue, please see {_HELP}",
+        f"There is no secret {name} in this vault. If it was deleted, `az keyvault secret list-deleted` shows"
+        " it and `az keyvault secret recover` brings it back.",
         name=name,
     )
 
@@ -218,8 +211,7 @@ def not_found(name: str) -> SecretNotFound:
 def name_taken(name: str) -> NameTaken:
     """Say that a deleted secret must be recovered or purged before its name is free."""
     return NameTaken(
-        f"Secret {name} is currently in a deleted but recoverable state, and its name cannot be reused; "
-        "in this state, the secret can only be recovered or purged.",
+        f"A deleted secret holds the name {name}: recover it, or purge it and take the name anew.",
         name=name,
     )
 
@@ -238,8 +230,8 @@ def name_in_use(name: str, *, deleted: bool) -> VaultRefusal:
 def purge_protected(vault: Vault) -> PurgeProtected:
     """Say that nobody can purge in this vault, and that it happens by itself."""
     return PurgeProtected(
-        'Operation "purge" is not allowed: purge protection is on for this vault, which purges deleted '
-        f"secrets by itself after {vault.retention_days} days.\r\n"
+        "Nobody can purge here: the vault has purge protection, and purges deleted secrets by itself after "
+        f"{vault.retention_days} days.\r\n"
         f"Vault: {vault.name};location={vault.location}",
         vault=vault.name,
     )
@@ -253,8 +245,9 @@ def by_policy(principal: Principal, vault: Vault, permission: str) -> ForbiddenB
         f"--secret-permissions {permission}`."
     )
     return ForbiddenByPolicy(
-        f"The caller 'appid={principal.app_id};oid={principal.object_id};iss={issuer}' has no secrets "
-        f"{permission} permission on key vault '{vault.name};location={vault.location}'. {cure}",
+        f"No access policy of the vault {vault.name} gives the caller {permission} on secrets. {cure}\r\n"
+        f"Caller: appid={principal.app_id};oid={principal.object_id};iss={issuer}\r\n"
+        f"Vault: {vault.name};location={vault.location}",
         hint=cure,
         permission=permission,
         vault=vault.name,
@@ -289,8 +282,7 @@ def by_rbac(
     missing = f"Missing role: '{role}' on vault {vault.name} for {who}."
     cure = f"{missing} {_how_to_grant(principal, who, vault, role)}"
     lines = (
-        "Caller is not authorized to perform action on resource.",
-        _PROPAGATION,
+        "No role of the caller permits this.",
         f"Caller: appid={principal.app_id};oid={principal.object_id};iss={issuer}",
         f"Action: '{action}'",
         f"Resource: '{place}'",

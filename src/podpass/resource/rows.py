@@ -22,6 +22,11 @@ def one(vault: str, name: str, version: str = "") -> Select[Any]:
     return query.order_by(versions.c.ordinal.desc()).limit(1)
 
 
+def newest(limit: int) -> Select[Any]:
+    """Select the versions that were written last, in whatever vault."""
+    return SELECT.order_by(versions.c.ordinal.desc()).limit(limit)
+
+
 def latest(vault: str, *, after: str, deleted: bool) -> Select[Any]:
     """Select the latest version of each secret whose name comes after `after`, deleted ones or the others."""
     last = select(func.max(versions.c.ordinal)).where(versions.c.vault == vault)

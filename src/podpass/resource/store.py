@@ -19,6 +19,8 @@ from podpass.resource.schema import STEPS, VERSION, metadata, secrets, versions
 from podpass.resource.sealing import Sealer, SealingKeyUnfit
 from podpass.secret import Secret
 
+# So many may be damaged before the key is taken for the wrong one.
+_LOOKED_AT = 5
 _DAY = 24 * 3600
 
 
@@ -42,8 +44,9 @@ class SecretStore:
         self._engine = database.open_database(self._url, metadata, version=VERSION, upgrades=STEPS)
         try:
             with self._reading() as connection:
-                empty = connection.execute(select(versions.c.ordinal).limit(1)).first() is None
-            self._sealer = Sealer.from_file(self._key_file, make=empty)
+                newest = connection.execute(rows.newest(_LOOKED_AT)).all()
+            self._sealer = Sealer.from_file(self._key_file, make=not newest)
+            self._check_key(newest)
         except BaseException:
             await self.close()
             raise
@@ -243,6 +246,13 @@ class SecretStore:
         assert self._engine is not None, "the store is not open"
         with database.writing(self._engine) as connection:
             yield connection
+
+    def _check_key(self, newest: Sequence[Row[Any]]) -> None:
+        """Refuse a key that opens nothing: what were sealed with it would lie beside what it cannot open."""
+        if newest and not database.readable(newest, self._read):
+            raise SealingKeyUnfit(
+                f"{self._key_file.name} does not open the secrets of the vaults: it is another one"
+            )
 
     @property
     def _seals(self) -> Sealer:

@@ -67,7 +67,9 @@ async def _get(call: Call) -> Answer:
     # Only that: `exp` and `nbf` are for whoever reads. Users report 200 past `exp` (Azure/AzureKeyVault
     # issue 19), and the documentation says that `get` works outside of both.
     if not secret.enabled:
-        raise refusals.SecretDisabled("Operation get is not allowed on a disabled secret.")
+        raise refusals.SecretDisabled(
+            "This version of the secret is switched off: enable it to read it."
+        )
     return 200, wire.bundle(call.site, secret)
 
 
@@ -255,5 +257,5 @@ def route(method: str, segments: Sequence[str]) -> tuple[Operation, str, str]:
     if method not in methods:
         raise refusals.MethodNotAllowed(f"{method} is not allowed here.", allowed=sorted(methods))
     if version and not wire.is_version(version):
-        raise refusals.BadParameter("The request URI contains an invalid version.")
+        raise refusals.BadParameter("A secret's version is 32 hexadecimal digits in lower case.")
     return methods[method], name, version

@@ -44,7 +44,7 @@ def check_name(name: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise BadParameter(
-            "The request URI contains an invalid name: want 1 to 127 letters, digits and '-'.",
+            "A secret's name is 1 to 127 letters, digits and '-'.",
             hint="write '-' for '_', '.', '/' and blanks",
         )
     return name
@@ -69,9 +69,9 @@ def read_query(query: bytes) -> dict[str, str]:
         raise BadParameter("A query parameter stands twice.")
     version = found.get("api-version", "")
     if not version:
-        raise BadParameter("api-version must be specified")
+        raise BadParameter("The query has to name an api-version, such as 7.6.")
     if not _API_VERSION.fullmatch(version):
-        raise BadParameter("The specified version is not recognized: want YYYY-MM-DD or 7.x.")
+        raise BadParameter("An api-version is YYYY-MM-DD or 7.x.")
     return found
 
 
@@ -82,7 +82,7 @@ def read_page(query: Mapping[str, str]) -> tuple[int, str]:
     """
     asked = query.get("maxresults", str(MAX_PAGE))
     if not (asked.isascii() and asked.isdigit()) or not 1 <= int(asked[:9]) <= MAX_PAGE:
-        raise BadParameter(f"Invalid maxresults: want 1 to {MAX_PAGE}.")
+        raise BadParameter(f"maxresults is a number from 1 to {MAX_PAGE}.")
     token = query.get("$skiptoken", "")
     try:
         after = jose.b64decode(token).decode("ascii")
@@ -101,7 +101,7 @@ def read_set(body: bytes) -> tuple[Secret, Wanted]:
     given = _read_object(body)
     value = given.get("value")
     if not isinstance(value, str):
-        raise BadParameter("The parameter 'value' must be specified, as text.")
+        raise BadParameter("The body has to hold 'value', as text.")
     if len(value.encode()) > MAX_VALUE_BYTES:
         raise BadParameter(f"The value is over {MAX_VALUE_BYTES} bytes.", limit=MAX_VALUE_BYTES)
     return Secret(value), _wanted(given)
@@ -122,12 +122,12 @@ def read_restore(body: bytes) -> bytes:
     """
     value = _read_object(body).get("value")
     if not isinstance(value, str):
-        raise BadParameter("The parameter 'value' must be specified, as base64url text.")
+        raise BadParameter("The body has to hold 'value', as base64url text.")
     try:
         # Some clients pad, most do not.
         return jose.b64decode(value.rstrip("="))
     except jose.MalformedToken as exc:
-        raise BadParameter("The parameter 'value' is not base64url.") from exc
+        raise BadParameter("'value' is not base64url.") from exc
 
 
 def _read_object(body: bytes) -> dict[str, Any]:

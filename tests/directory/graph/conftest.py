@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 
 from directory.graph.world import ADMIN, DOMAIN, GUEST, TENANT, HandClock, World
+from podpass.directory.access import GLOBAL_ADMINISTRATOR
 from podpass.directory.graph.app import create_app
-from podpass.directory.graph.permissions import GLOBAL_ADMINISTRATOR
 from podpass.directory.model import Tenant, User
 from podpass.directory.store import Directory
 from podpass.serve import bind, serving

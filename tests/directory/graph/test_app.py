@@ -34,6 +34,24 @@ async def test_an_error_has_the_shape_that_clients_read(world: World) -> None:
     assert reply.headers["Content-Type"] == "application/json"
 
 
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("evil.example", "graph.microsoft.com"),
+        ("localhost.evil.example", "graph.microsoft.com"),
+        ("localhost:8443", "localhost:8443"),
+        ("127.0.0.1:8443", "127.0.0.1:8443"),
+    ],
+)
+async def test_links_lead_nowhere_but_here(world: World, host: str, shown: str) -> None:
+    """Attack: the header of a request sends whoever follows the answer, with the token, elsewhere."""
+    for name in ("a", "b"):
+        await world.application(name)
+    reply = await world.get("/applications?$top=1", headers={"Host": host})
+    assert reply.body["@odata.nextLink"].startswith(f"https://{shown}/v1.0/applications?")
+    assert reply.body["@odata.context"].startswith(f"https://{shown}/v1.0/")
+
+
 async def test_an_id_that_is_none_is_not_echoed(world: World) -> None:
     reply = await world.get("/me", headers={"client-request-id": "x" * 100})
     assert reply.headers["client-request-id"] == reply.headers["request-id"]
@@ -246,6 +264,16 @@ async def test_a_part_of_a_batch_is_read_as_strictly_as_it_would_be_alone(world:
     text = json.dumps({"requests": requests}).encode()
     [answer] = (await world.post("/$batch", text)).body["responses"]
     assert (answer["status"], answer["body"]["error"]["code"]) == (400, "Request_BadRequest")
+
+
+async def test_a_cast_may_be_written_as_sdks_do(world: World) -> None:
+    for name in ("application", "microsoft.graph.application", "graph.application"):
+        assert (await world.get(f"/directory/deletedItems/{name}")).value == []
+
+
+async def test_a_function_that_is_not_served_is_named(world: World) -> None:
+    reply = await world.get("/applications/delta()")
+    assert (reply.status, "'delta'" in reply.message) == (400, True)
 
 
 async def test_a_line_of_the_log_says_which_object(

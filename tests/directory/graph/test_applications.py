@@ -66,6 +66,9 @@ async def test_a_patch_changes_what_it_names_and_nothing_below_it(world: World) 
         ("web", "https:///cb"),
         ("spa", "myapp://auth"),
         ("web", "back"),
+        ("web", "https://a.example/x#y"),
+        ("web", "https://a.example\\evil.example"),
+        ("web", " https://a.example"),
         ("web", "https://[x"),
     ],
 )

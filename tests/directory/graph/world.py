@@ -1,6 +1,5 @@
 """One tenant's Graph as it is met: over HTTP, by callers the token check has let in."""
 
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from authority import HandClock as HandClock
 from podpass.directory.access import Caller, NotAdmitted, Reason
 from podpass.directory.model import AuditEntry, Identity
 from podpass.directory.store import Directory
@@ -22,16 +22,6 @@ ADMIN = "7c1f0b54-6f0e-4d7e-9a0f-2b7a51e5d001"
 GUEST = "7c1f0b54-6f0e-4d7e-9a0f-2b7a51e5d002"
 AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
 ISSUER = "https://eastus.oic.prod-aks.azure.com/t/c/"
-
-
-class HandClock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = float(int(time.time()))
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass(frozen=True)

@@ -301,6 +301,11 @@ async def test_the_log_has_one_line_an_answer_and_never_a_body(
     assert facts == [(201, "ok", ADMIN), (404, "ResourceGroupNotFound", ADMIN)]
     assert vars(lines[0])["action"].endswith("resourceGroups/write")
     assert vars(lines[0])["target"] == GROUP
+    action = "Microsoft.Resources/subscriptions/resourceGroups"
+    assert [vars(one)["checked"] for one in lines] == [
+        ["access token", f"action {action}/write"],
+        ["access token", f"action {action}/read"],
+    ]
     assert "very-private" not in str([vars(one) for one in caplog.records])
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from podpass.directory.resource_manager import cluster_wire
+
 SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 ALL = f"{SUB}/resourceGroups/rg/providers/Microsoft.ContainerService/managedClusters"
 ONE = f"{ALL}/aks"
@@ -343,3 +345,11 @@ async def test_a_group_without_the_cluster_leaves_the_webhook_alone(world: Any) 
     await world.ask("PUT", ONE, cluster(securityProfile=workload(False)))
     assert (await world.ask("DELETE", f"{SUB}/resourceGroups/other"))[0] == 202
     assert world.cluster.workload_identity is False
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_what_is_noted_of_workload_identity_is_read_back(on: bool) -> None:
+    noted = cluster_wire.decided({"properties": {}}, issuer=True, workload_identity=on)
+    assert cluster_wire.workload_identity_on(noted) is on
+    # A cluster nobody has named yet gives its pods identities.
+    assert cluster_wire.workload_identity_on({}) is True

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from directory.faults import damage, full, held, read_only
-from directory.resource_manager.world import SUB
+from directory.resource_manager.world import SUB, TENANT
 
 TAGS = {f"{number:04}{'n' * 400}": "v" * 256 for number in range(15)}
 GROUP = f"{SUB}/resourceGroups/rg"
@@ -43,6 +43,20 @@ async def test_a_write_that_fails_says_why_and_heals_by_itself(
     assert line.exc_info is None
     assert "nnnn" not in repr(vars(line))
     assert (await world.ask("PUT", GROUP, body))[0] == 201
+
+
+async def test_a_vault_that_does_not_know_when_it_was_made_does_not_say_1970(
+    world: Any, tmp_path: Path
+) -> None:
+    path = f"{GROUP}/providers/Microsoft.KeyVault/vaults/old-vault"
+    await world.ask("PUT", GROUP, {"location": "eastus"})
+    properties = {"tenantId": TENANT, "sku": {"family": "A", "name": "standard"}}
+    body = {"location": "eastus", "properties": properties | {"enableRbacAuthorization": True}}
+    status, made, _ = await world.ask("PUT", path, body, version="2023-07-01")
+    assert (status, "systemData" in made) == (201, True)
+    damage(tmp_path / "directory.db", "UPDATE vaults SET created = 0")
+    world.directory._session.forget()
+    assert "1970" not in str((await world.ask("GET", path, version="2023-07-01"))[1])
 
 
 async def test_a_damaged_row_is_named_and_stops_no_list(world: Any, tmp_path: Path) -> None:

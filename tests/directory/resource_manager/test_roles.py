@@ -246,6 +246,38 @@ async def test_an_assignment_that_cannot_be_is_refused(world: Any, body: Any, co
     assert await world.directory.assignments.get(NAME) is None
 
 
+VAULT_ACCESS = "8b54135c-b56d-4d72-a534-26097cfdc8d8"
+OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
+
+
+async def test_who_gives_the_roles_of_vaults_gives_no_other(world: Any) -> None:
+    """Attack: the administrator of access to vaults makes itself owner, or takes the owner's role away."""
+    scope = await world.group()
+    mal = await world.caller("mal", "Key Vault Data Access Administrator", scope)
+    for role in (OWNER, READER, VAULT_ACCESS):
+        body = assignment(mal.object_id, role)
+        status, answer, _ = await world.ask("PUT", at(scope), body, who="mal")
+        assert (status, answer["error"]["code"]) == (403, "AuthorizationFailed")
+    await world.ask("PUT", at(scope), assignment(ADMIN, OWNER))
+    assert (await world.ask("DELETE", at(scope), who="mal"))[0] == 403
+    assert (await world.directory.assignments.get(NAME)) is not None
+    await world.ask("DELETE", at(scope))
+    given = assignment(mal.object_id, USER_ROLE)
+    assert (await world.ask("PUT", at(scope), given, who="mal"))[0] == 201
+    assert (await world.ask("DELETE", at(scope), who="mal"))[0] == 200
+    # With another role that gives them all, it may give them all.
+    await world.ask("PUT", at(scope), assignment(mal.object_id, OWNER))
+    second = at(scope, "66666666-6666-4666-8666-666666666666")
+    assert (await world.ask("PUT", second, assignment(ADMIN, READER), who="mal"))[0] == 201
+
+
+async def test_the_condition_of_a_role_is_shown(world: Any) -> None:
+    _, body, _ = await world.ask("GET", f"{SUB}/{AUTH}/roleDefinitions/{VAULT_ACCESS}")
+    [shown] = body["properties"]["permissions"]
+    assert USER_ROLE in shown["condition"]
+    assert OWNER not in shown["condition"]
+
+
 async def test_an_application_without_a_service_principal_holds_no_role(world: Any) -> None:
     from dataclasses import replace
 

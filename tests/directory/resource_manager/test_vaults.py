@@ -1,10 +1,11 @@
 """Key vaults: the control plane, request by request."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from podpass.directory.model import VaultAccess
+from podpass.directory.model import RoleAssignment, VaultAccess
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
@@ -150,14 +151,41 @@ async def test_who_may_give_no_roles_does_not_switch_what_a_vault_goes_by(world:
     """Attack: a contributor switches a vault to access policies and puts itself on the list."""
     await world.ask("PUT", ONE, vault(enableRbacAuthorization=True))
     await world.caller("maker", "Contributor")
+    both = await world.caller("both", "Contributor")
+    # One that gives some roles only is not one that may give them all.
+    await world.directory.assign_role(
+        RoleAssignment(
+            scope=ONE, principal_id=both.object_id, role="Key Vault Data Access Administrator"
+        )
+    )
     change = vault(enableRbacAuthorization=False, accessPolicies=[policy("get")])
     for method in ("PUT", "PATCH"):
-        status, body, _ = await world.ask(method, ONE, change, who="maker")
-        assert (status, body["error"]["code"]) == (403, "InsufficientPermissions")
+        for who in ("maker", "both"):
+            status, body, _ = await world.ask(method, ONE, change, who=who)
+            assert (status, body["error"]["code"]) == (403, "InsufficientPermissions")
     kept = await world.directory.find_vault("demo-vault")
     assert (kept.access, kept.policies) == (VaultAccess.ROLES, ())
     assert (await world.ask("PATCH", ONE, {"tags": {"a": "b"}}, who="maker"))[0] == 200
     assert (await world.ask("PATCH", ONE, change))[0] == 200
+
+
+async def test_nobody_switches_back_what_is_switched_meanwhile(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: a contributor's write, which changes nothing yet, ends after the owner's switch to roles."""
+    await world.ask("PUT", ONE, vault(enableRbacAuthorization=False))
+    await world.caller("maker", "Contributor")
+    change = world.directory.vaults.change
+
+    async def after_the_owner(name: str, step: Any) -> Any:
+        await change(name, lambda was: replace(was, access=VaultAccess.ROLES))
+        return await change(name, step)
+
+    monkeypatch.setattr(world.directory.vaults, "change", after_the_owner)
+    back = {"properties": {"enableRbacAuthorization": False}}
+    assert (await world.ask("PATCH", ONE, back, who="maker"))[0] == 403
+    assert (await world.ask("PATCH", ONE, {"tags": {"a": "b"}}, who="maker"))[0] == 200
+    assert (await world.directory.find_vault("demo-vault")).access is VaultAccess.ROLES
 
 
 async def test_a_vault_is_deleted_and_comes_back(world: Any) -> None:

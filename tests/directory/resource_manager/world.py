@@ -1,6 +1,5 @@
 """What a test of Resource Manager stands on: callers by name, a cluster that notes what it is told."""
 
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from authority import HandClock as HandClock
 from podpass.directory.access import Caller, NotAdmitted, Reason
 from podpass.directory.model import Identity, IdentityKind, RoleAssignment
 from podpass.directory.resource_manager.model import Place
@@ -20,16 +20,6 @@ SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 SUB = f"/subscriptions/{SUBSCRIPTION}"
 ADMIN = "11111111-1111-4111-8111-111111111111"
 ISSUER = "https://eastus.oic.prod-aks.azure.com/tenant/cluster/"
-
-
-class HandClock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now = float(int(time.time()))
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class NotedCluster:

@@ -97,6 +97,17 @@ def test_a_token_that_works_no_longer_is_renewed(folder: Path) -> None:
     assert token["secret"] == "token-2"
 
 
+@pytest.mark.parametrize("left", ["", '{"half', "[]", "\xff"])
+def test_a_profile_that_was_cut_off_is_written_anew(folder: Path, left: str) -> None:
+    """A full disk does that, and az says no more than that it cannot read it."""
+    mint = Mint()
+    write(folder, mint)
+    (folder / "azureProfile.json").write_text(left, "latin-1")
+    assert write(folder, mint)
+    (one,) = read(folder / "azureProfile.json")["subscriptions"]
+    assert one["user"]["name"] == ACCOUNT.user_name
+
+
 def test_who_signed_out_stays_signed_out(folder: Path) -> None:
     mint = Mint()
     write(folder, mint)
@@ -129,10 +140,10 @@ def test_settings_of_the_users_own_are_kept(folder: Path) -> None:
     assert (folder / "config").read_text() == "[core]\noutput = table\n"
 
 
-@pytest.mark.parametrize("text", ["", "no json", "[]", '{"subscriptions": 1}', "\xff"])
-def test_a_damaged_profile_is_left_to_az(folder: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["{}", '{"subscriptions": 1}'])
+def test_a_profile_of_nobody_is_left_to_az(folder: Path, text: str) -> None:
     folder.mkdir()
-    (folder / "azureProfile.json").write_text(text, "latin-1")
+    (folder / "azureProfile.json").write_text(text)
     assert not write(folder, Mint())
 
 

@@ -131,6 +131,8 @@ def test_an_authority_outside_its_days_is_reported_and_not_called_a_network_faul
     with pytest.raises(DataDirError) as refused:
         ca.ensure(data_dir, lambda: clock.system() + days * DAY)
     assert "valid from" in refused.value.message
+    assert "damaged" not in refused.value.message
+    assert "set the clock" in refused.value.hint
     assert "remove the folder" in refused.value.hint
 
 

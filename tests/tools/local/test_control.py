@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from podpass.database import DatabaseFull
 from podpass.errors import UsageError
 from podpass.secret import Secret
 from podpass.serve import bind, serving
@@ -30,6 +31,8 @@ class Recorder:
     async def apply(self, text: str, filename: str) -> list[str]:
         if text == "wrong":
             raise UsageError("seed.yaml:1: no such key", hint="remove it")
+        if text == "full":
+            raise DatabaseFull("the disk is full", cause="database or disk is full SQLITE_FULL")
         if text == "bug":
             raise KeyError("something secret")
         self.applied.append((text, filename))
@@ -131,7 +134,8 @@ async def test_health_needs_no_token(client: Client) -> None:
     ("path", "expected"),
     [
         ("/status", {"ready": True}),
-        ("/identities", {"value": [{"name": "web"}]}),
+        ("/identities", {"value": [{"name": "web"}], "after": None}),
+        ("/identities?after=x", {"value": [{"name": "web"}], "after": "x"}),
         ("/vaults", {"value": [{"name": "demo-vault"}]}),
         ("/audit?limit=3&who=me", {"value": [{"asked": {"limit": "3", "who": "me"}}]}),
     ],
@@ -157,6 +161,16 @@ async def test_a_refusal_keeps_its_message_and_hint(client: Client) -> None:
         "message": "seed.yaml:1: no such key",
         "hint": "remove it",
     }
+
+
+async def test_a_full_disk_is_told_as_such_and_logged_with_its_cause(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await client.post("/apply", headers=BEARER, data="full")
+    assert (answer.status, answer.json["error"]["message"]) == (507, "the disk is full")
+    assert "free space" in answer.json["error"]["hint"]
+    [line] = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert "SQLITE_FULL" in vars(line)["cause"]
 
 
 async def test_a_bug_tells_nothing_of_what_it_touched(client: Client) -> None:

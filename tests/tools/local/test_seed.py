@@ -319,7 +319,7 @@ vaults:
         "seed.yaml:9: identity web: federated credential: subject is missing",
         "seed.yaml:12: vault Demo: name 'Demo': want 3 to 24",
         "seed.yaml:13: vault Demo: secret a_b: The request URI contains an invalid name",
-        "seed.yaml:15: vault Demo: access: there is no role 'Ownerr'; use one of: Owner",
+        "seed.yaml:15: vault Demo: access: there is no role 'Ownerr'; did you mean Owner?",
     ]
     for begin in begins:
         assert any(line.startswith(begin) for line in found), begin
@@ -374,3 +374,16 @@ def test_more_than_20_credentials_are_told_where_the_21st_stands() -> None:
     assert problems(text) == [
         "seed.yaml:24: identity web: an identity holds at most 20 federated credentials"
     ]
+
+
+async def test_what_a_seed_writes_is_in_the_record_also_its_secrets(world: World) -> None:
+    await world.apply(SEED)
+    before = await world.directory.audit.list()
+    [told] = [one for one in before if one.action.endswith("/secrets/setSecret/action")]
+    assert told.target == "https://demo-vault.vault.azure.net/secrets/greeting"
+    assert told.actor_name == "podpass"
+    assert "hello" not in repr(before)
+    await world.apply(SEED)
+    assert await world.directory.audit.list() == before
+    await world.apply(SEED.replace("hello", "changed"))
+    assert len(await world.directory.audit.list()) == len(before) + 1

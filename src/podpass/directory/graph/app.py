@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 512 * 1024
 _MAX_TARGET = 512
-_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(?::\d{1,5})?")
+_LOOPBACK = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?")
 _HOME = "graph.microsoft.com"
 _TEXT = (b"content-type", b"text/plain")
 # The application that the challenge of Graph names, so that clients know whose token to ask for.
@@ -83,7 +83,8 @@ def create_app(
 ) -> App:
     """Make the application that serves Microsoft Graph for one tenant.
 
-    Shapes:  `domain` is the tenant's own, as in its users' names; answers name the host they came by.
+    Shapes:  `domain` is the tenant's own, as in its users' names; answers name the loopback host they came
+             by, or Microsoft's.
     """
     return GraphApp(directory, admit, Place(tenant_id=tenant_id, domain=domain.lower()), clock)
 
@@ -192,9 +193,7 @@ class GraphApp:
             raise _not_admitted(exc) from exc
         # The guard looks too; a caller of another tenant must never see this one's directory.
         if caller.tenant_id.lower() != self._place.tenant_id:
-            raise refusals.Unauthorized(
-                "Access token validation failure: it is for another tenant."
-            )
+            raise refusals.Unauthorized("The access token is of another tenant.")
         progress.facts |= {"client_id": caller.app_id, "object_id": caller.object_id}
         progress.checked.append("access token")
         return caller
@@ -209,17 +208,17 @@ def _target(steps: tuple[paths.Step, ...]) -> str:
 def _not_admitted(exc: NotAdmitted) -> refusals.GraphRefusal:
     match exc.reason:
         case Reason.MISSING:
-            return refusals.Unauthorized(f"Access token is empty: {exc.hint}.")
+            return refusals.Unauthorized(f"The request carries no access token: {exc.hint}.")
         case Reason.EXPIRED:
-            return refusals.Unauthorized("Lifetime validation failed, the token is expired.")
+            return refusals.Unauthorized("The access token has expired: ask for a new one.")
         case Reason.AUDIENCE:
             return refusals.Unauthorized(
-                "Access token validation failure. Invalid audience: ask for https://graph.microsoft.com/.default."
+                "The access token is for another API: ask for the scope https://graph.microsoft.com/.default."
             )
         case Reason.UNAVAILABLE:
             return refusals.Unavailable("Graph cannot check tokens at the moment.")
         case _:
-            return refusals.Unauthorized(f"Access token validation failure: {exc}.")
+            return refusals.Unauthorized(f"The access token is not accepted: {exc}.")
 
 
 def _begin(scope: Scope) -> Progress:
@@ -241,8 +240,8 @@ def _request(scope: Scope, receive: Receive) -> Request:
         method=scope["method"],
         raw_path=bytes(scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0],
         query=bytes(scope["query_string"]),
-        # It stands in answers, so only what a host looks like.
-        host=host if _HOST.fullmatch(host) else _HOME,
+        # It stands in answers, so only what can be no other's address.
+        host=host if _LOOPBACK.fullmatch(host) else _HOME,
         headers={
             name: header(scope, name.encode()) or ""
             for name in ("content-type", "consistencylevel", "prefer")

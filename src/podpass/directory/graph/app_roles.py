@@ -11,7 +11,7 @@ from podpass.directory import builtin
 from podpass.directory.graph import paging, people, principals, targets, wire, writing
 from podpass.directory.graph.calls import Answer, Call, Item
 from podpass.directory.graph.filters import Noun
-from podpass.directory.graph.members import guid, read_members
+from podpass.directory.graph.members import guid, read_members, required
 from podpass.directory.graph.paths import Key
 from podpass.directory.graph.refusals import BadRequest, missing
 from podpass.directory.model import AppRoleAssignment, Identity
@@ -98,9 +98,7 @@ async def _give(call: Call, *, holder: object = None, resource: object = None) -
     asked = read_members(call.body, _MEMBERS, _READ_ONLY)
     for name in ("principalId", "resourceId"):
         if name not in asked:
-            raise BadRequest(
-                f"A value is required for property '{name}' of resource 'AppRoleAssignment'."
-            )
+            raise required(name)
     for name, here in (("principalId", holder), ("resourceId", resource)):
         if here is not None and asked[name] != here:
             raise BadRequest(f"Property '{name}' has to name the object of the path.")
@@ -110,7 +108,7 @@ async def _give(call: Call, *, holder: object = None, resource: object = None) -
     _check_role(whose, role_id, kind)
     for one in await call.directory.app_roles.list(principal_id=who["id"]):
         if (one.resource_id, one.app_role_id) == (whose["id"], role_id):
-            raise BadRequest("Permission being assigned already exists on the object")
+            raise BadRequest("The principal holds this application role already.")
     new = AppRoleAssignment(
         id=str(uuid.uuid4()),
         principal_id=who["id"],
@@ -132,7 +130,11 @@ def _check_role(resource: Item, role_id: str, kind: str) -> None:
     role = roles.get(role_id)
     member = "User" if kind == "User" else "Application"
     if role is None or not role.get("isEnabled", True) or member not in role["allowedMemberTypes"]:
-        raise BadRequest("Permission being assigned was not found on application", role=role_id)
+        raise BadRequest(
+            f"The resource has no application role of this id that is enabled and open to type {member}: see"
+            " 'appRoles' of its service principal.",
+            role=role_id,
+        )
 
 
 async def _take(call: Call, one: AppRoleAssignment) -> Answer:

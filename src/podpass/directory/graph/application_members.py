@@ -17,6 +17,7 @@ from podpass.directory.graph.members import (
     members,
     one_of,
     or_null,
+    required,
     text,
     wrong,
 )
@@ -248,8 +249,10 @@ def check_entitlements(kind: str, old: Sequence[Any], new: Sequence[dict[str, An
             raise BadRequest(f"Property '{path}.value' stands twice.", wire_code="DuplicateValue")
         values.add((value or "").lower())
     if any(one["isEnabled"] and one["id"] not in ids for one in old):
+        # Terraform (azuread) searches for this, disables the role or scope, and tries again.
         raise BadRequest(
-            "Permission (scope or role) cannot be deleted or updated unless disabled first.",
+            "Permission (scope or role) cannot be deleted or updated unless disabled first: set its"
+            " 'isEnabled' to false in a change of its own.",
             wire_code="CannotDeleteOrUpdateEnabledEntitlement",
         )
 
@@ -266,7 +269,7 @@ def _complete(kind: str, path: str, one: dict[str, Any]) -> None:
     one.setdefault("isEnabled", True)
     for name in needed:
         if not one.get(name):
-            raise BadRequest(f"A value is required for property '{path}.{name}'.", property=path)
+            raise required(f"{path}.{name}")
     # A value stands in the blank-separated `scp` and the `roles` of a token.
     if one["value"] and any(sign.isspace() for sign in one["value"]):
         raise BadRequest(f"Property '{path}.value' must not hold blanks.", property=path)
@@ -280,9 +283,8 @@ def check_uris(uris: Sequence[str], *, app_id: str, tenant_id: str, domain: str)
     for uri in uris:
         if not _is_ours(uri, app_id, tenant_id, domain):
             raise BadRequest(
-                f"Values of identifierUris property must use a verified domain of the organization or its"
-                f" subdomain, its tenant id, or the application's appId: '{uri}'."
-                f" api://{app_id} always fits.",
+                f"'{uri}' does not say whose it is: an identifier URI holds the appId, the tenant's id"
+                f" or one of its domains. api://{app_id} always fits.",
                 wire_code="HostNameNotOnVerifiedDomain",
                 property="identifierUris",
             )

@@ -10,7 +10,7 @@ from podpass.directory.graph import application_members as fields
 from podpass.directory.graph import certificates, paging, passwords, targets, wire, writing
 from podpass.directory.graph.calls import Answer, Call, Item, Place
 from podpass.directory.graph.filters import Noun
-from podpass.directory.graph.members import merged, read_members, read_only
+from podpass.directory.graph.members import merged, read_members, read_only, required, wrong
 from podpass.directory.graph.paging import Source
 from podpass.directory.graph.refusals import BadRequest, GraphRefusal
 from podpass.directory.model import Identity, IdentityKind
@@ -140,9 +140,7 @@ async def _create(call: Call, body: Mapping[str, Any], *, unique_name: object) -
     }
     found = read_members(given, fields.WRITABLE, fields.READ_ONLY)
     if not found.get("displayName"):
-        raise BadRequest(
-            "A value is required for property 'displayName' of resource 'Application'."
-        )
+        raise required("displayName")
     blank = Identity(
         tenant_id=call.place.tenant_id,
         client_id=str(uuid.uuid4()),
@@ -233,7 +231,7 @@ async def _refuse_taken(call: Call, identity: Identity) -> None:
 
 def _same(name: str) -> GraphRefusal:
     return BadRequest(
-        f"Another object with the same value for property {name} already exists.", conflict=name
+        f"Another application of the tenant has this value of '{name}'.", conflict=name
     )
 
 
@@ -241,12 +239,12 @@ def _unique_name(value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value:
-        raise BadRequest("Property 'uniqueName' in payload has a value that does not match schema.")
+        raise wrong("uniqueName", "text that is not empty, or null")
     return value
 
 
 def _bound_owners(body: Mapping[str, Any]) -> list[str]:
     given = body.get(_BIND) or []
     if not isinstance(given, list) or len(given) > 100:
-        raise BadRequest(f"Property '{_BIND}' in payload has a value that does not match schema.")
+        raise wrong(_BIND, "a list of at most 100 addresses")
     return [targets.reference(each) for each in given]

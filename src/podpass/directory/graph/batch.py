@@ -42,14 +42,14 @@ def read(body: Mapping[str, Any]) -> list[Part]:
     """
     given = body.get("requests")
     if not isinstance(given, list) or not 1 <= len(given) <= MAX_REQUESTS:
-        raise Malformed(f"Invalid batch payload: want 1 to {MAX_REQUESTS} requests.")
+        raise Malformed(f"The batch does not fit: want 1 to {MAX_REQUESTS} requests.")
     parts: list[Part] = []
     for each in given:
         part = _part(each)
         before = {one.id for one in parts}
         if part.id in before or not before.issuperset(part.after):
             raise Malformed(
-                "Invalid batch payload: ids have to differ, and depend on earlier ones."
+                "The batch does not fit: ids have to differ, and depend on earlier ones."
             )
         parts.append(part)
     return parts
@@ -57,19 +57,19 @@ def read(body: Mapping[str, Any]) -> list[Part]:
 
 def _part(given: object) -> Part:
     if not isinstance(given, dict):
-        raise Malformed("Invalid batch payload: a request is no object.")
+        raise Malformed("The batch does not fit: a request is no object.")
     name, method, url = given.get("id"), given.get("method"), given.get("url")
     headers, after = given.get("headers") or {}, given.get("dependsOn") or []
     if not isinstance(name, str) or not isinstance(url, str) or method not in _METHODS:
-        raise Malformed("Invalid batch payload: a request needs id, method and a relative url.")
+        raise Malformed("The batch does not fit: a request needs id, method and a relative url.")
     if not isinstance(headers, dict) or not isinstance(after, list):
-        raise Malformed("Invalid batch payload: headers are an object, dependsOn is a list.")
+        raise Malformed("The batch does not fit: headers are an object, dependsOn is a list.")
     try:
         parts = urlsplit(url if url.startswith("/") else "/" + url)
     except ValueError as exc:
-        raise Malformed("Invalid batch payload: a url cannot be read.") from exc
+        raise Malformed("The batch does not fit: a url cannot be read.") from exc
     if parts.netloc or "$batch" in parts.path:
-        raise Malformed("Invalid batch payload: a url is relative, and names no batch.")
+        raise Malformed("The batch does not fit: a url is relative, and names no batch.")
     content = given.get("body")
     return Part(
         id=name,
@@ -87,7 +87,7 @@ def _again(content: object) -> bytes:
     try:
         return json.dumps(content).encode()
     except RecursionError as exc:
-        raise Malformed("Invalid batch payload: a body is nested too deep.") from exc
+        raise Malformed("The batch does not fit: a body is nested too deep.") from exc
 
 
 async def run(parts: list[Part], one: Callable[[Part], Awaitable[Answer]]) -> Answer:

@@ -79,7 +79,7 @@ def read(given: Mapping[str, Any], path: str, now: float) -> KeyCredential:
     expires = _time(given, "endDateTime", last)
     if not begins < expires or expires > last or expires <= now:
         raise BadRequest(
-            "Key credential end date is invalid: want one after its begin, after now, and within the"
+            f"The time of '{path}' does not fit: want an end after its begin, after now, and not after the"
             " certificate's own.",
             wire_code="KeyCredentialsInvalidEndDate",
         )
@@ -114,7 +114,7 @@ def removed(identity: Identity, key_id: object, *, of_principal: bool) -> Identi
     """
     wanted = key_id.lower() if isinstance(key_id, str) else ""
     if wanted not in {one.key_id for one in _mine(identity, of_principal=of_principal)}:
-        raise BadRequest("No key credential found with keyId.")
+        raise BadRequest("The object has no certificate of this keyId.")
     return _without(identity, {wanted})
 
 
@@ -145,7 +145,7 @@ def _refuse_other(was: KeyCredential, given: Mapping[str, Any], place: int) -> N
     certificate = _certificate(given["key"], f"keyCredentials[{place}].key")
     if certificate.public_bytes(Encoding.DER) != was.certificate:
         raise BadRequest(
-            f"Update to existing credential with KeyId '{was.key_id}' is not allowed.",
+            f"The certificate of keyId '{was.key_id}' is not replaced: give the other its own keyId.",
             wire_code="KeyCredentialsUpdateNotAllowed",
         )
 

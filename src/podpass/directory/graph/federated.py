@@ -17,6 +17,7 @@ from podpass.directory.graph.members import (
     or_null,
     read_members,
     read_only,
+    required,
     text,
     wrong,
 )
@@ -116,7 +117,7 @@ async def _create(call: Call, found: Identity, given: Mapping[str, Any]) -> Answ
 
     def step(old: Identity) -> Identity:
         if any(each.name == one.name for each in old.credentials):
-            raise Taken(f"{_RESOURCE} with name {one.name} already exists.")
+            raise Taken(f"The application has a federated credential {one.name} already.")
         _refuse_same_trust(old, one)
         return replace(old, credentials=(*old.credentials, one))
 
@@ -146,8 +147,8 @@ def _refuse_same_trust(old: Identity, new: FederatedCredential) -> None:
     for one in old.credentials:
         if one.name != new.name and (one.issuer, one.subject) == (new.issuer, new.subject):
             raise BadRequest(
-                "The combination of issuer and subject must be unique for the application: the credential"
-                f" {one.name} has issuer {new.issuer} and subject {new.subject} already.",
+                f"The application trusts issuer {new.issuer} with subject {new.subject} already, by its"
+                f" credential {one.name}.",
                 wire_code="InvalidFederatedIdentityCredentialValue",
             )
 
@@ -167,7 +168,7 @@ def _read(
     found = read_members(body, _MEMBERS, frozenset({"id"}), current)
     if "audiences" in found and len(found["audiences"]) != 1:
         raise BadRequest(
-            "Federated identity credentials must have exactly one audience.",
+            "A federated credential has exactly one audience.",
             wire_code="InvalidFederatedIdentityCredentialValue",
         )
     return found
@@ -176,7 +177,7 @@ def _read(
 def _required(name: str) -> BadRequest:
     if name == "audiences":
         return wrong(name, "a list of exactly one audience")
-    return BadRequest(f"A value is required for property '{name}' of resource '{_RESOURCE}'.")
+    return required(name)
 
 
 def _find(identity: Identity, key: Key) -> FederatedCredential | None:

@@ -30,10 +30,7 @@ class Noun:
     looked_at: frozenset[str] = frozenset()
 
     def refuse(self, path: Sequence[str]) -> Unsupported:
-        return Unsupported(
-            "Unsupported or invalid query filter clause specified for property "
-            f"'{'/'.join(path)}' of resource '{self.name}'."
-        )
+        return Unsupported(f"A {self.name} cannot be filtered by '{'/'.join(path)}' in this way.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from podpass import jose
 from podpass.directory.graph import filters, paging, targets, writing
 from podpass.directory.graph.calls import Answer, Call, Item
 from podpass.directory.graph.filters import Noun
-from podpass.directory.graph.members import guid, one_of, or_null, read_members, text
+from podpass.directory.graph.members import guid, one_of, or_null, read_members, required, text
 from podpass.directory.graph.paths import Key
 from podpass.directory.graph.query import Both, Compare, Expr
 from podpass.directory.graph.refusals import BadRequest, QuotaExceeded, Taken, missing
@@ -65,7 +65,7 @@ async def create(call: Call) -> Answer:
     given = read_members(call.body, _MEMBERS, frozenset({"id"}))
     for name in ("clientId", "consentType", "resourceId"):
         if name not in given:
-            raise BadRequest(f"A value is required for property '{name}' of resource '{KIND}'.")
+            raise required(name)
     if (given["consentType"] == "Principal") is not bool(given.get("principalId")):
         raise BadRequest("principalId goes with consentType Principal, and with no other.")
     client = await targets.find_principal(call, Key(name="id", value=given["clientId"]))
@@ -77,7 +77,9 @@ async def create(call: Call) -> Answer:
     def step(old: Identity) -> Identity:
         held = _held(old)
         if any(all(each[name] == one[name] for name in _KEPT[:3]) for each in held):
-            raise Taken("Permission entry already exists.")
+            raise Taken(
+                "The client has a grant for this resource already: change the 'scope' of that."
+            )
         if len(held) >= MAX_GRANTS:
             raise QuotaExceeded(
                 f"An application is given at most {MAX_GRANTS} sets of permissions."

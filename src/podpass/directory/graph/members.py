@@ -19,19 +19,26 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 def wrong(path: str, want: str) -> BadRequest:
     """Say that a member's value is not what the property takes."""
     return BadRequest(
-        f"Property '{path}' in payload has a value that does not match schema: want {want}.",
+        f"The value of '{path}' does not fit: want {want}.",
         property=path,
     )
 
 
 def unknown(path: str) -> BadRequest:
     """Say that a property does not exist."""
-    return BadRequest(f"Invalid property '{path}'.", property=path)
+    return BadRequest(f"There is no property '{path}' here.", property=path)
+
+
+def required(path: str) -> BadRequest:
+    """Say that a property is missing."""
+    return BadRequest(f"The property '{path}' is missing.", property=path)
 
 
 def read_only(path: str) -> BadRequest:
     """Say that a property is Graph's to write."""
-    return BadRequest(f"Property '{path}' is read-only and cannot be set.", property=path)
+    return BadRequest(
+        f"The property '{path}' is written by the service only: leave it out.", property=path
+    )
 
 
 def is_guid(text: object) -> bool:

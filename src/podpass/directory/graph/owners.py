@@ -23,7 +23,8 @@ from podpass.directory.model import Identity
 MAX_OWNERS = 100
 _SECOND = "principals:"
 _NOUN = Noun(name="directoryObject", looked_at=frozenset({"id", "displayName"}))
-_EXISTS = "One or more added object references already exist for the following modified properties: 'owners'."
+# Terraform (azuread) takes an answer with this, up to the colon, for a success.
+_EXISTS = "One or more added object references already exist: the object has this owner."
 
 
 async def of_application(call: Call) -> Answer:

@@ -152,26 +152,22 @@ def _filter(call: Call, noun: Noun, *, counts: bool = False) -> Expr | None:
         asked = filters.spelled(asked, noun)
         filters.check(asked, noun)
         if filters.is_advanced(asked):
-            _want_eventual(call, "this operator of $filter")
+            _want_eventual(call, "This operator of $filter")
             if not (call.options.count or counts):
-                raise Unsupported(
-                    "this operator of $filter is not supported because '$count=true' is missing."
-                )
+                raise Unsupported("This operator of $filter is answered with $count=true only.")
     if call.options.search is None:
         return asked
     _want_eventual(call, "$search")
     name, text = call.options.search
     if name not in ("displayName", "description"):
-        raise Unsupported("$search is supported for displayName and description.")
+        raise Unsupported("$search is served for displayName and description.")
     searched = Compare((name,), "contains", text)
     return searched if asked is None else Both((asked, searched))
 
 
 def _want_eventual(call: Call, what: str) -> None:
     if not call.eventual:
-        raise Unsupported(
-            f"{what} is not supported because the 'ConsistencyLevel:eventual' header is missing."
-        )
+        raise Unsupported(f"{what} is answered with the header 'ConsistencyLevel: eventual' only.")
 
 
 async def _find(source: Source, asked: Expr | None, after: str | None, limit: int) -> Found:
@@ -236,7 +232,7 @@ def _sorted(items: Sequence[Item], name: str, descending: bool) -> list[Item]:
         return value is not None, str(value).casefold()
 
     if any(name not in item or isinstance(item[name], list | dict) for item in items):
-        raise Unsupported(f"Unsupported sort property '{name[:80]}'.")
+        raise Unsupported(f"Objects of this kind cannot be ordered by '{name[:80]}'.")
     return sorted(items, key=key, reverse=descending)
 
 

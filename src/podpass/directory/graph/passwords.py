@@ -98,7 +98,7 @@ def removed(identity: Identity, key_id: object, *, of_principal: bool) -> Identi
     wanted = key_id.lower() if isinstance(key_id, str) and is_guid(key_id) else ""
     there = {one.key_id for one in identity.passwords if (one.key_id in theirs) is of_principal}
     if wanted not in there:
-        raise BadRequest("No password credential found with keyId.")
+        raise BadRequest("The object has no secret of this keyId.")
     kept = tuple(one for one in identity.passwords if one.key_id != wanted)
     return _tidied(replace(identity, passwords=kept))
 
@@ -130,7 +130,7 @@ def kept(identity: Identity, given: object, *, of_principal: bool) -> Identity:
     mine = {one.key_id for one in identity.passwords if (one.key_id in theirs) is of_principal}
     if listed - mine or any(each.get("secretText") is not None for each in given):
         raise BadRequest(
-            "New password credentials must be generated with service actions: addPassword."
+            "A change of the object keeps or takes away secrets; new ones are made by addPassword."
         )
     left = tuple(
         one for one in identity.passwords if one.key_id in listed or one.key_id not in mine
@@ -151,9 +151,7 @@ def _times(given: Mapping[str, Any], now: float) -> tuple[float, float]:
     begins = now if begin is None else wire.read_time("startDateTime", begin)
     expires = begins + _TWO_YEARS if end is None else wire.read_time("endDateTime", end)
     if expires <= begins or expires <= now:
-        raise BadRequest(
-            "Credential lifetime is invalid: it has to end after it begins, and after now."
-        )
+        raise BadRequest("A secret has to end after it begins, and after now.")
     return begins, expires
 
 

@@ -12,7 +12,8 @@ _MAX_SEGMENTS = 10
 _KEYED = re.compile(
     r"(?P<name>[A-Za-z.$]+)\((?:(?P<key>[A-Za-z]+)=)?(?P<value>[^()].*|)\)", re.DOTALL
 )
-_NAMESPACE = "microsoft.graph."
+# Written short by SDKs.
+_NAMESPACE = re.compile(r"\A(?:microsoft\.)?graph\.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ def split(raw_path: bytes) -> tuple[str, tuple[Step, ...]]:
     except UnicodeDecodeError as exc:
         raise Malformed("The path is not UTF-8.") from exc
     if not parts or parts[0] not in VERSIONS:
-        raise Malformed("Invalid version: want /v1.0 or /beta.")
+        raise Malformed("A path of Graph begins with /v1.0 or /beta.")
     if len(parts) > _MAX_SEGMENTS:
         raise Malformed(f"The path has more than {_MAX_SEGMENTS} segments.")
     steps: list[Step] = []
@@ -53,7 +54,7 @@ def _steps(part: str) -> Sequence[Step]:
     found = _KEYED.fullmatch(part)
     if found is None:
         # Actions and casts may be written with their namespace.
-        return [part.removeprefix(_NAMESPACE)]
+        return [_NAMESPACE.sub("", part)]
     return [found["name"], Key(name=found["key"] or "id", value=_literal(found["value"]))]
 
 

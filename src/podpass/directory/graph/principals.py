@@ -156,8 +156,7 @@ async def create(call: Call) -> Answer:
     def step(old: Identity) -> Identity:
         if old.has_principal:
             raise Taken(
-                "The service principal cannot be created, updated, or restored because the service principal"
-                f" name {app_id} is already in use."
+                f"The application {app_id} has its service principal already, and never more than one."
             )
         owned = replace(
             old,
@@ -250,6 +249,7 @@ def _check_owner(call: Call, found: Identity) -> None:
     """Let who creates only what is theirs make principals of their own applications."""
     owned = call.caller.object_id in targets.owners(found.document)
     if call.grant is not Grant.ALL and not owned:
+        # az (ad sp create-for-rbac) and Terraform (azuread) search for this, up to "tenant", and then retry.
         raise Denied(
             "When using this permission, the backing application of the service principal being created"
             f" must in the local tenant be the caller's own: {OWNED_BY} reaches no other."
@@ -257,8 +257,10 @@ def _check_owner(call: Call, found: Identity) -> None:
 
 
 def _no_application(app_id: str) -> BadRequest:
+    # Searched for by az (" does not reference ") and Terraform (all of it up to "object"), which then retry.
     return BadRequest(
-        f"The appId '{app_id}' of the service principal does not reference a valid application object.",
+        f"The appId '{app_id}' of the service principal does not reference a valid application object of this"
+        " tenant: create the application first.",
         wire_code="NoBackingApplicationObject",
     )
 

@@ -28,9 +28,7 @@ def check(
     Errors:  BadRequest.
     """
     if not isinstance(proof, str):
-        raise BadRequest(
-            "A value is required for property 'proof': a token signed by an existing key."
-        )
+        raise BadRequest("'proof' is missing: a token signed by a key that is there already.")
     try:
         token = jose.parse(proof)
     except jose.MalformedToken as exc:

@@ -95,7 +95,7 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
     while at < len(text):
         found = _TOKEN.match(text, at)
         if found is None or found.lastgroup is None:
-            raise Malformed(f"Invalid filter clause: it cannot be read at position {at}.")
+            raise Malformed(f"The $filter cannot be read at position {at}.")
         yield found.lastgroup, found[found.lastgroup]
         at = found.end()
 
@@ -138,7 +138,7 @@ class _Reader:
             return inner
         self._terms += 1
         if self._terms > MAX_TERMS:
-            raise Unsupported(f"Too many clauses in the filter. Max allowed: {MAX_TERMS}.")
+            raise Unsupported(f"The $filter has over {MAX_TERMS} comparisons.")
         return self._term(depth)
 
     def _term(self, depth: int) -> Expr:
@@ -175,9 +175,7 @@ class _Reader:
 
     def _lambda(self, path: Path, kind: str, depth: int) -> Expr:
         if kind == "all" or self._scope is not None:
-            raise Unsupported(
-                "Of lambda operators only 'any' is supported, and not inside another."
-            )
+            raise Unsupported("Of 'any' and 'all' only 'any' is served, and not inside another.")
         if self._skip("sign", ")"):
             return AnyOf(path, None)
         self._scope = self._take("word")
@@ -202,7 +200,7 @@ class _Reader:
             values.append(self._value())
         self._want("sign", ")")
         if len(values) > MAX_TERMS:
-            raise Unsupported(f"Too many values in the filter. Max allowed: {MAX_TERMS}.")
+            raise Unsupported(f"The $filter lists over {MAX_TERMS} values.")
         return tuple(values)
 
     def _value(self) -> Value:
@@ -227,7 +225,7 @@ class _Reader:
 
     def _next(self) -> tuple[str, str]:
         if self._at >= len(self._tokens):
-            raise Malformed("Invalid filter clause: it ends too early.")
+            raise Malformed("The $filter ends too early.")
         self._at += 1
         return self._tokens[self._at - 1]
 
@@ -248,4 +246,4 @@ class _Reader:
         return False
 
     def _bad(self) -> Malformed:
-        return Malformed("Invalid filter clause: it is not written as OData has it.")
+        return Malformed("The $filter is not written as OData has it.")

@@ -1,7 +1,7 @@
 """Every refusal of Graph, with the code and status that its clients know.
 
-Source: recorded answers of Microsoft Graph. Phrases that released clients look for stand as they know them;
-the sentences around them are our own.
+Codes and statuses are those of Microsoft Graph, the sentences our own (docs/decisions/0007). Where a released
+client searches for a phrase, the phrase stays, with the client's name beside it.
 """
 
 from collections.abc import Sequence
@@ -147,7 +147,8 @@ def of_database(failed: DatabaseFailed) -> GraphRefusal:
 
 
 def missing(name: str) -> Missing:
-    """Say that an object, or one it points at, is not there; Terraform looks for the phrase."""
+    """Say that an object, or one it points at, is not there."""
+    # az searches for " does not exist " (ad sp create-for-rbac), Terraform (azuread) for all after the name.
     return Missing(
         f"Resource '{name}' does not exist or one of its queried reference-property objects are not present.",
         name=name,
@@ -157,12 +158,13 @@ def missing(name: str) -> Missing:
 def no_segment(segment: str) -> Malformed:
     """Say that Graph, as far as podpass has it, has nothing at this path."""
     return Malformed(
-        f"Resource not found for the segment '{segment}'. docs/guides/graph.md lists what is served."
+        f"Nothing is served at the segment '{segment}': docs/guides/graph.md lists what is."
     )
 
 
 def denied(title: str, permissions: Sequence[str], *, is_user: bool) -> Denied:
     """Say what a caller is missing, and where it would come from."""
+    # az (ad app create) searches for "insufficient privileges", in either case, to point at its help.
     needed = " or ".join(permissions)
     if is_user:
         cure = (
@@ -175,7 +177,7 @@ def denied(title: str, permissions: Sequence[str], *, is_user: bool) -> Denied:
             " principal Microsoft Graph, and get a new token"
         )
     return Denied(
-        f"Insufficient privileges to complete the operation: to {title}, {cure}.",
+        f"Insufficient privileges: to {title}, {cure}.",
         needed=list(permissions),
     )
 

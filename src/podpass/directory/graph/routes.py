@@ -202,9 +202,7 @@ def find(method: str, steps: Sequence[Step]) -> tuple[Operation, tuple[Key, ...]
         raise no_segment(_strange(steps))
     methods = TABLE[best[1]]
     if method not in methods:
-        raise MethodNotAllowed(
-            f"Specified HTTP method is not allowed for the request target: want {', '.join(methods)}."
-        )
+        raise MethodNotAllowed(f"This path takes {', '.join(methods)} only.")
     return methods[method], best[2]
 
 
@@ -223,6 +221,7 @@ def _match(path: Path, steps: Sequence[Step]) -> tuple[Key, ...] | None:
 def _strange(steps: Sequence[Step]) -> str:
     """Name the segment at which a path leaves what is served."""
     names = [step.value if isinstance(step, Key) else step for step in steps]
+    names = [name for name in names if name]  # `delta()` is a name and an empty key
     if not names or names[0].lower() not in _FIRST:
         return names[0] if names else ""
     return names[-1]

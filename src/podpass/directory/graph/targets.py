@@ -55,7 +55,7 @@ async def principal(call: Call) -> Identity:
         raise missing(call.keys[0].value)
     if not isinstance(found, Identity):
         raise Denied(
-            "Insufficient privileges to complete the operation: the principal is built in."
+            "Insufficient privileges: this service principal is built in, and nobody changes it."
         )
     _check(call, owners(found.principal), found.client_id)
     return found
@@ -101,9 +101,7 @@ def reference(value: object) -> str:
     """
     found = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
     if found is None:
-        raise Malformed(
-            "Invalid reference: want '@odata.id' with the address of a directory object."
-        )
+        raise Malformed("Want '@odata.id' with the address of a directory object.")
     return found[1].lower()
 
 
@@ -119,6 +117,4 @@ def _check(call: Call, owned_by: list[str], client_id: str) -> None:
 
 
 def _not_owner() -> Denied:
-    return Denied(
-        f"Insufficient privileges to complete the operation: {OWNED_BY} reaches what the caller owns only."
-    )
+    return Denied(f"Insufficient privileges: {OWNED_BY} reaches what the caller owns only.")

@@ -61,17 +61,17 @@ def read_options(text: bytes) -> Options:
             text.decode("ascii"), keep_blank_values=True, max_num_fields=20, errors="strict"
         )
     except ValueError as exc:
-        raise Malformed("The query specified in the URI is not valid: it cannot be read.") from exc
+        raise Malformed("The query cannot be read.") from exc
     given: dict[str, str] = {}
     for name, value in pairs:
         name = name if name.startswith("$") or f"${name}" not in _KNOWN else f"${name}"
         if name in given:
-            raise Malformed(f"Query option '{name}' was specified more than once.")
+            raise Malformed(f"The query option '{name}' stands twice.")
         if name.startswith("$") and name not in _KNOWN:
-            raise Malformed(f"The query specified in the URI is not valid: '{name}' is no option.")
+            raise Malformed(f"There is no query option '{name}'.")
         given[name] = value
     if "$skip" in given:
-        raise Unsupported("'$skip' is not supported by the service.")
+        raise Unsupported("'$skip' is not served: follow @odata.nextLink.")
     return Options(
         filter=query.parse(given["$filter"]) if given.get("$filter", "").strip() else None,
         select=_names(given.get("$select", "")),
@@ -93,15 +93,13 @@ def _top(text: str | None) -> int:
     if text is None:
         return PAGE
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= MAX_PAGE:
-        raise Unsupported(
-            f"Invalid page size specified: '{text[:20]}'. Must be between 1 and {MAX_PAGE} inclusive."
-        )
+        raise Unsupported(f"'$top' is a number from 1 to {MAX_PAGE}, not '{text[:20]}'.")
     return int(text)
 
 
 def _flag(text: str) -> bool:
     if text.lower() not in ("true", "false"):
-        raise Malformed("Invalid value for $count query option: want true or false.")
+        raise Malformed("'$count' is true or false.")
     return text.lower() == "true"
 
 
@@ -128,7 +126,7 @@ def _search(text: str | None) -> tuple[str, str] | None:
         return None
     found = _SEARCH.fullmatch(text.strip())
     if found is None:
-        raise Malformed('Syntax error in $search: want "property:text", with the quotation marks.')
+        raise Malformed('Want $search="property:text", with the quotation marks.')
     return found[1], found[2]
 
 
@@ -140,9 +138,7 @@ def read_body(body: bytes) -> dict[str, Any]:
     try:
         return jose.loads_object(body)
     except jose.MalformedToken as exc:
-        raise Malformed(
-            "Unable to read JSON request payload: want a JSON object with unique members."
-        ) from exc
+        raise Malformed("The body is not a JSON object with unique members.") from exc
 
 
 def time(seconds: float) -> str | None:
@@ -160,13 +156,13 @@ def read_time(path: str, value: object) -> float:
     except ValueError:
         found = None
     if found is None or (isinstance(value, str) and len(value) > 40):
-        raise Malformed(f"Property '{path}' in payload has a value that is no time.")
+        raise Malformed(f"The value of '{path}' is no time.")
     if found.tzinfo is None:
         found = found.replace(tzinfo=UTC)
     try:
         return min(max(found.timestamp(), 0), _MAX_TIME)
     except OverflowError as exc:
-        raise Malformed(f"Property '{path}' in payload has a value that is no time.") from exc
+        raise Malformed(f"The value of '{path}' is no time.") from exc
 
 
 def property_of(item: Mapping[str, Any], asked: str) -> str:
@@ -191,10 +187,7 @@ def selected(item: Mapping[str, Any], options: Options, kind: str) -> dict[str, 
         if name not in item and kind == "directoryObject":
             continue  # a list of several kinds, of which others have it
         if name not in item:
-            raise Malformed(
-                "Parsing OData Select and Expand failed: Could not find a property named "
-                f"'{name[:80]}' on type 'microsoft.graph.{kind}'."
-            )
+            raise Malformed(f"A {kind} has no property '{name[:80]}' that $select could show.")
         shown[name] = item[name]
     return shown
 

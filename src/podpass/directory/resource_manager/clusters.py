@@ -16,7 +16,7 @@ from podpass.directory.resource_manager import (
     wire,
 )
 from podpass.directory.resource_manager.cluster_wire import TYPE, Wanted
-from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
+from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
 
 
 async def find(call: Call) -> Cluster | None:
@@ -238,30 +238,7 @@ _CREDENTIALS = {
 ROUTES = (
     Route(method="GET", path=f"{_SUB}/providers/{TYPE}", operation=_LIST),
     Route(method="GET", path=_ALL, operation=_LIST),
-    Route(
-        method="GET",
-        path=_ONE,
-        operation=Operation(title="show cluster", action=f"{TYPE}/read", run=_get),
-    ),
-    Route(
-        method="PUT",
-        path=_ONE,
-        operation=Operation(
-            title="write cluster", action=f"{TYPE}/write", run=_put, reads_body=True
-        ),
-    ),
-    Route(
-        method="PATCH",
-        path=_ONE,
-        operation=Operation(
-            title="tag cluster", action=f"{TYPE}/write", run=_patch, reads_body=True
-        ),
-    ),
-    Route(
-        method="DELETE",
-        path=_ONE,
-        operation=Operation(title="delete cluster", action=f"{TYPE}/delete", run=_delete),
-    ),
+    *crud(_ONE, TYPE, "cluster", get=_get, put=_put, patch=_patch, delete=_delete),
     *(
         Route(
             method="POST",

@@ -44,9 +44,7 @@ def read(call: Call, name: str) -> FederatedCredential:
     issuer, subject = (wire.text(given, one, limit=4096) for one in ("issuer", "subject"))
     audiences = wire.texts(given, "audiences")
     if issuer is None or subject is None or audiences is None:
-        raise _bad(
-            "A federated identity credential must specify 'issuer', 'subject' and 'audiences'."
-        )
+        raise _bad("A federated identity credential needs 'issuer', 'subject' and 'audiences'.")
     if len(audiences) != 1:
         raise _bad(
             "A federated identity credential has exactly one audience,"

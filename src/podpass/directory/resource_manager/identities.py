@@ -11,7 +11,7 @@ from typing import Any
 from podpass.directory import arm, rules
 from podpass.directory.model import Identity, IdentityKind
 from podpass.directory.resource_manager import enclosing, lists, refusals, wire
-from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
+from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
 
 TYPE = "Microsoft.ManagedIdentity/userAssignedIdentities"
 _KIND = "managed identity"
@@ -147,29 +147,9 @@ _SUB = "/subscriptions/{subscription}"
 _ALL = f"{_SUB}/resourceGroups/{{group}}/providers/{TYPE}"
 _ONE = f"{_ALL}/{{name}}"
 _LIST = Operation(title="list identities", action=f"{TYPE}/read", run=_list)
-_WRITE = f"{TYPE}/write"
 
 ROUTES = (
     Route(method="GET", path=f"{_SUB}/providers/{TYPE}", operation=_LIST),
     Route(method="GET", path=_ALL, operation=_LIST),
-    Route(
-        method="GET",
-        path=_ONE,
-        operation=Operation(title="show identity", action=f"{TYPE}/read", run=_get),
-    ),
-    Route(
-        method="PUT",
-        path=_ONE,
-        operation=Operation(title="create identity", action=_WRITE, run=_put, reads_body=True),
-    ),
-    Route(
-        method="PATCH",
-        path=_ONE,
-        operation=Operation(title="update identity", action=_WRITE, run=_patch, reads_body=True),
-    ),
-    Route(
-        method="DELETE",
-        path=_ONE,
-        operation=Operation(title="delete identity", action=f"{TYPE}/delete", run=_delete),
-    ),
+    *crud(_ONE, TYPE, "identity", get=_get, put=_put, patch=_patch, delete=_delete),
 )

@@ -127,3 +127,25 @@ class Route:
     method: str
     path: str
     operation: Operation
+
+
+Run = Callable[[Call], Awaitable[Answer]]
+
+
+def crud(
+    path: str, kind: str, noun: str, *, get: Run, put: Run, delete: Run, patch: Run | None = None
+) -> tuple[Route, ...]:
+    """Make the routes by which one resource of a type is read, written and deleted."""
+    may = {name: f"{kind}/{name}" for name in ("read", "write", "delete")}
+    operations = {
+        "GET": Operation(title=f"show {noun}", action=may["read"], run=get),
+        "PUT": Operation(title=f"write {noun}", action=may["write"], run=put, reads_body=True),
+        "DELETE": Operation(title=f"delete {noun}", action=may["delete"], run=delete),
+    }
+    if patch is not None:
+        operations["PATCH"] = Operation(
+            title=f"update {noun}", action=may["write"], run=patch, reads_body=True
+        )
+    return tuple(
+        Route(method=method, path=path, operation=one) for method, one in operations.items()
+    )

@@ -44,13 +44,13 @@ def _api_version(given: str) -> str:
     if not given:
         raise bad(
             "MissingApiVersionParameter",
-            "The api-version query parameter (?api-version=) is required for every request.",
+            "The query has to name an api-version, such as ?api-version=2024-11-01.",
         )
     found = _API_VERSION.fullmatch(given.lower())
     try:
         date.fromisoformat(found[1] if found else "")
     except ValueError as exc:
-        text = f"The api-version '{given[:40]}' is invalid: want YYYY-MM-DD, with -preview if it is one."
+        text = f"'{given[:40]}' is no api-version: want YYYY-MM-DD, with -preview if it is one."
         raise bad("InvalidApiVersionParameter", text) from exc
     return given
 

@@ -33,7 +33,7 @@ def bad(wire_code: str, message: str) -> ManagerRefusal:
 
 def content(message: str) -> ManagerRefusal:
     """Refuse a body that cannot be read as what it should be."""
-    return bad("InvalidRequestContent", f"The request content was invalid: {message}.")
+    return bad("InvalidRequestContent", f"The request's body does not fit: {message}.")
 
 
 def conflict(wire_code: str, message: str) -> ManagerRefusal:
@@ -70,9 +70,9 @@ def not_authorized(caller: Caller, action: str, scope: str) -> ManagerRefusal:
     return ManagerRefusal(
         403,
         "AuthorizationFailed",
-        f"The client '{who}' with object id '{caller.object_id}' holds no role that allows action "
-        f"'{action}' over scope '{scope}'. Somebody who may assign roles there can give one: az role "
-        f"assignment create --assignee-object-id {caller.object_id} --role ROLE --scope {scope}",
+        f"'{who}' (object id '{caller.object_id}') holds no role that permits '{action}' at '{scope}'. Somebody"
+        " who may assign roles there can give one: az role assignment create --assignee-object-id"
+        f" {caller.object_id} --role ROLE --scope {scope}",
         action=action,
     )
 

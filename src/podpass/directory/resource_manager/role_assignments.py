@@ -5,10 +5,10 @@ Source:  https://learn.microsoft.com/rest/api/authorization/role-assignments
 
 from typing import Any
 
-from podpass.directory import arm, naming, rules
+from podpass.directory import arm, naming, roles, rules
 from podpass.directory.model import RoleAssignment, RoleDefinition
 from podpass.directory.resource_manager import lists, refusals, role_definitions, scopes, wire
-from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
+from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
 
 TYPE = "Microsoft.Authorization/roleAssignments"
 _FILTERS, _CALLS = frozenset({"principalid"}), frozenset({"atscope", "assignedto"})
@@ -112,6 +112,7 @@ async def _put(call: Call) -> Answer:
         text = "Conditions of role assignments are not in podpass; assign the role at a narrower scope."
         raise refusals.bad("BadRequest", text)
     role = await _role(call)
+    await _check_assigns(call, f"{TYPE}/write", role.id)
     principal, kind = await _principal(call)
     there = await call.directory.assignments.get(name)
     given = RoleAssignment(
@@ -151,8 +152,19 @@ async def _get(call: Call) -> Answer:
 
 
 async def _delete(call: Call) -> Answer:
-    held = await call.directory.assignments.delete(_name(call), call.scope)
-    return Answer(status=204) if held is None else Answer(body=await _written(call, held))
+    held = await call.directory.assignments.get(_name(call), call.scope)
+    if held is None:
+        return Answer(status=204)
+    await _check_assigns(call, f"{TYPE}/delete", held.role)
+    await call.directory.assignments.delete(held.name, call.scope)
+    return Answer(body=await _written(call, held))
+
+
+async def _check_assigns(call: Call, action: str, role_id: str) -> None:
+    """Refuse a role that the caller may not give or take, though it may others."""
+    held = await call.directory.roles_for(call.caller.object_id, call.scope)
+    if not roles.may_assign(held, action, role_id):
+        raise refusals.not_authorized(call.caller, action, call.scope)
 
 
 async def _written(call: Call, held: RoleAssignment) -> dict[str, Any]:
@@ -207,23 +219,7 @@ ROUTES = (
         path=_ALL,
         operation=Operation(title="list role assignments", action=f"{TYPE}/read", run=_list),
     ),
-    Route(
-        method="GET",
-        path=_ONE,
-        operation=Operation(title="show role assignment", action=f"{TYPE}/read", run=_get),
-    ),
-    Route(
-        method="PUT",
-        path=_ONE,
-        operation=Operation(
-            title="write role assignment", action=f"{TYPE}/write", run=_put, reads_body=True
-        ),
-    ),
-    Route(
-        method="DELETE",
-        path=_ONE,
-        operation=Operation(title="delete role assignment", action=f"{TYPE}/delete", run=_delete),
-    ),
+    *crud(_ONE, TYPE, "role assignment", get=_get, put=_put, delete=_delete),
     Route(
         method="GET",
         path=f"{_AUTHORIZATION}/permissions",

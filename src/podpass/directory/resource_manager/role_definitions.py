@@ -9,7 +9,7 @@ from typing import Any
 from podpass.directory import arm, naming, roles, rules
 from podpass.directory.model import RoleDefinition
 from podpass.directory.resource_manager import refusals, scopes, wire
-from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
+from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
 
 TYPE = "Microsoft.Authorization/roleDefinitions"
 _FILTERS = frozenset({"rolename", "type"})
@@ -31,7 +31,24 @@ def id_at(call: Call, role_id: str, scope: str) -> str:
 
 
 def permission(role: RoleDefinition) -> dict[str, Any]:
-    return {wire_name: list(getattr(role, ours)) for wire_name, ours in _PERMISSIONS.items()}
+    """Write what a definition permits."""
+    shown: dict[str, Any] = {
+        theirs: list(getattr(role, ours)) for theirs, ours in _PERMISSIONS.items()
+    }
+    if role.assigns is not None:
+        shown |= {"conditionVersion": "2.0", "condition": _condition(role.assigns)}
+    return shown
+
+
+def _condition(assigns: tuple[str, ...]) -> str:
+    """Write which roles can be given and taken, in the language of conditions."""
+    parts = []
+    for verb, whose in (("write", "Request"), ("delete", "Resource")):
+        of_role = f"@{whose}[Microsoft.Authorization/roleAssignments:RoleDefinitionId]"
+        others = f"!(ActionMatches{{'Microsoft.Authorization/roleAssignments/{verb}'}})"
+        ids = ", ".join(assigns)
+        parts.append(f"(({others}) OR ({of_role} ForAnyOfAnyValues:GuidEquals {{{ids}}}))")
+    return " AND ".join(parts)
 
 
 def write(call: Call, role: RoleDefinition, scope: str) -> dict[str, Any]:
@@ -211,21 +228,5 @@ ROUTES = (
         path=_ALL,
         operation=Operation(title="list role definitions", action=f"{TYPE}/read", run=_list),
     ),
-    Route(
-        method="GET",
-        path=_ONE,
-        operation=Operation(title="show role definition", action=f"{TYPE}/read", run=_get),
-    ),
-    Route(
-        method="PUT",
-        path=_ONE,
-        operation=Operation(
-            title="write role definition", action=f"{TYPE}/write", run=_put, reads_body=True
-        ),
-    ),
-    Route(
-        method="DELETE",
-        path=_ONE,
-        operation=Operation(title="delete role definition", action=f"{TYPE}/delete", run=_delete),
-    ),
+    *crud(_ONE, TYPE, "role definition", get=_get, put=_put, delete=_delete),
 )

@@ -40,13 +40,15 @@ def write(call: Call, vault: Vault) -> dict[str, Any]:
     # Absent until it is on, as in the real one.
     if vault.purge_protection:
         properties["enablePurgeProtection"] = True
+    # One that an older podpass made does not know when.
+    made = {"systemData": {"createdAt": wire.moment(vault.created)}} if vault.created else {}
     return {
         "id": vault.resource_id,
         "name": vault.name,
         "type": TYPE,
         "location": vault.location,
         "tags": dict(vault.tags),
-        "systemData": {"createdAt": wire.moment(vault.created)},
+        **made,
         "properties": properties,
     }
 

@@ -6,7 +6,7 @@ Source:  https://learn.microsoft.com/rest/api/keyvault/keyvault/vaults
 from dataclasses import replace
 from typing import Any
 
-from podpass.directory import arm, rules
+from podpass.directory import arm, roles, rules
 from podpass.directory.model import Vault
 from podpass.directory.resource_manager import (
     enclosing,
@@ -16,7 +16,7 @@ from podpass.directory.resource_manager import (
     vault_wire,
     wire,
 )
-from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
+from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
 from podpass.directory.resource_manager.vault_wire import TYPE, write
 
 _ASSIGN = "Microsoft.Authorization/roleAssignments/write"
@@ -89,25 +89,22 @@ async def _patch(call: Call) -> Answer:
 
 
 async def _change(call: Call, old: Vault, *, whole: bool) -> Answer:
-    new = vault_wire.read_change(call, old, whole=whole)
-    if new.access is not old.access and not await call.directory.permitted(
-        call.caller.object_id, _ASSIGN, old.resource_id
-    ):
-        # Whoever may change the vault could otherwise give itself its secrets.
+    held = await call.directory.roles_for(call.caller.object_id, old.resource_id)
+    may_switch = roles.may_assign(held, _ASSIGN, None)
+
+    def step(was: Vault) -> Vault:
+        new = vault_wire.read_change(call, was, whole=whole)
+        if new.access is was.access or may_switch:
+            return new
+        # Whoever may change the vault could otherwise give itself its secrets; judged here, by the vault as
+        # it is when it is written, so that nobody switches back what an owner has just switched.
         raise refusals.ManagerRefusal(
             403,
             "InsufficientPermissions",
             f"Switching a vault between roles and access policies needs '{_ASSIGN}' over it.",
         )
-    return Answer(body=write(call, await _written(call, new, whole)))
 
-
-async def _written(call: Call, new: Vault, whole: bool) -> Vault:
-    def step(was: Vault) -> Vault:
-        changed = vault_wire.read_change(call, was, whole=whole)
-        return replace(changed, access=new.access)
-
-    return await call.directory.vaults.change(new.name, step)
+    return Answer(body=write(call, await call.directory.vaults.change(old.name, step)))
 
 
 async def _get(call: Call) -> Answer:
@@ -166,31 +163,11 @@ _SUB = "/subscriptions/{subscription}"
 _ALL = f"{_SUB}/resourceGroups/{{group}}/providers/{TYPE}"
 _ONE = f"{_ALL}/{{name}}"
 _LIST = Operation(title="list vaults", action=f"{TYPE}/read", run=_list)
-_WRITE = f"{TYPE}/write"
 
 ROUTES = (
     Route(method="GET", path=f"{_SUB}/providers/{TYPE}", operation=_LIST),
     Route(method="GET", path=_ALL, operation=_LIST),
-    Route(
-        method="GET",
-        path=_ONE,
-        operation=Operation(title="show vault", action=f"{TYPE}/read", run=_get),
-    ),
-    Route(
-        method="PUT",
-        path=_ONE,
-        operation=Operation(title="create vault", action=_WRITE, run=_put, reads_body=True),
-    ),
-    Route(
-        method="PATCH",
-        path=_ONE,
-        operation=Operation(title="update vault", action=_WRITE, run=_patch, reads_body=True),
-    ),
-    Route(
-        method="DELETE",
-        path=_ONE,
-        operation=Operation(title="delete vault", action=f"{TYPE}/delete", run=_delete),
-    ),
+    *crud(_ONE, TYPE, "vault", get=_get, put=_put, patch=_patch, delete=_delete),
     Route(
         method="PUT",
         path=f"{_ONE}/accessPolicies/{{kind}}",

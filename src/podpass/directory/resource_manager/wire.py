@@ -135,7 +135,7 @@ def location(given: Mapping[str, Any], kind: str) -> str:
     """
     value = text(given, "location")
     if not value:
-        raise refusals.bad("LocationRequired", f"The 'location' of a {kind} must be given.")
+        raise refusals.bad("LocationRequired", f"A {kind} needs a 'location'.")
     name = locations.short(value)
     if name not in locations.BY_NAME:
         suffix = "Group" if kind == "resource group" else "Type"

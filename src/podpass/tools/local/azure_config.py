@@ -72,7 +72,8 @@ def write(
     if not (folder / _CONFIG).exists():
         files.write_private(folder / _CONFIG, _SETTINGS.encode())
     profile = folder / _PROFILE
-    if not profile.exists():
+    # az cuts its files off on a full disk; what cannot be read says nothing about who signed out.
+    if not _is_whole(profile):
         # The profile last: with it there, the next start takes the rest for granted.
         _put_token(folder, account, mint(), clock)
         files.write_private(profile, _profile(account))
@@ -166,6 +167,13 @@ def _tokens_of(cache: Mapping[str, Any], account: Account) -> list[str]:
         for entry in (held.values() if isinstance(held, dict) else ())
         if isinstance(entry, dict) and entry.get("home_account_id") == account.home_id
     ]
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text("utf-8-sig")), dict)
+    except (OSError, ValueError):
+        return False
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -98,7 +98,12 @@ def _authority(data_dir: DataDir, now: datetime) -> Authority:
         raise _damaged(certificate, "the key belongs to another certificate")
     begins, ends = found.certificate.not_valid_before_utc, found.certificate.not_valid_after_utc
     if not begins <= now < ends:
-        raise _damaged(certificate, f"it is valid from {begins} to {ends}, and it is {now}")
+        raise DataDirError(
+            f"the certificate authority in {certificate.parent} is valid from {begins} to {ends}, and this"
+            f" machine's clock says {now}",
+            hint=f"set the clock; if it is right, remove the folder {certificate.parent}, and the next"
+            " `podpass up` makes a new one",
+        )
     return found
 
 

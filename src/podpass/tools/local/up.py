@@ -31,7 +31,6 @@ Progress = Callable[[str, str], None]
 """Told twice of each part: with an empty text when it begins, with its address when it stands."""
 
 _STOP_SECONDS = 15.0
-_MAX_LOG_BYTES = 64 * 1024 * 1024
 _OPEN_FILES = 16384
 
 
@@ -160,11 +159,8 @@ def _stop_on_signal() -> asyncio.Event:
 
 
 def _log_to(data_dir: DataDir) -> None:
-    """Log to the data dir, what asyncio has to say included; a huge log of earlier starts steps aside."""
-    file = data_dir.log_file
-    if file.exists() and file.stat().st_size > _MAX_LOG_BYTES:
-        file.replace(file.with_suffix(".log.1"))
-    log.configure(file=file)
+    """Log to the data dir, what asyncio has to say included."""
+    log.configure(file=data_dir.log_file)
     loops = logging.getLogger("asyncio")
     loops.handlers[:] = logging.getLogger("podpass").handlers
     loops.propagate = False

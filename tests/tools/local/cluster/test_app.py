@@ -90,17 +90,40 @@ async def test_options_that_cannot_be_are_refused(live: Any, query: str, status:
 
 
 async def test_a_crash_shows_an_audit_id_and_nothing_else(
-    live: Any, caplog: pytest.LogCaptureFixture
+    live: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails if a traceback or the text of an inner error can reach a client."""
+
+    def crash(*_: object) -> None:
+        raise RuntimeError("a bug in the store")
+
     logging.getLogger("podpass").propagate = True
-    live.cluster.store.close()
+    monkeypatch.setattr(live.cluster.store, "create", crash)
     with caplog.at_level(logging.ERROR, "podpass"):
         answer = await live.call("POST", MAPS, {"metadata": {"name": "a"}})
     assert (answer.status, answer.body["reason"]) == (500, "InternalError")
     assert answer.headers["audit-id"] in answer.body["message"]
     assert "store" not in answer.body["message"]
     assert "request_crashed" in {record.message for record in caplog.records}
+
+
+async def test_a_full_disk_is_told_as_such_in_one_line_and_heals_by_itself(
+    live: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("podpass").propagate = True
+    database = live.cluster.store._database
+    database.execute("PRAGMA max_page_count = 1")
+    body = {"metadata": {"name": "a"}, "data": {"long": "x" * 100_000}}
+    with caplog.at_level(logging.ERROR, "podpass"):
+        answer = await live.call("POST", MAPS, body)
+    assert (answer.status, answer.body["reason"]) == (500, "InternalError")
+    assert "check that the disk has room" in answer.body["message"]
+    assert str(live.folder) not in answer.text
+    [line] = caplog.records
+    assert "database or disk is full" in vars(line)["cause"]
+    assert line.exc_info is None
+    database.execute("PRAGMA max_page_count = 1000000")
+    assert (await live.call("POST", MAPS, body)).status == 201
 
 
 async def test_pages_go_through_a_list_and_watch_from_its_first_moment(live: Any) -> None:

@@ -32,6 +32,7 @@ from podpass.tools.local.cluster.status import (
     method_not_allowed,
     no_such_resource,
 )
+from podpass.tools.local.cluster.store import StoreError
 from podpass.tools.local.cluster.subresources import Subresources
 from podpass.tools.local.cluster.watch import Watches
 
@@ -90,6 +91,11 @@ class Api:
             done = await self._handle(scope, receive, warnings)
         except StatusError as exc:
             done = answer.failure(exc)
+        except StoreError as exc:
+            # What the database says, without the path, which is no pod's business.
+            facts = {"path": scope["path"], "cause": exc.message}
+            _log.error("cluster_store_failed", extra=facts)
+            done = answer.failure(internal(f"the cluster's database fails: {exc.hint}"))
         except Exception:  # noqa: BLE001 the last edge: no client may see a traceback
             _log.exception("request_crashed", extra={"path": scope["path"]})
             done = answer.failure(internal(f"an internal error occurred, audit id {audit_id}"))
