@@ -97,3 +97,28 @@ async def test_connections_over_the_cap_are_closed() -> None:
                 assert await reader.read() == b""
         first.close()
         second.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "fits"),
+    [
+        ("a-B_9.z", True),
+        ("x" * 64, True),
+        ("x" * 65, False),
+        ("", False),
+        ("a b", False),
+        ("a\n", False),
+        ("a\r\nset-cookie: x", False),
+        ("é", False),
+        (None, False),
+    ],
+)
+def test_only_what_looks_like_a_request_id_is_echoed(given: str | None, fits: bool) -> None:
+    assert serve.fit_request_id(given) == (given if fits else None)
+
+
+def test_every_value_of_a_header_is_given() -> None:
+    headers = [(b"authorization", b"Bearer a"), (b"accept", b"x"), (b"authorization", b"\xe9")]
+    scope: Scope = {"headers": headers}
+    assert serve.header_values(scope, b"authorization") == ["Bearer a", "é"]
+    assert serve.header_values(scope, b"cookie") == []

@@ -47,18 +47,16 @@ def test_a_vault_is_made_shown_listed_deleted_and_purged(az: Az, instance: Insta
     az(f"group delete -n {group} --yes")
 
 
-def test_a_vault_that_is_recovered_has_its_secrets(
-    newest: Az, group: str, vaults: list[str]
-) -> None:
+def test_a_vault_that_is_recovered_has_its_secrets(az: Az, group: str, vaults: list[str]) -> None:
     name = "recovered-vault"
     vaults.append(name)
-    newest(f"keyvault create -n {name} -g {group} --enable-rbac-authorization false")
-    newest(f"keyvault secret set --vault-name {name} -n kept --value hello")
-    newest(f"keyvault delete -n {name}")
-    assert newest.refused(f"keyvault secret show --vault-name {name} -n kept")
-    recovered = newest(f"keyvault recover -n {name}")
+    az(f"keyvault create -n {name} -g {group} --enable-rbac-authorization false")
+    az(f"keyvault secret set --vault-name {name} -n kept --value hello")
+    az(f"keyvault delete -n {name}")
+    assert az.refused(f"keyvault secret show --vault-name {name} -n kept")
+    recovered = az(f"keyvault recover -n {name}")
     assert recovered["name"] == name
-    assert newest(f"keyvault secret show --vault-name {name} -n kept")["value"] == "hello"
+    assert az(f"keyvault secret show --vault-name {name} -n kept")["value"] == "hello"
 
 
 def test_a_name_is_taken_until_it_is_purged(newest: Az, group: str, vaults: list[str]) -> None:

@@ -178,9 +178,12 @@ async def test_what_an_identity_is_found_by_elsewhere_cannot_change(
 ) -> None:
     made = make_identity()
     await directory.identities.put(made)
-    for field in ("object_id", "resource_id"):
+    for field, changed in (
+        ("object_id", replace(made, object_id=OTHER)),
+        ("resource_id", replace(made, resource_id=OTHER)),
+    ):
         with pytest.raises(rules.Conflict) as caught:
-            await directory.identities.put(replace(made, **{field: OTHER}))
+            await directory.identities.put(changed)
         assert caught.value.facts["fields"] == [field]
     with pytest.raises(rules.Conflict, match="another entry has this name or id already"):
         await directory.identities.put(make_identity(object_id=made.object_id))

@@ -128,6 +128,12 @@ async def test_a_secret_gets_a_token_that_says_so(world: "World") -> None:
     assert v2.claims()["azpacr"] == "1"
 
 
+async def test_a_token_for_a_secret_lives_as_long_as_any_other(world: "World") -> None:
+    """On purpose: one setting for all tokens of applications, whatever they prove themselves by."""
+    await equip(world)
+    assert (await with_secret(world)).body["expires_in"] == 86_399
+
+
 async def test_a_secret_may_come_by_http_basic(world: "World") -> None:
     await equip(world)
     pair = f"{world.APPLICATION}:{quote_plus(SECRET)}".encode()

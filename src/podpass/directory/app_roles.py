@@ -85,6 +85,7 @@ class AppRoles:
         mine = (one.app_role_id for one in held if one.resource_id == object_id)
         return tuple(sorted({value for role in mine if (value := roles.get(role))}))
 
+    # The last of the public ones: below it, `list` is this method.
     async def list(
         self, *, principal_id: str | None = None, resource_id: str | None = None
     ) -> list[AppRoleAssignment]:

@@ -74,6 +74,7 @@ class Assignments:
         with self._session.reading() as connection:
             return tuple(RoleAssignment(**row) for row in connection.execute(query).mappings())
 
+    # The last of the public ones: below it, `list` is this method.
     async def list(
         self,
         *,

@@ -72,6 +72,7 @@ class Definitions:
         with self._session.reading() as connection:
             return _read(connection, role_id)
 
+    # The last of the public ones: below it, `list` is this method.
     async def list(self, name: str | None = None) -> list[RoleDefinition]:
         """List role definitions, all or the one of this name; the built-in ones first."""
         query = select(role_definitions).order_by(role_definitions.c.name_key)

@@ -216,6 +216,7 @@ class Identities:
             client_id = connection.execute(query).scalar_one_or_none()
             return None if client_id is None else _read(connection, tenant_id, client_id)
 
+    # The last of the public ones: below it, `list` is this method.
     async def list(self, tenant_id: str, name: str | None = None) -> list[Identity]:
         """List a tenant's identities by name, all or those of one name.
 

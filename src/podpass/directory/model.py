@@ -3,8 +3,8 @@
 Values only: they have passed `rules` when they come out of the store. Ids are lower-case GUIDs, times are
 seconds since 1970. A `document` holds what an API shows of a thing, as that API checked it. Decisions read
 little of it: of an application `exchange.clients` (redirect URIs, public client, audience), `exchange.lookup`
-(assignment required), `resources` (version of tokens), `app_roles` (roles) and `graph.targets` (owners: who may
-change it with OwnedBy); of a cluster whether workload identity is on. Whoever reads more names it here.
+(assignment required), `resources` (version of tokens), `app_roles` (roles) and `graph.targets` (owners: who
+may change it with OwnedBy); of a cluster whether workload identity is on. Whoever reads more names it here.
 """
 
 from collections.abc import Mapping

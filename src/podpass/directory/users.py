@@ -64,6 +64,7 @@ class Users:
         with self._session.reading() as connection:
             return [User(**row) for row in connection.execute(query).mappings()]
 
+    # The last of the public ones: below it, `list` is this method.
     async def list(
         self, tenant_id: str, *, after: str | None = None, limit: int | None = None
     ) -> list[User]:

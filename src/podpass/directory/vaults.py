@@ -160,6 +160,7 @@ class Vaults:
             found = connection.execute(select(vaults.c.uid, vaults.c.name)).all()
         return frozenset(row.uid or row.name for row in found)
 
+    # The last of the public ones: below it, `list` is this method.
     async def list(self, tenant_id: str | None = None) -> list[Vault]:
         """List the vaults by name, all or those of one tenant."""
         query = select(vaults).where(_THERE).order_by(vaults.c.name)

@@ -15,6 +15,7 @@ from podpass.directory.model import Identity, ResourcePrincipal, Tenant
 from podpass.directory.resources import GRAPH_APP_ID
 from podpass.exchange import lookup, refresh, user_scope
 from podpass.exchange.aadsts import Refused
+from podpass.exchange.authorize import AuthorizeRequest
 from podpass.exchange.clients import Client, Platform, built_in, permissions_of
 from podpass.exchange.lookup import SHARED_TENANTS, Directory
 from podpass.exchange.pending import Approval, Code, Codes, Device, Devices
@@ -124,6 +125,21 @@ class SignIn:
             client_id=client.id,
             segment=request.tenant,
             scope=request.get(asked),
+        )
+
+    def give_code(self, asked: AuthorizeRequest, platform: Platform, approval: Approval) -> str:
+        """Give out the code with which the client fetches what the user approved."""
+        return self.codes.issue(
+            Code(
+                approval=approval,
+                client_id=asked.client_id.lower(),
+                redirect=asked.redirect,
+                platform=platform,
+                scope=asked.scope,
+                challenge=asked.challenge,
+                nonce=asked.nonce,
+                issued=self._clock(),
+            )
         )
 
     # ------------------------------------------------------------------------------- tenant and client

@@ -17,7 +17,7 @@ from podpass.exchange.aadsts import Refused
 from podpass.exchange.authorize import AuthorizeRequest
 from podpass.exchange.clients import Client, Platform
 from podpass.exchange.flows import Flows
-from podpass.exchange.pending import Approval, Code
+from podpass.exchange.pending import Approval
 from podpass.exchange.seal import Seal
 from podpass.exchange.signin import SignIn
 from podpass.serve import BodyTooLarge, Headers, Receive, Scope, read_body
@@ -39,7 +39,6 @@ class SignInPages:
     def __init__(self, signin: SignIn, seal: Seal, clock: Clock) -> None:
         self._signin = signin
         self._flows = Flows(seal, clock)
-        self._clock = clock
 
     async def authorize(self, tenant: str, version: int, scope: Scope, receive: Receive) -> Reply:
         """Show the sign-in page, or send the client a refusal.
@@ -127,18 +126,7 @@ class SignInPages:
             self._signin.devices.settle(flow["user_code"], approval)
             return _html(pages.done(_CONFIRMED, "The program that showed the code goes on."))
         asked = AuthorizeRequest(**flow["asked"])
-        code = self._signin.codes.issue(
-            Code(
-                approval=approval,
-                client_id=asked.client_id.lower(),
-                redirect=asked.redirect,
-                platform=Platform(flow["platform"]),
-                scope=asked.scope,
-                challenge=asked.challenge,
-                nonce=asked.nonce,
-                issued=self._clock(),
-            )
-        )
+        code = self._signin.give_code(asked, Platform(flow["platform"]), approval)
         return _back(asked, {"code": code})
 
     def _cancel(self, flow: dict[str, Any]) -> Reply:

@@ -33,7 +33,7 @@ class VaultSettings:
 
     origins: tuple[VaultOrigin, ...] = setting(
         "host suffixes that vaults are reached under, each with the authority and the resource that its"
-        " challenge names; tokens for these resources are accepted",
+        " challenge names; tokens for these resources are accepted, and those for Key Vault's own",
         default=(AZURE_VAULTS,),
     )
     keys_url: str = setting(

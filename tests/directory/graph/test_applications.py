@@ -92,7 +92,7 @@ async def test_what_programs_really_register_is_taken(world: World) -> None:
         "spa": ["http://127.0.0.1:1", "http://[::1]/", "brk-multihub://a.example"],
         "publicClient": ["msal7://auth", "http://localhost", "com.example.app:/back"],
     }
-    body = {platform: {"redirectUris": uris} for platform, uris in given.items()}
+    body: Any = {platform: {"redirectUris": uris} for platform, uris in given.items()}
     made = await world.application(**body)
     assert {name: made[name]["redirectUris"] for name in given} == given
 

@@ -307,7 +307,8 @@ async def test_a_proof_that_is_not_one_is_refused(world: World, changes: dict[st
 async def test_a_certificate_proves_nothing_out_of_its_time(world: World, days: int) -> None:
     made = await world.application(keyCredentials=[key_credential()])
     world.clock.now += days * 86_400
-    body = {"keyCredential": key_credential(OTHER_KEY), "proof": proof(world, made["id"])}
+    new = base64.b64encode(certificate(OTHER_KEY, 90).public_bytes(Encoding.DER)).decode()
+    body = {"keyCredential": key_credential() | {"key": new}, "proof": proof(world, made["id"])}
     reply = await world.post(f"/applications/{made['id']}/addKey", body)
     assert (reply.status, reply.code) == (400, "Authentication_MissingOrMalformed")
     assert len((await kept(world, made)).keys) == 1

@@ -104,6 +104,20 @@ async def test_members_of_another_kind_are_refused(world: Any, body: Any) -> Non
 
 
 @pytest.mark.usefixtures("web")
+@pytest.mark.parametrize(("written", "other"), [("one", "two"), ("two", "one"), ("new", "one")])
+async def test_the_credential_that_trusts_the_same_is_named(
+    world: Any, written: str, other: str
+) -> None:
+    """The other one, also when the one that is written stands before it."""
+    for name in ("one", "two"):
+        await world.ask("PUT", f"{ALL}/{name}", credential(subject=name))
+    status, body, _ = await world.ask("PUT", f"{ALL}/{written}", credential(subject=other))
+    assert (status, body["error"]["code"]) == (400, "BadRequest")
+    assert f"'{other}'" in body["error"]["message"]
+    assert f"'{written}'" not in body["error"]["message"]
+
+
+@pytest.mark.usefixtures("web")
 @pytest.mark.parametrize(
     ("field", "length"), [("subject", 600), ("issuer", 600 - len("https://x/"))]
 )

@@ -97,6 +97,7 @@ async def test_a_custom_role_is_made_used_and_deleted(world: Any) -> None:
         ({"type": "BuiltInRole"}, 400, "RoleDefinitionRequestInvalid"),
         ({"permissions": []}, 400, "RoleDefinitionRequestInvalid"),
         ({"permissions": [{}, {}]}, 400, "RoleDefinitionRequestInvalid"),
+        ({"permissions": [{"condition": "x"}]}, 400, "RoleDefinitionRequestInvalid"),
         ({"permissions": [{"actions": "*"}]}, 400, "InvalidRequestContent"),
         ({"assignableScopes": []}, 400, "InvalidAssignableScope"),
         ({"assignableScopes": ["/"]}, 400, "InvalidAssignableScope"),

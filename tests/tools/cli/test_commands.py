@@ -179,7 +179,9 @@ def test_identities_are_listed_with_what_the_documentation_promises(running: Pod
     assert credential["audiences"] == ["api://AzureADTokenExchange"]
     assert yaml.safe_load(running("identity", "list", "-o", "yaml").stdout) == listed
     table = running("identity", "list").stdout.splitlines()
-    assert table[0].split() == ["NAME", "KIND", "CLIENT-ID", "PRINCIPAL-ID", "CREDENTIALS"]
+    headings = ["NAME", "KIND", "GROUP", "CLIENT-ID", "PRINCIPAL-ID", "CREDENTIALS"]
+    assert table[0].split() == headings
+    assert table[1].split()[:3] == ["web", "managed-identity", "podpass"]
 
 
 def test_an_identity_is_shown_by_name_or_client_id(running: Podpass) -> None:

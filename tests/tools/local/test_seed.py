@@ -318,7 +318,7 @@ vaults:
         "seed.yaml:9: identity web: federated credential: name is missing",
         "seed.yaml:9: identity web: federated credential: subject is missing",
         "seed.yaml:12: vault Demo: name 'Demo': want 3 to 24",
-        "seed.yaml:13: vault Demo: secret a_b: The request URI contains an invalid name",
+        "seed.yaml:13: vault Demo: secret a_b: A secret's name is 1 to 127",
         "seed.yaml:15: vault Demo: access: there is no role 'Ownerr'; did you mean Owner?",
     ]
     for begin in begins:

@@ -88,7 +88,7 @@ class _ManagerApp:
         self._place = place
         self._cluster = cluster
         self._clock = clock
-        self._operations = Operations()
+        self._operations = Operations(place.subscription_id)
         self._table = paths.Table(ROUTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -117,9 +117,11 @@ async def _write(call: Call, identity: Identity, new: FederatedCredential) -> No
     try:
         await call.directory.identities.put_credential(identity.tenant_id, identity.client_id, new)
     except rules.TrustNotUnique as exc:
+        # Of the two that collide the first in the list may be the one that is written.
+        [other] = {exc.facts["name"], exc.facts["other"]} - {new.name}
         raise _bad(
             "Another federated identity credential of this managed identity trusts this issuer and subject:"
-            f" '{exc.facts['other']}'."
+            f" '{other}'."
         ) from exc
     except (rules.InvalidCredential, rules.TooManyCredentials) as exc:
         raise _bad(f"{exc.message[:1].upper()}{exc.message[1:]}.") from exc

@@ -1,34 +1,31 @@
 """Operations that take their time in the real service, and can be asked how they went.
 
-Here each is done when it is answered; what is kept is that it was, so that clients can poll as they do.
+Here each is done when it is answered. Its id says when, so that clients can poll as they do, also an instance
+that has been started anew since.
 """
 
+import hashlib
+import os
 import uuid
-from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any
 
 from podpass.directory.resource_manager import refusals, wire
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
 
-MAX_KEPT = 10_000
+_TIME_BYTES, _NOISE_BYTES, _SUM_BYTES = 6, 2, 8
 _NOW = ("Retry-After", "1")  # without it az sleeps for half a minute before it asks
 
 
 class Operations:
-    """The latest operations by id, and what is being written at this moment."""
+    """The operations of a subscription by id, and what is being written at this moment."""
 
-    def __init__(self) -> None:
+    def __init__(self, subscription_id: str) -> None:
         self._writing: set[str] = set()
-        self._done: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._place = subscription_id.encode()
 
     def done(self, now: float) -> str:
-        """Keep that an operation succeeded, and give its id."""
-        name = str(uuid.uuid4())
-        self._done[name] = {"startTime": wire.moment(now), "endTime": wire.moment(now)}
-        while len(self._done) > MAX_KEPT:
-            self._done.popitem(last=False)
-        return name
+        """Give an operation that succeeded its id."""
+        head = int(now * 1000).to_bytes(_TIME_BYTES) + os.urandom(_NOISE_BYTES)
+        return str(uuid.UUID(bytes=head + self._sum(head)))
 
     def begin(self, key: str) -> bool:
         """Begin to write something alone; False while another does."""
@@ -41,8 +38,20 @@ class Operations:
         """End what was begun."""
         self._writing.discard(key)
 
-    def find(self, name: str) -> Mapping[str, Any] | None:
-        return self._done.get(name.lower())
+    def find(self, name: str) -> dict[str, str] | None:
+        """Read an id as what became of its operation; None for one that was never given."""
+        try:
+            given = uuid.UUID(name).bytes
+        except ValueError:
+            return None
+        # No secret: who makes one up is told that nothing succeeded in doing nothing.
+        if self._sum(given[:-_SUM_BYTES]) != given[-_SUM_BYTES:]:
+            return None
+        moment = wire.moment(int.from_bytes(given[:_TIME_BYTES]) / 1000)
+        return {"startTime": moment, "endTime": moment}
+
+    def _sum(self, head: bytes) -> bytes:
+        return hashlib.sha256(self._place + head).digest()[:_SUM_BYTES]
 
 
 def by_location(call: Call, below: str) -> tuple[tuple[str, str], ...]:
@@ -74,12 +83,10 @@ async def _result(call: Call) -> Answer:
     return Answer(status=200)
 
 
-def _found(call: Call) -> Mapping[str, Any]:
+def _found(call: Call) -> dict[str, str]:
     found = call.operations.find(call.name)
     if found is None:
-        raise refusals.missing(
-            "NotFound", f"There is no operation '{call.name}', or none any more."
-        )
+        raise refusals.missing("NotFound", f"There is no operation '{call.name}'.")
     return found
 
 

@@ -70,8 +70,8 @@ def not_authorized(caller: Caller, action: str, scope: str) -> ManagerRefusal:
     return ManagerRefusal(
         403,
         "AuthorizationFailed",
-        f"'{who}' (object id '{caller.object_id}') holds no role that permits '{action}' at '{scope}'. Somebody"
-        " who may assign roles there can give one: az role assignment create --assignee-object-id"
+        f"'{who}' (object id '{caller.object_id}') holds no role that permits '{action}' at '{scope}'."
+        " Somebody who may assign roles there can give one: az role assignment create --assignee-object-id"
         f" {caller.object_id} --role ROLE --scope {scope}",
         action=action,
     )

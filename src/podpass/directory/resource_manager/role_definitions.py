@@ -89,6 +89,10 @@ def read(call: Call, role_id: str) -> RoleDefinition:
     if len(permissions) != 1:
         text = "A custom role has exactly one member in 'permissions'."
         raise refusals.bad("RoleDefinitionRequestInvalid", text)
+    if wire.text(permissions[0], "condition"):
+        # A copy of a built-in role that has one would give more than the role it was copied from.
+        text = "Conditions of custom roles are not in podpass; leave out the actions that need one."
+        raise refusals.bad("RoleDefinitionRequestInvalid", text)
     patterns: dict[str, Any] = {
         ours: wire.texts(permissions[0], theirs) or () for theirs, ours in _PERMISSIONS.items()
     }

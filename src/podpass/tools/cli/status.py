@@ -9,6 +9,7 @@ from podpass import names
 from podpass.tools.cli import options
 from podpass.tools.cli.client import NotAnswering, check_answers, read_status
 from podpass.tools.cli.output import align, emit, say
+from podpass.tools.local import disk
 from podpass.tools.local.datadir import DataDir
 from podpass.tools.local.lock import holder
 
@@ -39,6 +40,9 @@ def command(ctx: click.Context, data_dir: DataDir, output: str) -> None:
         if output != "table":
             emit({**status, "ready": False}, output)
         raise
+    if (fault := disk.fault(data_dir.root)) is not None:
+        say(f"podpass: {fault}: what is to be written to {data_dir.root} is refused")
+        say(f"  {disk.DiskUnfit.hint}")
     if output == "table":
         click.echo(align(picture(status)), nl=False)
     else:

@@ -1,8 +1,10 @@
 """A disk that does not take what an instance has to write, told as such."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from podpass.errors import Error
 
@@ -12,6 +14,10 @@ _FAULTS = {
     errno.EROFS: "the disk is read-only",
     errno.EIO: "the disk fails",
 }
+
+
+# Less than what SQLite may want for one write and its journal.
+_LITTLE_BYTES = 4 * 1024 * 1024
 
 
 class DiskUnfit(Error):
@@ -34,3 +40,13 @@ def telling() -> Iterator[None]:
             raise
         where = f": {exc.filename}" if exc.filename else ""
         raise DiskUnfit(f"{_FAULTS[exc.errno]}{where}") from exc
+
+
+def fault(folder: Path) -> str | None:
+    """Tell what is wrong with the disk a folder lies on, if anything is."""
+    found = os.statvfs(folder)
+    if found.f_flag & os.ST_RDONLY:
+        return _FAULTS[errno.EROFS]
+    if found.f_bavail * found.f_frsize < _LITTLE_BYTES:
+        return _FAULTS[errno.ENOSPC]
+    return None
