@@ -6,7 +6,7 @@ from az.running import Az, names
 from journey.instance import Instance
 from podpass import jose
 
-pytestmark = [pytest.mark.az, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
 
 def test_the_administrator_is_signed_in_from_the_start(az: Az, instance: Instance) -> None:

@@ -8,7 +8,7 @@ import pytest
 from az.running import Az
 from journey.instance import AUDIENCE, CLIENT
 
-pytestmark = [pytest.mark.az, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
 _GRAPH = "00000003-0000-0000-c000-000000000000"
 _READ_APPLICATIONS = "9a5d68dd-52b0-4cc2-bd40-abcf44ac3a30"

@@ -9,7 +9,7 @@ import pytest
 from az.running import Az, names
 from journey.instance import Instance
 
-pytestmark = [pytest.mark.az, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
 _CREATE = "aks create -n cluster -g {group} --enable-oidc-issuer --enable-workload-identity"
 

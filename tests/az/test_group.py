@@ -7,7 +7,7 @@ import pytest
 from az.running import Az, names
 from journey.instance import Instance
 
-pytestmark = [pytest.mark.az, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
 
 def test_a_group_is_made_shown_changed_and_deleted(az: Az, instance: Instance) -> None:

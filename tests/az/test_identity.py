@@ -5,7 +5,7 @@ import pytest
 from az.running import Az, names
 from journey.instance import AUDIENCE, Instance
 
-pytestmark = [pytest.mark.az, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
 _ISSUER = "https://issuer.example/"
 _SUBJECT = "system:serviceaccount:default:app"

@@ -7,7 +7,7 @@ import pytest
 from az.running import Az
 from journey.instance import Instance
 
-pytestmark = [pytest.mark.az, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
 _VERSION = "api-version=2022-09-01"
 

@@ -7,7 +7,7 @@ import pytest
 
 from az.running import Az, names
 
-pytestmark = [pytest.mark.az, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
 _OFFICER = '"Key Vault Secrets Officer"'
 

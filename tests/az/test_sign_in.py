@@ -16,7 +16,7 @@ from az.running import Az
 from journey.instance import CLIENT, NO_ROLE_CLIENT, SECOND_CLIENT, Instance
 from podpass import jose
 
-pytestmark = [pytest.mark.az, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import pytest
 from az.running import Az, names, until
 from journey.instance import CLIENT, Instance
 
-pytestmark = [pytest.mark.az, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture

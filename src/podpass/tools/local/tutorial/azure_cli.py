@@ -1,11 +1,13 @@
 """Released versions of `az`, each installed once into an environment of its own."""
 
+import contextlib
+import fcntl
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -108,13 +110,26 @@ def install(which: str, environ: Mapping[str, str], now: datetime, say: Say) -> 
     if which == "oldest" and old_python is None:
         say(f"az {OLDEST} needs Python 3.10 or older, and none is here: {OLDEST_HERE} instead")
     root = cache_folder(environ).parent / "az"
+    private_folder(root)
+    with _alone(root / f".{release.name}.lock"):
+        return _ready(release, root, which, environ, say) / "bin" / "python"
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let nobody else install the same at the same time; who comes second finds it done."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _ready(release: Release, root: Path, which: str, environ: Mapping[str, str], say: Say) -> Path:
     place = root / release.name
     if (place / _COMPLETE).exists():
-        return place / "bin" / "python"
+        return place
     older = _older(root) if which == NEWEST else []
     often = "once a week" if which == NEWEST else "once"
     say(f"installing {release.requirements[0]} into {place} (some minutes and 1 GB, {often})")
-    private_folder(root)
     shutil.rmtree(place, ignore_errors=True)
     try:
         _install(release, place, environ)
@@ -122,11 +137,11 @@ def install(which: str, environ: Mapping[str, str], now: datetime, say: Say) -> 
         if not older:
             raise
         say(f"{exc.message}; going on with the newest that is here, {older[-1].name}")
-        return older[-1] / "bin" / "python"
+        return older[-1]
     (place / _COMPLETE).touch()
     for folder in older:
         shutil.rmtree(folder, ignore_errors=True)
-    return place / "bin" / "python"
+    return place
 
 
 def version(python: Path) -> str:
