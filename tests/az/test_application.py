@@ -101,7 +101,7 @@ def test_secrets_are_made_listed_and_deleted(newest: Az, app: str) -> None:
     left = newest(f"ad app credential list --id {app}")
     assert [each["keyId"] for each in left] == [listed[1]["keyId"]]
     said = newest.refused(f"ad app credential delete --id {app} --key-id {key}")
-    assert "No password credential found" in said
+    assert "no secret of this keyId" in said
 
 
 def test_reset_without_append_leaves_one(newest: Az, app: str) -> None:
