@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from podpass import database
 from podpass.directory import arm, assignments, naming, rules
 from podpass.directory.model import Change, Cluster
-from podpass.directory.queries import below
+from podpass.directory.queries import below, lying_in
 from podpass.directory.rows import from_json, to_json
 from podpass.directory.schema import clusters
 from podpass.directory.session import Session, Write
@@ -37,13 +37,8 @@ class Clusters:
         limit: int = 100,
     ) -> list[Cluster]:
         """List clusters of a subscription, or of one of its groups, after the one with this resource id."""
-        scope = (
-            arm.group_id(subscription_id, group) if group else f"/subscriptions/{subscription_id}"
-        )
-        query = select(clusters).where(below(clusters.c.resource_key, scope))
-        if after is not None:
-            query = query.where(clusters.c.resource_key > after.lower())
-        query = query.order_by(clusters.c.resource_key)
+        query = select(clusters)
+        query = lying_in(query, clusters.c.resource_key, subscription_id, group, after)
         with self._session.reading() as connection:
             return database.full_page(
                 limit, lambda many: connection.execute(query.limit(many)).all(), _cluster

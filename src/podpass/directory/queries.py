@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, and_, func, select, tuple_
 
+from podpass.directory import arm
 from podpass.directory.model import IdentityKind
 from podpass.directory.naming import uri_key
 from podpass.directory.schema import identifier_uris, identities
@@ -103,6 +104,15 @@ def below(column: Any, scope: str) -> ColumnElement[bool]:
     begin = scope.lower().rstrip("/")
     # '0' is the sign after '/'.
     return and_(column > begin + "/", column < begin + "0")
+
+
+def lying_in(
+    query: Select[Any], key: Any, subscription_id: str, group: str | None, after: str | None
+) -> Select[Any]:
+    """Keep the resources of a subscription, or of one of its groups, in the order of their lower-case ids."""
+    scope = arm.group_id(subscription_id, group) if group else f"/subscriptions/{subscription_id}"
+    query = query.where(below(key, scope)).order_by(key)
+    return query if after is None else query.where(key > after.lower())
 
 
 def _filter(tenant_id: str, condition: Condition) -> ColumnElement[bool]:

@@ -11,7 +11,7 @@ from podpass import database
 from podpass.directory import arm, assignments, naming, rules
 from podpass.directory.cache import Cache
 from podpass.directory.model import AccessPolicy, Change, DeletedVault, Vault, VaultAccess
-from podpass.directory.queries import below
+from podpass.directory.queries import below, lying_in
 from podpass.directory.rows import from_json, to_json
 from podpass.directory.schema import resource_groups, vaults
 from podpass.directory.session import Session, Write
@@ -47,13 +47,8 @@ class Vaults:
         limit: int = 100,
     ) -> list[Vault]:
         """List vaults of a subscription, or of one of its groups, after the one with this resource id."""
-        scope = (
-            arm.group_id(subscription_id, group) if group else f"/subscriptions/{subscription_id}"
-        )
-        query = select(vaults).where(_THERE, below(vaults.c.resource_key, scope))
-        if after is not None:
-            query = query.where(vaults.c.resource_key > after.lower())
-        query = query.order_by(vaults.c.resource_key)
+        query = select(vaults).where(_THERE)
+        query = lying_in(query, vaults.c.resource_key, subscription_id, group, after)
         with self._session.reading() as connection:
             return database.full_page(
                 limit, lambda many: connection.execute(query.limit(many)).all(), _vault
