@@ -5,9 +5,18 @@ BIN    := $(VENV)/bin
 T      ?= tests
 K      ?=
 AZ     ?= newest
+KUBERNETES ?=
+PARTS        ?=
+SOAK_MINUTES ?= 30
+ROUNDS       ?= 200
+FUZZ_SECONDS ?= 30
+FUZZ_RUNS    ?= 0
+FUZZ_SEED    ?= 0
+MODULES      ?=
+RULES        ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tutorial test check fix docs bench test-clients test-tutorial test-az test-peers clean
+.PHONY: help demo tutorial test check fix docs bench test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes soak fuzz mutation rules clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +35,12 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing podpass and its test tools into $(VENV) (a minute or two the first time)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+# Some interpreters have no atheris; what needs it then says that it is skipped.
+$(VENV)/.fuzz: pyproject.toml constraints.txt | $(VENV)/.dev
+	@echo "installing what fuzzes and mutates into $(VENV)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[fuzz]' || $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt mutmut
+	@touch $@
 
 demo: $(VENV)/.demo ## one token from a pod to a secret, hop by hop
 	@$(BIN)/podpass demo
@@ -64,6 +79,28 @@ test-az: $(VENV)/.dev ## the released `az`, newest and oldest, on an instance; e
 
 test-peers: $(VENV)/.dev ## Azure's management SDKs and Graph's on an instance, and schemathesis on its APIs
 	$(BIN)/python -m pytest -m peers tests/peers -rs
+
+test-postgres: $(VENV)/.dev ## what stores do on SQLite, done on a real PostgreSQL; installs or skips where there is none
+	$(BIN)/python -m pytest -m postgres -n 2 --dist loadfile tests -rs $(if $(K),-k '$(K)')
+
+test-selfhost: $(VENV)/.dev ## released SDKs that run on while the service's keys, database and replicas change
+	$(BIN)/python -m pytest -m selfhost tests/selfhost -rs
+
+test-kubernetes: $(VENV)/.dev ## the loop and the contract on a real API server, from KUBEBUILDER_ASSETS or built with Go: KUBERNETES=1.37.2, 1.29.15
+	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(BIN)/python -m pytest -m kubernetes tests -rs $(if $(K),-k '$(K)')
+
+soak: $(VENV)/.dev ## hours of kill -9, outages, load and floods; PARTS='kill-sqlite mixed', SOAK_MINUTES=30, ROUNDS=200, SEED=n
+	PYTHONPATH=tests $(BIN)/python -m soak $(PARTS) --minutes $(SOAK_MINUTES) --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(VENV)/.fuzz ## bytes guided by coverage on every reader of untrusted input: FUZZ_SECONDS=30 each, FUZZ_RUNS=n, FUZZ_SEED=n, T=target
+	@if $(BIN)/python -c 'import atheris' 2>/dev/null; then $(BIN)/python scripts/fuzz.py --seconds $(FUZZ_SECONDS) --runs $(FUZZ_RUNS) --seed $(FUZZ_SEED) $(filter-out tests,$(T)); \
+	else echo "SKIPPED: fuzzing by coverage needs atheris, which cannot be installed for this Python; make test has the bounded part" >&2; fi
+
+mutation: $(VENV)/.fuzz ## change the exchange line by line, and see which changes no test notices: MODULES='jose match'
+	$(BIN)/python scripts/mutation.py $(MODULES)
+
+rules: $(VENV)/.dev ## delete each rule of trust in a copy, and see its tests fail: RULES='word ...'
+	$(BIN)/python scripts/rules.py $(RULES)
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache

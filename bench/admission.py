@@ -1,54 +1,61 @@
-"""The webhook on one core, over TLS keep-alive, beside the reference's and a bare path of the same run.
+"""The webhook as users run it, on one core, beside the reference's process and a bare path of the same run.
 
-The bare path is the same server answering a constant of the same size, and so the limit of this stack. The
-reference is built once with Go from `bench/reference` into a cache outside the tree, and asks a Kubernetes
-API of a few lines here for the one ServiceAccount.
+Both are whole processes over TLS keep-alive, with an API server of a few lines (`bench.api`) behind
+them: the requests they answer, and the memory they take, idle and with ten thousand ServiceAccounts under
+load. The bare path is our server answering a constant of the same size: the limit of this stack. The
+reference is built once with Go into a cache outside the tree.
 """
 
 import asyncio
 import http.client
 import json
 import os
-import shutil
+import re
 import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import trustme
 import uvloop
 
+from bench import rows
+from bench.api import Cluster, kubeconfig
 from bench.load import Load, Server, cores, load, median
-from podpass import log
-from podpass.admission.app import create_app
+from bench.peers.build import CannotBuild, built
 from podpass.serve import App, Receive, Scope, Send, bind, read_body, respond, server_tls, serving
-from podpass.settings import WebhookSettings
 
 SECONDS, ROUNDS = 1.0, 5
 REFERENCE = "reference webhook v1.6.0"
 REFERENCE_PORT = 9443  # fixed in the reference
-_ANSWER_BYTES = 3537  # what the webhook answers to the review below
+ACCOUNTS = 10_000
+# What the reference took where the design was made: idle, and with ten thousand accounts under load.
+IDLE_MB, LOADED_MB = 36.0, 82.0
+_ANSWER_BYTES = 3537  # what the webhook answers to the longer review
 _HERE = Path(__file__).parent
-_ANNOTATIONS = {"azure.workload.identity/client-id": "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"}
+_TENANT = "11111111-2222-3333-4444-555555555555"
+_START_SECONDS, _LOAD_SECONDS = 60, 5.0
 
 
-def review() -> bytes:
+def review(containers: int = 3, settings: int = 18, owned: int = 53) -> bytes:
     """Make an AdmissionReview of 6.7 KB: a deployment's pod of three containers."""
     probe: dict[str, Any] = {
         "httpGet": {"path": "/healthz", "port": 8080, "scheme": "HTTP"},
         "periodSeconds": 10,
     }
-    containers: list[dict[str, Any]] = [
+    made: list[dict[str, Any]] = [
         {
             "name": f"part-{number}",
             "image": f"registry.example/shop/part-{number}:1.42.0",
-            "env": [{"name": f"SETTING_{name}", "value": f"value of {name}"} for name in range(18)],
+            "env": [
+                {"name": f"SETTING_{name}", "value": f"value of {name}"} for name in range(settings)
+            ],
             "ports": [{"containerPort": 8080, "name": "http", "protocol": "TCP"}],
             "resources": {"limits": {"memory": "256Mi"}, "requests": {"cpu": "100m"}},
             "livenessProbe": {**probe, "failureThreshold": 3},
@@ -60,9 +67,9 @@ def review() -> bytes:
                 {"name": "token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"},
             ],
         }
-        for number in range(3)
+        for number in range(containers)
     ]
-    fields: dict[str, Any] = {f"f:{name}": {".": {}, "f:value": {}} for name in range(53)}
+    fields: dict[str, Any] = {f"f:{name}": {".": {}, "f:value": {}} for name in range(owned)}
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -75,7 +82,7 @@ def review() -> bytes:
         },
         "spec": {
             "serviceAccountName": "sa",
-            "containers": containers,
+            "containers": made,
             "volumes": [{"name": "data", "emptyDir": {}}, {"name": "token", "emptyDir": {}}],
         },
     }
@@ -91,8 +98,13 @@ def review() -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def run() -> list[dict[str, str]]:
-    """Measure, and give rows of name, value, peer and ratio."""
+def reviews() -> dict[str, bytes]:
+    """Give the reviews that are measured, by their size."""
+    return {"3.3 KB": review(containers=1, settings=15, owned=37), "6.7 KB": review()}
+
+
+def run() -> list[rows.Row]:
+    """Measure, and give the rows of the table."""
     server_core, load_core = cores()
     if server_core == load_core:
         print("admission: one core only, server and load share it", file=sys.stderr)
@@ -104,7 +116,19 @@ def run() -> list[dict[str, str]]:
         os.sched_setaffinity(0, allowed)
 
 
-async def _run(core: int) -> list[dict[str, str]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where servers run: a folder with their certificate, the core they are pinned to, what clients trust.
+
+    Shapes:  `core` is None for servers that may run anywhere.
+    """
+
+    folder: Path
+    core: int | None
+    tls: ssl.SSLContext
+
+
+async def _run(core: int) -> list[rows.Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ca = trustme.CA()
@@ -112,21 +136,67 @@ async def _run(core: int) -> list[dict[str, str]]:
         leaf.cert_chain_pems[0].write_to_path(str(folder / "tls.crt"))
         leaf.private_key_pem.write_to_path(str(folder / "tls.key"))
         tls = ssl.create_default_context(cadata=ca.cert_pem.bytes().decode())
-        with _child("ours", folder, core) as ours, _child("bare", folder, core) as bare:
-            async with _reference(folder, core) as reference:
-                servers = {"ours": ours, "bare": bare} | (
-                    {REFERENCE: reference} if reference else {}
-                )
-                return [row for n in (1, 16) for row in _rows(n, await _loads(servers, tls, n))]
+        place = Place(folder=folder, core=core, tls=tls)
+        return [*await _speed(place), *await _memory(place)]
 
 
-async def _loads(servers: Mapping[str, Server], tls: ssl.SSLContext, count: int) -> dict[str, Load]:
-    body = review()
+async def _speed(place: Place) -> list[rows.Row]:
+    found = list[rows.Row]()
+    async with _servers(place, accounts=1) as servers, _bare(place) as bare:
+        for size, body in reviews().items():
+            for count in (1, 16):
+                loads = await _loads({**servers, "bare": bare}, place.tls, body, count)
+                found += _rows(size, count, loads)
+    return found
+
+
+async def _memory(place: Place) -> list[rows.Row]:
+    """Look at memory: at rest with one account, and with many under load."""
+    body = reviews()["6.7 KB"]
+    async with _servers(place, accounts=1) as servers:
+        await asyncio.sleep(1)
+        idle = {name: _resident_mb(server) for name, server in servers.items()}
+    async with _servers(place, accounts=ACCOUNTS) as servers:
+        loaded = {}
+        for name, server in servers.items():
+            await load(_request(body), server, place.tls, connections=16, seconds=_LOAD_SECONDS)
+            loaded[name] = _resident_mb(server)
+    many = f"{ACCOUNTS:,} accounts under load"
+    return [
+        *_memory_rows("idle", idle, IDLE_MB, most=1.5),
+        *_memory_rows(many, loaded, LOADED_MB, most=1.0),
+    ]
+
+
+def _memory_rows(
+    when: str, found: Mapping[str, float], theirs: float, *, most: float
+) -> Iterator[rows.Row]:
+    name, ours = f"admission, memory, {when}", found["ours"]
+    value = f"{ours:.0f} MB"
+    yield rows.row(name, value, f"reference as designed for {theirs:.0f}", ours / theirs, most=most)
+    if REFERENCE in found:
+        its = found[REFERENCE]
+        yield rows.row(name, value, f"{REFERENCE} {its:.0f}", ours / its)
+
+
+def _resident_mb(server: Server) -> float:
+    status = Path(f"/proc/{server.pid}/status").read_text()
+    found = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def _request(body: bytes) -> bytes:
     head = (
         "POST /mutate-v1-pod HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\n\r\n"
     )
-    request = head.encode() + body
+    return head.encode() + body
+
+
+async def _loads(
+    servers: Mapping[str, Server], tls: ssl.SSLContext, body: bytes, count: int
+) -> dict[str, Load]:
     for name, server in servers.items():
         answer = await asyncio.to_thread(_first_answer, server.port, tls, body)
         if name != "bare" and not (b'"allowed":true' in answer and b'"patch":' in answer):
@@ -135,7 +205,7 @@ async def _loads(servers: Mapping[str, Server], tls: ssl.SSLContext, count: int)
     for _ in range(ROUNDS):
         # In turn, so that a neighbour's busy second falls on all alike.
         for name, server in servers.items():
-            one = await load(request, server, tls, connections=count, seconds=SECONDS)
+            one = await load(_request(body), server, tls, connections=count, seconds=SECONDS)
             loads[name].append(one)
     return {name: median(rounds) for name, rounds in loads.items()}
 
@@ -149,44 +219,111 @@ def _first_answer(port: int, tls: ssl.SSLContext, body: bytes) -> bytes:
     return answer
 
 
-def _rows(count: int, loads: Mapping[str, Load]) -> Iterator[dict[str, str]]:
+def _rows(size: str, count: int, loads: Mapping[str, Load]) -> Iterator[rows.Row]:
     ours = loads["ours"]
-    name = f"admission, {count} connection{'s' if count > 1 else ''}"
+    name = f"admission, {size}, {count} connection{'s' if count > 1 else ''}"
     for peer, its in loads.items():
         if peer == "ours":
             continue
-        yield _row(f"{name}, requests", "/s", peer, ours.per_second, its.per_second)
+        held = peer == REFERENCE and (size, count) == ("6.7 KB", 16)
+        least, most = (4.0, 1 / 3) if held else (None, None)
+        per_second = (ours.per_second, its.per_second)
+        yield _row(f"{name}, requests", "/s", peer, *per_second, least=least)
         per_core = (ours.per_core_second, its.per_core_second)
         yield _row(f"{name}, per core second", "/s", peer, *per_core)
         yield _row(f"{name}, p50", "ms", peer, ours.p50_ms, its.p50_ms)
-        yield _row(f"{name}, p99", "ms", peer, ours.p99_ms, its.p99_ms)
+        yield _row(f"{name}, p99", "ms", peer, ours.p99_ms, its.p99_ms, most=most)
 
 
-def _row(name: str, unit: str, peer: str, ours: float, its: float) -> dict[str, str]:
+def _row(
+    name: str, unit: str, peer: str, ours: float, its: float, **held: float | None
+) -> rows.Row:
     digits = 2 if unit == "ms" else 0
-    return {
-        "name": name,
-        "value": f"{ours:,.{digits}f} {unit}",
-        "peer": f"{peer} {its:,.{digits}f}",
-        "ratio": f"{ours / its:.2f}",
-    }
+    value, shown = f"{ours:,.{digits}f} {unit}", f"{peer} {its:,.{digits}f}"
+    return rows.row(name, value, shown, ours / its, **held)
 
 
-@contextmanager
-def _child(what: str, folder: Path, core: int) -> Iterator[Server]:
-    """Run one of our servers in a process of its own, on a core of its own."""
-    command = [sys.executable, "-m", "bench.admission", what, str(folder), str(core)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_HERE.parent) as child:
-        assert child.stdout is not None
+# ------------------------------------------------------------------------------------------ servers
+
+
+@asynccontextmanager
+async def _servers(place: Place, *, accounts: int) -> AsyncIterator[dict[str, Server]]:
+    """Run ours and, where it can be had, the reference, in front of one API server."""
+    sock = bind("127.0.0.1", 0)
+    config = place.folder / "kubeconfig"
+    config.write_text(kubeconfig(sock))
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(serving(Cluster(accounts).app, sock))
+        servers = {"ours": await stack.enter_async_context(running_ours(place, config))}
+        reference = await stack.enter_async_context(running_reference(place, config))
+        yield servers | ({REFERENCE: reference} if reference else {})
+
+
+@asynccontextmanager
+async def running_ours(place: Place, config: Path) -> AsyncIterator[Server]:
+    webhook, health = free_port(), free_port()
+    command = [sys.executable, "-m", "podpass.tools.cli", "webhook"]
+    command += [f"--kubeconfig={config}", f"--webhook-cert-dir={place.folder}"]
+    command += ["--disable-cert-rotation=true", f"--webhook-addr=127.0.0.1:{webhook}"]
+    command += [f"--health-addr=127.0.0.1:{health}", "--metrics-addr=127.0.0.1:0"]
+    environ = {**os.environ, "AZURE_TENANT_ID": _TENANT}
+    async with _process(command, environ, place, "ours") as child:
+        for _ in range(_START_SECONDS * 10):
+            if await asyncio.to_thread(_is_ready, health):
+                break
+            await asyncio.sleep(0.1)
+        else:
+            raise RuntimeError((place.folder / "ours.log").read_text()[-2000:])
+        yield Server(port=webhook, pid=child.pid)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return int(sock.getsockname()[1])
+
+
+def _is_ready(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+@asynccontextmanager
+async def _process(
+    command: list[str], environ: Mapping[str, str], place: Place, name: str
+) -> AsyncIterator["subprocess.Popen[bytes]"]:
+    """Run a process on the servers' core, and end it."""
+    log = place.folder / f"{name}.log"
+    with subprocess.Popen(  # noqa: ASYNC220 at once
+        command,
+        env=environ,
+        cwd=_HERE.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=log.open("wb"),
+        preexec_fn=lambda: None if place.core is None else os.sched_setaffinity(0, {place.core}),
+    ) as child:
         try:
-            yield Server(port=int(child.stdout.readline()), pid=child.pid)
+            yield child
         finally:
-            child.terminate()
+            child.kill()
 
 
-class _OneAccount:
-    async def annotations(self, namespace: str, name: str) -> Mapping[str, str]:  # noqa: ARG002
-        return _ANNOTATIONS
+@asynccontextmanager
+async def _bare(place: Place) -> AsyncIterator[Server]:
+    port = free_port()
+    command = [sys.executable, "-m", "bench.admission", "bare", str(place.folder), str(port)]
+    async with _process(command, os.environ, place, "bare") as child:
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            await asyncio.sleep(0.05)
+        yield Server(port=port, pid=child.pid)
 
 
 def _constant(size: int) -> App:
@@ -197,43 +334,25 @@ def _constant(size: int) -> App:
     return app
 
 
-async def _serve(what: str, folder: Path) -> None:
-    log.configure(level="warning")  # as the reference, which is run at its default level
-    settings = WebhookSettings(tenant_id="11111111-2222-3333-4444-555555555555")
-    app = create_app(settings, _OneAccount()) if what == "ours" else _constant(_ANSWER_BYTES)
-    sock = bind("127.0.0.1", 0)
+async def _serve_bare(folder: Path, port: int) -> None:
     tls = server_tls(str(folder / "tls.crt"), str(folder / "tls.key"))
-    async with serving(app, sock, tls):
-        print(sock.getsockname()[1], flush=True)
+    async with serving(_constant(_ANSWER_BYTES), bind("127.0.0.1", port), tls):
         await asyncio.Event().wait()
 
 
 @asynccontextmanager
-async def _reference(folder: Path, core: int) -> AsyncIterator[Server | None]:
+async def running_reference(place: Place, config: Path) -> AsyncIterator[Server | None]:
     """Run the reference's webhook; None, and a loud line, where it cannot be had."""
     binary = await asyncio.to_thread(_build)
     if binary is None:
         yield None
         return
-    sock = bind("127.0.0.1", 0)
-    kubeconfig = folder / "kubeconfig"
-    kubeconfig.write_text(_kubeconfig(sock.getsockname()[1]))
-    command = [str(binary), f"--webhook-cert-dir={folder}", "--disable-cert-rotation=true"]
+    command = [str(binary), f"--webhook-cert-dir={place.folder}", "--disable-cert-rotation=true"]
     command += ["--health-addr=127.0.0.1:0", "--metrics-addr=127.0.0.1:0"]
-    environ = {"KUBECONFIG": str(kubeconfig), "AZURE_TENANT_ID": "t", "GOMAXPROCS": "1"}
-    async with serving(_kubernetes, sock):
-        with subprocess.Popen(  # noqa: ASYNC220 at once
-            command,
-            env=environ,
-            stdout=subprocess.DEVNULL,
-            stderr=(folder / "reference.log").open("wb"),
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-        ) as child:
-            try:
-                server = Server(port=REFERENCE_PORT, pid=child.pid)
-                yield server if await _listens(child) else None
-            finally:
-                child.terminate()
+    environ = {"KUBECONFIG": str(config), "AZURE_TENANT_ID": "t", "GOMAXPROCS": "1"}
+    async with _process(command, environ, place, "reference") as child:
+        server = Server(port=REFERENCE_PORT, pid=child.pid)
+        yield server if await _listens(child) else None
 
 
 def _skip(why: str) -> None:
@@ -242,26 +361,15 @@ def _skip(why: str) -> None:
 
 def _build() -> Path | None:
     """Build the reference once; about three minutes the first time."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "podpass" / "bench"
-    binary = cache / "webhook-v1.6.0"
-    if binary.exists():
-        return binary
-    if shutil.which("go") is None:
-        _skip("there is no `go` to build it with")
+    try:
+        return built("azwi-webhook")
+    except CannotBuild as exc:
+        _skip(str(exc))
         return None
-    print(f"building the {REFERENCE} in {cache}, once", file=sys.stderr)
-    shutil.copytree(_HERE / "reference", cache / "src", dirs_exist_ok=True)
-    package = "github.com/Azure/azure-workload-identity/cmd/webhook"
-    command = ["go", "build", "-mod=mod", "-o", str(binary), package]
-    done = subprocess.run(command, cwd=cache / "src", capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        _skip(f"it does not build: {done.stderr.strip()[-300:]}")
-        return None
-    return binary
 
 
-async def _listens(child: subprocess.Popen[bytes]) -> bool:
-    for _ in range(300):
+async def _listens(child: "subprocess.Popen[bytes]") -> bool:
+    for _ in range(_START_SECONDS * 10):
         if child.poll() is not None:
             _skip(f"it ended with {child.returncode}; is port {REFERENCE_PORT} free?")
             return False
@@ -273,63 +381,11 @@ async def _listens(child: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def _kubeconfig(port: int) -> str:
-    one = {"name": "bench"}
-    cluster = {**one, "cluster": {"server": f"http://127.0.0.1:{port}"}}
-    context = {**one, "context": {"cluster": "bench", "user": "bench"}}
-    config = {"apiVersion": "v1", "kind": "Config", "current-context": "bench"}
-    lists = {"clusters": [cluster], "contexts": [context], "users": [{**one, "user": {}}]}
-    return json.dumps({**config, **lists})
-
-
-_VERBS = ["get", "list", "watch"]
-_KUBERNETES = {
-    "/version": {"major": "1", "minor": "34", "gitVersion": "v1.34.4"},
-    "/api": {"kind": "APIVersions", "versions": ["v1"]},
-    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
-    "/api/v1": {
-        "kind": "APIResourceList",
-        "groupVersion": "v1",
-        "resources": [
-            {
-                "name": "serviceaccounts",
-                "namespaced": True,
-                "kind": "ServiceAccount",
-                "verbs": _VERBS,
-            }
-        ],
-    },
-    "/api/v1/serviceaccounts": {
-        "kind": "ServiceAccountList",
-        "apiVersion": "v1",
-        "metadata": {"resourceVersion": "1"},
-        "items": [
-            {"metadata": {"name": "sa", "namespace": "default", "annotations": _ANNOTATIONS}}
-        ],
-    },
-}
-
-
-async def _kubernetes(scope: Scope, receive: Receive, send: Send) -> None:
-    """Be as much of a Kubernetes API as the reference's start asks for."""
-    if "watch" in parse_qs(scope["query_string"].decode()):
-        headers = [(b"content-type", b"application/json")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"\n", "more_body": True})
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        return
-    found = _KUBERNETES.get(scope["path"])
-    await respond(send, 200 if found else 404, json.dumps(found or {}).encode())
-
-
 def main() -> None:
     """Serve as a child of a run, or measure and print."""
     if len(sys.argv) > 1:
-        os.sched_setaffinity(0, {int(sys.argv[3])})
-        uvloop.run(_serve(sys.argv[1], Path(sys.argv[2])))
-    for row in run():
-        print(f"{row['name']:50} {row['value']:>14} {row['peer']:>36} {row['ratio']:>8}")
+        uvloop.run(_serve_bare(Path(sys.argv[2]), int(sys.argv[3])))
+    rows.tell(run())
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from podpass.database import Database
 from podpass.directory import arm
 from podpass.directory.identities import Condition
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind, Tenant
@@ -135,7 +136,7 @@ def _identity(number: int) -> Identity:
 
 async def _measure(folder: Path, count: int) -> None:
     path = folder / "directory.db"
-    async with Directory(f"sqlite:///{path}") as directory:
+    async with Directory(Database(f"sqlite:///{path}")) as directory:
         await directory.create_tenant(Tenant(id=TENANT))
         print("bulk", await _fill(directory, count))
         print("single", await _singles(directory, count))

@@ -1,29 +1,37 @@
-"""Write the pages that are made from the program: errors, settings, command line. `--check` only compares."""
+"""Write the pages that are made from the program, or from a list in the tests. `--check` only compares."""
 
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
+from chart_page import chart_page
 
 from podpass import settings
-from podpass.exchange import aadsts
+from podpass.exchange import aadsts, aadsts_elsewhere
 from podpass.tools.cli.commands import cli
 
 # Who reads each class, and who only builds it.
 READERS = {
-    "AuthoritySettings": "`podpass up` runs the token service with `origins` of the instance and the"
-    " defaults for the rest. No flag or variable leads here yet.",
+    "AuthorityProcessSettings": "Read by `podpass authority`, beside those below; by `podpass authority"
+    " seed`, `keys` and `rotate` where they name the flag. A list is written with commas, or its flag"
+    " given again.",
+    "AuthoritySettings": "Read by `podpass authority`. `podpass up` runs the token service with `origins` of"
+    " the instance and the defaults for the rest, whatever these flags and variables say.",
     "LocalSettings": "Read by `podpass up`. Every command takes `--data-dir` and its variable.",
     "VaultSettings": "`podpass up` runs the vault with `origins` of the instance and the defaults for"
     " the rest. No flag or variable leads here yet.",
-    "WebhookSettings": "For `podpass webhook`: not yet. `podpass up` runs the webhook with the instance's"
-    " tenant, asks its API for `native_sidecar`, and takes the defaults for the rest; it reads none of"
-    " these flags and variables.",
+    "WebhookSettings": "Read by `podpass webhook`, flags in Go's syntax. `podpass up` runs the webhook with"
+    " the instance's tenant, asks its API for `native_sidecar`, and takes the defaults for the rest; it"
+    " reads none of these flags and variables.",
 }
 # Variables that are no field of a class.
 OTHERS = {
     "PODPASS_DEBUG": "any text: an error is printed with its traceback. Read by every command",
+    "PODPASS_BUILD_COMMIT": "the commit that `podpass webhook --version` says; set by who builds an image",
+    "PODPASS_BUILD_DATE": "the date that `podpass webhook --version` says; set by who builds an image",
     "NO_COLOR": "any text: the picture that `podpass up` draws has no colours",
 }
 
@@ -38,7 +46,8 @@ def errors_page() -> str:
         MADE,
         "The order is that of the checks: the first that fails answers. The text after the number",
         "is ours; number, `error` and HTTP status are Entra's. The cause stands in the instance's log",
-        "under the same correlation id.\n",
+        "under the same correlation id. `podpass explain CODE`, and the page that an error's `error_uri`",
+        "leads to, say the same.\n",
     ]
     for number, step in enumerate(aadsts.STEPS, start=1):
         rows = [entry for entry in aadsts.TABLE.values() if entry.step == step]
@@ -46,9 +55,22 @@ def errors_page() -> str:
         for row in rows:
             lines += [
                 f"### {row.name}\n",
-                f"`{row.error}`, HTTP {row.status}. {row.meaning} {row.cure}.\n",
                 f"> {row.text}\n",
+                f"`{row.error}`, HTTP {row.status}.\n",
+                f"- Comes about: {row.meaning}",
+                f"- What to do: {row.cure}.\n",
             ]
+    lines += [
+        "## Numbers that only Entra answers\n",
+        "They are explained because people paste them; podpass never answers them.\n",
+    ]
+    for other in aadsts_elsewhere.ELSEWHERE_ROWS:
+        lines += [
+            f"### AADSTS{other.number}\n",
+            f"`{other.error}`.\n",
+            f"- Comes about: {other.meaning}",
+            f"- What to do: {other.cure}.\n",
+        ]
     return "\n".join(lines)
 
 
@@ -97,7 +119,36 @@ def _commands(
                 yield from _commands(child, inner)
 
 
-PAGES = {"errors.md": errors_page, "settings.md": settings_page, "cli.md": cli_page}
+def attacks_page() -> str:
+    """List the attacks that are tried in the tests, and which tests try them."""
+    listed = tomllib.loads((DOCS.parent / "tests/vectors/attacks.toml").read_text())
+    lines = [
+        "# Attacks that are tried\n",
+        MADE,
+        "What an attacker may send, and the tests that send it. `docs/security.md` says against whom.\n",
+    ]
+    for group in listed["group"]:
+        lines += [f"## {group['number']}. {group['title']}\n", *_tried(group.get("item", []))]
+        lines += [f"{group['note']}\n"] if "note" in group else []
+    lines += ["## Faults that other projects had to publish\n", *_tried(listed["advisory"])]
+    return "\n".join(lines)
+
+
+def _tried(items: list[dict[str, Any]]) -> Iterator[str]:
+    for item in items:
+        tests = ", ".join(f"`{test}`" for test in item["tests"])
+        yield f"- {item['what']}: {tests}"
+    if items:
+        yield ""
+
+
+PAGES = {
+    "attacks.md": attacks_page,
+    "errors.md": errors_page,
+    "settings.md": settings_page,
+    "cli.md": cli_page,
+    "../charts/podpass/README.md": lambda: chart_page(MADE),
+}
 
 
 def main() -> None:

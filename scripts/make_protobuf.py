@@ -15,9 +15,12 @@ import sys
 from pathlib import Path
 
 FOLDER = Path("src/podpass/tools/local/cluster")
+# Before the core, whose endpoints have a port of the same name that is not served.
 PACKAGES = (
+    "discovery/v1",
     *("core/v1", "rbac/v1", "admissionregistration/v1", "coordination/v1", "policy/v1"),
     *("authentication/v1", "authorization/v1", "apps/v1", "batch/v1", "autoscaling/v1"),
+    *("networking/v1", "scheduling/v1"),
 )
 STRUCT = re.compile(r"^type (\w+) struct \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 FIELD = re.compile(

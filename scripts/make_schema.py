@@ -20,8 +20,9 @@ ROOTS = (
     *("V1SelfSubjectAccessReview", "V1SelfSubjectRulesReview", "V1SubjectAccessReview"),
     *("V1ClusterRoleBinding", "V1ClusterRole", "V1RoleBinding", "V1Role"),
     *("V1MutatingWebhookConfiguration", "V1ValidatingWebhookConfiguration", "V1Lease"),
-    *("V1Deployment", "V1ReplicaSet", "V1Job", "V1Scale"),
-    *("V1PodDisruptionBudget", "V1Eviction", "V1DeleteOptions"),
+    *("V1Deployment", "V1ReplicaSet", "V1StatefulSet", "V1DaemonSet", "V1ControllerRevision"),
+    *("V1Job", "V1CronJob", "V1Scale", "V1PodDisruptionBudget", "V1Eviction", "V1DeleteOptions"),
+    *("V1NetworkPolicy", "V1PriorityClass", "V1EndpointSlice"),
 )
 
 # The client's models know these only as strings and objects.
@@ -30,13 +31,13 @@ QUANTITIES = {
     *("overhead", "requests", "sizeLimit"),
 }
 MICRO_TIMES = {"acquireTime", "eventTime", "lastObservedTime", "renewTime"}
-FREE = {"fieldsV1"}
+FREE = {"data", "fieldsV1"}
 PLAIN = {"str": "string", "int": "integer", "bool": "boolean", "bytes": "bytes", "datetime": "time"}
 
 
 def short(model: str) -> str:
     """Name a type as the API does: `V1Pod`, `CoreV1Event` become `Pod`, `Event`."""
-    return re.sub(r"^(?:Core|Rbac|Admissionregistration|Authentication)?V1", "", model)
+    return re.sub(r"^(?:Core|Rbac|Admissionregistration|Authentication|Discovery)?V1", "", model)
 
 
 def notation(field: str, kind: str) -> str:

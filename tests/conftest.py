@@ -1,6 +1,52 @@
 """What holds for every test: Hypothesis judges what is answered, not how quick a busy machine is."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+import postgres
 
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
+
+BOTH = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
+# The stores' own tests run on both kinds whole. Above them an edge decides alike whatever is below; on
+# PostgreSQL it repeats what meets the other kind's order of text, pages, cost and conflicts.
+_EDGES = ("tests/directory/graph/", "tests/directory/resource_manager/")
+_ON_BOTH = {"test_cost", "test_credentials", "test_groups", "test_paging"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what an edge's test would only repeat on PostgreSQL."""
+    repeated = [item for item in items if _repeats(item)]
+    items[:] = [item for item in items if item not in repeated]
+    config.hook.pytest_deselected(items=repeated)
+
+
+def _repeats(item: pytest.Item) -> bool:
+    at_edge = item.nodeid.startswith(_EDGES)
+    return at_edge and bool(item.get_closest_marker("postgres")) and item.path.stem not in _ON_BOTH
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """One server for all tests of a process; each test takes a database of its own from it."""
+    with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture(params=BOTH)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database, of each kind in turn; PostgreSQL only in `make test-postgres`.
+
+    A module about one kind alone has a fixture of this name.
+    """
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/directory.db"
+        return
+    server: postgres.Server = request.getfixturevalue("postgres_server")
+    url = server.fresh()
+    yield url
+    server.drop(url)

@@ -1,13 +1,20 @@
 """Lines of the log: one for each event, whatever a caller puts into its values."""
 
+import asyncio
+import fcntl
 import io
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 from podpass import log
+from podpass.secret import Secret
 
 _log = logging.getLogger("podpass.test")
 
@@ -21,10 +28,25 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def _kept() -> Iterator[None]:
-    root = logging.getLogger("podpass")
-    before = root.handlers[:], root.level, root.propagate
+    loggers = [logging.getLogger(name) for name in ("podpass", "asyncio", "psycopg")]
+    before = [(one, one.handlers[:], one.level, one.propagate) for one in loggers]
     yield
-    root.handlers[:], root.level, root.propagate = before
+    for one, handlers, level, propagate in before:
+        for handler in one.handlers:
+            if handler not in handlers:
+                handler.close()
+        one.handlers[:], one.propagate = handlers, propagate
+        one.setLevel(level)
+
+
+@pytest.mark.parametrize("library", ["psycopg", "psycopg.pq", "asyncio"])
+def test_what_a_library_says_is_a_line_as_any_other(library: str) -> None:
+    stream = io.StringIO()
+    log.configure(stream)
+    logging.getLogger(library).warning("query cancellation failed: %s\n%s", "timeout", "{")
+    [line] = [orjson.loads(text) for text in stream.getvalue().splitlines()]
+    assert (line["event"], line["level"], line["logger"]) == ("library_spoke", "warning", library)
+    assert line["said"].startswith("query cancellation failed: timeout")
 
 
 @pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
@@ -62,3 +84,153 @@ def test_a_long_log_steps_aside_and_one_before_it_is_kept(
     assert '"number":39' in lines[-1]
     assert max(path.stat().st_size for path in (file, before)) < 700
     assert {path.stat().st_mode & 0o777 for path in (file, before)} == {0o600}
+
+
+async def test_lines_of_one_turn_are_written_together_and_none_is_lost(tmp_path: Path) -> None:
+    file = tmp_path / "podpass.log"
+    log.configure(file=file)
+    for number in range(3):
+        _hop(number)
+    assert file.read_text() == ""
+    await asyncio.sleep(0)
+    assert [line["number"] for line in _lines(file)] == [0, 1, 2]
+    _hop(3)
+    logging.getLogger("podpass").handlers[0].close()
+    assert [line["number"] for line in _lines(file)] == [0, 1, 2, 3]
+
+
+async def test_an_error_waits_for_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "podpass.log"
+    log.configure(file=file)
+    _hop(0)
+    _log.error("database_lost", extra={"number": 1})
+    assert [line["number"] for line in _lines(file)] == [0, 1]
+
+
+def test_a_loop_that_ended_takes_no_line_of_the_next_along(tmp_path: Path) -> None:
+    file = tmp_path / "podpass.log"
+    log.configure(file=file)
+
+    async def goes_on() -> None:
+        _hop(1)
+        await asyncio.sleep(0)
+
+    ended = asyncio.new_event_loop()
+    asyncio._set_running_loop(ended)  # a loop that is stopped before its next turn
+    _hop(0)
+    asyncio._set_running_loop(None)
+    ended.close()
+    asyncio.run(goes_on())
+    assert [line["number"] for line in _lines(file)] == [0, 1]
+
+
+def test_a_hop_says_the_same_by_either_way(tmp_path: Path) -> None:
+    """The short way makes no record; whoever listens beside the file gets one."""
+    file = tmp_path / "podpass.log"
+    log.configure(file=file, always={"worker": 3})
+    log.correlation_id.set("c")
+    _hop(0)
+    logging.getLogger("podpass").addHandler(logging.NullHandler())
+    _hop(0)
+    short, long = _lines(file)
+    assert short | {"time": ""} == long | {"time": ""}
+    assert list(short)[:6] == ["time", "level", "logger", "event", "worker", "correlation_id"]
+    assert short["secret"] == "[secret]"
+    assert short["checked"] == ["wire"]
+
+
+def test_below_its_level_nothing_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "podpass.log"
+    log.configure(file=file, level="warning")
+    _hop(0)
+    assert file.read_text() == ""
+
+
+def test_a_pipe_of_several_processes_gets_whole_lines_in_pieces_it_does_not_tear() -> None:
+    read, write = os.pipe()
+    with os.fdopen(write, "w") as stream:
+        log.configure(stream)
+        handler = logging.getLogger("podpass").handlers[0]
+        assert isinstance(handler, log._Lines)
+        lines = [b"a" * 3000, b"b" * 1000, b"c" * 3000]
+        assert [len(piece) for piece in log._pieces(lines)] == [4002, 3001]
+        handler._write(lines)
+    with os.fdopen(read, "rb") as stream_read:
+        assert stream_read.read().split() == lines
+
+
+_WRITER = """
+import logging, sys
+from podpass import log
+log.configure(sys.stderr, always={"worker": sys.argv[1]})
+logger = logging.getLogger("podpass.test")
+print("ready", flush=True)
+sys.stdin.read()
+for number in range(300):
+    size = (20, 700, 3500, 9000)[number % 4]
+    logger.info("line_written", extra={"number": number, "text": sys.argv[1] * size})
+"""
+
+
+def test_lines_of_two_processes_do_not_tear_each_other() -> None:
+    """Longer than a pipe takes at once, and read slowly, so that it is full for most of the time."""
+    read, write = os.pipe()
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _WRITER, name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=write,
+        )
+        for name in "ab"
+    ]
+    os.close(write)
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdin is not None
+        writer.stdout.readline()
+        writer.stdin.close()
+    with os.fdopen(read, "rb", buffering=0) as stream:
+        found = bytearray()
+        while chunk := stream.read(1000):
+            found += chunk
+    for writer in writers:
+        assert writer.wait(30) == 0
+        assert writer.stdout is not None
+        writer.stdout.close()
+    lines = [orjson.loads(line) for line in bytes(found).splitlines()]
+    for name in "ab":
+        mine = [line for line in lines if line["worker"] == name]
+        assert [line["number"] for line in mine] == list(range(300))
+        assert all(set(line["text"]) <= {name, " ", "."} for line in mine)
+
+
+def test_a_line_too_long_for_a_pipe_keeps_its_ends() -> None:
+    text = "begin" + "\n\u00e4" * 9000 + "the error"
+    line = orjson.dumps({"event": "e", "traceback": text, "cause": "c" * 5000, "ms": 1.5})
+    said = orjson.loads(log._fit(line))
+    assert len(log._fit(line)) < 4096
+    assert list(said) == ["event", "traceback", "cause", "ms"]
+    assert said["traceback"].startswith("begin")
+    assert said["traceback"].endswith("the error")
+    assert said["ms"] == 1.5
+    assert log._fit(orjson.dumps({"event": "e"})) == orjson.dumps({"event": "e"})
+
+
+def _hop(number: int) -> None:
+    log.hop(
+        _log,
+        "asked",
+        stage="test",
+        asked="it",
+        checked=("wire",),
+        seconds=0.1,
+        number=number,
+        secret=Secret("hunter2"),
+    )
+
+
+def _lines(file: Path) -> list[dict[str, object]]:
+    return [orjson.loads(line) for line in file.read_bytes().splitlines()]

@@ -89,6 +89,8 @@ def test_flags_are_taken() -> None:
     settings = _read(None, "--audience", "api://x", "-log-level=debug", "--disable-cert-rotation=1")
     assert (settings.audience, settings.log_level) == ("api://x", "debug")
     assert settings.disable_cert_rotation is True
+    assert settings.refusal_events is True
+    assert _read(None, "--refusal-events=false").refusal_events is False
     assert _read(None, "--audience=").audience == names.EXCHANGE_AUDIENCE
 
 
@@ -181,6 +183,7 @@ def test_a_selector_needs_its_signer() -> None:
         "--metrics-backend=statsd",
         "--log-level=warn",
         "--disable-cert-rotation=maybe",
+        "--refusal-events=maybe",
         "--nonsense",
         "--audience",
     ],
@@ -213,3 +216,32 @@ def test_the_page_of_settings_can_be_made() -> None:
         "meaning": "tenant of accounts that name none, AZURE_TENANT_ID in pods",
     }
     assert all(row["meaning"] for row in rows.values())
+
+
+def test_where_it_listens_and_how_long_it_stays_are_taken() -> None:
+    found = _read(None, "--webhook-addr", "[::1]:1", "--shutdown-delay-seconds=0.5")
+    assert (found.webhook_addr, found.shutdown_delay_seconds) == ("[::1]:1", 0.5)
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--webhook-addr=nowhere",
+        "--health-addr=:70000",
+        "--metrics-addr=9000",
+        "--webhook-addr=0",
+        "--shutdown-delay-seconds=-1",
+        "--shutdown-delay-seconds=nan",
+        "--shutdown-delay-seconds=soon",
+        "--shutdown-delay-seconds=301",
+    ],
+)
+def test_an_address_or_a_time_that_is_none_is_named(flag: str) -> None:
+    (problem,) = _problems(None, flag)
+    assert problem.startswith(flag.partition("=")[0])
+
+
+def test_probes_and_metrics_can_be_left_out() -> None:
+    """As for the reference: 0 is no address."""
+    found = _read(None, "--health-addr=0", "--metrics-addr=0")
+    assert (found.health_addr, found.metrics_addr) == ("0", "0")

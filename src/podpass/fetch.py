@@ -11,32 +11,21 @@ import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
-from podpass import jose
-from podpass.errors import Error
+from podpass import addresses, jose
+from podpass.addresses import NotPublic
+from podpass.errors import Error, SettingsError
+from podpass.resolver import NameUnknown, Resolver
 
 if TYPE_CHECKING:
     import aiohttp
 
 MAX_URL_CHARS = 2048
 _HTTPS_PORT = 443
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-# NAT64: an IPv6-only host reaches an IPv4 address under this prefix, so that address is what counts.
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Public by number in one Python or another, private by nature: protocol assignments, Azure's own host
-# agent, a local network's NAT64, Teredo, 6to4.
-_DENIED: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = (
-    ipaddress.IPv4Network("192.0.0.0/24"),
-    ipaddress.IPv4Network("168.63.129.16/32"),
-    ipaddress.IPv6Network("64:ff9b:1::/48"),
-    ipaddress.IPv6Network("2001::/32"),
-    ipaddress.IPv6Network("2002::/16"),
-)
 
 
 class FetchError(Error):
@@ -58,29 +47,51 @@ class FetchRules:
     Shapes:  `hosts` maps names served by this very instance to their loopback address and port; a name is
              `host`, `*.suffix` or, for another port than 443, `host:port`. Only they are checked
              against `ca_file`; all others against the system's authorities.
+             `private` opens what is closed: a host's name lets that host have an address of a private
+             network, a network (`10.20.0.0/16`) lets any host have an address in it. For such addresses,
+             and no other, `private_ca_file` holds authorities beside the system's.
     Units:   `seconds` is for everything, name lookup included.
     """
 
     hosts: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     ca_file: Path | None = None
-    allow_private: bool = False
+    private: tuple[str, ...] = ()
+    private_ca_file: Path | None = None
     max_bytes: int = 64 * 1024
     seconds: float = 3.0
 
 
+class Trust(StrEnum):
+    """Whose authorities a host's certificate is checked against."""
+
+    OWN = "own"
+    PRIVATE = "private"
+    PUBLIC = "public"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where a URL really leads: checked addresses, and whether they are this instance's own."""
+    """Where a URL really leads: checked addresses, and who vouches for the host there."""
 
     addresses: tuple[tuple[str, int], ...]
-    own: bool
+    trust: Trust
 
 
 class Fetcher:
-    """Fetch JSON objects under one set of rules."""
+    """Fetch JSON objects under one set of rules.
+
+    Errors:  SettingsError when `private_ca_file` cannot be read.
+    """
 
     def __init__(self, rules: FetchRules) -> None:
         self._rules = rules
+        self._networks = tuple(ipaddress.ip_network(each) for each in rules.private if "/" in each)
+        self._names = frozenset(each for each in rules.private if "/" not in each)
+        self._resolver = Resolver()
+        self._contexts: dict[Trust, ssl.SSLContext] = {}
+        if rules.private_ca_file is not None:
+            # Now, so that a file that is missing is a fault of the start and not of an issuer.
+            self._contexts[Trust.PRIVATE] = self._make_tls(Trust.PRIVATE)
 
     async def get_json(self, url: str) -> dict[str, Any]:
         """Fetch one JSON object.
@@ -106,19 +117,27 @@ class Fetcher:
     async def _locate(self, parts: SplitResult) -> Target:
         host, port = str(parts.hostname), parts.port or _HTTPS_PORT
         if own := own_address(self._rules.hosts, host, port):
-            return Target(addresses=(own,), own=True)
-        addresses = await _resolve(host, port)
-        if not self._rules.allow_private:
-            for address, _ in addresses:
-                check_address(address)
-        return Target(addresses=addresses, own=False)
+            return Target(addresses=(own,), trust=Trust.OWN)
+        opened = addresses.PRIVATE if host in self._names else self._networks
+        try:
+            found = await self._resolver.find(host)
+        except NameUnknown as exc:
+            raise FetchError(exc.message, reason="name", host=host) from exc
+        try:
+            public = [addresses.check_address(address, opened) for address in found]
+        except NotPublic as exc:
+            raise FetchError(exc.message, reason="address") from exc
+        return Target(
+            addresses=tuple((address, port) for address in found),
+            trust=Trust.PUBLIC if all(public) else Trust.PRIVATE,
+        )
 
     async def _read(self, url: str, target: Target) -> bytes:
         import aiohttp  # a tenth of a second and 10 MB, for a process that may never fetch
 
         try:
             async with (
-                _session(target, self._own_tls if target.own else self._public_tls) as session,
+                _session(target, self._tls(target.trust)) as session,
                 session.get(url, allow_redirects=False) as answer,
             ):
                 return await self._checked(answer)
@@ -141,13 +160,22 @@ class Fetcher:
                 raise FetchError(f"the answer is over {limit} bytes", reason="too_large")
         return bytes(body)
 
-    @cached_property
-    def _own_tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=self._rules.ca_file)
+    def _tls(self, trust: Trust) -> ssl.SSLContext:
+        if trust not in self._contexts:
+            self._contexts[trust] = self._make_tls(trust)
+        return self._contexts[trust]
 
-    @cached_property
-    def _public_tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context()
+    def _make_tls(self, trust: Trust) -> ssl.SSLContext:
+        if trust is Trust.OWN:
+            return ssl.create_default_context(cafile=self._rules.ca_file)
+        made = ssl.create_default_context()
+        if trust is Trust.PRIVATE and self._rules.private_ca_file is not None:
+            try:
+                made.load_verify_locations(cafile=self._rules.private_ca_file)
+            except OSError as exc:
+                problem = f"{self._rules.private_ca_file}: not a PEM file of certificates"
+                raise SettingsError([problem]) from exc
+        return made
 
 
 def split(url: str) -> SplitResult:
@@ -181,34 +209,6 @@ def own_address(
         return hosts[host]
     suffixes = (f"*.{host.split('.', n)[-1]}" for n in range(1, host.count(".") + 1))
     return next((hosts[name] for name in suffixes if name in hosts), None)
-
-
-def check_address(text: str) -> None:
-    """Refuse an address that is not on the public internet.
-
-    Errors:  FetchError, reason `address`.
-    """
-    address = ipaddress.ip_address(text.partition("%")[0])
-    if address in _NAT64:
-        address = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    if not _is_public(address):
-        raise FetchError("the host has an address that is not public", reason="address")
-
-
-def _is_public(address: _Address) -> bool:
-    if address.is_multicast or address.is_reserved or not address.is_global:
-        return False
-    if address.version == 6 and address.is_site_local:
-        return False
-    return not any(address in net for net in _DENIED if net.version == address.version)
-
-
-async def _resolve(host: str, port: int) -> tuple[tuple[str, int], ...]:
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as exc:
-        raise FetchError("the host's name has no address", reason="name", host=host) from exc
-    return tuple(dict.fromkeys((str(where[0]), port) for *_, where in found))
 
 
 def _session(target: Target, tls: ssl.SSLContext) -> "aiohttp.ClientSession":

@@ -37,11 +37,36 @@ def write_private(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def create_private(path: Path, data: bytes) -> bool:
+    """Write a new file whole, mode 0600; False, with what is there untouched, if somebody was quicker.
+
+    Errors:  OSError.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
+    write_private(part, data)
+    try:
+        # A link, unlike a rename, never takes the place of what is there.
+        path.hardlink_to(part)
+    except FileExistsError:
+        return False
+    finally:
+        remove(part)
+    return True
+
+
 def open_private(path: Path) -> BinaryIO:
     """Open a file to append to, mode 0600, also one that an older version left readable to others."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
     os.fchmod(handle, PRIVATE_FILE)
     return os.fdopen(handle, "ab")
+
+
+def is_open_to_all(path: Path) -> bool:
+    """Tell whether more than a file's owner and group may read or write it; False if it is not there."""
+    try:
+        return bool(path.stat().st_mode & 0o007)
+    except OSError:
+        return False
 
 
 def remove(path: Path) -> None:

@@ -18,6 +18,9 @@ USE_CUSTOM_ENDPOINT_PREFIX = PREFIX + "use-"  # + the suffix the webhook was sta
 
 # Environment of a container, read by every Azure SDK.
 ENV_CLIENT_ID = "AZURE_CLIENT_ID"
+# With each of these the SDKs' EnvironmentCredential works, which comes before workload identity.
+ENV_CLIENT_SECRET = "AZURE_CLIENT_SECRET"  # noqa: S105 a variable's name
+ENV_CLIENT_CERTIFICATE = "AZURE_CLIENT_CERTIFICATE_PATH"
 ENV_TENANT_ID = "AZURE_TENANT_ID"
 ENV_TOKEN_FILE = "AZURE_FEDERATED_TOKEN_FILE"  # noqa: S105 a variable's name
 ENV_AUTHORITY_HOST = "AZURE_AUTHORITY_HOST"
@@ -46,7 +49,25 @@ EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 WEBHOOK_CONFIGURATION = "azure-wi-webhook-mutating-webhook-configuration"
 WEBHOOK_NAME = "mutation.azure-workload-identity.io"
 WEBHOOK_PATH = "/mutate-v1-pod"
+# The entry that only warns; ours, and off unless somebody registers it.
+ADVICE_WEBHOOK_NAME = "advice.podpass.azure-workload-identity.io"
+ADVICE_PATH = "/warn-v1-pod"
+# Keys of audit annotations; an API server puts the webhook's name and a slash before them.
+AUDIT_CLIENT_ID = "podpass.client-id"
+AUDIT_MUTATED = "podpass.mutated"
+# Reason of the event on a refused pod's controller.
+REFUSED_REASON = "WorkloadIdentityRefused"
+WEBHOOK_SERVICE = "azure-wi-webhook-webhook-service"
 SYSTEM_NAMESPACE = "azure-workload-identity-system"
+
+# The webhook's certificates: the Secret, its keys as the reference reads them, the authority's own name.
+CERTIFICATE_SECRET = "azure-wi-webhook-server-cert"  # noqa: S105 an object's name
+CA_CERTIFICATE, CA_KEY = "ca.crt", "ca.key"
+TLS_CERTIFICATE, TLS_KEY = "tls.crt", "tls.key"
+# Ours alone: the key of the authority that has joined and does not sign yet.
+COMING_CA_KEY = "podpass-coming-ca.key"
+CA_NAME = "azure-workload-identity-ca"
+CA_ORGANIZATION = "azure-workload-identity"
 
 # Hosts of Azure's public cloud that the gateway serves.
 LOGIN_HOST = "login.microsoftonline.com"

@@ -15,18 +15,41 @@ from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from podpass.accept import Acceptor, Door
+from podpass.connection import LIMITS, Config, Connection, Headers, Limits, Quick, Reply, Scope
 from podpass.errors import Error
+from podpass.forwarded import Network
 
-Scope = MutableMapping[str, Any]
+__all__ = [
+    "JSON",
+    "App",
+    "BodyTooLarge",
+    "Headers",
+    "Limits",
+    "PortInUse",
+    "Quick",
+    "Receive",
+    "Reply",
+    "Scope",
+    "Send",
+    "bind",
+    "fit_request_id",
+    "header",
+    "header_values",
+    "read_body",
+    "respond",
+    "server_context",
+    "server_tls",
+    "serving",
+]
+
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = Sequence[tuple[bytes, bytes]]
 
 JSON = (b"content-type", b"application/json")
-_STOP_SECONDS = 2
+_LOOK_SECONDS = 0.02
 _REQUEST_ID = re.compile(r"[0-9A-Za-z_.-]{1,64}")
 
 
@@ -34,7 +57,6 @@ class PortInUse(Error):
     """Another program listens where we were asked to."""
 
     code = "port_in_use"
-    hint = "stop that program, or choose other ports with --port-base N (0 takes free ones)"
 
 
 class BodyTooLarge(Error):
@@ -44,167 +66,93 @@ class BodyTooLarge(Error):
     status = 413
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, *, otherwise: str = "choose another port") -> socket.socket:
     """Open a listening socket; port 0 takes a free one.
 
+    Shapes:  `otherwise` says what to do where it is taken, beside freeing it.
     Errors:  PortInUse.
     """
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if host == "::":  # every interface, of both families
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind((host, port))
         sock.listen(1024)
         sock.setblocking(False)
     except OSError as exc:
         sock.close()
-        raise PortInUse(f"cannot listen on {host}:{port}: {exc.strerror}", port=port) from exc
+        raise PortInUse(
+            f"cannot listen on {host}:{port}: {exc.strerror}",
+            hint=f"stop the program that does, or {otherwise}",
+            port=port,
+        ) from exc
     return sock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How much and how long a client may take to send a request; answers may take as long as they like.
+class Drain:
+    """How a server stops.
 
-    Units:   `head_seconds` from a connection, or the first byte of a later request, to the end of that
-             request's head; `body_seconds` without a byte of the body; `connections` at a time.
+    Units:   seconds. For `linger`, connections that are kept open may ask once more and are told then that
+             it was the last time, so that no request crosses a goodbye on the wire; `patience` is for
+             answers under way.
     """
 
-    head_bytes: int = 64 * 1024
-    head_seconds: float = 10.0
-    body_seconds: float = 30.0
-    connections: int = 4096
+    linger: float = 0.0
+    patience: float = 2.0
 
 
-class _Config(uvicorn.Config):
-    """uvicorn's configuration, with limits of ours."""
-
-    limits = Limits()
+DRAIN = Drain()
 
 
-_IDLE, _HEAD, _BODY, _REFUSED = range(4)
-_TOO_LONG = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-length: 0\r\nconnection: close\r\n\r\n"
-)
+class Serving:
+    """A server that runs."""
 
+    def __init__(self, server: "_Server") -> None:
+        self._state = server.server_state
 
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, which also bounds what it reads and tells the client's certificate (DER).
+    @property
+    def connections(self) -> int:
+        return len(self._state.connections)
 
-    uvicorn times only a connection that waits for another request, and holds a head of any length: a
-    head sent by the byte would hold its connection for ever, one sent by the megabyte all memory.
-
-    One timer a connection, not one a request: it is moved only when it fires, or when it would fire late.
-    """
-
-    _phase = _IDLE
-    _unread = 0  # bytes that came since the parser last gave us something whole
-    _due: float | None = None
-    _timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        assert isinstance(self.config, _Config)
-        self._limits = self.config.limits
-        if len(self.connections) > self._limits.connections:
-            transport.abort()
-        else:
-            self._expect(self._limits.head_seconds)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._due, self._phase = None, _REFUSED
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if self._phase == _REFUSED:
-            return
-        self._unread += len(data)
-        super().data_received(data)
-        if self._phase != _REFUSED and self._unread > self._limits.head_bytes:
-            self._refuse()
-        elif self._phase == _IDLE and self._due is None and self._answered():
-            # A bare line break begins no request, and has ended uvicorn's own patience.
-            self._expect(self._limits.head_seconds)
-
-    def on_message_begin(self) -> None:
-        self._phase = _HEAD
-        self._expect(self._limits.head_seconds)
-        super().on_message_begin()
-        tls = self.transport.get_extra_info("ssl_object")
-        if tls is not None:
-            self.scope["extensions"] = {"tls": {"client_cert": tls.getpeercert(binary_form=True)}}
-
-    def on_headers_complete(self) -> None:
-        # Rarely counted: what came is most often less than the limit as a whole.
-        if self._unread > self._limits.head_bytes and self._head_size() > self._limits.head_bytes:
-            self._refuse()
-        if self._phase == _REFUSED:
-            return
-        self._phase, self._unread = _BODY, 0
-        self._expect(self._limits.body_seconds)
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        if self._phase == _BODY:
-            self._unread = 0
-            self._due = self.loop.time() + self._limits.body_seconds
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        if self._phase == _BODY:
-            self._phase, self._unread, self._due = _IDLE, 0, None
-            super().on_message_complete()
-
-    def _head_size(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-
-    def _answered(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
-
-    def _refuse(self) -> None:
-        in_head = self._phase != _BODY and self._answered()
-        self._phase = _REFUSED
-        if in_head and not self.transport.is_closing():
-            self.transport.write(_TOO_LONG)
-        self.transport.close()
-
-    def _expect(self, seconds: float) -> None:
-        """Give the client so long for what is awaited now."""
-        self._due = due = self.loop.time() + seconds
-        if self._timer is not None and self._timer.when() > due:
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
-            self._timer = self.loop.call_at(due, self._look)
-
-    def _look(self) -> None:
-        self._timer = None
-        if self._due is None or self.transport.is_closing():
-            return
-        # Not the client's fault: we stopped reading, or the head was sent ahead of an answer.
-        waits = self.flow.read_paused or (self._phase != _BODY and not self._answered())
-        now = self.loop.time()
-        if waits:
-            self._due = max(self._due, now + self._limits.head_seconds)
-        if now < self._due:
-            self._timer = self.loop.call_at(self._due, self._look)
-        else:
-            self.transport.abort()
+    @property
+    def under_way(self) -> int:
+        """How many requests wait for their answer."""
+        return len(self._state.tasks)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, asleep until it is told to stop: its own loop wakes ten times a second."""
+    """uvicorn's server, with an acceptor of ours, asleep until it is told to stop.
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    Its own loop wakes ten times a second.
+    """
+
+    def __init__(self, config: Config, drain: Drain, door: Door | None) -> None:
         super().__init__(config)
         self._told = asyncio.Event()
+        self._drain = drain
+        self._door = door
+        self._limit = config.limits.connections
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        tls = self.config.ssl
+        self.servers: list[Any] = [
+            Acceptor(sock, self._connection, tls, door=self._door, full=self._is_full)
+            for sock in sockets or ()
+        ]
+        self.started = True
 
     async def main_loop(self) -> None:
         await self.on_tick(0)
         await self._told.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for acceptor in self.servers:
+            acceptor.close()
+        if self._drain.linger:
+            await self._see_off()
+        await super().shutdown(sockets)
 
     def stop(self) -> None:
         self.should_exit = True
@@ -214,6 +162,38 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    def _connection(self) -> Connection:
+        return Connection(config=self.config, server_state=self.server_state, app_state={})
+
+    def _is_full(self, handshakes: int) -> bool:
+        return handshakes + len(self.server_state.connections) >= self._limit
+
+    async def _see_off(self) -> None:
+        """Tell each connection with its next answer that it was the last."""
+        last: Any = closing(self.config.loaded_app)
+        self.config.loaded_app, self.config.quick = last, None  # type: ignore[attr-defined]
+        connections: Any = self.server_state.connections
+        for connection in connections:
+            connection.answer_once_more(last)
+        for _ in range(round(self._drain.linger / _LOOK_SECONDS)):
+            if not connections:
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+def closing(app: App) -> App:
+    """Make each answer of an application the last of its connection."""
+
+    async def last(scope: Scope, receive: Receive, send: Send) -> None:
+        async def tell(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
+        await app(scope, receive, tell)
+
+    return last
+
 
 @asynccontextmanager
 async def serving(
@@ -222,17 +202,23 @@ async def serving(
     tls: ssl.SSLContext | None = None,
     *,
     keep_alive_seconds: int = 75,
-    limits: Limits = Limits(),
-) -> AsyncIterator[None]:
+    limits: Limits = LIMITS,
+    proxies: Sequence[Network] = (),
+    door: Door | None = None,
+    drain: Drain = DRAIN,
+) -> AsyncIterator[Serving]:
     """Serve an ASGI application on a socket for as long as the context lasts, then drain.
 
+    Shapes:  an application's attribute `quick` is its second door, see `connection`; of peers in `proxies`
+             the address they forward for counts; `door` is asked before TLS and
+             before each request.
     Errors:  RuntimeError if the server ends by itself.
     """
-    config = _Config(
+    config = Config(
         app,
-        http=_Protocol,
+        http=Connection,
         interface="asgi3",  # told, since a guess takes bound methods for something else
-        proxy_headers=False,  # nobody stands before us whose X-Forwarded-* would be true
+        proxy_headers=False,  # the connection reads them, where they are true
         ws="none",
         lifespan="off",
         log_config=None,
@@ -240,18 +226,21 @@ async def serving(
         server_header=False,
         date_header=False,
         timeout_keep_alive=keep_alive_seconds,
-        timeout_graceful_shutdown=_STOP_SECONDS,
+        # Whole seconds, says its type; it is handed to asyncio, which takes parts too.
+        timeout_graceful_shutdown=drain.patience,  # type: ignore[arg-type]
         ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
     )
-    config.limits = limits
-    server = _Server(config)
+    config.limits, config.proxies = limits, proxies
+    config.quick = getattr(app, "quick", None)
+    config.hears = None if door is None else door.hears
+    server = _Server(config, drain, door)
     task = asyncio.create_task(server.serve(sockets=[sock]))
     try:
         while not server.started:
             if task.done():
                 raise RuntimeError("the server stopped while starting") from task.exception()
             await asyncio.sleep(0.001)
-        yield
+        yield Serving(server)
     finally:
         server.stop()
         await task
@@ -260,19 +249,32 @@ async def serving(
 
 def server_tls(certificate: str, key: str, *, client_ca: str | None = None) -> ssl.SSLContext:
     """Make a TLS 1.2+ server context; with `client_ca`, clients may present certificates."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context = server_context(client_ca=client_ca)
     context.load_cert_chain(certificate, key)
+    return context
+
+
+def server_context(
+    *,
+    client_ca: str | None = None,
+    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
+) -> ssl.SSLContext:
+    """Make a server context that has no certificate yet: until it has, every handshake fails."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = minimum
+    context.set_alpn_protocols(["http/1.1"])
     if client_ca is not None:
         context.load_verify_locations(client_ca)
         context.verify_mode = ssl.CERT_OPTIONAL
     return context
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
+async def read_body(
+    receive: Receive, limit: int, grew: Callable[[int], None] | None = None
+) -> bytes:
     """Read a whole request body of at most `limit` bytes.
 
+    Shapes:  `grew` is told how long it is by now, and may refuse it.
     Errors:  BodyTooLarge, as soon as the limit is passed.
     """
     chunks: list[bytes] = []
@@ -285,6 +287,8 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         size += len(chunk)
         if size > limit:
             raise BodyTooLarge(f"the body is longer than {limit} bytes", limit=limit)
+        if grew is not None:
+            grew(size)
         chunks.append(chunk)
         if not message.get("more_body"):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)

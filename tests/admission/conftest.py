@@ -1,15 +1,25 @@
 """What the tests of this stage build with: raw pods, settings, accounts, a patch applied by the letter."""
 
 import copy
-from collections.abc import Callable, Mapping
+import io
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
+import trustme
 
+from admission.endpoint import Endpoint
+from podpass import log, names
 from podpass.account.annotations import read_wish
 from podpass.account.model import Account, read_pod
 from podpass.admission.accounts import AccountNotFound
+from podpass.admission.app import create_app
 from podpass.admission.mutate import Operation, mutate
+from podpass.serve import App, bind, server_tls, serving
 from podpass.settings import WebhookSettings
 
 Pod = dict[str, Any]
@@ -17,6 +27,7 @@ MakePod = Callable[..., Pod]
 Mutate = Callable[..., list[Operation]]
 Apply = Callable[[Any, list[Operation]], Any]
 
+CLIENT = {names.CLIENT_ID: "00000000-0000-4000-8000-000000000001"}
 SETTINGS = WebhookSettings(
     tenant_id="tenant", proxy_image="proxy:test", proxy_init_image="proxy-init:test"
 )
@@ -80,7 +91,7 @@ def _mutate(
         tenant_id=settings.tenant_id,
         custom_endpoint_annotation=settings.custom_endpoint_annotation,
     )
-    return mutate(pod, wish, settings)
+    return mutate(pod, wish, settings).operations
 
 
 @pytest.fixture
@@ -120,3 +131,47 @@ def apply_patch(document: Any, operations: list[Operation]) -> Any:
 @pytest.fixture
 def applying() -> Apply:
     return apply_patch
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Callable[[App], Any]]:
+    """Serve an application over TLS until the test ends."""
+    ca = trustme.CA()
+    leaf = ca.issue_cert("localhost")
+    leaf.cert_chain_pems[0].write_to_path(str(tmp_path / "leaf.pem"))
+    leaf.private_key_pem.write_to_path(str(tmp_path / "leaf.key"))
+    contexts = []
+
+    async def serve(app: App) -> Endpoint:
+        sock = bind("127.0.0.1", 0)
+        url = f"https://localhost:{sock.getsockname()[1]}"
+        tls = server_tls(str(tmp_path / "leaf.pem"), str(tmp_path / "leaf.key"))
+        server = serving(app, sock, tls)
+        await server.__aenter__()
+        session = aiohttp.ClientSession()
+        contexts.append((session, server))
+        return Endpoint(session, url, ca.cert_pem.bytes())
+
+    yield serve
+    for session, server in contexts:
+        await session.close()
+        await server.__aexit__(None, None, None)
+
+
+@pytest.fixture
+async def webhook(start: Callable[[App], Any]) -> Endpoint:
+    """A webhook that knows two accounts, one with a client id."""
+    accounts = KnownAccounts({"default/default": CLIENT, "default/plain": {}})
+    endpoint: Endpoint = await start(create_app(SETTINGS, accounts))
+    return endpoint
+
+
+@pytest.fixture
+def logged() -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """Give the lines logged so far, as an operator would find them."""
+    stream = io.StringIO()
+    root = logging.getLogger("podpass")
+    before = (root.handlers[:], root.level, root.propagate)
+    log.configure(stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    root.handlers[:], root.level, root.propagate = before

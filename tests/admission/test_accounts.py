@@ -9,9 +9,15 @@ from urllib.parse import parse_qs
 import pytest
 
 from podpass import names
-from podpass.admission.accounts import AccountNotFound, AccountUnreadable, ClusterAccounts
+from podpass.admission import accounts as accounts_module
+from podpass.admission.accounts import (
+    READ_SECONDS,
+    AccountNotFound,
+    AccountUnreadable,
+    ClusterAccounts,
+)
 from podpass.kube import KubeClient, Target
-from podpass.serve import Receive, Scope, Send, bind, respond, serving
+from podpass.serve import Receive, Scope, Send, bind, header, respond, serving
 
 CLIENT = {names.CLIENT_ID: "client"}
 
@@ -23,6 +29,9 @@ class Kubernetes:
         self.accounts: dict[str, dict[str, Any]] = {}
         self.reads: list[str] = []
         self.status = 200
+        self.silent = False
+        self.unwatched = 0  # the answer to whoever wants to watch, if it is refused
+        self.accepts: list[str] = []
         self._version = 1
         self._watches: set[asyncio.Queue[bytes | None]] = set()
 
@@ -56,7 +65,12 @@ class Kubernetes:
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         query = parse_qs(scope["query_string"].decode())
         namespace, plural, name = ["", "", *scope["path"].split("/")][-3:]
-        if "watch" in query:
+        self.accepts.append(header(scope, b"accept") or "")
+        if self.silent:
+            await asyncio.sleep(60)
+        if "watch" in query and self.unwatched:
+            await _status(send, self.unwatched)
+        elif "watch" in query:
             await self._watch(receive, send)
         elif self.status != 200:
             await _status(send, self.status)
@@ -196,6 +210,35 @@ async def test_an_account_deleted_in_a_gap_of_the_watch_is_forgotten(
         await accounts.annotations("default", "web")
 
 
+@pytest.mark.parametrize("status", [401, 403])
+async def test_whoever_may_not_watch_reads_each_account_until_he_may(
+    kubernetes: Kubernetes, accounts: ClusterAccounts, status: int
+) -> None:
+    """A cache that hears of no change would give pods an identity that was taken from them."""
+    kubernetes.unwatched = status
+    kubernetes.status = status
+    kubernetes.expire()
+    stale = list[str]()
+    accounts._asked = stale.append
+
+    async def in_doubt() -> bool:
+        assert await accounts.annotations("default", "web") == CLIENT, "better than no pod at all"
+        return stale[-1] == "stale"
+
+    await _until(in_doubt)
+    kubernetes.status = 200
+    kubernetes.put("default/web", {names.CLIENT_ID: "other"}, tell=False)
+    assert await accounts.annotations("default", "web") == {names.CLIENT_ID: "other"}
+    kubernetes.unwatched = 0
+
+    async def followed_again() -> bool:
+        kubernetes.reads.clear()
+        await accounts.annotations("default", "web")
+        return not kubernetes.reads
+
+    await _until(followed_again)
+
+
 async def test_an_api_server_that_refuses_is_told_apart_from_a_missing_account(
     kubernetes: Kubernetes, accounts: ClusterAccounts
 ) -> None:
@@ -207,7 +250,7 @@ async def test_an_api_server_that_refuses_is_told_apart_from_a_missing_account(
     assert await accounts.annotations("default", "web") == CLIENT, "what is known still serves"
 
 
-async def test_a_watch_that_breaks_leaves_live_reads(
+async def test_a_watch_that_breaks_leaves_live_reads_and_begins_anew(
     kubernetes: Kubernetes, accounts: ClusterAccounts
 ) -> None:
     """A cache that nothing renews would serve an identity long after it was taken away."""
@@ -218,6 +261,13 @@ async def test_a_watch_that_breaks_leaves_live_reads(
         return bool(kubernetes.reads)
 
     await _until(reads_live)
+    assert accounts.count == 0
+
+    async def listed_anew() -> bool:
+        return accounts.count == 2
+
+    async with asyncio.timeout(10):
+        await _until(listed_anew)
 
 
 @pytest.mark.parametrize(
@@ -243,3 +293,89 @@ async def test_a_name_that_is_none_is_not_asked_for(
         with pytest.raises(AccountNotFound):
             await accounts.annotations(namespace, account)
     assert kubernetes.reads == []
+
+
+async def test_only_metadata_is_asked_for(
+    kubernetes: Kubernetes, accounts: ClusterAccounts
+) -> None:
+    kubernetes.put("default/late", CLIENT, tell=False)
+    await accounts.annotations("default", "late")
+    assert len(kubernetes.accepts) >= 3
+    assert all("as=PartialObjectMetadata" in accept for accept in kubernetes.accepts)
+
+
+async def test_namespaces_are_known_while_they_hold_an_account(
+    kubernetes: Kubernetes, accounts: ClusterAccounts
+) -> None:
+    """Whoever counts by namespace asks: a name that somebody made up is none."""
+    kubernetes.put("shop/one", None)
+    kubernetes.put("shop/two", None)
+
+    async def known() -> bool:
+        return accounts.count == 4
+
+    await _until(known)
+    assert accounts.has_namespace("shop")
+    assert not accounts.has_namespace("made-up")
+    kubernetes.put("shop/two", CLIENT)
+    kubernetes.delete("shop/one")
+    kubernetes.delete("shop/two")
+
+    async def forgotten() -> bool:
+        return accounts.count == 2
+
+    await _until(forgotten)
+    assert not accounts.has_namespace("shop")
+
+
+async def test_each_answer_is_told_by_how_it_was_found(kubernetes: Kubernetes) -> None:
+    told: list[str] = []
+    sock = bind("127.0.0.1", 0)
+    target = Target(server=f"http://127.0.0.1:{sock.getsockname()[1]}")
+    async with (
+        serving(kubernetes.app, sock),
+        KubeClient(target) as client,
+        ClusterAccounts(client, asked=told.append) as accounts,
+    ):
+        await accounts.wait_ready()
+        await accounts.annotations("default", "web")
+        kubernetes.put("default/late", CLIENT, tell=False)
+        await accounts.annotations("default", "late")
+        with pytest.raises(AccountNotFound):
+            await accounts.annotations("default", "nobody")
+        kubernetes.status = 500
+        with pytest.raises(AccountUnreadable):
+            await accounts.annotations("default", "nobody")
+    assert told == ["hit", "live", "missing", "unreadable"]
+
+
+async def test_why_accounts_are_not_listed_is_told(kubernetes: Kubernetes) -> None:
+    kubernetes.status = 403
+    sock = bind("127.0.0.1", 0)
+    target = Target(server=f"http://127.0.0.1:{sock.getsockname()[1]}")
+    async with (
+        serving(kubernetes.app, sock),
+        KubeClient(target) as client,
+        ClusterAccounts(client) as accounts,
+        asyncio.timeout(10),
+    ):
+        assert "has not answered yet" in accounts.trouble()
+
+        async def told() -> bool:
+            return "as told by the server" in accounts.trouble()
+
+        await _until(told)
+        kubernetes.status = 200
+        await accounts.wait_ready()
+        assert accounts.trouble() == ""
+
+
+async def test_an_api_server_that_says_nothing_is_not_waited_for_until_it_gives_up_on_us(
+    kubernetes: Kubernetes, accounts: ClusterAccounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits ten seconds for a verdict, and shows its user no reason if none comes."""
+    assert READ_SECONDS < 10
+    monkeypatch.setattr(accounts_module, "READ_SECONDS", 0.05)
+    kubernetes.silent = True
+    with pytest.raises(AccountUnreadable, match=r"no answer within 0\.05 seconds"):
+        await accounts.annotations("default", "late")

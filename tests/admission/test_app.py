@@ -1,61 +1,18 @@
 """The webhook over real TLS: what an API server sends and gets, and what else may come in."""
 
 import base64
-import io
 import json
-import logging
-import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import aiohttp
-import pytest
-import trustme
-
-from podpass import log, names
+from admission.endpoint import Endpoint
+from podpass import names
 from podpass.admission.app import create_app
-from podpass.serve import App, bind, server_tls, serving
 from podpass.settings import WebhookSettings
 
 Function = Callable[..., Any]
-CLIENT = {names.CLIENT_ID: "client"}
-
-
-class Endpoint:
-    """A running webhook, asked as an API server asks it."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str, tls: ssl.SSLContext) -> None:
-        self._session, self._url, self._tls = session, url, tls
-
-    async def send(
-        self, body: bytes, content_type: str = "application/json", path: str = names.WEBHOOK_PATH
-    ) -> tuple[int, bytes]:
-        headers = {"content-type": content_type}
-        url = self._url + path
-        async with self._session.post(
-            url, data=io.BytesIO(body), headers=headers, ssl=self._tls
-        ) as answer:
-            return answer.status, await answer.read()
-
-    async def get(self, path: str) -> tuple[int, bytes]:
-        async with self._session.get(self._url + path, ssl=self._tls) as answer:
-            return answer.status, await answer.read()
-
-    async def review(self, pod: Any, **request: Any) -> dict[str, Any]:
-        document = {
-            "apiVersion": "admission.k8s.io/v1",
-            "kind": "AdmissionReview",
-            "request": {"uid": "u-1", "namespace": "default", "object": pod, **request},
-        }
-        return await self.answer(json.dumps(document).encode())
-
-    async def answer(self, body: bytes, content_type: str = "application/json") -> dict[str, Any]:
-        status, content = await self.send(body, content_type)
-        assert status == 200, "the verdict is in the review, HTTP's own status stays 200"
-        document = json.loads(content)
-        assert document["kind"] == "AdmissionReview"
-        return dict(document["response"])
+Start = Callable[..., Any]
+CLIENT = {names.CLIENT_ID: "00000000-0000-4000-8000-000000000001"}
 
 
 class Forgetful:
@@ -63,54 +20,6 @@ class Forgetful:
 
     async def annotations(self, namespace: str, name: str) -> Mapping[str, str]:
         raise ZeroDivisionError(f"secret detail of {namespace}/{name}")
-
-
-Start = Callable[[App], Any]
-
-
-@pytest.fixture
-async def start(tmp_path: Path) -> AsyncIterator[Start]:
-    """Serve an application over TLS until the test ends."""
-    ca = trustme.CA()
-    leaf = ca.issue_cert("localhost")
-    leaf.cert_chain_pems[0].write_to_path(str(tmp_path / "leaf.pem"))
-    leaf.private_key_pem.write_to_path(str(tmp_path / "leaf.key"))
-    client = ssl.create_default_context()
-    ca.configure_trust(client)
-    contexts = []
-
-    async def serve(app: App) -> Endpoint:
-        sock = bind("127.0.0.1", 0)
-        url = f"https://localhost:{sock.getsockname()[1]}"
-        tls = server_tls(str(tmp_path / "leaf.pem"), str(tmp_path / "leaf.key"))
-        server = serving(app, sock, tls)
-        await server.__aenter__()
-        session = aiohttp.ClientSession()
-        contexts.append((session, server))
-        return Endpoint(session, url, client)
-
-    yield serve
-    for session, server in contexts:
-        await session.close()
-        await server.__aexit__(None, None, None)
-
-
-@pytest.fixture
-async def webhook(start: Start, settings: WebhookSettings, known_accounts: Function) -> Endpoint:
-    known = {"default/default": CLIENT, "default/plain": {}}
-    endpoint: Endpoint = await start(create_app(settings, known_accounts(known)))
-    return endpoint
-
-
-@pytest.fixture
-def logged() -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """Give the lines logged so far, as an operator would find them."""
-    stream = io.StringIO()
-    root = logging.getLogger("podpass")
-    before = (root.handlers[:], root.level, root.propagate)
-    log.configure(stream)
-    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
-    root.handlers[:], root.level, root.propagate = before
 
 
 async def test_a_pod_is_mutated(
@@ -122,7 +31,7 @@ async def test_a_pod_is_mutated(
     account, admission = (line for line in logged() if line.get("hop"))
     assert (account["stage"], admission["stage"]) == ("account", "admission")
     assert account["asked"] == "ServiceAccount default/default"
-    assert account["client_id"] == "client"
+    assert account["client_id"] == CLIENT[names.CLIENT_ID]
     assert (admission["outcome"], admission["operations"]) == ("mutated", 3)
     for line in (account, admission):
         assert (line["pod"], line["namespace"], line["account"]) == ("app", "default", "default")
@@ -142,8 +51,61 @@ async def test_a_pod_that_has_everything_is_allowed_without_a_patch(
     }
 
 
-async def test_a_dry_run_is_answered_like_any_other(webhook: Endpoint, make_pod: Function) -> None:
-    assert "patch" in await webhook.review(make_pod(), dryRun=True, operation="CREATE")
+async def test_the_audit_log_learns_who_a_changed_pod_is(
+    webhook: Endpoint, make_pod: Function
+) -> None:
+    """An API server puts the webhook's name and a slash before a key, and drops one that has its own."""
+    response = await webhook.review(make_pod())
+    assert response["auditAnnotations"] == {
+        "podpass.mutated": "true",
+        "podpass.client-id": CLIENT[names.CLIENT_ID],
+    }
+    assert not [key for key in response["auditAnnotations"] if "/" in key]
+    without = await webhook.review(make_pod(serviceAccountName="plain"))
+    assert without["auditAnnotations"] == {"podpass.mutated": "true"}
+
+
+async def test_a_client_id_of_any_length_leaves_a_short_line_in_the_audit_log(
+    start: Start, settings: WebhookSettings, known_accounts: Function, make_pod: Function
+) -> None:
+    accounts = known_accounts({"default/default": {names.CLIENT_ID: "x" * 10_000}})
+    response = await (await start(create_app(settings, accounts))).review(make_pod())
+    assert response["auditAnnotations"]["podpass.client-id"] == "x" * 64
+
+
+async def test_warnings_go_to_whoever_applies_the_pod_and_into_the_log(
+    webhook: Endpoint, make_pod: Function, logged: Function
+) -> None:
+    response = await webhook.review(make_pod({names.PREFIX + "skip-container": "web"}))
+    (warning,) = response["warnings"]
+    assert "did you mean skip-containers?" in warning
+    assert logged()[-1]["warnings"] == [warning]
+    assert response["allowed"]
+
+
+async def test_a_pod_without_fault_is_not_warned_of(webhook: Endpoint, make_pod: Function) -> None:
+    response = await webhook.review(make_pod())
+    assert "warnings" not in response
+
+
+async def test_a_refusal_by_the_account_names_the_pod_too(
+    start: Start, settings: WebhookSettings, known_accounts: Function, make_pod: Function
+) -> None:
+    wrong = {names.TOKEN_EXPIRATION: "60"}
+    webhook = await start(create_app(settings, known_accounts({"default/web": wrong})))
+    pod = make_pod(name="", serviceAccountName="web")
+    pod["metadata"]["generateName"] = "shop-6d4c-"
+    message = (await webhook.review(pod))["status"]["message"]
+    assert message.startswith("Pod default/shop-6d4c- (prefix): ServiceAccount default/web: ")
+    for part in (names.TOKEN_EXPIRATION, "'60'", "from 3600 to 86400"):
+        assert part in message
+
+
+async def test_a_list_of_the_wrong_shape_is_refused_by_the_pods_name(
+    webhook: Endpoint, make_pod: Function
+) -> None:
+    message = (await webhook.review(make_pod(volumes={})))["status"]["message"]
+    assert message.startswith("Pod default/app: volumes is not a list")
 
 
 async def test_an_unknown_account_is_refused_and_found_once_it_is_there(
@@ -186,47 +148,6 @@ async def test_a_taken_mount_path_is_refused_at_the_admission_hop(
     assert [line["stage"] for line in logged()] == ["account", "admission"]
 
 
-@pytest.mark.parametrize("operation", ["CREATE", "DELETE"])
-async def test_a_null_object_is_refused(
-    webhook: Endpoint, logged: Function, operation: str
-) -> None:
-    response = await webhook.review(None, operation=operation)
-    assert (response["uid"], response["allowed"]) == ("u-1", False)
-    assert response["status"]["code"] == 400
-    assert logged()[-1]["code"] == "malformed_pod"
-
-
-async def test_another_kind_of_object_is_refused(webhook: Endpoint) -> None:
-    response = await webhook.review({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {}})
-    assert (response["allowed"], response["status"]["code"]) == (False, 400)
-
-
-@pytest.mark.parametrize(
-    ("body", "content_type", "code"),
-    [
-        (b"", "application/json", 400),
-        (b"{}", "text/plain", 400),
-        (b"nonsense", "application/json", 400),
-        (b"{}", "application/json", 400),
-        (b'{"request":{"object":{}}}', "application/json", 400),
-        (b" " * (7 * 1024 * 1024), "application/json", 413),
-        (b" " * 10_000_000, "application/json", 413),
-    ],
-)
-async def test_what_is_no_review_is_refused_in_a_review(
-    webhook: Endpoint, logged: Function, body: bytes, content_type: str, code: int
-) -> None:
-    response = await webhook.answer(body, content_type)
-    assert (response["uid"], response["allowed"]) == ("", False)
-    assert response["status"]["code"] == code
-    assert logged()[-1]["event"] == "review_refused"
-
-
-async def test_a_huge_pod_within_the_limit_is_served(webhook: Endpoint, make_pod: Function) -> None:
-    pod = make_pod({f"example.com/{n}": "x" * 1000 for n in range(6000)})
-    assert (await webhook.review(pod))["allowed"]
-
-
 async def test_v1beta1_is_answered_in_v1beta1(webhook: Endpoint, make_pod: Function) -> None:
     document = {
         "apiVersion": "admission.k8s.io/v1beta1",
@@ -250,17 +171,7 @@ async def test_a_fault_of_ours_is_a_refusal_with_an_id_that_finds_it_in_the_log(
     assert "ZeroDivisionError" in line["traceback"]
 
 
-async def test_probes_tell_life_from_readiness(
-    start: Start, settings: WebhookSettings, known_accounts: Function
-) -> None:
-    ready: list[bool] = []
-    webhook = await start(create_app(settings, known_accounts({}), ready=lambda: bool(ready)))
-    assert await webhook.get("/healthz") == (200, b"ok")
-    assert (await webhook.get("/readyz"))[0] == 500
-    ready.append(True)
-    assert await webhook.get("/readyz") == (200, b"ok")
-
-
 async def test_other_paths_are_not_found(webhook: Endpoint) -> None:
-    assert (await webhook.get("/"))[0] == 404
+    for path in ("/", "/healthz", "/readyz"):  # probes have a port of their own
+        assert (await webhook.get(path))[0] == 404
     assert (await webhook.send(b"{}", path="/mutate-v1-pod/"))[0] == 404

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from podpass import names
-from podpass.account.model import MalformedPod, MountPathTaken
+from podpass.account.model import MalformedPod, MountPathTaken, PatchTooLarge
 from podpass.settings import WebhookSettings
 
 Function = Callable[..., Any]
@@ -261,3 +261,16 @@ def test_a_trust_bundle_is_selected_by_signer_and_labels(
     expected = {"signerName": "example.com/s", "path": "ca-cert/ca.crt", "optional": False}
     labels = {} if selector is None else {"labelSelector": selector}
     assert bundle == {"clusterTrustBundle": expected | labels}
+
+
+def test_a_patch_that_no_api_server_could_keep_is_refused(
+    mutating: Function, make_pod: Function
+) -> None:
+    """A thousand containers, each to be told a client id of 200 KB: a gigabyte, in a process of 50 MB."""
+    many = [{"name": f"c{n}"} for n in range(1000)]
+    with pytest.raises(PatchTooLarge):
+        mutating(make_pod(containers=many), {names.CLIENT_ID: "c" * 200_000})
+    skipping = make_pod({names.SKIP_CONTAINERS: ";".join(each["name"] for each in many)})
+    skipping["spec"]["containers"] = many
+    assert len(mutating(skipping, {names.CLIENT_ID: "c" * 200_000})) == 1
+    assert len(mutating(make_pod(containers=many), CLIENT)) == 2001

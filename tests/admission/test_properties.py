@@ -1,16 +1,28 @@
-"""What holds for every pod, found out with generated ones."""
+"""What holds for every pod and account, found out with thousands of generated ones, the same in each run.
+
+A patch is applied twice over: by the letter of RFC 6902 here, and by a library that knows nothing of us.
+"""
 
 import copy
+import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+import jsonpatch
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from podpass import names
-from podpass.account.model import PodRefused
+from podpass.account.annotations import read_wish, relevant
+from podpass.account.model import Account, PodRefused, read_pod
+from podpass.admission.mutate import mutate
+from podpass.admission.warnings import MAX_WARNINGS, warn
+from podpass.settings import WebhookSettings
 
 Function = Callable[..., Any]
+CUSTOM = names.USE_CUSTOM_ENDPOINT_PREFIX + "identity-binding"
 KEYS = st.text(alphabet="abc~/ \u00e9", min_size=1, max_size=4)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -18,7 +30,15 @@ JSON = st.recursive(
     max_leaves=6,
 )
 NAMES = st.sampled_from(["web", "setup", "azwi-proxy", "azwi-proxy-init", "", "a b"])
-ENV = st.sampled_from(["A", names.ENV_CLIENT_ID, names.ENV_TOKEN_FILE, names.ENV_AUTHORITY_HOST])
+ENV = st.sampled_from(
+    [
+        "A",
+        names.ENV_CLIENT_SECRET,
+        names.ENV_CLIENT_ID,
+        names.ENV_TOKEN_FILE,
+        names.ENV_AUTHORITY_HOST,
+    ]
+)
 VOLUMES = st.sampled_from(
     ["data", names.VOLUME_PREFIX + "a172cedcae47474b615c54d510a5d8", names.VOLUME_PREFIX + "0" * 30]
 )
@@ -39,74 +59,171 @@ CONTAINERS = _optional(
         _optional(name=VOLUMES, mountPath=st.sampled_from(["/data", names.MOUNT_PATH]))
     ),
 )
-PODS = _optional(
-    metadata=_optional(
-        name=st.sampled_from(["", "app", "other"]),
-        generateName=st.just("app-"),
-        annotations=_optional(
-            **{
-                names.INJECT_PROXY: st.just("true"),
-                names.PROXY_PORT: st.sampled_from(["8000", "0", "x"]),
-                names.SKIP_CONTAINERS: st.sampled_from(["web", ";", "azwi-proxy"]),
-                names.TOKEN_EXPIRATION: st.sampled_from(["", "3600", "1"]),
-            }
-        ),
+SPECS = _optional(
+    containers=_lists(CONTAINERS),
+    initContainers=_lists(CONTAINERS),
+    volumes=_lists(_optional(name=VOLUMES, projected=st.just({}), emptyDir=st.just({}))),
+    hostNetwork=st.sampled_from([False, False, False, True]),
+    securityContext=_optional(runAsUser=st.sampled_from([0, 1000, 1501])),
+    tolerations=_lists(_optional(key=st.sampled_from(["azure.com/aci", "a", None]))),
+    nodeSelector=_optional(type=st.sampled_from(["virtual-kubelet", "spot"])),
+)
+METADATA = _optional(
+    name=st.sampled_from(["", "app", "other"]),
+    namespace=st.just("default"),
+    labels=_optional(**{names.USE_LABEL: st.just("true"), names.PREFIX + "x": st.text()}),
+    generateName=st.just("app-"),
+    annotations=_optional(
+        **{
+            names.INJECT_PROXY: st.just("true"),
+            names.PROXY_PORT: st.sampled_from(["8000", "65535", "0"]),
+            names.SKIP_CONTAINERS: st.sampled_from(["web", ";", "azwi-proxy"]),
+            names.TOKEN_EXPIRATION: st.sampled_from(["", "3600", "86400", "3599"]),
+            CUSTOM: st.sampled_from(["true", "TRUE", "false", ""]),
+            names.PREFIX + "unknown": st.text(max_size=3),
+        }
     ),
-    spec=_optional(
-        containers=_lists(CONTAINERS),
-        initContainers=_lists(CONTAINERS),
-        volumes=_lists(_optional(name=VOLUMES, projected=st.just({}), emptyDir=st.just({}))),
-        hostNetwork=st.booleans(),
-    ),
+)
+OTHERS: dict[str, st.SearchStrategy[Any]] = {"metadata": METADATA, "x~/new": JSON}
+PODS = st.fixed_dictionaries({"spec": SPECS}, optional=OTHERS)
+ACCOUNTS = _optional(
+    **{
+        names.CLIENT_ID: st.sampled_from(["", "client", "00000000-0000-4000-8000-000000000001"]),
+        names.TENANT_ID: st.sampled_from(["", "common", "contoso.com"]),
+        names.TOKEN_EXPIRATION: st.sampled_from(["", "7200", "abc"]),
+        names.PREFIX + "client": st.text(max_size=3),
+    }
+)
+PLAIN = WebhookSettings(tenant_id="tenant")
+BINDING = replace(
+    PLAIN,
+    custom_suffix="identity-binding",
+    custom_audience="api://AKSIdentityBinding",
+    token_proxy="https://proxy.example",
+    sni_name="sni.example",
+    ca_signer="example.com/signer",
+    ca_selector={"matchLabels": {"a": "b"}},
+)
+WEBHOOKS = st.sampled_from(
+    [
+        PLAIN,
+        replace(PLAIN, native_sidecar=False),
+        BINDING,
+        replace(BINDING, native_sidecar=False, ca_signer="", ca_selector=None, ca_configmap="ca"),
+    ]
 )
 ALWAYS = settings(
-    max_examples=300,
+    max_examples=750,
     deadline=None,
+    derandomize=True,
+    database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+generated = given(pod=PODS, account=ACCOUNTS, webhook=WEBHOOKS)
+OWNED = re.compile(
+    r"/spec/(?:(?:initContainers|containers)(?:/(?:-|0|\d+/(?:env|volumeMounts)(?:/(?:-|\d+))?))?"
+    r"|volumes(?:/(?:-|\d+))?)"
 )
 
 
+def _text(document: Any) -> str:
+    """Write JSON so that order and every byte count."""
+    return json.dumps(document, ensure_ascii=True)
+
+
 @ALWAYS
-@given(pod=PODS)
+@generated
 def test_a_patch_applies_removes_nothing_and_a_second_one_is_empty(
-    mutating: Function, applying: Function, pod: dict[str, Any]
+    mutating: Function, applying: Function, pod: Any, account: Any, webhook: Any
 ) -> None:
-    before = copy.deepcopy(pod)
+    before = _text(pod)
     try:
-        operations = mutating(pod, {names.CLIENT_ID: "client"})
-    except PodRefused:
+        operations = mutating(pod, account, webhook)
+    except PodRefused as exc:
+        event(exc.code)
         return
-    assert pod == before
+    event("patched")
+    assert _text(pod) == before
     assert {operation["op"] for operation in operations} <= {"add", "replace"}
     after = applying(pod, operations)
-    assert mutating(after, {names.CLIENT_ID: "client"}) == []
+    assert _text(jsonpatch.apply_patch(pod, operations)) == _text(after)
+    assert mutating(after, account, webhook) == []
 
 
 @ALWAYS
-@given(pod=PODS)
-def test_what_is_not_ours_is_the_same_afterwards(
-    mutating: Function, applying: Function, pod: dict[str, Any]
+@generated
+def test_a_pod_that_is_named_and_defaulted_between_two_passes_is_not_changed_again(
+    mutating: Function, applying: Function, pod: Any, account: Any, webhook: Any
 ) -> None:
+    """Volumes are named after pods, and an API server refuses two mounts at one path."""
     try:
-        after = applying(pod, mutating(pod, {}))
+        after = applying(pod, mutating(pod, account, webhook))
     except PodRefused:
         return
-    assert _theirs(after) == _theirs(pod)
+    after.setdefault("metadata", {})["name"] = "given-by-another-webhook"
+    for volume in after["spec"]["volumes"]:
+        if volume.get("name", "").startswith(names.VOLUME_PREFIX) and volume.get("projected"):
+            volume["projected"]["defaultMode"] = 420
+    assert mutating(after, account, webhook) == []
+
+
+@ALWAYS
+@generated
+def test_what_is_not_ours_is_the_same_afterwards(
+    mutating: Function, applying: Function, pod: Any, account: Any, webhook: Any
+) -> None:
+    """Byte for byte and in its order; what is new comes last."""
+    try:
+        operations = mutating(pod, account, webhook)
+    except PodRefused:
+        return
+    assert not [each["path"] for each in operations if not OWNED.fullmatch(each["path"])]
+    after = applying(pod, operations)
+    assert _text(_theirs(after)) == _text(_theirs(pod))
+    assert list(after)[: len(pod)] == list(pod)
+    assert list(after["spec"])[: len(pod["spec"])] == list(pod["spec"])
+
+
+@ALWAYS
+@generated
+def test_warnings_are_few_short_and_the_same_on_a_second_pass(
+    applying: Function, pod: Any, account: Any, webhook: WebhookSettings
+) -> None:
+    known = Account(namespace="default", name="web", annotations=relevant(account))
+    custom = webhook.custom_endpoint_annotation
+
+    def once(raw: Any) -> tuple[list[str], Any]:
+        read = read_pod(raw, "default")
+        wish = read_wish(read, known, tenant_id="t", custom_endpoint_annotation=custom)
+        change = mutate(read, wish, webhook)
+        return warn(read, known, wish, change, custom), applying(raw, change.operations)
+
+    try:
+        said, after = once(pod)
+    except PodRefused:
+        return
+    event(f"{len(said)} warnings")
+    assert len(said) <= MAX_WARNINGS
+    assert all(each.isprintable() and len(each) <= 200 for each in said)
+    assert once(after)[0] == said
 
 
 def _theirs(pod: dict[str, Any]) -> dict[str, Any]:
-    """Take from a pod all that the webhook may own."""
+    """Take from a pod all that the webhook may own; lists that are empty then go, whoever made them."""
     pod = copy.deepcopy(pod)
     spec = pod["spec"]
-    ours = {names.PROXY_CONTAINER, names.PROXY_INIT_CONTAINER}
-    spec["volumes"] = _without(spec.get("volumes"), names.VOLUME_PREFIX)
+    _keep(spec, "volumes", names.VOLUME_PREFIX)
     for group in ("containers", "initContainers"):
-        spec[group] = [c for c in spec.get(group) or [] if c.get("name") not in ours]
-        for container in spec[group]:
-            container["env"] = _without(container.get("env"), "AZURE_")
-            container["volumeMounts"] = _without(container.get("volumeMounts"), names.VOLUME_PREFIX)
+        _keep(spec, group, names.PROXY_CONTAINER)
+        for container in spec.get(group) or []:
+            _keep(container, "env", "AZURE_")
+            _keep(container, "volumeMounts", names.VOLUME_PREFIX)
     return pod
 
 
-def _without(entries: list[dict[str, Any]] | None, prefix: str) -> list[dict[str, Any]]:
-    return [entry for entry in entries or [] if not entry.get("name", "").startswith(prefix)]
+def _keep(holder: dict[str, Any], name: str, prefix: str) -> None:
+    kept = [one for one in holder.get(name) or [] if not (one.get("name") or "").startswith(prefix)]
+    if kept:
+        holder[name] = kept
+    else:
+        holder.pop(name, None)

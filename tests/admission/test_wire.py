@@ -22,7 +22,7 @@ def test_an_answer_repeats_version_and_uid(version: str) -> None:
     document = {"apiVersion": version, "kind": "AdmissionReview", "request": request}
     review = parse_review(json.dumps(document).encode(), JSON)
     assert (review.uid, review.namespace, review.object) == ("u", "ns", {"a": 1})
-    answer = json.loads(allowed(review, []))
+    answer = json.loads(allowed(review.api_version, review.uid))
     assert answer == {
         "apiVersion": version,
         "kind": "AdmissionReview",
@@ -42,9 +42,38 @@ def test_a_review_that_names_no_version_is_taken_as_v1() -> None:
 
 def test_a_patch_travels_as_base64_of_its_json() -> None:
     operations = [{"op": "add", "path": "/spec/é", "value": {"~": "/"}}]
-    response = json.loads(allowed(parse_review(_body(uid="u"), JSON), operations))["response"]
+    response = json.loads(allowed("admission.k8s.io/v1", "u", operations))["response"]
     assert response["patchType"] == "JSONPatch"
     assert json.loads(base64.b64decode(response["patch"], validate=True)) == operations
+
+
+def test_warnings_and_audit_annotations_stand_beside_the_verdict() -> None:
+    answer = allowed("admission.k8s.io/v1", "u", warnings=["w"], audit={"k": "v"})
+    response = json.loads(answer)["response"]
+    assert (response["warnings"], response["auditAnnotations"]) == (["w"], {"k": "v"})
+
+
+@pytest.mark.parametrize(
+    ("request_", "creates"),
+    [
+        ({}, True),
+        ({"operation": "CREATE"}, True),
+        ({"operation": "", "resource": None, "kind": {}}, True),
+        ({"resource": {"version": "v1", "resource": "pods"}}, True),
+        ({"operation": "DELETE"}, False),
+        ({"operation": "UPDATE", "kind": {"kind": "Whatever"}}, False),
+        ({"operation": "CREATE", "subResource": "eviction"}, False),
+    ],
+)
+def test_only_the_creation_of_a_pod_is_one(request_: dict[str, Any], creates: bool) -> None:
+    assert parse_review(_body(uid="u", **request_), JSON).creates_pod is creates
+
+
+@pytest.mark.parametrize(
+    ("value", "dry"), [(None, False), (False, False), (True, True), ("false", True), (1, True)]
+)
+def test_a_dry_run_is_one_unless_it_says_plainly_no(value: Any, dry: bool) -> None:
+    assert parse_review(_body(uid="u", dryRun=value), JSON).dry_run is dry
 
 
 def test_a_refusal_has_code_and_message() -> None:

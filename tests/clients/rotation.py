@@ -9,12 +9,13 @@ import dataclasses
 import json
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from clients import toolchains
+from clients.answers import members
 from clients.catalogue import Client
 from journey.instance import CLIENT, LABEL, SEED, Instance
 
@@ -65,11 +66,11 @@ class Lab:
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
         self.instance.core.create_namespaced_pod("default", body)
 
-    def has_begun(self, name: str) -> bool:
-        """Tell whether the client has said its first line, or has ended."""
-        if self.phase(name) == "Running":
-            return '"version"' in self.log(name)
-        return self.has_ended(name)
+    def has_begun(self, client: Client) -> bool:
+        """Tell whether the client has said all that it says before it waits, or has ended."""
+        if self.phase(client.name) == "Running":
+            return {"version", *client.says} <= members(self.log(client.name)).keys()
+        return self.has_ended(client.name)
 
     def has_ended(self, name: str) -> bool:
         return self.phase(name) in ("Succeeded", "Failed")
@@ -100,12 +101,12 @@ class Lab:
             body = {"metadata": {"annotations": {"clients/day": "next"}}}
             self.instance.core.patch_namespaced_pod(name, "default", body)
 
-    def wait(self, ready: Any, names: list[str]) -> None:
+    def wait(self, ready: Callable[[Any], bool], each: Iterable[Any]) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
-        waiting = [*names]
+        waiting = [*each]
         while waiting and time.monotonic() < deadline:
             time.sleep(0.2)
-            waiting = [name for name in waiting if not ready(name)]
+            waiting = [one for one in waiting if not ready(one)]
 
 
 @contextmanager

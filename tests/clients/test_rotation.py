@@ -46,7 +46,7 @@ def day(running: Lab, request: pytest.FixtureRequest) -> Day:
         else:
             found[client.name] = Seen()
     started = [name for name, seen in found.items() if isinstance(seen, Seen)]
-    running.wait(running.has_begun, started)
+    running.wait(running.has_begun, [each for each in CLIENTS if each.name in started])
     firsts = {name: running.assertion(name) for name in started}
     running.a_day_passes(started)
     running.wait(running.has_ended, started)

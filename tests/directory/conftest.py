@@ -2,11 +2,11 @@
 
 import uuid
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from podpass.database import Database
 from podpass.directory.model import FederatedCredential, Identity, Tenant
 from podpass.directory.store import Directory
 
@@ -20,9 +20,8 @@ def clock() -> list[float]:
 
 
 @pytest.fixture
-async def directory(tmp_path: Path, clock: list[float]) -> AsyncIterator[Directory]:
-    url = f"sqlite:///{tmp_path}/directory.db"
-    async with Directory(url, clock=lambda: clock[0]) as directory:
+async def directory(database_url: str, clock: list[float]) -> AsyncIterator[Directory]:
+    async with Directory(Database(database_url), clock=lambda: clock[0]) as directory:
         await directory.create_tenant(
             Tenant(id=TENANT, display_name="Contoso", domains=("contoso.example",))
         )

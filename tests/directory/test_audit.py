@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from directory.shapes import SUB, TENANT, group, vault
-from podpass.directory import audit, rules
+from podpass.directory import audit, refusals
 from podpass.directory.audit import Actor, acting
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind, RoleAssignment
 from podpass.directory.store import Directory
@@ -50,9 +50,9 @@ async def test_what_changes_nothing_or_fails_is_not_recorded(
     await directory.identities.put(made)
     await directory.identities.put_credential(TENANT, made.client_id, make_credential())
     await directory.identities.change(TENANT, made.client_id, lambda old: old)
-    with pytest.raises(rules.Conflict):
+    with pytest.raises(refusals.Conflict):
         await directory.identities.put(replace(made, resource_id="/other"))
-    with pytest.raises(rules.Conflict):
+    with pytest.raises(refusals.Conflict):
         await directory.identities.put(make_identity(object_id=made.object_id))
     assert not await directory.identities.delete(TENANT, str(uuid.uuid4()))
     assert await directory.audit.list() == before

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from directory.faults import damage, full, held, read_only
 from podpass.database import (
+    Database,
     DatabaseBusy,
     DatabaseFailed,
     DatabaseFull,
@@ -19,6 +20,7 @@ from podpass.database import (
 )
 from podpass.directory.model import (
     Cluster,
+    FederatedCredential,
     Identity,
     IdentityKind,
     ResourceGroup,
@@ -33,8 +35,13 @@ SUB = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 MakeIdentity = Callable[..., Identity]
 
 
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/directory.db"
+
+
 def engine(directory: Directory) -> Any:
-    return directory._session._engine
+    return directory._session.database._runs.engine
 
 
 def group(name: str) -> ResourceGroup:
@@ -71,6 +78,15 @@ async def test_a_write_that_fails_is_told_with_its_cause_and_what_to_do(
     await directory.identities.put(make_identity("later"))
 
 
+async def test_what_a_write_reads_to_decide_is_not_read_before_its_turn(tmp_path: Path) -> None:
+    """Read earlier, it might not be true any more when it is written."""
+    path, ran = tmp_path / "turn.db", list[object]()
+    async with Database(f"sqlite:///{path}", patience=0.1) as database:
+        with held(None, path), pytest.raises(DatabaseBusy):
+            await database.write(ran.append)
+    assert ran == []
+
+
 async def test_reads_go_on_while_somebody_else_writes(directory: Directory, tmp_path: Path) -> None:
     """A backup program, or a curious person with sqlite3, must not stop every token."""
     with held(engine(directory), tmp_path / "directory.db"):
@@ -82,27 +98,28 @@ async def test_several_reads_of_one_list_see_one_state(
 ) -> None:
     made = make_identity()
     await directory.identities.put(made)
-    with directory._session.reading() as connection:
+
+    def step(connection: Connection) -> int | None:
         connection.exec_driver_sql("SELECT count(*) FROM identities").scalar()
         damage(
             tmp_path / "directory.db", "DELETE FROM identities WHERE client_id = ?", made.client_id
         )
-        assert connection.exec_driver_sql("SELECT count(*) FROM identities").scalar() == 1
+        return connection.exec_driver_sql("SELECT count(*) FROM identities").scalar()
+
+    assert await directory._session.read(step) == 1
 
 
 async def test_a_database_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/d.db"
-    async with Directory(url):
-        pass
     with held(None, tmp_path / "d.db"), pytest.raises(DatabaseUnusable) as caught:
-        await Directory(url).open()
+        await Directory(Database(url, patience=0.1)).open()
     assert "database is locked" in caught.value.message
     assert "another program" in caught.value.hint
     (tmp_path / "t.db").write_text("no database, but long enough to be looked at" * 50)
     with pytest.raises(DatabaseUnusable) as caught:
-        await Directory(f"sqlite:///{tmp_path}/t.db").open()
+        await Directory(Database(f"sqlite:///{tmp_path}/t.db")).open()
     assert "file is not a database" in caught.value.message
-    assert "another data dir" not in caught.value.hint
+    assert "another database" not in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -129,6 +146,42 @@ async def test_a_damaged_identity_is_named_and_the_others_are_listed(
     [record] = [each for each in caplog.records if each.getMessage() == "row_damaged"]
     assert bad in vars(record)["cause"]
     assert record.levelno == logging.ERROR
+
+
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("identities", "kind = 'x'"),
+        ("identities", "enabled = 'false'"),
+        ("identities", "enabled = ''"),
+        ("identities", "has_principal = 2"),
+        ("federated_credentials", "issuer = x'ff', subject = x'ff'"),
+        ("federated_credentials", "subject = x'ff'"),
+        ("federated_credentials", "audience = x'ff'"),
+    ],
+)
+async def test_what_every_token_asks_for_is_read_as_it_was_written_or_not_at_all(
+    directory: Directory,
+    make_identity: MakeIdentity,
+    make_credential: Callable[..., FederatedCredential],
+    tmp_path: Path,
+    table: str,
+    change: str,
+) -> None:
+    """SQLite keeps any value in any column: no flag must not permit, nor damage look like distrust."""
+    made = make_identity(credentials=(make_credential("one"),))
+    await directory.identities.put(made)
+    damage(
+        tmp_path / "directory.db",
+        f"UPDATE {table} SET {change} WHERE client_id = ?",
+        made.client_id,
+    )
+    directory._session.forget()
+    [credential] = made.credentials
+    with pytest.raises(RowDamaged, match=made.client_id):
+        await directory.find_trusting(TENANT, made.client_id, credential.issuer, credential.subject)
+    with pytest.raises(RowDamaged, match=made.client_id):
+        await directory.find_identity(TENANT, made.client_id)
 
 
 async def test_a_page_is_full_although_one_of_it_is_damaged(

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from directory.shapes import SUB, TENANT, cluster, group, vault
-from podpass.directory import arm, rules
+from podpass.directory import arm, refusals
 from podpass.directory.model import Change, Identity, RoleAssignment
 from podpass.directory.store import Directory
 
@@ -20,13 +20,13 @@ async def test_a_group_is_found_without_case_and_keeps_its_spelling(directory: D
     found = await directory.groups.get(SUB.upper(), "wEb")
     assert found is not None
     assert (found.name, found.tags) == ("Web", {"a": "b"})
-    with pytest.raises(rules.Conflict, match="the group is in eastus and stays there"):
+    with pytest.raises(refusals.Conflict, match="the group is in eastus and stays there"):
         await directory.groups.put(group(location="westus"))
 
 
 @pytest.mark.parametrize("name", ["", "a.", "a/b", "a b", "x" * 91, "a*"])
 async def test_a_group_is_named_as_azure_wants_it(directory: Directory, name: str) -> None:
-    with pytest.raises(rules.InvalidValue):
+    with pytest.raises(refusals.InvalidValue):
         await directory.groups.put(group(name))
 
 
@@ -81,11 +81,11 @@ async def test_clusters_are_kept_by_their_id(directory: Directory) -> None:
     assert changed.tags == {"a": "b"}
     assert await directory.clusters.put(changed) is Change.UNCHANGED
     assert await directory.clusters.get(SUB, "web", "aks") == changed
-    with pytest.raises(rules.Conflict, match="the location of a cluster cannot change"):
+    with pytest.raises(refusals.Conflict, match="the location of a cluster cannot change"):
         await directory.clusters.put(replace(one, location="westus"))
-    with pytest.raises(rules.InvalidValue):
+    with pytest.raises(refusals.InvalidValue):
         await directory.clusters.put(cluster("-x", "web"))
-    with pytest.raises(rules.NotFound):
+    with pytest.raises(refusals.NotFound):
         await directory.clusters.change(SUB, "web", "other", lambda old: old)
     assert await directory.clusters.delete(SUB, "web", "aks")
     assert not await directory.clusters.delete(SUB, "web", "aks")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from podpass.directory import rules
+from podpass.directory import naming, refusals
 from podpass.directory.identities import Condition
 from podpass.directory.model import (
     AppRoleAssignment,
@@ -88,7 +88,7 @@ async def test_everything_an_application_holds_comes_back(
         made.principal,
     )
     assert found.application_id
-    assert rules.is_lower_guid(found.application_id)
+    assert naming.is_lower_guid(found.application_id)
     assert found.created > 0
     assert await directory.identities.put(found) is Change.UNCHANGED
     assert "digest" not in repr(found)
@@ -117,6 +117,98 @@ async def test_an_identity_is_found_by_each_of_its_names_and_only_in_its_tenant(
     assert await directory.identities.find(TENANT, unique_name="an-app") is None
 
 
+async def test_an_identity_is_found_by_what_it_trusts(
+    directory: Directory, make_app: MakeIdentity, make_credential: MakeCredential
+) -> None:
+    one, two = make_credential("one", subject="1"), make_credential("two", subject="2")
+    made = await put(directory, make_app(credentials=(one, two), passwords=(password(2),)))
+    asked = (made.tenant_id, made.client_id.upper(), one.issuer, "2")
+    assert await directory.find_trusting(*asked) == made, "kept whole, so no part is asked for"
+    directory._session.forget()
+    found = await directory.find_trusting(*asked)
+    assert found is not None
+    assert [each.name for each in found.credentials] == ["two"]
+    assert found.credentials[0] == made.credentials[1]
+    for name in ("tenant_id", "client_id", "object_id", "name", "kind", "resource_id"):
+        assert getattr(found, name) == getattr(made, name)
+    assert (found.enabled, found.has_principal, found.created) == (True, True, made.created)
+    for place, other in ((0, OTHER), (1, OTHER), (1, "web")):
+        strange = (*asked[:place], other, *asked[place + 1 :])
+        assert await directory.find_trusting(*strange) is None
+    for place, other in (
+        (2, "https://x"),
+        (3, "3"),
+        (3, "2 "),
+        (3, "x" * 601),
+        (3, "2\0"),
+        (3, "\ud800"),
+    ):
+        directory._session.forget()
+        strange = (*asked[:place], other, *asked[place + 1 :])
+        assert await directory.find_trusting(*strange) == made, "all it trusts say what is wrong"
+
+
+async def test_of_each_its_own_credential_is_found_in_its_own_tenant(
+    directory: Directory, make_app: MakeIdentity, make_credential: MakeCredential
+) -> None:
+    """Fails when a part of the join is left out: a token would be another's."""
+    await directory.create_tenant(Tenant(id=OTHER))
+    shared = str(uuid.uuid4())
+    made = [
+        make_app(
+            f"app {number}",
+            tenant_id=tenant,
+            client_id=shared if number == 0 else str(uuid.uuid4()),
+            object_id=str(uuid.uuid4()),
+            credentials=(make_credential(f"of-{number}", subject="same"),),
+        )
+        for tenant in (OTHER, TENANT)
+        for number in range(3)
+    ]
+    for each in made:
+        await directory.identities.put(each)
+    for each in made:
+        [credential] = each.credentials
+        found = await directory.find_trusting(
+            each.tenant_id, each.client_id, credential.issuer, "same"
+        )
+        assert found is not None
+        assert (found.tenant_id, found.object_id) == (each.tenant_id, each.object_id)
+        assert [one.name for one in found.credentials] == [credential.name]
+
+
+async def test_what_is_kept_of_what_strangers_ask_for_has_a_bound(
+    directory: Directory, make_app: MakeIdentity, make_credential: MakeCredential
+) -> None:
+    made = make_app(credentials=(make_credential("one", subject="1"),))
+    await directory.identities.put(made)
+    for number in range(50):
+        await directory.find_trusting(
+            made.tenant_id, str(uuid.uuid4()), made.credentials[0].issuer, str(number)
+        )
+    assert not directory.identities._trusting._kept
+    assert directory.identities._trusting._size == 8192
+
+
+async def test_what_an_identity_no_longer_trusts_is_forgotten_with_the_change(
+    directory: Directory, make_app: MakeIdentity, make_credential: MakeCredential
+) -> None:
+    made = make_app(credentials=(make_credential("one", subject="1"),))
+    asked = (made.tenant_id, made.client_id, made.credentials[0].issuer, "1")
+    await directory.identities.put(made)
+    assert await directory.find_trusting(*asked)
+    await directory.identities.put(replace(made, enabled=False))
+    found = await directory.find_trusting(*asked)
+    assert found is not None
+    assert not found.enabled
+    await directory.identities.put(replace(made, credentials=()))
+    found = await directory.find_trusting(*asked)
+    assert found is not None
+    assert not found.credentials
+    await directory.identities.delete(made.tenant_id, made.client_id)
+    assert await directory.find_trusting(*asked) is None
+
+
 async def test_names_of_one_application_are_refused_to_another(
     directory: Directory, make_app: MakeIdentity
 ) -> None:
@@ -127,7 +219,7 @@ async def test_names_of_one_application_are_refused_to_another(
         {"application_id": first.application_id},
         {"object_id": first.object_id},
     ):
-        with pytest.raises(rules.Conflict, match="another entry has this name or id already"):
+        with pytest.raises(refusals.Conflict, match="another entry has this name or id already"):
             await directory.identities.put(make_app(**changes))
     assert await directory.identities.count(TENANT) == 1
 
@@ -150,7 +242,7 @@ async def test_names_of_one_application_are_refused_to_another(
 async def test_what_an_application_cannot_hold_is_refused(
     directory: Directory, make_app: MakeIdentity, field: str, value: Any, code: str
 ) -> None:
-    with pytest.raises(rules.DirectoryError) as caught:
+    with pytest.raises(refusals.DirectoryError) as caught:
         await directory.identities.put(make_app(**{field: value}))
     assert (caught.value.code, caught.value.facts["field"]) == (code, field)
 
@@ -168,7 +260,7 @@ async def test_what_an_application_cannot_hold_is_refused(
 async def test_a_managed_identity_holds_no_secret_and_no_uri(
     directory: Directory, make_identity: MakeIdentity, field: str, value: Any
 ) -> None:
-    with pytest.raises(rules.InvalidValue):
+    with pytest.raises(refusals.InvalidValue):
         await directory.identities.put(make_identity(**{field: value}))
 
 
@@ -181,7 +273,7 @@ async def test_a_managed_identitys_name_and_location_stay(
         ("location", {"location": "westus"}),
         ("name", {"unique_name": None, "name": "b2b"}),
     ):
-        with pytest.raises(rules.Conflict) as caught:
+        with pytest.raises(refusals.Conflict) as caught:
             await directory.identities.put(replace(made, **changes))
         assert caught.value.facts["fields"] == [fixed]
 
@@ -193,7 +285,7 @@ async def test_an_applications_unique_name_is_given_once(
     named = await put(directory, replace(made, unique_name="an-app", name="renamed"))
     assert named.name == "renamed"
     for other in ("other", None):
-        with pytest.raises(rules.Conflict) as caught:
+        with pytest.raises(refusals.Conflict) as caught:
             await directory.identities.put(replace(named, unique_name=other))
         assert caught.value.facts["fields"] == ["unique_name"]
 
@@ -238,15 +330,15 @@ async def test_a_change_is_one_step_and_a_fault_in_it_changes_nothing(
     assert changed.name == "new name"
 
     def fail(_: Identity) -> Identity:
-        raise rules.Conflict("the etag is another")
+        raise refusals.Conflict("the etag is another")
 
     for step, why in (
         (fail, "the etag is another"),
         (lambda old: replace(old, client_id=OTHER), "ids of an identity cannot change"),
     ):
-        with pytest.raises(rules.Conflict, match=why):
+        with pytest.raises(refusals.Conflict, match=why):
             await directory.identities.change(TENANT, made.client_id, step)
-    with pytest.raises(rules.NotFound):
+    with pytest.raises(refusals.NotFound):
         await directory.identities.change(TENANT, OTHER, lambda old: old)
     assert await directory.identities.get(TENANT, made.client_id) == changed
 
@@ -342,7 +434,7 @@ async def test_pages_hold_every_identity_once_in_every_order(
 
 async def test_a_page_by_name_after_one_that_is_gone_is_refused(directory: Directory) -> None:
     begins = (Condition(field="name", op="startswith", value="an"),)
-    with pytest.raises(rules.PageExpired):
+    with pytest.raises(refusals.PageExpired):
         await directory.identities.page(TENANT, where=begins, after=OTHER)
 
 
@@ -375,14 +467,14 @@ async def test_many_are_written_together_or_not_at_all(
 ) -> None:
     old = await put(directory, make_app("old"))
     bad = make_app("bad", object_id=old.object_id)
-    with pytest.raises(rules.Conflict, match="another entry has this name or id already"):
+    with pytest.raises(refusals.Conflict, match="another entry has this name or id already"):
         await directory.identities.put_many([make_app("new"), bad])
     assert await directory.identities.count(TENANT) == 1
     kept = await put(directory, make_app("kept"))
     older = replace(old, name="older")
     done = await directory.identities.put_many([older, make_app("new"), kept])
     assert done == [Change.UPDATED, Change.CREATED, Change.UNCHANGED]
-    with pytest.raises(rules.Conflict, match="stands twice"):
+    with pytest.raises(refusals.Conflict, match="stands twice"):
         await directory.identities.put_many([older, old])
-    with pytest.raises(rules.NotFound):
+    with pytest.raises(refusals.NotFound):
         await directory.identities.put_many([make_app(tenant_id=OTHER)])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from podpass.directory import builtin, rules
+from podpass.directory import builtin, refusals
 from podpass.directory.model import AppRoleAssignment, Change, Identity, IdentityKind, User
 from podpass.directory.resources import GRAPH_APP_ID
 from podpass.directory.store import Directory
@@ -49,11 +49,11 @@ async def test_users_are_listed_by_name(directory: Directory) -> None:
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"id": "x"}, rules.InvalidValue),
-        ({"name": "ann"}, rules.InvalidValue),
-        ({"name": "ann@contoso.example\n"}, rules.InvalidValue),
-        ({"tenant_id": OTHER}, rules.NotFound),
-        ({"id": str(uuid.uuid4()), "name": "ANN@contoso.example"}, rules.Conflict),
+        ({"id": "x"}, refusals.InvalidValue),
+        ({"name": "ann"}, refusals.InvalidValue),
+        ({"name": "ann@contoso.example\n"}, refusals.InvalidValue),
+        ({"tenant_id": OTHER}, refusals.NotFound),
+        ({"id": str(uuid.uuid4()), "name": "ANN@contoso.example"}, refusals.Conflict),
     ],
 )
 async def test_a_user_that_breaks_a_rule_is_refused(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +17,15 @@ OTHER = "6d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 
 
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/directory.db"
+
+
 @contextmanager
 def plans(directory: Directory) -> Iterator[list[str]]:
     """Collect the plan of every statement that is run."""
-    engine = directory._session._engine
-    assert engine is not None
+    engine = directory._session.database._runs.engine
     found: list[str] = []
 
     def explain(connection: Any, _: Any, statement: str, parameters: Any, *__: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from podpass.directory import arm, roles, rules
+from podpass.directory import arm, naming, refusals, roles
 from podpass.directory.model import Change, Identity, RoleAssignment, RoleDefinition
 from podpass.directory.store import Directory
 
@@ -37,7 +37,7 @@ async def give(directory: Directory, role: str, scope: str = SUB, name: str = ""
 def test_ids_and_names_of_built_in_roles_stand_once() -> None:
     assert len({one.id for one in roles.BUILT_IN}) == len(roles.BUILT_IN)
     assert len({one.name for one in roles.BUILT_IN}) == len(roles.BUILT_IN)
-    assert all(rules.is_lower_guid(one.id) and one.description for one in roles.BUILT_IN)
+    assert all(naming.is_lower_guid(one.id) and one.description for one in roles.BUILT_IN)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ async def test_a_custom_role_permits_until_it_is_taken_away(directory: Directory
     assert await directory.permitted("p", READ, VAULT)
     assert await directory.permitted("p", roles.GET_SECRET, VAULT, data=True)
     assert not await directory.permitted("p", "Microsoft.KeyVault/deletedVaults/read", SUB)
-    with pytest.raises(rules.InUse):
+    with pytest.raises(refusals.InUse):
         await directory.role_definitions.delete(custom().id)
     less = custom(actions=(), data_actions=())
     assert await directory.role_definitions.put(less) is Change.UPDATED
@@ -145,7 +145,7 @@ async def test_roles_are_found_by_name_and_listed_with_the_built_in_ones(
 async def test_a_custom_role_that_breaks_a_rule_is_refused(
     directory: Directory, changes: dict[str, Any], code: str
 ) -> None:
-    with pytest.raises(rules.DirectoryError) as caught:
+    with pytest.raises(refusals.DirectoryError) as caught:
         await directory.role_definitions.put(custom(**changes))
     assert caught.value.code == code
     if code != "conflict":
@@ -157,12 +157,12 @@ async def test_an_assignment_is_one_whatever_it_is_called(directory: Directory) 
     assert await give(directory, "Reader", name=name) is Change.CREATED
     assert await give(directory, "Reader", name=name.upper()) is Change.UNCHANGED
     assert await give(directory, "Reader") is Change.UNCHANGED
-    with pytest.raises(rules.AssignmentExists) as caught:
+    with pytest.raises(refusals.AssignmentExists) as caught:
         await give(directory, "Reader", name=str(uuid.uuid4()))
     assert caught.value.facts["name"] == name
-    with pytest.raises(rules.Conflict, match="another role assignment has this name"):
+    with pytest.raises(refusals.Conflict, match="another role assignment has this name"):
         await give(directory, "Owner", name=name)
-    with pytest.raises(rules.InvalidValue):
+    with pytest.raises(refusals.InvalidValue):
         await give(directory, "Owner", name="x")
     found = await directory.assignments.get(name, SUB.upper())
     assert found is not None

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from podpass.directory import arm, roles, rules
+from podpass.directory import arm, naming, refusals, roles, rules
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind
 from podpass.errors import UsageError
 
@@ -44,16 +44,16 @@ def test_a_description_is_no_longer_than_600_characters(make_credential: Make) -
 
 @pytest.mark.parametrize("domain", ["", "Contoso.example", "a b", "-x", "x/y", "x" * 254])
 def test_a_domain_is_a_host_name_in_lower_case(domain: str) -> None:
-    rules.check_domain("contoso.example")
-    with pytest.raises(rules.InvalidValue) as caught:
-        rules.check_domain(domain)
+    naming.check_domain("contoso.example")
+    with pytest.raises(refusals.InvalidValue) as caught:
+        naming.check_domain(domain)
     assert caught.value.facts["field"] == "domains"
 
 
 def test_a_domain_cannot_look_like_a_tenants_id() -> None:
     """It would be found where that tenant is asked for."""
-    with pytest.raises(rules.InvalidValue):
-        rules.check_domain("5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0")
+    with pytest.raises(refusals.InvalidValue):
+        naming.check_domain("5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0")
 
 
 @pytest.mark.parametrize("field", ["issuer", "subject", "audiences"])
@@ -91,14 +91,14 @@ def test_an_issuer_is_an_https_url(make_credential: Make, issuer: str) -> None:
 def test_a_wildcard_in_a_subject_is_refused_with_the_reason(
     make_credential: Make, subject: str
 ) -> None:
-    with pytest.raises(rules.InvalidCredential) as caught:
+    with pytest.raises(refusals.InvalidCredential) as caught:
         rules.check_credential(make_credential(subject=subject))
     assert "wildcards match nothing" in caught.value.message
     assert caught.value.code == "invalid_federated_credential"
 
 
 def test_all_faults_are_named_at_once(make_credential: Make) -> None:
-    with pytest.raises(rules.InvalidCredential) as caught:
+    with pytest.raises(refusals.InvalidCredential) as caught:
         rules.check_credential(make_credential("x", issuer="http://x", subject="*", audiences=()))
     assert caught.value.hint == "mend name, issuer, subject, audiences"
 
@@ -110,7 +110,7 @@ def test_blanks_at_the_ends_are_accepted_as_they_are(make_credential: Make) -> N
 def test_the_twenty_first_credential_is_refused(make_credential: Make) -> None:
     twenty = [make_credential(f"name-{number}") for number in range(20)]
     rules.check_together(twenty)
-    with pytest.raises(rules.TooManyCredentials) as caught:
+    with pytest.raises(refusals.TooManyCredentials) as caught:
         rules.check_together([*twenty, make_credential("one-more")])
     assert caught.value.facts["limit"] == 20
 
@@ -118,13 +118,13 @@ def test_the_twenty_first_credential_is_refused(make_credential: Make) -> None:
 def test_issuer_and_subject_together_are_unique_and_case_counts(make_credential: Make) -> None:
     first = make_credential("one", subject="s")
     rules.check_together([first, make_credential("two", subject="S")])
-    with pytest.raises(rules.TrustNotUnique) as caught:
+    with pytest.raises(refusals.TrustNotUnique) as caught:
         rules.check_together([first, make_credential("two", subject="s")])
     assert (caught.value.facts["name"], caught.value.facts["other"]) == ("two", "one")
 
 
 def test_a_name_stands_once(make_credential: Make) -> None:
-    with pytest.raises(rules.Conflict):
+    with pytest.raises(refusals.Conflict):
         rules.check_together([make_credential(subject="a"), make_credential(subject="b")])
 
 
@@ -144,18 +144,18 @@ def test_an_identity_has_whole_ids_and_a_name_of_its_kind(
     make_identity: Callable[..., Identity], changes: dict[str, Any]
 ) -> None:
     rules.check_identity(make_identity())
-    with pytest.raises(rules.InvalidValue):
+    with pytest.raises(refusals.InvalidValue):
         rules.check_identity(make_identity(**changes))
 
 
 @pytest.mark.parametrize("name", ["abc", "demo-vault", "a1-b2", "a" * 24])
 def test_a_vaults_name_is_a_host_label(name: str) -> None:
-    assert rules.vault_name_fault(name) is None
+    assert naming.vault_name_fault(name) is None
 
 
 @pytest.mark.parametrize("name", ["ab", "a" * 25, "1ab", "a--b", "ab-", "-ab", "Abc", "a.b", "a_b"])
 def test_any_other_vault_name_is_refused(name: str) -> None:
-    assert rules.vault_name_fault(name) is not None
+    assert naming.vault_name_fault(name) is not None
 
 
 def test_a_scope_covers_itself_and_what_is_below_in_whole_segments() -> None:

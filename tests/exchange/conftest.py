@@ -1,5 +1,6 @@
 """Fixtures: a live token service, a live issuer, and keys made once for all tests."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -12,6 +13,7 @@ import trustme
 from exchange import world as worlds
 from exchange.world import World
 from podpass.assertion.keys import KeyRing
+from podpass.database import Database
 from podpass.exchange.keys import AuthorityKeys
 
 Start = Callable[..., Awaitable[World]]
@@ -27,8 +29,14 @@ def key_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Keys made once: making them is slow, and no test changes these."""
     folder = tmp_path_factory.mktemp("keys")
     KeyRing.open(folder / "issuer")
-    AuthorityKeys.open(folder / "authority")
+    asyncio.run(_make_authority_keys(folder / "authority"))
     return folder
+
+
+async def _make_authority_keys(folder: Path) -> None:
+    folder.mkdir()
+    async with Database(f"sqlite:///{folder / 'directory.db'}") as database:
+        await AuthorityKeys.open(database, folder / "sealing.key", lambda: worlds.NOW)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from directory.faults import damage
 from podpass import jose, names
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind
 
@@ -47,6 +48,17 @@ async def test_an_assertion_is_exchanged_for_a_token_of_a_day(world: "World") ->
     assert answer.body["expires_in"] == answer.body["ext_expires_in"] == 86399
     assert answer.body["refresh_in"] == 43199
     assert answer.body["expires_on"] == claims["exp"] == int(world.NOW) + 86399
+
+
+async def test_a_workload_is_looked_for_by_what_it_claims_and_nobody_else_is_read(
+    world: "World", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def whole(*_: str) -> None:
+        raise AssertionError("the whole identity was asked for")
+
+    world.directory._session.forget()
+    monkeypatch.setattr(world.directory, "find_identity", whole)
+    assert (await world.ask()).status == 200
 
 
 async def test_a_v1_token_names_resource_tenant_and_managed_identity(world: "World") -> None:
@@ -345,7 +357,7 @@ async def test_a_fault_of_ours_is_answered_without_its_cause(
     answer = await world.ask()
     assert (answer.status, answer.code) == (500, 50000)
     assert "directory" not in answer.body["error_description"]
-    record = next(r for r in caplog.records if r.getMessage() == "token_request_failed")
+    record = next(r for r in caplog.records if r.getMessage() == "request_failed")
     assert record.exc_info is not None
 
 
@@ -353,10 +365,8 @@ async def test_a_directory_that_cannot_be_read_is_answered_and_logged_as_such(
     world: "World", caplog: pytest.LogCaptureFixture
 ) -> None:
     """The caller is told to come again, the operator what is wrong: in one line, without a traceback."""
-    engine = world.directory._session._engine
-    assert engine is not None
-    with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE identities SET kind = 'martian'")
+    file = world.ca_file.parent / "keys" / "authority" / "directory.db"
+    damage(file, "UPDATE identities SET kind = 'martian' WHERE name = 'web'")
     world.directory._session.forget()
     answer = await world.ask()
     assert (answer.status, answer.code) == (503, 90033)

@@ -1,4 +1,4 @@
-"""Issuers' keys: fetched once, kept for a while, never for ever; and never asked for by a stranger."""
+"""Issuers' documents and keys: which are fit, and never asked for by a stranger."""
 
 import asyncio
 import json
@@ -6,136 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from exchange.issuer_web import ISSUER, JWKS, KEY, Web
 from podpass import jose
-from podpass.exchange import issuers as module
-from podpass.exchange.issuers import IssuerDown, Issuers, check_document, fetch_keys
-from podpass.fetch import FetchError
-from podpass.settings import AuthoritySettings
+from podpass.exchange.issuer_documents import IssuerDown, check_document, fetch_keys
 
 if TYPE_CHECKING:
     from exchange.world import World
 
-ISSUER = "https://oidc.test/x/"
-JWKS = "https://oidc.test/x/openid/v1/jwks"
 DISCOVERY = "/11111111/22222222/.well-known/openid-configuration"
 KEYS = "/11111111/22222222/openid/v1/jwks"
-KEY = jose.rsa_jwk(jose.generate_rsa().public_key(), "first")
-SETTINGS = AuthoritySettings()
-
-
-class Web:
-    """Documents by address, and how often each was asked for."""
-
-    def __init__(self) -> None:
-        self.documents: dict[str, Any] = {
-            ISSUER + ".well-known/openid-configuration": {"issuer": ISSUER, "jwks_uri": JWKS},
-            JWKS: {"keys": [KEY]},
-        }
-        self.asked: list[str] = []
-        self.gate: asyncio.Event | None = None
-        self.down = False
-        self.now = 1000.0
-
-    def clock(self) -> float:
-        return self.now
-
-    async def get_json(self, url: str) -> dict[str, Any]:
-        self.asked.append(url)
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.down or url not in self.documents:
-            raise FetchError("no answer", reason="unreachable")
-        return dict(self.documents[url])
 
 
 @pytest.fixture
 def web() -> Web:
     return Web()
-
-
-@pytest.fixture
-def issuers(web: Web) -> Issuers:
-    return Issuers(web, SETTINGS, web.clock)
-
-
-async def test_keys_are_fetched_once_while_they_are_fresh(web: Web, issuers: Issuers) -> None:
-    for _ in range(5):
-        assert [key.kid for key in await issuers.keys(ISSUER, "first")] == ["first"]
-    web.now += SETTINGS.issuer_fresh_seconds - 1
-    await issuers.keys(ISSUER, "first")
-    assert len(web.asked) == 2
-    web.now += 1
-    await issuers.keys(ISSUER, "first")
-    assert len(web.asked) == 4
-
-
-async def test_a_withdrawn_key_stops_working_when_its_keys_are_no_longer_fresh(
-    web: Web, issuers: Issuers
-) -> None:
-    await issuers.keys(ISSUER, "first")
-    web.documents[JWKS] = {"keys": [{**KEY, "kid": "second"}]}
-    assert await issuers.keys(ISSUER, "first")
-    web.now += SETTINGS.issuer_fresh_seconds
-    assert not await issuers.keys(ISSUER, "first")
-
-
-async def test_a_new_key_is_found_before_the_old_ones_are_due(web: Web, issuers: Issuers) -> None:
-    await issuers.keys(ISSUER, "first")
-    web.documents[JWKS] = {"keys": [KEY, {**KEY, "kid": "second"}]}
-    web.now += SETTINGS.issuer_refetch_seconds
-    assert await issuers.keys(ISSUER, "second")
-
-
-async def test_a_flood_of_unknown_key_ids_makes_one_fetch_an_interval(
-    web: Web, issuers: Issuers
-) -> None:
-    await issuers.keys(ISSUER, "first")
-    web.now += SETTINGS.issuer_refetch_seconds
-    floods = [issuers.keys(ISSUER, f"unknown-{n}") for n in range(500)]
-    assert await asyncio.gather(*floods) == [()] * 500
-    assert len(web.asked) == 4
-
-
-async def test_many_at_once_share_one_fetch(web: Web, issuers: Issuers) -> None:
-    web.gate = asyncio.Event()
-    waiting = [asyncio.create_task(issuers.keys(ISSUER, "first")) for _ in range(50)]
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    waiting[0].cancel()
-    web.gate.set()
-    found = await asyncio.gather(*waiting, return_exceptions=True)
-    assert isinstance(found[0], asyncio.CancelledError)
-    assert all(not isinstance(keys, BaseException) and len(keys) == 1 for keys in found[1:])
-    assert len(web.asked) == 2
-
-
-async def test_a_failed_issuer_is_left_alone_for_a_moment(web: Web, issuers: Issuers) -> None:
-    web.down = True
-    for _ in range(20):
-        with pytest.raises(IssuerDown) as caught:
-            await issuers.keys(ISSUER, "first")
-        assert caught.value.facts["reason"] == "unreachable"
-    assert len(web.asked) == 1
-    web.down = False
-    web.now += SETTINGS.issuer_retry_seconds
-    assert await issuers.keys(ISSUER, "first")
-
-
-async def test_keys_outlive_an_outage_up_to_a_limit(web: Web, issuers: Issuers) -> None:
-    await issuers.keys(ISSUER, "first")
-    web.down = True
-    web.now += SETTINGS.issuer_fresh_seconds + SETTINGS.issuer_stale_seconds - 1
-    assert await issuers.keys(ISSUER, "first")
-    web.now += 1
-    with pytest.raises(IssuerDown):
-        await issuers.keys(ISSUER, "first")
-
-
-async def test_a_clock_set_back_does_not_keep_old_keys_alive(web: Web, issuers: Issuers) -> None:
-    await issuers.keys(ISSUER, "first")
-    web.documents[JWKS] = {"keys": []}
-    web.now -= 100_000
-    assert not await issuers.keys(ISSUER, "first")
 
 
 async def test_keys_of_one_id_are_all_given_and_keys_without_one_are_not(web: Web) -> None:
@@ -274,15 +158,3 @@ async def test_a_flood_of_forged_key_ids_reaches_the_issuer_once(world: "World")
     answers = await asyncio.gather(*(world.ask(client_assertion=token) for token in tokens))
     assert {answer.code for answer in answers} == {7000272}
     assert world.site.hits == [DISCOVERY, KEYS] * 2
-
-
-async def test_no_more_issuers_are_remembered_than_the_bound(
-    issuers: Issuers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Fails when entries only grow: whoever may write credentials could fill the memory."""
-    monkeypatch.setattr(module, "MAX_ISSUERS", 3)
-    for n in range(10):
-        with pytest.raises(IssuerDown):
-            await issuers.keys(f"https://oidc.test/{n}/", "first")
-    assert len(issuers._entries) <= 3
-    assert await issuers.keys(ISSUER, "first")

@@ -14,7 +14,7 @@ from podpass import jose, names
 from podpass.directory.model import FederatedCredential, Identity
 from podpass.exchange import proof, scope, wire
 from podpass.exchange.aadsts import Refused
-from podpass.exchange.assertion import UnverifiedAssertion, read
+from podpass.exchange.assertion import UnverifiedAssertion, read_claims
 from podpass.exchange.match import match
 from podpass.exchange.origins import Origins
 
@@ -42,7 +42,7 @@ def identity(*credentials: FederatedCredential) -> Identity:
 
 def assertion(**changes: Any) -> UnverifiedAssertion:
     claims = {"iss": ISSUER, "sub": "sub", "aud": "aud", "exp": 100, "iat": 1, **changes}
-    return read(SIGNER.sign(claims), ("RS256",))
+    return read_claims(jose.parse(SIGNER.sign(claims)), ("RS256",))
 
 
 def refused(presented: UnverifiedAssertion, trusting: Identity) -> int:
@@ -103,7 +103,7 @@ def test_only_equal_subjects_match(one: str, other: str) -> None:
 @given(CLAIMS)
 def test_claims_of_any_type_are_read_or_refused(claims: Mapping[str, Any]) -> None:
     try:
-        found = read(SIGNER.sign({**claims}), ("RS256",))
+        found = read_claims(jose.parse(SIGNER.sign({**claims})), ("RS256",))
     except Refused as exc:
         assert exc.entry.number == 90014
         return
@@ -127,8 +127,21 @@ def test_any_body_is_a_form_or_refused(body: bytes) -> None:
     except Refused as exc:
         assert exc.entry.number == 9002313
         return
-    read_elsewhere = parse_qsl(body, keep_blank_values=True, errors="strict")
-    assert {n.decode(): v.decode() for n, v in read_elsewhere} == form
+    read_elsewhere = parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
+    assert dict(read_elsewhere) == form
+
+
+def test_a_scope_is_remembered_if_it_is_short() -> None:
+    """What strangers send is kept for the next: so many, and none of them long."""
+    scope._scope_alike.cache_clear()
+    for length in (wire.ALIKE_CHARS, wire.ALIKE_CHARS + 1):
+        name = "https://a.example/" + "x" * (length - len("https://a.example//.default"))
+        request = wire.TokenRequest(
+            tenant="t", version=2, origin="o", form={"scope": f"{name}/.default"}
+        )
+        assert scope.resource(request) == scope.resource(request) == name
+    kept = scope._scope_alike.cache_info()
+    assert (kept.currsize, kept.hits, kept.maxsize) == (1, 1, 256)
 
 
 def test_the_colons_of_java_and_the_pluses_of_others_are_read() -> None:

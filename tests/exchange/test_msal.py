@@ -14,6 +14,7 @@ import pytest
 import requests
 from cryptography.hazmat.primitives import hashes, serialization
 
+from exchange import own_tokens
 from exchange.browser import AZ, LOOPBACK, Browser, browsing
 from exchange.test_secrets import DER, KEY, SECRET, equip
 from exchange.test_signin import ARM
@@ -214,6 +215,25 @@ async def test_a_certificate(live: "World", leading: Leading, named: str) -> Non
 async def test_a_federated_assertion(live: "World", leading: Leading) -> None:
     credential = {"client_assertion": live.mint()}
     assert claims_of(await confidential(live, leading, credential))["appidacr"] == "2"
+
+
+async def test_a_managed_identitys_token_is_taken_as_an_applications_credential(
+    live: "World", leading: Leading
+) -> None:
+    """Twice the same client: as the identity for a token, and with the token as the application."""
+    identity = await away(
+        lambda: msal.ConfidentialClientApplication(
+            live.CLIENT,
+            client_credential={"client_assertion": live.mint()},
+            authority=AUTHORITY + live.TENANT,
+            http_client=leading,
+        )
+    )
+    got = await away(lambda: identity.acquire_token_for_client([own_tokens.SCOPE]))
+    await own_tokens.trust(live, issuer=f"{AUTHORITY}{live.TENANT}/v2.0")
+    credential = {"client_assertion": got["access_token"]}
+    claims = claims_of(await confidential(live, leading, credential))
+    assert (claims["appid"], claims["appidacr"]) == (live.APPLICATION, "2")
 
 
 async def test_the_tokens_signature_is_checked_by_another_library(

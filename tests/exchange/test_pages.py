@@ -465,6 +465,7 @@ async def test_a_device_that_waits_is_not_pushed_out(
     path, asked = f"/{world.TENANT}/oauth2/v2.0/devicecode", {"client_id": AZ, "scope": "openid"}
     refused = await world.post(path, **asked)
     assert (refused.code, refused.status) == (90055, 429)
+    assert refused.headers["Retry-After"] == "60"
     assert (await by_device(world, waiting["device_code"])).code == 70016
     page = await browser.get("/common/oauth2/deviceauth")
     assert "Azure CLI" in (await browser.submit(page, user_code=waiting["user_code"])).text

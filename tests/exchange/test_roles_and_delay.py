@@ -4,7 +4,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from exchange.test_secrets import equip, with_secret
+from podpass.directory import builtin
 from podpass.directory.model import AppRoleAssignment
+from podpass.directory.resources import GRAPH_APP_ID
+from podpass.exchange import verify
 
 if TYPE_CHECKING:
     from exchange.conftest import Start
@@ -22,18 +25,34 @@ async def publish(world: "World", *, required: bool = False) -> str:
     return f"api://{world.APPLICATION}/.default"
 
 
-async def give(world: "World", role: str, resource: str | None = None) -> None:
+async def give(
+    world: "World", role: str, resource: str | None = None, principal: str | None = None
+) -> None:
     application = await world.directory.find_identity(world.TENANT, world.APPLICATION)
     assert application is not None
     await world.directory.app_roles.put(
         AppRoleAssignment(
             id="",
-            principal_id=world.OBJECT,
+            principal_id=principal or world.OBJECT,
             principal_type="ServicePrincipal",
             resource_id=resource or application.object_id,
             app_role_id=role,
         )
     )
+
+
+async def test_a_permission_of_graph_stands_in_a_token_for_it(world: "World") -> None:
+    role, value = next(iter(builtin.GRAPH_ROLES.items()))
+    await give(world, role, resource=builtin.object_id(world.TENANT, GRAPH_APP_ID))
+    answer = await world.ask(scope="https://graph.microsoft.com/.default")
+    assert answer.claims()["roles"] == [value]
+
+
+async def test_only_graph_has_roles_among_what_is_built_in(world: "World") -> None:
+    """Fails when another is given some: whoever asks for it is not looked up."""
+    for principal in builtin.principals(world.TENANT):
+        has_roles = principal["appId"] not in verify._WITHOUT_ROLES
+        assert bool(principal["appRoles"]) is has_roles
 
 
 async def test_roles_stand_in_the_token_of_their_resource_only(world: "World") -> None:
@@ -52,6 +71,11 @@ async def test_an_application_that_wants_its_callers_assigned_refuses_others(
     assert (answer.code, answer.body["error"]) == (501051, "invalid_grant")
     await give(world, ROLE, resource=world.OBJECT)
     assert (await world.ask(scope=scope)).code == 501051
+    # Another's assignment to the right application is his alone.
+    application = await world.directory.find_identity(world.TENANT, world.APPLICATION)
+    assert application is not None
+    await give(world, DEFAULT_ACCESS, principal=application.object_id)
+    assert (await world.ask(scope=scope)).code == 501051
     # The role without a value says no more than that the caller is known.
     await give(world, DEFAULT_ACCESS)
     assert "roles" not in (await world.ask(scope=scope)).claims()
@@ -68,13 +92,15 @@ async def test_a_new_credential_is_not_seen_before_the_delay(start: "Start") -> 
 
 
 async def test_a_second_credential_does_not_hide_the_first(start: "Start") -> None:
-    world = await start(propagation_seconds=60)
-    world.now = await created(world) + 60
-    identity = await world.directory.find_identity(world.TENANT, world.CLIENT)
-    assert identity is not None
-    new = replace(identity.credentials[0], name="new", subject="other", created=world.now, id="")
-    await world.change(world.CLIENT, credentials=(*identity.credentials, new))
+    world = await with_a_new_one(start)
     assert (await world.ask()).status == 200
+    assert (await world.ask(client_assertion=world.mint(sub="other"))).code == 700213
+
+
+async def test_one_that_is_not_seen_yet_is_refused_as_if_it_were_not_there(start: "Start") -> None:
+    """As the others tell it: not as an identity that trusts nobody at all."""
+    world = await with_a_new_one(start)
+    world.directory._session.forget()
     assert (await world.ask(client_assertion=world.mint(sub="other"))).code == 700213
 
 
@@ -82,6 +108,17 @@ async def test_other_credentials_are_seen_at_once(start: "Start") -> None:
     world = await start(propagation_seconds=60)
     await equip(world)
     assert (await with_secret(world)).status == 200
+
+
+async def with_a_new_one(start: "Start") -> "World":
+    """Start where an identity has a credential that is seen, and since this second one that is not."""
+    world = await start(propagation_seconds=60)
+    world.now = await created(world) + 60
+    identity = await world.directory.find_identity(world.TENANT, world.CLIENT)
+    assert identity is not None
+    new = replace(identity.credentials[0], name="new", subject="other", created=world.now, id="")
+    await world.change(world.CLIENT, credentials=(*identity.credentials, new))
+    return world
 
 
 async def created(world: "World") -> float:

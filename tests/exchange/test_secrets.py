@@ -353,7 +353,7 @@ async def test_the_log_says_what_was_checked_and_no_more(
     with caplog.at_level("INFO"):
         await with_secret(world)
         await with_certificate(world, own(world))
-    checked = [vars(each)["checked"] for each in caplog.records if "checked" in vars(each)]
+    checked = [list(vars(each)["checked"]) for each in caplog.records if "checked" in vars(each)]
     assert checked == [
         ["wire", "tenant", "request", "client", "credential", "resource"],
         [

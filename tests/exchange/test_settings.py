@@ -1,11 +1,13 @@
 """Settings of the token service that cannot be are refused, all at once."""
 
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from podpass.errors import SettingsError
-from podpass.settings import AuthoritySettings
+from podpass.settings import AuthoritySettings, LocalSettings
 
 
 @pytest.mark.parametrize(
@@ -15,6 +17,31 @@ from podpass.settings import AuthoritySettings
         ("user_token_seconds", 86_400),
         ("propagation_seconds", -1),
         ("propagation_seconds", 3601),
+        ("cloud", "azurecloud"),
+        ("cloud", ""),
+        ("private_issuers", ("10.0.0.0/33",)),
+        ("private_issuers", ("10.0.0.1/8",)),
+        ("private_issuers", ("0.0.0.0/0",)),
+        ("private_issuers", ("::/0",)),
+        ("private_issuers", ("*.internal",)),
+        ("private_issuers", ("https://issuer.internal",)),
+        ("private_issuers", ("",)),
+        ("private_issuers", ("localhost",)),
+        ("private_issuers", ("issuer.localhost",)),
+        ("private_issuers", ("127.0.0.1",)),
+        ("private_issuers", ("127.1",)),
+        ("private_issuers", ("2130706433",)),
+        ("private_issuers", ("0x7f.1",)),
+        ("private_issuers", ("127.0x1",)),
+        ("private_issuers", ("0.0.0.0",)),
+        ("private_issuers", ("169.254.169.254",)),
+        ("private_issuers", ("169.254.0.0/16",)),
+        ("private_issuers", ("::ffff:0:0/96",)),
+        ("administrators", ("anna@contoso.test",)),
+        ("administrators", ("AAAAAAAA-2222-4222-8222-222222222222",)),
+        ("assertion_algorithms", ()),
+        ("assertion_algorithms", ("RS256", "HS256")),
+        ("assertion_algorithms", ("none",)),
         ("pages_origin", "https://elsewhere.test"),
         ("pages_origin", "https://login.microsoftonline.com/path"),
     ],
@@ -22,7 +49,21 @@ from podpass.settings import AuthoritySettings
 def test_a_value_out_of_range_is_refused(name: str, value: Any) -> None:
     with pytest.raises(SettingsError) as caught:
         AuthoritySettings(**{name: value})
-    assert name in str(caught.value)
+    flag = next(each.metadata["flag"] for each in fields(AuthoritySettings) if each.name == name)
+    assert (flag or name) in str(caught.value)
+    assert "(" not in str(caught.value), "a list is told as it is given"
+
+
+def test_private_issuers_are_hosts_and_networks() -> None:
+    named = ("kubernetes.default.svc", "10.20.0.0/16", "fd12::/48", "127.0.0.0/8", "10.20.0.7")
+    assert AuthoritySettings(private_issuers=named).private_issuers == named
+
+
+@pytest.mark.parametrize("algorithms", ["HS256", "RS256,none", "", "RS256, ES256"])
+def test_the_local_loop_takes_the_same_algorithms(algorithms: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        LocalSettings(data_dir=tmp_path, assertion_algorithms=algorithms)
+    assert "--assertion-algorithm" in str(caught.value)
 
 
 def test_the_page_may_be_at_any_of_the_services_own_origins() -> None:

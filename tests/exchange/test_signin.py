@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exchange.browser import AZ, LOOPBACK, Browser, browsing
+from exchange.world import ADMIN_ID, OTHER_TENANT
 from podpass import jose
+from podpass.directory.access import GLOBAL_ADMINISTRATOR
 from podpass.directory.model import AppRoleAssignment
-from podpass.exchange import passwords
+from podpass.exchange import guesses, passwords
+from podpass.exchange.user_grant import MEMBER
 
 if TYPE_CHECKING:
+    from exchange.conftest import Start
     from exchange.world import Answer, World
 
 ARM = "https://management.core.windows.net/"
@@ -121,11 +125,22 @@ async def test_a_password_gets_a_token_for_resource_manager(world: "World") -> N
     )
     assert (claims["appid"], claims["appidacr"], claims["idtyp"]) == (AZ, "0", "user")
     assert (claims["scp"], claims["amr"], claims["ver"]) == ("user_impersonation", ["pwd"], "1.0")
-    assert "62e90394-69f5-4237-9190-012177145e10" in claims["wids"]
+    # Whom no setting names is nobody, however he came into the directory.
+    assert claims["wids"] == [MEMBER]
     assert claims["exp"] - world.now == 75 * 60
     assert answer.body["foci"] == "1"
     assert answer.body["expires_in"] == 4500
     assert f"{ARM}/.default" in answer.body["scope"].split()
+
+
+async def test_a_user_administers_only_where_he_is_named(start: "Start") -> None:
+    world = await start(administrators=(ADMIN_ID,))
+    assert (await by_password(world)).claims()["wids"] == [GLOBAL_ADMINISTRATOR, MEMBER]
+
+
+async def test_beside_one_who_is_named_another_is_nobody(start: "Start") -> None:
+    world = await start(administrators=(OTHER_TENANT,))
+    assert (await by_password(world)).claims()["wids"] == [MEMBER]
 
 
 async def test_the_id_token_is_for_the_client(world: "World") -> None:
@@ -278,10 +293,10 @@ async def test_a_wrong_password_and_an_unknown_user_have_their_numbers(world: "W
 
 
 async def test_ten_wrong_passwords_lock_a_user_for_a_minute(world: "World") -> None:
-    for _ in range(passwords.MAX_GUESSES):
+    for _ in range(guesses.MAX_GUESSES):
         assert (await by_password(world, password="no")).code == 50126
     assert (await by_password(world)).code == 50053
-    world.now += passwords.LOCKED_SECONDS - 1
+    world.now += guesses.LOCKED_SECONDS - 1
     assert (await by_password(world)).code == 50053
     world.now += 1
     assert (await by_password(world, password="no")).code == 50126
@@ -290,7 +305,7 @@ async def test_ten_wrong_passwords_lock_a_user_for_a_minute(world: "World") -> N
 
 async def test_the_right_password_forgives_the_wrong_ones(world: "World") -> None:
     for _ in range(2):
-        for _ in range(passwords.MAX_GUESSES - 1):
+        for _ in range(guesses.MAX_GUESSES - 1):
             await by_password(world, password="no")
         assert (await by_password(world)).status == 200
 
@@ -299,14 +314,14 @@ async def test_guesses_sent_at_once_are_counted_each(world: "World") -> None:
     import asyncio
 
     answers = await asyncio.gather(*(by_password(world, password="no") for _ in range(30)))
-    assert sum(answer.code == 50126 for answer in answers) == passwords.MAX_GUESSES
+    assert sum(answer.code == 50126 for answer in answers) == guesses.MAX_GUESSES
 
 
 async def test_the_page_and_the_endpoint_count_guesses_together(
     world: "World", browser: Browser
 ) -> None:
     page = await browser.authorize()
-    for _ in range(passwords.MAX_GUESSES):
+    for _ in range(guesses.MAX_GUESSES):
         page = await browser.sign_in(page, password="no")
         assert "not valid" in page.fault
     assert "locked" in (await browser.sign_in(page)).fault
@@ -402,18 +417,18 @@ async def test_an_access_token_is_no_refresh_token(world: "World") -> None:
     assert (await by_refresh(world, answer.body["id_token"])).code == 70000
 
 
-async def test_another_replica_with_the_same_folder_takes_the_token(world: "World") -> None:
+async def test_another_replica_on_the_same_database_takes_the_token(world: "World") -> None:
     from podpass.exchange import refresh
+    from podpass.exchange.keys import AuthorityKeys
     from podpass.exchange.seal import Seal
 
     user = await world.directory.users.get(world.ADMIN_ID)
     assert user is not None
-    folder = world.keys._folder
-    token = refresh.mint(Seal.open(folder), user, AZ, clock=world.clock)
+    other = await AuthorityKeys.open(world.keys.database, world.sealing, world.clock)
+    token = refresh.mint(other.seal, user, AZ, clock=world.clock)
     assert (await by_refresh(world, token)).status == 200
     stranger = refresh.mint(Seal(bytes(32)), user, AZ, clock=world.clock)
     assert (await by_refresh(world, stranger)).code == 70000
-    assert (folder / "seal.key").stat().st_mode & 0o777 == 0o600
 
 
 async def test_a_user_who_is_gone_has_no_refresh_token(world: "World") -> None:

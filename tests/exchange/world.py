@@ -20,6 +20,7 @@ from podpass.assertion import app as issuer_app
 from podpass.assertion import mint
 from podpass.assertion.keys import KeyRing
 from podpass.clock import Clock
+from podpass.database import Database
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind, Tenant, User
 from podpass.directory.store import Directory
 from podpass.exchange import passwords
@@ -102,7 +103,9 @@ class World:
     ca_file: Path
     directory: Directory
     ring: KeyRing
-    keys: AuthorityKeys
+    keys: AuthorityKeys = field(init=False)
+    fetcher: Fetcher = field(init=False)
+    sealing: Path
     site: Site
     session: aiohttp.ClientSession
     now: float = NOW
@@ -206,12 +209,11 @@ async def start(
     shutil.copytree(key_folders, folder / "keys")
     ca.cert_pem.write_to_path(folder / "ca.pem")
     ring = KeyRing.open(folder / "keys" / "issuer")
-    keys = AuthorityKeys.open(folder / "keys" / "authority")
-    database = f"sqlite:///{folder / 'directory.db'}"
+    database = Database(f"sqlite:///{folder / 'keys' / 'authority' / 'directory.db'}")
     directory = await stack.enter_async_context(Directory(database))
     await fill(directory)
     site = Site(issuer_app.create_app(ISSUER, ring))
-    issuer_port = await _serve(stack, ca, site, "eastus.oic.test")
+    issuer_port = await listen(stack, ca, site, "eastus.oic.test")
     sock = serve.bind("127.0.0.1", 0)
     url = f"https://localhost:{sock.getsockname()[1]}"
     trust = ssl.create_default_context(cafile=folder / "ca.pem")
@@ -221,16 +223,17 @@ async def start(
         ca_file=folder / "ca.pem",
         directory=directory,
         ring=ring,
-        keys=keys,
+        sealing=folder / "keys" / "authority" / "sealing.key",
         site=site,
         session=await stack.enter_async_context(aiohttp.ClientSession(connector=connector)),
     )
+    world.keys = await AuthorityKeys.open(database, world.sealing, clock or world.clock)
     hosts = {"*.oic.test": ("127.0.0.1", issuer_port)}
-    fetcher = Fetcher(FetchRules(hosts=hosts, ca_file=folder / "ca.pem"))
+    world.fetcher = Fetcher(FetchRules(hosts=hosts, ca_file=folder / "ca.pem"))
     origins = ("https://login.microsoftonline.com", "https://login.windows.net", url)
     described = AuthoritySettings(**{"origins": origins, **settings})
-    app = create_app(described, directory, fetcher, keys, clock or world.clock)
-    await _serve(stack, ca, app, "localhost", sock)
+    app = create_app(described, directory, world.fetcher, world.keys, clock or world.clock)
+    await listen(stack, ca, app, "localhost", sock)
     return world
 
 
@@ -252,9 +255,10 @@ async def fill(directory: Directory) -> None:
     )
 
 
-async def _serve(
+async def listen(
     stack: AsyncExitStack, ca: trustme.CA, app: serve.App, name: str, sock: Any = None
 ) -> int:
+    """Serve an application under a name until the stack ends; give its port."""
     sock = sock or serve.bind("127.0.0.1", 0)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert(name).configure_cert(tls)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import pytest
 
-from podpass import settings
+from podpass import jose, settings
 from podpass.errors import SettingsError
 from podpass.tools.cli.commands import cli
 
@@ -54,16 +54,25 @@ def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
     assert not [link for link in links if not (folder / link).exists()]
 
 
-def test_the_journey_names_every_module_of_the_stages() -> None:
+def test_the_journey_names_every_module_on_a_tokens_way_and_under_it() -> None:
     journey = _read("docs/journey.md")
     modules = [
         str(path.relative_to(ROOT))
-        for stage in STAGES
+        for stage in (*STAGES, "database", "tools/authority", "tools/backup", "tools/webhook")
         for path in sorted((ROOT / "src/podpass" / stage).rglob("*.py"))
         if path.stem != "__init__"
     ]
     assert len(modules) > len(STAGES)
     assert not [module for module in modules if f"`{module}`" not in journey]
+
+
+def test_every_reason_why_an_issuer_is_not_read_is_in_the_guide() -> None:
+    sources = ("fetch.py", "exchange/issuers.py", "exchange/issuer_documents.py")
+    code = "".join(_read(f"src/podpass/{name}") for name in sources)
+    reasons = {*re.findall(r'reason="(\w+)"', code), jose.BadKey.code}
+    assert len(reasons) > 10
+    guide = _read("docs/guides/issuers.md")
+    assert not [reason for reason in sorted(reasons) if f"`{reason}`" not in guide]
 
 
 # ------------------------------------------------------------------------------------------- parity

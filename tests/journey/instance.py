@@ -153,9 +153,15 @@ class Instance:
         return done.stdout
 
     def log_lines(self, correlation_id: str) -> list[dict[str, Any]]:
-        text = (self.data_dir / "podpass.log").read_text()
-        lines = [json.loads(line) for line in text.splitlines() if correlation_id in line]
-        return [line for line in lines if line.get("correlation_id") == correlation_id]
+        """Read what the log says of a request: its last line is written a turn after the answer."""
+        for _ in range(100):
+            text = (self.data_dir / "podpass.log").read_text()
+            lines = [json.loads(line) for line in text.splitlines() if correlation_id in line]
+            found = [line for line in lines if line.get("correlation_id") == correlation_id]
+            if any("outcome" in line for line in found):
+                return found
+            time.sleep(0.02)
+        raise AssertionError(f"the log tells no outcome of {correlation_id}: {found}")
 
     def issuer_key(self) -> jose.SigningKey:
         """Read the instance's own signing key, to make assertions no honest issuer would."""
@@ -186,12 +192,12 @@ class Instance:
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Instance]:
-    """Run an instance with the journey's seed and its annotated account."""
+def started(folder: Path, *arguments: str) -> Iterator[Instance]:
+    """Run an instance with the journey's seed and its annotated account; `arguments` are for `up`."""
     seed = folder / "seed.yaml"
     seed.write_text(SEED)
     running = Instance(folder / "data")
-    running.up("--seed", str(seed))
+    running.up("--seed", str(seed), *arguments)
     running.account("web", {"azure.workload.identity/client-id": CLIENT})
     try:
         yield running

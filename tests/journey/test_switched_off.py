@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from journey.instance import Instance, started
+from podpass import jose
 
 AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
 SHOW = ["sh", "-c", "echo client=$AZURE_CLIENT_ID"]
@@ -93,3 +94,20 @@ async def test_a_delay_asked_for_at_the_start_reaches_the_token_service(
     instance.up("--propagation-delay", "3600")
     status, answer = await instance.exchange(instance.token("web"), correlation_id=str(uuid4()))
     assert (status, answer["error_codes"]) == (401, [70025])
+
+
+async def test_algorithms_asked_for_at_the_start_reach_the_token_service(
+    instance: Instance,
+) -> None:
+    """A token whose header says ES256 is refused for that, or, where that is allowed, for its signature."""
+    head, body, signature = instance.token("web").split(".")
+    header = {**jose.loads_object(jose.b64decode(head)), "alg": "ES256"}
+    changed = f"{jose.b64encode(jose.dumps(header))}.{body}.{signature}"
+    for arguments, code in (((), 5002738), (("--assertion-algorithm", "RS256,ES256"), 7000274)):
+        instance.podpass("down")
+        instance.up(*arguments)
+        answer = (await instance.exchange(changed, correlation_id=str(uuid4())))[1]
+        assert answer["error_codes"] == [code]
+        assert (await instance.exchange(instance.token("web"), correlation_id=str(uuid4())))[
+            0
+        ] == 200

@@ -1,5 +1,8 @@
 """Requests and refusals on the wire."""
 
+import asyncio
+import ssl
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -113,9 +116,28 @@ async def test_only_the_kubeconfig_s_authority_is_trusted(server: Any) -> None:
     server.ca = trustme.CA()
     stranger = server.kubeconfig({"token": "t"})
     async with KubeClient.from_kubeconfig(stranger) as client:
-        with pytest.raises(KubeUnreachable):
+        with pytest.raises(KubeUnreachable) as caught:
             await client.get("/")
+    assert "its certificate is not trusted" in caught.value.message
     assert server.asked == []
+    assert "its certificate is not trusted: " in caught.value.message
+
+
+async def test_an_expired_certificate_is_told_apart_from_a_server_that_is_away(
+    server: Any,
+) -> None:
+    """A clock that is off looks like this, and nobody would look for it where no answer came."""
+    ended = server.ca.issue_cert("127.0.0.1", not_after=datetime(2001, 1, 1, tzinfo=UTC))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ended.configure_cert(context)
+    other = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0, ssl=context)
+    async with other:
+        url = f"https://127.0.0.1:{other.sockets[0].getsockname()[1]}"
+        async with KubeClient(read_kubeconfig(server.kubeconfig({}, server=url))) as client:
+            with pytest.raises(KubeUnreachable) as caught:
+                await client.get("/")
+    why = "its certificate is not trusted: certificate has expired"
+    assert caught.value.message == f"no answer from {url}: {why}"
 
 
 async def test_the_certificate_s_name_is_checked_and_can_be_given(server: Any) -> None:
@@ -143,7 +165,7 @@ async def test_nobody_there_is_unreachable() -> None:
         with pytest.raises(KubeUnreachable) as caught:
             await client.get("/")
     assert caught.value.status == 503
-    assert "127.0.0.1:1" in caught.value.message
+    assert caught.value.message == "no answer from http://127.0.0.1:1: Connection refused"
 
 
 async def test_a_list_is_read_page_by_page(server: Any) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import yaml
 
 from podpass.kube import BadKubeconfig, KubeClient, KubeError, in_cluster, read_kubeconfig
@@ -77,8 +78,9 @@ def test_a_broken_kubeconfig_is_refused_by_its_path(tmp_path: Path, text: str) -
 
 
 def test_a_kubeconfig_that_is_not_there_is_said_so(tmp_path: Path) -> None:
-    with pytest.raises(BadKubeconfig):
+    with pytest.raises(BadKubeconfig) as caught:
         KubeClient.from_kubeconfig(tmp_path / "none")
+    assert "No such file" in caught.value.message
 
 
 @pytest.mark.parametrize("data", ["!!!", base64.b64encode(b"no PEM").decode()])
@@ -89,6 +91,57 @@ def test_a_bad_certificate_is_refused_without_being_shown(server: Any, data: str
     assert "no PEM" not in str(caught.value)
 
 
+def test_a_certificate_that_is_not_there_is_named(server: Any) -> None:
+    """A kubeconfig that was copied to another machine or into a container leaves its files behind."""
+    with pytest.raises(
+        BadKubeconfig, match=r"client-key, gone/admin\.key, cannot be read: No such file"
+    ):
+        read_kubeconfig(server.kubeconfig({"client-key": "gone/admin.key"}))
+
+
 def test_outside_a_pod_there_is_no_cluster_to_be_in() -> None:
     with pytest.raises(BadKubeconfig):
         in_cluster({})
+
+
+def _mount(folder: Path, ca: trustme.CA) -> Path:
+    folder.mkdir(exist_ok=True)
+    ca.cert_pem.write_to_path(str(folder / "ca.crt"))
+    (folder / "token").write_text("first\n")
+    return folder
+
+
+async def test_in_a_pod_the_accounts_files_are_used_and_read_again(
+    server: Any, ca: trustme.CA, tmp_path: Path
+) -> None:
+    folder = _mount(tmp_path / "mount", ca)
+    where = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(server.port)}
+    async with KubeClient(in_cluster(where, folder)) as client:
+        await client.get("/version")
+        (folder / "token").write_text("second\n")
+        await client.get("/version")
+    assert [each.headers["authorization"] for each in server.asked] == [
+        "Bearer first",
+        "Bearer second",
+    ]
+
+
+async def test_a_clusters_new_authority_is_trusted_without_a_new_start(
+    server: Any, ca: trustme.CA, tmp_path: Path
+) -> None:
+    folder = _mount(tmp_path / "mount", trustme.CA())
+    where = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(server.port)}
+    async with KubeClient(in_cluster(where, folder)) as client:
+        with pytest.raises(KubeError):
+            await client.get("/version")
+        (folder / "ca.crt").write_text("half")
+        with pytest.raises(KubeError):
+            await client.get("/version")
+        _mount(folder, ca)
+        assert await client.get("/version") == {}
+
+
+def test_a_pods_authority_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text("no certificate")
+    with pytest.raises(BadKubeconfig, match=r"ca\.crt cannot be read"):
+        in_cluster({"KUBERNETES_SERVICE_HOST": "::1", "KUBERNETES_SERVICE_PORT": "1"}, tmp_path)

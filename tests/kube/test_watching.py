@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
+import pytest
+
 from podpass.kube import KubeClient
-from podpass.kube.watching import listed
+from podpass.kube.watching import Listing
 
 
 def thing(name: str, version: int, uid: str = "") -> dict[str, Any]:
@@ -92,14 +94,14 @@ async def test_an_expired_version_is_listed_again_and_the_vanished_are_told(serv
     )
     events = await take(server, 9)
     assert names(events)[3:] == [
-        ("DELETED", "a"),
         ("DELETED", "b"),
         ("ADDED", "b"),
         ("ADDED", "c"),
+        ("DELETED", "a"),
         ("SYNCED", ""),
         ("ADDED", "d"),
     ]
-    assert events[4][1]["metadata"]["uid"] == "b", "the old one, though the name is taken again"
+    assert events[3][1]["metadata"]["uid"] == "b", "the old one, though the name is taken again"
 
 
 async def test_a_410_answer_is_like_a_410_event(server: Any) -> None:
@@ -137,6 +139,64 @@ async def test_an_event_longer_than_a_read_buffer_is_whole(server: Any) -> None:
 
 def test_a_list_after_nothing_deletes_nothing() -> None:
     known: dict[str, str] = {}
-    assert listed([thing("a", 1)], known) == [("ADDED", thing("a", 1))]
-    assert listed([], known) == [("DELETED", {"metadata": {"name": "a", "uid": "a"}})]
+    first = Listing(known)
+    assert list(first.page([thing("a", 1)])) == [("ADDED", thing("a", 1))]
+    assert list(first.vanished()) == []
+    assert list(Listing(known).vanished()) == [("DELETED", {"metadata": {"name": "a", "uid": "a"}})]
     assert known == {}
+
+
+async def test_a_list_comes_page_by_page_and_what_is_on_none_has_vanished(server: Any) -> None:
+    def two_pages(asked: Any) -> Any:
+        if asked.query.get("continue") == "next":
+            return 200, page(9, thing("c", 3))
+        return 200, {
+            "metadata": {"resourceVersion": "9", "continue": "next"},
+            "items": [thing("a", 3)],
+        }
+
+    gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
+    calls = [lambda _: (200, page(5, thing("b", 1), thing("c", 2))), two_pages, two_pages]
+    watches = [stream(("ERROR", gone)), stream(("ADDED", thing("d", 10)))]
+
+    def handler(asked: Any) -> Any:
+        if asked.query.get("watch") == "true":
+            return watches.pop(0)(asked)
+        return calls.pop(0)(asked)
+
+    server.handler = handler
+    assert names(await take(server, 8))[3:] == [
+        ("ADDED", "a"),
+        ("ADDED", "c"),
+        ("DELETED", "b"),
+        ("SYNCED", ""),
+        ("ADDED", "d"),
+    ]
+
+
+async def test_metadata_alone_is_asked_for_where_that_is_enough(server: Any) -> None:
+    """A server with that form sends no more; one without it sends the object, which holds it too."""
+    server.handler = script([page(5, thing("a", 3))], [stream(("ADDED", thing("b", 6)))])
+    async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
+        events: AsyncIterator[tuple[str, Any]] = client.watch("/l", metadata_only=True)
+        async with aclosing(events) as found, asyncio.timeout(20):  # type: ignore[type-var]  # a generator
+            assert names([await anext(found) for _ in range(3)])[-1] == ("ADDED", "b")
+        await client.get("/l/a", metadata_only=True)
+        await client.get("/l/a")
+    accepts = [each.headers["accept"] for each in server.asked]
+    form = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1,application/json"
+    assert accepts[:2] == [form.format("List"), form.format("")]
+    assert accepts[-2:] == [form.format(""), "application/json"]
+
+
+async def test_whoever_may_not_watch_lists_anew_and_the_log_says_why(
+    server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(_: Any) -> Any:
+        return 403, {"kind": "Status", "reason": "Forbidden", "message": "cannot watch things"}
+
+    server.handler = script([page(5), page(8, thing("a", 7))], [refused, stream()])
+    assert names(await take(server, 3)) == [("SYNCED", ""), ("ADDED", "a"), ("SYNCED", "")]
+    assert [each.cause for each in caplog.records if each.msg == "watch_interrupted"] == [  # type: ignore[attr-defined]
+        "cannot watch things"
+    ]

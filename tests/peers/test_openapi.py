@@ -10,7 +10,7 @@ import pytest
 from podpass.directory.graph.routes import TABLE
 from podpass.directory.resource_manager import endpoints
 from podpass.directory.resource_manager.routes import ROUTES
-from podpass.exchange import app, metadata, signin_app, signin_pages
+from podpass.exchange import app, error_page, metadata, signin_app, signin_pages
 
 FOLDER = Path(__file__).parents[2] / "docs" / "openapi"
 _METHODS = {"get", "head", "put", "post", "patch", "delete"}
@@ -55,7 +55,8 @@ def test_the_token_service_is_described_as_it_is_served() -> None:
         "discovery/instance",
     ]
     served = {("POST", f"/*/{path}") for path in posts} | {("GET", f"/*/{path}") for path in gets}
-    assert _described("token") == served | {("GET", f"/common/{signin_app._REALM}*")}
+    served |= {("GET", f"/common/{signin_app._REALM}*"), ("GET", f"/{error_page.PATH}")}
+    assert _described("token") == served
 
 
 @pytest.mark.parametrize("name", ["graph", "resource-manager", "token"])

@@ -16,6 +16,7 @@ from yarl import URL
 
 from authority import TENANT, Authority, HandClock
 from podpass import jose
+from podpass.database import Database
 from podpass.directory.model import Identity, RoleAssignment, Tenant, Vault
 from podpass.directory.store import Directory
 from podpass.fetch import Fetcher, FetchRules
@@ -126,10 +127,11 @@ async def world(tmp_path: Path, signing_keys: list[jose.SigningKey]) -> AsyncIte
     trust = ssl.create_default_context(cafile=ca_file)
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        directory = await enter(Directory(f"sqlite:///{tmp_path}/directory.db", clock=clock))
+        database = await enter(Database(f"sqlite:///{tmp_path}/directory.db"))
+        directory = await enter(Directory(database, clock=clock))
         await directory.create_tenant(Tenant(id=TENANT))
         await directory.vaults.put(World.vault_of("demo-vault"))
-        store = await enter(SecretStore(f"sqlite:///{tmp_path}/vault.db", tmp_path / "vault.key"))
+        store = await enter(SecretStore(database, tmp_path / "vault.key"))
         await enter(serving(authority, login, tls))
         await enter(serving(create_app(settings, directory, store, keys, clock), sock, tls))
         session = await enter(aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)))

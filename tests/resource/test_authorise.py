@@ -33,7 +33,6 @@ class Known:
     held_at: dict[str, RoleDefinition] = field(default_factory=dict)
     # A verdict neither looks at deleted vaults nor records anything.
     vaults: Any = None
-    audit: Any = None
 
     async def find_vault(self, name: str) -> Vault | None:
         return next((each for each in self.known if each.name == name), None)

@@ -32,7 +32,7 @@ async def test_a_write_that_fails_says_why_and_heals_by_itself(
     said: str,
     again: str | None,
 ) -> None:
-    with fault(world.store._engine, tmp_path / "vault.db"):
+    with fault(world.store._database._runs.engine, tmp_path / "directory.db"):
         answered = await world.ask("PUT", f"/secrets/a{V}", token=token, body=LONG)
         assert (await world.ask("GET", f"/secrets{V}", token=token))[0] == 200
     found, body, headers = answered
@@ -55,7 +55,7 @@ async def test_a_damaged_secret_is_named_and_stops_no_list(
 ) -> None:
     for name in ("bad", "good"):
         await world.ask("PUT", f"/secrets/{name}{V}", token=token, body={"value": name})
-    damage(tmp_path / "vault.db", f"UPDATE secret_versions SET {change} WHERE key = 'bad'")
+    damage(tmp_path / "directory.db", f"UPDATE secret_versions SET {change} WHERE key = 'bad'")
     status, body, _ = await world.ask("GET", f"/secrets/bad{V}", token=token)
     assert (status, body["error"]["code"]) == (500, "InternalServerError")
     assert "/bad/" in body["error"]["message"]
@@ -84,7 +84,7 @@ async def test_a_vault_that_cannot_be_read_keeps_its_secrets_and_stops_no_start(
 async def test_a_sweep_that_fails_at_the_start_is_logged_and_does_not_stop_it(
     world: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    with held(world.directory._session._engine, tmp_path / "directory.db"):
+    with held(None, tmp_path / "directory.db"):
         async with Housekeeping(world.directory, world.store, world.clock):
             pass
     [line] = [each for each in caplog.records if each.getMessage() == "sweep_failed"]

@@ -8,13 +8,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from directory.faults import damage
-from podpass.database import RowDamaged
-from podpass.resource.model import Recovery, Wanted
+from podpass.database import Database, DatabaseFailed, RowDamaged
+from podpass.directory import schema as directory
+from podpass.resource.model import Recovery, Told, Wanted
 from podpass.resource.refusals import BackupTooLarge, BackupUnfit, NameInUse, NameTaken
-from podpass.resource.sealing import SealingKeyUnfit
+from podpass.resource.schema import versions
 from podpass.resource.store import SecretStore
+from podpass.sealing import SealingKeyUnfit
 from podpass.secret import Secret
 
 NOTHING = Wanted(given=frozenset())
@@ -23,12 +27,13 @@ USUAL = Recovery()
 WRITER = """
 import asyncio, sys, time
 from pathlib import Path
+from podpass.database import Database
 from podpass.resource.model import Wanted
 from podpass.resource.store import SecretStore
 from podpass.secret import Secret
 
 async def main(folder):
-    store = SecretStore(f"sqlite:///{folder}/vault.db", Path(folder) / "vault.key")
+    store = SecretStore(Database(f"sqlite:///{folder}/vault.db"), Path(folder) / "vault.key")
     await store.open()
     number = 0
     while True:
@@ -42,12 +47,12 @@ asyncio.run(main(sys.argv[1]))
 
 
 def opened(folder: Path) -> SecretStore:
-    return SecretStore(f"sqlite:///{folder}/vault.db", folder / "vault.key")
+    return SecretStore(Database(f"sqlite:///{folder}/vault.db"), folder / "vault.key")
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[SecretStore]:
-    async with opened(tmp_path) as store:
+async def store(database_url: str, tmp_path: Path) -> AsyncIterator[SecretStore]:
+    async with SecretStore(Database(database_url), tmp_path / "vault.key") as store:
         yield store
 
 
@@ -118,13 +123,6 @@ async def test_what_is_not_there_or_deleted_is_not_updated(store: SecretStore) -
     assert await store.update("demo-vault", "a", "", NOTHING, 1.0) is None
 
 
-def test_only_a_sqlite_database_has_a_place_for_a_key_beside_it(tmp_path: Path) -> None:
-    SecretStore(f"sqlite:///{tmp_path}/vault.db")
-    for url in ("postgresql+psycopg://host/name", "sqlite://"):
-        with pytest.raises(SealingKeyUnfit):
-            SecretStore(url)
-
-
 async def test_no_file_holds_a_value_in_plain_and_all_are_private(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await store.set("demo-vault", "a", Secret("a-value-to-look-for"), NOTHING, 1.0)
@@ -183,7 +181,7 @@ async def test_a_missing_or_damaged_key_is_said_and_no_new_one_made(
         key.write_bytes(damage)
     with pytest.raises(SealingKeyUnfit) as caught:
         await opened(tmp_path).open()
-    assert caught.value.facts["file"] == "vault.key"
+    assert str(caught.value.facts["file"]).endswith("vault.key")
     assert not key.exists() or key.read_bytes() == damage
 
 
@@ -245,6 +243,32 @@ async def test_clearing_a_vault_leaves_the_others(store: SecretStore) -> None:
     assert await store.vaults() == {"two"}
 
 
+# -------------------------------------------------------------------------------------------- audit
+
+
+async def test_a_change_whose_audit_cannot_be_written_has_not_happened(
+    store: SecretStore, database_url: str
+) -> None:
+    told = Told(action="set", base="https://demo", now=1.0)
+    async with Database(database_url) as database:
+        # No table to tell of it: the change goes with it.
+        with pytest.raises((DatabaseFailed, SQLAlchemyError)):
+            await store.set("one", "a", Secret("x"), NOTHING, 1.0, told)
+        assert await store.get("one", "a") is None
+        await database.prepare(directory.metadata, directory.CHAIN)
+        made = await store.set("one", "a", Secret("x"), NOTHING, 1.0, told)
+        await store.delete("one", "a", 1.0, USUAL)
+        assert await store.purge("one", "a", told)
+        # What was not there is not told.
+        assert not await store.purge("one", "a", told)
+        assert await store.recover("one", "a", told) is None
+        query = select(directory.audit_entries.c.target).order_by(directory.audit_entries.c.serial)
+        assert await database.read(lambda one: one.scalars(query).all()) == [
+            f"https://demo/secrets/a/{made.version}",
+            "https://demo/deletedsecrets/a",
+        ]
+
+
 # ------------------------------------------------------------------------------------------ backups
 
 
@@ -302,12 +326,12 @@ async def test_a_changed_backup_and_one_of_another_instance_restore_nothing(
 
 
 async def test_a_sealed_value_from_the_database_is_no_backup(
-    store: SecretStore, tmp_path: Path
+    store: SecretStore, database_url: str
 ) -> None:
     await store.set("one", "a", Secret('[{"name":"b","value":"x"}]'), NOTHING, 1.0)
-    with sqlite3.connect(tmp_path / "vault.db") as database:
-        (sealed,) = database.execute("select sealed from secret_versions").fetchone()
-    database.close()
+    async with Database(database_url) as database:
+        query = select(versions.c.sealed)
+        sealed = await database.read(lambda one: one.execute(query).scalar_one())
     for owner in ("", "me", "one/a"):
         with pytest.raises(BackupUnfit):
             await store.restore("two", sealed, owner)
@@ -346,28 +370,3 @@ async def test_a_backup_is_bounded_in_bytes(
     monkeypatch.setattr("podpass.resource.backups.MAX_BYTES", 250)
     with pytest.raises(BackupTooLarge):
         await store.backup("one", "a", "me")
-
-
-# ---------------------------------------------------------------------------- an older podpass's file
-
-
-async def test_the_database_of_schema_1_is_brought_up_to_date_in_place(tmp_path: Path) -> None:
-    async with opened(tmp_path) as store:
-        made = await store.set("demo-vault", "Name", Secret("x"), NOTHING, 1.0)
-        await store.set("demo-vault", "gone", Secret("y"), NOTHING, 1.0)
-        await store.delete("demo-vault", "gone", 5.0, USUAL)
-    with sqlite3.connect(tmp_path / "vault.db") as database:
-        # As schema 1 was: without this index.
-        database.execute("drop index secrets_due")
-        database.execute("update schema_version set version = 1")
-    database.close()
-    async with opened(tmp_path) as store:
-        found = await store.get("demo-vault", "name", made.version)
-        assert found is not None
-        assert (found.name, found.value.reveal()) == ("Name", "x")
-        assert await store.expire(5 + 90 * 86400) == 1
-    with sqlite3.connect(tmp_path / "vault.db") as database:
-        assert database.execute("select version from schema_version").fetchone() == (2,)
-        names = {row[0] for row in database.execute("select name from sqlite_master")}
-        assert "secrets_due" in names
-    database.close()

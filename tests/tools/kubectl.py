@@ -30,7 +30,18 @@ class Kubectl:
 
     def __call__(self, *arguments: str, given: str = "") -> str:
         """Run a command that has to succeed; give what it prints."""
-        done = subprocess.run(
+        done = self._run(arguments, given)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def fails(self, *arguments: str) -> str:
+        """Run a command that has to fail; give what it complains of."""
+        done = self._run(arguments, "")
+        assert done.returncode != 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stderr
+
+    def _run(self, arguments: tuple[str, ...], given: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
             [self.binary, *arguments],
             env=self.environ,
             input=given,
@@ -39,8 +50,6 @@ class Kubectl:
             check=False,
             timeout=60,
         )
-        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
-        return done.stdout
 
     def following(self, *arguments: str) -> "subprocess.Popen[str]":
         """Start a command that prints as it goes."""

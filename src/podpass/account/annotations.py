@@ -1,4 +1,4 @@
-"""The only reader of annotations: the pod's, then its account's, then the default; each checked once.
+"""The only reader of annotations' values: the pod's, then its account's, then the default; checked once.
 
 Pure. Source: the reference's rules, recorded in `tests/vectors/admission.json`.
 """
@@ -15,6 +15,7 @@ from podpass.account.model import (
     Pod,
     ProxyOnHostNetwork,
     Wish,
+    quoted,
 )
 
 TOKEN_SECONDS = (3600, 86400)
@@ -22,7 +23,12 @@ DEFAULT_TOKEN_SECONDS = 3600
 PORTS = (1, 65535)
 DEFAULT_PROXY_PORT = 8000
 
-_OF_ACCOUNT = (names.CLIENT_ID, names.TENANT_ID, names.TOKEN_EXPIRATION)
+ON_ACCOUNT = frozenset({names.CLIENT_ID, names.TENANT_ID, names.TOKEN_EXPIRATION})
+ON_POD = frozenset(
+    {names.TOKEN_EXPIRATION, names.SKIP_CONTAINERS, names.INJECT_PROXY, names.PROXY_PORT}
+)
+# As many unknown keys of ours are kept of an account: enough to warn of, and no room for a hoard.
+_MAX_UNKNOWN = 3
 # Digits as the reference's parser takes them: no blanks, underscores, hexadecimal or other scripts.
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 # One digit more than any range here has; a longer text would only make int() work hard.
@@ -60,14 +66,18 @@ def read_wish(
 def _annotation(pod: Pod, key: str) -> str | None:
     value = pod.annotations.get(key)
     if value is not None and not isinstance(value, str):
-        raise MalformedPod(f"{pod}: annotation {key} is not text", annotation=key)
+        raise MalformedPod(
+            f"{pod}: annotation {key} = {quoted(value)} is not text",
+            hint="write its value in quotes",
+            annotation=key,
+        )
     return value
 
 
 def _proxy_port(pod: Pod) -> int:
     if pod.spec.get("hostNetwork") is True:
         raise ProxyOnHostNetwork(
-            f"{pod} asks for the proxy sidecar ({names.INJECT_PROXY}) and for hostNetwork",
+            f"{pod} asks for the proxy sidecar (annotation {names.INJECT_PROXY}) and for hostNetwork: true",
             hint="remove one of the two: on the host's network the sidecar would redirect the whole node",
             annotation=names.INJECT_PROXY,
         )
@@ -97,16 +107,12 @@ def _integer(value: str, owner: str, key: str, bounds: tuple[int, int]) -> int:
     else:
         fault = "is not a whole number"
     raise BadAnnotation(
-        f"{owner}: annotation {key} = {_quoted(value)} {fault}",
+        f"{owner}: annotation {key} = {quoted(value)} {fault}",
         hint=f"set it to a whole number from {low} to {high}, or remove it",
         object=owner,
         annotation=key,
         value=value[:64],
     )
-
-
-def _quoted(value: str) -> str:
-    return repr(value if len(value) <= 64 else value[:64] + "…")
 
 
 def _skip_containers(pod: Pod) -> frozenset[str]:
@@ -115,7 +121,13 @@ def _skip_containers(pod: Pod) -> frozenset[str]:
 
 
 def relevant(annotations: Mapping[str, Any] | None) -> dict[str, str]:
-    """Keep of an account's annotations those that `read_wish` looks at."""
+    """Keep of an account's annotations those that `read_wish` looks at, and names of a few others of ours.
+
+    Shapes:  what is not known is kept with no value, for a warning to name it.
+    """
     if not annotations:
         return {}
-    return {key: annotations[key] for key in _OF_ACCOUNT if key in annotations}
+    ours = [key for key in annotations if key.startswith(names.PREFIX)]
+    kept = {key: annotations[key] for key in ours if key in ON_ACCOUNT}
+    unknown = [key for key in ours if key not in ON_ACCOUNT]
+    return kept | dict.fromkeys(unknown[:_MAX_UNKNOWN], "")

@@ -7,15 +7,28 @@ does not know survives. Paths hold member names of ours and indices only, so no 
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 from podpass import names
-from podpass.account.model import MountPathTaken, Pod, Wish, objects
+from podpass.account.model import (
+    MountPathTaken,
+    PatchTooLarge,
+    Pod,
+    Wish,
+    names_in,
+    objects,
+    quoted,
+)
 from podpass.admission import sidecar
 from podpass.settings import WebhookSettings
 
+_SECRETS = frozenset({names.ENV_CLIENT_SECRET, names.ENV_CLIENT_CERTIFICATE})
 _DEFAULT_MODE = 420  # what the API server fills in between two passes
+# Of what a patch puts into containers. An API server's database keeps no object of this size, and one review
+# of a thousand containers whose account has a client id of 200 KB would else take a gigabyte to answer.
+MAX_GRAFTED = 2 * 1024 * 1024
+_MOUNT_CHARS = 128
 
 
 class Operation(TypedDict):
@@ -33,23 +46,50 @@ class Graft:
     env: list[dict[str, str]]
     mount: dict[str, Any]
 
+    @property
+    def size(self) -> int:
+        """Count about how many signs each container gets."""
+        return _MOUNT_CHARS + sum(len(entry["name"]) + len(entry["value"]) for entry in self.env)
 
-def mutate(pod: Pod, wish: Wish, settings: WebhookSettings) -> list[Operation]:
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of a pod.
+
+    Shapes:  `secrets` are what a container has that SDKs try before the token, as (container, variable).
+    """
+
+    operations: list[Operation]
+    secrets: list[tuple[str, str]] = field(default_factory=list)
+
+
+def mutate(pod: Pod, wish: Wish, settings: WebhookSettings) -> Change:
     """Compute the patch that gives a pod what it asked for; empty where it has it already.
 
-    Errors:  MalformedPod, MountPathTaken.
+    Errors:  MalformedPod, MountPathTaken, PatchTooLarge.
     """
     volume = volume_name(pod)
     mount = {"name": volume, "mountPath": names.MOUNT_PATH, "readOnly": True}
     graft = Graft(env=environment(wish, settings), mount=mount)
     operations: list[Operation] = []
+    change = Change(operations)
+    room = MAX_GRAFTED // graft.size
     for group in ("initContainers", "containers"):
         for index, container in enumerate(objects(pod.spec, group)):
             if container.get("name", "") not in wish.skip_containers:
-                operations += _equip(pod, container, f"/spec/{group}/{index}", graft)
+                if (room := room - 1) < 0:
+                    raise PatchTooLarge(
+                        f"{pod} has too many containers for {graft.size} signs in each"
+                    )
+                # Looked at here, where names are at hand: another look at each costs every pod as much again.
+                taken = names_in(container, "env")
+                if not _SECRETS.isdisjoint(taken):
+                    change.secrets.extend(_secrets(container, taken))
+                operations += _equip(pod, container, f"/spec/{group}/{index}", graft, taken)
     if wish.proxy_port is not None:
         operations += _inject_proxy(pod, wish, wish.proxy_port, graft, settings)
-    return operations + _project(pod, projected_volume(volume, wish, settings))
+    operations += _project(pod, projected_volume(volume, wish, settings))
+    return change
 
 
 def volume_name(pod: Pod) -> str:
@@ -111,12 +151,17 @@ def projected_volume(name: str, wish: Wish, settings: WebhookSettings) -> dict[s
     return {"name": name, "projected": {"sources": sources}}
 
 
-def _equip(pod: Pod, container: Mapping[str, Any], where: str, graft: Graft) -> list[Operation]:
+def _secrets(container: Mapping[str, Any], taken: set[str | None]) -> list[tuple[str, str]]:
+    return [(container.get("name") or "", name) for name in sorted(_SECRETS) if name in taken]
+
+
+def _equip(
+    pod: Pod, container: Mapping[str, Any], where: str, graft: Graft, taken: set[str | None]
+) -> list[Operation]:
     """Give one container of the user's the variables it lacks, and the mount."""
-    env = objects(container, "env")
-    taken = {entry.get("name") for entry in env}
     missing = [entry for entry in graft.env if entry["name"] not in taken]
-    return _append(f"{where}/env", env, missing) + _mount(pod, container, where, graft.mount)
+    added = _append(f"{where}/env", container.get("env"), missing)
+    return added + _mount(pod, container, where, graft.mount)
 
 
 def _mount(
@@ -131,8 +176,8 @@ def _mount(
                 found = _replace(f"{where}/{place}", mount, desired)
         elif mount.get("mountPath") == names.MOUNT_PATH:
             raise MountPathTaken(
-                f"{pod}: container {container.get('name')} mounts volume {mount.get('name')} at"
-                f" {names.MOUNT_PATH}, where its token goes",
+                f"{pod}: container {quoted(container.get('name'))} mounts volume"
+                f" {quoted(mount.get('name'))} at {names.MOUNT_PATH}, where its token goes",
                 hint=f"mount it elsewhere, or list the container in {names.SKIP_CONTAINERS}",
                 container=container.get("name"),
                 volume=mount.get("name"),

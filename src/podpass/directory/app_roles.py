@@ -4,17 +4,23 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select
 
+from podpass.database import Prepared
 from podpass.directory import builtin, naming
 from podpass.directory.cache import Cache
 from podpass.directory.model import AppRoleAssignment
 from podpass.directory.resources import GRAPH_APP_ID
 from podpass.directory.rows import from_json
 from podpass.directory.schema import app_role_assignments, identities, users
-from podpass.directory.session import Session
+from podpass.directory.session import Session, Write
 
 _UPDATE = "microsoft.directory/servicePrincipals/appRoleAssignedTo/update"
+_HELD = Prepared(
+    select(app_role_assignments.c.id)
+    .where(app_role_assignments.c.principal_id == bindparam("principal_id"))
+    .limit(1)
+)
 
 
 class AppRoles:
@@ -26,10 +32,9 @@ class AppRoles:
 
     async def get(self, assignment_id: str) -> AppRoleAssignment | None:
         """Find an assignment by id."""
-        with self._session.reading() as connection:
-            query = select(app_role_assignments).filter_by(id=assignment_id.lower())
-            row = connection.execute(query).mappings().first()
-        return AppRoleAssignment(**row) if row else None
+        query = select(app_role_assignments).filter_by(id=assignment_id.lower())
+        found = await self._session.read(lambda connection: _all(connection, query))
+        return found[0] if found else None
 
     async def put(self, assignment: AppRoleAssignment) -> AppRoleAssignment:
         """Give an application role; the same again is no fault and gives the one there is.
@@ -38,52 +43,24 @@ class AppRoles:
         """
         for field in ("principal_id", "resource_id", "app_role_id"):
             naming.check_guid(field, getattr(assignment, field))
-        key = {
-            "principal_id": assignment.principal_id,
-            "resource_id": assignment.resource_id,
-            "app_role_id": assignment.app_role_id,
-        }
-        with self._session.writing() as write:
-            query = select(app_role_assignments).filter_by(**key)
-            if row := write.connection.execute(query).mappings().first():
-                return AppRoleAssignment(**row)
-            new = replace(
-                assignment,
-                id=assignment.id or str(uuid.uuid4()),
-                created=assignment.created or write.now,
-            )
-            write.connection.execute(insert(app_role_assignments).values(**_columns(new)))
-            write.record(_UPDATE, new.resource_id)
-        return new
+        return await self._session.write(lambda write: _put(write, assignment))
 
     async def delete(self, assignment_id: str) -> bool:
         """Take an application role away, if it is held."""
-        here = app_role_assignments.c.id == assignment_id.lower()
-        with self._session.writing() as write:
-            query = select(app_role_assignments.c.resource_id).where(here)
-            resource_id = write.connection.execute(query).scalar_one_or_none()
-            if resource_id is None:
-                return False
-            write.connection.execute(delete(app_role_assignments).where(here))
-            write.record(_UPDATE, resource_id)
-        return True
+        return await self._session.write(lambda write: _delete(write, assignment_id.lower()))
 
     async def roles_of(self, principal_id: str, resource_app_id: str) -> tuple[str, ...]:
         """Give the values of the roles that a principal holds of an application, for its token."""
         key = (principal_id, resource_app_id)
-        return self._values.get(key, lambda: self._load(*key)) or ()
+        return await self._values.get(key, lambda: self._load(*key)) or ()
 
-    def _load(self, principal_id: str, resource_app_id: str) -> tuple[str, ...]:
-        query = select(app_role_assignments).filter_by(principal_id=principal_id)
-        with self._session.reading() as connection:
-            held = [AppRoleAssignment(**row) for row in connection.execute(query).mappings()]
-            if not held:
-                return ()
-            tenant_id = _tenant_of(connection, principal_id)
-            object_id, roles = _published(connection, tenant_id, resource_app_id)
-        # The resource counts, not only the role's id, which the owner of an application chooses.
-        mine = (one.app_role_id for one in held if one.resource_id == object_id)
-        return tuple(sorted({value for role in mine if (value := roles.get(role))}))
+    async def _load(self, principal_id: str, resource_app_id: str) -> tuple[str, ...]:
+        # Most hold none, which is asked the short way.
+        if not await self._session.fetch(_HELD, principal_id=principal_id):
+            return ()
+        return await self._session.read(
+            lambda connection: _values(connection, principal_id, resource_app_id)
+        )
 
     # The last of the public ones: below it, `list` is this method.
     async def list(
@@ -95,8 +72,49 @@ class AppRoles:
             query = query.filter_by(principal_id=principal_id.lower())
         if resource_id is not None:
             query = query.filter_by(resource_id=resource_id.lower())
-        with self._session.reading() as connection:
-            return [AppRoleAssignment(**row) for row in connection.execute(query).mappings()]
+        return await self._session.read(lambda connection: _all(connection, query))
+
+
+def _all(connection: Connection, query: Select[Any]) -> list[AppRoleAssignment]:
+    return [AppRoleAssignment(**row) for row in connection.execute(query).mappings()]
+
+
+def _put(write: Write, assignment: AppRoleAssignment) -> AppRoleAssignment:
+    query = select(app_role_assignments).filter_by(
+        principal_id=assignment.principal_id,
+        resource_id=assignment.resource_id,
+        app_role_id=assignment.app_role_id,
+    )
+    if there := _all(write.connection, query):
+        return there[0]
+    new = replace(
+        assignment,
+        id=assignment.id or str(uuid.uuid4()),
+        created=assignment.created or write.now,
+    )
+    write.connection.execute(insert(app_role_assignments).values(**_columns(new)))
+    write.record(_UPDATE, new.resource_id)
+    return new
+
+
+def _delete(write: Write, assignment_id: str) -> bool:
+    here = app_role_assignments.c.id == assignment_id
+    query = select(app_role_assignments.c.resource_id).where(here)
+    resource_id = write.connection.execute(query).scalar_one_or_none()
+    if resource_id is None:
+        return False
+    write.connection.execute(delete(app_role_assignments).where(here))
+    write.record(_UPDATE, resource_id)
+    return True
+
+
+def _values(connection: Connection, principal_id: str, resource_app_id: str) -> tuple[str, ...]:
+    held = _all(connection, select(app_role_assignments).filter_by(principal_id=principal_id))
+    tenant_id = _tenant_of(connection, principal_id)
+    object_id, roles = _published(connection, tenant_id, resource_app_id)
+    # The resource counts, not only the role's id, which the owner of an application chooses.
+    mine = (one.app_role_id for one in held if one.resource_id == object_id)
+    return tuple(sorted({value for role in mine if (value := roles.get(role))}))
 
 
 def _tenant_of(connection: Connection, principal_id: str) -> str:

@@ -1,12 +1,13 @@
 """Who holds which role where."""
 
 import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select, update
 
-from podpass.directory import arm, naming, rules
+from podpass.directory import arm, naming, refusals
 from podpass.directory.cache import Cache
 from podpass.directory.model import Change, RoleAssignment
 from podpass.directory.queries import below
@@ -29,15 +30,14 @@ class Assignments:
 
     async def of(self, principal_id: str) -> tuple[RoleAssignment, ...]:
         """List what a principal holds, wherever."""
-        return self._kept.get(principal_id, lambda: self._load(principal_id)) or ()
+        return await self._kept.get(principal_id, lambda: self._load(principal_id)) or ()
 
     async def get(self, name: str, scope: str | None = None) -> RoleAssignment | None:
         """Find an assignment by its name, at its scope if one is given."""
         query = select(role_assignments).filter_by(name=name.lower())
         if scope is not None:
             query = query.filter_by(scope=_scope(scope))
-        with self._session.reading() as connection:
-            return _first(connection, query)
+        return await self._session.read(lambda connection: _first(connection, query))
 
     async def put(self, assignment: RoleAssignment) -> Change:
         """Give a role, by its id, to a principal at a scope; only a description can change later.
@@ -54,25 +54,18 @@ class Assignments:
         )
         if given.name:
             naming.check_guid("name", given.name)
-        with self._session.writing() as write:
-            return _put(write, given)
+        return await self._session.write(lambda write: _put(write, given))
 
     async def delete(self, name: str, scope: str | None = None) -> RoleAssignment | None:
         """Take a role away again; None if there is no such assignment."""
         query = select(role_assignments).filter_by(name=name.lower())
         if scope is not None:
             query = query.filter_by(scope=_scope(scope))
-        with self._session.writing() as write:
-            found = _first(write.connection, query)
-            if found is not None:
-                write.connection.execute(delete(role_assignments).filter_by(name=found.name))
-                write.record(_DELETE, _target(found))
-        return found
+        return await self._session.write(lambda write: _delete(write, query))
 
-    def _load(self, principal_id: str) -> tuple[RoleAssignment, ...]:
+    async def _load(self, principal_id: str) -> tuple[RoleAssignment, ...]:
         query = select(role_assignments).filter_by(principal_id=principal_id)
-        with self._session.reading() as connection:
-            return tuple(RoleAssignment(**row) for row in connection.execute(query).mappings())
+        return tuple(await self._session.read(lambda connection: _all(connection, query)))
 
     # The last of the public ones: below it, `list` is this method.
     async def list(
@@ -96,13 +89,9 @@ class Assignments:
             query = query.filter_by(principal_id=principal.lower())
         if after is not None:
             query = query.where(or_(after[0] < _SCOPE, (after[0] == _SCOPE) & (after[1] < _NAME)))
-        found: dict[str, RoleAssignment] = {}
-        with self._session.reading() as connection:
-            # One place at a time: asked for together, they would all be read and sorted for each page.
-            for place in _places(at, under, above):
-                rows = connection.execute(query.where(*place)).mappings()
-                found.update((row["name"], RoleAssignment(**row)) for row in rows)
-        return sorted(found.values(), key=lambda one: (one.scope, one.name))[:limit]
+        places = _places(at, under, above)
+        found = await self._session.read(lambda connection: _at_places(connection, query, places))
+        return sorted(found, key=lambda one: (one.scope, one.name))[:limit]
 
 
 def remove_at(write: Write, scope: str) -> None:
@@ -110,10 +99,18 @@ def remove_at(write: Write, scope: str) -> None:
     place = _scope(scope)
     meant = or_(place == _SCOPE, below(_SCOPE, place))
     query = select(role_assignments).where(meant)
-    gone = [RoleAssignment(**row) for row in write.connection.execute(query).mappings()]
+    gone = _all(write.connection, query)
     write.connection.execute(delete(role_assignments).where(meant))
     for one in gone:
         write.record(_DELETE, _target(one))
+
+
+def _delete(write: Write, query: Select[Any]) -> RoleAssignment | None:
+    found = _first(write.connection, query)
+    if found is not None:
+        write.connection.execute(delete(role_assignments).filter_by(name=found.name))
+        write.record(_DELETE, _target(found))
+    return found
 
 
 def _put(write: Write, given: RoleAssignment) -> Change:
@@ -124,12 +121,12 @@ def _put(write: Write, given: RoleAssignment) -> Change:
             given, name=given.name or str(uuid.uuid4()), created=given.created or write.now
         )
         if _first(write.connection, select(role_assignments).filter_by(name=new.name)):
-            raise rules.Conflict("another role assignment has this name", name=new.name)
+            raise refusals.Conflict("another role assignment has this name", name=new.name)
         write.connection.execute(insert(role_assignments).values(**_columns(new)))
         write.record(_WRITE, _target(new))
         return Change.CREATED
     if given.name not in ("", held.name):
-        raise rules.AssignmentExists(
+        raise refusals.AssignmentExists(
             "the principal holds this role at this scope already", name=held.name
         )
     if given.description == held.description or not given.name:
@@ -144,9 +141,23 @@ def _columns(one: RoleAssignment) -> dict[str, Any]:
     return {column.name: getattr(one, column.name) for column in role_assignments.columns}
 
 
-def _first(connection: Connection, query: Any) -> RoleAssignment | None:
-    row = connection.execute(query).mappings().first()
-    return RoleAssignment(**row) if row else None
+def _first(connection: Connection, query: Select[Any]) -> RoleAssignment | None:
+    found = _all(connection, query)
+    return found[0] if found else None
+
+
+def _all(connection: Connection, query: Select[Any]) -> list[RoleAssignment]:
+    return [RoleAssignment(**row) for row in connection.execute(query).mappings()]
+
+
+def _at_places(
+    connection: Connection, query: Select[Any], places: Sequence[_Place]
+) -> Iterable[RoleAssignment]:
+    found: dict[str, RoleAssignment] = {}
+    # One place at a time: asked for together, they would all be read and sorted for each page.
+    for place in places:
+        found.update((one.name, one) for one in _all(connection, query.where(*place)))
+    return found.values()
 
 
 def _places(at: str | None, under: str | None, above: str | None) -> list[_Place]:

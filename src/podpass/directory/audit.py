@@ -71,8 +71,9 @@ class Audit:
     async def record(self, one: AuditEntry) -> None:
         """Record a change of something that is kept elsewhere."""
         # Each change of a secret comes here: it must not send the next exchange to the database.
-        with self._session.writing(forgets=False) as write:
-            write_entries(write.connection, [one])
+        await self._session.write(
+            lambda write: write_entries(write.connection, [one]), forgets=False
+        )
 
     async def list(
         self, *, after: int | None = None, limit: int = 100, since: float | None = None
@@ -83,5 +84,8 @@ class Audit:
             query = query.where(audit_entries.c.serial < after)
         if since is not None:
             query = query.where(audit_entries.c.time >= since)
-        with self._session.reading() as connection:
+
+        def step(connection: Connection) -> "list[AuditEntry]":
             return [AuditEntry(**row) for row in connection.execute(query).mappings()]
+
+        return await self._session.read(step)

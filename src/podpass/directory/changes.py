@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 
-from podpass.directory import rules
+from podpass.directory import refusals
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind
 
 MANAGED = "Microsoft.ManagedIdentity/userAssignedIdentities"
@@ -67,7 +67,7 @@ def check_fixed(old: Identity, new: Identity) -> None:
     if old.has_principal and new.has_principal and old.object_id != new.object_id:
         changed.append("object_id")
     if changed:
-        raise rules.Conflict(
+        raise refusals.Conflict(
             f"{', '.join(changed)} of an identity cannot change",
             client_id=new.client_id,
             fields=changed,

@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from podpass import database
-from podpass.directory import arm, assignments, naming, rules
+from podpass.directory import arm, assignments, naming, refusals
 from podpass.directory.model import Change, Cluster
 from podpass.directory.queries import below, lying_in
-from podpass.directory.rows import from_json, to_json
+from podpass.directory.rows import check_group, from_json, to_json
 from podpass.directory.schema import clusters
 from podpass.directory.session import Session, Write
 
@@ -25,8 +25,8 @@ class Clusters:
 
     async def get(self, subscription_id: str, group: str, name: str) -> Cluster | None:
         """Find a cluster."""
-        with self._session.reading() as connection:
-            return _read(connection, arm.cluster_id(subscription_id, group, name))
+        resource_id = arm.cluster_id(subscription_id, group, name)
+        return await self._session.read(lambda connection: _read(connection, resource_id))
 
     async def page(
         self,
@@ -39,19 +39,26 @@ class Clusters:
         """List clusters of a subscription, or of one of its groups, after the one with this resource id."""
         query = select(clusters)
         query = lying_in(query, clusters.c.resource_key, subscription_id, group, after)
-        with self._session.reading() as connection:
-            return database.full_page(
+        return await self._session.read(
+            lambda connection: database.full_page(
                 limit, lambda many: connection.execute(query.limit(many)).all(), _cluster
             )
+        )
 
-    async def put(self, cluster: Cluster) -> Change:
+    async def put(self, cluster: Cluster, *, grouped: bool = False) -> Change:
         """Create a cluster, or replace what is shown of it.
 
-        Errors:  InvalidValue; Conflict for another location.
+        Shapes:  `grouped` puts it only into a resource group that is there.
+        Errors:  InvalidValue; GroupNotFound; Conflict for another location.
         """
         naming.refuse(naming.cluster_name_fault(cluster.name), naming.tags_fault(cluster.tags))
-        with self._session.writing() as write:
+
+        def step(write: Write) -> Change:
+            if grouped:
+                check_group(write.connection, cluster.resource_id)
             return _put(write, _read(write.connection, cluster.resource_id), cluster)[0]
+
+        return await self._session.write(step)
 
     async def change(
         self, subscription_id: str, group: str, name: str, step: Callable[[Cluster], Cluster]
@@ -60,22 +67,27 @@ class Clusters:
 
         Errors:  NotFound; those of `step` and of `put`.
         """
-        with self._session.writing() as write:
+
+        def changed(write: Write) -> Cluster:
             old = _read(write.connection, arm.cluster_id(subscription_id, group, name))
             if old is None:
-                raise rules.NotFound("there is no such cluster", name=name)
+                raise refusals.NotFound("there is no such cluster", name=name)
             new = step(old)
             naming.refuse(naming.tags_fault(new.tags))
             return _put(write, old, new)[1]
 
+        return await self._session.write(changed)
+
     async def delete(self, subscription_id: str, group: str, name: str) -> bool:
         """Delete what is kept of a cluster with the roles at it, if it is there."""
-        with self._session.writing() as write:
+
+        def step(write: Write) -> bool:
             old = _read(write.connection, arm.cluster_id(subscription_id, group, name))
-            if old is None:
-                return False
-            _remove(write, old)
-        return True
+            if old is not None:
+                _remove(write, old)
+            return old is not None
+
+        return await self._session.write(step)
 
 
 def remove_below(write: Write, scope: str) -> None:
@@ -96,7 +108,7 @@ def _put(write: Write, old: Cluster | None, given: Cluster) -> tuple[Change, Clu
     if old == new:
         return Change.UNCHANGED, new
     if old is not None and old.location != new.location:
-        raise rules.Conflict("the location of a cluster cannot change", name=new.name)
+        raise refusals.Conflict("the location of a cluster cannot change", name=new.name)
     key = {"resource_key": new.resource_id.lower()}
     if old is None:
         write.connection.execute(insert(clusters).values(**key, **_columns(new)))

@@ -6,12 +6,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from podpass import database
-from podpass.directory import arm, naming, roles, rules
+from podpass.directory import arm, naming, refusals, roles
 from podpass.directory.cache import Cache
 from podpass.directory.model import Change, RoleDefinition
 from podpass.directory.rows import from_json, to_json
 from podpass.directory.schema import role_assignments, role_definitions
-from podpass.directory.session import Session
+from podpass.directory.session import Session, Write
 
 _DEFINITION = "Microsoft.Authorization/roleDefinitions"
 _MAX_PATTERNS = 2000
@@ -28,7 +28,7 @@ class Definitions:
     async def get(self, role_id: str) -> RoleDefinition | None:
         """Find a role definition by id, built in or not."""
         key = role_id.lower()
-        return roles.BY_ID.get(key) or self._kept.get(key, lambda: self._load(key))
+        return roles.BY_ID.get(key) or await self._kept.get(key, lambda: self._load(key))
 
     async def put(self, definition: RoleDefinition) -> Change:
         """Create a custom role, or change it.
@@ -37,40 +37,17 @@ class Definitions:
                  scope where it could no longer be.
         """
         _check(definition)
-        with self._session.writing() as write:
-            old = _read(write.connection, definition.id)
-            created = (old.created if old else definition.created) or write.now
-            new = replace(definition, built_in=False, created=created)
-            if old == new:
-                return Change.UNCHANGED
-            if old is None:
-                write.connection.execute(insert(role_definitions).values(**_columns(new)))
-            else:
-                _check_held(write.connection, new)
-                here = update(role_definitions).filter_by(id=new.id)
-                write.connection.execute(here.values(**_columns(new)))
-            write.record(f"{_DEFINITION}/write", _target(new))
-        return Change.CREATED if old is None else Change.UPDATED
+        return await self._session.write(lambda write: _put(write, definition))
 
     async def delete(self, role_id: str) -> RoleDefinition | None:
         """Delete a custom role; None if there is none.
 
         Errors:  InUse while it is assigned.
         """
-        with self._session.writing() as write:
-            old = _read(write.connection, role_id.lower())
-            if old is None:
-                return None
-            held = select(role_assignments.c.name).filter_by(role=old.id).limit(1)
-            if write.connection.execute(held).first() is not None:
-                raise rules.InUse("the role is assigned", id=old.id)
-            write.connection.execute(delete(role_definitions).filter_by(id=old.id))
-            write.record(f"{_DEFINITION}/delete", _target(old))
-        return old
+        return await self._session.write(lambda write: _delete(write, role_id.lower()))
 
-    def _load(self, role_id: str) -> RoleDefinition | None:
-        with self._session.reading() as connection:
-            return _read(connection, role_id)
+    async def _load(self, role_id: str) -> RoleDefinition | None:
+        return await self._session.read(lambda connection: _read(connection, role_id))
 
     # The last of the public ones: below it, `list` is this method.
     async def list(self, name: str | None = None) -> list[RoleDefinition]:
@@ -80,22 +57,51 @@ class Definitions:
         if name is not None:
             query = query.filter_by(name_key=name.lower())
             built_in = [one for one in built_in if one.name.lower() == name.lower()]
-        with self._session.reading() as connection:
-            return built_in + database.readable(connection.execute(query).all(), _definition)
+        return built_in + await self._session.read(
+            lambda connection: database.readable(connection.execute(query).all(), _definition)
+        )
+
+
+def _put(write: Write, definition: RoleDefinition) -> Change:
+    old = _read(write.connection, definition.id)
+    created = (old.created if old else definition.created) or write.now
+    new = replace(definition, built_in=False, created=created)
+    if old == new:
+        return Change.UNCHANGED
+    if old is None:
+        write.connection.execute(insert(role_definitions).values(**_columns(new)))
+    else:
+        _check_held(write.connection, new)
+        here = update(role_definitions).filter_by(id=new.id)
+        write.connection.execute(here.values(**_columns(new)))
+    write.record(f"{_DEFINITION}/write", _target(new))
+    return Change.CREATED if old is None else Change.UPDATED
+
+
+def _delete(write: Write, role_id: str) -> RoleDefinition | None:
+    old = _read(write.connection, role_id)
+    if old is None:
+        return None
+    held = select(role_assignments.c.name).filter_by(role=old.id).limit(1)
+    if write.connection.execute(held).first() is not None:
+        raise refusals.InUse("the role is assigned", id=old.id)
+    write.connection.execute(delete(role_definitions).filter_by(id=old.id))
+    write.record(f"{_DEFINITION}/delete", _target(old))
+    return old
 
 
 def _check(definition: RoleDefinition) -> None:
     naming.check_guid("id", definition.id)
     naming.refuse(naming.role_name_fault(definition.name))
     if definition.id in roles.BY_ID or definition.name.lower() in roles.BY_NAME:
-        raise rules.Conflict("a built-in role has this name or id", name=definition.name)
+        raise refusals.Conflict("a built-in role has this name or id", name=definition.name)
     if not definition.scopes:
-        raise rules.InvalidValue("want at least one assignable scope", field="scopes")
+        raise refusals.InvalidValue("want at least one assignable scope", field="scopes")
     for field in _PERMISSIONS:
         patterns = getattr(definition, field)
         if len(patterns) > _MAX_PATTERNS:
             message = f"a role has at most {_MAX_PATTERNS} {field}"
-            raise rules.TooMany(message, field=field, limit=_MAX_PATTERNS)
+            raise refusals.TooMany(message, field=field, limit=_MAX_PATTERNS)
         for pattern in patterns:
             naming.refuse(naming.action_fault(field, pattern))
 
@@ -104,7 +110,7 @@ def _check_held(connection: Connection, new: RoleDefinition) -> None:
     held = select(role_assignments.c.scope).filter_by(role=new.id).distinct()
     for scope in connection.scalars(held):
         if not any(arm.covers(one, scope) for one in new.scopes):
-            raise rules.InUse("the role is assigned at this scope", id=new.id, scope=scope)
+            raise refusals.InUse("the role is assigned at this scope", id=new.id, scope=scope)
 
 
 def _read(connection: Connection, role_id: str) -> RoleDefinition | None:

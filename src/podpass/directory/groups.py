@@ -6,12 +6,14 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from podpass import database
-from podpass.directory import arm, assignments, clusters, identities, naming, rules, vaults
+from podpass.directory import arm, assignments, clusters, identities, naming, refusals, vaults
 from podpass.directory.model import Change, ResourceGroup
 from podpass.directory.rows import from_json, to_json
 from podpass.directory.schema import resource_groups
-from podpass.directory.session import Session
+from podpass.directory.session import Session, Write
 
+# Everything in it goes with it.
+_DELETE_SECONDS = 30.0
 _GROUP = "Microsoft.Resources/subscriptions/resourceGroups"
 
 
@@ -23,8 +25,7 @@ class Groups:
 
     async def get(self, subscription_id: str, name: str) -> ResourceGroup | None:
         """Find a group."""
-        with self._session.reading() as connection:
-            return _read(connection, subscription_id, name)
+        return await self._session.read(lambda connection: _read(connection, subscription_id, name))
 
     async def page(
         self, subscription_id: str, *, after: str | None = None, limit: int = 100
@@ -34,10 +35,11 @@ class Groups:
         if after is not None:
             query = query.where(resource_groups.c.name_key > after.lower())
         query = query.order_by(resource_groups.c.name_key)
-        with self._session.reading() as connection:
-            return database.full_page(
+        return await self._session.read(
+            lambda connection: database.full_page(
                 limit, lambda many: connection.execute(query.limit(many)).all(), _group
             )
+        )
 
     async def put(self, group: ResourceGroup) -> Change:
         """Create a group, or change its tags.
@@ -45,42 +47,48 @@ class Groups:
         Errors:  InvalidValue; Conflict for another location.
         """
         naming.refuse(naming.group_name_fault(group.name), naming.tags_fault(group.tags))
-        with self._session.writing() as write:
-            old = _read(write.connection, group.subscription_id, group.name)
-            if old is None:
-                new = replace(group, created=group.created or write.now)
-                write.connection.execute(insert(resource_groups).values(**_columns(new)))
-            elif old.tags == group.tags and old.location == group.location:
-                return Change.UNCHANGED
-            elif old.location != group.location:
-                raise rules.Conflict(
-                    f"the group is in {old.location} and stays there", location=old.location
-                )
-            else:
-                values = {"tags": to_json(group.tags)}
-                here = update(resource_groups).filter_by(**_key(group.subscription_id, group.name))
-                write.connection.execute(here.values(**values))
-            write.record(f"{_GROUP}/write", arm.group_id(group.subscription_id, group.name))
-        return Change.CREATED if old is None else Change.UPDATED
+        return await self._session.write(lambda write: _put(write, group))
 
     async def delete(self, subscription_id: str, name: str) -> bool:
         """Delete a group with everything in it, if it is there: all of it, or nothing.
 
         Its vaults can be recovered; identities, clusters and the roles held here and below are gone.
         """
-        with self._session.writing() as write:
-            old = _read(write.connection, subscription_id, name)
-            if old is None:
-                return False
-            scope = arm.group_id(subscription_id, name)
-            identities.remove_below(write, scope)
-            vaults.bury_below(write, scope)
-            clusters.remove_below(write, scope)
-            assignments.remove_at(write, scope)
-            here = delete(resource_groups).filter_by(**_key(subscription_id, name))
-            write.connection.execute(here)
-            write.record(f"{_GROUP}/delete", arm.group_id(subscription_id, old.name))
-        return True
+        return await self._session.write(
+            lambda write: _delete(write, subscription_id, name), seconds=_DELETE_SECONDS
+        )
+
+
+def _put(write: Write, group: ResourceGroup) -> Change:
+    old = _read(write.connection, group.subscription_id, group.name)
+    if old is None:
+        new = replace(group, created=group.created or write.now)
+        write.connection.execute(insert(resource_groups).values(**_columns(new)))
+    elif old.location != group.location:
+        raise refusals.Conflict(
+            f"the group is in {old.location} and stays there", location=old.location
+        )
+    elif old.tags == group.tags:
+        return Change.UNCHANGED
+    else:
+        here = update(resource_groups).filter_by(**_key(group.subscription_id, group.name))
+        write.connection.execute(here.values(tags=to_json(group.tags)))
+    write.record(f"{_GROUP}/write", arm.group_id(group.subscription_id, group.name))
+    return Change.CREATED if old is None else Change.UPDATED
+
+
+def _delete(write: Write, subscription_id: str, name: str) -> bool:
+    old = _read(write.connection, subscription_id, name)
+    if old is None:
+        return False
+    scope = arm.group_id(subscription_id, name)
+    identities.remove_below(write, scope)
+    vaults.bury_below(write, scope)
+    clusters.remove_below(write, scope)
+    assignments.remove_at(write, scope)
+    write.connection.execute(delete(resource_groups).filter_by(**_key(subscription_id, name)))
+    write.record(f"{_GROUP}/delete", arm.group_id(subscription_id, old.name))
+    return True
 
 
 def _key(subscription_id: str, name: str) -> dict[str, str]:

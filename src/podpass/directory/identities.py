@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
-from sqlalchemy import Connection, delete, or_, select
+from sqlalchemy import Connection, Select, delete, or_, select
 
-from podpass.directory import assignments, changes, naming, queries, rows, rules
+from podpass.directory import assignments, changes, lookup, naming, queries, refusals, rows, rules
 from podpass.directory.cache import Cache
 from podpass.directory.model import Change, FederatedCredential, Identity, IdentityKind
 from podpass.directory.queries import Condition, Wanted
@@ -19,6 +20,11 @@ from podpass.directory.session import Session, Write
 
 __all__ = ["Condition", "Identities"]
 
+# Pairs of a workload and its identity, two and a half kilobytes each; a whole identity may take eight.
+_TRUSTING = 8_192
+# What many at once may take, each with all it can hold.
+_SECONDS, _SECONDS_EACH = 5.0, 0.05
+
 
 class Identities:
     """Whoever asks for tokens without being a person; one entry a client id."""
@@ -26,6 +32,7 @@ class Identities:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._kept: Cache[tuple[str, str], Identity] = session.cache()
+        self._trusting: Cache[tuple[str, str, str, str], Identity] = session.cache(_TRUSTING)
         self._owners: Cache[tuple[str, str], Identity] = session.cache()
 
     # Reads
@@ -33,16 +40,56 @@ class Identities:
     async def get(self, tenant_id: str, client_id: str) -> Identity | None:
         """Find an identity of this tenant, enabled or not; GUIDs are compared without case."""
         key = (tenant_id.lower(), client_id.lower())
-        if not rules.is_lower_guid(key[1]):
+        if not naming.is_lower_guid(key[1]):
             return None
-        return self._kept.get(key, lambda: self._load(*key))
+        return await self._kept.get(key, lambda: self._load(*key))
+
+    async def trusting(
+        self, tenant_id: str, client_id: str, issuer: str, subject: str
+    ) -> Identity | None:
+        """Find an identity with what it trusts this subject of this issuer for.
+
+        Shapes:  one that has such a credential comes with it and with what names it, the rest may be missing;
+                 one that has none comes whole.
+        Errors:  RowDamaged, for what is read of it; DatabaseFailed.
+        """
+        tenant_id, client_id = tenant_id.lower(), client_id.lower()
+        kept = self._trusting.peek((tenant_id, client_id, issuer, subject))
+        if kept is None:
+            kept = self._kept.peek((tenant_id, client_id))
+        if kept is not None:
+            return kept
+        if not naming.is_lower_guid(client_id):
+            return None
+        # No database takes all other signs; the few credentials that have some are found among all.
+        for text in (issuer, subject):
+            if len(text) > rules.MAX_CHARS or not text.isprintable():
+                return await self.get(tenant_id, client_id)
+        return await self._find_trusting(tenant_id, client_id, issuer, subject)
+
+    async def _find_trusting(
+        self, tenant_id: str, client_id: str, issuer: str, subject: str
+    ) -> Identity | None:
+        is_there = True
+        names = {"tenant_id": tenant_id, "client_id": client_id}
+
+        async def load() -> Identity | None:
+            nonlocal is_there
+            rows = await self._session.fetch(
+                lookup.TRUSTING, **names, issuer=issuer, subject=subject
+            )
+            is_there = bool(rows)
+            return lookup.to_trusting(tenant_id, client_id, rows)
+
+        found = await self._trusting.get((tenant_id, client_id, issuer, subject), load)
+        return await self.get(tenant_id, client_id) if found is None and is_there else found
 
     async def owner_of_uri(self, tenant_id: str, uri: str) -> Identity | None:
         """Find the application that holds an identifier URI; case and one slash at the end do not matter."""
         if not uri.isascii() or naming.uri_fault(uri) is not None:
             return None
         key = (tenant_id.lower(), naming.uri_key(uri))
-        return self._owners.get(key, lambda: self._load_owner(*key))
+        return await self._owners.get(key, lambda: self._load_owner(*key))
 
     async def find(
         self,
@@ -67,9 +114,7 @@ class Identities:
         query = select(identities).where(
             identities.c[column] == value, identities.c.tenant_id == tenant_id.lower()
         )
-        with self._session.reading() as connection:
-            found = rows.to_identities(connection, query)
-        return found[0] if found else None
+        return await self._session.read(lambda connection: _first(connection, query))
 
     async def page(
         self,
@@ -91,9 +136,12 @@ class Identities:
         wanted = Wanted(
             tenant_id=tenant_id.lower(), kind=kind, principals=principals, where=where, group=group
         )
-        with self._session.reading() as connection:
+
+        def step(connection: Connection) -> "list[Identity]":
             begin = None if after is None else _place(connection, wanted, after.lower())
             return rows.list_identities(connection, queries.page(wanted, begin, limit), limit)
+
+        return await self._session.read(step)
 
     async def count(
         self,
@@ -105,23 +153,26 @@ class Identities:
     ) -> int:
         """Count the identities that `page` would list."""
         wanted = Wanted(tenant_id=tenant_id.lower(), kind=kind, principals=principals, where=where)
-        with self._session.reading() as connection:
-            return int(connection.execute(queries.count(wanted)).scalar_one())
+        query = queries.count(wanted)
+        return await self._session.read(lambda connection: int(connection.scalar(query) or 0))
 
     # Writes: durable when they return
 
-    async def put(self, identity: Identity) -> Change:
+    async def put(self, identity: Identity, *, grouped: bool = False) -> Change:
         """Create an identity or replace it whole; afterwards it has exactly these credentials.
 
+        Shapes:  `grouped` puts it only into a resource group that is there.
         Errors:  InvalidValue, InvalidCredential, TooManyCredentials, TooMany, TrustNotUnique, Conflict;
-                 NotFound for the tenant.
+                 NotFound for the tenant; GroupNotFound.
         """
         rules.check_identity(identity)
-        with self._session.writing() as write:
-            if not rows.read_tenants(write.connection, identity.tenant_id):
-                raise rules.NotFound("there is no such tenant", tenant_id=identity.tenant_id)
-            old = _read(write.connection, identity.tenant_id, identity.client_id)
-            return _write(write, old, identity)[0]
+
+        def step(write: Write) -> Change:
+            if grouped:
+                rows.check_group(write.connection, identity.resource_id)
+            return _put(write, identity)
+
+        return await self._session.write(step)
 
     async def put_many(self, many: Iterable[Identity]) -> list[Change]:
         """Create or replace identities in one transaction: all of them, or none.
@@ -132,20 +183,10 @@ class Identities:
         for identity in given:
             rules.check_identity(identity)
         if len({_key(one) for one in given}) < len(given):
-            raise rules.Conflict("an identity stands twice among those to be written")
-        with self._session.writing() as write:
-            known = {tenant.id for tenant in rows.read_tenants(write.connection)}
-            if strange := {one.tenant_id for one in given} - known:
-                raise rules.NotFound("there is no such tenant", tenant_id=min(strange))
-            there = _there(write.connection, given)
-            new = [changes.settled(None, one, write.now) for one in given if _key(one) not in there]
-            rows.insert_identities(write.connection, new)
-            for identity in new:
-                _audit(write, None, identity)
-            return [
-                _write(write, there[_key(one)], one)[0] if _key(one) in there else Change.CREATED
-                for one in given
-            ]
+            raise refusals.Conflict("an identity stands twice among those to be written")
+        return await self._session.write(
+            lambda write: _put_many(write, given), seconds=_SECONDS + len(given) * _SECONDS_EACH
+        )
 
     async def change(
         self, tenant_id: str, client_id: str, step: Callable[[Identity], Identity]
@@ -154,15 +195,18 @@ class Identities:
 
         Errors:  NotFound; those of `step` and of `put`.
         """
-        with self._session.writing() as write:
+
+        def changed(write: Write) -> Identity:
             old = _read(write.connection, tenant_id.lower(), client_id.lower())
             if old is None:
-                raise rules.NotFound("there is no such identity", client_id=client_id)
+                raise refusals.NotFound("there is no such identity", client_id=client_id)
             new = step(old)
-            if (new.tenant_id, new.client_id) != (old.tenant_id, old.client_id):
-                raise rules.Conflict("ids of an identity cannot change", client_id=client_id)
+            if _key(new) != _key(old):
+                raise refusals.Conflict("ids of an identity cannot change", client_id=client_id)
             rules.check_identity(new)
             return _write(write, old, new)[1]
+
+        return await self._session.write(changed)
 
     async def put_credential(
         self, tenant_id: str, client_id: str, credential: FederatedCredential
@@ -187,34 +231,42 @@ class Identities:
 
     async def delete_credential(self, tenant_id: str, client_id: str, name: str) -> bool:
         """Delete a federated credential, if it is there."""
-        with self._session.writing() as write:
+
+        def step(write: Write) -> bool:
             old = _read(write.connection, tenant_id.lower(), client_id.lower())
             kept = tuple(one for one in old.credentials if one.name != name) if old else ()
             if old is None or len(kept) == len(old.credentials):
                 return False
             _write(write, old, replace(old, credentials=kept))
-        return True
+            return True
+
+        return await self._session.write(step)
 
     async def delete(self, tenant_id: str, client_id: str) -> bool:
         """Delete an identity with all it holds and all roles it was given, if it is there."""
-        with self._session.writing() as write:
+
+        def step(write: Write) -> bool:
             old = _read(write.connection, tenant_id.lower(), client_id.lower())
-            if old is None:
-                return False
-            remove(write, old)
-        return True
+            if old is not None:
+                remove(write, old)
+            return old is not None
+
+        return await self._session.write(step)
 
     # Inside
 
-    def _load(self, tenant_id: str, client_id: str) -> Identity | None:
-        with self._session.reading() as connection:
-            return _read(connection, tenant_id, client_id)
+    async def _load(self, tenant_id: str, client_id: str) -> Identity | None:
+        parts = await self._session.fetch(lookup.IDENTITY, tenant_id=tenant_id, client_id=client_id)
+        return lookup.to_identity(tenant_id, client_id, parts)
 
-    def _load_owner(self, tenant_id: str, key: str) -> Identity | None:
+    async def _load_owner(self, tenant_id: str, key: str) -> Identity | None:
         query = select(identifier_uris.c.client_id).filter_by(tenant_id=tenant_id, uri_key=key)
-        with self._session.reading() as connection:
-            client_id = connection.execute(query).scalar_one_or_none()
+
+        def step(connection: Connection) -> Identity | None:
+            client_id = connection.scalar(query)
             return None if client_id is None else _read(connection, tenant_id, client_id)
+
+        return await self._session.read(step)
 
     # The last of the public ones: below it, `list` is this method.
     async def list(self, tenant_id: str, name: str | None = None) -> list[Identity]:
@@ -226,10 +278,8 @@ class Identities:
         if name is not None:
             query = query.where(identities.c.name == name)
         query = query.order_by(identities.c.name, identities.c.client_id)
-        with self._session.reading() as connection:
-            if name is not None:
-                return rows.to_identities(connection, query)
-            return rows.list_identities(connection, query)
+        shape = rows.list_identities if name is None else rows.to_identities
+        return await self._session.read(lambda connection: shape(connection, query))
 
 
 def remove(write: Write, identity: Identity) -> None:
@@ -250,9 +300,36 @@ def remove_below(write: Write, scope: str) -> None:
 
 
 def _read(connection: Connection, tenant_id: str, client_id: str) -> Identity | None:
-    query = select(identities).filter_by(tenant_id=tenant_id, client_id=client_id)
+    return _first(
+        connection, select(identities).filter_by(tenant_id=tenant_id, client_id=client_id)
+    )
+
+
+def _first(connection: Connection, query: Select[Any]) -> Identity | None:
     found = rows.to_identities(connection, query)
     return found[0] if found else None
+
+
+def _put(write: Write, identity: Identity) -> Change:
+    if not rows.read_tenants(write.connection, identity.tenant_id):
+        raise refusals.NotFound("there is no such tenant", tenant_id=identity.tenant_id)
+    old = _read(write.connection, identity.tenant_id, identity.client_id)
+    return _write(write, old, identity)[0]
+
+
+def _put_many(write: Write, given: Sequence[Identity]) -> list[Change]:
+    known = {tenant.id for tenant in rows.read_tenants(write.connection)}
+    if strange := {one.tenant_id for one in given} - known:
+        raise refusals.NotFound("there is no such tenant", tenant_id=min(strange))
+    there = _there(write.connection, given)
+    new = [changes.settled(None, one, write.now) for one in given if _key(one) not in there]
+    rows.insert_identities(write.connection, new)
+    for identity in new:
+        _audit(write, None, identity)
+    return [
+        _write(write, there[_key(one)], one)[0] if _key(one) in there else Change.CREATED
+        for one in given
+    ]
 
 
 def _there(connection: Connection, given: Sequence[Identity]) -> dict[tuple[str, str], Identity]:
@@ -311,5 +388,5 @@ def _place(connection: Connection, wanted: Wanted, after: str) -> tuple[str, ...
     query = select(identities.c.name_key).filter_by(tenant_id=wanted.tenant_id, client_id=after)
     name = connection.execute(query).scalar_one_or_none()
     if name is None:
-        raise rules.PageExpired("the last entry of the page before is gone")
+        raise refusals.PageExpired("the last entry of the page before is gone")
     return name, after

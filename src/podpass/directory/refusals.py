@@ -51,6 +51,12 @@ class NotFound(DirectoryError):
     status = 404
 
 
+class GroupNotFound(NotFound):
+    """The resource group that something is to lie in is not there, or not any more."""
+
+    code = "resource_group_not_found"
+
+
 class NameHeld(Conflict):
     """A deleted vault keeps its name until it is purged or its time is over."""
 

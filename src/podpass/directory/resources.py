@@ -1,32 +1,35 @@
 """What tokens can be asked for: Microsoft's own resources, and the applications of a tenant. Pure."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from podpass.directory import rules
+from podpass.clouds import PUBLIC, Cloud
+from podpass.directory import naming
 from podpass.directory.model import Identity, IdentityKind, ResourcePrincipal
 
 VAULT_APP_ID = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093"
 GRAPH_APP_ID = "00000003-0000-0000-c000-000000000000"
 MANAGER_APP_ID = "797f4846-ba00-4fd7-ba43-dac1f8f63013"
+EXCHANGE_APP_ID = "fb60f99c-7a34-4190-8149-302f77469936"
 STORAGE_APP_ID = "e406a681-f3d4-42a8-90b6-c2b029497af1"
 _API = "api://"
 
 BUILT_IN = (
     ResourcePrincipal(
         app_id=VAULT_APP_ID,
-        uris=("https://vault.azure.net",),
+        uris=PUBLIC.vaults,
         display_name="Azure Key Vault",
         token_version=1,
     ),
     ResourcePrincipal(
         app_id=GRAPH_APP_ID,
-        uris=("https://graph.microsoft.com",),
+        uris=PUBLIC.graphs,
         display_name="Microsoft Graph",
         token_version=1,
     ),
     ResourcePrincipal(
         app_id=MANAGER_APP_ID,
-        uris=("https://management.azure.com", "https://management.core.windows.net"),
+        uris=PUBLIC.managers,
         display_name="Azure Resource Manager",
         token_version=1,
     ),
@@ -35,6 +38,13 @@ BUILT_IN = (
         uris=("https://storage.azure.com",),
         display_name="Azure Storage",
         token_version=1,
+    ),
+    # A managed identity asks for this one, and sends the token as another application's credential.
+    ResourcePrincipal(
+        app_id=EXCHANGE_APP_ID,
+        uris=(PUBLIC.exchange_audience,),
+        display_name="AAD Token Exchange Endpoint: Public",
+        token_version=2,
     ),
 )
 
@@ -51,7 +61,18 @@ class Resources:
     def find(self, uri: str) -> ResourcePrincipal | None:
         """Find a resource by URI, where one trailing slash does not matter, or by application id."""
         app_id = uri.lower()
-        return self._by_name.get(app_id if rules.is_lower_guid(app_id) else uri.removesuffix("/"))
+        return self._by_name.get(app_id if naming.is_lower_guid(app_id) else uri.removesuffix("/"))
+
+
+def of_cloud(cloud: Cloud) -> tuple[ResourcePrincipal, ...]:
+    """Give Microsoft's resources under the names of another cloud, to be known beside the built-in ones."""
+    uris = {
+        VAULT_APP_ID: cloud.vaults,
+        GRAPH_APP_ID: cloud.graphs,
+        MANAGER_APP_ID: cloud.managers,
+        EXCHANGE_APP_ID: (cloud.exchange_audience,),
+    }
+    return tuple(replace(one, uris=uris[one.app_id]) for one in BUILT_IN if one.app_id in uris)
 
 
 def audiences(app_id: str, extra: Iterable[str] = ()) -> frozenset[str]:
@@ -66,7 +87,7 @@ def audiences(app_id: str, extra: Iterable[str] = ()) -> frozenset[str]:
 def application_id(uri: str) -> str | None:
     """Read `api://{client id}` or a bare client id as the client id of an application."""
     name = uri.removesuffix("/").lower().removeprefix(_API)
-    return name if rules.is_lower_guid(name) else None
+    return name if naming.is_lower_guid(name) else None
 
 
 def of_application(identity: Identity) -> ResourcePrincipal | None:

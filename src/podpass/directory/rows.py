@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from podpass import database
+from podpass.directory import arm, refusals
 from podpass.directory.model import (
     FederatedCredential,
     Identity,
@@ -29,13 +30,14 @@ from podpass.directory.model import (
     PasswordCredential,
     Tenant,
 )
-from podpass.directory.naming import uri_key
+from podpass.directory.naming import is_lower_guid, uri_key
 from podpass.directory.schema import (
     federated_credentials,
     identifier_uris,
     identities,
     key_credentials,
     password_credentials,
+    resource_groups,
     tenant_domains,
     tenants,
 )
@@ -290,6 +292,21 @@ def _write_held(
         connection.execute(insert(table), come)
 
 
+def check_group(connection: Connection, resource_id: str | None) -> None:
+    """Refuse to put something into a resource group that is not there.
+
+    Errors:  GroupNotFound.
+    """
+    place = arm.group_of(resource_id or "")
+    if place is None:
+        return
+    query = select(resource_groups.c.name).filter_by(
+        subscription_id=place[0], name_key=place[1].lower()
+    )
+    if connection.execute(query).first() is None:
+        raise refusals.GroupNotFound("the resource group is not there", group=place[1])
+
+
 def delete_identity(tenant_id: str, client_id: str) -> Delete:
     """Delete an identity; what it holds goes with it."""
     return delete(identities).filter_by(tenant_id=tenant_id, client_id=client_id)
@@ -301,6 +318,15 @@ def write_tenant(connection: Connection, tenant: Tenant) -> None:
     connection.execute(statement.values(id=tenant.id, display_name=tenant.display_name))
     for domain in tenant.domains:
         connection.execute(insert(tenant_domains).values(domain=domain, tenant_id=tenant.id))
+
+
+def find_tenant(connection: Connection, name: str) -> Tenant | None:
+    """Find a tenant by id or domain, in lower case."""
+    if not is_lower_guid(name):
+        query = select(tenant_domains.c.tenant_id).filter_by(domain=name)
+        name = connection.scalar(query) or ""
+    found = read_tenants(connection, name)
+    return found[0] if found else None
 
 
 def read_tenants(connection: Connection, tenant_id: str | None = None) -> list[Tenant]:

@@ -12,58 +12,16 @@ from podpass.directory import naming
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind
 from podpass.directory.naming import (
     Fault,
-    check_domain,
     check_guid,
-    is_lower_guid,
-    vault_name_fault,
 )
 from podpass.directory.refusals import (
-    AssignmentExists,
     Conflict,
-    DirectoryError,
-    InUse,
     InvalidCredential,
     InvalidValue,
-    NameHeld,
-    NotFound,
-    PageExpired,
-    PurgeProtected,
     TooMany,
     TooManyCredentials,
     TrustNotUnique,
 )
-
-__all__ = [
-    "MAX_CHARS",
-    "MAX_CREDENTIALS",
-    "MAX_SECRETS",
-    "MAX_URIS",
-    "AssignmentExists",
-    "Conflict",
-    "DirectoryError",
-    "Fault",
-    "InUse",
-    "InvalidCredential",
-    "InvalidValue",
-    "NameHeld",
-    "NotFound",
-    "PageExpired",
-    "PurgeProtected",
-    "TooMany",
-    "TooManyCredentials",
-    "TrustNotUnique",
-    "check_credential",
-    "check_domain",
-    "check_guid",
-    "check_identity",
-    "check_together",
-    "check_uris",
-    "credential_faults",
-    "is_lower_guid",
-    "name_fault",
-    "replaced",
-    "vault_name_fault",
-]
 
 MAX_CREDENTIALS = 20
 MAX_CHARS = 600

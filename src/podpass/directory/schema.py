@@ -14,22 +14,21 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    String,
     Table,
     UniqueConstraint,
     false,
     true,
 )
 
-VERSION = 2
-metadata = MetaData()
+from podpass.database.migrate import Chain
+from podpass.database.text import Text
 
-# Pages and beginnings of names are ranges of bytes, whatever the database's own order of letters is.
-_TEXT = String().with_variant(String(collation="C"), "postgresql")
+CHAIN = Chain(name="directory", package="podpass.directory.migrations", head="0003")
+metadata = MetaData()
 
 
 def _text(name: str, default: str = "") -> Column[str]:
-    return Column(name, String, nullable=False, server_default=default)
+    return Column(name, Text, nullable=False, server_default=default)
 
 
 def _time(name: str) -> Column[float]:
@@ -38,7 +37,7 @@ def _time(name: str) -> Column[float]:
 
 def _document(name: str) -> Column[str]:
     """JSON that no statement looks into."""
-    return Column(name, String, nullable=False, server_default="{}")
+    return Column(name, Text, nullable=False, server_default="{}")
 
 
 def _of_identity() -> ForeignKeyConstraint:
@@ -52,14 +51,14 @@ def _of_identity() -> ForeignKeyConstraint:
 tenants = Table(
     "tenants",
     metadata,
-    Column("id", String, primary_key=True),
-    Column("display_name", String, nullable=False),
+    Column("id", Text, primary_key=True),
+    Column("display_name", Text, nullable=False),
 )
 
 tenant_domains = Table(
     "tenant_domains",
     metadata,
-    Column("domain", String, primary_key=True),
+    Column("domain", Text, primary_key=True),
     Column("tenant_id", ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False, index=True),
 )
 
@@ -67,16 +66,16 @@ identities = Table(
     "identities",
     metadata,
     Column("tenant_id", ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True),
-    Column("client_id", _TEXT, primary_key=True),
-    Column("object_id", _TEXT, nullable=False, unique=True),
-    Column("name", String, nullable=False),
-    Column("kind", String, nullable=False),
-    Column("resource_id", String),
-    Column("resource_key", _TEXT, unique=True),
+    Column("client_id", Text, primary_key=True),
+    Column("object_id", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("resource_id", Text),
+    Column("resource_key", Text, unique=True),
     Column("enabled", Boolean, nullable=False),
-    Column("application_id", _TEXT),
-    Column("unique_name", _TEXT),
-    Column("name_key", _TEXT, nullable=False, server_default=""),
+    Column("application_id", Text),
+    Column("unique_name", Text),
+    Column("name_key", Text, nullable=False, server_default=""),
     Column("has_principal", Boolean, nullable=False, server_default=true()),
     _text("location"),
     _document("tags"),
@@ -94,11 +93,11 @@ identities = Table(
 identifier_uris = Table(
     "identifier_uris",
     metadata,
-    Column("tenant_id", String, primary_key=True),
-    Column("uri_key", _TEXT, primary_key=True),
-    Column("client_id", _TEXT, nullable=False),
+    Column("tenant_id", Text, primary_key=True),
+    Column("uri_key", Text, primary_key=True),
+    Column("client_id", Text, nullable=False),
     Column("place", Integer, nullable=False),
-    Column("uri", String, nullable=False),
+    Column("uri", Text, nullable=False),
     _of_identity(),
     Index("identifier_uris_by_client", "tenant_id", "client_id"),
 )
@@ -106,13 +105,13 @@ identifier_uris = Table(
 federated_credentials = Table(
     "federated_credentials",
     metadata,
-    Column("tenant_id", String, primary_key=True),
-    Column("client_id", _TEXT, primary_key=True),
-    Column("name", String, primary_key=True),
-    Column("issuer", String, nullable=False),
-    Column("subject", String, nullable=False),
-    Column("audience", String, nullable=False),
-    Column("description", String, nullable=False),
+    Column("tenant_id", Text, primary_key=True),
+    Column("client_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("audience", Text, nullable=False),
+    Column("description", Text, nullable=False),
     _text("id"),
     _time("created"),
     _of_identity(),
@@ -122,11 +121,11 @@ federated_credentials = Table(
 password_credentials = Table(
     "password_credentials",
     metadata,
-    Column("tenant_id", String, primary_key=True),
-    Column("client_id", _TEXT, primary_key=True),
-    Column("key_id", String, primary_key=True),
-    Column("display_name", String, nullable=False),
-    Column("hint", String, nullable=False),
+    Column("tenant_id", Text, primary_key=True),
+    Column("client_id", Text, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("display_name", Text, nullable=False),
+    Column("hint", Text, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     _time("begins"),
     _time("expires"),
@@ -136,12 +135,12 @@ password_credentials = Table(
 key_credentials = Table(
     "key_credentials",
     metadata,
-    Column("tenant_id", String, primary_key=True),
-    Column("client_id", _TEXT, primary_key=True),
-    Column("key_id", String, primary_key=True),
-    Column("display_name", String, nullable=False),
+    Column("tenant_id", Text, primary_key=True),
+    Column("client_id", Text, primary_key=True),
+    Column("key_id", Text, primary_key=True),
+    Column("display_name", Text, nullable=False),
     Column("certificate", LargeBinary, nullable=False),
-    Column("thumbprint", String, nullable=False),
+    Column("thumbprint", Text, nullable=False),
     _time("begins"),
     _time("expires"),
     _of_identity(),
@@ -150,10 +149,10 @@ key_credentials = Table(
 users = Table(
     "users",
     metadata,
-    Column("id", String, primary_key=True),
+    Column("id", Text, primary_key=True),
     Column("tenant_id", ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
-    Column("name", String, nullable=False),
-    Column("name_key", String, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("name_key", Text, nullable=False),
     _text("display_name"),
     _text("password"),
     _time("created"),
@@ -163,10 +162,10 @@ users = Table(
 resource_groups = Table(
     "resource_groups",
     metadata,
-    Column("subscription_id", _TEXT, primary_key=True),
-    Column("name_key", _TEXT, primary_key=True),
-    Column("name", String, nullable=False),
-    Column("location", String, nullable=False),
+    Column("subscription_id", Text, primary_key=True),
+    Column("name_key", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("location", Text, nullable=False),
     _document("tags"),
     _time("created"),
 )
@@ -175,11 +174,11 @@ vaults = Table(
     "vaults",
     metadata,
     # A deleted vault stays in the table, and so keeps its name from any other.
-    Column("name", _TEXT, primary_key=True),
+    Column("name", Text, primary_key=True),
     Column("tenant_id", ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
-    Column("location", String, nullable=False),
-    Column("resource_id", String, nullable=False, unique=True),
-    Column("resource_key", _TEXT),
+    Column("location", Text, nullable=False),
+    Column("resource_id", Text, nullable=False, unique=True),
+    Column("resource_key", Text),
     _text("uid"),
     _text("access", "rbac"),
     _text("policies", "[]"),
@@ -196,12 +195,12 @@ vaults = Table(
 clusters = Table(
     "clusters",
     metadata,
-    Column("resource_key", _TEXT, primary_key=True),
-    Column("resource_id", String, nullable=False),
-    Column("subscription_id", String, nullable=False),
-    Column("group", String, nullable=False),
-    Column("name", String, nullable=False),
-    Column("location", String, nullable=False),
+    Column("resource_key", Text, primary_key=True),
+    Column("resource_id", Text, nullable=False),
+    Column("subscription_id", Text, nullable=False),
+    Column("group", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("location", Text, nullable=False),
     _document("tags"),
     _time("created"),
     _document("document"),
@@ -210,9 +209,9 @@ clusters = Table(
 role_definitions = Table(
     "role_definitions",
     metadata,
-    Column("id", String, primary_key=True),
-    Column("name", String, nullable=False),
-    Column("name_key", String, nullable=False, unique=True),
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("name_key", Text, nullable=False, unique=True),
     _text("description"),
     _document("document"),
     _time("created"),
@@ -221,10 +220,10 @@ role_definitions = Table(
 role_assignments = Table(
     "role_assignments",
     metadata,
-    Column("principal_id", _TEXT, primary_key=True),
-    Column("scope", _TEXT, primary_key=True),  # lower case
-    Column("role", String, primary_key=True),
-    Column("name", _TEXT),
+    Column("principal_id", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),  # lower case
+    Column("role", Text, primary_key=True),
+    Column("name", Text),
     _text("principal_type", "ServicePrincipal"),
     _text("description"),
     _time("created"),
@@ -236,11 +235,11 @@ role_assignments = Table(
 app_role_assignments = Table(
     "app_role_assignments",
     metadata,
-    Column("id", String, primary_key=True),
-    Column("principal_id", String, nullable=False),
-    Column("principal_type", String, nullable=False),
-    Column("resource_id", String, nullable=False, index=True),
-    Column("app_role_id", String, nullable=False),
+    Column("id", Text, primary_key=True),
+    Column("principal_id", Text, nullable=False),
+    Column("principal_type", Text, nullable=False),
+    Column("resource_id", Text, nullable=False, index=True),
+    Column("app_role_id", Text, nullable=False),
     _time("created"),
     UniqueConstraint("principal_id", "resource_id", "app_role_id"),
 )
@@ -251,10 +250,10 @@ audit_entries = Table(
     # SQLite counts on by itself only with INTEGER, and reuses numbers without AUTOINCREMENT.
     Column("serial", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
     _time("time"),
-    Column("actor", String, nullable=False),
-    Column("actor_name", String, nullable=False),
-    Column("action", String, nullable=False),
-    Column("target", String, nullable=False),
-    Column("correlation_id", String, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("actor_name", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("correlation_id", Text, nullable=False),
     sqlite_autoincrement=True,
 )

@@ -1,24 +1,23 @@
 """What the parts of the directory share: the database, the clock, what is kept in memory, the audit."""
 
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from podpass import database
 from podpass.clock import Clock, system
-from podpass.directory import audit, rules, upgrade
+from podpass.database import Database, Prepared, ValueUnfit
+from podpass.directory import audit, refusals
 from podpass.directory.cache import Cache
 from podpass.directory.model import AuditEntry
-from podpass.directory.schema import VERSION, metadata
+from podpass.directory.schema import CHAIN, metadata
 
 _KEPT = 4096
+TOPIC = "directory"
 
-Key = TypeVar("Key", bound=Hashable)
-Value = TypeVar("Value")
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -35,32 +34,39 @@ class Write:
 
 
 class Session:
-    """One open database and the values read from it that are kept until the next write."""
+    """One database and the values read from it that are kept until the next write, whoever makes it."""
 
-    def __init__(self, url: str, clock: Clock = system) -> None:
+    def __init__(self, database: Database, clock: Clock = system) -> None:
         self.clock = clock
-        self._url = url
-        self._engine: Engine | None = None
+        self.database = database
+        self._opened = False
         self._caches: list[Cache[Any, Any]] = []
+        database.listen(TOPIC, self.forget)
 
-    def open(self) -> None:
-        """Open the database, making it if it is new, bringing it up to date if it is old.
+    async def open(self) -> None:
+        """Make the tables if they are new, bring them up to date if they are old.
 
         Errors:  DatabaseUnusable.
         """
-        self._engine = database.open_database(
-            self._url, metadata, version=VERSION, upgrades=upgrade.STEPS
-        )
+        if not self.database.is_open:
+            await self.database.open()
+            self._opened = True
+        try:
+            await self.database.prepare(metadata, CHAIN)
+        except BaseException:
+            await self.close()
+            raise
 
-    def close(self) -> None:
-        if self._engine is not None:
-            self._engine.dispose()
-            self._engine = None
+    async def close(self) -> None:
+        """Close the database, if it was opened here."""
+        if self._opened:
+            self._opened = False
+            await self.database.close()
         self.forget()
 
-    def cache(self) -> Cache[Any, Any]:
-        """Make a cache that any write through this session empties."""
-        made: Cache[Any, Any] = Cache(_KEPT)
+    def cache(self, size: int = _KEPT) -> Cache[Any, Any]:
+        """Make a cache that any write to the directory empties."""
+        made: Cache[Any, Any] = Cache(size, lambda: self.database.heard)
         self._caches.append(made)
         return made
 
@@ -69,27 +75,49 @@ class Session:
         for cache in self._caches:
             cache.clear()
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        assert self._engine is not None, "the directory is not open"
-        with database.reading(self._engine) as connection:
-            yield connection
+    async def read(self, step: Callable[[Connection], Result]) -> Result:
+        """Run a step that sees one state of the directory.
 
-    @contextmanager
-    def writing(self, *, forgets: bool = True) -> Iterator[Write]:
-        """Write in one transaction, which is on the disk when the block ends.
-
-        Shapes:  `forgets` unless nothing is written that is read through a cache.
-        Errors:  Conflict for what the database itself holds to be unique; DatabaseFailed.
+        Errors:  InvalidValue for what no database can be asked for; DatabaseFailed; those of the step.
         """
-        assert self._engine is not None, "the directory is not open"
         try:
-            with database.writing(self._engine) as connection:
-                write = Write(connection, self.clock())
-                yield write
-                audit.write_entries(connection, write.entries)
+            return await self.database.read(step)
+        except ValueUnfit as exc:
+            raise refusals.InvalidValue(exc.message) from exc
+
+    async def fetch(self, query: Prepared, **values: object) -> list[Any]:
+        """Give the rows of one statement, for what is read with every token.
+
+        Errors:  DatabaseFailed.
+        """
+        return await self.database.fetch(query, values)
+
+    async def write(
+        self,
+        step: Callable[[Write], Result],
+        *,
+        forgets: bool = True,
+        seconds: float | None = None,
+    ) -> Result:
+        """Run a step in one transaction, which is on the disk when this returns.
+
+        Shapes:  `forgets` unless nothing is written that is read through a cache; `seconds` for what may take
+                 longer than anybody who is served is kept waiting.
+        Errors:  Conflict for what the database itself holds to be unique; InvalidValue for what it does not
+                 keep; DatabaseFailed; those of the step.
+        """
+
+        def run(connection: Connection) -> Result:
+            write = Write(connection, self.clock())
+            result = step(write)
+            audit.write_entries(connection, write.entries)
+            return result
+
+        try:
+            return await self.database.write(
+                run, tells=(TOPIC,) if forgets else (), seconds=seconds
+            )
         except IntegrityError as exc:
-            raise rules.Conflict("another entry has this name or id already") from exc
-        finally:
-            if forgets:
-                self.forget()
+            raise refusals.Conflict("another entry has this name or id already") from exc
+        except ValueUnfit as exc:
+            raise refusals.InvalidValue(exc.message) from exc

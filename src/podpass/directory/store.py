@@ -1,7 +1,6 @@
 """The directory on a SQL database: reads for `exchange` and `resource`, writes for seeds and APIs.
 
-Methods are async because a caller must not care where the data is; a local commit is shorter than a
-switch to a thread, so they run in the caller's loop. What is managed is grouped by noun, a module each.
+What is managed is grouped by noun, a module each.
 """
 
 import contextlib
@@ -9,11 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
 
-from sqlalchemy import select
-
 from podpass.clock import Clock, system
-from podpass.database import RowDamaged
-from podpass.directory import arm, resources, roles, rows, rules
+from podpass.database import Database, RowDamaged
+from podpass.directory import arm, naming, refusals, resources, roles, rows
 from podpass.directory.app_roles import AppRoles
 from podpass.directory.assignments import Assignments
 from podpass.directory.audit import Audit
@@ -31,8 +28,7 @@ from podpass.directory.model import (
     Tenant,
     Vault,
 )
-from podpass.directory.schema import tenant_domains
-from podpass.directory.session import Session
+from podpass.directory.session import Session, Write
 from podpass.directory.users import Users
 from podpass.directory.vaults import Vaults
 
@@ -42,17 +38,17 @@ _MAX_NAME = 255
 class Directory:
     """Tenants, identities, what they trust, what they may.
 
-    Reads are kept in memory and forgotten with any write through this object.
+    What every token asks is kept in memory, and forgotten with any write, by whatever process it is made.
     """
 
     def __init__(
         self,
-        url: str,
+        database: Database,
         extra_resources: Sequence[ResourcePrincipal] = (),
         clock: Clock = system,
     ) -> None:
         self._resources = resources.Resources(extra_resources)
-        self._session = session = Session(url, clock)
+        self._session = session = Session(database, clock)
         self._tenants: Cache[str, Tenant] = session.cache()
         self.identities = Identities(session)
         self.groups = Groups(session)
@@ -65,14 +61,18 @@ class Directory:
         self.audit = Audit(session)
 
     async def open(self) -> None:
-        """Open the database, making it if it is new.
+        """Make or upgrade the directory's tables; opens the database if nobody did, and then closes it too.
 
         Errors:  DatabaseUnusable.
         """
-        self._session.open()
+        await self._session.open()
 
     async def close(self) -> None:
-        self._session.close()
+        await self._session.close()
+
+    def forget(self) -> None:
+        """Keep nothing in memory of what was read."""
+        self._session.forget()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -86,13 +86,24 @@ class Directory:
     async def find_tenant(self, name: str) -> Tenant | None:
         """Find a tenant by id or domain, case apart."""
         # Beyond ASCII, lower() makes letters of signs that only look like them.
-        if not name.isascii() or len(name) > _MAX_NAME:
+        if not name.isascii() or not name.isprintable() or len(name) > _MAX_NAME:
             return None
-        return self._tenants.get(name.lower(), lambda: self._load_tenant(name.lower()))
+        return await self._tenants.get(name.lower(), lambda: self._load_tenant(name.lower()))
 
     async def find_identity(self, tenant_id: str, client_id: str) -> Identity | None:
         """Find an identity of this tenant, enabled or not; GUIDs are compared without case."""
         return await self.identities.get(tenant_id, client_id)
+
+    async def find_trusting(
+        self, tenant_id: str, client_id: str, issuer: str, subject: str
+    ) -> Identity | None:
+        """Find an identity of this tenant with what it trusts this subject of this issuer for.
+
+        Shapes:  one that has such a credential comes with it and with what names it, the rest may be missing;
+                 one that has none comes whole.
+        Errors:  RowDamaged, for what is read of it; DatabaseFailed.
+        """
+        return await self.identities.trusting(tenant_id, client_id, issuer, subject)
 
     async def find_resource(self, tenant_id: str, uri: str) -> ResourcePrincipal | None:
         """Find what a token is asked for: built in, or an application of this tenant.
@@ -135,34 +146,33 @@ class Directory:
     # Tenants
 
     async def list_tenants(self) -> list[Tenant]:
-        with self._session.reading() as connection:
-            return rows.read_tenants(connection)
+        return await self._session.read(rows.read_tenants)
 
     async def create_tenant(self, tenant: Tenant) -> Change:
         """Add a tenant; one that is there already, and the same, is no fault.
 
         Errors:  InvalidValue, Conflict.
         """
-        rules.check_guid("tenant_id", tenant.id)
+        naming.check_guid("tenant_id", tenant.id)
         for domain in tenant.domains:
-            rules.check_domain(domain)
+            naming.check_domain(domain)
         tenant = replace(tenant, domains=tuple(sorted(set(tenant.domains))))
-        with self._session.writing() as write:
+
+        def step(write: Write) -> Change:
             if found := rows.read_tenants(write.connection, tenant.id):
                 if found[0] != tenant:
-                    raise rules.Conflict("the tenant is there already, and differs", id=tenant.id)
+                    raise refusals.Conflict(
+                        "the tenant is there already, and differs", id=tenant.id
+                    )
                 return Change.UNCHANGED
             rows.write_tenant(write.connection, tenant)
             write.record("microsoft.directory/organization/create", tenant.id)
-        return Change.CREATED
+            return Change.CREATED
 
-    def _load_tenant(self, name: str) -> Tenant | None:
-        with self._session.reading() as connection:
-            if not rules.is_lower_guid(name):
-                query = select(tenant_domains.c.tenant_id).filter_by(domain=name)
-                name = connection.scalar(query) or ""
-            found = rows.read_tenants(connection, name)
-        return found[0] if found else None
+        return await self._session.write(step)
+
+    async def _load_tenant(self, name: str) -> Tenant | None:
+        return await self._session.read(lambda connection: rows.find_tenant(connection, name))
 
     # What people ask for by shorter names
 

@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from podpass import database
-from podpass.directory import arm, assignments, naming, rules
+from podpass.directory import assignments, naming, refusals
 from podpass.directory.cache import Cache
 from podpass.directory.model import AccessPolicy, Change, DeletedVault, Vault, VaultAccess
 from podpass.directory.queries import below, lying_in
-from podpass.directory.rows import from_json, to_json
-from podpass.directory.schema import resource_groups, vaults
+from podpass.directory.rows import check_group, from_json, to_json
+from podpass.directory.schema import vaults
 from podpass.directory.session import Session, Write
 
 _VAULT = "Microsoft.KeyVault/vaults"
@@ -34,9 +34,9 @@ class Vaults:
     async def get(self, name: str) -> Vault | None:
         """Find a vault by name, case apart."""
         # Beyond ASCII, lower() makes letters of signs that only look like them.
-        if not name.isascii() or len(name) > _MAX_NAME:
+        if not name.isascii() or not name.isprintable() or len(name) > _MAX_NAME:
             return None
-        return self._kept.get(name.lower(), lambda: self._load(name.lower()))
+        return await self._kept.get(name.lower(), lambda: self._load(name.lower()))
 
     async def page(
         self,
@@ -49,41 +49,52 @@ class Vaults:
         """List vaults of a subscription, or of one of its groups, after the one with this resource id."""
         query = select(vaults).where(_THERE)
         query = lying_in(query, vaults.c.resource_key, subscription_id, group, after)
-        with self._session.reading() as connection:
-            return database.full_page(
+        return await self._session.read(
+            lambda connection: database.full_page(
                 limit, lambda many: connection.execute(query.limit(many)).all(), _vault
             )
+        )
 
-    async def put(self, vault: Vault) -> Change:
+    async def put(self, vault: Vault, *, grouped: bool = False) -> Change:
         """Create a vault, or change it.
 
-        Errors:  InvalidValue; NameHeld by a deleted vault; Conflict when tenant or resource id differ from
-                 those it has, or purge protection would end.
+        Shapes:  `grouped` puts it only into a resource group that is there.
+        Errors:  InvalidValue; GroupNotFound; NameHeld by a deleted vault; Conflict when tenant or resource id
+                 differ from those it has, or purge protection would end.
         """
         _check(vault)
-        with self._session.writing() as write:
+
+        def step(write: Write) -> Change:
+            if grouped:
+                check_group(write.connection, vault.resource_id)
             return _put(write, _read(write.connection, vault.name), vault)[0]
+
+        return await self._session.write(step)
 
     async def change(self, name: str, step: Callable[[Vault], Vault]) -> Vault:
         """Read a vault, let `step` change it, write it; nothing comes between.
 
         Errors:  NotFound; those of `step` and of `put`.
         """
-        with self._session.writing() as write:
+
+        def changed(write: Write) -> Vault:
             old = _read(write.connection, name.lower())
             if old is None:
-                raise rules.NotFound("there is no such vault", name=name)
+                raise refusals.NotFound("there is no such vault", name=name)
             new = step(old)
             _check(new)
             return _put(write, old, new)[1]
 
+        return await self._session.write(changed)
+
     async def delete(self, name: str) -> DeletedVault | None:
         """Delete a vault so that it can be recovered; the roles at it go for good. None if there is none."""
-        with self._session.writing() as write:
+
+        def step(write: Write) -> DeletedVault | None:
             old = _read(write.connection, name.lower())
-            if old is None:
-                return None
-            return bury(write, old)
+            return None if old is None else bury(write, old)
+
+        return await self._session.write(step)
 
     async def deleted(
         self,
@@ -102,57 +113,46 @@ class Vaults:
             query = query.where(vaults.c.location == location)
         if name is not None:
             query = query.where(vaults.c.name == name.lower())
-        with self._session.reading() as connection:
-            return database.readable(connection.execute(query).all(), _deleted)
+        return await self._session.read(
+            lambda connection: database.readable(connection.execute(query).all(), _deleted)
+        )
 
     async def recover(self, name: str) -> Vault:
         """Bring a deleted vault back, without the roles that were held at it.
 
         Errors:  NotFound for the deleted vault, or for its resource group.
         """
-        with self._session.writing() as write:
-            found = _read_deleted(write.connection, name.lower())
-            if found is None or found.purge_on <= write.now:
-                raise rules.NotFound("there is no such deleted vault", name=name)
-            _check_group(write.connection, found.vault)
-            here = update(vaults).filter_by(name=found.vault.name)
-            write.connection.execute(here.values(deleted=None, purge_on=None))
-            write.record(f"{_VAULT}/write", found.vault.resource_id)
-        return found.vault
+        return await self._session.write(lambda write: _recover(write, name.lower()))
 
     async def purge(self, name: str) -> DeletedVault:
         """Delete a deleted vault for good; its secrets lie under the `uid` of what is answered.
 
         Errors:  NotFound; PurgeProtected while its time is not over.
         """
-        with self._session.writing() as write:
+
+        def step(write: Write) -> DeletedVault:
             found = _read_deleted(write.connection, name.lower())
             if found is None:
-                raise rules.NotFound("there is no such deleted vault", name=name)
+                raise refusals.NotFound("there is no such deleted vault", name=name)
             early = found.purge_on > write.now
             if found.vault.purge_protection and early:
-                raise rules.PurgeProtected("the vault is protected from being purged", name=name)
+                raise refusals.PurgeProtected("the vault is protected from being purged", name=name)
             _purge(write, found)
-        return found
+            return found
+
+        return await self._session.write(step)
 
     async def sweep(self) -> list[DeletedVault]:
         """Purge every deleted vault whose time is over; their secrets lie under the `uid` of each."""
-        with self._session.writing() as write:
-            query = select(vaults).where(vaults.c.purge_on <= write.now)
-            # One that cannot be read stays, and its secrets with it, until somebody has looked at it.
-            gone = database.readable(write.connection.execute(query).all(), _deleted)
-            for one in gone:
-                _purge(write, one)
-        return gone
+        return await self._session.write(_sweep)
 
-    def _load(self, name: str) -> Vault | None:
-        with self._session.reading() as connection:
-            return _read(connection, name)
+    async def _load(self, name: str) -> Vault | None:
+        return await self._session.read(lambda connection: _read(connection, name))
 
     async def uids(self) -> frozenset[str]:
         """Name what the secrets of every vault lie under, deleted ones and unreadable ones too."""
-        with self._session.reading() as connection:
-            found = connection.execute(select(vaults.c.uid, vaults.c.name)).all()
+        query = select(vaults.c.uid, vaults.c.name)
+        found = await self._session.read(lambda connection: connection.execute(query).all())
         return frozenset(row.uid or row.name for row in found)
 
     # The last of the public ones: below it, `list` is this method.
@@ -161,8 +161,9 @@ class Vaults:
         query = select(vaults).where(_THERE).order_by(vaults.c.name)
         if tenant_id is not None:
             query = query.filter_by(tenant_id=tenant_id)
-        with self._session.reading() as connection:
-            return database.readable(connection.execute(query).all(), _vault)
+        return await self._session.read(
+            lambda connection: database.readable(connection.execute(query).all(), _vault)
+        )
 
 
 def bury(write: Write, vault: Vault) -> DeletedVault:
@@ -182,6 +183,26 @@ def bury_below(write: Write, scope: str) -> None:
         bury(write, _vault(row))
 
 
+def _recover(write: Write, name: str) -> Vault:
+    found = _read_deleted(write.connection, name)
+    if found is None or found.purge_on <= write.now:
+        raise refusals.NotFound("there is no such deleted vault", name=name)
+    check_group(write.connection, found.vault.resource_id)
+    here = update(vaults).filter_by(name=found.vault.name)
+    write.connection.execute(here.values(deleted=None, purge_on=None))
+    write.record(f"{_VAULT}/write", found.vault.resource_id)
+    return found.vault
+
+
+def _sweep(write: Write) -> list[DeletedVault]:
+    query = select(vaults).where(vaults.c.purge_on <= write.now)
+    # One that cannot be read stays, and its secrets with it, until somebody has looked at it.
+    gone = database.readable(write.connection.execute(query).all(), _deleted)
+    for one in gone:
+        _purge(write, one)
+    return gone
+
+
 def _put(write: Write, old: Vault | None, given: Vault) -> tuple[Change, Vault]:
     if old is None:
         _make_room(write, given.name)
@@ -193,10 +214,10 @@ def _put(write: Write, old: Vault | None, given: Vault) -> tuple[Change, Vault]:
     if old == new:
         return Change.UNCHANGED, new
     if (old.name, old.tenant_id, old.resource_id) != (new.name, new.tenant_id, new.resource_id):
-        raise rules.Conflict("the vault belongs elsewhere already", name=new.name)
+        raise refusals.Conflict("the vault belongs elsewhere already", name=new.name)
     # Whoever relies on the protection must not lose it to whoever wants to purge.
     if old.purge_protection and not new.purge_protection:
-        raise rules.Conflict("purge protection does not end once it is on", name=new.name)
+        raise refusals.Conflict("purge protection does not end once it is on", name=new.name)
     write.connection.execute(update(vaults).filter_by(name=new.name).values(**_columns(new)))
     write.record(f"{_VAULT}/write", new.resource_id)
     return Change.UPDATED, new
@@ -207,7 +228,7 @@ def _make_room(write: Write, name: str) -> None:
     if held is None:
         return
     if held.purge_on > write.now:
-        raise rules.NameHeld(
+        raise refusals.NameHeld(
             "a deleted vault has this name", name=name, resource_id=held.vault.resource_id
         )
     _purge(write, held)
@@ -222,21 +243,10 @@ def _purge(write: Write, gone: DeletedVault) -> None:
 def _check(vault: Vault) -> None:
     naming.refuse(naming.vault_name_fault(vault.name), naming.tags_fault(vault.tags))
     if vault.retention_days not in _RETENTION_DAYS:
-        raise rules.InvalidValue("retention is 7 to 90 days", field="retention_days")
+        raise refusals.InvalidValue("retention is 7 to 90 days", field="retention_days")
     if len(vault.policies) > _MAX_POLICIES:
         message = f"a vault has at most {_MAX_POLICIES} access policies"
-        raise rules.TooMany(message, field="policies", limit=_MAX_POLICIES)
-
-
-def _check_group(connection: Connection, vault: Vault) -> None:
-    place = arm.group_of(vault.resource_id)
-    if place is None:
-        return
-    query = select(resource_groups.c.name).filter_by(
-        subscription_id=place[0], name_key=place[1].lower()
-    )
-    if connection.execute(query).first() is None:
-        raise rules.NotFound("the vault's resource group is gone", group=place[1])
+        raise refusals.TooMany(message, field="policies", limit=_MAX_POLICIES)
 
 
 def _read(connection: Connection, name: str) -> Vault | None:

@@ -7,13 +7,15 @@ numbers are Entra's, the sentences are ours.
 from typing import Self
 
 from podpass.errors import Error
-from podpass.exchange.aadsts_clients import CLIENT_ROWS
+from podpass.exchange.aadsts_assertions import ASSERTION_ROWS
+from podpass.exchange.aadsts_clients import CLIENT_ROWS, UNIFORM_ROWS
 from podpass.exchange.aadsts_users import USER_ROWS
 from podpass.exchange.refusal import STEPS, Aadsts, fact, shown, status_of
 
 __all__ = ["STEPS", "TABLE", "Aadsts", "Refused", "shown"]
 
-TABLE = {entry.number: entry for entry in (*CLIENT_ROWS, *USER_ROWS)}
+_ROWS = (*CLIENT_ROWS, *ASSERTION_ROWS, *UNIFORM_ROWS, *USER_ROWS)
+TABLE = {entry.number: entry for entry in _ROWS}
 
 
 class Refused(Error):
@@ -29,14 +31,24 @@ class Refused(Error):
         self.error = self.entry.error
         self.step = self.entry.step
         self.status = self.entry.status
+        self.retry_seconds: float | None = None
 
     def answered(
-        self, *, error: str | None = None, step: str | None = None, status: int | None = None
+        self,
+        *,
+        error: str | None = None,
+        step: str | None = None,
+        status: int | None = None,
+        retry_seconds: float | None = None,
     ) -> Self:
-        """Change how this one case is answered, where Entra's wire or our order differs."""
+        """Change how this one case is answered, where Entra's wire or our order differs.
+
+        Units:   `retry_seconds` until the same request may be granted, where waiting helps.
+        """
         self.error = error or self.error
         self.step = step or self.step
         self.status = status or status_of(self.error)
+        self.retry_seconds = retry_seconds or self.retry_seconds
         return self
 
     @property

@@ -161,10 +161,12 @@ USER_ROWS = (
         number=90055,
         step="grant",
         error="temporarily_unavailable",
-        text="Too many devices wait for somebody to sign in.",
-        meaning="Ten thousand device codes wait already. A new one is refused, with status 429, so that "
-        "none that somebody waits for has to go.",
-        cure="Try again in some minutes: a device code waits for 15 at most",
+        text="Too many requests; try again later.",
+        meaning="The client or its address has asked more than its share (`--client-rate`, `--source-rate`, "
+        "`--source-device-codes`), its address has sent too many refused requests (`--refused-rate`), or ten "
+        "thousand device codes wait already, of which none that somebody waits for has to go. The "
+        "status is 429, and `Retry-After` says when to try again.",
+        cure="Wait as long as `Retry-After` says; a device code waits for 15 minutes at most",
     ),
     Aadsts(
         number=70018,

@@ -5,10 +5,11 @@ Shape, then header, then claims, each with the number Entra gives for it; no key
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from podpass.exchange.aadsts import Refused
-from podpass.jose import MalformedToken, UnverifiedToken, parse
+from podpass.exchange.wire import TokenRequest
+from podpass.jose import MalformedToken, UnverifiedToken, b64decode
 
 _TYPES = ("JWT", "HTTP://OPENID.NET/SPECS/JWT/1.0")
 
@@ -30,23 +31,32 @@ class UnverifiedAssertion:
     token: UnverifiedToken = field(repr=False)
 
 
-def parse_assertion(text: str) -> UnverifiedToken:
-    """Split and read a client assertion.
+class Claim(NamedTuple):
+    """What an assertion is trusted for, if it is; nothing of it is proved, and none of it need be so."""
+
+    issuer: str
+    subject: str
+    audiences: Sequence[str]
+
+
+def claim_of(token: UnverifiedToken) -> Claim | None:
+    """Give what an assertion claims, if it has the shape of one that may be trusted."""
+    claims = token.claims
+    try:
+        return Claim(_words(claims, "iss"), _words(claims, "sub"), _audiences(claims))
+    except Refused:
+        return None
+
+
+def parse_assertion(request: TokenRequest) -> UnverifiedToken:
+    """Split and read a request's client assertion.
 
     Errors:  Refused 50027.
     """
     try:
-        return parse(text)
+        return request.assertion
     except MalformedToken as exc:
         raise Refused(50027, reason=exc.message) from exc
-
-
-def read(text: str, algorithms: Sequence[str]) -> UnverifiedAssertion:
-    """Read a client assertion: shape, then header, then claims.
-
-    Errors:  Refused 50027, 5002727, 5002738, 5002723, 90014, in this order.
-    """
-    return read_claims(parse_assertion(text), algorithms)
 
 
 def read_claims(token: UnverifiedToken, algorithms: Sequence[str]) -> UnverifiedAssertion:
@@ -73,6 +83,14 @@ def read_claims(token: UnverifiedToken, algorithms: Sequence[str]) -> Unverified
         key_id=key_id,
         token=token,
     )
+
+
+def key_hex(key_id: str) -> str:
+    """Write a key id as Entra does: upper-case hex of its bytes; as it is when it is no base64url."""
+    try:
+        return b64decode(key_id).hex().upper()
+    except MalformedToken:
+        return key_id
 
 
 def _words(claims: Mapping[str, Any], name: str) -> str:

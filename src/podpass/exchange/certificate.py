@@ -13,7 +13,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from podpass import jose, names
+from podpass import jose
+from podpass.clouds import Cloud
 from podpass.directory.model import Identity, KeyCredential, Tenant
 from podpass.exchange.aadsts import Refused
 from podpass.exchange.assertion import UnverifiedAssertion
@@ -45,14 +46,16 @@ def check_claims(assertion: UnverifiedAssertion, client_id: str, audiences: Iter
         raise Refused(700023, audience=", ".join(assertion.audiences))
 
 
-def audiences_of(origins: Iterable[str], tenant: Tenant, segment: str) -> Iterator[str]:
+def audiences_of(
+    origins: Iterable[str], tenant: Tenant, segment: str, cloud: Cloud
+) -> Iterator[str]:
     """List the names under which a tenant's token endpoint and issuer go."""
     for origin in origins:
         for name in {tenant.id, segment, *tenant.domains}:
             yield f"{origin}/{name}/oauth2/v2.0/token"
             yield f"{origin}/{name}/oauth2/token"
             yield f"{origin}/{name}/v2.0"
-    yield names.v1_issuer(tenant.id)
+    yield cloud.v1_issuer(tenant.id)
 
 
 def find_key(assertion: UnverifiedAssertion, identity: Identity, now: float) -> KeyCredential:

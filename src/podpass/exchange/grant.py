@@ -1,18 +1,18 @@
 """A verified exchange in, the access token's claims and the answer's members out. Pure.
 
-Source: Entra's access token reference, and entra-wire facts of v1 and v2 tokens.
+Source: https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from podpass import names
+from podpass.clouds import PUBLIC, Cloud
 from podpass.directory.model import Identity, ResourcePrincipal, Tenant
 from podpass.exchange.proof import Proof
 
-# For resources whose clock is behind. That Entra dates back by five minutes is from memory: the recorded
-# facts say only that `nbf` is `iat`.
+# For resources whose clock is behind. Entra's documentation says only that `nbf` is `iat`; that both lie
+# five minutes back is what its tokens are known for.
 BACKDATED_SECONDS = 300
 # From this lifetime on a client is told to renew at half of it.
 LONG_LIVED_SECONDS = 7200
@@ -23,7 +23,8 @@ class Exchange:
     """A token request that has passed every check.
 
     Shapes:  `asked` is the resource's identifier as the client wrote it; `origin` the service's; `roles`
-             the application roles of the resource that the client holds.
+             the application roles of the resource that the client holds. Of `identity` only what names it
+             need be there.
     """
 
     tenant: Tenant
@@ -33,6 +34,7 @@ class Exchange:
     roles: tuple[str, ...] = ()
     asked: str
     origin: str
+    cloud: Cloud = PUBLIC
 
 
 def claims(exchange: Exchange, *, now: float, seconds: int, uti: str) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def claims(exchange: Exchange, *, now: float, seconds: int, uti: str) -> dict[st
 
 def _v1(exchange: Exchange, times: dict[str, int], uti: str) -> dict[str, Any]:
     tenant, identity = exchange.tenant, exchange.identity
-    issuer = names.v1_issuer(tenant.id)
+    issuer = exchange.cloud.v1_issuer(tenant.id)
     made = {
         "aud": exchange.asked,
         "iss": issuer,

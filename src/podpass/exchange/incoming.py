@@ -9,9 +9,19 @@ from podpass.exchange.origins import Origins
 from podpass.serve import BodyTooLarge, Receive, Scope, header, read_body
 
 
-async def read_request(
+async def receive_form(scope: Scope, receive: Receive, limit: int) -> bytes | None:
+    """Wait for the body of a POST; None when it is longer than allowed."""
+    if scope["method"] != "POST":
+        return b""
+    try:
+        return await read_body(receive, limit)
+    except BodyTooLarge:
+        return None
+
+
+def read_request(
     scope: Scope,
-    receive: Receive,
+    body: bytes | None,
     *,
     tenant: str,
     version: int,
@@ -21,14 +31,14 @@ async def read_request(
 ) -> wire.TokenRequest:
     """Read a request; what the log may know of it is put into `facts`.
 
+    Shapes:  `body` is None when it is longer than `limit`.
     Errors:  Refused 900561, 9002313.
     """
     if scope["method"] != "POST":
         raise Refused(900561, method=scope["method"])
-    try:
-        body = await read_body(receive, limit)
-    except BodyTooLarge as exc:
-        raise Refused(9002313, reason=exc.message).answered(status=exc.status) from exc
+    if body is None or len(body) > limit:
+        reason = f"the body is longer than {limit} bytes"
+        raise Refused(9002313, reason=reason).answered(status=BodyTooLarge.status)
     form = wire.read_form(body, header(scope, b"content-type"), header(scope, b"authorization"))
     if assertion := form.get("client_assertion"):
         facts["token_sha256"] = log.fingerprint(assertion.strip())
@@ -39,4 +49,5 @@ async def read_request(
         version=version,
         origin=origins.of_host(header(scope, b"host")),
         form=form,
+        cloud=origins.cloud,
     )

@@ -1,55 +1,61 @@
 """The keys of issuers that a credential trusts: fetched by discovery, kept for a while, never for ever.
 
-    fresh     0 .. fresh_seconds                    used as they are
-    due       .. after that                         fetched again; if that fails, used until
-    stale     fresh_seconds + stale_seconds         after which the issuer counts as down
+    age of the keys            what a request gets
+    0 .. half of fresh         the keys
+    .. fresh                   the keys; they are fetched again behind its back
+    .. fresh + stale           it waits for a fetch; if that fails, the keys
+    beyond                     it waits for a fetch; if that fails, the issuer is down
 
-A withdrawn key stops working when its issuer's keys are next fetched, an unknown `kid` fetches at most
-once an interval, and a failed issuer is left alone for a moment: a flood of bad tokens is no flood of
-fetches. Callers must have matched the issuer to a credential first.
+So an issuer in use delays nobody, and a key withdrawn from it stops working within `issuer_fresh_seconds`
+of the fetch that still had it; while the issuer is down, within the longer time.
+
+A flood of bad tokens is no flood of fetches: an unknown `kid` fetches at most once an interval, an issuer
+that fails is left alone for a while, longer each time, and issuers that have never answered share a
+lane of their own. Callers must have matched the issuer to a credential first.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
-from urllib.parse import urlsplit
 
-from podpass import jose, names
+from podpass import jose
 from podpass.clock import Clock
 from podpass.errors import Error
+from podpass.exchange.issuer_documents import IssuerDown, Keys, Source, fetch_keys
 from podpass.settings import AuthoritySettings
 
 _log = logging.getLogger(__name__)
 
 MAX_ISSUERS = 10_000
-
-
-class Source(Protocol):
-    """Whatever fetches JSON objects from addresses that others chose."""
-
-    async def get_json(self, url: str) -> dict[str, Any]: ...
-
-
-class IssuerDown(Error):
-    """An issuer's keys cannot be had, or its documents are unfit; `reason` is a stable slug."""
-
-    code = "issuer_down"
-    status = 502
+MAX_KEYS = 20_000  # of all issuers together; 3 KB each
+# Fetches at once, of issuers that answer quickly and of all others: who registers slow ones takes no place
+# from those in use.
+LANE = 64
+# Whoever answers more slowly than this waits with those that do not answer.
+QUICK_SECONDS = 1.0
+# For everything: waiting in the lane, two names, two documents.
+FETCH_SECONDS = 3.0
+# An issuer that fails again and again is asked this many times less often.
+_MOST_PATIENCE = 6
 
 
 @dataclass(slots=True, kw_only=True)
 class _Entry:
     """What is known of one issuer.
 
-    Units:   seconds since the epoch; `keys` None until a fetch has succeeded.
+    Units:   seconds since the epoch; `keys` None until a fetch has succeeded; `failures` in a row; `took`
+             seconds for the last fetch.
     """
 
-    keys: Mapping[str, Sequence[jose.PublicKey]] | None = None
+    keys: Keys | None = None
     fetched: float = 0.0
     tried: float = float("-inf")
+    failed: float = float("-inf")
+    failures: int = 0
     failure: IssuerDown | None = None
+    took: float = float("inf")
     fetching: asyncio.Task[None] | None = None
 
 
@@ -60,104 +66,124 @@ class Issuers:
         self._source = source
         self._settings = settings
         self._clock = clock
-        self._entries: dict[str, _Entry] = {}
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._held = 0
+        self._quick = asyncio.Semaphore(LANE)
+        self._others = asyncio.Semaphore(LANE)
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def keys(self, issuer: str, key_id: str) -> Sequence[jose.PublicKey]:
         """Give the keys an issuer publishes under an id; none when it publishes no such key.
 
         Errors:  IssuerDown.
         """
-        entry = self._entries.get(issuer) or self._remember(issuer)
-        if self._age(entry.fetched) >= self._settings.issuer_fresh_seconds or entry.keys is None:
-            await self._refresh(issuer, entry, self._settings.issuer_retry_seconds)
+        entry, fresh = self._entry(issuer), self._settings.issuer_fresh_seconds
+        age = self._age(entry.fetched)
+        if entry.keys is None or age >= fresh / 2:
+            fetching = self._begin(issuer, entry, self._patience(entry))
+            # Shielded: a caller who hangs up must not take the others' answer with him.
+            if fetching is not None and self._must_wait(entry, age):
+                await asyncio.shield(fetching)
         found = self._usable(entry).get(key_id)
         if found is None:
-            await self._refresh(issuer, entry, self._settings.issuer_refetch_seconds)
+            fetching = self._begin(issuer, entry, self._settings.issuer_refetch_seconds)
+            if fetching is not None:
+                await asyncio.shield(fetching)
             found = self._usable(entry).get(key_id, ())
         return found
+
+    # ------------------------------------------------------------------------------------------- age
 
     def _age(self, since: float) -> float:
         age = self._clock() - since
         # A clock set back would keep a withdrawn key alive: what seems to come from the future is old.
         return age if age >= 0 else float("inf")
 
-    def _remember(self, issuer: str) -> _Entry:
-        while len(self._entries) >= MAX_ISSUERS:
-            del self._entries[next(iter(self._entries))]
-        self._entries[issuer] = entry = _Entry()
-        return entry
+    @property
+    def _longest(self) -> float:
+        return self._settings.issuer_fresh_seconds + self._settings.issuer_stale_seconds
 
-    def _usable(self, entry: _Entry) -> Mapping[str, Sequence[jose.PublicKey]]:
-        longest = self._settings.issuer_fresh_seconds + self._settings.issuer_stale_seconds
-        if entry.keys is not None and self._age(entry.fetched) < longest:
+    def _must_wait(self, entry: _Entry, age: float) -> bool:
+        if entry.keys is None or age >= self._longest:
+            return True
+        if age < self._settings.issuer_fresh_seconds:
+            return False
+        # An issuer that was found down a moment ago is asked again behind everybody's back.
+        return not entry.failures or self._age(entry.failed) >= 2 * self._patience(entry)
+
+    def _patience(self, entry: _Entry) -> float:
+        """Say how long an issuer is left alone after its last failure."""
+        if not entry.failures:
+            return 0
+        retry = self._settings.issuer_retry_seconds
+        return float(retry * min(2 ** min(entry.failures - 1, 8), _MOST_PATIENCE))
+
+    def _usable(self, entry: _Entry) -> Keys:
+        if entry.keys is not None and self._age(entry.fetched) < self._longest:
             return entry.keys
         raise entry.failure or IssuerDown("the issuer's keys are too old", reason="stale")
 
-    async def _refresh(self, issuer: str, entry: _Entry, interval: float) -> None:
-        if entry.fetching is None:
-            if self._age(entry.tried) < interval:
-                return
+    # ---------------------------------------------------------------------------------------- memory
+
+    def _entry(self, issuer: str) -> _Entry:
+        entry = self._entries.get(issuer)
+        if entry is None:
+            entry = self._entries[issuer] = _Entry()
+            self._forget()
+        else:
+            self._entries.move_to_end(issuer)
+        return entry
+
+    def _forget(self) -> None:
+        """Let go of whom nobody has asked for the longest; who is in use is not pushed out by others."""
+        while len(self._entries) > MAX_ISSUERS or (
+            self._held > MAX_KEYS and len(self._entries) > 1
+        ):
+            _, gone = self._entries.popitem(last=False)
+            self._held -= _count(gone.keys)
+
+    # -------------------------------------------------------------------------------------- fetching
+
+    def _begin(self, issuer: str, entry: _Entry, interval: float) -> asyncio.Task[None] | None:
+        """Join the fetch that is under way, or begin one if the last is an interval ago."""
+        if entry.fetching is None and self._age(entry.tried) >= interval:
             entry.tried = self._clock()
             entry.fetching = asyncio.create_task(self._fetch_into(issuer, entry))
-        # Shielded: a caller who hangs up must not take the others' answer with him.
-        await asyncio.shield(entry.fetching)
+            self._tasks.add(entry.fetching)
+            entry.fetching.add_done_callback(self._tasks.discard)
+        return entry.fetching
 
     async def _fetch_into(self, issuer: str, entry: _Entry) -> None:
+        is_quick = entry.keys is not None and not entry.failures and entry.took < QUICK_SECONDS
+        time = asyncio.get_running_loop().time
         try:
-            entry.keys = await fetch_keys(self._source, issuer, self._settings.jwks_origins)
-            entry.fetched, entry.failure = self._clock(), None
-            _log.info("issuer_keys_fetched", extra={"iss": issuer, "keys": len(entry.keys)})
+            async with asyncio.timeout(FETCH_SECONDS), self._quick if is_quick else self._others:
+                began = time()
+                keys = await fetch_keys(self._source, issuer, self._settings.jwks_origins)
+                entry.took = time() - began
+            self._keep(issuer, entry, keys)
+        except TimeoutError:
+            self._note(issuer, entry, IssuerDown("the issuer took too long", reason="timeout"))
         except Error as exc:
-            reason = exc.facts.get("reason", exc.code)
-            _log.warning(
-                "issuer_keys_not_fetched", extra={"iss": issuer, **exc.facts, "reason": reason}
-            )
-            entry.failure = IssuerDown(exc.message, reason=reason)
+            self._note(issuer, entry, exc)
         finally:
             entry.fetching = None
 
+    def _keep(self, issuer: str, entry: _Entry, keys: Keys) -> None:
+        if self._entries.get(issuer) is entry:
+            self._held += _count(keys) - _count(entry.keys)
+        entry.keys, entry.fetched = keys, self._clock()
+        entry.failure, entry.failures = None, 0
+        self._forget()
+        _log.info("issuer_keys_fetched", extra={"iss": issuer, "keys": len(keys)})
 
-async def fetch_keys(
-    source: Source, issuer: str, jwks_origins: Sequence[str]
-) -> Mapping[str, Sequence[jose.PublicKey]]:
-    """Read an issuer's keys by discovery, by key id.
-
-    Errors:  IssuerDown for unfit documents; what the source raises.
-    """
-    document = await source.get_json(issuer.removesuffix("/") + names.DISCOVERY_PATH)
-    check_document(document, issuer, jwks_origins)
-    keys: dict[str, list[jose.PublicKey]] = {}
-    for key in jose.load_jwks(await source.get_json(document["jwks_uri"])):
-        if key.kid is not None:
-            keys.setdefault(key.kid, []).append(key)
-    return keys
-
-
-def check_document(document: Mapping[str, Any], issuer: str, jwks_origins: Sequence[str]) -> None:
-    """Check that a discovery document speaks for this issuer and names keys where they may be.
-
-    Errors:  IssuerDown. Entra cannot read documents with an empty authorization_endpoint or an empty list
-             of subject types either, so an issuer that works here works there.
-    """
-    if document.get("issuer") != issuer:
-        raise IssuerDown("the document names another issuer", reason="issuer_mismatch")
-    where = document.get("jwks_uri")
-    if not isinstance(where, str):
-        raise IssuerDown("the document names no jwks_uri", reason="no_jwks_uri")
-    if _origin(where) not in (_origin(issuer), *jwks_origins):
-        raise IssuerDown("the keys are on another origin than the issuer", reason="jwks_origin")
-    if document.get("authorization_endpoint", "-") == "" or (
-        document.get("subject_types_supported", "-") == []
-    ):
-        raise IssuerDown(
-            "the document has an empty member that may not be empty", reason="empty_member"
-        )
+    def _note(self, issuer: str, entry: _Entry, failure: Error) -> None:
+        reason = failure.facts.get("reason", failure.code)
+        entry.failure, entry.failed = IssuerDown(failure.message, reason=reason), self._clock()
+        entry.failures += 1
+        facts = {"iss": issuer, **failure.facts, "reason": reason}
+        _log.warning("issuer_keys_not_fetched", extra=facts)
 
 
-def _origin(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 443
-    except ValueError:
-        return ""
-    return f"{parts.scheme}://{parts.hostname}" + ("" if port == 443 else f":{port}")
+def _count(keys: Keys | None) -> int:
+    return sum(len(several) for several in keys.values()) if keys else 0

@@ -1,26 +1,42 @@
-"""The token service's signing keys: always one ahead of the one in use, so that nobody meets a new key.
+"""The token service's signing keys: in the database, sealed, and the same at every replica.
 
-One PEM file a key, its private key and a self-signed certificate, numbered; `active` names the number that
-signs. Rotation moves on to a key that has long been published, and makes the next.
+What is signed with which key follows from the time alone (`key_schedule`); replicas only have to have read
+the same rows. One that has not read them for too long does not sign: others may have withdrawn its key.
 """
 
-import hashlib
-import ssl
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import rsa
+from sqlalchemy import Connection
 
-from podpass import files, jose
+from podpass import jose
+from podpass.clock import Clock, system
+from podpass.database import Database, DatabaseBusy
 from podpass.errors import Error
+from podpass.exchange import key_files, key_material, key_rows, key_schedule, key_steps
+from podpass.exchange.key_material import AuthorityKey
+from podpass.exchange.key_rows import TOPIC, Found, Row
+from podpass.exchange.key_schedule import Schedule, Slot
+from podpass.exchange.key_steps import Told
+from podpass.exchange.schema import CHAIN, metadata
 from podpass.exchange.seal import Seal
+from podpass.exchange.sealing_key import REPLACE, sealer_of
+from podpass.sealing import KEY_BYTES, Sealer, SealingKeyUnfit
 
-_SUFFIX = ".pem"
-_ACTIVE = "active"
-_BEGIN = "-----BEGIN CERTIFICATE-----"
-_CERTIFICATE_DAYS = 5 * 365
+_log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 30.0
+_LEAST_WAIT_SECONDS = 0.02
+_FIRST_TRY_AGAIN_SECONDS = 1.0
+_CATCH_UP_SECONDS = 2.0
+_ANEW = "give this replica the sealing key file that they were made with, and start it again"
+
+_Opened = tuple[bytes, AuthorityKey]  # beside what it was sealed as
 
 
 class AuthorityKeysError(Error):
@@ -29,140 +45,356 @@ class AuthorityKeysError(Error):
     code = "authority_keys"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuthorityKey:
-    """A signing key and its certificate.
+class KeysStale(DatabaseBusy):
+    """The keys were not read for so long that others may have withdrawn the one that would sign."""
 
-    Shapes:  the key's id is the certificate's thumbprint, base64url of SHA-1, as Entra names keys;
-             `certificate` is DER.
-    """
-
-    signing: jose.SigningKey
-    certificate: bytes = field(repr=False)
-
-    @property
-    def kid(self) -> str:
-        return self.signing.kid
-
-    @property
-    def public(self) -> rsa.RSAPublicKey:
-        return self.signing.key.public_key()
+    code = "authority_keys_stale"
+    hint = "see whether this replica reaches the database, and its clock is right"
 
 
 class AuthorityKeys:
-    """The keys of one token service, kept in a folder only its owner can read."""
+    """The keys of one token service, as this process has read them."""
 
-    def __init__(self, folder: Path, keys: dict[int, AuthorityKey], active: int) -> None:
-        self.seal = Seal.open(folder)
-        self._folder = folder
-        self._keys = keys
-        self._active = active
+    def __init__(
+        self,
+        database: Database,
+        sealer: Sealer,
+        clock: Clock = system,
+        schedule: Schedule | None = None,
+        *,
+        ticks: Clock = time.monotonic,
+    ) -> None:
+        self.database = database
+        self.seal = Seal(os.urandom(KEY_BYTES))
+        self.schedule = schedule or Schedule()
+        self._sealer = sealer
+        self._clock = clock
+        self._ticks = ticks
+        self._slots: Sequence[Slot] = ()
+        self._opened: dict[str, _Opened] = {}
+        self._published: Sequence[AuthorityKey] = ()
+        self._watched: Mapping[str, float] = {}
+        self._spare: Sequence[AuthorityKey] = ()
+        self.damaged: Sequence[str] = ()
+        self._read_at = float("-inf")
+        self._since, self._until = float("inf"), float("-inf")
+        self._active: jose.SigningKey
+        self._reading = asyncio.Lock()
+        self._catching_up = asyncio.Lock()
+        self._is_running = False
+        self._wake = asyncio.Event()
+        database.listen(TOPIC, self._wake.set)
 
     @classmethod
-    def open(cls, folder: Path) -> "AuthorityKeys":
-        """Read the keys of a folder, and make what is missing: one to sign, one to come.
+    async def open(
+        cls,
+        database: Database,
+        sealing: Path | bytes,
+        clock: Clock = system,
+        schedule: Schedule | None = None,
+        *,
+        files: Path | None = None,
+        ticks: Clock = time.monotonic,
+    ) -> "AuthorityKeys":
+        """Read the keys of a database; make them, and the file of the sealing key, if it has none yet.
 
-        Errors:  AuthorityKeysError and SealError, naming the file that is unfit.
+        Shapes:  `sealing` is the sealing key or its file; `files` a folder with keys of an earlier
+                 version, which are taken over into a database without keys and then removed.
+        Errors:  AuthorityKeysError, SealingKeyUnfit, KeyFilesUnfit, DatabaseUnusable, DatabaseFailed.
         """
-        files.private_folder(folder)
-        found = [_read(path) for path in sorted(folder.glob("*" + _SUFFIX))]
-        keys = cls(folder, dict(found), 0)
-        keys._active = _read_active(folder) or min(keys._keys, default=1)
-        while max(keys._keys, default=0) < keys._active + 1:
-            keys._add()
-        if keys._active not in keys._keys:
-            raise AuthorityKeysError(
-                f"{folder / _ACTIVE} names a key that is not there",
-                hint=f"put {keys._active:06d}{_SUFFIX} back, or delete {_ACTIVE}",
-            )
+        await prepare(database)
+        is_new = not (await database.read(key_rows.read)).rows
+        keys = cls(database, sealer_of(sealing, make=is_new), clock, schedule, ticks=ticks)
+        if is_new:
+            await keys._begin(files)
+        keys.check(await database.read(key_rows.read))
+        await keys.keep() if is_new else await keys.refresh()
+        # Only now, when they have been read back from the database.
+        if files is not None and (left := key_files.remove(files, keys._opened)):
+            _log.warning("old_key_files_left", extra={"files": [path.name for path in left]})
         return keys
+
+    # --------------------------------------------------------------------------------------- hot path
 
     @property
     def active(self) -> jose.SigningKey:
-        """Give the key that signs."""
-        return self._keys[self._active].signing
+        """Give the key that signs.
+
+        Errors:  KeysStale.
+        """
+        if not self._since <= self._clock() < self._until:
+            self._choose()
+        return self._active
+
+    async def current(self) -> jose.SigningKey:
+        """Give the key that signs, read anew first where it was not read for too long.
+
+        A laptop that wakes up, and a clock that is put right, are no reason to refuse anybody.
+        Errors:  KeysStale, where they cannot be read now either.
+        """
+        with suppress(KeysStale):
+            return self.active
+        with suppress(Error, TimeoutError):
+            async with asyncio.timeout(_CATCH_UP_SECONDS), self._catching_up:
+                if not self._since <= self._clock() < self._until:
+                    await self.refresh()  # nobody has while we waited
+        return self.active
 
     @property
     def published(self) -> Sequence[AuthorityKey]:
         """Give every key that a token may be signed with, now or soon."""
-        return tuple(self._keys.values())
+        return self._published
 
-    def rotate(self) -> jose.SigningKey:
-        """Sign with the next key, and publish one more; older keys stay until they are retired."""
-        files.write_private(self._folder / _ACTIVE, str(self._active + 1).encode())
-        self._active += 1
-        self._add()
-        return self.active
+    @property
+    def slots(self) -> Sequence[Slot]:
+        """Tell when each of them signs, in that order."""
+        return self._slots
 
-    def retire(self, kid: str) -> None:
-        """Withdraw an old key; the tokens it signed are worthless from then on.
+    def _choose(self) -> None:
+        if not self._slots:
+            raise KeysStale(
+                "all signing keys were replaced, and the new ones do not open", hint=_ANEW
+            )
+        now = self._clock()
+        since, until = key_schedule.bounds(self._slots, now)
+        if self._is_running:
+            stale = self.schedule.stale_seconds
+            since, until = max(since, self._read_at - stale), min(until, self._read_at + stale)
+            if not since <= now < until:
+                self._wake.set()
+                raise KeysStale("the signing keys were not read for too long")
+        self._since, self._until = since, until
+        kid = key_schedule.active(self._slots, now).kid
+        self._active = self._opened[kid][1].signing
 
+    # ----------------------------------------------------------------------------------- what is read
+
+    async def refresh(self) -> None:
+        """Read what the replicas agreed on; a key that does not open is told of.
+
+        One that was opened before stays while its row does. A key without a row is withdrawn, and believed
+        no more: nothing is left where all were replaced under another sealing key.
+
+        Errors:  DatabaseFailed.
+        """
+        # One after the other: an older answer must not take the place of a newer one.
+        async with self._reading:
+            self._wake.clear()
+            began = self._clock()
+            found = await self.database.read(key_rows.read)
+            opened, self.damaged = self._open_all(found)
+            if self.damaged:
+                _log.error("signing_keys_damaged", extra={"kids": self.damaged})
+            opened |= {kid: self._opened[kid] for kid in self.damaged if kid in self._opened}
+            self._take(found, opened, began)
+
+    def check(self, found: Found) -> None:
+        """Check that everything opens: nothing starts on keys of which one does not.
+
+        Errors:  SealingKeyUnfit, AuthorityKeysError.
+        """
+        opened, damaged = self._open_all(found)
+        has_seal = key_rows.open_seal(found, self._sealer) is not None
+        if not opened and not has_seal:
+            raise SealingKeyUnfit(
+                "the signing keys in the database are sealed with another key",
+                hint="give every replica the sealing key file with which the first one started; if it"
+                f" is lost, {REPLACE} makes new keys under this one",
+            )
+        if damaged or not has_seal:
+            raise AuthorityKeysError(
+                f"in the database, {', '.join(damaged) or 'the seal of refresh tokens'} is damaged",
+                hint="restore the database from a backup; a key that does not sign can be withdrawn with"
+                f" `podpass authority rotate --retire KID`, and {REPLACE} makes new ones",
+                kids=damaged,
+            )
+
+    def _open_all(self, found: Found) -> tuple[dict[str, _Opened], Sequence[str]]:
+        opened: dict[str, _Opened] = {}
+        damaged = []
+        for row in found.rows:
+            try:
+                opened[row.slot.kid] = self._open(row)
+            except SealingKeyUnfit:
+                damaged.append(row.slot.kid)
+        return opened, damaged
+
+    def _open(self, row: Row) -> _Opened:
+        """Open a row, unless it was opened before."""
+        known = self._opened.get(row.slot.kid)
+        if known is not None and known[0] == row.sealed:
+            return known
+        return row.sealed, key_rows.open_key(row, self._sealer)
+
+    def _take(self, found: Found, opened: dict[str, _Opened], began: float) -> None:
+        slots = [slot for slot in found.slots if slot.kid in opened]
+        if (seal := key_rows.open_seal(found, self._sealer)) is not None:
+            self.seal.use(seal)
+        self._opened = opened
+        self._slots = key_schedule.in_order(slots)
+        self._published = tuple(opened[slot.kid][1] for slot in self._slots)
+        self._read_at = began
+        self._watched = key_schedule.watch(self._watched, slots, self._clock(), self._ticks())
+        self._since, self._until = float("inf"), float("-inf")
+
+    # ------------------------------------------------------------------------------- what is agreed on
+
+    async def keep(self) -> None:
+        """Read, make the key that has to come, put a misplaced one right, delete those that are spent.
+
+        Errors:  DatabaseFailed.
+        """
+        await self.refresh()
+        await self._put_right()
+
+    async def _put_right(self) -> None:
+        if not self._slots:
+            return
+        now = self._clock()
+        is_due = key_schedule.due(self._slots, now, self.schedule) is not None
+        spent = key_schedule.spent(self._watched, self._ticks(), self.schedule)
+        if not is_due:
+            # Where nobody knew whether it was written, it was.
+            self._spare = ()
+        if not (is_due or spent or key_schedule.misplaced(self._slots, now, self.schedule)):
+            return
+        if is_due and not self._spare:
+            # Before the transaction: it takes long, and another replica's may be quicker. What cannot be
+            # written now is not made again for the next try.
+            self._spare = await key_material.several(1, now)
+        made = self._spare
+        await self._write(
+            lambda connection: key_steps.keep(
+                connection, self._sealer, self.schedule, made=made, spent=spent, now=self._clock()
+            )
+        )
+        self._spare = ()
+
+    async def rotate(self, *, at_once: bool = False) -> Slot:
+        """Let the next key sign as soon as it has been published for long enough; give its place in time.
+
+        Shapes:  `at_once` does not wait for that: consumers that keep keys and do not ask again for one
+                 they do not know refuse tokens until they do.
+        Errors:  DatabaseFailed.
+        """
+        # The key that signed when it was asked for: of two who ask at the same moment, one has it replaced.
+        replaces = key_schedule.active(self._slots, self._clock())
+        await self.keep()
+        await self._write(
+            lambda connection: key_steps.bring_forward(
+                connection,
+                self.schedule,
+                replaces=replaces.kid,
+                at_once=at_once,
+                now=self._clock(),
+            )
+        )
+        await self.keep()
+        return next(slot for slot in self._slots if slot.order > replaces.order)
+
+    async def retire(self, kid: str) -> None:
+        """Withdraw a key that is out of use; the tokens it signed are worthless from then on.
+
+        Shapes:  a key to come that is damaged may go too: another is made.
         Errors:  AuthorityKeysError for the active and the coming key, and for one that is not here.
         """
-        for number, key in self._keys.items():
-            if key.kid == kid and number < self._active:
-                files.remove(self._path(number))
-                del self._keys[number]
-                return
-        raise AuthorityKeysError("no such key among those out of use", hint="rotate first", kid=kid)
+        if not await self._write(
+            lambda connection: key_steps.withdraw(connection, self._sealer, kid, now=self._clock())
+        ):
+            raise AuthorityKeysError(
+                "no such key among those out of use, or damaged and to come",
+                hint="list them with `podpass authority keys`; one that signs is rotated first",
+                kid=kid,
+            )
 
-    def _path(self, number: int) -> Path:
-        return self._folder / f"{number:06d}{_SUFFIX}"
+    async def replace_all(self) -> None:
+        """Make new keys, sign with them at once, withdraw every other: for keys that leaked, or are lost.
 
-    def _add(self) -> None:
-        number = max(self._keys, default=0) + 1
-        private = jose.generate_rsa()
-        certificate = _certify(private)
-        pem = jose.private_pem(private) + certificate.encode()
-        files.write_private(self._path(number), pem)
-        self._keys[number] = _key(private, certificate)
+        Errors:  DatabaseFailed.
+        """
+        now = self._clock()
+        made = await key_material.several(2, now)
+        await self._write(
+            lambda connection: key_steps.replace_all(
+                connection, self._sealer, self.schedule, made=made, now=now
+            )
+        )
+
+    async def _begin(self, files: Path | None) -> None:
+        now = self._clock()
+        old = None if files is None else key_files.read(files, now, self.schedule)
+        made = await key_material.several(2, now) if old is None or not old.keys else []
+        await self._write(
+            lambda connection: key_steps.begin(
+                connection, self._sealer, self.schedule, old=old, made=made, now=now
+            )
+        )
+
+    async def _write(self, step: Callable[[Connection], Sequence[Told]]) -> Sequence[Told]:
+        told = await self.database.write(step, tells=(TOPIC,))
+        for event, facts in told:
+            _log.info(event, extra=facts)
+        await self.refresh()
+        return told
+
+    @asynccontextmanager
+    async def running(
+        self, lost: Callable[[], None] = lambda: None
+    ) -> AsyncIterator["AuthorityKeys"]:
+        """Keep in step with the database, and make and remove keys on schedule; tell when none is left."""
+        await self.keep()
+        self._is_running = True
+        self._since, self._until = float("inf"), float("-inf")
+        task = asyncio.create_task(self._run(lost), name="authority-keys")
+        try:
+            yield self
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            self._is_running = False
+
+    async def _run(self, lost: Callable[[], None]) -> None:
+        again, wait = self._ticks(), _FIRST_TRY_AGAIN_SECONDS
+        while True:
+            with suppress(TimeoutError):
+                # Not `wait_for`: on Python 3.11 it forgets that it was cancelled when woken in the same turn.
+                async with asyncio.timeout(self._pause(again)):
+                    await self._wake.wait()
+            try:
+                await self.refresh()
+                if not self._slots:
+                    _log.error("signing_keys_gone", extra={"kids": self.damaged})
+                    lost()
+                if self._ticks() >= again:
+                    await self._put_right()
+                    wait = _FIRST_TRY_AGAIN_SECONDS
+            except Error as exc:
+                # What others withdraw is heard of as soon as ever. To change something waits, whatever
+                # wakes us: a full disk wakes whoever fails to write to it.
+                again, wait = self._ticks() + wait, min(2 * wait, _POLL_SECONDS)
+                _log.warning("signing_keys_not_kept", extra={"cause": exc.message, **exc.facts})
+                await asyncio.sleep(_LEAST_WAIT_SECONDS)
+            except Exception:  # noqa: BLE001 the task must outlive a bug, or rotation ends unseen
+                _log.exception("signing_keys_not_kept")
+                await asyncio.sleep(1)
+
+    def _pause(self, again: float) -> float:
+        """Tell how long nothing is to be done, if nobody writes."""
+        now = self._clock()
+        most = min(_POLL_SECONDS, self.schedule.stale_seconds / 4)
+        if (left := again - self._ticks()) > 0:
+            most = min(most, left)
+        after = key_schedule.coming(self._slots, now) if self._slots else None
+        turn = most if after is None else after.activates - now
+        return max(_LEAST_WAIT_SECONDS, min(most, turn))
 
 
-def _key(private: rsa.RSAPrivateKey, certificate: str) -> AuthorityKey:
-    der = ssl.PEM_cert_to_DER_cert(certificate)
-    # SHA-1 names the certificate here, as `x5t` is defined; it protects nothing.
-    thumbprint = jose.b64encode(hashlib.sha1(der, usedforsecurity=False).digest())
-    return AuthorityKey(signing=jose.SigningKey(kid=thumbprint, key=private), certificate=der)
+async def prepare(database: Database) -> None:
+    """Make the tables, or bring them up to date.
 
-
-def _read(path: Path) -> tuple[int, AuthorityKey]:
-    try:
-        text = path.read_text("ascii")
-        private, _, certificate = text.partition(_BEGIN)
-        return int(path.stem), _key(jose.load_private_pem(private.encode()), _BEGIN + certificate)
-    except (ValueError, jose.BadKey) as exc:
-        raise AuthorityKeysError(
-            f"{path} is not a numbered key with its certificate",
-            hint="move the file out of the folder",
-            path=str(path),
-        ) from exc
-
-
-def _read_active(folder: Path) -> int | None:
-    try:
-        return int((folder / _ACTIVE).read_text("ascii"))
-    except FileNotFoundError:
-        return None
-    except ValueError as exc:
-        raise AuthorityKeysError(f"{folder / _ACTIVE} holds no number") from exc
-
-
-def _certify(private: rsa.RSAPrivateKey) -> str:
-    from cryptography import x509  # 9 MB that only a process making keys needs
-    from cryptography.hazmat.primitives import hashes, serialization
-
-    name = x509.Name(
-        [x509.NameAttribute(x509.NameOID.COMMON_NAME, "accounts.accesscontrol.windows.net")]
-    )
-    begins = datetime.now(UTC).replace(microsecond=0)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(private.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begins)
-        .not_valid_after(begins + timedelta(days=_CERTIFICATE_DAYS))
-        .sign(private, hashes.SHA256())
-    )
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+    Errors:  DatabaseUnusable.
+    """
+    if not database.is_open:
+        await database.open()
+    await database.prepare(metadata, CHAIN)

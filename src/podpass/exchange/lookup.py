@@ -13,6 +13,7 @@ from podpass.directory.model import (
     User,
 )
 from podpass.exchange.aadsts import Refused
+from podpass.exchange.assertion import Claim
 from podpass.exchange.wire import is_guid
 
 # Names under which no tenant of its own can be meant.
@@ -47,6 +48,9 @@ class Directory(Protocol):
     async def list_tenants(self) -> Sequence[Tenant]: ...
     async def find_tenant(self, name: str) -> Tenant | None: ...
     async def find_identity(self, tenant_id: str, client_id: str) -> Identity | None: ...
+    async def find_trusting(
+        self, tenant_id: str, client_id: str, issuer: str, subject: str
+    ) -> Identity | None: ...
     async def find_resource(self, tenant_id: str, uri: str) -> ResourcePrincipal | None: ...
 
 
@@ -65,14 +69,19 @@ async def find_tenant(directory: Directory, name: str, *, grant: str) -> Tenant:
     return tenant
 
 
-async def find_client(directory: Directory, tenant: Tenant, client: str) -> Identity:
+async def find_client(
+    directory: Directory, tenant: Tenant, client: str, claim: Claim | None = None
+) -> Identity:
     """Find an application or managed identity that may act in a tenant.
 
+    Shapes:  with a claim that one of its credentials trusts, that credential may be the only one that comes:
+             of those of an identity no two have issuer and subject in common, so no other can trust it. Where
+             none does, all come, since they say what is wrong. Damage in what does not come is not seen.
     Errors:  Refused 700016, 7000112, 7000229.
     """
     identity = None
     if is_guid(client):
-        identity = await directory.find_identity(tenant.id, client.lower())
+        identity = await _find(directory, tenant.id, client.lower(), claim)
     if identity is None:
         raise Refused(700016, client=client, tenant=tenant.display_name or tenant.id)
     if not identity.enabled:
@@ -80,6 +89,21 @@ async def find_client(directory: Directory, tenant: Tenant, client: str) -> Iden
     if not identity.has_principal:
         raise Refused(7000229, client=client, tenant=tenant.id)
     return identity
+
+
+async def _find(
+    directory: Directory, tenant_id: str, client_id: str, claim: Claim | None
+) -> Identity | None:
+    if claim is None:
+        return await directory.find_identity(tenant_id, client_id)
+    found = await directory.find_trusting(tenant_id, client_id, claim.issuer, claim.subject)
+    if found is None or len(found.credentials) != 1:
+        return found
+    [only] = found.credentials
+    # For another audience another one may be meant, and is then refused for its subject.
+    if any(each in claim.audiences for each in only.audiences):
+        return found
+    return await directory.find_identity(tenant_id, client_id)
 
 
 async def find_resource(directory: Directory, tenant: Tenant, asked: str) -> ResourcePrincipal:

@@ -8,9 +8,12 @@ from podpass.exchange.aadsts import Refused
 from podpass.exchange.assertion import UnverifiedAssertion
 
 
-def match(assertion: UnverifiedAssertion, identity: Identity) -> FederatedCredential:
+def match(
+    assertion: UnverifiedAssertion, identity: Identity, *, other_audience: int = 700212
+) -> FederatedCredential:
     """Find the credential that trusts an assertion: issuer, then audience, then subject.
 
+    Shapes:  `other_audience` is the number for an audience that no credential of the issuer has.
     Units:   compared character for character; no normalisation, no wildcards.
     Errors:  Refused 70025, 700211, 700212, 7002138, 700213.
     """
@@ -21,7 +24,7 @@ def match(assertion: UnverifiedAssertion, identity: Identity) -> FederatedCreden
         raise Refused(700211, issuer=assertion.issuer)
     meant = [each for each in issued if not set(each.audiences).isdisjoint(assertion.audiences)]
     if not meant:
-        raise Refused(700212, audience=", ".join(assertion.audiences))
+        raise Refused(other_audience, audience=", ".join(assertion.audiences))
     for each in meant:
         if each.subject == assertion.subject:
             return each

@@ -11,13 +11,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from podpass import jose, names
+from podpass.clouds import CLOUDS, PUBLIC, Cloud
 from podpass.exchange.aadsts import Refused
 from podpass.exchange.grant import v2_issuer
-from podpass.exchange.keys import AuthorityKey
+from podpass.exchange.key_material import AuthorityKey
 
 # The issuer of documents that speak for any tenant holds this very text.
 ANY_TENANT = "{tenantid}"
-_CLOUD = "microsoftonline.com"
 _SEGMENT = re.compile(r"[0-9a-zA-Z._-]+")
 _CLAIMS = (
     "sub iss cloud_instance_name cloud_instance_host_name cloud_graph_host_name msgraph_host aud exp iat "
@@ -43,6 +43,7 @@ def document(
     tenant: str,
     keys: Sequence[AuthorityKey],
     pages: str = "",
+    cloud: Cloud = PUBLIC,
 ) -> dict[str, Any]:
     """Make the document of a path below a tenant.
 
@@ -51,10 +52,10 @@ def document(
              browsers reach the sign-in page, if it is another one.
     """
     if path == _OPENID_V2:
-        return _for_browsers(openid_v2(origin, segment, tenant), origin, pages)
+        return _for_browsers(openid_v2(origin, segment, tenant, cloud), origin, pages)
     if path == _OPENID_V1:
-        return _for_browsers(openid_v1(origin, segment, tenant), origin, pages)
-    return jwks(keys, v2_issuer(origin, tenant) if path == _KEYS_V2 else None)
+        return _for_browsers(openid_v1(origin, segment, tenant, cloud), origin, pages)
+    return jwks(keys, v2_issuer(origin, tenant) if path == _KEYS_V2 else None, cloud)
 
 
 def _for_browsers(document: dict[str, Any], origin: str, pages: str) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def _for_browsers(document: dict[str, Any], origin: str, pages: str) -> dict[str
     return document
 
 
-def openid_v2(origin: str, segment: str, tenant: str) -> dict[str, Any]:
+def openid_v2(origin: str, segment: str, tenant: str, cloud: Cloud = PUBLIC) -> dict[str, Any]:
     """Describe the v2.0 endpoints of a tenant."""
     base = f"{origin}/{segment}"
     return {
@@ -83,7 +84,7 @@ def openid_v2(origin: str, segment: str, tenant: str) -> dict[str, Any]:
         "scopes_supported": ["openid", "profile", "email", "offline_access"],
         "issuer": v2_issuer(origin, tenant),
         "request_uri_parameter_supported": False,
-        "userinfo_endpoint": f"https://{names.GRAPH_HOST}/oidc/userinfo",
+        "userinfo_endpoint": f"https://{cloud.graph}/oidc/userinfo",
         "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
         "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",
         "http_logout_supported": True,
@@ -91,11 +92,11 @@ def openid_v2(origin: str, segment: str, tenant: str) -> dict[str, Any]:
         "end_session_endpoint": f"{base}/oauth2/v2.0/logout",
         "claims_supported": _CLAIMS.split(),
         "kerberos_endpoint": f"{base}/kerberos",
-        **_CLOUD_MEMBERS,
+        **_of_cloud(cloud),
     }
 
 
-def openid_v1(origin: str, segment: str, tenant: str) -> dict[str, Any]:
+def openid_v1(origin: str, segment: str, tenant: str, cloud: Cloud = PUBLIC) -> dict[str, Any]:
     """Describe the v1.0 endpoints of a tenant; a validator of v1 tokens reads this one."""
     base = f"{origin}/{segment}"
     return {
@@ -117,7 +118,7 @@ def openid_v1(origin: str, segment: str, tenant: str) -> dict[str, Any]:
             "token",
         ],
         "scopes_supported": ["openid"],
-        "issuer": names.v1_issuer(tenant),
+        "issuer": cloud.v1_issuer(tenant),
         "microsoft_multi_refresh_token": True,
         "authorization_endpoint": f"{base}/oauth2/authorize",
         "device_authorization_endpoint": f"{base}/oauth2/devicecode",
@@ -127,28 +128,29 @@ def openid_v1(origin: str, segment: str, tenant: str) -> dict[str, Any]:
         "claims_supported": _CLAIMS.split(),
         "userinfo_endpoint": f"{base}/openid/userinfo",
         "kerberos_endpoint": f"{base}/kerberos",
-        **_CLOUD_MEMBERS,
+        **_of_cloud(cloud),
     }
 
 
-_CLOUD_MEMBERS = {
-    "tenant_region_scope": None,
-    "cloud_instance_name": _CLOUD,
-    "cloud_graph_host_name": "graph.windows.net",
-    "msgraph_host": names.GRAPH_HOST,
-    "rbac_url": "https://pas.windows.net",
-}
+def _of_cloud(cloud: Cloud) -> dict[str, str | None]:
+    told = {
+        "cloud_instance_name": cloud.instance,
+        "cloud_graph_host_name": cloud.old_graph,
+        "msgraph_host": cloud.graph,
+        "rbac_url": cloud.roles,
+    }
+    return {"tenant_region_scope": None, **{name: said for name, said in told.items() if said}}
 
 
-def jwks(keys: Sequence[AuthorityKey], issuer: str | None) -> dict[str, Any]:
+def jwks(keys: Sequence[AuthorityKey], issuer: str | None, cloud: Cloud = PUBLIC) -> dict[str, Any]:
     """Write the keys as Entra does: no `alg`, the certificate beside the numbers.
 
     Shapes:  `issuer` only in the v2.0 document.
     """
-    return {"keys": [_jwk(key, issuer) for key in keys]}
+    return {"keys": [_jwk(key, issuer, cloud) for key in keys]}
 
 
-def _jwk(key: AuthorityKey, issuer: str | None) -> dict[str, Any]:
+def _jwk(key: AuthorityKey, issuer: str | None, cloud: Cloud) -> dict[str, Any]:
     numbers = jose.rsa_jwk(key.public, key.kid)
     written = {
         "kty": "RSA",
@@ -158,7 +160,7 @@ def _jwk(key: AuthorityKey, issuer: str | None) -> dict[str, Any]:
         "n": numbers["n"],
         "e": numbers["e"],
         "x5c": [base64.b64encode(key.certificate).decode()],
-        "cloud_instance_name": _CLOUD,
+        "cloud_instance_name": cloud.instance,
     }
     if issuer is not None:
         written["issuer"] = issuer
@@ -182,9 +184,10 @@ def instance(origin: str | None, api_version: str, endpoint: str) -> dict[str, A
         "api-version": api_version,
         "metadata": [
             {
-                "preferred_network": names.LOGIN_HOST,
-                "preferred_cache": "login.windows.net",
-                "aliases": list(names.LOGIN_ALIASES),
+                "preferred_network": cloud.login,
+                "preferred_cache": cloud.cache or cloud.login,
+                "aliases": list(cloud.aliases),
             }
+            for cloud in CLOUDS.values()
         ],
     }

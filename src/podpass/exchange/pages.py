@@ -21,6 +21,8 @@ input[type=text],input[type=password]{box-sizing:border-box;width:100%;font:inhe
 .code{letter-spacing:.2em;text-transform:uppercase}
 button{font:inherit;padding:.5rem 1.2rem;margin:1.2rem .5rem 0 0}
 .about{color:GrayText;overflow-wrap:anywhere}
+dt{font-weight:600;margin-top:1rem}
+dd{margin:0;overflow-wrap:anywhere}
 .fault{border-left:.3rem solid #b00020;padding:.4rem .8rem}
 footer{max-width:26rem;margin:1rem auto;font-size:.85rem;color:GrayText}
 """
@@ -113,6 +115,12 @@ def done(title: str, text: str) -> bytes:
 def refused(text: str, cure: str) -> bytes:
     """Say why nobody can sign in here."""
     return _page("This does not work", f"{_fault(text)}<p>{escape(cure)}.</p>")
+
+
+def told(title: str, rows: Sequence[tuple[str, str]]) -> bytes:
+    """Tell several things about one, each under its name."""
+    body = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in rows)
+    return _page(title, f"<dl>{body}</dl>")
 
 
 def forward(*, action: str, fields: str) -> bytes:

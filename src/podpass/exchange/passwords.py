@@ -1,19 +1,11 @@
-"""Passwords of users: how they are kept, how they are compared, how often one may guess.
+"""Passwords of users: how they are kept, and how they are compared. A guess costs what scrypt costs."""
 
-A guess costs what scrypt costs, in a thread of its own; a user's name takes so many wrong ones in a row
-and is then left alone for a while, right password or not, as Entra's lock-out does.
-"""
-
-import asyncio
 import hashlib
 import hmac
 import os
 
 from podpass import jose
-from podpass.clock import Clock
 
-MAX_GUESSES = 10
-LOCKED_SECONDS = 60
 MAX_CHARS = 256
 _SCHEME = "scrypt"
 _N, _R, _P = 2**14, 8, 1
@@ -51,35 +43,3 @@ def fingerprint(kept: str) -> str:
 
 def _digest(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
     return hashlib.scrypt(password.encode(), salt=salt, n=n, r=r, p=p, maxmem=_MAX_MEMORY, dklen=32)
-
-
-class Guesses:
-    """Count wrong passwords by user; only users that exist are counted, so the table stays small."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._wrong: dict[str, tuple[int, float]] = {}
-        self._hashing = asyncio.Semaphore(2)
-
-    def locked(self, user_id: str) -> bool:
-        """Tell whether a user is left alone now."""
-        wrong, since = self._wrong.get(user_id, (0, 0.0))
-        return wrong >= MAX_GUESSES and self._age(since) < LOCKED_SECONDS
-
-    async def check(self, user_id: str, password: str, kept: str) -> bool:
-        """Compare a password, counting it as wrong until it has proved right."""
-        wrong, since = self._wrong.get(user_id, (0, 0.0))
-        if wrong >= MAX_GUESSES and self._age(since) >= LOCKED_SECONDS:
-            wrong = 0
-        # Counted before it is compared: a hundred guesses sent at once are a hundred guesses.
-        self._wrong[user_id] = (wrong + 1, self._clock())
-        async with self._hashing:
-            fits = await asyncio.to_thread(check_password, password, kept)
-        if fits:
-            self._wrong.pop(user_id, None)
-        return fits
-
-    def _age(self, since: float) -> float:
-        age = self._clock() - since
-        # A clock set back must not lock a user for longer.
-        return age if age >= 0 else LOCKED_SECONDS

@@ -1,22 +1,23 @@
 """Users of the directory who prove that it is they, and which applications take them."""
 
 from podpass.clock import Clock
+from podpass.database import Database
 from podpass.directory.model import Tenant, User
 from podpass.exchange import lookup, passwords
 from podpass.exchange.aadsts import Refused
 from podpass.exchange.clients import Client
+from podpass.exchange.guesses import Guesses
 from podpass.exchange.lookup import Directory
-from podpass.exchange.passwords import Guesses
 from podpass.exchange.pending import Approval
 
 
 class People:
     """Check users; pages and token endpoint share one count of wrong passwords."""
 
-    def __init__(self, directory: Directory, clock: Clock) -> None:
+    def __init__(self, directory: Directory, database: Database, clock: Clock) -> None:
         self._directory = directory
         self._clock = clock
-        self._guesses = Guesses(clock)
+        self._guesses = Guesses(database, clock)
 
     async def sign_in(self, tenant: Tenant | None, name: str, password: str) -> Approval:
         """Check a user's name and password; without a tenant, the name's domain says it.
@@ -29,8 +30,6 @@ class People:
         user = await self._directory.users.find(tenant.id, name)
         if user is None:
             raise Refused(50034, user=name, tenant=tenant.id)
-        if self._guesses.locked(user.id):
-            raise Refused(50053)
         if not await self._guesses.check(user.id, password, user.password):
             raise Refused(50126)
         return Approval(

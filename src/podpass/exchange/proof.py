@@ -5,21 +5,33 @@ credential must trust the assertion before its issuer's keys are asked for, so n
 fetch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from podpass import jose, names
 from podpass.clock import Clock
+from podpass.clouds import CLOUDS
 from podpass.directory.model import FederatedCredential, Identity, Tenant
-from podpass.exchange import certificate
+from podpass.exchange import certificate, own_token
 from podpass.exchange.aadsts import Refused
-from podpass.exchange.assertion import UnverifiedAssertion, parse_assertion, read_claims
+from podpass.exchange.assertion import (
+    Claim,
+    UnverifiedAssertion,
+    claim_of,
+    key_hex,
+    parse_assertion,
+    read_claims,
+)
 from podpass.exchange.client_secret import check_secret
-from podpass.exchange.issuers import IssuerDown, Issuers
+from podpass.exchange.issuer_documents import IssuerDown
+from podpass.exchange.issuers import Issuers
+from podpass.exchange.key_material import AuthorityKey
+from podpass.exchange.lookup import Directory
 from podpass.exchange.match import match
-from podpass.exchange.wire import TokenRequest
+from podpass.exchange.wire import TokenRequest, is_guid
 from podpass.settings import AuthoritySettings
 
 Facts = dict[str, Any]
@@ -27,6 +39,8 @@ Facts = dict[str, Any]
 # Steps that only an assertion goes through, and only one of another issuer.
 ASSERTED = ("assertion", "trust", "lifetime", "issuer", "key", "signature", "time")
 _FETCHED = ("lifetime", "issuer")
+_OUTSIDE = ("issuer",)
+_CLAIM_CHARS = 4096  # four times what a pod sends
 
 
 class Acr(StrEnum):
@@ -45,17 +59,31 @@ class Proof:
     credential: str = ""
 
 
+class Keys(Protocol):
+    """The keys our own tokens are checked with."""
+
+    @property
+    def published(self) -> Sequence[AuthorityKey]: ...
+
+
 class Prover:
     """Judge the credential that a client sends."""
 
-    def __init__(self, issuers: Issuers, settings: AuthoritySettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        issuers: Issuers,
+        keys: Keys,
+        settings: AuthoritySettings,
+        clock: Clock,
+    ) -> None:
+        self._directory = directory
         self._issuers = issuers
+        self._keys = keys
         self._settings = settings
         self._clock = clock
-        self._own_issuers = (
-            names.v1_issuer("").rstrip("/") + "/",
-            *(f"{each}/" for each in settings.origins),
-        )
+        self._cloud = CLOUDS[settings.cloud]
+        self._own = own_token.prefixes(settings.origins, self._cloud)
 
     async def prove(
         self, tenant: Tenant, identity: Identity, request: TokenRequest, facts: Facts
@@ -68,22 +96,62 @@ class Prover:
         if secret := request.get("client_secret"):
             _skip(facts, ASSERTED)
             return Proof(acr=Acr.SECRET, credential=check_secret(secret, identity, self._clock()))
-        token = parse_assertion(request.get("client_assertion").strip())
+        token = parse_assertion(request)
         if certificate.is_own(token):
             return self._by_certificate(token, tenant, identity, request.tenant, facts)
+        issuer = token.claims.get("iss")
+        if isinstance(issuer, str) and issuer.startswith(self._own):
+            return await self._by_managed_identity(token, tenant, identity, facts)
         return await self._by_federation(token, identity, facts)
+
+    def claim(self, request: TokenRequest) -> Claim | None:
+        """Give what a request's assertion claims of another issuer, before anything is judged.
+
+        Shapes:  none where `match` is not all that finds a credential: in tokens of ours, in those that an
+                 application signs itself, and where credentials are left out for their age.
+        """
+        if self._settings.propagation_seconds:
+            return None
+        # The client is not known yet: nobody has us read a long text for one that he made up.
+        if len(request.get("client_assertion")) > _CLAIM_CHARS:
+            return None
+        try:
+            claim = claim_of(request.assertion)
+        except jose.MalformedToken:
+            return None  # told when it is its turn
+        if claim is None or is_guid(claim.issuer) or claim.issuer.startswith(self._own):
+            return None
+        return claim
 
     async def _by_federation(
         self, token: jose.UnverifiedToken, identity: Identity, facts: Facts
     ) -> Proof:
         assertion = read_claims(token, self._settings.assertion_algorithms)
         _tell(assertion, facts)
-        self._check_foreign(assertion)
         credential = match(assertion, self._seen(identity))
         facts["credential"] = credential.name
         check_lifetime(assertion, self._settings.assertion_seconds)
         await self._check_signature(assertion, credential, facts)
         check_time(assertion, self._clock(), self._settings.early_seconds)
+        return Proof(acr=Acr.ASSERTION, credential=credential.name)
+
+    async def _by_managed_identity(
+        self, token: jose.UnverifiedToken, tenant: Tenant, identity: Identity, facts: Facts
+    ) -> Proof:
+        _skip(facts, _OUTSIDE)
+        settings, now = self._settings, self._clock()
+        assertion = read_claims(token, own_token.ALGORITHMS)
+        _tell(assertion, facts)
+        credential = own_token.trusting(
+            assertion, self._seen(identity), tenant, settings.origins, self._cloud
+        )
+        facts["credential"] = credential.name
+        sender = own_token.sender_of(assertion)
+        found = await self._directory.find_identity(tenant.id, sender) if sender else None
+        own_token.check_sender(assertion, found)
+        check_lifetime(assertion, settings.assertion_seconds)
+        own_token.check_signature(assertion, credential, self._keys.published)
+        check_time(assertion, now, settings.early_seconds)
         return Proof(acr=Acr.ASSERTION, credential=credential.name)
 
     def _by_certificate(
@@ -97,7 +165,7 @@ class Prover:
         _skip(facts, _FETCHED)
         assertion = read_claims(token, certificate.ALGORITHMS)
         _tell(assertion, facts)
-        audiences = certificate.audiences_of(self._settings.origins, tenant, segment)
+        audiences = certificate.audiences_of(self._settings.origins, tenant, segment, self._cloud)
         certificate.check_claims(assertion, identity.client_id, audiences)
         key = certificate.find_key(assertion, identity, self._clock())
         facts["credential"] = key.key_id
@@ -112,11 +180,6 @@ class Prover:
         latest = self._clock() - self._settings.propagation_seconds
         seen = tuple(each for each in identity.credentials if each.created <= latest)
         return replace(identity, credentials=seen)
-
-    def _check_foreign(self, assertion: UnverifiedAssertion) -> None:
-        # Our own tokens are for resources: one of them, sent here, must not become another one.
-        if assertion.issuer.startswith(self._own_issuers):
-            raise Refused(700222)
 
     async def _check_signature(
         self, assertion: UnverifiedAssertion, credential: FederatedCredential, facts: Facts
@@ -205,11 +268,3 @@ def moment(seconds: float) -> str:
         return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):
         return f"{seconds:.6g}" if isinstance(seconds, float) else "beyond the calendar"
-
-
-def key_hex(key_id: str) -> str:
-    """Write a key id as Entra does: upper-case hex of its bytes; as it is when it is no base64url."""
-    try:
-        return jose.b64decode(key_id).hex().upper()
-    except jose.MalformedToken:
-        return key_id

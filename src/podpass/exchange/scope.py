@@ -1,9 +1,10 @@
 """A scope or resource parameter in, the identifier of the one resource asked for out. Pure."""
 
 import re
+from functools import lru_cache
 
 from podpass.exchange.aadsts import Refused
-from podpass.exchange.wire import TokenRequest, is_guid
+from podpass.exchange.wire import ALIKE_CHARS, TokenRequest, is_guid
 
 DEFAULT = "/.default"
 # MSAL Go adds these to every request; they mean nothing without a user.
@@ -19,7 +20,9 @@ def resource(request: TokenRequest) -> str:
     """
     if request.version == 1:
         return request.get("resource")
-    return from_scope(request.get("scope"))
+    scope = request.get("scope")
+    # A pod asks for the same few, again and again.
+    return _scope_alike(scope) if len(scope) <= ALIKE_CHARS else from_scope(scope)
 
 
 def from_scope(scope: str) -> str:
@@ -42,6 +45,9 @@ def from_scope(scope: str) -> str:
     if not is_resource(name):
         raise Refused(70011, scope=scope)
     return name
+
+
+_scope_alike = lru_cache(maxsize=256)(from_scope)
 
 
 def is_resource(name: str) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from podpass.jose import SigningKey
+from podpass.turn import EndOfTurn
 
 _Waiting = tuple[asyncio.Future[str], SigningKey, Mapping[str, Any], Mapping[str, Any]]
 
@@ -18,16 +19,15 @@ class Signer:
 
     def __init__(self) -> None:
         self._waiting: list[_Waiting] = []
+        self._turn = EndOfTurn(self._sign_all)
 
     async def sign(
         self, key: SigningKey, claims: Mapping[str, Any], header: Mapping[str, Any]
     ) -> str:
         """Sign claims as a compact JWS."""
-        loop = asyncio.get_running_loop()
-        if not self._waiting:
-            loop.call_soon(self._sign_all)
-        future: asyncio.Future[str] = loop.create_future()
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._waiting.append((future, key, claims, header))
+        self._turn.want()
         return await future
 
     def _sign_all(self) -> None:

@@ -17,11 +17,13 @@ from podpass.exchange import lookup, refresh, user_scope
 from podpass.exchange.aadsts import Refused
 from podpass.exchange.authorize import AuthorizeRequest
 from podpass.exchange.clients import Client, Platform, built_in, permissions_of
+from podpass.exchange.keys import AuthorityKeys
 from podpass.exchange.lookup import SHARED_TENANTS, Directory
-from podpass.exchange.pending import Approval, Code, Codes, Device, Devices
+from podpass.exchange.pending import Approval, Code, Device
+from podpass.exchange.pending_codes import Codes
+from podpass.exchange.pending_devices import Devices
 from podpass.exchange.people import People
 from podpass.exchange.proof import ASSERTED, Acr, Facts, Proof, Prover
-from podpass.exchange.seal import Seal
 from podpass.exchange.user_grant import UserExchange
 from podpass.exchange.user_scope import Asked
 from podpass.exchange.verify import require
@@ -58,16 +60,18 @@ class _Granted:
 
 
 class SignIn:
-    """Judge requests of clients that ask for a user, and hold the sign-ins under way."""
+    """Judge requests of clients that ask for a user, and lead the sign-ins under way."""
 
-    def __init__(self, directory: Directory, prover: Prover, seal: Seal, clock: Clock) -> None:
+    def __init__(
+        self, directory: Directory, prover: Prover, keys: AuthorityKeys, clock: Clock
+    ) -> None:
         self._directory = directory
         self._prover = prover
-        self._seal = seal
+        self._seal = keys.seal
         self._clock = clock
-        self.people = People(directory, clock)
-        self.codes = Codes(clock)
-        self.devices = Devices(clock)
+        self.people = People(directory, keys.database, clock)
+        self.codes = Codes(keys.database, keys.seal, clock)
+        self.devices = Devices(keys.database, keys.seal, clock)
 
     async def check(self, request: TokenRequest, facts: Facts) -> UserExchange:
         """Carry a request through every check.
@@ -106,6 +110,7 @@ class SignIn:
             nonce=granted.nonce,
             origin=request.origin,
             version=request.version,
+            cloud=request.cloud,
         )
 
     async def begin_device(self, request: TokenRequest, facts: Facts) -> tuple[str, Device]:
@@ -121,15 +126,17 @@ class SignIn:
         facts["client_id"] = client.id
         check_proof(client, _UNPROVED)
         user_scope.read(request.get(asked), version=request.version)
-        return self.devices.begin(
+        return await self.devices.begin(
             client_id=client.id,
             segment=request.tenant,
             scope=request.get(asked),
         )
 
-    def give_code(self, asked: AuthorizeRequest, platform: Platform, approval: Approval) -> str:
+    async def give_code(
+        self, asked: AuthorizeRequest, platform: Platform, approval: Approval
+    ) -> str:
         """Give out the code with which the client fetches what the user approved."""
-        return self.codes.issue(
+        return await self.codes.issue(
             Code(
                 approval=approval,
                 client_id=asked.client_id.lower(),
@@ -203,9 +210,9 @@ class SignIn:
             case "refresh_token":
                 return self._refresh(client, request)
             case "authorization_code":
-                return self._redeem(client, request)
+                return await self._redeem(client, request)
         text = request.get("device_code") or request.get("code")
-        device = self.devices.poll(text, client.id)
+        device = await self.devices.poll(text, client.id)
         assert device.approval is not None
         return _Granted(approval=device.approval, scope=device.scope)
 
@@ -222,8 +229,8 @@ class SignIn:
         platform = Platform.WEB if token.proved else Platform.PUBLIC
         return _Granted(approval=approval, platform=platform)
 
-    def _redeem(self, client: Client, request: TokenRequest) -> _Granted:
-        code = self.codes.redeem(request.get("code"))
+    async def _redeem(self, client: Client, request: TokenRequest) -> _Granted:
+        code = await self.codes.redeem(request.get("code"))
         if code.client_id != client.id:
             raise Refused(70000, reason="the code was given to another client")
         if code.redirect != request.get("redirect_uri"):

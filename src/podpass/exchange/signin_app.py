@@ -14,16 +14,18 @@ import orjson
 
 from podpass import log
 from podpass.clock import Clock
+from podpass.exchange import answers
 from podpass.exchange.aadsts import Refused
-from podpass.exchange.incoming import read_request
+from podpass.exchange.gate import Gate, admit, source_of
+from podpass.exchange.incoming import read_request, receive_form
 from podpass.exchange.lookup import Directory
 from podpass.exchange.origins import Origins
 from podpass.exchange.pending import DEVICE_SECONDS, INTERVAL_SECONDS, Device
 from podpass.exchange.seal import Seal
 from podpass.exchange.signin import DEVICE_STEPS, SignIn
-from podpass.exchange.signin_pages import LOGIN, Reply, SignInPages, page_of, signed_out
+from podpass.exchange.signin_pages import LOGIN, SignInPages, page_of, signed_out
 from podpass.exchange.wire import TokenRequest
-from podpass.serve import Receive, Scope
+from podpass.serve import Receive, Reply, Scope
 from podpass.settings import AuthoritySettings
 
 _log = logging.getLogger(__name__)
@@ -35,11 +37,6 @@ _REALM = "userrealm/"
 _AUTHORIZE = {"oauth2/v2.0/authorize": 2, "oauth2/authorize": 1}
 _DEVICE_CODE = {"oauth2/v2.0/devicecode": 2, "oauth2/devicecode": 1}
 _LOGOUT = frozenset({"oauth2/v2.0/logout", "oauth2/logout"})
-_JSON = (
-    (b"content-type", b"application/json; charset=utf-8"),
-    (b"cache-control", b"no-store"),
-    (b"x-content-type-options", b"nosniff"),
-)
 
 
 class SignInApp:
@@ -52,11 +49,14 @@ class SignInApp:
         seal: Seal,
         settings: AuthoritySettings,
         clock: Clock,
+        *,
+        gate: Gate | None,
     ) -> None:
         self._signin = signin
+        self._gate = gate
         self._directory = directory
         self._settings = settings
-        self._origins = Origins(settings.origins)
+        self._origins = Origins.of(settings)
         self._pages = SignInPages(signin, seal, clock)
 
     def find(self, tenant: str, rest: str) -> Answer | None:
@@ -81,9 +81,9 @@ class SignInApp:
 
     async def _shown(self, method: str, answer: Answer, scope: Scope, receive: Receive) -> Reply:
         """Let a page answer, and show a person why it does not."""
-        allowed = {method, "HEAD"} if method == "GET" else {method}
+        allowed = (method, "HEAD") if method == "GET" else (method,)
         if scope["method"] not in allowed:
-            return 405, b"", ((b"allow", method.encode()), *_JSON)
+            return answers.not_allowed(*allowed)
         try:
             return await answer(scope, receive)
         except Refused as exc:
@@ -99,27 +99,31 @@ class SignInApp:
         known = {
             "ver": "1.0",
             "account_type": "Managed" if tenant is not None else "Unknown",
-            "cloud_instance_name": "microsoftonline.com",
+            "cloud_instance_name": self._origins.cloud.instance,
             "cloud_audience_urn": "urn:federation:MicrosoftOnline",
         }
         if tenant is not None:
             known["domain_name"] = domain.lower()
-        return 200, orjson.dumps(known), _JSON
+        return Reply(200, answers.JSON, orjson.dumps(known))
 
     async def _device_code(
         self, tenant: str, version: int, scope: Scope, receive: Receive
     ) -> Reply:
         began = time.perf_counter()
         facts: dict[str, Any] = {}
-        request = await read_request(
+        limit = self._settings.max_body_bytes
+        request = read_request(
             scope,
-            receive,
+            await receive_form(scope, receive, limit),
             tenant=tenant,
             version=version,
             origins=self._origins,
-            limit=self._settings.max_body_bytes,
+            limit=limit,
             facts=facts,
         )
+        if self._gate is not None:
+            # Each is kept for its time, and there is room for so many: not for those of one alone.
+            admit(self._gate.begins_device(source_of(scope)))
         text, device = await self._signin.begin_device(request, facts)
         log.hop(
             _log,
@@ -130,7 +134,8 @@ class SignInApp:
             seconds=time.perf_counter() - began,
             **facts,
         )
-        return 200, orjson.dumps(self._device_answer(request, text, device)), _JSON
+        answer = self._device_answer(request, text, device)
+        return Reply(200, answers.JSON, orjson.dumps(answer))
 
     def _device_answer(self, request: TokenRequest, text: str, device: Device) -> dict[str, Any]:
         where = f"{self._settings.pages_origin or request.origin}/common/{DEVICE_PAGE}"

@@ -20,11 +20,9 @@ from podpass.exchange.flows import Flows
 from podpass.exchange.pending import Approval
 from podpass.exchange.seal import Seal
 from podpass.exchange.signin import SignIn
-from podpass.serve import BodyTooLarge, Headers, Receive, Scope, read_body
+from podpass.serve import BodyTooLarge, Receive, Reply, Scope, read_body
 
 _log = logging.getLogger(__name__)
-
-Reply = tuple[int, bytes, Headers]
 
 LOGIN = "login"
 _ACTION = f"/common/{LOGIN}"
@@ -76,12 +74,12 @@ class SignInPages:
         if flow["kind"] == "code":
             return await self._take_code(scope, form)
         if form.get("step") == "cancel":
-            return self._cancel(flow)
+            return await self._cancel(flow)
         return await self._take_password(scope, flow, form)
 
     async def _take_code(self, scope: Scope, form: Mapping[str, str]) -> Reply:
         try:
-            device = self._signin.devices.find(form.get("user_code", ""))
+            device = await self._signin.devices.find(form.get("user_code", ""))
         except Refused as exc:
             status = 429 if exc.entry.number == 50053 else 400
             text = "Too many wrong codes. Wait a minute." if status == 429 else exc.message
@@ -100,7 +98,7 @@ class SignInPages:
         try:
             approval = await self._signin.people.sign_in(tenant, name, form.get("password", ""))
             await self._signin.people.check_approval(client, approval)
-            reply = self._approve(flow, approval)
+            reply = await self._approve(flow, approval)
         except Refused as exc:
             facts |= {"outcome": exc.entry.name}
             reply = self._sign_in_page(scope, flow, client, name=name, fault=exc.message)
@@ -121,17 +119,17 @@ class SignInPages:
         _, client = await self._signin.client(tenant, client_id)
         return tenant, client
 
-    def _approve(self, flow: dict[str, Any], approval: Approval) -> Reply:
+    async def _approve(self, flow: dict[str, Any], approval: Approval) -> Reply:
         if flow["kind"] == "device":
-            self._signin.devices.settle(flow["user_code"], approval)
+            await self._signin.devices.settle(flow["user_code"], approval)
             return _html(pages.done(_CONFIRMED, "The program that showed the code goes on."))
         asked = AuthorizeRequest(**flow["asked"])
-        code = self._signin.give_code(asked, Platform(flow["platform"]), approval)
+        code = await self._signin.give_code(asked, Platform(flow["platform"]), approval)
         return _back(asked, {"code": code})
 
-    def _cancel(self, flow: dict[str, Any]) -> Reply:
+    async def _cancel(self, flow: dict[str, Any]) -> Reply:
         if flow["kind"] == "device":
-            self._signin.devices.settle(flow["user_code"], None)
+            await self._signin.devices.settle(flow["user_code"], None)
             return _html(pages.done("Cancelled", "The program that showed the code is told so."))
         return _back(AuthorizeRequest(**flow["asked"]), _fault(Refused(65004)))
 
@@ -150,18 +148,18 @@ class SignInPages:
             fault=fault,
         )
         targets = [target] if target else []
-        return 200, body, (*pages.headers(form_targets=targets), cookie)
+        return Reply(200, (*pages.headers(form_targets=targets), cookie), body)
 
     def _code_page(self, scope: Scope, code: str, *, fault: str = "", status: int = 200) -> Reply:
         token, cookie = self._flows.begin(scope, {"kind": "code"})
         body = pages.device_code(action=_ACTION, flow=token, code=code[:32], fault=fault)
-        return status, body, (*pages.headers(), cookie)
+        return Reply(status, (*pages.headers(), cookie), body)
 
 
 def page_of(refused: Refused) -> Reply:
     """Show a refusal to a person."""
     text = f"{refused.entry.name}: {refused.message}"
-    return refused.status, pages.refused(text, refused.hint), pages.headers()
+    return Reply(refused.status, pages.headers(), pages.refused(text, refused.hint))
 
 
 def signed_out() -> Reply:
@@ -170,7 +168,7 @@ def signed_out() -> Reply:
 
 
 def _html(body: bytes) -> Reply:
-    return 200, body, pages.headers()
+    return Reply(200, pages.headers(), body)
 
 
 def _fault(refused: Refused) -> dict[str, str]:
@@ -185,6 +183,6 @@ def _back(asked: AuthorizeRequest, answer: dict[str, str]) -> Reply:
     target = authorize.origin_of(asked.redirect)
     if asked.mode == "form_post":
         body = pages.forward(action=asked.redirect, fields=authorize.post_fields(asked, answer))
-        return 200, body, pages.headers(form_targets=[target], submits=True)
+        return Reply(200, pages.headers(form_targets=[target], submits=True), body)
     where = (b"location", authorize.location(asked, answer).encode("ascii"))
-    return 303, b"", (*pages.headers(form_targets=[target]), where)
+    return Reply(303, (*pages.headers(form_targets=[target]), where), b"")

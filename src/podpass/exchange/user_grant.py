@@ -7,7 +7,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from podpass import jose, names
+from podpass import jose
+from podpass.clouds import PUBLIC, Cloud
 from podpass.directory.access import GLOBAL_ADMINISTRATOR
 from podpass.directory.model import ResourcePrincipal, Tenant, User
 from podpass.exchange import user_scope
@@ -16,11 +17,8 @@ from podpass.exchange.grant import BACKDATED_SECONDS, v2_issuer
 from podpass.exchange.proof import Proof
 from podpass.exchange.user_scope import Asked
 
-# Directory roles by template id: an instance's users are its administrators.
-WIDS = (
-    GLOBAL_ADMINISTRATOR,
-    "b79fbf4d-3ef9-4689-8143-76b194e85509",  # what every member has
-)
+# The directory role that every member has, by its template's id.
+MEMBER = "b79fbf4d-3ef9-4689-8143-76b194e85509"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +41,7 @@ class UserExchange:
     nonce: str
     origin: str
     version: int
+    cloud: Cloud = PUBLIC
 
 
 def subject(user: User, app_id: str) -> str:
@@ -50,16 +49,19 @@ def subject(user: User, app_id: str) -> str:
     return jose.b64encode(hashlib.sha256(f"{app_id}:{user.tenant_id}:{user.id}".encode()).digest())
 
 
-def access_claims(exchange: UserExchange, *, now: float, seconds: int, uti: str) -> dict[str, Any]:
+def access_claims(
+    exchange: UserExchange, *, now: float, seconds: int, uti: str, administers: bool
+) -> dict[str, Any]:
     """Make the access token's claims, in the version the resource wants.
 
+    Shapes:  `administers` is whether the user may change everything.
     Units:   `seconds` from `now` to `exp`.
     """
     issued = int(now)
     user, resource = exchange.user, exchange.resource
     made = {
         "aud": exchange.asked.resource,
-        "iss": names.v1_issuer(exchange.tenant.id),
+        "iss": exchange.cloud.v1_issuer(exchange.tenant.id),
         "iat": issued - BACKDATED_SECONDS,
         "nbf": issued - BACKDATED_SECONDS,
         "exp": issued + seconds,
@@ -69,7 +71,7 @@ def access_claims(exchange: UserExchange, *, now: float, seconds: int, uti: str)
         "sub": subject(user, resource.app_id),
         "tid": exchange.tenant.id,
         "uti": uti,
-        "wids": list(WIDS),
+        "wids": [GLOBAL_ADMINISTRATOR, MEMBER] if administers else [MEMBER],
         **(_v2(exchange) if resource.token_version == 2 else _v1(exchange)),
     }
     if exchange.roles:

@@ -31,8 +31,14 @@ class UserTokens:
         """Sign the tokens a client asked for, and write them as JSON."""
         now, seconds = self._clock(), self._settings.user_token_seconds
         facts["uti"] = uti = jose.b64encode(os.urandom(16))
-        claims = user_grant.access_claims(exchange, now=now, seconds=seconds, uti=uti)
-        key = self._keys.active
+        claims = user_grant.access_claims(
+            exchange,
+            now=now,
+            seconds=seconds,
+            uti=uti,
+            administers=exchange.user.id in self._settings.administrators,
+        )
+        key = await self._keys.current()
         tokens = {"access_token": await self._signer.sign(key, claims, header(claims, key.kid))}
         if "offline_access" in exchange.asked.wanted:
             tokens["refresh_token"] = refresh.mint(

@@ -18,6 +18,8 @@ from podpass.exchange.wire import TokenRequest
 USER_STEPS = ("grant", "user")
 # Microsoft's own resources take anybody, and are none of the tenant's applications.
 _OPEN = frozenset(each.app_id for each in resources.BUILT_IN)
+# Of those, Graph alone has roles that can be given.
+_WITHOUT_ROLES = _OPEN - {resources.GRAPH_APP_ID}
 
 
 class Verifier:
@@ -39,13 +41,17 @@ class Verifier:
             directory, request.tenant, grant=request.get("grant_type")
         )
         check_request(request)
-        identity = await lookup.find_client(directory, tenant, request.get("client_id"))
+        identity = await lookup.find_client(
+            directory, tenant, request.get("client_id"), self._prover.claim(request)
+        )
         facts["tenant_id"], facts["client_id"] = tenant.id, identity.client_id
         proof = await self._prover.prove(tenant, identity, request, facts)
         asked = scope.resource(request)
         facts["resource"] = asked
         resource = await lookup.find_resource(directory, tenant, asked)
-        roles = await directory.app_roles.roles_of(identity.object_id, resource.app_id)
+        roles: tuple[str, ...] = ()
+        if resource.app_id not in _WITHOUT_ROLES:
+            roles = await directory.app_roles.roles_of(identity.object_id, resource.app_id)
         if not roles and resource.app_id not in _OPEN:
             await self._check_assigned(tenant, identity, resource)
         return Exchange(
@@ -56,6 +62,7 @@ class Verifier:
             roles=roles,
             asked=asked,
             origin=request.origin,
+            cloud=request.cloud,
         )
 
     async def _check_assigned(

@@ -18,7 +18,7 @@ class KubeUnreachable(KubeError):
     """No answer came from the API server."""
 
     code = "kubernetes_unreachable"
-    hint = "check that the API server runs and that the kubeconfig names its address"
+    hint = "check that the API server runs, that the kubeconfig names its address, and this machine's clock"
 
     def __init__(self, server: str, cause: str) -> None:
         super().__init__(503, "Unreachable", f"no answer from {server}: {cause}")

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from podpass import names
 from podpass.kube.errors import BadKubeconfig, KubeError
 from podpass.secret import Secret
@@ -23,7 +21,7 @@ class Target:
     """An API server and how to speak to it.
 
     Shapes:  `server` is an origin without trailing slash; `token_file` is read at each request, because
-             the kubelet renews it in place.
+             the kubelet renews it in place, and `ca_file` whenever it has changed.
     """
 
     server: str
@@ -31,6 +29,7 @@ class Target:
     server_name: str | None = None
     token: Secret | None = None
     token_file: Path | None = None
+    ca_file: Path | None = None
 
     def headers(self) -> dict[str, str]:
         token = self.token.reveal() if self.token else None
@@ -50,10 +49,14 @@ def read_kubeconfig(path: Path) -> Target:
     Shapes:  files are relative to the kubeconfig's folder; `*-data` wins over a file, as in client-go.
     Errors:  BadKubeconfig, naming the file and the entry.
     """
+    import yaml  # a pod has no kubeconfig, and nothing else to read with it
+
     try:
         config = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as exc:
-        raise BadKubeconfig(f"cannot read {path}", path=str(path)) from exc
+    except OSError as exc:
+        raise BadKubeconfig(f"cannot read {path}: {exc.strerror}", path=str(path)) from exc
+    except (ValueError, yaml.YAMLError) as exc:
+        raise BadKubeconfig(f"cannot read {path}: it is not YAML", path=str(path)) from exc
     context = _named(config, "contexts", "context", _text(config, "current-context"), path)
     cluster = _named(config, "clusters", "cluster", _text(context, "cluster"), path)
     user = _named(config, "users", "user", _text(context, "user"), path)
@@ -74,18 +77,28 @@ def read_kubeconfig(path: Path) -> Target:
     )
 
 
-def in_cluster(environ: Mapping[str, str]) -> Target:
+def in_cluster(
+    environ: Mapping[str, str], folder: Path = Path(names.SERVICE_ACCOUNT_MOUNT_PATH)
+) -> Target:
     """Use the account that the kubelet gave to this pod.
 
     Errors:  BadKubeconfig outside a pod.
     """
-    folder = Path(names.SERVICE_ACCOUNT_MOUNT_PATH)
+    ca_file = folder / "ca.crt"
     host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT")
-    if not host or not port or not (folder / "ca.crt").exists():
-        raise BadKubeconfig("not in a pod: no KUBERNETES_SERVICE_HOST or no account is mounted")
+    if not host or not port or not ca_file.exists():
+        raise BadKubeconfig(
+            "not in a pod: no KUBERNETES_SERVICE_HOST or no account is mounted",
+            hint="run it in a pod that mounts its account's token, or name a kubeconfig with --kubeconfig",
+        )
     host = f"[{host}]" if ":" in host else host
-    tls = ssl.create_default_context(cafile=str(folder / "ca.crt"))
-    return Target(server=f"https://{host}:{port}", tls=tls, token_file=folder / "token")
+    try:
+        tls = ssl.create_default_context(cafile=str(ca_file))
+    except (OSError, ssl.SSLError) as exc:
+        raise BadKubeconfig(f"{ca_file} cannot be read", path=str(ca_file)) from exc
+    return Target(
+        server=f"https://{host}:{port}", tls=tls, token_file=folder / "token", ca_file=ca_file
+    )
 
 
 def _text(entry: Any, name: str) -> str:
@@ -114,7 +127,7 @@ def _tls(cluster: dict[str, Any], user: dict[str, Any], path: Path) -> ssl.SSLCo
                 both.flush()
                 context.load_cert_chain(both.name)
     except (OSError, ValueError, ssl.SSLError) as exc:
-        raise BadKubeconfig(f"{path}: a certificate or key cannot be read") from exc
+        raise BadKubeconfig(f"{path}: a certificate or key is none, or they do not fit") from exc
     return context
 
 
@@ -125,5 +138,9 @@ def _pem(entry: dict[str, Any], name: str, path: Path) -> bytes | None:
         except binascii.Error as exc:
             raise BadKubeconfig(f"{path}: {name}-data is not base64", path=str(path)) from exc
     if file := entry.get(name):
-        return Path(path.parent, file).read_bytes()
+        try:
+            return Path(path.parent, file).read_bytes()
+        except OSError as exc:
+            fault = f"{path}: {name}, {file}, cannot be read: {exc.strerror}"
+            raise BadKubeconfig(fault, path=str(path), file=file) from exc
     return None

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -22,12 +22,17 @@ _LAST_WAIT_SECONDS = 30.0
 class Source(Protocol):
     """What a watch needs of a client."""
 
-    async def list(
-        self, path: str, params: Mapping[str, str] | None = None
-    ) -> tuple[list[dict[str, Any]], str]: ...
+    def pages(
+        self, path: str, params: Mapping[str, str] | None = None, *, metadata_only: bool = False
+    ) -> AsyncIterator[tuple[list[dict[str, Any]], str]]: ...
 
     def stream(
-        self, path: str, params: Mapping[str, str], seconds: float
+        self,
+        path: str,
+        params: Mapping[str, str],
+        seconds: float,
+        *,
+        metadata_only: bool = False,
     ) -> AsyncIterator[Event]: ...
 
 
@@ -48,8 +53,17 @@ class BackOff:
         self._next = min(self._next * 2, self._last)
 
 
+def unheard(_: KubeError) -> None:
+    """Let a failure be, which is logged anyway."""
+
+
 async def watch(
-    source: Source, path: str, params: Mapping[str, str] | None
+    source: Source,
+    path: str,
+    params: Mapping[str, str] | None,
+    *,
+    metadata_only: bool = False,
+    failed: Callable[[KubeError], None] = unheard,
 ) -> AsyncIterator[Event]:
     """Yield a collection's events for ever; see `KubeClient.watch`."""
     known: dict[str, str] = {}
@@ -58,13 +72,19 @@ async def watch(
     while True:
         try:
             if not version:
-                items, version = await source.list(path, params)
-                for event in listed(items, known):
+                listing, whole = Listing(known), ""
+                async for items, of_all in source.pages(path, params, metadata_only=metadata_only):
+                    whole = of_all
+                    for event in listing.page(items):
+                        yield event
+                for event in listing.vanished():
                     yield event
+                version = whole  # not before: a list that broke off has to begin anew
                 yield "SYNCED", {}
             started, counted = time.monotonic(), 0
             query, seconds = _query(params, version)
-            async with aclosing(source.stream(path, query, seconds)) as events:  # type: ignore[type-var]  # it is an async generator
+            stream = source.stream(path, query, seconds, metadata_only=metadata_only)
+            async with aclosing(stream) as events:  # type: ignore[type-var]  # it is an async generator
                 async for kind, item in events:
                     counted += 1
                     back_off.reset()
@@ -75,12 +95,19 @@ async def watch(
             if counted or time.monotonic() - started > 1:
                 continue
         except KubeError as exc:
-            if exc.status == 410:
-                version = ""  # the history before this version is gone
+            if exc.status in (401, 403, 410):
+                # Its history is gone, or whoever may not follow reads the whole now and then instead.
+                version = ""
+            failed(exc)
             _log.log(
                 logging.DEBUG if exc.status == 410 else logging.WARNING,
                 "watch_interrupted",
-                extra={"path": path, "status": exc.status, "reason": exc.reason},
+                extra={
+                    "path": path,
+                    "status": exc.status,
+                    "reason": exc.reason,
+                    "cause": exc.message,
+                },
             )
         await back_off.wait()
 
@@ -102,21 +129,37 @@ def _key(item: Mapping[str, Any]) -> str:
     return f"{about.get('namespace', '')}/{about.get('name', '')}"
 
 
-def listed(items: Sequence[dict[str, Any]], known: dict[str, str]) -> list[Event]:
-    """Turn a list into events, those included that a gap has swallowed.
+class Listing:
+    """Turns a list into events a page at a time, those included that a gap has swallowed.
 
     Shapes:  `known` is namespace/name to uid of what was seen before, and is brought up to date.
     """
-    events: list[Event] = []
-    found = {_key(item): str(item.get("metadata", {}).get("uid", "")) for item in items}
-    for key, uid in known.items():
-        if found.get(key) != uid:
-            namespace, _, name = key.partition("/")
-            gone = {"name": name, "uid": uid, **({"namespace": namespace} if namespace else {})}
-            events.append(("DELETED", {"metadata": gone}))
-    known.clear()
-    known.update(found)
-    return events + [("ADDED", item) for item in items]
+
+    def __init__(self, known: dict[str, str]) -> None:
+        self._known = known
+        self._unseen = set(known)
+
+    def page(self, items: Sequence[dict[str, Any]]) -> Iterator[Event]:
+        """Tell of what a page holds; an object of a known name and another uid took a deleted one's place."""
+        for item in items:
+            key, uid = _key(item), str(item.get("metadata", {}).get("uid", ""))
+            self._unseen.discard(key)
+            before = self._known.get(key)
+            if before is not None and before != uid:
+                yield _deleted(key, before)
+            self._known[key] = uid
+            yield "ADDED", item
+
+    def vanished(self) -> Iterator[Event]:
+        """Tell of what was on no page."""
+        for key in self._unseen:
+            yield _deleted(key, self._known.pop(key))
+
+
+def _deleted(key: str, uid: str) -> Event:
+    namespace, _, name = key.partition("/")
+    gone = {"name": name, "uid": uid, **({"namespace": namespace} if namespace else {})}
+    return "DELETED", {"metadata": gone}
 
 
 def _remember(kind: str, item: Mapping[str, Any], known: dict[str, str]) -> None:

@@ -143,24 +143,13 @@ class _VaultApp:
             query=query,
             body=await _body(receive, operation.max_body),
             now=self._clock(),
+            action=operation.action,
         )
-        answer = await operation.run(call)
-        if operation.changes:
-            await self._record(principal, operation, call, answer)
-        return answer
-
-    async def _record(
-        self,
-        principal: Principal,
-        operation: vault.Operation,
-        call: vault.Call,
-        answer: vault.Answer,
-    ) -> None:
-        """Tell the audit who did what to which secret; a purged one has only its name left."""
-        target = (answer[1] or {}).get("id") or f"{call.base}/deletedsecrets/{call.name}"
+        if not operation.changes:
+            return await operation.run(call)
         who = await authorise.name_of(self._directory, principal)
         with audit.acting(audit.Actor(object_id=principal.object_id, name=who)):
-            await self._directory.audit.record(audit.entry(operation.action, target, call.now))
+            return await operation.run(call)
 
     async def _admit(
         self, scope: Scope, found: Vault, place: places.Place, progress: _Progress

@@ -10,7 +10,6 @@ from typing import Protocol
 from podpass.directory import roles
 from podpass.directory.model import (
     AccessPolicy,
-    AuditEntry,
     DeletedVault,
     Identity,
     RoleDefinition,
@@ -31,19 +30,11 @@ class Vaults(Protocol):
     async def sweep(self) -> list[DeletedVault]: ...
 
 
-class Audit(Protocol):
-    """The record of changes."""
-
-    async def record(self, one: AuditEntry) -> None: ...
-
-
 class Directory(Protocol):
-    """What the vault reads of the directory, and the record it writes to."""
+    """What the vault reads of the directory."""
 
     @property
     def vaults(self) -> Vaults: ...
-    @property
-    def audit(self) -> Audit: ...
     async def find_vault(self, name: str) -> Vault | None: ...
     async def list_vaults(self) -> list[Vault]: ...
     async def roles_for(self, principal_id: str, scope: str) -> Sequence[RoleDefinition]: ...

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from podpass.directory.model import Vault
+from podpass.directory import audit
+from podpass.directory.model import AuditEntry, Vault
 from podpass.secret import Secret
 
 _LONGEST_DAYS = 90
@@ -80,3 +81,16 @@ class Wanted:
     enabled: bool = True
     not_before: int | None = None
     expires: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the audit is told of a change: the action, and where the ids of the vault's secrets begin."""
+
+    action: str
+    base: str
+    now: float
+
+    def entry(self, path: str) -> AuditEntry:
+        """Say who does it, to what lies at a path of the vault."""
+        return audit.entry(self.action, f"{self.base}/{path}", self.now)

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Row, Select, func, select
 
-from podpass import database
+from podpass.database import shaping
 from podpass.resource.model import SecretVersion, Wanted
 from podpass.resource.schema import secrets, versions
 from podpass.secret import Secret
@@ -60,7 +60,7 @@ def sealed_for(vault: str, key: str, version: str) -> str:
 
 def to_version(row: Row[Any], value: Secret) -> SecretVersion:
     """Read a row whose value has been opened."""
-    with database.shaping("secret_versions", place(row)):
+    with shaping("secret_versions", place(row)):
         return SecretVersion(
             vault=row.vault,
             name=row.name,

@@ -1,4 +1,4 @@
-"""Tables of the vault, and how those of an older podpass become these.
+"""Tables of the vault; what is changed here is a new script in `migrations` too.
 
 Names of secrets are compared without case: `key` is the name in lower case. `vault` is the vault's own id,
 which for vaults of schema 1 is their name, so what lies sealed there stays where it is.
@@ -8,42 +8,43 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Connection,
     ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
     MetaData,
-    String,
     Table,
     UniqueConstraint,
 )
 
-VERSION = 2
+from podpass.database.migrate import Chain
+from podpass.database.text import Text
+
+CHAIN = Chain(name="vault", package="podpass.resource.migrations", head="0002")
 metadata = MetaData()
 
 secrets = Table(
     "secrets",
     metadata,
-    Column("vault", String, primary_key=True),
-    Column("key", String, primary_key=True),
-    Column("name", String, nullable=False),
+    Column("vault", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("name", Text, nullable=False),
     Column("deleted", BigInteger),
     Column("purge_on", BigInteger),
+    Index("secrets_due", "purge_on"),
 )
-_DUE = Index("secrets_due", secrets.c.purge_on)
 
 versions = Table(
     "secret_versions",
     metadata,
     # SQLite counts on by itself only with INTEGER, and reuses numbers without AUTOINCREMENT.
     Column("ordinal", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    Column("vault", String, nullable=False),
-    Column("key", String, nullable=False),
-    Column("version", String, nullable=False),
+    Column("vault", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("version", Text, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
-    Column("content_type", String),
-    Column("tags", String, nullable=False),
+    Column("content_type", Text),
+    Column("tags", Text, nullable=False),
     Column("enabled", Boolean, nullable=False),
     Column("not_before", BigInteger),
     Column("expires", BigInteger),
@@ -54,10 +55,3 @@ versions = Table(
     Index("secret_versions_latest", "vault", "key", "ordinal"),
     sqlite_autoincrement=True,
 )
-
-
-def _from_1(connection: Connection) -> None:
-    _DUE.create(connection)
-
-
-STEPS = {1: _from_1}

@@ -4,57 +4,64 @@ Vaults themselves are the directory's; here a vault is only the id that keeps se
 """
 
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
-from sqlalchemy.engine import make_url
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
-from podpass import database
+from podpass.database import Database, full_page, readable, shaping
+from podpass.directory import audit
 from podpass.resource import backups, refusals, rows
-from podpass.resource.model import Recovery, SecretVersion, Wanted
-from podpass.resource.schema import STEPS, VERSION, metadata, secrets, versions
-from podpass.resource.sealing import Sealer, SealingKeyUnfit
+from podpass.resource.model import Recovery, SecretVersion, Told, Wanted
+from podpass.resource.schema import CHAIN, metadata, secrets, versions
+from podpass.sealing import Sealer, SealingKeyUnfit
 from podpass.secret import Secret
 
 # So many may be damaged before the key is taken for the wrong one.
 _LOOKED_AT = 5
 _DAY = 24 * 3600
 
+Kept = TypeVar("Kept", SecretVersion, SecretVersion | None)
+
 
 class SecretStore:
     """Versions of secrets, sealed with a key from a file of its own.
 
-    Shapes:  `key_file` lies beside a SQLite database as `{name}.key` if it is not given.
+    Shapes:  the database is the directory's, so that a change and its audit are one transaction.
     """
 
-    def __init__(self, url: str, key_file: Path | None = None) -> None:
-        self._url = url
-        self._key_file = key_file or _beside(url)
-        self._engine: Engine | None = None
+    def __init__(self, database: Database, key_file: Path) -> None:
+        self._database = database
+        self._key_file = key_file
         self._sealer: Sealer | None = None
+        self._opened_it = False
 
     async def open(self) -> None:
-        """Open database and key, making both if they are new.
+        """Open the tables and the key, making both if they are new, and the database if nobody did.
 
         Errors:  DatabaseUnusable, SealingKeyUnfit.
         """
-        self._engine = database.open_database(self._url, metadata, version=VERSION, upgrades=STEPS)
+        self._opened_it = not self._database.is_open
+        if self._opened_it:
+            await self._database.open()
         try:
-            with self._reading() as connection:
-                newest = connection.execute(rows.newest(_LOOKED_AT)).all()
-            self._sealer = Sealer.from_file(self._key_file, make=not newest)
-            self._check_key(newest)
+            await self._open_key()
         except BaseException:
             await self.close()
             raise
 
+    async def _open_key(self) -> None:
+        await self._database.prepare(metadata, CHAIN)
+        newest = await self._database.read(lambda one: one.execute(rows.newest(_LOOKED_AT)).all())
+        self._sealer = Sealer.from_file(self._key_file, make=not newest)
+        self._check_key(newest)
+
     async def close(self) -> None:
-        if self._engine is not None:
-            self._engine.dispose()
-        self._engine = self._sealer = None
+        """Forget the key; a database that was open before stays so."""
+        self._sealer = None
+        if self._opened_it:
+            await self._database.close()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -67,23 +74,23 @@ class SecretStore:
 
     async def get(self, vault: str, name: str, version: str = "") -> SecretVersion | None:
         """Find one version, or the latest, of a secret that is not deleted."""
-        return self._first(rows.one(vault, name, version).where(secrets.c.deleted.is_(None)))
+        return await self._first(rows.one(vault, name, version).where(secrets.c.deleted.is_(None)))
 
     async def get_deleted(self, vault: str, name: str) -> SecretVersion | None:
         """Find the latest version of a deleted secret."""
-        return self._first(rows.one(vault, name).where(secrets.c.deleted.is_not(None)))
+        return await self._first(rows.one(vault, name).where(secrets.c.deleted.is_not(None)))
 
     async def counts(self) -> Mapping[str, int]:
         """Count the secrets of each vault that has any, deleted ones left out."""
         query = select(secrets.c.vault, func.count()).where(secrets.c.deleted.is_(None))
-        with self._reading() as connection:
-            found = connection.execute(query.group_by(secrets.c.vault)).all()
+        query = query.group_by(secrets.c.vault)
+        found = await self._database.read(lambda one: one.execute(query).all())
         return {str(vault): int(count) for vault, count in found}
 
     async def vaults(self) -> frozenset[str]:
         """Name every vault that has secrets, deleted ones too."""
-        with self._reading() as connection:
-            return frozenset(connection.scalars(select(secrets.c.vault).distinct()))
+        query = select(secrets.c.vault).distinct()
+        return await self._database.read(lambda one: frozenset(one.scalars(query)))
 
     async def page(
         self, vault: str, *, after: str, limit: int, deleted: bool = False
@@ -92,20 +99,20 @@ class SecretStore:
 
         Values stay closed: a list shows none.
         """
-        return self._list(rows.latest(vault, after=after, deleted=deleted), limit)
+        return await self._list(rows.latest(vault, after=after, deleted=deleted), limit)
 
     async def page_versions(
         self, vault: str, name: str, *, after: int, limit: int
     ) -> Sequence[SecretVersion]:
         """List versions of a secret, oldest first, whose ordinal comes after `after`; values stay closed."""
-        return self._list(rows.of_secret(vault, name, after=after), limit)
+        return await self._list(rows.of_secret(vault, name, after=after), limit)
 
     async def backup(self, vault: str, name: str, owner: str) -> bytes | None:
         """Seal a secret with all its versions for the vaults of one owner; None if there is none.
 
         Errors:  BackupTooLarge.
         """
-        found = self._all(rows.of_secret(vault, name).limit(backups.MAX_VERSIONS + 1))
+        found = await self._all(rows.of_secret(vault, name).limit(backups.MAX_VERSIONS + 1))
         if not found:
             return None
         if len(found) > backups.MAX_VERSIONS:
@@ -117,12 +124,18 @@ class SecretStore:
             raise refusals.BackupTooLarge(
                 f"The secret's versions together are over {backups.MAX_BYTES} bytes.", name=name
             )
-        return self._seals.seal(text, backups.place(owner))
+        return self._seals.seal(text.reveal().encode(), backups.place(owner))
 
-    # Writes
+    # Writes; what is told goes into the audit with the change, or not at all.
 
     async def set(
-        self, vault: str, name: str, value: Secret, wanted: Wanted, now: float
+        self,
+        vault: str,
+        name: str,
+        value: Secret,
+        wanted: Wanted,
+        now: float,
+        told: Told | None = None,
     ) -> SecretVersion:
         """Write a new version, which is the latest from then on.
 
@@ -130,7 +143,8 @@ class SecretStore:
         """
         key, version = name.lower(), uuid.uuid4().hex
         row = {"created": int(now), "updated": int(now), **rows.columns(wanted)}
-        with self._writing() as connection:
+
+        def step(connection: Connection) -> SecretVersion:
             found = connection.execute(select(secrets).filter_by(vault=vault, key=key)).first()
             if found is None:
                 connection.execute(insert(secrets).values(vault=vault, key=key, name=name))
@@ -139,47 +153,57 @@ class SecretStore:
             self._insert(connection, (vault, key, version), value, row)
             return self._read(connection.execute(rows.one(vault, name, version)).one())
 
+        return await self._write(step, told)
+
     async def update(
-        self, vault: str, name: str, version: str, wanted: Wanted, now: float
+        self,
+        vault: str,
+        name: str,
+        version: str,
+        wanted: Wanted,
+        now: float,
+        told: Told | None = None,
     ) -> SecretVersion | None:
         """Change what is given of one version, or the latest; None if there is none."""
-        with self._writing() as connection:
+        every = rows.columns(wanted)
+        changed = {column: every[column] for column in wanted.given}
+
+        def step(connection: Connection) -> SecretVersion | None:
             query = rows.one(vault, name, version).where(secrets.c.deleted.is_(None))
             found = connection.execute(query).first()
             if found is None:
                 return None
-            every = rows.columns(wanted)
-            changed = {column: every[column] for column in wanted.given}
-            connection.execute(
-                update(versions)
-                .where(versions.c.ordinal == found.ordinal)
-                .values(**changed, updated=int(now))
-            )
+            here = update(versions).where(versions.c.ordinal == found.ordinal)
+            connection.execute(here.values(**changed, updated=int(now)))
             return self._read(connection.execute(rows.one(vault, name, found.version)).one())
 
+        return await self._write(step, told)
+
     async def delete(
-        self, vault: str, name: str, now: float, recovery: Recovery
+        self, vault: str, name: str, now: float, recovery: Recovery, told: Told | None = None
     ) -> SecretVersion | None:
         """Delete a secret so that it can be recovered for a time; None if there is none."""
         gone = {"deleted": int(now), "purge_on": int(now) + recovery.days * _DAY}
-        return self._mark(vault, name, was_deleted=False, **gone)
+        return await self._write(_marking(self._read, vault, name, was_deleted=False, **gone), told)
 
-    async def recover(self, vault: str, name: str) -> SecretVersion | None:
+    async def recover(
+        self, vault: str, name: str, told: Told | None = None
+    ) -> SecretVersion | None:
         """Bring a deleted secret back; None if there is none."""
-        return self._mark(vault, name, was_deleted=True, deleted=None, purge_on=None)
+        back = {"deleted": None, "purge_on": None}
+        return await self._write(_marking(self._read, vault, name, was_deleted=True, **back), told)
 
-    async def restore(self, vault: str, blob: bytes, owner: str) -> SecretVersion:
+    async def restore(
+        self, vault: str, blob: bytes, owner: str, told: Told | None = None
+    ) -> SecretVersion:
         """Write all versions of a backup, and give the latest.
 
         Errors:  BackupUnfit; NameTaken, NameInUse: a backup never writes over what is there.
         """
-        try:
-            text = self._seals.open(blob, backups.place(owner))
-        except SealingKeyUnfit as exc:
-            raise refusals.BackupUnfit("The backup cannot be restored here.") from exc
-        found = backups.read(text, vault)
+        found = backups.read(self._opened(blob, owner), vault)
         name, key = found[0].name, found[0].name.lower()
-        with self._writing() as connection:
+
+        def step(connection: Connection) -> SecretVersion:
             there = connection.execute(select(secrets).filter_by(vault=vault, key=key)).first()
             if there is not None:
                 raise refusals.name_in_use(there.name, deleted=there.deleted is not None)
@@ -189,69 +213,64 @@ class SecretStore:
                 self._insert(connection, (vault, key, one.version), one.value, row)
             return self._read(connection.execute(rows.one(vault, name)).one())
 
-    async def purge(self, vault: str, name: str) -> bool:
+        return await self._write(step, told)
+
+    async def purge(self, vault: str, name: str, told: Told | None = None) -> bool:
         """Delete a deleted secret for good, every version of it."""
-        statement = delete(secrets).where(
-            secrets.c.vault == vault,
-            secrets.c.key == name.lower(),
-            secrets.c.deleted.is_not(None),
-        )
-        with self._writing() as connection:
-            return connection.execute(statement).rowcount > 0
+        here = (secrets.c.vault == vault, secrets.c.key == name.lower())
+        statement = delete(secrets).where(*here, secrets.c.deleted.is_not(None))
+
+        def step(connection: Connection) -> bool:
+            gone = connection.execute(statement).rowcount > 0
+            if gone and told is not None:
+                # Its name is all that is left.
+                audit.write_entries(connection, [told.entry(f"deletedsecrets/{name}")])
+            return gone
+
+        return await self._database.write(step)
 
     async def expire(self, now: float) -> int:
         """Delete for good what could be recovered until now, and count it."""
         due = secrets.c.purge_on <= int(now)
-        with self._reading() as connection:
-            if connection.execute(select(secrets.c.key).where(due).limit(1)).first() is None:
-                return 0
-        with self._writing() as connection:
-            return connection.execute(delete(secrets).where(due)).rowcount
+        query = select(secrets.c.key).where(due).limit(1)
+        if await self._database.read(lambda one: one.execute(query).first()) is None:
+            return 0
+        return await self._database.write(
+            lambda one: one.execute(delete(secrets).where(due)).rowcount
+        )
 
     async def clear(self, vaults: Collection[str]) -> int:
         """Delete for good every secret of these vaults, and count them."""
-        with self._writing() as connection:
-            return connection.execute(delete(secrets).where(secrets.c.vault.in_(vaults))).rowcount
+        statement = delete(secrets).where(secrets.c.vault.in_(vaults))
+        return await self._database.write(lambda one: one.execute(statement).rowcount)
 
     # Inside
+
+    async def _write(self, step: Callable[[Connection], Kept], told: Told | None) -> Kept:
+        def whole(connection: Connection) -> Kept:
+            changed = step(connection)
+            if changed is not None and told is not None:
+                entry = told.entry(f"secrets/{changed.name}/{changed.version}")
+                audit.write_entries(connection, [entry])
+            return changed
+
+        # No topic: nothing is kept of a vault that is read.
+        return await self._database.write(whole)
 
     def _insert(
         self, connection: Connection, where: tuple[str, str, str], value: Secret, row: Any
     ) -> None:
         vault, key, version = where
-        sealed = self._seals.seal(value, rows.sealed_for(vault, key, version))
+        sealed = self._seals.seal(value.reveal().encode(), rows.sealed_for(vault, key, version))
         values = {"vault": vault, "key": key, "version": version, "sealed": sealed, **row}
         connection.execute(insert(versions).values(**values))
 
-    def _mark(
-        self, vault: str, name: str, *, was_deleted: bool, **values: int | None
-    ) -> SecretVersion | None:
-        state = secrets.c.deleted.is_not(None) if was_deleted else secrets.c.deleted.is_(None)
-        statement = update(secrets).where(
-            secrets.c.vault == vault, secrets.c.key == name.lower(), state
-        )
-        with self._writing() as connection:
-            if connection.execute(statement.values(**values)).rowcount == 0:
-                return None
-            return self._read(connection.execute(rows.one(vault, name)).one())
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        assert self._engine is not None, "the store is not open"
-        with database.reading(self._engine) as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        assert self._engine is not None, "the store is not open"
-        with database.writing(self._engine) as connection:
-            yield connection
-
     def _check_key(self, newest: Sequence[Row[Any]]) -> None:
         """Refuse a key that opens nothing: what were sealed with it would lie beside what it cannot open."""
-        if newest and not database.readable(newest, self._read):
+        if newest and not readable(newest, self._read):
             raise SealingKeyUnfit(
-                f"{self._key_file.name} does not open the secrets of the vaults: it is another one"
+                f"{self._key_file.name} does not open the secrets of the vaults: it is another one",
+                hint="put the instance's own key file back, or begin with a new data dir",
             )
 
     @property
@@ -259,35 +278,55 @@ class SecretStore:
         assert self._sealer is not None, "the store is not open"
         return self._sealer
 
-    def _first(self, query: Select[Any]) -> SecretVersion | None:
-        with self._reading() as connection:
-            row = connection.execute(query).first()
+    def _opened(self, blob: bytes, owner: str) -> Secret:
+        try:
+            return Secret(self._seals.open(blob, backups.place(owner)).decode())
+        except (SealingKeyUnfit, ValueError) as exc:
+            raise refusals.BackupUnfit("The backup cannot be restored here.") from exc
+
+    async def _first(self, query: Select[Any]) -> SecretVersion | None:
+        row = await self._database.read(lambda one: one.execute(query).first())
         return None if row is None else self._read(row)
 
-    def _all(self, query: Select[Any]) -> list[SecretVersion]:
-        with self._reading() as connection:
-            return [self._read(row) for row in connection.execute(query).all()]
+    async def _all(self, query: Select[Any]) -> list[SecretVersion]:
+        found = await self._database.read(lambda one: one.execute(query).all())
+        return [self._read(row) for row in found]
 
-    def _list(self, query: Select[Any], limit: int) -> list[SecretVersion]:
+    async def _list(self, query: Select[Any], limit: int) -> list[SecretVersion]:
         closed = Secret("")
-        with self._reading() as connection:
-            return database.full_page(
+        return await self._database.read(
+            lambda one: full_page(
                 limit,
-                lambda many: connection.execute(query.limit(many)).all(),
+                lambda many: one.execute(query.limit(many)).all(),
                 lambda row: rows.to_version(row, closed),
             )
+        )
 
     def _read(self, row: Row[Any]) -> SecretVersion:
-        with database.shaping("secret_versions", rows.place(row)):
+        with shaping("secret_versions", rows.place(row)):
             try:
-                value = self._seals.open(row.sealed, rows.place(row))
+                value = Secret(self._seals.open(row.sealed, rows.place(row)).decode())
             except SealingKeyUnfit as exc:
                 raise ValueError(exc.message) from exc
         return rows.to_version(row, value)
 
 
-def _beside(url: str) -> Path:
-    path = make_url(url).database
-    if not url.startswith("sqlite") or not path:
-        raise SealingKeyUnfit("this database needs a key file that is named")
-    return Path(path).with_suffix(".key")
+def _marking(
+    read: Callable[[Row[Any]], SecretVersion],
+    vault: str,
+    name: str,
+    *,
+    was_deleted: bool,
+    **values: int | None,
+) -> Callable[[Connection], SecretVersion | None]:
+    """Make the step that marks a secret as deleted, or no more."""
+    state = secrets.c.deleted.is_not(None) if was_deleted else secrets.c.deleted.is_(None)
+    here = (secrets.c.vault == vault, secrets.c.key == name.lower())
+    statement = update(secrets).where(*here, state).values(**values)
+
+    def step(connection: Connection) -> SecretVersion | None:
+        if connection.execute(statement).rowcount == 0:
+            return None
+        return read(connection.execute(rows.one(vault, name)).one())
+
+    return step

@@ -10,7 +10,7 @@ from typing import Any
 from podpass.directory import roles
 from podpass.directory.model import Vault
 from podpass.resource import refusals, wire
-from podpass.resource.model import SecretVersion, owner_of, recovery_of, shelf_of
+from podpass.resource.model import SecretVersion, Told, owner_of, recovery_of, shelf_of
 from podpass.resource.store import SecretStore
 
 Answer = tuple[int, dict[str, Any] | None]
@@ -31,10 +31,15 @@ class Call:
     query: Mapping[str, str]
     body: bytes
     now: float
+    action: str
 
     @property
     def shelf(self) -> str:
         return shelf_of(self.vault)
+
+    @property
+    def told(self) -> Told:
+        return Told(action=self.action, base=self.base, now=self.now)
 
     @property
     def site(self) -> wire.Site:
@@ -76,19 +81,21 @@ async def _get(call: Call) -> Answer:
 async def _set(call: Call) -> Answer:
     value, wanted = wire.read_set(call.body)
     await call.store.expire(call.now)
-    secret = await call.store.set(call.shelf, call.name, value, wanted, call.now)
+    secret = await call.store.set(call.shelf, call.name, value, wanted, call.now, call.told)
     return 200, wire.bundle(call.site, secret)
 
 
 async def _update(call: Call) -> Answer:
     wanted = wire.read_update(call.body)
-    changed = await call.store.update(call.shelf, call.name, call.version, wanted, call.now)
+    changed = await call.store.update(
+        call.shelf, call.name, call.version, wanted, call.now, call.told
+    )
     return 200, wire.item(call.site, _found(call, changed))
 
 
 async def _delete(call: Call) -> Answer:
     recovery = recovery_of(call.vault)
-    gone = await call.store.delete(call.shelf, call.name, call.now, recovery)
+    gone = await call.store.delete(call.shelf, call.name, call.now, recovery, call.told)
     return 200, wire.deleted_item(call.site, _found(call, gone))
 
 
@@ -131,7 +138,7 @@ async def _get_deleted(call: Call) -> Answer:
 
 async def _recover(call: Call) -> Answer:
     await call.store.expire(call.now)
-    back = _found(call, await call.store.recover(call.shelf, call.name))
+    back = _found(call, await call.store.recover(call.shelf, call.name, call.told))
     return 200, wire.item(call.site, back)
 
 
@@ -140,7 +147,7 @@ async def _purge(call: Call) -> Answer:
     if call.vault.purge_protection:
         _found(call, await call.store.get_deleted(call.shelf, call.name))
         raise refusals.purge_protected(call.vault)
-    if not await call.store.purge(call.shelf, call.name):
+    if not await call.store.purge(call.shelf, call.name, call.told):
         raise refusals.not_found(call.name)
     return 204, None
 
@@ -155,7 +162,7 @@ async def _backup(call: Call) -> Answer:
 async def _restore(call: Call) -> Answer:
     blob = wire.read_restore(call.body)
     await call.store.expire(call.now)
-    back = await call.store.restore(call.shelf, blob, owner_of(call.vault))
+    back = await call.store.restore(call.shelf, blob, owner_of(call.vault), call.told)
     return 200, wire.item(call.site, back)
 
 

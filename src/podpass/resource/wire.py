@@ -159,6 +159,8 @@ def _wanted(given: Mapping[str, Any]) -> Wanted:
 def _content_type(value: object) -> str:
     if not isinstance(value, str) or len(value) > _MAX_CONTENT_TYPE:
         raise BadParameter(f"contentType must be text of at most {_MAX_CONTENT_TYPE} characters.")
+    if "\0" in value:
+        raise BadParameter("contentType holds a NUL character; leave it out.")
     return value
 
 

@@ -6,6 +6,7 @@ whoever builds the class.
 """
 
 from podpass.settings.authority import AuthoritySettings
+from podpass.settings.authority_process import AuthorityProcessSettings
 from podpass.settings.fields import describe, setting
 from podpass.settings.local import LocalSettings
 from podpass.settings.vault import AZURE_VAULTS, VaultOrigin, VaultSettings
@@ -13,6 +14,7 @@ from podpass.settings.webhook import WebhookSettings
 
 __all__ = [
     "AZURE_VAULTS",
+    "AuthorityProcessSettings",
     "AuthoritySettings",
     "LocalSettings",
     "VaultOrigin",

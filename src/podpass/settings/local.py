@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podpass.errors import SettingsError
+from podpass.settings.authority import ALGORITHMS
 from podpass.settings.fields import setting
 
 _MAX_PROPAGATION = 3600
+EMBEDDED, KUBE_APISERVER = KINDS = ("embedded", "kube-apiserver")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,8 @@ class LocalSettings:
         default=18440,
     )
     kubernetes: str = setting(
-        "which Kubernetes API to run: embedded",
+        "which Kubernetes API to run: embedded, or kube-apiserver, the real one with its etcd, found in "
+        "KUBEBUILDER_ASSETS or on the PATH",
         flag="--kubernetes",
         variable="PODPASS_KUBERNETES",
         default="embedded",
@@ -39,12 +42,23 @@ class LocalSettings:
         default=0,
     )
 
+    assertion_algorithms: str = setting(
+        "algorithms a pod's token may be signed with, with commas; Entra takes the RSA ones, ES256 and ES384 "
+        "are an extension for clusters that sign with them",
+        flag="--assertion-algorithm",
+        variable="PODPASS_ASSERTION_ALGORITHM",
+        default="RS256,RS384,RS512",
+    )
+
     def __post_init__(self) -> None:
         problems = []
+        if unknown := set(self.assertion_algorithms.split(",")) - set(ALGORITHMS):
+            named = f"--assertion-algorithm {self.assertion_algorithms}"
+            problems.append(f"{named}: {sorted(unknown)} is none of {', '.join(ALGORITHMS)}")
         if not 0 <= self.port_base <= 65535 - 16:
             problems.append(f"--port-base {self.port_base}: want 0 or a port up to {65535 - 16}")
-        if self.kubernetes != "embedded":
-            problems.append(f"--kubernetes {self.kubernetes}: want embedded")
+        if self.kubernetes not in KINDS:
+            problems.append(f"--kubernetes {self.kubernetes}: want {' or '.join(KINDS)}")
         if not 0 <= self.propagation_seconds <= _MAX_PROPAGATION:
             delay = f"--propagation-delay {self.propagation_seconds}"
             problems.append(f"{delay}: want seconds from 0 to {_MAX_PROPAGATION}")

@@ -11,6 +11,7 @@ from podpass import names
 from podpass.errors import SettingsError
 from podpass.settings.fields import setting
 from podpass.settings.flags import parse_flags, parse_switch
+from podpass.settings.reading import parse_address
 
 # The authority of each cloud, by the names its tools know it under, in lower case.
 _AUTHORITIES = {
@@ -22,6 +23,9 @@ _AUTHORITIES = {
     "azurechinacloud": "https://login.chinacloudapi.cn/",
     "azuregermancloud": "https://login.microsoftonline.de/",
 }
+# As for the reference: an address that is not listened on.
+NOWHERE = "0"
+_MAX_DELAY_SECONDS = 300
 _QUALIFIED_NAME = re.compile(r"[a-z0-9]([-_.a-z0-9]*[a-z0-9])?")
 
 
@@ -61,6 +65,18 @@ def _authority(cloud: str, environ: Mapping[str, str]) -> str:
             f"AZURE_ENVIRONMENT {cloud!r}: want AzurePublicCloud, AzureUSGovernmentCloud,"
             " AzureChinaCloud, AzureGermanCloud or AzureStackCloud"
         ) from None
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _MAX_DELAY_SECONDS:
+        raise ValueError(
+            f"--shutdown-delay-seconds {text!r}: want seconds, at most {_MAX_DELAY_SECONDS}"
+        )
+    return seconds
 
 
 def _selector(text: str) -> dict[str, Any] | None:
@@ -155,11 +171,25 @@ class WebhookSettings:
         flag="--disable-cert-rotation",
         default=False,
     )
+    refusal_events: bool = setting(
+        "write an Event on the controller of a refused pod; needs create and patch of events",
+        flag="--refusal-events",
+        default=True,
+    )
     tls_min_version: str = setting(
         "lowest TLS version: 1.0, 1.1, 1.2 or 1.3", flag="--tls-min-version", default="1.3"
     )
-    health_addr: str = setting("address of the probes", flag="--health-addr", default=":9440")
-    metrics_addr: str = setting("address of the metrics", flag="--metrics-addr", default=":8095")
+    webhook_addr: str = setting(
+        "address of the webhook; no host is every interface",
+        flag="--webhook-addr",
+        default=":9443",
+    )
+    health_addr: str = setting(
+        "address of the probes; 0 for none", flag="--health-addr", default=":9440"
+    )
+    metrics_addr: str = setting(
+        "address of the metrics; 0 for none", flag="--metrics-addr", default=":8095"
+    )
     metrics_backend: str = setting(
         "kind of the metrics: prometheus", flag="--metrics-backend", default="prometheus"
     )
@@ -169,7 +199,22 @@ class WebhookSettings:
         default="",
     )
     kubeconfig: str = setting(
-        "kubeconfig to use outside a cluster", flag="--kubeconfig", default=""
+        "kubeconfig to use outside a cluster; without one, the account of the pod",
+        flag="--kubeconfig",
+        variable="KUBECONFIG",
+        default="",
+    )
+    otlp_endpoint: str = setting(
+        "address of a collector, as http://collector:4318, to which a span for each verdict is sent by OTLP"
+        " over HTTP; none is sent without it",
+        flag="--otlp-endpoint",
+        variable="OTEL_EXPORTER_OTLP_ENDPOINT",
+        default="",
+    )
+    shutdown_delay_seconds: float = setting(
+        "seconds to serve on after SIGTERM, unready, until nobody is led here any more",
+        flag="--shutdown-delay-seconds",
+        default=5.0,
     )
 
     @classmethod
@@ -185,6 +230,8 @@ class WebhookSettings:
             "audience": lambda text: text or names.EXCHANGE_AUDIENCE,
             "ca_selector": _selector,
             "disable_cert_rotation": lambda text: parse_switch("--disable-cert-rotation", text),
+            "refusal_events": lambda text: parse_switch("--refusal-events", text),
+            "shutdown_delay_seconds": _seconds,
         }
         for name in converters.keys() & raw.keys():
             try:
@@ -217,8 +264,24 @@ class WebhookSettings:
             if value not in choices:
                 want = ", ".join(choice or "empty" for choice in choices)
                 problems.append(f"{flag} {value!r}: want {want}")
+        problems += self._address_problems()
+        if self.otlp_endpoint and not self.otlp_endpoint.startswith(("http://", "https://")):
+            problems.append(f"--otlp-endpoint {self.otlp_endpoint!r}: want http:// or https://")
         if problems:
             raise SettingsError(problems)
+
+    def _address_problems(self) -> Iterator[str]:
+        for flag, address, optional in (
+            ("--webhook-addr", self.webhook_addr, False),
+            ("--health-addr", self.health_addr, True),
+            ("--metrics-addr", self.metrics_addr, True),
+        ):
+            if optional and address == NOWHERE:
+                continue
+            try:
+                parse_address(flag, address)
+            except ValueError as exc:
+                yield str(exc)
 
     def _custom_endpoint_problems(self) -> Iterator[str]:
         suffix, audience = (

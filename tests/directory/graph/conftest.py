@@ -2,12 +2,12 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
 
 from directory.graph.world import ADMIN, DOMAIN, GUEST, TENANT, HandClock, World
+from podpass.database import Database
 from podpass.directory.access import GLOBAL_ADMINISTRATOR
 from podpass.directory.graph.app import create_app
 from podpass.directory.model import Tenant, User
@@ -16,11 +16,11 @@ from podpass.serve import bind, serving
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(database_url: str) -> AsyncIterator[World]:
     clock = HandClock()
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        directory = await enter(Directory(f"sqlite:///{tmp_path}/directory.db", clock=clock))
+        directory = await enter(Directory(Database(database_url), clock=clock))
         await directory.create_tenant(Tenant(id=TENANT, display_name="Contoso", domains=(DOMAIN,)))
         for object_id, name in ((ADMIN, "admin"), (GUEST, "guest")):
             await directory.users.put(

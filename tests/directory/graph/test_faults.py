@@ -12,6 +12,11 @@ from directory.graph.world import World
 LONG = {"displayName": "web", "notes": "n" * 1000, "tags": [f"{n}" * 100 for n in range(10, 90)]}
 
 
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/directory.db"
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "code", "said", "again"),
     [
@@ -30,7 +35,7 @@ async def test_a_write_that_fails_says_why_and_heals_by_itself(
     said: str,
     again: str | None,
 ) -> None:
-    with fault(world.directory._session._engine, tmp_path / "directory.db"):
+    with fault(world.directory._session.database._runs.engine, tmp_path / "directory.db"):
         reply = await world.post("/applications", LONG)
         assert (await world.get("/applications")).value == []
         batch = {"requests": [{"id": "1", "method": "POST", "url": "/applications", "body": LONG}]}

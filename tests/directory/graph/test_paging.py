@@ -48,8 +48,8 @@ async def test_built_in_principals_are_paged_with_the_others(world: World, top: 
     pages = await every(world, f"/servicePrincipals?$top={top}&$select=appId")
     found = [one["appId"] for page in pages for one in page]
     assert all(len(page) <= top for page in pages)
-    assert len(found) == len(set(found)) == 7
-    assert found[4:] == [one.client_id for one in made]
+    assert len(found) == len(set(found)) == 8
+    assert found[5:] == [one.client_id for one in made]
 
 
 async def test_a_filter_by_name_is_paged_by_name(world: World) -> None:
@@ -165,7 +165,7 @@ async def test_counts(world: World) -> None:
     reply = await world.get("/applications/$count", headers=EVENTUAL)
     assert (reply.status, reply.body, reply.headers["Content-Type"]) == (200, "3", "text/plain")
     reply = await world.get("/servicePrincipals/$count", headers=EVENTUAL)
-    assert reply.body == "7"
+    assert reply.body == "8"
     plain = await world.get("/applications/$count")
     assert (plain.status, plain.code) == (400, "Request_UnsupportedQuery")
     both = await world.get("/applications?$count=true&$top=1", headers=EVENTUAL)

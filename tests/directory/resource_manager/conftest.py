@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -16,6 +15,7 @@ from directory.resource_manager.world import (
     NotedCluster,
     World,
 )
+from podpass.database import Database
 from podpass.directory.access import Caller
 from podpass.directory.model import RoleAssignment, Tenant, User
 from podpass.directory.resource_manager.app import create_app
@@ -25,7 +25,7 @@ from podpass.serve import bind, serving
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def world(database_url: str) -> AsyncIterator[World]:
     clock, cluster = HandClock(), NotedCluster()
     place = Place(
         tenant_id=TENANT,
@@ -39,7 +39,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     sock = bind("127.0.0.1", 0)
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        directory = await enter(Directory(f"sqlite:///{tmp_path}/directory.db", clock=clock))
+        directory = await enter(Directory(Database(database_url), clock=clock))
         await directory.create_tenant(Tenant(id=TENANT, domains=("contoso.example",)))
         await directory.users.put(User(id=ADMIN, tenant_id=TENANT, name="admin@contoso.example"))
         await directory.assign_role(RoleAssignment(scope=SUB, principal_id=ADMIN, role="Owner"))

@@ -13,6 +13,11 @@ TAGS = {f"{number:04}{'n' * 400}": "v" * 256 for number in range(15)}
 GROUP = f"{SUB}/resourceGroups/rg"
 
 
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/directory.db"
+
+
 @pytest.mark.parametrize(
     ("fault", "status", "code", "said", "again"),
     [
@@ -32,7 +37,7 @@ async def test_a_write_that_fails_says_why_and_heals_by_itself(
     again: str | None,
 ) -> None:
     body = {"location": "eastus", "tags": TAGS}
-    with fault(world.directory._session._engine, tmp_path / "directory.db"):
+    with fault(world.directory._session.database._runs.engine, tmp_path / "directory.db"):
         found, answer, headers = await world.ask("PUT", GROUP, body)
         assert (await world.ask("GET", SUB))[0] == 200
     assert (found, answer["error"]["code"]) == (status, code)

@@ -202,5 +202,5 @@ def test_kubectl_works_through_the_environment_alone(running: Podpass) -> None:
     assert webhook["clientConfig"]["url"] == running.status()["kubernetes"]["webhook"]
     assert webhook["failurePolicy"] == "Fail"
     assert webhook["reinvocationPolicy"] == "IfNeeded"
-    assert webhook["sideEffects"] == "None"
+    assert webhook["sideEffects"] == "NoneOnDryRun"
     assert webhook["objectSelector"] == {"matchLabels": {"azure.workload.identity/use": "true"}}

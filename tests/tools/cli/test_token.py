@@ -10,6 +10,7 @@ import pytest
 from aiohttp import ClientSession
 
 from podpass import jose
+from podpass.directory.resources import EXCHANGE_APP_ID
 from podpass.tools.local import tokens
 from tools.instances import CLIENT, Podpass
 
@@ -36,6 +37,7 @@ ACCOUNT = {"iss": CLUSTER, "sub": "system:serviceaccount:default:web", "kubernet
         ({"iss": ENTRA_V1, "aud": "https://management.azure.com"}, "resource", "Resource Manager"),
         ({"iss": ENTRA_V1, "aud": "https://storage.azure.com/"}, "resource", "Azure Storage"),
         ({"iss": ENTRA_V2, "aud": CLIENT}, "resource", CLIENT),
+        ({"iss": ENTRA_V2, "aud": EXCHANGE_APP_ID}, "exchange", "managed identity's token"),
         ({"iss": "https://localhost:1/t/v2.0", "aud": CLIENT}, "resource", CLIENT),
         ({"iss": "https://example.com", "aud": "x"}, "unknown", "no hop"),
         ({}, "unknown", "no hop"),

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from podpass.clock import system
+from podpass.database import Database
 from podpass.directory.model import Identity, Tenant
 from podpass.directory.store import Directory
 from podpass.tools.cli import identity
@@ -41,12 +42,21 @@ async def test_identities_are_answered_by_pages(
         for number in range(count)
     ]
     pages: dict[str, dict[str, Any]] = {}
-    async with Directory(f"sqlite:///{tmp_path}/directory.db") as directory:
+    async with Directory(Database(f"sqlite:///{tmp_path}/directory.db")) as directory:
         await directory.create_tenant(Tenant(id=TENANT))
         await directory.identities.put_many(made)
         facts = cast("Facts", OfTenant())
         here, store = DataDir(tmp_path), cast("Any", None)
-        asked = Answers(here, facts, directory, store, sandbox="", clock=system)
+        asked = Answers(
+            here,
+            facts,
+            directory,
+            store,
+            kubernetes="embedded",
+            pids=dict,
+            sandbox="",
+            clock=system,
+        )
         after: str | None = ""
         while after is not None:
             page = await asked.identities({"after": after} if after else {})

@@ -46,7 +46,7 @@ def test_the_authority_may_sign_leaves_and_nothing_deeper(data_dir: DataDir) -> 
 
 def test_keys_are_for_the_owner_alone(data_dir: DataDir) -> None:
     keys = [data_dir.path("ca", "ca.key"), *data_dir.path("tls").glob("*.key")]
-    assert len(keys) == 6
+    assert len(keys) == 8
     assert {stat.S_IMODE(key.stat().st_mode) for key in keys} == {0o600}
 
 

@@ -42,6 +42,15 @@ def test_the_default_is_below_the_state_folder() -> None:
     assert locate(None, {"XDG_STATE_HOME": "relative"}).root == Path.home() / ".local/state/podpass"
 
 
+def test_a_user_without_a_home_has_none_until_one_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000)
+    named = locate(None, {})
+    assert named.root == Path("/nonexistent/.local/state/podpass")
+
+
 def test_a_relative_folder_becomes_absolute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,12 @@ def test_other_faults_pass_as_they_are() -> None:
 
 @pytest.mark.parametrize(
     ("blocks", "flag", "said"),
-    [(0, 0, "the disk is full"), (10**6, os.ST_RDONLY, "the disk is read-only"), (10**6, 0, None)],
+    [
+        (0, 0, "the disk is full"),
+        (100, 0, "the disk is nearly full"),
+        (10**6, os.ST_RDONLY, "the disk is read-only"),
+        (10**6, 0, None),
+    ],
 )
 def test_a_disk_that_will_refuse_the_next_write_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, flag: int, said: str | None

@@ -1,4 +1,4 @@
-"""What an instance asks its cluster before it registers a webhook there."""
+"""What an instance asks its cluster before it registers a webhook there, and what it lets that one do."""
 
 from typing import Any
 
@@ -9,7 +9,11 @@ from podpass.admission.sidecar import UnknownVersion
 from podpass.kube import KubeClient
 from podpass.kube.target import Target
 from podpass.serve import Receive, Scope, Send, bind, respond, serving
-from podpass.tools.local.registration import runs_native_sidecars
+from podpass.tools.local import ca as authority
+from podpass.tools.local.registration import grant_rights, runs_native_sidecars
+from tools.local.cluster.conftest import Live, ca, live, ring, serve
+
+__all__ = ["ca", "live", "ring", "serve"]
 
 
 async def _asked(version: dict[str, Any]) -> bool:
@@ -33,3 +37,33 @@ async def test_the_api_server_itself_is_asked_whether_sidecars_are_native(
 async def test_a_server_without_a_version_is_an_error() -> None:
     with pytest.raises(UnknownVersion):
         await _asked({})
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "allowed"),
+    [
+        ("list", "serviceaccounts", True),
+        ("watch", "serviceaccounts", True),
+        ("create", "events", True),
+        ("patch", "events", True),
+        ("get", "secrets", False),
+        ("list", "events", False),
+        ("patch", "serviceaccounts", False),
+    ],
+)
+async def test_the_instances_webhook_may_read_accounts_and_tell_of_refusals(
+    live: Live, verb: str, resource: str, allowed: bool
+) -> None:
+    async with KubeClient.from_kubeconfig(live.kubeconfig()) as admin:
+        await grant_rights(admin)
+        asked = {"namespace": "default", "verb": verb, "resource": resource}
+        review = await admin.create(
+            "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+            {
+                "spec": {
+                    "user": authority.CLIENTS[authority.WEBHOOK][0],
+                    "resourceAttributes": asked,
+                }
+            },
+        )
+    assert review["status"]["allowed"] is allowed

@@ -1,5 +1,7 @@
 """Seeds: what they bring about, how often they may be applied, and how their mistakes are told."""
 
+import contextlib
+import sqlite3
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from podpass.database import Database, RowDamaged
 from podpass.directory.model import IdentityKind, RoleAssignment, Tenant
 from podpass.directory.store import Directory
 from podpass.errors import UsageError
@@ -71,8 +74,9 @@ class World:
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with (
-        Directory(f"sqlite:///{tmp_path}/directory.db") as directory,
-        SecretStore(f"sqlite:///{tmp_path}/vault.db", tmp_path / "vault.key") as store,
+        Database(f"sqlite:///{tmp_path}/directory.db") as database,
+        Directory(database) as directory,
+        SecretStore(database, tmp_path / "vault.key") as store,
     ):
         await directory.create_tenant(Tenant(id=TENANT))
         yield World(directory, store)
@@ -270,6 +274,16 @@ async def test_the_21st_credential_counts_those_that_are_there(world: World) -> 
     assert "at most 20 federated credentials" in caught.value.message
 
 
+async def test_a_damaged_row_is_not_blamed_on_the_seed(world: World, tmp_path: Path) -> None:
+    await world.apply(SEED)
+    with contextlib.closing(sqlite3.connect(tmp_path / "directory.db")) as database:
+        database.execute("UPDATE identities SET document = '{not json' WHERE name = 'web'")
+        database.commit()
+    with pytest.raises(RowDamaged, match="in table identities") as caught:
+        await world.apply(SEED)
+    assert "seed.yaml" not in caught.value.hint
+
+
 async def test_the_example_is_a_seed(world: World) -> None:
     assert len(await world.apply(EXAMPLE.read_text())) == 5
 
@@ -380,7 +394,9 @@ async def test_what_a_seed_writes_is_in_the_record_also_its_secrets(world: World
     await world.apply(SEED)
     before = await world.directory.audit.list()
     [told] = [one for one in before if one.action.endswith("/secrets/setSecret/action")]
-    assert told.target == "https://demo-vault.vault.azure.net/secrets/greeting"
+    secret = await world.store.get(await world.shelf(), "greeting")
+    assert secret is not None
+    assert told.target == f"https://demo-vault.vault.azure.net/secrets/greeting/{secret.version}"
     assert told.actor_name == "podpass"
     assert "hello" not in repr(before)
     await world.apply(SEED)

@@ -116,6 +116,16 @@ def test_a_second_start_shows_the_first_and_is_no_failure(running: Podpass) -> N
     assert running.status() == before
 
 
+def test_a_second_start_that_wants_another_api_server_is_told_which_one_runs(
+    running: Podpass,
+) -> None:
+    again = running("up", "--kubernetes", "kube-apiserver")
+    assert again.returncode == 0
+    assert "runs already" in again.stderr
+    assert "--kubernetes embedded" in again.stderr
+    assert "--kubernetes" not in running("up").stderr
+
+
 def test_a_second_start_applies_its_seed_to_the_first(running: Podpass, tmp_path: Path) -> None:
     seed = tmp_path / "more.yaml"
     seed.write_text("identities:\n  - name: second-start\n")

@@ -16,8 +16,9 @@ import orjson
 
 from podpass import database, log
 from podpass.clock import Clock
-from podpass.directory import audit, naming, rules
+from podpass.directory import audit, naming
 from podpass.directory.access import Admit, Caller, NotAdmitted
+from podpass.directory.refusals import DirectoryError
 from podpass.directory.resource_manager import endpoints, paths, query, refusals, wire
 from podpass.directory.resource_manager.cluster_port import ClusterPort
 from podpass.directory.resource_manager.model import Answer, Call, Origin, Place, Query
@@ -115,7 +116,7 @@ class _ManagerApp:
             answer = self._refused(exc, progress)
             _hop(progress, exc.wire_code, answer.status, cause=exc.message)
             return answer
-        except rules.DirectoryError as exc:
+        except DirectoryError as exc:
             refused = wire.of_directory(exc)
             _hop(progress, refused.wire_code, refused.status, cause=exc.message)
             return self._refused(refused, progress)

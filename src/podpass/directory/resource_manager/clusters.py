@@ -139,7 +139,7 @@ async def _store(call: Call, new: Cluster, workload_identity: bool) -> None:
     if workload_identity != before:
         await call.cluster.set_workload_identity(workload_identity)
     try:
-        await call.directory.clusters.put(new)
+        await call.directory.clusters.put(new, grouped=True)
     except Exception:
         if workload_identity != before:
             await call.cluster.set_workload_identity(before)
@@ -166,7 +166,7 @@ async def _patch(call: Call) -> Answer:
         wire.check_etag(call, "The cluster", _etag(call, old))
         tags = wire.tags(call.body)
         new = old if tags is None else replace(old, tags=tags)
-        await call.directory.clusters.put(new)
+        await call.directory.clusters.put(new, grouped=True)
     return Answer(body=cluster_wire.write(call, call.cluster, new))
 
 

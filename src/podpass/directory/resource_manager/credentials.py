@@ -10,6 +10,12 @@ from typing import Any
 
 from podpass.directory import rules
 from podpass.directory.model import FederatedCredential, Identity
+from podpass.directory.refusals import (
+    InvalidCredential,
+    NotFound,
+    TooManyCredentials,
+    TrustNotUnique,
+)
 from podpass.directory.resource_manager import identities, lists, locations, refusals, wire
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
 
@@ -116,16 +122,16 @@ async def _put(call: Call) -> Answer:
 async def _write(call: Call, identity: Identity, new: FederatedCredential) -> None:
     try:
         await call.directory.identities.put_credential(identity.tenant_id, identity.client_id, new)
-    except rules.TrustNotUnique as exc:
+    except TrustNotUnique as exc:
         # Of the two that collide the first in the list may be the one that is written.
         [other] = {exc.facts["name"], exc.facts["other"]} - {new.name}
         raise _bad(
             "Another federated identity credential of this managed identity trusts this issuer and subject:"
             f" '{other}'."
         ) from exc
-    except (rules.InvalidCredential, rules.TooManyCredentials) as exc:
+    except (InvalidCredential, TooManyCredentials) as exc:
         raise _bad(f"{exc.message[:1].upper()}{exc.message[1:]}.") from exc
-    except rules.NotFound as exc:
+    except NotFound as exc:
         raise refusals.missing(
             "ParentResourceNotFound", "The managed identity was deleted meanwhile."
         ) from exc

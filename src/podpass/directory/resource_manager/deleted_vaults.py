@@ -2,8 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 
-from podpass.directory import naming, rules
+from podpass.directory import naming
 from podpass.directory.model import DeletedVault
+from podpass.directory.refusals import PurgeProtected
 from podpass.directory.resource_manager import locations, operations, refusals, vault_wire, wire
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
 
@@ -35,7 +36,7 @@ async def _purge(call: Call) -> Answer:
     try:
         # What lay in it is not reachable any more, and is swept by the vaults themselves.
         await call.directory.vaults.purge(gone.vault.name)
-    except rules.PurgeProtected as exc:
+    except PurgeProtected as exc:
         raise refusals.ManagerRefusal(
             405,
             "MethodNotAllowed",

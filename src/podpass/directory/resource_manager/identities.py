@@ -88,7 +88,7 @@ async def _put(call: Call) -> Answer:
         tags=tags,
         document=document,
     )
-    await call.directory.identities.put(new)
+    await call.directory.identities.put(new, grouped=True)
     return Answer(status=201, body=write(new))
 
 

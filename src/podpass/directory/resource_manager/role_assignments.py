@@ -5,8 +5,9 @@ Source:  https://learn.microsoft.com/rest/api/authorization/role-assignments
 
 from typing import Any
 
-from podpass.directory import arm, naming, roles, rules
+from podpass.directory import arm, naming, roles
 from podpass.directory.model import RoleAssignment, RoleDefinition
+from podpass.directory.refusals import AssignmentExists
 from podpass.directory.resource_manager import lists, refusals, role_definitions, scopes, wire
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
 
@@ -134,7 +135,7 @@ async def _put(call: Call) -> Answer:
             )
     try:
         await call.directory.assignments.put(given)
-    except rules.AssignmentExists as exc:
+    except AssignmentExists as exc:
         raise refusals.conflict(
             "RoleAssignmentExists",
             f"The principal holds this role at this scope already: role assignment '{exc.facts['name']}'.",

@@ -6,8 +6,9 @@ Source:  https://learn.microsoft.com/rest/api/authorization/role-definitions
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from podpass.directory import arm, naming, roles, rules
+from podpass.directory import arm, naming, roles
 from podpass.directory.model import RoleDefinition
+from podpass.directory.refusals import Conflict, InUse
 from podpass.directory.resource_manager import refusals, scopes, wire
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
 
@@ -167,13 +168,13 @@ async def _put(call: Call) -> Answer:
         )
     try:
         await call.directory.role_definitions.put(role)
-    except rules.InUse as exc:
+    except InUse as exc:
         raise refusals.conflict(
             "RoleDefinitionHasAssignments",
             f"The role is assigned at '{exc.facts['scope']}', so it has to stay assignable there; delete that"
             " role assignment first.",
         ) from exc
-    except rules.Conflict as exc:
+    except Conflict as exc:
         raise refusals.conflict("RoleDefinitionExists", f"{exc.message}.") from exc
     kept = await call.directory.role_definitions.get(role.id)
     # Also for one that was there: clients accept nothing else.
@@ -211,7 +212,7 @@ async def _delete(call: Call) -> Answer:
     await _check_all(call, f"{TYPE}/delete", role.scopes)
     try:
         await call.directory.role_definitions.delete(wanted)
-    except rules.InUse as exc:
+    except InUse as exc:
         raise refusals.conflict(
             "RoleDefinitionHasAssignments",
             "There are role assignments of this role; delete them first.",

@@ -6,8 +6,9 @@ Source:  https://learn.microsoft.com/rest/api/keyvault/keyvault/vaults
 from dataclasses import replace
 from typing import Any
 
-from podpass.directory import arm, roles, rules
+from podpass.directory import arm, roles
 from podpass.directory.model import Vault
+from podpass.directory.refusals import NameHeld
 from podpass.directory.resource_manager import (
     enclosing,
     lists,
@@ -61,8 +62,8 @@ async def _put(call: Call) -> Answer:
     resource_id = arm.vault_id(call.subscription, await enclosing.group(call), name)
     new = vault_wire.read_new(call, name, location, resource_id)
     try:
-        await call.directory.vaults.put(new)
-    except rules.NameHeld as exc:
+        await call.directory.vaults.put(new, grouped=True)
+    except NameHeld as exc:
         raise refusals.conflict(
             "ConflictError",
             f"A deleted vault holds the name '{name}': recover it (az keyvault recover) or, if it is not "

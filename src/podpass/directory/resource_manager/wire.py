@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import orjson
 
 from podpass import jose
-from podpass.directory import naming, rules
+from podpass.directory import naming
+from podpass.directory.refusals import DirectoryError, GroupNotFound
 from podpass.directory.resource_manager import locations, refusals
 from podpass.directory.resource_manager.lists import Found
 from podpass.directory.resource_manager.model import Answer, Call
@@ -201,8 +202,10 @@ def whole(found: Iterable[Mapping[str, Any]]) -> Answer:
     return Answer(body={"value": list(found)})
 
 
-def of_directory(refused: rules.DirectoryError) -> refusals.ManagerRefusal:
+def of_directory(refused: DirectoryError) -> refusals.ManagerRefusal:
     """Translate what the store refuses and no noun has translated already."""
+    if isinstance(refused, GroupNotFound):
+        return refusals.group_not_found(str(refused.facts["group"]))
     codes = {400: "BadRequest", 404: "ResourceNotFound", 409: "Conflict"}
     text = f"{refused.message[:1].upper()}{refused.message[1:]}."
     return refusals.ManagerRefusal(refused.status, codes[refused.status], text, hint=refused.hint)

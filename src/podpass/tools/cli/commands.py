@@ -24,7 +24,17 @@ SECTIONS: dict[str, dict[str, str]] = {
         "image": "What the instance runs for an image name",
         "audit": "Show who changed what",
     },
+    "For a cluster": {
+        "webhook": "Run the admission webhook for a cluster",
+        "authority": "Run the token service for a cluster: several processes, one address",
+        "manifests": "Print the objects that the chart renders, for people without Helm",
+    },
+    "What it keeps": {
+        "backup": "Write all that podpass keeps to one file",
+        "restore": "Bring back what a backup holds, all of it or nothing",
+    },
     "Why it does not work": {
+        "explain": "Say what an AADSTS error means, how it comes about, and what to do",
         "token": "Look into a token",
     },
     "Shell": {

@@ -4,14 +4,17 @@ import asyncio
 
 import click
 
+from podpass.settings import LocalSettings
+from podpass.tools.cli import options
 from podpass.tools.local.demo import run_demo
 
 
 @click.command
+@options.setting(LocalSettings, "kubernetes", "KIND")
 @click.option("--keep", is_flag=True, help="Keep the instance's folder for a look.")
-def command(keep: bool) -> None:
+def command(keep: bool, kubernetes: str) -> None:
     """Follow one token from a pod to a secret, hop by hop, and see it refused twice.
 
     An instance is started on free ports in a folder of its own, and stopped and removed at the end.
     """
-    asyncio.run(run_demo(click.echo, keep=keep))
+    asyncio.run(run_demo(click.echo, keep=keep, kubernetes=kubernetes))

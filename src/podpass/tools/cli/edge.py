@@ -1,6 +1,7 @@
 """The edge of the command line: an outcome becomes an exit code and, on failure, one line to go on from."""
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -24,6 +25,8 @@ def run(arguments: Sequence[str]) -> int:
     """Carry out a command line and give its exit code; nothing escapes but SystemExit."""
     from podpass.tools.cli.commands import cli
 
+    # Of commands that keep no log: what a service would log is told with its facts.
+    logging.lastResort = _Talk(logging.WARNING)
     stdout = sys.stdout
     try:
         outcome = cli.main(list(arguments), prog_name="podpass", standalone_mode=False)
@@ -48,6 +51,15 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as exc:  # noqa: BLE001 the last edge: a bug is told, not thrown at the user
         return _tell_bug(exc)
     return outcome if isinstance(outcome, int) else DONE
+
+
+class _Talk(logging.Handler):
+    """Tell at the terminal what was logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from podpass.log import TextFormatter
+
+        print(TextFormatter().format(record), file=sys.stderr)  # noqa: T201 talk
 
 
 def _usage_hint(exc: click.UsageError) -> str:

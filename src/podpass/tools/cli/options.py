@@ -30,6 +30,18 @@ data_dir: Decorator = click.option(
     help="Folder of the instance; default $XDG_STATE_HOME/podpass.",
 )
 
+database: Decorator = click.option(
+    "--database", metavar="URL", help="A cluster's database instead: postgresql://user@host/name."
+)
+
+sealing_key_file: Decorator = click.option(
+    "--sealing-key-file",
+    type=click.Path(path_type=Path),
+    envvar="PODPASS_AUTHORITY_SEALING_KEY_FILE",
+    metavar="F",
+    help="The cluster's sealing key, to tell whether it opens what the backup holds.",
+)
+
 
 def setting(settings: type[Any], name: str, metavar: str) -> Decorator:
     """Offer a setting under its flag and variable, with its default and its meaning as help."""

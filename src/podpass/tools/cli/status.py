@@ -41,12 +41,12 @@ def command(ctx: click.Context, data_dir: DataDir, output: str) -> None:
             emit({**status, "ready": False}, output)
         raise
     if (fault := disk.fault(data_dir.root)) is not None:
-        say(f"podpass: {fault}: what is to be written to {data_dir.root} is refused")
+        say(f"podpass: {fault}: what is to be written to {data_dir.root} may be refused")
         say(f"  {disk.DiskUnfit.hint}")
     if output == "table":
         click.echo(align(picture(status)), nl=False)
     else:
-        emit(status, output)
+        emit(status | ({"disk": fault} if fault else {}), output)
 
 
 def _tell_why(data_dir: DataDir) -> None:

@@ -24,17 +24,16 @@ _PATIENCE_SECONDS = 30.0
 @options.setting(LocalSettings, "port_base", "N")
 @options.setting(LocalSettings, "kubernetes", "KIND")
 @options.setting(LocalSettings, "propagation_seconds", "SECONDS")
+@options.setting(LocalSettings, "assertion_algorithms", "ALGORITHMS")
 @click.option("--ready-fd", type=int, hidden=True)
 @click.option("--seed-name", default="-", hidden=True)
 def command(
     data_dir: DataDir,
     detach: bool,
     seed: str | None,
-    port_base: int,
-    kubernetes: str,
-    propagation_seconds: int,
     ready_fd: int | None,
     seed_name: str,
+    **chosen: Any,
 ) -> None:
     """Start the whole loop on this machine.
 
@@ -42,12 +41,7 @@ def command(
     gateway that gives them Azure's names. Ctrl-C or `podpass down` stops it; what it holds stays in the data
     dir for the next start.
     """
-    settings = LocalSettings(
-        data_dir=data_dir.root,
-        port_base=port_base,
-        kubernetes=kubernetes,
-        propagation_seconds=propagation_seconds,
-    )
+    settings = LocalSettings(data_dir=data_dir.root, **chosen)
     if ready_fd is not None:
         return _as_daemon(data_dir, settings, _read_seed(seed, seed_name), ready_fd)
     text = _read_seed(seed, seed)
@@ -64,7 +58,7 @@ def command(
             # Another start may have been quicker by a moment; then this one joins it.
             if "already_running" not in (exc.code, exc.facts.get("cause")):
                 raise
-    return _join(data_dir, text)
+    return _join(data_dir, settings, text)
 
 
 def _read_seed(seed: str | None, name: str | None) -> tuple[str, str] | None:
@@ -86,11 +80,13 @@ def _read_seed(seed: str | None, name: str | None) -> tuple[str, str] | None:
     return text, name
 
 
-def _join(data_dir: DataDir, seed: tuple[str, str] | None) -> None:
+def _join(data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | None) -> None:
     """Meet the instance that runs already: wait for it, apply the seed to it, show it."""
     status = _wait_ready(data_dir)
     check_answers(data_dir, status["pids"]["podpass"])
-    say(f"podpass runs already on {data_dir.root}")
+    kind, wanted = status["kubernetes"]["kind"], settings.kubernetes
+    other = "" if kind == wanted else f", with --kubernetes {kind}: `podpass down` ends it"
+    say(f"podpass runs already on {data_dir.root}{other}")
     if seed is not None:
         from podpass.tools.cli.apply import send
 
@@ -119,7 +115,9 @@ def _detach(data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | 
     from podpass.tools.local import daemon
 
     arguments = ["up", "--data-dir", str(data_dir.root), "--port-base", str(settings.port_base)]
+    arguments += ["--kubernetes", settings.kubernetes]
     arguments += ["--propagation-delay", str(settings.propagation_seconds)]
+    arguments += ["--assertion-algorithm", settings.assertion_algorithms]
     if seed is not None:
         # Handed over by its text: the name may mean another file, or stdin, where the child runs.
         arguments += ["--seed", "-", "--seed-name", seed[1]]

@@ -1,7 +1,6 @@
 """What an instance answers about itself: where it is, what it holds, what was changed. It applies seeds."""
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from podpass import names
@@ -27,6 +26,8 @@ class Answers:
         directory: "Directory",
         secret_store: "SecretStore",
         *,
+        kubernetes: str,
+        pids: Callable[[], Mapping[str, int]],
         sandbox: str,
         clock: Clock,
     ) -> None:
@@ -34,6 +35,7 @@ class Answers:
         self._facts = facts
         self._directory = directory
         self._secret_store = secret_store
+        self._kubernetes, self._pids = kubernetes, pids
         self._sandbox = sandbox
         self._clock = clock
 
@@ -46,7 +48,7 @@ class Answers:
                 "server": self._facts.url("kubernetes"),
                 "kubeconfig": str(self._data_dir.kubeconfig),
                 "issuer": self._facts.issuer,
-                "kind": "embedded",
+                "kind": self._kubernetes,
                 "webhook": self._facts.url("webhook") + names.WEBHOOK_PATH,
             },
             "gateway": self._facts.gateway,
@@ -64,7 +66,7 @@ class Answers:
                 "password": self._facts.admin_password.reveal(),
             },
             "sandbox": self._sandbox,
-            "pids": {"podpass": os.getpid()},
+            "pids": dict(self._pids()),
         }
 
     async def apply(self, text: str, filename: str) -> list[str]:

@@ -43,12 +43,16 @@ SERVER_NAMES = (
 SERVER_ADDRESSES = ("127.0.0.1", "::1")
 NODE_NAME = "podpass"
 ADMIN, RUNTIME, WEBHOOK, KUBELET_CLIENT = "admin", "runtime", "webhook", "apiserver-kubelet"
+ETCD_CLIENT, CONTROLLERS = "apiserver-etcd", "controllers"
+STORE_NAME = "kube-apiserver-etcd-client"  # whom a real control plane's store lets in
 # Client certificates: common name is the Kubernetes user, organisation its group.
 CLIENTS = {
     ADMIN: ("podpass-admin", "system:masters"),
     RUNTIME: (f"system:node:{NODE_NAME}", "system:nodes"),
     WEBHOOK: ("podpass-webhook", None),
     KUBELET_CLIENT: ("kube-apiserver-kubelet-client", None),
+    ETCD_CLIENT: (STORE_NAME, None),
+    CONTROLLERS: ("system:kube-controller-manager", None),
 }
 
 _CA_DAYS = 3650
@@ -82,8 +86,9 @@ def ensure(data_dir: DataDir, clock: Clock = system, hosts: Sequence[str] = SERV
         _issue(data_dir, "leaf", authority, now, "podpass", None, extensions)
         _log.info("leaf_certificate_issued", extra={"names": len(hosts)})
     for name, (user, group) in CLIENTS.items():
-        if not _fits(data_dir, name, authority, now):
-            _issue(data_dir, name, authority, now, user, group, [_usage(client=True)])
+        named = [x509.SubjectAlternativeName([x509.DNSName(user)])] if name == ETCD_CLIENT else []
+        if not _fits(data_dir, name, authority, now, *named):
+            _issue(data_dir, name, authority, now, user, group, [_usage(client=True), *named])
 
 
 def _authority(data_dir: DataDir, now: datetime) -> Authority:

@@ -152,8 +152,16 @@ def default_root(environ: Mapping[str, str]) -> Path:
     """Choose the data dir when none is named: `$XDG_STATE_HOME/podpass`."""
     state = environ.get("XDG_STATE_HOME", "")
     # The XDG specification has relative paths ignored.
-    base = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
+    base = Path(state) if state.startswith("/") else _home() / ".local" / "state"
     return base / "podpass"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        # Of a service's user, who may need no data dir; one that does is told to name it.
+        return Path("/nonexistent")
 
 
 def locate(named: Path | None, environ: Mapping[str, str]) -> DataDir:

@@ -22,6 +22,7 @@ import yaml
 from podpass.errors import Error
 from podpass.kube import APPLY_PATCH, KubeClient, KubeError
 from podpass.names import USE_LABEL, subject
+from podpass.settings.local import EMBEDDED
 from podpass.tools.local import examples, program
 from podpass.tools.local.hops import STAGES, end_of, journey, read_hops
 
@@ -105,8 +106,9 @@ def other_account(manifest: Manifest) -> Manifest:
 class Demo:
     """One run of the demo in a folder of its own."""
 
-    def __init__(self, data_dir: Path, say: Say) -> None:
+    def __init__(self, data_dir: Path, say: Say, kubernetes: str = EMBEDDED) -> None:
         self._data_dir = data_dir
+        self._kubernetes = kubernetes
         self._say = say
         self._log = data_dir / "podpass.log"
         self.left_running = False
@@ -129,7 +131,8 @@ class Demo:
         self._say("starting   an instance in a folder of its own")
         self.left_running = True
         try:
-            self.podpass("up", "--detach", "--port-base", "0", "--seed", str(folder / "seed.yaml"))
+            chosen = ("--kubernetes", self._kubernetes, "--seed", str(folder / "seed.yaml"))
+            self.podpass("up", "--detach", "--port-base", "0", *chosen)
             status = json.loads(self.podpass("status", "-o", "json"))
             self._say(f"instance   ready in {time.monotonic() - began:.1f} s, on loopback only")
             self._say(
@@ -249,13 +252,13 @@ def _telling_line(text: str) -> str:
     return _last_line(text)
 
 
-async def run_demo(say: Say, *, keep: bool = False) -> None:
+async def run_demo(say: Say, *, keep: bool = False, kubernetes: str = EMBEDDED) -> None:
     """Run the demo in a temporary folder, kept for a look if asked.
 
     Errors:  DemoFailed.
     """
     folder = Path(tempfile.mkdtemp(prefix="podpass-demo-"))
-    demo = Demo(folder, say)
+    demo = Demo(folder, say, kubernetes)
     try:
         await demo.run()
     except KubeError as exc:

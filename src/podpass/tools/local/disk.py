@@ -48,5 +48,5 @@ def fault(folder: Path) -> str | None:
     if found.f_flag & os.ST_RDONLY:
         return _FAULTS[errno.EROFS]
     if found.f_bavail * found.f_frsize < _LITTLE_BYTES:
-        return _FAULTS[errno.ENOSPC]
+        return "the disk is nearly full" if found.f_bavail else _FAULTS[errno.ENOSPC]
     return None

@@ -10,7 +10,7 @@ import orjson
 from podpass.log import HOP
 from podpass.names import EXCHANGE_AUDIENCE
 
-CHALLENGED = "challenge"
+CHALLENGED, PROJECTED = "challenge", "projected"
 STAGES = ("account", "admission", "assertion", "exchange", "resource")
 
 
@@ -56,7 +56,12 @@ def journey(hops: Iterable[Hop]) -> list[Hop]:
     A vault is first asked without a token and answers with its challenge, which is no hop of a token; of
     the tokens a pod is given, the one for the exchange counts.
     """
-    last = {hop.stage: hop for hop in hops if _is_of_the_token(hop)}
+    last: dict[str, Hop] = {}
+    for hop in filter(_is_of_the_token, hops):
+        known = last.get(hop.stage)
+        # The runtime tells of a token after whoever signed it, who knows more of it.
+        if hop.outcome != PROJECTED or known is None or known.outcome == PROJECTED:
+            last[hop.stage] = hop
     return [last[stage] for stage in STAGES if stage in last]
 
 

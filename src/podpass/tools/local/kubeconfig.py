@@ -15,6 +15,7 @@ _FILES = {
     "admin.kubeconfig": ca.ADMIN,
     "runtime.kubeconfig": ca.RUNTIME,
     "webhook.kubeconfig": ca.WEBHOOK,
+    "controllers.kubeconfig": ca.CONTROLLERS,
 }
 
 

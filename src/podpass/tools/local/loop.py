@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from podpass import names
 from podpass.clock import Clock
+from podpass.settings.local import KUBE_APISERVER
 from podpass.tools.local import administrator, apis, ca, kubeconfig
 from podpass.tools.local.answers import Answers
 from podpass.tools.local.datadir import DataDir, Facts
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from podpass.resource.store import SecretStore
     from podpass.serve import App
     from podpass.settings import LocalSettings
+    from podpass.tools.local.control_plane.plane import ControlPlane
 
 _log = logging.getLogger(__name__)
 
@@ -53,12 +55,15 @@ class Loop:
         self._environ = environ
         self._clock = clock
         self._sandbox = "rewrite"
+        self._plane: ControlPlane | None = None
+        self.status_changed: Callable[[], None] = lambda: None
         self._directory: Directory
         self._secret_store: SecretStore
 
     async def start(self, stack: AsyncExitStack, progress: Progress) -> None:
         """Start every part in its order; what stands is on the stack, whatever happens next."""
         self._stack = stack
+        await self._open_database()
         steps = {
             "certificates and keys": self._secrets,
             "kubernetes": self._cluster,
@@ -78,6 +83,13 @@ class Loop:
 
     # ------------------------------------------------------------------ parts, in the order they start
 
+    async def _open_database(self) -> None:
+        """Open the one file that directory, authority and vault share."""
+        from podpass.database import Database
+
+        database = Database(f"sqlite:///{self.data_dir.path('directory.db')}")
+        self._database = await self._stack.enter_async_context(database)
+
     async def _secrets(self) -> str:
         """Make or read certificates and keys; generating RSA keys is the slowest thing on a first start."""
         from podpass.assertion.keys import KeyRing
@@ -85,7 +97,11 @@ class Loop:
 
         keys = self.data_dir.path("keys")
         ring = asyncio.create_task(asyncio.to_thread(KeyRing.open, keys / "issuer"))
-        authority = asyncio.create_task(asyncio.to_thread(AuthorityKeys.open, keys / "authority"))
+        # What seals the keys of the token service lies apart from the database that holds them.
+        opening = AuthorityKeys.open(
+            self._database, keys / "authority.key", self._clock, files=keys / "authority"
+        )
+        authority = asyncio.create_task(opening)
         self._write_certificates()
         self._ring, self._authority_keys = await ring, await authority
         return str(self.data_dir.ca_file)
@@ -98,6 +114,8 @@ class Loop:
         kubeconfig.write_all(self.data_dir, self._facts.url("kubernetes"))
 
     async def _cluster(self) -> str:
+        if self._settings.kubernetes == KUBE_APISERVER:
+            return await self._control_plane()
         from podpass.tools.local.cluster.cluster import Cluster, ClusterConfig
 
         cluster = await self._stack.enter_async_context(
@@ -117,6 +135,24 @@ class Loop:
         # Clients that watch would keep the server from stopping until its patience ends.
         self._stack.callback(cluster.drain)
         return url
+
+    async def _control_plane(self) -> str:
+        """Start the real one; the port was only kept free for it."""
+        from podpass.tools.local.control_plane import programs
+        from podpass.tools.local.control_plane.plane import ControlPlane, ControlPlaneConfig
+
+        found = programs.find(self._environ)
+        self._sockets["kubernetes"].close()
+        config = ControlPlaneConfig(
+            programs=found,
+            data_dir=self.data_dir,
+            issuer=self._facts.issuer,
+            port=self._facts.ports["kubernetes"],
+            started_again=lambda: self.status_changed(),
+        )
+        self._plane = await self._stack.enter_async_context(ControlPlane(config))
+        controllers = "" if found.controllers else ", without controllers"
+        return f"{self._facts.url('kubernetes')}, {found.api_server}{controllers}"
 
     async def _issuer(self) -> str:
         from podpass.assertion.app import create_app
@@ -145,9 +181,8 @@ class Loop:
             display_name="Microsoft Graph, asked directly",
             token_version=1,
         )
-        url = f"sqlite:///{self.data_dir.path('directory.db')}"
         self._directory = await self._stack.enter_async_context(
-            Directory(url, (vault, graph), self._clock)
+            Directory(self._database, (vault, graph), self._clock)
         )
         domain = self._facts.admin_username.partition("@")[2]
         await self._directory.create_tenant(
@@ -164,11 +199,12 @@ class Loop:
         settings = AuthoritySettings(
             origins=(*origins, self._facts.direct("authority"), self._facts.url("authority")),
             pages_origin=self._facts.direct("authority"),
+            administrators=(self._admin.id,),
             propagation_seconds=self._settings.propagation_seconds,
+            assertion_algorithms=tuple(self._settings.assertion_algorithms.split(",")),
         )
-        app = create_app(
-            settings, self._directory, self._fetcher(), self._authority_keys, self._clock
-        )
+        keys = await self._stack.enter_async_context(self._authority_keys.running())
+        app = create_app(settings, self._directory, self._fetcher(), keys, self._clock)
         await self._serve("authority", app)
         self._sign_az_in()
         return self._facts.direct("authority")
@@ -200,11 +236,11 @@ class Loop:
         from podpass.resource.keys import PublishedKeys
         from podpass.resource.store import SecretStore
         from podpass.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
+        from podpass.tools.local.vault_file import take_over
 
+        await take_over(self._database, self.data_dir.path("vault.db"))
         # The key that values are sealed with lies apart from the database it opens.
-        store = SecretStore(
-            f"sqlite:///{self.data_dir.path('vault.db')}", self.data_dir.path("keys", "vault.key")
-        )
+        store = SecretStore(self._database, self.data_dir.path("keys", "vault.key"))
         self._secret_store = await self._stack.enter_async_context(store)
         direct = VaultOrigin(
             suffix=names.DIRECT_VAULT_SUFFIX,
@@ -222,6 +258,7 @@ class Loop:
     async def _webhook(self) -> str:
         from podpass.admission.accounts import ClusterAccounts
         from podpass.admission.app import create_app
+        from podpass.admission.events import Events
         from podpass.kube import KubeClient
         from podpass.settings import WebhookSettings
         from podpass.tools.local.managed_cluster import ManagedCluster
@@ -229,15 +266,16 @@ class Loop:
 
         url = self._facts.url("webhook") + names.WEBHOOK_PATH
         enter = self._stack.enter_async_context
-        client = await enter(KubeClient.from_kubeconfig(self.data_dir.path("webhook.kubeconfig")))
-        accounts = await enter(ClusterAccounts(client))
-        native = await runs_native_sidecars(client)
-        settings = WebhookSettings(tenant_id=self._facts.tenant_id, native_sidecar=native)
-        app = create_app(settings, accounts, ready=lambda: accounts.ready)
-        await self._serve("webhook", app)
         async with KubeClient.from_kubeconfig(self.data_dir.admin_kubeconfig) as admin:
             await grant_rights(admin)
             version = str((await admin.get("/version"))["gitVersion"])
+        client = await enter(KubeClient.from_kubeconfig(self.data_dir.path("webhook.kubeconfig")))
+        accounts = await enter(ClusterAccounts(client))
+        events = await enter(Events(client, self._clock))
+        native = await runs_native_sidecars(client)
+        settings = WebhookSettings(tenant_id=self._facts.tenant_id, native_sidecar=native)
+        app = create_app(settings, accounts, events=events)
+        await self._serve("webhook", app)
         self._managed = ManagedCluster(
             self.data_dir,
             issuer=self._facts.issuer,
@@ -296,6 +334,8 @@ class Loop:
             self._facts,
             self._directory,
             self._secret_store,
+            kubernetes=self._settings.kubernetes,
+            pids=self._pids,
             sandbox=self._sandbox,
             clock=self._clock,
         )
@@ -306,6 +346,9 @@ class Loop:
         return self._facts.gateway
 
     # ---------------------------------------------------------------------- what the parts are joined by
+
+    def _pids(self) -> dict[str, int]:
+        return {"podpass": os.getpid(), **(self._plane.pids if self._plane else {})}
 
     async def _has_vault(self, name: str) -> bool:
         return await self._directory.find_vault(name) is not None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from podpass.serve import PortInUse, bind
 
 LOOPBACK = "127.0.0.1"
+_OTHERWISE = "choose other ports with --port-base N (0 takes free ones)"
 SERVICES = (
     "gateway",
     "kubernetes",
@@ -29,7 +30,9 @@ def bind_all(base: int, remembered: Mapping[str, int]) -> dict[str, socket.socke
     try:
         for offset, service in enumerate(SERVICES):
             sockets[service] = (
-                bind(LOOPBACK, base + offset) if base else _again(remembered.get(service, 0))
+                bind(LOOPBACK, base + offset, otherwise=_OTHERWISE)
+                if base
+                else _again(remembered.get(service, 0))
             )
     except PortInUse:
         close_all(sockets)

@@ -4,10 +4,11 @@ Server-side apply, so that a start after an address changed mends what the last 
 """
 
 import base64
+from collections.abc import Iterator
 from typing import Any
 
 from podpass import names
-from podpass.admission import sidecar
+from podpass.admission import registration, sidecar
 from podpass.kube import APPLY_PATCH, KubeClient, KubeError
 from podpass.tools.local import ca
 
@@ -15,7 +16,7 @@ _RBAC = "rbac.authorization.k8s.io"
 _WEBHOOKS = "admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 _QUERY = "fieldManager=podpass&force=true"
 _NOT_FOUND = 404
-RUNTIME_ROLE = "podpass:runtime"
+RUNTIME_ROLE, WEBHOOK_ROLE = "podpass:runtime", "podpass:webhook"
 
 Object = dict[str, Any]
 
@@ -25,8 +26,10 @@ async def grant_rights(client: KubeClient) -> None:
 
     Errors:  KubeError.
     """
-    await _apply(client, f"{_RBAC}/v1/clusterroles", _runtime_role())
-    await _apply(client, f"{_RBAC}/v1/clusterrolebindings", _runtime_binding())
+    for role in (_RUNTIME_ROLE, _WEBHOOK_ROLE):
+        await _apply(client, f"{_RBAC}/v1/clusterroles", role)
+    for binding in _bindings():
+        await _apply(client, f"{_RBAC}/v1/clusterrolebindings", binding)
 
 
 async def register_webhook(client: KubeClient, url: str, ca_pem: bytes) -> None:
@@ -63,53 +66,49 @@ async def runs_native_sidecars(client: KubeClient) -> bool:
     return sidecar.runs_native_sidecars(str(version.get("gitVersion")))
 
 
-def _runtime_role() -> Object:
-    """Let the runtime give pods to its node: beside being the kubelet, it is the only scheduler here."""
+def _role(name: str, *rules: Object) -> Object:
     return {
         "apiVersion": f"{_RBAC}/v1",
         "kind": "ClusterRole",
-        "metadata": {"name": RUNTIME_ROLE},
-        "rules": [{"apiGroups": [""], "resources": ["pods/binding"], "verbs": ["create"]}],
+        "metadata": {"name": name},
+        "rules": list(rules),
     }
 
 
-def _runtime_binding() -> Object:
-    user, _ = ca.CLIENTS[ca.RUNTIME]
-    return {
-        "apiVersion": f"{_RBAC}/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": RUNTIME_ROLE},
-        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": RUNTIME_ROLE},
-        "subjects": [{"apiGroup": _RBAC, "kind": "User", "name": user}],
-    }
+# Beside being the kubelet, the runtime is the only scheduler here: it gives pods to its node.
+_RUNTIME_ROLE = _role(
+    RUNTIME_ROLE, {"apiGroups": [""], "resources": ["pods/binding"], "verbs": ["create"]}
+)
+# The chart's ClusterRole without what a rotation needs: here the instance's authority signs.
+_WEBHOOK_ROLE = _role(WEBHOOK_ROLE, registration.READS_ACCOUNTS, registration.WRITES_EVENTS)
+
+
+def _bindings() -> Iterator[Object]:
+    """Bind each part to its role, and the runtime to what a kubelet may beside.
+
+    A real API server gives kubelets their rights by an authorizer that lets none see unbound pods.
+    """
+    runtime, webhook = (ca.CLIENTS[part][0] for part in (ca.RUNTIME, ca.WEBHOOK))
+    for name, role, user in (
+        (RUNTIME_ROLE, RUNTIME_ROLE, runtime),
+        ("podpass:node", "system:node", runtime),
+        (WEBHOOK_ROLE, WEBHOOK_ROLE, webhook),
+    ):
+        yield {
+            "apiVersion": f"{_RBAC}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": _RBAC, "kind": "User", "name": user}],
+        }
 
 
 def webhook_configuration(url: str, ca_pem: bytes) -> dict[str, Any]:
     """Register the webhook under the reference's names, failing closed for labelled pods only."""
+    config = {"url": url, "caBundle": base64.b64encode(ca_pem).decode()}
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
         "metadata": {"name": names.WEBHOOK_CONFIGURATION},
-        "webhooks": [
-            {
-                "name": names.WEBHOOK_NAME,
-                "admissionReviewVersions": ["v1", "v1beta1"],
-                "clientConfig": {"url": url, "caBundle": base64.b64encode(ca_pem).decode()},
-                "failurePolicy": "Fail",
-                "matchPolicy": "Equivalent",
-                "objectSelector": {"matchLabels": {names.USE_LABEL: "true"}},
-                "reinvocationPolicy": "IfNeeded",
-                "sideEffects": "None",
-                "timeoutSeconds": 10,
-                "rules": [
-                    {
-                        "apiGroups": [""],
-                        "apiVersions": ["v1"],
-                        "operations": ["CREATE"],
-                        "resources": ["pods"],
-                        "scope": "*",
-                    }
-                ],
-            }
-        ],
+        "webhooks": [registration.mutation(config)],
     }

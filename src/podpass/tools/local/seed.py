@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 from podpass import names
 from podpass.clock import Clock, system
-from podpass.directory import arm, audit, rules
+from podpass.database import DatabaseFailed
+from podpass.directory import arm, refusals, rules
 from podpass.directory.model import (
-    AuditEntry,
     Change,
     FederatedCredential,
     Identity,
@@ -21,13 +21,15 @@ from podpass.directory.model import (
     RoleAssignment,
     Vault,
 )
-from podpass.directory.roles import SET_SECRET
+from podpass.directory.roles import RECOVER_SECRET, SET_SECRET
 from podpass.directory.store import Directory
 from podpass.errors import Error
-from podpass.resource.model import Wanted, shelf_of
+from podpass.resource.model import Told, Wanted, shelf_of
 from podpass.resource.store import SecretStore
 from podpass.secret import Secret
+from podpass.tools.local.administrator import grant_all
 from podpass.tools.local.seed_file import (
+    CLUSTER,
     Seed,
     SeedAccess,
     SeedIdentity,
@@ -40,6 +42,10 @@ from podpass.tools.local.seed_yaml import Reader
 __all__ = ["Applied", "Seed", "apply_seed", "parse_seed"]
 
 GROUP = "podpass"
+NO_CLUSTER = (
+    "there is no cluster of this instance's own; write its issuer out, or give --cluster-issuer"
+)
+NO_VAULTS = "the token service holds no vaults"
 LOCATION = "eastus"
 
 
@@ -58,16 +64,17 @@ class Applied:
 async def apply_seed(
     seed: Seed,
     directory: Directory,
-    vault_store: SecretStore,
+    vault_store: SecretStore | None,
     *,
-    issuer: str,
+    issuer: str | None,
     tenant_id: str,
     subscription_id: str,
     clock: Clock = system,
 ) -> list[Applied]:
     """Apply a seed to one tenant, and say what became of each thing in it.
 
-    Shapes:  `issuer` stands for `issuer: cluster` in the file.
+    Shapes:  `issuer` stands for `issuer: cluster` in the file; without one, or without a store, a file that
+             asks for it is refused.
     Errors:  UsageError with file and line, before anything is written; errors of the directory and store.
     """
     target = _Target(
@@ -83,14 +90,16 @@ async def apply_seed(
     applied = list(await target.put(planned))
     for vault in seed.vaults:
         applied += await target.put_vault(vault)
+    for administrator in seed.administrators:
+        applied.append(await target.put_administrator(administrator.name))
     return applied
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
     directory: Directory
-    store: SecretStore
-    issuer: str
+    store: SecretStore | None
+    issuer: str | None
     tenant_id: str
     subscription_id: str
     clock: Clock
@@ -106,19 +115,25 @@ class _Target:
                 await self._check_client_id(wanted, old)
                 rules.check_identity(new)
                 planned.append((new, old))
+            except DatabaseFailed:
+                raise  # the seed is not to blame
             except Error as exc:
                 reader.problem(wanted.line, f"identity {wanted.name}: {exc.message}")
         await self._check_vaults(seed, reader)
+        await self._check_administrators(seed, reader)
         reader.finish()
         return planned
 
     def _identity(self, wanted: SeedIdentity, old: Identity | None) -> Identity:
         credentials = old.credentials if old else ()
         for credential in wanted.credentials:
-            credentials = rules.replaced(credentials, with_issuer(credential, self.issuer))
+            if credential.issuer == CLUSTER and self.issuer is None:
+                raise refusals.Conflict(f"credential {credential.name}: {NO_CLUSTER}")
+            issued = with_issuer(credential, self.issuer or "")
+            credentials = rules.replaced(credentials, issued)
         if old is not None:
             if old.kind is not wanted.kind:
-                raise rules.Conflict(f"is there already as {old.kind.value}")
+                raise refusals.Conflict(f"is there already as {old.kind.value}")
             return replace(old, credentials=credentials)
         managed = wanted.kind is IdentityKind.MANAGED_IDENTITY
         return Identity(
@@ -142,16 +157,19 @@ class _Target:
         if wanted.client_id is None:
             return
         if old is not None and old.client_id != wanted.client_id:
-            raise rules.Conflict(
+            raise refusals.Conflict(
                 f"its client_id is {old.client_id} and cannot change; give the new one another name"
             )
         holder = await self.directory.find_identity(self.tenant_id, wanted.client_id)
         if holder is not None and holder.name != wanted.name:
-            raise rules.Conflict(f"client_id {wanted.client_id} belongs to {holder.name}")
+            raise refusals.Conflict(f"client_id {wanted.client_id} belongs to {holder.name}")
 
     async def _check_vaults(self, seed: Seed, reader: Reader) -> None:
         named = {identity.name for identity in seed.identities}
         for vault in seed.vaults:
+            if self.store is None:
+                reader.problem(vault.line, f"vault {vault.name}: {NO_VAULTS}")
+                continue
             old = await self.directory.find_vault(vault.name)
             if old is not None and old.tenant_id != self.tenant_id:
                 reader.problem(vault.line, f"vault {vault.name}: belongs to another tenant")
@@ -160,10 +178,21 @@ class _Target:
                     text = f"a deleted vault has this name: {held.vault.resource_id}"
                     reader.problem(vault.line, f"vault {vault.name}: {text}")
             for access in vault.access:
-                if access.identity not in named and not await self._find(access.identity):
-                    known = ", ".join(sorted(named | await self._names())) or "none"
-                    text = f"no identity {access.identity!r}; there are: {known}"
-                    reader.problem(access.line, f"vault {vault.name}: access: {text}")
+                if fault := await self._unknown(access.identity, named):
+                    reader.problem(access.line, f"vault {vault.name}: access: {fault}")
+
+    async def _check_administrators(self, seed: Seed, reader: Reader) -> None:
+        named = {identity.name for identity in seed.identities}
+        for one in seed.administrators:
+            if fault := await self._unknown(one.name, named):
+                reader.problem(one.line, f"administrators: {fault}")
+
+    async def _unknown(self, name: str, named: set[str]) -> str:
+        """Say that a name is no identity's, neither in the file nor in the directory."""
+        if name in named or await self._find(name):
+            return ""
+        known = ", ".join(sorted(named | await self._names())) or "none"
+        return f"no identity {name!r}; there are: {known}"
 
     async def _names(self) -> set[str]:
         return {found.name for found in await self.directory.list_identities(self.tenant_id)}
@@ -174,7 +203,7 @@ class _Target:
         ours = [one for one in found if one.resource_id == self._resource_id(name)]
         found = ours or found
         if len(found) > 1:
-            raise rules.Conflict(f"{len(found)} identities have the name {name}")
+            raise refusals.Conflict(f"{len(found)} identities have the name {name}")
         return found[0] if found else None
 
     async def put_group(self) -> None:
@@ -189,6 +218,13 @@ class _Target:
         """Write the identities with their credentials: all of them, or none."""
         await self.directory.identities.put_many(new for new, _ in planned)
         return [done for new, old in planned for done in _done(new, old)]
+
+    async def put_administrator(self, name: str) -> Applied:
+        """Let an identity manage the directory and the subscription."""
+        identity = await self._find(name)
+        assert identity is not None, "checked before the first write"
+        change = await grant_all(self.directory, identity, self.subscription_id)
+        return Applied(what="administrator", name=name, change=change)
 
     async def put_vault(self, wanted: SeedVault) -> Iterable[Applied]:
         """Write a vault, its secrets and who may read them."""
@@ -207,9 +243,7 @@ class _Target:
         vault = await self.directory.find_vault(wanted.name)
         assert vault is not None, "it was written just now"
         for name, value in wanted.secrets.items():
-            change = await self._put_secret(shelf_of(vault), name, value)
-            if change is not Change.UNCHANGED:
-                await self.directory.audit.record(self._told(vault, name))
+            change = await self._put_secret(vault, name, value)
             applied.append(Applied(what="secret", name=f"{vault.name}/{name}", change=change))
         applied += [await self._put_access(vault, access) for access in wanted.access]
         return applied
@@ -220,22 +254,25 @@ class _Target:
             return None
         return await self.directory.vaults.recover(name)
 
-    async def _put_secret(self, vault: str, name: str, value: Secret) -> Change:
-        there = await self.store.get(vault, name)
+    async def _put_secret(self, vault: Vault, name: str, value: Secret) -> Change:
+        assert self.store is not None, "checked before the first write"
+        shelf = shelf_of(vault)
+        there = await self.store.get(shelf, name)
         # A deleted secret still holds its name, so it comes back before it can get a value.
-        old = there or await self.store.recover(vault, name)
+        old = there or await self.store.recover(shelf, name, self._told(vault, RECOVER_SECRET))
         same = old is not None and old.enabled and old.value.matches(value.reveal())
         if not same:
             wanted = Wanted(given=frozenset())
-            await self.store.set(vault, name, value, wanted, self.clock())
+            told = self._told(vault, SET_SECRET)
+            await self.store.set(shelf, name, value, wanted, self.clock(), told)
         if there is None:
             return Change.CREATED
         return Change.UNCHANGED if same else Change.UPDATED
 
-    def _told(self, vault: Vault, name: str) -> AuditEntry:
-        """Say that a secret was set, as the vault itself tells it of one that comes over the wire."""
-        target = f"https://{vault.name}.{names.VAULT_SUFFIX}/secrets/{name}"
-        return audit.entry(SET_SECRET, target, self.clock())
+    def _told(self, vault: Vault, action: str) -> Told:
+        """Say what is done, as the vault itself tells it of what comes over the wire."""
+        base = f"https://{vault.name}.{names.VAULT_SUFFIX}"
+        return Told(action=action, base=base, now=self.clock())
 
     async def _put_access(self, vault: Vault, access: SeedAccess) -> Applied:
         identity = await self._find(access.identity)

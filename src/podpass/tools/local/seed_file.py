@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import yaml
 
 from podpass import names
-from podpass.directory import roles, rules
+from podpass.directory import naming, roles, rules
 from podpass.directory.model import FederatedCredential, IdentityKind
 from podpass.errors import Error, UsageError
 from podpass.resource import wire
@@ -18,6 +18,7 @@ from podpass.secret import Secret
 from podpass.tools.local.seed_yaml import Reader, line_of
 
 CLUSTER = "cluster"
+_SEED = ("identities", "vaults", "administrators")
 _IDENTITY = ("name", "kind", "client_id", "federated_credentials")
 _CREDENTIAL = ("name", "issuer", "subject", "audiences", "description")
 _VAULT = ("name", "location", "secrets", "access")
@@ -58,12 +59,21 @@ class SeedVault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeedName:
+    """An identity that is meant by its name."""
+
+    line: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
     """What a seed file asks for."""
 
     filename: str
     identities: tuple[SeedIdentity, ...] = ()
     vaults: tuple[SeedVault, ...] = ()
+    administrators: tuple[SeedName, ...] = ()
 
 
 def parse_seed(text: str, filename: str) -> Seed:
@@ -73,14 +83,20 @@ def parse_seed(text: str, filename: str) -> Seed:
     """
     reader = Reader(filename)
     file = _File(reader)
-    top = reader.mapping(reader.load(text), "seed", ("identities", "vaults"))
+    top = reader.mapping(reader.load(text), "seed", _SEED)
     identities = [file.identity(n) for n in reader.items(top.get("identities"), "identities")]
     vaults = [file.vault(n) for n in reader.items(top.get("vaults"), "vaults")]
     file.distinct("identity", ((i.line, i.name.lower()) for i in identities))
     file.distinct("client_id", ((i.line, i.client_id) for i in identities if i.client_id))
     file.distinct("vault", ((v.line, v.name) for v in vaults))
+    named = [file.named(n) for n in reader.items(top.get("administrators"), "administrators")]
     reader.finish()
-    return Seed(filename=filename, identities=tuple(identities), vaults=tuple(vaults))
+    return Seed(
+        filename=filename,
+        identities=tuple(identities),
+        vaults=tuple(vaults),
+        administrators=tuple(named),
+    )
 
 
 class _File:
@@ -136,7 +152,7 @@ class _File:
         text = self._reader.text(node, f"{where}: client_id")
         if text is None or node is None:
             return None
-        if not rules.is_lower_guid(text.lower()):
+        if not naming.is_lower_guid(text.lower()):
             self._reader.problem(line_of(node), f"{where}: client_id {text!r}: want a GUID")
         return text.lower()
 
@@ -168,12 +184,16 @@ class _File:
             read.problem(line_of(at), f"{where} {credential.name}: {fault.message}")
         return credential
 
+    def named(self, node: yaml.Node) -> SeedName:
+        name = self._reader.text(node, "administrators") or ""
+        return SeedName(line=line_of(node), name=name)
+
     def vault(self, node: yaml.Node) -> SeedVault:
         read, line = self._reader, line_of(node)
         entry = read.mapping(node, "vault", _VAULT, required=("name",))
         name = read.text(entry.get("name"), "vault: name") or ""
         where = f"vault {name}".rstrip()
-        if name and (fault := rules.vault_name_fault(name)):
+        if name and (fault := naming.vault_name_fault(name)):
             read.problem(line_of(entry["name"]), f"{where}: {fault.message}")
         access = read.items(entry.get("access"), f"{where}: access")
         return SeedVault(

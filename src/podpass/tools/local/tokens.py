@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from podpass import names
 from podpass.clock import rfc3339
-from podpass.directory.resources import BUILT_IN
+from podpass.directory.resources import BUILT_IN, EXCHANGE_APP_ID
 from podpass.jose import BadSignature, PublicKey, UnverifiedToken, verify
 
 _DAY, _HOUR, _MINUTE = 86400, 3600, 60
@@ -44,6 +44,8 @@ def examine(token: UnverifiedToken, now: float) -> Finding:
 def classify(claims: Mapping[str, Any]) -> tuple[str, str]:
     """Tell the hop a token belongs to, and what it is in words."""
     issuer, audiences = str(claims.get("iss", "")), _audiences(claims)
+    if _from_authority(issuer) and EXCHANGE_APP_ID in audiences:
+        return "exchange", "managed identity's token, for an application that trusts it"
     if _from_authority(issuer):
         return "resource", f"access token for {resource_name(audiences)}"
     if "kubernetes.io" in claims or str(claims.get("sub", "")).startswith("system:serviceaccount:"):

@@ -9,17 +9,18 @@ import contextlib
 import json
 import logging
 import os
-import resource
 import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 
 from podpass import files, log
 from podpass.clock import Clock, system
 from podpass.errors import Error
 from podpass.settings import LocalSettings
-from podpass.tools.local import disk
+from podpass.tools.descriptors import raise_file_limit
+from podpass.tools.local import disk, restored
 from podpass.tools.local import ports as loopback
 from podpass.tools.local.datadir import DataDir, initialise, remember_ports
 from podpass.tools.local.lock import Lock
@@ -31,7 +32,6 @@ Progress = Callable[[str, str], None]
 """Told twice of each part: with an empty text when it begins, with its address when it stands."""
 
 _STOP_SECONDS = 15.0
-_OPEN_FILES = 16384
 
 
 class AlreadyRunning(Error):
@@ -74,11 +74,12 @@ def _run(
         raise AlreadyRunning(f"an instance runs on {data_dir.root} already")
     try:
         data_dir.status_file.unlink(missing_ok=True)
+        restored.finish(data_dir)
         facts = initialise(data_dir)
         _log_to(data_dir)
         sockets = loopback.bind_all(settings.port_base, facts.ports)
         facts = remember_ports(data_dir, facts, loopback.numbers(sockets))
-        _raise_file_limit()
+        raise_file_limit()  # tunnels need many, and a login shell's usual limit is 1024
         try:
             with _runner() as runner:
                 instance = Loop(data_dir, facts, sockets, settings, environ=environ, clock=clock)
@@ -127,9 +128,15 @@ async def _start(
         progress("seed", "")
         changed = await instance.answers.apply(*seed)
         progress("seed", f"{len(changed)} changes from {seed[1]}")
+    _tell(instance)
+    instance.status_changed = partial(_tell, instance)
+    _log.info("instance_ready", extra={"took_ms": round((time.monotonic() - began) * 1000)})
+
+
+def _tell(instance: Loop) -> None:
+    """Write where everything is, for commands that ask no further."""
     status = json.dumps(instance.answers.status(), indent=2) + "\n"
     files.write_private(instance.data_dir.status_file, status.encode())
-    _log.info("instance_ready", extra={"took_ms": round((time.monotonic() - began) * 1000)})
 
 
 async def _stop(stack: AsyncExitStack) -> None:
@@ -164,11 +171,3 @@ def _log_to(data_dir: DataDir) -> None:
     loops = logging.getLogger("asyncio")
     loops.handlers[:] = logging.getLogger("podpass").handlers
     loops.propagate = False
-
-
-def _raise_file_limit() -> None:
-    """Allow as many files as tunnels may need; a login shell's usual limit is 1024."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

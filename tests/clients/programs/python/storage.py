@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import uuid
 
 from answer import assertion, say, wait_for_another
 
@@ -31,9 +32,11 @@ def use(host: str, later: str) -> None:
 
 def turn(storage: object, text: str) -> str:
     """Write a text and read it again."""
-    with storage.open_output_stream(f"podpass/{text}") as blob:  # type: ignore[attr-defined]
+    # A blob of this turn's own: writing begins by emptying it, and the other release may be reading.
+    name = f"podpass/{uuid.uuid4()}"
+    with storage.open_output_stream(name) as blob:  # type: ignore[attr-defined]
         blob.write(text.encode())
-    with storage.open_input_stream(f"podpass/{text}") as blob:  # type: ignore[attr-defined]
+    with storage.open_input_stream(name) as blob:  # type: ignore[attr-defined]
         return str(blob.read().decode())
 
 

@@ -1,6 +1,7 @@
 """A live cluster over real TLS, and ways to talk to it."""
 
 import asyncio
+import base64
 import io
 import json
 import ssl
@@ -18,6 +19,7 @@ import yaml
 from podpass.assertion.keys import KeyRing
 from podpass.serve import bind, server_tls, serving
 from podpass.tools.local.cluster.cluster import Cluster, ClusterConfig, User
+from tools.local.cluster.hooks import Hook
 
 ISSUER = "https://oidc.example/issuer/"
 USERS = {
@@ -155,3 +157,23 @@ async def live(serve: Callable[..., Any]) -> Live:
     """A cluster with the plain settings."""
     found: Live = await serve()
     return found
+
+
+@pytest.fixture
+async def hook(ca: trustme.CA, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    """Start webhooks, each on its own port."""
+    leaf = ca.issue_cert("127.0.0.1", "hooks.one.svc")
+    leaf.cert_chain_pems[0].write_to_path(str(tmp_path / "hook.pem"))
+    leaf.private_key_pem.write_to_path(str(tmp_path / "hook.key"))
+    tls = server_tls(str(tmp_path / "hook.pem"), str(tmp_path / "hook.key"))
+    bundle = base64.b64encode(ca.cert_pem.bytes()).decode()
+    async with AsyncExitStack() as stack:
+
+        async def start(answer: Any = None) -> Hook:
+            sock = bind("127.0.0.1", 0)
+            made = Hook(f"https://127.0.0.1:{sock.getsockname()[1]}/mutate", bundle)
+            made.answer = answer or made.answer
+            await stack.enter_async_context(serving(made.app, sock, tls))
+            return made
+
+        yield start

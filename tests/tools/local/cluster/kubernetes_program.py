@@ -30,6 +30,14 @@ def main(kubeconfig: str) -> None:
         assert made.status.phase == "Pending"
         listed = core.list_namespaced_pod("default", label_selector="a=b")
         assert [item.metadata.name for item in listed.items] == ["p"]
+        page = core.list_config_map_for_all_namespaces(limit=1)
+        names = [each.metadata.namespace for each in page.items]
+        while page.metadata._continue:
+            token = page.metadata._continue
+            page = core.list_config_map_for_all_namespaces(limit=1, _continue=token)
+            names += [each.metadata.namespace for each in page.items]
+        assert names == sorted(names)
+        assert {"default", "kube-system"} <= set(names)
         core.patch_namespaced_pod("p", "default", {"metadata": {"labels": {"c": "d"}}})
         stream = watch.Watch().stream(
             core.list_namespaced_pod,

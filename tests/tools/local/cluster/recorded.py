@@ -5,10 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from podpass.tools.local.cluster import defaults, schema
+from podpass.tools.local.cluster import defaults, schema, strategies
 from podpass.tools.local.cluster.kinds import KINDS, Kind
 
 VECTORS = Path(__file__).parents[3] / "vectors" / "kubernetes.json"
+UID = "11111111-2222-4333-8444-555555555555"
 STEPS = json.loads(VECTORS.read_text())["steps"]
 _BY_TITLE = {each["title"]: each for each in STEPS}
 
@@ -37,4 +38,8 @@ def make(kind: Kind, body: Any) -> Any:
         metadata.setdefault("namespace", "one")
     if "generateName" in metadata:
         metadata.setdefault("name", metadata["generateName"] + "abcde")
-    return defaults.apply(kind, obj)
+    made = defaults.apply(kind, obj)
+    if kind.kind == "Job":  # its pods bear its uid
+        metadata["uid"] = UID
+        strategies.select(made)
+    return made

@@ -3,14 +3,14 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tools.kubectl import PATH, binaries
+from tools.local.cluster.kubectl import Run, kubectl
+
+__all__ = ["kubectl"]
 
 MANIFEST = """\
 apiVersion: v1
@@ -34,48 +34,6 @@ kind: ConfigMap
 metadata: {name: settings}
 data: {k: v}
 """
-
-
-@dataclass(kw_only=True)
-class Done:
-    """A finished command."""
-
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Coroutine[Any, Any, Done]]
-
-
-@pytest.fixture(params=["machine", "package"])
-def kubectl(request: pytest.FixtureRequest, live: Any) -> Run:
-    """Run kubectl with the cluster's kubeconfig; `given` goes to its input."""
-    binary = binaries()[request.param]
-    if not binary:
-        pytest.skip(f"no kubectl of the {request.param} is here")
-    (live.folder / "home").mkdir()
-    environment = {
-        "HOME": str(live.folder / "home"),
-        "KUBECONFIG": str(live.kubeconfig()),
-        "PATH": PATH,
-    }
-
-    async def run(*arguments: str, given: str = "", code: int = 0) -> Done:
-        process = await asyncio.create_subprocess_exec(
-            binary,
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment,
-        )
-        out, err = await asyncio.wait_for(process.communicate(given.encode()), 60)
-        done = Done(code=process.returncode or 0, out=out.decode(), err=err.decode())
-        assert done.code == code, f"{arguments}: {done.out}{done.err}"
-        return done
-
-    return run
 
 
 @pytest.fixture
@@ -115,6 +73,8 @@ async def test_get_shows_tables_and_documents(applied: Run) -> None:
     assert "kind: Pod" in (await applied("get", "po/web", "-o", "yaml")).out
     several = await applied("get", "pods,sa,cm", "-A", "--show-labels")
     assert "kube-root-ca.crt" in several.out
+    paged = await applied("get", "cm", "-A", "-o", "name", "--chunk-size=1")
+    assert paged.out == (await applied("get", "cm", "-A", "-o", "name", "--chunk-size=0")).out
     selected = await applied("get", "pods", "-l", "app=web", "-o", "name")
     assert selected.out == "pod/web\n"
     assert "No resources found" in (await applied("get", "pods", "-l", "app=nope")).err
@@ -270,6 +230,9 @@ async def test_lightkube_creates_watches_applies_and_deletes(live: Any) -> None:
     async for kind, pod in client.watch(Pod):
         assert (kind, pod.metadata.name) == ("ADDED", "p")
         break
+    await client.create(ConfigMap(metadata=ObjectMeta(name="n")))
+    pages = [each.metadata.name async for each in client.list(ConfigMap, chunk_size=1)]
+    assert pages == ["kube-root-ca.crt", "m", "n"]
     await client.delete(Pod, "p")
     with pytest.raises(ApiError) as gone:
         await client.get(Pod, "p")
@@ -295,6 +258,11 @@ async def test_the_watch_of_our_own_client_heals_after_a_restart(serve: Any) -> 
 
 async def test_a_kind_that_is_not_served_is_called_that(kubectl: Run) -> None:
     meta = {"metadata": {"name": "web"}, "spec": {}}
-    manifest = json.dumps({"apiVersion": "apps/v1", "kind": "Deployment", **meta})
-    done = await kubectl("apply", "-f", "-", given=manifest, code=1)
-    assert 'no matches for kind "Deployment" in version "apps/v1"' in done.err
+    for version, kind in (
+        ("networking.k8s.io/v1", "Ingress"),
+        ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
+        ("monitoring.coreos.com/v1", "ServiceMonitor"),
+    ):
+        manifest = json.dumps({"apiVersion": version, "kind": kind, **meta})
+        done = await kubectl("apply", "-f", "-", given=manifest, code=1)
+        assert f'no matches for kind "{kind}" in version "{version}"' in done.err

@@ -27,6 +27,7 @@ TABLES = {
     "config maps as a table": "ConfigMap",
     "nodes as a table": "Node",
     "events as a table": "Event",
+    "deployments as a table": "Deployment",
 }
 
 
@@ -312,3 +313,105 @@ def test_small_kinds_show_what_counts(name: str, obj: Any, drawn: Any) -> None:
     found = cells(kinds.named(name), obj | {"metadata": {"name": "s"}})
     assert found[:-1] == drawn
     assert found[-1] == "60s"
+
+
+CONTAINERS = {"containers": [{"name": "c", "image": "i:1"}, {"name": "d", "image": "j:2"}]}
+WORKLOAD = {
+    "replicas": 3,
+    "selector": {"matchLabels": {"app": "a"}},
+    "template": {"spec": {**CONTAINERS, "nodeSelector": {"disk": "ssd"}}},
+}
+WIDE = ["c,d", "i:1,j:2", "app=a"]
+TIMES = {"startTime": "2026-11-23T23:58:00Z", "completionTime": "2026-11-23T23:59:30Z"}
+COMPLETE = {"type": "Complete", "status": "True"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "obj", "row"),
+    [
+        (
+            "Deployment",
+            {"spec": WORKLOAD, "status": {"readyReplicas": 2, "updatedReplicas": 1}},
+            ["x", "2/3", 1, 0, "60s", *WIDE],
+        ),
+        (
+            "ReplicaSet",
+            {"spec": WORKLOAD, "status": {"replicas": 3, "readyReplicas": 2}},
+            ["x", 3, 3, 2, "60s", *WIDE],
+        ),
+        (
+            "StatefulSet",
+            {"spec": WORKLOAD, "status": {"readyReplicas": 1}},
+            ["x", "1/3", "60s", *WIDE[:2]],
+        ),
+        (
+            "DaemonSet",
+            {"spec": WORKLOAD, "status": {"desiredNumberScheduled": 2, "numberReady": 1}},
+            ["x", 2, 0, 1, 0, 0, "disk=ssd", "60s", *WIDE],
+        ),
+        (
+            "Job",
+            {
+                "spec": {**WORKLOAD, "completions": 2},
+                "status": {**TIMES, "succeeded": 2, "conditions": [COMPLETE]},
+            },
+            ["x", "Complete", "2/2", "90s", "60s", *WIDE],
+        ),
+        (
+            "Job",
+            {"spec": {"parallelism": 3, "template": {"spec": CONTAINERS}}, "status": {}},
+            ["x", "Running", "0/1 of 3", "", "60s", *WIDE[:2], "<none>"],
+        ),
+        (
+            "CronJob",
+            {
+                "spec": {
+                    "schedule": "0 3 * * *",
+                    "suspend": False,
+                    "jobTemplate": {"spec": {"template": {"spec": CONTAINERS}}},
+                },
+                "status": {"active": [{}], "lastScheduleTime": "2026-11-23T23:55:00Z"},
+            },
+            ["x", "0 3 * * *", "<none>", "False", 1, "5m", "60s", *WIDE[:2], "<none>"],
+        ),
+        (
+            "PodDisruptionBudget",
+            {"spec": {"maxUnavailable": "20%"}, "status": {"disruptionsAllowed": 1}},
+            ["x", "N/A", "20%", 1, "60s"],
+        ),
+        ("NetworkPolicy", {"spec": {"podSelector": {}}}, ["x", "<none>", "60s"]),
+        (
+            "PriorityClass",
+            {"value": 5, "preemptionPolicy": "Never"},
+            ["x", 5, False, "60s", "Never"],
+        ),
+        (
+            "EndpointSlice",
+            {
+                "addressType": "IPv4",
+                "ports": [{"port": 80}, {"name": "web"}, {}, {"port": 443}],
+                "endpoints": [{"addresses": ["10.0.0.1"]}],
+            },
+            ["x", "IPv4", "80,web,* + 1 more...", "10.0.0.1", "60s"],
+        ),
+    ],
+)
+def test_a_workload_in_one_line(kind: str, obj: Any, row: list[Any]) -> None:
+    assert cells(kinds.named(kind), obj, name="x") == row
+
+
+@pytest.mark.parametrize(
+    ("conditions", "status"),
+    [
+        ([{"type": "Suspended", "status": "True"}], "Suspended"),
+        ([{"type": "Suspended", "status": "False"}], "Running"),
+        ([{"type": "FailureTarget", "status": "True"}], "FailureTarget"),
+        (
+            [{"type": "FailureTarget", "status": "True"}, {"type": "Failed", "status": "True"}],
+            "Failed",
+        ),
+    ],
+)
+def test_what_a_job_is_at(conditions: Any, status: str) -> None:
+    job = {"spec": {"template": {"spec": CONTAINERS}}, "status": {"conditions": conditions}}
+    assert cells(kinds.named("Job"), job, name="x")[1] == status

@@ -6,9 +6,14 @@ from typing import Any
 import pytest
 
 from podpass.tools.local.cluster import defaults
-from podpass.tools.local.cluster.controllers import Controllers
+from podpass.tools.local.cluster.controllers.forgetting import Forgetting
+from podpass.tools.local.cluster.controllers.namespaces import GRACE_SECONDS, Namespaces
+from podpass.tools.local.cluster.controllers.writer import Writer
+from podpass.tools.local.cluster.kinds import named
 
 NAMESPACE = "/api/v1/namespaces/one"
+ENDING = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/f"]}
+LARGE = {"containers": [{"name": f"c{at}", "image": "i", "env": []} for at in range(2000)]}
 POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
 
 
@@ -69,6 +74,30 @@ async def test_a_namespace_takes_all_it_holds_with_it(live: Any) -> None:
     assert (await live.call("GET", f"{NAMESPACE}/secrets/s")).status == 404
 
 
+async def test_a_namespace_of_many_pods_that_end_slowly_keeps_nobody_waiting(live: Any) -> None:
+    """Fails if they are gone through in one turn of the loop: each is read, and none is written."""
+    store, turns = live.cluster.store, 0
+    for number in range(200):
+        about = {"name": f"p{number}", "namespace": "many", "uid": f"p{number}"}
+        store.create(named("Pod"), {"metadata": about | ENDING, "spec": LARGE})
+    store.create(named("Namespace"), {"metadata": {"name": "many", "uid": "many"} | ENDING})
+    writer = Writer(live.cluster.resources, live.cluster.deletions, "test")
+    namespaces = Namespaces(writer, "")
+    assert await namespaces.look("", "many")  # not yet
+    await asyncio.sleep(GRACE_SECONDS)
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.create_task(others())
+    await namespaces.look("", "many")
+    running.cancel()
+    assert turns > 1
+
+
 async def test_a_namespace_waits_for_a_pod_that_runs_and_for_finalizers(live: Any) -> None:
     await namespace(live)
     await live.call("POST", f"{NAMESPACE}/pods", POD)
@@ -76,6 +105,7 @@ async def test_a_namespace_waits_for_a_pod_that_runs_and_for_finalizers(live: An
     await live.call("POST", f"{NAMESPACE}/pods/p/binding", target)
     held = {"metadata": {"name": "held", "finalizers": ["example.com/f"]}}
     await live.call("POST", f"{NAMESPACE}/configmaps", held)
+    await live.call("POST", f"{NAMESPACE}/configmaps", {"metadata": {"name": "used"}})
     await live.call("DELETE", NAMESPACE)
     for _ in range(100):
         pod = await live.call("GET", f"{NAMESPACE}/pods/p")
@@ -84,7 +114,10 @@ async def test_a_namespace_waits_for_a_pod_that_runs_and_for_finalizers(live: An
         await asyncio.sleep(0.05)
     assert pod.body["metadata"]["deletionGracePeriodSeconds"] == 30
     assert (await live.call("GET", NAMESPACE)).status == 200
+    used = await live.call("GET", f"{NAMESPACE}/configmaps/used")
+    assert "deletionTimestamp" not in used.body["metadata"]  # what a pod runs with outlives it
     await live.call("DELETE", f"{NAMESPACE}/pods/p?gracePeriodSeconds=0")
+    await until(live, f"{NAMESPACE}/configmaps/used", 404)
     merge = "application/merge-patch+json"
     free = {"metadata": {"finalizers": None}}
     await live.call("PATCH", f"{NAMESPACE}/configmaps/held", free, content_type=merge)
@@ -115,8 +148,7 @@ async def test_events_are_forgotten_an_hour_after_their_last(serve: Any) -> None
     later = {"lastTimestamp": "2026-01-01T00:30:00Z"}
     await live.call("POST", events, {"metadata": {"name": "new"}, **about, **later})
     now[0] += 3601
-    controllers = Controllers(live.cluster.store, live.ca_file, lambda: now[0])
-    controllers.sweep()
+    await Forgetting(Writer(live.cluster.resources, live.cluster.deletions, "test")).look("", "")
     left = (await live.call("GET", events)).body["items"]
     assert [item["metadata"]["name"] for item in left] == ["new"]
 

@@ -1,13 +1,15 @@
 import copy
+import json
 from typing import Any
 
 import pytest
 
 from podpass.tools.local.cluster import defaults, kinds
 from podpass.tools.local.cluster.status import StatusError
-from tools.local.cluster.recorded import STEPS, answer, kind_of, make, step
+from tools.local.cluster.recorded import STEPS, UID, answer, kind_of, make, step
 
 POD = kinds.named("Pod")
+CLASSES = {"low": {"value": 5, "preemptionPolicy": "Never"}}
 ACCOUNT_VOLUME = "kube-api-access-<suffix>"
 
 CREATED = [
@@ -34,7 +36,7 @@ def without_account(pod: Any) -> Any:
 
 
 def without_masked(obj: Any) -> Any:
-    obj = copy.deepcopy(obj)
+    obj = json.loads(json.dumps(obj).replace(UID, "<uid>"))
     for name in ("uid", "resourceVersion", "creationTimestamp", "managedFields", "generation"):
         obj["metadata"].pop(name, None)
     if "generateName" in obj["metadata"]:
@@ -55,7 +57,7 @@ def test_a_new_object_is_filled_in_as_a_real_server_fills_it_in(title: str) -> N
     if not kind.namespaced:
         made["metadata"].pop("namespace", None)
     if kind is POD:
-        made = without_account(defaults.pod_admission(made))
+        made = without_account(defaults.pod_admission(made, CLASSES))
         recorded = without_account(recorded)
     if kind.kind == "Node":
         made = defaults.node_admission(made)
@@ -155,15 +157,41 @@ def test_a_recorded_status_has_its_zero_values() -> None:
 
 def test_a_pod_that_tolerates_lost_nodes_keeps_its_own_toleration() -> None:
     pod = make(POD, {"spec": {"containers": [], "tolerations": [{"operator": "Exists"}]}})
-    assert defaults.pod_admission(pod)["spec"]["tolerations"] == [{"operator": "Exists"}]
+    assert defaults.pod_admission(pod, CLASSES)["spec"]["tolerations"] == [{"operator": "Exists"}]
 
 
-def test_priority_classes_of_the_system_are_known_and_no_others() -> None:
-    spec = {"containers": [], "priorityClassName": "system-node-critical"}
-    assert defaults.pod_admission(make(POD, {"spec": spec}))["spec"]["priority"] == 2_000_001_000
-    spec["priorityClassName"] = "mine"
+def prioritized(**spec: Any) -> Any:
+    pod = make(POD, {"metadata": {"name": "x"}, "spec": {"containers": [], **spec}})
+    return defaults.pod_admission(pod, CLASSES)["spec"]
+
+
+def test_a_pods_priority_is_that_of_its_class() -> None:
+    assert prioritized(priorityClassName="low")["priority"] == 5
+    assert prioritized(priorityClassName="low")["preemptionPolicy"] == "Never"
+    assert prioritized(priorityClassName="low", priority=5)["priority"] == 5
+
+
+def test_a_pod_without_a_class_has_the_usual_one() -> None:
+    usual = CLASSES | {"usual": {"value": 7, "globalDefault": True}}
+    pod = defaults.pod_admission(make(POD, {"spec": {"containers": []}}), usual)
+    assert (pod["spec"]["priority"], pod["spec"]["priorityClassName"]) == (7, "usual")
+    assert prioritized()["priority"] == 0
+    assert "priorityClassName" not in prioritized()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"priorityClassName": "mine"},
+        {"priorityClassName": "low", "priority": 6},
+        {"priority": 1},
+        {"priorityClassName": "low", "preemptionPolicy": "PreemptLowerPriority"},
+    ],
+)
+def test_a_class_that_is_not_there_and_a_priority_of_ones_own_are_refused(spec: Any) -> None:
+    """Fails if a pod could put itself before those of the system."""
     with pytest.raises(StatusError) as caught:
-        defaults.pod_admission(make(POD, {"metadata": {"name": "x"}, "spec": spec}))
+        prioritized(**spec)
     assert (caught.value.status, caught.value.name) == (403, "x")
 
 

@@ -13,6 +13,10 @@ GROUPS = {
     "resources of admissionregistration.k8s.io/v1": "admissionregistration.k8s.io",
     "resources of authentication.k8s.io/v1": "authentication.k8s.io",
     "resources of authorization.k8s.io/v1": "authorization.k8s.io",
+    "resources of apps/v1": "apps",
+    "resources of batch/v1": "batch",
+    "resources of policy/v1": "policy",
+    "resources of discovery.k8s.io/v1": "discovery.k8s.io",
 }
 
 
@@ -107,8 +111,6 @@ def test_a_subresource_is_found_by_name() -> None:
 
 def test_only_kinds_with_the_status_path_have_one() -> None:
     assert {kind.kind for kind in KINDS if kind.has_status} == {
-        "Namespace",
-        "Node",
-        "Pod",
-        "Service",
+        *("Namespace", "Node", "Pod", "Service", "PodDisruptionBudget", "CronJob", "Job"),
+        *("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"),
     }

@@ -85,6 +85,7 @@ def test_the_examples_of_rfc_7386_hold(obj: Any, change: Any, merged: Any) -> No
             {"a": {"b": 1}, "c": {"b": 1}},
         ),
         ({"a": 1}, [{"op": "replace", "path": "", "value": {"b": 2}}], {"b": 2}),
+        ({"a": 1}, [{"op": "replace", "path": "/b", "value": 2}], {"a": 1, "b": 2}),
         ({"a": 1}, [{"op": "test", "path": "/nope", "value": None}], {"a": 1}),
     ],
 )
@@ -105,8 +106,9 @@ def test_the_examples_of_rfc_6902_hold(obj: Any, operations: Any, patched: Any) 
         {"op": "add", "path": "/list/5", "value": 1},
         {"op": "add", "path": "/list/01", "value": 1},
         {"op": "add", "path": "/list/-1", "value": 1},
-        {"op": "replace", "path": "/nope", "value": 1},
+        {"op": "replace", "path": "/nope/below", "value": 1},
         {"op": "replace", "path": "/list/1", "value": 1},
+        {"op": "replace", "path": "/list/-", "value": 1},
         {"op": "remove", "path": "/nope"},
         {"op": "remove", "path": "/baz/qux"},
         {"op": "add", "path": "/baz/qux", "value": 1},

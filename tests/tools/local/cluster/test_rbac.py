@@ -127,13 +127,6 @@ async def test_roles_are_collected_by_label(live: Any) -> None:
     assert not await may(live, "alice", [], verb="get", resource="secrets", namespace="default")
 
 
-async def test_the_webhooks_user_reads_accounts_and_nothing_else(live: Any) -> None:
-    user = "podpass-webhook"
-    assert await may(live, user, [], verb="watch", resource="serviceaccounts")
-    assert not await may(live, user, [], verb="get", resource="secrets")
-    assert not await may(live, user, [], verb="patch", resource="serviceaccounts")
-
-
 async def test_nodes_may_what_a_kubelet_does(live: Any) -> None:
     node = ["system:nodes"]
     for verb, resource, part in (

@@ -106,7 +106,6 @@ HTTP = {"httpGet": {"port": 80}}
         ({"image": " i"}, [("Invalid", f"{C}.image")]),
         ({"imagePullPolicy": "x"}, [("NotSupported", f"{C}.imagePullPolicy")]),
         ({"terminationMessagePolicy": "x"}, [("NotSupported", f"{C}.terminationMessagePolicy")]),
-        ({"restartPolicy": "Always"}, [("Forbidden", f"{C}.restartPolicy")]),
         ({"ports": [{}]}, [("Required", f"{C}.ports[0].containerPort")]),
         ({"ports": [{"containerPort": 65535}]}, []),
         ({"ports": [{"containerPort": 65536}]}, [("Invalid", f"{C}.ports[0].containerPort")]),
@@ -266,10 +265,6 @@ def test_a_projected_token_lives_ten_minutes_at_least(seconds: int, causes: Any)
         ({"dnsPolicy": "x"}, [("NotSupported", "spec.dnsPolicy")]),
         ({"preemptionPolicy": "x"}, [("NotSupported", "spec.preemptionPolicy")]),
         ({"activeDeadlineSeconds": 0}, [("Invalid", "spec.activeDeadlineSeconds")]),
-        (
-            {"terminationGracePeriodSeconds": -1},
-            [("Invalid", "spec.terminationGracePeriodSeconds")],
-        ),
         ({"serviceAccountName": "A"}, [("Invalid", "spec.serviceAccountName")]),
         ({"hostname": "a.b"}, [("Invalid", "spec.hostname")]),
         ({"nodeSelector": {"-": "x"}}, [("Invalid", "spec.nodeSelector")]),
@@ -301,8 +296,8 @@ def test_a_projected_token_lives_ten_minutes_at_least(seconds: int, causes: Any)
             [],
         ),
         (
-            {"initContainers": [{"name": "i", "image": "i", "restartPolicy": "Never"}]},
-            [("NotSupported", "spec.initContainers[0].restartPolicy")],
+            {"initContainers": [{"name": "i", "image": "i", "lifecycle": {}}]},
+            [("Forbidden", "spec.initContainers[0].lifecycle")],
         ),
         (
             {"ephemeralContainers": [{"name": "e", "image": "i"}]},

@@ -1,100 +1,20 @@
 """Mutating webhooks over real HTTPS: who is called, in which order, and what becomes of the answers."""
 
-import asyncio
 import base64
 import io
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 
-from podpass.serve import bind, read_body, respond, server_tls, serving
+from podpass.serve import bind, server_tls, serving
+from tools.local.cluster.hooks import PODS, annotate, patch, pod
 
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
-PODS = "/api/v1/namespaces/default/pods"
-LABELLED = {"hook": "yes"}
-
-
-def pod(name: str = "p", **metadata: Any) -> dict[str, Any]:
-    return {
-        "metadata": {"name": name, "labels": LABELLED, **metadata},
-        "spec": {"containers": [{"name": "c", "image": "i"}]},
-    }
-
-
-def patch(*operations: dict[str, Any]) -> dict[str, Any]:
-    encoded = base64.b64encode(json.dumps(operations).encode()).decode()
-    return {"allowed": True, "patchType": "JSONPatch", "patch": encoded}
-
-
-def annotate(name: str, value: str = "x") -> dict[str, Any]:
-    return {"op": "add", "path": "/metadata/annotations", "value": {name: value}}
-
-
-class Hook:
-    """A webhook that keeps what it was asked, and answers what it was told to."""
-
-    def __init__(self, url: str, bundle: str) -> None:
-        self.url, self.bundle = url, bundle
-        self.asked: list[dict[str, Any]] = []
-        self.answer: Any = {"allowed": True}
-        self.status, self.seconds, self.uid, self.location = 200, 0.0, "", ""
-
-    async def app(self, scope: Any, receive: Any, send: Any) -> None:
-        review = json.loads(await read_body(receive, 1 << 22))
-        self.asked.append(review["request"] | {"query": scope["query_string"].decode()})
-        await asyncio.sleep(self.seconds)
-        if self.location:
-            await respond(send, 307, b"", ((b"location", self.location.encode()),))
-            return
-        response = self.answer
-        if callable(response):
-            response = response(review["request"])
-        if isinstance(response, dict):
-            response = {"uid": self.uid or review["request"]["uid"], **response}
-        body = {"apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response}
-        await respond(send, self.status, json.dumps(body).encode())
-
-    def spec(self, name: str = "h.example.com", **changes: Any) -> dict[str, Any]:
-        rule = {
-            "apiGroups": [""],
-            "apiVersions": ["v1"],
-            "operations": ["CREATE"],
-            "resources": ["pods"],
-        }
-        return {
-            "name": name,
-            "clientConfig": {"url": self.url, "caBundle": self.bundle},
-            "rules": [rule],
-            "sideEffects": "None",
-            "admissionReviewVersions": ["v1", "v1beta1"],
-            "objectSelector": {"matchLabels": LABELLED},
-            **changes,
-        }
-
-
-@pytest.fixture
-async def hook(ca: trustme.CA, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
-    """Start webhooks, each on its own port."""
-    leaf = ca.issue_cert("127.0.0.1", "hooks.one.svc")
-    leaf.cert_chain_pems[0].write_to_path(str(tmp_path / "hook.pem"))
-    leaf.private_key_pem.write_to_path(str(tmp_path / "hook.key"))
-    tls = server_tls(str(tmp_path / "hook.pem"), str(tmp_path / "hook.key"))
-    bundle = base64.b64encode(ca.cert_pem.bytes()).decode()
-    async with AsyncExitStack() as stack:
-
-        async def start(answer: Any = None) -> Hook:
-            sock = bind("127.0.0.1", 0)
-            made = Hook(f"https://127.0.0.1:{sock.getsockname()[1]}/mutate", bundle)
-            made.answer = answer or made.answer
-            await stack.enter_async_context(serving(made.app, sock, tls))
-            return made
-
-        yield start
 
 
 async def configure(live: Any, *specs: dict[str, Any], name: str = "m") -> None:
@@ -196,11 +116,20 @@ async def test_a_denial_is_told_in_the_webhooks_words_and_nothing_is_stored(
     assert (await live.call("GET", f"{PODS}/p")).status == 404
 
 
-async def test_a_denial_without_words_is_forbidden(live: Any, hook: Any) -> None:
+async def test_a_denial_with_a_code_that_is_no_http_status_is_a_bad_request(
+    live: Any, hook: Any
+) -> None:
+    """Fails if a webhook can have the server write a status line of its own."""
+    one = await hook({"allowed": False, "status": {"code": 700}})
+    await configure(live, one.spec())
+    assert (await live.call("POST", PODS, pod())).status == 400
+
+
+async def test_a_denial_without_words_is_a_bad_request(live: Any, hook: Any) -> None:
     one = await hook({"allowed": False})
     await configure(live, one.spec())
     refused = await live.call("POST", PODS, pod())
-    assert (refused.status, refused.body["reason"]) == (403, "Forbidden")
+    assert (refused.status, refused.body.get("reason")) == (400, None)
     assert refused.body["message"].endswith("denied the request without explanation")
 
 
@@ -347,13 +276,26 @@ async def test_a_service_is_reached_where_the_instance_says_it_is(serve: Any, ho
     assert "no network of services" in refused.body["message"]
 
 
-async def test_warnings_are_passed_on_in_one_line_each(live: Any, hook: Any) -> None:
+async def test_a_warning_of_two_lines_is_not_passed_on(live: Any, hook: Any) -> None:
     """Fails if a line break of a webhook could start a header of its own."""
     one = await hook({"allowed": True, "warnings": ["old image\r\nx-evil: 1", 'a "quote"']})
     await configure(live, one.spec())
     made = await live.call("POST", PODS, pod())
-    assert made.warnings == ['299 - "old image  x-evil: 1"', '299 - "a \\"quote\\""']
+    assert made.warnings == ['299 - "a \\"quote\\""']
     assert "x-evil" not in made.headers
+
+
+async def test_audit_annotations_are_named_in_the_debug_log_and_their_values_nowhere(
+    live: Any, hook: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("podpass"), "propagate", True)
+    one = await hook({"allowed": True, "auditAnnotations": {"who": "a-value"}})
+    await configure(live, one.spec())
+    with caplog.at_level(logging.DEBUG, "podpass"):
+        await live.call("POST", PODS, pod())
+    (answered,) = [each for each in caplog.records if each.message == "webhook_answered"]
+    assert vars(answered)["annotated"] == ["who"]
+    assert "a-value" not in str([vars(each) for each in caplog.records])
 
 
 async def test_the_configurations_themselves_are_never_sent_to_a_webhook(
@@ -363,7 +305,7 @@ async def test_the_configurations_themselves_are_never_sent_to_a_webhook(
     one = await hook({"allowed": False})
     everything = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}
     await configure(live, one.spec(rules=[everything], objectSelector={}))
-    assert (await live.call("POST", PODS, pod())).status == 403
+    assert (await live.call("POST", PODS, pod())).status == 400
     assert (await live.call("DELETE", f"{CONFIGURATIONS}/m")).status == 200
     assert (await live.call("POST", PODS, pod())).status == 201
 

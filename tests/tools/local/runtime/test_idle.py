@@ -52,3 +52,33 @@ async def test_a_pod_that_waits_does_not_spin(
     before = clock.readings
     await asyncio.sleep(WATCHED_SECONDS)
     assert clock.readings - before < MOST_READINGS
+
+
+async def test_a_try_that_fails_as_before_writes_nothing_down(cluster: Lab) -> None:
+    """Fails if two thousand pods of an unknown image kept the disk, and so the loop, busy for ever."""
+    clock = CountingClock()
+    await cluster.start(clock=clock)
+    made = await cluster.run("waits", {"name": "app", "image": "example.org/nobody/knows"})
+    await cluster.until("waits", _waits("ImageUnknown"))
+    (file,) = (cluster.folder / "pods" / made["metadata"]["uid"]).rglob("records.json")
+    written, before = file.stat().st_mtime_ns, clock.readings
+    await asyncio.sleep(2.5)
+    assert clock.readings > before  # it was tried again
+    assert file.stat().st_mtime_ns == written
+
+
+async def test_only_so_many_pods_are_served_at_once(cluster: Lab) -> None:
+    """Fails if a deployment of thousands kept everybody else from the API server."""
+    runtime = await cluster.start()
+    assert runtime._pods is not None
+    turns = runtime._pods._host.turns
+    taken = 0
+    while not turns.locked():
+        await turns.acquire()
+        taken += 1
+    assert taken <= 32
+    await cluster.run("late", shell("true"))
+    await asyncio.sleep(0.5)
+    assert "nodeName" not in (await cluster.get("late"))["spec"]
+    turns.release()
+    await cluster.phase("late", "Succeeded")

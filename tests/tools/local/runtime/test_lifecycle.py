@@ -167,3 +167,13 @@ def test_a_pod_is_pending_until_all_containers_have_run() -> None:
 
 def test_a_pod_past_its_deadline_fails_even_if_all_went_well() -> None:
     assert lifecycle.phase(plan(), {"m": ended(0)}, over=True, failed=True) == "Failed"
+
+
+def test_what_is_waited_for_is_the_same_whenever_it_is_tried_again() -> None:
+    held = lifecycle.held_up(FRESH, "ImageUnknown", "add it", 102)
+    again = lifecycle.held_up(held, "ImageUnknown", "add it", 104)
+    assert lifecycle.is_held_up_as(held, again)
+    assert not lifecycle.is_held_up_as(FRESH, again)
+    assert not lifecycle.is_held_up_as(held, lifecycle.held_up(held, "ImageUnknown", "b", 104))
+    assert not lifecycle.is_held_up_as(held, lifecycle.held_up(held, "Other", "add it", 104))
+    assert not lifecycle.is_held_up_as(ended(1), lifecycle.held_up(ended(1), "Other", "m", 104))

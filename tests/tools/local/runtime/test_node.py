@@ -2,9 +2,11 @@
 
 import asyncio
 
-from podpass.kube import KubeClient, Target
+import pytest
+
+from podpass.kube import STRATEGIC_PATCH, KubeClient, Target
 from podpass.tools.local.runtime import node
-from tools.local.runtime.lab import NODE, Lab
+from tools.local.runtime.lab import NODE, Lab, condition, shell
 
 PATH = f"/api/v1/nodes/{NODE}"
 LEASE = f"{node.LEASES}/{NODE}"
@@ -49,3 +51,29 @@ async def test_the_runtime_waits_for_an_api_server_that_is_not_there_yet() -> No
         assert not done
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_a_node_that_was_doubted_says_that_it_is_ready(
+    cluster: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node, "_RENEW_SECONDS", 0.1)
+    async with cluster.running():
+        doubt = {"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}
+        await cluster.client.patch(f"{PATH}/status", doubt, STRATEGIC_PATCH)
+
+        async with asyncio.timeout(20):
+            async for _, found in cluster.client.watch("/api/v1/nodes"):
+                conditions = (found.get("status") or {}).get("conditions") or []
+                if {"Ready": "True"}.items() <= {
+                    c["type"]: c["status"] for c in conditions
+                }.items():
+                    break
+
+
+async def test_a_node_and_its_pods_have_the_address_that_they_are_given(cluster: Lab) -> None:
+    async with cluster.running(address="127.0.0.7"):
+        found = await cluster.client.get(PATH)
+        assert found["status"]["addresses"][0] == {"type": "InternalIP", "address": "127.0.0.7"}
+        await cluster.run("there", shell("sleep 60"))
+        pod = await cluster.until("there", lambda pod: condition(pod, "Ready") == "True")
+        assert (pod["status"]["podIP"], pod["status"]["hostIP"]) == ("127.0.0.7", "127.0.0.7")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from podpass.kube import KubeError
+from podpass.kube import STRATEGIC_PATCH, KubeError
 from tools.local.runtime.lab import (
     PODS,
     Lab,
@@ -34,6 +34,16 @@ async def test_a_running_pod_is_ready_and_its_log_can_be_followed(lab: Lab) -> N
     assert pod["status"]["podIP"] == "127.0.0.1"
     assert (status_of(pod)["ready"], status_of(pod)["started"]) == (True, True)
     assert (await lab.log("web", follow="true")).splitlines() == ["first", "second"]
+
+
+async def test_readiness_that_a_node_controller_took_away_is_told_again(lab: Lab) -> None:
+    await lab.run("web", shell("sleep 60"))
+    await lab.until("web", lambda pod: condition(pod, "Ready") == "True")
+    lost = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+    path = f"{PODS}/web/status"
+    taken = await lab.client.patch(path, lost, STRATEGIC_PATCH)
+    assert condition(taken, "Ready") == "False"
+    await lab.until("web", lambda pod: condition(pod, "Ready") == "True")
 
 
 async def test_the_exit_code_of_a_failed_pod_is_shown(lab: Lab) -> None:

@@ -29,14 +29,14 @@ class Hook:
         return str(self.spec.get("failurePolicy") or "Fail")
 
 
-def hooks(store: Store, attributes: Attributes) -> list[Hook]:
-    """List all webhooks in the order they are called."""
+def hooks(store: Store, attributes: Attributes, configurations: str) -> list[Hook]:
+    """List all webhooks of a kind of configurations in their order."""
     # A webhook could otherwise make the configurations that call it unchangeable.
     if attributes.kind.group == ADMISSION:
         return []
     return [
         hook
-        for entry in store.entries(named("MutatingWebhookConfiguration"))
+        for entry in store.entries(named(configurations))
         for hook in _hooks(entry.name, entry.object())
     ]
 

@@ -1,5 +1,6 @@
 """What goes back: a whole answer or a stream, and the form a client accepts it in."""
 
+import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,20 +22,28 @@ _READERS = ("curl", "wget", "mozilla/")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole HTTP answer; an empty `content_type` sends none."""
+    """A whole HTTP answer; an empty `content_type` sends none.
+
+    Units:   `retry_after` in seconds; None sends none.
+    """
 
     status: int
     body: bytes
     content_type: str = JSON
+    retry_after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An HTTP answer that comes in pieces, until the iterator ends or the client leaves."""
+    """An HTTP answer that comes in pieces, until the iterator ends or the client leaves.
+
+    Units:   `patience` in seconds for a client that takes nothing; None waits for ever.
+    """
 
     status: int
     chunks: AsyncIterator[bytes]
     content_type: str = JSON
+    patience: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +112,15 @@ def whole(request: Request, body: Any, status: int = 200, media_type: str = JSON
 
         value = orjson.loads(body) if isinstance(body, bytes) else body
         return Answer(status, yaml.safe_dump(value, sort_keys=False).encode(), YAML)
-    if _is_pretty(request):
+    if is_pretty(request):
         value = orjson.loads(body) if isinstance(body, bytes) else body
         return Answer(status, orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
     text = body if isinstance(body, bytes) else orjson.dumps(body)
     return Answer(status, text + b"\n")
 
 
-def _is_pretty(request: Request) -> bool:
+def is_pretty(request: Request) -> bool:
+    """Tell whether a client wants JSON that people can read."""
     if "pretty" in request.query:
         return request.option("pretty").lower() not in ("", "false", "0")
     return request.headers.get("user-agent", "").lower().startswith(_READERS)
@@ -120,7 +130,8 @@ def failure(error: StatusError, request: Request | None = None) -> Answer:
     """Write an error as its Status."""
     if request is None:
         return Answer(error.status, orjson.dumps(error.body()) + b"\n")
-    return whole(request, error.body(), error.status)
+    told = whole(request, error.body(), error.status)
+    return dataclasses.replace(told, retry_after=error.retry_after)
 
 
 def text(status: int, body: str) -> Answer:

@@ -8,12 +8,21 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from podpass.clock import Clock
 from podpass.log import correlation_id
 from podpass.serve import Receive, Scope, Send
-from podpass.tools.local.cluster import answer, deletion, listing, options, render, tokens
+from podpass.tools.local.cluster import (
+    answer,
+    cautions,
+    deletion,
+    listing,
+    options,
+    pages,
+    render,
+    tokens,
+)
 from podpass.tools.local.cluster.answer import Answer, Stream
 from podpass.tools.local.cluster.authn import Authenticator, Trust
 from podpass.tools.local.cluster.deletion import Deletions
@@ -21,10 +30,12 @@ from podpass.tools.local.cluster.discovery import NOT_FOUND, Discovery
 from podpass.tools.local.cluster.impersonation import impersonated
 from podpass.tools.local.cluster.kinds import group_versions
 from podpass.tools.local.cluster.logs import Logs
+from podpass.tools.local.cluster.pace import Turns
 from podpass.tools.local.cluster.rbac import Rbac, asked
 from podpass.tools.local.cluster.request import Request, read_headers, read_query, target
 from podpass.tools.local.cluster.resources import Resources
 from podpass.tools.local.cluster.reviews import Reviews
+from podpass.tools.local.cluster.scale import Scales
 from podpass.tools.local.cluster.status import (
     StatusError,
     deleted,
@@ -39,7 +50,7 @@ from podpass.tools.local.cluster.watch import Watches
 _log = logging.getLogger(__name__)
 
 Handler = Callable[[Request], Awaitable[Answer | Stream]]
-_MAX_WARNING_BYTES = 4096
+_READING = ("get", "list", "watch")
 
 
 class Api:
@@ -64,6 +75,7 @@ class Api:
         self._authenticator, self._trust, self._rbac = authenticator, trust, rbac
         self._discovery, self._watches, self._clock = discovery, watches, clock
         self._reviews = Reviews(authenticator, rbac, clock)
+        self._turns = Turns()
         self._verbs: Mapping[str, Handler] = {
             "get": self._get,
             "list": self._list,
@@ -78,6 +90,7 @@ class Api:
             "binding": lambda request: self._done(request, parts.bind(request)),
             "eviction": lambda request: self._done(request, parts.evict(request)),
             "log": logs.open,
+            "scale": Scales(resources).answer,
             "token": self._token,
         }
 
@@ -114,7 +127,7 @@ class Api:
         headers, query = read_headers(scope), read_query(scope)
         aim = target(scope["method"], scope["raw_path"].decode("latin-1"), query)
         user = self._authenticator.user(scope, headers)
-        user = impersonated(user, headers, self._rbac)
+        user = impersonated(user, scope["headers"], self._rbac)
         request = Request(
             method=scope["method"],
             scope=scope,
@@ -129,7 +142,11 @@ class Api:
         if not aim.plural:
             return self._discovery.answer(request)
         try:
-            return await self._handler(request)(request)
+            handler = self._handler(request)
+            if aim.verb not in _READING:
+                # A write is a millisecond and a flush of the disk; so many at once are no one's turn.
+                await self._turns.next()
+            return await handler(request)
         except StatusError as exc:
             # Only here it is known how the client wants to read it.
             return answer.failure(exc, request)
@@ -166,9 +183,9 @@ class Api:
         found = listing.read(self._store, request)
         return render.one(request, request.kind, found, self._clock)
 
-    async def _list(self, request: Request) -> Answer:
-        page = listing.page(self._store, request)
-        return render.many(request, request.kind, page, self._clock)
+    async def _list(self, request: Request) -> Answer | Stream:
+        page = await listing.page(self._store, request)
+        return pages.answered(request, request.kind, page, self._clock)
 
     async def _watch(self, request: Request) -> Stream:
         return self._watches.open(request)
@@ -198,11 +215,11 @@ class Api:
         metadata = last["metadata"]
         return answer.whole(request, deleted(kind, metadata["name"], metadata["uid"]))
 
-    async def _delete_collection(self, request: Request) -> Answer:
+    async def _delete_collection(self, request: Request) -> Answer | Stream:
         answer.accepted(request)
         how = await options.delete(request)
         page = await self._deletions.collection(request, how)
-        return render.many(request, request.kind, page, self._clock)
+        return pages.answered(request, request.kind, page, self._clock)
 
     async def _review(self, request: Request) -> Answer:
         made = await self._reviews.answer(request)
@@ -238,20 +255,10 @@ def _headers(
     ]
     if done.content_type:
         headers.append((b"content-type", done.content_type.encode()))
-    size = 0
-    for warning in dict.fromkeys(warnings):
-        line = b'299 - "%s"' % _quoted(warning)
-        size += len(line)
-        if size > _MAX_WARNING_BYTES:
-            break
-        headers.append((b"warning", line))
+    if isinstance(done, Answer) and done.retry_after:
+        headers.append((b"retry-after", str(done.retry_after).encode()))
+    headers += [(b"warning", each) for each in cautions.written(warnings)]
     return headers
-
-
-def _quoted(text: str) -> bytes:
-    """Write a warning's text as a quoted string; a line break in it would end the header."""
-    clean = "".join(char if char.isprintable() else " " for char in text)
-    return clean.replace("\\", "\\\\").replace('"', '\\"').encode()
 
 
 async def _send(
@@ -264,26 +271,51 @@ async def _send(
         await send({"type": "http.response.body", "body": done.body})
         return
     await send({"type": "http.response.start", "status": done.status, "headers": headers})
-    body = asyncio.create_task(_pump(done.chunks, send))
+    pump = _Pump(done, send)
+    body = asyncio.create_task(pump.run())
     gone = asyncio.create_task(_gone(receive))
-    await asyncio.wait({body, gone}, return_when=asyncio.FIRST_COMPLETED)
+    while not pump.is_stuck:
+        ended, _ = await asyncio.wait(
+            {body, gone}, timeout=done.patience, return_when=asyncio.FIRST_COMPLETED
+        )
+        if ended:
+            break
     left = gone.done()
     for task in (body, gone):
         task.cancel()
-    ended, _ = await asyncio.gather(body, gone, return_exceptions=True)
-    if isinstance(ended, Exception):
-        _log.error("stream_broke", exc_info=ended)
-    if not left:
+    outcome, _ = await asyncio.gather(body, gone, return_exceptions=True)
+    if isinstance(outcome, Exception):
+        _log.error("stream_broke", exc_info=outcome)
+    elif pump.is_stuck:
+        _log.info("slow_client_cut_off", extra={"seconds": done.patience})
+    elif not left:
+        # Only a stream that came to its end says so; from any other the client hears that it is broken.
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _pump(chunks: AsyncIterator[bytes], send: Send) -> None:
-    try:
-        async for chunk in chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    finally:
-        if close := getattr(chunks, "aclose", None):
-            await close()
+class _Pump:
+    """Sends a stream on, and knows since when its client takes nothing."""
+
+    def __init__(self, done: Stream, send: Send) -> None:
+        self._done, self._send = done, send
+        self._since: float | None = None
+
+    @property
+    def is_stuck(self) -> bool:
+        if self._since is None or self._done.patience is None:
+            return False
+        return time.monotonic() - self._since >= self._done.patience
+
+    async def run(self) -> None:
+        chunks = self._done.chunks
+        try:
+            async for chunk in chunks:
+                self._since = time.monotonic()
+                await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+                self._since = None
+        finally:
+            if close := getattr(chunks, "aclose", None):
+                await close()
 
 
 async def _gone(receive: Receive) -> None:

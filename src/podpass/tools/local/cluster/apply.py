@@ -9,7 +9,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from podpass.tools.local.cluster import lists, managed, schema
+from podpass.tools.local.cluster import last_applied, lists, managed, schema
 from podpass.tools.local.cluster.kinds import Kind
 from podpass.tools.local.cluster.managed import Change, Entry, Owner, Owners, Path, Paths
 from podpass.tools.local.cluster.status import Cause, StatusError, Why, bad_request
@@ -51,9 +51,9 @@ def server_side_apply(
         _drop(kind, merged, _with_parents(before.paths) - _with_parents(wanted), others)
     change = managed.compare(kind, live or {}, merged)
     if not force:
-        _refuse_conflicts(others, change)
+        _refuse_conflicts(others, change, last_applied.taken_over(kind, live or {}, manager))
     owners = _give_up(others, change) | {me: managed.entry(wanted, owners.get(me), now)}
-    return _with_owners(merged, owners)
+    return _with_owners(last_applied.in_step(merged, applied, manager), owners)
 
 
 def track_update(
@@ -71,7 +71,8 @@ def track_update(
     Call it with defaults set and before admission changes the object, as the real API does. A client
     may set managedFields itself; `[{}]` or an empty list clears them.
     """
-    sent = (new.get("metadata") or {}).get("managedFields")
+    # Only the object itself says who owns it, never one of its parts.
+    sent = None if subresource else (new.get("metadata") or {}).get("managedFields")
     kept = (old or {}).get("metadata", {}).get("managedFields")
     if old is not None and (sent in ([], [{}]) or not (sent or kept)):
         return []  # an object without owners stays so until somebody applies
@@ -91,7 +92,7 @@ def track_update(
         (mine.paths if mine else frozenset()) | change.added | change.modified
     ) - change.removed
     owners[me] = managed.entry(_settable(kind, paths, subresource), mine, now)
-    return managed.write(owners)
+    return managed.write(managed.bounded(owners))
 
 
 def _config(kind: Kind, applied: Mapping[str, Any], subresource: str) -> Object:
@@ -127,16 +128,24 @@ def _owners_for_apply(kind: Kind, live: Mapping[str, Any] | None, now: float) ->
     return {before: managed.entry(unknown, None, now)}
 
 
-def _refuse_conflicts(others: Owners, change: Change) -> None:
-    touched = change.added | change.modified
+def _refuse_conflicts(others: Owners, change: Change, but: Paths) -> None:
+    touched = (change.added | change.modified) - but
     causes = [
-        Cause(Why.MANAGER_CONFLICT, f'conflict with "{owner.manager}"', managed.text(path))
+        Cause(Why.MANAGER_CONFLICT, f"conflict with {_told(owner)}", managed.text(path))
         for owner, entry in sorted(others.items(), key=lambda each: each[0].manager)
         for path in sorted(entry.paths & touched)
     ]
     if causes:
         told = ", ".join(f"{cause.field} ({cause.message})" for cause in causes)
         raise StatusError(409, "Conflict", f"apply failed, conflicts: {told}", causes=causes)
+
+
+def _told(owner: Owner) -> str:
+    """Name an owner for people: who, at which path, and in which version where it only updates."""
+    told = f'"{owner.manager}"'
+    if owner.subresource:
+        told += f' with subresource "{owner.subresource}"'
+    return told + (f" using {owner.api_version}" if owner.operation == "Update" else "")
 
 
 def _give_up(others: Owners, change: Change) -> Owners:

@@ -13,14 +13,16 @@ from podpass.clock import Clock, rfc3339
 from podpass.tools.local.cluster import apply
 from podpass.tools.local.cluster.kinds import Kind, named
 from podpass.tools.local.cluster.store import Object, Store
+from podpass.tools.local.cluster.validate_policy import SYSTEM_CLASSES
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
-WEBHOOK_USER = "podpass-webhook"
 SERVICE_ADDRESS = "10.96.0.1"
 _RBAC = "rbac.authorization.k8s.io"
 _READ = ["get", "list", "watch"]
 _WRITE = ["create", "delete", "deletecollection", "patch", "update"]
-_WORKLOADS = ["deployments", "deployments/scale", "replicasets", "replicasets/scale"]
+_SCALED = ["deployments", "replicasets", "statefulsets"]
+_WORKLOADS = ["controllerrevisions", "daemonsets", *_SCALED, *(f"{each}/scale" for each in _SCALED)]
+_WORKLOADS_SEEN = [*_WORKLOADS, *(f"{each}/status" for each in ("daemonsets", *_SCALED))]
 _OBJECTS = [
     "configmaps",
     "events",
@@ -47,8 +49,9 @@ def _paths(paths: Sequence[str]) -> _Rule:
 
 _VIEW = [
     _rule([""], [*_OBJECTS, "namespaces", "endpoints", "persistentvolumeclaims"], _READ),
-    _rule(["apps"], _WORKLOADS, _READ),
-    _rule(["batch"], ["jobs", "jobs/status", "cronjobs"], _READ),
+    _rule(["apps"], _WORKLOADS_SEEN, _READ),
+    _rule(["batch"], ["jobs", "jobs/status", "cronjobs", "cronjobs/status"], _READ),
+    _rule(["networking.k8s.io"], ["networkpolicies"], _READ),
     _rule(["policy"], ["poddisruptionbudgets", "poddisruptionbudgets/status"], _READ),
     _rule(["discovery.k8s.io"], ["endpointslices"], _READ),
 ]
@@ -61,6 +64,7 @@ _EDIT = [
     _rule(["apps"], _WORKLOADS, _WRITE),
     _rule(["batch"], ["jobs", "cronjobs"], _WRITE),
     _rule(["policy"], ["poddisruptionbudgets"], _WRITE),
+    _rule(["networking.k8s.io"], ["networkpolicies"], _WRITE),
     _rule(["coordination.k8s.io"], ["leases"], [*_READ, *_WRITE]),
 ]
 _ADMIN = [
@@ -106,11 +110,10 @@ _ROLES: dict[str, list[_Rule]] = {
         _rule(["authentication.k8s.io"], ["tokenreviews"], ["create"]),
         _rule(["authorization.k8s.io"], ["subjectaccessreviews"], ["create"]),
     ],
-    "podpass:webhook": [_rule([""], ["serviceaccounts"], _READ)],
 }
 _AGGREGATES = {"admin": "", "edit": "admin", "view": "edit"}
 
-_GROUP, _USER = "Group", "User"
+_GROUP = "Group"
 _BINDINGS: dict[str, tuple[str, list[tuple[str, str]]]] = {
     "cluster-admin": ("cluster-admin", [(_GROUP, "system:masters")]),
     "system:basic-user": ("system:basic-user", [(_GROUP, "system:authenticated")]),
@@ -124,7 +127,6 @@ _BINDINGS: dict[str, tuple[str, list[tuple[str, str]]]] = {
         [(_GROUP, "system:serviceaccounts")],
     ),
     "system:node": ("system:node", [(_GROUP, "system:nodes")]),
-    "podpass:webhook": ("podpass:webhook", [(_USER, WEBHOOK_USER)]),
 }
 
 
@@ -146,6 +148,8 @@ def _objects() -> Iterator[tuple[Kind, Object]]:
         yield named("ClusterRole"), _role(name, rules)
     for name, (role, subjects) in _BINDINGS.items():
         yield named("ClusterRoleBinding"), _binding(name, role, subjects)
+    for name, value in SYSTEM_CLASSES.items():
+        yield named("PriorityClass"), _priority_class(name, value)
     yield named("Service"), _service()
 
 
@@ -180,6 +184,15 @@ def _binding(name: str, role: str, subjects: list[tuple[str, str]]) -> Object:
         "metadata": _metadata(name),
         "subjects": [{"kind": kind, "apiGroup": _RBAC, "name": who} for kind, who in subjects],
         "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": role},
+    }
+
+
+def _priority_class(name: str, value: int) -> Object:
+    return {
+        "metadata": {"name": name, "generation": 1},
+        "value": value,
+        "description": "For what the cluster, or its node, cannot be without.",
+        "preemptionPolicy": "PreemptLowerPriority",
     }
 
 

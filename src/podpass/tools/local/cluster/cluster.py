@@ -16,9 +16,9 @@ from podpass.serve import App
 from podpass.tools.local.cluster import bootstrap
 from podpass.tools.local.cluster.app import Api
 from podpass.tools.local.cluster.authn import Authenticator, Trust
-from podpass.tools.local.cluster.controllers import Controllers
+from podpass.tools.local.cluster.controllers.run import Controllers
+from podpass.tools.local.cluster.deletion import Deletions
 from podpass.tools.local.cluster.discovery import Discovery
-from podpass.tools.local.cluster.kinds import named
 from podpass.tools.local.cluster.logs import Logs
 from podpass.tools.local.cluster.rbac import Rbac
 from podpass.tools.local.cluster.request import User
@@ -64,6 +64,9 @@ class Cluster:
         self._config = config
         self.store = Store(config.database)
         self._webhooks = Webhooks(self.store, config.services)
+        self._rbac = Rbac(self.store)
+        self.resources = Resources(self.store, self._rbac, self._webhooks, config.clock)
+        self.deletions = Deletions(self.resources)
         self._logs = Logs(self.store, config.kubelet_tls)
         self._tasks: list[asyncio.Task[None]] = []
         self._watches: Watches | None = None
@@ -80,10 +83,8 @@ class Cluster:
         store.open()
         try:
             bootstrap.fill(store, config.clock)
-            controllers = Controllers(store, config.ca_file, config.clock)
-            for entry in store.entries(named("Namespace")):
-                if not entry.object()["metadata"].get("deletionTimestamp"):
-                    controllers.complete(entry.name)
+            controllers = Controllers(self.resources, self.deletions, config.ca_file)
+            controllers.prepare()
         except BaseException:
             store.close()
             raise
@@ -94,12 +95,12 @@ class Cluster:
             tokens=config.tokens,
             clock=config.clock,
         )
-        self._watches, rbac = Watches(store, config.clock), Rbac(store)
+        self._watches = Watches(store, config.clock)
         self._app = Api(
-            resources=Resources(store, rbac, self._webhooks, config.clock),
+            resources=self.resources,
             authenticator=Authenticator(trust, store),
             trust=trust,
-            rbac=rbac,
+            rbac=self._rbac,
             discovery=Discovery(trust, config.jwks_uri or base(config.issuer) + JWKS_PATH),
             watches=self._watches,
             logs=self._logs,

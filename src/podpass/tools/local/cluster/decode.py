@@ -33,15 +33,25 @@ def parse(data: bytes, media_type: str) -> tuple[Any, list[str]]:
     try:
         if media_type == protobuf.MEDIA_TYPE:
             return protobuf.decode(data), twice
-        if media_type == JSON or data.startswith(b"{"):  # kubectl sends JSON as YAML too
+        if media_type == JSON:
             value = json.loads(data, object_pairs_hook=unique, parse_constant=_no_constant)
         else:
-            value = _yaml(data)
+            value = _json_or_yaml(data, unique, twice)
         # Numbers beyond 64 bits, lone surrogates and YAML's numeric keys could not be stored.
         orjson.dumps(value)
     except (protobuf.MalformedBody, ValueError, TypeError, RecursionError) as exc:
         raise bad_request(f"the body of the request cannot be read as {media_type}") from exc
     return value, twice
+
+
+def _json_or_yaml(data: bytes, unique: Any, twice: list[str]) -> Any:
+    """Read YAML, which is JSON most of the time: kubectl sends it under that name."""
+    if data.startswith(b"{"):
+        try:
+            return json.loads(data, object_pairs_hook=unique, parse_constant=_no_constant)
+        except ValueError:  # a map in YAML's own flow style
+            twice.clear()
+    return _yaml(data)
 
 
 def _no_constant(name: str) -> float:
@@ -149,4 +159,8 @@ def fitting(
             pass
         case _:
             request.warnings += odd
-    return schema.prune(kind, value)
+    fitted = schema.prune(kind, value)
+    if (value.get("metadata") or {}).get("managedFields") == []:
+        # An empty list says something where no list says nothing: it takes every owner away.
+        fitted["metadata"]["managedFields"] = [{}]
+    return fitted

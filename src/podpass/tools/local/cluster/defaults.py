@@ -10,7 +10,7 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from podpass.tools.local.cluster import schema
+from podpass.tools.local.cluster import defaults_workload, schema
 from podpass.tools.local.cluster.kinds import RBAC, Kind
 from podpass.tools.local.cluster.status import forbidden
 
@@ -32,6 +32,7 @@ _WEBHOOK: Object = {
 _PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
 
 _FIELDS: dict[str, Mapping[str, Any]] = {
+    **defaults_workload.FIELDS,
     "ClusterRole": {"rules": None},
     "ConfigMapVolumeSource": {"defaultMode": _MODE},
     "Container": _CONTAINER,
@@ -103,13 +104,9 @@ _FIELDS: dict[str, Mapping[str, Any]] = {
     "ValidatingWebhook": _WEBHOOK,
 }
 
+_PREEMPTION = "PreemptLowerPriority"
 NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
 _LOST_NODE = (NOT_READY, UNREACHABLE)
-_PRIORITIES = {
-    "": 0,
-    "system-cluster-critical": 2_000_000_000,
-    "system-node-critical": 2_000_001_000,
-}
 
 
 def apply(kind: Kind | str, obj: Object) -> Object:
@@ -144,23 +141,40 @@ def at_creation(kind: Kind, obj: Object) -> Object:
     return obj
 
 
-def pod_admission(pod: Object) -> Object:
+def pod_admission(pod: Object, classes: Mapping[str, Object]) -> Object:
     """Do to a new pod what the built-in admission does: priority, and tolerations of lost nodes.
 
-    Errors:  StatusError 403 for a priority class that is not there.
+    Shapes:  `classes` are the cluster's PriorityClasses by name.
+    Errors:  StatusError 403 for a priority class that is not there, or a priority that is not its own.
     """
-    spec = pod["spec"]
-    name = spec.get("priorityClassName") or ""
-    if name not in _PRIORITIES:
-        pod_name = pod.get("metadata", {}).get("name", "")
-        raise forbidden("pods", f'no PriorityClass with name "{name}" was found', name=pod_name)
-    spec["priority"] = _PRIORITIES[name]
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-    tolerations = spec.get("tolerations") or []
+    _prioritize(pod, classes)
+    tolerations = pod["spec"].get("tolerations") or []
     missing = [_toleration(key) for key in _LOST_NODE if not _tolerates(tolerations, key)]
     if missing:
-        spec["tolerations"] = [*tolerations, *missing]
+        pod["spec"]["tolerations"] = [*tolerations, *missing]
     return pod
+
+
+def _prioritize(pod: Object, classes: Mapping[str, Object]) -> None:
+    spec, pod_name = pod["spec"], pod.get("metadata", {}).get("name", "")
+    name = spec.get("priorityClassName") or _usual_class(classes)
+    found = classes.get(name, {})
+    if name and not found:
+        raise forbidden("pods", f'no PriorityClass with name "{name}" was found', name=pod_name)
+    value, policy = found.get("value", 0), found.get("preemptionPolicy", _PREEMPTION)
+    for part, given in (("priority", value), ("preemptionPolicy", policy)):
+        if spec.get(part) not in (None, given):
+            told = f"{part} {spec[part]} is not that of the pod's priority class, which is {given}"
+            raise forbidden("pods", f'pods "{pod_name}" is forbidden: {told}', name=pod_name)
+        spec[part] = given
+    if name:
+        spec["priorityClassName"] = name
+
+
+def _usual_class(classes: Mapping[str, Object]) -> str:
+    """Name the class of pods that name none: of several that want to be it, the lowest."""
+    usual = [(each["value"], name) for name, each in classes.items() if each.get("globalDefault")]
+    return min(usual)[1] if usual else ""
 
 
 def _toleration(key: str) -> Object:
@@ -235,10 +249,13 @@ def _container(container: Object) -> None:
 def _is_latest(image: str) -> bool:
     name, _, digest = image.rpartition("/")[2].partition("@")
     _, _, tag = name.partition(":")
-    return not digest and tag in ("", "latest")
+    return tag == "latest" or not (tag or digest)
 
 
 def _pod(pod: Object) -> None:
+    # In a template it stays as it is given; each pod of it comes through here.
+    if (pod["spec"].get("terminationGracePeriodSeconds") or 0) < 0:
+        pod["spec"]["terminationGracePeriodSeconds"] = 1
     if pod["spec"].get("enableServiceLinks") is None:
         pod["spec"]["enableServiceLinks"] = True
 
@@ -247,10 +264,20 @@ def _pod_spec(spec: Object) -> None:
     # The older name of one field, kept in step.
     if account := spec.get("serviceAccountName") or spec.get("serviceAccount"):
         spec["serviceAccountName"] = spec["serviceAccount"] = account
+    _drop_restart_policies(spec)
     if spec.get("hostNetwork"):
         for container in [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]:
             for port in container.get("ports") or ():
                 port.setdefault("hostPort", port.get("containerPort"))
+
+
+def _drop_restart_policies(spec: Object) -> None:
+    """Drop restart policies of containers, sidecars apart: in 1.34 their gate is closed."""
+    for sort, kept in (("containers", ""), ("initContainers", "Always")):
+        for container in spec.get(sort) or ():
+            container.pop("restartPolicyRules", None)
+            if container.get("restartPolicy") != kept:
+                container.pop("restartPolicy", None)
 
 
 def _pod_status(status: Object) -> None:
@@ -325,6 +352,7 @@ def _binding(binding: Object) -> None:
 
 
 _HOOKS: dict[str, Callable[[Object], None]] = {
+    **defaults_workload.HOOKS,
     "ClusterRoleBinding": _binding,
     "Container": _container,
     "EphemeralContainer": _container,

@@ -4,13 +4,14 @@ An object is gone at once unless something still has to happen: a kubelet that s
 that removes its finalizer, or the namespace's contents. Until then it carries a deletionTimestamp.
 """
 
+import asyncio
 import copy
 
 from podpass.clock import rfc3339
 from podpass.tools.local.cluster import plugins, strategies
 from podpass.tools.local.cluster.kinds import Kind
 from podpass.tools.local.cluster.listing import chosen
-from podpass.tools.local.cluster.options import DeleteOptions
+from podpass.tools.local.cluster.options import FOREGROUND, ORPHAN, DeleteOptions
 from podpass.tools.local.cluster.plugins import DELETE, Attributes
 from podpass.tools.local.cluster.render import Page
 from podpass.tools.local.cluster.request import Request
@@ -22,6 +23,7 @@ _TRIES = 8
 # Beyond the calendar's end nothing could be written down; a pod that asks for it must still go.
 _LONGEST_GRACE = 1 << 31
 _TERMINAL = ("Failed", "Succeeded")
+FINALIZERS = {ORPHAN: "orphan", FOREGROUND: "foregroundDeletion"}
 
 
 class Deletions:
@@ -64,6 +66,7 @@ class Deletions:
         revision = self._store.revision
         gone = []
         for entry in self._store.entries(request.kind, request.place[0]):
+            await asyncio.sleep(0)  # 10,000 deletions are seconds, and others ask meanwhile
             if wanted is not None and not wanted(entry.object()):
                 continue
             try:
@@ -90,15 +93,17 @@ class Deletions:
         )
         plugins.admit(attributes, self._store)
         await self._resources.webhooks.mutate(attributes, lambda: None)
+        await self._resources.webhooks.validate(attributes)
 
     def _delete(self, kind: Kind, live: Object, how: DeleteOptions) -> tuple[Object, bool]:
         now = self._resources.clock()
         marked = copy.deepcopy(live)
+        _plan_for_dependants(kind, marked, how)
         if kind.kind == "Namespace":
             _mark_namespace(kind, marked, now)
         elif kind.kind == "Pod":
             mark(marked, _grace(live, how), now)
-        elif live["metadata"].get("finalizers"):
+        elif marked["metadata"].get("finalizers"):
             mark(marked, 0, now)
         else:
             return (live if how.dry_run else self._remove(kind, live)), True
@@ -153,6 +158,22 @@ def mark(obj: Object, grace: int, now: float) -> None:
     elif grace < (metadata.get("deletionGracePeriodSeconds") or 0):
         metadata["deletionTimestamp"] = rfc3339(now + grace)
         metadata["deletionGracePeriodSeconds"] = grace
+
+
+def _plan_for_dependants(kind: Kind, obj: Object, how: DeleteOptions) -> None:
+    """Note down, as finalizers, what the garbage collector does before the object may go."""
+    metadata = obj["metadata"]
+    before = metadata.get("finalizers") or []
+    policy = how.policy or strategies.USUAL_POLICY.get(kind.kind, "")
+    if not policy:  # what was asked for before, and nothing else by itself
+        return
+    kept = [each for each in before if each not in FINALIZERS.values()]
+    if policy in FINALIZERS and kind.kind != "Namespace":
+        kept.append(FINALIZERS[policy])
+    if kept != before:
+        metadata["finalizers"] = kept
+    if not kept:
+        metadata.pop("finalizers", None)
 
 
 def _mark_namespace(kind: Kind, namespace: Object, now: float) -> None:

@@ -1,75 +1,99 @@
 """Acting as somebody else, by the `Impersonate-*` headers, for those whom RBAC lets."""
 
-from collections.abc import Mapping
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
+from podpass.serve import Headers
 from podpass.tools.local.cluster.authn import ANONYMOUS, AUTHENTICATED
 from podpass.tools.local.cluster.rbac import Asked, Rbac
 from podpass.tools.local.cluster.request import User
-from podpass.tools.local.cluster.status import bad_request
+from podpass.tools.local.cluster.status import internal
 
-_ACCOUNT = "system:serviceaccount:"
+_log = logging.getLogger(__name__)
+
 _EXTRA = "impersonate-extra-"
+_AUTHENTICATION = "authentication.k8s.io"
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+# What only looks like an account is a user, and the right to be an account is no right to be it.
+_ACCOUNT = re.compile(
+    rf"system:serviceaccount:(?P<namespace>{_LABEL}):(?P<name>(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*)"
+)
 
 
-def impersonated(user: User, headers: Mapping[str, str], rbac: Rbac) -> User:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """Who somebody wants to be, as the headers say it."""
+
+    name: str
+    uid: str
+    groups: Sequence[str]
+    extra: Mapping[str, Sequence[str]]
+
+
+def impersonated(user: User, headers: Headers, rbac: Rbac) -> User:
     """Give the user that is acted for, or the one who asks.
 
-    Errors:  StatusError 400, 403.
+    Errors:  StatusError 403 for whoever may not; 500 where the headers name no user, as the real API.
     """
-    name = headers.get("impersonate-user", "")
-    groups = [each.strip() for each in headers.get("impersonate-group", "").split(",")]
-    groups = [each for each in groups if each]
-    uid = headers.get("impersonate-uid", "")
-    extra = {
-        unquote(key.removeprefix(_EXTRA)): [value]
-        for key, value in headers.items()
-        if key.startswith(_EXTRA)
-    }
-    if not name:
-        if groups or uid or extra:
-            raise bad_request("requested groups, uid or extra without impersonating a user")
+    wanted = _wanted(headers)
+    if not wanted.name:
+        if wanted.groups or wanted.uid or wanted.extra:
+            raise internal("requested groups, uid or extra without impersonating a user")
         return user
-    for question in _questions(name, groups, uid, extra):
+    for question in _questions(wanted):
         rbac.check(user, question)
-    return User(name=name, uid=uid, groups=_groups(name, groups), extra=extra)
+    _log.info("impersonation_granted", extra={"user": user.name, "as_user": wanted.name})
+    return User(name=wanted.name, uid=wanted.uid, groups=_groups(wanted), extra=wanted.extra)
 
 
-def _questions(
-    name: str, groups: list[str], uid: str, extra: Mapping[str, list[str]]
-) -> list[Asked]:
-    questions = [_question("users", name)]
-    if name.startswith(_ACCOUNT) and name.count(":") == 3:
-        _, _, namespace, account = name.split(":")
-        questions = [
-            Asked(verb="impersonate", resource="serviceaccounts", namespace=namespace, name=account)
-        ]
-    questions += [_question("groups", group) for group in groups]
-    group = "authentication.k8s.io"
-    if uid:
-        questions.append(Asked(verb="impersonate", group=group, resource="uids", name=uid))
-    for key, values in extra.items():
-        for value in values:
-            questions.append(
-                Asked(
-                    verb="impersonate",
-                    group=group,
-                    resource="userextras",
-                    subresource=key,
-                    name=value,
-                )
-            )
+def _wanted(headers: Headers) -> _Wanted:
+    """Read the headers; each line is one value, for a comma is part of a name."""
+    found: dict[str, list[str]] = {}
+    for name, value in headers:
+        if name.startswith(b"impersonate-"):
+            found.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    extra = {
+        unquote(name.removeprefix(_EXTRA)): values
+        for name, values in found.items()
+        if name.startswith(_EXTRA)
+    }
+    return _Wanted(
+        name=found.get("impersonate-user", [""])[0],
+        uid=found.get("impersonate-uid", [""])[0],
+        groups=found.get("impersonate-group", []),
+        extra=extra,
+    )
+
+
+def _questions(wanted: _Wanted) -> list[Asked]:
+    """Ask for the right to each part of it."""
+    questions = [_may_be("users", wanted.name)]
+    if account := _ACCOUNT.fullmatch(wanted.name):
+        questions = [Asked(verb="impersonate", resource="serviceaccounts", **account.groupdict())]
+    questions += [_may_be("groups", group) for group in wanted.groups]
+    if wanted.uid:
+        questions.append(_may_be("uids", wanted.uid, group=_AUTHENTICATION))
+    for key, values in wanted.extra.items():
+        about = _may_be("userextras", "", group=_AUTHENTICATION)
+        questions += [replace(about, subresource=key, name=value) for value in values]
     return questions
 
 
-def _question(resource: str, name: str) -> Asked:
-    return Asked(verb="impersonate", resource=resource, name=name)
+def _may_be(resource: str, name: str, *, group: str = "") -> Asked:
+    return Asked(verb="impersonate", group=group, resource=resource, name=name)
 
 
-def _groups(name: str, groups: list[str]) -> tuple[str, ...]:
+def _groups(wanted: _Wanted) -> tuple[str, ...]:
     """Add the groups every user of the name's kind is in."""
-    found = list(groups)
-    if not found and name.startswith(_ACCOUNT) and name.count(":") == 3:
-        found = ["system:serviceaccounts", f"system:serviceaccounts:{name.split(':')[2]}"]
-    last = ANONYMOUS.groups[0] if name == ANONYMOUS.name else AUTHENTICATED
-    return tuple(dict.fromkeys([*found, last]))
+    found, account = list(wanted.groups), _ACCOUNT.fullmatch(wanted.name)
+    if not found and account:
+        found = ["system:serviceaccounts", f"system:serviceaccounts:{account['namespace']}"]
+    anonymous = ANONYMOUS.groups[0]
+    if wanted.name == ANONYMOUS.name:
+        found.append(anonymous)
+    elif anonymous not in found:
+        found.append(AUTHENTICATED)
+    return tuple(dict.fromkeys(found))

@@ -5,87 +5,26 @@ them its defaults, rules and columns. Verbs, short names and hashes are those a 
 publishes.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from podpass.tools.local.cluster.kind import ALL, Kind, Subresource
+
+__all__ = ["ADMISSION", "KINDS", "RBAC", "Kind", "Subresource", "find", "group_versions", "named"]
 
 CORE = ""
+APPS = "apps"
+BATCH = "batch"
+NETWORKING = "networking.k8s.io"
+POLICY = "policy"
 RBAC = "rbac.authorization.k8s.io"
 ADMISSION = "admissionregistration.k8s.io"
 AUTHENTICATION = "authentication.k8s.io"
 AUTHORIZATION = "authorization.k8s.io"
 COORDINATION = "coordination.k8s.io"
+SCHEDULING = "scheduling.k8s.io"
+DISCOVERY = "discovery.k8s.io"
 
-_ALL = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
-_NO_COLLECTION = ("create", "delete", "get", "list", "patch", "update", "watch")
+_NO_COLLECTION = tuple(verb for verb in ALL if verb != "deletecollection")
 _PART = ("get", "patch", "update")
 _CREATE = ("create",)
-
-
-@dataclass(frozen=True, slots=True)
-class Subresource:
-    """A path under an object, and the kind that goes in and out of it.
-
-    Shapes:  `group` and `version` are empty where discovery leaves them out (the parent's own).
-    """
-
-    name: str
-    kind: str
-    verbs: tuple[str, ...]
-    group: str = ""
-    version: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """One kind of object.
-
-    Shapes:  `field_selectors` are paths a list may be filtered by besides metadata.name and
-             metadata.namespace, each with the value an object without the field counts as.
-             `stored` is false for kinds that are answered and forgotten (reviews).
-    """
-
-    group: str
-    version: str = "v1"
-    kind: str
-    plural: str
-    namespaced: bool = True
-    verbs: tuple[str, ...] = _ALL
-    short_names: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
-    subresources: tuple[Subresource, ...] = ()
-    field_selectors: Mapping[str, str] = field(default_factory=dict, hash=False)
-    has_generation: bool = False
-    stored: bool = True
-    storage_hash: str = ""
-
-    @property
-    def singular(self) -> str:
-        return self.kind.lower()
-
-    @property
-    def has_status(self) -> bool:
-        return self.subresource("status") is not None
-
-    @property
-    def list_kind(self) -> str:
-        return self.kind + "List"
-
-    @property
-    def api_version(self) -> str:
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-    @property
-    def resource(self) -> str:
-        """Name the resource as messages do: `pods`, `leases.coordination.k8s.io`."""
-        return f"{self.plural}.{self.group}" if self.group else self.plural
-
-    @property
-    def prefix(self) -> str:
-        """The path of its group and version: `/api/v1`, `/apis/apps/v1`."""
-        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-
-    def subresource(self, name: str) -> Subresource | None:
-        return next((each for each in self.subresources if each.name == name), None)
 
 
 def _review(group: str, kind: str, *, namespaced: bool = False) -> Kind:
@@ -101,6 +40,33 @@ def _review(group: str, kind: str, *, namespaced: bool = False) -> Kind:
 
 def _status(kind: str) -> Subresource:
     return Subresource("status", kind, _PART)
+
+
+def _workload(
+    group: str, kind: str, storage_hash: str, *short_names: str, scaled: bool = False
+) -> Kind:
+    return Kind(
+        group=group,
+        kind=kind,
+        plural=kind.lower() + "s",
+        short_names=short_names,
+        categories=("all",),
+        subresources=((_SCALE,) if scaled else ()) + (_status(kind),),
+        has_generation=True,
+        storage_hash=storage_hash,
+    )
+
+
+def _webhooks(kind: str, storage_hash: str) -> Kind:
+    return Kind(
+        group=ADMISSION,
+        kind=kind,
+        plural=kind.lower() + "s",
+        storage_hash=storage_hash,
+        namespaced=False,
+        categories=("api-extensions",),
+        has_generation=True,
+    )
 
 
 _POD_FIELDS = {
@@ -136,6 +102,7 @@ _POD_PARTS = (
     Subresource("log", "Pod", ("get",)),
     _status("Pod"),
 )
+_SCALE = Subresource("scale", "Scale", _PART, "autoscaling", "v1")
 _TOKEN = Subresource("token", "TokenRequest", _CREATE, AUTHENTICATION, "v1")
 
 # Order is that of discovery: groups as listed, resources by name.
@@ -212,12 +179,41 @@ KINDS: tuple[Kind, ...] = (
         subresources=(_status("Service"),),
         field_selectors={"spec.clusterIP": "", "spec.type": ""},
     ),
+    Kind(
+        group=APPS,
+        kind="ControllerRevision",
+        plural="controllerrevisions",
+        storage_hash="85nkx63pcBU=",
+    ),
+    _workload(APPS, "DaemonSet", "dd7pWHUlMKQ=", "ds"),
+    _workload(APPS, "Deployment", "8aSe+NMegvE=", "deploy", scaled=True),
+    _workload(APPS, "ReplicaSet", "P1RzHs8/mWQ=", "rs", scaled=True),
+    _workload(APPS, "StatefulSet", "H+vl74LkKdo=", "sts", scaled=True),
     _review(AUTHENTICATION, "SelfSubjectReview"),
     _review(AUTHENTICATION, "TokenReview"),
     _review(AUTHORIZATION, "LocalSubjectAccessReview", namespaced=True),
     _review(AUTHORIZATION, "SelfSubjectAccessReview"),
     _review(AUTHORIZATION, "SelfSubjectRulesReview"),
     _review(AUTHORIZATION, "SubjectAccessReview"),
+    _workload(BATCH, "CronJob", "sd5LIXh4Fjs=", "cj"),
+    _workload(BATCH, "Job", "mudhfqk/qZY="),
+    Kind(
+        group=NETWORKING,
+        kind="NetworkPolicy",
+        plural="networkpolicies",
+        storage_hash="YpfwF18m1G8=",
+        short_names=("netpol",),
+        has_generation=True,
+    ),
+    Kind(
+        group=POLICY,
+        kind="PodDisruptionBudget",
+        plural="poddisruptionbudgets",
+        storage_hash="EVWiDmWqyJw=",
+        short_names=("pdb",),
+        subresources=(_status("PodDisruptionBudget"),),
+        has_generation=True,
+    ),
     Kind(
         group=RBAC,
         kind="ClusterRoleBinding",
@@ -234,16 +230,25 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(group=RBAC, kind="RoleBinding", plural="rolebindings", storage_hash="eGsCzGH6b1g="),
     Kind(group=RBAC, kind="Role", plural="roles", storage_hash="7FuwZcIIItM="),
+    _webhooks("MutatingWebhookConfiguration", "Sqi0GUgDaX0="),
+    _webhooks("ValidatingWebhookConfiguration", "B0wHjQmsGNk="),
     Kind(
-        group=ADMISSION,
-        kind="MutatingWebhookConfiguration",
-        plural="mutatingwebhookconfigurations",
-        storage_hash="Sqi0GUgDaX0=",
+        group=SCHEDULING,
+        kind="PriorityClass",
+        plural="priorityclasses",
+        storage_hash="1QwjyaZjj3Y=",
+        short_names=("pc",),
         namespaced=False,
-        categories=("api-extensions",),
         has_generation=True,
     ),
     Kind(group=COORDINATION, kind="Lease", plural="leases", storage_hash="gqkMMb/YqFM="),
+    Kind(
+        group=DISCOVERY,
+        kind="EndpointSlice",
+        plural="endpointslices",
+        storage_hash="qgS0xkrxYAI=",
+        has_generation=True,
+    ),
 )
 
 _BY_PATH = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}

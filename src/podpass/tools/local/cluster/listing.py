@@ -3,13 +3,15 @@
 import base64
 import binascii
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from podpass.tools.local import integer
 from podpass.tools.local.cluster import selectors
-from podpass.tools.local.cluster.kinds import Kind
+from podpass.tools.local.cluster.history import Expired
+from podpass.tools.local.cluster.pace import Pace
 from podpass.tools.local.cluster.render import Page
 from podpass.tools.local.cluster.request import Request
 from podpass.tools.local.cluster.selectors import Predicate
@@ -23,9 +25,15 @@ from podpass.tools.local.cluster.status import (
     not_a_number,
     not_found,
 )
-from podpass.tools.local.cluster.store import Entry, Object, Store
+from podpass.tools.local.cluster.store import Entry, Object, Place, Store
 
 _MATCHES = ("", "Exact", "NotOlderThan")
+_INCONSISTENT = -1
+_TOO_OLD = (
+    "the continue parameter is too old for a list in one state: begin anew without it, or go on with the "
+    "continue token of this answer; what was made, changed or deleted since the first page may then be "
+    "seen or missed"
+)
 
 
 def read(store: Store, request: Request) -> Object:
@@ -55,28 +63,64 @@ def chosen(request: Request) -> Predicate | None:
     return lambda obj: all(test(obj) for test in tests)
 
 
-def page(store: Store, request: Request) -> Page:
-    """Give one page of a list.
+async def page(store: Store, request: Request) -> Page:
+    """Give one page of a list; every page of a list is of the revision of its first.
 
     Errors:  StatusError 400, 410, 422, 504.
     """
-    limit = _limit(request)
-    wanted, after, revision = chosen(request), None, store.revision
-    if token := request.option("continue"):
-        after, revision = _read_continue(token)
-        not_ahead(store, revision)
-        if revision < store.history.horizon:
-            raise expired("The provided continue parameter is too old to display a list result")
-    else:
-        revision = _as_of(store, request, revision)
-    found = _after(store.entries(request.kind, request.place[0]), after)
-    kept, more = _take(found, wanted, limit)
-    metadata: dict[str, Any] = {"resourceVersion": str(revision)}
+    wanted, where = chosen(request), _where(store, request)
+    found = _found(store, request, where)
+    # Of revision 0 anything will do, and the whole of it is sent whatever the limit, as by the real API.
+    limit = 0 if request.option("resourceVersion") == "0" else _limit(request)
+    kept, more = await _take(found, wanted, limit)
+    metadata: dict[str, Any] = {"resourceVersion": str(where.revision)}
     if more:
-        metadata["continue"] = _continue(kept[-1], revision)
+        metadata["continue"] = _continue((kept[-1].namespace, kept[-1].name), where.revision)
         if wanted is None:
             metadata["remainingItemCount"] = len(found) - len(kept)
     return Page([entry.raw for entry in kept], metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """What a list is of: the state at a revision, behind a place."""
+
+    revision: int
+    after: Place | None = None
+
+
+def _where(store: Store, request: Request) -> _Where:
+    """Read what a list is of from its continue token or its resourceVersion."""
+    wanted, match = revision_of(request), _match(request, store)
+    token = request.option("continue")
+    if not token:
+        # With a limit and nothing said about it, the revision has always been meant exactly.
+        exact = match == "Exact" or (not match and wanted and _limit(request))
+        return _Where(wanted if exact and wanted else store.revision)
+    after, revision = _read_continue(token)
+    if wanted:
+        raise bad_request("specifying resource version is not allowed when using continue")
+    if revision == _INCONSISTENT:
+        return _Where(store.revision, after)
+    not_ahead(store, revision)
+    return _Where(revision, after)
+
+
+def _found(store: Store, request: Request, where: _Where) -> list[Entry]:
+    """List what a page is cut from.
+
+    Errors:  StatusError 410, with a token that goes on from here in the state of now.
+    """
+    namespace = request.place[0]
+    if where.revision == store.revision:
+        return store.entries(request.kind, namespace, after=where.after)
+    try:
+        return store.entries_at(where.revision, request.kind, namespace, after=where.after)
+    except Expired as exc:
+        if where.after is None:
+            told = f"The resourceVersion for the provided list is too old: {where.revision}"
+            raise expired(told) from exc
+        raise expired(_TOO_OLD, go_on=_continue(where.after, _INCONSISTENT)) from exc
 
 
 def _limit(request: Request) -> int:
@@ -86,33 +130,29 @@ def _limit(request: Request) -> int:
     return max(limit, 0)
 
 
-def _after(entries: list[Entry], after: tuple[str, str] | None) -> list[Entry]:
-    if after is None:
-        return entries
-    return [entry for entry in entries if (entry.namespace, entry.name) > after]
-
-
-def _take(
+async def _take(
     entries: Iterable[Entry], wanted: Predicate | None, limit: int
 ) -> tuple[list[Entry], bool]:
     """Keep what is wanted up to the limit, and tell whether entries are left to look at."""
-    kept: list[Entry] = []
+    kept, pace = list[Entry](), Pace()
     for entry in entries:
         if limit and len(kept) == limit:
             return kept, True
-        if wanted is None or wanted(entry.object()):
+        if wanted is None:
             kept.append(entry)
+            continue
+        if wanted(entry.object()):
+            kept.append(entry)
+        await pace.step()
     return kept, False
 
 
-def _continue(last: Entry, revision: int) -> str:
-    place = orjson.dumps(
-        {"v": "meta.k8s.io/v1", "rv": revision, "start": [last.namespace, last.name]}
-    )
-    return base64.urlsafe_b64encode(place).rstrip(b"=").decode()
+def _continue(last: Place, revision: int) -> str:
+    token = orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": list(last)})
+    return base64.urlsafe_b64encode(token).rstrip(b"=").decode()
 
 
-def _read_continue(token: str) -> tuple[tuple[str, str], int]:
+def _read_continue(token: str) -> tuple[Place, int]:
     try:
         value = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         namespace, name = value["start"]
@@ -124,7 +164,7 @@ def _read_continue(token: str) -> tuple[tuple[str, str], int]:
 
 
 def _revision(value: Any) -> int:
-    if not isinstance(value, int):
+    if type(value) is not int or not (value == _INCONSISTENT or 0 < value < 1 << 63):
         raise TypeError("a continue token was made up")
     return value
 
@@ -143,29 +183,28 @@ def revision_of(request: Request) -> int | None:
     return version
 
 
-def _as_of(store: Store, request: Request, revision: int) -> int:
-    """Find the revision a list is of: ours holds one state, so an exact older one only if unchanged."""
-    wanted, match = revision_of(request), request.option("resourceVersionMatch")
-    if match not in _MATCHES:
-        raise _bad_match(f"supported values: {', '.join(_MATCHES[1:])}", Why.NOT_SUPPORTED)
+def _match(request: Request, store: Store) -> str:
+    """Check how resourceVersion, resourceVersionMatch and continue go together, and give the match.
+
+    Errors:  StatusError 422, 504.
+    """
+    wanted, match, causes = revision_of(request), request.option("resourceVersionMatch"), []
+    path = "resourceVersionMatch"
     if match and wanted is None:
-        raise _bad_match("resourceVersionMatch is forbidden without resourceVersion", Why.FORBIDDEN)
+        causes.append(Cause(Why.FORBIDDEN, "is forbidden without resourceVersion", path))
+    if match and request.option("continue"):
+        causes.append(Cause(Why.FORBIDDEN, "is forbidden when continue is given", path))
+    if match not in _MATCHES:
+        told = f"supported values: {', '.join(_MATCHES[1:])}"
+        causes.append(Cause(Why.NOT_SUPPORTED, told, path))
     if match == "Exact" and wanted == 0:
-        raise _bad_match('resourceVersionMatch "Exact" is forbidden for "0"', Why.FORBIDDEN)
+        causes.append(Cause(Why.FORBIDDEN, '"Exact" is forbidden for "0"', path))
+    if request.option("sendInitialEvents"):
+        causes.append(Cause(Why.FORBIDDEN, "is forbidden for list", "sendInitialEvents"))
+    if causes:
+        raise invalid_options("ListOptions", causes)
     not_ahead(store, wanted)
-    if match != "Exact" or wanted is None:
-        return revision
-    if _changed_since(store, request.kind, wanted):
-        raise expired(f"The resourceVersion for the provided list is too old: {wanted}")
-    return wanted
-
-
-def _bad_match(message: str, why: Why) -> StatusError:
-    return invalid_options("ListOptions", [Cause(why, message, "resourceVersionMatch")])
-
-
-def _changed_since(store: Store, kind: Kind, revision: int) -> bool:
-    return revision < store.history.horizon or store.changed(kind) > revision
+    return match
 
 
 def not_ahead(store: Store, revision: int | None) -> None:

@@ -14,6 +14,9 @@ from podpass.clock import rfc3339
 from podpass.tools.local.cluster import lists, schema
 from podpass.tools.local.cluster.kinds import Kind
 
+MAX_UPDATERS = 10
+_ANCIENT = "ancient-changes"
+
 Path = tuple[str, ...]
 Paths = frozenset[Path]
 
@@ -187,6 +190,22 @@ def read(entries: Any) -> Owners:
         for each in entries or ()
         if isinstance(each, dict) and each.get("operation")
     }
+
+
+def bounded(owners: Owners) -> Owners:
+    """Put the oldest of too many owners that update together into one, a version each."""
+    updaters = [
+        each for each, entry in owners.items() if each.operation == "Update" and entry.paths
+    ]
+    updaters.sort(key=lambda each: (owners[each].time, each.manager))
+    many, kept = len(updaters) - MAX_UPDATERS, dict(owners)
+    # One more than there are too many, for the one they become is an owner too.
+    for each in updaters[: many + 1] if many > 0 else ():
+        ancient = Owner(manager=_ANCIENT, operation="Update", api_version=each.api_version)
+        gone = kept.pop(each)
+        before = kept.get(ancient, Entry(paths=frozenset()))
+        kept[ancient] = Entry(paths=before.paths | gone.paths, time=gone.time)
+    return kept
 
 
 def write(owners: Owners) -> list[dict[str, Any]]:

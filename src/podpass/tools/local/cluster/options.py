@@ -1,7 +1,7 @@
 """Options of writes and deletions, from the query or the body, checked before anything is done."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from podpass.tools.local import integer
 from podpass.tools.local.cluster import decode
@@ -10,7 +10,8 @@ from podpass.tools.local.cluster.status import Cause, Why, invalid_options, not_
 from podpass.tools.local.cluster.store import Object
 
 _VALIDATIONS = ("", "Ignore", "Warn", "Strict")
-_POLICIES = ("Orphan", "Background", "Foreground")
+ORPHAN, BACKGROUND, FOREGROUND = "Orphan", "Background", "Foreground"
+_POLICIES = (ORPHAN, BACKGROUND, FOREGROUND)
 _MAX_MANAGER = 128
 
 
@@ -19,19 +20,17 @@ class WriteOptions:
     """How a create, update or patch is meant.
 
     Shapes:  `manager` names who owns the fields that are written: as given, or else the first part of
-             the client's user agent.
+             the client's user agent. `given` is what the client's query says, by the options' fields.
     """
 
     dry_run: bool = False
     manager: str = ""
     force: bool = False
+    given: Mapping[str, object] = field(default_factory=dict)
 
     def body(self, kind: str) -> Object:
         """Write the options as a webhook is shown them."""
-        every: Object = {"kind": kind, "apiVersion": "meta.k8s.io/v1"}
-        if self.dry_run:
-            every["dryRun"] = ["All"]
-        return every | ({"fieldManager": self.manager} if self.manager else {})
+        return {"kind": kind, "apiVersion": "meta.k8s.io/v1", **self.given}
 
 
 def write(request: Request, kind: str, *, apply: bool = False) -> WriteOptions:
@@ -55,10 +54,13 @@ def write(request: Request, kind: str, *, apply: bool = False) -> WriteOptions:
         causes.append(Cause(Why.FORBIDDEN, "may not be specified for non-apply patch", "force"))
     if causes:
         raise invalid_options(kind, causes)
+    dry_run = list(request.query.get("dryRun", ()))
+    given = {"dryRun": dry_run, "fieldManager": manager, "fieldValidation": validation}
     return WriteOptions(
-        dry_run=bool(request.query.get("dryRun")),
+        dry_run=bool(dry_run),
         manager=manager or _agent(request),
         force=force.lower() in ("true", "1"),
+        given={name: value for name, value in given.items() if value},
     )
 
 
@@ -76,6 +78,7 @@ def _dry_run_causes(values: Sequence[str]) -> list[Cause]:
 class DeleteOptions:
     """How a deletion is meant.
 
+    Shapes:  `policy` says what becomes of what the object owns; empty leaves it to the kind.
     Units:   `grace` in seconds; None leaves it to the object.
     """
 
@@ -83,12 +86,15 @@ class DeleteOptions:
     grace: int | None = None
     uid: str = ""
     revision: str = ""
+    policy: str = ""
 
     def body(self) -> Object:
         """Write the options as a webhook is shown them."""
         every: Object = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
         if self.dry_run:
             every["dryRun"] = ["All"]
+        if self.policy:
+            every["propagationPolicy"] = self.policy
         return every | ({} if self.grace is None else {"gracePeriodSeconds": self.grace})
 
 
@@ -123,7 +129,13 @@ def delete_of(given: Object) -> DeleteOptions:
         grace=given.get("gracePeriodSeconds"),
         uid=preconditions.get("uid") or "",
         revision=preconditions.get("resourceVersion") or "",
+        policy=policy or _older_policy(given.get("orphanDependents")),
     )
+
+
+def _older_policy(orphan: bool | None) -> str:
+    """Read the field that said it before there were policies."""
+    return "" if orphan is None else ORPHAN if orphan else BACKGROUND
 
 
 def _from_query(request: Request) -> Object:

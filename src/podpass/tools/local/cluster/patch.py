@@ -100,7 +100,7 @@ def _operate(obj: Any, operation: dict[str, Any], at: int, copies: _Copies) -> A
         case "remove":
             return _remove(obj, path, at)
         case "replace":
-            _get(obj, path, at)
+            # A member that is not there is made, as in the API server's library; the RFC has it fail.
             return _put(obj, path, copy.deepcopy(_value(operation, at)), at)
         case "move":
             return _move(obj, _pointer(operation.get("from"), at), path, at)

@@ -69,7 +69,7 @@ def admit(attributes: Attributes, store: Store) -> None:
         return
     if attributes.kind.kind == "Pod":
         _service_account(attributes, attributes.obj, store)
-        defaults.pod_admission(attributes.obj)
+        defaults.pod_admission(attributes.obj, _priority_classes(store))
     elif attributes.kind.kind == "Node":
         defaults.node_admission(attributes.obj)
 
@@ -129,6 +129,10 @@ def _service_account(attributes: Attributes, pod: Object, store: Store) -> None:
         spec["imagePullSecrets"] = [dict(each) for each in account["imagePullSecrets"]]
     if _automount(spec, account):
         _mount_token(spec)
+
+
+def _priority_classes(store: Store) -> dict[str, Object]:
+    return {entry.name: entry.object() for entry in store.entries(named("PriorityClass"))}
 
 
 def _automount(spec: Mapping[str, Any], account: Mapping[str, Any]) -> bool:

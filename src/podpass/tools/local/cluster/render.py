@@ -1,4 +1,4 @@
-"""Objects and lists as a client wants to see them: as they are, as a table, or their metadata alone."""
+"""An object as a client wants to see it: as it is, as a table, or its metadata alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import orjson
 
 from podpass.clock import Clock
 from podpass.tools.local.cluster import answer, columns
-from podpass.tools.local.cluster.answer import METADATA, OBJECT, TABLE, Accepted, Answer
+from podpass.tools.local.cluster.answer import METADATA, OBJECT, Accepted, Answer
 from podpass.tools.local.cluster.kinds import Kind
 from podpass.tools.local.cluster.request import Request
 from podpass.tools.local.cluster.status import bad_request
@@ -45,61 +45,49 @@ def one(request: Request, kind: Kind, obj: Object, clock: Clock, status: int = 2
     if form.form == OBJECT:
         return answer.whole(request, typed(kind, obj), status, form.media_type)
     if form.form == METADATA:
-        return answer.whole(request, _partial(obj, form), status, form.media_type)
+        return answer.whole(request, partial(obj, form), status, form.media_type)
     metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
-    made = table(request, kind, [obj], clock) | {"metadata": metadata}
+    made = table(kind, [obj], clock(), include_of(request)) | {"metadata": metadata}
     return answer.whole(request, _in_version(made, form), status, form.media_type)
 
 
-def many(request: Request, kind: Kind, page: Page, clock: Clock) -> Answer:
-    """Answer a list in the form its client accepts; items of a plain list carry no kind."""
-    form = answer.accepted(request)
-    if form.form == OBJECT:
-        head = b'{"kind":"%s","apiVersion":"%s","metadata":' % (
-            kind.list_kind.encode(),
-            _version(kind),
-        )
-        body = head + orjson.dumps(page.metadata) + b',"items":[' + b",".join(page.raws) + b"]}"
-        return answer.whole(request, body, media_type=form.media_type)
-    objects = [orjson.loads(raw) for raw in page.raws]
-    if form.form == TABLE:
-        made = table(request, kind, objects, clock) | {"metadata": page.metadata}
-        return answer.whole(request, _in_version(made, form), media_type=form.media_type)
-    partial = {
-        "kind": "PartialObjectMetadataList",
-        "apiVersion": f"meta.k8s.io/{form.version}",
-        "metadata": page.metadata,
-        "items": [_partial(obj, form) for obj in objects],
-    }
-    return answer.whole(request, partial, media_type=form.media_type)
-
-
-def table(request: Request, kind: Kind, objects: Sequence[Object], clock: Clock) -> Object:
-    """Draw objects as a table, with as much of each as `includeObject` asks for.
+def include_of(request: Request) -> str:
+    """Read how much of each object goes along in a table.
 
     Errors:  StatusError 400.
     """
     include = request.option("includeObject") or "Metadata"
     if include not in _INCLUDES:
         raise bad_request(f"includeObject {include!r}: want None, Metadata or Object")
-    whole = [typed(kind, obj) for obj in objects]
-    made: Object = columns.table(kind, whole, clock(), include=include)
+    return include
+
+
+def table(kind: Kind, objects: Sequence[Object], now: float, include: str) -> Object:
+    """Draw objects as a table."""
+    made: Object = columns.table(kind, [typed(kind, obj) for obj in objects], now, include=include)
     return made
 
 
-def in_event(request: Request, kind: Kind, raw: bytes, form: Accepted, clock: Clock) -> bytes:
-    """Write an object as it stands in a watch event."""
+def column_definitions(kind: Kind) -> list[Object]:
+    """Say what the columns of a kind's tables are."""
+    made: list[Object] = columns.table(kind, [], 0)["columnDefinitions"]
+    return made
+
+
+def in_event(kind: Kind, raw: bytes, form: Accepted, now: float, include: str) -> bytes:
+    """Write an object as it stands in a watch event; a table without its columns' names."""
     if form.form == OBJECT:
         return document(kind, raw)
     obj = orjson.loads(raw)
     if form.form == METADATA:
-        return orjson.dumps(_partial(obj, form))
+        return orjson.dumps(partial(obj, form))
     metadata = {"resourceVersion": obj["metadata"]["resourceVersion"]}
-    made = table(request, kind, [obj], clock) | {"metadata": metadata}
-    return orjson.dumps(_in_version(made, form))
+    made = table(kind, [obj], now, include)
+    return orjson.dumps(_in_version(made | {"metadata": metadata, "columnDefinitions": None}, form))
 
 
-def _partial(obj: Object, form: Accepted) -> Object:
+def partial(obj: Object, form: Accepted) -> Object:
+    """Give an object's metadata alone."""
     return {
         "kind": "PartialObjectMetadata",
         "apiVersion": f"meta.k8s.io/{form.version}",

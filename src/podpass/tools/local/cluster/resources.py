@@ -19,6 +19,7 @@ from podpass.tools.local.cluster import (
     options,
     patch,
     plugins,
+    rules,
     strategies,
     validate,
 )
@@ -76,19 +77,23 @@ class Resources:
         metadata = obj.setdefault("metadata", {})
         _bare(obj)
         _in_namespace(request, metadata)
-        if metadata.pop("resourceVersion", ""):
-            raise bad_request("resourceVersion should not be set on objects to be created")
+        if metadata.pop("resourceVersion", "") and not how.dry_run:
+            # The storage's own complaint, for which the real API server has no code of its own.
+            raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
         strategies.wipe(metadata)
         defaults.apply(kind, defaults.at_creation(kind, obj))
         if owners:
             self._own(request, None, obj, how)
-        obj = await self.admitted(request, obj, None, how, CREATE, "CreateOptions")
+        admission = self._attributes(request, obj, None, how, "CreateOptions")
+        obj = await self.admitted(admission)
         for _ in range(_TRIES):
             made = self._finish(kind, obj)
             if causes := validate.create(kind, made):
                 raise invalid(kind, made["metadata"].get("name", ""), causes)
             escalation.check(self.rbac, request.user, kind, made, None)
             request.warnings += validate.warnings(kind, made)
+            named = admission.name or made["metadata"]["name"]
+            await self.webhooks.validate(dataclasses.replace(admission, obj=made, name=named))
             if how.dry_run:
                 self._free(kind, made)
                 return made
@@ -130,21 +135,21 @@ class Resources:
         if owners:
             new["metadata"]["managedFields"] = owners
 
-    async def admitted(
-        self,
-        request: Request,
-        obj: Object,
-        old: Object | None,
-        how: WriteOptions,
-        operation: str,
-        options_kind: str,
-    ) -> Object:
-        """Run plugins and webhooks over an object, and give what they made of it.
+    async def admitted(self, attributes: Attributes) -> Object:
+        """Run plugins and the webhooks that change over an object, and give what they made of it.
 
         Errors:  StatusError.
         """
-        attributes = Attributes(
-            operation=operation,
+        plugins.admit(attributes, self.store)
+        await self.webhooks.mutate(attributes, lambda: plugins.admit(attributes, self.store))
+        assert attributes.obj is not None
+        return attributes.obj
+
+    def _attributes(
+        self, request: Request, obj: Object, old: Object | None, how: WriteOptions, body: str
+    ) -> Attributes:
+        return Attributes(
+            operation=CREATE if old is None else UPDATE,
             kind=request.kind,
             namespace=request.target.namespace,
             name=request.target.name or obj["metadata"].get("name", ""),
@@ -152,14 +157,10 @@ class Resources:
             obj=obj,
             old=old,
             subresource=request.target.subresource,
-            options=how.body(options_kind),
+            options=how.body(body),
             dry_run=how.dry_run,
             warnings=request.warnings,
         )
-        plugins.admit(attributes, self.store)
-        await self.webhooks.mutate(attributes, lambda: plugins.admit(attributes, self.store))
-        assert attributes.obj is not None
-        return attributes.obj
 
     async def update(self, request: Request) -> tuple[Object, bool]:
         """Replace an object by the one in the body; the second value says that it is new.
@@ -202,9 +203,11 @@ class Resources:
         def change(live: Object) -> Object:
             whole = {"kind": kind.kind, "apiVersion": kind.api_version, **live}
             patched = _patched(kind, media_type, whole, parsed)
-            return _bare(decode.of_kind(request, kind, patched, twice))
+            return _in_its_place(
+                request, live, _bare(decode.of_kind(request, kind, patched, twice))
+            )
 
-        return await self.change(request, change, how, "PatchOptions"), False
+        return await self.change(request, change, how, "UpdateOptions"), False
 
     async def _apply(self, request: Request, parsed: Any, how: WriteOptions) -> tuple[Object, bool]:
         kind, target = request.kind, request.target
@@ -225,10 +228,10 @@ class Resources:
                 subresource=target.subresource,
             )
             patch.check_size(made)
-            return made
+            return _bare(made)
 
         if target.subresource or self.store.entry(kind, *request.place) is not None:
-            made = await self.change(request, merged, how, "PatchOptions", owners=False)
+            made = await self.change(request, merged, how, "UpdateOptions", owners=False)
             return made, False
         if metadata.get("uid") or metadata.get("resourceVersion"):
             raise conflict(kind, target.name, "the object to apply to does not exist")
@@ -259,7 +262,7 @@ class Resources:
             if live is None:
                 raise not_found(kind, name)
             sent = wanted(live)
-            _unmoved(kind, name, live, sent)
+            unmoved(kind, name, live, sent)
             warned = len(request.warnings)
             try:
                 return await self._changed(request, live, sent, how, options_kind, owners=owners)
@@ -283,12 +286,14 @@ class Resources:
         if owners:
             self._own(request, live, new, how)
         strategies.bump(new, live)
-        new = await self.admitted(request, new, live, how, UPDATE, options_kind)
+        admission = self._attributes(request, new, live, how, options_kind)
+        new = await self.admitted(admission)
         strategies.bump(new, live)
         if causes := validate.update(kind, new, live, subresource=subresource):
             raise invalid(kind, request.target.name, causes)
         escalation.check(self.rbac, request.user, kind, new, live)
         request.warnings += validate.warnings(kind, new)
+        await self.webhooks.validate(dataclasses.replace(admission, obj=new))
         new["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
         if _same(new, live):
             return live
@@ -329,7 +334,21 @@ def _in_namespace(request: Request, metadata: Object) -> None:
         metadata["namespace"] = target
 
 
-def _unmoved(kind: Kind, name: str, live: Object, sent: Object) -> None:
+def _in_its_place(request: Request, live: Object, patched: Object) -> Object:
+    """Refuse a patch that would make another object of the one it is for."""
+    metadata, name = patched.get("metadata") or {}, request.target.name
+    if metadata.get("name") != name:
+        raise bad_request(f"the name in the patched object is not that of the URL ({name})")
+    _in_namespace(request, metadata)
+    # In a replacement the uid is a condition (409), in a patch a field like others.
+    if uid := metadata.get("uid"):
+        causes = list(rules.immutable(uid, live["metadata"]["uid"], "metadata.uid"))
+        if causes:
+            raise invalid(request.kind, name, causes)
+    return patched
+
+
+def unmoved(kind: Kind, name: str, live: Object, sent: Object) -> None:
     """Refuse a change that was made against another state, or another object of this name."""
     metadata = sent.get("metadata", {})
     if (uid := metadata.get("uid")) and uid != live["metadata"]["uid"]:

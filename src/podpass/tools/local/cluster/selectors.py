@@ -152,3 +152,24 @@ def requirements(selector: Mapping[str, Any]) -> list[Requirement]:
         Requirement(each["key"], each["operator"], frozenset(each.get("values") or ()))
         for each in selector.get("matchExpressions") or ()
     ]
+
+
+def written(selector: Mapping[str, Any] | None) -> str:
+    """Write a `LabelSelector` as a query has it, by key; empty for one that says nothing."""
+    found = sorted(requirements(selector or {}), key=lambda each: each.key)
+    return ",".join(_term(each) for each in found)
+
+
+def _term(each: Requirement) -> str:
+    values = ",".join(sorted(each.values))
+    match each.operator:
+        case "In" if len(each.values) == 1:
+            return f"{each.key}={values}"
+        case "In":
+            return f"{each.key} in ({values})"
+        case "NotIn":
+            return f"{each.key} notin ({values})"
+        case "Exists":
+            return each.key
+        case _:
+            return f"!{each.key}"

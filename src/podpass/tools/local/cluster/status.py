@@ -82,6 +82,7 @@ class StatusError(Error):
         self.kind = about.get("kind")
         self.causes = list(causes)
         self.retry_after = retry_after
+        self.go_on = ""
         self._details = _details(
             name=about.get("name"),
             group=about.get("group"),
@@ -95,6 +96,8 @@ class StatusError(Error):
     def body(self) -> Body:
         """Write the error as a `Status` of the API."""
         body = _status("Failure") | {"message": self.message}
+        if self.go_on:
+            body["metadata"] = {"continue": self.go_on}
         if self.reason:
             body["reason"] = self.reason
         if self._with_details:
@@ -182,9 +185,11 @@ def conflict(kind: Kind, name: str, why: str, *, details_kind: str = "") -> Stat
     )
 
 
-def expired(message: str) -> StatusError:
-    """Say that a resourceVersion or continue token is too old (410)."""
-    return StatusError(410, "Expired", message)
+def expired(message: str, *, go_on: str = "") -> StatusError:
+    """Say that a resourceVersion or continue token is too old (410); `go_on` is a token to use instead."""
+    error = StatusError(410, "Expired", message)
+    error.go_on = go_on
+    return error
 
 
 def invalid(kind: Kind, name: str, causes: Sequence[Cause]) -> StatusError:

@@ -8,6 +8,7 @@ and the window of changes begins anew at a start: older watches are told to list
 
 import os
 import sqlite3
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from podpass.tools.local.cluster.history import ADDED, DELETED, MODIFIED, Event,
 from podpass.tools.local.cluster.kinds import Kind
 
 Object = dict[str, Any]
+Place = tuple[str, str]
+"""Namespace and name; the namespace is empty for kinds that have none."""
+
 _VERSION = 1
 _RESTORE = "restore the file from a backup, or move it away to begin with an empty cluster"
 _TABLES = """
@@ -74,8 +78,8 @@ class Store:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._database: sqlite3.Connection | None = None
-        self._entries: dict[str, dict[tuple[str, str], Entry]] = {}
-        self._changed: dict[str, int] = {}
+        self._entries: dict[str, dict[Place, Entry]] = {}
+        self._places: dict[str, list[Place]] = {}  # in order, so that no list has to sort
         self.revision = 0
         self.history = History(0)
 
@@ -116,7 +120,7 @@ class Store:
         self.history = History(self.revision)
         for resource, namespace, name, raw in database.execute("SELECT * FROM objects"):
             try:
-                version = int(orjson.loads(raw)["metadata"]["resourceVersion"])
+                version = _revision(raw)
             except (ValueError, TypeError, KeyError) as exc:
                 raise StoreError(
                     f"{self._path} is damaged: {resource} {namespace}/{name} cannot be read",
@@ -125,6 +129,7 @@ class Store:
             self._entries.setdefault(resource, {})[namespace, name] = Entry(
                 namespace, name, version, raw
             )
+        self._places = {resource: sorted(found) for resource, found in self._entries.items()}
 
     def close(self) -> None:
         if self._database is not None:
@@ -139,14 +144,41 @@ class Store:
         entry = self.entry(kind, namespace, name)
         return None if entry is None else entry.object()
 
-    def entries(self, kind: Kind, namespace: str = "") -> list[Entry]:
-        """List a kind by namespace and name; an empty namespace takes all of them."""
+    def entries(
+        self, kind: Kind, namespace: str = "", *, after: Place | None = None
+    ) -> list[Entry]:
+        """List a kind by namespace and name; an empty namespace takes all of them.
+
+        Shapes:  `after` leaves out what comes before it in that order, and itself.
+        """
+        places = self._places.get(kind.resource, [])
         found = self._entries.get(kind.resource, {})
-        return [found[key] for key in sorted(found) if not namespace or key[0] == namespace]
+        return [found[place] for place in _between(places, namespace, after)]
+
+    def entries_at(
+        self, revision: int, kind: Kind, namespace: str = "", *, after: Place | None = None
+    ) -> list[Entry]:
+        """List a kind as it was at an earlier revision: the state of now, with later changes undone.
+
+        Errors:  history.Expired.
+        """
+        then: dict[Place, Event] = {}
+        for event in self.history.since(revision, kind.resource):
+            then.setdefault((event.namespace, event.name), event)
+        kept = [
+            entry
+            for entry in self.entries(kind, namespace, after=after)
+            if (entry.namespace, entry.name) not in then
+        ]
+        for place in _between(sorted(then), namespace, after):
+            event = then[place]
+            if event.before is not None:
+                kept.append(Entry(*place, event.replaced, event.before))
+        return sorted(kept, key=lambda entry: (entry.namespace, entry.name))
 
     def changed(self, kind: Kind) -> int:
-        """Give the revision of the last change of a kind since the start, for caches."""
-        return self._changed.get(kind.resource, 0)
+        """Give the revision of the last change of a kind that is known of, for caches."""
+        return self.history.changed(kind.resource)
 
     def create(self, kind: Kind, obj: Mapping[str, Any]) -> Object:
         """Store a new object under the next revision.
@@ -189,12 +221,7 @@ class Store:
         namespace, name = _place(obj)
         self._commit(kind.resource, namespace, name, None if change == DELETED else raw)
         self.revision = revision
-        self._changed[kind.resource] = revision
-        place = self._entries.setdefault(kind.resource, {})
-        if change == DELETED:
-            del place[namespace, name]
-        else:
-            place[namespace, name] = Entry(namespace, name, revision, raw)
+        self._keep(kind, change, Entry(namespace, name, revision, raw))
         self.history.append(
             Event(
                 revision=revision,
@@ -204,9 +231,21 @@ class Store:
                 name=name,
                 raw=raw,
                 before=before.raw if before else None,
+                replaced=before.revision if before else 0,
             )
         )
         return stored
+
+    def _keep(self, kind: Kind, change: str, entry: Entry) -> None:
+        place = entry.namespace, entry.name
+        found = self._entries.setdefault(kind.resource, {})
+        places = self._places.setdefault(kind.resource, [])
+        if change == DELETED:
+            del found[place], places[bisect_left(places, place)]
+            return
+        if change == ADDED:
+            insort(places, place)
+        found[place] = entry
 
     def _commit(self, resource: str, namespace: str, name: str, raw: bytes | None) -> None:
         """Write one change and the revision in one transaction; memory follows only after it."""
@@ -231,6 +270,24 @@ class Store:
             raise StoreError(f"cannot write {self._path}: {exc}", path=str(self._path)) from exc
 
 
-def _place(obj: Mapping[str, Any]) -> tuple[str, str]:
+def _place(obj: Mapping[str, Any]) -> Place:
     metadata = obj["metadata"]
     return metadata.get("namespace", ""), metadata["name"]
+
+
+def _revision(raw: bytes) -> int:
+    return int(orjson.loads(raw)["metadata"]["resourceVersion"])
+
+
+def _between(places: list[Place], namespace: str, after: Place | None) -> list[Place]:
+    """Cut from places in order those of a namespace, and behind a place."""
+    low, high = 0, len(places)
+    if namespace:
+        # No namespace sorts between this one and itself with a NUL.
+        low, high = (
+            bisect_left(places, (namespace, "")),
+            bisect_left(places, (namespace + "\0", "")),
+        )
+    if after is not None:
+        low = max(low, bisect_right(places, after))
+    return places[low:high]

@@ -10,6 +10,7 @@ import random
 from podpass.tools.local.cluster.kinds import Kind, named
 from podpass.tools.local.cluster.status import Cause, Why, invalid
 from podpass.tools.local.cluster.store import Object, Store
+from podpass.tools.local.cluster.validate_job import CONTROLLER_UID, JOB_NAME
 
 _SERVICE_NETWORK = ipaddress.ip_network("10.96.0.0/16")
 _NODE_PORTS = range(30000, 32768)
@@ -22,6 +23,10 @@ CREATED_BY_UPDATE = frozenset(
 )
 # A deletion answers these as they were, and the rest with a Status.
 SHOWN_WHEN_DELETED = frozenset(("Namespace", "Pod", "Service", "ServiceAccount"))
+
+# What becomes of what an object owns, where its deletion does not say; in the background for the rest.
+# Jobs kept their pods before there were policies, and still do for who speaks to the API directly.
+USUAL_POLICY = {"Job": "Orphan"}
 
 _SYSTEM = (
     "uid",
@@ -48,6 +53,25 @@ def before_create(kind: Kind, obj: Object, store: Store) -> None:
         obj["metadata"]["generation"] = 1
     if kind.kind == "Service":
         _allocate(obj, store)
+    elif kind.kind == "Job":
+        select(obj)
+
+
+def select(job: Object) -> None:
+    """Let a job find its pods by its own uid, unless it names a selector itself."""
+    job["spec"] = spec = copy.deepcopy(job["spec"])
+    if spec.get("manualSelector"):
+        return
+    metadata = job["metadata"]
+    template = spec["template"].setdefault("metadata", {})
+    labels = template["labels"] = template.get("labels") or {}
+    for key, value in ((CONTROLLER_UID, metadata["uid"]), (JOB_NAME, metadata["name"])):
+        labels.setdefault(key, value)
+        labels.setdefault(key.partition("/")[2], value)
+    if spec.get("selector") is None:
+        spec["selector"] = {"matchLabels": {CONTROLLER_UID: metadata["uid"]}}
+    if not metadata.get("labels"):
+        metadata["labels"] = dict(labels)
 
 
 def merge(kind: Kind, live: Object, sent: Object, subresource: str) -> Object:

@@ -1,8 +1,9 @@
 """Parts of a pod that are no objects of their own: its binding to a node, its eviction."""
 
 from podpass.clock import Clock, rfc3339
-from podpass.tools.local.cluster import decode, options
+from podpass.tools.local.cluster import decode, disruption, options
 from podpass.tools.local.cluster.deletion import Deletions
+from podpass.tools.local.cluster.kinds import named
 from podpass.tools.local.cluster.options import WriteOptions
 from podpass.tools.local.cluster.plugins import CREATE, Attributes
 from podpass.tools.local.cluster.request import Request
@@ -56,9 +57,9 @@ class Subresources:
             return success(201)
 
     async def evict(self, request: Request) -> Body:
-        """Delete a pod as a disruption.
+        """Delete a pod as a disruption, if its budget has one left.
 
-        Errors:  StatusError 400, 404, 409.
+        Errors:  StatusError 400, 404, 409, 429.
         """
         how = options.write(request, "CreateOptions")
         eviction = await decode.named(request, "Eviction", "policy/v1")
@@ -69,8 +70,24 @@ class Subresources:
         if how.dry_run:
             given["dryRun"] = ["All"]
         await self._admit(request, eviction, how, _EVICTION)
+        self._spend(self._pod(request), dry_run=bool(given.get("dryRun")))
         await self._deletions.named(request, *request.place, options.delete_of(given))
         return success(201)
+
+    def _spend(self, pod: Object, *, dry_run: bool) -> None:
+        """Take a disruption from the pod's budget before the pod goes, so that two evictions need two."""
+        if disruption.needs_no_budget(pod):
+            return
+        kind, metadata = named("PodDisruptionBudget"), pod["metadata"]
+        store = self._resources.store
+        entries = store.entries(kind, metadata["namespace"])
+        budget = disruption.of(pod, [entry.object() for entry in entries])
+        if budget is None or not disruption.is_spent(budget, pod):
+            return
+        spent = disruption.spend(budget, metadata["name"], self._resources.clock())
+        if not dry_run:
+            seen = int(budget["metadata"]["resourceVersion"])
+            store.update(kind, {**budget, "status": spent}, seen)
 
     def _pod(self, request: Request) -> Object:
         pod = self._resources.store.get(request.kind, *request.place)
@@ -96,6 +113,7 @@ class Subresources:
             warnings=request.warnings,
         )
         await self._resources.webhooks.mutate(attributes, lambda: None)
+        await self._resources.webhooks.validate(attributes)
 
 
 def _target_causes(target: Object) -> list[Cause]:

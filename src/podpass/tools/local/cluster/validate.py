@@ -10,9 +10,12 @@ from typing import Any
 from podpass.tools.local.cluster import (
     rules,
     validate_core,
+    validate_job,
     validate_pod,
+    validate_policy,
     validate_rbac,
     validate_webhook,
+    validate_workload,
 )
 from podpass.tools.local.cluster.kinds import Kind
 from podpass.tools.local.cluster.rules import Causes
@@ -27,26 +30,43 @@ _CREATE: Mapping[str, Rule] = {
     "ClusterRole": validate_rbac.role,
     "ClusterRoleBinding": validate_rbac.binding,
     "ConfigMap": validate_core.config_map,
+    "CronJob": validate_job.cron_job,
+    "DaemonSet": validate_workload.daemon_set,
+    "Deployment": validate_workload.deployment,
+    "EndpointSlice": validate_policy.endpoint_slice,
     "Event": validate_core.event,
+    "Job": validate_job.job,
     "Lease": validate_core.lease,
     "MutatingWebhookConfiguration": validate_webhook.configuration,
+    "NetworkPolicy": validate_policy.network_policy,
     "Node": validate_core.node,
     "Pod": validate_pod.pod,
+    "PodDisruptionBudget": validate_policy.budget,
+    "PriorityClass": validate_policy.priority_class,
+    "ReplicaSet": validate_workload.replica_set,
     "Role": validate_rbac.role,
     "RoleBinding": validate_rbac.binding,
     "Secret": validate_core.secret,
     "Service": validate_core.service,
     "ServiceAccount": validate_core.service_account,
+    "StatefulSet": validate_workload.stateful_set,
     "ValidatingWebhookConfiguration": validate_webhook.configuration,
 }
 
 _UPDATE: Mapping[str, UpdateRule] = {
     "ClusterRoleBinding": validate_rbac.binding_update,
     "ConfigMap": validate_core.config_map_update,
+    "DaemonSet": validate_workload.daemon_set_update,
+    "Deployment": validate_workload.deployment_update,
+    "EndpointSlice": validate_policy.endpoint_slice_update,
+    "Job": validate_job.job_update,
     "Pod": validate_pod.pod_update,
+    "PriorityClass": validate_policy.priority_class_update,
+    "ReplicaSet": validate_workload.replica_set_update,
     "RoleBinding": validate_rbac.binding_update,
     "Secret": validate_core.secret_update,
     "Service": validate_core.service_update,
+    "StatefulSet": validate_workload.stateful_set_update,
 }
 
 _NAMES: Mapping[str, Callable[[str], bool]] = {
@@ -55,6 +75,14 @@ _NAMES: Mapping[str, Callable[[str], bool]] = {
     **dict.fromkeys(
         ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"), rules.is_path_segment
     ),
+}
+_TEMPLATED = frozenset(("DaemonSet", "Deployment", "Job", "ReplicaSet", "StatefulSet"))
+# Kinds that charts bring along. Whoever applies one is told that nothing comes of it here.
+_WITHOUT_EFFECT: Mapping[str, str] = {
+    "CronJob": "this cluster keeps cron jobs and starts none: `kubectl create job --from` does",
+    "DaemonSet": "this cluster keeps daemon sets and makes no pods of them",
+    "NetworkPolicy": "this cluster keeps network policies and enforces none",
+    "StatefulSet": "this cluster keeps stateful sets and makes no pods of them",
 }
 _PLAIN_FINALIZERS = ("foregroundDeletion", "kubernetes", "orphan")
 
@@ -85,7 +113,10 @@ def update(
 
 def warnings(kind: Kind, obj: Mapping[str, Any]) -> list[str]:
     """Say what is allowed and probably not meant."""
-    return list(validate_pod.warnings(obj)) if kind.kind == "Pod" else []
+    if kind.kind == "Pod":
+        return list(validate_pod.warnings(obj))
+    told = list(validate_workload.warnings(obj)) if kind.kind in _TEMPLATED else []
+    return [*told, _WITHOUT_EFFECT[kind.kind]] if kind.kind in _WITHOUT_EFFECT else told
 
 
 def _body(kind: Kind, obj: Mapping[str, Any]) -> list[Cause]:

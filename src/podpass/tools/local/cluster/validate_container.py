@@ -57,20 +57,12 @@ def container(found: Object, here: str, volumes: Collection[str]) -> Causes:
             yield from _handler(hook, f"{here}.lifecycle.{name}", (*_HANDLERS, "sleep"))
 
 
-def main(found: Object, here: str) -> Causes:
-    """Check what holds for containers that are neither init nor ephemeral."""
-    why = "only init containers have their own restart policy"
-    yield from rules.forbidden(found.get("restartPolicy"), f"{here}.restartPolicy", why)
-
-
 def init(found: Object, here: str) -> Causes:
     """Check what holds for init containers; with restartPolicy Always they are sidecars."""
-    if (policy := found.get("restartPolicy")) is not None:
-        yield from rules.one_of(policy, ("Always",), f"{here}.restartPolicy")
-    if policy != "Always":
+    if found.get("restartPolicy") != "Always":
         why = "an init container without restartPolicy Always has none"
         for name in (*_PROBES, "lifecycle"):
-            yield from rules.forbidden(found.get(name), f"{here}.{name}", why)
+            yield from rules.forbidden(found.get(name) is not None, f"{here}.{name}", why)
 
 
 def ephemeral(found: Object, here: str) -> Causes:

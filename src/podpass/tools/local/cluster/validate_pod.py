@@ -40,8 +40,6 @@ def pod_spec(spec: Object, here: str) -> Causes:
         yield from rules.one_of(preemption, _PREEMPTION, f"{here}.preemptionPolicy")
     seconds, at = spec.get("activeDeadlineSeconds"), f"{here}.activeDeadlineSeconds"
     yield from rules.between(seconds, 1, 2**31 - 1, at)
-    seconds, at = spec.get("terminationGracePeriodSeconds"), f"{here}.terminationGracePeriodSeconds"
-    yield from rules.between(seconds, 0, 2**63 - 1, at)
     yield from _names(spec, here)
     yield from _tolerations(spec, here)
 
@@ -77,11 +75,12 @@ def _tolerations(spec: Object, here: str) -> Causes:
 def _containers(spec: Object, here: str) -> Causes:
     yield from rules.required(spec.get("containers"), f"{here}.containers")
     known = {each.get("name", "") for each in spec.get("volumes") or () if each}
-    special = (containers.main, containers.init, containers.ephemeral)
-    for sort, check in zip(_SORTS, special, strict=True):
+    special = {"initContainers": containers.init, "ephemeralContainers": containers.ephemeral}
+    for sort in _SORTS:
         for each, at in rules.indexed(spec.get(sort), f"{here}.{sort}"):
             yield from containers.container(each, at, known)
-            yield from check(each, at)
+            if check := special.get(sort):
+                yield from check(each, at)
     yield from rules.unique(
         (each.get("name"), f"{at}.name")
         for sort in _SORTS

@@ -1,23 +1,22 @@
 """Watches: the state first where it is asked for, then each change as one line of JSON, until the time is up.
 
-Selectors turn changes around: an object that begins to match is ADDED, one that stops is DELETED.
+A watcher is a cursor: what is written for one is written for all that see the same (`views`), and a client
+that does not read holds one piece of it at most, until it is cut off.
 """
 
+import asyncio
 import random
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-
-import orjson
 
 from podpass.clock import Clock
 from podpass.tools.local import integer
-from podpass.tools.local.cluster import answer, render
-from podpass.tools.local.cluster.answer import TABLE, Accepted, Stream
-from podpass.tools.local.cluster.history import ADDED, DELETED, MODIFIED, Event, Expired
+from podpass.tools.local.cluster import answer, render, views
+from podpass.tools.local.cluster.answer import Stream
+from podpass.tools.local.cluster.history import ADDED, Expired
 from podpass.tools.local.cluster.listing import chosen, not_ahead
+from podpass.tools.local.cluster.pace import Pace, Turns
 from podpass.tools.local.cluster.request import Request
-from podpass.tools.local.cluster.selectors import Predicate
 from podpass.tools.local.cluster.status import (
     Cause,
     StatusError,
@@ -26,29 +25,31 @@ from podpass.tools.local.cluster.status import (
     invalid_options,
     not_a_number,
 )
-from podpass.tools.local.cluster.store import Store
+from podpass.tools.local.cluster.store import Entry, Store
+from podpass.tools.local.cluster.views import PIECE_BYTES, View, Written
 
 _MIN_SECONDS = 1800
 _BOOKMARK_SECONDS = 60
-# Shorter than any burst could move the window past a watcher of a quiet kind.
-_LOOK_SECONDS = 10
+# A change is told at once; those that follow it wait for each other, or 200 watchers take all of a core.
+_GATHER_SECONDS = 0.02
+# A client that reads nothing for so long is let go; it asks again from where it was, or lists.
+_PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a watch sends.
 
-    Shapes:  `start` is the revision after which changes count; `first` says whether the state at the
-             start is sent before them, `mark` whether a bookmark then ends it.
+    Shapes:  `first` is the state that is sent before the changes after the revision `start`; `mark`
+             says whether a bookmark then ends it.
     """
 
+    view: View
+    first: Sequence[Entry]
     start: int
-    first: bool
     mark: bool
     bookmarks: bool
     seconds: float
-    wanted: Predicate | None
-    form: Accepted
 
 
 class Watches:
@@ -56,7 +57,8 @@ class Watches:
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
-        self._clock = clock
+        self._written = Written(store, clock)
+        self._turns = Turns()
         self._stopping = False
 
     def stop(self) -> None:
@@ -68,112 +70,124 @@ class Watches:
 
         Errors:  StatusError; a revision that is too old is an event of the stream, as clients expect.
         """
-        return Stream(200, self._chunks(request, self._plan(request)))
+        watch = _Watch(self._plan(request), self._store, self._turns, lambda: self._stopping)
+        return Stream(200, watch.chunks(), patience=_PATIENCE_SECONDS)
 
     def _plan(self, request: Request) -> Plan:
         version, initial = _version(request), request.option("sendInitialEvents")
-        match = request.option("resourceVersionMatch")
-        if initial and match != "NotOlderThan":
-            raise _bad_match("sendInitialEvents needs resourceVersionMatch NotOlderThan")
-        if match and not initial:
-            raise _bad_match(
-                "resourceVersionMatch is forbidden for watch without sendInitialEvents"
-            )
+        _check_match(request, initial)
         not_ahead(self._store, version)
+        view = self._view(request)
         first = initial == "true" if initial else not version
+        entries = self._store.entries(request.kind, request.place[0]) if first else ()
         return Plan(
+            view=view,
+            first=entries,
             start=self._store.revision if first or not version else version,
-            first=first,
             mark=initial == "true",
             bookmarks=request.option("allowWatchBookmarks").lower() in ("true", "1"),
             seconds=_seconds(request),
+        )
+
+    def _view(self, request: Request) -> View:
+        form, include = answer.accepted(request), render.include_of(request)
+        selectors = request.option("labelSelector"), request.option("fieldSelector")
+        return View(
+            number=self._written.number(
+                (request.kind.resource, request.place[0], *selectors, form, include)
+            ),
+            kind=request.kind,
+            namespace=request.place[0],
             wanted=chosen(request),
-            form=answer.accepted(request),
+            form=form,
+            include=include,
+            written=self._written,
         )
 
-    async def _chunks(self, request: Request, plan: Plan) -> AsyncIterator[bytes]:
-        lines = _Lines(request, plan, self._clock)
-        cursor, end = plan.start, time.monotonic() + plan.seconds
-        if plan.first:
-            for entry in self._store.entries(request.kind, request.place[0]):
-                if plan.wanted is None or plan.wanted(entry.object()):
-                    yield lines.line(ADDED, entry.raw)
-        if plan.mark and plan.bookmarks:
-            yield lines.bookmark(cursor, initial_end=True)
-        marked = time.monotonic()
-        while not self._stopping:
-            upto = self._store.revision
-            try:
-                events = self._store.history.since(cursor, request.kind.resource)
-            except Expired as exc:
-                yield lines.error(expired(exc.message))
-                return
-            cursor = upto
-            if chunk := b"".join(lines.of(event) for event in events):
-                yield chunk
-            now = time.monotonic()
-            if plan.bookmarks and (now >= marked + _BOOKMARK_SECONDS or now >= end):
-                yield lines.bookmark(cursor)
-                marked = now
-            if now >= end:
-                return
-            if upto == self._store.revision:  # nothing happened while the client was reading
-                wait = min(_LOOK_SECONDS, end - now)
-                await self._store.history.wait((request.kind.resource,), wait)
 
+class _Watch:
+    """One watch on its way: how far it has come, and what it has said."""
 
-class _Lines:
-    """Writes events for one watch."""
+    def __init__(
+        self, plan: Plan, store: Store, turns: Turns, stopping: Callable[[], bool]
+    ) -> None:
+        self._turns = turns
+        self._plan, self._view, self._resource = plan, plan.view, plan.view.kind.resource
+        self._store, self._history, self._stopping = store, store.history, stopping
+        self._cursor = plan.start
+        self._named = False
+        self._due = self._marked = 0.0
+        self._change: asyncio.Future[None] | None = None
 
-    def __init__(self, request: Request, plan: Plan, clock: Clock) -> None:
-        self._request, self._plan, self._clock = request, plan, clock
-        self._headed = False
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Give lines as they come."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._plan.seconds
+        async for lines in self._state():
+            yield self._with_columns(lines)
+        if self._plan.mark and self._plan.bookmarks:
+            yield self._view.bookmark(self._cursor, initial_end=True)
+        due = min(end, loop.time() + _BOOKMARK_SECONDS)
+        alarm = loop.call_at(due, self._wake)
+        try:
+            while not self._stopping():
+                try:
+                    piece = self._view.after(self._cursor)
+                except Expired as exc:
+                    yield views.error(expired(exc.message))
+                    return
+                self._cursor = piece.upto
+                now = loop.time()
+                if piece.lines:
+                    yield self._with_columns(piece.lines)
+                if now >= due:
+                    if self._plan.bookmarks:
+                        yield self._view.bookmark(self._cursor)
+                    if now >= end:
+                        return
+                    due = min(end, now + _BOOKMARK_SECONDS)
+                    alarm = loop.call_at(due, self._wake)
+                if self._history.changed(self._resource) <= self._cursor:
+                    await self._next(now + _GATHER_SECONDS if piece.lines else 0.0)
+                else:
+                    # Whoever is behind goes on one piece a turn of all: 200 at once would take 50 ms.
+                    await self._turns.next()
+        finally:
+            alarm.cancel()
 
-    def of(self, event: Event) -> bytes:
-        """Write a change, or nothing where it does not concern the watch."""
-        namespace = self._request.place[0]
-        if namespace and event.namespace != namespace:
-            return b""
-        if (wanted := self._plan.wanted) is None:
-            return self.line(event.type, event.raw)
-        before = event.previous()
-        was = before is not None and wanted(before)
-        now = event.type != DELETED and wanted(event.object())
-        if now:
-            return self.line(MODIFIED if was else ADDED, event.raw)
-        if not was or before is None:
-            return b""
-        before["metadata"]["resourceVersion"] = str(event.revision)
-        return self.line(DELETED, orjson.dumps(before))
+    def _wake(self) -> None:
+        if self._change is not None and not self._change.done():
+            self._change.set_result(None)
 
-    def line(self, kind: str, raw: bytes) -> bytes:
-        shown = render.in_event(
-            self._request, self._request.kind, raw, self._plan.form, self._clock
-        )
-        if self._plan.form.form == TABLE:
-            shown = self._once_headed(shown)
-        return b'{"type":"%s","object":' % kind.encode() + shown + b"}\n"
+    async def _next(self, not_before: float) -> None:
+        """Wait for a change, or for what is due, and until its time has come."""
+        self._change = self._history.next_change(self._resource)
+        try:
+            await self._change
+        finally:
+            self._history.forget(self._resource, self._change)
+        if (left := not_before - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(left)
 
-    def _once_headed(self, shown: bytes) -> bytes:
-        """A watched table names its columns in its first event only."""
-        if self._headed:
-            return orjson.dumps(orjson.loads(shown) | {"columnDefinitions": None})
-        self._headed = True
-        return shown
+    async def _state(self) -> AsyncIterator[bytes]:
+        """Give what is there at the start, in pieces."""
+        pace, lines, size = Pace(), list[bytes](), 0
+        for entry in self._plan.first:
+            if self._view.wanted is None or self._view.wanted(entry.object()):
+                lines.append(self._view.line(ADDED, entry.raw))
+                size += len(lines[-1])
+            if size >= PIECE_BYTES:
+                yield b"".join(lines)
+                lines, size = [], 0
+            await pace.step()
+        if lines:
+            yield b"".join(lines)
 
-    def bookmark(self, revision: int, *, initial_end: bool = False) -> bytes:
-        metadata: dict[str, object] = {
-            "resourceVersion": str(revision),
-            "creationTimestamp": None,
-        }
-        if initial_end:
-            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
-        kind = self._request.kind
-        about = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata}
-        return orjson.dumps({"type": "BOOKMARK", "object": about}) + b"\n"
-
-    def error(self, error: StatusError) -> bytes:
-        return orjson.dumps({"type": "ERROR", "object": error.body()}) + b"\n"
+    def _with_columns(self, lines: bytes) -> bytes:
+        if self._named:
+            return lines
+        self._named = True
+        return self._view.with_columns(lines)
 
 
 def _version(request: Request) -> int:
@@ -196,5 +210,23 @@ def _seconds(request: Request) -> float:
     return seconds or _MIN_SECONDS * random.uniform(1, 2)  # noqa: S311 no secret
 
 
-def _bad_match(message: str) -> StatusError:
-    return invalid_options("ListOptions", [Cause(Why.FORBIDDEN, message, "resourceVersionMatch")])
+def _check_match(request: Request, initial: str) -> None:
+    """Check how sendInitialEvents and resourceVersionMatch go together.
+
+    Errors:  StatusError 422.
+    """
+    match, causes = request.option("resourceVersionMatch"), []
+    if initial and match != "NotOlderThan":
+        told = "sendInitialEvents needs resourceVersionMatch NotOlderThan"
+        causes.append(Cause(Why.FORBIDDEN, told, "resourceVersionMatch"))
+    if match and not initial:
+        told = "is forbidden for watch without sendInitialEvents"
+        causes.append(Cause(Why.FORBIDDEN, told, "resourceVersionMatch"))
+    if match and match != "NotOlderThan":
+        told = f'Unsupported value: "{match}", want "NotOlderThan"'
+        causes.append(Cause(Why.NOT_SUPPORTED, told, "resourceVersionMatch"))
+    if match and request.option("continue"):
+        told = "is forbidden when continue is given"
+        causes.append(Cause(Why.FORBIDDEN, told, "resourceVersionMatch"))
+    if causes:
+        raise invalid_options("ListOptions", causes)

@@ -1,4 +1,5 @@
-"""Calls mutating webhooks over HTTPS, in the order and by the rules of the real API server.
+"""Calls webhooks over HTTPS, in the order and by the rules of the real API server: those that change one
+after the other, then those that only judge all at once.
 
 What enters is a request under admission; what leaves is its object, patched. A webhook that cannot be
 reached, answers wrongly or too late refuses the request or is passed over, as its failurePolicy says;
@@ -19,10 +20,18 @@ from typing import Any
 import orjson
 
 from podpass.errors import Error
-from podpass.tools.local.cluster import admission_rules, decode, defaults, patch, schema
+from podpass.tools.local.cluster import (
+    admission_rules,
+    decode,
+    defaults,
+    patch,
+    schema,
+    verdicts,
+)
 from podpass.tools.local.cluster.plugins import Attributes
 from podpass.tools.local.cluster.status import Cause, StatusError
 from podpass.tools.local.cluster.store import Object, Store
+from podpass.tools.local.cluster.verdicts import WebhookFailed
 
 _log = logging.getLogger(__name__)
 
@@ -30,15 +39,7 @@ Services = Mapping[str, str]
 """Origins of services by `NAMESPACE/NAME:PORT`, for there is no network of services here."""
 
 _MAX_ANSWER_BYTES = 3 * 1024 * 1024
-_MAX_WARNINGS = 10
-_MAX_WARNING = 256
 _VERSIONS = ("v1", "v1beta1")
-
-
-class WebhookFailed(Error):
-    """A webhook gave no answer that can be used."""
-
-    code = "webhook_failed"
 
 
 class Webhooks:
@@ -65,10 +66,10 @@ class Webhooks:
 
         Errors:  StatusError: denied, or a webhook failed and its policy is Fail.
         """
-        hooks = admission_rules.hooks(self._store, attributes)
+        hooks = admission_rules.hooks(self._store, attributes, "MutatingWebhookConfiguration")
         changed_last = -1
         for at, hook in enumerate(hooks):
-            if await self._one(hook, attributes):
+            if await self._change(hook, attributes):
                 changed_last = at
         if changed_last < 0:
             return
@@ -78,11 +79,37 @@ class Webhooks:
             changed_last = len(hooks)
         for hook in hooks[:changed_last]:
             if hook.spec.get("reinvocationPolicy") == "IfNeeded":
-                await self._one(hook, attributes)
+                await self._change(hook, attributes)
 
-    async def _one(self, hook: admission_rules.Hook, attributes: Attributes) -> bool:
+    async def validate(self, attributes: Attributes) -> None:
+        """Let every webhook that wants a request judge its object as it would be stored.
+
+        All are asked at once and all are waited for; the first refusal, in their order, is the answer.
+
+        Errors:  StatusError: denied, or a webhook failed and its policy is Fail.
+        """
+        hooks = admission_rules.hooks(self._store, attributes, "ValidatingWebhookConfiguration")
+        asked = (self._judge(hook, attributes) for hook in hooks)
+        for refusal in await asyncio.gather(*asked, return_exceptions=True):
+            if refusal is not None:
+                raise refusal
+
+    async def _judge(self, hook: admission_rules.Hook, attributes: Attributes) -> None:
+        response = await self._ask(hook, attributes, mutates=False)
+        if response is not None:
+            _believe(hook, attributes, response)
+
+    async def _change(self, hook: admission_rules.Hook, attributes: Attributes) -> bool:
+        """Let one webhook change the object, and tell whether it did."""
+        response = await self._ask(hook, attributes, mutates=True)
+        return response is not None and _take(hook, attributes, response)
+
+    async def _ask(
+        self, hook: admission_rules.Hook, attributes: Attributes, *, mutates: bool
+    ) -> Object | None:
+        """Ask one webhook; None where it does not want the request, or failed and may be ignored."""
         if not admission_rules.wants(self._store, hook, attributes):
-            return False
+            return None
         if attributes.dry_run and hook.spec.get("sideEffects") not in ("None", "NoneOnDryRun"):
             raise StatusError(
                 400,
@@ -91,38 +118,23 @@ class Webhooks:
             )
         began = time.monotonic()
         try:
-            response = await self._call(hook, attributes)
+            response = await self._call(hook, attributes, mutates=mutates)
         except WebhookFailed as exc:
             _log.warning(
                 "webhook_failed",
                 extra={"webhook": hook.name, "cause": exc.message, "policy": hook.failure_policy},
             )
             if hook.failure_policy == "Ignore":
-                return False
+                return None
             raise _failed(hook, exc) from exc
-        _log.debug(
-            "webhook_answered", extra={"webhook": hook.name, "seconds": time.monotonic() - began}
-        )
-        return self._take(hook, attributes, response)
+        took, noted = time.monotonic() - began, sorted(response.get("auditAnnotations") or ())
+        facts = {"webhook": hook.name, "seconds": took, "annotated": noted}
+        _log.debug("webhook_answered", extra=facts)
+        return response
 
-    def _take(self, hook: admission_rules.Hook, attributes: Attributes, response: Object) -> bool:
-        """Believe verdict, warnings and patch of an answer."""
-        for warning in list(response.get("warnings") or ())[:_MAX_WARNINGS]:
-            attributes.warnings.append(str(warning)[:_MAX_WARNING])
-        if response["allowed"] is not True:
-            raise _denied(hook, response.get("status") or {})
-        if not response.get("patch"):
-            return False
-        try:
-            changed = _patched(attributes, response)
-        except (Error, ValueError, KeyError, TypeError) as exc:
-            failure = WebhookFailed(f"the webhook's patch cannot be applied: {exc}")
-            raise _failed(hook, failure) from exc
-        differs = changed != attributes.obj
-        attributes.obj = changed
-        return differs
-
-    async def _call(self, hook: admission_rules.Hook, attributes: Attributes) -> Object:
+    async def _call(
+        self, hook: admission_rules.Hook, attributes: Attributes, *, mutates: bool
+    ) -> Object:
         import aiohttp
 
         version = next((v for v in hook.spec["admissionReviewVersions"] if v in _VERSIONS), "")
@@ -152,7 +164,7 @@ class Webhooks:
             raise WebhookFailed(f"no answer within {seconds} s (deadline exceeded)") from exc
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             raise WebhookFailed(f"Post {url!r}: {exc}") from exc
-        return _response(content, uid, version)
+        return verdicts.read(content, uid, version, mutates=mutates)
 
     async def _post(self, url: str, body: bytes, how: Mapping[str, Any]) -> bytes:
         # A file, for the client warns of large bodies that are none; a new one for each try.
@@ -201,26 +213,26 @@ class Webhooks:
         return self._contexts[bundle]
 
 
-def _response(content: bytes, uid: str, version: str) -> Object:
-    """Read an AdmissionReview's response, which must answer this very request."""
+def _believe(hook: admission_rules.Hook, attributes: Attributes, response: Object) -> None:
+    """Believe warnings and verdict of an answer."""
+    attributes.warnings += response.get("warnings") or ()
+    if response["allowed"] is not True:
+        raise verdicts.refusal(hook.name, response.get("status") or {})
+
+
+def _take(hook: admission_rules.Hook, attributes: Attributes, response: Object) -> bool:
+    """Believe an answer's patch too, and tell whether it changed anything."""
+    _believe(hook, attributes, response)
+    if not response.get("patch"):
+        return False
     try:
-        review = orjson.loads(content)
-        response = review["response"]
-        if review.get("kind") != "AdmissionReview":
-            raise WebhookFailed("the answer is no AdmissionReview")
-        if review.get("apiVersion") != f"admission.k8s.io/{version}":
-            raise WebhookFailed(f"the answer is not of admission.k8s.io/{version}")
-        allowed, answered = response["allowed"], response["uid"]
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise WebhookFailed("the answer is no AdmissionReview with a response") from exc
-    if answered != uid:
-        raise WebhookFailed("the answer's uid is not that of the request")
-    if not isinstance(allowed, bool):
-        raise WebhookFailed("the answer's verdict is not a boolean")
-    if response.get("patch") and response.get("patchType") != "JSONPatch":
-        raise WebhookFailed("the answer's patchType is not JSONPatch")
-    found: Object = response
-    return found
+        changed = _patched(attributes, response)
+    except (Error, ValueError, KeyError, TypeError) as exc:
+        failure = WebhookFailed(f"the webhook's patch cannot be applied: {exc}")
+        raise _failed(hook, failure) from exc
+    differs = changed != attributes.obj
+    attributes.obj = changed
+    return differs
 
 
 def _patched(attributes: Attributes, response: Object) -> Object:
@@ -239,21 +251,6 @@ def _patched(attributes: Attributes, response: Object) -> Object:
     changed.pop("kind", None)
     changed.pop("apiVersion", None)
     return changed
-
-
-def _denied(hook: admission_rules.Hook, status: Mapping[str, Any]) -> StatusError:
-    told = f'admission webhook "{hook.name}" denied the request'
-    reason, message = status.get("reason") or "", status.get("message") or ""
-    if message:
-        told += f": {message}"
-    elif reason:
-        told += f": {reason}"
-    else:
-        told += " without explanation"
-    code = status.get("code")
-    if not isinstance(code, int) or not 400 <= code <= 599:
-        code = 403 if not reason else 400
-    return StatusError(code, str(reason) or ("Forbidden" if code == 403 else ""), told)
 
 
 def _failed(hook: admission_rules.Hook, why: WebhookFailed) -> StatusError:

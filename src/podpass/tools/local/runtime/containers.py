@@ -27,7 +27,10 @@ _log = logging.getLogger(__name__)
 
 Pod = Mapping[str, Any]
 
+# What a container wants for may come at any moment; the longer it has not, the less often it is looked for.
 _RETRY_SECONDS = 2.0
+_RETRY_GROWTH = 1.5
+_LONGEST_RETRY_SECONDS = 15.0
 _DEFAULT_GRACE = 30
 _START_ERROR_CODE = 128
 _CONFIG_ERROR = "CreateContainerConfigError"
@@ -47,6 +50,7 @@ class Containers:
         }
         kept = records.load(self._records_file, host.clock())
         self._records = {name: kept.get(name, Record()) for name in self._specs}
+        self._tries: dict[str, int] = {}
         self._runs: dict[str, Run] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -101,6 +105,7 @@ class Containers:
         except CannotStart as exc:
             self._refuse(name, exc.message, container_id)
         else:
+            self._tries.pop(name, None)
             started = lifecycle.started(record, now, container_id, self._host.rule)
             await self._launch(name, prepared, container_id, started)
 
@@ -168,8 +173,14 @@ class Containers:
         return self.grace() if own is None else float(own)
 
     def _hold_up(self, name: str, reason: str, message: str) -> None:
-        retry_at = self._host.clock() + _RETRY_SECONDS
-        self._set(name, lifecycle.held_up(self._records[name], reason, message, retry_at))
+        tries = self._tries[name] = self._tries.get(name, 0) + 1
+        wait = min(_RETRY_SECONDS * _RETRY_GROWTH ** (tries - 1), _LONGEST_RETRY_SECONDS)
+        before = self._records[name]
+        held = lifecycle.held_up(before, reason, message, self._host.clock() + wait)
+        if lifecycle.is_held_up_as(before, held):
+            self._records[name] = held  # nothing that would have to outlive us, nothing new to tell
+            return
+        self._set(name, held)
         self._event(name, WARNING, "Failed", f"Error: {message}")
 
     def _refuse(self, name: str, message: str, container_id: str) -> None:

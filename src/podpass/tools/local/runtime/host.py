@@ -1,5 +1,6 @@
 """What every pod's worker shares: the cluster, the machine, and how patient to be."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,14 @@ from podpass.tools.local.runtime.lifecycle import BackOffRule
 from podpass.tools.local.runtime.sandbox import Sandbox
 from podpass.tools.local.samples.cache import SampleCache
 
+# A deployment of thousands of pods would otherwise ask for everything at once, and keep everybody
+# else who asks the API server waiting for half a minute.
+_AT_ONCE = 16
+
+
+def _turns() -> asyncio.Semaphore:
+    return asyncio.Semaphore(_AT_ONCE)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
@@ -20,7 +29,7 @@ class Host:
 
     Shapes:  `folder` holds one folder a pod, by uid; `environment` and `path` go beneath what a container
              sets; `services` are the variables that name the API server; `mark` tells this runtime's
-             processes from all others.
+             processes from all others; `turns` bound how many pods are bound, mounted and told of at once.
     Units:   seconds.
     """
 
@@ -39,3 +48,4 @@ class Host:
     rule: BackOffRule
     refresh_seconds: float
     clock: Clock
+    turns: asyncio.Semaphore = field(default_factory=_turns)

@@ -139,6 +139,14 @@ def held_up(record: Record, reason: str, message: str, retry_at: float) -> Recor
     return replace(record, state=waiting, last=record.previous, started=False, ready=False)
 
 
+def is_held_up_as(before: Record, now: Record) -> bool:
+    """Tell whether a container that could not be started waits for the same as before."""
+    one, other = before.state, now.state
+    if not (isinstance(one, Waiting) and isinstance(other, Waiting)):
+        return False
+    return replace(one, retry_at=other.retry_at) == other and replace(before, state=other) == now
+
+
 def _ran_long(run: Ended, rule: BackOffRule) -> bool:
     return run.finished_at - run.started_at >= 2 * rule.most
 

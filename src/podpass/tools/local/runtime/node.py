@@ -49,11 +49,11 @@ class NodeSpec:
         }
 
 
-def describe(name: str, port: int, sandbox: str) -> NodeSpec:
+def describe(name: str, port: int, sandbox: str, address: str = ADDRESS) -> NodeSpec:
     """Look at this machine."""
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     kib = pages * size // 1024
-    facts = NodeFacts(name=name, address=ADDRESS, cpu=str(os.cpu_count() or 1), memory=f"{kib}Ki")
+    facts = NodeFacts(name=name, address=address, cpu=str(os.cpu_count() or 1), memory=f"{kib}Ki")
     return NodeSpec(name=name, port=port, sandbox=sandbox, facts=facts)
 
 
@@ -68,7 +68,7 @@ def status(spec: NodeSpec, now: float, ready_since: float) -> dict[str, Any]:
         "capacity": capacity,
         "allocatable": capacity,
         "addresses": [
-            {"type": "InternalIP", "address": ADDRESS},
+            {"type": "InternalIP", "address": spec.facts.address},
             {"type": "Hostname", "address": spec.name},
         ],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": spec.port}},
@@ -169,6 +169,15 @@ class Node:
             }
             await self._client.create(LEASES, body)
 
+    async def _is_doubted(self) -> bool:
+        """Tell whether somebody has written that this node is not ready.
+
+        A controller does after less than a minute without a renewed lease, and takes it back for nobody.
+        """
+        found = await self._client.get(f"/api/v1/nodes/{self._spec.name}")
+        conditions = (found.get("status") or {}).get("conditions") or []
+        return any(c["type"] == "Ready" and c.get("status") != "True" for c in conditions)
+
     async def keep(self) -> None:
         """Renew the lease and the status until cancelled; a node that somebody deleted is made again."""
         reported, lost = self._clock(), False
@@ -179,7 +188,7 @@ class Node:
                     await self._announce()
                     lost = False
                 await self._renew()
-                if self._clock() - reported >= _STATUS_SECONDS:
+                if self._clock() - reported >= _STATUS_SECONDS or await self._is_doubted():
                     await self._report()
                     reported = self._clock()
             except KubeError as exc:

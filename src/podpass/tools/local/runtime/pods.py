@@ -87,7 +87,8 @@ class Pods:
     async def _bind(self, pod: Pod) -> None:
         while True:
             try:
-                await self._scheduler.bind(pod)
+                async with self._host.turns:
+                    await self._scheduler.bind(pod)
             except KubeError as exc:
                 facts = {"pod": pod["metadata"]["name"], "status": exc.status, "reason": exc.reason}
                 _log.warning("pod_not_bound", extra=facts)

@@ -4,11 +4,13 @@ Source: kubelet's token manager: renewed at 80 % of the lifetime, or after 24 ho
 """
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from podpass import log
 from podpass.clock import Clock
 from podpass.kube import KubeClient, KubeError
 from podpass.secret import Secret
@@ -18,6 +20,7 @@ _log = logging.getLogger(__name__)
 _MAX_AGE_SECONDS = 24 * 3600
 _SHARE = 0.8
 DEFAULT_SECONDS = 3600
+PROJECTED = "projected"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,7 @@ class PodTokens:
         held = self._issued.get(wanted)
         if held is not None and now < held.renew_at:
             return held.token
+        began = time.perf_counter()
         try:
             issued = await self._ask(wanted, now)
         except KubeError as exc:
@@ -73,7 +77,7 @@ class PodTokens:
             _log.warning("token_not_renewed", extra=self._facts(wanted, status=exc.status))
             return held.token
         self._issued[wanted] = issued
-        _log.info("token_projected", extra=self._facts(wanted, expires_at=int(issued.expires_at)))
+        self._log_hop(wanted, issued, time.perf_counter() - began)
         return issued.token
 
     async def _ask(self, wanted: Wanted, now: float) -> Issued:
@@ -96,6 +100,21 @@ class PodTokens:
         answer = (await self._client.create(path, body)).get("status") or {}
         expires = datetime.fromisoformat(answer["expirationTimestamp"]).timestamp()
         return Issued(token=Secret(answer["token"]), issued_at=now, expires_at=expires)
+
+    def _log_hop(self, wanted: Wanted, issued: Issued, seconds: float) -> None:
+        """Tell of the token, since an API server that is not ours tells nothing of what it signs."""
+        place = f"{self._pod['metadata']['namespace']}/{self._account}"
+        log.hop(
+            _log,
+            "token_projected",
+            stage="assertion",
+            asked=f"a token of {place} for {wanted.audience or 'the API server'}",
+            checked=("account and pod exist, by the API server",),
+            seconds=seconds,
+            outcome=PROJECTED,
+            level=logging.INFO,
+            **self._facts(wanted, expires_at=int(issued.expires_at)),
+        )
 
     @property
     def _account(self) -> str:

@@ -5,7 +5,8 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from podpass.kube import BackOff, KubeClient, KubeError
+from podpass.kube import BackOff, KubeError
+from podpass.tools.local.runtime.host import Host
 
 _log = logging.getLogger(__name__)
 
@@ -16,11 +17,9 @@ _REFUSED = (400, 403, 413, 422)
 class Reporter:
     """One pod's line to the API server: only the newest status counts."""
 
-    def __init__(
-        self, client: KubeClient, pod: Mapping[str, Any], gone: Callable[[], None]
-    ) -> None:
+    def __init__(self, host: Host, pod: Mapping[str, Any], gone: Callable[[], None]) -> None:
         meta = pod["metadata"]
-        self._client, self._gone = client, gone
+        self._client, self._turns, self._gone = host.client, host.turns, gone
         self._name, self._namespace, self._uid = meta["name"], meta["namespace"], meta["uid"]
         self._status: dict[str, Any] | None = None
         self._finish = False
@@ -41,7 +40,9 @@ class Reporter:
         while True:
             await self._news.wait()
             try:
-                if await self._send():
+                async with self._turns:
+                    done = await self._send()
+                if done:
                     return
             except KubeError as exc:
                 if exc.status in (404, 409):

@@ -138,9 +138,11 @@ class Run:
                 asyncio.create_task(self._ended.wait()),
                 asyncio.create_task(self._hurry.wait()),
             ]
-            await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
+            try:
+                await asyncio.wait(waits, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
         if not self._ended.is_set():
             self._process.kill()
 

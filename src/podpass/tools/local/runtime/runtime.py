@@ -41,7 +41,8 @@ class RuntimeConfig:
     Shapes:  `folder` is the runtime's own, one folder a pod in it; `environment` goes beneath what each
              container sets; programs are looked up beside this Python, then on `path`; built samples lie
              in `samples_folder`; `port` is where
-             `app` is served; `hidden` is a folder that pods may not look into where bubblewrap works,
+             `app` is served, `address` the node's and its pods', which tells several nodes of one machine
+             apart; `hidden` is a folder that pods may not look into where bubblewrap works,
              `shown` what of it they may read.
     Units:   seconds. `stop_seconds` is what containers get when the runtime itself ends.
     """
@@ -54,6 +55,7 @@ class RuntimeConfig:
     environment: Mapping[str, str] = field(repr=False)
     path: str
     port: int = 10250
+    address: str = node.ADDRESS
     hidden: Path | None = None
     shown: Sequence[Path] = ()
     clock: Clock = system
@@ -100,7 +102,7 @@ class Runtime:
         guard = await stack.enter_async_context(Guard(f"{RUNTIME_VARIABLE}={mark}"))
         events = Recorder(client, config.node_name, config.clock)
         stack.push_async_callback(events.stop)
-        spec = node.describe(config.node_name, config.port, self.sandbox)
+        spec = node.describe(config.node_name, config.port, self.sandbox, config.address)
         host = self._host(client, guard, events, spec, mark)
         keeper = node.Node(client, spec, config.clock)
         await keeper.register()

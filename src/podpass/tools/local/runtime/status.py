@@ -67,6 +67,15 @@ def merged(seen: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
     return {**seen, **told, "conditions": others + own}
 
 
+def is_contradicted(told: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:
+    """Tell whether somebody wrote another of our own conditions over what we told."""
+    own = {c["type"]: c["status"] for c in told.get("conditions") or [] if c["type"] in _OWN}
+    return any(
+        own.get(each["type"], each.get("status")) != each.get("status")
+        for each in seen.get("conditions") or []
+    )
+
+
 def _statuses(
     pod: Mapping[str, Any], containers: Sequence[Mapping[str, Any]], view: View
 ) -> list[dict[str, Any]]:

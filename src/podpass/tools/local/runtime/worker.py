@@ -38,9 +38,10 @@ class PodWorker:
         self._wake = asyncio.Event()
         self.containers = Containers(host, pod, self._plan, self._wake.set)
         self._volumes = Volumes(host.client, pod, self._folder / "volumes", host.node, host.clock)
-        self._reporter = Reporter(host.client, pod, self.gone)
+        self._reporter = Reporter(host, pod, self.gone)
         self._reported: dict[str, Any] = {}
         self._mounted = self._late = self._gone = self._leaving = self._over = False
+        self._compared: str | None = None
         self._mount_tries = 0
         self._retry_at = self._refresh_at = 0.0
 
@@ -133,7 +134,9 @@ class PodWorker:
         now = self._host.clock()
         seconds = _LONGEST_SLEEP if at is None else min(max(0.0, at - now), _LONGEST_SLEEP)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), seconds)
+            # Not `wait_for`: on Python 3.11 it forgets that it was cancelled when woken in the same turn.
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
         # Also while a container waits out its back-off: it must not start again on an expired token.
         if self._mounted and not self._over and self._host.clock() >= self._refresh_at:
             await self._refresh()
@@ -175,7 +178,8 @@ class PodWorker:
         if now < self._retry_at:
             return False
         try:
-            await self._volumes.set_up(self._pod)
+            async with self._host.turns:
+                await self._volumes.set_up(self._pod)
         except VolumeError as exc:
             self._event(WARNING, "FailedMount", exc.message)
             self._retry_at = now + min(0.5 * 2**self._mount_tries, 30.0)
@@ -203,9 +207,21 @@ class PodWorker:
         for name in ephemeral.unanswered(pod):
             self._event(WARNING, ephemeral.REASON, ephemeral.event_message(name))
         made = status.build(pod, view)
-        if made != self._reported:
+        if made != self._reported or self._is_contradicted():
             self._reported = made
             self._reporter.report(made)
+
+    def _is_contradicted(self) -> bool:
+        """Tell whether the cluster's newest pod is not as we told; once for each version of it.
+
+        The node controller takes readiness from the pods of a node that it did not hear of, and gives it back
+        to none.
+        """
+        version = self._pod["metadata"].get("resourceVersion")
+        if version == self._compared:
+            return False
+        self._compared = version
+        return status.is_contradicted(self._reported, self._pod.get("status") or {})
 
     def _event(self, kind: str, reason: str, message: str) -> None:
         self._host.events.record(kind, reference(self._pod), reason, message)

@@ -1,0 +1,96 @@
+"""A flood from another address: unknown issuers, huge tokens, and clients that never finish their head.
+
+Run: python -m bench.flood PORT CA_FILE, until it is told to stop.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import ssl
+import sys
+import time
+import uuid
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+
+from bench.wanted import CLIENT, TENANT, post
+from podpass import jose, names
+
+ADDRESS = "127.0.0.2"  # the whole of 127.0.0.0/8 is this machine
+SLOW = 50
+PER_SECOND = 400
+BYTE_SECONDS = 0.5
+
+
+def _bad(number: int) -> bytes:
+    """Make one that is refused: of an issuer nobody trusts, or too long to be read."""
+    if number % 4 == 0:
+        assertion = "a." + "b" * 40_000 + ".c"
+    else:
+        claims: dict[str, Any] = {
+            "iss": f"https://{number}.example/",
+            "sub": "a",
+            "aud": [names.EXCHANGE_AUDIENCE],
+        }
+        claims |= {"iat": int(time.time()), "exp": int(time.time()) + 600}
+        parts = ({"alg": "RS256", "kid": str(number)}, claims)
+        assertion = ".".join(jose.b64encode(orjson.dumps(part)) for part in parts) + ".AAAA"
+    form = {
+        "client_assertion": assertion,
+        "client_assertion_type": names.JWT_BEARER,
+        "client_id": CLIENT,
+        "grant_type": "client_credentials",
+        "scope": "https://vault.azure.net/.default",
+    }
+    return post(TENANT, urlencode(form).encode(), str(uuid.uuid4()))
+
+
+async def _flood(port: int, trust: ssl.SSLContext) -> None:
+    async def ask(request: bytes) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
+            async with asyncio.timeout(5):
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1",
+                    port,
+                    ssl=trust,
+                    server_hostname="localhost",
+                    local_addr=(ADDRESS, 0),
+                )
+                writer.write(request)
+                await reader.readline()
+                writer.transport.abort()
+
+    async def dribble() -> None:
+        while True:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_connection(
+                    "127.0.0.1",
+                    port,
+                    ssl=trust,
+                    server_hostname="localhost",
+                    local_addr=(ADDRESS, 0),
+                )
+                for sign in post(TENANT, b"", "slow"):
+                    writer.write(b"%c" % sign)
+                    await writer.drain()
+                    await asyncio.sleep(BYTE_SECONDS)
+            await asyncio.sleep(BYTE_SECONDS)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(SLOW):
+            group.create_task(dribble())
+        for number in itertools.count():
+            group.create_task(ask(_bad(number)))
+            await asyncio.sleep(1 / PER_SECOND)
+
+
+def main() -> None:
+    """Flood until told to stop."""
+    trust = ssl.create_default_context(cafile=sys.argv[2])
+    asyncio.run(_flood(int(sys.argv[1]), trust))
+
+
+if __name__ == "__main__":
+    main()

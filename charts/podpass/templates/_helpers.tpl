@@ -1,0 +1,127 @@
+{{/* The reference's chart writes its own name into selectors, which a Deployment keeps for ever. */}}
+{{- define "podpass.name" -}}
+{{- default "workload-identity-webhook" .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "podpass.selector" -}}
+app: {{ include "podpass.name" . }}
+azure-workload-identity.io/system: "true"
+chart: {{ include "podpass.name" . }}
+release: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "podpass.labels" -}}
+{{ include "podpass.selector" . }}
+app.kubernetes.io/name: podpass
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "podpass.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.release }}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether someone else looks after certificate and caBundle. */}}
+{{- define "podpass.foreignCertificate" -}}
+{{- if or .Values.disableCertRotation .Values.certManager.enabled -}}true{{- end -}}
+{{- end -}}
+
+{{- define "podpass.certSecret" -}}
+{{- if .Values.certManager.enabled -}}
+azure-wi-webhook-cert-manager
+{{- else -}}
+{{ default "azure-wi-webhook-server-cert" .Values.certSecretName }}
+{{- end -}}
+{{- end -}}
+
+{{/* What the webhook reads from its environment: the ConfigMap's data, in JSON. */}}
+{{- define "podpass.config" -}}
+{{- $endpoint := .Values.customTokenEndpoint -}}
+{{- $selector := $endpoint.azureKubernetesCACTBLabelSelector -}}
+{{- if and $selector (not (kindIs "string" $selector)) -}}{{- $selector = toJson $selector -}}{{- end -}}
+{{- $data := dict
+  "AZURE_ENVIRONMENT" .Values.azureEnvironment
+  "AZURE_TENANT_ID" (required "azureTenantID is required: the tenant of your identities" .Values.azureTenantID)
+-}}
+{{- range $name, $value := dict
+  "AZURE_KUBERNETES_CA_CONFIGMAP_NAME" $endpoint.azureKubernetesCAConfigMapName
+  "AZURE_KUBERNETES_CA_CTB_LABEL_SELECTOR" $selector
+  "AZURE_KUBERNETES_CA_CTB_SIGNER_NAME" $endpoint.azureKubernetesCACTBSignerName
+  "AZURE_KUBERNETES_CA_DATA" $endpoint.azureKubernetesCaData
+  "AZURE_KUBERNETES_SNI_NAME" $endpoint.azureKubernetesSniName
+  "AZURE_KUBERNETES_TOKEN_PROXY" $endpoint.azureKubernetesTokenProxy
+  "PROXY_IMAGE" .Values.proxyImage
+  "PROXY_INIT_IMAGE" .Values.proxyInitImage
+-}}
+{{- if $value -}}{{- $_ := set $data $name (toString $value) -}}{{- end -}}
+{{- end -}}
+{{- toJson $data -}}
+{{- end -}}
+
+{{/* The user's selector, with the release's own namespace and the exempted ones taken out of it. */}}
+{{- define "podpass.namespaceSelector" -}}
+{{- $selector := default dict .Values.mutatingWebhookNamespaceSelector -}}
+{{- $exempt := prepend (default list .Values.exemptNamespaces) .Release.Namespace | uniq -}}
+{{- $rule := dict "key" "kubernetes.io/metadata.name" "operator" "NotIn" "values" $exempt -}}
+{{- $expressions := append (default list $selector.matchExpressions) $rule -}}
+{{- toYaml (merge (dict "matchExpressions" $expressions) $selector) -}}
+{{- end -}}
+
+{{/* Combinations that cannot work, each with what to do. */}}
+{{- define "podpass.check" -}}
+{{- if hasSuffix "oss/azure/workload-identity/webhook" (toString (.Values.image).repository) -}}
+{{- fail "image.repository is the reference's image, which has no podpass in it: give yours with --set image.repository=... --set image.release=..., and upgrade with --reset-then-reuse-values, not --reuse-values" -}}
+{{- end -}}
+{{- if not (and .Values.certManager .Values.events .Values.advice .Values.networkPolicy .Values.serviceMonitor .Values.helmTest) -}}
+{{- fail "this release's values are another chart's: upgrade with --reset-then-reuse-values (Helm 3.14 or newer), not --reuse-values" -}}
+{{- end -}}
+{{- if and .Values.podDisruptionBudget.minAvailable .Values.podDisruptionBudget.maxUnavailable -}}
+{{- fail "podDisruptionBudget.minAvailable and .maxUnavailable exclude each other: set one to 0" -}}
+{{- end -}}
+{{- if and (or .Values.certSecretName .Values.caBundle) (not .Values.disableCertRotation) -}}
+{{- fail "certSecretName and caBundle need disableCertRotation=true: the webhook would write its own over them" -}}
+{{- end -}}
+{{- if and .Values.certManager.enabled (or .Values.certSecretName .Values.caBundle) -}}
+{{- fail "certManager.enabled excludes certSecretName and caBundle: cert-manager looks after both" -}}
+{{- end -}}
+{{- $memory := toString (dig "limits" "memory" "" .Values.resources) -}}
+{{- if and (regexMatch "^[0-9]+(Mi|M)$" $memory) (lt (regexFind "^[0-9]+" $memory | int) 96) -}}
+{{- fail (printf "resources.limits.memory is %s: podpass needs 96Mi at least; the values of the reference's chart are too small" $memory) -}}
+{{- end -}}
+{{- with .Values.customTokenEndpoint -}}
+{{- if ne (empty .annotationSuffix) (empty .audience) -}}
+{{- fail "customTokenEndpoint.annotationSuffix and .audience need each other" -}}
+{{- end -}}
+{{- $authorities := list .azureKubernetesCaData .azureKubernetesCAConfigMapName .azureKubernetesCACTBSignerName | compact -}}
+{{- if gt (len $authorities) 1 -}}
+{{- fail "customTokenEndpoint: azureKubernetesCaData, azureKubernetesCAConfigMapName and azureKubernetesCACTBSignerName exclude each other" -}}
+{{- end -}}
+{{- if and .azureKubernetesCACTBLabelSelector (not .azureKubernetesCACTBSignerName) -}}
+{{- fail "customTokenEndpoint.azureKubernetesCACTBLabelSelector needs azureKubernetesCACTBSignerName" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* How the API server reaches one path of the webhook. Its caBundle is written by whoever has the certificate. */}}
+{{- define "podpass.client" -}}
+{{- with .root.Values.caBundle -}}
+caBundle: {{ b64enc . }}
+{{ end -}}
+service:
+  name: azure-wi-webhook-webhook-service
+  namespace: {{ .root.Release.Namespace }}
+  path: {{ .path }}
+  {{- if ne (int .root.Values.service.port) 443 }}
+  port: {{ .root.Values.service.port }}
+  {{- end }}
+{{- end -}}
+
+{{/* Whether a pod can be mutated where `helm test` would start one. */}}
+{{- define "podpass.tested" -}}
+{{- $where := .Values.helmTest.namespace -}}
+{{- if not (or (eq $where .Release.Namespace) (has $where (default list .Values.exemptNamespaces))) -}}true{{- end -}}
+{{- end -}}

@@ -1,0 +1,187 @@
+"""Make podpass's container image without Docker.
+
+`image.py root FOLDER`, then `image.py pack FOLDER FILE`; `image.py archive FILE` does both. An archive is an
+OCI image layout with one layer, for `podman load`, `skopeo copy oci-archive:FILE ...` or `docker load`. From
+the same environment comes the same archive, byte for byte. Its list of parts (CycloneDX) lies beside it, and
+in it.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import platform
+import sys
+import tarfile
+import tempfile
+import uuid
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from image_root import PREFIX, USER, CannotAssemble, assemble
+
+SBOM = Path("usr/share/sbom/podpass.cdx.json")
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+_OCI = "application/vnd.oci.image"
+
+
+def build_root(root: Path) -> None:
+    """Assemble the file system, with the list of its parts in it."""
+    root.mkdir(parents=True, exist_ok=True)
+    found = assemble(root)
+    path = root / SBOM
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(sbom(found), indent=2) + "\n")
+
+
+def sbom(distributions: Iterable[metadata.Distribution]) -> dict[str, Any]:
+    """List what is in the image, from what is installed: CycloneDX 1.5."""
+    parts = [_component(one) for one in distributions]
+    (subject,) = [part for part in parts if part["name"] == "podpass"]
+    python = {
+        "type": "platform",
+        "name": "python",
+        "version": platform.python_version(),
+        "bom-ref": f"pkg:generic/python@{platform.python_version()}",
+    }
+    others = [*(part for part in parts if part is not subject), python]
+    refs = [part["bom-ref"] for part in others]
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        # From what it lists, so that the same list is the same file.
+        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, ' '.join(refs))}",
+        "version": 1,
+        "metadata": {"component": {**subject, "type": "application"}},
+        "components": others,
+        "dependencies": [{"ref": subject["bom-ref"], "dependsOn": refs}],
+    }
+
+
+def _component(distribution: metadata.Distribution) -> dict[str, Any]:
+    name, version = distribution.name.lower().replace("_", "-"), distribution.version
+    purl = f"pkg:pypi/{name}@{version}"
+    found = {"type": "library", "name": name, "version": version, "purl": purl, "bom-ref": purl}
+    licence = distribution.metadata.get("License-Expression")
+    return found | ({"licenses": [{"expression": licence}]} if licence else {})
+
+
+def write_archive(root: Path, file: Path, version: str) -> str:
+    """Pack a file system as an OCI image; give the digest of its manifest."""
+    layer = _layer(root)
+    packed = gzip.compress(layer, compresslevel=6, mtime=0)
+    machine = platform.machine()
+    config = {
+        "architecture": _MACHINES.get(machine, machine),
+        "os": "linux",
+        "config": {
+            "User": f"{USER}:{USER}",
+            "Env": [f"PATH=/{PREFIX}/bin", "PYTHONDONTWRITEBYTECODE=1"],
+            "Cmd": ["podpass", "--help"],
+            "WorkingDir": "/",
+            "Labels": labels(version),
+        },
+        "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+        "history": [{"created_by": "scripts/image.py"}],
+    }
+    blobs: dict[str, bytes] = {}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": f"{_OCI}.manifest.v1+json",
+        "config": _blob(blobs, f"{_OCI}.config.v1+json", _json(config)),
+        "layers": [_blob(blobs, f"{_OCI}.layer.v1.tar+gzip", packed)],
+    }
+    named = _blob(blobs, f"{_OCI}.manifest.v1+json", _json(manifest))
+    named["annotations"] = {"org.opencontainers.image.ref.name": version}
+    index = {"schemaVersion": 2, "manifests": [named]}
+    files = {f"blobs/sha256/{name}": content for name, content in blobs.items()}
+    files["oci-layout"] = _json({"imageLayoutVersion": "1.0.0"})
+    files["index.json"] = _json(index)
+    file.write_bytes(_tar(files))
+    digest: str = named["digest"]
+    return digest
+
+
+def labels(version: str) -> dict[str, str]:
+    """Say what the image is, under the names that registries and scanners read."""
+    title = "org.opencontainers.image"
+    return {
+        f"{title}.title": "podpass",
+        f"{title}.description": "Microsoft Entra Workload ID, the whole loop: webhook and token service",
+        f"{title}.version": version,
+        f"{title}.licenses": "Apache-2.0",
+    }
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _digest(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def _blob(blobs: dict[str, bytes], kind: str, content: bytes) -> dict[str, Any]:
+    digest = _digest(content)
+    blobs[digest.removeprefix("sha256:")] = content
+    return {"mediaType": kind, "digest": digest, "size": len(content)}
+
+
+def _layer(root: Path) -> bytes:
+    """Pack files in their order, owned by root, of no time."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path in sorted(root.rglob("*")):
+            entry = tar.gettarinfo(path, str(path.relative_to(root)))
+            entry.uid = entry.gid = entry.mtime = 0
+            entry.uname = entry.gname = ""
+            if entry.isdir():
+                entry.mode = 0o1777 if entry.name == "tmp" else 0o755
+            # Never a second name for an earlier file: contents decide, not where they lie here.
+            if entry.islnk():
+                entry.type, entry.linkname, entry.size = tarfile.REGTYPE, "", path.stat().st_size
+            if entry.isreg():
+                with path.open("rb") as content:
+                    tar.addfile(entry, content)
+            else:
+                tar.addfile(entry)
+    return stream.getvalue()
+
+
+def _tar(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name in sorted(files):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(files[name])
+            tar.addfile(entry, io.BytesIO(files[name]))
+    return stream.getvalue()
+
+
+def _pack(root: Path, file: Path) -> None:
+    print(write_archive(root, file, metadata.version("podpass")))
+    file.with_suffix(".cdx.json").write_text((root / SBOM).read_text())
+
+
+def main() -> None:
+    """Make what was asked for."""
+    match sys.argv[1:]:
+        case ["root", folder]:
+            build_root(Path(folder))
+        case ["pack", folder, name]:
+            _pack(Path(folder), Path(name))
+        case ["archive", name]:
+            with tempfile.TemporaryDirectory() as place:
+                build_root(Path(place))
+                _pack(Path(place), Path(name))
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except CannotAssemble as exc:
+        sys.exit(f"no image: {exc}")

@@ -1,0 +1,204 @@
+"""The image's file system: an interpreter, podpass with what it needs, and nothing to run beside them.
+
+Copied out of the environment that runs this, so it needs no network and no base image: `deploy/Dockerfile`
+does it in its first stage, a test on any machine. For Linux with glibc, whose `ldd` names the libraries.
+"""
+
+import compileall
+import os
+import py_compile
+import re
+import shutil
+import site
+import ssl
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+USER = 65532
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+PREFIX = Path("usr/local")
+LIBRARY = PREFIX / "lib" / f"python{VERSION}"
+# What only developers use, or what would run or install something else.
+NOT_COPIED = {
+    "__pycache__",
+    "dist-packages",
+    "ensurepip",
+    "idlelib",
+    "lib2to3",
+    "macholib",
+    "pydoc_data",
+    "site-packages",
+    "test",
+    "tests",
+    "tkinter",
+    "turtledemo",
+    "venv",
+}
+_SOURCES = {".c", ".h", ".pxd", ".pyi", ".pyx"}
+_LIBRARY = re.compile(r"(?:(\S+) => )?(/\S+) \(0x")
+
+
+class CannotAssemble(Exception):
+    """The image cannot be put together here; its text says why."""
+
+
+def site_name(looked_in: Sequence[str]) -> str:
+    """Name the folder in which an interpreter looks for what is installed: Debian's has one of its own.
+
+    Shapes:  `looked_in` is what `site.getsitepackages()` gives, in a virtual environment or not.
+    """
+    names = {Path(each).name for each in looked_in}
+    return "dist-packages" if "dist-packages" in names else "site-packages"
+
+
+def assemble(root: Path) -> list[metadata.Distribution]:
+    """Write the file system into an empty folder; give what was installed in it."""
+    base = Path(sys.base_prefix)
+    interpreter = Path(os.path.realpath(sys.executable))
+    _copy(interpreter, root / PREFIX / "bin" / f"python{VERSION}")
+    for name in ("python", "python3"):
+        (root / PREFIX / "bin" / name).symlink_to(f"python{VERSION}")
+    standard = Path(sysconfig.get_path("stdlib", vars={"base": str(base)}))
+    for path in _files(standard):
+        if not _left_out(path.relative_to(standard)):
+            _copy(path, root / LIBRARY / path.relative_to(standard))
+    found = sorted(needed("podpass").values(), key=lambda one: one.name.lower())
+    packages = root / LIBRARY / site_name(site.getsitepackages())
+    for distribution in found:
+        _install(distribution, packages)
+    _copy_libraries(root)
+    _write_settings(root)
+    _compile(root)
+    return found
+
+
+def needed(name: str) -> dict[str, metadata.Distribution]:
+    """Find a distribution and all that it needs at run time, with the extras that are asked for."""
+    found: dict[str, metadata.Distribution] = {}
+
+    def add(requirement: Requirement) -> None:
+        distribution = metadata.distribution(requirement.name)
+        found[_normal(requirement.name)] = distribution
+        extras = ["", *requirement.extras]
+        for text in distribution.requires or ():
+            one = Requirement(text)
+            wanted = one.marker is None or any(one.marker.evaluate({"extra": e}) for e in extras)
+            if wanted and _normal(one.name) not in found:
+                add(one)
+
+    add(Requirement(name))
+    return found
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _left_out(path: Path) -> bool:
+    return (
+        bool(NOT_COPIED.intersection(path.parts))
+        or path.parts[0].startswith("config-")
+        or path.name.startswith(("_tkinter", "_test", "_ctypes_test", "_xx", "xx", "turtle"))
+    )
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield path
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    # Modules of the standard library that are scripts too shall not be commands.
+    runs = os.access(source, os.X_OK) and target.suffix not in (".py", ".sh")
+    target.chmod(0o755 if runs else 0o644)
+
+
+def _install(distribution: metadata.Distribution, site: Path) -> None:
+    """Copy a distribution without its commands: podpass is the only one, and is written anew."""
+    if distribution.name == "podpass":
+        _install_podpass(distribution, site)
+        return
+    for file in distribution.files or ():
+        path = Path(str(distribution.locate_file(file)))
+        if ".." in file.parts or not path.is_file() or file.suffix in _SOURCES:
+            continue
+        if "__pycache__" not in file.parts and file.name not in ("RECORD", "direct_url.json"):
+            _copy(path, site / file)
+
+
+def _install_podpass(distribution: metadata.Distribution, site: Path) -> None:
+    """Copy the package from where it is imported: an editable install lists none of its files."""
+    import podpass
+
+    package = Path(podpass.__path__[0])
+    for path in _files(package):
+        if "__pycache__" not in path.parts:
+            _copy(path, site / "podpass" / path.relative_to(package))
+    info = site / f"podpass-{distribution.version}.dist-info"
+    info.mkdir(parents=True)
+    text = distribution.read_text("METADATA") or ""
+    (info / "METADATA").write_text(text)
+
+
+def _copy_libraries(root: Path) -> None:
+    """Copy the libraries that programs and modules name, and the loader, to where loaders look."""
+    here = f"lib/{sysconfig.get_config_var('MULTIARCH')}"
+    objects = [path for path in _files(root) if path.suffix == ".so" or ".so." in path.name] + [
+        root / PREFIX / "bin" / f"python{VERSION}"
+    ]
+    for path in objects:
+        done = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False)
+        missing = re.findall(r"(\S+) => not found", done.stdout)
+        if missing:
+            raise CannotAssemble(f"{path.relative_to(root)} needs {', '.join(missing)}")
+        for name, where in _LIBRARY.findall(done.stdout):
+            if Path(where).is_relative_to(root):
+                continue  # a package brings it along
+            target = root / (f"{here}/{name}" if name else where.lstrip("/"))
+            if not target.exists():
+                _copy(Path(os.path.realpath(where)), target)
+    # Threads that end load it by name.
+    for found in sorted(Path("/", here).glob("libgcc_s.so.1")):
+        _copy(Path(os.path.realpath(found)), root / here / found.name)
+
+
+def _write_settings(root: Path) -> None:
+    """Write the command, the one user there is, and whom TLS clients trust."""
+    launcher = root / PREFIX / "bin" / "podpass"
+    launcher.write_text(
+        f"#!/{PREFIX}/bin/python{VERSION} -I\nfrom podpass.tools.cli import main\n\nmain()\n"
+    )
+    launcher.chmod(0o755)
+    authorities = ssl.get_default_verify_paths()
+    if authorities.cafile is None and not Path("/etc/ssl/certs/ca-certificates.crt").is_file():
+        raise CannotAssemble("there are no certificate authorities here: install ca-certificates")
+    known = Path(authorities.cafile or "/etc/ssl/certs/ca-certificates.crt")
+    _copy(known, root / authorities.openssl_cafile.lstrip("/"))
+    etc = root / "etc"
+    etc.mkdir(exist_ok=True)
+    (etc / "passwd").write_text(f"nonroot:x:{USER}:{USER}:nonroot:/nonexistent:/nonexistent\n")
+    (etc / "group").write_text(f"nonroot:x:{USER}:\n")
+    (etc / "nsswitch.conf").write_text("hosts: files dns\n")
+    for name in ("tmp", "proc", "dev"):
+        (root / name).mkdir()
+
+
+def _compile(root: Path) -> None:
+    """Compile all modules: the root is read-only, so no start would ever keep what it compiled."""
+    compileall.compile_dir(
+        root / LIBRARY,
+        stripdir=str(root),
+        prependdir="/",
+        quiet=2,
+        force=True,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )

@@ -1,0 +1,60 @@
+"""What the log tells of one stage of a pod's way through the webhook."""
+
+import logging
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from podpass.account.model import Pod
+from podpass.errors import Error
+from podpass.log import hop
+
+
+class Hop:
+    """Times one stage and logs how it ended, once, whichever way it ends.
+
+    Shapes:  `asked` says what is asked, with the members of the pod in braces. Texts are made only for a
+             line that is written, which most are not.
+    """
+
+    __slots__ = ("_asked", "_log", "checked", "facts", "outcome", "pod", "stage", "started")
+
+    def __init__(self, log: logging.Logger, stage: str, asked: str, pod: Pod | None = None) -> None:
+        self._log, self._asked = log, asked
+        self.stage, self.pod, self.outcome = stage, pod, ""
+        self.checked: list[str] = []
+        self.facts: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        self.started = time.perf_counter()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._tell(logging.INFO, f"{self.stage}_{self.outcome}", self.facts)
+        elif isinstance(error, Error):
+            self.outcome = "refused"
+            refusal = {**self.facts, **error.facts, "code": error.code, "reason": error.message}
+            self._tell(logging.WARNING, f"{self.stage}_refused", refusal)
+
+    def _tell(self, level: int, event: str, facts: dict[str, Any]) -> None:
+        if self._log.isEnabledFor(level):
+            pod, of = self.pod, {}
+            if pod is not None:
+                of = {"pod": pod.identity, "namespace": pod.namespace, "account": pod.account}
+            hop(
+                self._log,
+                event,
+                level=level,
+                stage=self.stage,
+                asked=self._asked.format(pod=pod) if pod else "the review's object",
+                checked=self.checked,
+                seconds=time.perf_counter() - self.started,
+                outcome=self.outcome,
+                **{**of, **facts},
+            )

@@ -1,0 +1,37 @@
+"""A durable SQL database: SQLite in WAL with full sync, or PostgreSQL for several replicas.
+
+Statements are SQLAlchemy Core and hold to what both understand; what is acknowledged is on the disk.
+"""
+
+from podpass.database.damage import RowDamaged, full_page, readable, shaping
+from podpass.database.database import Database
+from podpass.database.faults import (
+    DatabaseBusy,
+    DatabaseFailed,
+    DatabaseFull,
+    DatabaseReadOnly,
+    DatabaseUncertain,
+    DatabaseUnusable,
+    ValueUnfit,
+    telling,
+)
+from podpass.database.migrate import Chain
+from podpass.database.prepared import Prepared
+
+__all__ = [
+    "Chain",
+    "Database",
+    "DatabaseBusy",
+    "DatabaseFailed",
+    "DatabaseFull",
+    "DatabaseReadOnly",
+    "DatabaseUncertain",
+    "DatabaseUnusable",
+    "Prepared",
+    "RowDamaged",
+    "ValueUnfit",
+    "full_page",
+    "readable",
+    "shaping",
+    "telling",
+]

@@ -1,0 +1,56 @@
+"""Rows that hold what podpass never wrote: each is told by its place, and takes no other with it."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from podpass.database.faults import DatabaseFailed
+
+_log = logging.getLogger(__name__)
+Shape = TypeVar("Shape")
+
+
+class RowDamaged(DatabaseFailed):
+    """A row holds what podpass never wrote; the others are not concerned."""
+
+    code = "row_damaged"
+    hint = "stop podpass, then restore the database from a backup, or delete this row with sqlite3"
+
+
+@contextmanager
+def shaping(table: str, key: str) -> Iterator[None]:
+    """Read one row inside; what is wrong with its values is told with the row's place.
+
+    Errors:  RowDamaged.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, LookupError) as exc:
+        said = f"the row of {key} in table {table} cannot be read"
+        raise RowDamaged(said, cause=f"{said}: {type(exc).__name__}: {exc}"[:400]) from exc
+
+
+def readable(rows: Iterable[Any], shape: Callable[[Any], Shape]) -> list[Shape]:
+    """Shape the rows of a list; one that is damaged is logged and left out, the others are answered."""
+    found = []
+    for row in rows:
+        try:
+            found.append(shape(row))
+        except RowDamaged as exc:
+            _log.error("row_damaged", extra=exc.facts)
+    return found
+
+
+def full_page(
+    limit: int, read: Callable[[int], Sequence[Any]], shape: Callable[[Any], Shape]
+) -> list[Shape]:
+    """Shape as many rows as a page has: a page that is short for a damaged row would look like the last."""
+    damaged = 0
+    while True:
+        rows = read(limit + damaged)
+        found = readable(rows, shape)
+        left_out = len(rows) - len(found)
+        if left_out == damaged or len(rows) < limit + damaged:
+            return found
+        damaged = left_out

@@ -1,0 +1,28 @@
+"""Text that means the same in every database."""
+
+from typing import Any
+
+from sqlalchemy import Dialect, String
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from podpass.database.faults import ValueUnfit
+
+
+class Text(TypeDecorator[str]):
+    """A column of text that is compared and ordered byte for byte, whatever the database's locale.
+
+    Errors:  ValueUnfit for a NUL character, which PostgreSQL does not keep, and SQLite's own tools cut at.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        collation = "C" if dialect.name == "postgresql" else None
+        return dialect.type_descriptor(String(collation=collation))
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        del dialect
+        if value is not None and "\0" in value:
+            raise ValueUnfit("a text holds a NUL character")
+        return value

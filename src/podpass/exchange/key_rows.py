@@ -1,0 +1,134 @@
+"""Signing keys and seals as rows: every statement about them, and what seals them.
+
+A row opens only under its own name: one that is given another's place, or was changed, is damaged.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from podpass.exchange import key_material
+from podpass.exchange.key_material import AuthorityKey
+from podpass.exchange.key_schedule import Slot
+from podpass.exchange.schema import seals, signing_keys
+from podpass.jose import BadKey
+from podpass.sealing import Sealer, SealingKeyUnfit
+
+TOPIC = "keys"
+_SEAL = "refresh-tokens"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One key as it is stored."""
+
+    slot: Slot
+    sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """All that is stored; `seal` is None in a database that has no keys yet."""
+
+    rows: Sequence[Row]
+    seal: bytes | None = field(repr=False)
+
+    @property
+    def slots(self) -> Sequence[Slot]:
+        return [row.slot for row in self.rows]
+
+
+def read(connection: Connection) -> Found:
+    """Read all keys, in the order in which they were made."""
+    query = select(signing_keys).order_by(signing_keys.c.ordinal)
+    rows = [
+        Row(
+            slot=Slot(
+                ordinal=row.ordinal, kid=row.kid, created=row.created, activates=row.activates
+            ),
+            sealed=bytes(row.sealed),
+        )
+        for row in connection.execute(query)
+    ]
+    seal = connection.execute(select(seals.c.sealed).where(seals.c.name == _SEAL)).scalar()
+    return Found(rows=rows, seal=None if seal is None else bytes(seal))
+
+
+def slots(connection: Connection) -> Sequence[Slot]:
+    """Read when each key signs."""
+    return read(connection).slots
+
+
+def add(
+    connection: Connection, sealer: Sealer, key: AuthorityKey, *, created: float, activates: float
+) -> None:
+    """Store a key."""
+    last = connection.execute(select(func.max(signing_keys.c.ordinal))).scalar()
+    connection.execute(
+        insert(signing_keys).values(
+            ordinal=(last or 0) + 1,
+            kid=key.kid,
+            created=created,
+            activates=activates,
+            sealed=sealer.seal(key_material.write(key), _place(key.kid)),
+        )
+    )
+
+
+def move(connection: Connection, kid: str, activates: float) -> None:
+    """Let a key sign from another moment on."""
+    connection.execute(
+        update(signing_keys).where(signing_keys.c.kid == kid).values(activates=activates)
+    )
+
+
+def remove(connection: Connection, kids: Iterable[str]) -> None:
+    """Delete keys."""
+    connection.execute(delete(signing_keys).where(signing_keys.c.kid.in_(list(kids))))
+
+
+def put_seal(connection: Connection, sealer: Sealer, key: bytes, *, created: float) -> None:
+    """Store the key of what the service gives out sealed, in the place of the one before."""
+    connection.execute(delete(seals).where(seals.c.name == _SEAL))
+    sealed = sealer.seal(key, f"authority-seal:{_SEAL}")
+    connection.execute(insert(seals).values(name=_SEAL, created=created, sealed=sealed))
+
+
+def open_key(row: Row, sealer: Sealer) -> AuthorityKey:
+    """Open a stored key.
+
+    Errors:  SealingKeyUnfit.
+    """
+    try:
+        key = key_material.read(sealer.open(row.sealed, _place(row.slot.kid)))
+    except (ValueError, BadKey) as exc:
+        raise SealingKeyUnfit("what was sealed is not a key", kid=row.slot.kid) from exc
+    if key.kid != row.slot.kid:
+        raise SealingKeyUnfit("what was sealed is another key", kid=row.slot.kid)
+    return key
+
+
+def damaged(found: Found, sealer: Sealer) -> set[str]:
+    """Find the keys that do not open."""
+    kids = set()
+    for row in found.rows:
+        try:
+            open_key(row, sealer)
+        except SealingKeyUnfit:
+            kids.add(row.slot.kid)
+    return kids
+
+
+def open_seal(found: Found, sealer: Sealer) -> bytes | None:
+    """Open the stored key of what the service gives out sealed; None where it is damaged, or not there."""
+    if found.seal is None:
+        return None
+    try:
+        return sealer.open(found.seal, f"authority-seal:{_SEAL}")
+    except SealingKeyUnfit:
+        return None
+
+
+def _place(kid: str) -> str:
+    return f"authority-key:{kid}"

@@ -1,0 +1,1 @@
+"""The versions of the token service's tables, one script each."""

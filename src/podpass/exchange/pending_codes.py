@@ -1,0 +1,83 @@
+"""Authorization codes in the database: what one replica gave out any other takes, and only one takes it.
+
+Codes are found by a keyed digest and what they stand for is sealed to its row, so a copy of the database
+shows neither. Writers come one at a time: of several who present one code at the same moment, one has it.
+"""
+
+import secrets
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from podpass.clock import Clock
+from podpass.database import Database
+from podpass.exchange import pending, pending_rows
+from podpass.exchange.aadsts import Refused
+from podpass.exchange.pending import Code
+from podpass.exchange.schema import codes
+from podpass.exchange.seal import Seal
+
+_CODE = "authorization-code"
+
+
+class Codes:
+    """Authorization codes, each good for one redemption."""
+
+    def __init__(self, database: Database, seal: Seal, clock: Clock) -> None:
+        self._database = database
+        self._seal = seal
+        self._clock = clock
+
+    async def issue(self, code: Code) -> str:
+        """Give out a code; too many drop the oldest.
+
+        Errors:  DatabaseFailed.
+        """
+        text = secrets.token_urlsafe(32)
+        digest = self._seal.digest(_CODE, text)
+        sealed = self._seal.close(pending_rows.place(_CODE, digest), pending.write(code)).encode()
+
+        def step(connection: Connection) -> None:
+            pending_rows.drop_expired(
+                connection, codes, "issued", self._clock(), pending.CODE_SECONDS
+            )
+            if (many := pending_rows.count(connection, codes) - pending.MAX_HELD + 1) > 0:
+                oldest = select(codes.c.digest).order_by(codes.c.issued).limit(many)
+                connection.execute(delete(codes).where(codes.c.digest.in_(oldest)))
+            row = {"digest": digest, "issued": code.issued, "used": 0, "sealed": sealed}
+            connection.execute(insert(codes).values(row))
+
+        await self._database.write(step)
+        return text
+
+    async def redeem(self, text: str) -> Code:
+        """Take a code back; whoever presents it, it is used from then on.
+
+        Errors:  Refused 54005, 70000, 70008; DatabaseFailed.
+        """
+        digest = self._seal.digest(_CODE, text)
+        found = select(codes.c.used, codes.c.sealed).where(codes.c.digest == digest)
+
+        def is_known(connection: Connection) -> bool:
+            return connection.execute(found).first() is not None
+
+        def take(connection: Connection) -> tuple[bool, bytes]:
+            row = connection.execute(found).first()
+            if row is None:
+                return False, b""
+            change = update(codes).where(codes.c.digest == digest)
+            connection.execute(change.values(used=1, sealed=b""))
+            return bool(row.used), bytes(row.sealed)
+
+        # A text that somebody made up costs no write.
+        if not await self._database.read(is_known):
+            raise Refused(70000, reason="no such code was given out")
+        used, sealed = await self._database.write(take)
+        if used:
+            raise Refused(54005)
+        if not sealed:
+            raise Refused(70000, reason="no such code was given out")
+        code = pending.read_code(
+            self._seal.read(pending_rows.place(_CODE, digest), sealed.decode())
+        )
+        pending.check_code(code, self._clock())
+        return code

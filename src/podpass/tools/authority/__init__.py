@@ -1,0 +1,1 @@
+"""`podpass authority`: the token service as a process of its own, for a cluster."""

@@ -1,0 +1,121 @@
+"""What controllers want to know of a pod: little enough to keep in memory for ten thousand of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+Object = Mapping[str, Any]
+
+TRACKING = "batch.kubernetes.io/job-tracking"
+INDEX = "batch.kubernetes.io/job-completion-index"
+_COST = "controller.kubernetes.io/pod-deletion-cost"
+_ENDED = ("Failed", "Succeeded")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodFact:
+    """One pod.
+
+    Shapes:  `controller` is the uid of the owner that controls it, or empty; `index` its place in an
+             indexed job, or empty.
+    Units:   `ready_since` and `ended_at` in seconds since the epoch, zero where it never was.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    controller: str
+    labels: Mapping[str, str]
+    created: str
+    phase: str
+    node: str
+    ip: str
+    ready: bool
+    ready_since: float
+    ended_at: float
+    deleting: bool
+    tracked: bool
+    restarts: int
+    cost: int
+    index: str
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in _ENDED
+
+    @property
+    def active(self) -> bool:
+        """Whether it counts as one of its owner's pods: neither ended nor on its way out."""
+        return not self.ended and not self.deleting
+
+    def available(self, now: float, seconds: float) -> bool:
+        """Tell whether it has been ready for so long."""
+        return self.ready and self.ready_since + seconds <= now
+
+
+def read(pod: Object) -> PodFact:
+    """Read a pod's facts."""
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    ready = _condition(status, "Ready")
+    annotations = metadata.get("annotations") or {}
+    return PodFact(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        controller=controller(metadata).get("uid", ""),
+        labels=metadata.get("labels") or {},
+        created=metadata.get("creationTimestamp") or "",
+        phase=status.get("phase") or "",
+        node=(pod.get("spec") or {}).get("nodeName") or "",
+        ip=status.get("podIP") or "",
+        ready=ready.get("status") == "True",
+        ready_since=seconds(ready.get("lastTransitionTime")),
+        ended_at=_ended_at(status),
+        deleting="deletionTimestamp" in metadata,
+        tracked=TRACKING in (metadata.get("finalizers") or ()),
+        restarts=_restarts(status),
+        cost=_number(annotations.get(_COST)),
+        index=annotations.get(INDEX, ""),
+    )
+
+
+def controller(metadata: Object) -> Object:
+    """Give the reference to the owner that controls an object; empty where none does."""
+    owners = metadata.get("ownerReferences") or ()
+    return next((each for each in owners if each.get("controller")), {})
+
+
+def seconds(moment: str | None) -> float:
+    """Read a time of the API; zero where there is none."""
+    return datetime.fromisoformat(moment).timestamp() if moment else 0.0
+
+
+def _condition(status: Object, kind: str) -> Object:
+    conditions = status.get("conditions") or ()
+    return next((each for each in conditions if each.get("type") == kind), {})
+
+
+def _containers(status: Object) -> list[Object]:
+    return [
+        *(status.get("initContainerStatuses") or ()),
+        *(status.get("containerStatuses") or ()),
+    ]
+
+
+def _restarts(status: Object) -> int:
+    return sum(each.get("restartCount") or 0 for each in _containers(status))
+
+
+def _ended_at(status: Object) -> float:
+    if status.get("phase") not in _ENDED:
+        return 0.0
+    states = ((each.get("state") or {}).get("terminated") or {} for each in _containers(status))
+    return max((seconds(each.get("finishedAt")) for each in states), default=0.0)
+
+
+def _number(text: Any) -> int:
+    try:
+        return int(text or 0)
+    except ValueError:
+        return 0

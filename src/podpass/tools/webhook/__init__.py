@@ -1,0 +1,1 @@
+"""`podpass webhook`: the admission webhook as a process of its own, for a cluster."""

@@ -1,0 +1,104 @@
+"""One cluster a test, with what the chart installs before the webhook starts."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import trustme
+
+from admission.certificates.lab import (
+    CONFIGURATIONS,
+    MAIN,
+    NAMESPACE,
+    RBAC,
+    RULES,
+    SECRETS,
+    USERS,
+    HandClock,
+    Lab,
+    configuration,
+)
+from podpass import names
+from podpass.assertion.keys import KeyRing
+from podpass.kube import KubeClient, Target
+from podpass.secret import Secret
+from podpass.serve import bind, server_tls, serving
+from podpass.tools.local.cluster.cluster import Cluster, ClusterConfig
+
+
+@pytest.fixture(scope="session")
+def ca() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
+    return KeyRing.open(tmp_path_factory.mktemp("issuer"))
+
+
+@pytest.fixture
+async def bare(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[Lab]:
+    """A cluster in which nothing is installed but rights."""
+    clock = HandClock()
+    ca_file, leaf = tmp_path / "ca.pem", ca.issue_cert("127.0.0.1")
+    ca.cert_pem.write_to_path(str(ca_file))
+    leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "leaf.pem"))
+    pem = str(tmp_path / "leaf.pem")
+    config = ClusterConfig(
+        database=tmp_path / "kubernetes.db",
+        issuer="https://oidc.example/",
+        ring=ring,
+        ca_file=ca_file,
+        tokens=USERS,
+        clock=clock,
+    )
+    async with AsyncExitStack() as stack:
+        cluster = await stack.enter_async_context(Cluster(config))
+        sock = bind("127.0.0.1", 0)
+        server = f"https://127.0.0.1:{sock.getsockname()[1]}"
+        tls, present = server_tls(pem, pem), await stack.enter_async_context(AsyncExitStack())
+        await present.enter_async_context(serving(cluster.app, sock, tls))
+        stack.callback(cluster.drain)
+        trust = ssl.create_default_context(cafile=str(ca_file))
+        admin = KubeClient(Target(server=server, tls=trust, token=Secret("admin-token")))
+        await stack.enter_async_context(admin)
+        lab = Lab(
+            server=server,
+            tls=trust,
+            clock=clock,
+            admin=admin,
+            stack=stack,
+            cluster=cluster,
+            present=present,
+            server_tls=tls,
+        )
+        await _install_rights(lab)
+        # The connection of a watch ends a turn after its session is closed.
+        stack.push_async_callback(asyncio.sleep, 0)
+        yield lab
+
+
+@pytest.fixture
+async def lab(bare: Lab) -> Lab:
+    """A cluster in which the chart was installed: an empty Secret, a configuration without a bundle."""
+    await bare.admin.create(SECRETS, {"metadata": {"name": names.CERTIFICATE_SECRET}})
+    await bare.admin.create(CONFIGURATIONS, configuration(MAIN))
+    return bare
+
+
+async def _install_rights(lab: Lab) -> None:
+    await lab.admin.create("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+    subjects = [{"kind": "User", "name": "webhook", "apiGroup": "rbac.authorization.k8s.io"}]
+    for part, kind, where in (
+        ("secrets", "Role", f"{RBAC}/namespaces/{NAMESPACE}"),
+        ("configurations", "ClusterRole", RBAC),
+    ):
+        name = {"name": f"webhook-{part}"}
+        plural = kind.lower()
+        await lab.admin.create(f"{where}/{plural}s", {"metadata": name, "rules": RULES[part]})
+        ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, **name}
+        binding = {"metadata": name, "roleRef": ref, "subjects": subjects}
+        await lab.admin.create(f"{where}/{plural}bindings", binding)

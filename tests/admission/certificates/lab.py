@@ -1,0 +1,218 @@
+"""An embedded Kubernetes over TLS, replicas with the chart's rights, and a caller that is strict."""
+
+import asyncio
+import base64
+import contextlib
+import ssl
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from podpass import names
+from podpass.admission.certificates import Plan, Rotation
+from podpass.kube import KubeClient, KubeError, Target
+from podpass.secret import Secret
+from podpass.serve import Receive, Scope, Send, bind, respond, serving
+from podpass.tools.local.cluster.cluster import Cluster, User
+
+NAMESPACE = names.SYSTEM_NAMESPACE
+HOST = f"{names.WEBHOOK_SERVICE}.{NAMESPACE}.svc"
+SECRETS = f"/api/v1/namespaces/{NAMESPACE}/secrets"
+SECRET = f"{SECRETS}/{names.CERTIFICATE_SECRET}"
+CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+MAIN = names.WEBHOOK_CONFIGURATION
+SECOND = "azure-wi-webhook-warnings"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+USERS = {
+    "admin-token": User(name="admin", uid="admin", groups=("system:masters",)),
+    "webhook-token": User(name="webhook", uid="webhook", groups=()),
+}
+# What the chart grants: one Secret by name, and the reference's rights on configurations.
+RULES: dict[str, list[dict[str, Any]]] = {
+    "secrets": [
+        {
+            "apiGroups": [""],
+            "resources": ["secrets"],
+            "resourceNames": [names.CERTIFICATE_SECRET],
+            "verbs": ["get", "update", "watch"],
+        }
+    ],
+    "configurations": [
+        {
+            "apiGroups": ["admissionregistration.k8s.io"],
+            "resources": ["mutatingwebhookconfigurations"],
+            "verbs": ["get", "update", "watch"],
+        }
+    ],
+}
+QUICK = Plan(lag_seconds=0.4, linger_seconds=12, check_seconds=0.2)
+
+
+class HandClock:
+    """Real time, moved by hand."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+@dataclass(kw_only=True)
+class Replica:
+    """A rotation, and the port on which its certificate is served."""
+
+    rotation: Rotation
+    port: int
+    end: AsyncExitStack
+
+
+@dataclass(kw_only=True)
+class Lab:
+    """A cluster, its administrator, and whatever was started in it."""
+
+    server: str
+    tls: ssl.SSLContext
+    clock: HandClock
+    admin: KubeClient
+    stack: AsyncExitStack
+    cluster: Cluster
+    present: AsyncExitStack
+    server_tls: ssl.SSLContext
+    replicas: list[Replica] = field(default_factory=list)
+
+    def client(self, token: str = "webhook-token") -> KubeClient:
+        return KubeClient(Target(server=self.server, tls=self.tls, token=Secret(token)))
+
+    async def replica(
+        self,
+        *,
+        plan: Plan = QUICK,
+        configurations: tuple[str, ...] = (MAIN,),
+        clock: Callable[[], float] | None = None,
+    ) -> Replica:
+        """Start a replica with the webhook's rights, and serve its certificate."""
+        end = await self.stack.enter_async_context(AsyncExitStack())
+        client = await end.enter_async_context(self.client())
+        rotation = Rotation(
+            client,
+            namespace=NAMESPACE,
+            configurations=configurations,
+            clock=clock or self.clock,
+            tls_min_version="1.3",
+            plan=plan,
+        )
+        await end.enter_async_context(rotation)
+        sock = bind("127.0.0.1", 0)
+        port = int(sock.getsockname()[1])
+        await end.enter_async_context(serving(_app, sock, rotation.context))
+        made = Replica(rotation=rotation, port=port, end=end)
+        self.replicas.append(made)
+        return made
+
+    async def go_away(self) -> None:
+        """Let the API server be away: no connection to it is taken."""
+        self.cluster.drain()
+        await self.present.aclose()
+
+    async def come_back(self) -> None:
+        self.cluster._watches._stopping = False  # type: ignore[union-attr]  # as a new process would have it
+        self.present = await self.stack.enter_async_context(AsyncExitStack())
+        sock = bind("127.0.0.1", int(self.server.rpartition(":")[2]))
+        await self.present.enter_async_context(serving(self.cluster.app, sock, self.server_tls))
+        self.stack.callback(self.cluster.drain)
+
+    async def data(self) -> dict[str, bytes]:
+        secret = await self.admin.get(SECRET)
+        return {k: base64.b64decode(v) for k, v in (secret.get("data") or {}).items()}
+
+    async def fill(self, data: dict[str, bytes]) -> None:
+        """Put contents into the Secret, whatever was there."""
+        encoded = {k: base64.b64encode(v).decode() for k, v in data.items()}
+        about = {"name": names.CERTIFICATE_SECRET}
+        await self.admin.replace(SECRET, {"metadata": about, "data": encoded})
+
+    async def bundles(self, name: str = MAIN) -> list[str]:
+        found = await self.admin.get(f"{CONFIGURATIONS}/{name}")
+        pems = [hook["clientConfig"].get("caBundle") or "" for hook in found["webhooks"]]
+        return [base64.b64decode(pem).decode() for pem in pems]
+
+    async def overwrite(self, pem: bytes, name: str = MAIN) -> None:
+        """Set every caBundle of a configuration, as a person or another program does."""
+        while True:
+            found = await self.admin.get(f"{CONFIGURATIONS}/{name}")
+            for hook in found["webhooks"]:
+                hook["clientConfig"]["caBundle"] = base64.b64encode(pem).decode()
+            try:
+                await self.admin.replace(f"{CONFIGURATIONS}/{name}", found)
+            except KubeError as exc:
+                assert exc.status == 409
+                continue
+            return
+
+    async def grant(self, part: str, rules: list[dict[str, Any]]) -> None:
+        """Set what the webhook may do, in its namespace or for configurations."""
+        where = f"{RBAC}/namespaces/{NAMESPACE}/roles"
+        if part == "configurations":
+            where = f"{RBAC}/clusterroles"
+        found = await self.admin.get(f"{where}/webhook-{part}")
+        await self.admin.replace(f"{where}/webhook-{part}", {**found, "rules": rules})
+
+
+async def _app(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await respond(send, 200, b"{}")
+
+
+async def until(true: Callable[[], Any], seconds: float = 30) -> Any:
+    """Wait until something holds; give what it gave."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = true()
+            if asyncio.iscoroutine(found):
+                found = await found
+            if found:
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def handshake(port: int, bundle: str) -> bytes:
+    """Connect as an API server does, trusting the bundle alone; give the certificate as DER.
+
+    Errors:  ssl.SSLError, ValueError for a bundle without certificates.
+    """
+    trust = ssl.create_default_context(cadata=bundle)
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port, ssl=trust, server_hostname=HOST
+    )
+    try:
+        writer.write(b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200")
+        found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return found
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+def configuration(name: str = MAIN, hooks: int = 1) -> dict[str, Any]:
+    """Make a configuration as the chart does, with further entries."""
+    service = {"name": names.WEBHOOK_SERVICE, "namespace": NAMESPACE, "path": names.WEBHOOK_PATH}
+    rule = {
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE"],
+        "resources": ["pods"],
+    }
+    entry = {
+        "admissionReviewVersions": ["v1", "v1beta1"],
+        "clientConfig": {"service": service},
+        "failurePolicy": "Fail",
+        "sideEffects": "None",
+        "objectSelector": {"matchLabels": {names.USE_LABEL: "true"}},
+        "rules": [rule],
+    }
+    named = [{**entry, "name": f"n{at}.{names.WEBHOOK_NAME}"} for at in range(hooks)]
+    return {"metadata": {"name": name, "labels": {"app": "here"}}, "webhooks": named}

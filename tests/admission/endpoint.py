@@ -1,0 +1,51 @@
+"""A running webhook, asked as an API server asks it."""
+
+import io
+import json
+import ssl
+from typing import Any
+
+import aiohttp
+
+from podpass import names
+
+
+class Endpoint:
+    """One webhook, over TLS."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, ca_pem: bytes) -> None:
+        self._session, self._tls = session, ssl.create_default_context(cadata=ca_pem.decode())
+        self.url, self.ca_pem = url, ca_pem
+
+    async def send(
+        self, body: bytes, content_type: str = "application/json", path: str = names.WEBHOOK_PATH
+    ) -> tuple[int, bytes]:
+        headers = {"content-type": content_type}
+        url = self.url + path
+        async with self._session.post(
+            url, data=io.BytesIO(body), headers=headers, ssl=self._tls
+        ) as answer:
+            return answer.status, await answer.read()
+
+    async def get(self, path: str) -> tuple[int, bytes]:
+        async with self._session.get(self.url + path, ssl=self._tls) as answer:
+            return answer.status, await answer.read()
+
+    async def review(
+        self, pod: Any, *, path: str = names.WEBHOOK_PATH, **request: Any
+    ) -> dict[str, Any]:
+        document = {
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {"uid": "u-1", "namespace": "default", "object": pod, **request},
+        }
+        return await self.answer(json.dumps(document).encode(), path=path)
+
+    async def answer(
+        self, body: bytes, content_type: str = "application/json", path: str = names.WEBHOOK_PATH
+    ) -> dict[str, Any]:
+        status, content = await self.send(body, content_type, path)
+        assert status == 200, "the verdict is in the review, HTTP's own status stays 200"
+        document = json.loads(content)
+        assert document["kind"] == "AdmissionReview"
+        return dict(document["response"])

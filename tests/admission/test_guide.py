@@ -1,0 +1,44 @@
+"""The guide says what the program says: every warning and its words, every refusal, every name."""
+
+import re
+from pathlib import Path
+
+from podpass import names
+from podpass.admission import events
+from podpass.admission.observe import REASONS
+from podpass.admission.warnings import TEXTS
+
+GUIDE = (Path(__file__).parents[2] / "docs/guides/admission.md").read_text()
+
+
+def _rows(heading: str) -> list[list[str]]:
+    part = GUIDE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in part.splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_every_warning_is_there_in_its_own_words_with_meaning_and_cure() -> None:
+    rows = _rows("Warnings")
+    assert [(row[0].strip(" `"), row[1].strip(" `")) for row in rows] == list(TEXTS.items())
+    assert all(len(row) == 4 and all(row) for row in rows)
+
+
+def test_every_refusal_is_there_and_no_other() -> None:
+    rows = _rows("Refusals")
+    assert {row[0].strip(" `") for row in rows} == REASONS
+    assert all(len(row) == 3 and all(row) for row in rows)
+
+
+def test_the_keys_in_the_audit_log_are_the_webhooks_name_and_ours() -> None:
+    keys = [row[0].strip(" `") for row in _rows("Audit log")]
+    ours = (names.AUDIT_MUTATED, names.AUDIT_CLIENT_ID)
+    assert keys == [f"{names.WEBHOOK_NAME}/{key}" for key in ours]
+    # What an API server takes for a key: one slash, and a name of 63 signs behind it.
+    assert all(re.fullmatch(r"[^/]+/[a-z0-9][-._a-z0-9]{0,61}[a-z0-9]", key) for key in keys)
+
+
+def test_the_numbers_and_names_of_events_are_the_programs() -> None:
+    text = GUIDE.partition("## Events")[2].partition("## ")[0]
+    assert f"{events.BURST} writes, and one more every {events.SECONDS_EACH:.0f} seconds" in text
+    assert (events.QUIET_SECONDS, "once a minute" in text) == (60.0, True)
+    assert f"`{names.REFUSED_REASON}`" in GUIDE

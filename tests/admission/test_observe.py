@@ -1,0 +1,138 @@
+"""Each verdict is counted once, by words from closed sets."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from admission.endpoint import Endpoint
+from podpass import names
+from podpass.account.model import PodRefused
+from podpass.admission.accounts import AccountNotFound, AccountUnreadable
+from podpass.admission.app import create_app
+from podpass.admission.intake import TooMuchAtOnce
+from podpass.admission.observe import FAULT, REASONS
+from podpass.admission.wire import BadReview, WrongResource
+from podpass.errors import Error
+from podpass.serve import BodyTooLarge
+from podpass.settings import WebhookSettings
+
+Function = Callable[..., Any]
+Seen = list[tuple[str, str, str]]
+
+
+class Accounts:
+    """Accounts of every kind of trouble."""
+
+    async def annotations(self, namespace: str, name: str) -> Mapping[str, str]:
+        if name == "broken":
+            raise ZeroDivisionError
+        if name == "unreadable":
+            raise AccountUnreadable("no")
+        if name != "default":
+            raise AccountNotFound(namespace, name)
+        return {names.CLIENT_ID: "client"}
+
+
+@pytest.fixture
+def seen() -> Seen:
+    return []
+
+
+@pytest.fixture
+async def observed(start: Function, settings: WebhookSettings, seen: Seen) -> Endpoint:
+    def observe(outcome: str, reason: str, namespace: str, seconds: float) -> None:
+        assert 0 < seconds < 60 or (seconds == 0 and reason == "body_too_large")
+        seen.append((outcome, reason, namespace))
+
+    endpoint: Endpoint = await start(create_app(settings, Accounts(), observe=observe))
+    return endpoint
+
+
+@pytest.mark.parametrize(
+    ("changes", "request_", "outcome", "reason"),
+    [
+        ({}, {}, "mutated", ""),
+        ({}, {"operation": "DELETE"}, "unchanged", ""),
+        ({"serviceAccountName": "late"}, {}, "refused", "account_not_found"),
+        ({"serviceAccountName": "unreadable"}, {}, "failed", "account_unreadable"),
+        ({"serviceAccountName": "broken"}, {}, "failed", "fault"),
+        ({"annotations": {names.TOKEN_EXPIRATION: "1"}}, {}, "refused", "bad_annotation"),
+        (
+            {"annotations": {names.INJECT_PROXY: ""}, "hostNetwork": True},
+            {},
+            "refused",
+            "proxy_on_host_network",
+        ),
+        (
+            {
+                "containers": [
+                    {"name": "a", "volumeMounts": [{"name": "x", "mountPath": names.MOUNT_PATH}]}
+                ]
+            },
+            {},
+            "refused",
+            "mount_path_taken",
+        ),
+        ({"containers": 7}, {}, "refused", "malformed_pod"),
+    ],
+)
+async def test_a_verdict_is_counted_once_with_its_reason(
+    observed: Endpoint,
+    make_pod: Function,
+    seen: Seen,
+    changes: dict[str, Any],
+    request_: dict[str, Any],
+    outcome: str,
+    reason: str,
+) -> None:
+    await observed.review(make_pod(**changes), **request_)
+    assert seen == [(outcome, reason, "default")]
+
+
+async def test_a_second_pass_is_counted_as_unchanged(
+    observed: Endpoint, make_pod: Function, seen: Seen, mutating: Function, applying: Function
+) -> None:
+    await observed.review(applying(make_pod(), mutating(make_pod(), {names.CLIENT_ID: "client"})))
+    assert seen == [("unchanged", "", "default")]
+
+
+async def test_a_pod_of_another_namespace_is_counted_in_the_requests(
+    observed: Endpoint, make_pod: Function, seen: Seen
+) -> None:
+    await observed.review(make_pod(), namespace="other")
+    assert seen == [("refused", "namespace_mismatch", "other")]
+
+
+async def test_what_is_no_review_is_counted_without_a_namespace(
+    observed: Endpoint, make_pod: Function, seen: Seen
+) -> None:
+    await observed.answer(b"{")
+    await observed.answer(b" " * 4_000_000)
+    await observed.review(make_pod(), resource={"resource": "deployments"})
+    assert seen == [
+        ("refused", "bad_review", ""),
+        ("refused", "body_too_large", ""),
+        ("refused", "wrong_resource", ""),
+    ]
+
+
+async def test_advice_and_probes_are_not_counted(
+    observed: Endpoint, make_pod: Function, seen: Seen
+) -> None:
+    await observed.review(make_pod(), path=names.ADVICE_PATH)
+    await observed.get("/healthz")
+    assert seen == []
+
+
+def test_the_reasons_are_the_codes_of_what_can_be_raised_and_one_for_the_rest() -> None:
+    kinds: list[type[Error]] = [
+        AccountNotFound,
+        AccountUnreadable,
+        BadReview,
+        BodyTooLarge,
+        TooMuchAtOnce,
+        WrongResource,
+    ]
+    raised = {kind.code for kind in (*kinds, *PodRefused.__subclasses__())}
+    assert {*raised, FAULT} == REASONS

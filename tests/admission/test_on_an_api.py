@@ -1,0 +1,180 @@
+"""Warnings, advice and Events on an API server: the embedded one calls the webhook, by its registration."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import trustme
+
+from admission.endpoint import Endpoint
+from podpass import names
+from podpass.admission import registration
+from podpass.admission.accounts import ClusterAccounts
+from podpass.admission.app import create_app
+from podpass.admission.events import Events
+from podpass.assertion.keys import KeyRing
+from podpass.kube import KubeClient, KubeError, Target
+from podpass.secret import Secret
+from podpass.serve import bind, serving
+from podpass.settings import WebhookSettings
+from podpass.tools.local import ca
+from podpass.tools.local.cluster.cluster import Cluster, ClusterConfig, User
+from podpass.tools.local.registration import grant_rights, webhook_configuration
+
+Function = Callable[..., Any]
+Object = dict[str, Any]
+PODS = "/api/v1/namespaces/default/pods"
+EVENTS = "/api/v1/namespaces/default/events"
+CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+USERS = {
+    "admin": User(name="admin", uid="a", groups=("system:masters",)),
+    "webhook": User(name=ca.CLIENTS[ca.WEBHOOK][0], uid="w", groups=()),
+}
+OWNER = {
+    "apiVersion": "apps/v1",
+    "kind": "ReplicaSet",
+    "name": "web-1",
+    "uid": "11111111-2222-4333-8444-555555555555",
+    "controller": True,
+}
+
+
+class Api:
+    """An API server with a webhook, and its administrator."""
+
+    def __init__(self, server: str, admin: KubeClient, webhook: Endpoint) -> None:
+        self._server, self.admin, self.webhook = server, admin, webhook
+
+    async def create(self, pod: Object, query: str = "") -> tuple[int, Object, list[str]]:
+        headers = {"authorization": "Bearer admin"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(self._server + PODS + query, json=pod, headers=headers) as answer,
+        ):
+            said = answer.headers.getall("warning", [])
+            return answer.status, await answer.json(), said
+
+    async def advised(self) -> None:
+        """Register the second entry beside the first."""
+        bundle = base64.b64encode(self.webhook.ca_pem).decode()
+        config = {"url": self.webhook.url + names.ADVICE_PATH, "caBundle": bundle}
+        entry = registration.advice(config, ["kube-system"])
+        path = f"{CONFIGURATIONS}/{names.WEBHOOK_CONFIGURATION}"
+        both = [*(await self.admin.get(path))["webhooks"], entry]
+        await self.admin.patch(path, {"webhooks": both})
+
+    async def events(self) -> list[Object]:
+        found, _ = await self.admin.list(EVENTS)
+        return [event for event in found if event["reason"] == names.REFUSED_REASON]
+
+
+@pytest.fixture
+async def api(start: Function, settings: WebhookSettings, tmp_path: Path) -> AsyncIterator[Api]:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    config = ClusterConfig(
+        ca_file=tmp_path / "ca.pem",  # of client certificates, which nobody has here
+        database=tmp_path / "kubernetes.db",
+        issuer="https://oidc.example/issuer/",
+        ring=KeyRing.open(tmp_path / "issuer"),
+        tokens=USERS,
+    )
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        cluster = await enter(Cluster(config))
+        sock = bind("127.0.0.1", 0)
+        server = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        await enter(serving(cluster.app, sock))
+        stack.callback(cluster.drain)
+        admin, own = [
+            await enter(KubeClient(Target(server=server, token=Secret(user)))) for user in USERS
+        ]
+        await grant_rights(admin)
+        accounts = await enter(ClusterAccounts(own))
+        events = await enter(Events(own))
+        webhook: Endpoint = await start(create_app(settings, accounts, events=events))
+        await accounts.wait_ready()
+        url = webhook.url + names.WEBHOOK_PATH
+        await admin.create(CONFIGURATIONS, webhook_configuration(url, webhook.ca_pem))
+        account: Object = {"metadata": {"name": "web"}}
+        account["metadata"]["annotations"] = {names.CLIENT_ID: "client"}
+        await admin.create("/api/v1/namespaces/default/serviceaccounts", account)
+        yield Api(server, admin, webhook)
+
+
+def _pod(
+    make_pod: Function, name: str = "app", *, label: str | None = "true", **more: Any
+) -> Object:
+    pod: Object = make_pod(name=name, serviceAccountName="web", **more)
+    if label is not None:
+        pod["metadata"]["labels"] = {names.USE_LABEL: label}
+    return pod
+
+
+async def test_whoever_applies_a_pod_is_warned(api: Api, make_pod: Function) -> None:
+    status, made, said = await api.create(_pod(make_pod))
+    assert status == 201
+    (warning,) = said
+    assert "azure.workload.identity/client-id = 'client' is not a GUID" in warning
+    assert made["spec"]["volumes"][-1]["name"].startswith(names.VOLUME_PREFIX)
+
+
+async def test_a_refused_pods_controller_gets_an_event_by_the_webhooks_own_rights(
+    api: Api, make_pod: Function
+) -> None:
+    pod = _pod(make_pod)
+    pod["metadata"] |= {"annotations": {names.TOKEN_EXPIRATION: "1"}, "ownerReferences": [OWNER]}
+    status, refusal, _ = await api.create(pod)
+    assert status == 400
+    status, _, _ = await api.create(pod, "?dryRun=All")
+    assert status == 400
+    while not (found := await api.events()):  # noqa: ASYNC110 it is seen from outside only
+        await asyncio.sleep(0.01)
+    (event,) = found
+    assert event["involvedObject"]["uid"] == OWNER["uid"]
+    assert event["count"] == 1, "a dry run has no side effects"
+    assert event["message"] in refusal["message"]
+    assert event["source"] == {"component": "podpass-webhook"}
+
+
+async def test_a_dry_run_is_answered_with_its_warnings_and_leaves_nothing(
+    api: Api, make_pod: Function
+) -> None:
+    status, made, said = await api.create(_pod(make_pod), "?dryRun=All")
+    assert (status, len(said)) == (201, 1)
+    assert made["spec"]["volumes"][-1]["name"].startswith(names.VOLUME_PREFIX)
+    with pytest.raises(KubeError):
+        await api.admin.get(f"{PODS}/app")
+
+
+async def test_advice_comes_only_where_it_is_registered(api: Api, make_pod: Function) -> None:
+    status, _, said = await api.create(_pod(make_pod, "before", label=None))
+    assert (status, said) == (201, [])
+    await api.advised()
+    status, made, said = await api.create(_pod(make_pod, "bare", label=None))
+    assert (status, len(said)) == (201, 1)
+    assert "lacks the label azure.workload.identity/use" in said[0]
+    assert "env" not in made["spec"]["containers"][0]
+    status, _, said = await api.create(_pod(make_pod, "wrong", label="True"))
+    assert (status, len(said)) == (201, 1)
+    assert "is not" in said[0]
+    _, _, said = await api.create(_pod(make_pod, "labelled"))
+    assert "GUID" in said[0]
+    assert len(said) == 1
+
+
+async def test_advice_that_cannot_be_had_keeps_no_pod_from_running(
+    api: Api, make_pod: Function
+) -> None:
+    await api.advised()
+    path = f"{CONFIGURATIONS}/{names.WEBHOOK_CONFIGURATION}"
+    entries = (await api.admin.get(path))["webhooks"]
+    entries[1]["clientConfig"]["url"] = "https://127.0.0.1:1/warn-v1-pod"
+    await api.admin.patch(path, {"webhooks": entries})
+    status, _, said = await api.create(_pod(make_pod, label=None))
+    assert (status, said) == (201, [])

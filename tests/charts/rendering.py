@@ -1,0 +1,172 @@
+"""What the chart renders to, by Helm as it is released; and sets of values as their users have them."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CHART = Path(__file__).parents[2] / "charts" / "podpass"
+RELEASE = "workload-identity-webhook"
+NAMESPACE = "azure-workload-identity-system"
+TENANT = "11111111-2222-4333-8444-555555555555"
+# Kinds of others, whose schemas are not Kubernetes' own.
+FOREIGN = {"Issuer", "Certificate", "ServiceMonitor"}
+OLDEST, NEWEST = "1.25", "1.37"
+
+Object = dict[str, Any]
+Values = dict[str, Any]
+
+# As someone would have them who uses all that the reference's chart offers.
+OF_THE_REFERENCE: Values = {
+    "azureTenantID": TENANT,
+    "azureEnvironment": "AzureUSGovernmentCloud",
+    "replicaCount": 3,
+    "image": {"pullPolicy": "Always"},
+    "imagePullSecrets": [{"name": "registry"}],
+    "nodeSelector": {"kubernetes.io/os": "linux", "pool": "system"},
+    "resources": {"limits": {"cpu": "200m", "memory": "200Mi"}, "requests": {"cpu": "100m"}},
+    "tolerations": [{"key": "CriticalAddonsOnly", "operator": "Exists"}],
+    "affinity": {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [
+                    {"matchExpressions": [{"key": "gpu", "operator": "DoesNotExist"}]}
+                ]
+            }
+        }
+    },
+    "topologySpreadConstraints": [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"app": RELEASE}},
+        }
+    ],
+    "service": {"type": "ClusterIP", "port": 443, "targetPort": 9443},
+    "logLevel": "debug",
+    "metricsAddr": ":8096",
+    "metricsBackend": "prometheus",
+    "priorityClassName": "system-node-critical",
+    "mutatingWebhookAnnotations": {"admissions.enforcer/disabled": "true"},
+    "mutatingWebhookNamespaceSelector": {
+        "matchLabels": {"team": "shop"},
+        "matchExpressions": [{"key": "control-plane", "operator": "DoesNotExist"}],
+    },
+    "podLabels": {"team": "platform"},
+    "podAnnotations": {"prometheus.io/scrape": "true"},
+    "podDisruptionBudget": {"minAvailable": 0, "maxUnavailable": 1},
+    "customTokenEndpoint": {
+        "annotationSuffix": "identity-binding",
+        "audience": "api://AKSIdentityBinding",
+        "azureKubernetesTokenProxy": "https://kubernetes.default.svc",
+        "azureKubernetesSniName": "abc.ests.aks",
+        "azureKubernetesCAConfigMapName": "kube-root-ca.crt",
+    },
+    "extraEnv": [{"name": "PROXY_IMAGE", "value": "registry.example.com/proxy:1"}],
+    "extraVolumes": [{"name": "more", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+    "revisionHistoryLimit": 3,
+    "nameOverride": "my-webhook",
+}
+CERT_MANAGER: Values = {"certManager": {"enabled": True}}
+SETS: dict[str, Values] = {
+    "defaults": {},
+    "the reference's": OF_THE_REFERENCE,
+    "cert-manager": CERT_MANAGER,
+    "cert-manager with an issuer": {
+        "certManager": {"enabled": True, "issuerRef": {"kind": "ClusterIssuer", "name": "corp"}}
+    },
+    "a certificate of one's own": {
+        "disableCertRotation": True,
+        "certSecretName": "mine",
+        "caBundle": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    },
+    "a bundle by label": {
+        "customTokenEndpoint": {
+            "annotationSuffix": "x",
+            "audience": "api://x",
+            "azureKubernetesCACTBSignerName": "example.com/signer",
+            "azureKubernetesCACTBLabelSelector": {"matchLabels": {"app": "<a & b>"}},
+        }
+    },
+    "all that is more": {
+        "audience": "api://AzureADTokenExchangeUSGov",
+        "failurePolicy": "Ignore",
+        "timeoutSeconds": 5,
+        "tlsMinVersion": "1.2",
+        "proxyImage": "registry.example.com/proxy:1",
+        "proxyInitImage": "registry.example.com/proxy-init:1",
+        "exemptNamespaces": ["kube-system", "gatekeeper-system"],
+        "events": {"enabled": False},
+        "advice": {"enabled": True, "timeoutSeconds": 1},
+        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "networkPolicy": {
+            "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
+            "egress": [{"ports": [{"port": 443, "protocol": "TCP"}]}],
+        },
+        "hostNetwork": True,
+        "runAsUser": None,
+        "extraArgs": ["--version=false"],
+        "image": {"digest": "sha256:" + "0" * 64},
+        "service": {"port": 8443},
+        "helmTest": {"namespace": "shop"},
+        "podDisruptionBudget": {"minAvailable": "50%"},
+    },
+    "nothing that can be left out": {
+        "replicaCount": 1,
+        "exemptNamespaces": [],
+        "networkPolicy": {"enabled": False},
+        "priorityClassName": "",
+        "podDisruptionBudget": {"minAvailable": 0},
+        "resources": {"limits": None, "requests": None},
+        "nodeSelector": {"kubernetes.io/os": None},
+        "logLevel": "",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Helm:
+    """The program, and what it says of the chart."""
+
+    binary: str
+
+    def __call__(self, *arguments: str, values: Values | None = None) -> Any:
+        given = {"azureTenantID": TENANT, **(values or {})}
+        return subprocess.run(
+            [self.binary, *arguments, "--values", "-"],
+            input=yaml.safe_dump(given),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env={"HOME": "/nonexistent"},
+        )
+
+    def render(self, values: Values | None = None, *, namespace: str = NAMESPACE) -> list[Object]:
+        done = self("template", RELEASE, str(CHART), "--namespace", namespace, values=values)
+        assert done.returncode == 0, done.stderr
+        return [one for one in yaml.safe_load_all(done.stdout) if one]
+
+    def refusal(self, values: Values) -> str:
+        done = self("template", RELEASE, str(CHART), "--namespace", NAMESPACE, values=values)
+        assert done.returncode == 1, done.stdout
+        said: str = done.stderr
+        return said
+
+
+def find(objects: list[Object], kind: str, name: str | None = None) -> Object:
+    found = [
+        one for one in objects if one["kind"] == kind and name in (None, one["metadata"]["name"])
+    ]
+    assert len(found) == 1, (kind, name, [one["metadata"]["name"] for one in found])
+    return found[0]
+
+
+def container(objects: list[Object]) -> Object:
+    (only,) = find(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert isinstance(only, dict)
+    return only

@@ -1,0 +1,56 @@
+"""The guide to installing names what there is: values, flags, files."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from charts.rendering import CHART
+from podpass.tools.cli.commands import cli
+
+ROOT = CHART.parents[1]
+GUIDE = (ROOT / "docs" / "guides" / "install.md").read_text()
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+
+
+def _known(path: str) -> bool:
+    place: dict[str, Any] = SCHEMA
+    for part in path.split("."):
+        place = place.get("properties", {}).get(part)
+        if place is None:
+            return False
+    return True
+
+
+def test_every_value_that_is_set_is_one_of_the_chart() -> None:
+    keys = set(re.findall(r"--set(?:-file)? ([\w.]+)=", GUIDE))
+    assert {"azureTenantID", "image.repository", "certManager.enabled", "caBundle"} <= keys
+    assert not [key for key in sorted(keys) if not _known(key)]
+
+
+def test_every_value_that_is_spoken_of_is_one_of_the_chart() -> None:
+    said = re.findall(r"`([a-z]+[A-Z]\w*(?:\.\w+)*|[a-z]+\.[a-z]+[A-Z]?\w*)(?::[^`]*)?`", GUIDE)
+    values = {one for one in said if not one.startswith("azureKubernetes")} - {"podpass.cdx.json"}
+    assert len(values) > 10
+    assert not [one for one in sorted(values) if not _known(one)]
+    inside = {one for one in said if one.startswith("azureKubernetes")}
+    assert not [one for one in inside if not _known(f"customTokenEndpoint.{one}")]
+
+
+def test_every_command_and_its_flags_are_there() -> None:
+    context = click.Context(cli, info_name="podpass")
+    called = re.findall(r"podpass manifests([^|\n`]*)", GUIDE)
+    command = cli.get_command(context, "manifests")
+    assert command is not None
+    known = {name for option in command.params for name in option.opts} | {"--help"}
+    flags = {flag for rest in called for flag in re.findall(r"(--[\w-]+)", rest)}
+    assert {"--tenant-id", "--set", "--mode"} <= flags
+    assert not flags - known
+
+
+def test_every_file_of_the_sources_is_there() -> None:
+    named = set(re.findall(r"(?:scripts|deploy|charts)/[\w./-]*\w", GUIDE))
+    assert {"scripts/image.py", "deploy/Dockerfile", "charts/podpass"} <= named
+    assert not [name for name in named if not Path(ROOT, name).exists()]

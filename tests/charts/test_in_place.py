@@ -1,0 +1,201 @@
+"""A real API server lets the reference's release become ours, and go back, without losing anything."""
+
+import base64
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charts import reference
+from charts.rendering import CHART, NAMESPACE, RELEASE, SETS, TENANT, Helm, Object
+from control_plane import plane
+from tools.kubectl import Kubectl, binaries
+
+pytestmark = pytest.mark.kubernetes
+
+DEPLOYMENT = "azure-wi-webhook-controller-manager"
+REGISTRATION = "azure-wi-webhook-mutating-webhook-configuration"
+SECRET = "azure-wi-webhook-server-cert"
+BUNDLE = base64.b64encode(b"a bundle").decode()
+# What each write changes, whoever writes.
+VOLATILE = ("annotations", "generation", "managedFields", "resourceVersion")
+
+
+@pytest.fixture(scope="module")
+def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+    binary = next((path for path in binaries().values() if path), "")
+    if not binary:
+        pytest.skip("there is no kubectl on this machine")
+    place = tmp_path_factory.mktemp("plane")
+    with plane.running(place / "data") as running:
+        yield Kubectl(binary=binary, kubeconfig=running.kubeconfig, home=place)
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reference's chart, as far as it matters: its name, and what it renders."""
+    chart = tmp_path_factory.mktemp("reference") / "workload-identity-webhook"
+    (chart / "templates").mkdir(parents=True)
+    meta = "apiVersion: v2\nname: workload-identity-webhook\nversion: 1.6.0\n"
+    (chart / "Chart.yaml").write_text(meta)
+    image = {"repository": "mcr.microsoft.com/oss/azure/workload-identity/webhook"}
+    (chart / "values.yaml").write_text(json.dumps({"image": image, "logLevel": "info"}))
+    for number, one in enumerate(reference.OBJECTS):
+        (chart / "templates" / f"{number}.yaml").write_text(json.dumps(one))
+    return chart
+
+
+class Release:
+    """What a user does with Helm and kubectl."""
+
+    def __init__(self, helm: Helm, kubectl: Kubectl, home: Path) -> None:
+        self._helm, self.kubectl, self._home = helm.binary, kubectl, home
+
+    def __call__(self, *arguments: str) -> Any:
+        return subprocess.run(
+            [self._helm, *arguments, "--namespace", NAMESPACE],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            env={"HOME": str(self._home), "KUBECONFIG": str(self.kubectl.kubeconfig)},
+        )
+
+    def must(self, *arguments: str) -> None:
+        done = self(*arguments)
+        assert done.returncode == 0, done.stderr
+
+    def get(self, kind: str, name: str) -> Object:
+        found = self.kubectl("-n", NAMESPACE, "get", kind, name, "-o", "json")
+        return dict(json.loads(found))
+
+    def all(self) -> dict[str, Object]:
+        """Everything of the release as it is, without what every write changes."""
+        kinds = {one["kind"].lower() for one in reference.OBJECTS} | {"networkpolicy"}
+        label = f"release={RELEASE}"
+        listed = self.kubectl(
+            "-n", NAMESPACE, "get", ",".join(sorted(kinds)), "-l", label, "-o", "json"
+        )
+        found = {}
+        for one in json.loads(listed)["items"]:
+            for member in VOLATILE:
+                one["metadata"].pop(member, None)
+            one.pop("status", None)
+            found[f"{one['kind']}/{one['metadata']['name']}"] = one
+        return found
+
+
+@pytest.fixture
+def release(helm: Helm, kubectl: Kubectl, theirs: Path, tmp_path: Path) -> Iterator[Release]:
+    """The reference, installed and with the certificate that its rotator has written."""
+    found = Release(helm, kubectl, tmp_path)
+    found.must(
+        "install", RELEASE, str(theirs), "--create-namespace", "--set", f"azureTenantID={TENANT}"
+    )
+    data = {"data": {"tls.crt": BUNDLE, "ca.key": BUNDLE}}
+    kubectl("-n", NAMESPACE, "patch", "secret", SECRET, "-p", json.dumps(data))
+    bundle = [{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": BUNDLE}]
+    kubectl(
+        "patch",
+        "mutatingwebhookconfiguration",
+        REGISTRATION,
+        "--type=json",
+        "-p",
+        json.dumps(bundle),
+    )
+    yield found
+    found.must("uninstall", RELEASE, "--wait")
+
+
+OURS = (str(CHART), "--reset-then-reuse-values", "--set", "image.repository=r.example.com/podpass")
+
+
+def test_the_reference_s_release_becomes_ours_and_goes_back(release: Release, theirs: Path) -> None:
+    before = release.all()
+    release.must("upgrade", RELEASE, *OURS)
+    ours = release.all()
+
+    assert set(ours) - set(before) == {f"NetworkPolicy/{DEPLOYMENT}"}
+    for name, one in before.items():  # the same objects, none made anew
+        assert ours[name]["metadata"]["uid"] == one["metadata"]["uid"], name
+    assert ours[f"Secret/{SECRET}"]["data"] == before[f"Secret/{SECRET}"]["data"]
+    (entry,) = ours[f"MutatingWebhookConfiguration/{REGISTRATION}"]["webhooks"]
+    assert entry["clientConfig"]["caBundle"] == BUNDLE
+    (container,) = ours[f"Deployment/{DEPLOYMENT}"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"].startswith("r.example.com/podpass:")
+    assert container["command"] == ["podpass", "webhook"]
+    assert ours["ConfigMap/azure-wi-webhook-config"]["data"]["AZURE_TENANT_ID"] == TENANT
+
+    release.must("upgrade", RELEASE, str(theirs), "--reset-then-reuse-values")
+    assert release.all() == before
+
+    release.must("rollback", RELEASE, "2")
+    again = release.all()
+    for one in (again, ours):  # deleted on the way back, so this one alone is new
+        for member in ("uid", "creationTimestamp"):
+            del one[f"NetworkPolicy/{DEPLOYMENT}"]["metadata"][member]
+    assert again == ours
+
+
+def test_values_that_are_carried_over_whole_are_refused_and_nothing_is_changed(
+    release: Release,
+) -> None:
+    before = release.all()
+    done = release("upgrade", RELEASE, str(CHART), "--reuse-values")
+    assert done.returncode == 1
+    assert "--reset-then-reuse-values" in done.stderr
+    assert release.all() == before
+
+
+def test_every_set_of_values_is_taken_by_the_api_server(release: Release, tmp_path: Path) -> None:
+    """Defaults, validation and immutable fields, none of which a schema knows."""
+    taken = 0
+    for number, values in enumerate(SETS.values()):
+        # For what needs kinds that this server has not; and for a release that has it from the start.
+        if {"certManager", "nameOverride"} & values.keys():
+            continue
+        given = {**values, "serviceMonitor": {"enabled": False}, "azureTenantID": TENANT}
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(json.dumps(given))
+        release.must("upgrade", RELEASE, str(CHART), "--reset-values", "--values", str(file))
+        taken += 1
+    assert taken >= 5
+
+
+def test_the_account_can_do_what_it_needs_and_nothing_more(release: Release) -> None:
+    release.must("upgrade", RELEASE, *OURS)
+    account = f"system:serviceaccount:{NAMESPACE}:azure-wi-webhook-admin"
+
+    def may(*arguments: str) -> bool:
+        done = subprocess.run(
+            [release.kubectl.binary, "auth", "can-i", *arguments, f"--as={account}"],
+            env=release.kubectl.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout.strip() == "yes"
+
+    own = f"secret/{SECRET}"
+    for verb in ("get", "watch", "update"):
+        assert may(verb, own, "-n", NAMESPACE)
+        assert may(verb, f"mutatingwebhookconfiguration/{REGISTRATION}")
+        assert not may(verb, "secret/another", "-n", NAMESPACE)
+        assert not may(verb, "mutatingwebhookconfiguration/another")
+    for verb in ("get", "list", "watch"):
+        assert may(verb, "serviceaccounts", "--all-namespaces")
+    assert may("create", "events", "-n", "default")
+    for verb, what in (
+        ("list", "secrets"),
+        ("create", "secrets"),
+        ("delete", own),
+        ("get", "pods"),
+        ("update", "serviceaccounts"),
+        ("create", "serviceaccounts/token"),
+        ("delete", f"mutatingwebhookconfiguration/{REGISTRATION}"),
+        ("get", "configmaps"),
+    ):
+        assert not may(verb, what, "-n", NAMESPACE), (verb, what)

@@ -1,0 +1,111 @@
+"""`podpass manifests` and the chart: two ways to one set of objects."""
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+import yaml
+
+from charts.rendering import CHART, NAMESPACE, RELEASE, TENANT, Helm, Object
+from podpass.tools.manifests import Values, webhook
+from podpass.tools.manifests.meta import SELECTOR
+
+pytestmark = pytest.mark.kubernetes
+
+SETS: dict[str, list[str]] = {
+    "defaults": [],
+    "cert-manager": ["certManager.enabled=true", "events.enabled=false"],
+    "all": [
+        "azureEnvironment=AzureChinaCloud",
+        "replicaCount=3",
+        "image.repository=registry.example.com/podpass",
+        "image.pullPolicy=Always",
+        "image.release=1.2.3",
+        "logLevel=debug",
+        "priorityClassName=",
+        "customTokenEndpoint.annotationSuffix=identity-binding",
+        "customTokenEndpoint.audience=api://AKSIdentityBinding",
+        "customTokenEndpoint.azureKubernetesTokenProxy=https://kubernetes.default.svc/?a=<b>&c=é",
+        "customTokenEndpoint.azureKubernetesSniName=abc.ests.aks",
+        "customTokenEndpoint.azureKubernetesCAConfigMapName=kube-root-ca.crt",
+        "audience=api://AzureADTokenExchangeChina",
+        "failurePolicy=Ignore",
+        "timeoutSeconds=5",
+        "tlsMinVersion=1.2",
+        "proxyImage=registry.example.com/proxy:1",
+        "proxyInitImage=registry.example.com/proxy-init:1",
+        "exemptNamespaces=kube-system,gatekeeper-system",
+        "advice.enabled=true",
+        "advice.timeoutSeconds=3",
+        "networkPolicy.enabled=false",
+        "hostNetwork=true",
+    ],
+    "a digest": ["image.digest=sha256:" + "0" * 64],
+}
+
+
+def _tree(sets: list[str]) -> dict[str, Any]:
+    """Write KEY=VALUE texts as a values file says the same."""
+    tree: dict[str, Any] = {}
+    for text in sets:
+        key, _, value = text.partition("=")
+        *path, last = key.split(".")
+        place = tree
+        for part in path:
+            place = place.setdefault(part, {})
+        if key == "exemptNamespaces":
+            place[last] = value.split(",")
+        elif key in ("tlsMinVersion", "image.release"):
+            place[last] = value
+        else:
+            place[last] = yaml.safe_load(value) if value else ""
+    return tree
+
+
+def _plain(tree: Any) -> Any:
+    """Take out what tells a release's labels from the static manifest's."""
+    if isinstance(tree, dict):
+        gone = (
+            {"app", "chart", "release", "helm.sh/chart"}
+            if SELECTOR.items() <= tree.items()
+            else set()
+        )
+        return {key: _plain(value) for key, value in tree.items() if key not in gone}
+    if isinstance(tree, list):
+        return [_plain(one) for one in tree]
+    return tree
+
+
+def _keyed(objects: list[Object]) -> dict[tuple[str, str], Object]:
+    return {(one["kind"], one["metadata"]["name"]): _plain(one) for one in objects}
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("namespace", [NAMESPACE, "other"])
+def test_both_write_the_same_objects(helm: Helm, name: str, namespace: str) -> None:
+    values = Values.from_sets(SETS[name], tenant_id=TENANT, namespace=namespace)
+    ours = _keyed(webhook(values))
+    charts = _keyed(helm.render(_tree(SETS[name]), namespace=namespace))
+    assert ours.pop(("Namespace", namespace))  # Helm makes it, or whoever calls Helm
+    assert charts.pop(("Pod", f"{RELEASE}-test"))  # a hook
+    assert ours.keys() == charts.keys()
+    for key, one in ours.items():
+        assert one == charts[key], key
+
+
+def test_every_value_is_the_chart_s_with_the_chart_s_default() -> None:
+    chart = yaml.safe_load((CHART / "values.yaml").read_text())
+    keys = {f.metadata["key"]: f.default for f in fields(Values) if f.metadata}
+    assert len(keys) > 25
+    for key, default in keys.items():
+        found = chart
+        for part in key.split("."):
+            found = found[part]
+        if key != "azureTenantID":
+            assert (list(default) if isinstance(default, tuple) else default) == found, key
+
+
+def test_every_value_is_in_a_set_that_is_compared() -> None:
+    tried = {text.partition("=")[0] for sets in SETS.values() for text in sets}
+    keys = {f.metadata["key"] for f in fields(Values) if f.metadata}
+    assert keys - tried == {"azureTenantID"}

@@ -1,0 +1,314 @@
+"""What is rendered: valid, closed where it can be, and it cannot block itself."""
+
+import base64
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from charts.rendering import (
+    CERT_MANAGER,
+    CHART,
+    FOREIGN,
+    NAMESPACE,
+    NEWEST,
+    OLDEST,
+    SETS,
+    TENANT,
+    Helm,
+    Object,
+    container,
+    find,
+)
+from podpass.settings import WebhookSettings
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # its import warns of its own dependencies
+    import kubernetes_validate
+
+pytestmark = pytest.mark.kubernetes
+# The command line takes it itself.
+NOT_SETTINGS = {"--version"}
+
+
+@pytest.fixture(params=SETS)
+def objects(helm: Helm, request: pytest.FixtureRequest) -> list[Object]:
+    return helm.render(SETS[request.param])
+
+
+def _pods(objects: list[Object]) -> list[dict[str, Any]]:
+    specs = [one["spec"] for one in objects if one["kind"] == "Pod"]
+    return [find(objects, "Deployment")["spec"]["template"]["spec"], *specs]
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_every_object_fits_kubernetes_schemas(objects: list[Object], version: str) -> None:
+    for one in objects:
+        if one["kind"] not in FOREIGN:
+            kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_no_object_is_there_twice(objects: list[Object]) -> None:
+    keys = [(one["kind"], one["metadata"]["name"]) for one in objects]
+    assert len(keys) == len(set(keys)) >= 9
+
+
+def test_pods_may_do_nothing_they_need_not(objects: list[Object]) -> None:
+    """What the `restricted` profile asks for, and a root that cannot be written."""
+    for pod in _pods(objects):
+        assert pod["securityContext"] == {
+            "runAsNonRoot": True,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        for each in pod["containers"]:
+            context = each["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False
+            assert context["readOnlyRootFilesystem"] is True
+            assert context["capabilities"] == {"drop": ["ALL"]}
+            assert context.get("runAsUser", 65532) == 65532
+        assert not [volume for volume in pod.get("volumes", []) if "hostPath" in volume]
+
+
+def test_it_can_block_neither_itself_nor_what_is_exempted(objects: list[Object]) -> None:
+    """A webhook that is asked about its own pods keeps a cluster down that it should bring up."""
+    for entry in find(objects, "MutatingWebhookConfiguration")["webhooks"]:
+        (rule,) = [
+            rule
+            for rule in entry["namespaceSelector"]["matchExpressions"]
+            if rule["key"] == "kubernetes.io/metadata.name"
+        ]
+        assert rule["operator"] == "NotIn"
+        assert rule["values"][0] == NAMESPACE
+
+
+def test_kube_system_is_exempted_unless_someone_takes_it_out(helm: Helm) -> None:
+    def exempt(values: dict[str, Any], namespace: str = NAMESPACE) -> list[str]:
+        found = find(helm.render(values, namespace=namespace), "MutatingWebhookConfiguration")
+        names: list[str] = found["webhooks"][0]["namespaceSelector"]["matchExpressions"][-1][
+            "values"
+        ]
+        return names
+
+    assert exempt({}) == [NAMESPACE, "kube-system"]
+    assert exempt({}, "kube-system") == ["kube-system"]
+    assert exempt({"exemptNamespaces": []}) == [NAMESPACE]
+
+
+def test_ports_and_probes_lead_to_what_listens(objects: list[Object]) -> None:
+    only = container(objects)
+    ports = {port["name"]: port["containerPort"] for port in only["ports"]}
+    assert ports["webhook-server"] == find_target(objects) == 9443
+    settings = _settings(objects)
+    assert settings.health_addr == f":{ports['healthz']}"
+    assert settings.metrics_addr == f":{ports['metrics']}"
+    for probe in ("livenessProbe", "readinessProbe"):
+        assert only[probe]["httpGet"]["port"] == "healthz"
+    registered = find(objects, "MutatingWebhookConfiguration")["webhooks"][0]["clientConfig"]
+    served = find(objects, "Service", "azure-wi-webhook-webhook-service")["spec"]["ports"][0]
+    assert registered["service"].get("port", 443) == served["port"]
+
+
+def find_target(objects: list[Object]) -> int:
+    (port,) = find(objects, "Service", "azure-wi-webhook-webhook-service")["spec"]["ports"]
+    target: int = port["targetPort"]
+    return target
+
+
+def _settings(objects: list[Object]) -> WebhookSettings:
+    """Read flags and variables as the process will: whatever it does not know fails here."""
+    only = container(objects)
+    environ = dict(find(objects, "ConfigMap")["data"])
+    environ |= {one["name"]: one.get("value", NAMESPACE) for one in only["env"]}
+    known = [flag for flag in only["args"] if flag.partition("=")[0] not in NOT_SETTINGS]
+    return WebhookSettings.from_environ(environ, known)
+
+
+def test_the_process_understands_all_flags_and_variables(objects: list[Object]) -> None:
+    settings = _settings(objects)
+    assert settings.tenant_id == TENANT
+    assert settings.namespace == NAMESPACE
+
+
+def test_what_the_reference_lacks_reaches_the_process(helm: Helm) -> None:
+    found = helm.render(SETS["all that is more"])
+    entry = find(found, "MutatingWebhookConfiguration")["webhooks"][0]
+    assert (entry["failurePolicy"], entry["timeoutSeconds"]) == ("Ignore", 5)
+    assert find(found, "Deployment")["spec"]["template"]["spec"]["hostNetwork"] is True
+    assert "--version=false" in container(found)["args"]
+    settings = _settings(found)
+    assert settings.audience == "api://AzureADTokenExchangeUSGov"
+    assert settings.tls_min_version == "1.2"
+    assert settings.proxy_image == "registry.example.com/proxy:1"
+    assert settings.proxy_init_image == "registry.example.com/proxy-init:1"
+    selector = _settings(helm.render(SETS["a bundle by label"])).ca_selector
+    assert selector == {"matchLabels": {"app": "<a & b>"}}
+
+
+def test_a_changed_setting_starts_new_pods_and_nothing_else_does(helm: Helm) -> None:
+    def mark(values: dict[str, Any]) -> str:
+        template = find(helm.render(values), "Deployment")["spec"]["template"]["metadata"]
+        text: str = template["annotations"]["podpass/config"]
+        return text
+
+    assert mark({}) == mark({"failurePolicy": "Ignore"})
+    assert mark({}) != mark({"azureEnvironment": "AzureChinaCloud"})
+
+
+def test_cert_manager_makes_the_certificate_and_hands_it_to_the_api_server(helm: Helm) -> None:
+    found = helm.render(CERT_MANAGER)
+    leaf = find(found, "Certificate", "azure-wi-webhook-server-cert")["spec"]
+    assert leaf["dnsNames"] == [f"azure-wi-webhook-webhook-service.{NAMESPACE}.svc"]
+    annotations = find(found, "MutatingWebhookConfiguration")["metadata"]["annotations"]
+    assert annotations == {
+        "cert-manager.io/inject-ca-from": f"{NAMESPACE}/azure-wi-webhook-server-cert"
+    }
+    volumes = {
+        volume["name"]: volume
+        for volume in find(found, "Deployment")["spec"]["template"]["spec"]["volumes"]
+    }
+    assert volumes["cert"]["secret"]["secretName"] == leaf["secretName"]
+    settings = _settings(found)
+    assert settings.disable_cert_rotation
+    assert {"name": "cert", "mountPath": settings.cert_dir, "readOnly": True} in container(found)[
+        "volumeMounts"
+    ]
+    assert not [one for one in found if one["kind"] == "Secret"]
+
+
+def test_a_renewed_leaf_has_the_authority_that_the_api_server_knows_already(helm: Helm) -> None:
+    """A leaf that signs itself would be trusted before pods serve it, and they refused until then."""
+    found = helm.render(CERT_MANAGER)
+    leaf = find(found, "Certificate", "azure-wi-webhook-server-cert")["spec"]["issuerRef"]
+    authority = find(found, "Certificate", "azure-wi-webhook-ca")["spec"]
+    assert find(found, "Issuer", leaf["name"])["spec"] == {
+        "ca": {"secretName": authority["secretName"]}
+    }
+    assert authority["isCA"] is True
+    (one,) = [
+        each for each in helm.render(SETS["cert-manager with an issuer"]) if each["kind"] in FOREIGN
+    ]
+    assert one["spec"]["issuerRef"] == {"kind": "ClusterIssuer", "name": "corp"}
+
+
+def test_a_certificate_of_ones_own_is_mounted_and_its_authority_registered(helm: Helm) -> None:
+    values = SETS["a certificate of one's own"]
+    found = helm.render(values)
+    (entry,) = find(found, "MutatingWebhookConfiguration")["webhooks"]
+    assert base64.b64decode(entry["clientConfig"]["caBundle"]).decode() == values["caBundle"]
+    pod = find(found, "Deployment")["spec"]["template"]["spec"]
+    assert {"secretName": "mine", "defaultMode": 0o644} in [
+        volume.get("secret") for volume in pod["volumes"]
+    ]
+
+
+def test_its_own_certificate_is_read_through_the_api_and_mounted_nowhere(helm: Helm) -> None:
+    found = helm.render()
+    assert [volume["name"] for volume in _pods(found)[0]["volumes"]] == ["tmp"]
+    assert not _settings(found).disable_cert_rotation
+
+
+def test_advice_is_off_and_can_never_refuse(helm: Helm) -> None:
+    assert len(find(helm.render(), "MutatingWebhookConfiguration")["webhooks"]) == 1
+    entry = find(helm.render({"advice": {"enabled": True}}), "MutatingWebhookConfiguration")[
+        "webhooks"
+    ][1]
+    assert entry["failurePolicy"] == "Ignore"
+    assert entry["timeoutSeconds"] == 1
+    assert entry["sideEffects"] == "None"
+    assert entry["clientConfig"]["service"]["path"] == "/warn-v1-pod"
+    assert entry["objectSelector"] == {
+        "matchExpressions": [
+            {"key": "azure.workload.identity/use", "operator": "NotIn", "values": ["true"]}
+        ]
+    }
+
+
+@pytest.mark.parametrize(("enabled", "said"), [(True, "NoneOnDryRun"), (False, "None")])
+def test_side_effects_are_told_as_they_are(helm: Helm, enabled: bool, said: str) -> None:
+    found = helm.render({"events": {"enabled": enabled}})
+    assert ("--refusal-events=false" in container(found)["args"]) is not enabled
+    assert find(found, "MutatingWebhookConfiguration")["webhooks"][0]["sideEffects"] == said
+
+
+def test_the_network_policy_opens_what_is_served_and_closes_no_way_out(helm: Helm) -> None:
+    found = helm.render()
+    policy = find(found, "NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress"]
+    opened = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
+    assert opened == {port["name"] for port in container(found)["ports"]}
+    assert not [rule for rule in policy["ingress"] if "from" in rule]
+    labels = find(found, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"] == labels
+    narrow = find(helm.render(SETS["all that is more"]), "NetworkPolicy")["spec"]
+    assert narrow["policyTypes"] == ["Ingress", "Egress"]
+    assert [bool(rule.get("from")) for rule in narrow["ingress"]] == [False, True]
+
+
+def test_the_callers_of_the_webhook_can_be_told(helm: Helm) -> None:
+    """Whoever reaches the port can forge reviews; probes come from the node and stay open."""
+    servers = [{"ipBlock": {"cidr": "10.0.0.0/28"}}]
+    rules = find(helm.render({"networkPolicy": {"webhookFrom": servers}}), "NetworkPolicy")["spec"]
+    peers = {port["port"]: rule.get("from") for rule in rules["ingress"] for port in rule["ports"]}
+    assert peers == {"webhook-server": servers, "healthz": None, "metrics": None}
+
+
+def test_prometheus_finds_the_metrics_and_not_the_webhook(helm: Helm) -> None:
+    found = helm.render({"serviceMonitor": {"enabled": True}})
+    wanted = find(found, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
+    matched = [
+        one["metadata"]["name"]
+        for one in found
+        if one["kind"] == "Service" and wanted.items() <= one["metadata"]["labels"].items()
+    ]
+    assert matched == ["azure-wi-webhook-metrics"]
+
+
+def test_replicas_spread_and_not_all_go_at_once(helm: Helm) -> None:
+    found = helm.render()
+    spec = find(found, "Deployment")["spec"]
+    assert spec["replicas"] == 2
+    assert spec["strategy"] == {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    spread = spec["template"]["spec"]["topologySpreadConstraints"]
+    assert [each["topologyKey"] for each in spread] == [
+        "kubernetes.io/hostname",
+        "topology.kubernetes.io/zone",
+    ]
+    assert find(found, "PodDisruptionBudget")["spec"]["minAvailable"] < spec["replicas"]
+
+
+def test_it_has_room_and_is_not_throttled(helm: Helm) -> None:
+    """A limit of CPU would make the API server wait for the rest of a period, in every pod's way."""
+    resources = container(helm.render())["resources"]
+    assert set(resources["limits"]) == {"memory"}
+    assert resources["requests"].keys() == {"cpu", "memory"}
+
+
+def test_the_notes_say_what_is_not_as_one_may_think(helm: Helm, tmp_path: Path) -> None:
+    """Helm shows notes only where it installs; as any other file of the chart they are rendered here."""
+    chart = tmp_path / "podpass"
+    shutil.copytree(CHART, chart)
+    text = (chart / "templates" / "NOTES.txt").read_text()
+    indented = '{{ include "notes" . | quote }}'
+    (chart / "templates" / "notes.yaml").write_text(
+        '{{- define "notes" -}}\n' + text + "{{- end -}}\nkind: Notes\ntext: " + indented
+    )
+
+    def notes(values: dict[str, Any]) -> str:
+        done = helm("template", "x", str(chart), "--namespace", NAMESPACE, values=values)
+        assert done.returncode == 0, done.stderr
+        (one,) = [one for one in yaml.safe_load_all(done.stdout) if one.get("kind") == "Notes"]
+        text: str = one["text"]
+        return text
+
+    assert "build it from deploy/" in notes({})
+    assert "build it from deploy/" not in notes({"image": {"repository": "r/podpass"}})
+    assert f"every namespace but\n{NAMESPACE}, kube-system." in notes({})
+    assert f"helm test x -n {NAMESPACE}" in notes({})
+    assert "helm test" not in notes({"helmTest": {"namespace": "kube-system"}})
+    assert "start without their identity" in notes({"failurePolicy": "Ignore"})
+    assert "With one replica" in notes({"replicaCount": 1})
+    assert "yours to write" in notes({"disableCertRotation": True})
+    assert "Advice is on" in notes({"advice": {"enabled": True}})

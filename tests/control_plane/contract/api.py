@@ -1,0 +1,191 @@
+"""One API server, embedded or real, and what a test asks of it in a namespace of its own."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+ADMIN, ALICE = "admin-token", "alice-token"
+USERS = {ADMIN: ("admin", "system:masters"), ALICE: ("alice", "devs")}
+MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
+JSON, APPLY = "application/json-patch+json", "application/apply-patch+yaml"
+PATIENCE_SECONDS = 20
+
+_GROUPS = {
+    "deployments": "/apis/apps/v1",
+    "replicasets": "/apis/apps/v1",
+    "jobs": "/apis/batch/v1",
+    "leases": "/apis/coordination.k8s.io/v1",
+    "roles": "/apis/rbac.authorization.k8s.io/v1",
+    "rolebindings": "/apis/rbac.authorization.k8s.io/v1",
+    "poddisruptionbudgets": "/apis/policy/v1",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A server that runs as long as the tests do."""
+
+    kind: str
+    url: str
+    ca_file: Path
+    folder: Path
+
+    @property
+    def is_real(self) -> bool:
+        return self.kind != "embedded"
+
+    def kubeconfig(self, token: str = ADMIN) -> Path:
+        path = self.folder / f"kubeconfig-{token}"
+        cluster = {"server": self.url, "certificate-authority": str(self.ca_file)}
+        context = {"cluster": "one", "user": "one", "namespace": "default"}
+        path.write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "one",
+                    "clusters": [{"name": "one", "cluster": cluster}],
+                    "users": [{"name": "one", "user": {"token": token}}],
+                    "contexts": [{"name": "one", "context": context}],
+                }
+            )
+        )
+        return path
+
+
+@dataclass(kw_only=True)
+class Reply:
+    """An answer, read whole."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.text)
+
+
+@dataclass(kw_only=True)
+class Api:
+    """A server as one test sees it; `space` is the test's own namespace."""
+
+    server: Server
+    session: aiohttp.ClientSession
+    space: str = "default"
+
+    def path(self, plural: str, name: str = "", sub: str = "") -> str:
+        """Spell an object's path in the test's namespace."""
+        root = f"{_GROUPS.get(plural, '/api/v1')}/namespaces/{self.space}/{plural}"
+        return "/".join(part for part in (root, name, sub) if part)
+
+    async def call(
+        self, method: str, path: str, body: Any = None, *, token: str | None = ADMIN, **headers: str
+    ) -> Reply:
+        """Send one request; header names are written with underscores."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token:
+            sent["authorization"] = f"Bearer {token}"
+        if body is not None:
+            sent.setdefault("content-type", "application/json")
+        data = body if isinstance(body, bytes | str | None) else json.dumps(body)
+        url = self.server.url + path
+        async with self.session.request(method, url, data=data, headers=sent) as answer:
+            return Reply(
+                status=answer.status,
+                headers={name.lower(): value for name, value in answer.headers.items()},
+                text=(await answer.read()).decode(),
+                warnings=list(answer.headers.getall("warning", [])),
+            )
+
+    async def create(self, plural: str, body: Any, query: str = "", **headers: str) -> Any:
+        """Create an object that has to be taken; give it."""
+        reply = await self.call("POST", self.path(plural) + query, body, **headers)
+        assert reply.status == 201, reply.text
+        return reply.body
+
+    async def get(self, path: str, **headers: str) -> Any:
+        reply = await self.call("GET", path, **headers)
+        assert reply.status == 200, reply.text
+        return reply.body
+
+    async def patch(self, path: str, body: Any, kind: str = MERGE, **how: Any) -> Reply:
+        return await self.call("PATCH", path, body, content_type=kind, **how)
+
+    async def apply(self, path: str, body: Any, manager: str, query: str = "") -> Reply:
+        return await self.patch(f"{path}?fieldManager={manager}{query}", body, APPLY)
+
+    async def until(
+        self, path: str, wanted: Callable[[Reply], bool], method: str = "GET", **how: Any
+    ) -> Reply:
+        """Ask until the answer is as wanted: rights, webhooks and controllers take a moment."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            reply = await self.call(method, path, **how)
+            if wanted(reply):
+                return reply
+            assert time.monotonic() < deadline, reply.text
+            await asyncio.sleep(0.05)
+
+    async def watch(self, path: str, query: str, seconds: int = 1) -> list[Any]:
+        """Read the events of one watch that the server ends."""
+        joint = "&" if "?" in path else "?"
+        reply = await self.call("GET", f"{path}{joint}watch=true&timeoutSeconds={seconds}{query}")
+        assert reply.status == 200, reply.text
+        return [json.loads(line) for line in reply.text.splitlines()]
+
+
+def fresh(prefix: str = "contract") -> str:
+    """Make a name that nothing else has."""
+    return f"{prefix}-{uuid.uuid4().hex[:8]}"
+
+
+def pod(name: str = "p", **spec: Any) -> dict[str, Any]:
+    """Make a pod that no scheduler takes, so that nothing changes it but the test."""
+    container = {"name": "c", "image": "i"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {"schedulerName": "nobody", "containers": [container], **spec},
+    }
+
+
+def config_map(name: str = "m", **data: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def deployment(name: str = "d", replicas: int = 1) -> dict[str, Any]:
+    labels = {"app": name}
+    spec = {"schedulerName": "nobody", "containers": [{"name": "c", "image": "i"}]}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": spec},
+        },
+    }
+
+
+def refused(reply: Reply, status: int, reason: str, *fields: str) -> Any:
+    """Hold that a request was refused for these fields, and give the Status."""
+    assert reply.status == status, reply.text
+    body = reply.body
+    assert (body["kind"], body["status"], body["code"]) == ("Status", "Failure", status)
+    assert body.get("reason") == reason, body
+    if fields:
+        causes = body.get("details", {}).get("causes", [])
+        assert sorted({cause.get("field") for cause in causes}) == sorted(fields), causes
+    return body

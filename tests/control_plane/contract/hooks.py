@@ -1,0 +1,123 @@
+"""Webhooks for a test: real HTTPS servers, and registrations that only its namespace meets."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trustme
+
+from control_plane.contract.api import Api, Reply, config_map, fresh
+from podpass.serve import bind, read_body, respond, server_tls, serving
+
+MUTATING = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+VALIDATING = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+BEACON = "beacon"
+
+Answer = Callable[[Any], dict[str, Any]] | dict[str, Any]
+
+
+def patched(*steps: dict[str, Any]) -> dict[str, Any]:
+    """Answer with a patch."""
+    encoded = base64.b64encode(json.dumps(steps).encode()).decode()
+    return {"allowed": True, "patchType": "JSONPatch", "patch": encoded}
+
+
+def labelled(name: str, value: str = "x") -> dict[str, Any]:
+    """Answer with a patch that sets a label; the objects of these tests have labels."""
+    return patched({"op": "add", "path": f"/metadata/labels/{name}", "value": value})
+
+
+@dataclass
+class Hook:
+    """A webhook that keeps what it was asked, and answers what it was told to."""
+
+    url: str
+    bundle: str
+    answer: Answer
+    seconds: float = 0.0
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        review = json.loads(await read_body(receive, 1 << 22))
+        self.asked.append(review["request"])
+        self.queries.append(scope["query_string"].decode())
+        await asyncio.sleep(self.seconds)
+        answer = self.answer(review["request"]) if callable(self.answer) else self.answer
+        response = {"uid": review["request"]["uid"], **answer}
+        body = {"apiVersion": review["apiVersion"], "kind": "AdmissionReview", "response": response}
+        await respond(
+            send, 200, json.dumps(body).encode(), ((b"content-type", b"application/json"),)
+        )
+
+
+class Hooks:
+    """The webhooks of one test."""
+
+    def __init__(self, api: Api, folder: Path, stack: AsyncExitStack) -> None:
+        self._api, self._folder, self._stack = api, folder, stack
+        self._authority = trustme.CA()
+        self.bundle = base64.b64encode(self._authority.cert_pem.bytes()).decode()
+        leaf = self._authority.issue_cert("127.0.0.1")
+        leaf.cert_chain_pems[0].write_to_path(str(folder / "hook.pem"))
+        leaf.private_key_pem.write_to_path(str(folder / "hook.key"))
+
+    async def start(self, answer: Answer | None = None) -> Hook:
+        sock = bind("127.0.0.1", 0)
+        url = f"https://127.0.0.1:{sock.getsockname()[1]}/hook"
+        hook = Hook(url, self.bundle, answer or {"allowed": True})
+        tls = server_tls(str(self._folder / "hook.pem"), str(self._folder / "hook.key"))
+        await self._stack.enter_async_context(serving(hook.app, sock, tls))
+        return hook
+
+    def spec(self, url: str, name: str = "hook.example.com", **changes: Any) -> dict[str, Any]:
+        """Register a webhook for this test's labelled config maps."""
+        rule = {
+            "apiGroups": [""],
+            "apiVersions": ["v1"],
+            "operations": ["CREATE"],
+            "resources": ["configmaps"],
+        }
+        space = {"matchLabels": {"kubernetes.io/metadata.name": self._api.space}}
+        return {
+            "name": name,
+            "clientConfig": {"url": url, "caBundle": self.bundle},
+            "rules": [rule],
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+            "namespaceSelector": space,
+            "objectSelector": {"matchLabels": {"hook": "yes"}},
+            **changes,
+        }
+
+    async def register(self, *specs: dict[str, Any], to: str = MUTATING) -> None:
+        """Register webhooks, and return when the server calls them."""
+        reply = await self.try_to_register(*specs, to=to)
+        assert reply.status == 201, reply.text
+
+    async def try_to_register(self, *specs: dict[str, Any], to: str = MUTATING) -> Reply:
+        """Register webhooks beside one that tells when the server knows them."""
+        seen = await self.start()
+        only = {"matchLabels": {"hook": BEACON}}
+        beacon = self.spec(seen.url, "beacon.example.com", objectSelector=only)
+        name = fresh("hooks")
+        body = {"metadata": {"name": name}, "webhooks": [*specs, beacon]}
+        reply = await self._api.call("POST", to, body)
+        if reply.status == 201:
+            self._stack.push_async_callback(self._api.call, "DELETE", f"{to}/{name}")
+            probe = labelled_map("beacon", BEACON)
+            path = self._api.path("configmaps") + "?dryRun=All"
+            await self._api.until(path, lambda _: bool(seen.asked), "POST", body=probe)
+        return reply
+
+
+def labelled_map(name: str = "m", hook: str = "yes") -> dict[str, Any]:
+    """Make a config map that the webhooks of a test are called for."""
+    body = config_map(name, a="b")
+    body["metadata"]["labels"] = {"hook": hook}
+    return body

@@ -1,0 +1,120 @@
+"""Server-side apply: who owns which field, and what happens when two want it."""
+
+from typing import Any
+
+import pytest
+
+from control_plane.contract.api import Api, config_map, deployment, refused
+
+
+@pytest.fixture
+async def path(api: Api) -> str:
+    path = api.path("configmaps", "m")
+    assert (await api.apply(path, config_map(a="1"), "one")).status == 201
+    return path
+
+
+def _managers(body: Any) -> dict[str, str]:
+    return {entry["manager"]: entry["operation"] for entry in body["metadata"]["managedFields"]}
+
+
+async def test_the_first_apply_makes_and_the_next_changes(api: Api, path: str) -> None:
+    reply = await api.apply(path, config_map(a="2"), "one")
+    assert reply.status == 200
+    assert reply.body["data"] == {"a": "2"}
+    assert _managers(reply.body) == {"one": "Apply"}
+
+
+async def test_what_is_not_applied_any_more_goes(api: Api, path: str) -> None:
+    reply = await api.apply(path, config_map(b="2"), "one")
+    assert reply.body["data"] == {"b": "2"}
+
+
+async def test_two_managers_keep_their_fields(api: Api, path: str) -> None:
+    reply = await api.apply(path, config_map(b="2"), "two")
+    assert reply.body["data"] == {"a": "1", "b": "2"}
+    assert _managers(reply.body) == {"one": "Apply", "two": "Apply"}
+
+
+async def test_another_value_of_an_owned_field_is_a_conflict_that_names_it(
+    api: Api, path: str
+) -> None:
+    body = refused(await api.apply(path, config_map(a="2"), "two"), 409, "Conflict", ".data.a")
+    (cause,) = body["details"]["causes"]
+    assert cause["reason"] == "FieldManagerConflict"
+    assert '"one"' in cause["message"]
+
+
+async def test_force_takes_the_field_over(api: Api, path: str) -> None:
+    reply = await api.apply(path, config_map(a="2"), "two", "&force=true")
+    assert reply.body["data"] == {"a": "2"}
+    assert _managers(reply.body) == {"two": "Apply"}
+
+
+async def test_the_same_value_is_shared(api: Api, path: str) -> None:
+    assert (await api.apply(path, config_map(a="1"), "two")).status == 200
+    left = await api.apply(path, config_map(), "one")
+    assert left.body["data"] == {"a": "1"}
+
+
+async def test_an_update_takes_fields_over_and_apply_then_conflicts(api: Api, path: str) -> None:
+    await api.patch(path + "?fieldManager=editor", {"data": {"a": "9"}})
+    body = refused(await api.apply(path, config_map(a="1"), "one"), 409, "Conflict", ".data.a")
+    assert "editor" in body["details"]["causes"][0]["message"]
+
+
+async def test_apply_wants_to_know_who_asks(api: Api) -> None:
+    path = api.path("configmaps", "m")
+    reply = await api.patch(path, config_map(), "application/apply-patch+yaml")
+    refused(reply, 422, "Invalid", "fieldManager")
+
+
+async def test_apply_takes_no_record_of_managers(api: Api, path: str) -> None:
+    found = await api.get(path)
+    refused(
+        await api.apply(path, found | {"kind": "ConfigMap", "apiVersion": "v1"}, "one"),
+        400,
+        "BadRequest",
+    )
+
+
+async def test_apply_in_yaml(api: Api) -> None:
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: yaml}\ndata:\n  a: b\n"
+    reply = await api.apply(api.path("configmaps", "yaml"), text, "one")
+    assert (reply.status, reply.body["data"]) == (201, {"a": "b"})
+
+
+def _applied(*containers: dict[str, Any]) -> dict[str, Any]:
+    body = deployment(replicas=0)
+    body["spec"]["template"]["spec"]["containers"] = list(containers)
+    return body
+
+
+async def test_lists_with_keys_are_owned_item_by_item(api: Api) -> None:
+    path = api.path("deployments", "d")
+    await api.apply(path, _applied({"name": "c", "image": "i"}), "one")
+    side = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "d"},
+        "spec": {"template": {"spec": {"containers": [{"name": "side", "image": "s"}]}}},
+    }
+    reply = await api.apply(path, side, "two")
+    assert reply.status == 200, reply.text
+    reply = await api.apply(path, _applied({"name": "c", "image": "i2"}), "one")
+    found = reply.body["spec"]["template"]["spec"]["containers"]
+    assert [(each["name"], each["image"]) for each in found] == [("c", "i2"), ("side", "s")]
+
+
+async def test_a_conflict_in_a_list_names_the_item_by_its_key(api: Api) -> None:
+    path = api.path("deployments", "d")
+    await api.apply(path, _applied({"name": "c", "image": "i"}), "one")
+    reply = await api.apply(path, _applied({"name": "c", "image": "other"}), "two")
+    field = '.spec.template.spec.containers[name="c"].image'
+    refused(reply, 409, "Conflict", field)
+
+
+async def test_a_dry_run_of_apply_keeps_nothing(api: Api, path: str) -> None:
+    reply = await api.apply(path, config_map(a="2"), "one", "&dryRun=All")
+    assert reply.body["data"] == {"a": "2"}
+    assert (await api.get(path))["data"] == {"a": "1"}

@@ -1,0 +1,199 @@
+"""What becomes of an object that is created: defaults, names, what is refused before it is looked at."""
+
+import re
+
+import pytest
+
+from control_plane.contract.api import Api, config_map, deployment, pod, refused
+
+
+async def test_a_pod_gets_the_defaults_of_the_api(api: Api) -> None:
+    spec = (await api.create("pods", pod()))["spec"]
+    assert spec["restartPolicy"] == "Always"
+    assert spec["dnsPolicy"] == "ClusterFirst"
+    assert spec["terminationGracePeriodSeconds"] == 30
+    assert spec["serviceAccountName"] == "default"
+    container = spec["containers"][0]
+    assert container["imagePullPolicy"] == "Always"
+    assert container["terminationMessagePath"] == "/dev/termination-log"
+
+
+@pytest.mark.parametrize(
+    ("image", "policy"),
+    [
+        ("i:1", "IfNotPresent"),
+        ("i:latest", "Always"),
+        ("i", "Always"),
+        ("i@sha256:" + "a" * 64, "IfNotPresent"),
+    ],
+)
+async def test_an_image_is_pulled_always_only_where_it_has_no_tag_of_its_own(
+    api: Api, image: str, policy: str
+) -> None:
+    made = await api.create("pods", pod(containers=[{"name": "c", "image": image}]))
+    assert made["spec"]["containers"][0]["imagePullPolicy"] == policy
+
+
+async def test_a_digest_behind_a_tag_counts_for_nothing(api: Api) -> None:
+    image = "i:latest@sha256:" + "a" * 64
+    made = await api.create("pods", pod(containers=[{"name": "c", "image": image}]))
+    assert made["spec"]["containers"][0]["imagePullPolicy"] == "Always"
+
+
+async def test_a_negative_grace_period_is_one_second(api: Api) -> None:
+    made = await api.create("pods", pod(terminationGracePeriodSeconds=-1))
+    assert made["spec"]["terminationGracePeriodSeconds"] == 1
+
+
+async def test_a_negative_grace_period_stays_in_a_template(api: Api) -> None:
+    body = deployment(replicas=0)
+    body["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = -5
+    made = await api.create("deployments", body)
+    assert made["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == -5
+
+
+@pytest.mark.parametrize("policy", ["Always", "Never", "OnFailure", "Odd"])
+async def test_only_a_sidecar_has_a_restart_policy_of_its_own(api: Api, policy: str) -> None:
+    inits = [{"name": "i", "image": "i", "restartPolicy": policy}]
+    again = {"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}}
+    rules = {"restartPolicy": policy, "restartPolicyRules": [again]}
+    main = [{"name": "c", "image": "i", **rules}]
+    spec = (await api.create("pods", pod(initContainers=inits, containers=main)))["spec"]
+    kept = [each.get("restartPolicy") for each in (*spec["initContainers"], *spec["containers"])]
+    assert kept == (["Always", None] if policy == "Always" else [None, None])
+    assert "restartPolicyRules" not in spec["containers"][0]
+
+
+async def test_a_pod_gets_its_accounts_token_unless_it_says_no(api: Api) -> None:
+    made = await api.create("pods", pod())
+    volume = made["spec"]["volumes"][0]
+    assert re.fullmatch(r"kube-api-access-[a-z0-9]{5}", volume["name"])
+    sources = [next(iter(each)) for each in volume["projected"]["sources"]]
+    assert sources == ["serviceAccountToken", "configMap", "downwardAPI"]
+    assert volume["projected"]["sources"][0]["serviceAccountToken"]["expirationSeconds"] == 3607
+    without = await api.create("pods", pod("q", automountServiceAccountToken=False))
+    assert "volumes" not in without["spec"]
+
+
+async def test_a_pod_of_an_account_that_is_not_there_is_forbidden(api: Api) -> None:
+    reply = await api.call("POST", api.path("pods"), pod(serviceAccountName="nobody"))
+    refused(reply, 403, "Forbidden")
+
+
+async def test_a_pod_starts_pending_whatever_status_it_brings(api: Api) -> None:
+    made = await api.create("pods", pod() | {"status": {"phase": "Running"}})
+    assert made["status"] == {"phase": "Pending", "qosClass": "BestEffort"}
+
+
+async def test_requests_and_limits_make_the_quality_of_service(api: Api) -> None:
+    resources = {"requests": {"cpu": "100m", "memory": "1Mi"}}
+    limits = {"limits": resources["requests"]}
+    container = {"name": "c", "image": "i"}
+    burstable = pod("b", containers=[container | {"resources": resources}])
+    assert (await api.create("pods", burstable))["status"]["qosClass"] == "Burstable"
+    made = await api.create("pods", pod("g", containers=[container | {"resources": limits}]))
+    assert made["status"]["qosClass"] == "Guaranteed"
+    assert made["spec"]["containers"][0]["resources"]["requests"] == resources["requests"]
+
+
+async def test_a_deployment_gets_the_defaults_of_its_rollout(api: Api) -> None:
+    made = await api.create("deployments", deployment())
+    spec = made["spec"]
+    assert spec["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"},
+    }
+    assert (spec["revisionHistoryLimit"], spec["progressDeadlineSeconds"]) == (10, 600)
+    assert made["metadata"]["generation"] == 1
+
+
+async def test_a_generated_name_ends_in_five_letters(api: Api) -> None:
+    body = config_map()
+    body["metadata"] = {"generateName": "web-"}
+    made = await api.create("configmaps", body)
+    assert re.fullmatch(r"web-[bcdfghjklmnpqrstvwxz2456789]{5}", made["metadata"]["name"])
+
+
+async def test_a_name_can_be_taken_once(api: Api) -> None:
+    await api.create("configmaps", config_map())
+    body = refused(
+        await api.call("POST", api.path("configmaps"), config_map()), 409, "AlreadyExists"
+    )
+    assert body["details"] == {"name": "m", "kind": "configmaps"}
+
+
+async def test_in_a_namespace_that_is_not_there_nothing_is_made(api: Api) -> None:
+    reply = await api.call("POST", "/api/v1/namespaces/not-there/configmaps", config_map())
+    assert refused(reply, 404, "NotFound")["details"]["kind"] == "namespaces"
+
+
+async def test_a_body_of_another_namespace_is_refused(api: Api) -> None:
+    body = config_map()
+    body["metadata"]["namespace"] = "elsewhere"
+    refused(await api.call("POST", api.path("configmaps"), body), 400, "BadRequest")
+
+
+async def test_a_body_of_another_kind_is_refused(api: Api) -> None:
+    refused(await api.call("POST", api.path("configmaps"), pod()), 400, "BadRequest")
+
+
+async def test_a_version_cannot_be_given_at_creation(api: Api) -> None:
+    body = config_map()
+    body["metadata"]["resourceVersion"] = "7"
+    reply = await api.call("POST", api.path("configmaps"), body)
+    assert reply.status == 500
+    assert "resourceVersion" in reply.body["message"]
+    dry = await api.call("POST", api.path("configmaps") + "?dryRun=All", body)
+    assert dry.status == 201
+
+
+async def test_what_is_no_object_is_refused(api: Api) -> None:
+    refused(await api.call("POST", api.path("configmaps"), "{"), 400, "BadRequest")
+    reply = await api.call("POST", api.path("configmaps"), "x", content_type="text/csv")
+    refused(reply, 415, "UnsupportedMediaType")
+
+
+async def test_yaml_is_taken_as_json_is(api: Api) -> None:
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: yaml}\ndata: {a: b}\n"
+    made = await api.create("configmaps", text, content_type="application/yaml")
+    assert made["data"] == {"a": "b"}
+
+
+async def test_yaml_may_begin_with_a_brace(api: Api) -> None:
+    text = "{apiVersion: v1, kind: ConfigMap, metadata: {name: flow}}"
+    made = await api.create("configmaps", text, content_type="application/yaml")
+    assert made["metadata"]["name"] == "flow"
+
+
+async def test_fields_nobody_knows_are_dropped_told_of_or_refused(api: Api) -> None:
+    body = config_map() | {"extra": 1}
+    path = api.path("configmaps") + "?dryRun=All&fieldValidation="
+    ignored = await api.call("POST", path + "Ignore", body)
+    assert (ignored.status, ignored.warnings) == (201, [])
+    assert "extra" not in ignored.body
+    warned = await api.call("POST", path + "Warn", body)
+    assert warned.status == 201
+    assert warned.warnings == ['299 - "unknown field \\"extra\\""']
+    refused(await api.call("POST", path + "Strict", body), 400, "BadRequest")
+
+
+async def test_a_dry_run_answers_as_if_and_keeps_nothing(api: Api) -> None:
+    made = await api.create("configmaps", config_map(), "?dryRun=All")
+    assert made["metadata"]["uid"]
+    assert (await api.call("GET", api.path("configmaps", "m"))).status == 404
+    reply = await api.call("POST", api.path("configmaps") + "?dryRun=Some", config_map())
+    refused(reply, 422, "Invalid", "dryRun")
+
+
+async def test_text_of_a_secret_becomes_data_and_is_not_shown_again(api: Api) -> None:
+    body = {"metadata": {"name": "s"}, "stringData": {"a": "b"}, "type": "Opaque"}
+    made = await api.create("secrets", body)
+    assert made["data"] == {"a": "Yg=="}
+    assert "stringData" not in made
+
+
+async def test_whoever_writes_is_recorded_with_the_fields_he_set(api: Api) -> None:
+    made = await api.create("configmaps", config_map(a="b"), "?fieldManager=me")
+    (entry,) = made["metadata"]["managedFields"]
+    assert (entry["manager"], entry["operation"], entry["apiVersion"]) == ("me", "Update", "v1")
+    assert entry["fieldsV1"] == {"f:data": {".": {}, "f:a": {}}}

@@ -1,0 +1,289 @@
+"""`podpass webhook` before a real API server: what users, its audit log and its validation make of it."""
+
+import base64
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import jsonpatch
+import pytest
+import trustme
+
+from control_plane import plane
+from control_plane.naming import LABEL, Naming
+from control_plane.naming import NAME as NAMED
+from podpass import names
+from podpass.admission import registration
+from podpass.tools.local.registration import webhook_configuration
+from tools.kubectl import Kubectl, binaries
+from tools.webhook.running import Webhook
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(400)]
+CLIENT = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
+CUSTOM = "custom"
+POLICY = """apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: Metadata
+  verbs: [create]
+  resources: [{group: "", resources: [pods]}]
+- level: None
+"""
+# Off by default while it is beta: the API server would take the source away in silence.
+BUNDLES = (
+    "--runtime-config=certificates.k8s.io/v1beta1=true",
+    "--feature-gates=ClusterTrustBundle=true,ClusterTrustBundleProjection=true",
+)
+
+
+class Admission:
+    """An API server with a webhook that the tests share, and what a user does with kubectl."""
+
+    def __init__(self, kubectl: Kubectl, webhook: Webhook, audit: Path) -> None:
+        self.kubectl, self.webhook, self._audit = kubectl, webhook, audit
+
+    @property
+    def ca_pem(self) -> bytes:
+        return bytes(self.webhook.ca.cert_pem.bytes())
+
+    @property
+    def address(self) -> str:
+        return self.webhook.url.removesuffix(names.WEBHOOK_PATH)
+
+    def apply(self, thing: Any, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [self.kubectl.binary, "apply", "-f", "-", *arguments],
+            env=self.kubectl.environ,
+            input=json.dumps(thing),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def made(self, thing: Any, *arguments: str) -> Any:
+        """Apply a pod that has to be taken; give it as the server keeps it."""
+        done = self.apply(thing, "-o", "json", *arguments)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def audited(self, name: str) -> dict[str, str]:
+        """Give what the audit log says of the pod that was made last, which has this name in it, or none."""
+        last = json.loads(self._audit.read_text().splitlines()[-1])
+        assert last["responseStatus"]["code"] == 201
+        assert last["objectRef"].get("name", name) == name
+        return dict(last.get("annotations") or {})
+
+
+@contextmanager
+def _serving(folder: Path, kubectl: Kubectl, **environ: str) -> Iterator[Webhook]:
+    (folder / "webhook").mkdir()
+    webhook = Webhook(folder / "webhook", trustme.CA(), kubectl.kubeconfig)
+    webhook.environ |= environ
+    webhook.write_certificate()
+    try:
+        webhook.start(
+            custom_token_endpoint_annotation_suffix=CUSTOM,
+            custom_token_endpoint_audience="api://custom",
+        )
+        yield webhook
+    finally:
+        webhook.stop()
+
+
+@pytest.fixture(scope="module")
+def admission(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admission]:
+    binary = next((path for path in binaries().values() if path), "")
+    if not binary:
+        pytest.skip("there is no kubectl on this machine")
+    place = tmp_path_factory.mktemp("admission")
+    (place / "policy.yaml").write_text(POLICY)
+    audit = place / "audit.log"
+    more = [f"--audit-policy-file={place / 'policy.yaml'}", f"--audit-log-path={audit}", *BUNDLES]
+    with ExitStack() as stack:
+        running = stack.enter_context(plane.running(place / "data", more))
+        kubectl = Kubectl(binary=binary, kubeconfig=running.kubeconfig, home=place)
+        signer = {"AZURE_KUBERNETES_CA_CTB_SIGNER_NAME": "example.com/custom"}
+        selector = {"matchLabels": {"podpass": "yes"}}
+        signer |= {"AZURE_KUBERNETES_CA_CTB_LABEL_SELECTOR": json.dumps(selector)}
+        webhook = stack.enter_context(_serving(place, kubectl, **signer))
+        found = Admission(kubectl, webhook, audit)
+        _register(found)
+        yield found
+
+
+def _register(admission: Admission) -> None:
+    """Make the accounts, register the webhook, and wait until the API server asks it."""
+    kubectl = admission.kubectl
+    for name, client in (("web", CLIENT), ("odd", "no-guid")):
+        kubectl("create", "serviceaccount", name)
+        kubectl("annotate", "serviceaccount", name, f"{names.CLIENT_ID}={client}")
+    both = webhook_configuration(admission.webhook.url, admission.ca_pem)
+    bundle = base64.b64encode(admission.ca_pem).decode()
+    advice = {"url": admission.address + names.ADVICE_PATH, "caBundle": bundle}
+    both["webhooks"].append(registration.advice(advice, ["kube-system"]))
+    kubectl("apply", "-f", "-", given=json.dumps(both))
+    probe = pod("probe", "odd")
+    admission.webhook.until(lambda: "GUID" in admission.apply(probe, "--dry-run=server").stderr)
+
+
+def pod(name: str, account: str = "web", *, label: bool = True, **annotations: str) -> Any:
+    about: dict[str, Any] = {"name": name, "namespace": "default"}
+    about["labels"] = {names.USE_LABEL: "true"} if label else {}
+    about["annotations"] = {
+        names.PREFIX + key.replace("_", "-"): value for key, value in annotations.items()
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": about,
+        "spec": {"serviceAccountName": account, "containers": [{"name": "app", "image": "none"}]},
+    }
+
+
+def environ(container: Any) -> dict[str, str]:
+    return {each["name"]: each.get("value", "") for each in container.get("env", [])}
+
+
+def test_whoever_applies_a_pod_reads_its_warnings(admission: Admission) -> None:
+    done = admission.apply(pod("warned", "odd"))
+    assert done.returncode == 0
+    assert "Warning: " in done.stderr
+    assert f"{names.CLIENT_ID} = 'no-guid' is not a GUID" in done.stderr
+
+
+def test_a_dry_run_on_the_server_is_answered_and_leaves_nothing(admission: Admission) -> None:
+    """Fails if the registration promised no side effects it could not keep: the server would refuse."""
+    made = admission.made(pod("dry"), "--dry-run=server")
+    assert environ(made["spec"]["containers"][0])[names.ENV_CLIENT_ID] == CLIENT
+    assert "NotFound" in admission.kubectl.fails("get", "pod", "dry")
+
+
+def test_the_audit_log_says_who_a_pod_is(admission: Admission) -> None:
+    """Fails if a key is one that an API server leaves out, or if it is said twice of one pod."""
+    admission.made(pod("audited"))
+    said = admission.audited("audited")
+    assert said[f"{names.WEBHOOK_NAME}/{names.AUDIT_MUTATED}"] == "true"
+    assert said[f"{names.WEBHOOK_NAME}/{names.AUDIT_CLIENT_ID}"] == CLIENT
+
+
+def test_advice_is_given_for_pods_without_the_label_alone(admission: Admission) -> None:
+    bare = admission.apply(pod("bare", label=False))
+    assert bare.returncode == 0
+    assert "Warning: " in bare.stderr
+    assert f"lacks the label {names.USE_LABEL}" in bare.stderr
+    labelled = admission.apply(pod("labelled"))
+    assert (labelled.returncode, labelled.stderr) == (0, "")
+
+
+def test_a_refusal_is_told_to_the_user_and_on_the_controller(admission: Admission) -> None:
+    """The user of kubectl is the deployment's controller; who scaled it sees the Event."""
+    template = pod("unused", service_account_token_expiration="1")
+    for member in ("apiVersion", "kind"):
+        del template[member]
+    spec = {
+        "replicas": 1,
+        "selector": {"matchLabels": template["metadata"]["labels"]},
+        "template": template,
+    }
+    del template["metadata"]["name"], template["metadata"]["namespace"]
+    about = {"name": "refused", "namespace": "default"}
+    made = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": about, "spec": spec}
+    assert admission.apply(made).returncode == 0
+
+    def described() -> str:
+        return admission.kubectl("describe", "replicaset")
+
+    admission.webhook.until(lambda: names.REFUSED_REASON in described())
+    assert names.TOKEN_EXPIRATION in described()
+    done = admission.apply(pod("alone", service_account_token_expiration="1"))
+    assert done.returncode == 1
+    assert f'admission webhook "{names.WEBHOOK_NAME}" denied the request' in done.stderr
+    assert "3600" in done.stderr
+    admission.kubectl("delete", "deployment", "refused")
+
+
+def test_native_sidecars_are_taken_by_the_servers_own_rules(admission: Admission) -> None:
+    """The API server validates what the webhook made: a sidecar before 1.29 it would not know."""
+    wanted = pod("migrating", inject_proxy_sidecar="true", proxy_sidecar_port="8001")
+    wanted["spec"]["initContainers"] = [{"name": "own", "image": "none"}]
+    spec = admission.made(wanted)["spec"]
+    version = json.loads(admission.kubectl("version", "-o", "json"))["serverVersion"]
+    native = int(version["minor"].rstrip("+")) >= 32
+    order = [each["name"] for each in spec["initContainers"]]
+    sidecar = [names.PROXY_CONTAINER]
+    assert order == [*(sidecar if native else []), "own", names.PROXY_INIT_CONTAINER]
+    assert [each["name"] for each in spec["containers"]] == [*([] if native else sidecar), "app"]
+    assert (spec["initContainers"][0].get("restartPolicy") == "Always") is native
+
+
+def test_a_trust_bundle_for_the_custom_endpoint_is_taken(admission: Admission) -> None:
+    version = json.loads(admission.kubectl("version", "-o", "json"))["serverVersion"]
+    if int(version["minor"].rstrip("+")) < 33:
+        pytest.skip("trust bundles are beta from 1.33 on")
+    spec = admission.made(pod("custom", use_custom="true"))["spec"]
+    (volume,) = [each for each in spec["volumes"] if each["name"].startswith(names.VOLUME_PREFIX)]
+    token, bundle = volume["projected"]["sources"]
+    assert token["serviceAccountToken"]["audience"] == "api://custom"
+    assert bundle["clusterTrustBundle"] == {
+        "signerName": "example.com/custom",
+        "labelSelector": {"matchLabels": {"podpass": "yes"}},
+        "path": names.CA_PATH,
+        "optional": False,
+    }
+
+
+def test_a_config_map_for_the_custom_endpoint_is_taken(
+    admission: Admission, tmp_path: Path
+) -> None:
+    """Another webhook's patch, asked for over HTTP, in a pod that the server has to take as it is."""
+    config_map = {"AZURE_KUBERNETES_CA_CONFIGMAP_NAME": "trust"}
+    with _serving(tmp_path, admission.kubectl, **config_map) as webhook:
+        wanted = pod("mapped", use_custom="true")
+        answer = webhook.review(wanted).body["response"]
+    steps = json.loads(base64.b64decode(answer["patch"]))
+    about = wanted["metadata"]
+    about["labels"] = {}
+    about["name"] = "mapped"
+    spec = admission.made(jsonpatch.apply_patch(wanted, steps))["spec"]
+    (volume,) = [each for each in spec["volumes"] if each["name"].startswith(names.VOLUME_PREFIX)]
+    assert volume["projected"]["sources"][1]["configMap"] == {
+        "name": "trust",
+        "items": [{"key": "ca.crt", "path": names.CA_PATH}],
+        "optional": False,
+    }
+
+
+def test_a_pod_that_another_webhook_names_and_widens_has_one_volume_and_every_container(
+    admission: Admission,
+) -> None:
+    """The server asks a second time, and takes the result: two mounts at one path it would refuse."""
+    wanted = pod("unused")
+    about = wanted["metadata"]
+    del about["name"]
+    about["generateName"] = "widened-"
+    about["labels"] |= LABEL
+
+    def create(*arguments: str) -> Any:
+        given = json.dumps(wanted)
+        return json.loads(
+            admission.kubectl("create", "-f", "-", "-o", "json", *arguments, given=given)
+        )
+
+    with Naming(admission.kubectl, admission.webhook.folder) as other:
+        admission.webhook.until(lambda: create("--dry-run=server") and other.asked)
+        made = create()
+    assert made["metadata"]["name"] == NAMED
+    containers = made["spec"]["containers"]
+    assert [each["name"] for each in containers] == ["app", "late"]
+    for each in containers:
+        assert environ(each)[names.ENV_CLIENT_ID] == CLIENT
+        paths = [mount["mountPath"] for mount in each["volumeMounts"]]
+        assert paths.count(names.MOUNT_PATH) == 1
+    reserved = [v for v in made["spec"]["volumes"] if v["name"].startswith(names.VOLUME_PREFIX)]
+    assert len(reserved) == 1
+    assert admission.audited(NAMED)[f"{names.WEBHOOK_NAME}/{names.AUDIT_MUTATED}"] == "true"

@@ -1,0 +1,325 @@
+"""PostgreSQL away, slow, restarted, frozen: told at once, never stale, and back by itself."""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import Connection, func, literal_column, select, text
+
+import postgres
+from podpass.database import (
+    Database,
+    DatabaseBusy,
+    DatabaseReadOnly,
+    DatabaseUncertain,
+    DatabaseUnusable,
+    Prepared,
+    ValueUnfit,
+)
+from podpass.directory import schema as directory
+
+pytestmark = pytest.mark.postgres
+
+TOLD_SECONDS = 3.0
+_SET = text("UPDATE things SET n = n + 1")
+_LOSE_COMMITS = """
+CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS
+  'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER lose AFTER UPDATE ON things DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW EXECUTE FUNCTION lose();
+"""
+
+
+PID = Prepared(select(func.pg_backend_pid()))
+SLOW = Prepared(select(func.pg_sleep(1.9)))
+VALUE = Prepared(select(literal_column("n")).select_from(text("things")))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[postgres.Server]:
+    """One that these tests may stop."""
+    with postgres.running() as made:
+        yield made
+
+
+@pytest.fixture
+async def database(server: postgres.Server) -> AsyncIterator[Database]:
+    url = server.fresh()
+    async with Database(url, patience=0.5) as made:
+        await made.write(make)
+        yield made
+    server.drop(url)
+
+
+def make(connection: Connection) -> None:
+    connection.execute(text("CREATE TABLE things (name varchar UNIQUE, n integer)"))
+    connection.execute(text("INSERT INTO things VALUES ('a', 1)"))
+
+
+def value(connection: Connection) -> int:
+    [(n,)] = connection.execute(text("SELECT n FROM things"))
+    return int(n)
+
+
+def change(connection: Connection) -> None:
+    connection.execute(_SET)
+
+
+async def turned(database: Database, *, heard: bool) -> float:
+    """Wait until others are heard, or not heard any more; gives how long it took."""
+    began = time.monotonic()
+    async with asyncio.timeout(10):
+        while database.heard is not heard:  # noqa: ASYNC110 - nothing else tells of it
+            await asyncio.sleep(0.02)
+    return time.monotonic() - began
+
+
+async def test_a_restarted_server_is_found_by_itself(
+    server: postgres.Server, database: Database
+) -> None:
+    """Its pool is full of connections that died with the old one: none of them makes a call fail."""
+    hold = text("SELECT n FROM things, pg_sleep(0.05)")
+    for ask in (lambda: database.read(value), lambda: database.fetch(VALUE, {})):
+        # Every connection of the pool has been in use.
+        await asyncio.gather(*(database.read(lambda one: one.scalar(hold)) for _ in range(8)))
+        server.stop()
+        server.start()
+        for found in await asyncio.gather(*(ask() for _ in range(4))):
+            assert found in (1, [(1,)])
+    server.stop()
+    server.start()
+    await database.write(change)
+    assert await database.read(value) == 2
+
+
+async def test_a_server_that_is_away_is_told_at_once_and_nothing_is_kept(
+    server: postgres.Server, database: Database
+) -> None:
+    stale: list[float] = []
+    database.listen("things", lambda: stale.append(time.monotonic()))
+    server.stop()
+    assert await turned(database, heard=False) < 1.5
+    assert stale
+    for ask in (database.read(value), database.write(change), database.read(value)):
+        began = time.monotonic()
+        with pytest.raises(DatabaseBusy) as caught:
+            await ask
+        assert time.monotonic() - began < TOLD_SECONDS
+        assert (caught.value.status, caught.value.retry_seconds) == (503, 2)
+    stale.clear()
+    server.start()
+    await turned(database, heard=True)
+    assert stale, "what was read while nobody was heard may be old"
+    assert await database.read(value) == 1
+
+
+async def test_a_commit_that_nobody_knows_of_is_neither_repeated_nor_acknowledged(
+    database: Database,
+) -> None:
+    await database.write(lambda connection: connection.execute(text(_LOSE_COMMITS)))
+    runs: list[int] = []
+
+    def step(connection: Connection) -> None:
+        runs.append(1)
+        change(connection)
+
+    with pytest.raises(DatabaseUncertain) as caught:
+        await database.write(step)
+    assert (caught.value.status, len(runs)) == (503, 1)
+    assert "commit" in str(caught.value.facts["cause"]).lower()
+
+
+async def test_a_step_that_lost_its_connection_is_not_run_again(database: Database) -> None:
+    runs: list[int] = []
+
+    def step(connection: Connection) -> None:
+        runs.append(1)
+        connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    with pytest.raises(DatabaseBusy) as caught:
+        await database.write(step)
+    assert not isinstance(caught.value, DatabaseUncertain)
+    assert len(runs) == 1
+
+
+async def test_whoever_waits_too_long_for_another_writer_is_told(
+    database: Database,
+) -> None:
+    async with Database(database._url.render_as_string(hide_password=False)) as other:
+        entered, leave = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def hold(_: Connection) -> None:
+            loop.call_soon_threadsafe(entered.set)
+            asyncio.run_coroutine_threadsafe(leave.wait(), loop).result(10)
+
+        holding = asyncio.create_task(other.write(hold))
+        await entered.wait()
+        with pytest.raises(DatabaseBusy):
+            await database.write(change)
+        assert await database.read(value) == 1, "readers wait for no writer"
+        leave.set()
+        await holding
+        await database.write(change)
+
+
+async def test_a_listening_connection_that_falls_silent_is_not_trusted(
+    server: postgres.Server, database: Database
+) -> None:
+    """A cable that was pulled ends nothing: only the answers stop."""
+    [(pid,)] = server.execute(
+        "SELECT pid FROM pg_stat_activity WHERE datname = %s"
+        " AND query IN ('SELECT 1', 'SELECT pg_notify($1, $2)')",
+        database._url.database,
+    )
+    with frozen(pid):
+        assert await turned(database, heard=False) < 1.5
+    await turned(database, heard=True)
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+async def test_a_server_that_does_not_answer_keeps_nobody_waiting_for_ever(
+    database: Database,
+) -> None:
+    """Neither who asks nor who closes."""
+    pid: list[int] = []
+
+    def step(connection: Connection) -> None:
+        pid.append(connection.scalar(text("SELECT pg_backend_pid()")) or 0)
+        os.kill(pid[0], signal.SIGSTOP)
+        connection.execute(text("SELECT 1"))
+
+    other = Database(database._url.render_as_string(hide_password=False), patience=0.5)
+    await other.open()
+    try:
+        with pytest.raises(DatabaseUncertain):
+            await other.write(step, seconds=0.2)
+    finally:
+        await asyncio.wait_for(other.close(), 5)
+        os.kill(pid[0], signal.SIGCONT)
+
+
+async def test_a_value_too_large_for_its_index_is_the_callers_fault(database: Database) -> None:
+    many = "".join(chr(0x4E00 + (n * 7919) % 20000) for n in range(9000))
+    insert = text("INSERT INTO things VALUES (:name, 1)")
+    with pytest.raises(ValueUnfit) as caught:
+        await database.write(lambda connection: connection.execute(insert, {"name": many}))
+    assert many[:20] not in repr(caught.value.facts)
+
+
+async def test_a_server_set_to_read_only_is_not_written_to(database: Database) -> None:
+    """What an administrator, or a full disk, has ordered: also after a read, which the pool undoes."""
+    name = str(await database.read(lambda one: one.scalar(text("SELECT current_database()"))))
+    order = text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    await database.write(lambda one: one.execute(order))
+    async with Database(database._url.render_as_string(hide_password=False)) as again:
+        for _ in range(2):
+            assert await again.read(value) == 1
+            with pytest.raises(DatabaseReadOnly):
+                await again.write(change)
+    await database.write(change)
+    await database.write(lambda one: one.execute(text(f'ALTER DATABASE "{name}" RESET ALL')))
+
+
+async def test_a_server_that_is_away_is_told_of_once_and_so_is_its_return(
+    server: postgres.Server, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "podpass.database")
+    server.stop()
+    await turned(database, heard=False)
+    with pytest.raises(DatabaseBusy):
+        await database.read(value)
+    await asyncio.sleep(0.8)
+    with pytest.raises(DatabaseBusy) as caught:
+        await database.read(value)
+    assert "refused" in str(caught.value.facts["cause"])
+    server.start()
+    await turned(database, heard=True)
+    assert [record.getMessage() for record in caplog.records] == [
+        "database_not_heard",
+        "database_heard",
+    ]
+
+
+async def test_a_database_that_is_not_unicode_is_refused(server: postgres.Server) -> None:
+    server.execute(
+        "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0",
+    )
+    with pytest.raises(DatabaseUnusable) as caught:
+        await Database(server.url("latin")).open()
+    assert "UTF8" in caught.value.hint
+    server.execute("DROP DATABASE latin")
+
+
+async def test_a_wrong_password_is_told_when_it_is_opened(server: postgres.Server) -> None:
+    wrong = server.url().replace(server.password, "geheim")
+    with pytest.raises(DatabaseUnusable, match="password authentication failed") as caught:
+        await Database(wrong).open()
+    assert "geheim" not in caught.value.message
+    assert "password in the database's URL" in caught.value.hint
+
+
+async def test_what_is_wrong_with_a_server_is_told_with_its_cure(server: postgres.Server) -> None:
+    gone, name = server.url("nowhere"), server.fresh().rpartition("/")[2]
+    with pytest.raises(DatabaseUnusable) as caught:
+        await Database(gone).open()
+    assert "createdb" in caught.value.hint
+    with pytest.raises(DatabaseUnusable) as caught:
+        await Database(server.url().replace(f":{server.port}/", ":1/")).open()
+    assert "whether PostgreSQL runs" in caught.value.hint
+    server.execute("DROP ROLE IF EXISTS weak")
+    server.execute("CREATE ROLE weak LOGIN PASSWORD 'w'")
+    server.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC", database=name)
+    async with Database(f"postgresql://weak:w@127.0.0.1:{server.port}/{name}") as database:
+        with pytest.raises(DatabaseUnusable) as caught:
+            await database.prepare(directory.metadata, directory.CHAIN)
+    assert "own the database" in caught.value.hint
+
+
+async def test_a_commit_is_on_the_disk_even_where_the_server_would_not_wait_for_it(
+    server: postgres.Server,
+) -> None:
+    url = server.fresh()
+    name = url.rpartition("/")[2]
+    server.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    async with Database(url) as database:
+        setting = text("SHOW synchronous_commit")
+        assert await database.write(lambda connection: connection.scalar(setting)) == "on"
+    server.execute(f"ALTER DATABASE {name} SET synchronous_commit = remote_apply")
+    async with Database(url) as database:
+        assert await database.read(lambda connection: connection.scalar(setting)) == "remote_apply"
+
+
+async def test_a_statement_that_gets_no_answer_is_hung_up_on(database: Database) -> None:
+    [(pid,)] = await database.fetch(PID, {})
+    with frozen(pid):
+        began = time.monotonic()
+        with pytest.raises(DatabaseBusy):
+            await database.fetch(PID, {})
+        assert time.monotonic() - began < TOLD_SECONDS
+    assert await database.fetch(PID, {}) != [(pid,)]
+
+
+async def test_closing_waits_for_no_statement(server: postgres.Server) -> None:
+    database = Database(server.url())
+    await database.open()
+    asked = asyncio.create_task(database.fetch(SLOW, {}))
+    await asyncio.sleep(0.1)
+    await asyncio.wait_for(database.close(), 1.5)
+    with pytest.raises(DatabaseBusy):
+        await asked
+    held = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'postgres' AND pid <> pg_backend_pid()"
+    assert server.execute(held + " AND state = 'idle'") == [(0,)]

@@ -1,0 +1,23 @@
+"""Open a database in a process of its own, and write to it for every line that is read."""
+
+import asyncio
+import sys
+
+from sqlalchemy import text
+
+from podpass.database import Database
+
+
+async def main(url: str) -> None:
+    async with Database(url) as database:
+        print("open", flush=True)
+        while await asyncio.to_thread(sys.stdin.readline):
+            await database.write(
+                lambda connection: connection.execute(text("UPDATE things SET n = n + 1")),
+                tells=["things"],
+            )
+            print("written", flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

@@ -1,0 +1,261 @@
+"""The container image, without a builder: what is in it, and that it runs as nobody, read-only."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import podpass
+
+ROOT = Path(__file__).parents[2]
+USER = 65532
+SHELLS = {"sh", "bash", "dash", "ash", "zsh", "ksh", "busybox", "toybox"}
+INSTALLERS = {"pip", "ensurepip", "setuptools", "wheel", "easy_install", "apt", "dpkg"}
+
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(shutil.which("ldd") is None, reason="an image is assembled with `ldd`"),
+]
+
+
+def _script(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "image.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("image") / "root"
+    _script("root", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    file = tmp_path_factory.mktemp("archive") / "podpass.tar"
+    return file, _script("archive", str(file))
+
+
+def _run(root: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command in it as its user, its root read-only, as a cluster does."""
+    if shutil.which("bwrap"):
+        user = ("--unshare-all", "--uid", str(USER), "--gid", str(USER), "--clearenv")
+        path = ("--setenv", "PATH", "/usr/local/bin", "--ro-bind", str(root), "/")
+        prefix = ["bwrap", *user, *path, "--proc", "/proc", "--dev", "/dev"]
+    elif os.geteuid() == 0 and shutil.which("unshare"):
+        script = (
+            'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && '
+            f'exec env -i PATH=/usr/local/bin "$1" --userspec={USER}:{USER} "$0" "${{@:2}}"'
+        )
+        chroot = shutil.which("chroot") or "/usr/sbin/chroot"
+        prefix = ["unshare", "--mount", "bash", "-c", script, str(root), chroot]
+    else:
+        pytest.skip("running an image needs bubblewrap, or root")
+    return subprocess.run([*prefix, *command], capture_output=True, text=True, check=False)
+
+
+# ---------------------------------------------------------------------------------------- contents
+
+
+def _programs(root: Path) -> set[str]:
+    return {
+        path.name
+        for path in root.rglob("*")
+        if path.is_file() and os.access(path, os.X_OK) and ".so" not in path.name
+    }
+
+
+def test_there_is_nothing_to_run_but_python_and_podpass(root: Path) -> None:
+    python = {"python", "python3", f"python{sys.version_info.major}.{sys.version_info.minor}"}
+    bin_folder = {path.name for path in (root / "usr/local/bin").iterdir()}
+    assert bin_folder == {"podpass", *python}
+    assert _programs(root) == bin_folder
+    assert not SHELLS & {path.name for path in root.rglob("*")}
+
+
+def test_there_is_nothing_to_install_with(root: Path) -> None:
+    names = {path.stem for path in root.rglob("*")} | {path.name for path in root.rglob("*")}
+    assert not INSTALLERS & names
+
+
+def test_no_file_gives_anyone_more_rights_or_can_be_written(root: Path) -> None:
+    for path in root.rglob("*"):
+        mode = path.lstat().st_mode
+        assert not mode & (stat.S_ISUID | stat.S_ISGID), path
+        assert path.is_symlink() or not mode & stat.S_IWOTH, path
+
+
+def test_nothing_of_the_tests_and_their_tools_is_in_it(root: Path) -> None:
+    (site,) = root.glob("usr/local/lib/python*/*-packages")
+    found = {path.name.lower() for path in site.iterdir()}
+    assert "podpass" in found
+    assert not {"pytest", "_pytest", "hypothesis", "mypy", "ruff", "trustme", "kubernetes"} & found
+
+
+def test_what_is_installed_lies_where_its_interpreter_looks(root: Path) -> None:
+    """Debian's looks into another folder than everybody's: an image made from it found nothing."""
+    (site,) = root.glob("usr/local/lib/python*/*-packages")
+    looked_in = _run(root, "python3", "-Ic", "import sys; print(*sys.path)").stdout.split()
+    assert f"/{site.relative_to(root)}" in looked_in
+
+
+def test_there_is_one_user_and_it_is_not_root(root: Path) -> None:
+    assert (root / "etc/passwd").read_text().startswith(f"nonroot:x:{USER}:{USER}:")
+    assert len((root / "etc/passwd").read_text().splitlines()) == 1
+
+
+def test_the_list_of_parts_names_all_that_is_installed(root: Path) -> None:
+    sbom = json.loads((root / "usr/share/sbom/podpass.cdx.json").read_text())
+    assert (sbom["bomFormat"], sbom["specVersion"]) == ("CycloneDX", "1.5")
+    assert sbom["metadata"]["component"]["version"] == podpass.__version__
+    parts = [sbom["metadata"]["component"], *sbom["components"]]
+    listed = {(part["name"], part["version"]) for part in parts if part["name"] != "python"}
+    (site,) = root.glob("usr/local/lib/python*/*-packages")
+    installed = {
+        (re.sub(r"[-_.]+", "-", one.name).lower(), one.version)
+        for one in metadata.distributions(path=[str(site)])
+    }
+    assert listed == installed
+    assert {"aiohttp", "cryptography", "uvloop", "psycopg-binary"} <= {name for name, _ in listed}
+    assert all(part["purl"].startswith("pkg:pypi/") for part in parts if part["name"] != "python")
+
+
+# --------------------------------------------------------------------------------------------- run
+
+
+def test_podpass_runs_as_nobody(root: Path) -> None:
+    done = _run(root, "podpass", "--version")
+    assert (done.stdout, done.stderr) == (f"podpass {podpass.__version__}\n", "")
+    assert "Deployment" in _run(root, "podpass", "manifests", "--tenant-id", "t").stdout
+
+
+def test_every_module_of_podpass_finds_what_it_needs(root: Path) -> None:
+    """Also the libraries that modules of C and Rust load."""
+    script = (
+        "import importlib, pkgutil, podpass\n"
+        "names = [one.name for one in pkgutil.walk_packages(podpass.__path__, 'podpass.')]\n"
+        "found = [importlib.import_module(n) for n in names if not n.endswith('__main__')]\n"
+        "import sqlite3, ssl, psycopg, uvloop\n"
+        "print(len(found), len(ssl.create_default_context().get_ca_certs()))\n"
+    )
+    done = _run(root, "python", "-c", script)
+    assert done.returncode == 0, done.stderr
+    modules, authorities = map(int, done.stdout.split())
+    assert modules > 200
+    assert authorities > 50
+
+
+def test_it_can_write_nowhere_and_is_nobody(root: Path) -> None:
+    script = (
+        "import os\nprint(os.getuid(), os.getgid())\n"
+        "for where in ('/x', '/tmp/x', '/usr/local/bin/x'):\n"
+        "    try:\n        open(where, 'w')\n"
+        "    except OSError as exc:\n        print(exc.strerror)\n"
+    )
+    done = _run(root, "python", "-c", script)
+    assert done.stdout.splitlines() == [f"{USER} {USER}", *["Read-only file system"] * 3]
+
+
+def test_nothing_is_compiled_at_a_start(root: Path) -> None:
+    """On a root that cannot be written each start would compile everything again."""
+    modules = list(root.glob("usr/local/lib/python*/*-packages/podpass/**/*.py"))
+    assert len(modules) > 200
+    tag = sys.implementation.cache_tag
+    for path in modules:
+        assert (path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc").exists(), path
+
+
+# ------------------------------------------------------------------------------------------ archive
+
+
+def _json(tar: tarfile.TarFile, name: str) -> Any:
+    content = tar.extractfile(name)
+    assert content is not None
+    return json.loads(content.read())
+
+
+def test_the_archive_is_an_oci_image_whose_digests_are_right(archive: tuple[Path, str]) -> None:
+    file, digest = archive
+    with tarfile.open(file) as tar:
+        blobs = [name for name in tar.getnames() if name.startswith("blobs/")]
+        assert len(blobs) == 3
+        for name in blobs:
+            content = tar.extractfile(name)
+            assert content is not None
+            assert hashlib.sha256(content.read()).hexdigest() == name.rpartition("/")[2]
+        assert _json(tar, "oci-layout") == {"imageLayoutVersion": "1.0.0"}
+        (named,) = _json(tar, "index.json")["manifests"]
+        assert named["digest"] == digest
+        manifest = _json(tar, f"blobs/sha256/{digest.removeprefix('sha256:')}")
+        config = _json(tar, f"blobs/sha256/{manifest['config']['digest'].removeprefix('sha256:')}")
+    assert config["config"]["User"] == f"{USER}:{USER}"
+    assert config["config"]["Labels"]["org.opencontainers.image.version"] == podpass.__version__
+    assert file.with_suffix(".cdx.json").exists()
+
+
+def test_the_layer_belongs_to_root_and_only_tmp_is_everybody_s(
+    archive: tuple[Path, str],
+) -> None:
+    with tarfile.open(archive[0]) as tar:
+        largest = max(tar.getmembers(), key=lambda entry: entry.size)
+        with tarfile.open(fileobj=tar.extractfile(largest)) as layer:
+            entries = layer.getmembers()
+    assert entries
+    for entry in entries:
+        assert (entry.uid, entry.gid, entry.mtime) == (0, 0, 0)
+        assert entry.isfile() or entry.isdir() or entry.issym(), entry.name
+        if entry.name == "tmp":
+            assert entry.mode == 0o1777
+        elif not entry.issym():
+            assert not entry.mode & 0o6022, entry.name
+
+
+def test_the_same_environment_gives_the_same_image(
+    root: Path, archive: tuple[Path, str], tmp_path: Path
+) -> None:
+    """Who builds it from the same sources can see that it was."""
+    assert _script("pack", str(root), str(tmp_path / "again.tar")) == archive[1]
+
+
+def test_the_dockerfile_makes_the_same_image(archive: tuple[Path, str]) -> None:
+    with tarfile.open(archive[0]) as tar:
+        (named,) = _json(tar, "index.json")["manifests"]
+        manifest = _json(tar, "blobs/" + named["digest"].replace(":", "/"))
+        config = _json(tar, "blobs/" + manifest["config"]["digest"].replace(":", "/"))["config"]
+    text = (ROOT / "deploy" / "Dockerfile").read_text()
+    build, _, final = text.partition("FROM scratch\n")
+    assert "/src/scripts/image.py root /image" in build
+    assert "COPY --from=build /image /\n" in final
+    assert "RUN" not in final
+    said = dict(re.findall(r'(org\.opencontainers\.\S+)="([^"]*)"', final))
+    assert said == config["Labels"]
+    assert f"USER {config['User']}\n" in final
+    assert f"ENV {' '.join(config['Env'])}\n" in final
+    assert f"CMD {json.dumps(config['Cmd'])}\n" in final
+
+
+def test_the_image_has_what_chart_and_manifests_call(root: Path) -> None:
+    commands = set()
+    for folder in ("charts/podpass/templates", "deploy/authority"):
+        for path in (ROOT / folder).rglob("*.yaml"):
+            text = path.read_text()
+            commands.update(re.findall(r"command: \[(\w+)", text))
+            commands.update(re.findall(r"command:\n\s+- (\w+)", text))
+    assert commands == {"podpass", "python"}
+    assert commands <= {path.name for path in (root / "usr/local/bin").iterdir()}

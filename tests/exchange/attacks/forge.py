@@ -1,0 +1,53 @@
+"""Tokens that no library of ours would write: any JSON as header and claims, any bytes as signature."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cryptography.hazmat.primitives import hashes, hmac
+from cryptography.hazmat.primitives.asymmetric import padding
+
+from podpass import jose
+
+if TYPE_CHECKING:
+    from exchange.world import World
+
+HASHES = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
+KEYS_PATH = "/11111111/22222222/openid/v1/jwks"
+DISCOVERY_PATH = "/11111111/22222222/.well-known/openid-configuration"
+
+
+def good(world: "World", **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give header and claims of a token that would be accepted, changed."""
+    token = jose.parse(world.mint(**changes))
+    return dict(token.header), dict(token.claims)
+
+
+def text(header: object, claims: object) -> str:
+    """Write header and claims, each JSON or the very bytes, as they stand before a signature."""
+    return ".".join(
+        jose.b64encode(part if isinstance(part, bytes) else json.dumps(part).encode())
+        for part in (header, claims)
+    )
+
+
+def raw(world: "World", header: object, claims: object, signature: bytes = b"") -> str:
+    """Put a token together, signed by the issuer's active key if there is no signature."""
+    signed = text(header, claims)
+    key = world.ring.active.key
+    made = signature or key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+    return f"{signed}.{jose.b64encode(made)}"
+
+
+def mac(secret: bytes, alg: str, header: object, claims: object) -> str:
+    """Sign with a secret, as HS256 and its sisters do."""
+    signed = text(header, claims)
+    context = hmac.HMAC(secret, HASHES[alg[-3:]])
+    context.update(signed.encode())
+    return f"{signed}.{jose.b64encode(context.finalize())}"
+
+
+def publish(world: "World", *keys: Mapping[str, object]) -> None:
+    """Let the issuer publish these keys and no others, from its next fetch on."""
+    body = json.dumps({"keys": keys}).encode()
+    world.site.answers[KEYS_PATH] = (200, body, {"content-type": "application/json"})

@@ -1,0 +1,59 @@
+"""Group 1: no algorithm, or one that only looks like ours."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exchange.attacks.forge import good, raw
+
+if TYPE_CHECKING:
+    from exchange.world import World
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+NO_ALGORITHM: list[object] = [
+    "none",
+    "None",
+    "NONE",
+    "nOnE",
+    "",
+    None,
+    [],
+    ["RS256"],
+    ["none"],
+    {},
+    0,
+    True,
+    1,
+]
+ALMOST = ["rs256", "Rs256", "RS256 ", " RS256", "RS256\0", "RS-256", "RS2560", "HS256", "PS256"]
+
+
+@pytest.mark.parametrize("alg", [*NO_ALGORITHM, *ALMOST, "ES256", "ES384", "EdDSA", "RSA-OAEP"])
+async def test_no_algorithm_but_ours_is_read(shared: "World", alg: object) -> None:
+    header, claims = good(shared)
+    for signature in (b"", b"\0"):
+        token = raw(shared, {**header, "alg": alg}, claims, signature)
+        answer = await shared.ask(client_assertion=token)
+        assert (answer.status, answer.code) == (401, 5002738)
+
+
+async def test_a_header_without_an_algorithm_is_refused(shared: "World") -> None:
+    header, claims = good(shared)
+    del header["alg"]
+    for signature in (b"", b"\0"):
+        token = raw(shared, header, claims, signature)
+        assert (await shared.ask(client_assertion=token)).code == 5002738
+
+
+async def test_a_token_without_signature_is_refused(shared: "World") -> None:
+    unsigned = shared.mint().rpartition(".")[0] + "."
+    assert (await shared.ask(client_assertion=unsigned)).code == 7000274
+
+
+@pytest.mark.parametrize("alg", [*NO_ALGORITHM, "HS256", "RS384", "RS512", "ps256"])
+async def test_an_applications_own_word_is_signed_too(shared: "World", alg: object) -> None:
+    """The certificate's way has a list of its own: what one refuses the other must not let in."""
+    header, claims = good(shared, iss=shared.APPLICATION, sub=shared.APPLICATION)
+    token = raw(shared, {**header, "alg": alg}, claims, b"\0")
+    answer = await shared.ask(client_id=shared.APPLICATION, client_assertion=token)
+    assert (answer.status, answer.code) == (401, 5002738)

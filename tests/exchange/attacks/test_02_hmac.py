@@ -1,0 +1,43 @@
+"""Group 2: the issuer's public key as the secret of an HMAC, in every form it is published in."""
+
+import base64
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from exchange.attacks.forge import good, mac
+from podpass import jose
+
+if TYPE_CHECKING:
+    from exchange.world import World
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+_SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
+_PKCS1 = serialization.PublicFormat.PKCS1
+
+
+def secrets(world: "World") -> list[bytes]:
+    public = world.ring.active.key.public_key()
+    pem = public.public_bytes(serialization.Encoding.PEM, _SPKI)
+    der = public.public_bytes(serialization.Encoding.DER, _SPKI)
+    old = public.public_bytes(serialization.Encoding.PEM, _PKCS1)
+    jwk = jose.rsa_jwk(public, world.ring.active.kid)
+    n = jose.b64decode(str(jwk["n"]))
+    written = [json.dumps(jwk).encode(), json.dumps(jwk, separators=(",", ":")).encode()]
+    around = [pem, pem.strip(), b"\n" + pem, pem + b"\n", b" " + pem, pem.replace(b"\n", b"\r\n")]
+    return [*around, old, der, base64.b64encode(der), n, str(jwk["n"]).encode(), *written, b"\0"]
+
+
+@pytest.mark.parametrize(
+    ("alg", "code"),
+    [("HS256", 5002738), ("HS384", 5002738), ("HS512", 5002738), ("RS256", 7000274)],
+)
+async def test_the_public_key_is_no_secret_to_sign_with(
+    shared: "World", alg: str, code: int
+) -> None:
+    header, claims = good(shared)
+    for secret in secrets(shared):
+        token = mac(secret, alg, {**header, "alg": alg}, claims)
+        assert (await shared.ask(client_assertion=token)).code == code

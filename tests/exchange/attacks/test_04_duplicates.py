@@ -1,0 +1,54 @@
+"""Group 4: a member that stands twice, for two readers to read in two ways."""
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exchange.attacks.forge import good, raw
+
+if TYPE_CHECKING:
+    from exchange.world import World
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        '"sub":"system:serviceaccount:default:web"',
+        '"sub":"admin"',
+        '"\\u0073ub":"admin"',
+        '"iss":"https://evil.test/"',
+        '"aud":"x"',
+        '"exp":9999999999',
+        '"exp":null',
+        '"kubernetes.io":{}',
+        '"x":{"a":1,"a":1}',
+        '"x":[{"a":1,"\\u0061":2}]',
+    ],
+)
+async def test_a_claim_that_stands_twice_is_refused(shared: "World", again: str) -> None:
+    header, claims = good(shared)
+    written = json.dumps(claims)
+    for twice in (f"{written[:-1]},{again}}}", f"{{{again},{written[1:]}"):
+        answer = await shared.ask(client_assertion=raw(shared, header, twice.encode()))
+        assert (answer.status, answer.code) == (400, 50027)
+
+
+@pytest.mark.parametrize(
+    "again", ['"alg":"RS256"', '"alg":"none"', '"\\u0061lg":"none"', '"kid":"x"']
+)
+async def test_a_header_that_stands_twice_is_refused(shared: "World", again: str) -> None:
+    header, claims = good(shared)
+    written = json.dumps(header)
+    for twice in (f"{written[:-1]},{again}}}", f"{{{again},{written[1:]}"):
+        assert (
+            await shared.ask(client_assertion=raw(shared, twice.encode(), claims))
+        ).code == 50027
+
+
+async def test_names_that_only_look_alike_are_two_names(shared: "World") -> None:
+    header, claims = good(shared)
+    other = {**claims, "Sub": "admin", "s\u0443b": "admin", "sub ": "admin"}
+    assert (await shared.ask(client_assertion=raw(shared, header, other))).status == 200

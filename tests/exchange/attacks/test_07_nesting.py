@@ -1,0 +1,61 @@
+"""Group 7: JSON deeper than any reader's stack, in tokens and in an issuer's documents."""
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exchange.attacks.forge import DISCOVERY_PATH, KEYS_PATH, good, raw
+from podpass import jose
+
+if TYPE_CHECKING:
+    from exchange.world import World
+
+MODULE = pytest.mark.asyncio(loop_scope="module")
+OPENINGS = [b'{"a":', b'{"a":[', b'{"iss":{"x":[']
+DEPTHS = [900, 1100, 2000]
+
+
+@MODULE
+@pytest.mark.parametrize("opening", OPENINGS)
+@pytest.mark.parametrize("depth", DEPTHS)
+async def test_deep_claims_are_refused_and_the_service_goes_on(
+    later: "World", opening: bytes, depth: int
+) -> None:
+    header, claims = good(later)
+    closing = bytes(reversed(opening)).translate(bytes.maketrans(b"{[", b"}]"))
+    closing = bytes(sign for sign in closing if sign in b"}]")
+    for payload in (opening * depth, opening * depth + b"1" + closing * depth):
+        answer = await later.ask(client_assertion=raw(later, header, payload))
+        assert answer.code in {50027, 90014}
+        answer = await later.ask(client_assertion=raw(later, payload[:2900], claims))
+        assert answer.code in {50027, 5002738}
+    assert (await later.ask()).status == 200
+
+
+@pytest.mark.parametrize("opening", [b'{"a":', b"["])
+def test_a_hundred_thousand_levels_are_refused(opening: bytes) -> None:
+    for data in (opening * 100_000, b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"):
+        with pytest.raises(jose.MalformedToken):
+            jose.loads_object(data)
+
+
+@pytest.mark.parametrize("depth", [1, 200, 253, 254, 255, 256, 300, 1000, 1023, 1024, 1025, 1100])
+def test_whatever_the_depth_a_text_is_read_or_refused(depth: int) -> None:
+    """Fails if a reader's limit and a writer's differ, and what lies between them is a crash."""
+    for opening, closing in ((b'{"a":', b"}"), (b'{"a":[', b"]}")):
+        with contextlib.suppress(jose.MalformedToken):
+            read = jose.loads_object(opening * depth + b"1" + closing * depth)
+            assert set(read) == {"a"}
+
+
+@MODULE
+@pytest.mark.parametrize("path", [DISCOVERY_PATH, KEYS_PATH])
+async def test_an_issuers_deep_document_is_a_failed_request(later: "World", path: str) -> None:
+    for body in (b'{"keys":' + b"[" * 60_000, b'{"keys":' + b"[" * 30_000 + b"]" * 30_000 + b"}"):
+        later.site.answers[path] = (200, body, {})
+        answer = await later.ask()
+        assert (answer.status, answer.code) == (400, 501661)
+        later.now += 100
+    later.site.answers.clear()
+    assert (await later.ask()).status == 200

@@ -1,0 +1,64 @@
+"""Group 8: the audience, in every shape it can have."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from exchange.world import World
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+OURS = "api://AzureADTokenExchange"
+
+
+@pytest.mark.parametrize("aud", [OURS, [OURS], ["a", OURS], [OURS, "a"], [OURS, OURS]])
+async def test_an_audience_is_a_text_or_a_list_with_it(shared: "World", aud: object) -> None:
+    assert (await shared.ask(client_assertion=shared.mint(aud=aud))).status == 200
+
+
+@pytest.mark.parametrize(
+    ("aud", "code"),
+    [
+        ("api://azureadtokenexchange", 700212),
+        ("API://AzureADTokenExchange", 700212),
+        ("api://AzureADTokenExchange/", 700212),
+        (" api://AzureADTokenExchange", 700212),
+        ("api://AzureADTokenExchange\0", 700212),
+        ("api://AzureADTokenExchange a", 700212),
+        ("a,api://AzureADTokenExchange", 700212),
+        ("api://AzureADTokenExchangeUSGov", 700212),
+        ("api://AzureADTokenExchang", 700212),
+        ("*", 700212),
+        (["a", "b"], 700212),
+        (["a", f"{OURS} "], 700212),
+        ("", 90014),
+        ([], 90014),
+        ([[]], 90014),
+        ([""], 90014),
+        (["", OURS], 90014),
+        ([OURS, 5], 90014),
+        ([OURS, None], 90014),
+        ({OURS: 1}, 90014),
+        ({}, 90014),
+        ([[OURS]], 90014),
+        (5, 90014),
+        (True, 90014),
+    ],
+)
+async def test_any_other_audience_is_not_ours(shared: "World", aud: object, code: int) -> None:
+    assert (await shared.ask(client_assertion=shared.mint(aud=aud))).code == code
+
+
+async def test_a_token_without_an_audience_is_for_nobody(shared: "World") -> None:
+    assert (await shared.ask(client_assertion=shared.mint(aud=None))).code == 90014
+
+
+@pytest.mark.parametrize(
+    "audience", ["https://kubernetes.default.svc.cluster.local", "kubernetes.default.svc"]
+)
+async def test_a_token_for_the_cluster_is_none_for_the_exchange(
+    shared: "World", audience: str
+) -> None:
+    """Every pod has one, unasked; only one made for the exchange shows that its pod was meant to."""
+    answer = await shared.ask(client_assertion=shared.mint(aud=[audience]))
+    assert (answer.status, answer.code) == (401, 700212)

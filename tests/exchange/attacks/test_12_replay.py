@@ -1,0 +1,77 @@
+"""Group 12: one assertion sent again. That is allowed while it lives, and what limits it is tested here.
+
+Every SDK sends a pod's token again until the kubelet renews it, so a list of those seen would refuse every
+second request of every client. docs/security.md says what that costs.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from exchange.world import World
+
+EIGHT = 8
+
+
+async def test_a_replay_in_time_is_a_new_token_for_the_same_client_only(world: "World") -> None:
+    """Serially, and eight at a barrier: never two tokens of one id, never another principal's."""
+    token = world.mint()
+    first, second = [await world.ask(client_assertion=token) for _ in range(2)]
+    barrier = asyncio.Barrier(EIGHT)
+
+    async def at_once() -> dict[str, object]:
+        await barrier.wait()
+        return (await world.ask(client_assertion=token)).claims()
+
+    claims = [first.claims(), second.claims()]
+    claims += await asyncio.gather(*(at_once() for _ in range(EIGHT)))
+    assert len({each["uti"] for each in claims}) == EIGHT + 2
+    assert {each["oid"] for each in claims} == {world.OBJECT}
+
+
+async def test_a_replay_ends_with_the_assertion_to_the_second(world: "World") -> None:
+    token = world.mint(exp=int(world.NOW) + 600)
+    world.now += 599.5
+    assert (await world.ask(client_assertion=token)).status == 200
+    world.now += 0.5
+    for _ in range(2):
+        assert (await world.ask(client_assertion=token)).code == 700024
+
+
+async def test_a_replay_ends_when_the_credential_is_taken_away(world: "World") -> None:
+    token = world.mint()
+    assert (await world.ask(client_assertion=token)).status == 200
+    await world.change(world.CLIENT, credentials=())
+    assert (await world.ask(client_assertion=token)).code == 70025
+
+
+async def test_a_replay_ends_when_the_identity_is_disabled(world: "World") -> None:
+    token = world.mint()
+    assert (await world.ask(client_assertion=token)).status == 200
+    await world.change(world.CLIENT, enabled=False)
+    assert (await world.ask(client_assertion=token)).code == 7000112
+
+
+async def test_a_replay_ends_when_the_issuer_withdraws_its_key(world: "World") -> None:
+    token, old = world.mint(exp=int(world.NOW) + 7200), world.ring.active.kid
+    assert (await world.ask(client_assertion=token)).status == 200
+    world.ring.rotate()
+    world.ring.retire(old)
+    world.now += 300
+    assert (await world.ask(client_assertion=token)).code == 7000272
+
+
+@pytest.mark.parametrize("field", ["client_assertion", "access_token"])
+async def test_nothing_that_could_be_replayed_is_logged(
+    world: "World", caplog: pytest.LogCaptureFixture, field: str
+) -> None:
+    token = world.mint()
+    with caplog.at_level("DEBUG"):
+        answer = await world.ask(client_assertion=token)
+        await world.ask(client_assertion=token, scope="x")
+    secret = token if field == "client_assertion" else answer.body["access_token"]
+    told = " ".join(str(vars(record)) for record in caplog.records)
+    assert "token_request_answered" in told
+    assert all(part not in told for part in secret.split("."))

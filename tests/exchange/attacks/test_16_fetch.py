@@ -1,0 +1,193 @@
+"""Group 16: an issuer whose name or address leads where nobody should. A real DNS server, real TLS.
+
+The fetcher runs in a network namespace (island.py) where names are answered by us, in any order we like,
+and where the addresses that must not be reached do listen: a single connection to one fails the test.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from exchange.attacks.island import FORBIDDEN, PUBLIC, PUBLIC_6, ZONE
+
+ISLAND = Path(__file__).with_name("island.py")
+NAMESPACE = ("unshare", "--user", "--map-root-user", "--net", "--mount")
+METADATA = "169.254.169.254"
+GOOD = {
+    "https://good.test/": PUBLIC,
+    "https://six.test/": PUBLIC_6,
+    "https://rebinding.test/": PUBLIC,
+}
+REFUSED_NAMES = [
+    *(
+        [
+            "private",
+            "loopback",
+            "loopback6",
+            "zero",
+            "link-local",
+            "mapped",
+            "unique-local",
+            "nat64",
+            "mixed",
+            "mixed6",
+            "alias",
+        ]
+    ),
+]
+LITERALS = [
+    "127.0.0.1",
+    "[::1]",
+    METADATA,
+    f"[::ffff:{METADATA}]",
+    "[::ffff:a9fe:a9fe]",
+    "0.0.0.0",
+    "[::]",
+    "2130706433",
+    "017700000001",
+    "0x7f000001",
+    "0x7f.1",
+    "127.1",
+    "0251.0376.0251.0376",
+    "2852039166",
+    "[fd00:ec2::254]",
+    "10.0.0.9",
+    "localhost",
+    "localhost.",
+    "LOCALHOST",
+    "metadata.google.internal",
+    "metadata.google.internal.",
+]
+REDIRECTS = [
+    f"https://good.test/redirect/{status}/{where}"
+    for status in (301, 302, 303, 307, 308)
+    for where in (
+        f"https://{METADATA}/",
+        f"http://{METADATA}/latest",
+        "http://good.test/",
+        "https://good.test/redirect/302/https://good.test/",
+        "//10.0.0.9/",
+    )
+]
+UNFIT = [
+    "http://good.test/",
+    "https://user:secret@good.test/",
+    "https://good.test@10.0.0.9/",
+    "https://good.test/\r\nHost: 10.0.0.9",
+    "https://good.test/%0d%0a\r\n",
+    "https://good.test/ HTTP/1.1",
+    "file:///etc/passwd",
+    "ftp://good.test/",
+    "data:application/json,{}",
+    "gopher://good.test/",
+]
+OTHERS = {
+    "https://nothing.test/": "name",
+    "https://unknown.test/": "name",
+    "https://garbage.test/": "name",
+    "https://silent.test/": "timeout",
+}
+ISSUERS = {"issuer:https://good.test": "ok", "issuer:https://rebinding-later.test": "address"}
+URLS = [
+    *GOOD,
+    *(f"https://{name}.test/" for name in REFUSED_NAMES),
+    *(f"https://{host}/" for host in LITERALS),
+    *REDIRECTS,
+    *UNFIT,
+    *OTHERS,
+    *ISSUERS,
+]
+
+
+def missing() -> str:
+    """Say what this machine lacks for a network of its own."""
+    if not all(shutil.which(program) for program in ("unshare", "ip")):
+        return "unshare and ip are not installed"
+    done = subprocess.run([*NAMESPACE, "true"], capture_output=True, text=True, check=False)
+    return done.stderr.strip()
+
+
+@pytest.fixture(scope="module")
+def island(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Fetch every address of this file inside the namespace, once."""
+    if reason := missing():
+        pytest.skip(f"group 16 with a real DNS server needs a network namespace: {reason}")
+    folder = tmp_path_factory.mktemp("island")
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    names = [name for name in ZONE if "_" not in name]
+    leaf = ca.issue_cert(*names, "localhost", PUBLIC, PUBLIC_6, "127.0.0.1", "::1", *FORBIDDEN)
+    leaf.private_key_and_cert_chain_pem.write_to_path(folder / "leaf.pem")
+    proxies = dict.fromkeys(("HTTPS_PROXY", "https_proxy", "ALL_PROXY"), "http://127.0.0.1:80")
+    paths = os.pathsep.join(path for path in sys.path if path)
+    done = subprocess.run(
+        [*NAMESPACE, sys.executable, str(ISLAND), str(folder)],
+        input=json.dumps(URLS),
+        env={**os.environ, **proxies, "SSL_CERT_FILE": str(folder / "ca.pem"), "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    results: dict[str, Any] = json.loads(done.stdout)
+    return results
+
+
+@pytest.mark.parametrize("url", GOOD)
+def test_a_public_host_is_reached_at_the_address_that_was_checked(
+    island: dict[str, Any], url: str
+) -> None:
+    """Rebinding: the name is asked for once, and whatever it says a moment later is not heard."""
+    found, host = island[url], url.split("/")[2]
+    assert (found["reason"], found["connected"]) == ("ok", [f"{GOOD[url]}:443"])
+    assert found["lookups"] == {host: 1}
+    assert f"host: {host}\r\n" in found["heads"][0].lower()
+
+
+def test_each_document_of_an_issuer_is_looked_up_and_checked_anew(island: dict[str, Any]) -> None:
+    """Rebinding between the discovery document and the keys: the second address counts, and is refused."""
+    for url, reason in ISSUERS.items():
+        assert island[url]["reason"] == reason
+    assert island["issuer:https://rebinding-later.test"]["connected"] == [f"{PUBLIC}:443"]
+
+
+@pytest.mark.parametrize("host", [*(f"{name}.test" for name in REFUSED_NAMES), *LITERALS])
+def test_a_host_of_this_machine_or_network_is_refused_before_a_connection(
+    island: dict[str, Any], host: str
+) -> None:
+    found = island[f"https://{host}/"]
+    assert (found["reason"], found["connected"]) == ("address", [])
+
+
+@pytest.mark.parametrize("url", REDIRECTS)
+def test_a_redirect_is_followed_nowhere(island: dict[str, Any], url: str) -> None:
+    found = island[url]
+    assert (found["reason"], found["connected"]) == ("status", [f"{PUBLIC}:443"])
+
+
+@pytest.mark.parametrize("url", UNFIT)
+def test_an_address_that_is_not_plain_https_is_not_even_looked_up(
+    island: dict[str, Any], url: str
+) -> None:
+    found = island[url]
+    assert (found["reason"], found["connected"], found["lookups"]) == ("url", [], {})
+
+
+@pytest.mark.parametrize("url", OTHERS)
+def test_a_dns_server_can_do_no_more_than_fail(island: dict[str, Any], url: str) -> None:
+    found = island[url]
+    assert (found["reason"], found["connected"]) == (OTHERS[url], [])
+
+
+def test_nothing_that_was_forbidden_was_connected_to(island: dict[str, Any]) -> None:
+    """Whatever the reason said: neither those addresses, nor plain HTTP, nor the environment's proxy."""
+    reached = {where for found in island.values() for where in found["connected"]}
+    assert reached == {f"{PUBLIC}:443", f"{PUBLIC_6}:443"}

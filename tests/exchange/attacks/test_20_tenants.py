@@ -1,0 +1,98 @@
+"""Group 20: the right identity, its credential and its assertion, at the wrong tenant."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from podpass.directory.model import Identity, IdentityKind
+
+if TYPE_CHECKING:
+    from exchange.world import World
+
+OTHER = "88888888-8888-4888-8888-888888888888"
+SHARED = ["common", "organizations", "consumers", "COMMON", "Organizations"]
+NO_PATH = 404  # an escaped slash is one: what follows is another path
+V2, V1 = "oauth2/v2.0/token", "oauth2/token"
+
+
+async def test_a_client_of_another_tenant_is_unknown_here(world: "World") -> None:
+    for path in (V2, V1):
+        answer = await world.ask(
+            f"/{world.OTHER_TENANT}/{path}",
+            resource="https://vault.azure.net" if path == V1 else None,
+        )
+        assert (answer.status, answer.code) == (400, 700016)
+        assert "Fabrikam" in answer.body["error_description"]
+
+
+@pytest.mark.parametrize("name", SHARED)
+async def test_a_name_for_every_tenant_is_none(world: "World", name: str) -> None:
+    answer = await world.ask(f"/{name}/{V2}")
+    assert (answer.status, answer.code) == (400, 9001023)
+    assert "client_credentials" in answer.body["error_description"]
+
+
+@pytest.mark.parametrize(
+    ("segment", "code"),
+    [
+        ("99999999-9999-4999-8999-999999999999", 90002),
+        ("fabrikam.test", 90002),
+        ("contoso.test.evil.test", 90002),
+        ("contoso.test%00", 900023),
+        ("contoso.test%20", 900023),
+        ("%E2%85%BDontoso.test", 900023),
+        ("..", NO_PATH),
+        ("%2e%2e", NO_PATH),
+        ("*", 900023),
+        ("contoso", 900023),
+        ("11111111-1111-4111-8111-111111111111%2F", NO_PATH),
+    ],
+)
+async def test_a_tenant_is_one_that_is_here(world: "World", segment: str, code: int) -> None:
+    answer = await world.ask(f"/{segment}/{V2}")
+    if code == NO_PATH:
+        assert answer.status in {404, 405}
+        assert "access_token" not in answer.body
+    else:
+        assert (answer.status, answer.code) == (400, code)
+
+
+def other(world: "World") -> Identity:
+    return Identity(
+        tenant_id=world.OTHER_TENANT,
+        client_id=OTHER,
+        object_id=OTHER[:-1] + "9",
+        name="other",
+        kind=IdentityKind.APPLICATION,
+    )
+
+
+async def test_a_client_id_used_again_in_another_tenant_is_another_client(world: "World") -> None:
+    """Nobody gets a tenant's tokens by registering its client ids elsewhere, nor takes them away."""
+    for client_id in (world.APPLICATION, world.CLIENT):
+        await world.directory.identities.put(
+            replace(other(world), client_id=client_id, object_id=client_id)
+        )
+        answer = await world.ask(f"/{world.OTHER_TENANT}/{V2}", client_id=client_id)
+        assert (answer.code, "access_token" in answer.body) == (70025, False)
+        claims = (await world.ask(client_id=client_id)).claims()
+        assert (claims["tid"], claims["appid"]) == (world.TENANT, client_id)
+        assert claims["oid"] != client_id
+
+
+async def test_the_token_is_of_the_tenant_whatever_its_name_in_the_path(world: "World") -> None:
+    for segment in (world.TENANT, world.TENANT.upper(), "contoso.test", "CONTOSO.TEST"):
+        claims = (await world.ask(f"/{segment}/{V2}")).claims()
+        assert (claims["tid"], claims["iss"]) == (
+            world.TENANT,
+            f"https://sts.windows.net/{world.TENANT}/",
+        )
+
+
+async def test_a_resource_of_another_tenant_is_unknown_here(world: "World") -> None:
+    await world.directory.identities.put(other(world))
+    there = f"/{world.OTHER_TENANT}/{V2}"
+    assert (await world.ask(there, client_id=OTHER)).code == 70025
+    for scope in (f"{OTHER}/.default", f"api://{OTHER}/.default"):
+        assert (await world.ask(scope=scope)).code == 500011

@@ -1,0 +1,145 @@
+"""Faults that other projects had to publish, as they would look here. Those of a group are in its file."""
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from exchange.attacks.forge import DISCOVERY_PATH, good, raw
+from podpass import jose
+
+if TYPE_CHECKING:
+    from exchange.world import World
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_keys_and_addresses_in_the_header_are_not_used(later: "World") -> None:
+    """Authlib CVE-2026-27962 and its kin: a token that brings the key it is to be checked with."""
+    stranger = jose.SigningKey(kid="stranger", key=jose.generate_rsa())
+    jwk = jose.rsa_jwk(stranger.key.public_key(), "stranger")
+    _, claims = good(later)
+    for extra in (
+        {"jwk": jwk},
+        {"jku": later.ISSUER + "openid/v1/jwks"},
+        {"jku": "https://evil.test/jwks"},
+        {"x5u": "https://evil.test/"},
+        {"x5c": ["MIIB"]},
+        {"x5c": [[]], "x5t": "AAAA", "x5t#S256": "AAAA"},
+        {"iss": "https://evil.test/", "aud": "x"},
+    ):
+        token = stranger.sign(claims, extra)
+        assert (await later.ask(client_assertion=token)).code == 7000272
+        token = stranger.sign(claims, {**extra, "kid": later.ring.active.kid})
+        assert (await later.ask(client_assertion=token)).code == 7000274
+    assert {path.rpartition("/")[2] for path in later.site.hits} <= {"openid-configuration", "jwks"}
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"crit": ["x"]},
+        {"crit": ["exp"], "exp": 1},
+        {"crit": []},
+        {"crit": None},
+        {"crit": "alg"},
+        {"crit": ["alg"]},
+        {"crit": ["b64"], "b64": False},
+        {"b64": False},
+        {"b64": True},
+    ],
+)
+async def test_critical_extensions_are_refused(later: "World", extra: dict[str, Any]) -> None:
+    """PyJWT CVE-2026-32597, Authlib CVE-2025-59420: what must be understood is not passed over."""
+    assert (await later.ask(client_assertion=later.mint(extra))).code == 50027
+
+
+async def test_a_critical_extension_among_the_claims_is_a_claim(later: "World") -> None:
+    assert (await later.ask(client_assertion=later.mint(crit=["x"]))).status == 200
+
+
+async def test_an_empty_signature_is_none_under_any_algorithm(later: "World") -> None:
+    """Authlib 104056 and others."""
+    header, claims = good(later)
+    for alg, code in (
+        ("RS256", 7000274),
+        ("RS384", 7000274),
+        ("ES256", 5002738),
+        ("HS256", 5002738),
+    ):
+        unsigned = raw(later, {**header, "alg": alg}, claims, b"\0").rpartition(".")[0] + "."
+        assert (await later.ask(client_assertion=unsigned)).code == code
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "https://evil.test/keys",
+        "http://eastus.oic.test/keys",
+        "https://eastus.oic.test:8443/keys",
+        "https://eastus.oic.test.evil.test/keys",
+        "https://eastus.oic.test@evil.test/keys",
+        "https://169.254.169.254/keys",
+        "file:///etc/passwd",
+        "ftp://eastus.oic.test/keys",
+        "data:application/json,{}",
+        "//evil.test/keys",
+        "/11111111/22222222/openid/v1/jwks",
+        "",
+    ],
+)
+async def test_the_document_does_not_lead_to_keys_elsewhere(later: "World", where: str) -> None:
+    """Authlib 96760, PyJWT 102267: keys come from the issuer's own origin, by https."""
+    body = jose.dumps({"issuer": later.ISSUER, "jwks_uri": where})
+    later.site.answers[DISCOVERY_PATH] = (200, body, {})
+    answer = await later.ask()
+    assert (answer.status, answer.code) == (400, 501661)
+    assert later.site.hits == [DISCOVERY_PATH]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "https://eastus.oic.test/11111111/22222222",
+        "https://eastus.oic.test/11111111/",
+        "https://EASTUS.oic.test/11111111/22222222/",
+        "https://eastus.oic.test/11111111/22222222/x",
+        ["https://eastus.oic.test/11111111/22222222/"],
+        None,
+        "",
+    ],
+)
+async def test_the_document_speaks_for_its_issuer_to_the_letter(
+    later: "World", said: object
+) -> None:
+    """PyJWT CVE-2024-53861, SPIRE CVE-2021-27099: a part or another spelling is another name."""
+    where = later.ISSUER + "openid/v1/jwks"
+    body = jose.dumps({"issuer": said, "jwks_uri": where})
+    later.site.answers[DISCOVERY_PATH] = (200, body, {})
+    assert (await later.ask()).code == 501661
+
+
+async def test_every_grant_asks_who_the_client_is(later: "World") -> None:
+    """Dex GHSA-7qjx-gp9h-65qj: one way in had skipped the list of who may."""
+    device = "urn:ietf:params:oauth:grant-type:device_code"
+    proofs: list[dict[str, str]] = [
+        {},
+        {"client_secret": "x"},
+        {"client_assertion": "a.b.c", "client_assertion_type": "x"},
+    ]
+    for grant in ("client_credentials", "password", "refresh_token", "authorization_code", device):
+        for proof in proofs:
+            answer = await later.post(
+                f"/{later.TENANT}/oauth2/v2.0/token",
+                grant_type=grant,
+                client_id=later.CLIENT,
+                scope="https://vault.azure.net/.default",
+                username=later.ADMIN,
+                password=later.PASSWORD,
+                refresh_token="x",
+                code="x",
+                device_code="x",
+                redirect_uri="http://localhost",
+                **proof,
+            )
+            assert answer.status in {400, 401}
+            assert "access_token" not in answer.body

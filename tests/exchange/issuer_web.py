@@ -1,0 +1,64 @@
+"""Issuers' documents by address, for tests that turn the clock by hand."""
+
+import asyncio
+from typing import Any
+
+from podpass import jose
+from podpass.fetch import FetchError
+
+ISSUER = "https://oidc.test/x/"
+JWKS = "https://oidc.test/x/openid/v1/jwks"
+KEY = jose.rsa_jwk(jose.generate_rsa().public_key(), "first")
+
+
+class Web:
+    """Documents by address, how often each was asked for, and a clock.
+
+    Shapes:  `gates` hold back what begins with an address; `under_way` and `most` count requests at once.
+    """
+
+    def __init__(self) -> None:
+        self.documents: dict[str, Any] = {}
+        self.add(ISSUER)
+        self.asked: list[str] = []
+        self.gates: dict[str, asyncio.Event] = {}
+        self.down = False
+        self.now = 1000.0
+        self.under_way = self.most = 0
+
+    def clock(self) -> float:
+        return self.now
+
+    def add(self, issuer: str, *keys: Any) -> None:
+        jwks = f"{issuer}openid/v1/jwks"
+        document = {"issuer": issuer, "jwks_uri": jwks}
+        self.documents[f"{issuer}.well-known/openid-configuration"] = document
+        self.documents[jwks] = {"keys": [*(keys or [KEY])]}
+
+    def hold(self, prefix: str = "") -> asyncio.Event:
+        gate = self.gates[prefix] = asyncio.Event()
+        return gate
+
+    @property
+    def fetches(self) -> int:
+        return sum(url.endswith("openid-configuration") for url in self.asked)
+
+    async def get_json(self, url: str) -> dict[str, Any]:
+        self.asked.append(url)
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            for prefix, gate in self.gates.items():
+                if url.startswith(prefix):
+                    await gate.wait()
+        finally:
+            self.under_way -= 1
+        if self.down or url not in self.documents:
+            raise FetchError("no answer", reason="unreachable")
+        return dict(self.documents[url])
+
+
+async def settle() -> None:
+    """Let what runs behind everybody's back come to its end."""
+    for _ in range(10):
+        await asyncio.sleep(0)

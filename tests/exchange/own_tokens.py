@@ -1,0 +1,62 @@
+"""A managed identity's token as another application's credential, for the tests of it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from podpass import jose
+from podpass.directory.model import FederatedCredential
+from podpass.names import EXCHANGE_AUDIENCE
+
+if TYPE_CHECKING:
+    from exchange.world import Answer, World
+
+SCOPE = f"{EXCHANGE_AUDIENCE}/.default"
+CREDENTIAL = FederatedCredential(name="identity", issuer="", subject="", audiences=())
+
+
+async def trust(world: "World", client_id: str = "", **changes: Any) -> None:
+    """Let an application trust the managed identity, or whatever the changes say."""
+    usual = {
+        "issuer": f"{world.url}/{world.TENANT}/v2.0",
+        "subject": world.OBJECT,
+        "audiences": (EXCHANGE_AUDIENCE,),
+    }
+    credential = replace(CREDENTIAL, **{**usual, **changes})
+    await world.change(client_id or world.APPLICATION, credentials=(credential,))
+
+
+async def token(world: "World", scope: str = SCOPE, **changes: str | None) -> str:
+    """Get a token of our own, as the managed identity unless the changes say otherwise."""
+    answer = await world.ask(None, scope=scope, **changes)
+    assert answer.status == 200, answer.body
+    return str(answer.body["access_token"])
+
+
+async def present(world: "World", assertion: str, **changes: str | None) -> "Answer":
+    """Ask as the application, with a token of our own for credential."""
+    fields = {"client_id": world.APPLICATION, "client_assertion": assertion, **changes}
+    return await world.ask(None, **fields)
+
+
+async def refused(world: "World", claims: Mapping[str, Any], **credential: Any) -> "Answer":
+    """Present a token of our own with other claims, to an application whose credential fits them."""
+    await trust(world, **credential)
+    changed = {**jose.parse(await token(world)).claims, **claims}
+    return await present(world, world.keys.active.sign(changed, {"typ": "JWT"}))
+
+
+def cause(claims: Mapping[str, Any], **credential: Any) -> "Callable[[World], Awaitable[Answer]]":
+    """Give the cause of a refusal, for the table of all of them; `{url}` stands for the service's."""
+
+    async def provoke(world: "World") -> "Answer":
+        def written(values: Mapping[str, Any]) -> dict[str, Any]:
+            url = world.url
+            return {
+                name: value.replace("{url}", url) if isinstance(value, str) else value
+                for name, value in values.items()
+            }
+
+        return await refused(world, written(claims), **written(credential))
+
+    return provoke

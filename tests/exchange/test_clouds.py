@@ -1,0 +1,103 @@
+"""A service that stands in for another cloud than the public one is told so, and says so."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from podpass import names
+from podpass.clouds import CLOUDS, PUBLIC, Cloud, of_host
+from podpass.directory import resources
+from podpass.exchange.origins import Origins
+
+if TYPE_CHECKING:
+    from exchange.conftest import Start
+    from exchange.world import World
+
+OTHERS = [cloud for cloud in CLOUDS.values() if cloud is not PUBLIC]
+
+
+async def get(world: "World", path: str, host: str = "") -> dict[str, object]:
+    headers = {"Host": host} if host else {}
+    return (await world.send(path, method="GET", headers=headers)).body
+
+
+@pytest.mark.parametrize("cloud", OTHERS, ids=lambda cloud: cloud.name)
+async def test_documents_tokens_and_keys_bear_the_clouds_names(
+    start: "Start", cloud: Cloud
+) -> None:
+    origins = tuple(f"https://{alias}" for alias in cloud.aliases)
+    world = await start(origins=origins, cloud=cloud.name)
+    tenant, host = world.TENANT, cloud.aliases[-1]
+    v2 = await get(world, f"/{tenant}/v2.0/.well-known/openid-configuration", host)
+    assert v2["issuer"] == f"https://{cloud.login}/{tenant}/v2.0"
+    assert v2["token_endpoint"] == f"https://{cloud.login}/{tenant}/oauth2/v2.0/token"
+    assert v2["cloud_instance_name"] == cloud.instance
+    assert v2["msgraph_host"] == cloud.graph
+    assert v2["userinfo_endpoint"] == f"https://{cloud.graph}/oidc/userinfo"
+    assert v2.get("cloud_graph_host_name", "") == cloud.old_graph
+    assert v2.get("rbac_url", "") == cloud.roles
+    v1 = await get(world, f"/{tenant}/.well-known/openid-configuration", host)
+    assert v1["issuer"] == f"https://{cloud.sts}/{tenant}/"
+    keys = await get(world, f"/{tenant}/discovery/v2.0/keys", host)
+    assert [each["cloud_instance_name"] for each in keys["keys"]] == [cloud.instance] * 2  # type: ignore[attr-defined]
+    assert (await world.ask()).claims()["iss"] == v1["issuer"]
+    realm = await get(world, "/common/UserRealm/a@contoso.test")
+    assert realm["cloud_instance_name"] == cloud.instance
+
+
+def test_the_government_has_its_names() -> None:
+    """Facts of another's cloud, written down once more: the table must not drift."""
+    us, china = CLOUDS["AzureUSGovernment"], CLOUDS["AzureChinaCloud"]
+    assert (us.login, us.instance) == ("login.microsoftonline.us", "microsoftonline.us")
+    assert (us.sts, us.graph) == ("sts.windows.net", "graph.microsoft.us")
+    assert us.exchange_audience == "api://AzureADTokenExchangeUSGov"
+    assert china.aliases == ("login.partner.microsoftonline.cn", "login.chinacloudapi.cn")
+    assert china.v1_issuer("t") == "https://sts.chinacloudapi.cn/t/"
+    assert china.exchange_audience == "api://AzureADTokenExchangeChina"
+    assert CLOUDS["AzureGermanCloud"].aliases == ("login.microsoftonline.de",)
+    assert PUBLIC.v1_issuer("t") == names.v1_issuer("t")
+
+
+def test_a_host_belongs_to_one_cloud() -> None:
+    hosts = [alias for cloud in CLOUDS.values() for alias in cloud.aliases]
+    assert len(hosts) == len(set(hosts))
+    assert of_host("login.microsoftonline.us") is CLOUDS["AzureUSGovernment"]
+    for host in ("", "microsoftonline.us", "login.microsoftonline.us.evil.test"):
+        assert of_host(host) is None
+
+
+@pytest.mark.parametrize("cloud", OTHERS, ids=lambda cloud: cloud.name)
+def test_microsofts_resources_have_the_clouds_names(cloud: Cloud) -> None:
+    known = resources.Resources(resources.of_cloud(cloud))
+    for app_id, uris in (
+        (resources.VAULT_APP_ID, cloud.vaults),
+        (resources.MANAGER_APP_ID, cloud.managers),
+        (resources.GRAPH_APP_ID, cloud.graphs),
+        (resources.EXCHANGE_APP_ID, (cloud.exchange_audience,)),
+    ):
+        for uri in uris:
+            found = known.find(uri)
+            assert found is not None
+            assert found.app_id == app_id
+    assert resources.Resources().find(cloud.vaults[0]) is None
+
+
+@pytest.mark.parametrize("cloud", CLOUDS.values(), ids=lambda cloud: cloud.name)
+def test_every_clouds_authority_is_known_and_led_to_its_own_place(cloud: Cloud) -> None:
+    origins = Origins(("https://login.internal.test",))
+    for alias in cloud.aliases:
+        assert origins.of_endpoint(f"https://{alias}/t/oauth2/v2.0/authorize") == f"https://{alias}"
+        assert origins.of_endpoint(f"https://{alias}:8443/t/oauth2/v2.0/authorize") is None
+        assert origins.of_endpoint(f"http://{alias}/t/oauth2/v2.0/authorize") is None
+
+
+async def test_instance_discovery_lists_every_cloud(world: "World") -> None:
+    query = "api-version=1.1&authorization_endpoint=https://login.microsoftonline.us/t/oauth2/v2.0/authorize"
+    body = await get(world, f"/common/discovery/instance?{query}")
+    where = "https://login.microsoftonline.us/t/v2.0/.well-known/openid-configuration"
+    assert body["tenant_discovery_endpoint"] == where
+    listed = {each["preferred_network"]: each for each in body["metadata"]}  # type: ignore[attr-defined]
+    assert set(listed) == {cloud.login for cloud in CLOUDS.values()}
+    assert listed["login.microsoftonline.com"]["preferred_cache"] == "login.windows.net"
+    china = listed["login.partner.microsoftonline.cn"]
+    assert china["aliases"] == ["login.partner.microsoftonline.cn", "login.chinacloudapi.cn"]

@@ -1,0 +1,46 @@
+"""A client's request for itself, as far as it can be judged without a directory."""
+
+import pytest
+
+from podpass.exchange import verify
+from podpass.exchange.aadsts import Refused
+from podpass.exchange.wire import TokenRequest
+
+GOOD = {"grant_type": "client_credentials", "client_id": "c", "scope": "s"}
+V1 = {"grant_type": "client_credentials", "client_id": "c", "resource": "r"}
+
+
+def request(form: dict[str, str], version: int = 2) -> TokenRequest:
+    return TokenRequest(tenant="t", version=version, origin="https://o", form=form)
+
+
+@pytest.mark.parametrize(("form", "version"), [(GOOD, 2), (V1, 1), ({**V1, "scope": "s"}, 1)])
+def test_what_its_version_asks_for_is_enough(form: dict[str, str], version: int) -> None:
+    verify.check_request(request(form, version))
+
+
+@pytest.mark.parametrize(
+    ("form", "version", "number", "name"),
+    [
+        ({}, 2, 900144, "grant_type"),
+        ({**GOOD, "grant_type": " "}, 2, 900144, "grant_type"),
+        ({**GOOD, "grant_type": "password"}, 2, 70003, "grant"),
+        ({**GOOD, "client_id": ""}, 2, 900144, "client_id"),
+        ({**GOOD, "client_id": "\t"}, 2, 900144, "client_id"),
+        ({**GOOD, "scope": ""}, 2, 900144, "scope"),
+        ({**GOOD, "resource": "r"}, 2, 901002, ""),
+        ({**GOOD, "resource": "r", "scope": ""}, 2, 901002, ""),
+        (GOOD, 1, 900144, "resource"),
+        ({**V1, "resource": " "}, 1, 900144, "resource"),
+    ],
+)
+def test_what_is_missing_or_too_much_is_named(
+    form: dict[str, str], version: int, number: int, name: str
+) -> None:
+    with pytest.raises(Refused) as caught:
+        verify.check_request(request(form, version))
+    assert caught.value.entry.number == number
+    if number == 900144:
+        assert caught.value.facts["name"] == name
+    if number == 70003:
+        assert caught.value.facts[name] == "password"

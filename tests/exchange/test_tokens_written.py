@@ -1,0 +1,108 @@
+"""Access tokens and answers, member by member: nothing more is in them, and nothing less."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from podpass.clouds import CLOUDS, PUBLIC
+from podpass.directory.model import Identity, ResourcePrincipal, Tenant
+from podpass.exchange import grant
+from podpass.exchange.grant import Exchange
+from podpass.exchange.proof import Acr, Proof
+
+NOW, SECONDS = 1_750_000_000.9, 3600
+IDENTITY = Identity(
+    tenant_id="t", client_id="client", object_id="object", name="web", resource_id="/sub/x"
+)
+RESOURCE = ResourcePrincipal(app_id="app", uris=("https://r",), display_name="r", token_version=1)
+EXCHANGE = Exchange(
+    tenant=Tenant(id="tenant"),
+    identity=IDENTITY,
+    proof=Proof(acr=Acr.ASSERTION, credential="c"),
+    resource=RESOURCE,
+    asked="https://r/",
+    origin="https://login.test",
+)
+TIMES = {"iat": 1_749_999_700, "nbf": 1_749_999_700, "exp": 1_750_003_600}
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    return grant.claims(replace(EXCHANGE, **changes), now=NOW, seconds=SECONDS, uti="u")
+
+
+def test_a_version_1_token_has_these_claims() -> None:
+    assert claims() == {
+        "aud": "https://r/",
+        "iss": "https://sts.windows.net/tenant/",
+        **TIMES,
+        "appid": "client",
+        "appidacr": "2",
+        "idp": "https://sts.windows.net/tenant/",
+        "idtyp": "app",
+        "oid": "object",
+        "sub": "object",
+        "tid": "tenant",
+        "uti": "u",
+        "ver": "1.0",
+        "xms_mirid": "/sub/x",
+    }
+
+
+def test_a_version_2_token_has_these_claims() -> None:
+    assert claims(resource=replace(RESOURCE, token_version=2), proof=Proof(acr=Acr.SECRET)) == {
+        "aud": "app",
+        "iss": "https://login.test/tenant/v2.0",
+        **TIMES,
+        "azp": "client",
+        "azpacr": "1",
+        "idtyp": "app",
+        "oid": "object",
+        "sub": "object",
+        "tid": "tenant",
+        "uti": "u",
+        "ver": "2.0",
+    }
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_roles_are_a_list_of_their_own_and_only_where_there_are_some(version: int) -> None:
+    resource = replace(RESOURCE, token_version=version)
+    assert "roles" not in claims(resource=resource)
+    assert claims(resource=resource, roles=("a", "b"))["roles"] == ["a", "b"]
+
+
+def test_an_application_has_no_resource_id_in_its_token() -> None:
+    assert "xms_mirid" not in claims(identity=replace(IDENTITY, resource_id=None))
+
+
+def test_the_cloud_names_the_issuer_of_version_1() -> None:
+    for cloud in CLOUDS.values():
+        made = claims(cloud=cloud)
+        assert made["iss"] == made["idp"] == f"https://{cloud.sts}/tenant/"
+    assert PUBLIC.sts == "sts.windows.net"
+
+
+def test_only_version_1_names_the_certificate() -> None:
+    assert grant.header({"ver": "1.0"}, "k") == {"typ": "JWT", "x5t": "k"}
+    assert grant.header({"ver": "2.0"}, "k") == {"typ": "JWT"}
+
+
+@pytest.mark.parametrize(("seconds", "refresh"), [(7199, None), (7200, 3600), (86_399, 43_199)])
+def test_a_long_token_is_renewed_at_half_its_life(seconds: int, refresh: int | None) -> None:
+    made = grant.answer("x", version=2, asked="https://r", now=NOW, seconds=seconds)
+    expected = {
+        "token_type": "Bearer",
+        "expires_in": seconds,
+        "ext_expires_in": seconds,
+        "expires_on": 1_750_000_000 + seconds,
+        "refresh_in": refresh,
+        "access_token": "x",
+    }
+    assert made == {name: value for name, value in expected.items() if value is not None}
+    texts = grant.answer("x", version=1, asked="https://r", now=NOW, seconds=seconds)
+    assert texts == {
+        **{name: str(value) for name, value in made.items()},
+        "not_before": "1749999700",
+        "resource": "https://r",
+    }

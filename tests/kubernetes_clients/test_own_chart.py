@@ -1,0 +1,68 @@
+"""This project's own chart, by helm 3, on the embedded API: installed, changed, taken back and removed."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from kubernetes_clients.command import Command
+from kubernetes_clients.test_helm import kubelet
+
+CHART = str(Path(__file__).parents[2] / "charts" / "podpass")
+SPACE = "azure-workload-identity-system"
+PODS = f"/api/v1/namespaces/{SPACE}/pods"
+DEPLOYMENTS = f"/apis/apps/v1/namespaces/{SPACE}/deployments"
+HOOKS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+LISTS = (
+    DEPLOYMENTS,
+    HOOKS,
+    f"/apis/policy/v1/namespaces/{SPACE}/poddisruptionbudgets",
+    f"/apis/networking.k8s.io/v1/namespaces/{SPACE}/networkpolicies",
+    f"/api/v1/namespaces/{SPACE}/services",
+    f"/apis/rbac.authorization.k8s.io/v1/namespaces/{SPACE}/rolebindings",
+)
+RELEASE = ("podpass", "-n", SPACE)
+WAIT = ("--wait", "--timeout", "120s")
+_TENANT = "azureTenantID=11111111-2222-3333-4444-555555555555"
+
+
+async def counts(live: Any) -> list[int]:
+    return [len((await live.call("GET", path)).body["items"]) for path in LISTS]
+
+
+async def pods(live: Any, wanted: int) -> None:
+    """Wait until there are as many pods as wanted, none of them on its way out."""
+    found: list[Any] = []
+    for _ in range(100):
+        items = (await live.call("GET", PODS)).body["items"]
+        found = [each for each in items if "deletionTimestamp" not in each["metadata"]]
+        if len(items) == len(found) == wanted:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{len(found)} pods and not {wanted}")
+
+
+async def test_the_own_chart_is_installed_upgraded_rolled_back_and_uninstalled(
+    live: Any, helm: Command
+) -> None:
+    chart = ("podpass", CHART, "-n", SPACE, "--set")
+    async with kubelet(live, SPACE):
+        await helm("install", *chart, _TENANT, "--create-namespace", *WAIT)
+        await pods(live, 2)
+        assert await counts(live) == [1] * len(LISTS)
+        (hooks,) = (await live.call("GET", HOOKS)).body["items"]
+        service = hooks["webhooks"][0]["clientConfig"]["service"]
+        assert (service["namespace"], service["path"]) == (SPACE, "/mutate-v1-pod")
+        await helm("upgrade", *chart, f"{_TENANT},replicaCount=3,advice.enabled=true", *WAIT)
+        await pods(live, 3)
+        (hooks,) = (await live.call("GET", HOOKS)).body["items"]
+        assert len(hooks["webhooks"]) == 2
+        await helm("rollback", *RELEASE, "1", *WAIT)
+        await pods(live, 2)
+        (hooks,) = (await live.call("GET", HOOKS)).body["items"]
+        assert len(hooks["webhooks"]) == 1
+        told = json.loads(await helm("history", *RELEASE, "-o", "json"))
+        assert [each["status"] for each in told] == ["superseded", "superseded", "deployed"]
+        await helm("uninstall", *RELEASE, *WAIT)
+    await pods(live, 0)
+    assert await counts(live) == [0] * len(LISTS)

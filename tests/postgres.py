@@ -1,0 +1,207 @@
+"""A real PostgreSQL on loopback, from the machine's own packages, in a folder of its own.
+
+`running` gives a server that is started, stopped and killed by its process id alone. Where there are no
+binaries they are installed if that can be done, otherwise whoever needs them is skipped, by name.
+"""
+
+import contextlib
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_NEEDED = ("initdb", "postgres")
+_START_SECONDS = 30
+
+
+def binaries() -> Path:
+    """Find PostgreSQL's programs, or skip the test that needs them."""
+    found = _binaries()
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "postgresql"]
+        subprocess.run(install, check=False, capture_output=True, timeout=300)
+        found = _binaries()
+    if found is None:
+        pytest.skip("PostgreSQL: neither on PATH nor under /usr/lib/postgresql; install postgresql")
+    return found
+
+
+def _binaries() -> Path | None:
+    on_path = shutil.which("postgres")
+    places = [Path(on_path).resolve().parent] if on_path else []
+    places += sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda one: _version(one), reverse=True
+    )
+    return next((one for one in places if all((one / name).exists() for name in _NEEDED)), None)
+
+
+def _version(folder: Path) -> float:
+    with contextlib.suppress(ValueError):
+        return float(folder.parent.name)
+    return 0.0
+
+
+@dataclass
+class Server:
+    """One server with one folder and one port, which it keeps over a restart."""
+
+    programs: Path
+    folder: Path
+    port: int
+    fsync: bool
+    settings: tuple[str, ...]
+    password: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    free: list[str] = field(default_factory=list)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def url(self, database: str = "postgres", host: str = "127.0.0.1") -> str:
+        return f"postgresql://podpass:{self.password}@{host}:{self.port}/{database}"
+
+    def make(self) -> None:
+        """Make the server's folder."""
+        secret = self.folder / "password"
+        secret.touch(0o600)
+        secret.write_text(self.password)
+        _own(self.folder, secret)
+        command = [
+            str(self.programs / "initdb"),
+            *("-D", str(self.folder / "data"), "-U", "podpass", "--auth=password"),
+            *(f"--pwfile={secret}", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"),
+        ]
+        subprocess.run(command, check=True, capture_output=True, **_user())
+
+    def start(self, *, wait: bool = True) -> None:
+        given = [
+            f"port={self.port}",
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            f"fsync={'on' if self.fsync else 'off'}",
+            "shared_buffers=64MB",
+            "max_connections=60",
+            *self.settings,
+        ]
+        command = [str(self.programs / "postgres"), "-D", str(self.folder / "data")]
+        command += [part for one in given for part in ("-c", one)]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, **_user())
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        import psycopg
+
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            assert self.process is not None
+            assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
+            try:
+                psycopg.connect(self.url(), connect_timeout=2).close()
+            except psycopg.OperationalError:
+                assert time.monotonic() < deadline, (self.folder / "log").read_text()[-2000:]
+                time.sleep(0.03)
+            else:
+                return
+
+    def stop(self) -> None:
+        """End it as an administrator does: who is connected is thrown out."""
+        self.end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End it as a power failure does, with every process that it made."""
+        assert self.process is not None
+        for child in _children(self.process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        self.end(signal.SIGKILL)
+
+    def end(self, how: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send_signal(how)
+            self.process.wait(timeout=_START_SECONDS)
+            self.process = None
+
+    def execute(self, statement: str, *values: Any, database: str = "postgres") -> list[Any]:
+        """Run a statement past podpass, and give its rows."""
+        import psycopg
+
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            cursor = connection.execute(statement.encode(), values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def fresh(self) -> str:
+        """Give the URL of a database with nothing in it."""
+        if self.free:
+            return self.url(self.free.pop())
+        name = f"test_{secrets.token_hex(6)}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Empty a database of `fresh`, whoever is still connected, for the next who wants one."""
+        name = url.rpartition("/")[2]
+        self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", name
+        )
+        # Much quicker than another database.
+        self.execute("DROP SCHEMA public CASCADE", database=name)
+        self.execute("CREATE SCHEMA public", database=name)
+        self.free.append(name)
+
+
+@contextlib.contextmanager
+def running(*, fsync: bool = False, settings: tuple[str, ...] = ()) -> Iterator[Server]:
+    """Run a server; what must outlive a kill needs `fsync`, everything else is quicker without."""
+    programs = binaries()
+    folder = Path(tempfile.mkdtemp(prefix="podpass-postgres-"))
+    server = Server(programs, folder, _free_port(), fsync, settings)
+    try:
+        _own(folder)
+        server.make()
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def _children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _user() -> dict[str, Any]:
+    """Say as whom it runs: PostgreSQL refuses to be root."""
+    if os.geteuid() != 0:
+        return {}
+    other = _other()
+    return {"user": other.pw_uid, "group": other.pw_gid, "extra_groups": (), "cwd": "/"}
+
+
+def _other() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam("postgres")
+    except KeyError:
+        return pwd.getpwnam("nobody")
+
+
+def _own(*paths: Path) -> None:
+    if os.geteuid() == 0:
+        for path in paths:
+            os.chown(path, _other().pw_uid, _other().pw_gid)

@@ -1,0 +1,36 @@
+import com.azure.core.credential.TokenCredential;
+import com.azure.core.credential.TokenRequestContext;
+import com.azure.identity.WorkloadIdentityCredentialBuilder;
+import java.io.BufferedReader;
+import java.io.InputStreamReader;
+import java.nio.charset.StandardCharsets;
+
+/** Hold one credential and ask with it again and again: a scope a line in, a JSON object a line out. */
+public final class Session {
+    private Session() {}
+
+    public static void main(String[] arguments) throws Exception {
+        TokenCredential credential = new WorkloadIdentityCredentialBuilder()
+                .tenantId(System.getenv("AZURE_TENANT_ID"))
+                .clientId(System.getenv("AZURE_CLIENT_ID"))
+                .tokenFilePath(System.getenv("AZURE_FEDERATED_TOKEN_FILE"))
+                .disableInstanceDiscovery()
+                .build();
+        BufferedReader lines = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        for (String line = lines.readLine(); line != null; line = lines.readLine()) {
+            try {
+                TokenRequestContext asked = new TokenRequestContext().addScopes(line.trim());
+                say("token", credential.getToken(asked).block().getToken());
+            } catch (RuntimeException failed) {
+                say("error", failed.toString());
+            }
+        }
+        System.exit(0); // threads of the HTTP client would hold the program up
+    }
+
+    private static void say(String name, String value) {
+        String plain = value.replaceAll("[^ -~]", " ").replace("\\", "/").replace("\"", "'");
+        System.out.println("{\"" + name + "\": \"" + plain + "\"}");
+        System.out.flush();
+    }
+}

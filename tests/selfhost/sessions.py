@@ -1,0 +1,119 @@
+"""Released clients that run on: each holds one credential, and asks with it whenever it is told to."""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from clients import installed as installing
+from clients import toolchains
+from clients.installed import installed, tool
+from clients.toolchains import NEWEST, OLDEST
+
+PROGRAMS = Path(__file__).parent / "programs"
+PATIENCE_SECONDS = 40.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Client:
+    """One package at one age, and how its program is started.
+
+    Shapes:  `retries` says that the library asks again by itself; with the others the program does.
+    """
+
+    name: str
+    command: Callable[[], list[str]]
+    variables: Callable[[], Mapping[str, str]] = dict
+    retries: bool = True
+
+
+def _python(package: str, kind: str, age: str, *, retries: bool = True) -> Client:
+    def command() -> list[str]:
+        return [toolchains.python("answer", age)[0], str(PROGRAMS / "session.py"), kind]
+
+    return Client(name=f"python-{package}-{age}", command=command, retries=retries)
+
+
+def _node(package: str, kind: str, age: str, *, retries: bool = True) -> Client:
+    def folder() -> Path:
+        return Path(toolchains.node("answer", age)[1]).parent
+
+    return Client(
+        name=f"node-{package}-{age}",
+        command=lambda: [tool("node"), str(PROGRAMS / "session.cjs"), kind],
+        variables=lambda: {"NODE_PATH": str(folder() / "node_modules")},
+        retries=retries,
+    )
+
+
+def _go(age: str) -> Client:
+    def command() -> list[str]:
+        pinned = [installing.PROGRAMS / "go" / age / name for name in ("go.mod", "go.sum")]
+        build = [tool("go"), "build", "-mod=readonly", "-o", "session", "session.go"]
+        files = [*pinned, PROGRAMS / "session.go"]
+        return [str(installed(f"go-session-{age}", files, build, newest=False) / "session")]
+
+    return Client(name=f"go-azidentity-{age}", command=command)
+
+
+def _java(age: str) -> Client:
+    def command() -> list[str]:
+        *java, path, _ = toolchains.java("AzureIdentity", age)
+        # From its source: Java compiles a program of one file as it starts it.
+        return [*java, path, str(PROGRAMS / "Session.java")]
+
+    return Client(name=f"java-azure-identity-{age}", command=command)
+
+
+CLIENTS = (
+    _python("azure-identity", "azure", OLDEST),
+    _python("azure-identity", "azure", NEWEST),
+    _python("azure-identity-aio", "aio", NEWEST),
+    _python("msal", "msal", NEWEST, retries=False),
+    _node("identity", "azure", OLDEST),
+    _node("identity", "azure", NEWEST),
+    _node("msal-node", "msal", NEWEST, retries=False),
+    _go(OLDEST),
+    _go(NEWEST),
+    _java(NEWEST),
+)
+
+
+class Session:
+    """A program that runs, and its one credential."""
+
+    def __init__(self, client: Client, environ: Mapping[str, str]) -> None:
+        self.asks_again = not client.retries
+        self._command = client.command()
+        self._environ = {**environ, **client.variables()}
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={**self._environ, "PATH": os.environ["PATH"]},
+            limit=1024 * 1024,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.communicate()
+
+    async def ask(self, scope: str) -> Mapping[str, str]:
+        """Let it ask for a token; give what it said: `token` or `error`."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(f"{scope}\n".encode())
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while line := await stdout.readline():
+                if line.startswith(b"{"):
+                    return dict(json.loads(line))
+        return {"error": f"the program ended with {await self._process.wait()}"}

@@ -1,0 +1,146 @@
+"""A client of the token service that notes what it was answered, and a second opinion on its tokens."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import jwt
+
+from podpass import names
+from soak.lane import TENANT
+from soak.wrong import Wrong
+
+VAULT = "https://vault.azure.net"
+TOKEN_PATH = f"/{TENANT.id}/oauth2/v2.0/token"
+PATIENCE_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came of one request.
+
+    Shapes:  `code` is the AADSTS number, 0 for a token, -1 where nothing of the service's came; then `cause`
+             says what was seen.
+    """
+
+    status: int
+    code: int
+    seconds: float
+    token: str = ""
+    retry_after: str | None = None
+    cause: str = ""
+
+
+class Asker:
+    """Connections that are kept, from one address, to one place.
+
+    Shapes:  `retries` where a connection that ends without an answer is one to ask again on, as a client
+             does behind a load balancer.
+    """
+
+    def __init__(
+        self, url: str, ca_file: Path, *, source: str = "127.0.0.1", retries: int = 0
+    ) -> None:
+        self._url = url
+        self._tls = ssl.create_default_context(cafile=ca_file)
+        self._source = source
+        self._tries = retries + 1
+        self.reconnected = 0
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(ssl=self._tls, local_addr=(self._source, 0), limit=0)
+        timeout = aiohttp.ClientTimeout(total=PATIENCE_SECONDS)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _exc: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self._session.close()
+
+    async def ask(self, form: Mapping[str, str], path: str = TOKEN_PATH) -> Answer:
+        """Ask for a token."""
+        began = time.perf_counter()
+        for tried in range(self._tries):
+            try:
+                return await self._ask(form, path, began)
+            except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+                cause = f"{type(exc).__name__}: {exc}"
+                self.reconnected += tried + 1 < self._tries
+        seconds = time.perf_counter() - began
+        return Answer(status=0, code=-1, seconds=seconds, cause=cause)
+
+    async def _ask(self, form: Mapping[str, str], path: str, began: float) -> Answer:
+        async with self._session.post(self._url + path, data=form) as answered:
+            body = await answered.json(content_type=None)
+            codes = body.get("error_codes") or [-1]
+            return Answer(
+                status=answered.status,
+                code=0 if answered.status == 200 else int(codes[0]),
+                seconds=time.perf_counter() - began,
+                token=body.get("access_token", ""),
+                retry_after=answered.headers.get("Retry-After"),
+                cause="" if answered.status == 200 else str(body)[:300],
+            )
+
+    async def published(self) -> list[Mapping[str, Any]]:
+        """Read the keys that the service publishes."""
+        url = f"{self._url}/{TENANT.id}/discovery/v2.0/keys"
+        async with self._session.get(url) as answered:
+            document = await answered.json(content_type=None)
+        return list(document["keys"])
+
+
+def form(client_id: str, assertion: str, **changes: str | None) -> dict[str, str]:
+    """Fill in a form; None leaves a field out."""
+    fields: dict[str, str | None] = {
+        "grant_type": "client_credentials",
+        "client_id": client_id,
+        "scope": f"{VAULT}/.default",
+        "client_assertion_type": names.JWT_BEARER,
+        "client_assertion": assertion,
+        **changes,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+class SecondOpinion:
+    """PyJWT on the tokens, with the keys that the service publishes, kept as a resource keeps them."""
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._lock = asyncio.Lock()
+        self.checked = 0
+
+    async def check(self, token: str, client_id: str) -> str:
+        """Check a token of a client for the vault; give the id of its key.
+
+        Errors:  Wrong.
+        """
+        kid = str(jwt.get_unverified_header(token)["kid"])
+        async with self._lock:
+            if kid not in self._keys:
+                published = await self._asker.published()
+                self._keys = {
+                    str(each["kid"]): jwt.PyJWK(dict(each), "RS256") for each in published
+                }
+        if kid not in self._keys:
+            raise Wrong(f"a token is signed with {kid}, which is not among the published keys")
+        try:
+            claims = jwt.decode(token, self._keys[kid], ["RS256"], audience=VAULT)
+        except jwt.PyJWTError as exc:
+            raise Wrong(f"a token that was issued is refused: {exc}") from exc
+        if (claims["appid"], claims["tid"]) != (client_id, TENANT.id):
+            raise Wrong(f"a token for {client_id} says it is for {claims['appid']}")
+        self.checked += 1
+        return kid

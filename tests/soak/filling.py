@@ -1,0 +1,54 @@
+"""A directory with as many federated credentials as an organisation has."""
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+
+from podpass.database import Database, DatabaseBusy
+from podpass.directory import arm
+from podpass.directory.model import FederatedCredential, Identity
+from podpass.directory.store import Directory
+from soak.lane import SUB, TENANT
+from soak.wrong import Wrong
+
+EACH = 20
+_BATCH, _TRIES = 100, 5
+
+
+def identities(count: int) -> Iterator[Identity]:
+    for number in range(count):
+        name = f"workload-{number:06}"
+        yield Identity(
+            tenant_id=TENANT.id,
+            client_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"client {number}")),
+            object_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"object {number}")),
+            name=name,
+            resource_id=arm.identity_id(SUB, "many", name),
+            credentials=tuple(
+                FederatedCredential(
+                    name=f"credential-{each}",
+                    issuer="https://issuer.test/",
+                    subject=f"system:serviceaccount:namespace-{each}:{name}",
+                    audiences=("api://AzureADTokenExchange",),
+                )
+                for each in range(EACH)
+            ),
+        )
+
+
+async def fill(url: str, credentials: int) -> None:
+    """Make a tenant, and identities that hold so many credentials."""
+    async with Directory(Database(url)) as directory:
+        await directory.create_tenant(TENANT)
+        made = list(identities(credentials // EACH))
+        for begin in range(0, len(made), _BATCH):
+            await _put(directory, made[begin : begin + _BATCH])
+
+
+async def _put(directory: Directory, batch: list[Identity]) -> None:
+    """Write identities; again where a machine with much to do has not answered in time."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(DatabaseBusy):
+            await directory.identities.put_many(batch)
+            return
+    raise Wrong(f"{len(batch)} identities cannot be written within {_TRIES} tries")

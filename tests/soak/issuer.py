@@ -1,0 +1,88 @@
+"""An issuer of ours on a port of its own: a process that can be stopped, with keys that can be replaced.
+
+Every path below its origin is an issuer, all with the same keys, so that there is always one that nobody
+has asked yet. Run: python issuer.py FOLDER PORT
+"""
+
+import asyncio
+import functools
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from podpass import names, serve
+from podpass.assertion import app as issuer_app
+from podpass.assertion import mint
+from podpass.assertion.keys import KeyRing
+
+MAIN = "cluster"
+
+
+class Issuer:
+    """The issuer's keys here, its documents in a process beside."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.ring = KeyRing.open(folder / "issuer")
+        self._folder = folder
+        self._port = port
+        self._process: subprocess.Popen[str] | None = None
+
+    def url(self, name: str = MAIN) -> str:
+        """Name one of the issuers."""
+        return f"https://localhost:{self._port}/{name}/"
+
+    def start(self) -> None:
+        command = [sys.executable, __file__, str(self._folder), str(self._port)]
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n", "the issuer did not start"
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def assertion(
+        self, account: str, *, name: str = MAIN, changes: Mapping[str, Any] | None = None
+    ) -> str:
+        """Sign a projected token of an account in the namespace `default`; None leaves a claim out."""
+        claims = mint.claims(
+            issuer=self.url(name),
+            namespace="default",
+            account=mint.Ref(name=account, uid=str(uuid.uuid4())),
+            audiences=[names.EXCHANGE_AUDIENCE],
+            seconds=3600,
+            now=time.time(),
+            jti=str(uuid.uuid4()),
+        )
+        claims.update(changes or {})
+        return mint.mint(self.ring, {k: v for k, v in claims.items() if v is not None})
+
+
+async def _serve(folder: Path, port: int) -> None:
+    @functools.lru_cache(maxsize=1)
+    def ring_of(_files: tuple[str, ...]) -> KeyRing:
+        return KeyRing.open(folder / "issuer")
+
+    async def app(scope: serve.Scope, receive: serve.Receive, send: serve.Send) -> None:
+        # The folder is looked at anew each time: whoever replaces keys is another process.
+        ring = ring_of(tuple(sorted(each.name for each in (folder / "issuer").glob("*.pem"))))
+        name = scope["path"].split("/")[1]
+        issuer = f"https://localhost:{port}/{name}/"
+        await issuer_app.create_app(issuer, ring)(scope, receive, send)
+
+    tls = serve.server_tls(str(folder / "localhost.pem"), str(folder / "localhost.pem"))
+    async with serve.serving(app, serve.bind("127.0.0.1", port), tls):
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(Path(sys.argv[1]), int(sys.argv[2])))

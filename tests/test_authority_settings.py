@@ -1,0 +1,158 @@
+"""Settings of `podpass authority`: each by its type, every problem at once, nothing that could not work."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podpass.errors import SettingsError
+from podpass.settings import AuthorityProcessSettings, AuthoritySettings, describe
+from podpass.settings.authority_process import subscription_of
+from podpass.settings.reading import from_texts, parse_address
+
+GIVEN = {
+    "database": "sqlite:////x.db",
+    "sealing_key_file": "/seal.key",
+    "tls_certificate": "/tls.crt",
+    "tls_key": "/tls.key",
+}
+TENANT, GUID = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+EXCHANGE = {
+    "origins": (
+        "https://a.example,https://b.example:8443",
+        ("https://a.example", "https://b.example:8443"),
+    ),
+    "assertion_algorithms": ("RS256, ES256", ("RS256", "ES256")),
+    "token_seconds": ("3600", 3600),
+    "issuer_ca_file": ("/ca.pem", Path("/ca.pem")),
+    "uniform_refusals": ("true", True),
+    "administrators": (f"{TENANT},{GUID}", (TENANT, GUID)),
+    "private_issuers": ("10.20.0.0/16,issuer.internal", ("10.20.0.0/16", "issuer.internal")),
+}
+PROCESS = {
+    "workers": ("3", 3),
+    "stuck_seconds": ("2.5", 2.5),
+    "trusted_proxies": ("10.0.0.0/8", ("10.0.0.0/8",)),
+    "tls_key": ("/k", Path("/k")),
+}
+
+
+def _problems(**given: str) -> list[str]:
+    _, problems = from_texts(AuthorityProcessSettings, {**GIVEN, **given})
+    return problems
+
+
+@pytest.mark.parametrize("name", sorted(EXCHANGE))
+def test_a_setting_of_the_exchange_is_read_by_its_type(name: str) -> None:
+    text, value = EXCHANGE[name]
+    made, problems = from_texts(AuthoritySettings, {name: text})
+    assert problems == []
+    assert getattr(made, name) == value
+
+
+@pytest.mark.parametrize("name", sorted(PROCESS))
+def test_a_setting_of_the_process_is_read_by_its_type(name: str) -> None:
+    text, value = PROCESS[name]
+    made, problems = from_texts(AuthorityProcessSettings, {**GIVEN, name: text})
+    assert problems == []
+    assert getattr(made, name) == value
+
+
+def test_every_problem_is_told_at_once() -> None:
+    made, problems = from_texts(
+        AuthorityProcessSettings,
+        {"workers": "many", "listen": "x", "drain_seconds": "-1", "tenant_id": "Contoso"},
+    )
+    assert made is None
+    text = "\n".join(problems)
+    for name in ("--database is required", "--tls-key is required", "--workers 'many'"):
+        assert name in text
+    for name in ("--listen 'x'", "--drain-seconds -1", "--tenant-id 'Contoso'"):
+        assert name in text
+
+
+def test_an_origin_is_required_of_the_process_though_the_class_has_a_default() -> None:
+    made, problems = from_texts(AuthoritySettings, {}, required=("origins",))
+    assert problems == ["--origin is required (or PODPASS_AUTHORITY_ORIGIN)"]
+    assert made is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("workers", "0"),
+        ("workers", "65"),
+        ("stuck_seconds", "1"),
+        ("stuck_seconds", "nan"),
+        ("drain_seconds", "inf"),
+        ("client_rate", "-1"),
+        ("client_burst", "0"),
+        ("log_level", "loud"),
+        ("trusted_proxies", "10.0.0.1/8"),
+        ("health_listen", "8095"),
+        ("listen", "host:70000"),
+        ("admin_listen", "127.0.0.1:8444"),
+        ("admin_origin", "http://x"),
+        ("rotation_seconds", "60"),
+    ],
+)
+def test_what_could_not_work_is_refused(name: str, text: str) -> None:
+    (problem,) = _problems(**{name: text})
+    assert problem.startswith("--")
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8443", ("127.0.0.1", 8443)),
+        ("[::1]:0", ("::1", 0)),
+        (":8095", ("0.0.0.0", 8095)),
+    ],
+)
+def test_an_address_is_a_host_and_a_port(text: str, address: tuple[str, int]) -> None:
+    assert parse_address("--listen", text) == address
+
+
+def test_a_subscription_is_made_from_the_tenant_and_always_the_same() -> None:
+    made, _ = from_texts(AuthorityProcessSettings, {**GIVEN, "tenant_id": TENANT})
+    assert made is not None
+    assert made.subscription == subscription_of(TENANT)
+    named, _ = from_texts(
+        AuthorityProcessSettings, {**GIVEN, "tenant_id": TENANT, "subscription_id": TENANT}
+    )
+    assert named is not None
+    assert named.subscription == TENANT
+
+
+def _rows() -> Iterator[Mapping[str, str]]:
+    for kind in (AuthorityProcessSettings, AuthoritySettings):
+        yield from describe(kind)
+
+
+def test_every_flag_has_its_variable_and_none_is_there_twice() -> None:
+    flags = [row for row in _rows() if row["flag"]]
+    for row in flags:
+        name = row["flag"].removeprefix("--").replace("-", "_").upper()
+        assert row["variable"] == f"PODPASS_AUTHORITY_{name}"
+    assert len({row["flag"] for row in flags}) == len(flags) > 35
+
+
+def test_every_flag_stands_under_a_heading() -> None:
+    def group(field: Any) -> str:
+        return str(field.metadata["group"])
+
+    for kind in (AuthorityProcessSettings, AuthoritySettings):
+        assert not [one.name for one in fields(kind) if one.metadata["flag"] and not group(one)]
+
+
+def test_the_class_itself_refuses_too() -> None:
+    with pytest.raises(SettingsError, match="--workers 0"):
+        AuthorityProcessSettings(
+            database="sqlite:////x.db",
+            sealing_key_file=Path("/s"),
+            tls_certificate=Path("/c"),
+            tls_key=Path("/k"),
+            workers=0,
+        )

@@ -1,0 +1,108 @@
+"""Endpoint slices through the API: where a service's pods are."""
+
+from typing import Any
+
+from tools.local.cluster.controllers.play import (
+    NAMESPACE,
+    PODS,
+    SETS,
+    create,
+    deployment,
+    merge,
+    pods,
+    tell,
+    until,
+)
+
+SERVICES = f"{NAMESPACE}/services"
+SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+
+
+def service(**port: Any) -> Any:
+    spec = {"selector": {"app": "web"}, "ports": [{"port": 80, **port}]}
+    return {"metadata": {"name": "web"}, "spec": spec}
+
+
+def addresses(body: Any) -> list[str]:
+    return sorted(
+        address
+        for each in body["items"]
+        for endpoint in each.get("endpoints", ())
+        for address in endpoint["addresses"]
+    )
+
+
+async def running(live: Any, count: int) -> list[Any]:
+    await create(live, SETS, deployment("web", count))
+    found = await pods(live, "app=web", count)
+    for at, pod in enumerate(found):
+        ip = f"10.0.{at // 250}.{at % 250 + 1}"
+        await tell(live, pod, "Running", ready=True, podIP=ip)
+    return found
+
+
+async def test_a_service_knows_its_pods_and_which_are_ready(live: Any) -> None:
+    await create(live, SERVICES, service())
+    empty = await until(live, SLICES, lambda body: len(body["items"]) == 1)
+    assert "endpoints" not in empty["items"][0] or not empty["items"][0]["endpoints"]
+    first, _ = await running(live, 2)
+    found = await until(live, SLICES, lambda body: addresses(body) == ["10.0.0.1", "10.0.0.2"])
+    (one,) = found["items"]
+    assert one["metadata"]["labels"]["kubernetes.io/service-name"] == "web"
+    assert one["ports"] == [{"name": "", "protocol": "TCP", "port": 80}]
+    assert one["endpoints"][0]["targetRef"]["uid"] == first["metadata"]["uid"]
+    await tell(live, first, "Running", ready=False)
+    await until(
+        live,
+        SLICES,
+        lambda body: (
+            [e["conditions"]["ready"] for e in body["items"][0]["endpoints"]] == [False, True]
+        ),
+    )
+
+
+async def test_a_pod_that_goes_or_loses_its_label_is_no_endpoint(live: Any) -> None:
+    await create(live, SERVICES, service())
+    first, _ = await running(live, 2)
+    await until(live, SLICES, lambda body: len(addresses(body)) == 2)
+    path = f"{PODS}/{first['metadata']['name']}"
+    await merge(live, path, {"metadata": {"labels": {"app": "debug"}}})
+    await until(live, SLICES, lambda body: addresses(body) == ["10.0.0.2"])
+
+
+async def test_ports_by_name_are_those_of_each_pod(live: Any) -> None:
+    await create(live, SERVICES, service(targetPort="http"))
+    for name, number in (("a", 8080), ("b", 9090)):
+        container = {
+            "name": "c",
+            "image": "i",
+            "ports": [{"name": "http", "containerPort": number}],
+        }
+        metadata = {"name": name, "labels": {"app": "web"}}
+        made = await create(live, PODS, {"metadata": metadata, "spec": {"containers": [container]}})
+        await tell(live, made, "Running", ready=True, podIP="10.0.0.1")
+    found = await until(live, SLICES, lambda body: len(addresses(body)) == 2)
+    assert sorted(each["ports"][0]["port"] for each in found["items"]) == [8080, 9090]
+
+
+async def test_many_pods_fill_several_slices_and_few_leave_one(live: Any) -> None:
+    await create(live, SERVICES, service())
+    await running(live, 120)
+    found = await until(live, SLICES, lambda body: len(addresses(body)) == 120)
+    assert sorted(len(each["endpoints"]) for each in found["items"]) == [20, 100]
+    await merge(live, f"{SETS}/web", {"spec": {"replicas": 1}})
+    await until(live, SLICES, lambda body: len(body["items"]) == 1 and len(addresses(body)) == 1)
+
+
+async def test_slices_go_with_their_service(live: Any) -> None:
+    await create(live, SERVICES, service())
+    await until(live, SLICES, lambda body: len(body["items"]) == 1)
+    await live.call("DELETE", f"{SERVICES}/web")
+    await until(live, SLICES, lambda body: not body["items"])
+
+
+async def test_a_service_without_a_selector_is_its_makers_business(live: Any) -> None:
+    await create(live, SERVICES, {"metadata": {"name": "own"}, "spec": {"ports": [{"port": 80}]}})
+    await create(live, SERVICES, service())
+    found = await until(live, SLICES, lambda body: body["items"])
+    assert [each["metadata"]["ownerReferences"][0]["name"] for each in found["items"]] == ["web"]
