@@ -222,6 +222,50 @@ async def test_kept_connections_are_told_of_the_end_with_their_last_answer() -> 
         await living
 
 
+async def test_a_handshake_under_way_when_a_stop_begins_is_waited_for(
+    leaf: tuple[trustme.CA, Path],
+) -> None:
+    """Fails when only those that have ended one are seen off: its first request would meet a closed door."""
+    ca, path = leaf
+    trust = ssl.create_default_context()
+    ca.configure_trust(trust)
+    sock = serve.bind("127.0.0.1", 0)
+    stop = asyncio.Event()
+
+    async def live() -> None:
+        drain, tls = serve.Drain(linger=60, patience=0.01), serve.server_tls(str(path), str(path))
+        async with serve.serving(_app, sock, tls, drain=drain):
+            await stop.wait()
+
+    living = asyncio.create_task(live())
+    reader, writer = await asyncio.open_connection(*sock.getsockname())
+    came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trust.wrap_bio(came, goes, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    writer.write(goes.read())
+    while client.version() is None or not goes.pending:
+        came.write(await reader.read(65536))
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+    # The client's last word of the handshake is held back until the stop has begun.
+    stop.set()
+    await asyncio.sleep(0.2)
+    assert not living.done()
+    client.write(REQUEST)
+    writer.write(goes.read())
+    async with asyncio.timeout(20):
+        came.write(await reader.read())
+        await living
+    answer = b""
+    with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+        while more := client.read(65536):
+            answer += more
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in answer
+    writer.close()
+
+
 async def test_an_answer_under_way_has_the_patience_of_a_stop_after_its_lingering() -> None:
     sock = serve.bind("127.0.0.1", 0)
     asked, may_answer, stop = asyncio.Event(), asyncio.Event(), asyncio.Event()

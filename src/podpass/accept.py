@@ -71,6 +71,11 @@ class Acceptor:
         sock.setblocking(False)
         self._resume()
 
+    @property
+    def handshakes(self) -> int:
+        """How many connections are not yet their protocol's."""
+        return len(self._handshakes)
+
     def close(self) -> None:
         """Accept what waits in the kernel, and nothing after it; the same again does nothing."""
         if self._closed:

@@ -128,6 +128,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         assert isinstance(self.config, Config)
+        # As it is now: since this was made, a handshake has passed, and a stop may have begun.
+        self.app: Any = self.config.loaded_app
         self._limits, self._quick = self.config.limits, self.config.quick
         tls = transport.get_extra_info("ssl_object")
         self._certificate = None if tls is None else tls.getpeercert(binary_form=True)

@@ -176,7 +176,7 @@ class _Server(uvicorn.Server):
         for connection in connections:
             connection.answer_once_more(last)
         for _ in range(round(self._drain.linger / _LOOK_SECONDS)):
-            if not connections:
+            if not connections and not any(acceptor.handshakes for acceptor in self.servers):
                 return
             await asyncio.sleep(_LOOK_SECONDS)
 
