@@ -6,6 +6,7 @@ T      ?= tests
 K      ?=
 AZ     ?= newest
 KUBERNETES ?=
+AGAIN      ?=
 PARTS        ?=
 SOAK_MINUTES ?= 30
 ROUNDS       ?= 200
@@ -14,6 +15,10 @@ FUZZ_RUNS    ?= 0
 FUZZ_SEED    ?= 0
 MODULES      ?=
 RULES        ?=
+
+# `make test AGAIN=yes`: what failed last, without others beside it.
+PYTEST = $(BIN)/python -m pytest
+ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo tutorial test check fix docs bench test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes soak fuzz mutation rules clean
@@ -49,14 +54,14 @@ tutorial: $(VENV)/.dev ## the AKS tutorial by the real az and kubectl: AZ=newest
 	@$(BIN)/podpass tutorial --az $(AZ)
 
 test: check ## everything a change must pass: `check`, then all tests that need only Python
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(if $(K),-k '$(K)') $(if $(filter tests,$(T)),--ignore tests/house) $(T)
+	$(PYTEST) -n 3 --dist loadfile $(if $(K),-k '$(K)') $(if $(filter tests,$(T)),--ignore tests/house) $(T) $(ALONE)
 
 check: $(VENV)/.dev ## format, lint, types, layers, house rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest tests/house
+	$(PYTEST) tests/house
 
 fix: $(VENV)/.dev ## format, and mend what the linter can
 	$(BIN)/ruff format .
@@ -69,25 +74,25 @@ bench: $(VENV)/.dev ## the numbers, each as a ratio to a peer or a limit of the 
 	$(BIN)/python -m bench
 
 test-clients: $(VENV)/.dev ## released SDKs, old and new, of every language, as pods; prints the client matrix
-	$(BIN)/python -m pytest -m clients tests/clients -rs $(if $(K),-k '$(K)') $(if $(WRITE),--write-matrix '$(WRITE)')
+	$(PYTEST) -m clients tests/clients -rs $(if $(K),-k '$(K)') $(if $(WRITE),--write-matrix '$(WRITE)') $(ALONE)
 
 test-tutorial: $(VENV)/.dev ## the sample images and the tutorial, by the newest and the oldest az
-	$(BIN)/python -m pytest -m tutorial tests/tutorial -rs
+	$(PYTEST) -m tutorial tests/tutorial -rs $(ALONE)
 
 test-az: $(VENV)/.dev ## the released `az`, newest and oldest, on an instance; each in a folder of its own
-	$(BIN)/python -m pytest -m az -n 2 --dist loadfile tests/az -rs
+	$(PYTEST) -m az -n 2 --dist loadfile tests/az -rs $(ALONE)
 
 test-peers: $(VENV)/.dev ## Azure's management SDKs and Graph's on an instance, and schemathesis on its APIs
-	$(BIN)/python -m pytest -m peers tests/peers -rs
+	$(PYTEST) -m peers tests/peers -rs $(ALONE)
 
 test-postgres: $(VENV)/.dev ## what stores do on SQLite, done on a real PostgreSQL; installs or skips where there is none
-	$(BIN)/python -m pytest -m postgres -n 2 --dist loadfile tests -rs $(if $(K),-k '$(K)')
+	$(PYTEST) -m postgres -n 2 --dist loadfile tests -rs $(if $(K),-k '$(K)') $(ALONE)
 
 test-selfhost: $(VENV)/.dev ## released SDKs that run on while the service's keys, database and replicas change
-	$(BIN)/python -m pytest -m selfhost tests/selfhost -rs
+	$(PYTEST) -m selfhost tests/selfhost -rs $(ALONE)
 
 test-kubernetes: $(VENV)/.dev ## the loop and the contract on a real API server, from KUBEBUILDER_ASSETS or built with Go: KUBERNETES=1.37.2, 1.29.15
-	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(BIN)/python -m pytest -m kubernetes tests -rs $(if $(K),-k '$(K)')
+	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(PYTEST) -m kubernetes tests -rs $(if $(K),-k '$(K)') $(ALONE)
 
 soak: $(VENV)/.dev ## hours of kill -9, outages, load and floods; PARTS='kill-sqlite mixed', SOAK_MINUTES=30, ROUNDS=200, SEED=n
 	PYTHONPATH=tests $(BIN)/python -m soak $(PARTS) --minutes $(SOAK_MINUTES) --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
