@@ -31,6 +31,16 @@ def shaping(table: str, key: str) -> Iterator[None]:
         raise RowDamaged(said, cause=f"{said}: {type(exc).__name__}: {exc}"[:400]) from exc
 
 
+def check_texts(*values: object) -> None:
+    """Check that values of a row are texts, or nothing: SQLite keeps bytes in a column of text.
+
+    Errors:  TypeError, which `shaping` tells.
+    """
+    for value in values:
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"want a text, found {type(value).__name__}")
+
+
 def readable(rows: Iterable[Any], shape: Callable[[Any], Shape]) -> list[Shape]:
     """Shape the rows of a list; one that is damaged is logged and left out, the others are answered."""
     found = []

@@ -108,7 +108,8 @@ def _held(connection: Connection, table: Table, rows: Sequence[Row[Any]]) -> _He
     held: dict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
     owners: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        owners[row.tenant_id].append(row.client_id)
+        if isinstance(row.client_id, str):  # one that is damaged holds nothing
+            owners[row.tenant_id].append(row.client_id)
     for tenant_id, ids in owners.items():
         of_tenant = select(table).where(table.c.tenant_id == tenant_id)
         # SQLite takes no more than so many values in one statement.
@@ -123,6 +124,8 @@ def _identity(
     row: Row[Any], trusted: _Held, uris: _Held, passwords: _Held, keys: _Held
 ) -> Identity:
     key = (row.tenant_id, row.client_id)
+    database.check_texts(row.client_id, row.object_id, row.name, row.resource_id, row.location)
+    database.check_texts(row.application_id, row.unique_name)
     return Identity(
         tenant_id=row.tenant_id,
         client_id=row.client_id,
@@ -155,6 +158,7 @@ def _by_age(held: _Held, key: tuple[str, str]) -> list[Row[Any]]:
 
 
 def _credential(row: Row[Any]) -> FederatedCredential:
+    database.check_texts(row.name, row.issuer, row.subject, row.audience, row.description, row.id)
     return FederatedCredential(
         name=row.name,
         issuer=row.issuer,
