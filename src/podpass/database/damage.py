@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from podpass.database.faults import DatabaseFailed
 
 _log = logging.getLogger(__name__)
 Shape = TypeVar("Shape")
+_heard: "ContextVar[list[RowDamaged] | None]" = ContextVar("damaged_rows", default=None)
 
 
 class RowDamaged(DatabaseFailed):
@@ -41,6 +43,17 @@ def check_texts(*values: object) -> None:
             raise TypeError(f"want a text, found {type(value).__name__}")
 
 
+@contextmanager
+def hearing() -> Iterator[list[RowDamaged]]:
+    """Give the rows that lists inside leave out, each once: who asked may want to know of them."""
+    heard: list[RowDamaged] = []
+    token = _heard.set(heard)
+    try:
+        yield heard
+    finally:
+        _heard.reset(token)
+
+
 def readable(rows: Iterable[Any], shape: Callable[[Any], Shape]) -> list[Shape]:
     """Shape the rows of a list; one that is damaged is logged and left out, the others are answered."""
     found = []
@@ -49,7 +62,15 @@ def readable(rows: Iterable[Any], shape: Callable[[Any], Shape]) -> list[Shape]:
             found.append(shape(row))
         except RowDamaged as exc:
             _log.error("row_damaged", extra=exc.facts)
+            _tell(exc)
     return found
+
+
+def _tell(exc: RowDamaged) -> None:
+    heard = _heard.get()
+    # A page is read anew where it is short.
+    if heard is not None and exc.message not in [one.message for one in heard]:
+        heard.append(exc)
 
 
 def full_page(

@@ -69,5 +69,5 @@ async def test_identities_are_answered_by_pages(
         return pages[dict(parse_qsl(urlsplit(path).query)).get("after", "")]
 
     monkeypatch.setattr(identity, "control", control)
-    names = [row["name"] for row in identity._every(DataDir(tmp_path))]
+    names = [row["name"] for row in identity._every(DataDir(tmp_path))[0]]
     assert names == [one.name for one in made]

@@ -88,12 +88,19 @@ class Answers:
     async def identities(self, asked: Mapping[str, str]) -> dict[str, Any]:
         """List one page of the identities: everything else of the instance waits while it is read.
 
-        Shapes:  `asked` may hold `after`, which is that of the page before; the last page has none.
+        Shapes:  `asked` may hold `after`, which is that of the page before; the last page has none. What
+                 could not be read is in `damaged`, a row each.
         """
+        from podpass.database import hearing
+
         tenant_id, after = self._facts.tenant_id, asked.get("after")
-        found = await self._directory.identities.page(tenant_id, after=after, limit=_PAGE)
-        more = found[-1].client_id if len(found) == _PAGE else None
-        return {"value": [listing.identity(identity) for identity in found], "after": more}
+        with hearing() as damaged:
+            found = await self._directory.identities.page(tenant_id, after=after, limit=_PAGE)
+        return {
+            "value": [listing.identity(identity) for identity in found],
+            "after": found[-1].client_id if len(found) == _PAGE else None,
+            "damaged": [{"message": one.message, "hint": one.hint} for one in damaged],
+        }
 
     async def audit(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
         from podpass.tools.local import audit
