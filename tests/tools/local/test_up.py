@@ -198,21 +198,34 @@ def test_down_ends_an_instance_with_clients_that_will_not_go(podpass: Podpass) -
     _nothing_left(podpass)
 
 
-def test_a_signal_while_starting_ends_what_was_started(podpass: Podpass) -> None:
+@pytest.fixture
+def never_ready(tmp_path: Path) -> dict[str, str]:
+    """An environment in which a start gets as far as its etcd, and no further."""
+    for name in ("etcd", "kube-apiserver"):
+        (tmp_path / name).write_text("#!/bin/sh\nexec sleep 1000\n")
+        (tmp_path / name).chmod(0o755)
+    return {"KUBEBUILDER_ASSETS": str(tmp_path), "PODPASS_KUBERNETES": "kube-apiserver"}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_while_starting_ends_what_was_started(
+    podpass: Podpass, never_ready: dict[str, str], number: signal.Signals, code: int
+) -> None:
     process = subprocess.Popen(
         podpass.command("up", "--port-base", "0"),
-        env=podpass.environ,
+        env={**podpass.environ, **never_ready},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stderr is not None
     process.stderr.readline()  # the first part stands, the others do not
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     out, talk = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 0
+    assert process.returncode == code
     assert "ready" not in out
     assert "Traceback" not in talk
+    assert ("interrupted" in talk) is (code == 130)
     _nothing_left(podpass)
 
 
