@@ -379,3 +379,26 @@ def test_an_instance_that_does_not_answer_is_not_called_ready(podpass: Podpass) 
     finally:
         os.kill(pid, signal.SIGCONT)
     assert podpass("status").returncode == 0
+
+
+def test_what_is_waited_for_is_said_once(podpass: Podpass) -> None:
+    """A process that is stopped accepts connections all the same, by its kernel."""
+    pid = podpass.up()["pids"]["podpass"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        asking = subprocess.Popen(
+            podpass.command("vault", "list"),
+            env=podpass.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert asking.stderr is not None
+        said = asking.stderr.readline()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    listed, more = asking.communicate(timeout=PATIENCE_SECONDS)
+    assert said.startswith("waiting for the instance to answer on port ")
+    assert said.endswith(", for up to 30 seconds\n")
+    assert (asking.returncode, more) == (0, "")
+    assert listed.startswith("NAME")
