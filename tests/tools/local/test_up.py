@@ -116,14 +116,21 @@ def test_a_second_start_shows_the_first_and_is_no_failure(running: Podpass) -> N
     assert running.status() == before
 
 
-def test_a_second_start_that_wants_another_api_server_is_told_which_one_runs(
-    running: Podpass,
-) -> None:
-    again = running("up", "--kubernetes", "kube-apiserver")
+def test_a_second_start_is_told_which_of_its_options_are_not_in_force(running: Podpass) -> None:
+    wanted = ["--kubernetes", "kube-apiserver", "--propagation-delay", "30", "--port-base", "0"]
+    again = running("up", *wanted, env={"PODPASS_ASSERTION_ALGORITHM": "RS256"})
     assert again.returncode == 0
     assert "runs already" in again.stderr
-    assert "--kubernetes embedded" in again.stderr
-    assert "--kubernetes" not in running("up").stderr
+    for flag, value, runs in (
+        ("--kubernetes", "kube-apiserver", "embedded"),
+        ("--propagation-delay", "30", "0"),
+        ("--assertion-algorithm", "RS256", "RS256,RS384,RS512"),
+    ):
+        assert f"{flag} {value} is not in force: it runs with {flag} {runs}\n" in again.stderr
+    assert "--port-base" not in again.stderr
+    assert "podpass down`, then `podpass up` with these options" in again.stderr
+    for same in (["up"], ["up", "--port-base", "0"], ["up", "--kubernetes", "embedded"]):
+        assert running(*same).stderr.splitlines() == [f"podpass runs already on {running.data_dir}"]
 
 
 def test_a_second_start_applies_its_seed_to_the_first(running: Podpass, tmp_path: Path) -> None:

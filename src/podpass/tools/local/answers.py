@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from podpass import names
 from podpass.clock import Clock
+from podpass.settings import LocalSettings
 from podpass.tools.local import listing
 from podpass.tools.local.datadir import DataDir, Facts
 
@@ -26,7 +27,7 @@ class Answers:
         directory: "Directory",
         secret_store: "SecretStore",
         *,
-        kubernetes: str,
+        settings: LocalSettings,
         pids: Callable[[], Mapping[str, int]],
         sandbox: str,
         clock: Clock,
@@ -35,7 +36,7 @@ class Answers:
         self._facts = facts
         self._directory = directory
         self._secret_store = secret_store
-        self._kubernetes, self._pids = kubernetes, pids
+        self._settings, self._pids = settings, pids
         self._sandbox = sandbox
         self._clock = clock
 
@@ -48,7 +49,7 @@ class Answers:
                 "server": self._facts.url("kubernetes"),
                 "kubeconfig": str(self._data_dir.kubeconfig),
                 "issuer": self._facts.issuer,
-                "kind": self._kubernetes,
+                "kind": self._settings.kubernetes,
                 "webhook": self._facts.url("webhook") + names.WEBHOOK_PATH,
             },
             "gateway": self._facts.gateway,
@@ -66,6 +67,7 @@ class Answers:
                 "password": self._facts.admin_password.reveal(),
             },
             "sandbox": self._sandbox,
+            "settings": self._settings.told(),
             "pids": dict(self._pids()),
         }
 
