@@ -176,13 +176,17 @@ async def test_an_identity_of_bytes_takes_no_other_with_it(
     assert "want a text, found bytes" in vars(record)["cause"]
 
 
-async def test_a_tenant_whose_id_is_no_text_is_told(directory: Directory, tmp_path: Path) -> None:
-    """Its id is looked up in other tables, which take texts alone."""
+@pytest.mark.parametrize("value", ["x'ff'", "'zzz'", "42"])
+async def test_a_tenant_whose_id_is_none_is_told_by_its_row(
+    directory: Directory, tmp_path: Path, value: str
+) -> None:
+    """A subscription is made of it, and it is looked up in other tables."""
     await directory.create_tenant(Tenant(id=OTHER, display_name="other", domains=()))
-    damage(tmp_path / "directory.db", "UPDATE tenants SET id = x'ff' WHERE id = ?", OTHER)
-    with pytest.raises(DatabaseFailed, match="bytes where a text belongs") as caught:
+    damage(tmp_path / "directory.db", f"UPDATE tenants SET id = {value} WHERE id = ?", OTHER)
+    with pytest.raises(RowDamaged, match="in table tenants cannot be read") as caught:
         await directory.list_tenants()
     assert "backup" in caught.value.hint
+    assert "delete" not in caught.value.hint, "its identities would go with it"
 
 
 @pytest.mark.parametrize(

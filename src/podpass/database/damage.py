@@ -21,16 +21,19 @@ class RowDamaged(DatabaseFailed):
 
 
 @contextmanager
-def shaping(table: str, key: str) -> Iterator[None]:
+def shaping(table: str, key: str, hint: str | None = None) -> Iterator[None]:
     """Read one row inside; what is wrong with its values is told with the row's place.
 
+    Shapes:  `hint` is for rows that others belong to, which nobody is to delete.
     Errors:  RowDamaged.
     """
     try:
         yield
     except (ValueError, TypeError, LookupError) as exc:
         said = f"the row of {key} in table {table} cannot be read"
-        raise RowDamaged(said, cause=f"{said}: {type(exc).__name__}: {exc}"[:400]) from exc
+        raise RowDamaged(
+            said, cause=f"{said}: {type(exc).__name__}: {exc}"[:400], hint=hint
+        ) from exc
 
 
 def check_texts(*values: object) -> None:

@@ -44,6 +44,7 @@ from podpass.directory.schema import (
 
 _ONLY_APPLICATIONS = (identifier_uris, password_credentials, key_credentials)
 _AT_ONCE = 1000
+_RESTORE = "stop podpass, then restore the database from a backup"
 _Held = Mapping[tuple[str, str], Sequence[Row[Any]]]
 
 
@@ -334,21 +335,26 @@ def find_tenant(connection: Connection, name: str) -> Tenant | None:
 
 
 def read_tenants(connection: Connection, tenant_id: str | None = None) -> list[Tenant]:
-    """Read all tenants, or one."""
+    """Read all tenants, or one.
+
+    Errors:  RowDamaged.
+    """
     query = select(tenants).order_by(tenants.c.id)
     if tenant_id is not None:
         query = query.where(tenants.c.id == tenant_id)
-    return [
-        Tenant(
-            id=row.id,
-            display_name=row.display_name,
-            domains=tuple(
-                connection.scalars(
-                    select(tenant_domains.c.domain)
-                    .where(tenant_domains.c.tenant_id == row.id)
-                    .order_by(tenant_domains.c.domain)
-                )
-            ),
-        )
-        for row in connection.execute(query).all()
-    ]
+    return [_tenant(connection, row) for row in connection.execute(query).all()]
+
+
+def _tenant(connection: Connection, row: Row[Any]) -> Tenant:
+    with database.shaping("tenants", row.id, hint=_RESTORE):
+        if not is_lower_guid(row.id):
+            raise ValueError("want a GUID in lower case")
+        database.check_texts(row.display_name)
+    domains = (
+        select(tenant_domains.c.domain)
+        .where(tenant_domains.c.tenant_id == row.id)
+        .order_by(tenant_domains.c.domain)
+    )
+    return Tenant(
+        id=row.id, display_name=row.display_name, domains=tuple(connection.scalars(domains))
+    )
