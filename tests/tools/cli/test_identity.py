@@ -1,4 +1,4 @@
-"""`podpass identity` where a name is not enough, and where a row cannot be read."""
+"""`podpass identity` where a name is not enough; lists of which a row cannot be read."""
 
 import json
 from pathlib import Path
@@ -89,6 +89,11 @@ def test_a_row_that_cannot_be_read_is_told_and_the_others_are_listed(
         said, cure = refused.stderr.splitlines()
         assert said == f"podpass: none that can be read is called {name}, and {row}"
         assert "backup" in cure
+    damage(database, "UPDATE vaults SET tags = 'x' WHERE name = 'tools-vault'")
+    listed = podpass("vault", "list", "-o", "json")
+    assert (listed.returncode, json.loads(listed.stdout)) == (0, [])
+    assert "left out: the row of tools-vault in table vaults cannot be read" in listed.stderr
+
     shown = podpass("identity", "show", "api")
     assert shown.returncode == 0
     assert row in shown.stderr

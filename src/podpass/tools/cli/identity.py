@@ -9,7 +9,7 @@ import click
 from podpass.errors import Error
 from podpass.tools.cli import options
 from podpass.tools.cli.client import control
-from podpass.tools.cli.output import align, emit, say
+from podpass.tools.cli.output import align, emit, say_left_out
 from podpass.tools.local.datadir import DataDir
 
 _COLUMNS = {
@@ -56,7 +56,7 @@ def list_(data_dir: DataDir, output: str) -> None:
     found = sorted(every, key=lambda row: (row["name"], row["client_id"]))
     rows = [{**row, "credential_names": _names(row), "group": _group(row)} for row in found]
     emit(rows if output == "table" else found, output, _COLUMNS)
-    _tell(damaged)
+    say_left_out(damaged)
 
 
 @command.command
@@ -74,7 +74,7 @@ def show(data_dir: DataDir, name: str, output: str) -> None:
         each = ", ".join(f"{row['client_id']} ({_group(row) or row['kind']})" for row in found)
         raise SeveralIdentities(f"{len(found)} identities are called {name}: {each}")
     _print(found[0]) if output == "table" else emit(found[0], output)
-    _tell(damaged)
+    say_left_out(damaged)
 
 
 def _none(name: str, damaged: Mapping[str, str]) -> Error:
@@ -83,12 +83,6 @@ def _none(name: str, damaged: Mapping[str, str]) -> Error:
         return NoSuchIdentity(f"no identity is called {name}")
     said = f"none that can be read is called {name}, and {'; '.join(damaged)}"
     return IdentityUnreadable(said, hint=next(iter(damaged.values())))
-
-
-def _tell(damaged: Mapping[str, str]) -> None:
-    """Say what is missing in what was printed."""
-    for said, hint in damaged.items():
-        say(f"left out: {said}\n  {hint}")
 
 
 def _group(row: dict[str, Any]) -> str:

@@ -101,7 +101,7 @@ class Answers:
         return {
             "value": [listing.identity(identity) for identity in found],
             "after": found[-1].client_id if len(found) == _PAGE else None,
-            "damaged": [{"message": one.message, "hint": one.hint} for one in damaged],
+            "damaged": listing.damaged(damaged),
         }
 
     async def audit(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -109,9 +109,15 @@ class Answers:
 
         return await audit.read(self._directory, asked, self._clock)
 
-    async def vaults(self) -> list[dict[str, Any]]:
+    async def vaults(self) -> dict[str, Any]:
+        """List the vaults; what could not be read is in `damaged`, a row each."""
+        from podpass.database import hearing
         from podpass.resource.model import shelf_of
 
-        found = await self._directory.list_vaults(self._facts.tenant_id)
+        with hearing() as damaged:
+            found = await self._directory.list_vaults(self._facts.tenant_id)
         held = await self._secret_store.counts()
-        return [listing.vault(vault, held.get(shelf_of(vault), 0)) for vault in found]
+        return {
+            "value": [listing.vault(vault, held.get(shelf_of(vault), 0)) for vault in found],
+            "damaged": listing.damaged(damaged),
+        }
