@@ -18,14 +18,33 @@ KNOWN = {"--audience": False, "--disable": True}
         (["--audience", "--disable"], {"--audience": "--disable"}),
         (["--disable"], {"--disable": "true"}),
         (["--disable=false"], {"--disable": "false"}),
-        (["--disable", "false", "--audience", "a"], {"--disable": "true"}),
-        (["--", "--audience", "a"], {}),
-        (["-", "--audience", "a"], {}),
+        (["--audience", "a", "--"], {"--audience": "a"}),
         (["--audience", "a", "--audience", "b"], {"--audience": "b"}),
     ],
 )
 def test_flags_are_read_as_go_reads_them(argv: list[str], found: dict[str, str]) -> None:
     assert parse_flags(argv, KNOWN) == (found, [])
+
+
+@pytest.mark.parametrize(
+    ("argv", "found", "problem"),
+    [
+        (["--disable", "false", "--audience", "a"], {"--disable": "true"}, "write --disable=false"),
+        (["false", "--audience", "a"], {}, "'false': is no flag"),
+        (["--audience", "a", "false"], {"--audience": "a"}, "--flag=value"),
+        (["--", "--audience", "a"], {}, "'--audience': is no flag"),
+        (["-", "--audience", "a"], {}, "'-': is no flag"),
+        (["--audience", "a", "--disable", "b"], {"--audience": "a", "--disable": "true"}, "'b'"),
+    ],
+)
+def test_reading_stops_where_go_stops_and_what_is_left_is_refused(
+    argv: list[str], found: dict[str, str], problem: str
+) -> None:
+    """Go's programs ignore it: a flag that is not in force would look as if it were."""
+    read, problems = parse_flags(argv, KNOWN)
+    assert read == found
+    (said,) = problems
+    assert problem in said
 
 
 def test_every_wrong_flag_is_named() -> None:

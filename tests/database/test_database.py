@@ -10,6 +10,7 @@ import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import (
@@ -24,7 +25,7 @@ from sqlalchemy import (
     update,
 )
 
-from podpass.database import Database, DatabaseUnusable, Prepared, ValueUnfit
+from podpass.database import Database, DatabaseFailed, DatabaseUnusable, Prepared, ValueUnfit
 from podpass.database.text import Text
 
 METADATA = MetaData()
@@ -219,6 +220,18 @@ async def test_text_is_ordered_byte_for_byte_whatever_the_locale(database: Datab
 
     found = await database.write(step)
     assert found == sorted(found) == ["-a", "B", "Z", "_", "a", "é", "\uffff", "\U0001f600"]
+
+
+async def test_bytes_that_would_be_looked_up_as_a_text_are_told_in_words(
+    database: Database,
+) -> None:
+    """SQLite keeps bytes in a column of text, and what one step reads another looks up."""
+    wanted: Any = b"a"
+    with pytest.raises(DatabaseFailed, match="bytes where a text belongs") as caught:
+        await database.read(
+            lambda connection: connection.scalar(select(THINGS).filter_by(name=wanted))
+        )
+    assert "backup" in caught.value.hint
 
 
 async def test_a_nul_character_is_refused_by_either_kind(database: Database) -> None:

@@ -215,6 +215,19 @@ def test_neither_a_new_database_nor_a_current_one_imports_alembic(tmp_path: Path
         )
 
 
+async def test_a_stamp_that_is_no_text_is_refused_and_left(database_url: str) -> None:
+    """SQLite keeps bytes in a column of text."""
+    _, chain = STORES["vault"]
+    await prepare(database_url, "vault")
+    path = database_url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"UPDATE {chain.stamp.name} SET version_num = x'ff'")
+        connection.commit()
+    with pytest.raises(DatabaseUnusable, match="does not say which schema") as refused:
+        await prepare(database_url, "vault")
+    assert "backup" in refused.value.hint
+
+
 async def test_a_database_of_a_newer_podpass_is_refused_and_left(database_url: str) -> None:
     _, chain = STORES["vault"]
     await prepare(database_url, "vault")

@@ -26,11 +26,13 @@ from podpass.directory.model import (
     ResourceGroup,
     RoleAssignment,
     RoleDefinition,
+    Tenant,
     Vault,
 )
 from podpass.directory.store import Directory
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
+OTHER = "7c9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 SUB = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 MakeIdentity = Callable[..., Identity]
 
@@ -123,7 +125,13 @@ async def test_a_database_that_cannot_be_opened_says_why(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "change", ["kind = 'martian'", "tags = '{broken'", "document = '[1]'", "principal = 'x'"]
+    "change",
+    [
+        "kind = 'martian'",
+        "tags = '{broken'",
+        "document = '[1]'",
+        "principal = 'x'",
+    ],
 )
 async def test_a_damaged_identity_is_named_and_the_others_are_listed(
     directory: Directory,
@@ -146,6 +154,39 @@ async def test_a_damaged_identity_is_named_and_the_others_are_listed(
     [record] = [each for each in caplog.records if each.getMessage() == "row_damaged"]
     assert bad in vars(record)["cause"]
     assert record.levelno == logging.ERROR
+
+
+@pytest.mark.parametrize("column", ["client_id", "object_id", "name", "location"])
+async def test_an_identity_of_bytes_takes_no_other_with_it(
+    directory: Directory,
+    make_identity: MakeIdentity,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    column: str,
+) -> None:
+    ids = [f"00000000-0000-4000-8000-00000000000{number}" for number in range(3)]
+    for client_id in ids:
+        await directory.identities.put(make_identity(client_id=client_id))
+    change = f"UPDATE identities SET {column} = x'ff' WHERE client_id = ?"
+    damage(tmp_path / "directory.db", change, ids[1])
+    directory._session.forget()
+    listed = await directory.list_identities(TENANT)
+    assert [one.client_id for one in listed] == [ids[0], ids[2]]
+    [record] = [each for each in caplog.records if each.getMessage() == "row_damaged"]
+    assert "want a text, found bytes" in vars(record)["cause"]
+
+
+@pytest.mark.parametrize("value", ["x'ff'", "'zzz'", "42"])
+async def test_a_tenant_whose_id_is_none_is_told_by_its_row(
+    directory: Directory, tmp_path: Path, value: str
+) -> None:
+    """A subscription is made of it, and it is looked up in other tables."""
+    await directory.create_tenant(Tenant(id=OTHER, display_name="other", domains=()))
+    damage(tmp_path / "directory.db", f"UPDATE tenants SET id = {value} WHERE id = ?", OTHER)
+    with pytest.raises(RowDamaged, match="in table tenants cannot be read") as caught:
+        await directory.list_tenants()
+    assert "backup" in caught.value.hint
+    assert "delete" not in caught.value.hint, "its identities would go with it"
 
 
 @pytest.mark.parametrize(

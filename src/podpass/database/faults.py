@@ -104,6 +104,12 @@ class ValueUnfit(Error, DontWrapMixin):
     hint = "leave out control characters and shorten the value"
 
 
+class TextDamaged(DatabaseFailed, DontWrapMixin):
+    """What was read as a text is none, and would be looked up: callers hold texts, so a row is damaged."""
+
+    hint = "restore the database from a backup"
+
+
 @contextmanager
 def telling() -> Iterator[None]:
     """Tell of a fault of the engine below the statements as an error of ours; others pass.

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, delete, insert, inspect, select
 
@@ -44,10 +45,18 @@ def is_current(connection: Connection, chain: Chain) -> bool:
 
 
 def recorded(connection: Connection, chain: Chain) -> str | None:
-    """Read the revision of a store's tables; None where the chain has not been begun."""
+    """Read the revision of a store's tables; None where the chain has not been begun.
+
+    Errors:  DatabaseUnusable.
+    """
     if not inspect(connection).has_table(chain.stamp.name):
         return None
-    revision: str | None = connection.execute(select(chain.stamp)).scalar_one_or_none()
+    revision: Any = connection.execute(select(chain.stamp)).scalar_one_or_none()
+    if revision is not None and not isinstance(revision, str):
+        raise DatabaseUnusable(
+            f"table {chain.stamp.name} does not say which schema the database has",
+            hint="restore the database from a backup",
+        )
     return revision
 
 

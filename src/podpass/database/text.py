@@ -5,13 +5,14 @@ from typing import Any
 from sqlalchemy import Dialect, String
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from podpass.database.faults import ValueUnfit
+from podpass.database.faults import TextDamaged, ValueUnfit
 
 
 class Text(TypeDecorator[str]):
     """A column of text that is compared and ordered byte for byte, whatever the database's locale.
 
-    Errors:  ValueUnfit for a NUL character, which PostgreSQL does not keep, and SQLite's own tools cut at.
+    Errors:  ValueUnfit for a NUL character, which PostgreSQL does not keep, and SQLite's own tools cut at;
+             TextDamaged.
     """
 
     impl = String
@@ -23,6 +24,10 @@ class Text(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         del dialect
-        if value is not None and "\0" in value:
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            raise TextDamaged(f"the database holds {type(value).__name__} where a text belongs")
+        if "\0" in value:
             raise ValueUnfit("a text holds a NUL character")
         return value

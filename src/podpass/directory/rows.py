@@ -44,6 +44,7 @@ from podpass.directory.schema import (
 
 _ONLY_APPLICATIONS = (identifier_uris, password_credentials, key_credentials)
 _AT_ONCE = 1000
+_RESTORE = "stop podpass, then restore the database from a backup"
 _Held = Mapping[tuple[str, str], Sequence[Row[Any]]]
 
 
@@ -108,7 +109,8 @@ def _held(connection: Connection, table: Table, rows: Sequence[Row[Any]]) -> _He
     held: dict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
     owners: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        owners[row.tenant_id].append(row.client_id)
+        if isinstance(row.client_id, str):  # one that is damaged holds nothing
+            owners[row.tenant_id].append(row.client_id)
     for tenant_id, ids in owners.items():
         of_tenant = select(table).where(table.c.tenant_id == tenant_id)
         # SQLite takes no more than so many values in one statement.
@@ -123,6 +125,8 @@ def _identity(
     row: Row[Any], trusted: _Held, uris: _Held, passwords: _Held, keys: _Held
 ) -> Identity:
     key = (row.tenant_id, row.client_id)
+    database.check_texts(row.client_id, row.object_id, row.name, row.resource_id, row.location)
+    database.check_texts(row.application_id, row.unique_name)
     return Identity(
         tenant_id=row.tenant_id,
         client_id=row.client_id,
@@ -155,6 +159,7 @@ def _by_age(held: _Held, key: tuple[str, str]) -> list[Row[Any]]:
 
 
 def _credential(row: Row[Any]) -> FederatedCredential:
+    database.check_texts(row.name, row.issuer, row.subject, row.audience, row.description, row.id)
     return FederatedCredential(
         name=row.name,
         issuer=row.issuer,
@@ -330,21 +335,26 @@ def find_tenant(connection: Connection, name: str) -> Tenant | None:
 
 
 def read_tenants(connection: Connection, tenant_id: str | None = None) -> list[Tenant]:
-    """Read all tenants, or one."""
+    """Read all tenants, or one.
+
+    Errors:  RowDamaged.
+    """
     query = select(tenants).order_by(tenants.c.id)
     if tenant_id is not None:
         query = query.where(tenants.c.id == tenant_id)
-    return [
-        Tenant(
-            id=row.id,
-            display_name=row.display_name,
-            domains=tuple(
-                connection.scalars(
-                    select(tenant_domains.c.domain)
-                    .where(tenant_domains.c.tenant_id == row.id)
-                    .order_by(tenant_domains.c.domain)
-                )
-            ),
-        )
-        for row in connection.execute(query).all()
-    ]
+    return [_tenant(connection, row) for row in connection.execute(query).all()]
+
+
+def _tenant(connection: Connection, row: Row[Any]) -> Tenant:
+    with database.shaping("tenants", row.id, hint=_RESTORE):
+        if not is_lower_guid(row.id):
+            raise ValueError("want a GUID in lower case")
+        database.check_texts(row.display_name)
+    domains = (
+        select(tenant_domains.c.domain)
+        .where(tenant_domains.c.tenant_id == row.id)
+        .order_by(tenant_domains.c.domain)
+    )
+    return Tenant(
+        id=row.id, display_name=row.display_name, domains=tuple(connection.scalars(domains))
+    )

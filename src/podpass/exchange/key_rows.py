@@ -5,9 +5,11 @@ A row opens only under its own name: one that is given another's place, or was c
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
+from podpass.database import check_texts, shaping
 from podpass.exchange import key_material
 from podpass.exchange.key_material import AuthorityKey
 from podpass.exchange.key_schedule import Slot
@@ -17,6 +19,7 @@ from podpass.sealing import Sealer, SealingKeyUnfit
 
 TOPIC = "keys"
 _SEAL = "refresh-tokens"
+_TOO_LATE = 253402300800  # the year 10000, which no calendar of ours has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,19 +43,33 @@ class Found:
 
 
 def read(connection: Connection) -> Found:
-    """Read all keys, in the order in which they were made."""
+    """Read all keys, in the order in which they were made.
+
+    Errors:  RowDamaged for one of which nobody can tell when it signs.
+    """
     query = select(signing_keys).order_by(signing_keys.c.ordinal)
-    rows = [
-        Row(
-            slot=Slot(
-                ordinal=row.ordinal, kid=row.kid, created=row.created, activates=row.activates
-            ),
-            sealed=bytes(row.sealed),
-        )
-        for row in connection.execute(query)
-    ]
+    rows = [_row(row) for row in connection.execute(query)]
     seal = connection.execute(select(seals.c.sealed).where(seals.c.name == _SEAL)).scalar()
-    return Found(rows=rows, seal=None if seal is None else bytes(seal))
+    return Found(rows=rows, seal=None if seal is None else _sealed(seal))
+
+
+def _row(row: Any) -> Row:
+    with shaping(signing_keys.name, row.kid):
+        check_texts(row.kid)
+        _check_times(row.created, row.activates)
+        slot = Slot(ordinal=row.ordinal, kid=row.kid, created=row.created, activates=row.activates)
+    return Row(slot=slot, sealed=_sealed(row.sealed))
+
+
+def _check_times(*values: object) -> None:
+    for value in values:
+        if not (isinstance(value, int | float) and 0 <= value < _TOO_LATE):
+            raise ValueError("want seconds since the epoch")
+
+
+def _sealed(value: object) -> bytes:
+    """Give what is sealed; something else opens with no key, as what is damaged does."""
+    return bytes(value) if isinstance(value, bytes | memoryview) else b""
 
 
 def slots(connection: Connection) -> Sequence[Slot]:

@@ -1,7 +1,8 @@
 """Flags as Go's `flag` package takes them: a Deployment written for the reference keeps its arguments.
 
 One dash or two, `=` or the next argument; a switch takes a value only after `=`. Reading stops at `--` or
-at the first argument that is no flag.
+at the first argument that is no flag. Go's programs ignore what is left then, flags that follow included;
+here it is wrong, since nothing of ours takes such an argument.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ def parse_flags(argv: Sequence[str], known: Mapping[str, bool]) -> tuple[dict[st
     """
     found: dict[str, str] = {}
     problems: list[str] = []
-    rest = list(argv)
+    rest, flag = list(argv), ""
     while rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
         name, given, value = rest.pop(0).partition("=")
         flag = "--" + name.removeprefix("-").removeprefix("-")
@@ -41,4 +42,16 @@ def parse_flags(argv: Sequence[str], known: Mapping[str, bool]) -> tuple[dict[st
             found[flag] = rest.pop(0)
         else:
             problems.append(f"{flag}: wants a value")
+    if rest[:1] == ["--"]:
+        del rest[0]
+    if rest:
+        problems.append(_left(rest, flag if known.get(flag) else ""))
     return found, problems
+
+
+def _left(rest: Sequence[str], switch: str) -> str:
+    """Say what is wrong with an argument that is no flag; `switch` is the one before it, if it is one."""
+    said = f"{rest[0]!r}: is no flag, and nothing after it would be read"
+    if switch and rest[0] in _TRUE | _FALSE:
+        return f"{said}; write {switch}={rest[0]}"
+    return f"{said}; take it out, or write a flag's value as --flag=value"

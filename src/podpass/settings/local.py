@@ -1,6 +1,6 @@
 """Settings of the local loop."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from podpass.errors import SettingsError
@@ -49,6 +49,12 @@ class LocalSettings:
         variable="PODPASS_ASSERTION_ALGORITHM",
         default="RS256,RS384,RS512",
     )
+
+    def told(self) -> dict[str, object]:
+        """Tell every setting but the folder by its flag, for who starts an instance that runs already."""
+        return {
+            f.metadata["flag"]: getattr(self, f.name) for f in fields(self) if f.name != "data_dir"
+        }
 
     def __post_init__(self) -> None:
         problems = []

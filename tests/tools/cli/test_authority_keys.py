@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import update
 
-from podpass.database import Database, DatabaseUnusable
+from directory.faults import damage
+from podpass.database import Database, DatabaseUnusable, RowDamaged
 from podpass.errors import Error
 from podpass.exchange.key_schedule import Schedule
 from podpass.exchange.keys import AuthorityKeys, AuthorityKeysError
@@ -157,6 +158,31 @@ async def test_a_damaged_key_to_come_is_marked_and_another_takes_its_place(
         while second in {key.kid for key in service.published} or len(service.published) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert service.active.kid == first
+
+
+@pytest.mark.parametrize(
+    "change", ["activates = 'x'", "created = x'3432'", "created = 9e999", "kid = x'ff'"]
+)
+async def test_a_key_of_which_nobody_can_tell_when_it_signs_is_told_by_its_place(
+    data_dir: Path, service: AuthorityKeys, change: str
+) -> None:
+    """SQLite keeps any value in any column."""
+    kid = service.published[1].kid
+    damage(data_dir / "directory.db", f"UPDATE authority_keys SET {change} WHERE kid = ?", kid)
+    for command in ("keys", "rotate"):
+        caught = (await run(data_dir, command)).exception
+        assert isinstance(caught, RowDamaged)
+        assert "in table authority_keys cannot be read" in caught.message
+
+
+@pytest.mark.parametrize("value", ["'x'", "42"])
+async def test_a_key_whose_secret_is_of_another_type_is_marked_as_damaged(
+    data_dir: Path, service: AuthorityKeys, value: str
+) -> None:
+    kid, path = service.published[1].kid, data_dir / "directory.db"
+    damage(path, f"UPDATE authority_keys SET sealed = {value} WHERE kid = ?", kid)
+    assert f"{kid} is damaged" in (await run(data_dir, "keys")).stderr
+    assert "--retire KID" in getattr((await run(data_dir, "rotate")).exception, "hint", "")
 
 
 @pytest.mark.parametrize("arguments", [("--at-once",), ("--retire-others",), ("--retire", "x")])

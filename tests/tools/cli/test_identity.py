@@ -1,11 +1,15 @@
-"""`podpass identity` where a name is not enough."""
+"""`podpass identity` where a name is not enough; lists of which a row cannot be read."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from directory.faults import damage
 from podpass.tools.cli import identity
+from tools.instances import CLIENT, SEED, Podpass
 
 ARM = "/subscriptions/s/resourcegroups/{}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web"
 
@@ -25,8 +29,12 @@ def row(client_id: str, group: str | None) -> dict[str, Any]:
 def held(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two pages of an instance's identities, as its control API gives them."""
     pages = {
-        "/identities": {"value": [row("1111", "shop"), row("2222", None)], "after": "2222"},
-        "/identities?after=2222": {"value": [row("3333", "other")], "after": None},
+        "/identities": {
+            "value": [row("1111", "shop"), row("2222", None)],
+            "after": "2222",
+            "damaged": [],
+        },
+        "/identities?after=2222": {"value": [row("3333", "other")], "after": None, "damaged": []},
     }
     monkeypatch.setattr(identity, "control", lambda _, __, path: pages[path])
 
@@ -53,3 +61,39 @@ def test_the_list_follows_every_page_and_tells_the_groups() -> None:
         ["web", "application", "-"],
         ["web", "managed-identity", "other"],
     ]
+
+
+def test_a_row_that_cannot_be_read_is_told_and_the_others_are_listed(
+    podpass: Podpass, tmp_path: Path
+) -> None:
+    seed = tmp_path / "seed.yaml"
+    seed.write_text(SEED.replace("vaults:", "  - name: api\nvaults:"))
+    podpass.up("--seed", str(seed))
+    database = podpass.data_dir / "directory.db"
+    damage(database, "UPDATE identities SET tags = 'x' WHERE client_id = ?", CLIENT)
+    row = f"the row of {CLIENT} in table identities cannot be read"
+
+    listed = podpass("identity", "list", "-o", "json")
+    assert listed.returncode == 0
+    names = {one["name"] for one in json.loads(listed.stdout)}
+    assert "api" in names
+    assert "web" not in names
+    said, cure = listed.stderr.splitlines()
+    assert said == f"left out: {row}"
+    assert "backup" in cure
+    assert row in podpass("identity", "list").stderr
+
+    for name in ("web", CLIENT):
+        refused = podpass("identity", "show", name)
+        assert refused.returncode == 1
+        said, cure = refused.stderr.splitlines()
+        assert said == f"podpass: none that can be read is called {name}, and {row}"
+        assert "backup" in cure
+    damage(database, "UPDATE vaults SET tags = 'x' WHERE name = 'tools-vault'")
+    listed = podpass("vault", "list", "-o", "json")
+    assert (listed.returncode, json.loads(listed.stdout)) == (0, [])
+    assert "left out: the row of tools-vault in table vaults cannot be read" in listed.stderr
+
+    shown = podpass("identity", "show", "api")
+    assert shown.returncode == 0
+    assert row in shown.stderr

@@ -11,6 +11,7 @@ from podpass.clock import system
 from podpass.database import Database
 from podpass.directory.model import Identity, Tenant
 from podpass.directory.store import Directory
+from podpass.settings import LocalSettings
 from podpass.tools.cli import identity
 from podpass.tools.local import answers
 from podpass.tools.local.answers import Answers
@@ -52,7 +53,7 @@ async def test_identities_are_answered_by_pages(
             facts,
             directory,
             store,
-            kubernetes="embedded",
+            settings=LocalSettings(data_dir=tmp_path),
             pids=dict,
             sandbox="",
             clock=system,
@@ -69,5 +70,5 @@ async def test_identities_are_answered_by_pages(
         return pages[dict(parse_qsl(urlsplit(path).query)).get("after", "")]
 
     monkeypatch.setattr(identity, "control", control)
-    names = [row["name"] for row in identity._every(DataDir(tmp_path))]
+    names = [row["name"] for row in identity._every(DataDir(tmp_path))[0]]
     assert names == [one.name for one in made]

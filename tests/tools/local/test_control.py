@@ -41,8 +41,8 @@ class Recorder:
     async def identities(self, asked: Mapping[str, str]) -> dict[str, Any]:
         return {"value": [{"name": "web"}], "after": asked.get("after")}
 
-    async def vaults(self) -> list[dict[str, Any]]:
-        return [{"name": "demo-vault"}]
+    async def vaults(self) -> dict[str, Any]:
+        return {"value": [{"name": "demo-vault"}]}
 
     async def audit(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
         return [{"asked": dict(asked)}]

@@ -116,14 +116,21 @@ def test_a_second_start_shows_the_first_and_is_no_failure(running: Podpass) -> N
     assert running.status() == before
 
 
-def test_a_second_start_that_wants_another_api_server_is_told_which_one_runs(
-    running: Podpass,
-) -> None:
-    again = running("up", "--kubernetes", "kube-apiserver")
+def test_a_second_start_is_told_which_of_its_options_are_not_in_force(running: Podpass) -> None:
+    wanted = ["--kubernetes", "kube-apiserver", "--propagation-delay", "30", "--port-base", "0"]
+    again = running("up", *wanted, env={"PODPASS_ASSERTION_ALGORITHM": "RS256"})
     assert again.returncode == 0
     assert "runs already" in again.stderr
-    assert "--kubernetes embedded" in again.stderr
-    assert "--kubernetes" not in running("up").stderr
+    for flag, value, runs in (
+        ("--kubernetes", "kube-apiserver", "embedded"),
+        ("--propagation-delay", "30", "0"),
+        ("--assertion-algorithm", "RS256", "RS256,RS384,RS512"),
+    ):
+        assert f"{flag} {value} is not in force: it runs with {flag} {runs}\n" in again.stderr
+    assert "--port-base" not in again.stderr
+    assert "podpass down`, then `podpass up` with these options" in again.stderr
+    for same in (["up"], ["up", "--port-base", "0"], ["up", "--kubernetes", "embedded"]):
+        assert running(*same).stderr.splitlines() == [f"podpass runs already on {running.data_dir}"]
 
 
 def test_a_second_start_applies_its_seed_to_the_first(running: Podpass, tmp_path: Path) -> None:
@@ -200,21 +207,34 @@ def test_down_ends_an_instance_with_clients_that_will_not_go(podpass: Podpass) -
     _nothing_left(podpass)
 
 
-def test_a_signal_while_starting_ends_what_was_started(podpass: Podpass) -> None:
+@pytest.fixture
+def never_ready(tmp_path: Path) -> dict[str, str]:
+    """An environment in which a start gets as far as its etcd, and no further."""
+    for name in ("etcd", "kube-apiserver"):
+        (tmp_path / name).write_text("#!/bin/sh\nexec sleep 1000\n")
+        (tmp_path / name).chmod(0o755)
+    return {"KUBEBUILDER_ASSETS": str(tmp_path), "PODPASS_KUBERNETES": "kube-apiserver"}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_while_starting_ends_what_was_started(
+    podpass: Podpass, never_ready: dict[str, str], number: signal.Signals, code: int
+) -> None:
     process = subprocess.Popen(
         podpass.command("up", "--port-base", "0"),
-        env=podpass.environ,
+        env={**podpass.environ, **never_ready},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stderr is not None
     process.stderr.readline()  # the first part stands, the others do not
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     out, talk = process.communicate(timeout=PATIENCE_SECONDS)
-    assert process.returncode == 0
+    assert process.returncode == code
     assert "ready" not in out
     assert "Traceback" not in talk
+    assert ("interrupted" in talk) is (code == 130)
     _nothing_left(podpass)
 
 
@@ -368,3 +388,26 @@ def test_an_instance_that_does_not_answer_is_not_called_ready(podpass: Podpass) 
     finally:
         os.kill(pid, signal.SIGCONT)
     assert podpass("status").returncode == 0
+
+
+def test_what_is_waited_for_is_said_once(podpass: Podpass) -> None:
+    """A process that is stopped accepts connections all the same, by its kernel."""
+    pid = podpass.up()["pids"]["podpass"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        asking = subprocess.Popen(
+            podpass.command("vault", "list"),
+            env=podpass.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert asking.stderr is not None
+        said = asking.stderr.readline()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    listed, more = asking.communicate(timeout=PATIENCE_SECONDS)
+    assert said.startswith("waiting for the instance to answer on port ")
+    assert said.endswith(", for up to 30 seconds\n")
+    assert (asking.returncode, more) == (0, "")
+    assert listed.startswith("NAME")

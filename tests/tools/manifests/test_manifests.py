@@ -2,6 +2,8 @@
 
 import json
 import warnings
+from dataclasses import Field, fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ with warnings.catch_warnings():
 TENANT = "11111111-2222-4333-8444-555555555555"
 OLDEST, NEWEST = "1.25", "1.37"
 FOREIGN = {"Issuer", "Certificate"}
+CHART = Path(__file__).parents[3] / "charts/podpass"
 
 
 def _written(*sets: str, namespace: str = "azure-workload-identity-system") -> list[dict[str, Any]]:
@@ -122,12 +125,46 @@ def test_it_never_blocks_its_own_namespace() -> None:
         ("events.enabled=yes", WrongValue, "want true or false"),
         ("failurePolicy=fail", WrongValue, "want Fail, Ignore"),
         ("logLevel=verbose", WrongValue, "want nothing, info, debug, trace, all"),
+        ("timeoutSeconds=99", WrongValue, "timeoutSeconds=99: want a number from 1 to 30"),
+        ("timeoutSeconds=0", WrongValue, "want a number from 1 to 30"),
+        ("advice.timeoutSeconds=31", WrongValue, "want a number from 1 to 30"),
+        ("replicaCount=" + "9" * 5000, WrongValue, "want a number"),
+        ("image.repository=", WrongValue, "want a name"),
+        ("image.release=a b", WrongValue, "want a tag"),
+        ("image.digest=sha256:12", WrongValue, "64 hexadecimal digits"),
+        ("customTokenEndpoint.annotationSuffix=-a", WrongValue, "the end of an annotation's name"),
+        ("customTokenEndpoint.annotationSuffix=" + "a" * 60, WrongValue, "59 at most"),
+        ("customTokenEndpoint.azureKubernetesTokenProxy=http://a", WrongValue, "https:// URL"),
+        ("exemptNamespaces=kube-system,Kube_System", WrongValue, "names of namespaces"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(text: str, error: type[Any], said: str) -> None:
     with pytest.raises(error) as refused:
         Values.from_sets([text], tenant_id=TENANT)
     assert said in refused.value.message
+
+
+def _of_chart(key: str) -> dict[str, Any]:
+    """Find what the chart's schema says of a value; of a list, what it says of each part."""
+    found: Any = json.loads((CHART / "values.schema.json").read_text())
+    for part in key.split("."):
+        found = found["properties"][part]
+    rule: dict[str, Any] = found.get("items", found)
+    return rule
+
+
+@pytest.mark.parametrize(
+    "declared", [f for f in fields(Values) if f.metadata], ids=lambda f: f.name
+)
+def test_a_value_has_the_rule_that_the_chart_s_schema_has(declared: Field[Any]) -> None:
+    theirs, rule = _of_chart(declared.metadata["key"]), declared.metadata["rule"]
+    least, most = rule.between or (None, None)
+    some = r"^[\s\S]+$" if theirs.get("minLength") == 1 else ""
+    assert list(rule.among) == theirs.get("enum", [])
+    assert (least, most) == (theirs.get("minimum"), theirs.get("maximum"))
+    assert rule.pattern == theirs.get("pattern", some)
+    assert rule.longest == theirs.get("maxLength")
+    assert not rule.pattern or rule.want
 
 
 def test_a_misspelt_value_is_answered_with_the_one_that_was_meant() -> None:

@@ -220,6 +220,13 @@ def test_settings_that_are_wrong_are_all_named(webhook: Webhook) -> None:
         assert wrong in done.stderr
 
 
+def test_an_argument_that_is_no_flag_is_refused(webhook: Webhook) -> None:
+    """As in the reference nothing after it is read, and nobody would notice."""
+    done = _run(webhook, "--disable-cert-rotation", "false", "--tls-min-version", "1.2")
+    assert done.returncode == 2
+    assert "write --disable-cert-rotation=false" in done.stderr
+
+
 def test_a_tenant_that_can_be_none_is_told_at_the_start(webhook: Webhook) -> None:
     webhook.launch()
     assert not webhook.events("own_tenant_malformed")

@@ -8,14 +8,19 @@ import http.client
 import json
 import socket
 import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from podpass.errors import Error, UsageError
+from podpass.tools.cli.output import say
 from podpass.tools.local.datadir import DataDir, check_version, load_facts
 from podpass.tools.local.lock import holder
 
 _SECONDS = 30.0
+_SILENT_SECONDS = 3.0
 _HEALTH_SECONDS = 2.0
 
 
@@ -124,7 +129,8 @@ def request(
     Errors:  Error when it does not answer, or not with JSON.
     """
     try:
-        status, text = _ask(port, ca_file, method, path, host=host, body=body, headers=headers)
+        with _patience(port):
+            status, text = _ask(port, ca_file, method, path, host=host, body=body, headers=headers)
         answer = json.loads(text or b"{}")
     except TimeoutError as exc:
         raise Error(
@@ -137,6 +143,19 @@ def request(
             hint="stop it with `podpass down` and start it again",
         ) from exc
     return status, answer if isinstance(answer, dict) else {}
+
+
+@contextmanager
+def _patience(port: int) -> Iterator[None]:
+    """Say once what is waited for, where it takes long."""
+    said = f"waiting for the instance to answer on port {port}, for up to {_SECONDS:.0f} seconds"
+    timer = threading.Timer(_SILENT_SECONDS, say, (said,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _ask(

@@ -1,6 +1,6 @@
 """`podpass identity`."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -9,7 +9,7 @@ import click
 from podpass.errors import Error
 from podpass.tools.cli import options
 from podpass.tools.cli.client import control
-from podpass.tools.cli.output import align, emit
+from podpass.tools.cli.output import align, emit, say_left_out
 from podpass.tools.local.datadir import DataDir
 
 _COLUMNS = {
@@ -29,6 +29,12 @@ class NoSuchIdentity(Error):
     hint = "list them with `podpass identity list`"
 
 
+class IdentityUnreadable(Error):
+    """No identity that can be read has this name or client id, and there are some that cannot."""
+
+    code = "identity_unreadable"
+
+
 class SeveralIdentities(Error):
     """A name is that of several identities; their client ids tell them apart."""
 
@@ -46,9 +52,11 @@ def command() -> None:
 @options.output()
 def list_(data_dir: DataDir, output: str) -> None:
     """List identities."""
-    found = sorted(_every(data_dir), key=lambda row: (row["name"], row["client_id"]))
+    every, damaged = _every(data_dir)
+    found = sorted(every, key=lambda row: (row["name"], row["client_id"]))
     rows = [{**row, "credential_names": _names(row), "group": _group(row)} for row in found]
     emit(rows if output == "table" else found, output, _COLUMNS)
+    say_left_out(damaged)
 
 
 @command.command
@@ -57,14 +65,24 @@ def list_(data_dir: DataDir, output: str) -> None:
 @click.argument("name")
 def show(data_dir: DataDir, name: str, output: str) -> None:
     """Show one identity, by its name or client id."""
-    found = [row for row in _every(data_dir) if name in (row["name"], row["client_id"])]
+    every, damaged = _every(data_dir)
+    found = [row for row in every if name in (row["name"], row["client_id"])]
     if not found:
-        raise NoSuchIdentity(f"no identity is called {name}")
+        raise _none(name, damaged)
     if len(found) > 1:
         # Any one of them would look right, and its client id would trust the wrong workloads.
         each = ", ".join(f"{row['client_id']} ({_group(row) or row['kind']})" for row in found)
         raise SeveralIdentities(f"{len(found)} identities are called {name}: {each}")
-    return _print(found[0]) if output == "table" else emit(found[0], output)
+    _print(found[0]) if output == "table" else emit(found[0], output)
+    say_left_out(damaged)
+
+
+def _none(name: str, damaged: Mapping[str, str]) -> Error:
+    """Say that none was found; whether a row that cannot be read is the one, nobody knows."""
+    if not damaged:
+        return NoSuchIdentity(f"no identity is called {name}")
+    said = f"none that can be read is called {name}, and {'; '.join(damaged)}"
+    return IdentityUnreadable(said, hint=next(iter(damaged.values())))
 
 
 def _group(row: dict[str, Any]) -> str:
@@ -72,14 +90,17 @@ def _group(row: dict[str, Any]) -> str:
     return row["resource_id"].split("/")[4] if row["resource_id"] else ""
 
 
-def _every(data_dir: DataDir) -> Iterator[dict[str, Any]]:
-    """Read the identities a page at a time."""
+def _every(data_dir: DataDir) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Read the identities a page at a time; and of those that cannot be read what is wrong, with its cure."""
+    every: list[dict[str, Any]] = []
+    damaged: dict[str, str] = {}
     query = ""
     while True:
         page = control(data_dir, "GET", f"/identities{query}")
-        yield from page["value"]
+        every += page["value"]
+        damaged |= {one["message"]: one["hint"] for one in page.get("damaged", ())}
         if page["after"] is None:
-            return
+            return every, damaged
         query = "?" + urlencode({"after": page["after"]})
 
 

@@ -60,3 +60,9 @@ def _cell(value: object) -> str:
 def say(text: str) -> None:
     """Talk to the person at the terminal, on stderr."""
     click.echo(text, err=True)
+
+
+def say_left_out(damaged: Mapping[str, str]) -> None:
+    """Say what is missing in a list that was printed, and what to do about it."""
+    for said, hint in damaged.items():
+        say(f"left out: {said}\n  {hint}")

@@ -2,9 +2,12 @@
 
 import time
 import traceback
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from podpass.errors import Error
 from podpass.settings import LocalSettings
@@ -39,7 +42,9 @@ def command(
 
     A Kubernetes API with the webhook, an issuer, a token service, a directory and a key vault, behind a
     gateway that gives them Azure's names. Ctrl-C or `podpass down` stops it; what it holds stays in the data
-    dir for the next start.
+    dir for the next start. Ctrl-C before it is ready leaves with 130.
+
+    Where it runs already, a seed is applied to it, and options that are not in force are told.
     """
     settings = LocalSettings(data_dir=data_dir.root, **chosen)
     if ready_fd is not None:
@@ -58,7 +63,7 @@ def command(
             # Another start may have been quicker by a moment; then this one joins it.
             if "already_running" not in (exc.code, exc.facts.get("cause")):
                 raise
-    return _join(data_dir, settings, text)
+    return _join(data_dir, settings.told(), text)
 
 
 def _read_seed(seed: str | None, name: str | None) -> tuple[str, str] | None:
@@ -80,18 +85,42 @@ def _read_seed(seed: str | None, name: str | None) -> tuple[str, str] | None:
     return text, name
 
 
-def _join(data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | None) -> None:
+def _join(data_dir: DataDir, wanted: dict[str, object], seed: tuple[str, str] | None) -> None:
     """Meet the instance that runs already: wait for it, apply the seed to it, show it."""
     status = _wait_ready(data_dir)
     check_answers(data_dir, status["pids"]["podpass"])
-    kind, wanted = status["kubernetes"]["kind"], settings.kubernetes
-    other = "" if kind == wanted else f", with --kubernetes {kind}: `podpass down` ends it"
-    say(f"podpass runs already on {data_dir.root}{other}")
+    say(f"podpass runs already on {data_dir.root}")
+    if others := unheeded({flag: wanted[flag] for flag in _given()}, status.get("settings", {})):
+        for line in others:
+            say(f"  {line}")
+        down, up = (options.as_command(data_dir, verb) for verb in ("down", "up"))
+        say(f"  stop it with `{down}`, then `{up}` with these options; what it holds stays")
     if seed is not None:
         from podpass.tools.cli.apply import send
 
         send(data_dir, seed[0].encode(), seed[1])
     _show(data_dir, status)
+
+
+def _given() -> list[str]:
+    """Name the settings that somebody chose, by flag or variable."""
+    ctx = click.get_current_context()
+    chosen = {param.name: param.opts[0] for param in ctx.command.params if param.name}
+    defaults = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+    return [
+        chosen[f.name]
+        for f in fields(LocalSettings)
+        if f.name != "data_dir" and ctx.get_parameter_source(f.name) not in defaults
+    ]
+
+
+def unheeded(given: Mapping[str, object], runs: Mapping[str, object]) -> list[str]:
+    """Say which of the options given are not those that an instance runs with."""
+    return [
+        f"{flag} {value} is not in force: it runs with {flag} {runs[flag]}"
+        for flag, value in given.items()
+        if flag in runs and runs[flag] != value
+    ]
 
 
 def _wait_ready(data_dir: DataDir) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import click
 
 from podpass.tools.cli import options
 from podpass.tools.cli.client import control
-from podpass.tools.cli.output import emit
+from podpass.tools.cli.output import emit, say_left_out
 from podpass.tools.local.datadir import DataDir
 
 _COLUMNS = {"NAME": "name", "URI": "uri", "LOCATION": "location", "SECRETS": "secrets"}
@@ -20,4 +20,6 @@ def command() -> None:
 @options.output()
 def list_(data_dir: DataDir, output: str) -> None:
     """List vaults and how many secrets each holds."""
-    emit(control(data_dir, "GET", "/vaults")["value"], output, _COLUMNS)
+    found = control(data_dir, "GET", "/vaults")
+    emit(found["value"], output, _COLUMNS)
+    say_left_out({one["message"]: one["hint"] for one in found.get("damaged", ())})

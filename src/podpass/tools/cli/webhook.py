@@ -79,8 +79,8 @@ def command(arguments: tuple[str, ...]) -> None:
     """Run the admission webhook for a cluster.
 
     Flags are written with one dash or two, their value after = or as the next argument, a switch's after =
-    alone. It speaks to the cluster it runs in, or to that of --kubeconfig. /readyz says what it waits for,
-    SIGTERM lets it finish, a second one ends it at once.
+    alone; an argument that is no flag is refused. It speaks to the cluster it runs in, or to that of
+    --kubeconfig. /readyz says what it waits for, SIGTERM lets it finish, a second one ends it at once.
     """
     from podpass.settings.flags import parse_flags, parse_switch
     from podpass.tools.cli.options import environ

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from podpass import names
 from podpass.clock import Clock
+from podpass.settings import LocalSettings
 from podpass.tools.local import listing
 from podpass.tools.local.datadir import DataDir, Facts
 
@@ -26,7 +27,7 @@ class Answers:
         directory: "Directory",
         secret_store: "SecretStore",
         *,
-        kubernetes: str,
+        settings: LocalSettings,
         pids: Callable[[], Mapping[str, int]],
         sandbox: str,
         clock: Clock,
@@ -35,7 +36,7 @@ class Answers:
         self._facts = facts
         self._directory = directory
         self._secret_store = secret_store
-        self._kubernetes, self._pids = kubernetes, pids
+        self._settings, self._pids = settings, pids
         self._sandbox = sandbox
         self._clock = clock
 
@@ -48,7 +49,7 @@ class Answers:
                 "server": self._facts.url("kubernetes"),
                 "kubeconfig": str(self._data_dir.kubeconfig),
                 "issuer": self._facts.issuer,
-                "kind": self._kubernetes,
+                "kind": self._settings.kubernetes,
                 "webhook": self._facts.url("webhook") + names.WEBHOOK_PATH,
             },
             "gateway": self._facts.gateway,
@@ -66,6 +67,7 @@ class Answers:
                 "password": self._facts.admin_password.reveal(),
             },
             "sandbox": self._sandbox,
+            "settings": self._settings.told(),
             "pids": dict(self._pids()),
         }
 
@@ -88,21 +90,34 @@ class Answers:
     async def identities(self, asked: Mapping[str, str]) -> dict[str, Any]:
         """List one page of the identities: everything else of the instance waits while it is read.
 
-        Shapes:  `asked` may hold `after`, which is that of the page before; the last page has none.
+        Shapes:  `asked` may hold `after`, which is that of the page before; the last page has none. What
+                 could not be read is in `damaged`, a row each.
         """
+        from podpass.database import hearing
+
         tenant_id, after = self._facts.tenant_id, asked.get("after")
-        found = await self._directory.identities.page(tenant_id, after=after, limit=_PAGE)
-        more = found[-1].client_id if len(found) == _PAGE else None
-        return {"value": [listing.identity(identity) for identity in found], "after": more}
+        with hearing() as damaged:
+            found = await self._directory.identities.page(tenant_id, after=after, limit=_PAGE)
+        return {
+            "value": [listing.identity(identity) for identity in found],
+            "after": found[-1].client_id if len(found) == _PAGE else None,
+            "damaged": listing.damaged(damaged),
+        }
 
     async def audit(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
         from podpass.tools.local import audit
 
         return await audit.read(self._directory, asked, self._clock)
 
-    async def vaults(self) -> list[dict[str, Any]]:
+    async def vaults(self) -> dict[str, Any]:
+        """List the vaults; what could not be read is in `damaged`, a row each."""
+        from podpass.database import hearing
         from podpass.resource.model import shelf_of
 
-        found = await self._directory.list_vaults(self._facts.tenant_id)
+        with hearing() as damaged:
+            found = await self._directory.list_vaults(self._facts.tenant_id)
         held = await self._secret_store.counts()
-        return [listing.vault(vault, held.get(shelf_of(vault), 0)) for vault in found]
+        return {
+            "value": [listing.vault(vault, held.get(shelf_of(vault), 0)) for vault in found],
+            "damaged": listing.damaged(damaged),
+        }

@@ -32,7 +32,7 @@ class Instance(Protocol):
 
     async def identities(self, asked: Mapping[str, str]) -> dict[str, Any]: ...
 
-    async def vaults(self) -> list[dict[str, Any]]: ...
+    async def vaults(self) -> dict[str, Any]: ...
 
     async def audit(self, asked: Mapping[str, str]) -> list[dict[str, Any]]: ...
 
@@ -70,7 +70,7 @@ def create_app(instance: Instance, token: Secret) -> Starlette:
         return JSONResponse(await instance.identities(request.query_params))
 
     async def vaults(_: Request) -> Response:
-        return JSONResponse({"value": await instance.vaults()})
+        return JSONResponse(await instance.vaults())
 
     async def audit(request: Request) -> Response:
         return JSONResponse({"value": await instance.audit(request.query_params)})

@@ -53,9 +53,9 @@ def start(
         )
     os.close(writing)
     assert child.stdin is not None
-    with contextlib.suppress(BrokenPipeError), child.stdin:
-        child.stdin.write(stdin.encode())
     try:
+        with contextlib.suppress(BrokenPipeError), child.stdin:
+            child.stdin.write(stdin.encode())
         _listen(reading, child, progress)
     except KeyboardInterrupt:
         # Ctrl-C reaches us alone: the child has a session of its own, and would start nevertheless.

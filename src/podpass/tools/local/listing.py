@@ -1,10 +1,12 @@
 """The directory of an instance as the command line lists it."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from podpass import names
 
 if TYPE_CHECKING:
+    from podpass.database import RowDamaged
     from podpass.directory.model import Identity, Vault
 
 
@@ -41,3 +43,8 @@ def vault(found: "Vault", secrets: int) -> dict[str, Any]:
         "tenant_id": found.tenant_id,
         "resource_id": found.resource_id,
     }
+
+
+def damaged(rows: "Iterable[RowDamaged]") -> list[dict[str, str]]:
+    """Show what a list left out, and what to do about it."""
+    return [{"message": row.message, "hint": row.hint} for row in rows]

@@ -334,7 +334,7 @@ class Loop:
             self._facts,
             self._directory,
             self._secret_store,
-            kubernetes=self._settings.kubernetes,
+            settings=self._settings,
             pids=self._pids,
             sandbox=self._sandbox,
             clock=self._clock,

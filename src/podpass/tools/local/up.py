@@ -5,7 +5,6 @@ starting and a wish to stop take the same way out: backwards through what stands
 """
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -54,7 +53,8 @@ def run(
     """Run an instance on a prepared data dir until a signal ends it.
 
     Shapes:  `seed` is a seed's text and the name of its file.
-    Errors:  AlreadyRunning, PortInUse, DataDirError, DiskUnfit, and what a part says of its own data.
+    Errors:  KeyboardInterrupt for a Ctrl-C before it is ready, when nothing of it is left; AlreadyRunning,
+             PortInUse, DataDirError, DiskUnfit, and what a part says of its own data.
     """
     with disk.telling():
         _run(data_dir, settings, seed, environ, progress, ready, clock)
@@ -83,12 +83,14 @@ def _run(
         try:
             with _runner() as runner:
                 instance = Loop(data_dir, facts, sockets, settings, environ=environ, clock=clock)
-                runner.run(_live(instance, seed, progress, ready))
+                ended_by = runner.run(_live(instance, seed, progress, ready))
         finally:
             loopback.close_all(sockets)
             data_dir.status_file.unlink(missing_ok=True)
     finally:
         lock.release()
+    if ended_by == signal.SIGINT:
+        raise KeyboardInterrupt
 
 
 def _runner() -> asyncio.Runner:
@@ -99,20 +101,23 @@ def _runner() -> asyncio.Runner:
 
 async def _live(
     instance: Loop, seed: tuple[str, str] | None, progress: Progress, ready: Callable[[], None]
-) -> None:
-    """Start, wait for a signal, stop; a signal while starting stops what has been started."""
-    stop = _stop_on_signal()
+) -> int | None:
+    """Start, wait for a signal, stop; give the signal that came while starting, which is stopped then."""
+    stop = _Stop()
     stack = AsyncExitStack()
     try:
         starting = asyncio.ensure_future(_start(instance, stack, seed, progress))
-        stopping = asyncio.ensure_future(stop.wait())
+        stopping = asyncio.ensure_future(stop.asked.wait())
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
+        try:
             await starting
-            ready()
+        except asyncio.CancelledError:
+            return stop.by
+        ready()
         await stopping
+        return None
     finally:
         _log.info("instance_stopping")
         await _stop(stack)
@@ -148,21 +153,24 @@ async def _stop(stack: AsyncExitStack) -> None:
         _log.error("instance_stop_took_too_long", extra={"seconds": _STOP_SECONDS})
 
 
-def _stop_on_signal() -> asyncio.Event:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+class _Stop:
+    """The wish to stop, and the first signal that it came by."""
 
-    def asked(number: int) -> None:
-        if stop.is_set() and number == signal.SIGINT:
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.by: int | None = None
+        loop = asyncio.get_running_loop()
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)  # under nohup it is ignored, and stays so
+        for number in numbers:
+            loop.add_signal_handler(number, self._hear, number)
+
+    def _hear(self, number: int) -> None:
+        if self.asked.is_set() and number == signal.SIGINT:
             os._exit(130)  # asked twice at the keyboard: leave at once
-        stop.set()
-
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)  # under nohup it is ignored, and stays so
-    for number in numbers:
-        loop.add_signal_handler(number, asked, number)
-    return stop
+        self.by = self.by or number
+        self.asked.set()
 
 
 def _log_to(data_dir: DataDir) -> None:
