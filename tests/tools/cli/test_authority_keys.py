@@ -12,8 +12,9 @@ from sqlalchemy import update
 
 from podpass.database import Database, DatabaseUnusable
 from podpass.errors import Error
+from podpass.exchange.key_opening import AuthorityKeysError
 from podpass.exchange.key_schedule import Schedule
-from podpass.exchange.keys import AuthorityKeys, AuthorityKeysError
+from podpass.exchange.keys import AuthorityKeys
 from podpass.exchange.schema import signing_keys
 from podpass.sealing import SealingKeyUnfit
 from podpass.tools.cli import authority_keys
