@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import ip_network
@@ -72,6 +73,8 @@ CORPUS = {
     "fails": POST.replace(b"/echo", b"/fails"),
     "header twice": _with(b"A: 1\r\n", b"a: 2\r\n"),
     "empty header": _with(b"A:\r\n"),
+    "empty host": POST.replace(b"Host: x", b"Host:"),
+    "host of two words": POST.replace(b"Host: x", b"Host: x y"),
     # What two readers of one stream might read differently (request smuggling).
     "length and chunked": _chunked(b"Content-Length: 3\r\n"),
     "two lengths": _with(b"Content-Length: 4\r\n"),
@@ -203,6 +206,85 @@ async def test_plain_posts_take_the_short_way_and_others_do_not(name: str, taken
     answer = await _ask(app, [CORPUS[name]], keep_alive_seconds=0)
     assert answer.count(b"HTTP/1.1 200") == 1
     assert app.taken == taken
+
+
+HOSTS = [
+    *(
+        b"",
+        b" ",
+        b"x",
+        b"x:",
+        b"x:8443",
+        b"x \t",
+        b"login.test.",
+        b"a_b.c~d",
+        b"xn--bcher-kva.test",
+        b"a%c3%bc",
+    ),
+    *(b"192.0.2.7", b"192.0.2.7:80", b"[::1]", b"[::1]:443", b"[2001:db8::192.0.2.7]", b"a" * 253),
+]
+NO_HOSTS = [
+    *(
+        b"a b",
+        b"a\tb",
+        b"a/b",
+        b"a\\b",
+        b"a,b",
+        b"a, b",
+        b"a@b",
+        b"a:b@c",
+        b"a?b",
+        b"a#b",
+        b'"a"',
+        b"<a>",
+    ),
+    *(b"a\0b", b"a\x01b", b"a\x7fb", b"b\xc3\xbccher.test", b"a%2", b"a%zz", b"https://a"),
+    *(
+        b":80",
+        b"a:b",
+        b"a:80:80",
+        b"a:-1",
+        b"a:123456",
+        b"::1",
+        b"[::1",
+        b"::1]",
+        b"[::1]a",
+        b"[]",
+        b"[a]",
+    ),
+    *(b"[1.2]", b"[::1%eth0]", b"[" * 2000, b"a%aa" * 500 + b"/"),
+]
+
+
+@pytest.mark.parametrize("app", [App(), Quick()])
+@pytest.mark.parametrize("host", HOSTS)
+async def test_a_name_or_an_address_with_or_without_a_port_is_a_host(app: App, host: bytes) -> None:
+    answer = await _ask(app, [LAST.replace(b"Host: x", b"Host: " + host)])
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("app", [App(), Quick()])
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize("host", NO_HOSTS)
+async def test_a_host_that_is_none_is_refused_and_nothing_after_it_is_read(
+    app: App, version: bytes, host: bytes
+) -> None:
+    sent = POST.replace(b"Host: x", b"Host: " + host).replace(b"1.1", version)
+    answer = await _ask(app, [sent + LAST])
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"connection: close" in answer.lower()
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+async def test_a_refused_head_is_told_of_where_that_is_wanted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "podpass.connection")
+    await _ask(App(), [LAST.replace(b"Host: x", b"Host: secret@x")])
+    (told,) = [each for each in caplog.records if each.name == "podpass.connection"]
+    assert told.message == "head_refused"
+    assert vars(told).items() >= {"source": "127.0.0.1", "status": 400}.items()
+    assert "secret" not in repr(vars(told))
 
 
 @pytest.mark.parametrize("app", [App(), Quick()])

@@ -341,6 +341,8 @@ class Connection(HttpToolsProtocol):
         in_head = self._phase != _BODY and self._answered()
         self._phase = _REFUSED
         if in_head and not self.transport.is_closing():
+            status = int(answer[9:12])
+            _log.debug("head_refused", extra={"source": self._peer, "status": status})
             self.transport.write(answer)
         self.transport.close()
 

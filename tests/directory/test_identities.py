@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from podpass.directory import naming, refusals
+from podpass.directory import refusals
 from podpass.directory.identities import Condition
 from podpass.directory.model import (
     AppRoleAssignment,
@@ -21,6 +21,7 @@ from podpass.directory.model import (
     Tenant,
 )
 from podpass.directory.store import Directory
+from podpass.guids import is_lower_guid
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 OTHER = "6d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -88,7 +89,7 @@ async def test_everything_an_application_holds_comes_back(
         made.principal,
     )
     assert found.application_id
-    assert naming.is_lower_guid(found.application_id)
+    assert is_lower_guid(found.application_id)
     assert found.created > 0
     assert await directory.identities.put(found) is Change.UNCHANGED
     assert "digest" not in repr(found)

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from podpass.directory import arm, naming, refusals, roles
+from podpass.directory import arm, refusals, roles
 from podpass.directory.model import Change, Identity, RoleAssignment, RoleDefinition
 from podpass.directory.store import Directory
+from podpass.guids import is_lower_guid
 
 SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 VAULT = f"{SUB}/resourceGroups/web/providers/Microsoft.KeyVault/vaults/demo"
@@ -37,7 +38,7 @@ async def give(directory: Directory, role: str, scope: str = SUB, name: str = ""
 def test_ids_and_names_of_built_in_roles_stand_once() -> None:
     assert len({one.id for one in roles.BUILT_IN}) == len(roles.BUILT_IN)
     assert len({one.name for one in roles.BUILT_IN}) == len(roles.BUILT_IN)
-    assert all(naming.is_lower_guid(one.id) and one.description for one in roles.BUILT_IN)
+    assert all(is_lower_guid(one.id) and one.description for one in roles.BUILT_IN)
 
 
 @pytest.mark.parametrize(

@@ -411,7 +411,7 @@ async def test_documents_name_the_main_host_under_every_alias(world: "World", ho
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.test", "login.microsoftonline.com.evil.test", "a b", quote("é")]
+    "host", ["evil.test", "login.microsoftonline.com.evil.test", "a;b", quote("é")]
 )
 async def test_a_foreign_host_header_poisons_nothing(world: "World", host: str) -> None:
     for path in ("/v2.0/.well-known/openid-configuration", "/discovery/v2.0/keys"):

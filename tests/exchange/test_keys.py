@@ -15,8 +15,9 @@ from sqlalchemy import delete, select, update
 from podpass import jose
 from podpass.database import Database
 from podpass.exchange import key_schedule, key_steps
+from podpass.exchange.key_opening import AuthorityKeysError
 from podpass.exchange.key_schedule import Schedule
-from podpass.exchange.keys import AuthorityKeys, AuthorityKeysError, KeysStale
+from podpass.exchange.keys import AuthorityKeys, KeysStale
 from podpass.exchange.schema import signing_keys
 from podpass.exchange.seal import BrokenSeal
 from podpass.sealing import Sealer, SealingKeyUnfit

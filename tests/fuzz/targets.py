@@ -26,6 +26,7 @@ from podpass.directory.model import Tenant
 from podpass.exchange import assertion, lookup, wire
 from podpass.exchange.aadsts import Refused
 from podpass.exchange.issuer_documents import IssuerDown, check_document
+from podpass.guids import is_guid
 
 ISSUER = "https://oidc.test/x/"
 PROXIES = (ip_network("10.0.0.0/8"),)
@@ -50,7 +51,7 @@ def headers(data: bytes) -> None:
     """Read a content type, Basic credentials and a request id out of headers."""
     kind, _, rest = data.partition(b"\n")
     authorization, _, query = rest.partition(b"\n")
-    assert wire.is_guid(wire.correlation_id([(b"client-request-id", authorization)], query))
+    assert is_guid(wire.correlation_id([(b"client-request-id", authorization)], query))
     try:
         read = wire.read_form(b"a=b", kind.decode("latin-1"), authorization.decode("latin-1"))
     except Refused:

@@ -13,6 +13,7 @@ from podpass import names
 from podpass.account.annotations import ON_ACCOUNT, ON_POD
 from podpass.account.model import Account, Pod, Wish, quoted
 from podpass.admission.mutate import Change
+from podpass.guids import is_guid
 
 MAX_WARNINGS = 5
 TEXTS = {
@@ -41,7 +42,6 @@ TEXTS = {
 }
 """Each warning, by what it is about; with everyday names it has up to 120 signs."""
 
-_GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _DOMAIN = re.compile(
     r"(?=.{4,253}$)(?:[a-zA-Z0-9](?:[-a-zA-Z0-9]{0,61}[a-zA-Z0-9])?\.)+[a-zA-Z]{2,63}"
 )
@@ -141,7 +141,7 @@ def _stray_annotation(key: str) -> str:
 
 def is_tenant(text: str) -> bool:
     """Tell whether a text is a tenant's id or one of its domains; `common` is neither."""
-    return (_GUID.fullmatch(text) or _DOMAIN.fullmatch(text)) is not None
+    return is_guid(text) or _DOMAIN.fullmatch(text) is not None
 
 
 def _look_at_account(pod: Pod, account: Account, wish: Wish, found: list[Said]) -> None:
@@ -150,7 +150,7 @@ def _look_at_account(pod: Pod, account: Account, wish: Wish, found: list[Said]) 
     if not client:
         if not _all_name_a_client(pod, wish):
             found.append(("client_id_missing", {"account": account, "key": names.CLIENT_ID}))
-    elif not _GUID.fullmatch(client):
+    elif not is_guid(client):
         facts = {"account": account, "key": names.CLIENT_ID, "value": client}
         found.append(("client_id_malformed", facts))
     if tenant is not None and not is_tenant(tenant):

@@ -17,6 +17,7 @@ from podpass.directory.schema import (
     role_assignments,
 )
 from podpass.directory.session import Session, Write
+from podpass.guids import is_lower_guid
 
 __all__ = ["Condition", "Identities"]
 
@@ -40,7 +41,7 @@ class Identities:
     async def get(self, tenant_id: str, client_id: str) -> Identity | None:
         """Find an identity of this tenant, enabled or not; GUIDs are compared without case."""
         key = (tenant_id.lower(), client_id.lower())
-        if not naming.is_lower_guid(key[1]):
+        if not is_lower_guid(key[1]):
             return None
         return await self._kept.get(key, lambda: self._load(*key))
 
@@ -59,7 +60,7 @@ class Identities:
             kept = self._kept.peek((tenant_id, client_id))
         if kept is not None:
             return kept
-        if not naming.is_lower_guid(client_id):
+        if not is_lower_guid(client_id):
             return None
         # No database takes all other signs; the few credentials that have some are found among all.
         for text in (issuer, subject):

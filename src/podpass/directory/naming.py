@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from podpass.directory.refusals import InvalidValue
+from podpass.guids import is_lower_guid
 
 MAX_TAGS = 50
 
-_GUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _VAULT_NAME = re.compile(r"[a-z](?:-?[a-z0-9]){2,23}")
 _CLUSTER_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?")
 _DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
@@ -31,11 +31,6 @@ class Fault:
 
     field: str
     message: str
-
-
-def is_lower_guid(text: str) -> bool:
-    """Tell whether a text is a GUID in lower case."""
-    return _GUID.fullmatch(text) is not None
 
 
 def check_guid(field: str, value: str) -> None:

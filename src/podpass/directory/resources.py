@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from podpass.clouds import PUBLIC, Cloud
-from podpass.directory import naming
 from podpass.directory.model import Identity, IdentityKind, ResourcePrincipal
+from podpass.guids import is_lower_guid
 
 VAULT_APP_ID = "cfa8b339-82a2-471a-a3c9-0fc0be7a4093"
 GRAPH_APP_ID = "00000003-0000-0000-c000-000000000000"
@@ -61,7 +61,7 @@ class Resources:
     def find(self, uri: str) -> ResourcePrincipal | None:
         """Find a resource by URI, where one trailing slash does not matter, or by application id."""
         app_id = uri.lower()
-        return self._by_name.get(app_id if naming.is_lower_guid(app_id) else uri.removesuffix("/"))
+        return self._by_name.get(app_id if is_lower_guid(app_id) else uri.removesuffix("/"))
 
 
 def of_cloud(cloud: Cloud) -> tuple[ResourcePrincipal, ...]:
@@ -87,7 +87,7 @@ def audiences(app_id: str, extra: Iterable[str] = ()) -> frozenset[str]:
 def application_id(uri: str) -> str | None:
     """Read `api://{client id}` or a bare client id as the client id of an application."""
     name = uri.removesuffix("/").lower().removeprefix(_API)
-    return name if naming.is_lower_guid(name) else None
+    return name if is_lower_guid(name) else None
 
 
 def of_application(identity: Identity) -> ResourcePrincipal | None:

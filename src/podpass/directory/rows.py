@@ -30,7 +30,7 @@ from podpass.directory.model import (
     PasswordCredential,
     Tenant,
 )
-from podpass.directory.naming import is_lower_guid, uri_key
+from podpass.directory.naming import uri_key
 from podpass.directory.schema import (
     federated_credentials,
     identifier_uris,
@@ -41,6 +41,7 @@ from podpass.directory.schema import (
     tenant_domains,
     tenants,
 )
+from podpass.guids import is_lower_guid
 
 _ONLY_APPLICATIONS = (identifier_uris, password_credentials, key_credentials)
 _AT_ONCE = 1000

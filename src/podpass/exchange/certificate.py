@@ -18,7 +18,7 @@ from podpass.clouds import Cloud
 from podpass.directory.model import Identity, KeyCredential, Tenant
 from podpass.exchange.aadsts import Refused
 from podpass.exchange.assertion import UnverifiedAssertion
-from podpass.exchange.wire import is_guid
+from podpass.guids import is_guid
 
 ALGORITHMS = ("RS256", "PS256")
 _PS256 = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.DIGEST_LENGTH)
@@ -30,7 +30,7 @@ def is_own(token: jose.UnverifiedToken) -> bool:
     Shapes:  an issuer of federated credentials is a URL; an application goes by its client id.
     """
     issuer = token.claims.get("iss")
-    return isinstance(issuer, str) and is_guid(issuer)
+    return is_guid(issuer)
 
 
 def check_claims(assertion: UnverifiedAssertion, client_id: str, audiences: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from podpass import guids
 from podpass.exchange.aadsts import TABLE
 from podpass.exchange.aadsts_elsewhere import ELSEWHERE_ROWS
 from podpass.exchange.refusal import status_of
@@ -17,11 +18,10 @@ _NAMED = re.compile(r"AADSTS\s?([0-9]{5,8})", re.IGNORECASE)
 _LISTED = re.compile(r'error_codes\\?["\']?\s*[:=]\s*\[([0-9,\s]+)\]')
 _CODE = r"(?:[0-9]{4,8}|AADSTS\s?[0-9]{1,8})"
 _BARE = re.compile(rf"\s*{_CODE}(?:[\s,]+{_CODE})*\s*", re.IGNORECASE)
-_GUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _SIGNS = r'["\'\\:=\s]{1,6}'
 _FACTS = {
-    "correlation_id": re.compile(rf"correlation[ _-]id{_SIGNS}({_GUID})", re.IGNORECASE),
-    "trace_id": re.compile(rf"trace[ _-]id{_SIGNS}({_GUID})", re.IGNORECASE),
+    "correlation_id": re.compile(rf"correlation[ _-]id{_SIGNS}({guids.PATTERN})", re.IGNORECASE),
+    "trace_id": re.compile(rf"trace[ _-]id{_SIGNS}({guids.PATTERN})", re.IGNORECASE),
     "timestamp": re.compile(
         rf"timestamp{_SIGNS}([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}[ T][0-9:]{{8}}Z)", re.IGNORECASE
     ),

@@ -6,6 +6,7 @@ from podpass import log
 from podpass.exchange import wire
 from podpass.exchange.aadsts import Refused
 from podpass.exchange.origins import Origins
+from podpass.guids import is_guid
 from podpass.serve import BodyTooLarge, Receive, Scope, header, read_body
 
 
@@ -42,7 +43,7 @@ def read_request(
     form = wire.read_form(body, header(scope, b"content-type"), header(scope, b"authorization"))
     if assertion := form.get("client_assertion"):
         facts["token_sha256"] = log.fingerprint(assertion.strip())
-    if wire.is_guid(client := form.get("client_id", "")):
+    if is_guid(client := form.get("client_id", "")):
         facts["client_id"] = client
     return wire.TokenRequest(
         tenant=tenant,

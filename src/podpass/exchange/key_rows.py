@@ -126,17 +126,6 @@ def open_key(row: Row, sealer: Sealer) -> AuthorityKey:
     return key
 
 
-def damaged(found: Found, sealer: Sealer) -> set[str]:
-    """Find the keys that do not open."""
-    kids = set()
-    for row in found.rows:
-        try:
-            open_key(row, sealer)
-        except SealingKeyUnfit:
-            kids.add(row.slot.kid)
-    return kids
-
-
 def open_seal(found: Found, sealer: Sealer) -> bytes | None:
     """Open the stored key of what the service gives out sealed; None where it is damaged, or not there."""
     if found.seal is None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Connection
 
-from podpass.exchange import key_rows, key_schedule
+from podpass.exchange import key_opening, key_rows, key_schedule
 from podpass.exchange.key_files import OldKeys
 from podpass.exchange.key_material import AuthorityKey
 from podpass.exchange.key_rows import Found
@@ -95,11 +95,11 @@ def withdraw(connection: Connection, sealer: Sealer, kid: str, *, now: float) ->
 
 def _lost(found: Found, sealer: Sealer, now: float) -> set[str]:
     """Find keys that have signed nothing and never will."""
-    damaged = key_rows.damaged(found, sealer)
+    damaged = key_opening.open_all(found, sealer).damaged
     if len(damaged) == len(found.rows):
         return set()  # it is the sealing key that is another one
     signs = key_schedule.active(found.slots, now)
-    return {slot.kid for slot in found.slots if slot.order > signs.order} & damaged
+    return {slot.kid for slot in found.slots if slot.order > signs.order}.intersection(damaged)
 
 
 def replace_all(

@@ -18,15 +18,16 @@ from podpass import jose
 from podpass.clock import Clock, system
 from podpass.database import Database, DatabaseBusy
 from podpass.errors import Error
-from podpass.exchange import key_files, key_material, key_rows, key_schedule, key_steps
+from podpass.exchange import key_files, key_material, key_opening, key_rows, key_schedule, key_steps
 from podpass.exchange.key_material import AuthorityKey
-from podpass.exchange.key_rows import TOPIC, Found, Row
+from podpass.exchange.key_opening import AuthorityKeysError, OpenedKey
+from podpass.exchange.key_rows import TOPIC, Found
 from podpass.exchange.key_schedule import Schedule, Slot
 from podpass.exchange.key_steps import Told
 from podpass.exchange.schema import CHAIN, metadata
 from podpass.exchange.seal import Seal
-from podpass.exchange.sealing_key import REPLACE, sealer_of
-from podpass.sealing import KEY_BYTES, Sealer, SealingKeyUnfit
+from podpass.exchange.sealing_key import sealer_of
+from podpass.sealing import KEY_BYTES, Sealer
 
 _log = logging.getLogger(__name__)
 
@@ -35,14 +36,6 @@ _LEAST_WAIT_SECONDS = 0.02
 _FIRST_TRY_AGAIN_SECONDS = 1.0
 _CATCH_UP_SECONDS = 2.0
 _ANEW = "give this replica the sealing key file that they were made with, and start it again"
-
-_Opened = tuple[bytes, AuthorityKey]  # beside what it was sealed as
-
-
-class AuthorityKeysError(Error):
-    """The keys cannot be read, or a key cannot be withdrawn."""
-
-    code = "authority_keys"
 
 
 class KeysStale(DatabaseBusy):
@@ -71,7 +64,7 @@ class AuthorityKeys:
         self._clock = clock
         self._ticks = ticks
         self._slots: Sequence[Slot] = ()
-        self._opened: dict[str, _Opened] = {}
+        self._opened: Mapping[str, OpenedKey] = {}
         self._published: Sequence[AuthorityKey] = ()
         self._watched: Mapping[str, float] = {}
         self._spare: Sequence[AuthorityKey] = ()
@@ -107,7 +100,8 @@ class AuthorityKeys:
         keys = cls(database, sealer_of(sealing, make=is_new), clock, schedule, ticks=ticks)
         if is_new:
             await keys._begin(files)
-        keys.check(await database.read(key_rows.read))
+        found = await database.read(key_rows.read)
+        key_opening.check(found, keys._sealer, keys._opened)
         await keys.keep() if is_new else await keys.refresh()
         # Only now, when they have been read back from the database.
         if files is not None and (left := key_files.remove(files, keys._opened)):
@@ -182,51 +176,13 @@ class AuthorityKeys:
             self._wake.clear()
             began = self._clock()
             found = await self.database.read(key_rows.read)
-            opened, self.damaged = self._open_all(found)
+            opened = key_opening.open_all(found, self._sealer, self._opened)
+            self.damaged = opened.damaged
             if self.damaged:
                 _log.error("signing_keys_damaged", extra={"kids": self.damaged})
-            opened |= {kid: self._opened[kid] for kid in self.damaged if kid in self._opened}
-            self._take(found, opened, began)
+            self._take(found, key_opening.or_known(opened, self._opened), began)
 
-    def check(self, found: Found) -> None:
-        """Check that everything opens: nothing starts on keys of which one does not.
-
-        Errors:  SealingKeyUnfit, AuthorityKeysError.
-        """
-        opened, damaged = self._open_all(found)
-        has_seal = key_rows.open_seal(found, self._sealer) is not None
-        if not opened and not has_seal:
-            raise SealingKeyUnfit(
-                "the signing keys in the database are sealed with another key",
-                hint="give every replica the sealing key file with which the first one started; if it"
-                f" is lost, {REPLACE} makes new keys under this one",
-            )
-        if damaged or not has_seal:
-            raise AuthorityKeysError(
-                f"in the database, {', '.join(damaged) or 'the seal of refresh tokens'} is damaged",
-                hint="restore the database from a backup; a key that does not sign can be withdrawn with"
-                f" `podpass authority rotate --retire KID`, and {REPLACE} makes new ones",
-                kids=damaged,
-            )
-
-    def _open_all(self, found: Found) -> tuple[dict[str, _Opened], Sequence[str]]:
-        opened: dict[str, _Opened] = {}
-        damaged = []
-        for row in found.rows:
-            try:
-                opened[row.slot.kid] = self._open(row)
-            except SealingKeyUnfit:
-                damaged.append(row.slot.kid)
-        return opened, damaged
-
-    def _open(self, row: Row) -> _Opened:
-        """Open a row, unless it was opened before."""
-        known = self._opened.get(row.slot.kid)
-        if known is not None and known[0] == row.sealed:
-            return known
-        return row.sealed, key_rows.open_key(row, self._sealer)
-
-    def _take(self, found: Found, opened: dict[str, _Opened], began: float) -> None:
+    def _take(self, found: Found, opened: Mapping[str, OpenedKey], began: float) -> None:
         slots = [slot for slot in found.slots if slot.kid in opened]
         if (seal := key_rows.open_seal(found, self._sealer)) is not None:
             self.seal.use(seal)

@@ -14,7 +14,7 @@ from podpass.directory.model import (
 )
 from podpass.exchange.aadsts import Refused
 from podpass.exchange.assertion import Claim
-from podpass.exchange.wire import is_guid
+from podpass.guids import is_guid
 
 # Names under which no tenant of its own can be meant.
 SHARED_TENANTS = frozenset({"common", "organizations", "consumers"})

@@ -16,7 +16,7 @@ from podpass.exchange.aadsts import Refused
 from podpass.exchange.assertion import UnverifiedAssertion, key_hex
 from podpass.exchange.key_material import AuthorityKey
 from podpass.exchange.match import match
-from podpass.exchange.wire import is_guid
+from podpass.guids import is_guid
 
 ALGORITHMS = ("RS256",)
 
@@ -77,7 +77,7 @@ def _is_v2(issuer: str, origins: Sequence[str]) -> bool:
 def sender_of(assertion: UnverifiedAssertion) -> str:
     """Read which client the token was given to; empty when it does not say."""
     client = assertion.token.claims.get("azp")
-    return client.lower() if isinstance(client, str) and is_guid(client) else ""
+    return client.lower() if is_guid(client) else ""
 
 
 def check_sender(assertion: UnverifiedAssertion, sender: Identity | None) -> None:

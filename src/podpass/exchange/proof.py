@@ -31,7 +31,8 @@ from podpass.exchange.issuers import Issuers
 from podpass.exchange.key_material import AuthorityKey
 from podpass.exchange.lookup import Directory
 from podpass.exchange.match import match
-from podpass.exchange.wire import TokenRequest, is_guid
+from podpass.exchange.wire import TokenRequest
+from podpass.guids import is_guid
 from podpass.settings import AuthoritySettings
 
 Facts = dict[str, Any]

@@ -4,7 +4,8 @@ import re
 from functools import lru_cache
 
 from podpass.exchange.aadsts import Refused
-from podpass.exchange.wire import ALIKE_CHARS, TokenRequest, is_guid
+from podpass.exchange.wire import ALIKE_CHARS, TokenRequest
+from podpass.guids import is_guid
 
 DEFAULT = "/.default"
 # MSAL Go adds these to every request; they mean nothing without a user.

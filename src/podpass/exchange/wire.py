@@ -2,7 +2,6 @@
 
 import base64
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,11 +12,11 @@ import orjson
 
 from podpass.clouds import PUBLIC, Cloud
 from podpass.exchange.aadsts import Refused
+from podpass.guids import is_guid
 from podpass.jose import UnverifiedToken, parse
 
 MAX_PARAMETERS = 64
 _FORM = "application/x-www-form-urlencoded"
-_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _ID_NAMES = ("client-request-id", "x-ms-client-request-id")
 # What every pod writes alike. Nothing that may be a secret is remembered.
 _ALIKE = ("client_assertion_type=", "grant_type=", "scope=", "resource=")
@@ -49,10 +48,6 @@ class TokenRequest:
         Errors:  MalformedToken.
         """
         return parse(self.get("client_assertion").strip())
-
-
-def is_guid(text: str) -> bool:
-    return _GUID.fullmatch(text) is not None
 
 
 def read_form(body: bytes, content_type: str | None, authorization: str | None) -> dict[str, str]:

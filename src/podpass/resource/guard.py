@@ -8,11 +8,10 @@ The verdicts are `checks`'; this holds what they need: the keys, the clock, what
 uses it, and so can your own API: docs/guides/protect-your-api.md.
 """
 
-import re
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from podpass import jose, names
+from podpass import guids, jose, names
 from podpass.clock import Clock, system
 from podpass.errors import Error, SettingsError
 from podpass.resource import checks
@@ -34,7 +33,6 @@ __all__ = [
 
 AUTHORITY = f"https://{names.LOGIN_HOST}"
 _MAX_LEEWAY_SECONDS = 300
-_TENANT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Keys(Protocol):
@@ -143,7 +141,7 @@ def _check_settings(
     tenant_id: str, audiences: Collection[str], authorities: Sequence[str], leeway_seconds: int
 ) -> None:
     problems = []
-    if not _TENANT_ID.fullmatch(tenant_id):
+    if not guids.is_lower_guid(tenant_id):
         problems.append(f"tenant_id {tenant_id!r}: want the tenant's id, a GUID in lower case")
     # A text is a collection of its letters: each would be an audience.
     if isinstance(audiences, str) or not audiences or not all(audiences):

@@ -5,12 +5,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from podpass import addresses
+from podpass import addresses, guids
 from podpass.clouds import CLOUDS
 from podpass.errors import SettingsError
 from podpass.settings.fields import authority_flag, setting
-
-GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 # What an assertion may be signed with; Entra takes the first three.
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384")
@@ -152,7 +150,7 @@ class AuthoritySettings:
                 f"--user-token-seconds {self.user_token_seconds}: want 600 to 86399",
             ),
             (
-                all(GUID.fullmatch(each) for each in self.administrators),
+                all(map(guids.is_lower_guid, self.administrators)),
                 f"--administrator {_listed(self.administrators)}: want users' object ids, in lower case",
             ),
             (

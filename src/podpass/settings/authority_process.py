@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from podpass import guids
 from podpass.errors import SettingsError
-from podpass.settings.authority import GUID
 from podpass.settings.fields import authority_flag, setting
 from podpass.settings.reading import parse_address
 
@@ -249,7 +249,7 @@ class AuthorityProcessSettings:
             ("--tenant-id", self.tenant_id),
             ("--subscription-id", self.subscription_id),
         ):
-            if text and not GUID.fullmatch(text):
+            if text and not guids.is_lower_guid(text):
                 yield f"{flag} {text!r}: want a GUID in lower case"
         if self.admin_listen and not self.tenant_id:
             yield "--admin-listen needs --tenant-id beside it"

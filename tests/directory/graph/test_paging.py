@@ -253,7 +253,7 @@ async def test_options_may_be_written_without_their_dollar(world: World) -> None
 
 async def test_a_next_link_names_the_host_it_was_asked_by(world: World) -> None:
     await fill(world, 2)
-    for host, named in (("localhost:18446", "localhost:18446"), ("e<vil", "graph.microsoft.com")):
+    for host, named in (("localhost:18446", "localhost:18446"), ("e;vil", "graph.microsoft.com")):
         reply = await world.get("/applications?$top=1", headers={"Host": host})
         assert reply.body["@odata.nextLink"].startswith(f"https://{named}/v1.0/applications?")
 

@@ -13,8 +13,9 @@ from sqlalchemy import update
 from directory.faults import damage
 from podpass.database import Database, DatabaseUnusable, RowDamaged
 from podpass.errors import Error
+from podpass.exchange.key_opening import AuthorityKeysError
 from podpass.exchange.key_schedule import Schedule
-from podpass.exchange.keys import AuthorityKeys, AuthorityKeysError
+from podpass.exchange.keys import AuthorityKeys
 from podpass.exchange.schema import signing_keys
 from podpass.sealing import SealingKeyUnfit
 from podpass.tools.cli import authority_keys

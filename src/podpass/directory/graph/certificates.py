@@ -18,9 +18,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from podpass import jose
 from podpass.directory.graph import wire
-from podpass.directory.graph.members import is_guid, unknown, wrong
+from podpass.directory.graph.members import unknown, wrong
 from podpass.directory.graph.refusals import BadRequest
 from podpass.directory.model import Identity, KeyCredential
+from podpass.guids import is_guid
 
 OF_PRINCIPAL = "keysOfPrincipal"
 _MAX_BYTES = 16 * 1024

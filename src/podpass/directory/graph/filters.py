@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from podpass.directory.graph import query
-from podpass.directory.graph.members import is_guid
 from podpass.directory.graph.query import AnyOf, Both, Compare, Either, Expr, In, Not, Value
 from podpass.directory.graph.refusals import Unsupported
 from podpass.directory.queries import Condition, Field, Op
+from podpass.guids import is_guid
 
 # Trusted byte for byte in an exchange, so found so too.
 _EXACT = frozenset({"issuer", "subject"})
@@ -145,7 +145,7 @@ def _condition(expr: Expr, noun: Noun) -> Condition | None:
 def _indexed(noun: Noun, name: str, op: str, value: str | tuple[str, ...]) -> Condition | None:
     if name == "servicePrincipalNames":
         # A principal is named by its application's id, or by one of its URIs.
-        is_id = isinstance(value, str) and is_guid(value)
+        is_id = is_guid(value)
         name = "appId" if is_id else "identifierUris"
     if name not in noun.indexed:
         return None

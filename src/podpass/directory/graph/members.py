@@ -3,17 +3,16 @@
 What Graph says of a wrong member is its code and the member's name; a value is never echoed.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from podpass.directory.graph.refusals import BadRequest
+from podpass.guids import is_guid
 
 Read = Callable[[str, Any], Any]
 """A member's path and what was given for it in; the value as it is kept out, or BadRequest."""
 
 MAX_ITEMS = 1200  # Graph bounds an application's manifest at 1200 entries
-_GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def wrong(path: str, want: str) -> BadRequest:
@@ -39,11 +38,6 @@ def read_only(path: str) -> BadRequest:
     return BadRequest(
         f"The property '{path}' is written by the service only: leave it out.", property=path
     )
-
-
-def is_guid(text: object) -> bool:
-    """Tell whether a value is a GUID, in either case."""
-    return isinstance(text, str) and _GUID.fullmatch(text) is not None
 
 
 def text(limit: int = 1024, *, least: int = 0) -> Read:

@@ -3,10 +3,11 @@
 from podpass.directory import builtin
 from podpass.directory.graph import applications, people, principals, targets
 from podpass.directory.graph.calls import Answer, Call, Item
-from podpass.directory.graph.members import is_guid, unknown, wrong
+from podpass.directory.graph.members import unknown, wrong
 from podpass.directory.graph.paths import Key
 from podpass.directory.graph.refusals import missing
 from podpass.directory.queries import Condition
+from podpass.guids import is_guid
 
 MAX_IDS = 1000
 _ALL = "directoryObject"

@@ -13,9 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 from podpass.directory.graph import wire
-from podpass.directory.graph.members import is_guid, unknown, wrong
+from podpass.directory.graph.members import unknown, wrong
 from podpass.directory.graph.refusals import BadRequest
 from podpass.directory.model import Identity, PasswordCredential
+from podpass.guids import is_guid
 from podpass.secret import Secret
 
 LENGTH = 40
@@ -95,7 +96,7 @@ def removed(identity: Identity, key_id: object, *, of_principal: bool) -> Identi
     Errors:  BadRequest when there is none of this id.
     """
     theirs = identity.principal.get(OF_PRINCIPAL, ())
-    wanted = key_id.lower() if isinstance(key_id, str) and is_guid(key_id) else ""
+    wanted = key_id.lower() if is_guid(key_id) else ""
     there = {one.key_id for one in identity.passwords if (one.key_id in theirs) is of_principal}
     if wanted not in there:
         raise BadRequest("The object has no secret of this keyId.")

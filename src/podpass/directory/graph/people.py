@@ -3,9 +3,9 @@
 from podpass.directory.graph import paging, wire
 from podpass.directory.graph.calls import Answer, Call, Item
 from podpass.directory.graph.filters import Noun
-from podpass.directory.graph.members import is_guid
 from podpass.directory.graph.refusals import missing
 from podpass.directory.model import User
+from podpass.guids import is_guid
 
 # The people of an instance are few: its admin, and whom a seed names.
 MAX_USERS = 999

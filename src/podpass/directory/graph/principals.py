@@ -16,13 +16,14 @@ from podpass.directory.graph import (
 from podpass.directory.graph import principal_members as fields
 from podpass.directory.graph.calls import Answer, Call, Item, Place
 from podpass.directory.graph.filters import Noun
-from podpass.directory.graph.members import is_guid, merged, read_members, wrong
+from podpass.directory.graph.members import merged, read_members, wrong
 from podpass.directory.graph.paging import Source
 from podpass.directory.graph.paths import Key
 from podpass.directory.graph.permissions import OWNED_BY, Grant
 from podpass.directory.graph.refusals import BadRequest, Denied, Taken, missing
 from podpass.directory.model import Identity, IdentityKind
 from podpass.directory.queries import Condition
+from podpass.guids import is_guid
 
 KIND = "servicePrincipal"
 SET = "servicePrincipals"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from podpass import guids
 from podpass.directory.graph.refusals import Malformed, Unsupported
 
 MAX_CHARS = 4096
@@ -21,10 +22,10 @@ _WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "null": None}
 _FUNCTIONS = (PREFIX, "endswith", "contains")
 
 _TOKEN = re.compile(
-    r"""\s*(?:
+    rf"""\s*(?:
       (?P<text>'(?:[^']|'')*')
-    | (?P<time>\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d))
-    | (?P<guid>[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})
+    | (?P<time>\d{{4}}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d))
+    | (?P<guid>{guids.PATTERN})
     | (?P<number>-?\d+(?:\.\d+)?)(?![\w-])
     | (?P<word>[A-Za-z_$@][\w.$]*)
     | (?P<sign>[(),:/])

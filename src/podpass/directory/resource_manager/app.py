@@ -16,7 +16,7 @@ import orjson
 
 from podpass import database, log
 from podpass.clock import Clock
-from podpass.directory import audit, naming
+from podpass.directory import audit
 from podpass.directory.access import Admit, Caller, NotAdmitted
 from podpass.directory.refusals import DirectoryError
 from podpass.directory.resource_manager import endpoints, paths, query, refusals, wire
@@ -25,6 +25,7 @@ from podpass.directory.resource_manager.model import Answer, Call, Origin, Place
 from podpass.directory.resource_manager.operations import Operations
 from podpass.directory.resource_manager.routes import ROUTES
 from podpass.directory.store import Directory
+from podpass.guids import is_lower_guid
 from podpass.serve import (
     JSON,
     App,
@@ -170,7 +171,7 @@ class _ManagerApp:
         if len(segments) < 2 or segments[0].lower() != "subscriptions":
             return
         given = segments[1].lower()
-        if not naming.is_lower_guid(given):
+        if not is_lower_guid(given):
             raise refusals.bad(
                 "InvalidSubscriptionId", f"The subscription id '{segments[1]}' is not a GUID."
             )

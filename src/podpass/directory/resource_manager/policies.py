@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from podpass.directory import naming
 from podpass.directory.model import AccessPolicy
 from podpass.directory.resource_manager import refusals, wire
 from podpass.directory.resource_manager.model import Call
+from podpass.guids import is_lower_guid
 
 MAX_POLICIES = 1024
 SECRETS = (
@@ -63,7 +63,7 @@ def _read(call: Call, given: Mapping[str, Any]) -> AccessPolicy:
 
 def _guid(given: Mapping[str, Any], name: str) -> str:
     found = (wire.text(given, name) or "").lower()
-    if not naming.is_lower_guid(found):
+    if not is_lower_guid(found):
         raise refusals.bad("BadRequest", f"An access policy's '{name}' is not a GUID.")
     return found
 

@@ -5,11 +5,12 @@ Source:  https://learn.microsoft.com/rest/api/authorization/role-assignments
 
 from typing import Any
 
-from podpass.directory import arm, naming, roles
+from podpass.directory import arm, roles
 from podpass.directory.model import RoleAssignment, RoleDefinition
 from podpass.directory.refusals import AssignmentExists
 from podpass.directory.resource_manager import lists, refusals, role_definitions, scopes, wire
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
+from podpass.guids import is_lower_guid
 
 TYPE = "Microsoft.Authorization/roleAssignments"
 _FILTERS, _CALLS = frozenset({"principalid"}), frozenset({"atscope", "assignedto"})
@@ -42,7 +43,7 @@ def write(call: Call, held: RoleAssignment, scope: str) -> dict[str, Any]:
 
 def _name(call: Call) -> str:
     given = call.name.lower()
-    if not naming.is_lower_guid(given):
+    if not is_lower_guid(given):
         raise refusals.bad(
             "InvalidRoleAssignmentId", f"The role assignment id '{call.name}' is not a GUID."
         )
@@ -57,7 +58,7 @@ def _member(call: Call, name: str) -> str | None:
 async def _role(call: Call) -> RoleDefinition:
     given = _member(call, "roleDefinitionId") or ""
     name = given.rpartition("/")[2].lower()
-    if "/" not in given or not naming.is_lower_guid(name):
+    if "/" not in given or not is_lower_guid(name):
         # Ids without a path are what people try first.
         code = "BadRequestFormat" if "/" not in given else "InvalidRoleDefinitionId"
         raise refusals.bad(code, "'roleDefinitionId' is the whole id of a role definition.")
@@ -76,7 +77,7 @@ async def _role(call: Call) -> RoleDefinition:
 async def _principal(call: Call) -> tuple[str, str]:
     """Read who is to hold the role, and what kind of principal that is."""
     given = (_member(call, "principalId") or "").lower()
-    if not naming.is_lower_guid(given):
+    if not is_lower_guid(given):
         raise refusals.bad("InvalidPrincipalId", "'principalId' is the object id of a principal.")
     kind = await principal_type(call, given)
     if kind is None:

@@ -6,11 +6,12 @@ Source:  https://learn.microsoft.com/rest/api/authorization/role-definitions
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from podpass.directory import arm, naming, roles
+from podpass.directory import arm, roles
 from podpass.directory.model import RoleDefinition
 from podpass.directory.refusals import Conflict, InUse
 from podpass.directory.resource_manager import refusals, scopes, wire
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
+from podpass.guids import is_lower_guid
 
 TYPE = "Microsoft.Authorization/roleDefinitions"
 _FILTERS = frozenset({"rolename", "type"})
@@ -124,7 +125,7 @@ def role_id(call: Call) -> str:
     Errors:  ManagerRefusal.
     """
     given = call.name.lower()
-    if not naming.is_lower_guid(given):
+    if not is_lower_guid(given):
         raise refusals.bad(
             "InvalidRoleDefinitionId", f"The role definition id '{call.name}' is not a GUID."
         )

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from podpass.directory import naming
+from podpass.guids import is_lower_guid
 from podpass.sealing import read_key
 from podpass.tools.backup.archive import PART_BYTES, Writer
 from podpass.tools.backup.model import BackupRefused, BackupUnfit, Manifest
@@ -103,7 +104,7 @@ def check_told(manifest: Manifest) -> None:
     # Folders and addresses are made of them.
     ids = [told.get(name, "") for name in ("tenant_id", "subscription_id", "issuer_id")]
     person = naming.user_name_fault(told.get("admin_username", ""))
-    if person is not None or not all(map(naming.is_lower_guid, ids)):
+    if person is not None or not all(map(is_lower_guid, ids)):
         raise BackupUnfit("the backup's instance has ids or an administrator that none can have")
     odd = [name for name in manifest.files if not _KNOWN.fullmatch(name)]
     if odd:

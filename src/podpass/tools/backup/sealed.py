@@ -5,7 +5,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from podpass.database import migrate
-from podpass.exchange import key_rows
+from podpass.exchange import key_opening, key_rows
 from podpass.exchange.schema import CHAIN
 from podpass.sealing import Sealer
 from podpass.tools.backup.model import BackupRefused
@@ -21,7 +21,7 @@ def check(connection: Connection, key: Path, whose: str) -> None:
     if not migrate.is_current(connection, CHAIN):
         return
     sealer, found = Sealer.from_file(key, make=False), key_rows.read(connection)
-    if not found.rows or len(key_rows.damaged(found, sealer)) < len(found.rows):
+    if not found.rows or key_opening.open_all(found, sealer).keys:
         return
     if key_rows.open_seal(found, sealer) is None:
         raise BackupRefused(

@@ -154,12 +154,13 @@ def _find(
 async def _list(where: Where) -> tuple[Sequence["Turn"], Sequence[str]]:
     """Give the keys' times, and which of them do not open, where the sealing key is known."""
     from podpass.exchange import key_rows, key_schedule
+    from podpass.exchange.key_opening import open_all
     from podpass.exchange.sealing_key import sealer_of
 
     async with _opened(where) as database:
         found = await database.read(key_rows.read)
     known = where.sealing is not None and where.sealing.exists()
-    damaged = key_rows.damaged(found, sealer_of(_sealing(where))) if known else set()
+    damaged = open_all(found, sealer_of(_sealing(where))).damaged if known else []
     return key_schedule.timeline(found.slots, system(), where.schedule), sorted(damaged)
 
 

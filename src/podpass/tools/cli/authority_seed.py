@@ -1,14 +1,12 @@
 """`podpass authority seed`."""
 
-import re
 from typing import Any
 
 import click
 
+from podpass import guids
 from podpass.errors import UsageError
 from podpass.tools.cli.output import emit, say
-
-_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @click.command("seed")
@@ -65,7 +63,7 @@ def seed(filename: str, output: str, **where: Any) -> None:
     from podpass.tools.local.seed import parse_seed
 
     for flag in ("tenant_id", "subscription_id"):
-        if where[flag] and not _GUID.fullmatch(where[flag]):
+        if where[flag] and not guids.is_lower_guid(where[flag]):
             said = f"--{flag.replace('_', '-')} {where[flag]!r}: want a GUID in lower case"
             raise UsageError(said)
     try:

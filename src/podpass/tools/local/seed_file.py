@@ -13,6 +13,7 @@ from podpass import names
 from podpass.directory import naming, roles, rules
 from podpass.directory.model import FederatedCredential, IdentityKind
 from podpass.errors import Error, UsageError
+from podpass.guids import is_lower_guid
 from podpass.resource import wire
 from podpass.secret import Secret
 from podpass.tools.local.seed_yaml import Reader, line_of
@@ -152,7 +153,7 @@ class _File:
         text = self._reader.text(node, f"{where}: client_id")
         if text is None or node is None:
             return None
-        if not naming.is_lower_guid(text.lower()):
+        if not is_lower_guid(text.lower()):
             self._reader.problem(line_of(node), f"{where}: client_id {text!r}: want a GUID")
         return text.lower()
 
