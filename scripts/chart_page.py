@@ -24,9 +24,9 @@ helm install workload-identity-webhook charts/podpass \\
 ```
 """,
     "podpass-authority": """\
-Installs the token service, `podpass authority`: the objects of `deploy/authority`, under the same names. Database,
-sealing key and certificate come in Secrets that you make first; the release prints how. The whole way, seed and clients
-too: [docs/guides/self-host.md](../../docs/guides/self-host.md).
+Installs the token service, `podpass authority`: the objects of `deploy/authority`, under the same names.
+The database's URL, the sealing key and the certificate come in Secrets that you make first; the release says
+how. The whole way, with its clients: [docs/guides/self-host.md](../../docs/guides/self-host.md).
 
 ```sh
 helm install podpass-authority charts/podpass-authority --namespace podpass \\
