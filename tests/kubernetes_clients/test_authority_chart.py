@@ -1,9 +1,14 @@
 """The token service's chart, by helm 3, on the embedded API: installed, changed, removed; and taken over."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from charts.authority.rendering import SETS, Chart
+from charts.rendering import FOREIGN
 from kubernetes_clients.command import Command
 from kubernetes_clients.test_helm import kubelet
 from kubernetes_clients.test_own_chart import WAIT
@@ -82,3 +87,17 @@ async def test_what_was_applied_by_hand_becomes_a_release(
         assert await uids(live) == applied
         await helm("uninstall", "podpass-authority", "-n", SPACE, *WAIT)
     assert await uids(live) == [None] * len(OBJECTS)
+
+
+@pytest.mark.parametrize("name", SETS)
+async def test_a_set_of_values_is_taken_by_the_api_server(
+    kubectl: Command, helm_binary: Path, name: str
+) -> None:
+    """Defaults and validation, none of which a schema knows."""
+    objects = [
+        one for one in Chart(str(helm_binary)).render(SETS[name]) if one["kind"] not in FOREIGN
+    ]
+    await kubectl("create", "namespace", SPACE)
+    listed = {"apiVersion": "v1", "kind": "List", "items": objects}
+    told = await kubectl("apply", "-f", "-", given=json.dumps(listed))
+    assert told.count(" created\n") == len(objects)

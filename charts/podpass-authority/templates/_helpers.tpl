@@ -105,6 +105,12 @@ tolerations:
 {{- end }}
 {{- end -}}
 
+{{/* The pod of `helm test`, which a policy that names clients lets in beside them. */}}
+{{- define "podpass-authority.testLabels" -}}
+app.kubernetes.io/component: test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
 {{/* Whether there is something to seed. */}}
 {{- define "podpass-authority.seeded" -}}
 {{- if or .Values.seed.identities .Values.seed.administrators -}}true{{- end -}}
@@ -120,7 +126,7 @@ tolerations:
 {{- if and .Values.admin.origin (not .Values.admin.enabled) -}}
 {{- fail "admin.origin needs admin.enabled=true: nothing answers there without it" -}}
 {{- end -}}
-{{- if and (hasKey .Values.settings "PODPASS_AUTHORITY_ADMIN_LISTEN") (not .Values.admin.enabled) -}}
+{{- if and (hasKey (default dict .Values.settings) "PODPASS_AUTHORITY_ADMIN_LISTEN") (not .Values.admin.enabled) -}}
 {{- fail "settings.PODPASS_AUTHORITY_ADMIN_LISTEN needs admin.enabled=true, which opens its port" -}}
 {{- end -}}
 {{- if and .Values.admin.enabled (eq (int .Values.admin.port) (int .Values.service.port)) -}}

@@ -1,6 +1,8 @@
 """What is rendered: valid, closed where it can be, and every value is where it belongs."""
 
+import copy
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -52,7 +54,7 @@ def test_no_object_is_there_twice_and_all_are_in_the_release_s_namespace(
     keys = [(one["kind"], one["metadata"]["name"]) for one in objects]
     assert len(keys) == len(set(keys)) >= 5
     assert {one["metadata"]["namespace"] for one in objects} == {"podpass"}
-    assert not [one for one in objects if one["kind"] == "Secret"]
+    assert not {"Secret", "Role", "ClusterRole"} & {one["kind"] for one in objects}
 
 
 def test_pods_may_do_nothing_they_need_not(objects: list[Object], values: Values) -> None:
@@ -123,6 +125,33 @@ def test_the_time_to_end_is_enough(objects: list[Object]) -> None:
     drain = float(data["PODPASS_AUTHORITY_DRAIN_SECONDS"])
     spec = find(objects, "Deployment")["spec"]["template"]["spec"]
     assert spec["terminationGracePeriodSeconds"] == delay + drain + 10
+
+
+def _leaves(tree: Values, *of: str) -> Iterator[tuple[str, ...]]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, *of, key)
+        else:
+            yield (*of, key)
+
+
+def test_no_value_is_without_effect(chart: Chart, everything: list[Object]) -> None:
+    paths = list(_leaves(EVERYTHING))
+    assert len(paths) > 50
+    idle = []
+    for path in paths:
+        values = copy.deepcopy(EVERYTHING)
+        place = values
+        for part in path[:-1]:
+            place = place[part]
+        del place[path[-1]]
+        done = chart.template(values)
+        if (
+            done.returncode == 0
+            and [one for one in yaml.safe_load_all(done.stdout) if one] == everything
+        ):
+            idle.append(".".join(path))
+    assert idle == ["podLabels.app.kubernetes.io/name"]  # what the replicas are selected by
 
 
 def test_each_value_of_the_pods_is_where_it_belongs(everything: list[Object]) -> None:
@@ -215,8 +244,10 @@ def test_the_network_policy_lets_in_and_out_whom_it_is_told(
     policy = find(everything, "NetworkPolicy")["spec"]
     peers = {rule["ports"][0]["port"]: rule.get("from") for rule in policy["ingress"]}
     label = "kubernetes.io/metadata.name"
+    tested = find(everything, "Pod")["metadata"]["labels"].copy()
+    del tested["helm.sh/chart"]
     assert peers == {
-        "https": [{"namespaceSelector": {}}],
+        "https": [{"namespaceSelector": {}}, {"podSelector": {"matchLabels": tested}}],
         "health": [{"namespaceSelector": {"matchLabels": {label: "observability"}}}],
         "admin": [{"ipBlock": {"cidr": "10.0.0.0/28"}}],
     }
