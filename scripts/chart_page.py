@@ -1,4 +1,4 @@
-"""The chart's page: its values with their defaults, from the comments of values.yaml."""
+"""A chart's page: its values with their defaults, from the comments of values.yaml."""
 
 import json
 import re
@@ -8,34 +8,54 @@ from typing import Any
 
 import yaml
 
-CHART = Path(__file__).parents[1] / "charts" / "podpass"
+CHARTS = Path(__file__).parents[1] / "charts"
 _KEY = re.compile(r"( *)([A-Za-z]\w*):")
+# What each chart installs, and by which command.
+_ABOUT = {
+    "podpass": """\
+Installs what azure-workload-identity's chart `workload-identity-webhook` installs, under the same
+object names, labels and values. How to install it, and how to come from there and go back:
+[docs/guides/install.md](../../docs/guides/install.md).
+
+```sh
+helm install workload-identity-webhook charts/podpass \\
+  --namespace azure-workload-identity-system --create-namespace \\
+  --set azureTenantID=TENANT --set image.repository=REGISTRY/podpass
+```
+""",
+    "podpass-authority": """\
+Installs the token service, `podpass authority`: the objects of `deploy/authority`, under the same names.
+The database's URL, the sealing key and the certificate come in Secrets that you make first; the release says
+how. The whole way, with its clients: [docs/guides/self-host.md](../../docs/guides/self-host.md).
+
+```sh
+helm install podpass-authority charts/podpass-authority --namespace podpass \\
+  --set origin=https://authority.example.com --set tenantID=TENANT --set image.repository=REGISTRY/podpass
+```
+""",
+}
 
 
-def chart_page(made: str) -> str:
-    """List every value of the chart."""
+def chart_page(name: str, made: str) -> str:
+    """List every value of a chart."""
     lines = [
-        "# Chart podpass\n",
+        f"# Chart {name}\n",
         made,
-        "Installs what azure-workload-identity's chart `workload-identity-webhook` installs, under the same",
-        "object names, labels and values. How to install it, and how to come from there and go back:",
-        "[docs/guides/install.md](../../docs/guides/install.md).\n",
-        "```sh",
-        "helm install workload-identity-webhook charts/podpass \\",
-        "  --namespace azure-workload-identity-system --create-namespace \\",
-        "  --set azureTenantID=TENANT --set image.repository=REGISTRY/podpass",
-        "```\n",
+        _ABOUT[name],
         "A key that is not here, or a value of a wrong type, is refused by `values.schema.json`.\n",
         "| value | default | meaning |",
         "|---|---|---|",
     ]
-    rows = (f"| `{key}` | {_shown(default)} | {text} |" for key, default, text in values())
+    rows = (
+        f"| `{key}` | {_shown(default)} | {text} |"
+        for key, default, text in values(CHARTS / name / "values.yaml")
+    )
     return "\n".join([*lines, *rows, ""])
 
 
-def values() -> Iterator[tuple[str, Any, str]]:
+def values(file: Path) -> Iterator[tuple[str, Any, str]]:
     """Find each commented key, its default and its comment."""
-    source = (CHART / "values.yaml").read_text()
+    source = file.read_text()
     defaults = yaml.safe_load(source)
     path: list[str] = []
     comment: list[str] = []

@@ -147,7 +147,8 @@ PAGES = {
     "errors.md": errors_page,
     "settings.md": settings_page,
     "cli.md": cli_page,
-    "../charts/podpass/README.md": lambda: chart_page(MADE),
+    "../charts/podpass/README.md": lambda: chart_page("podpass", MADE),
+    "../charts/podpass-authority/README.md": lambda: chart_page("podpass-authority", MADE),
 }
 
 

@@ -252,7 +252,7 @@ def test_the_dockerfile_makes_the_same_image(archive: tuple[Path, str]) -> None:
 
 def test_the_image_has_what_chart_and_manifests_call(root: Path) -> None:
     commands = set()
-    for folder in ("charts/podpass/templates", "deploy/authority"):
+    for folder in ("charts", "deploy/authority"):
         for path in (ROOT / folder).rglob("*.yaml"):
             text = path.read_text()
             commands.update(re.findall(r"command: \[(\w+)", text))

@@ -1,0 +1,164 @@
+"""What the token service's chart renders to, and sets of values in which every one occurs."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from charts.rendering import Object, Values
+
+ROOT = Path(__file__).parents[3]
+CHART = ROOT / "charts" / "podpass-authority"
+DEPLOY = ROOT / "deploy"
+NAME = "podpass-authority"
+NAMESPACE = "podpass"
+ORIGIN = "https://login.corp.example"
+TENANT = "11111111-2222-4333-8444-555555555555"
+OLDEST, NEWEST = "1.29", "1.37"
+
+EVERYTHING: Values = {
+    "origin": f"{ORIGIN},https://login.corp.example:8443",
+    "image": {
+        "repository": "registry.example.com/podpass",
+        "digest": "sha256:" + "0" * 64,
+        "pullPolicy": "Always",
+    },
+    "imagePullSecrets": [{"name": "registry"}],
+    "replicaCount": 5,
+    "workers": 4,
+    "databaseSecret": "database",
+    "sealingKeySecret": "sealing",
+    "tlsSecret": "certificate",
+    "settings": {
+        "PODPASS_AUTHORITY_ROTATION_SECONDS": 7776000,
+        "PODPASS_AUTHORITY_CLIENT_RATE": 0.5,
+        "PODPASS_AUTHORITY_CONNECTIONS": 2000000,
+        "PODPASS_AUTHORITY_UNIFORM_REFUSALS": True,
+        "PODPASS_AUTHORITY_PRIVATE_ISSUER": ["kubernetes.default.svc", "10.20.0.0/16"],
+        "PODPASS_AUTHORITY_ISSUER_CA_FILE": "/more/ca.crt",
+        "PODPASS_AUTHORITY_LOG_LEVEL": "debug",
+        "PODPASS_AUTHORITY_LISTEN": "[::]:8443",
+    },
+    "admin": {
+        "enabled": True,
+        "origin": "https://admin.corp.example",
+        "port": 9444,
+        "from": [{"ipBlock": {"cidr": "10.0.0.0/28"}}],
+    },
+    "service": {
+        "type": "LoadBalancer",
+        "port": 8443,
+        "annotations": {"lb.example.com/internal": "true"},
+        "externalTrafficPolicy": "Local",
+    },
+    "shutdownDelaySeconds": 30,
+    "drainSeconds": 60,
+    "podDisruptionBudget": {"minAvailable": "50%", "maxUnavailable": None},
+    "networkPolicy": {
+        "clientsFrom": [{"namespaceSelector": {}}],
+        "metricsNamespace": "observability",
+        "databasePort": 6432,
+        "issuerPorts": [8443],
+        "egress": [{"ports": [{"port": 4443, "protocol": "TCP"}]}],
+    },
+    "resources": {"requests": {"cpu": "4"}, "limits": {"memory": "1Gi"}},
+    "priorityClassName": "system-cluster-critical",
+    "nodeSelector": {"pool": "system"},
+    "tolerations": [{"key": "CriticalAddonsOnly", "operator": "Exists"}],
+    "affinity": {
+        "podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [
+                {
+                    "topologyKey": "kubernetes.io/hostname",
+                    "labelSelector": {"matchLabels": {"app.kubernetes.io/name": NAME}},
+                }
+            ]
+        }
+    },
+    "topologySpreadConstraints": [
+        {
+            "maxSkew": 2,
+            "topologyKey": "topology.kubernetes.io/zone",
+            "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"app.kubernetes.io/name": NAME}},
+        }
+    ],
+    "podLabels": {"team": "platform", "app.kubernetes.io/name": "mine"},
+    "podAnnotations": {"example.com/a": "b"},
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "interval": "15s"},
+    "extraEnv": [{"name": "PODPASS_DEBUG", "value": "1"}],
+    "extraVolumes": [{"name": "more", "configMap": {"name": "kube-root-ca.crt"}}],
+    "extraVolumeMounts": [{"name": "more", "mountPath": "/more", "readOnly": True}],
+    "runAsUser": 1000,
+    "revisionHistoryLimit": 3,
+    "seed": {
+        "identities": [
+            {
+                "name": "ops",
+                "kind": "application",
+                "federated_credentials": [
+                    {
+                        "name": "ops",
+                        "issuer": "cluster",
+                        "subject": "system:serviceaccount:ops:admin",
+                        "audiences": ["api://my-authority"],
+                    }
+                ],
+            }
+        ],
+        "administrators": ["ops"],
+        "clusterIssuer": "https://issuer.example.com/",
+    },
+}
+SETS: dict[str, Values] = {
+    "defaults": {},
+    "everything": EVERYTHING,
+    "a user that the cluster chooses": {"runAsUser": None, "nameOverride": "tokens"},
+    "nothing that can be left out": {
+        "replicaCount": 1,
+        "podDisruptionBudget": {"maxUnavailable": 0},
+        "networkPolicy": {"enabled": False},
+        "resources": {"limits": None, "requests": None},
+        "podAnnotations": {"prometheus.io/scrape": None, "prometheus.io/port": None},
+        "shutdownDelaySeconds": 0,
+    },
+    "a policy that names nobody": {
+        "networkPolicy": {"metricsNamespace": "", "issuerPorts": []},
+        "admin": {"enabled": True},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Helm, and what it says of this chart."""
+
+    binary: str
+
+    def __call__(self, *arguments: str, values: Values | None = None) -> Any:
+        given = {"origin": ORIGIN, "tenantID": TENANT, **(values or {})}
+        return subprocess.run(
+            [self.binary, *arguments, "--values", "-"],
+            input=yaml.safe_dump(given),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env={"HOME": "/nonexistent"},
+        )
+
+    def template(self, values: Values | None = None, *, name: str = NAME) -> Any:
+        return self("template", name, str(CHART), "--namespace", NAMESPACE, values=values)
+
+    def render(self, values: Values | None = None, *, name: str = NAME) -> list[Object]:
+        done = self.template(values, name=name)
+        assert done.returncode == 0, done.stderr
+        return [one for one in yaml.safe_load_all(done.stdout) if one]
+
+    def refusal(self, values: Values) -> str:
+        done = self.template(values)
+        assert done.returncode == 1, done.stdout
+        said: str = done.stderr
+        return said

@@ -1,0 +1,134 @@
+"""The whole chart on a local instance, whose pods are processes: the real service, seeded and changed."""
+
+import json
+import secrets
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from charts.authority.rendering import CHART, NAME, NAMESPACE, TENANT, Chart
+from charts.rendering import Values
+from podpass.serve import PortInUse, bind
+from tools.authority.running import Authority
+from tools.instances import Podpass
+from tools.kubectl import Kubectl, binaries
+
+pytestmark = pytest.mark.kubernetes
+
+# Of the chart: an instance's pods have no addresses of their own.
+_PORTS = {"service": "https://localhost:8443", "health": "http://localhost:8095"}
+_WAIT = ("--wait", "--timeout", "100s")
+
+
+@pytest.fixture
+def kubectl(tmp_path: Path) -> Iterator[Kubectl]:
+    binary = next((path for path in binaries().values() if path), "")
+    if not binary:
+        pytest.skip("there is no kubectl on this machine")
+    for port in (8443, 8095):
+        try:
+            bind("127.0.0.1", port).close()
+        except PortInUse:
+            pytest.skip(
+                f"port {port} is taken, and pods of an instance have no addresses of their own"
+            )
+    instance = Podpass(tmp_path / "data")
+    status = instance.up()
+    try:
+        yield Kubectl(
+            binary=binary, kubeconfig=Path(status["kubernetes"]["kubeconfig"]), home=tmp_path
+        )
+    finally:
+        instance("down")
+
+
+@pytest.fixture
+def authority(kubectl: Kubectl, tmp_path: Path) -> Authority:
+    """A client of the service that is to be, with the Secrets that the notes ask for."""
+    made = Authority(folder=tmp_path, ca=trustme.CA(), facts=dict(_PORTS))
+    made.write_certificate()
+    (tmp_path / "sealing.key").write_bytes(secrets.token_bytes(32))
+    kubectl("create", "namespace", NAMESPACE)
+    create = ("-n", NAMESPACE, "create", "secret")
+    key, pair = tmp_path / "sealing.key", (tmp_path / "tls.crt", tmp_path / "tls.key")
+    kubectl(*create, "generic", f"{NAME}-sealing", f"--from-file={key}")
+    kubectl(*create, "generic", f"{NAME}-database", f"--from-literal=url={made.database}")
+    kubectl(*create, "tls", f"{NAME}-tls", f"--cert={pair[0]}", f"--key={pair[1]}")
+    return made
+
+
+def _values(**more: Any) -> Values:
+    credential = {
+        "name": "web",
+        "issuer": "cluster",
+        "subject": "system:serviceaccount:default:web",
+        "audiences": ["api://my-authority"],
+    }
+    return {
+        "origin": _PORTS["service"],
+        "tenantID": TENANT,
+        "replicaCount": 1,
+        "workers": 1,
+        "shutdownDelaySeconds": 0,
+        "runAsUser": None,  # the tests' own
+        "seed": {
+            "identities": [{"name": "web", "federated_credentials": [credential]}],
+            "clusterIssuer": "https://issuer.example.com/",
+        },
+        **more,
+    }
+
+
+def test_the_service_runs_and_is_seeded_changed_and_removed(
+    chart: Chart, kubectl: Kubectl, authority: Authority
+) -> None:
+    def helm(*arguments: str, values: Values | None = None) -> str:
+        done = subprocess.run(
+            [chart.binary, *arguments, "--namespace", NAMESPACE, *_WAIT],
+            input=json.dumps(values),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=kubectl.environ,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def seeded() -> str:
+        return kubectl("-n", NAMESPACE, "logs", f"job/{NAME}-seed")
+
+    def pods() -> set[str]:
+        found = kubectl(
+            "-n", NAMESPACE, "get", "pods", "-l", f"app.kubernetes.io/name={NAME}", "-o", "name"
+        )
+        return set(found.split())
+
+    told = helm("install", NAME, str(CHART), "--values", "-", values=_values())
+    assert f"tokens of tenant {TENANT}, at https://localhost:8443." in told
+    assert "federated credential web/web created" in seeded()
+    document = authority.get(f"/{TENANT}/v2.0/.well-known/openid-configuration", "service").body
+    assert document["token_endpoint"] == f"https://localhost:8443/{TENANT}/oauth2/v2.0/token"
+    assert len(authority.get("/readyz").body["workers"]) == 1
+    first = pods()
+
+    values = _values(workers=2, admin={"enabled": True})
+    helm("upgrade", NAME, str(CHART), "--values", "-", values=values)
+    authority.until(lambda: len(pods()) == 1)
+    assert not pods() & first
+    assert len(authority.get("/readyz").body["workers"]) == 2
+    assert "created" not in seeded()
+    authority.facts["admin"] = "https://localhost:8444"
+    assert authority.get("/v1.0/applications", "admin").status == 401
+
+    helm("uninstall", NAME)
+    authority.until(lambda: not pods())
+    left = kubectl(
+        "-n", NAMESPACE, "get", "deployment,service,networkpolicy,poddisruptionbudget", "-o", "name"
+    )
+    assert not left.split()
+    kept = kubectl("-n", NAMESPACE, "get", "secret", "-o", "name")
+    assert f"secret/{NAME}-sealing" in kept.split()

@@ -1,0 +1,69 @@
+"""The chart renders what lies in deploy/, so that people with and without Helm run the same."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from charts.authority.rendering import DEPLOY, NAME, Chart
+from charts.rendering import Object, find
+
+pytestmark = pytest.mark.kubernetes
+
+
+def _plain(one: Object) -> Object:
+    """Take away what a release adds: labels of its own, hooks, and the mark of the settings."""
+    one = copy.deepcopy(one)
+    labels = one["metadata"].pop("labels", {})
+    one["metadata"].pop("annotations", None)
+    assert labels.get("app.kubernetes.io/name", NAME) == NAME
+    if one["kind"] == "Deployment":
+        one["spec"]["template"]["metadata"]["annotations"].pop("podpass/config", None)
+    return one
+
+
+def _by_name(objects: list[Object]) -> dict[tuple[str, str], Object]:
+    named = {(one["kind"], one["metadata"]["name"]): _plain(one) for one in objects}
+    assert len(named) == len(objects)
+    return named
+
+
+def _files(*paths: Path) -> list[Object]:
+    return [one for path in paths for one in yaml.safe_load_all(path.read_text())]
+
+
+def _seed(objects: dict[tuple[str, str], Object]) -> Any:
+    """Parse the seed, whose comments and style are no part of it."""
+    data = objects["ConfigMap", f"{NAME}-seed"]["data"]
+    data["seed.yaml"] = yaml.safe_load(data["seed.yaml"])
+    return data["seed.yaml"]
+
+
+def test_the_example_s_values_render_to_the_manifests(chart: Chart) -> None:
+    written = _by_name(_files(*sorted((DEPLOY / "authority").glob("*.yaml"))))
+    del written["Namespace", "podpass"]
+    rendered = _by_name(chart.render(yaml.safe_load((DEPLOY / "values.yaml").read_text())))
+    del rendered["Pod", f"{NAME}-test"]  # a hook
+    assert rendered == written
+    assert len(written) == 6
+
+
+def test_a_seed_renders_to_the_manifest_of_one(chart: Chart) -> None:
+    written = _by_name(_files(DEPLOY / "authority-seed.yaml"))
+    rendered = _by_name(chart.render({"seed": _seed(written)}))
+    _seed(rendered)
+    assert {key: rendered[key] for key in written} == written
+
+
+def test_a_release_s_labels_select_nothing(chart: Chart) -> None:
+    """A Deployment keeps its selector, so that of the manifests has to stay what it is."""
+    for one in chart.render():
+        if one["kind"] != "Pod":
+            assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == NAME
+    manifest = yaml.safe_load((DEPLOY / "authority" / "deployment.yaml").read_text())
+    selector = find(chart.render(), "Deployment")["spec"]["selector"]
+    assert selector == manifest["spec"]["selector"]
+    other = find(chart.render(name="other"), "Deployment")["spec"]["selector"]
+    assert other["matchLabels"] == {"app.kubernetes.io/name": f"other-{NAME}"}

@@ -1,0 +1,88 @@
+"""The pod of `helm test`, its program against the real service: it passes where clients are served."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import trustme
+
+from charts.authority.rendering import Chart
+from charts.rendering import find
+from tools.authority.running import TENANT, Authority
+
+pytestmark = pytest.mark.kubernetes
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
+    """One that is reached under the name of its certificate, which is not that of its Service."""
+    made = Authority(folder=tmp_path_factory.mktemp("authority"), ca=trustme.CA())
+    made.write_certificate()
+    made.fill()
+    made.start(origin="https://localhost", workers=1)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def _run(
+    chart: Chart, authority: Authority, origin: str, certificate: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run what the pod runs, with the Service's address and the mount where a test has them."""
+    (only,) = find(chart.render({"origin": origin, "tenantID": TENANT}), "Pod")["spec"][
+        "containers"
+    ]
+    python, flag, program, service, port, *said, mounted = only["command"]
+    assert (python, flag) == ("python", "-c")
+    assert (service, port) == ("podpass-authority.podpass.svc", "443")
+    assert (said, mounted) == ([origin, TENANT], "/tls/tls.crt")
+    place = urlsplit(authority.facts["service"])
+    return subprocess.run(
+        [sys.executable, "-I", flag, program, "127.0.0.1", str(place.port), *said, certificate],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_it_passes_where_clients_are_served(chart: Chart, authority: Authority) -> None:
+    done = _run(chart, authority, "https://localhost", authority.folder / "tls.crt")
+    assert done.returncode == 0, done.stderr
+    assert f"gives tokens at https://localhost/{TENANT}/oauth2/v2.0/token" in done.stdout
+    assert "signed by" in done.stdout
+
+
+def test_it_fails_where_the_certificate_is_not_the_origin_s(
+    chart: Chart, authority: Authority
+) -> None:
+    done = _run(chart, authority, "https://login.corp.example", authority.folder / "tls.crt")
+    assert done.returncode == 1
+    assert "does not serve https://login.corp.example: " in done.stderr
+    assert "login.corp.example" in done.stderr.partition("certificate is not valid for")[2]
+
+
+def test_it_fails_where_another_certificate_is_served(
+    chart: Chart, authority: Authority, tmp_path: Path
+) -> None:
+    other = tmp_path / "tls.crt"
+    trustme.CA().issue_cert("localhost").cert_chain_pems[0].write_to_path(other)
+    done = _run(chart, authority, "https://localhost", other)
+    assert done.returncode == 1
+    assert "certificate verify failed" in done.stderr
+
+
+def test_it_fails_where_the_service_has_another_origin(chart: Chart, authority: Authority) -> None:
+    done = _run(chart, authority, "https://127.0.0.1", authority.folder / "tls.crt")
+    assert done.returncode == 1
+    assert "which is not under https://127.0.0.1" in done.stderr
+
+
+def test_it_is_a_hook_that_goes_when_it_has_passed(chart: Chart) -> None:
+    annotations = find(chart.render(), "Pod")["metadata"]["annotations"]
+    assert annotations["helm.sh/hook"] == "test"
+    assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"

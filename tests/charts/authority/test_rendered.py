@@ -1,0 +1,291 @@
+"""What is rendered: valid, closed where it can be, and every value is where it belongs."""
+
+import copy
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from charts.authority.rendering import EVERYTHING, NAME, NEWEST, OLDEST, SETS, TENANT, Chart
+from charts.rendering import FOREIGN, Object, Values, container, find
+from podpass.settings import AuthorityProcessSettings, AuthoritySettings, describe
+from podpass.tools.local.seed import parse_seed
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # its import warns of its own dependencies
+    import kubernetes_validate
+
+pytestmark = pytest.mark.kubernetes
+
+
+@pytest.fixture(params=SETS)
+def values(request: pytest.FixtureRequest) -> Values:
+    return SETS[request.param]
+
+
+@pytest.fixture
+def objects(chart: Chart, values: Values) -> list[Object]:
+    return chart.render(values)
+
+
+@pytest.fixture
+def everything(chart: Chart) -> list[Object]:
+    return chart.render(EVERYTHING)
+
+
+def _pods(objects: list[Object]) -> list[Object]:
+    kinds = {"Deployment", "Job"}
+    templates = [one["spec"]["template"]["spec"] for one in objects if one["kind"] in kinds]
+    return [*templates, find(objects, "Pod")["spec"]]
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_every_object_fits_kubernetes_schemas(objects: list[Object], version: str) -> None:
+    for one in objects:
+        if one["kind"] not in FOREIGN:
+            kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_no_object_is_there_twice_and_all_are_in_the_release_s_namespace(
+    objects: list[Object],
+) -> None:
+    keys = [(one["kind"], one["metadata"]["name"]) for one in objects]
+    assert len(keys) == len(set(keys)) >= 5
+    assert {one["metadata"]["namespace"] for one in objects} == {"podpass"}
+    assert not {"Secret", "Role", "ClusterRole"} & {one["kind"] for one in objects}
+
+
+def test_pods_may_do_nothing_they_need_not(objects: list[Object], values: Values) -> None:
+    """What the `restricted` profile asks for, a root that cannot be written, and no token of the cluster."""
+    user = values.get("runAsUser", 65532)
+    for pod in _pods(objects):
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"].get("runAsUser") == user
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for each in pod["containers"]:
+            assert each["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+    assert find(objects, "ServiceAccount")["automountServiceAccountToken"] is False
+
+
+def test_what_selects_selects_the_replicas_and_neither_test_nor_seed(
+    objects: list[Object],
+) -> None:
+    template = find(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    selectors = [
+        one["spec"]["selector"].get("matchLabels", one["spec"]["selector"])
+        for one in objects
+        if one["kind"] in ("Deployment", "PodDisruptionBudget", "Service")
+    ]
+    selectors += [
+        one["spec"]["podSelector"]["matchLabels"]
+        for one in objects
+        if one["kind"] == "NetworkPolicy"
+    ]
+    tested = find(objects, "Pod")["metadata"]["labels"]
+    for selector in selectors:
+        assert selector.items() <= template.items()
+        assert not selector.items() <= tested.items()
+    for one in objects:
+        if one["kind"] == "Job":
+            assert "metadata" not in one["spec"]["template"]
+
+
+def test_ports_probes_and_policies_lead_to_what_listens(objects: list[Object]) -> None:
+    only, data = container(objects), find(objects, "ConfigMap", _name(objects))["data"]
+    ports = {port["name"]: port["containerPort"] for port in only["ports"]}
+    listening = {"https": "LISTEN", "health": "HEALTH_LISTEN", "admin": "ADMIN_LISTEN"}
+    for name, port in ports.items():
+        assert data[f"PODPASS_AUTHORITY_{listening[name]}"].rpartition(":")[2] == str(port)
+    assert ("PODPASS_AUTHORITY_ADMIN_LISTEN" in data) is ("admin" in ports)
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert only[probe]["httpGet"]["port"] == "health"
+    served = find(objects, "Service", _name(objects))["spec"]["ports"]
+    assert {port["targetPort"] for port in served} == set(ports) - {"health"}
+    for one in objects:
+        if one["kind"] == "NetworkPolicy":
+            opened = {port["port"] for rule in one["spec"]["ingress"] for port in rule["ports"]}
+            assert opened == set(ports)
+
+
+def _name(objects: list[Object]) -> str:
+    name: str = find(objects, "Deployment")["metadata"]["name"]
+    return name
+
+
+def test_the_time_to_end_is_enough(objects: list[Object]) -> None:
+    data = find(objects, "ConfigMap", _name(objects))["data"]
+    delay = float(data["PODPASS_AUTHORITY_SHUTDOWN_DELAY_SECONDS"])
+    drain = float(data["PODPASS_AUTHORITY_DRAIN_SECONDS"])
+    spec = find(objects, "Deployment")["spec"]["template"]["spec"]
+    assert spec["terminationGracePeriodSeconds"] == delay + drain + 10
+
+
+def _leaves(tree: Values, *of: str) -> Iterator[tuple[str, ...]]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, *of, key)
+        else:
+            yield (*of, key)
+
+
+def test_no_value_is_without_effect(chart: Chart, everything: list[Object]) -> None:
+    paths = list(_leaves(EVERYTHING))
+    assert len(paths) > 50
+    idle = []
+    for path in paths:
+        values = copy.deepcopy(EVERYTHING)
+        place = values
+        for part in path[:-1]:
+            place = place[part]
+        del place[path[-1]]
+        done = chart.template(values)
+        if (
+            done.returncode == 0
+            and [one for one in yaml.safe_load_all(done.stdout) if one] == everything
+        ):
+            idle.append(".".join(path))
+    assert idle == ["podLabels.app.kubernetes.io/name"]  # what the replicas are selected by
+
+
+def test_each_value_of_the_pods_is_where_it_belongs(everything: list[Object]) -> None:
+    spec = find(everything, "Deployment")["spec"]
+    template, only = spec["template"], container(everything)
+    pod, given = template["spec"], EVERYTHING
+    assert (spec["replicas"], spec["revisionHistoryLimit"]) == (5, 3)
+    for key in ("nodeSelector", "tolerations", "affinity", "priorityClassName"):
+        assert pod[key] == given[key], key
+    assert pod["topologySpreadConstraints"] == given["topologySpreadConstraints"]
+    assert template["metadata"]["labels"] == {"app.kubernetes.io/name": NAME, "team": "platform"}
+    assert given["podAnnotations"].items() <= template["metadata"]["annotations"].items()
+    assert only["resources"] == {**given["resources"], "requests": {"cpu": "4", "memory": "192Mi"}}
+    assert given["extraEnv"][0] in only["env"]
+    assert given["extraVolumes"][0] in pod["volumes"]
+    assert given["extraVolumeMounts"][0] in only["volumeMounts"]
+    assert pod["securityContext"]["fsGroup"] == 1000
+    for each in _pods(everything):
+        image = each["containers"][0]
+        assert image["image"] == "registry.example.com/podpass@sha256:" + "0" * 64
+        assert image["imagePullPolicy"] == "Always"
+        assert each["nodeSelector"] == given["nodeSelector"]
+    assert find(everything, "ServiceAccount")["imagePullSecrets"] == [{"name": "registry"}]
+
+
+def test_each_secret_is_named_where_it_is_read(everything: list[Object]) -> None:
+    pod = find(everything, "Deployment")["spec"]["template"]["spec"]
+    secrets = {
+        one["name"]: one["secret"]["secretName"] for one in pod["volumes"] if "secret" in one
+    }
+    assert secrets == {"tls": "certificate", "sealing": "sealing"}
+    job = find(everything, "Job")["spec"]["template"]["spec"]["containers"][0]
+    for env in (container(everything)["env"][0], job["env"][0]):
+        assert env["name"] == "PODPASS_AUTHORITY_DATABASE"
+        assert env["valueFrom"]["secretKeyRef"] == {"name": "database", "key": "url"}
+    (tested,) = find(everything, "Pod")["spec"]["volumes"]
+    assert tested["secret"]["secretName"] == "certificate"
+    assert [item["key"] for item in tested["secret"]["items"]] == ["tls.crt"]
+
+
+def test_each_setting_reaches_the_process_as_it_reads_it(everything: list[Object]) -> None:
+    data = find(everything, "ConfigMap", NAME)["data"]
+    assert data == {
+        "PODPASS_AUTHORITY_ORIGIN": EVERYTHING["origin"],
+        "PODPASS_AUTHORITY_TENANT_ID": TENANT,
+        "PODPASS_AUTHORITY_LISTEN": "[::]:8443",
+        "PODPASS_AUTHORITY_HEALTH_LISTEN": "0.0.0.0:8095",
+        "PODPASS_AUTHORITY_ADMIN_LISTEN": "0.0.0.0:8444",
+        "PODPASS_AUTHORITY_ADMIN_ORIGIN": "https://admin.corp.example",
+        "PODPASS_AUTHORITY_TLS_CERTIFICATE": "/etc/podpass/tls/tls.crt",
+        "PODPASS_AUTHORITY_TLS_KEY": "/etc/podpass/tls/tls.key",
+        "PODPASS_AUTHORITY_SEALING_KEY_FILE": "/etc/podpass/sealing/sealing.key",
+        "PODPASS_AUTHORITY_WORKERS": "4",
+        "PODPASS_AUTHORITY_SHUTDOWN_DELAY_SECONDS": "30",
+        "PODPASS_AUTHORITY_DRAIN_SECONDS": "60",
+        "PODPASS_AUTHORITY_ROTATION_SECONDS": "7776000",
+        "PODPASS_AUTHORITY_CLIENT_RATE": "0.5",
+        "PODPASS_AUTHORITY_CONNECTIONS": "2000000",
+        "PODPASS_AUTHORITY_UNIFORM_REFUSALS": "true",
+        "PODPASS_AUTHORITY_PRIVATE_ISSUER": "kubernetes.default.svc,10.20.0.0/16",
+        "PODPASS_AUTHORITY_ISSUER_CA_FILE": "/more/ca.crt",
+        "PODPASS_AUTHORITY_LOG_LEVEL": "debug",
+    }
+    kinds = (AuthorityProcessSettings, AuthoritySettings)
+    assert set(data) <= {row["variable"] for kind in kinds for row in describe(kind)}
+
+
+def test_a_changed_setting_starts_new_pods_and_nothing_else_does(chart: Chart) -> None:
+    def mark(values: dict[str, Any]) -> str:
+        template = find(chart.render(values), "Deployment")["spec"]["template"]["metadata"]
+        text: str = template["annotations"]["podpass/config"]
+        return text
+
+    assert mark({}) == mark({"replicaCount": 4})
+    assert mark({}) != mark({"settings": {"PODPASS_AUTHORITY_LOG_LEVEL": "debug"}})
+
+
+def test_the_service_is_as_it_is_told(everything: list[Object]) -> None:
+    service = find(everything, "Service", NAME)
+    assert service["metadata"]["annotations"] == {"lb.example.com/internal": "true"}
+    assert service["spec"]["type"] == "LoadBalancer"
+    assert service["spec"]["externalTrafficPolicy"] == "Local"
+    ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
+    assert ports == {"https": 8443, "admin": 9444}
+
+
+def test_the_network_policy_lets_in_and_out_whom_it_is_told(
+    chart: Chart, everything: list[Object]
+) -> None:
+    policy = find(everything, "NetworkPolicy")["spec"]
+    peers = {rule["ports"][0]["port"]: rule.get("from") for rule in policy["ingress"]}
+    label = "kubernetes.io/metadata.name"
+    tested = find(everything, "Pod")["metadata"]["labels"].copy()
+    del tested["helm.sh/chart"]
+    assert peers == {
+        "https": [{"namespaceSelector": {}}, {"podSelector": {"matchLabels": tested}}],
+        "health": [{"namespaceSelector": {"matchLabels": {label: "observability"}}}],
+        "admin": [{"ipBlock": {"cidr": "10.0.0.0/28"}}],
+    }
+    out = [port["port"] for rule in policy["egress"] for port in rule["ports"]]
+    assert out == [53, 53, 6432, 8443, 4443]
+    open_to_all = find(chart.render(SETS["a policy that names nobody"]), "NetworkPolicy")["spec"]
+    assert not [rule for rule in open_to_all["ingress"] if "from" in rule]
+    bare = chart.render(SETS["nothing that can be left out"])
+    assert not {one["kind"] for one in bare} & {"NetworkPolicy", "PodDisruptionBudget"}
+
+
+def test_the_budget_is_as_it_is_told(chart: Chart, everything: list[Object]) -> None:
+    budget = find(everything, "PodDisruptionBudget")["spec"]
+    assert budget["minAvailable"] == "50%"
+    assert "maxUnavailable" not in budget
+    assert find(chart.render(), "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+
+
+def test_prometheus_finds_the_metrics_and_not_the_token_service(everything: list[Object]) -> None:
+    monitor = find(everything, "ServiceMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["spec"]["endpoints"] == [{"port": "metrics", "interval": "15s"}]
+    wanted = monitor["spec"]["selector"]["matchLabels"]
+    matched = [
+        one["metadata"]["name"]
+        for one in everything
+        if one["kind"] == "Service" and wanted.items() <= one["metadata"]["labels"].items()
+    ]
+    assert matched == [f"{NAME}-metrics"]
+
+
+def test_a_seed_is_one_that_the_command_reads(chart: Chart, everything: list[Object]) -> None:
+    text = find(everything, "ConfigMap", f"{NAME}-seed")["data"]["seed.yaml"]
+    found = parse_seed(text, "seed.yaml")
+    assert [one.name for one in found.identities] == ["ops"]
+    assert [one.name for one in found.administrators] == ["ops"]
+    given = EVERYTHING["seed"]
+    assert yaml.safe_load(text) == {key: given[key] for key in ("identities", "administrators")}
+    job = find(everything, "Job")["spec"]["template"]["spec"]["containers"][0]
+    assert job["args"] == ["--cluster-issuer", "https://issuer.example.com/"]
+    assert "Job" not in {one["kind"] for one in chart.render()}

@@ -1,0 +1,135 @@
+"""Values: what is missing, misspelt or cannot work is named before anything is installed."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from charts.authority.rendering import CHART, NAMESPACE, SETS, Chart
+from charts.rendering import Values
+
+pytestmark = pytest.mark.kubernetes
+
+
+@pytest.mark.parametrize(
+    ("values", "where", "said"),
+    [
+        ({"replicas": 2}, "", "'replicas' not allowed"),
+        ({"authority": {"workers": 2}}, "", "'authority' not allowed"),
+        ({"image": {"release": "1"}}, "/image", "'release' not allowed"),
+        ({"admin": {"enable": True}}, "/admin", "'enable' not allowed"),
+        ({"service": {"targetPort": 1}}, "/service", "'targetPort' not allowed"),
+        ({"podDisruptionBudget": {"min": 1}}, "/podDisruptionBudget", "'min' not allowed"),
+        ({"networkPolicy": {"from": []}}, "/networkPolicy", "'from' not allowed"),
+        ({"resources": {"limit": {}}}, "/resources", "'limit' not allowed"),
+        ({"affinity": {"podAfinity": {}}}, "/affinity", "'podAfinity' not allowed"),
+        ({"serviceMonitor": {"label": {}}}, "/serviceMonitor", "'label' not allowed"),
+        ({"seed": {"identity": []}}, "/seed", "'identity' not allowed"),
+        ({"extraEnv": [{"name": "A", "vale": "b"}]}, "/extraEnv/0", "'vale' not allowed"),
+        ({"settings": {"PODPASS_AUTHORITY_WORKER": 1}}, "/settings", "not allowed"),
+        ({"settings": {"PODPASS_AUTHORITY_WORKERS": 1}}, "/settings", "not allowed"),
+        ({"settings": {"PODPASS_AUTHORITY_DATABASE": "x"}}, "/settings", "not allowed"),
+        (
+            {"settings": {"PODPASS_AUTHORITY_CONNECTIONS": "many"}},
+            "/settings/PODPASS_AUTHORITY_CONNECTIONS",
+            "pattern",
+        ),
+        (
+            {"settings": {"PODPASS_AUTHORITY_LISTEN": "0.0.0.0:443"}},
+            "/settings/PODPASS_AUTHORITY_LISTEN",
+            "pattern",
+        ),
+        ({"origin": "http://authority.example.com"}, "/origin", "pattern"),
+        ({"origin": "https://authority.example.com/"}, "/origin", "pattern"),
+        ({"tenantID": "contoso"}, "/tenantID", "pattern"),
+        ({"tenantID": "AAAAAAAA-0000-4000-8000-000000000000"}, "/tenantID", "pattern"),
+        ({"image": {"digest": "sha256:12"}}, "/image/digest", "pattern"),
+        ({"workers": 0}, "/workers", "minimum"),
+        ({"replicaCount": "two"}, "/replicaCount", "want integer"),
+        ({"service": {"port": 70000}}, "/service/port", "maximum"),
+        ({"runAsUser": 0}, "/runAsUser", "minimum"),
+        ({"podLabels": {"a": 1}}, "/podLabels/a", "want string"),
+        ({"databaseSecret": ""}, "/databaseSecret", "pattern"),
+    ],
+)
+def test_a_wrong_key_or_type_is_refused_by_name(
+    chart: Chart, values: Values, where: str, said: str
+) -> None:
+    refusal = chart.refusal(values)
+    assert f"at '{where}'" in refusal
+    assert said in refusal
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"origin": ""}, "origin is required: the https://host[:port] under which clients reach"),
+        ({"tenantID": ""}, "tenantID is required: the GUID of your tenant"),
+        (
+            {"podDisruptionBudget": {"minAvailable": 1, "maxUnavailable": 1}},
+            "podDisruptionBudget.minAvailable and .maxUnavailable exclude each other",
+        ),
+        ({"admin": {"origin": "https://a"}}, "admin.origin needs admin.enabled=true"),
+        ({"admin": {"enabled": True, "port": 443}}, "admin.port and service.port are the same"),
+        (
+            {"settings": {"PODPASS_AUTHORITY_ADMIN_LISTEN": "[::]:8444"}},
+            "needs admin.enabled=true, which opens its port",
+        ),
+        (
+            {"service": {"externalTrafficPolicy": "Local"}},
+            "externalTrafficPolicy needs service.type LoadBalancer or NodePort",
+        ),
+    ],
+)
+def test_what_is_missing_or_cannot_work_is_refused_before_anything_is_installed(
+    chart: Chart, values: Values, said: str
+) -> None:
+    assert said in chart.refusal(values)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_helm_finds_nothing_to_complain_of(chart: Chart, name: str) -> None:
+    done = chart("lint", "--strict", str(CHART), values=SETS[name])
+    assert done.returncode == 0, done.stdout
+    assert "[WARNING]" not in done.stdout + done.stderr
+
+
+def test_another_chart_can_depend_on_it_under_a_condition(chart: Chart) -> None:
+    assert chart.render({"global": {"registry": "x"}, "enabled": True}) == chart.render()
+
+
+def test_the_notes_say_what_to_do_next(chart: Chart, tmp_path: Path) -> None:
+    """Helm shows notes only where it installs; as any other file of the chart they are rendered here."""
+    copied = tmp_path / "podpass-authority"
+    shutil.copytree(CHART, copied)
+    text = (copied / "templates" / "NOTES.txt").read_text()
+    (copied / "templates" / "notes.yaml").write_text(
+        '{{- define "notes" -}}\n' + text + '{{- end -}}\ntext: {{ include "notes" . | quote }}'
+    )
+
+    def notes(values: dict[str, Any]) -> str:
+        done = chart("template", "mine", str(copied), "--namespace", NAMESPACE, values=values)
+        assert done.returncode == 0, done.stderr
+        (one,) = [one for one in yaml.safe_load_all(done.stdout) if one and "text" in one]
+        said: str = one["text"]
+        return said
+
+    plain = notes({})
+    for secret in (
+        "podpass-authority-sealing",
+        "podpass-authority-database",
+        "podpass-authority-tls",
+    ):
+        assert secret in plain
+    assert "rollout status deployment/mine-podpass-authority" in plain
+    assert "helm test mine -n podpass --logs" in plain
+    assert "It knows no identity by this release" in plain
+    assert "build it from deploy/" in plain
+    assert "build it from deploy/" not in notes({"image": {"repository": "r/podpass"}})
+    seeded = notes({"seed": {"identities": [{"name": "ops"}], "administrators": ["ops"]}})
+    assert "logs job/mine-podpass-authority-seed" in seeded
+    assert "nothing answers them" in seeded
+    assert "With one replica" in notes({"replicaCount": 1})
+    assert "secret tls mine " in notes({"tlsSecret": "mine"})
