@@ -70,19 +70,40 @@ async def test_a_pod_that_goes_or_loses_its_label_is_no_endpoint(live: Any) -> N
     await until(live, SLICES, lambda body: addresses(body) == ["10.0.0.2"])
 
 
+async def pod_of_port(live: Any, name: str, number: int) -> Any:
+    """Make a pod whose port `http` has a number of its own, and let it run."""
+    container = {"name": "c", "image": "i", "ports": [{"name": "http", "containerPort": number}]}
+    metadata = {"name": name, "labels": {"app": "web"}}
+    made = await create(live, PODS, {"metadata": metadata, "spec": {"containers": [container]}})
+    await tell(live, made, "Running", ready=True, podIP="10.0.0.1")
+    return made
+
+
 async def test_ports_by_name_are_those_of_each_pod(live: Any) -> None:
     await create(live, SERVICES, service(targetPort="http"))
     for name, number in (("a", 8080), ("b", 9090)):
-        container = {
-            "name": "c",
-            "image": "i",
-            "ports": [{"name": "http", "containerPort": number}],
-        }
-        metadata = {"name": name, "labels": {"app": "web"}}
-        made = await create(live, PODS, {"metadata": metadata, "spec": {"containers": [container]}})
-        await tell(live, made, "Running", ready=True, podIP="10.0.0.1")
+        await pod_of_port(live, name, number)
     found = await until(live, SLICES, lambda body: len(addresses(body)) == 2)
     assert sorted(each["ports"][0]["port"] for each in found["items"]) == [8080, 9090]
+
+
+async def test_a_slice_keeps_its_ports_when_another_comes(live: Any) -> None:
+    """Fails when slices are written over in the order of their names: a pod is then in none for a moment."""
+    await create(live, SERVICES, service(targetPort="http"))
+    for number in (8082, 8083):
+        await pod_of_port(live, f"p{number}", number)
+
+    def ports(body: Any) -> dict[str, list[int]]:
+        return {
+            each["metadata"]["name"]: [port["port"] for port in each["ports"]]
+            for each in body["items"]
+        }
+
+    before = ports(await until(live, SLICES, lambda body: len(addresses(body)) == 2))
+    await pod_of_port(live, "p8081", 8081)
+    after = ports(await until(live, SLICES, lambda body: len(addresses(body)) == 3))
+    assert sorted(before.values()) == [[8082], [8083]]
+    assert {**after, **before} == after
 
 
 async def test_many_pods_fill_several_slices_and_few_leave_one(live: Any) -> None:

@@ -47,12 +47,13 @@ class Endpoints:
         ]
         wanted = self._slices(service, sorted(pods, key=lambda pod: pod.name))
         live = self._live(namespace, name)
-        for slice_, current in zip(wanted, live, strict=False):
-            if any(current.get(part) != slice_[part] for part in ("endpoints", "ports")):
+        chosen = _chosen(wanted, live)
+        for slice_, current in zip(wanted, chosen, strict=True):
+            if current is None:
+                await self._writer.create(_KIND.kind, self._new(service, slice_))
+            elif any(current.get(part) != slice_[part] for part in ("endpoints", "ports")):
                 await self._writer.update(_KIND.kind, {**current, **slice_})
-        for slice_ in wanted[len(live) :]:
-            await self._writer.create(_KIND.kind, self._new(service, slice_))
-        for surplus in live[max(len(wanted), 1) :]:
+        for surplus in (each for each in live if each not in chosen):
             metadata = surplus["metadata"]
             await self._writer.delete(_KIND.kind, namespace, metadata["name"], metadata["uid"])
 
@@ -104,6 +105,22 @@ class Endpoints:
             },
             **slice_,
         }
+
+
+def _chosen(wanted: Sequence[Object], live: Sequence[Object]) -> list[Object | None]:
+    """Choose for each wanted slice the live one to write it over, None where there are too few.
+
+    Those of the same ports first: written over each other, two would for a moment hold the same pods, and
+    the other pods would be nowhere.
+    """
+    free = list(live)
+    chosen: list[Object | None] = []
+    for slice_ in wanted:
+        same = next((each for each in free if each.get("ports") == slice_["ports"]), None)
+        chosen.append(same)
+        if same is not None:
+            free.remove(same)
+    return [one or (free.pop(0) if free else None) for one in chosen]
 
 
 def _slice(endpoints: list[Object], ports: Ports) -> Object:
