@@ -25,6 +25,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=repeated)
 
 
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Note how it ended for `.ci/run`, which runs failed tests again only where all others ran."""
+    if not hasattr(session.config, "workerinput"):
+        session.config.cache.set("podpass/ended", int(exitstatus))
+
+
 def _repeats(item: pytest.Item) -> bool:
     at_edge = item.nodeid.startswith(_EDGES)
     return at_edge and bool(item.get_closest_marker("postgres")) and item.path.stem not in _ON_BOTH
