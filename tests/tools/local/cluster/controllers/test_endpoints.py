@@ -1,7 +1,12 @@
 """Endpoint slices through the API: where a service's pods are."""
 
+from collections.abc import Iterator
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podpass.tools.local.cluster.controllers.endpoints import arrange
 from tools.local.cluster.controllers.play import (
     NAMESPACE,
     PODS,
@@ -127,3 +132,50 @@ async def test_a_service_without_a_selector_is_its_makers_business(live: Any) ->
     await create(live, SERVICES, service())
     found = await until(live, SLICES, lambda body: body["items"])
     assert [each["metadata"]["ownerReferences"][0]["name"] for each in found["items"]] == ["web"]
+
+
+PODS_THAT_RUN = st.lists(st.frozensets(st.integers(0, 12)), min_size=2, max_size=6)
+
+
+def by_ports(running: frozenset[int]) -> dict[Any, list[Any]]:
+    found: dict[Any, list[Any]] = {}
+    for number in sorted(running):
+        ports = (("http", "TCP", 8080 + number % 2),)
+        found.setdefault(ports, []).append({"targetRef": {"uid": f"pod {number}"}})
+    return found
+
+
+def writes(running: frozenset[int], live: dict[int, Any]) -> Iterator[None]:
+    """Bring slices of three at most to what is wanted, a write at a time."""
+    before = dict(live)
+    for slice_, current in arrange(by_ports(running), list(live.values()), most=3):
+        number = max(live, default=0) + 1 if current is None else current["number"]
+        before.pop(number, None)
+        live[number] = {**slice_, "number": number}
+        yield
+    for number in before:
+        del live[number]
+        yield
+
+
+def shown(live: dict[int, Any]) -> list[str]:
+    return sorted(one["targetRef"]["uid"] for each in live.values() for one in each["endpoints"])
+
+
+@given(PODS_THAT_RUN)
+def test_a_pod_that_stays_is_in_one_slice_at_every_moment(steps: list[frozenset[int]]) -> None:
+    """Fails when slices are filled anew from the first: whoever comes early in the order moves all others."""
+    live: dict[int, Any] = {}
+    before: frozenset[int] = frozenset()
+    for running_now in steps:
+        for _ in writes(running_now, live):
+            found = shown(live)
+            assert len(found) == len(set(found))
+            assert {f"pod {number}" for number in before & running_now} <= set(found)
+        assert shown(live) == sorted(f"pod {number}" for number in running_now)
+        assert all(len(each["endpoints"]) <= 3 for each in live.values())
+        assert len(live) == 1 or all(each["endpoints"] for each in live.values())
+        for number in running_now:
+            [one] = [each for each in live.values() if f"pod {number}" in shown({0: each})]
+            assert one["ports"] == [{"name": "http", "protocol": "TCP", "port": 8080 + number % 2}]
+        before = running_now

@@ -5,7 +5,7 @@ watch them.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from itertools import zip_longest
 from typing import Any
 
 from podpass.tools.local.cluster.controllers.claims import finds
@@ -45,17 +45,19 @@ class Endpoints:
             for pod in self._view.pods(namespace)
             if pod.ip and not pod.ended and found(pod.labels)
         ]
-        wanted = self._slices(service, sorted(pods, key=lambda pod: pod.name))
-        live = self._live(namespace, name)
-        chosen = _chosen(wanted, live)
-        for slice_, current in zip(wanted, chosen, strict=True):
+        by_ports: dict[Ports, list[Object]] = {}
+        for pod in sorted(pods, key=lambda pod: pod.name):
+            by_ports.setdefault(self._ports(service, pod), []).append(_endpoint(pod))
+        live = {each["metadata"]["uid"]: each for each in self._live(namespace, name)}
+        for slice_, current in arrange(by_ports, list(live.values())):
             if current is None:
                 await self._writer.create(_KIND.kind, self._new(service, slice_))
-            elif any(current.get(part) != slice_[part] for part in ("endpoints", "ports")):
+                continue
+            del live[current["metadata"]["uid"]]
+            if any(current.get(part) != slice_[part] for part in ("endpoints", "ports")):
                 await self._writer.update(_KIND.kind, {**current, **slice_})
-        for surplus in (each for each in live if each not in chosen):
-            metadata = surplus["metadata"]
-            await self._writer.delete(_KIND.kind, namespace, metadata["name"], metadata["uid"])
+        for uid, surplus in live.items():
+            await self._writer.delete(_KIND.kind, namespace, surplus["metadata"]["name"], uid)
 
     def _live(self, namespace: str, service: str) -> list[Object]:
         found = [entry.object() for entry in self._writer.store.entries(_KIND, namespace)]
@@ -63,18 +65,6 @@ class Endpoints:
         return [
             each for each in found if mine.items() <= (each["metadata"].get("labels") or {}).items()
         ]
-
-    def _slices(self, service: Object, pods: Sequence[PodFact]) -> list[Object]:
-        """Give what the slices of a service say; one that has no pods has an empty one."""
-        numbered = [(self._ports(service, pod), pod) for pod in pods]
-        numbered.sort(key=lambda each: each[0])
-        made = []
-        for ports, group in groupby(numbered, key=lambda each: each[0]):
-            members = [_endpoint(pod) for _, pod in group]
-            made += [
-                _slice(members[at : at + _MOST], ports) for at in range(0, len(members), _MOST)
-            ]
-        return made or [_slice([], ())]
 
     def _ports(self, service: Object, pod: PodFact) -> Ports:
         """Find the numbers of a service's ports in a pod, which may call them differently from others."""
@@ -107,30 +97,56 @@ class Endpoints:
         }
 
 
-def _chosen(wanted: Sequence[Object], live: Sequence[Object]) -> list[Object | None]:
-    """Choose for each wanted slice the live one to write it over, None where there are too few.
+def arrange(
+    by_ports: Mapping[Ports, Sequence[Object]], live: Sequence[Object], *, most: int = _MOST
+) -> list[tuple[Object, Object | None]]:
+    """Say what the slices of a service are to hold, each with the live one to write it over, if any.
 
-    Those of the same ports first: written over each other, two would for a moment hold the same pods, and
-    the other pods would be nowhere.
+    An endpoint stays in the slice that has it, and new ones go where there is room: one that moved would
+    be in both slices for a moment, or in neither. A service without pods has one empty slice.
     """
-    free = list(live)
-    chosen: list[Object | None] = []
-    for slice_ in wanted:
-        same = next((each for each in free if each.get("ports") == slice_["ports"]), None)
-        chosen.append(same)
-        if same is not None:
-            free.remove(same)
-    return [one or (free.pop(0) if free else None) for one in chosen]
+    arranged: list[tuple[Object, Object | None]] = []
+    new: list[Object] = []
+    for ports in sorted(by_ports):
+        waiting = {each["targetRef"]["uid"]: each for each in by_ports[ports]}
+        same = [each for each in live if each.get("ports") == _told(ports)]
+        kept = [_staying(each, waiting) for each in same]
+        rest = list(waiting.values())
+        for endpoints in kept:
+            room = most - len(endpoints) if endpoints else 0
+            endpoints += rest[:room]
+            del rest[:room]
+        arranged += [
+            (_slice(endpoints, ports), current)
+            for endpoints, current in zip(kept, same, strict=True)
+            if endpoints
+        ]
+        new += [_slice(rest[at : at + most], ports) for at in range(0, len(rest), most)]
+    if not arranged and not new:
+        new = [_slice([], ())]
+    taken = [current for _, current in arranged]
+    free = [each for each in live if each not in taken]
+    return arranged + list(zip_longest(new, free[: len(new)]))
+
+
+def _staying(current: Object, waiting: dict[str, Object]) -> list[Object]:
+    """Take out of those who wait for a place the endpoints that have one here."""
+    held = [(each.get("targetRef") or {}).get("uid", "") for each in current.get("endpoints") or ()]
+    return [waiting.pop(uid) for uid in held if uid in waiting]
 
 
 def _slice(endpoints: list[Object], ports: Ports) -> Object:
     return {
         "addressType": "IPv4",
         "endpoints": endpoints,
-        "ports": [
-            {"name": name, "protocol": protocol, "port": number} for name, protocol, number in ports
-        ],
+        "ports": _told(ports),
     }
+
+
+def _told(ports: Ports) -> list[Object]:
+    return [
+        {"name": name, "protocol": protocol, "port": number} for name, protocol, number in ports
+    ]
 
 
 def _endpoint(pod: PodFact) -> Object:
