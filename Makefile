@@ -92,6 +92,7 @@ test-selfhost: $(VENV)/.dev ## released SDKs that run on while the service's key
 	$(PYTEST) -m selfhost tests/selfhost -rs $(ALONE)
 
 test-kubernetes: $(VENV)/.dev ## the loop and the contract on a real API server, from KUBEBUILDER_ASSETS or built with Go: KUBERNETES=1.37.2, 1.29.15
+	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(BIN)/python -m bench.peers
 	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(PYTEST) -m kubernetes tests -rs $(if $(K),-k '$(K)') $(ALONE)
 
 soak: $(VENV)/.dev ## hours of kill -9, outages, load and floods; PARTS='kill-sqlite mixed', SOAK_MINUTES=30, ROUNDS=200, SEED=n

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -27,8 +28,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Note how it ended for `.ci/run`, which runs failed tests again only where all others ran."""
-    if not hasattr(session.config, "workerinput"):
-        session.config.cache.set("podpass/ended", int(exitstatus))
+    reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not hasattr(session.config, "workerinput") and reporter is not None:
+        told = {kind: len(reporter.stats.get(kind, ())) for kind in ("failed", "error", "passed")}
+        bad = told["failed"] + told["error"]
+        session.config.cache.set("podpass/ended", f"{int(exitstatus)} {bad} {told['passed']}")
 
 
 def _repeats(item: pytest.Item) -> bool:

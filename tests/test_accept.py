@@ -5,8 +5,10 @@ import contextlib
 import socket
 import ssl
 from collections import Counter
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -14,6 +16,7 @@ import trustme
 from podpass import serve
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n"
 
 
 async def _app(_scope: serve.Scope, _receive: serve.Receive, send: serve.Send) -> None:
@@ -44,6 +47,43 @@ class Watch:
 
     def wasted(self, source: str) -> None:
         self.for_nothing[source] += 1
+
+
+class Client:
+    """A client of TLS that holds back the last word of its handshake until it is told to say it."""
+
+    def __init__(self, ca: trustme.CA) -> None:
+        trust = ssl.create_default_context()
+        ca.configure_trust(trust)
+        self._came, self._goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = trust.wrap_bio(self._came, self._goes, server_hostname="localhost")
+
+    @property
+    def is_done(self) -> bool:
+        return self._tls.version() is not None and bool(self._goes.pending)
+
+    def hello(self) -> bytes:
+        self.heard(b"")
+        return self._goes.read()
+
+    def heard(self, more: bytes) -> None:
+        self._came.write(more)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self._tls.do_handshake()
+
+    def said(self) -> bytes:
+        return self._goes.read()
+
+    def ends_and_asks(self, request: bytes) -> bytes:
+        self._tls.write(request)
+        return self.said()
+
+    def read(self) -> bytes:
+        answer = b""
+        with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+            while more := self._tls.read(65536):
+                answer += more
+        return answer
 
 
 @pytest.fixture(scope="module")
@@ -222,47 +262,84 @@ async def test_kept_connections_are_told_of_the_end_with_their_last_answer() -> 
         await living
 
 
+class Quick:
+    """An application with the second door, which says that it was taken."""
+
+    async def __call__(self, scope: serve.Scope, receive: serve.Receive, send: serve.Send) -> None:
+        await _app(scope, receive, send)
+
+    def quick(self, _scope: serve.Scope, _body: bytes) -> Coroutine[Any, Any, serve.Reply]:
+        async def reply() -> serve.Reply:
+            return serve.Reply(200, (), b"quick")
+
+        return reply()
+
+
+@pytest.mark.parametrize("request_", [REQUEST, POST])
 async def test_a_handshake_under_way_when_a_stop_begins_is_waited_for(
-    leaf: tuple[trustme.CA, Path],
+    leaf: tuple[trustme.CA, Path], request_: bytes
 ) -> None:
     """Fails when only those that have ended one are seen off: its first request would meet a closed door."""
     ca, path = leaf
-    trust = ssl.create_default_context()
-    ca.configure_trust(trust)
     sock = serve.bind("127.0.0.1", 0)
     stop = asyncio.Event()
 
     async def live() -> None:
         drain, tls = serve.Drain(linger=60, patience=0.01), serve.server_tls(str(path), str(path))
-        async with serve.serving(_app, sock, tls, drain=drain):
+        async with serve.serving(Quick(), sock, tls, drain=drain):
             await stop.wait()
 
     living = asyncio.create_task(live())
     reader, writer = await asyncio.open_connection(*sock.getsockname())
-    came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = trust.wrap_bio(came, goes, server_hostname="localhost")
-    with contextlib.suppress(ssl.SSLWantReadError):
-        client.do_handshake()
-    writer.write(goes.read())
-    while client.version() is None or not goes.pending:
-        came.write(await reader.read(65536))
-        with contextlib.suppress(ssl.SSLWantReadError):
-            client.do_handshake()
+    client = Client(ca)
+    writer.write(client.hello())
+    while not client.is_done:
+        client.heard(await reader.read(65536))
     # The client's last word of the handshake is held back until the stop has begun.
     stop.set()
     await asyncio.sleep(0.2)
     assert not living.done()
-    client.write(REQUEST)
-    writer.write(goes.read())
+    writer.write(client.ends_and_asks(request_))
     async with asyncio.timeout(20):
-        came.write(await reader.read())
+        client.heard(await reader.read())
         await living
-    answer = b""
-    with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
-        while more := client.read(65536):
-            answer += more
+    answer = client.read()
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"connection: close" in answer
+    writer.close()
+
+
+@pytest.mark.parametrize("linger", [0.0, 0.1])
+@pytest.mark.parametrize("when", ["never", "in the midst of it"])
+async def test_nobody_is_answered_after_a_stop(
+    leaf: tuple[trustme.CA, Path], linger: float, when: str
+) -> None:
+    """Fails when a handshake, or who ended it late, outlives the stop: all else may be closed by then."""
+    ca, path = leaf
+    sock = serve.bind("127.0.0.1", 0)
+    stop = asyncio.Event()
+
+    async def live() -> None:
+        drain = serve.Drain(linger=linger, patience=0.5)
+        async with serve.serving(_app, sock, serve.server_tls(str(path), str(path)), drain=drain):
+            await stop.wait()
+
+    living = asyncio.create_task(live())
+    reader, writer = await asyncio.open_connection(*sock.getsockname())
+    client = Client(ca)
+    writer.write(client.hello())
+    while not client.is_done:
+        client.heard(await reader.read(65536))
+    stop.set()
+    await asyncio.sleep(0.2)
+    with contextlib.suppress(ConnectionError):
+        if when != "never":
+            writer.write(client.said())
+        await living
+        writer.write(client.ends_and_asks(REQUEST))
+        async with asyncio.timeout(5):
+            client.heard(await reader.read())
+    assert client.read() == b""
     writer.close()
 
 

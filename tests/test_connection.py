@@ -215,13 +215,15 @@ HOSTS = [
         b"x",
         b"x:",
         b"x:8443",
-        b"x \t",
+        b":80",
         b"login.test.",
         b"a_b.c~d",
-        b"xn--bcher-kva.test",
         b"a%c3%bc",
+        b"a" * 253,
     ),
-    *(b"192.0.2.7", b"192.0.2.7:80", b"[::1]", b"[::1]:443", b"[2001:db8::192.0.2.7]", b"a" * 253),
+    *(b"192.0.2.7", b"192.0.2.7:80", b"[::1]", b"[::1]:443", b"[2001:db8::192.0.2.7]"),
+    # aiohttp and urllib send a zone, which other clients leave out.
+    *(b"[fe80::1%eth0]:8443", b"[fe80::1%25eth0]:8443"),
 ]
 NO_HOSTS = [
     *(
@@ -239,20 +241,8 @@ NO_HOSTS = [
         b"<a>",
     ),
     *(b"a\0b", b"a\x01b", b"a\x7fb", b"b\xc3\xbccher.test", b"a%2", b"a%zz", b"https://a"),
-    *(
-        b":80",
-        b"a:b",
-        b"a:80:80",
-        b"a:-1",
-        b"a:123456",
-        b"::1",
-        b"[::1",
-        b"::1]",
-        b"[::1]a",
-        b"[]",
-        b"[a]",
-    ),
-    *(b"[1.2]", b"[::1%eth0]", b"[" * 2000, b"a%aa" * 500 + b"/"),
+    *(b"a:b", b"a:80:80", b"a:-1", b"a:123456", b"::1", b"[::1", b"::1]", b"[::1]a", b"[]", b"[a]"),
+    *(b"[1.2]", b"[::1%]", b"[::1%a]b]", b"[" * 2000, b"a%aa" * 500 + b"/"),
 ]
 
 
@@ -274,6 +264,13 @@ async def test_a_host_that_is_none_is_refused_and_nothing_after_it_is_read(
     assert answer.startswith(b"HTTP/1.1 400")
     assert b"connection: close" in answer.lower()
     assert answer.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("app", [App(), Quick()])
+async def test_blanks_after_a_value_belong_to_it_for_nobody(app: App) -> None:
+    """Fails when only who judges a head leaves them out: to who reads it, `x ` would be another host."""
+    answer = await _ask(app, [LAST.replace(b"Host: x", b"Host: \t x \t \r\nA: \t b c ")])
+    assert b"(b'host', b'x'), (b'a', b'b c')" in answer
 
 
 async def test_a_refused_head_is_told_of_where_that_is_wanted(

@@ -4,11 +4,16 @@ In: a version. Out: a folder with etcd, kube-apiserver and kube-controller-manag
 wants it: `KUBEBUILDER_ASSETS=$(python -m bench.peers.kubernetes 1.34.4)`.
 """
 
+import contextlib
+import os
 import sys
 from pathlib import Path
 
 from bench.peers.build import CannotBuild, built, cache
 from bench.peers.controlplane import NAMES, VERSIONS
+from podpass.tools.local.control_plane.programs import ASSETS, NoControlPlane, find
+
+CHOSEN = "PODPASS_TEST_KUBERNETES"
 
 
 def assets(version: str) -> Path:
@@ -29,6 +34,21 @@ def assets(version: str) -> Path:
             part.symlink_to(binary)
             part.replace(link)
     return folder
+
+
+def environ() -> dict[str, str]:
+    """Give an environment in which a control plane is found, built if there is none.
+
+    Shapes:  PODPASS_TEST_KUBERNETES chooses a pinned version; then nothing else is looked at.
+    Errors:  CannotBuild.
+    """
+    version = os.environ.get(CHOSEN, "")
+    found = dict(os.environ)
+    with contextlib.suppress(NoControlPlane):
+        # Deployments and accounts are made by controllers, which envtest's folder does not have.
+        if not version and find(found).controllers is not None:
+            return found
+    return found | {ASSETS: str(assets(version or VERSIONS[0]))}
 
 
 if __name__ == "__main__":

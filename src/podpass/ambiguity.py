@@ -21,10 +21,12 @@ _NO_HOST = _refusal(
 )
 _CODING = _refusal(b"501 Not Implemented", b"send the body as it is, or in chunks")
 # RFC 9112 section 3.2 and RFC 3986 section 3.2.2, but for the comma, by which a proxy may have joined two
-# hosts, and for addresses of versions yet to come. It is empty where the target has no host.
+# hosts, and for addresses of versions yet to come. It is empty where the target has no host; a zone is no
+# server's business, but some clients send it.
 _LETTERS = rb"[A-Za-z0-9._~!$&'()*+;=-]*"
 _NAME = rb"%b(?:%%[0-9A-Fa-f]{2}%b)*" % (_LETTERS, _LETTERS)
-_HOST = re.compile(rb"(?!:)(?:%b|\[[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{1,40}\])(?::[0-9]{0,5})?" % _NAME)
+_ADDRESS = rb"\[[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{1,40}(?:%[A-Za-z0-9._~-]{1,40})?\]"
+_HOST = re.compile(rb"(?:%b|%b)(?::[0-9]{0,5})?" % (_NAME, _ADDRESS))
 
 
 def objection(headers: Headers, version: str, *, upgrades: bool) -> bytes:
@@ -41,17 +43,13 @@ def objection(headers: Headers, version: str, *, upgrades: bool) -> bytes:
     if fields.count(b"host") != 1 and (b"host" in fields or version == "1.1"):
         # Hosts choose vaults and documents, and of two the proxy may go by the other.
         return _HOSTS
-    if b"host" in fields and not _is_host(headers[fields.index(b"host")][1]):
+    if b"host" in fields and not _HOST.fullmatch(headers[fields.index(b"host")][1]):
         # Of `a@b` or `a/b` one reader takes the first part, and another the second or the whole.
         return _NO_HOST
     if has_coding and not _is_chunked(headers):
         # A proxy that gives up at a coding we pass over, or takes the first of two, sees another body.
         return _CODING
     return b""
-
-
-def _is_host(value: bytes) -> bool:
-    return _HOST.fullmatch(value.strip(b" \t")) is not None
 
 
 def _has_length(headers: Headers) -> bool:

@@ -193,7 +193,8 @@ class Connection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._phase == _HEAD:
-            super().on_header(name, value)
+            # The parser leaves blanks at the end, which belong to no value: a host with one would be another.
+            super().on_header(name, value.rstrip(b" \t"))
             return
         if self._phase == _REFUSED:
             return

@@ -150,9 +150,13 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for acceptor in self.servers:
             acceptor.close()
-        if self._drain.linger:
-            await self._see_off()
+        await self._see_off()
         await super().shutdown(sockets)
+        # Whoever stops us may close what the application needs.
+        for acceptor in self.servers:
+            acceptor.abort()
+        for connection in tuple(self.server_state.connections):
+            connection.transport.abort()
 
     def stop(self) -> None:
         self.should_exit = True

@@ -4,8 +4,6 @@
 start the API server anew, stop it. Programs come from KUBEBUILDER_ASSETS, the PATH, or Go, in this order.
 """
 
-import contextlib
-import os
 import signal
 import socket
 import time
@@ -14,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from bench.peers import kubernetes
 from bench.peers.build import CannotBuild
-from bench.peers.controlplane import VERSIONS
-from bench.peers.kubernetes import assets
 
 from control_plane.background import Background
 from podpass.assertion.keys import KeyRing
@@ -26,32 +23,21 @@ from podpass.tools.local.control_plane.plane import ControlPlane, ControlPlaneCo
 from podpass.tools.local.control_plane.programs import (
     API_SERVER,
     ASSETS,
-    NoControlPlane,
     Programs,
     find,
 )
 from podpass.tools.local.datadir import DataDir, initialise, prepare
 
 ISSUER = "https://oidc.example/issuer/"
-CHOSEN = "PODPASS_TEST_KUBERNETES"
 _PATIENCE_SECONDS = 150
 # Services of these addresses can be reached on this machine alone, and without a rule of its firewall.
 SERVICE_ADDRESSES = "127.96.0.0/16"
 
 
 def environ() -> dict[str, str]:
-    """Give an environment in which a control plane is found, or skip, saying why there is none.
-
-    Shapes:  PODPASS_TEST_KUBERNETES chooses a pinned version; then nothing else is looked at.
-    """
-    version = os.environ.get(CHOSEN, "")
-    found = dict(os.environ)
-    with contextlib.suppress(NoControlPlane):
-        # Deployments and accounts are made by controllers, which envtest's folder does not have.
-        if not version and find(found).controllers is not None:
-            return found
+    """Give an environment in which a control plane is found, or skip, saying why there is none."""
     try:
-        return found | {ASSETS: str(assets(version or VERSIONS[0]))}
+        return kubernetes.environ()
     except CannotBuild as exc:
         pytest.skip(f"a real control plane: none whole in {ASSETS} or on the PATH, and {exc}")
 

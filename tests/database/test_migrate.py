@@ -215,11 +215,12 @@ def test_neither_a_new_database_nor_a_current_one_imports_alembic(tmp_path: Path
         )
 
 
-async def test_a_stamp_that_is_no_text_is_refused_and_left(database_url: str) -> None:
+async def test_a_stamp_that_is_no_text_is_refused_and_left(tmp_path: Path) -> None:
     """SQLite keeps bytes in a column of text."""
     _, chain = STORES["vault"]
+    path = tmp_path / "directory.db"
+    database_url = f"sqlite:///{path}"
     await prepare(database_url, "vault")
-    path = database_url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"UPDATE {chain.stamp.name} SET version_num = x'ff'")
         connection.commit()
