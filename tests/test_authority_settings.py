@@ -96,6 +96,7 @@ def test_an_origin_is_required_of_the_process_though_the_class_has_a_default() -
         ("admin_listen", "127.0.0.1:8444"),
         ("admin_origin", "http://x"),
         ("rotation_seconds", "60"),
+        ("rotation_seconds", "1e12"),
     ],
 )
 def test_what_could_not_work_is_refused(name: str, text: str) -> None:

@@ -52,6 +52,7 @@ def test_a_schedule_may_be_as_tight_as_this(fine: dict[str, float]) -> None:
         {"ahead_seconds": 0.999},
         {"ahead_seconds": 0},
         {"rotation_seconds": 99.9},
+        {"rotation_seconds": 1e12},
         {"token_seconds": 0},
         {"skew_seconds": 0},
         {"skew_seconds": -1},

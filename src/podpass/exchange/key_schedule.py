@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from podpass.errors import SettingsError
+from podpass.settings.authority_process import MAX_ROTATION_SECONDS
 
 _DAY = 24 * 3600
 _HEARD_SECONDS = 1
@@ -43,6 +44,10 @@ class Schedule:
             problems.append(
                 f"rotation_seconds {self.rotation_seconds}: want ahead_seconds"
                 f" ({self.ahead_seconds}) or more"
+            )
+        if self.rotation_seconds > MAX_ROTATION_SECONDS:
+            problems.append(
+                f"rotation_seconds {self.rotation_seconds}: want {MAX_ROTATION_SECONDS} or less"
             )
         if problems:
             raise SettingsError(problems)

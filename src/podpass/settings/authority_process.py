@@ -19,6 +19,8 @@ _LIMITS = "Limits"
 _KEYS = "Signing keys"
 _LEVELS = ("debug", "info", "warning", "error")
 _MAX_WORKERS = 64
+# A hundred years: times beyond the calendar are read back as damage.
+MAX_ROTATION_SECONDS = 100 * 365 * 86400
 
 
 def subscription_of(tenant_id: str) -> str:
@@ -241,6 +243,8 @@ class AuthorityProcessSettings:
         ):
             if not least <= seconds < float("inf"):
                 yield f"{flag} {seconds}: want {least} or more"
+        if self.rotation_seconds > MAX_ROTATION_SECONDS:
+            yield f"--rotation-seconds {self.rotation_seconds}: want {MAX_ROTATION_SECONDS} or less"
         if self.log_level not in _LEVELS:
             yield f"--log-level {self.log_level!r}: want {', '.join(_LEVELS)}"
 
