@@ -75,6 +75,10 @@ def test_the_version_is_told(podpass: Podpass, flag: str) -> None:
     ("arguments", "code", "words"),
     [
         (["no-such-command"], 2, "No such command"),
+        (["staus"], 2, "No such command 'staus'. Did you mean 'status'?"),
+        (["authority", "kesy"], 2, "Did you mean 'keys'?"),
+        (["identity", "lst"], 2, "Did you mean 'list'?"),
+        (["--data-dri", "x", "up"], 2, "No such option"),
         (["up", "--no-such-option"], 2, "No such option"),
         (["up", "--port-base", "x"], 2, "--port-base"),
         (["up", "--port-base", "70000"], 2, "--port-base 70000"),

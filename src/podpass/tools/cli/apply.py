@@ -37,7 +37,7 @@ def read(filename: str) -> bytes:
         return Path(filename).read_bytes()
     except OSError as exc:
         raise UsageError(
-            f"cannot read {filename}: {exc.strerror}", hint="name a seed file with -f FILE"
+            f"cannot read {filename}: {exc.strerror}", hint="name a seed file that is there"
         ) from exc
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from podpass.settings import AuthorityProcessSettings, AuthoritySettings
+from podpass.tools.cli.commands import ByName
 from podpass.tools.cli.output import say
 
 _COMMANDS = {
@@ -22,7 +23,7 @@ _KINDS = (AuthorityProcessSettings, AuthoritySettings)
 _REQUIRED = ("origins",)
 
 
-class Authority(click.Group):
+class Authority(ByName):
     """A command with commands: without one it runs the service. Its long help is grouped."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's own signature

@@ -1,6 +1,7 @@
 """The table of commands. Help is printed from it alone; a command's file is imported when it is called."""
 
 import importlib
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -43,7 +44,22 @@ SECTIONS: dict[str, dict[str, str]] = {
 }
 
 
-class Commands(click.Group):
+class ByName(click.Group):
+    """A group whose commands are found by their names, in `list_commands`, when they are called."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as exc:
+            near = get_close_matches(args[0], self.list_commands(ctx))
+            if not near:
+                raise
+            raise click.UsageError(f"{exc.message} Did you mean {near[0]!r}?", ctx) from exc
+
+
+class Commands(ByName):
     """A group whose commands are files beside this one."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's own signature
