@@ -125,3 +125,7 @@ service:
 {{- $where := .Values.helmTest.namespace -}}
 {{- if not (or (eq $where .Release.Namespace) (has $where (default list .Values.exemptNamespaces))) -}}true{{- end -}}
 {{- end -}}
+
+{{- define "podpass.testName" -}}
+{{ printf "%s-test" .Release.Name }}
+{{- end -}}
