@@ -68,7 +68,7 @@ def test_page_and_guide_have_the_secrets_made_before_the_chart_is_installed() ->
     made, _, _ = GUIDE.partition("helm install podpass-authority")
     for name in ("databaseSecret", "sealingKeySecret", "tlsSecret"):
         assert re.search(rf"create secret \w+ {DEFAULTS[name]} ", made), name
-    assert "Secrets that are to be made before `helm install`" in FILES.page
+    assert "Make them before `helm install`" in FILES.page
 
 
 def test_every_value_that_the_guide_gives_is_one_of_the_chart() -> None:
