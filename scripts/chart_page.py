@@ -25,8 +25,9 @@ helm install workload-identity-webhook charts/podpass \\
 """,
     "podpass-authority": """\
 Installs the token service, `podpass authority`: the objects of `deploy/authority`, under the same names.
-The database's URL, the sealing key and the certificate come in Secrets that you make first; the release says
-how. The whole way, with its clients: [docs/guides/self-host.md](../../docs/guides/self-host.md).
+The database's URL, the sealing key and the certificate come in Secrets of the release's namespace.
+Make them before `helm install`: with a seed, Helm waits for its Job, whose pod needs the database's.
+The whole way, with its clients: [docs/guides/self-host.md](../../docs/guides/self-host.md).
 
 ```sh
 helm install podpass-authority charts/podpass-authority --namespace podpass \\

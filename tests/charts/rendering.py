@@ -1,13 +1,25 @@
 """What the chart renders to, by Helm as it is released; and sets of values as their users have them."""
 
+import json
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from charts.schema import Files
+
 CHART = Path(__file__).parents[2] / "charts" / "podpass"
+FILES = Files(
+    CHART,
+    (
+        "affinity.",
+        "certManager.issuerRef.",
+        "mutatingWebhookNamespaceSelector.",
+        "resources.claims",
+    ),
+)
 RELEASE = "workload-identity-webhook"
 NAMESPACE = "azure-workload-identity-system"
 TENANT = "11111111-2222-4333-8444-555555555555"
@@ -71,6 +83,16 @@ OF_THE_REFERENCE: Values = {
     "revisionHistoryLimit": 3,
     "nameOverride": "my-webhook",
 }
+# The largest numbers that Kubernetes takes, but for replicas, which a controller would make; odd quantities.
+MOST: Values = {
+    "revisionHistoryLimit": 2**31 - 1,
+    "runAsUser": 2**31 - 1,
+    "podDisruptionBudget": {"minAvailable": 0, "maxUnavailable": 2**31 - 1},
+    "resources": {
+        "requests": {"cpu": "1e-3", "memory": "1e8", "ephemeral-storage": "5000000000000n"},
+        "limits": {"cpu": 1000000, "memory": "1Pi", "ephemeral-storage": "1E"},
+    },
+}
 CERT_MANAGER: Values = {"certManager": {"enabled": True}}
 SETS: dict[str, Values] = {
     "defaults": {},
@@ -115,6 +137,7 @@ SETS: dict[str, Values] = {
         "helmTest": {"namespace": "shop"},
         "podDisruptionBudget": {"minAvailable": "50%"},
     },
+    "the most there can be": MOST,
     "nothing that can be left out": {
         "replicaCount": 1,
         "exemptNamespaces": [],
@@ -130,15 +153,18 @@ SETS: dict[str, Values] = {
 
 @dataclass(frozen=True)
 class Helm:
-    """The program, and what it says of the chart."""
+    """The program, and what it says of a chart; `required` are values that have no default."""
 
     binary: str
+    chart: Path = CHART
+    release: str = RELEASE
+    namespace: str = NAMESPACE
+    required: Values = field(default_factory=lambda: {"azureTenantID": TENANT})
 
     def __call__(self, *arguments: str, values: Values | None = None) -> Any:
-        given = {"azureTenantID": TENANT, **(values or {})}
         return subprocess.run(
             [self.binary, *arguments, "--values", "-"],
-            input=yaml.safe_dump(given),
+            input=json.dumps({**self.required, **(values or {})}),
             capture_output=True,
             text=True,
             check=False,
@@ -146,15 +172,29 @@ class Helm:
             env={"HOME": "/nonexistent"},
         )
 
-    def render(self, values: Values | None = None, *, namespace: str = NAMESPACE) -> list[Object]:
-        done = self("template", RELEASE, str(CHART), "--namespace", namespace, values=values)
+    def template(
+        self, values: Values | None = None, *, name: str | None = None, namespace: str | None = None
+    ) -> Any:
+        place = ("--namespace", namespace or self.namespace)
+        return self("template", name or self.release, str(self.chart), *place, values=values)
+
+    def render(
+        self, values: Values | None = None, *, name: str | None = None, namespace: str | None = None
+    ) -> list[Object]:
+        done = self.template(values, name=name, namespace=namespace)
         assert done.returncode == 0, done.stderr
         return [one for one in yaml.safe_load_all(done.stdout) if one]
 
-    def refusal(self, values: Values) -> str:
-        done = self("template", RELEASE, str(CHART), "--namespace", NAMESPACE, values=values)
+    def refusal(self, values: Values, *, name: str | None = None) -> str:
+        done = self.template(values, name=name)
         assert done.returncode == 1, done.stdout
         said: str = done.stderr
+        return said
+
+    def lint(self, values: Values) -> str:
+        done = self("lint", "--strict", str(self.chart), values=values)
+        assert done.returncode == 0, done.stdout
+        said: str = done.stdout + done.stderr
         return said
 
 

@@ -17,7 +17,7 @@ SETS: dict[str, list[str]] = {
     "cert-manager": ["certManager.enabled=true", "events.enabled=false"],
     "all": [
         "azureEnvironment=AzureChinaCloud",
-        "replicaCount=3",
+        "replicaCount=2147483647",
         "image.repository=registry.example.com/podpass",
         "image.pullPolicy=Always",
         "image.release=1.2.3",

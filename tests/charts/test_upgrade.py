@@ -46,9 +46,14 @@ def test_the_deployment_keeps_its_selector(helm: Helm) -> None:
 
 
 def test_a_name_that_was_overridden_there_is_overridden_here(helm: Helm) -> None:
-    spec = find(helm.render({"nameOverride": "wi-" + "x" * 80}), "Deployment")["spec"]
-    labels = spec["selector"]["matchLabels"]
-    assert labels["app"] == labels["chart"] == ("wi-" + "x" * 80)[:63]
+    for given, name in (
+        ("wi-" + "x" * 80, "wi-" + "x" * 60),
+        ("my-", "my"),
+        ("x" * 62 + "..y", "x" * 62),
+    ):
+        spec = find(helm.render({"nameOverride": given}), "Deployment")["spec"]
+        labels = spec["selector"]["matchLabels"]
+        assert labels["app"] == labels["chart"] == name
 
 
 def test_pod_labels_of_the_user_do_not_break_the_selector(helm: Helm) -> None:

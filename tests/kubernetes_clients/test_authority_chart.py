@@ -37,12 +37,13 @@ async def uids(live: Any) -> list[str | None]:
     return [one.body["metadata"]["uid"] if one.status == 200 else None for one in found]
 
 
-async def pods(live: Any, wanted: int) -> None:
+async def pods(live: Any, wanted: int) -> set[str]:
+    """Wait until there are as many pods as wanted, and name them."""
     found: list[Any] = []
     for _ in range(100):
         found = (await live.call("GET", PODS)).body["items"]
         if len(found) == wanted:
-            return
+            return {one["metadata"]["name"] for one in found}
         await asyncio.sleep(0.1)
     raise AssertionError(f"{len(found)} pods and not {wanted}")
 
@@ -74,17 +75,25 @@ async def test_a_token_service_is_installed_upgraded_rolled_back_and_uninstalled
 async def test_what_was_applied_by_hand_becomes_a_release(
     live: Any, helm: Command, kubectl: Command
 ) -> None:
+    """Its objects stay, and its Deployment rolls once, for the mark of the settings."""
     async with kubelet(live, SPACE):
         manifests = str(ROOT / "deploy" / "authority")
         await kubectl("apply", "-f", f"{manifests}/namespace.yaml")
         await kubectl("apply", "-f", manifests)
-        await pods(live, 2)
+        by_hand = await pods(live, 2)
         applied = await uids(live)
         refused = await helm("install", *RELEASE, code=1)
         assert "cannot be imported into the current release" in refused
         await helm("install", *RELEASE, "--take-ownership", *WAIT)
-        await pods(live, 2)
+        released = await pods(live, 2)
         assert await uids(live) == applied
+        assert not released & by_hand
+        (mark,) = (await live.call("GET", DEPLOYMENT)).body["spec"]["template"]["metadata"][
+            "annotations"
+        ].keys() - {"prometheus.io/scrape", "prometheus.io/port"}
+        assert mark == "podpass/config"
+        await helm("upgrade", *RELEASE, *WAIT)
+        assert await pods(live, 2) == released
         await helm("uninstall", "podpass-authority", "-n", SPACE, *WAIT)
     assert await uids(live) == [None] * len(OBJECTS)
 

@@ -23,7 +23,7 @@ LISTS = (
 )
 RELEASE = ("podpass", "-n", SPACE)
 WAIT = ("--wait", "--timeout", "120s")
-_TENANT = "azureTenantID=11111111-2222-3333-4444-555555555555"
+TENANT = "azureTenantID=11111111-2222-3333-4444-555555555555"
 
 
 async def counts(live: Any) -> list[int]:
@@ -47,13 +47,13 @@ async def test_the_own_chart_is_installed_upgraded_rolled_back_and_uninstalled(
 ) -> None:
     chart = ("podpass", CHART, "-n", SPACE, "--set")
     async with kubelet(live, SPACE):
-        await helm("install", *chart, _TENANT, "--create-namespace", *WAIT)
+        await helm("install", *chart, TENANT, "--create-namespace", *WAIT)
         await pods(live, 2)
         assert await counts(live) == [1] * len(LISTS)
         (hooks,) = (await live.call("GET", HOOKS)).body["items"]
         service = hooks["webhooks"][0]["clientConfig"]["service"]
         assert (service["namespace"], service["path"]) == (SPACE, "/mutate-v1-pod")
-        await helm("upgrade", *chart, f"{_TENANT},replicaCount=3,advice.enabled=true", *WAIT)
+        await helm("upgrade", *chart, f"{TENANT},replicaCount=3,advice.enabled=true", *WAIT)
         await pods(live, 3)
         (hooks,) = (await live.call("GET", HOOKS)).body["items"]
         assert len(hooks["webhooks"]) == 2

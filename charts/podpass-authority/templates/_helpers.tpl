@@ -1,19 +1,20 @@
+{{/* 52: the longest name made of it, of the seed's pods (`-seed-` and five letters), is then 63, as long as a label may be. */}}
 {{- define "podpass-authority.name" -}}
 {{- $given := default .Release.Name .Values.nameOverride -}}
 {{- if not (or .Values.nameOverride (contains "podpass-authority" $given)) -}}
 {{- $given = printf "%s-podpass-authority" $given -}}
 {{- end -}}
-{{- $given | trunc 52 | trimSuffix "-" -}}
+{{- $given | trunc 52 | trimAll "-" -}}
 {{- end -}}
 
 {{/* That of deploy/authority: a Deployment keeps its selector, so what was applied by hand can become a release. */}}
 {{- define "podpass-authority.selector" -}}
-app.kubernetes.io/name: {{ include "podpass-authority.name" . }}
+app.kubernetes.io/name: {{ include "podpass-authority.name" . | quote }}
 {{- end -}}
 
 {{- define "podpass-authority.labels" -}}
 {{ include "podpass-authority.selector" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
@@ -68,8 +69,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "podpass-authority.podSecurity" -}}
 runAsNonRoot: true
 {{- with .Values.runAsUser }}
-runAsUser: {{ . }}
-runAsGroup: {{ . }}
+runAsUser: {{ int64 . }}
+runAsGroup: {{ int64 . }}
 {{- end }}
 seccompProfile:
   type: RuntimeDefault
@@ -108,7 +109,7 @@ tolerations:
 {{/* The pod of `helm test`, which a policy that names clients lets in beside them. */}}
 {{- define "podpass-authority.testLabels" -}}
 app.kubernetes.io/component: test
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{/* Whether there is something to seed. */}}
@@ -116,10 +117,15 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if or .Values.seed.identities .Values.seed.administrators -}}true{{- end -}}
 {{- end -}}
 
-{{/* What is missing, and combinations that cannot work, each with what to do. */}}
+{{/* What is missing, and combinations that cannot work, each with what to do. Every template asks it first: Helm renders them
+in an order of its own, and the first that fails is what the user reads. */}}
 {{- define "podpass-authority.check" -}}
 {{- $_ := required "origin is required: the https://host[:port] under which clients reach the service, which tokens name" .Values.origin -}}
 {{- $_ = required "tenantID is required: the GUID of your tenant, in lower case; for a new one make it up, e.g. by uuidgen, and keep it" .Values.tenantID -}}
+{{- $name := include "podpass-authority.name" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- fail (printf "%s cannot name a Service, which begins with a letter and has letters, digits and '-' only: name the release so, or set nameOverride" $name) -}}
+{{- end -}}
 {{- if and .Values.podDisruptionBudget.minAvailable .Values.podDisruptionBudget.maxUnavailable -}}
 {{- fail "podDisruptionBudget.minAvailable and .maxUnavailable exclude each other: set one to 0" -}}
 {{- end -}}

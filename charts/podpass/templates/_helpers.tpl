@@ -1,13 +1,13 @@
 {{/* The reference's chart writes its own name into selectors, which a Deployment keeps for ever. */}}
 {{- define "podpass.name" -}}
-{{- default "workload-identity-webhook" .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- default "workload-identity-webhook" .Values.nameOverride | trunc 63 | trimAll "-_." -}}
 {{- end -}}
 
 {{- define "podpass.selector" -}}
-app: {{ include "podpass.name" . }}
+app: {{ include "podpass.name" . | quote }}
 azure-workload-identity.io/system: "true"
-chart: {{ include "podpass.name" . }}
-release: {{ .Release.Name }}
+chart: {{ include "podpass.name" . | quote }}
+release: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "podpass.labels" -}}
@@ -71,7 +71,8 @@ azure-wi-webhook-cert-manager
 {{- toYaml (merge (dict "matchExpressions" $expressions) $selector) -}}
 {{- end -}}
 
-{{/* Combinations that cannot work, each with what to do. */}}
+{{/* Combinations that cannot work, each with what to do. Every template asks it first: Helm renders them in an order of its
+own, and the first that fails is what the user reads. */}}
 {{- define "podpass.check" -}}
 {{- if hasSuffix "oss/azure/workload-identity/webhook" (toString (.Values.image).repository) -}}
 {{- fail "image.repository is the reference's image, which has no podpass in it: give yours with --set image.repository=... --set image.release=..., and upgrade with --reset-then-reuse-values, not --reuse-values" -}}
@@ -124,4 +125,8 @@ service:
 {{- define "podpass.tested" -}}
 {{- $where := .Values.helmTest.namespace -}}
 {{- if not (or (eq $where .Release.Namespace) (has $where (default list .Values.exemptNamespaces))) -}}true{{- end -}}
+{{- end -}}
+
+{{- define "podpass.testName" -}}
+{{ printf "%s-test" .Release.Name }}
 {{- end -}}

@@ -1,16 +1,14 @@
 """What the token service's chart renders to, and sets of values in which every one occurs."""
 
-import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from charts.rendering import Object, Values
+from charts.rendering import MOST, Helm, Values
+from charts.schema import Files
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "charts" / "podpass-authority"
+FILES = Files(CHART, ("affinity.", "settings.", "resources.claims"))
 DEPLOY = ROOT / "deploy"
 NAME = "podpass-authority"
 NAMESPACE = "podpass"
@@ -116,6 +114,7 @@ SETS: dict[str, Values] = {
     "defaults": {},
     "everything": EVERYTHING,
     "a user that the cluster chooses": {"runAsUser": None, "nameOverride": "tokens"},
+    "the most there can be": MOST,
     "nothing that can be left out": {
         "replicaCount": 1,
         "podDisruptionBudget": {"maxUnavailable": 0},
@@ -132,33 +131,10 @@ SETS: dict[str, Values] = {
 
 
 @dataclass(frozen=True)
-class Chart:
+class Chart(Helm):
     """Helm, and what it says of this chart."""
 
-    binary: str
-
-    def __call__(self, *arguments: str, values: Values | None = None) -> Any:
-        given = {"origin": ORIGIN, "tenantID": TENANT, **(values or {})}
-        return subprocess.run(
-            [self.binary, *arguments, "--values", "-"],
-            input=yaml.safe_dump(given),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            env={"HOME": "/nonexistent"},
-        )
-
-    def template(self, values: Values | None = None, *, name: str = NAME) -> Any:
-        return self("template", name, str(CHART), "--namespace", NAMESPACE, values=values)
-
-    def render(self, values: Values | None = None, *, name: str = NAME) -> list[Object]:
-        done = self.template(values, name=name)
-        assert done.returncode == 0, done.stderr
-        return [one for one in yaml.safe_load_all(done.stdout) if one]
-
-    def refusal(self, values: Values) -> str:
-        done = self.template(values)
-        assert done.returncode == 1, done.stdout
-        said: str = done.stderr
-        return said
+    chart: Path = CHART
+    release: str = NAME
+    namespace: str = NAMESPACE
+    required: Values = field(default_factory=lambda: {"origin": ORIGIN, "tenantID": TENANT})

@@ -82,7 +82,7 @@ def test_it_fails_where_the_service_has_another_origin(chart: Chart, authority: 
     assert "which is not under https://127.0.0.1" in done.stderr
 
 
-def test_it_is_a_hook_that_goes_when_it_has_passed(chart: Chart) -> None:
+def test_it_is_a_hook_that_stays_to_be_read_until_the_next(chart: Chart) -> None:
     annotations = find(chart.render(), "Pod")["metadata"]["annotations"]
     assert annotations["helm.sh/hook"] == "test"
-    assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation,hook-succeeded"
+    assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation"

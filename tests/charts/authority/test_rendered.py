@@ -229,6 +229,12 @@ def test_a_changed_setting_starts_new_pods_and_nothing_else_does(chart: Chart) -
     assert mark({}) != mark({"settings": {"PODPASS_AUTHORITY_LOG_LEVEL": "debug"}})
 
 
+def test_a_count_is_written_in_whole_digits(chart: Chart) -> None:
+    """Helm reads numbers of a file as floats, and would write this one as 2.147483647e+09."""
+    spec = find(chart.render({"replicaCount": 2**31 - 1}), "Deployment")["spec"]
+    assert spec["replicas"] == 2**31 - 1
+
+
 def test_the_service_is_as_it_is_told(everything: list[Object]) -> None:
     service = find(everything, "Service", NAME)
     assert service["metadata"]["annotations"] == {"lb.example.com/internal": "true"}

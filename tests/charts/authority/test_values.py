@@ -1,5 +1,6 @@
 """Values: what is missing, misspelt or cannot work is named before anything is installed."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from charts.authority.rendering import CHART, NAMESPACE, SETS, Chart
+from charts.authority.rendering import CHART, EVERYTHING, NAMESPACE, Chart
 from charts.rendering import Values
 
 pytestmark = pytest.mark.kubernetes
@@ -48,6 +49,13 @@ pytestmark = pytest.mark.kubernetes
         ({"image": {"digest": "sha256:12"}}, "/image/digest", "pattern"),
         ({"workers": 0}, "/workers", "minimum"),
         ({"replicaCount": "two"}, "/replicaCount", "want integer"),
+        (
+            {"podDisruptionBudget": {"maxUnavailable": "150%"}},
+            "/podDisruptionBudget/maxUnavailable",
+            "pattern",
+        ),
+        ({"replicaCount": 3000000000}, "/replicaCount", "maximum"),
+        ({"resources": {"limits": {"memory": "1K"}}}, "/resources/limits/memory", "pattern"),
         ({"service": {"port": 70000}}, "/service/port", "maximum"),
         ({"runAsUser": 0}, "/runAsUser", "minimum"),
         ({"podLabels": {"a": 1}}, "/podLabels/a", "want string"),
@@ -89,15 +97,27 @@ def test_what_is_missing_or_cannot_work_is_refused_before_anything_is_installed(
     assert said in chart.refusal(values)
 
 
-@pytest.mark.parametrize("name", SETS)
-def test_helm_finds_nothing_to_complain_of(chart: Chart, name: str) -> None:
-    done = chart("lint", "--strict", str(CHART), values=SETS[name])
-    assert done.returncode == 0, done.stdout
-    assert "[WARNING]" not in done.stdout + done.stderr
+@pytest.mark.parametrize("name", ["1abc", "my.rel", "1abc-podpass-authority"])
+def test_a_release_whose_name_no_service_can_have_is_refused(chart: Chart, name: str) -> None:
+    assert "cannot name a Service, which begins with a letter" in chart.refusal({}, name=name)
+    named = chart.render({"nameOverride": "tokens"}, name=name)
+    assert {one["metadata"]["labels"]["app.kubernetes.io/instance"] for one in named} == {name}
 
 
-def test_another_chart_can_depend_on_it_under_a_condition(chart: Chart) -> None:
-    assert chart.render({"global": {"registry": "x"}, "enabled": True}) == chart.render()
+@pytest.mark.parametrize("override", ["", "a" * 51 + "--b", "a" * 60])
+def test_the_longest_name_leaves_room_for_what_is_put_after_it(chart: Chart, override: str) -> None:
+    """A pod of the seed's Job has `-seed-` and five letters more; 63 is what a label may have."""
+    for one in chart.render({**EVERYTHING, "nameOverride": override}, name="true" + "x" * 49):
+        assert isinstance(one["metadata"]["labels"]["app.kubernetes.io/instance"], str)
+        assert re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", one["metadata"]["name"])
+        pods = len("-12345") if one["kind"] == "Job" else 0
+        assert len(one["metadata"]["name"]) + pods <= 63
+
+
+def test_a_release_called_as_a_truth_is_called_so_in_its_labels(chart: Chart) -> None:
+    for one in chart.render({"nameOverride": "null"}, name="true"):
+        assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == "true"
+        assert one["metadata"]["labels"].get("app.kubernetes.io/name", "null") == "null"
 
 
 def test_the_notes_say_what_to_do_next(chart: Chart, tmp_path: Path) -> None:

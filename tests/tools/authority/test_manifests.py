@@ -144,6 +144,7 @@ def test_the_image_is_of_this_version(container: dict[str, Any]) -> None:
 def test_the_values_are_those_of_the_manifests(
     pod: dict[str, Any], container: dict[str, Any]
 ) -> None:
+    """For machines without Helm: where it is, `tests/charts/authority` renders them and compares all."""
     values = yaml.safe_load((DEPLOY / "values.yaml").read_text())
     data, spec = _find("ConfigMap")["data"], _find("Deployment")["spec"]
     volumes = {volume["name"]: volume for volume in pod["volumes"]}

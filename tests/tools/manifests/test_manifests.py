@@ -121,7 +121,9 @@ def test_it_never_blocks_its_own_namespace() -> None:
     [
         ("image.tag=1", UnknownValue, "image.tag: no such value"),
         ("replicaCount", WrongValue, "want KEY=VALUE"),
-        ("replicaCount=two", WrongValue, "want a number"),
+        ("replicaCount=two", WrongValue, "want a number from 0 to 2147483647"),
+        ("replicaCount=2147483648", WrongValue, "want a number from 0 to 2147483647"),
+        ("replicaCount=-1", WrongValue, "want a number from 0"),
         ("events.enabled=yes", WrongValue, "want true or false"),
         ("failurePolicy=fail", WrongValue, "want Fail, Ignore"),
         ("logLevel=verbose", WrongValue, "want nothing, info, debug, trace, all"),
@@ -142,6 +144,11 @@ def test_a_wrong_value_is_refused_by_name(text: str, error: type[Any], said: str
     with pytest.raises(error) as refused:
         Values.from_sets([text], tenant_id=TENANT)
     assert said in refused.value.message
+
+
+@pytest.mark.parametrize("replicas", [0, 1000000000, 2147483647])
+def test_a_count_may_be_as_large_as_kubernetes_counts(replicas: int) -> None:
+    assert Values.from_sets([f"replicaCount={replicas}"], tenant_id=TENANT).replicas == replicas
 
 
 def _of_chart(key: str) -> dict[str, Any]:
@@ -165,6 +172,7 @@ def test_a_value_has_the_rule_that_the_chart_s_schema_has(declared: Field[Any]) 
     assert rule.pattern == theirs.get("pattern", some)
     assert rule.longest == theirs.get("maxLength")
     assert not rule.pattern or rule.want
+    assert rule.between or declared.type is not int
 
 
 def test_a_misspelt_value_is_answered_with_the_one_that_was_meant() -> None:

@@ -10,7 +10,7 @@ from podpass import __version__, names
 from podpass.errors import UsageError
 
 _TRUE_FALSE = ("true", "false")
-_NUMBER = re.compile(r"[0-9]{1,9}")
+_NUMBER = re.compile(r"[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,13 +21,15 @@ class Rule:
     """
 
     among: Sequence[str] = ()
-    between: tuple[int, int | None] | None = None
+    between: tuple[int, int] | None = None
     pattern: str = ""
     longest: int | None = None
     want: str = ""
 
 
 _ANY = Rule()
+# Counts are of 32 bits there.
+_COUNT = Rule(between=(0, 2**31 - 1))
 # What Kubernetes lets an API server wait for a webhook.
 _TIMEOUT = Rule(between=(1, 30))
 
@@ -71,7 +73,7 @@ class Values:
             "AzureStackCloud",
         ),
     )
-    replicas: int = _value("replicaCount", 2, Rule(between=(0, None)))
+    replicas: int = _value("replicaCount", 2, _COUNT)
     image_repository: str = _value(
         "image.repository", "podpass", Rule(pattern=r"^[\s\S]+$", want="a name")
     )
@@ -212,7 +214,7 @@ def _typed(kind: Any, text: str) -> object:
 def _fits(value: object, rule: Rule) -> bool:
     if isinstance(value, int) and rule.between:
         least, most = rule.between
-        return least <= value and (most is None or value <= most)
+        return least <= value <= most
     if not isinstance(value, str):
         return True
     return (
@@ -227,6 +229,6 @@ def _wanted(kind: Any, rule: Rule) -> str:
         return ", ".join(choice or "nothing" for choice in rule.among)
     if kind is bool:
         return "true or false"
-    if rule.between and rule.between[1] is not None:
+    if rule.between:
         return "a number from {} to {}".format(*rule.between)
-    return rule.want or "a number"
+    return rule.want

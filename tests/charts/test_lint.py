@@ -1,0 +1,24 @@
+"""Both charts are as Helm wants a chart to be."""
+
+import pytest
+
+from charts.authority import rendering as authority
+from charts.rendering import SETS, Helm
+
+pytestmark = pytest.mark.kubernetes
+OWN, AUTHORITY = Helm, authority.Chart
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [*((OWN, name) for name in SETS), *((AUTHORITY, name) for name in authority.SETS)],
+)
+def test_helm_finds_nothing_to_complain_of(helm: Helm, kind: type[Helm], name: str) -> None:
+    values = (SETS if kind is OWN else authority.SETS)[name]
+    assert "[WARNING]" not in kind(helm.binary).lint(values)
+
+
+@pytest.mark.parametrize("kind", [OWN, AUTHORITY])
+def test_another_chart_can_depend_on_it_under_a_condition(helm: Helm, kind: type[Helm]) -> None:
+    chart = kind(helm.binary)
+    assert chart.render({"global": {"registry": "x"}, "enabled": True}) == chart.render()
