@@ -32,7 +32,9 @@ def test_flags_are_read_as_go_reads_them(argv: list[str], found: dict[str, str])
         (["--disable", "false", "--audience", "a"], {"--disable": "true"}, "write --disable=false"),
         (["false", "--audience", "a"], {}, "'false': is no flag"),
         (["--audience", "a", "false"], {"--audience": "a"}, "--flag=value"),
-        (["--", "--audience", "a"], {}, "'--audience': is no flag"),
+        (["--", "--audience", "a"], {}, "--: nothing after it would be read, and '--audience'"),
+        (["--disable", "--", "false"], {"--disable": "true"}, "--: nothing after it"),
+        (["--disable=true", "false"], {"--disable": "true"}, "'false': is no flag"),
         (["-", "--audience", "a"], {}, "'-': is no flag"),
         (["--audience", "a", "--disable", "b"], {"--audience": "a", "--disable": "true"}, "'b'"),
     ],
@@ -45,6 +47,13 @@ def test_reading_stops_where_go_stops_and_what_is_left_is_refused(
     assert read == found
     (said,) = problems
     assert problem in said
+
+
+def test_a_switch_that_has_its_value_is_not_said_to_want_the_next_argument() -> None:
+    (said,) = parse_flags(["--disable=true", "false"], KNOWN)[1]
+    assert "--disable=false" not in said
+    (said,) = parse_flags(["--disable", "--audience", "a", "false"], KNOWN)[1]
+    assert "--disable=false" not in said
 
 
 def test_every_wrong_flag_is_named() -> None:

@@ -125,13 +125,7 @@ async def test_a_database_that_cannot_be_opened_says_why(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
-        "kind = 'martian'",
-        "tags = '{broken'",
-        "document = '[1]'",
-        "principal = 'x'",
-    ],
+    "change", ["kind = 'martian'", "tags = '{broken'", "document = '[1]'", "principal = 'x'"]
 )
 async def test_a_damaged_identity_is_named_and_the_others_are_listed(
     directory: Directory,
@@ -154,26 +148,6 @@ async def test_a_damaged_identity_is_named_and_the_others_are_listed(
     [record] = [each for each in caplog.records if each.getMessage() == "row_damaged"]
     assert bad in vars(record)["cause"]
     assert record.levelno == logging.ERROR
-
-
-@pytest.mark.parametrize("column", ["client_id", "object_id", "name", "location"])
-async def test_an_identity_of_bytes_takes_no_other_with_it(
-    directory: Directory,
-    make_identity: MakeIdentity,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    column: str,
-) -> None:
-    ids = [f"00000000-0000-4000-8000-00000000000{number}" for number in range(3)]
-    for client_id in ids:
-        await directory.identities.put(make_identity(client_id=client_id))
-    change = f"UPDATE identities SET {column} = x'ff' WHERE client_id = ?"
-    damage(tmp_path / "directory.db", change, ids[1])
-    directory._session.forget()
-    listed = await directory.list_identities(TENANT)
-    assert [one.client_id for one in listed] == [ids[0], ids[2]]
-    [record] = [each for each in caplog.records if each.getMessage() == "row_damaged"]
-    assert "want a text, found bytes" in vars(record)["cause"]
 
 
 @pytest.mark.parametrize("value", ["x'ff'", "'zzz'", "42"])

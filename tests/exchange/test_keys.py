@@ -17,7 +17,7 @@ from podpass.database import Database
 from podpass.exchange import key_schedule, key_steps
 from podpass.exchange.key_opening import AuthorityKeysError
 from podpass.exchange.key_schedule import Schedule
-from podpass.exchange.keys import AuthorityKeys, KeysStale
+from podpass.exchange.keys import AuthorityKeys, KeyNotRetired, KeysStale
 from podpass.exchange.schema import signing_keys
 from podpass.exchange.seal import BrokenSeal
 from podpass.sealing import Sealer, SealingKeyUnfit
@@ -198,7 +198,7 @@ async def test_only_a_key_out_of_use_can_be_withdrawn(replica: Open) -> None:
     keys, other = await replica(), await replica()
     first = keys.active.kid
     for kid in (first, kids(keys)[1], "strange"):
-        with pytest.raises(AuthorityKeysError, match="out of use"):
+        with pytest.raises(KeyNotRetired, match="out of use"):
             await keys.retire(kid)
     await keys.rotate(at_once=True)
     await keys.retire(first)
@@ -306,7 +306,7 @@ async def test_a_damaged_key_that_never_signed_can_be_withdrawn_and_another_is_m
     await damage(keys, second)
     # With another sealing key all look damaged: none goes.
     stranger = AuthorityKeys(keys.database, Sealer(bytes(32)), lambda: time.now, SCHEDULE)
-    with pytest.raises(AuthorityKeysError, match="no such key"):
+    with pytest.raises(KeyNotRetired, match="no such key"):
         await stranger.retire(second)
     await keys.retire(second)
     async with (await replica()).running() as again:
@@ -317,7 +317,7 @@ async def test_a_damaged_key_that_never_signed_can_be_withdrawn_and_another_is_m
 async def test_a_damaged_key_that_signs_is_not_withdrawn(replica: Open) -> None:
     keys = await replica()
     await damage(keys, keys.active.kid)
-    with pytest.raises(AuthorityKeysError, match="no such key"):
+    with pytest.raises(KeyNotRetired, match="no such key"):
         await keys.retire(keys.active.kid)
 
 

@@ -8,9 +8,17 @@ import pytest
 
 from directory.faults import damage, full, held, read_only
 from podpass.resource.housekeeping import Housekeeping, sweep
+from podpass.resource.schema import versions
 
 V = "?api-version=7.4"
 LONG = {"value": "v" * 20_000}
+
+# By the three names a version is found, and the number no SQLite lets anybody change into anything else.
+OF_ANOTHER_TYPE = [
+    (f"{column.name} = {'7.5' if column.type.python_type is bytes else 'x' + repr('ff')}", ["good"])
+    for column in versions.columns
+    if column.name not in ("ordinal", "vault", "key")
+]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +56,7 @@ async def test_a_write_that_fails_says_why_and_heals_by_itself(
 
 @pytest.mark.parametrize(
     ("change", "listed"),
-    [("tags = '{'", ["good"]), ("sealed = x'00'", ["bad", "good"])],
+    [("tags = '{'", ["good"]), ("sealed = x'00'", ["bad", "good"]), *OF_ANOTHER_TYPE],
 )
 async def test_a_damaged_secret_is_named_and_stops_no_list(
     world: Any, token: str, tmp_path: Path, change: str, listed: list[str]

@@ -3,7 +3,7 @@
 Statements are SQLAlchemy Core and hold to what both understand; what is acknowledged is on the disk.
 """
 
-from podpass.database.damage import RowDamaged, check_texts, full_page, hearing, readable, shaping
+from podpass.database.damage import RowDamaged, check_types, full_page, hearing, readable, shaping
 from podpass.database.database import Database
 from podpass.database.faults import (
     DatabaseBusy,
@@ -30,7 +30,7 @@ __all__ = [
     "Prepared",
     "RowDamaged",
     "ValueUnfit",
-    "check_texts",
+    "check_types",
     "full_page",
     "hearing",
     "readable",

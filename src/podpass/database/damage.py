@@ -4,7 +4,12 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
+from types import NoneType
 from typing import Any, TypeVar
+
+from sqlalchemy import Select, Table
 
 from podpass.database.faults import DatabaseFailed
 
@@ -36,14 +41,46 @@ def shaping(table: str, key: str, hint: str | None = None) -> Iterator[None]:
         ) from exc
 
 
-def check_texts(*values: object) -> None:
-    """Check that values of a row are texts, or nothing: SQLite keeps bytes in a column of text.
+@dataclass(frozen=True, slots=True)
+class _Types:
+    """What the columns of a table or a query hold: their names, the types of each, and rows known to fit."""
 
+    columns: Sequence[tuple[str, str, frozenset[type]]]
+    fit: set[tuple[type, ...]]
+
+
+_KEPT_AS = {
+    str: ("a text", frozenset({str})),
+    bool: ("a flag", frozenset({bool})),
+    int: ("a whole number", frozenset({int})),
+    float: ("a number", frozenset({float, int})),
+    bytes: ("bytes", frozenset({bytes, memoryview})),
+}
+
+
+def check_types(row: Sequence[Any], of: Table | Select[Any]) -> None:
+    """Check that the values of a row are of their columns' types: SQLite keeps any value in any column.
+
+    Shapes:  `row` has a value for each column of the table, or of the query, in their order.
     Errors:  TypeError, which `shaping` tells.
     """
-    for value in values:
-        if value is not None and not isinstance(value, str):
-            raise TypeError(f"want a text, found {type(value).__name__}")
+    types, found = _types(of), tuple(map(type, row))
+    # Rows of a table are of few makes, which differ in what is null: one look tells that another fits too.
+    if found in types.fit:
+        return
+    for (name, want, allowed), kind in zip(types.columns, found, strict=True):
+        if kind not in allowed:
+            raise TypeError(f"{name}: want {want}, found {kind.__name__}")
+    types.fit.add(found)
+
+
+@cache
+def _types(of: Table | Select[Any]) -> _Types:
+    columns = []
+    for column in of.selected_columns if isinstance(of, Select) else of.columns:
+        want, allowed = _KEPT_AS[column.type.python_type]
+        columns.append((column.name, want, allowed | ({NoneType} if column.nullable else set())))
+    return _Types(columns, set())
 
 
 @contextmanager
@@ -71,7 +108,7 @@ def readable(rows: Iterable[Any], shape: Callable[[Any], Shape]) -> list[Shape]:
 
 def _tell(exc: RowDamaged) -> None:
     heard = _heard.get()
-    # A page is read anew where it is short.
+    # A page is read anew where it is short, and its damaged rows come again.
     if heard is not None and exc.message not in [one.message for one in heard]:
         heard.append(exc)
 

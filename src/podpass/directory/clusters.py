@@ -126,6 +126,7 @@ def _read(connection: Connection, resource_id: str) -> Cluster | None:
 
 def _cluster(row: Row[Any]) -> Cluster:
     with database.shaping("clusters", row.name):
+        database.check_types(row, clusters)
         return Cluster(
             subscription_id=row.subscription_id,
             group=row.group,

@@ -120,6 +120,7 @@ def _read(connection: Connection, role_id: str) -> RoleDefinition | None:
 
 def _definition(row: Row[Any]) -> RoleDefinition:
     with database.shaping("role_definitions", row.id):
+        database.check_types(row, role_definitions)
         kept = from_json(row.document)
         return RoleDefinition(
             id=row.id,

@@ -103,6 +103,7 @@ def _read(connection: Connection, subscription_id: str, name: str) -> ResourceGr
 
 def _group(row: Row[Any]) -> ResourceGroup:
     with database.shaping("resource_groups", row.name):
+        database.check_types(row, resource_groups)
         return ResourceGroup(
             subscription_id=row.subscription_id,
             name=row.name,

@@ -43,7 +43,6 @@ from podpass.directory.schema import (
 )
 from podpass.guids import is_lower_guid
 
-_ONLY_APPLICATIONS = (identifier_uris, password_credentials, key_credentials)
 _AT_ONCE = 1000
 _RESTORE = "stop podpass, then restore the database from a backup"
 _Held = Mapping[tuple[str, str], Sequence[Row[Any]]]
@@ -94,13 +93,16 @@ def _shapes(connection: Connection, query: Select[Any]) -> list[Callable[[], Ide
     rows = connection.execute(query).all()
     if not rows:
         return []
-    trusted = _held(connection, federated_credentials, rows)
     applications = [row for row in rows if row.kind == IdentityKind.APPLICATION]
-    uris, passwords, keys = (_held(connection, table, applications) for table in _ONLY_APPLICATIONS)
+    held = {
+        table: _held(connection, table, rows if table is federated_credentials else applications)
+        for table in _TABLES
+    }
 
     def shape(row: Row[Any]) -> Identity:
         with database.shaping("identities", row.client_id):
-            return _identity(row, trusted, uris, passwords, keys)
+            database.check_types(row, identities)
+            return _identity(row, {table: _own(held[table], table, row) for table in held})
 
     return [partial(shape, row) for row in rows]
 
@@ -122,12 +124,20 @@ def _held(connection: Connection, table: Table, rows: Sequence[Row[Any]]) -> _He
     return held
 
 
-def _identity(
-    row: Row[Any], trusted: _Held, uris: _Held, passwords: _Held, keys: _Held
-) -> Identity:
-    key = (row.tenant_id, row.client_id)
-    database.check_texts(row.client_id, row.object_id, row.name, row.resource_id, row.location)
-    database.check_texts(row.application_id, row.unique_name)
+def _own(held: _Held, table: Table, owner: Row[Any]) -> Sequence[Row[Any]]:
+    """Give what an identity holds in a table; what is damaged there is told as that table's.
+
+    Errors:  RowDamaged.
+    """
+    found = held.get((owner.tenant_id, owner.client_id), ())
+    for row in found:
+        own = getattr(row, _OWN_KEYS[table])
+        with database.shaping(table.name, f"{owner.client_id}/{own}"):
+            database.check_types(row, table)
+    return found
+
+
+def _identity(row: Row[Any], own: Mapping[Table, Sequence[Row[Any]]]) -> Identity:
     return Identity(
         tenant_id=row.tenant_id,
         client_id=row.client_id,
@@ -140,13 +150,16 @@ def _identity(
         has_principal=row.has_principal,
         enabled=row.enabled,
         identifier_uris=tuple(
-            each.uri for each in sorted(uris.get(key, ()), key=lambda one: one.place)
+            each.uri for each in sorted(own[identifier_uris], key=lambda one: one.place)
         ),
         credentials=tuple(
-            _credential(each) for each in sorted(trusted.get(key, ()), key=lambda one: one.name)
+            _credential(each)
+            for each in sorted(own[federated_credentials], key=lambda one: one.name)
         ),
-        passwords=tuple(_secret(PasswordCredential, each) for each in _by_age(passwords, key)),
-        keys=tuple(_secret(KeyCredential, each) for each in _by_age(keys, key)),
+        passwords=tuple(
+            _secret(PasswordCredential, each) for each in _by_age(own[password_credentials])
+        ),
+        keys=tuple(_secret(KeyCredential, each) for each in _by_age(own[key_credentials])),
         location=row.location,
         tags=from_json(row.tags),
         created=row.created,
@@ -155,12 +168,11 @@ def _identity(
     )
 
 
-def _by_age(held: _Held, key: tuple[str, str]) -> list[Row[Any]]:
-    return sorted(held.get(key, ()), key=lambda one: (one.begins, one.key_id))
+def _by_age(found: Sequence[Row[Any]]) -> list[Row[Any]]:
+    return sorted(found, key=lambda one: (one.begins, one.key_id))
 
 
 def _credential(row: Row[Any]) -> FederatedCredential:
-    database.check_texts(row.name, row.issuer, row.subject, row.audience, row.description, row.id)
     return FederatedCredential(
         name=row.name,
         issuer=row.issuer,
@@ -280,6 +292,12 @@ _TABLES = {
     password_credentials: _password_rows,
     key_credentials: _key_rows,
 }
+_OWN_KEYS = {
+    identifier_uris: "uri_key",
+    federated_credentials: "name",
+    password_credentials: "key_id",
+    key_credentials: "key_id",
+}
 
 
 def _write_held(
@@ -348,14 +366,16 @@ def read_tenants(connection: Connection, tenant_id: str | None = None) -> list[T
 
 def _tenant(connection: Connection, row: Row[Any]) -> Tenant:
     with database.shaping("tenants", row.id, hint=_RESTORE):
+        database.check_types(row, tenants)
         if not is_lower_guid(row.id):
             raise ValueError("want a GUID in lower case")
-        database.check_texts(row.display_name)
-    domains = (
-        select(tenant_domains.c.domain)
-        .where(tenant_domains.c.tenant_id == row.id)
-        .order_by(tenant_domains.c.domain)
-    )
-    return Tenant(
-        id=row.id, display_name=row.display_name, domains=tuple(connection.scalars(domains))
-    )
+    query = select(tenant_domains).filter_by(tenant_id=row.id).order_by(tenant_domains.c.domain)
+    domains = tuple(_domain(each) for each in connection.execute(query))
+    return Tenant(id=row.id, display_name=row.display_name, domains=domains)
+
+
+def _domain(row: Row[Any]) -> str:
+    with database.shaping("tenant_domains", row.domain):
+        database.check_types(row, tenant_domains)
+    domain: str = row.domain
+    return domain

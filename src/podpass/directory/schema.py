@@ -5,7 +5,6 @@ What has to be unique beyond its key is a unique index, which can be given to a 
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
     Double,
     ForeignKey,
@@ -20,6 +19,7 @@ from sqlalchemy import (
     true,
 )
 
+from podpass.database.flag import Flag
 from podpass.database.migrate import Chain
 from podpass.database.text import Text
 
@@ -72,11 +72,11 @@ identities = Table(
     Column("kind", Text, nullable=False),
     Column("resource_id", Text),
     Column("resource_key", Text, unique=True),
-    Column("enabled", Boolean, nullable=False),
+    Column("enabled", Flag, nullable=False),
     Column("application_id", Text),
     Column("unique_name", Text),
     Column("name_key", Text, nullable=False, server_default=""),
-    Column("has_principal", Boolean, nullable=False, server_default=true()),
+    Column("has_principal", Flag, nullable=False, server_default=true()),
     _text("location"),
     _document("tags"),
     _time("created"),
@@ -183,7 +183,7 @@ vaults = Table(
     _text("access", "rbac"),
     _text("policies", "[]"),
     Column("retention_days", Integer, nullable=False, server_default="90"),
-    Column("purge_protection", Boolean, nullable=False, server_default=false()),
+    Column("purge_protection", Flag, nullable=False, server_default=false()),
     _document("tags"),
     _time("created"),
     _document("document"),

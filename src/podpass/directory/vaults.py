@@ -266,6 +266,7 @@ def _deleted(row: Row[Any]) -> DeletedVault:
 
 def _vault(row: Row[Any]) -> Vault:
     with database.shaping("vaults", row.name):
+        database.check_types(row, vaults)
         return Vault(
             name=row.name,
             tenant_id=row.tenant_id,

@@ -14,14 +14,20 @@ from podpass.exchange.key_rows import Found, Row
 from podpass.exchange.sealing_key import REPLACE
 from podpass.sealing import Sealer, SealingKeyUnfit
 
-OpenedKey = tuple[bytes, AuthorityKey]
-"""What a key was sealed as, and the key."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenedKey:
+    """A key, and what it was sealed as."""
+
+    sealed: bytes = field(repr=False)
+    key: AuthorityKey = field(repr=False)
+
 
 NOTHING: Mapping[str, OpenedKey] = MappingProxyType({})
 
 
 class AuthorityKeysError(Error):
-    """The keys cannot be read, or a key cannot be withdrawn."""
+    """Some of the keys in the database are damaged."""
 
     code = "authority_keys"
 
@@ -32,6 +38,10 @@ class Opened:
 
     keys: Mapping[str, OpenedKey] = field(repr=False)
     damaged: Sequence[str]
+
+    def with_those_known(self, known: Mapping[str, OpenedKey]) -> Mapping[str, OpenedKey]:
+        """Give the keys to go on with: one that was opened before stays while its row does."""
+        return {**self.keys, **{kid: known[kid] for kid in self.damaged if kid in known}}
 
 
 def open_all(found: Found, sealer: Sealer, known: Mapping[str, OpenedKey] = NOTHING) -> Opened:
@@ -46,36 +56,31 @@ def open_all(found: Found, sealer: Sealer, known: Mapping[str, OpenedKey] = NOTH
     return Opened(keys=keys, damaged=damaged)
 
 
-def or_known(opened: Opened, known: Mapping[str, OpenedKey]) -> dict[str, OpenedKey]:
-    """Give the keys to go on with: one that was opened before stays while its row does."""
-    return {**opened.keys, **{kid: known[kid] for kid in opened.damaged if kid in known}}
-
-
 def check(found: Found, sealer: Sealer, known: Mapping[str, OpenedKey]) -> None:
     """Check that everything opens: nothing starts on keys of which one does not.
 
     Errors:  SealingKeyUnfit, AuthorityKeysError.
     """
-    opened = open_all(found, sealer, known)
+    looked = open_all(found, sealer, known)
     has_seal = key_rows.open_seal(found, sealer) is not None
-    if not opened.keys and not has_seal:
+    if not looked.keys and not has_seal:
         raise SealingKeyUnfit(
             "the signing keys in the database are sealed with another key",
             hint="give every replica the sealing key file with which the first one started; if it"
             f" is lost, {REPLACE} makes new keys under this one",
         )
-    if opened.damaged or not has_seal:
-        what = ", ".join(opened.damaged) or "the seal of refresh tokens"
+    if looked.damaged or not has_seal:
+        what = ", ".join(looked.damaged) or "the seal of refresh tokens"
         raise AuthorityKeysError(
             f"in the database, {what} is damaged",
             hint="restore the database from a backup; a key that does not sign can be withdrawn with"
             f" `podpass authority rotate --retire KID`, and {REPLACE} makes new ones",
-            kids=opened.damaged,
+            kids=looked.damaged,
         )
 
 
 def _open(row: Row, sealer: Sealer, known: Mapping[str, OpenedKey]) -> OpenedKey:
     before = known.get(row.slot.kid)
-    if before is not None and before[0] == row.sealed:
+    if before is not None and before.sealed == row.sealed:
         return before
-    return row.sealed, key_rows.open_key(row, sealer)
+    return OpenedKey(sealed=row.sealed, key=key_rows.open_key(row, sealer))

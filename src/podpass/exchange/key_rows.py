@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from podpass.database import check_texts, shaping
+from podpass.database import check_types, shaping
 from podpass.exchange import key_material
 from podpass.exchange.key_material import AuthorityKey
 from podpass.exchange.key_schedule import Slot
@@ -20,6 +20,9 @@ from podpass.sealing import Sealer, SealingKeyUnfit
 TOPIC = "keys"
 _SEAL = "refresh-tokens"
 _TOO_LATE = 253402300800  # the year 10000, which no calendar of ours has
+_columns = signing_keys.c
+# What is sealed is not of it: where that is damaged, it is still known when the key signs.
+_SLOTS = select(_columns.ordinal, _columns.kid, _columns.created, _columns.activates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,7 @@ def read(connection: Connection) -> Found:
 
     Errors:  RowDamaged for one of which nobody can tell when it signs.
     """
-    query = select(signing_keys).order_by(signing_keys.c.ordinal)
+    query = _SLOTS.add_columns(signing_keys.c.sealed).order_by(signing_keys.c.ordinal)
     rows = [_row(row) for row in connection.execute(query)]
     seal = connection.execute(select(seals.c.sealed).where(seals.c.name == _SEAL)).scalar()
     return Found(rows=rows, seal=None if seal is None else _sealed(seal))
@@ -55,15 +58,16 @@ def read(connection: Connection) -> Found:
 
 def _row(row: Any) -> Row:
     with shaping(signing_keys.name, row.kid):
-        check_texts(row.kid)
+        *told, sealed = row
+        check_types(told, _SLOTS)
         _check_times(row.created, row.activates)
         slot = Slot(ordinal=row.ordinal, kid=row.kid, created=row.created, activates=row.activates)
-    return Row(slot=slot, sealed=_sealed(row.sealed))
+    return Row(slot=slot, sealed=_sealed(sealed))
 
 
-def _check_times(*values: object) -> None:
+def _check_times(*values: float) -> None:
     for value in values:
-        if not (isinstance(value, int | float) and 0 <= value < _TOO_LATE):
+        if not 0 <= value < _TOO_LATE:
             raise ValueError("want seconds since the epoch")
 
 

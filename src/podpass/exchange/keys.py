@@ -20,7 +20,7 @@ from podpass.database import Database, DatabaseBusy
 from podpass.errors import Error
 from podpass.exchange import key_files, key_material, key_opening, key_rows, key_schedule, key_steps
 from podpass.exchange.key_material import AuthorityKey
-from podpass.exchange.key_opening import AuthorityKeysError, OpenedKey
+from podpass.exchange.key_opening import OpenedKey
 from podpass.exchange.key_rows import TOPIC, Found
 from podpass.exchange.key_schedule import Schedule, Slot
 from podpass.exchange.key_steps import Told
@@ -43,6 +43,12 @@ class KeysStale(DatabaseBusy):
 
     code = "authority_keys_stale"
     hint = "see whether this replica reaches the database, and its clock is right"
+
+
+class KeyNotRetired(Error):
+    """A key cannot be withdrawn: it signs, it is to sign, or it is not here."""
+
+    code = "authority_key_not_retired"
 
 
 class AuthorityKeys:
@@ -159,7 +165,7 @@ class AuthorityKeys:
                 raise KeysStale("the signing keys were not read for too long")
         self._since, self._until = since, until
         kid = key_schedule.active(self._slots, now).kid
-        self._active = self._opened[kid][1].signing
+        self._active = self._opened[kid].key.signing
 
     # ----------------------------------------------------------------------------------- what is read
 
@@ -176,19 +182,19 @@ class AuthorityKeys:
             self._wake.clear()
             began = self._clock()
             found = await self.database.read(key_rows.read)
-            opened = key_opening.open_all(found, self._sealer, self._opened)
-            self.damaged = opened.damaged
+            looked = key_opening.open_all(found, self._sealer, self._opened)
+            self.damaged = looked.damaged
             if self.damaged:
                 _log.error("signing_keys_damaged", extra={"kids": self.damaged})
-            self._take(found, key_opening.or_known(opened, self._opened), began)
+            self._take(found, looked.with_those_known(self._opened), began)
 
-    def _take(self, found: Found, opened: Mapping[str, OpenedKey], began: float) -> None:
-        slots = [slot for slot in found.slots if slot.kid in opened]
+    def _take(self, found: Found, keys: Mapping[str, OpenedKey], began: float) -> None:
+        slots = [slot for slot in found.slots if slot.kid in keys]
         if (seal := key_rows.open_seal(found, self._sealer)) is not None:
             self.seal.use(seal)
-        self._opened = opened
+        self._opened = keys
         self._slots = key_schedule.in_order(slots)
-        self._published = tuple(opened[slot.kid][1] for slot in self._slots)
+        self._published = tuple(keys[slot.kid].key for slot in self._slots)
         self._read_at = began
         self._watched = key_schedule.watch(self._watched, slots, self._clock(), self._ticks())
         self._since, self._until = float("inf"), float("-inf")
@@ -252,12 +258,12 @@ class AuthorityKeys:
         """Withdraw a key that is out of use; the tokens it signed are worthless from then on.
 
         Shapes:  a key to come that is damaged may go too: another is made.
-        Errors:  AuthorityKeysError for the active and the coming key, and for one that is not here.
+        Errors:  KeyNotRetired for the active and the coming key, and for one that is not here.
         """
         if not await self._write(
             lambda connection: key_steps.withdraw(connection, self._sealer, kid, now=self._clock())
         ):
-            raise AuthorityKeysError(
+            raise KeyNotRetired(
                 "no such key among those out of use, or damaged and to come",
                 hint="list them with `podpass authority keys`; one that signs is rotated first",
                 kid=kid,

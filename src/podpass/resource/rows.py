@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Row, Select, func, select
 
-from podpass.database import shaping
+from podpass.database import check_types, shaping
 from podpass.resource.model import SecretVersion, Wanted
 from podpass.resource.schema import secrets, versions
 from podpass.secret import Secret
@@ -61,6 +61,7 @@ def sealed_for(vault: str, key: str, version: str) -> str:
 def to_version(row: Row[Any], value: Secret) -> SecretVersion:
     """Read a row whose value has been opened."""
     with shaping("secret_versions", place(row)):
+        check_types(row, SELECT)
         return SecretVersion(
             vault=row.vault,
             name=row.name,

@@ -6,7 +6,6 @@ which for vaults of schema 1 is their name, so what lies sealed there stays wher
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
     ForeignKeyConstraint,
     Index,
@@ -17,6 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from podpass.database.flag import Flag
 from podpass.database.migrate import Chain
 from podpass.database.text import Text
 
@@ -45,7 +45,7 @@ versions = Table(
     Column("sealed", LargeBinary, nullable=False),
     Column("content_type", Text),
     Column("tags", Text, nullable=False),
-    Column("enabled", Boolean, nullable=False),
+    Column("enabled", Flag, nullable=False),
     Column("not_before", BigInteger),
     Column("expires", BigInteger),
     Column("created", BigInteger, nullable=False),

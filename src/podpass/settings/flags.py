@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
+_END = "--"
 
 
 def parse_switch(flag: str, text: str) -> bool:
@@ -28,30 +29,32 @@ def parse_flags(argv: Sequence[str], known: Mapping[str, bool]) -> tuple[dict[st
     """
     found: dict[str, str] = {}
     problems: list[str] = []
-    rest, flag = list(argv), ""
-    while rest and rest[0].startswith("-") and rest[0] not in ("-", "--"):
+    rest, bare = list(argv), ""
+    while rest and rest[0].startswith("-") and rest[0] not in ("-", _END):
         name, given, value = rest.pop(0).partition("=")
-        flag = "--" + name.removeprefix("-").removeprefix("-")
+        flag, bare = "--" + name.removeprefix("-").removeprefix("-"), ""
         if flag not in known:
             problems.append(f"{flag}: no such flag; known are {', '.join(sorted(known))}")
         elif given:
             found[flag] = value
         elif known[flag]:
-            found[flag] = "true"
+            found[flag], bare = "true", flag
         elif rest:
             found[flag] = rest.pop(0)
         else:
             problems.append(f"{flag}: wants a value")
-    if rest[:1] == ["--"]:
-        del rest[0]
-    if rest:
-        problems.append(_left(rest, flag if known.get(flag) else ""))
+    if rest and rest != [_END]:
+        problems.append(_left(rest, bare))
     return found, problems
 
 
-def _left(rest: Sequence[str], switch: str) -> str:
-    """Say what is wrong with an argument that is no flag; `switch` is the one before it, if it is one."""
+def _left(rest: Sequence[str], bare: str) -> str:
+    """Say what is wrong with what is left; `bare` is the switch right before it that was given no value."""
+    if rest[0] == _END:
+        return (
+            f"{_END}: nothing after it would be read, and {rest[1]!r} comes after it; take it out"
+        )
     said = f"{rest[0]!r}: is no flag, and nothing after it would be read"
-    if switch and rest[0] in _TRUE | _FALSE:
-        return f"{said}; write {switch}={rest[0]}"
+    if bare and rest[0] in _TRUE | _FALSE:
+        return f"{said}; write {bare}={rest[0]}"
     return f"{said}; take it out, or write a flag's value as --flag=value"

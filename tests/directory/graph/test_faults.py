@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from directory.faults import damage, full, held, read_only
-from directory.graph.world import World
+from directory.graph.world import TENANT, World
 
 LONG = {"displayName": "web", "notes": "n" * 1000, "tags": [f"{n}" * 100 for n in range(10, 90)]}
 
@@ -61,3 +61,14 @@ async def test_a_damaged_row_is_named_and_stops_no_list(world: World, tmp_path: 
     for path in ("/applications", "/applications?$top=1"):
         found = [one["appId"] for one in (await world.get(path)).value]
         assert found == [good["appId"]]
+
+
+async def test_bytes_in_one_address_stop_no_list(world: World, tmp_path: Path) -> None:
+    made = [
+        await world.application(name, identifierUris=[f"api://{TENANT}/{name}"])
+        for name in ("first", "bad", "last")
+    ]
+    change = "UPDATE identifier_uris SET uri = x'ff' WHERE client_id = ?"
+    damage(tmp_path / "directory.db", change, made[1]["appId"])
+    found = {one["appId"] for one in (await world.get("/applications")).value}
+    assert found == {made[0]["appId"], made[2]["appId"]}

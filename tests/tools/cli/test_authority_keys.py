@@ -15,7 +15,7 @@ from podpass.database import Database, DatabaseUnusable, RowDamaged
 from podpass.errors import Error
 from podpass.exchange.key_opening import AuthorityKeysError
 from podpass.exchange.key_schedule import Schedule
-from podpass.exchange.keys import AuthorityKeys
+from podpass.exchange.keys import AuthorityKeys, KeyNotRetired
 from podpass.exchange.schema import signing_keys
 from podpass.sealing import SealingKeyUnfit
 from podpass.tools.cli import authority_keys
@@ -93,7 +93,7 @@ async def test_a_key_that_leaked_is_replaced_and_withdrawn(
 ) -> None:
     leaked = service.active.kid
     refused = await run(data_dir, "rotate", "--retire", leaked)
-    assert isinstance(refused.exception, AuthorityKeysError)
+    assert isinstance(refused.exception, KeyNotRetired)
     assert "rotated first" in refused.exception.hint
     assert (await run(data_dir, "rotate", "--at-once", "--retire", leaked)).exit_code == 0
     assert leaked not in {key["kid"] for key in await listed(data_dir)}

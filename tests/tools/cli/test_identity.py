@@ -63,6 +63,21 @@ def test_the_list_follows_every_page_and_tells_the_groups() -> None:
     ]
 
 
+def test_each_row_that_may_be_the_one_is_told_with_its_own_cure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    damaged = [{"message": f"row {one} is bad", "hint": f"cure {one}"} for one in ("a", "b")]
+    pages = {
+        "/identities": {"value": [], "after": "2222", "damaged": damaged[:1]},
+        "/identities?after=2222": {"value": [], "after": None, "damaged": damaged[1:]},
+    }
+    monkeypatch.setattr(identity, "control", lambda _, __, path: pages[path])
+    refused = run("show", "web")
+    assert isinstance(refused.exception, identity.IdentityUnreadable)
+    told = ["left out: row a is bad", "  cure a", "left out: row b is bad", "  cure b"]
+    assert refused.stderr.splitlines() == told
+
+
 def test_a_row_that_cannot_be_read_is_told_and_the_others_are_listed(
     podpass: Podpass, tmp_path: Path
 ) -> None:
@@ -86,9 +101,11 @@ def test_a_row_that_cannot_be_read_is_told_and_the_others_are_listed(
     for name in ("web", CLIENT):
         refused = podpass("identity", "show", name)
         assert refused.returncode == 1
-        said, cure = refused.stderr.splitlines()
-        assert said == f"podpass: none that can be read is called {name}, and {row}"
+        left_out, cure, said, hint = refused.stderr.splitlines()
+        assert left_out == f"left out: {row}"
         assert "backup" in cure
+        assert said == f"podpass: none that can be read is called {name}"
+        assert "left out" in hint
     damage(database, "UPDATE vaults SET tags = 'x' WHERE name = 'tools-vault'")
     listed = podpass("vault", "list", "-o", "json")
     assert (listed.returncode, json.loads(listed.stdout)) == (0, [])

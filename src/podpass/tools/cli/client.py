@@ -19,6 +19,7 @@ from podpass.tools.cli.output import say
 from podpass.tools.local.datadir import DataDir, check_version, load_facts
 from podpass.tools.local.lock import holder
 
+_CONTROL = "localhost"
 _SECONDS = 30.0
 _SILENT_SECONDS = 3.0
 _HEALTH_SECONDS = 2.0
@@ -120,7 +121,7 @@ def request(
     method: str,
     path: str,
     *,
-    host: str = "localhost",
+    host: str = _CONTROL,
     body: bytes | None = None,
     headers: dict[str, str] | None = None,
 ) -> tuple[int, dict[str, Any]]:
@@ -128,27 +129,28 @@ def request(
 
     Errors:  Error when it does not answer, or not with JSON.
     """
+    who = "the instance" if host == _CONTROL else f"{host} of this instance"
     try:
-        with _patience(port):
+        with _patience(who, port):
             status, text = _ask(port, ca_file, method, path, host=host, body=body, headers=headers)
         answer = json.loads(text or b"{}")
     except TimeoutError as exc:
         raise Error(
-            f"the instance has not answered on port {port} for {_SECONDS:.0f} seconds",
+            f"{who} has not answered on port {port} for {_SECONDS:.0f} seconds",
             hint="it is busy or stuck: try again, see `podpass status` and its log",
         ) from exc
     except (OSError, ValueError, http.client.HTTPException) as exc:
         raise Error(
-            f"the instance does not answer on port {port}: {type(exc).__name__}",
+            f"{who} does not answer on port {port}: {type(exc).__name__}",
             hint="stop it with `podpass down` and start it again",
         ) from exc
     return status, answer if isinstance(answer, dict) else {}
 
 
 @contextmanager
-def _patience(port: int) -> Iterator[None]:
+def _patience(who: str, port: int) -> Iterator[None]:
     """Say once what is waited for, where it takes long."""
-    said = f"waiting for the instance to answer on port {port}, for up to {_SECONDS:.0f} seconds"
+    said = f"waiting for {who} to answer on port {port}, for up to {_SECONDS:.0f} seconds"
     timer = threading.Timer(_SILENT_SECONDS, say, (said,))
     timer.daemon = True
     timer.start()
@@ -164,7 +166,7 @@ def _ask(
     method: str,
     path: str,
     *,
-    host: str = "localhost",
+    host: str = _CONTROL,
     body: bytes | None = None,
     headers: dict[str, str] | None = None,
     seconds: float = _SECONDS,

@@ -1,6 +1,5 @@
 """`podpass identity`."""
 
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -33,6 +32,7 @@ class IdentityUnreadable(Error):
     """No identity that can be read has this name or client id, and there are some that cannot."""
 
     code = "identity_unreadable"
+    hint = "it may be one of those left out: put them right as is said there, then ask again"
 
 
 class SeveralIdentities(Error):
@@ -67,8 +67,12 @@ def show(data_dir: DataDir, name: str, output: str) -> None:
     """Show one identity, by its name or client id."""
     every, damaged = _every(data_dir)
     found = [row for row in every if name in (row["name"], row["client_id"])]
+    if not found and damaged:
+        # Whether a row that cannot be read is the one, nobody knows.
+        say_left_out(damaged)
+        raise IdentityUnreadable(f"none that can be read is called {name}")
     if not found:
-        raise _none(name, damaged)
+        raise NoSuchIdentity(f"no identity is called {name}")
     if len(found) > 1:
         # Any one of them would look right, and its client id would trust the wrong workloads.
         each = ", ".join(f"{row['client_id']} ({_group(row) or row['kind']})" for row in found)
@@ -77,28 +81,20 @@ def show(data_dir: DataDir, name: str, output: str) -> None:
     say_left_out(damaged)
 
 
-def _none(name: str, damaged: Mapping[str, str]) -> Error:
-    """Say that none was found; whether a row that cannot be read is the one, nobody knows."""
-    if not damaged:
-        return NoSuchIdentity(f"no identity is called {name}")
-    said = f"none that can be read is called {name}, and {'; '.join(damaged)}"
-    return IdentityUnreadable(said, hint=next(iter(damaged.values())))
-
-
 def _group(row: dict[str, Any]) -> str:
     """Name the resource group of a managed identity; an application is in none."""
     return row["resource_id"].split("/")[4] if row["resource_id"] else ""
 
 
-def _every(data_dir: DataDir) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def _every(data_dir: DataDir) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Read the identities a page at a time; and of those that cannot be read what is wrong, with its cure."""
     every: list[dict[str, Any]] = []
-    damaged: dict[str, str] = {}
+    damaged: list[dict[str, str]] = []
     query = ""
     while True:
         page = control(data_dir, "GET", f"/identities{query}")
         every += page["value"]
-        damaged |= {one["message"]: one["hint"] for one in page.get("damaged", ())}
+        damaged += page["damaged"]
         if page["after"] is None:
             return every, damaged
         query = "?" + urlencode({"after": page["after"]})

@@ -62,7 +62,7 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-def say_left_out(damaged: Mapping[str, str]) -> None:
-    """Say what is missing in a list that was printed, and what to do about it."""
-    for said, hint in damaged.items():
-        say(f"left out: {said}\n  {hint}")
+def say_left_out(damaged: Sequence[Row]) -> None:
+    """Say what is missing in a list, and what to do about it, as the instance tells it beside the list."""
+    for row in damaged:
+        say(f"left out: {row['message']}\n  {row['hint']}")

@@ -30,7 +30,10 @@ _PATIENCE_SECONDS = 30.0
 @options.setting(LocalSettings, "assertion_algorithms", "ALGORITHMS")
 @click.option("--ready-fd", type=int, hidden=True)
 @click.option("--seed-name", default="-", hidden=True)
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     data_dir: DataDir,
     detach: bool,
     seed: str | None,
@@ -63,7 +66,7 @@ def command(
             # Another start may have been quicker by a moment; then this one joins it.
             if "already_running" not in (exc.code, exc.facts.get("cause")):
                 raise
-    return _join(data_dir, settings.told(), text)
+    return _join(data_dir, _given(ctx, settings), text)
 
 
 def _read_seed(seed: str | None, name: str | None) -> tuple[str, str] | None:
@@ -85,12 +88,12 @@ def _read_seed(seed: str | None, name: str | None) -> tuple[str, str] | None:
     return text, name
 
 
-def _join(data_dir: DataDir, wanted: dict[str, object], seed: tuple[str, str] | None) -> None:
+def _join(data_dir: DataDir, given: Mapping[str, object], seed: tuple[str, str] | None) -> None:
     """Meet the instance that runs already: wait for it, apply the seed to it, show it."""
     status = _wait_ready(data_dir)
     check_answers(data_dir, status["pids"]["podpass"])
     say(f"podpass runs already on {data_dir.root}")
-    if others := unheeded({flag: wanted[flag] for flag in _given()}, status.get("settings", {})):
+    if others := _unheeded(given, status["settings"]):
         for line in others:
             say(f"  {line}")
         down, up = (options.as_command(data_dir, verb) for verb in ("down", "up"))
@@ -102,19 +105,17 @@ def _join(data_dir: DataDir, wanted: dict[str, object], seed: tuple[str, str] | 
     _show(data_dir, status)
 
 
-def _given() -> list[str]:
-    """Name the settings that somebody chose, by flag or variable."""
-    ctx = click.get_current_context()
-    chosen = {param.name: param.opts[0] for param in ctx.command.params if param.name}
-    defaults = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
-    return [
-        chosen[f.name]
-        for f in fields(LocalSettings)
-        if f.name != "data_dir" and ctx.get_parameter_source(f.name) not in defaults
-    ]
+def _given(ctx: click.Context, settings: LocalSettings) -> dict[str, object]:
+    """Give the settings that somebody chose, by flag or variable, as `LocalSettings.told` names them."""
+    chosen = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+    return {
+        f.metadata["flag"]: getattr(settings, f.name)
+        for f in fields(settings)
+        if f.name != "data_dir" and ctx.get_parameter_source(f.name) in chosen
+    }
 
 
-def unheeded(given: Mapping[str, object], runs: Mapping[str, object]) -> list[str]:
+def _unheeded(given: Mapping[str, object], runs: Mapping[str, object]) -> list[str]:
     """Say which of the options given are not those that an instance runs with."""
     return [
         f"{flag} {value} is not in force: it runs with {flag} {runs[flag]}"

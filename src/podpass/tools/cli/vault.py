@@ -22,4 +22,4 @@ def list_(data_dir: DataDir, output: str) -> None:
     """List vaults and how many secrets each holds."""
     found = control(data_dir, "GET", "/vaults")
     emit(found["value"], output, _COLUMNS)
-    say_left_out({one["message"]: one["hint"] for one in found.get("damaged", ())})
+    say_left_out(found["damaged"])

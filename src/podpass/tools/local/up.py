@@ -103,18 +103,18 @@ async def _live(
     instance: Loop, seed: tuple[str, str] | None, progress: Progress, ready: Callable[[], None]
 ) -> int | None:
     """Start, wait for a signal, stop; give the signal that came while starting, which is stopped then."""
-    stop = _Stop()
+    wish = _Wish()
     stack = AsyncExitStack()
     try:
         starting = asyncio.ensure_future(_start(instance, stack, seed, progress))
-        stopping = asyncio.ensure_future(stop.asked.wait())
+        stopping = asyncio.ensure_future(wish.asked.wait())
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()
         try:
             await starting
         except asyncio.CancelledError:
-            return stop.by
+            return wish.by
         ready()
         await stopping
         return None
@@ -153,7 +153,7 @@ async def _stop(stack: AsyncExitStack) -> None:
         _log.error("instance_stop_took_too_long", extra={"seconds": _STOP_SECONDS})
 
 
-class _Stop:
+class _Wish:
     """The wish to stop, and the first signal that it came by."""
 
     def __init__(self) -> None:

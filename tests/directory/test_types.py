@@ -1,0 +1,217 @@
+"""SQLite keeps any value in any column: whichever it is, its row is told, and takes no other with it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Table
+
+from directory.conftest import TENANT
+from directory.faults import damage
+from podpass.database import RowDamaged
+from podpass.directory.model import (
+    Cluster,
+    FederatedCredential,
+    Identity,
+    IdentityKind,
+    KeyCredential,
+    PasswordCredential,
+    ResourceGroup,
+    RoleDefinition,
+    Tenant,
+    Vault,
+)
+from podpass.directory.schema import (
+    clusters,
+    federated_credentials,
+    identifier_uris,
+    identities,
+    key_credentials,
+    password_credentials,
+    resource_groups,
+    role_definitions,
+    tenant_domains,
+    tenants,
+    vaults,
+)
+from podpass.directory.store import Directory
+
+SUB = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
+OTHER = "7c9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
+WRONG = {
+    str: ("x'ff'",),
+    bytes: ("'zz'", "7"),
+    bool: ("'false'", "2"),
+    int: ("'zz'",),
+    float: ("'zz'",),
+}
+OF_IDENTITIES = (
+    identities,
+    federated_credentials,
+    identifier_uris,
+    password_credentials,
+    key_credentials,
+)
+# By these a list asks for its rows, or an owner for its own: a row of another value is nobody's.
+ASKED_BY = {
+    "identities": {"tenant_id"},
+    "tenant_domains": {"tenant_id"},
+    "resource_groups": {"subscription_id"},
+    "clusters": {"resource_key"},
+    "vaults": {"tenant_id", "deleted"},
+} | {table.name: {"tenant_id", "client_id"} for table in OF_IDENTITIES[1:]}
+NAMED_BY = {
+    identities: "name",
+    federated_credentials: "name",
+    identifier_uris: "substr(uri, 7)",
+    password_credentials: "display_name",
+    key_credentials: "display_name",
+}
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/directory.db"
+
+
+def wrong(*of: Table) -> list[tuple[Table, str]]:
+    """Give each column of tables with each value that is none of its type."""
+    return [
+        (table, f'"{column.name}" = {value}')
+        for table in of
+        for column in table.columns
+        if column.name not in ASKED_BY.get(table.name, ())
+        for value in WRONG[column.type.python_type]
+    ]
+
+
+def change(tmp_path: Path, table: Table, what: str, named_by: str, name: str) -> None:
+    statement = f"UPDATE {table.name} SET {what} WHERE {named_by} = ?"
+    damage(tmp_path / "directory.db", statement, name)
+
+
+def left_out(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Give what the rows are said to be that lists left out."""
+    found = [each for each in caplog.records if each.getMessage() == "row_damaged"]
+    return [str(vars(each)["cause"]) for each in found]
+
+
+def application(name: str, number: int) -> Identity:
+    times = {"begins": 1.0, "expires": 2.0}
+    return Identity(
+        tenant_id=TENANT,
+        client_id=f"00000000-0000-4000-8000-00000000000{number}",
+        object_id=f"00000000-0000-4000-8000-00000000001{number}",
+        application_id=f"00000000-0000-4000-8000-00000000002{number}",
+        name=name,
+        kind=IdentityKind.APPLICATION,
+        resource_id=None,
+        identifier_uris=(f"api://{name}", f"api://{name}-too"),
+        credentials=tuple(
+            FederatedCredential(name=one, issuer="https://i", subject=one, audiences=("a",))
+            for one in (name, f"{name}-too")
+        ),
+        passwords=tuple(
+            PasswordCredential(key_id=one, display_name=one, hint="abc", digest=b"d", **times)
+            for one in (name, f"{name}-too")
+        ),
+        keys=tuple(
+            KeyCredential(key_id=one, display_name=one, certificate=b"c", thumbprint="t", **times)
+            for one in (name, f"{name}-too")
+        ),
+    )
+
+
+@pytest.mark.parametrize(("table", "what"), wrong(*OF_IDENTITIES))
+async def test_a_value_of_another_type_takes_no_other_identity_with_it(
+    directory: Directory,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    table: Table,
+    what: str,
+) -> None:
+    for number, name in enumerate(("first", "bad", "last")):
+        await directory.identities.put(application(name, number))
+    change(tmp_path, table, what, NAMED_BY[table], "bad")
+    directory._session.forget()
+    assert {one.name for one in await directory.list_identities(TENANT)} == {"first", "last"}
+    assert {one.name for one in await directory.identities.page(TENANT, limit=2)} == {
+        "first",
+        "last",
+    }
+    for said in left_out(caplog):
+        assert f"in table {table.name} cannot be read" in said
+        assert what.split('"')[1] in said
+    assert left_out(caplog)
+
+
+async def test_what_an_identity_holds_is_told_by_its_own_row(
+    directory: Directory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who would delete the row that is told must not delete the application for one of its addresses."""
+    bad = application("bad", 1)
+    await directory.identities.put(bad)
+    change(tmp_path, identifier_uris, "uri = x'ff'", "uri", "api://bad")
+    assert await directory.list_identities(TENANT) == []
+    [said] = left_out(caplog)
+    assert f"the row of {bad.client_id}/api://bad in table identifier_uris cannot be read" in said
+    assert said.endswith("uri: want a text, found bytes")
+
+
+@pytest.mark.parametrize(("table", "what"), wrong(tenants, tenant_domains))
+async def test_a_value_of_another_type_in_a_tenant_is_told_by_its_row(
+    directory: Directory, tmp_path: Path, table: Table, what: str
+) -> None:
+    await directory.create_tenant(Tenant(id=OTHER, display_name="bad", domains=("bad",)))
+    change(tmp_path, table, what, "domain" if table is tenant_domains else "display_name", "bad")
+    with pytest.raises(RowDamaged, match=f"in table {table.name} cannot be read"):
+        await directory.list_tenants()
+
+
+def below(kind: str, name: str) -> str:
+    return f"/subscriptions/{SUB}/resourceGroups/rg/providers/{kind}/{name}"
+
+
+async def put(directory: Directory, name: str) -> None:
+    """Put one of each into a directory."""
+    east: dict[str, Any] = {"name": name, "location": "eastus"}
+    here = below("Microsoft.KeyVault/vaults", name)
+    await directory.vaults.put(Vault(tenant_id=TENANT, resource_id=here, **east))
+    await directory.groups.put(ResourceGroup(subscription_id=SUB, **east))
+    here = below("x/managedClusters", name)
+    await directory.clusters.put(Cluster(subscription_id=SUB, group="rg", resource_id=here, **east))
+    role = RoleDefinition(id="", name=name, scopes=("/",), actions=("*",), built_in=False)
+    number = len(await directory.role_definitions.list())
+    await directory.role_definitions.put(replace(role, id=f"aaaaaaaa-0000-4000-8000-{number:012}"))
+
+
+async def listed(directory: Directory, table: Table) -> set[str]:
+    found: list[Any]
+    if table is vaults:
+        found = list(await directory.list_vaults(TENANT))
+    elif table is resource_groups:
+        found = list(await directory.groups.page(SUB))
+    elif table is clusters:
+        found = list(await directory.clusters.page(SUB))
+    else:
+        found = [one for one in await directory.role_definitions.list() if not one.built_in]
+    return {one.name for one in found}
+
+
+@pytest.mark.parametrize(
+    ("table", "what"), wrong(vaults, resource_groups, clusters, role_definitions)
+)
+async def test_a_value_of_another_type_takes_no_other_of_a_list_with_it(
+    directory: Directory,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    table: Table,
+    what: str,
+) -> None:
+    for name in ("first", "bad", "last"):
+        await put(directory, f"{name}-one")
+    change(tmp_path, table, what, "name", "bad-one")
+    directory._session.forget()
+    assert await listed(directory, table) == {"first-one", "last-one"}
+    assert any(f"in table {table.name} cannot be read" in said for said in left_out(caplog))
