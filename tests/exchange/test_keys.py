@@ -13,7 +13,7 @@ from cryptography import x509
 from sqlalchemy import delete, select, update
 
 from podpass import jose
-from podpass.database import Database
+from podpass.database import Database, RowDamaged
 from podpass.exchange import key_schedule, key_steps
 from podpass.exchange.key_opening import AuthorityKeysError
 from podpass.exchange.key_schedule import Schedule
@@ -434,3 +434,34 @@ async def until(what: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not what():  # noqa: ASYNC110 it is somebody else who does it
             await asyncio.sleep(0.01)
+
+
+async def test_a_key_whose_times_are_damaged_signs_on_where_it_was_known(replica: Open) -> None:
+    """Fails when one row stops all reading: every replica would sign nothing more after some minutes."""
+    one = await replica()
+    first, second = kids(one)
+    change = update(signing_keys).where(signing_keys.c.kid == first).values(activates=9e99)
+    await one.database.write(lambda connection: connection.execute(change))
+    await one.refresh()
+    assert (one.active.kid, kids(one), list(one.damaged)) == (first, [first, second], [first])
+    # Nobody starts on such keys, and nothing is agreed on beside them.
+    with pytest.raises(AuthorityKeysError, match="is damaged"):
+        await replica()
+    with pytest.raises(RowDamaged, match=first):
+        await one.rotate()
+    await one.retire(first)
+    assert (one.active.kid, list(one.damaged)) == (second, [])
+    await one.keep()
+    assert len(kids(one)) == 2
+
+
+async def test_keys_of_damaged_times_are_no_new_database(replica: Open) -> None:
+    """Fails when they are not counted: a start would fill in keys beside those it cannot read."""
+    one = await replica()
+    await one.database.write(
+        lambda connection: connection.execute(update(signing_keys).values(activates=9e99))
+    )
+    with pytest.raises(AuthorityKeysError, match="is damaged"):
+        await replica()
+    await one.replace_all()
+    assert len(kids(await replica())) == 2

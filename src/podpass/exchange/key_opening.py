@@ -10,7 +10,7 @@ from types import MappingProxyType
 from podpass.errors import Error
 from podpass.exchange import key_rows
 from podpass.exchange.key_material import AuthorityKey
-from podpass.exchange.key_rows import Found, Row
+from podpass.exchange.key_rows import RETIRE, Found, Row
 from podpass.exchange.sealing_key import REPLACE
 from podpass.sealing import Sealer, SealingKeyUnfit
 
@@ -34,7 +34,7 @@ class AuthorityKeysError(Error):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
-    """The keys that opened, by name, and the names of those that did not, in the order of their rows."""
+    """The keys that opened, by name, and the names of those that are damaged."""
 
     keys: Mapping[str, OpenedKey] = field(repr=False)
     damaged: Sequence[str]
@@ -53,7 +53,7 @@ def open_all(found: Found, sealer: Sealer, known: Mapping[str, OpenedKey] = NOTH
             keys[row.slot.kid] = _open(row, sealer, known)
         except SealingKeyUnfit:
             damaged.append(row.slot.kid)
-    return Opened(keys=keys, damaged=damaged)
+    return Opened(keys=keys, damaged=[*damaged, *found.timeless])
 
 
 def check(found: Found, sealer: Sealer, known: Mapping[str, OpenedKey]) -> None:
@@ -74,7 +74,7 @@ def check(found: Found, sealer: Sealer, known: Mapping[str, OpenedKey]) -> None:
         raise AuthorityKeysError(
             f"in the database, {what} is damaged",
             hint="restore the database from a backup; a key that does not sign can be withdrawn with"
-            f" `podpass authority rotate --retire KID`, and {REPLACE} makes new ones",
+            f" {RETIRE}, and {REPLACE} makes new ones",
             kids=looked.damaged,
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from podpass.database import check_types, shaping
+from podpass.database import RowDamaged, check_types, shaping
 from podpass.exchange import key_material
 from podpass.exchange.key_material import AuthorityKey
 from podpass.exchange.key_schedule import Slot
@@ -18,6 +18,7 @@ from podpass.jose import BadKey
 from podpass.sealing import Sealer, SealingKeyUnfit
 
 TOPIC = "keys"
+RETIRE = "`podpass authority rotate --retire KID`"
 _SEAL = "refresh-tokens"
 _TOO_LATE = 253402300800  # the year 10000, which no calendar of ours has
 _columns = signing_keys.c
@@ -35,10 +36,18 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """All that is stored; `seal` is None in a database that has no keys yet."""
+    """All that is stored; `seal` is None in a database that has no keys yet.
+
+    Shapes:  `timeless` names the keys of which nobody can tell from their rows when they sign.
+    """
 
     rows: Sequence[Row]
+    timeless: Sequence[str] = ()
     seal: bytes | None = field(repr=False)
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.rows or self.timeless)
 
     @property
     def slots(self) -> Sequence[Slot]:
@@ -46,14 +55,16 @@ class Found:
 
 
 def read(connection: Connection) -> Found:
-    """Read all keys, in the order in which they were made.
-
-    Errors:  RowDamaged for one of which nobody can tell when it signs.
-    """
+    """Read all keys, in the order in which they were made."""
     query = _SLOTS.add_columns(signing_keys.c.sealed).order_by(signing_keys.c.ordinal)
-    rows = [_row(row) for row in connection.execute(query)]
+    rows, timeless = [], []
+    for row in connection.execute(query):
+        try:
+            rows.append(_row(row))
+        except RowDamaged:
+            timeless.append(str(row.kid))
     seal = connection.execute(select(seals.c.sealed).where(seals.c.name == _SEAL)).scalar()
-    return Found(rows=rows, seal=None if seal is None else _sealed(seal))
+    return Found(rows=rows, timeless=timeless, seal=None if seal is None else _sealed(seal))
 
 
 def _row(row: Any) -> Row:
@@ -77,8 +88,17 @@ def _sealed(value: object) -> bytes:
 
 
 def slots(connection: Connection) -> Sequence[Slot]:
-    """Read when each key signs."""
-    return read(connection).slots
+    """Read when each key signs, for whoever changes that.
+
+    Errors:  RowDamaged where it is not known of all of them.
+    """
+    found = read(connection)
+    if found.timeless:
+        raise RowDamaged(
+            f"when {', '.join(found.timeless)} signs cannot be read in table {signing_keys.name}",
+            hint=f"restore the database from a backup, or withdraw it with {RETIRE}",
+        )
+    return found.slots
 
 
 def add(
@@ -107,6 +127,11 @@ def move(connection: Connection, kid: str, activates: float) -> None:
 def remove(connection: Connection, kids: Iterable[str]) -> None:
     """Delete keys."""
     connection.execute(delete(signing_keys).where(signing_keys.c.kid.in_(list(kids))))
+
+
+def remove_all(connection: Connection) -> None:
+    """Delete every key, whatever its row holds."""
+    connection.execute(delete(signing_keys))
 
 
 def put_seal(connection: Connection, sealer: Sealer, key: bytes, *, created: float) -> None:

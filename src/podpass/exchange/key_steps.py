@@ -29,7 +29,7 @@ def begin(
     now: float,
 ) -> Sequence[Told]:
     """Fill a database that has no keys, unless another replica has done it meanwhile."""
-    if key_rows.read(connection).rows:
+    if not key_rows.read(connection).is_empty:
         return []
     for each in old.keys if old is not None else ():
         key_rows.add(connection, sealer, each.key, created=each.created, activates=each.activates)
@@ -84,7 +84,10 @@ def bring_forward(
 
 
 def withdraw(connection: Connection, sealer: Sealer, kid: str, *, now: float) -> Sequence[Told]:
-    """Delete a key that is out of use, or one to come that is damaged; tells nothing where it is neither."""
+    """Delete a key that is out of use, or one that is damaged and to come, or of a time that nobody knows.
+
+    Shapes:  tells nothing where it is none of them.
+    """
     found = key_rows.read(connection)
     free = {slot.kid for slot in key_schedule.out_of_use(found.slots, now)}
     if kid not in free | _lost(found, sealer, now):
@@ -94,12 +97,13 @@ def withdraw(connection: Connection, sealer: Sealer, kid: str, *, now: float) ->
 
 
 def _lost(found: Found, sealer: Sealer, now: float) -> set[str]:
-    """Find keys that have signed nothing and never will."""
-    damaged = key_opening.open_all(found, sealer).damaged
-    if len(damaged) == len(found.rows):
+    """Find keys that nobody can sign with any more, while others are left."""
+    looked = key_opening.open_all(found, sealer)
+    if not looked.keys:
         return set()  # it is the sealing key that is another one
     signs = key_schedule.active(found.slots, now)
-    return {slot.kid for slot in found.slots if slot.order > signs.order}.intersection(damaged)
+    later = {slot.kid for slot in found.slots if slot.order > signs.order}
+    return later.intersection(looked.damaged).union(found.timeless)
 
 
 def replace_all(
@@ -111,7 +115,7 @@ def replace_all(
     now: float,
 ) -> Sequence[Told]:
     """Put new keys in the place of all others, that of refresh tokens too."""
-    key_rows.remove(connection, [slot.kid for slot in key_rows.slots(connection)])
+    key_rows.remove_all(connection)
     _add_first(connection, sealer, schedule, made, now)
     # Whoever has the old one can write refresh tokens, and with them get access tokens of the new keys.
     key_rows.put_seal(connection, sealer, os.urandom(KEY_BYTES), created=now)

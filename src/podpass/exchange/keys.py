@@ -102,7 +102,7 @@ class AuthorityKeys:
         Errors:  AuthorityKeysError, SealingKeyUnfit, KeyFilesUnfit, DatabaseUnusable, DatabaseFailed.
         """
         await prepare(database)
-        is_new = not (await database.read(key_rows.read)).rows
+        is_new = (await database.read(key_rows.read)).is_empty
         keys = cls(database, sealer_of(sealing, make=is_new), clock, schedule, ticks=ticks)
         if is_new:
             await keys._begin(files)
@@ -170,10 +170,10 @@ class AuthorityKeys:
     # ----------------------------------------------------------------------------------- what is read
 
     async def refresh(self) -> None:
-        """Read what the replicas agreed on; a key that does not open is told of.
+        """Read what the replicas agreed on; a key that is damaged is told of.
 
-        One that was opened before stays while its row does. A key without a row is withdrawn, and believed
-        no more: nothing is left where all were replaced under another sealing key.
+        One that was read before stays as it was while its row does. A key without a row is withdrawn, and
+        believed no more: nothing is left where all were replaced under another sealing key.
 
         Errors:  DatabaseFailed.
         """
@@ -189,7 +189,8 @@ class AuthorityKeys:
             self._take(found, looked.with_those_known(self._opened), began)
 
     def _take(self, found: Found, keys: Mapping[str, OpenedKey], began: float) -> None:
-        slots = [slot for slot in found.slots if slot.kid in keys]
+        known = (slot for slot in self._slots if slot.kid in found.timeless)
+        slots = [slot for slot in (*found.slots, *known) if slot.kid in keys]
         if (seal := key_rows.open_seal(found, self._sealer)) is not None:
             self.seal.use(seal)
         self._opened = keys

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import update
 
 from directory.faults import damage
-from podpass.database import Database, DatabaseUnusable, RowDamaged
+from podpass.database import Database, DatabaseUnusable
 from podpass.errors import Error
 from podpass.exchange.key_opening import AuthorityKeysError
 from podpass.exchange.key_schedule import Schedule
@@ -161,19 +161,30 @@ async def test_a_damaged_key_to_come_is_marked_and_another_takes_its_place(
     assert service.active.kid == first
 
 
-@pytest.mark.parametrize(
-    "change", ["activates = 'x'", "created = x'3432'", "created = 9e999", "kid = x'ff'"]
-)
-async def test_a_key_of_which_nobody_can_tell_when_it_signs_is_told_by_its_place(
+@pytest.mark.parametrize("change", ["activates = 'x'", "created = x'3432'", "created = 9e999"])
+async def test_a_key_of_which_nobody_can_tell_when_it_signs_is_damaged_and_can_be_withdrawn(
     data_dir: Path, service: AuthorityKeys, change: str
 ) -> None:
     """SQLite keeps any value in any column."""
-    kid = service.published[1].kid
-    damage(data_dir / "directory.db", f"UPDATE authority_keys SET {change} WHERE kid = ?", kid)
-    for command in ("keys", "rotate"):
-        caught = (await run(data_dir, command)).exception
-        assert isinstance(caught, RowDamaged)
-        assert "in table authority_keys cannot be read" in caught.message
+    first, second = (key.kid for key in service.published)
+    damage(data_dir / "directory.db", f"UPDATE authority_keys SET {change} WHERE kid = ?", second)
+    listed = await run(data_dir, "keys")
+    assert first in listed.stdout
+    assert f"{second} is damaged" in listed.stderr
+    assert "--retire KID" in getattr((await run(data_dir, "rotate")).exception, "hint", "")
+    assert (await run(data_dir, "rotate", "--retire", second)).exit_code == 0
+    assert second not in (await run(data_dir, "keys")).output
+
+
+async def test_all_keys_can_be_replaced_whatever_their_rows_hold(
+    data_dir: Path, service: AuthorityKeys
+) -> None:
+    before = {key.kid for key in service.published}
+    for kid, change in zip(before, ("activates = 'x'", "kid = x'ff'"), strict=True):
+        damage(data_dir / "directory.db", f"UPDATE authority_keys SET {change} WHERE kid = ?", kid)
+    assert (await run(data_dir, "rotate", "--retire-others")).exit_code == 0
+    listed = await run(data_dir, "keys", "-o", "json")
+    assert (len(json.loads(listed.stdout)), listed.stderr) == (2, "")
 
 
 @pytest.mark.parametrize("value", ["'x'", "42"])

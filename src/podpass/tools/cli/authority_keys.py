@@ -73,7 +73,7 @@ def _where(command: Callable[..., Any]) -> Callable[..., Any]:
 def keys(output: str, **given: Any) -> None:
     """List the signing keys: which one signs, which comes, which are still published."""
     turns, damaged = asyncio.run(_list(_find(**given)))
-    if not turns and output == "table":
+    if not turns and not damaged and output == "table":
         say("there are no keys yet: the first start makes them")
         return
     emit(_rows(turns), output, _COLUMNS)
@@ -160,7 +160,7 @@ async def _list(where: Where) -> tuple[Sequence["Turn"], Sequence[str]]:
     async with _opened(where) as database:
         found = await database.read(key_rows.read)
     known = where.sealing is not None and where.sealing.exists()
-    damaged = open_all(found, sealer_of(_sealing(where))).damaged if known else []
+    damaged = open_all(found, sealer_of(_sealing(where))).damaged if known else found.timeless
     return key_schedule.timeline(found.slots, system(), where.schedule), sorted(damaged)
 
 
@@ -193,7 +193,7 @@ async def _check_there_are(database: "Database", where: Where) -> None:
     from podpass.exchange import key_rows
 
     old = where.files is not None and where.files.exists()
-    if not old and not await database.read(key_rows.slots):
+    if not old and (await database.read(key_rows.read)).is_empty:
         raise Error(
             "there are no keys in that database",
             hint="see that it is the service's database; its first start makes keys",
@@ -222,8 +222,8 @@ async def _opened(where: Where) -> AsyncIterator["Database"]:
 async def _turns(keys: "AuthorityKeys") -> Sequence["Turn"]:
     from podpass.exchange import key_rows, key_schedule
 
-    slots = await keys.database.read(key_rows.slots)
-    return key_schedule.timeline(slots, system(), keys.schedule)
+    found = await keys.database.read(key_rows.read)
+    return key_schedule.timeline(found.slots, system(), keys.schedule)
 
 
 def _sealing(where: Where) -> Path:
