@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, and_, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, func, select, true, tuple_
 
 from podpass.directory import arm
 from podpass.directory.model import IdentityKind
@@ -95,7 +95,7 @@ def _filters(wanted: Wanted) -> list[ColumnElement[bool]]:
     elif wanted.kind is not None:
         filters.append(identities.c.kind == wanted.kind.value)
     if wanted.principals and wanted.group is None:
-        filters.append(identities.c.has_principal.is_(True))
+        filters.append(identities.c.has_principal.is_(true()))
     return filters + [_filter(wanted.tenant_id, one) for one in wanted.where]
 
 
