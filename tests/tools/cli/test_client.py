@@ -9,7 +9,7 @@ import pytest
 import trustme
 
 from podpass.errors import Error
-from podpass.tools.cli import client
+from podpass.tools.cli import client, output
 
 
 @pytest.mark.parametrize(
@@ -20,8 +20,8 @@ def test_what_is_waited_for_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, who: str
 ) -> None:
     said: queue.Queue[str] = queue.Queue()
-    monkeypatch.setattr(client, "_SILENT_SECONDS", 0)
-    monkeypatch.setattr(client, "say", said.put)
+    monkeypatch.setattr(output, "_SILENT_SECONDS", 0)
+    monkeypatch.setattr(output, "say", said.put)
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.crt")
     heard: list[str] = []
 

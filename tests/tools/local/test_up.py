@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from podpass.serve import bind
+from podpass.tools.cli import down, output
 from podpass.tools.local import ports
 from podpass.tools.local.lock import holder
 from tools.instances import SEED, Podpass
@@ -184,6 +186,19 @@ def test_down_ends_everything_before_it_returns(podpass: Podpass) -> None:
     _nothing_left(podpass)
     again = podpass("down")
     assert (again.returncode, "nothing runs" in again.stderr) == (0, True)
+
+
+def test_down_says_that_it_waits_and_that_it_had_to_kill(
+    podpass: Podpass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = podpass.up()["pids"]["podpass"]
+    os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(down, "_PATIENCE_SECONDS", 3.0)
+    monkeypatch.setattr(output, "_SILENT_SECONDS", 0)
+    said = CliRunner().invoke(down.command, ["--data-dir", str(podpass.data_dir)]).stderr
+    assert "waiting for it to end, for up to 3 seconds" in said
+    assert "it did not end within 3 seconds, and was killed" in said
+    assert not _alive(pid)
 
 
 def test_down_ends_an_instance_with_clients_that_will_not_go(podpass: Podpass) -> None:

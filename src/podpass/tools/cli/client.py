@@ -8,20 +8,16 @@ import http.client
 import json
 import socket
 import ssl
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from podpass.errors import Error, UsageError
-from podpass.tools.cli.output import say
+from podpass.tools.cli.output import patience
 from podpass.tools.local.datadir import DataDir, check_version, load_facts
 from podpass.tools.local.lock import holder
 
 _CONTROL = "localhost"
 _SECONDS = 30.0
-_SILENT_SECONDS = 3.0
 _HEALTH_SECONDS = 2.0
 
 
@@ -131,7 +127,9 @@ def request(
     """
     who = "the instance" if host == _CONTROL else f"{host} of this instance"
     try:
-        with _patience(who, port):
+        with patience(
+            f"waiting for {who} to answer on port {port}, for up to {_SECONDS:.0f} seconds"
+        ):
             status, text = _ask(port, ca_file, method, path, host=host, body=body, headers=headers)
         answer = json.loads(text or b"{}")
     except TimeoutError as exc:
@@ -145,19 +143,6 @@ def request(
             hint="stop it with `podpass down` and start it again",
         ) from exc
     return status, answer if isinstance(answer, dict) else {}
-
-
-@contextmanager
-def _patience(who: str, port: int) -> Iterator[None]:
-    """Say once what is waited for, where it takes long."""
-    said = f"waiting for {who} to answer on port {port}, for up to {_SECONDS:.0f} seconds"
-    timer = threading.Timer(_SILENT_SECONDS, say, (said,))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _ask(

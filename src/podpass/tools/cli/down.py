@@ -9,7 +9,7 @@ import click
 
 from podpass.errors import Error
 from podpass.tools.cli import options
-from podpass.tools.cli.output import say
+from podpass.tools.cli.output import patience, say
 from podpass.tools.local.datadir import DataDir, check_version
 from podpass.tools.local.lock import holder
 
@@ -33,27 +33,32 @@ def command(data_dir: DataDir) -> None:
     if holder(data_dir.lock_file) is None:
         say(f"nothing runs on {data_dir.root}")
         return
-    if not (_end(data_dir, signal.SIGTERM) or _end(data_dir, signal.SIGKILL)):
+    ended = _end(data_dir, signal.SIGTERM)
+    if not ended and not _end(data_dir, signal.SIGKILL):
         raise WillNotStop(
             f"process {holder(data_dir.lock_file)} does not end",
             hint=f"end it yourself; its log is {data_dir.log_file}",
         )
-    say(f"stopped the instance on {data_dir.root}")
+    how = (
+        "" if ended else f": it did not end within {_PATIENCE_SECONDS:.0f} seconds, and was killed"
+    )
+    say(f"stopped the instance on {data_dir.root}{how}")
 
 
 def _end(data_dir: DataDir, number: signal.Signals) -> bool:
     """Send a signal to whoever holds the lock, and wait until nobody does and the process is gone."""
     asked: set[int] = set()
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        pid = holder(data_dir.lock_file)
-        if pid is None and all(_is_gone(each) for each in asked):
-            return True
-        # 0: it took the lock this instant and has not said who it is.
-        if pid and pid not in asked:
-            asked.add(pid)
-            _send(pid, number)
-        time.sleep(0.02)
+    with patience(f"waiting for it to end, for up to {_PATIENCE_SECONDS:.0f} seconds"):
+        while time.monotonic() < deadline:
+            pid = holder(data_dir.lock_file)
+            if pid is None and all(_is_gone(each) for each in asked):
+                return True
+            # 0: it took the lock this instant and has not said who it is.
+            if pid and pid not in asked:
+                asked.add(pid)
+                _send(pid, number)
+            time.sleep(0.02)
     return False
 
 

@@ -1,12 +1,16 @@
 """What commands print: JSON and YAML for programs, columns for people."""
 
 import json
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 Row = Mapping[str, Any]
+
+_SILENT_SECONDS = 3.0
 
 
 def emit(value: Any, form: str, columns: Mapping[str, str] | None = None) -> None:
@@ -60,6 +64,18 @@ def _cell(value: object) -> str:
 def say(text: str) -> None:
     """Talk to the person at the terminal, on stderr."""
     click.echo(text, err=True)
+
+
+@contextmanager
+def patience(said: str) -> Iterator[None]:
+    """Say once what is waited for inside, where it takes long."""
+    timer = threading.Timer(_SILENT_SECONDS, say, (said,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def say_left_out(damaged: Sequence[Row]) -> None:

@@ -13,7 +13,7 @@ from podpass.errors import Error
 from podpass.settings import LocalSettings
 from podpass.tools.cli import options
 from podpass.tools.cli.client import check_answers, read_status
-from podpass.tools.cli.output import align, say
+from podpass.tools.cli.output import align, patience, say
 from podpass.tools.local.datadir import DataDir, claim, prepare
 from podpass.tools.local.lock import holder
 
@@ -126,14 +126,15 @@ def _unheeded(given: Mapping[str, object], runs: Mapping[str, object]) -> list[s
 
 def _wait_ready(data_dir: DataDir) -> dict[str, Any]:
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        if status := read_status(data_dir):
-            return status
-        if holder(data_dir.lock_file) is None:
-            raise Error(
-                "the instance that was starting has ended", hint=f"look at {data_dir.log_file}"
-            )
-        time.sleep(0.05)
+    with patience(f"waiting for it to be ready, for up to {_PATIENCE_SECONDS:.0f} seconds"):
+        while time.monotonic() < deadline:
+            if status := read_status(data_dir):
+                return status
+            if holder(data_dir.lock_file) is None:
+                raise Error(
+                    "the instance that was starting has ended", hint=f"look at {data_dir.log_file}"
+                )
+            time.sleep(0.05)
     raise Error(
         f"the instance on {data_dir.root} is not ready after {_PATIENCE_SECONDS:.0f} s",
         hint=f"look at {data_dir.log_file}, or stop it with `podpass down`",
