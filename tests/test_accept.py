@@ -5,7 +5,8 @@ import contextlib
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -275,38 +276,54 @@ class Quick:
         return reply()
 
 
-@pytest.mark.parametrize("request_", [REQUEST, POST])
-async def test_a_handshake_under_way_when_a_stop_begins_is_waited_for(
-    leaf: tuple[trustme.CA, Path], request_: bytes
-) -> None:
-    """Fails when only those that have ended one are seen off: its first request would meet a closed door."""
+@dataclass
+class Held:
+    """A client whose last word of the handshake is held back while the server stops."""
+
+    living: asyncio.Task[None]
+    client: Client
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+
+@asynccontextmanager
+async def _held(
+    app: serve.App, leaf: tuple[trustme.CA, Path], drain: serve.Drain
+) -> AsyncIterator[Held]:
     ca, path = leaf
     sock = serve.bind("127.0.0.1", 0)
     stop = asyncio.Event()
 
     async def live() -> None:
-        drain, tls = serve.Drain(linger=60, patience=0.01), serve.server_tls(str(path), str(path))
-        async with serve.serving(Quick(), sock, tls, drain=drain):
+        async with serve.serving(app, sock, serve.server_tls(str(path), str(path)), drain=drain):
             await stop.wait()
 
-    living = asyncio.create_task(live())
+    living, client = asyncio.create_task(live()), Client(ca)
     reader, writer = await asyncio.open_connection(*sock.getsockname())
-    client = Client(ca)
     writer.write(client.hello())
     while not client.is_done:
         client.heard(await reader.read(65536))
-    # The client's last word of the handshake is held back until the stop has begun.
     stop.set()
     await asyncio.sleep(0.2)
-    assert not living.done()
-    writer.write(client.ends_and_asks(request_))
-    async with asyncio.timeout(20):
-        client.heard(await reader.read())
-        await living
-    answer = client.read()
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert b"connection: close" in answer
+    yield Held(living, client, reader, writer)
     writer.close()
+    await living
+
+
+@pytest.mark.parametrize("request_", [REQUEST, POST])
+async def test_a_handshake_under_way_when_a_stop_begins_is_waited_for(
+    leaf: tuple[trustme.CA, Path], request_: bytes
+) -> None:
+    """Fails when only those that have ended one are seen off: its first request would meet a closed door."""
+    async with _held(Quick(), leaf, serve.Drain(linger=60, patience=0.01)) as held:
+        assert not held.living.done()
+        held.writer.write(held.client.ends_and_asks(request_))
+        async with asyncio.timeout(20):
+            held.client.heard(await held.reader.read())
+            await held.living
+        answer = held.client.read()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in answer
 
 
 @pytest.mark.parametrize("linger", [0.0, 0.1])
@@ -315,32 +332,15 @@ async def test_nobody_is_answered_after_a_stop(
     leaf: tuple[trustme.CA, Path], linger: float, when: str
 ) -> None:
     """Fails when a handshake, or who ended it late, outlives the stop: all else may be closed by then."""
-    ca, path = leaf
-    sock = serve.bind("127.0.0.1", 0)
-    stop = asyncio.Event()
-
-    async def live() -> None:
-        drain = serve.Drain(linger=linger, patience=0.5)
-        async with serve.serving(_app, sock, serve.server_tls(str(path), str(path)), drain=drain):
-            await stop.wait()
-
-    living = asyncio.create_task(live())
-    reader, writer = await asyncio.open_connection(*sock.getsockname())
-    client = Client(ca)
-    writer.write(client.hello())
-    while not client.is_done:
-        client.heard(await reader.read(65536))
-    stop.set()
-    await asyncio.sleep(0.2)
-    with contextlib.suppress(ConnectionError):
-        if when != "never":
-            writer.write(client.said())
-        await living
-        writer.write(client.ends_and_asks(REQUEST))
-        async with asyncio.timeout(5):
-            client.heard(await reader.read())
-    assert client.read() == b""
-    writer.close()
+    async with _held(_app, leaf, serve.Drain(linger=linger, patience=0.5)) as held:
+        with contextlib.suppress(ConnectionError):
+            if when != "never":
+                held.writer.write(held.client.said())
+            await held.living
+            held.writer.write(held.client.ends_and_asks(REQUEST))
+            async with asyncio.timeout(5):
+                held.client.heard(await held.reader.read())
+        assert held.client.read() == b""
 
 
 async def test_an_answer_under_way_has_the_patience_of_a_stop_after_its_lingering() -> None:
