@@ -99,7 +99,7 @@ tolerations:
 - name: PODPASS_AUTHORITY_DATABASE
   valueFrom:
     secretKeyRef:
-      name: {{ .Values.databaseSecret }}
+      name: {{ .Values.databaseSecret | quote }}
       key: url
 {{- with .Values.extraEnv }}
 {{ toYaml . }}

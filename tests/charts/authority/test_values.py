@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from charts.authority.rendering import CHART, EVERYTHING, NAMESPACE, Chart
-from charts.rendering import Values
+from charts.rendering import Values, find
 
 pytestmark = pytest.mark.kubernetes
 
@@ -47,6 +47,8 @@ pytestmark = pytest.mark.kubernetes
         ({"tenantID": "contoso"}, "/tenantID", "pattern"),
         ({"tenantID": "AAAAAAAA-0000-4000-8000-000000000000"}, "/tenantID", "pattern"),
         ({"image": {"digest": "sha256:12"}}, "/image/digest", "pattern"),
+        ({"image": {"repository": "podpass:1"}}, "/image/repository", "pattern"),
+        ({"priorityClassName": "High"}, "/priorityClassName", "pattern"),
         ({"workers": 0}, "/workers", "minimum"),
         ({"replicaCount": "two"}, "/replicaCount", "want integer"),
         (
@@ -97,6 +99,37 @@ def test_what_is_missing_or_cannot_work_is_refused_before_anything_is_installed(
     assert said in chart.refusal(values)
 
 
+@pytest.mark.parametrize("seconds", [0, 1, 599, 86400, 100000, 864000])
+@pytest.mark.parametrize("name", ["TOKEN", "USER_TOKEN"])
+def test_a_life_of_tokens_that_the_process_refuses_is_refused_before(
+    chart: Chart, name: str, seconds: int
+) -> None:
+    for value in (seconds, str(seconds)):
+        refusal = chart.refusal({"settings": {f"PODPASS_AUTHORITY_{name}_SECONDS": value}})
+        assert f"at '/settings/PODPASS_AUTHORITY_{name}_SECONDS'" in refusal
+
+
+@pytest.mark.parametrize("seconds", [600, 999, 1000, 79999, 85999, 86399])
+def test_a_life_of_tokens_that_the_process_takes_is_taken(chart: Chart, seconds: int) -> None:
+    for value in (seconds, str(seconds)):
+        objects = chart.render({"settings": {"PODPASS_AUTHORITY_TOKEN_SECONDS": value}})
+        data = find(objects, "ConfigMap")["data"]
+        assert data["PODPASS_AUTHORITY_TOKEN_SECONDS"] == str(seconds)
+
+
+def test_names_of_the_user_do_not_stand_beside_ours(chart: Chart) -> None:
+    """Of one key twice, some readers take the first and others the last."""
+    mine = {"podpass/config": "mine", "app.kubernetes.io/name": "mine"}
+    monitor = {"enabled": True, "labels": mine}
+    said = chart.template({"podAnnotations": mine, "serviceMonitor": monitor}).stdout
+    for part in said.split("---\n"):
+        if "kind: Deployment" in part:
+            assert part.count("podpass/config:") == 1
+            assert "podpass/config: mine" not in part
+        if "kind: ServiceMonitor" in part:
+            assert part.partition("spec:")[0].count("app.kubernetes.io/name:") == 1
+
+
 @pytest.mark.parametrize("name", ["1abc", "my.rel", "1abc-podpass-authority"])
 def test_a_release_whose_name_no_service_can_have_is_refused(chart: Chart, name: str) -> None:
     assert "cannot name a Service, which begins with a letter" in chart.refusal({}, name=name)
@@ -118,6 +151,7 @@ def test_a_release_called_as_a_truth_is_called_so_in_its_labels(chart: Chart) ->
     for one in chart.render({"nameOverride": "null"}, name="true"):
         assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == "true"
         assert one["metadata"]["labels"].get("app.kubernetes.io/name", "null") == "null"
+        assert str(one["metadata"]["name"]).startswith("null")
 
 
 def test_the_notes_say_what_to_do_next(chart: Chart, tmp_path: Path) -> None:
