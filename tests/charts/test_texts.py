@@ -94,7 +94,8 @@ def _rendered(helm: Helm, text: str) -> Iterator[tuple[str, list[Object] | None]
         assert len(places) > 60
         for path in places:
             where = f"{chart.chart.name}: {'.'.join(str(part) for part in path)}"
-            for base in sorted(sets, key=lambda one, name=path[0]: name not in one):
+            having = [one for one in sets if path[0] in one]
+            for base in having or sets:
                 done = chart.template(_with(base, path, text))
                 if "execution error" not in done.stderr:  # values that exclude each other
                     break

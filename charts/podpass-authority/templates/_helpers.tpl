@@ -112,6 +112,23 @@ app.kubernetes.io/component: test
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
+{{/* The seed's pods, which no Service may select. */}}
+{{- define "podpass-authority.seedLabels" -}}
+app.kubernetes.io/component: seed
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{/* The ways out that every pod of ours needs: names and the database. */}}
+{{- define "podpass-authority.egress" -}}
+- ports:
+    - port: 53
+      protocol: UDP
+    - port: 53
+      protocol: TCP
+- ports:
+    - port: {{ .Values.networkPolicy.databasePort }}
+{{- end -}}
+
 {{/* Whether there is something to seed. */}}
 {{- define "podpass-authority.seeded" -}}
 {{- if or .Values.seed.identities .Values.seed.administrators -}}true{{- end -}}
@@ -140,5 +157,12 @@ in an order of its own, and the first that fails is what the user reads. */}}
 {{- end -}}
 {{- if and .Values.service.externalTrafficPolicy (eq .Values.service.type "ClusterIP") -}}
 {{- fail "service.externalTrafficPolicy needs service.type LoadBalancer or NodePort" -}}
+{{- end -}}
+{{- range $identity := .Values.seed.identities -}}
+{{- range $identity.federated_credentials -}}
+{{- if and (eq .issuer "cluster") (not $.Values.seed.clusterIssuer) -}}
+{{- fail (printf "seed.identities: %s trusts issuer: cluster, and seed.clusterIssuer is empty: set it to what `kubectl get --raw /.well-known/openid-configuration` has as issuer" $identity.name) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

@@ -13,6 +13,8 @@ from charts.rendering import Values, find
 
 pytestmark = pytest.mark.kubernetes
 
+TRUST = {"name": "web", "issuer": "cluster", "subject": "system:serviceaccount:default:web"}
+
 
 @pytest.mark.parametrize(
     ("values", "where", "said"),
@@ -28,6 +30,16 @@ pytestmark = pytest.mark.kubernetes
         ({"affinity": {"podAfinity": {}}}, "/affinity", "'podAfinity' not allowed"),
         ({"serviceMonitor": {"label": {}}}, "/serviceMonitor", "'label' not allowed"),
         ({"seed": {"identity": []}}, "/seed", "'identity' not allowed"),
+        (
+            {"seed": {"identities": [{"name": "web", "client_idd": "x"}]}},
+            "/seed/identities/0",
+            "'client_idd' not allowed",
+        ),
+        (
+            {"seed": {"identities": [{"name": "web", "federated_credentials": [{"name": "web"}]}]}},
+            "/seed/identities/0/federated_credentials/0",
+            "missing properties 'issuer', 'subject'",
+        ),
         ({"extraEnv": [{"name": "A", "vale": "b"}]}, "/extraEnv/0", "'vale' not allowed"),
         ({"settings": {"PODPASS_AUTHORITY_WORKER": 1}}, "/settings", "not allowed"),
         ({"settings": {"PODPASS_AUTHORITY_WORKERS": 1}}, "/settings", "not allowed"),
@@ -86,6 +98,10 @@ def test_a_wrong_key_or_type_is_refused_by_name(
         (
             {"settings": {"PODPASS_AUTHORITY_ADMIN_LISTEN": "[::]:8444"}},
             "needs admin.enabled=true, which opens its port",
+        ),
+        (
+            {"seed": {"identities": [{"name": "web", "federated_credentials": [TRUST]}]}},
+            "seed.identities: web trusts issuer: cluster, and seed.clusterIssuer is empty",
         ),
         (
             {"service": {"externalTrafficPolicy": "Local"}},
