@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from charts.rendering import NEWEST, Helm, Values
+from charts.rendering import NEWEST, Helm, Values, container, find
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its import warns of its own dependencies
@@ -48,6 +48,10 @@ pytestmark = pytest.mark.kubernetes
         ({"metricsAddr": "8095"}, "/metricsAddr", "pattern"),
         ({"image": {"release": "a b"}}, "/image/release", "pattern"),
         ({"image": {"digest": "sha256:12"}}, "/image/digest", "pattern"),
+        ({"image": {"repository": "podpass:1"}}, "/image/repository", "pattern"),
+        ({"priorityClassName": "High"}, "/priorityClassName", "pattern"),
+        ({"certSecretName": "my secret"}, "/certSecretName", "pattern"),
+        ({"helmTest": {"namespace": "Shop"}}, "/helmTest/namespace", "pattern"),
         ({"nameOverride": "my name"}, "/nameOverride", "pattern"),
         ({"podLabels": {"a": 1}}, "/podLabels/a", "want string"),
         ({"exemptNamespaces": ["Kube_System"]}, "/exemptNamespaces/0", "pattern"),
@@ -123,3 +127,27 @@ def test_a_release_of_any_name_has_objects_that_the_api_server_takes(helm: Helm,
         kubernetes_validate.validate(one, NEWEST, strict=True)
         assert one["metadata"]["labels"]["release"] == name
         assert one["metadata"]["labels"]["app"] == "7e1"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "p",
+        "REGISTRY/podpass",
+        "r.example.com:5000/a/b__c-d.e",
+        "[fd00::1]:5000/p",
+        "localhost/p--q",
+    ],
+)
+def test_an_image_may_have_every_name_that_images_have(helm: Helm, name: str) -> None:
+    assert container(helm.render({"image": {"repository": name}}))["image"].startswith(f"{name}:")
+
+
+def test_an_annotation_of_the_user_does_not_stand_beside_ours(helm: Helm) -> None:
+    """Of one key twice, some readers take the first and others the last."""
+    said = helm.template({"podAnnotations": {"podpass/config": "mine", "a": "b"}}).stdout
+    assert said.count("podpass/config:") == 1
+    given = {"podAnnotations": {"a": "b"}}
+    assert find(helm.render(given), "Deployment") == find(
+        helm.render({"podAnnotations": {"podpass/config": "mine", "a": "b"}}), "Deployment"
+    )

@@ -99,7 +99,7 @@ tolerations:
 - name: PODPASS_AUTHORITY_DATABASE
   valueFrom:
     secretKeyRef:
-      name: {{ .Values.databaseSecret }}
+      name: {{ .Values.databaseSecret | quote }}
       key: url
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
@@ -110,6 +110,23 @@ tolerations:
 {{- define "podpass-authority.testLabels" -}}
 app.kubernetes.io/component: test
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{/* The seed's pods, which no Service may select. */}}
+{{- define "podpass-authority.seedLabels" -}}
+app.kubernetes.io/component: seed
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end -}}
+
+{{/* The ways out that every pod of ours needs: names and the database. */}}
+{{- define "podpass-authority.egress" -}}
+- ports:
+    - port: 53
+      protocol: UDP
+    - port: 53
+      protocol: TCP
+- ports:
+    - port: {{ .Values.networkPolicy.databasePort }}
 {{- end -}}
 
 {{/* Whether there is something to seed. */}}
@@ -140,5 +157,12 @@ in an order of its own, and the first that fails is what the user reads. */}}
 {{- end -}}
 {{- if and .Values.service.externalTrafficPolicy (eq .Values.service.type "ClusterIP") -}}
 {{- fail "service.externalTrafficPolicy needs service.type LoadBalancer or NodePort" -}}
+{{- end -}}
+{{- range $identity := .Values.seed.identities -}}
+{{- range $identity.federated_credentials -}}
+{{- if and (eq .issuer "cluster") (not $.Values.seed.clusterIssuer) -}}
+{{- fail (printf "seed.identities: %s trusts issuer: cluster, and seed.clusterIssuer is empty: set it to what `kubectl get --raw /.well-known/openid-configuration` has as issuer" $identity.name) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

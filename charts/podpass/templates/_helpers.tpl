@@ -114,7 +114,7 @@ caBundle: {{ b64enc . }}
 {{ end -}}
 service:
   name: azure-wi-webhook-webhook-service
-  namespace: {{ .root.Release.Namespace }}
+  namespace: {{ .root.Release.Namespace | quote }}
   path: {{ .path }}
   {{- if ne (int .root.Values.service.port) 443 }}
   port: {{ .root.Values.service.port }}

@@ -3,12 +3,17 @@
 import re
 from typing import Any
 
+import pytest
 import yaml
+from jsonschema import Draft7Validator  # type: ignore[import-untyped]
 
 from charts.authority.rendering import DEPLOY, FILES, ROOT, SETS
 from charts.schema import keys
+from podpass.directory import rules
+from podpass.directory.model import IdentityKind
+from podpass.errors import UsageError
 from podpass.settings import AuthorityProcessSettings, AuthoritySettings, describe
-from podpass.tools.local.seed_file import _SEED
+from podpass.tools.local.seed_file import _CREDENTIAL, _IDENTITY, _SEED, parse_seed
 
 SCHEMA, DEFAULTS = FILES.schema, FILES.defaults
 GUIDE = (ROOT / "docs" / "guides" / "self-host.md").read_text()
@@ -38,6 +43,77 @@ def test_every_setting_of_the_authority_can_be_given() -> None:
 def test_a_seed_has_the_keys_that_a_seed_file_has() -> None:
     ours = set(SCHEMA["properties"]["seed"]["properties"]) - {"clusterIssuer"}
     assert ours == set(_SEED) - {"vaults"}  # an authority holds none
+
+
+def test_the_seed_s_shapes_are_those_of_a_seed_file() -> None:
+    identity = SCHEMA["properties"]["seed"]["properties"]["identities"]["items"]
+    credential = identity["properties"]["federated_credentials"]["items"]
+    for shape, keys_ in ((identity, _IDENTITY), (credential, _CREDENTIAL)):
+        assert set(shape["properties"]) == set(keys_)
+        assert shape["additionalProperties"] is False
+    assert identity["properties"]["kind"]["enum"] == list(IdentityKind)
+    assert identity["properties"]["federated_credentials"]["maxItems"] == rules.MAX_CREDENTIALS
+
+
+_TRUST = {"name": "web", "issuer": "https://a.example", "subject": "a"}
+_TAKEN: list[dict[str, Any]] = [
+    {"name": "web"},
+    {"name": "a" * 128, "kind": "managed-identity"},
+    {"name": "An app's name!", "kind": "application"},
+    {"name": "web", "client_id": "AAAAAAAA-0000-4000-8000-000000000000"},
+    {"name": "web", "federated_credentials": []},
+    {"name": "web", "federated_credentials": [_TRUST]},
+    {"name": "web", "federated_credentials": [{**_TRUST, "issuer": "cluster"}]},
+    {"name": "web", "federated_credentials": [{**_TRUST, "audiences": ["b"], "description": ""}]},
+]
+_REFUSED: list[Any] = [
+    "web",
+    {},
+    {"name": ""},
+    {"name": 1},
+    {"name": "ab"},
+    {"name": "my web"},
+    {"name": "a" * 129},
+    {"name": "a" * 257, "kind": "application"},
+    {"name": "web", "client_idd": "x"},
+    {"name": "web", "client_id": "x"},
+    {"name": "web", "client_id": 1},
+    {"name": "web", "kind": "user"},
+    {"name": "web", "federated_credentials": [{"name": "web"}]},
+    {"name": "web", "federated_credentials": [_TRUST] * 21},
+    *(
+        {"name": "web", "federated_credentials": [{**_TRUST, key: value}]}
+        for key, value in (
+            ("name", "w"),
+            ("issuer", "http://a.example"),
+            ("issuer", "cluter"),
+            ("issuer", "https://a.example/" + "a" * 600),
+            ("subject", ""),
+            ("subject", "repo:*"),
+            ("subject", "a\nb"),
+            ("subject", "a" * 601),
+            ("audiences", []),
+            ("audiences", ["a", "b"]),
+            ("audiences", "a"),
+            ("description", "a" * 601),
+            ("subjects", "a"),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("identity", _TAKEN)
+def test_what_the_command_takes_the_schema_takes(identity: dict[str, Any]) -> None:
+    Draft7Validator(SCHEMA["properties"]["seed"]).validate({"identities": [identity]})
+    assert parse_seed(yaml.safe_dump({"identities": [identity]}), "seed.yaml").identities
+
+
+@pytest.mark.parametrize("identity", _REFUSED)
+def test_what_the_schema_refuses_the_command_would_refuse(identity: Any) -> None:
+    """Before anything is installed, and not by a Job after it."""
+    assert not Draft7Validator(SCHEMA["properties"]["seed"]).is_valid({"identities": [identity]})
+    with pytest.raises(UsageError):
+        parse_seed(yaml.safe_dump({"identities": [identity]}), "seed.yaml")
 
 
 def test_every_value_occurs_in_the_sets_that_are_rendered() -> None:

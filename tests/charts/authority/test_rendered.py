@@ -61,6 +61,7 @@ def test_pods_may_do_nothing_they_need_not(objects: list[Object], values: Values
     """What the `restricted` profile asks for, a root that cannot be written, and no token of the cluster."""
     user = values.get("runAsUser", 65532)
     for pod in _pods(objects):
+        assert pod["enableServiceLinks"] is False
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"].get("runAsUser") == user
@@ -86,7 +87,7 @@ def test_what_selects_selects_the_replicas_and_neither_test_nor_seed(
     selectors += [
         one["spec"]["podSelector"]["matchLabels"]
         for one in objects
-        if one["kind"] == "NetworkPolicy"
+        if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == _name(objects)
     ]
     tested = find(objects, "Pod")["metadata"]["labels"]
     for selector in selectors:
@@ -94,7 +95,8 @@ def test_what_selects_selects_the_replicas_and_neither_test_nor_seed(
         assert not selector.items() <= tested.items()
     for one in objects:
         if one["kind"] == "Job":
-            assert "metadata" not in one["spec"]["template"]
+            seeding = one["spec"]["template"]["metadata"]["labels"]
+            assert not [each for each in selectors if each.items() <= seeding.items()]
 
 
 def test_ports_probes_and_policies_lead_to_what_listens(objects: list[Object]) -> None:
@@ -109,7 +111,7 @@ def test_ports_probes_and_policies_lead_to_what_listens(objects: list[Object]) -
     served = find(objects, "Service", _name(objects))["spec"]["ports"]
     assert {port["targetPort"] for port in served} == set(ports) - {"health"}
     for one in objects:
-        if one["kind"] == "NetworkPolicy":
+        if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == _name(objects):
             opened = {port["port"] for rule in one["spec"]["ingress"] for port in rule["ports"]}
             assert opened == set(ports)
 
@@ -247,7 +249,7 @@ def test_the_service_is_as_it_is_told(everything: list[Object]) -> None:
 def test_the_network_policy_lets_in_and_out_whom_it_is_told(
     chart: Chart, everything: list[Object]
 ) -> None:
-    policy = find(everything, "NetworkPolicy")["spec"]
+    policy = find(everything, "NetworkPolicy", NAME)["spec"]
     peers = {rule["ports"][0]["port"]: rule.get("from") for rule in policy["ingress"]}
     label = "kubernetes.io/metadata.name"
     tested = find(everything, "Pod")["metadata"]["labels"].copy()
@@ -263,6 +265,29 @@ def test_the_network_policy_lets_in_and_out_whom_it_is_told(
     assert not [rule for rule in open_to_all["ingress"] if "from" in rule]
     bare = chart.render(SETS["nothing that can be left out"])
     assert not {one["kind"] for one in bare} & {"NetworkPolicy", "PodDisruptionBudget"}
+
+
+def test_the_seed_s_pods_reach_the_database_and_nobody_reaches_them(
+    chart: Chart, everything: list[Object]
+) -> None:
+    policy = find(everything, "NetworkPolicy", f"{NAME}-seed")["spec"]
+    labels = find(everything, "Job")["spec"]["template"]["metadata"]["labels"]
+    assert policy["podSelector"]["matchLabels"] == labels
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in policy
+    out = [port["port"] for rule in policy["egress"] for port in rule["ports"]]
+    assert out == [53, 53, 6432, 4443]
+    seed = {"identities": [{"name": "web"}]}
+    bare = chart.render({"seed": seed, "networkPolicy": {"enabled": False}})
+    assert "NetworkPolicy" not in {one["kind"] for one in bare}
+
+
+def test_a_seed_that_cannot_be_applied_ends_and_leaves_its_log(everything: list[Object]) -> None:
+    """Helm's own patience is five minutes; a Job whose pods restart takes their logs with it."""
+    job = find(everything, "Job")["spec"]
+    assert job["template"]["spec"]["restartPolicy"] == "Never"
+    assert sum(10 * 2**tried for tried in range(job["backoffLimit"])) < 240
+    assert job["activeDeadlineSeconds"] <= 600
 
 
 def test_the_budget_is_as_it_is_told(chart: Chart, everything: list[Object]) -> None:

@@ -9,9 +9,11 @@ import pytest
 import yaml
 
 from charts.authority.rendering import CHART, EVERYTHING, NAMESPACE, Chart
-from charts.rendering import Values
+from charts.rendering import Values, find
 
 pytestmark = pytest.mark.kubernetes
+
+TRUST = {"name": "web", "issuer": "cluster", "subject": "system:serviceaccount:default:web"}
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,16 @@ pytestmark = pytest.mark.kubernetes
         ({"affinity": {"podAfinity": {}}}, "/affinity", "'podAfinity' not allowed"),
         ({"serviceMonitor": {"label": {}}}, "/serviceMonitor", "'label' not allowed"),
         ({"seed": {"identity": []}}, "/seed", "'identity' not allowed"),
+        (
+            {"seed": {"identities": [{"name": "web", "client_idd": "x"}]}},
+            "/seed/identities/0",
+            "'client_idd' not allowed",
+        ),
+        (
+            {"seed": {"identities": [{"name": "web", "federated_credentials": [{"name": "web"}]}]}},
+            "/seed/identities/0/federated_credentials/0",
+            "missing properties 'issuer', 'subject'",
+        ),
         ({"extraEnv": [{"name": "A", "vale": "b"}]}, "/extraEnv/0", "'vale' not allowed"),
         ({"settings": {"PODPASS_AUTHORITY_WORKER": 1}}, "/settings", "not allowed"),
         ({"settings": {"PODPASS_AUTHORITY_WORKERS": 1}}, "/settings", "not allowed"),
@@ -47,6 +59,8 @@ pytestmark = pytest.mark.kubernetes
         ({"tenantID": "contoso"}, "/tenantID", "pattern"),
         ({"tenantID": "AAAAAAAA-0000-4000-8000-000000000000"}, "/tenantID", "pattern"),
         ({"image": {"digest": "sha256:12"}}, "/image/digest", "pattern"),
+        ({"image": {"repository": "podpass:1"}}, "/image/repository", "pattern"),
+        ({"priorityClassName": "High"}, "/priorityClassName", "pattern"),
         ({"workers": 0}, "/workers", "minimum"),
         ({"replicaCount": "two"}, "/replicaCount", "want integer"),
         (
@@ -86,6 +100,10 @@ def test_a_wrong_key_or_type_is_refused_by_name(
             "needs admin.enabled=true, which opens its port",
         ),
         (
+            {"seed": {"identities": [{"name": "web", "federated_credentials": [TRUST]}]}},
+            "seed.identities: web trusts issuer: cluster, and seed.clusterIssuer is empty",
+        ),
+        (
             {"service": {"externalTrafficPolicy": "Local"}},
             "externalTrafficPolicy needs service.type LoadBalancer or NodePort",
         ),
@@ -95,6 +113,37 @@ def test_what_is_missing_or_cannot_work_is_refused_before_anything_is_installed(
     chart: Chart, values: Values, said: str
 ) -> None:
     assert said in chart.refusal(values)
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 599, 86400, 100000, 864000])
+@pytest.mark.parametrize("name", ["TOKEN", "USER_TOKEN"])
+def test_a_life_of_tokens_that_the_process_refuses_is_refused_before(
+    chart: Chart, name: str, seconds: int
+) -> None:
+    for value in (seconds, str(seconds)):
+        refusal = chart.refusal({"settings": {f"PODPASS_AUTHORITY_{name}_SECONDS": value}})
+        assert f"at '/settings/PODPASS_AUTHORITY_{name}_SECONDS'" in refusal
+
+
+@pytest.mark.parametrize("seconds", [600, 999, 1000, 79999, 85999, 86399])
+def test_a_life_of_tokens_that_the_process_takes_is_taken(chart: Chart, seconds: int) -> None:
+    for value in (seconds, str(seconds)):
+        objects = chart.render({"settings": {"PODPASS_AUTHORITY_TOKEN_SECONDS": value}})
+        data = find(objects, "ConfigMap")["data"]
+        assert data["PODPASS_AUTHORITY_TOKEN_SECONDS"] == str(seconds)
+
+
+def test_names_of_the_user_do_not_stand_beside_ours(chart: Chart) -> None:
+    """Of one key twice, some readers take the first and others the last."""
+    mine = {"podpass/config": "mine", "app.kubernetes.io/name": "mine"}
+    monitor = {"enabled": True, "labels": mine}
+    said = chart.template({"podAnnotations": mine, "serviceMonitor": monitor}).stdout
+    for part in said.split("---\n"):
+        if "kind: Deployment" in part:
+            assert part.count("podpass/config:") == 1
+            assert "podpass/config: mine" not in part
+        if "kind: ServiceMonitor" in part:
+            assert part.partition("spec:")[0].count("app.kubernetes.io/name:") == 1
 
 
 @pytest.mark.parametrize("name", ["1abc", "my.rel", "1abc-podpass-authority"])
@@ -118,6 +167,7 @@ def test_a_release_called_as_a_truth_is_called_so_in_its_labels(chart: Chart) ->
     for one in chart.render({"nameOverride": "null"}, name="true"):
         assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == "true"
         assert one["metadata"]["labels"].get("app.kubernetes.io/name", "null") == "null"
+        assert str(one["metadata"]["name"]).startswith("null")
 
 
 def test_the_notes_say_what_to_do_next(chart: Chart, tmp_path: Path) -> None:

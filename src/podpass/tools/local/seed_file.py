@@ -117,10 +117,11 @@ class _File:
     def identity(self, node: yaml.Node) -> SeedIdentity:
         read, line = self._reader, line_of(node)
         entry = read.mapping(node, "identity", _IDENTITY, required=("name",))
-        name = read.text(entry.get("name"), "identity: name") or ""
+        given = read.text(entry.get("name"), "identity: name")
+        name = given or ""
         where = f"identity {name}".rstrip()
         kind = self._kind(entry.get("kind"), where)
-        if name and (fault := rules.name_fault(name, kind)):
+        if given is not None and (fault := rules.name_fault(name, kind)):
             read.problem(line_of(entry["name"]), f"{where}: {fault.message}")
         credentials = []
         listed = read.items(entry.get("federated_credentials"), f"{where}: federated_credentials")

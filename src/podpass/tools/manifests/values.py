@@ -28,6 +28,9 @@ class Rule:
 
 
 _ANY = Rule()
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_REGISTRY = r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?)(:[0-9]{1,5})?"
+_PATH = r"[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*"
 # Counts are of 32 bits there.
 _COUNT = Rule(between=(0, 2**31 - 1))
 # What Kubernetes lets an API server wait for a webhook.
@@ -75,7 +78,13 @@ class Values:
     )
     replicas: int = _value("replicaCount", 2, _COUNT)
     image_repository: str = _value(
-        "image.repository", "podpass", Rule(pattern=r"^[\s\S]+$", want="a name")
+        "image.repository",
+        "podpass",
+        Rule(
+            pattern=f"^({_REGISTRY}/)?{_PATH}(/{_PATH})*$",
+            longest=255,
+            want="a name of an image, registry included, without tag and digest",
+        ),
     )
     image_pull_policy: str = _value(
         "image.pullPolicy", "IfNotPresent", among=("Always", "IfNotPresent", "Never")
@@ -96,7 +105,15 @@ class Values:
         ),
     )
     log_level: str = _value("logLevel", "info", among=("", "info", "debug", "trace", "all"))
-    priority_class: str = _value("priorityClassName", "system-cluster-critical")
+    priority_class: str = _value(
+        "priorityClassName",
+        "system-cluster-critical",
+        Rule(
+            pattern=rf"^({_LABEL}(\.{_LABEL})*)?$",
+            longest=253,
+            want="nothing, or the name of a PriorityClass: lower-case letters, digits, '-' and '.'",
+        ),
+    )
     custom_suffix: str = _value(
         "customTokenEndpoint.annotationSuffix",
         "",
