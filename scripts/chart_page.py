@@ -27,8 +27,8 @@ helm install workload-identity-webhook charts/podpass \\
 Installs the token service, `podpass authority`: the objects of `deploy/authority`, under the same names.
 The database's URL, the sealing key and the certificate come in Secrets of the release's namespace.
 Make them before `helm install`: with a seed, Helm waits for its Job, whose pod needs the database's.
-That Job is a hook, so `helm uninstall` leaves it and its pods: `kubectl delete job podpass-authority-seed`,
-or it goes by itself an hour after it ended.
+That Job is a hook, so `helm uninstall` leaves it and its pods until an hour after it ended, or until
+`kubectl -n podpass delete job podpass-authority-seed`.
 The whole way, with its clients: [docs/guides/self-host.md](../../docs/guides/self-host.md).
 
 ```sh

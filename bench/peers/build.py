@@ -92,14 +92,17 @@ def _build(program: Program, source: Path, place: Path, binary: Path) -> None:
     shutil.copytree(source, copy, dirs_exist_ok=True)
     part = place / "part"  # a build that is killed leaves nothing that looks whole
     command = [go, "build", "-mod=mod", "-ldflags", program.ldflags, "-o", str(part)]
-    done = subprocess.run(
-        [*command, program.package],
-        cwd=copy,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_BUILD_SECONDS,
-    )
+    try:
+        done = subprocess.run(
+            [*command, program.package],
+            cwd=copy,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_BUILD_SECONDS,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise CannotBuild(f"it is not built after {_BUILD_SECONDS} seconds") from exc
     if done.returncode != 0:
         raise CannotBuild(f"it does not build: {done.stderr.strip()[-600:]}")
     part.rename(binary)

@@ -132,3 +132,20 @@ def test_how_a_suite_ended_is_noted(
     )
     found = json.loads((tmp_path / ".pytest_cache/v/podpass/ended").read_text())
     assert found == noted or (ends == "stops" and found[0] not in "01")
+
+
+@pytest.mark.parametrize(("body", "code"), [("pass", 0), ("assert 0", 1)])
+def test_a_run_that_keeps_nothing_ends_as_its_tests_did(
+    tmp_path: Path, body: str, code: int
+) -> None:
+    """Fails when the note is written nevertheless: to `make rules` the error is a test that noticed."""
+    (tmp_path / "conftest.py").write_text((ROOT / "tests/conftest.py").read_text())
+    (tmp_path / "test_it.py").write_text(f"def test_it():\n    {body}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests"), "PYTEST_ADDOPTS": ""},
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == code

@@ -124,9 +124,10 @@ def move(connection: Connection, kid: str, activates: float) -> None:
     )
 
 
-def remove(connection: Connection, kids: Iterable[str]) -> None:
-    """Delete keys."""
-    connection.execute(delete(signing_keys).where(signing_keys.c.kid.in_(list(kids))))
+def remove(connection: Connection, kids: Iterable[str]) -> int:
+    """Delete keys, and tell how many there were."""
+    gone = delete(signing_keys).where(signing_keys.c.kid.in_(list(kids)))
+    return connection.execute(gone).rowcount
 
 
 def remove_all(connection: Connection) -> None:

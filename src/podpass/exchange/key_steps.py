@@ -84,7 +84,7 @@ def bring_forward(
 
 
 def withdraw(connection: Connection, sealer: Sealer, kid: str, *, now: float) -> Sequence[Told]:
-    """Delete a key that is out of use, or one that is damaged and to come, or of a time that nobody knows.
+    """Delete a key that is out of use, or damaged and to come, or of which nobody can tell when it signs.
 
     Shapes:  tells nothing where it is none of them.
     """
@@ -92,8 +92,9 @@ def withdraw(connection: Connection, sealer: Sealer, kid: str, *, now: float) ->
     free = {slot.kid for slot in key_schedule.out_of_use(found.slots, now)}
     if kid not in free | _lost(found, sealer, now):
         return []
-    key_rows.remove(connection, [kid])
-    return [("signing_key_withdrawn", {"kid": kid})]
+    # A name that is no text is told as one, and is no row's.
+    gone = key_rows.remove(connection, [kid])
+    return [("signing_key_withdrawn", {"kid": kid})] if gone else []
 
 
 def _lost(found: Found, sealer: Sealer, now: float) -> set[str]:

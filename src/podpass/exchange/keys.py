@@ -258,14 +258,15 @@ class AuthorityKeys:
     async def retire(self, kid: str) -> None:
         """Withdraw a key that is out of use; the tokens it signed are worthless from then on.
 
-        Shapes:  a key to come that is damaged may go too: another is made.
+        Shapes:  one that is damaged may go too, if it is still to come, or if nobody can tell from its row
+                 when it signs: another is made.
         Errors:  KeyNotRetired for the active and the coming key, and for one that is not here.
         """
         if not await self._write(
             lambda connection: key_steps.withdraw(connection, self._sealer, kid, now=self._clock())
         ):
             raise KeyNotRetired(
-                "no such key among those out of use, or damaged and to come",
+                "no such key among those out of use or damaged",
                 hint="list them with `podpass authority keys`; one that signs is rotated first",
                 kid=kid,
             )

@@ -10,6 +10,7 @@ import yaml
 
 from charts.authority.rendering import CHART, EVERYTHING, NAMESPACE, Chart
 from charts.rendering import Values, find
+from podpass.settings.authority_process import MAX_ROTATION_SECONDS
 
 pytestmark = pytest.mark.kubernetes
 
@@ -131,6 +132,13 @@ def test_a_life_of_tokens_that_the_process_takes_is_taken(chart: Chart, seconds:
         objects = chart.render({"settings": {"PODPASS_AUTHORITY_TOKEN_SECONDS": value}})
         data = find(objects, "ConfigMap")["data"]
         assert data["PODPASS_AUTHORITY_TOKEN_SECONDS"] == str(seconds)
+
+
+@pytest.mark.parametrize("seconds", [MAX_ROTATION_SECONDS + 1, 10**12])
+def test_a_rotation_that_the_process_refuses_is_refused_before(chart: Chart, seconds: int) -> None:
+    for value in (seconds, str(seconds)):
+        refusal = chart.refusal({"settings": {"PODPASS_AUTHORITY_ROTATION_SECONDS": value}})
+        assert "at '/settings/PODPASS_AUTHORITY_ROTATION_SECONDS'" in refusal
 
 
 def test_names_of_the_user_do_not_stand_beside_ours(chart: Chart) -> None:

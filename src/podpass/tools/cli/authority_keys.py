@@ -93,7 +93,7 @@ def keys(output: str, **given: Any) -> None:
     "retired",
     multiple=True,
     metavar="KID",
-    help="Withdraw this key, which signs no longer; its tokens are refused from then on.",
+    help="Withdraw this key, which signs no longer or is damaged; its tokens are refused from then on.",
 )
 @click.option(
     "--retire-others", is_flag=True, help="Make new keys, sign at once, and withdraw all others."
