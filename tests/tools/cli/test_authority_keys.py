@@ -176,6 +176,19 @@ async def test_a_key_of_which_nobody_can_tell_when_it_signs_is_damaged_and_can_b
     assert second not in (await run(data_dir, "keys")).output
 
 
+async def test_a_key_whose_name_is_no_text_is_not_said_to_be_withdrawn(
+    data_dir: Path, service: AuthorityKeys
+) -> None:
+    """Fails when nobody looks whether a row went: it is told by a name that no row has."""
+    second, path = service.published[1].kid, data_dir / "directory.db"
+    damage(path, "UPDATE authority_keys SET kid = x'ff' WHERE kid = ?", second)
+    name = str(b"\xff")
+    assert f"{name} is damaged" in (await run(data_dir, "keys")).stderr
+    caught = (await run(data_dir, "rotate", "--retire", name)).exception
+    assert isinstance(caught, KeyNotRetired)
+    assert f"{name} is damaged" in (await run(data_dir, "keys")).stderr
+
+
 async def test_all_keys_can_be_replaced_whatever_their_rows_hold(
     data_dir: Path, service: AuthorityKeys
 ) -> None:
