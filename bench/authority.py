@@ -70,9 +70,11 @@ async def _fill(url: str, issuer: str) -> None:
 
 
 @contextmanager
-def serving(folder: Path, cores: Sequence[int], url: str = "") -> Iterator[Target]:
+def serving(
+    folder: Path, cores: Sequence[int], url: str = "", flags: Sequence[str] = ()
+) -> Iterator[Target]:
     """Run an authority of one worker a core."""
-    place = Place(folder=folder, database=url or url_of(folder), flags=_FLAGS)
+    place = Place(folder=folder, database=url or url_of(folder), flags=(*_FLAGS, *flags))
     replica = Replica("authority", place, workers=len(cores))
     with _on(cores):  # what it starts inherits it
         replica.start()

@@ -1,9 +1,9 @@
 """Make podpass's container image without Docker.
 
-`image.py root FOLDER`, then `image.py pack FOLDER FILE`; `image.py archive FILE` does both. An archive is an
-OCI image layout with one layer, for `podman load`, `skopeo copy oci-archive:FILE ...` or `docker load`. From
-the same environment comes the same archive, byte for byte. Its list of parts (CycloneDX) lies beside it, and
-in it.
+`image.py root FOLDER [EXTRA ...]`, then `image.py pack FOLDER FILE`; `image.py archive FILE [EXTRA ...]` does
+both, with these extras of podpass in it. An archive is an OCI image layout with one layer, for `podman load`,
+`skopeo copy oci-archive:FILE ...` or `docker load`. From the same environment comes the same archive, byte
+for byte. Its list of parts (CycloneDX) lies beside it, and in it.
 """
 
 import gzip
@@ -15,7 +15,7 @@ import sys
 import tarfile
 import tempfile
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,10 @@ _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 _OCI = "application/vnd.oci.image"
 
 
-def build_root(root: Path) -> None:
+def build_root(root: Path, extras: Sequence[str] = ()) -> None:
     """Assemble the file system, with the list of its parts in it."""
     root.mkdir(parents=True, exist_ok=True)
-    found = assemble(root)
+    found = assemble(root, extras)
     path = root / SBOM
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(sbom(found), indent=2) + "\n")
@@ -168,13 +168,13 @@ def _pack(root: Path, file: Path) -> None:
 def main() -> None:
     """Make what was asked for."""
     match sys.argv[1:]:
-        case ["root", folder]:
-            build_root(Path(folder))
+        case ["root", folder, *extras]:
+            build_root(Path(folder), extras)
         case ["pack", folder, name]:
             _pack(Path(folder), Path(name))
-        case ["archive", name]:
+        case ["archive", name, *extras]:
             with tempfile.TemporaryDirectory() as place:
-                build_root(Path(place))
+                build_root(Path(place), extras)
                 _pack(Path(place), Path(name))
         case _:
             sys.exit(__doc__)

@@ -20,6 +20,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from podpass import multibuffer
+
 USER = 65532
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 PREFIX = Path("usr/local")
@@ -41,6 +43,8 @@ NOT_COPIED = {
     "venv",
 }
 _SOURCES = {".c", ".h", ".pxd", ".pyi", ".pyx"}
+# Of what packages put beside Python's own libraries, each three times, what podpass loads.
+_LOADED = {*multibuffer.SONAMES, *multibuffer.RUNTIME}
 _LIBRARY = re.compile(r"(?:(\S+) => )?(/\S+) \(0x")
 
 
@@ -57,8 +61,11 @@ def site_name(looked_in: Sequence[str]) -> str:
     return "dist-packages" if "dist-packages" in names else "site-packages"
 
 
-def assemble(root: Path) -> list[metadata.Distribution]:
-    """Write the file system into an empty folder; give what was installed in it."""
+def assemble(root: Path, extras: Sequence[str] = ()) -> list[metadata.Distribution]:
+    """Write the file system into an empty folder; give what was installed in it.
+
+    Shapes:  `extras` of podpass that it is to have.
+    """
     base = Path(sys.base_prefix)
     interpreter = Path(os.path.realpath(sys.executable))
     _copy(interpreter, root / PREFIX / "bin" / f"python{VERSION}")
@@ -68,10 +75,12 @@ def assemble(root: Path) -> list[metadata.Distribution]:
     for path in _files(standard):
         if not _left_out(path.relative_to(standard)):
             _copy(path, root / LIBRARY / path.relative_to(standard))
-    found = sorted(needed("podpass").values(), key=lambda one: one.name.lower())
+    found = sorted(
+        needed(f"podpass[{','.join(extras)}]").values(), key=lambda one: one.name.lower()
+    )
     packages = root / LIBRARY / site_name(site.getsitepackages())
     for distribution in found:
-        _install(distribution, packages)
+        _install(distribution, root, packages)
     _copy_libraries(root)
     _write_settings(root)
     _compile(root)
@@ -122,13 +131,16 @@ def _copy(source: Path, target: Path) -> None:
     target.chmod(0o755 if runs else 0o644)
 
 
-def _install(distribution: metadata.Distribution, site: Path) -> None:
+def _install(distribution: metadata.Distribution, root: Path, site: Path) -> None:
     """Copy a distribution without its commands: podpass is the only one, and is written anew."""
     if distribution.name == "podpass":
         _install_podpass(distribution, site)
         return
+    beside = Path(sysconfig.get_path("data"), "lib").resolve()
     for file in distribution.files or ():
         path = Path(str(distribution.locate_file(file)))
+        if path.name in _LOADED and path.resolve().parent == beside:
+            _copy(path, root / PREFIX / "lib" / path.name)
         if ".." in file.parts or not path.is_file() or file.suffix in _SOURCES:
             continue
         if "__pycache__" not in file.parts and file.name not in ("RECORD", "direct_url.json"):
@@ -156,7 +168,13 @@ def _copy_libraries(root: Path) -> None:
         root / PREFIX / "bin" / f"python{VERSION}"
     ]
     for path in objects:
-        done = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["ldd", str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "LD_LIBRARY_PATH": str(root / PREFIX / "lib")},
+        )
         missing = re.findall(r"(\S+) => not found", done.stdout)
         if missing:
             raise CannotAssemble(f"{path.relative_to(root)} needs {', '.join(missing)}")

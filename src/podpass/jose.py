@@ -108,10 +108,21 @@ class SigningKey:
 
     def sign(self, claims: Mapping[str, Any], header: Mapping[str, Any] | None = None) -> str:
         """Sign claims as a compact JWS with `alg`, `kid` and what `header` adds."""
+        text = self.text(claims, header)
+        return attach(text, self.signature(text))
+
+    def text(self, claims: Mapping[str, Any], header: Mapping[str, Any] | None = None) -> str:
+        """Write what is to be signed: a compact JWS but for its last part."""
         head = {"alg": "RS256", "kid": self.kid, **(header or {})}
-        text = f"{b64encode(dumps(head))}.{b64encode(dumps(claims))}"
-        signature = self.key.sign(text.encode(), _PKCS1, _RSA_HASHES["RS256"])
-        return text + "." + b64encode(signature)
+        return f"{b64encode(dumps(head))}.{b64encode(dumps(claims))}"
+
+    def signature(self, text: str) -> bytes:
+        return self.key.sign(text.encode(), _PKCS1, _RSA_HASHES["RS256"])
+
+
+def attach(text: str, signature: bytes) -> str:
+    """Make a compact JWS of a text and its signature."""
+    return f"{text}.{b64encode(signature)}"
 
 
 def dumps(value: object) -> bytes:

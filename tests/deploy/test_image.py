@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
 import stat
@@ -172,6 +173,25 @@ def test_it_can_write_nowhere_and_is_nobody(root: Path) -> None:
     assert done.stdout.splitlines() == [f"{USER} {USER}", *["Read-only file system"] * 3]
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the library is for x86-64")
+def test_with_its_extra_it_brings_the_library_that_signs_eight_at_once(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    _script("root", str(root), "multibuffer")
+    script = (
+        "from podpass import jose, multibuffer\n"
+        "try:\n    library = multibuffer.find()\n"
+        "except multibuffer.Unusable as exc:\n    print(exc.message)\n"
+        "else:\n    key = jose.generate_rsa()\n"
+        "    print(library.file, len(library.load(key).sign([b'text'] * 8)))\n"
+    )
+    done = _run(root, "python", "-c", script)
+    assert done.returncode == 0, done.stderr
+    if "avx512ifma" in Path("/proc/cpuinfo").read_text():
+        assert re.fullmatch(r"/usr/local/lib/libcrypto_mb\.so\.\d+ 8\n", done.stdout)
+    else:
+        assert "/usr/local/lib/libcrypto_mb.so.13 is made" in done.stdout
+
+
 def test_nothing_is_compiled_at_a_start(root: Path) -> None:
     """On a root that cannot be written each start would compile everything again."""
     modules = list(root.glob("usr/local/lib/python*/*-packages/podpass/**/*.py"))
@@ -240,7 +260,7 @@ def test_the_dockerfile_makes_the_same_image(archive: tuple[Path, str]) -> None:
         config = _json(tar, "blobs/" + manifest["config"]["digest"].replace(":", "/"))["config"]
     text = (ROOT / "deploy" / "Dockerfile").read_text()
     build, _, final = text.partition("FROM scratch\n")
-    assert "/src/scripts/image.py root /image" in build
+    assert "/src/scripts/image.py root /image $EXTRAS\n" in build
     assert "COPY --from=build /image /\n" in final
     assert "RUN" not in final
     said = dict(re.findall(r'(org\.opencontainers\.\S+)="([^"]*)"', final))

@@ -1,10 +1,13 @@
 """Tokens signed in batches."""
 
 import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from podpass import jose
+from podpass import jose, multibuffer
 from podpass.exchange.signer import Signer
 
 KEY = jose.SigningKey(kid="k", key=jose.generate_rsa())
@@ -37,3 +40,100 @@ async def test_claims_that_cannot_be_signed_fail_their_caller_alone() -> None:
     assert jose.parse(await good).claims == {"n": 1}
     with pytest.raises(TypeError):
         await bad
+
+
+class Library:
+    """Loads keys as the multi-buffer library does, and signs by OpenSSL; notes what it was asked."""
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        self.fault = fault
+        self.loaded = 0
+        self.batches: list[int] = []
+
+    def load(self, key: Any) -> "Loaded":
+        self.loaded += 1
+        return Loaded(self, jose.SigningKey(kid="k", key=key))
+
+
+class Loaded:
+    def __init__(self, library: Library, key: jose.SigningKey) -> None:
+        self._library, self._key = library, key
+
+    def sign(self, texts: Sequence[bytes]) -> list[bytes]:
+        self._library.batches.append(len(texts))
+        if self._library.fault is not None:
+            raise self._library.fault
+        return [self._key.signature(text.decode()) for text in texts]
+
+
+class Tally:
+    def __init__(self) -> None:
+        self.made = {"multibuffer": 0, "openssl": 0}
+        self.given_up = 0
+
+    def signed(self, by: str, count: int) -> None:
+        self.made[by] += count
+
+    def gave_up(self) -> None:
+        self.given_up += 1
+
+
+async def _tokens(signer: Signer, keys: Sequence[jose.SigningKey]) -> None:
+    """Ask for a token of each key in one turn; each is right, and of its own claims."""
+    asked = (signer.sign(key, {"n": number}, {}) for number, key in enumerate(keys))
+    for number, (key, text) in enumerate(zip(keys, await asyncio.gather(*asked), strict=True)):
+        token = jose.parse(text)
+        jose.verify(token, jose.load_jwk(jose.rsa_jwk(key.key.public_key(), key.kid)))
+        assert token.claims == {"n": number}
+
+
+@pytest.mark.parametrize(
+    ("count", "batches"), [(1, []), (2, []), (3, [3]), (8, [8]), (10, [8]), (19, [8, 8, 3])]
+)
+async def test_tokens_of_one_turn_are_signed_up_to_eight_at_a_time(
+    count: int, batches: list[int]
+) -> None:
+    """What is left over by two or fewer is quicker by itself."""
+    library, tally = Library(), Tally()
+    await _tokens(Signer(library, tally), [KEY] * count)
+    assert library.batches == batches
+    assert tally.made == {"multibuffer": sum(batches), "openssl": count - sum(batches)}
+
+
+async def test_a_batch_is_of_one_key() -> None:
+    """Fails when keys are not told apart: at a rotation a token would bear the other key's name."""
+    other = jose.SigningKey(kid="other", key=jose.generate_rsa())
+    library = Library()
+    signer = Signer(library)
+    await _tokens(signer, [KEY] * 4 + [other] * 3)
+    assert library.batches == [4, 3]
+    await _tokens(signer, [other] * 3)
+    assert library.loaded == 2, "a key that signs is loaded once"
+
+
+@pytest.mark.parametrize(
+    "fault", [multibuffer.WrongSignature("wrong"), multibuffer.Unusable("refused")]
+)
+async def test_a_library_that_fails_once_is_given_up_and_nobody_notices(
+    fault: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    library, tally = Library(fault), Tally()
+    signer = Signer(library, tally)
+    with caplog.at_level(logging.ERROR):
+        await _tokens(signer, [KEY] * 8)
+    assert [record.getMessage() for record in caplog.records] == ["multibuffer_given_up"]
+    library.fault = None
+    await _tokens(signer, [KEY] * 8)
+    assert library.batches == [8]
+    assert (tally.made["openssl"], tally.given_up) == (16, 1)
+
+
+async def test_of_a_batch_whoever_hung_up_is_left_out() -> None:
+    library = Library()
+    signer = Signer(library)
+    tasks = [asyncio.create_task(signer.sign(KEY, {"n": n}, {})) for n in range(5)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert library.batches == [4]
+    assert [jose.parse(text).claims["n"] for text in found if isinstance(text, str)] == [0, 2, 3, 4]

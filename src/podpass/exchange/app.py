@@ -25,6 +25,7 @@ from podpass.exchange.lookup import SHARED_TENANTS, Directory, find_tenant
 from podpass.exchange.metrics import Observe
 from podpass.exchange.origins import Origins
 from podpass.exchange.proof import Facts, Prover
+from podpass.exchange.signer import Signer
 from podpass.exchange.signin import SignIn
 from podpass.exchange.signin_app import Answer, SignInApp
 from podpass.exchange.verify import Verifier
@@ -51,12 +52,15 @@ def create_app(
     *,
     gate: Gate | None = None,
     observe: Observe | None = None,
+    signer: Signer | None = None,
 ) -> App:
     """Make the token service's application.
 
-    Shapes:  `gate` decides how much one client and one address may ask, `observe` counts the answers.
+    Shapes:  `gate` decides how much one client and one address may ask, `observe` counts the answers,
+             `signer` signs the tokens.
     """
-    return _Authority(settings, directory, fetcher, keys, clock, gate, observe)
+    signer = signer or Signer()
+    return _Authority(settings, directory, fetcher, keys, clock, gate, observe, signer)
 
 
 class _Authority:
@@ -69,6 +73,7 @@ class _Authority:
         clock: Clock,
         gate: Gate | None,
         observe: Observe | None,
+        signer: Signer,
     ) -> None:
         self._settings = settings
         self._directory = directory
@@ -85,9 +90,9 @@ class _Authority:
             Verifier(directory, prover),
             signin,
             keys,
-            self._origins,
             settings,
             clock,
+            signer,
             gate=gate,
             observe=observe,
         )

@@ -40,9 +40,9 @@ class TokenEndpoint:
         verifier: Verifier,
         signin: SignIn,
         keys: AuthorityKeys,
-        origins: Origins,
         settings: AuthoritySettings,
         clock: Clock,
+        signer: Signer,
         *,
         gate: Gate | None,
         observe: Observe | None,
@@ -50,12 +50,12 @@ class TokenEndpoint:
         self._verifier = verifier
         self._signin = signin
         self._keys = keys
-        self._origins = origins
+        self._origins = Origins.of(settings)
         self._settings = settings
         self._clock = clock
         self._gate = gate
         self._observe = observe
-        self._signer = Signer()
+        self._signer = signer
         self._user_tokens = UserTokens(keys, self._signer, settings, clock)
 
     async def answer(self, scope: Scope, body: bytes | None, *, tenant: str, version: int) -> Reply:

@@ -6,6 +6,7 @@ In: outcomes as the edge names them. Out: counters and a histogram, in whatever 
 from typing import TYPE_CHECKING, Protocol
 
 from podpass.exchange import aadsts
+from podpass.exchange.signer import SINGLY, TOGETHER
 from podpass.turn import EndOfTurn
 
 if TYPE_CHECKING:
@@ -67,6 +68,19 @@ class Meter:
             " refused requests, or has too many",
             registry=registry,
         )
+        self._signatures = Counter(
+            "podpass_exchange_signatures",
+            "Signatures of tokens: made singly by openssl, or several at once by the multibuffer library",
+            ("by",),
+            registry=registry,
+        )
+        self._given_up = Counter(
+            "podpass_exchange_multibuffer_given_up",
+            "Workers that sign by openssl alone since the multibuffer library failed them",
+            registry=registry,
+        )
+        for by in (SINGLY, TOGETHER):
+            self._signatures.labels(by)
         for version in VERSIONS.values():
             self._requests.labels(version, GRANTED)
         for result in FETCHES:
@@ -97,6 +111,14 @@ class Meter:
     def fetched(self, result: str) -> None:
         """Count a fetch of an issuer's keys."""
         self._fetches.labels(result if result in FETCHES else "failed").inc()
+
+    def signed(self, by: str, count: int) -> None:
+        """Count signatures of tokens."""
+        self._signatures.labels(by).inc(count)
+
+    def gave_up(self) -> None:
+        """Count a library whose signature was wrong."""
+        self._given_up.inc()
 
     def dropped(self) -> None:
         """Count a connection that was closed unanswered."""

@@ -1,41 +1,114 @@
-"""Tokens signed in batches: those asked for in one turn of the loop, one after the other.
+"""Tokens signed in batches: those asked for in one turn of the loop, one after the other or eight at a time.
 
 A signature takes a quarter of a millisecond and drives everything else out of the processor's caches. Doing
-the judging of all waiting requests first, then the signing, keeps both warm.
+the judging of all waiting requests first, then the signing, keeps both warm, and gives the multi-buffer
+library, where there is one, its eight.
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Protocol
 
-from podpass.jose import SigningKey
+from podpass import jose
+from podpass.errors import Error
+from podpass.multibuffer import LANES
 from podpass.turn import EndOfTurn
 
-_Waiting = tuple[asyncio.Future[str], SigningKey, Mapping[str, Any], Mapping[str, Any]]
+_log = logging.getLogger(__name__)
+
+# A batch takes as long as two and a half signatures, the checks of what it made included.
+LEAST = 3
+
+_Waiting = tuple[asyncio.Future[bytes], jose.SigningKey, str]
+SINGLY, TOGETHER = "openssl", "multibuffer"
+
+
+class LoadedKey(Protocol):
+    """A key that signs several texts at once, and gives no signature that is not right."""
+
+    def sign(self, texts: Sequence[bytes]) -> Sequence[bytes]: ...
+
+
+class Library(Protocol):
+    """Whatever loads such keys, as `podpass.multibuffer.Library`."""
+
+    def load(self, key: Any) -> LoadedKey: ...
+
+
+class Tally(Protocol):
+    """Whoever counts signatures, by what made them, and the end of a library that was given up."""
+
+    def signed(self, by: str, count: int) -> None: ...
+
+    def gave_up(self) -> None: ...
 
 
 class Signer:
     """Sign claims at the end of the loop's turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, library: Library | None = None, tally: Tally | None = None) -> None:
+        self._library = library
+        self._tally = tally
+        self._loaded: tuple[jose.SigningKey, LoadedKey] | None = None
         self._waiting: list[_Waiting] = []
         self._turn = EndOfTurn(self._sign_all)
 
     async def sign(
-        self, key: SigningKey, claims: Mapping[str, Any], header: Mapping[str, Any]
+        self, key: jose.SigningKey, claims: Mapping[str, Any], header: Mapping[str, Any]
     ) -> str:
         """Sign claims as a compact JWS."""
-        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._waiting.append((future, key, claims, header))
+        text = key.text(claims, header)
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting.append((future, key, text))
         self._turn.want()
-        return await future
+        return jose.attach(text, await future)
 
     def _sign_all(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for future, key, claims, header in waiting:
-            if future.cancelled():
-                continue
-            try:
-                future.set_result(key.sign(claims, header))
-            except Exception as exc:  # noqa: BLE001 it belongs to the one who asked, not to the batch
-                future.set_exception(exc)
+        for key, batch in _batches(waiting):
+            signatures = self._together(key, [text.encode() for _, text in batch])
+            if signatures is None:
+                _singly(key, batch)
+            else:
+                for (future, _), signature in zip(batch, signatures, strict=True):
+                    future.set_result(signature)
+            if self._tally is not None:
+                self._tally.signed(SINGLY if signatures is None else TOGETHER, len(batch))
+
+    def _together(self, key: jose.SigningKey, texts: Sequence[bytes]) -> Sequence[bytes] | None:
+        """Sign texts by the library; None where there is none, or too few texts for it."""
+        if self._library is None or len(texts) < LEAST:
+            return None
+        try:
+            if self._loaded is None or self._loaded[0] is not key:
+                self._loaded = (key, self._library.load(key.key))
+            return self._loaded[1].sign(texts)
+        except Error as exc:
+            # What was wrong once, by a fault of the library or of the machine, is not asked again.
+            self._library = self._loaded = None
+            _log.error("multibuffer_given_up", extra={"reason": exc.message, **exc.facts})
+            if self._tally is not None:
+                self._tally.gave_up()
+            return None
+
+
+def _batches(
+    waiting: Sequence[_Waiting],
+) -> Iterator[tuple[jose.SigningKey, list[tuple[asyncio.Future[bytes], str]]]]:
+    """Share out what callers still wait for: up to eight of one key."""
+    wanted = (each for each in waiting if not each[0].cancelled())
+    for _, same in groupby(wanted, key=lambda each: id(each[1])):
+        of_key = list(same)
+        for at in range(0, len(of_key), LANES):
+            batch = of_key[at : at + LANES]
+            yield batch[0][1], [(future, text) for future, _, text in batch]
+
+
+def _singly(key: jose.SigningKey, batch: Sequence[tuple[asyncio.Future[bytes], str]]) -> None:
+    for future, text in batch:
+        try:
+            future.set_result(key.signature(text))
+        except Exception as exc:  # noqa: BLE001 it belongs to the one who asked, not to the batch
+            future.set_exception(exc)

@@ -19,6 +19,7 @@ _LIMITS = "Limits"
 _KEYS = "Signing keys"
 _LEVELS = ("debug", "info", "warning", "error")
 _MAX_WORKERS = 64
+ANY_MULTIBUFFER, NO_MULTIBUFFER = "auto", "none"
 # A hundred years: times beyond the calendar are read back as damage.
 MAX_ROTATION_SECONDS = 100 * 365 * 86400
 
@@ -101,6 +102,12 @@ class AuthorityProcessSettings:
         "how many processes answer; one a core serves best",
         **authority_flag("--workers", _PROCESS),
         default=2,
+    )
+    multibuffer: str = setting(
+        "library that signs several tokens at once where the processor has AVX-512 IFMA, libcrypto_mb: `auto`"
+        " takes the one that is installed, `none` none, else the path of its file",
+        **authority_flag("--multibuffer", _PROCESS),
+        default=ANY_MULTIBUFFER,
     )
     start_seconds: float = setting(
         "how long a worker may take until it is ready, in seconds, waiting for the database included",
@@ -245,6 +252,8 @@ class AuthorityProcessSettings:
                 yield f"{flag} {seconds}: want {least} or more"
         if self.rotation_seconds > MAX_ROTATION_SECONDS:
             yield f"--rotation-seconds {self.rotation_seconds}: want {MAX_ROTATION_SECONDS} or less"
+        if not re.fullmatch(f"{ANY_MULTIBUFFER}|{NO_MULTIBUFFER}|/.+", self.multibuffer):
+            yield f"--multibuffer {self.multibuffer!r}: want auto, none, or an absolute path"
         if self.log_level not in _LEVELS:
             yield f"--log-level {self.log_level!r}: want {', '.join(_LEVELS)}"
 

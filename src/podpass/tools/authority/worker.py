@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any
 
+from podpass import multibuffer
 from podpass.clock import Clock, system
 from podpass.database import DatabaseFailed
 from podpass.errors import Error
@@ -17,10 +18,12 @@ from podpass.exchange.app import create_app
 from podpass.exchange.limits import Gate, Rate, Rules
 from podpass.exchange.metrics import Meter
 from podpass.exchange.pending import DEVICE_SECONDS
+from podpass.exchange.signer import Signer
 from podpass.fetch import Fetcher
 from podpass.forwarded import Network, is_trusted
 from podpass.serve import Drain, Limits, Serving, serving
 from podpass.settings import AuthorityProcessSettings
+from podpass.settings.authority_process import ANY_MULTIBUFFER, NO_MULTIBUFFER
 from podpass.tasks import beside
 from podpass.tls import ReloadingTls
 from podpass.tools.authority import metrics, parts
@@ -108,6 +111,7 @@ async def _start(stack: contextlib.AsyncExitStack, place: Place, life: Life, clo
         clock,
         gate=gate,
         observe=meter,
+        signer=Signer(multibuffer_of(process.multibuffer), meter),
     )
     server = await stack.enter_async_context(
         serving(
@@ -124,6 +128,25 @@ async def _start(stack: contextlib.AsyncExitStack, place: Place, life: Life, clo
     life.tell_database(answers=True)  # its keys were read there
     await stack.enter_async_context(_looking(life, found, gauges, clock))
     life.tell(State.READY)
+
+
+def multibuffer_of(wanted: str) -> multibuffer.Library | None:
+    """Open the library that signs several tokens at once, if it is wanted and there is one.
+
+    Errors:  multibuffer.Unusable, for a file that was named.
+    """
+    if wanted == NO_MULTIBUFFER:
+        return None
+    if wanted != ANY_MULTIBUFFER:
+        library = multibuffer.open_file(wanted)
+    else:
+        try:
+            library = multibuffer.find()
+        except multibuffer.Unusable as exc:
+            _log.debug("multibuffer_not_used", extra={"reason": exc.message})
+            return None
+    _log.info("multibuffer_used", extra={"library": library.file})
+    return library
 
 
 def drain_of(process: AuthorityProcessSettings) -> Drain:
