@@ -108,7 +108,7 @@ async def test_a_crash_shows_neither_key_nor_token(
         raise RuntimeError("deliberate")
 
     token = world.mint()
-    monkeypatch.setattr(jose.SigningKey, "sign", crashing)
+    monkeypatch.setattr(jose.SigningKey, "signature", crashing)
     with caplog.at_level(logging.DEBUG):
         answer = await world.ask(client_assertion=token)
     assert (answer.status, answer.code) == (500, 50000)
