@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from podpass import jose, multibuffer
-from podpass.exchange.signer import Signer
+from podpass.exchange.signer import PATIENCE, Signer
 
 KEY = jose.SigningKey(kid="k", key=jose.generate_rsa())
 PUBLIC = jose.load_jwk(jose.rsa_jwk(KEY.key.public_key(), "k"))
@@ -98,6 +98,45 @@ async def test_tokens_of_one_turn_are_signed_up_to_eight_at_a_time(
     await _tokens(Signer(library, tally), [KEY] * count)
     assert library.batches == batches
     assert tally.made == {"multibuffer": sum(batches), "openssl": count - sum(batches)}
+
+
+async def _turns_until(task: "asyncio.Task[str]") -> int:
+    """Count the turns of the loop that it takes, when nothing else is done."""
+    turns = 0
+    while not task.done():
+        await asyncio.sleep(0)
+        turns += 1
+    return turns
+
+
+async def test_tokens_of_a_few_turns_are_signed_together() -> None:
+    """Requests on new connections come one or two in a turn: none would ever be signed with others."""
+    library = Library()
+    signer = Signer(library)
+    tasks = []
+    for number in range(PATIENCE):
+        tasks.append(asyncio.create_task(signer.sign(KEY, {"n": number}, {})))
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert library.batches == [PATIENCE]
+
+
+async def test_a_full_batch_waits_for_no_other() -> None:
+    library = Library()
+    signer = Signer(library)
+    tasks = [asyncio.create_task(signer.sign(KEY, {"n": n}, {})) for n in range(8)]
+    assert await _turns_until(tasks[0]) <= 3
+    assert library.batches == [8]
+
+
+@pytest.mark.parametrize(("library", "most"), [(Library(), PATIENCE + 3), (None, 3)])
+async def test_a_token_alone_waits_a_few_turns_at_most_and_none_without_a_library(
+    library: Library | None, most: int
+) -> None:
+    """Fails when the patience does not end, or is had for nothing."""
+    signer = Signer(library)
+    for _ in range(2):
+        assert await _turns_until(asyncio.create_task(signer.sign(KEY, {}, {}))) <= most
 
 
 async def test_a_batch_is_of_one_key() -> None:
