@@ -43,8 +43,6 @@ NOT_COPIED = {
     "venv",
 }
 _SOURCES = {".c", ".h", ".pxd", ".pyi", ".pyx"}
-# Of what packages put beside Python's own libraries, each three times, what podpass loads.
-_LOADED = {*multibuffer.SONAMES, *multibuffer.RUNTIME}
 _LIBRARY = re.compile(r"(?:(\S+) => )?(/\S+) \(0x")
 
 
@@ -88,11 +86,20 @@ def assemble(root: Path, extras: Sequence[str] = ()) -> list[metadata.Distributi
 
 
 def needed(name: str) -> dict[str, metadata.Distribution]:
-    """Find a distribution and all that it needs at run time, with the extras that are asked for."""
+    """Find a distribution and all that it needs at run time, with the extras that are asked for.
+
+    Errors:  CannotAssemble.
+    """
     found: dict[str, metadata.Distribution] = {}
 
     def add(requirement: Requirement) -> None:
-        distribution = metadata.distribution(requirement.name)
+        try:
+            distribution = metadata.distribution(requirement.name)
+        except metadata.PackageNotFoundError as exc:
+            raise CannotAssemble(f"{exc.name} is not installed here: install {name}") from exc
+        known = distribution.metadata.get_all("Provides-Extra") or []
+        if requirement.name == Requirement(name).name and (other := requirement.extras - {*known}):
+            raise CannotAssemble(f"{name} has no {', '.join(other)}; it has {', '.join(known)}")
         found[_normal(requirement.name)] = distribution
         extras = ["", *requirement.extras]
         for text in distribution.requires or ():
@@ -139,7 +146,8 @@ def _install(distribution: metadata.Distribution, root: Path, site: Path) -> Non
     beside = Path(sysconfig.get_path("data"), "lib").resolve()
     for file in distribution.files or ():
         path = Path(str(distribution.locate_file(file)))
-        if path.name in _LOADED and path.resolve().parent == beside:
+        # The one name of its three that podpass loads.
+        if path.name in multibuffer.SONAMES and path.resolve().parent == beside:
             _copy(path, root / PREFIX / "lib" / path.name)
         if ".." in file.parts or not path.is_file() or file.suffix in _SOURCES:
             continue
@@ -168,16 +176,10 @@ def _copy_libraries(root: Path) -> None:
         root / PREFIX / "bin" / f"python{VERSION}"
     ]
     for path in objects:
-        done = subprocess.run(
-            ["ldd", str(path)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "LD_LIBRARY_PATH": str(root / PREFIX / "lib")},
-        )
-        missing = re.findall(r"(\S+) => not found", done.stdout)
+        done = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False)
+        missing = set(re.findall(r"(\S+) => not found", done.stdout)) - {*multibuffer.RUNTIME}
         if missing:
-            raise CannotAssemble(f"{path.relative_to(root)} needs {', '.join(missing)}")
+            raise CannotAssemble(f"{path.relative_to(root)} needs {', '.join(sorted(missing))}")
         for name, where in _LIBRARY.findall(done.stdout):
             if Path(where).is_relative_to(root):
                 continue  # a package brings it along

@@ -1,6 +1,9 @@
 """Signatures by the multi-buffer library: the same as OpenSSL's, or none."""
 
 import ctypes
+import gc
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from ctypes.util import find_library
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,10 +60,67 @@ def test_no_wrong_signature_leaves_it(library: multibuffer.Library, part: int) -
     assert caught.value.code == "multibuffer_wrong_signature"
 
 
+@pytest.mark.parametrize("lane", range(multibuffer.LANES))
+def test_each_of_a_batch_is_checked(library: multibuffer.Library, lane: int) -> None:
+    """A fault hits one lane alone; fails when only some of them are checked."""
+    key = library.load(KEY)
+    faulty = ctypes.create_string_buffer(key._numbers[2].raw)
+    ctypes.memset(ctypes.addressof(faulty) + 8, faulty.raw[8] ^ 0x10, 1)
+    key._parts[2][lane] = ctypes.addressof(faulty)
+    with pytest.raises(multibuffer.WrongSignature):
+        key.sign(TEXTS)
+
+
+@pytest.mark.parametrize("lane", range(multibuffer.LANES))
+def test_the_status_of_each_lane_is_read(library: multibuffer.Library, lane: int) -> None:
+    key = library.load(KEY)
+    key._parts[0][lane] = None
+    with pytest.raises(multibuffer.Unusable, match="refused"):
+        key.sign(TEXTS)
+
+
+def test_nothing_of_a_key_stays_where_it_was_worked_with(library: multibuffer.Library) -> None:
+    """What the library leaves in its room are residues of the primes, which give them away."""
+    key = library.load(KEY)
+    key.sign(TEXTS)
+    assert not any(library._room.raw)
+    numbers = key._numbers
+    assert all(any(number.raw) for number in numbers)
+    del key
+    gc.collect()
+    assert not any(any(number.raw) for number in numbers)
+
+
+def test_one_works_in_its_room_at_a_time(library: multibuffer.Library) -> None:
+    """Fails without the lock: threads would write over, and wipe, what others work with."""
+    keys = [library.load(generate_rsa()) for _ in range(4)]
+    with ThreadPoolExecutor(len(keys)) as pool:
+        found = pool.map(lambda key: [key.sign(TEXTS) for _ in range(100)], keys)
+        assert all(len(signed) == 100 for signed in found)
+
+
+def _of_unequal_primes() -> rsa.RSAPrivateKey:
+    """Make a key of 2048 bits whose primes have 1040 and 1008."""
+    for _ in range(50):
+        p, q = (rsa.generate_private_key(65537, bits).private_numbers().p for bits in (2080, 2016))
+        d = pow(65537, -1, (p - 1) * (q - 1))
+        public = rsa.RSAPublicNumbers(65537, p * q)
+        if public.n.bit_length() == multibuffer.BITS:
+            parts = (d % (p - 1), d % (q - 1), pow(q, -1, p))
+            return rsa.RSAPrivateNumbers(p, q, d, *parts, public).private_key()
+    raise AssertionError("no such key")
+
+
+def test_a_key_of_unequal_primes_is_not_taken(library: multibuffer.Library) -> None:
+    """Each has a place of 1024 bits."""
+    with pytest.raises(multibuffer.Unusable, match="equal primes"):
+        library.load(_of_unequal_primes())
+
+
 def test_what_the_library_refuses_is_no_signature(library: multibuffer.Library) -> None:
     """Fails when the status is not read: the answer would be what the room was filled with, zeros."""
     with pytest.raises(multibuffer.Unusable, match="refused"):
-        library.raw([b"\x01".rjust(256, b"\x00")], [multibuffer._Pointers()] * 5)
+        library.raise_blocks([b"\x01".rjust(256, b"\x00")], [multibuffer._Pointers()] * 5)
 
 
 @pytest.mark.parametrize("bits", [3072, 4096])
@@ -71,7 +131,7 @@ def test_a_key_of_another_length_is_not_taken(library: multibuffer.Library, bits
 
 def test_a_file_that_is_not_there_is_named() -> None:
     with pytest.raises(
-        multibuffer.Unusable, match=r"/nowhere/libcrypto_mb\.so\.13 cannot be loaded"
+        multibuffer.Unusable, match=r"cannot be loaded: /nowhere/libcrypto_mb\.so\.13"
     ):
         multibuffer.open_file("/nowhere/libcrypto_mb.so.13")
 
@@ -109,5 +169,5 @@ def test_where_none_is_installed_each_name_that_was_looked_for_is_said(
     monkeypatch.setattr(multibuffer, "SONAMES", ("libnone_mb.so.13", "libnone_mb.so.12"))
     with pytest.raises(multibuffer.Unusable) as caught:
         multibuffer.find()
-    assert "libnone_mb.so.13 cannot be loaded" in caught.value.message
-    assert "libnone_mb.so.12 cannot be loaded" in caught.value.message
+    for name in ("libnone_mb.so.13", "libnone_mb.so.12", f"{sys.prefix}/lib"):
+        assert name in caught.value.message

@@ -14,6 +14,8 @@ _LONGEST = 64  # an IPv6 address with a port is 47
 
 def is_trusted(address: str, proxies: Sequence[Network]) -> bool:
     """Tell whether an address is a trusted proxy's."""
+    if not proxies:  # most often, and asked of each connection twice
+        return False
     try:
         given = ip_address(address)
     except ValueError:

@@ -117,6 +117,7 @@ class SigningKey:
         return f"{b64encode(dumps(head))}.{b64encode(dumps(claims))}"
 
     def signature(self, text: str) -> bytes:
+        """Sign such a text."""
         return self.key.sign(text.encode(), _PKCS1, _RSA_HASHES["RS256"])
 
 

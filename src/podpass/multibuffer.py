@@ -1,7 +1,7 @@
 """RSA-2048 signatures up to eight at a time, by Intel's multi-buffer library where one is installed.
 
 A processor with AVX-512 IFMA makes eight in the time of two and a half, if they are made together. The
-library, `libcrypto_mb`, is in distributions and in `pip install podpass[multibuffer]`. Its answers are not
+library, `libcrypto_mb`, is in distributions and in podpass's extra `multibuffer`. Its answers are not
 trusted: a signature that is wrong in one half of its Chinese remainders gives the key's factors to whoever
 sees it, so each is checked by OpenSSL before anybody does.
 Source: crypto_mb/rsa.h and cpu_features.h of Intel Cryptography Primitives 13; RFC 8017, 9.2.
@@ -9,15 +9,19 @@ Source: crypto_mb/rsa.h and cpu_features.h of Intel Cryptography Primitives 13; 
 
 import ctypes
 import hashlib
+import re
 import sysconfig
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from podpass.empty_library import load_empty
 from podpass.errors import Error
 
 LANES = 8
@@ -25,7 +29,7 @@ BITS = 2048
 _SIZE = BITS // 8
 _RSA_2K = 1  # MBX_ALGO_RSA_2K
 SONAMES = ("libcrypto_mb.so.13", "libcrypto_mb.so.12")
-# The build on PyPI names them, and calls nothing of theirs.
+# Parts of Intel's compiler runtime. The build on PyPI names them, and calls nothing of theirs.
 RUNTIME = ("libintlc.so.5", "libirng.so", "libimf.so", "libsvml.so")
 _SHA256 = bytes.fromhex("3031300d060960864801650304020105000420")
 _HEAD = b"\x00\x01".ljust(_SIZE - len(_SHA256) - 33, b"\xff") + b"\x00" + _SHA256
@@ -36,7 +40,9 @@ class Unusable(Error):
     """The library, or a key with it, makes no signatures here."""
 
     code = "multibuffer_unusable"
-    hint = "sign by OpenSSL alone with `--multibuffer none`"
+    hint = (
+        "`--multibuffer auto` takes what can be used, `--multibuffer none` signs by OpenSSL alone"
+    )
 
 
 class WrongSignature(Error):
@@ -48,8 +54,8 @@ class WrongSignature(Error):
 class Library:
     """The library, open, on a processor that it is made for."""
 
-    def __init__(self, dll: ctypes.PyDLL, file: str) -> None:
-        self.file = file
+    def __init__(self, dll: ctypes.CDLL, file: str) -> None:
+        self.file = file if "/" in file else _mapped(file)
         try:
             dll.mbx_get_algo_info.restype = ctypes.c_uint64
             dll.mbx_RSA2K_private_crt_Method.restype = ctypes.c_void_p
@@ -60,10 +66,12 @@ class Library:
         # An array each of texts, answers and the key's five parts; then bits, method, and room to work in.
         sign.argtypes = (*[_Pointers] * 7, ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)
         sign.restype = ctypes.c_uint32
+        # A bit for each number of lanes, of the same value.
         if not dll.mbx_get_algo_info(_RSA_2K) & LANES:
             raise Unusable(f"the processor has no AVX-512 IFMA, for which {file} is made")
         self._sign = sign
         self._method = dll.mbx_RSA2K_private_crt_Method()
+        self._lock = Lock()  # there is one room
         self._room = ctypes.create_string_buffer(dll.mbx_RSA_Method_BufSize(self._method))
 
     def load(self, key: rsa.RSAPrivateKey) -> "Key":
@@ -73,18 +81,21 @@ class Library:
         """
         return Key(self, key)
 
-    def raw(self, texts: Sequence[bytes], parts: Sequence[Any]) -> list[bytes]:
+    def raise_blocks(self, blocks: Sequence[bytes], parts: Sequence[Any]) -> list[bytes]:
         """Raise padded texts to a key's private exponent.
 
-        Shapes:  1 to 8 `texts` of 256 bytes.
+        Shapes:  1 to 8 `blocks` of 256 bytes.
         Errors:  Unusable.
         """
-        count = len(texts)
-        taken = ctypes.create_string_buffer(b"".join(texts), _SIZE * count)
+        count = len(blocks)
+        taken = ctypes.create_string_buffer(b"".join(blocks), _SIZE * count)
         made = ctypes.create_string_buffer(_SIZE * count)
-        status = self._sign(
-            _each(taken, count), _each(made, count), *parts, BITS, self._method, self._room
-        )
+        with self._lock:
+            status = self._sign(
+                _each(taken, count), _each(made, count), *parts, BITS, self._method, self._room
+            )
+            # What the library leaves there gives the key away: residues of its primes.
+            ctypes.memset(self._room, 0, len(self._room))
         # Four bits a lane; those of lanes that were left empty say so.
         if status & (1 << 4 * count) - 1:
             raise Unusable("the library refused a text or the key", status=f"{status:08x}")
@@ -104,6 +115,7 @@ class Key:
             ctypes.create_string_buffer(part.to_bytes(_SIZE // 2, "little")) for part in parts
         ]
         self._parts = [_Pointers(*[ctypes.addressof(part)] * LANES) for part in self._numbers]
+        weakref.finalize(self, _wipe, self._numbers)
         self._library = library
         self._public = key.public_key()
 
@@ -113,7 +125,7 @@ class Key:
         Shapes:  1 to 8 `texts`.
         Errors:  Unusable; WrongSignature, and then none of them is given.
         """
-        made = self._library.raw([_padded(text) for text in texts], self._parts)
+        made = self._library.raise_blocks([_padded(text) for text in texts], self._parts)
         for text, signature in zip(texts, made, strict=True):
             try:
                 self._public.verify(signature, text, padding.PKCS1v15(), hashes.SHA256())
@@ -123,7 +135,7 @@ class Key:
 
 
 def find() -> Library:
-    """Open the library that is installed: the distribution's, or that of this environment.
+    """Open the library that is installed: that of this environment, or the distribution's.
 
     Errors:  Unusable, with the reasons.
     """
@@ -133,7 +145,7 @@ def find() -> Library:
             return open_file(file)
         except Unusable as exc:
             reasons.append(exc.message)
-    raise Unusable("; ".join(reasons))
+    raise Unusable(f"{'; '.join(reasons)}; looked for in {_beside()} and by the loader")
 
 
 def open_file(file: str) -> Library:
@@ -142,20 +154,41 @@ def open_file(file: str) -> Library:
     Errors:  Unusable.
     """
     try:
-        for name in RUNTIME:
-            beside = Path(file).with_name(name)
-            if "/" in file and beside.exists():
-                ctypes.CDLL(str(beside), mode=ctypes.RTLD_GLOBAL)
-        # It works in one room, so others of this process wait: this kind of DLL keeps the interpreter's lock.
-        return Library(ctypes.PyDLL(file), file)
+        return Library(_loaded(file), file)
     except OSError as exc:
-        raise Unusable(f"{file} cannot be loaded: {exc}") from exc
+        raise Unusable(f"the library cannot be loaded: {exc}") from exc
+
+
+def _loaded(file: str) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(file)
+    except OSError as exc:
+        if not any(name in str(exc) for name in RUNTIME):
+            raise
+    load_empty(RUNTIME)
+    return ctypes.CDLL(file)
 
 
 def _candidates() -> Iterator[str]:
+    """Name where one may be: in this environment first, since a loader can be told to look elsewhere."""
+    yield from (str(_beside() / name) for name in SONAMES if (_beside() / name).exists())
     yield from SONAMES
-    folder = Path(sysconfig.get_path("data"), "lib")
-    yield from (str(folder / name) for name in SONAMES if (folder / name).exists())
+
+
+def _beside() -> Path:
+    return Path(sysconfig.get_path("data"), "lib")
+
+
+def _mapped(name: str) -> str:
+    """Find the file that the loader took for a name."""
+    maps = Path("/proc/self/maps").read_text()
+    found = re.search(rf"/\S*{re.escape(name)}\S*$", maps, re.MULTILINE)
+    return found[0] if found else name
+
+
+def _wipe(buffers: Sequence[Any]) -> None:
+    for buffer in buffers:
+        ctypes.memset(buffer, 0, len(buffer))
 
 
 def _each(buffer: Any, count: int) -> Any:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from threading import get_ident
 
 
@@ -28,7 +29,8 @@ class EndOfTurn:
             self.now()
             return
         self._loop, self._thread = loop, get_ident()
-        loop.call_soon(self.now)
+        # In nobody's context: what is logged there is no caller's, though one of them began the turn.
+        loop.call_soon(self.now, context=Context())
 
     def now(self) -> None:
         """Take the step."""

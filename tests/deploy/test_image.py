@@ -192,6 +192,21 @@ def test_with_its_extra_it_brings_the_library_that_signs_eight_at_once(tmp_path:
         assert "/usr/local/lib/libcrypto_mb.so.13 is made" in done.stdout
 
 
+def test_an_extra_that_there_is_not_is_told_with_those_there_are(tmp_path: Path) -> None:
+    """Fails when it is left out in silence: the image would be the plain one, and slow."""
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "image.py"),
+        "root",
+        str(tmp_path),
+        "multibufer",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "no image: podpass[multibufer] has no multibufer; it has " in done.stderr
+    assert "multibuffer" in done.stderr.rpartition("it has ")[2]
+
+
 def test_nothing_is_compiled_at_a_start(root: Path) -> None:
     """On a root that cannot be written each start would compile everything again."""
     modules = list(root.glob("usr/local/lib/python*/*-packages/podpass/**/*.py"))
@@ -260,6 +275,8 @@ def test_the_dockerfile_makes_the_same_image(archive: tuple[Path, str]) -> None:
         config = _json(tar, "blobs/" + manifest["config"]["digest"].replace(":", "/"))["config"]
     text = (ROOT / "deploy" / "Dockerfile").read_text()
     build, _, final = text.partition("FROM scratch\n")
+    assert "ARG EXTRAS=\n" in build
+    assert 'pip install --no-cache-dir -c /src/constraints.txt "/src${EXTRAS:+[$EXTRAS]}"' in build
     assert "/src/scripts/image.py root /image $EXTRAS\n" in build
     assert "COPY --from=build /image /\n" in final
     assert "RUN" not in final

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from podpass import jose, multibuffer
+from podpass import jose, log, multibuffer
 from podpass.exchange.signer import PATIENCE, Signer
 
 KEY = jose.SigningKey(kid="k", key=jose.generate_rsa())
@@ -139,9 +139,10 @@ async def test_a_token_alone_waits_a_few_turns_at_most_and_none_without_a_librar
         assert await _turns_until(asyncio.create_task(signer.sign(KEY, {}, {}))) <= most
 
 
-async def test_a_batch_is_of_one_key() -> None:
+@pytest.mark.parametrize("kid", ["other", KEY.kid])
+async def test_a_batch_is_of_one_key(kid: str) -> None:
     """Fails when keys are not told apart: at a rotation a token would bear the other key's name."""
-    other = jose.SigningKey(kid="other", key=jose.generate_rsa())
+    other = jose.SigningKey(kid=kid, key=jose.generate_rsa())
     library = Library()
     signer = Signer(library)
     await _tokens(signer, [KEY] * 4 + [other] * 3)
@@ -151,7 +152,13 @@ async def test_a_batch_is_of_one_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [multibuffer.WrongSignature("wrong"), multibuffer.Unusable("refused")]
+    "fault",
+    [
+        multibuffer.WrongSignature("wrong"),
+        multibuffer.Unusable("refused"),
+        MemoryError(),
+        OSError(),
+    ],
 )
 async def test_a_library_that_fails_once_is_given_up_and_nobody_notices(
     fault: Exception, caplog: pytest.LogCaptureFixture
@@ -165,6 +172,44 @@ async def test_a_library_that_fails_once_is_given_up_and_nobody_notices(
     await _tokens(signer, [KEY] * 8)
     assert library.batches == [8]
     assert (tally.made["openssl"], tally.given_up) == (16, 1)
+
+
+async def test_a_key_that_signs_no_more_is_not_kept() -> None:
+    """Fails when it goes only with the next batch: on a quiet service a withdrawn key would stay for ever."""
+    library = Library()
+    signer = Signer(library)
+    await _tokens(signer, [KEY] * 3)
+    assert signer._loaded is not None
+    await _tokens(signer, [jose.SigningKey(kid="next", key=jose.generate_rsa())])
+    assert signer._loaded is None
+
+
+class Failing(jose.SigningKey):
+    def signature(self, text: str) -> bytes:
+        if jose.parse(text + ".AAAA").claims == {"n": 1}:
+            raise ValueError("deliberate")
+        return super().signature(text)
+
+
+async def test_a_signature_that_fails_is_its_callers_alone() -> None:
+    signer = Signer()
+    key = Failing(kid="k", key=KEY.key)
+    found = await asyncio.gather(
+        *(signer.sign(key, {"n": number}, {}) for number in range(3)), return_exceptions=True
+    )
+    assert [isinstance(each, ValueError) for each in found] == [False, True, False]
+
+
+async def test_a_library_given_up_is_told_in_nobodys_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The one whose request began the turn has no part in it."""
+    names = []
+    told = logging.getLogger("podpass.exchange.signer")
+    monkeypatch.setattr(told, "handle", lambda _: names.append(log.correlation_id.get()))
+    log.correlation_id.set("one caller's")
+    await _tokens(Signer(Library(OSError())), [KEY] * 3)
+    assert names == [""]
 
 
 async def test_of_a_batch_whoever_hung_up_is_left_out() -> None:

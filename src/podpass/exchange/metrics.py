@@ -76,7 +76,7 @@ class Meter:
         )
         self._given_up = Counter(
             "podpass_exchange_multibuffer_given_up",
-            "Workers that sign by openssl alone since the multibuffer library failed them",
+            "Workers that sign by openssl alone since the multibuffer library failed",
             registry=registry,
         )
         for by in (SINGLY, TOGETHER):
@@ -117,7 +117,7 @@ class Meter:
         self._signatures.labels(by).inc(count)
 
     def gave_up(self) -> None:
-        """Count a library whose signature was wrong."""
+        """Count a multi-buffer library that is not asked any more."""
         self._given_up.inc()
 
     def dropped(self) -> None:

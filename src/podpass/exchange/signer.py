@@ -18,10 +18,10 @@ from podpass.turn import EndOfTurn
 
 _log = logging.getLogger(__name__)
 
-# A batch takes as long as two and a half signatures, the checks of what it made included.
+# A batch takes as long as two and a half signatures, with the checks of what it made three.
 LEAST = 3
-# Turns that a batch waits until it is full. Requests on new connections come one or two in a turn; one of a
-# loop that has nothing else to do takes 15 us.
+# Turns that a batch waits until it is full. Requests on new connections come one or two in a turn; a turn of
+# a loop that has nothing else to do takes 15 us.
 PATIENCE = 4
 
 _Waiting = tuple[asyncio.Future[bytes], jose.SigningKey, str]
@@ -49,7 +49,7 @@ class Tally(Protocol):
 
 
 class Signer:
-    """Sign claims at the end of the loop's turn."""
+    """Sign claims at the end of the loop's turn, or of a later one that brings more of them."""
 
     def __init__(self, library: Library | None = None, tally: Tally | None = None) -> None:
         self._library = library
@@ -70,15 +70,15 @@ class Signer:
         return jose.attach(text, await future)
 
     def _sign_all(self) -> None:
-        full = self._library is None or len(self._waiting) >= LANES
-        if not full and self._waited < PATIENCE:
+        has_room = self._library is not None and len(self._waiting) < LANES
+        if has_room and self._waited < PATIENCE:
             self._waited += 1
             self._turn.want()
             return
         self._waited = 0
         waiting, self._waiting = self._waiting, []
         for key, batch in _batches(waiting):
-            signatures = self._together(key, [text.encode() for _, text in batch])
+            signatures = self._together(key, [text for _, text in batch])
             if signatures is None:
                 _singly(key, batch)
             else:
@@ -87,21 +87,27 @@ class Signer:
             if self._tally is not None:
                 self._tally.signed(SINGLY if signatures is None else TOGETHER, len(batch))
 
-    def _together(self, key: jose.SigningKey, texts: Sequence[bytes]) -> Sequence[bytes] | None:
+    def _together(self, key: jose.SigningKey, texts: Sequence[str]) -> Sequence[bytes] | None:
         """Sign texts by the library; None where there is none, or too few texts for it."""
+        if self._loaded is not None and self._loaded[0] is not key:
+            self._loaded = None  # it may have been withdrawn: what signs no more is not kept
         if self._library is None or len(texts) < LEAST:
             return None
         try:
-            if self._loaded is None or self._loaded[0] is not key:
+            if self._loaded is None:
                 self._loaded = (key, self._library.load(key.key))
-            return self._loaded[1].sign(texts)
-        except Error as exc:
-            # What was wrong once, by a fault of the library or of the machine, is not asked again.
-            self._library = self._loaded = None
-            _log.error("multibuffer_given_up", extra={"reason": exc.message, **exc.facts})
-            if self._tally is not None:
-                self._tally.gave_up()
+            return self._loaded[1].sign([text.encode() for text in texts])
+        except Exception as exc:  # noqa: BLE001 whatever it is, OpenSSL signs for those who wait
+            self._give_up(exc)
             return None
+
+    def _give_up(self, exc: Exception) -> None:
+        """Sign by OpenSSL alone: what failed once, by its own fault or the machine's, is not asked again."""
+        self._library = self._loaded = None
+        reason = exc.message if isinstance(exc, Error) else type(exc).__name__
+        _log.error("multibuffer_given_up", extra={"reason": reason})
+        if self._tally is not None:
+            self._tally.gave_up()
 
 
 def _batches(

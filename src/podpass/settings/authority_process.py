@@ -105,7 +105,7 @@ class AuthorityProcessSettings:
     )
     multibuffer: str = setting(
         "library that signs several tokens at once where the processor has AVX-512 IFMA, libcrypto_mb: `auto`"
-        " takes the one that is installed, `none` none, else the path of its file",
+        " takes the one that is installed, `none` none, else the absolute path of its file",
         **authority_flag("--multibuffer", _PROCESS),
         default=ANY_MULTIBUFFER,
     )
@@ -253,7 +253,8 @@ class AuthorityProcessSettings:
         if self.rotation_seconds > MAX_ROTATION_SECONDS:
             yield f"--rotation-seconds {self.rotation_seconds}: want {MAX_ROTATION_SECONDS} or less"
         if not re.fullmatch(f"{ANY_MULTIBUFFER}|{NO_MULTIBUFFER}|/.+", self.multibuffer):
-            yield f"--multibuffer {self.multibuffer!r}: want auto, none, or an absolute path"
+            known = f"{ANY_MULTIBUFFER}, {NO_MULTIBUFFER}"
+            yield f"--multibuffer {self.multibuffer!r}: want {known}, or an absolute path"
         if self.log_level not in _LEVELS:
             yield f"--log-level {self.log_level!r}: want {', '.join(_LEVELS)}"
 

@@ -111,7 +111,7 @@ async def _start(stack: contextlib.AsyncExitStack, place: Place, life: Life, clo
         clock,
         gate=gate,
         observe=meter,
-        signer=Signer(multibuffer_of(process.multibuffer), meter),
+        signer=Signer(opened_multibuffer(process.multibuffer), meter),
     )
     server = await stack.enter_async_context(
         serving(
@@ -130,7 +130,7 @@ async def _start(stack: contextlib.AsyncExitStack, place: Place, life: Life, clo
     life.tell(State.READY)
 
 
-def multibuffer_of(wanted: str) -> multibuffer.Library | None:
+def opened_multibuffer(wanted: str) -> multibuffer.Library | None:
     """Open the library that signs several tokens at once, if it is wanted and there is one.
 
     Errors:  multibuffer.Unusable, for a file that was named.
@@ -143,7 +143,7 @@ def multibuffer_of(wanted: str) -> multibuffer.Library | None:
         try:
             library = multibuffer.find()
         except multibuffer.Unusable as exc:
-            _log.debug("multibuffer_not_used", extra={"reason": exc.message})
+            _log.info("multibuffer_not_used", extra={"reason": exc.message})
             return None
     _log.info("multibuffer_used", extra={"library": library.file})
     return library
