@@ -86,6 +86,20 @@ def wrong(*of: Table) -> list[tuple[Table, str]]:
     ]
 
 
+def looked_at() -> list[tuple[str, Table, str]]:
+    """Give what is read of an identity that is looked up alone, whole or with what it trusts one for."""
+    by_itself = {"client_id", "name_key", "resource_key"}
+    more = {"application_id", "unique_name", "location", "tags", "document", "principal"}
+    found = []
+    for table, what in wrong(*OF_IDENTITIES):
+        unread = by_itself if table is identities else set()
+        if what.split('"')[1] not in unread:
+            found.append(("whole", table, what))
+        if table in (identities, federated_credentials) and what.split('"')[1] not in unread | more:
+            found.append(("trusting", table, what))
+    return found
+
+
 def change(tmp_path: Path, table: Table, what: str, named_by: str, name: str) -> None:
     statement = f"UPDATE {table.name} SET {what} WHERE {named_by} = ?"
     damage(tmp_path / "directory.db", statement, name)
@@ -144,6 +158,25 @@ async def test_a_value_of_another_type_takes_no_other_identity_with_it(
         assert f"in table {table.name} cannot be read" in said
         assert what.split('"')[1] in said
     assert left_out(caplog)
+
+
+@pytest.mark.parametrize(("asked", "table", "what"), looked_at())
+async def test_one_that_is_looked_up_is_refused_by_the_row_that_is_damaged(
+    directory: Directory, tmp_path: Path, asked: str, table: Table, what: str
+) -> None:
+    """Each token asks so: who is told to delete a row must not delete what holds it."""
+    bad, column = application("bad", 1), what.split('"')[1]
+    await directory.identities.put(bad)
+    change(tmp_path, table, what, NAMED_BY[table], "bad")
+    directory._session.forget()
+    find = directory.find_trusting if asked == "trusting" else directory.find_identity
+    given = ("https://i", "bad") if asked == "trusting" else ()
+    with pytest.raises(RowDamaged) as caught:
+        await find(TENANT, bad.client_id, *given)
+    own = bad.client_id if table is identities else f"{bad.client_id}/"
+    assert f"the row of {own}" in caught.value.message
+    assert f"in table {table.name} cannot be read" in caught.value.message
+    assert "= 2" in what or f"{column}: want " in str(caught.value.facts["cause"])
 
 
 async def test_what_an_identity_holds_is_told_by_its_own_row(
