@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Table
 
 from directory.conftest import TENANT
-from directory.faults import damage
+from directory.faults import damage, left_out, wrong
 from podpass.database import RowDamaged
 from podpass.directory.model import (
     Cluster,
@@ -39,13 +39,6 @@ from podpass.directory.store import Directory
 
 SUB = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 OTHER = "7c9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
-WRONG = {
-    str: ("x'ff'",),
-    bytes: ("'zz'", "7"),
-    bool: ("'false'", "2"),
-    int: ("'zz'",),
-    float: ("'zz'",),
-}
 OF_IDENTITIES = (
     identities,
     federated_credentials,
@@ -75,15 +68,8 @@ def database_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/directory.db"
 
 
-def wrong(*of: Table) -> list[tuple[Table, str]]:
-    """Give each column of tables with each value that is none of its type."""
-    return [
-        (table, f'"{column.name}" = {value}')
-        for table in of
-        for column in table.columns
-        if column.name not in ASKED_BY.get(table.name, ())
-        for value in WRONG[column.type.python_type]
-    ]
+def all_wrong(*of: Table) -> list[tuple[Table, str]]:
+    return [one for table in of for one in wrong(table, *ASKED_BY.get(table.name, ()))]
 
 
 def looked_at() -> list[tuple[str, Table, str]]:
@@ -91,7 +77,7 @@ def looked_at() -> list[tuple[str, Table, str]]:
     by_itself = {"client_id", "name_key", "resource_key"}
     more = {"application_id", "unique_name", "location", "tags", "document", "principal"}
     found = []
-    for table, what in wrong(*OF_IDENTITIES):
+    for table, what in all_wrong(*OF_IDENTITIES):
         unread = by_itself if table is identities else set()
         if what.split('"')[1] not in unread:
             found.append(("whole", table, what))
@@ -103,12 +89,6 @@ def looked_at() -> list[tuple[str, Table, str]]:
 def change(tmp_path: Path, table: Table, what: str, named_by: str, name: str) -> None:
     statement = f"UPDATE {table.name} SET {what} WHERE {named_by} = ?"
     damage(tmp_path / "directory.db", statement, name)
-
-
-def left_out(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Give what the rows are said to be that lists left out."""
-    found = [each for each in caplog.records if each.getMessage() == "row_damaged"]
-    return [str(vars(each)["cause"]) for each in found]
 
 
 def application(name: str, number: int) -> Identity:
@@ -137,7 +117,7 @@ def application(name: str, number: int) -> Identity:
     )
 
 
-@pytest.mark.parametrize(("table", "what"), wrong(*OF_IDENTITIES))
+@pytest.mark.parametrize(("table", "what"), all_wrong(*OF_IDENTITIES))
 async def test_a_value_of_another_type_takes_no_other_identity_with_it(
     directory: Directory,
     tmp_path: Path,
@@ -192,7 +172,7 @@ async def test_what_an_identity_holds_is_told_by_its_own_row(
     assert said.endswith("uri: want a text, found bytes")
 
 
-@pytest.mark.parametrize(("table", "what"), wrong(tenants, tenant_domains))
+@pytest.mark.parametrize(("table", "what"), all_wrong(tenants, tenant_domains))
 async def test_a_value_of_another_type_in_a_tenant_is_told_by_its_row(
     directory: Directory, tmp_path: Path, table: Table, what: str
 ) -> None:
@@ -233,7 +213,7 @@ async def listed(directory: Directory, table: Table) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("table", "what"), wrong(vaults, resource_groups, clusters, role_definitions)
+    ("table", "what"), all_wrong(vaults, resource_groups, clusters, role_definitions)
 )
 async def test_a_value_of_another_type_takes_no_other_of_a_list_with_it(
     directory: Directory,
