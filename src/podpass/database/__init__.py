@@ -11,6 +11,7 @@ from podpass.database.damage import (
     damaged,
     full_page,
     hearing,
+    list_page,
     readable,
     shaping,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "damaged",
     "full_page",
     "hearing",
+    "list_page",
     "readable",
     "shaping",
     "telling",

@@ -9,7 +9,7 @@ from functools import cache
 from types import NoneType
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, Table
+from sqlalchemy import ColumnElement, Connection, Select, Table
 
 from podpass.database.faults import DatabaseFailed
 
@@ -144,6 +144,15 @@ def _tell(exc: RowDamaged) -> None:
     # A page is read anew where it is short, and its damaged rows come again.
     if heard is not None and exc.message not in [one.message for one in heard]:
         heard.append(exc)
+
+
+def list_page(
+    connection: Connection, query: Select[Any], limit: int | None, shape: Callable[[Any], Shape]
+) -> list[Shape]:
+    """Read the rows of a list, all or as many as the limit, without those that are damaged."""
+    if limit is None:
+        return readable(connection.execute(query).all(), shape)
+    return full_page(limit, lambda many: connection.execute(query.limit(many)).all(), shape)
 
 
 def full_page(
