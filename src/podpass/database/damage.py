@@ -42,7 +42,9 @@ def shaping(table: str, key: str, hint: str | None = None) -> Iterator[None]:
 
 def damaged(table: str, key: str, exc: Exception, hint: str | None = None) -> RowDamaged:
     """Say what is wrong with a row, by its place."""
-    said = f"the row of {key} in table {table} cannot be read"
+    # It goes to terminals, and is as damaged as the rest of the row may be.
+    shown = key if str(key).isprintable() else repr(key)
+    said = f"the row of {shown} in table {table} cannot be read"
     return RowDamaged(said, cause=f"{said}: {type(exc).__name__}: {exc}"[:400], hint=hint)
 
 
