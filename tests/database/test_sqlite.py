@@ -185,3 +185,17 @@ async def test_a_file_in_which_a_text_is_none_looks_well(database: Database, pat
     await database.write(lambda one: one.execute(text("DELETE FROM things")))
     await _spoil(database, path)
     await database.look()
+
+
+async def test_what_may_run_once_only_does_and_reads_a_text_that_is_none(
+    database: Database, path: Path
+) -> None:
+    await _spoil(database, path)
+    asked: list[int] = []
+
+    def step(connection: Connection) -> list[object]:
+        asked.append(1)
+        return list(connection.scalars(NAMES))
+
+    assert len(await database.read(step, once=True)) == 3
+    assert asked == [1]

@@ -68,12 +68,15 @@ class Sqlite:
             self._engine.dispose()
             self._engine = self._driver = None
 
-    async def read(self, step: Callable[[Connection], Result], seconds: float | None) -> Result:
-        """Run a step that sees one state of the database."""
+    async def read(
+        self, step: Callable[[Connection], Result], seconds: float | None, *, once: bool = False
+    ) -> Result:
+        """Run a step that sees one state of the database; twice where a text is none."""
         connection = await self._patiently(lambda: self._begun(self.engine.connect()), seconds)
         with connection, telling():
             try:
-                return step(connection)
+                if not once:
+                    return step(connection)
             except OperationalError as exc:
                 if not _is_undecoded(exc.orig):
                     raise
