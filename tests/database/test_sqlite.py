@@ -173,7 +173,7 @@ async def test_a_step_that_fails_for_another_reason_is_not_read_again(database: 
 
     def step(connection: Connection) -> None:
         asked.append(1)
-        connection.execute(text("SELECT [decode to UTF-8]"))
+        connection.execute(text("SELECT nothing"))
 
     with pytest.raises(DatabaseFailed):
         await database.read(step)

@@ -209,8 +209,8 @@ class Sqlite:
 
 
 def _is_undecoded(said: object) -> bool:
-    """Tell whether the driver itself stopped at a text that is no UTF-8; such a fault has no number."""
-    return getattr(said, "sqlite_errorcode", None) is None and "decode to UTF-8" in str(said)
+    """Tell whether the driver itself stopped, as at a text that is no UTF-8: SQLite's faults have a number."""
+    return getattr(said, "sqlite_errorcode", None) is None
 
 
 def _identity(path: str | None) -> tuple[int, int] | None:

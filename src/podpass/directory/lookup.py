@@ -210,8 +210,6 @@ def to_trusting(tenant_id: str, client_id: str, found: Sequence[Sequence[Any]]) 
             created=created,
         )
     except database.WRONG as exc:
-        with database.shaping("identities", client_id):
-            _TRUSTED_TYPES.check(row[:7])
         with database.shaping("federated_credentials", f"{client_id}/{credential[1]}"):
             _TRUST_TYPES.check(credential)
         raise database.damaged("identities", client_id, exc) from exc
