@@ -226,6 +226,21 @@ async def test_a_damaged_application_role_is_in_no_token_and_takes_no_other_with
     assert await directory.app_roles.roles_of(holder.object_id, api.client_id) == ("Role.1",)
 
 
+@pytest.mark.parametrize("column", ["document", "object_id"])
+async def test_roles_of_an_application_that_is_damaged_are_not_taken_for_none(
+    directory: Directory, tmp_path: Path, column: str
+) -> None:
+    api = application("api", guid(1, 3), document={"appRoles": []})
+    holder = application("holder", guid(1, 1))
+    await directory.identities.put_many([api, holder])
+    await put(directory, 1)
+    statement = f"UPDATE identities SET {column} = CAST({column} AS BLOB) WHERE client_id = ?"
+    damage(tmp_path / "directory.db", statement, api.client_id)
+    directory._session.forget()
+    with pytest.raises(RowDamaged, match=f"{api.client_id} in table identities cannot be read"):
+        await directory.app_roles.roles_of(holder.object_id, api.client_id)
+
+
 async def test_what_ruled_a_place_goes_with_it_damaged_or_not(
     directory: Directory, tmp_path: Path
 ) -> None:

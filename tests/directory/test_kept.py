@@ -74,9 +74,15 @@ async def test_what_no_write_would_take_of_an_identity_is_told_by_its_row(
         check_kept_identity(found)
 
 
-@pytest.mark.parametrize("name", ["demo-vaulx", "de mo"])
+@pytest.mark.parametrize(
+    ("name", "change_of_it"),
+    [
+        ("demo-vaulx", "name = 'demo-vaulx'"),
+        ("de mo", "name = 'de mo', resource_id = replace(resource_id, 'demo-vault', 'de mo')"),
+    ],
+)
 async def test_what_no_write_would_take_of_a_vault_is_told_by_its_row(
-    directory: Directory, name: str
+    directory: Directory, name: str, change_of_it: str
 ) -> None:
     east: dict[str, Any] = {"tenant_id": TENANT, "location": "eastus"}
     here = f"{BELOW}/Microsoft.KeyVault/vaults/demo-vault"
@@ -84,7 +90,7 @@ async def test_what_no_write_would_take_of_a_vault_is_told_by_its_row(
     found = await directory.vaults.at(here.upper())
     assert found is not None
     check_kept_vault(found)
-    await change(directory, f"vaults SET name = '{name}'")
+    await change(directory, f"vaults SET {change_of_it}")
     found = await directory.vaults.at(here)
     assert found is not None
     with pytest.raises(RowDamaged, match=f"the row of {name} in table vaults cannot be read"):

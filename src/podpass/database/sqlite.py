@@ -209,7 +209,7 @@ class Sqlite:
 
 
 def _is_undecoded(said: object) -> bool:
-    """Tell whether the driver itself stopped, as at a text that is no UTF-8: SQLite's faults have a number."""
+    """Tell whether the driver itself stopped, at a text that is no UTF-8: SQLite's faults have a number."""
     return getattr(said, "sqlite_errorcode", None) is None
 
 

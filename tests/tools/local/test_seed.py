@@ -311,6 +311,18 @@ async def test_what_is_damaged_of_an_identity_is_not_blamed_on_the_seed_that_nam
         await world.apply(text)
 
 
+async def test_a_damaged_name_of_an_application_is_not_blamed_on_the_seed_that_has_its_client_id(
+    world: World, tmp_path: Path
+) -> None:
+    text = f"identities:\n- {{name: app, kind: application, client_id: {CLIENT}}}\n"
+    await world.apply(text)
+    with contextlib.closing(sqlite3.connect(tmp_path / "directory.db")) as database, database:
+        database.execute("UPDATE identities SET name = char(27), name_key = char(27)")
+    world.directory.forget()
+    with pytest.raises(RowDamaged, match=f"{CLIENT} in table identities cannot be read"):
+        await world.apply(text)
+
+
 @pytest.mark.parametrize(
     "change", ["name = 'w' || char(1)", "name = 'other', subject = 'x*'", "name = x'ff'"]
 )
