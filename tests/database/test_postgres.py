@@ -147,6 +147,24 @@ async def test_a_step_that_lost_its_connection_is_not_run_again(database: Databa
     assert len(runs) == 1
 
 
+async def test_what_may_run_once_only_is_not_run_again_where_its_connection_dies(
+    database: Database,
+) -> None:
+    runs: list[int] = []
+
+    def step(connection: Connection) -> int:
+        runs.append(1)
+        if len(runs) == 1:
+            connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        return len(runs)
+
+    assert await database.read(step) == 2
+    runs.clear()
+    with pytest.raises(DatabaseBusy):
+        await database.read(step, once=True)
+    assert len(runs) == 1
+
+
 async def test_whoever_waits_too_long_for_another_writer_is_told(
     database: Database,
 ) -> None:

@@ -6,6 +6,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+from sqlalchemy import Table
+
+# By type of a column, what SQLite keeps there although it is of another; the text of one sign is no UTF-8.
+NOT_UTF8 = "CAST(x'ff' AS TEXT)"
+WRONG = {
+    str: ("x'ff'", NOT_UTF8),
+    bytes: ("'zz'", "7", NOT_UTF8),
+    bool: ("'false'", "2"),
+    int: ("'zz'",),
+    float: ("'zz'",),
+}
+
 
 @contextmanager
 def full(engine: Any, path: Path) -> Iterator[None]:
@@ -59,3 +72,19 @@ def damage(path: Path, statement: str, *values: object) -> None:
     assert other.execute(statement, values).rowcount == 1
     other.commit()
     other.close()
+
+
+def wrong(table: Table, *but: str) -> list[tuple[Table, str]]:
+    """Give each column of a table with each value that is none of its type."""
+    return [
+        (table, f'"{column.name}" = {value}')
+        for column in table.columns
+        if column.name not in but
+        for value in WRONG[column.type.python_type]
+    ]
+
+
+def left_out(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Give what the rows are said to be that lists left out."""
+    found = [each for each in caplog.records if each.getMessage() == "row_damaged"]
+    return [str(vars(each)["cause"]) for each in found]

@@ -6,9 +6,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from directory.conftest import TENANT
+from podpass.database import RowDamaged, hearing
 from podpass.directory import arm, refusals, roles
-from podpass.directory.model import Change, Identity, RoleAssignment, RoleDefinition
+from podpass.directory.model import (
+    AppRoleAssignment,
+    Change,
+    Identity,
+    IdentityKind,
+    RoleAssignment,
+    RoleDefinition,
+    User,
+)
 from podpass.directory.store import Directory
 from podpass.guids import is_lower_guid
 
@@ -216,3 +227,46 @@ async def test_an_identitys_successor_is_not_ruled_by_who_ruled_it(
     await directory.identities.delete(first.tenant_id, first.client_id)
     await directory.identities.put(make_identity("shop", resource_id=place))
     assert not await directory.permitted("p", trust, place)
+
+
+async def test_an_assignment_without_a_name_is_told_and_permits_nothing(
+    directory: Directory,
+) -> None:
+    """Nothing refuses it: the column was added to what was there before."""
+    await give(directory, "Owner", name=str(uuid.UUID(int=8)))
+    await give(directory, "Reader", name=str(uuid.UUID(int=9)))
+    unnamed = text("UPDATE role_assignments SET name = NULL WHERE role = :role")
+    owner = roles.BY_NAME["owner"].id
+    await directory._session.write(lambda write: write.connection.execute(unnamed, {"role": owner}))
+    assert not await directory.permitted("p", ASSIGN, SUB)
+    assert await directory.permitted("p", READ, SUB)
+    with hearing() as heard:
+        assert [one.role for one in await directory.assignments.list()] == [
+            roles.BY_NAME["reader"].id
+        ]
+    [row] = heard
+    assert row.message == (
+        f"the row of p/{owner} at {SUB} in table role_assignments cannot be read"
+    )
+
+
+@pytest.mark.parametrize("document", ["{broken", "[]", '{"appRoles": [{"value": "Role"}]}'])
+async def test_an_application_of_which_the_roles_cannot_be_read_is_told_by_its_row(
+    directory: Directory, document: str
+) -> None:
+    ids: Any = {"client_id": str(uuid.UUID(int=1)), "object_id": str(uuid.UUID(int=2))}
+    api = Identity(
+        tenant_id=TENANT, name="api", kind=IdentityKind.APPLICATION, resource_id=None, **ids
+    )
+    await directory.identities.put(api)
+    holder = User(id=str(uuid.UUID(int=4)), tenant_id=TENANT, name="ada@contoso.example")
+    await directory.users.put(holder)
+    held: Any = {"principal_type": "User", "app_role_id": str(uuid.UUID(int=3))}
+    given: Any = {"id": "", "principal_id": holder.id, "resource_id": api.object_id}
+    await directory.app_roles.put(AppRoleAssignment(**held, **given))
+    broken = text("UPDATE identities SET document = :document")
+    await directory._session.write(
+        lambda write: write.connection.execute(broken, {"document": document})
+    )
+    with pytest.raises(RowDamaged, match=f"{api.client_id} in table identities cannot be read"):
+        await directory.app_roles.roles_of(holder.id, api.client_id)

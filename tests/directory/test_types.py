@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Table
 
 from directory.conftest import TENANT
-from directory.faults import damage
+from directory.faults import damage, left_out, wrong
 from podpass.database import RowDamaged
 from podpass.directory.model import (
     Cluster,
@@ -39,13 +39,6 @@ from podpass.directory.store import Directory
 
 SUB = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 OTHER = "7c9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
-WRONG = {
-    str: ("x'ff'",),
-    bytes: ("'zz'", "7"),
-    bool: ("'false'", "2"),
-    int: ("'zz'",),
-    float: ("'zz'",),
-}
 OF_IDENTITIES = (
     identities,
     federated_credentials,
@@ -75,26 +68,27 @@ def database_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/directory.db"
 
 
-def wrong(*of: Table) -> list[tuple[Table, str]]:
-    """Give each column of tables with each value that is none of its type."""
-    return [
-        (table, f'"{column.name}" = {value}')
-        for table in of
-        for column in table.columns
-        if column.name not in ASKED_BY.get(table.name, ())
-        for value in WRONG[column.type.python_type]
-    ]
+def all_wrong(*of: Table) -> list[tuple[Table, str]]:
+    return [one for table in of for one in wrong(table, *ASKED_BY.get(table.name, ()))]
+
+
+def looked_at() -> list[tuple[str, Table, str]]:
+    """Give what is read of an identity that is looked up alone, whole or with what it trusts one for."""
+    by_itself = {"client_id", "name_key", "resource_key"}
+    more = {"application_id", "unique_name", "location", "tags", "document", "principal"}
+    found = []
+    for table, what in all_wrong(*OF_IDENTITIES):
+        unread = by_itself if table is identities else set()
+        if what.split('"')[1] not in unread:
+            found.append(("whole", table, what))
+        if table in (identities, federated_credentials) and what.split('"')[1] not in unread | more:
+            found.append(("trusting", table, what))
+    return found
 
 
 def change(tmp_path: Path, table: Table, what: str, named_by: str, name: str) -> None:
     statement = f"UPDATE {table.name} SET {what} WHERE {named_by} = ?"
     damage(tmp_path / "directory.db", statement, name)
-
-
-def left_out(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Give what the rows are said to be that lists left out."""
-    found = [each for each in caplog.records if each.getMessage() == "row_damaged"]
-    return [str(vars(each)["cause"]) for each in found]
 
 
 def application(name: str, number: int) -> Identity:
@@ -123,7 +117,7 @@ def application(name: str, number: int) -> Identity:
     )
 
 
-@pytest.mark.parametrize(("table", "what"), wrong(*OF_IDENTITIES))
+@pytest.mark.parametrize(("table", "what"), all_wrong(*OF_IDENTITIES))
 async def test_a_value_of_another_type_takes_no_other_identity_with_it(
     directory: Directory,
     tmp_path: Path,
@@ -146,6 +140,25 @@ async def test_a_value_of_another_type_takes_no_other_identity_with_it(
     assert left_out(caplog)
 
 
+@pytest.mark.parametrize(("asked", "table", "what"), looked_at())
+async def test_one_that_is_looked_up_is_refused_by_the_row_that_is_damaged(
+    directory: Directory, tmp_path: Path, asked: str, table: Table, what: str
+) -> None:
+    """Each token asks so: who is told to delete a row must not delete what holds it."""
+    bad, column = application("bad", 1), what.split('"')[1]
+    await directory.identities.put(bad)
+    change(tmp_path, table, what, NAMED_BY[table], "bad")
+    directory._session.forget()
+    find = directory.find_trusting if asked == "trusting" else directory.find_identity
+    given = ("https://i", "bad") if asked == "trusting" else ()
+    with pytest.raises(RowDamaged) as caught:
+        await find(TENANT, bad.client_id, *given)
+    own = bad.client_id if table is identities else f"{bad.client_id}/"
+    assert f"the row of {own}" in caught.value.message
+    assert f"in table {table.name} cannot be read" in caught.value.message
+    assert "= 2" in what or f"{column}: want " in str(caught.value.facts["cause"])
+
+
 async def test_what_an_identity_holds_is_told_by_its_own_row(
     directory: Directory, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -159,7 +172,7 @@ async def test_what_an_identity_holds_is_told_by_its_own_row(
     assert said.endswith("uri: want a text, found bytes")
 
 
-@pytest.mark.parametrize(("table", "what"), wrong(tenants, tenant_domains))
+@pytest.mark.parametrize(("table", "what"), all_wrong(tenants, tenant_domains))
 async def test_a_value_of_another_type_in_a_tenant_is_told_by_its_row(
     directory: Directory, tmp_path: Path, table: Table, what: str
 ) -> None:
@@ -200,7 +213,7 @@ async def listed(directory: Directory, table: Table) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("table", "what"), wrong(vaults, resource_groups, clusters, role_definitions)
+    ("table", "what"), all_wrong(vaults, resource_groups, clusters, role_definitions)
 )
 async def test_a_value_of_another_type_takes_no_other_of_a_list_with_it(
     directory: Directory,

@@ -3,7 +3,18 @@
 Statements are SQLAlchemy Core and hold to what both understand; what is acknowledged is on the disk.
 """
 
-from podpass.database.damage import RowDamaged, check_types, full_page, hearing, readable, shaping
+from podpass.database.damage import (
+    WRONG,
+    RowDamaged,
+    Types,
+    check_types,
+    damaged,
+    full_page,
+    hearing,
+    list_page,
+    readable,
+    shaping,
+)
 from podpass.database.database import Database
 from podpass.database.faults import (
     DatabaseBusy,
@@ -19,6 +30,7 @@ from podpass.database.migrate import Chain
 from podpass.database.prepared import Prepared
 
 __all__ = [
+    "WRONG",
     "Chain",
     "Database",
     "DatabaseBusy",
@@ -29,10 +41,13 @@ __all__ = [
     "DatabaseUnusable",
     "Prepared",
     "RowDamaged",
+    "Types",
     "ValueUnfit",
     "check_types",
+    "damaged",
     "full_page",
     "hearing",
+    "list_page",
     "readable",
     "shaping",
     "telling",

@@ -9,13 +9,15 @@ from functools import cache
 from types import NoneType
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, Table
+from sqlalchemy import ColumnElement, Connection, Select, Table
 
 from podpass.database.faults import DatabaseFailed
 
 _log = logging.getLogger(__name__)
 Shape = TypeVar("Shape")
 _heard: "ContextVar[list[RowDamaged] | None]" = ContextVar("damaged_rows", default=None)
+# What comes of values that podpass never wrote, where they are made a shape.
+WRONG = (ValueError, TypeError, LookupError)
 
 
 class RowDamaged(DatabaseFailed):
@@ -34,19 +36,16 @@ def shaping(table: str, key: str, hint: str | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, TypeError, LookupError) as exc:
-        said = f"the row of {key} in table {table} cannot be read"
-        raise RowDamaged(
-            said, cause=f"{said}: {type(exc).__name__}: {exc}"[:400], hint=hint
-        ) from exc
+    except WRONG as exc:
+        raise damaged(table, key, exc, hint) from exc
 
 
-@dataclass(frozen=True, slots=True)
-class _Types:
-    """What the columns of a table or a query hold: their names, the types of each, and rows known to fit."""
-
-    columns: Sequence[tuple[str, str, frozenset[type]]]
-    fit: set[tuple[type, ...]]
+def damaged(table: str, key: str, exc: Exception, hint: str | None = None) -> RowDamaged:
+    """Say what is wrong with a row, by its place."""
+    # It goes to terminals, and is as damaged as the rest of the row may be.
+    shown = key if str(key).isprintable() else repr(key)
+    said = f"the row of {shown} in table {table} cannot be read"
+    return RowDamaged(said, cause=f"{said}: {type(exc).__name__}: {exc}"[:400], hint=hint)
 
 
 _KEPT_AS = {
@@ -56,31 +55,67 @@ _KEPT_AS = {
     float: ("a number", frozenset({float, int})),
     bytes: ("bytes", frozenset({bytes, memoryview})),
 }
+# SQLite knows no flags; a union has one type for a place, which is that of numbers on PostgreSQL.
+_DRIVERS: dict[type, frozenset[type]] = {bool: frozenset({int}), int: frozenset({float})}
+
+
+class Types:
+    """What the values of rows have to be, by the columns that they are of.
+
+    Shapes:  a place for each value, in their order; one that is None is of no column. `from_driver` for rows
+             of a `Prepared`.
+    """
+
+    def __init__(
+        self, places: Iterable[ColumnElement[Any] | None], *, from_driver: bool = False
+    ) -> None:
+        self._places = [None if one is None else _kept_as(one, from_driver) for one in places]
+        self._fit: set[tuple[type, ...]] = set()
+
+    def check(self, row: Sequence[Any]) -> None:
+        """Check a row: SQLite keeps any value in any column.
+
+        Errors:  TypeError, which `shaping` tells.
+        """
+        found = tuple(map(type, row))
+        # Rows of a table are of few makes, which differ in what is null: one look tells that one more fits.
+        if found in self._fit:
+            return
+        for place, kind in zip(self._places, found, strict=True):
+            if place is not None and kind not in place.allowed:
+                raise TypeError(f"{place.name}: want {place.want}, found {kind.__name__}")
+        self._fit.add(found)
 
 
 def check_types(row: Sequence[Any], of: Table | Select[Any]) -> None:
-    """Check that the values of a row are of their columns' types: SQLite keeps any value in any column.
+    """Check that the values of a row are of their columns' types.
 
     Shapes:  `row` has a value for each column of the table, or of the query, in their order.
     Errors:  TypeError, which `shaping` tells.
     """
-    types, found = _types(of), tuple(map(type, row))
-    # Rows of a table are of few makes, which differ in what is null: one look tells that another fits too.
-    if found in types.fit:
-        return
-    for (name, want, allowed), kind in zip(types.columns, found, strict=True):
-        if kind not in allowed:
-            raise TypeError(f"{name}: want {want}, found {kind.__name__}")
-    types.fit.add(found)
+    _types(of).check(row)
 
 
 @cache
-def _types(of: Table | Select[Any]) -> _Types:
-    columns = []
-    for column in of.selected_columns if isinstance(of, Select) else of.columns:
-        want, allowed = _KEPT_AS[column.type.python_type]
-        columns.append((column.name, want, allowed | ({NoneType} if column.nullable else set())))
-    return _Types(columns, set())
+def _types(of: Table | Select[Any]) -> Types:
+    return Types(of.selected_columns if isinstance(of, Select) else of.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What may stand in one column."""
+
+    name: str
+    want: str
+    allowed: frozenset[type]
+
+
+def _kept_as(column: Any, from_driver: bool) -> _Place:
+    kind = column.type.python_type
+    want, allowed = _KEPT_AS[kind]
+    if from_driver:
+        allowed |= _DRIVERS.get(kind, frozenset())
+    return _Place(column.name, want, allowed | ({NoneType} if column.nullable else set()))
 
 
 @contextmanager
@@ -111,6 +146,15 @@ def _tell(exc: RowDamaged) -> None:
     # A page is read anew where it is short, and its damaged rows come again.
     if heard is not None and exc.message not in [one.message for one in heard]:
         heard.append(exc)
+
+
+def list_page(
+    connection: Connection, query: Select[Any], limit: int | None, shape: Callable[[Any], Shape]
+) -> list[Shape]:
+    """Read the rows of a list, all or as many as the limit, without those that are damaged."""
+    if limit is None:
+        return readable(connection.execute(query).all(), shape)
+    return full_page(limit, lambda many: connection.execute(query.limit(many)).all(), shape)
 
 
 def full_page(

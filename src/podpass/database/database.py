@@ -103,13 +103,19 @@ class Database:
         await self._runs.look()
 
     async def read(
-        self, step: Callable[[Connection], Result], *, seconds: float | None = None
+        self,
+        step: Callable[[Connection], Result],
+        *,
+        seconds: float | None = None,
+        once: bool = False,
     ) -> Result:
         """Run a step that reads: all its statements see one state of the database.
 
+        Shapes:  it may run twice, where a connection was dead or a text is none; `once` for one that writes
+                 elsewhere meanwhile.
         Errors:  DatabaseFailed, those of the step.
         """
-        return await self._runs.read(step, seconds)
+        return await self._runs.read(step, seconds, once=once)
 
     async def fetch(self, query: Prepared, values: Values) -> list[Any]:
         """Give the rows of one prepared statement: the short way for what every token asks.

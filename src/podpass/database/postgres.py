@@ -86,8 +86,10 @@ class Postgres:
         """
         await self.read(lambda connection: connection.execute(_ASK).close(), None)
 
-    async def read(self, step: Callable[[Connection], Result], seconds: float | None) -> Result:
-        """Run a step that sees one state of the database; it may run twice if a connection was dead."""
+    async def read(
+        self, step: Callable[[Connection], Result], seconds: float | None, *, once: bool = False
+    ) -> Result:
+        """Run a step that sees one state of the database; twice if a connection was dead."""
 
         def work() -> Result:
             with self._connected() as connection:
@@ -95,7 +97,8 @@ class Postgres:
                 _allow(reading, seconds)
                 return step(reading)
 
-        return await self._in_thread(lambda: self._twice(work), self._readers, seconds)
+        asked = work if once else lambda: self._twice(work)
+        return await self._in_thread(asked, self._readers, seconds)
 
     async def fetch(self, query: Prepared, values: Values) -> list[Any]:
         """Give the rows of one statement, in one exchange with the server."""

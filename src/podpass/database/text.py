@@ -8,6 +8,18 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from podpass.database.faults import TextDamaged, ValueUnfit
 
 
+class NotUtf8(bytes):
+    """What SQLite keeps as a text and is none: a value of no column's type, so that its row is damaged."""
+
+
+def decoded(kept: bytes) -> str | NotUtf8:
+    """Read a text of SQLite's, whatever it is."""
+    try:
+        return kept.decode()
+    except UnicodeDecodeError:
+        return NotUtf8(kept)
+
+
 class Text(TypeDecorator[str]):
     """A column of text that is compared and ordered byte for byte, whatever the database's locale.
 

@@ -4,8 +4,9 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, insert, select
+from sqlalchemy import Connection, Row, Select, bindparam, delete, insert, select
 
+from podpass import database
 from podpass.database import Prepared
 from podpass.directory import builtin, naming
 from podpass.directory.cache import Cache
@@ -21,6 +22,7 @@ _HELD = Prepared(
     .where(app_role_assignments.c.principal_id == bindparam("principal_id"))
     .limit(1)
 )
+_PUBLISHED = select(identities.c.object_id, identities.c.document)
 
 
 class AppRoles:
@@ -31,26 +33,35 @@ class AppRoles:
         self._values: Cache[tuple[str, str], tuple[str, ...]] = session.cache()
 
     async def get(self, assignment_id: str) -> AppRoleAssignment | None:
-        """Find an assignment by id."""
+        """Find an assignment by id.
+
+        Errors:  RowDamaged.
+        """
         query = select(app_role_assignments).filter_by(id=assignment_id.lower())
-        found = await self._session.read(lambda connection: _all(connection, query))
-        return found[0] if found else None
+        return await self._session.read(lambda connection: _first(connection, query))
 
     async def put(self, assignment: AppRoleAssignment) -> AppRoleAssignment:
         """Give an application role; the same again is no fault and gives the one there is.
 
-        Errors:  InvalidValue.
+        Errors:  InvalidValue, RowDamaged.
         """
         for field in ("principal_id", "resource_id", "app_role_id"):
             naming.check_guid(field, getattr(assignment, field))
         return await self._session.write(lambda write: _put(write, assignment))
 
     async def delete(self, assignment_id: str) -> bool:
-        """Take an application role away, if it is held."""
+        """Take an application role away, if it is held.
+
+        Errors:  RowDamaged.
+        """
         return await self._session.write(lambda write: _delete(write, assignment_id.lower()))
 
     async def roles_of(self, principal_id: str, resource_app_id: str) -> tuple[str, ...]:
-        """Give the values of the roles that a principal holds of an application, for its token."""
+        """Give the values of the roles that a principal holds of an application, for its token.
+
+        Shapes:  without those that cannot be read.
+        Errors:  RowDamaged for the application.
+        """
         key = (principal_id, resource_app_id)
         return await self._values.get(key, lambda: self._load(*key)) or ()
 
@@ -72,11 +83,22 @@ class AppRoles:
             query = query.filter_by(principal_id=principal_id.lower())
         if resource_id is not None:
             query = query.filter_by(resource_id=resource_id.lower())
-        return await self._session.read(lambda connection: _all(connection, query))
+        return await self._session.read(lambda connection: _listed(connection, query))
 
 
-def _all(connection: Connection, query: Select[Any]) -> list[AppRoleAssignment]:
-    return [AppRoleAssignment(**row) for row in connection.execute(query).mappings()]
+def _listed(connection: Connection, query: Select[Any]) -> list[AppRoleAssignment]:
+    return database.list_page(connection, query, None, _assignment)
+
+
+def _first(connection: Connection, query: Select[Any]) -> AppRoleAssignment | None:
+    row = connection.execute(query).first()
+    return None if row is None else _assignment(row)
+
+
+def _assignment(row: Row[Any]) -> AppRoleAssignment:
+    with database.shaping("app_role_assignments", row.id):
+        database.check_types(row, app_role_assignments)
+        return AppRoleAssignment(**row._mapping)  # noqa: SLF001 - the documented way to a row's names
 
 
 def _put(write: Write, assignment: AppRoleAssignment) -> AppRoleAssignment:
@@ -85,8 +107,8 @@ def _put(write: Write, assignment: AppRoleAssignment) -> AppRoleAssignment:
         resource_id=assignment.resource_id,
         app_role_id=assignment.app_role_id,
     )
-    if there := _all(write.connection, query):
-        return there[0]
+    if (there := _first(write.connection, query)) is not None:
+        return there
     new = replace(
         assignment,
         id=assignment.id or str(uuid.uuid4()),
@@ -99,17 +121,16 @@ def _put(write: Write, assignment: AppRoleAssignment) -> AppRoleAssignment:
 
 def _delete(write: Write, assignment_id: str) -> bool:
     here = app_role_assignments.c.id == assignment_id
-    query = select(app_role_assignments.c.resource_id).where(here)
-    resource_id = write.connection.execute(query).scalar_one_or_none()
-    if resource_id is None:
+    there = _first(write.connection, select(app_role_assignments).where(here))
+    if there is None:
         return False
     write.connection.execute(delete(app_role_assignments).where(here))
-    write.record(_UPDATE, resource_id)
+    write.record(_UPDATE, there.resource_id)
     return True
 
 
 def _values(connection: Connection, principal_id: str, resource_app_id: str) -> tuple[str, ...]:
-    held = _all(connection, select(app_role_assignments).filter_by(principal_id=principal_id))
+    held = _listed(connection, select(app_role_assignments).filter_by(principal_id=principal_id))
     tenant_id = _tenant_of(connection, principal_id)
     object_id, roles = _published(connection, tenant_id, resource_app_id)
     # The resource counts, not only the role's id, which the owner of an application chooses.
@@ -131,17 +152,17 @@ def _published(
     """Give an application's object id in a tenant, and the values of its roles by their ids."""
     if app_id == GRAPH_APP_ID:
         return builtin.object_id(tenant_id, app_id), dict(builtin.GRAPH_ROLES)
-    query = select(identities.c.object_id, identities.c.document).filter_by(
-        tenant_id=tenant_id, client_id=app_id
-    )
+    query = _PUBLISHED.filter_by(tenant_id=tenant_id, client_id=app_id)
     if (row := connection.execute(query).first()) is None:
         return None, {}
-    roles = from_json(row.document).get("appRoles") or ()
-    return row.object_id, {
-        role["id"]: role["value"]
-        for role in roles
-        if role.get("value") and role.get("isEnabled", True)
-    }
+    with database.shaping("identities", app_id):
+        database.check_types(row, _PUBLISHED)
+        roles = from_json(row.document).get("appRoles") or ()
+        return row.object_id, {
+            role["id"]: role["value"]
+            for role in roles
+            if role.get("value") and role.get("isEnabled", True)
+        }
 
 
 def _columns(one: AppRoleAssignment) -> dict[str, Any]:

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, or_, select, update
 
+from podpass import database
 from podpass.directory import arm, naming, refusals
 from podpass.directory.cache import Cache
 from podpass.directory.model import Change, RoleAssignment
@@ -29,11 +30,14 @@ class Assignments:
         self._kept: Cache[str, tuple[RoleAssignment, ...]] = session.cache()
 
     async def of(self, principal_id: str) -> tuple[RoleAssignment, ...]:
-        """List what a principal holds, wherever."""
+        """List what a principal holds, wherever; what cannot be read permits nothing."""
         return await self._kept.get(principal_id, lambda: self._load(principal_id)) or ()
 
     async def get(self, name: str, scope: str | None = None) -> RoleAssignment | None:
-        """Find an assignment by its name, at its scope if one is given."""
+        """Find an assignment by its name, at its scope if one is given.
+
+        Errors:  RowDamaged.
+        """
         query = select(role_assignments).filter_by(name=name.lower())
         if scope is not None:
             query = query.filter_by(scope=_scope(scope))
@@ -43,7 +47,7 @@ class Assignments:
         """Give a role, by its id, to a principal at a scope; only a description can change later.
 
         Errors:  InvalidValue; AssignmentExists, when it is given already under another name; Conflict, when
-                 its name is that of another assignment.
+                 its name is that of another assignment; RowDamaged.
         """
         given = replace(
             assignment,
@@ -57,7 +61,10 @@ class Assignments:
         return await self._session.write(lambda write: _put(write, given))
 
     async def delete(self, name: str, scope: str | None = None) -> RoleAssignment | None:
-        """Take a role away again; None if there is no such assignment."""
+        """Take a role away again; None if there is no such assignment.
+
+        Errors:  RowDamaged.
+        """
         query = select(role_assignments).filter_by(name=name.lower())
         if scope is not None:
             query = query.filter_by(scope=_scope(scope))
@@ -65,7 +72,8 @@ class Assignments:
 
     async def _load(self, principal_id: str) -> tuple[RoleAssignment, ...]:
         query = select(role_assignments).filter_by(principal_id=principal_id)
-        return tuple(await self._session.read(lambda connection: _all(connection, query)))
+        found = await self._session.read(lambda connection: _listed(connection, query))
+        return tuple(found)
 
     # The last of the public ones: below it, `list` is this method.
     async def list(
@@ -84,13 +92,15 @@ class Assignments:
                  and above; given together, whatever any of them names. `after` is scope and name of
                  the last one of the page before.
         """
-        query = select(role_assignments).order_by(_SCOPE, _NAME).limit(limit)
+        query = select(role_assignments).order_by(_SCOPE, _NAME)
         if principal is not None:
             query = query.filter_by(principal_id=principal.lower())
         if after is not None:
             query = query.where(or_(after[0] < _SCOPE, (after[0] == _SCOPE) & (after[1] < _NAME)))
         places = _places(at, under, above)
-        found = await self._session.read(lambda connection: _at_places(connection, query, places))
+        found = await self._session.read(
+            lambda connection: _at_places(connection, query, places, limit)
+        )
         return sorted(found, key=lambda one: (one.scope, one.name))[:limit]
 
 
@@ -99,7 +109,8 @@ def remove_at(write: Write, scope: str) -> None:
     place = _scope(scope)
     meant = or_(place == _SCOPE, below(_SCOPE, place))
     query = select(role_assignments).where(meant)
-    gone = _all(write.connection, query)
+    # One that is damaged goes too, and is told in the log: who comes to lie here must not be ruled by it.
+    gone = _listed(write.connection, query)
     write.connection.execute(delete(role_assignments).where(meant))
     for one in gone:
         write.record(_DELETE, _target(one))
@@ -142,21 +153,32 @@ def _columns(one: RoleAssignment) -> dict[str, Any]:
 
 
 def _first(connection: Connection, query: Select[Any]) -> RoleAssignment | None:
-    found = _all(connection, query)
-    return found[0] if found else None
+    row = connection.execute(query).first()
+    return None if row is None else _assignment(row)
 
 
-def _all(connection: Connection, query: Select[Any]) -> list[RoleAssignment]:
-    return [RoleAssignment(**row) for row in connection.execute(query).mappings()]
+def _listed(
+    connection: Connection, query: Select[Any], limit: int | None = None
+) -> list[RoleAssignment]:
+    return database.list_page(connection, query, limit, _assignment)
+
+
+def _assignment(row: Row[Any]) -> RoleAssignment:
+    key = f"{row.principal_id}/{row.role} at {row.scope}" if row.name is None else row.name
+    with database.shaping("role_assignments", key):
+        database.check_types(row, role_assignments)
+        if row.name is None:
+            raise TypeError("name: want a text, found none")
+        return RoleAssignment(**row._mapping)  # noqa: SLF001 - the documented way to a row's names
 
 
 def _at_places(
-    connection: Connection, query: Select[Any], places: Sequence[_Place]
+    connection: Connection, query: Select[Any], places: Sequence[_Place], limit: int | None
 ) -> Iterable[RoleAssignment]:
     found: dict[str, RoleAssignment] = {}
     # One place at a time: asked for together, they would all be read and sorted for each page.
     for place in places:
-        found.update((one.name, one) for one in _all(connection, query.where(*place)))
+        found.update((one.name, one) for one in _listed(connection, query.where(*place), limit))
     return found.values()
 
 

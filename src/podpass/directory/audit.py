@@ -7,16 +7,20 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Row, insert, select
 
+from podpass import database
 from podpass.directory.model import AuditEntry
 from podpass.directory.schema import audit_entries
 from podpass.log import correlation_id
 
 if TYPE_CHECKING:
     from podpass.directory.session import Session
+
+# Nobody is told to delete from the record of who changed what.
+_KEEP = "stop podpass, then restore the database from a backup, or mend this row with sqlite3"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +83,17 @@ class Audit:
         self, *, after: int | None = None, limit: int = 100, since: float | None = None
     ) -> list[AuditEntry]:
         """List changes, the newest first: those before the entry `after`, none older than `since`."""
-        query = select(audit_entries).order_by(audit_entries.c.serial.desc()).limit(limit)
+        query = select(audit_entries).order_by(audit_entries.c.serial.desc())
         if after is not None:
             query = query.where(audit_entries.c.serial < after)
         if since is not None:
             query = query.where(audit_entries.c.time >= since)
+        return await self._session.read(
+            lambda connection: database.list_page(connection, query, limit, _entry)
+        )
 
-        def step(connection: Connection) -> "list[AuditEntry]":
-            return [AuditEntry(**row) for row in connection.execute(query).mappings()]
 
-        return await self._session.read(step)
+def _entry(row: Row[Any]) -> AuditEntry:
+    with database.shaping("audit_entries", row.serial, hint=_KEEP):
+        database.check_types(row, audit_entries)
+        return AuditEntry(**row._mapping)  # noqa: SLF001 - the documented way to a row's names

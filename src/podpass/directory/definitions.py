@@ -15,6 +15,7 @@ from podpass.directory.session import Session, Write
 
 _DEFINITION = "Microsoft.Authorization/roleDefinitions"
 _MAX_PATTERNS = 2000
+_HELD_AT = select(role_assignments.c.scope)
 _PERMISSIONS = ("actions", "not_actions", "data_actions", "not_data_actions")
 
 
@@ -34,7 +35,7 @@ class Definitions:
         """Create a custom role, or change it.
 
         Errors:  InvalidValue; Conflict for a name or id that another role has; InUse when it is assigned at a
-                 scope where it could no longer be.
+                 scope where it could no longer be; RowDamaged.
         """
         _check(definition)
         return await self._session.write(lambda write: _put(write, definition))
@@ -107,10 +108,11 @@ def _check(definition: RoleDefinition) -> None:
 
 
 def _check_held(connection: Connection, new: RoleDefinition) -> None:
-    held = select(role_assignments.c.scope).filter_by(role=new.id).distinct()
-    for scope in connection.scalars(held):
-        if not any(arm.covers(one, scope) for one in new.scopes):
-            raise refusals.InUse("the role is assigned at this scope", id=new.id, scope=scope)
+    for row in connection.execute(_HELD_AT.filter_by(role=new.id).distinct()):
+        with database.shaping("role_assignments", f"{new.id} at {row.scope}"):
+            database.check_types(row, _HELD_AT)
+        if not any(arm.covers(one, row.scope) for one in new.scopes):
+            raise refusals.InUse("the role is assigned at this scope", id=new.id, scope=row.scope)
 
 
 def _read(connection: Connection, role_id: str) -> RoleDefinition | None:

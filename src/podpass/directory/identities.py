@@ -276,11 +276,18 @@ class Identities:
         Errors:  RowDamaged for one of a name: whoever looks for it must not take it for absent.
         """
         query = select(identities).where(identities.c.tenant_id == tenant_id)
-        if name is not None:
-            query = query.where(identities.c.name == name)
         query = query.order_by(identities.c.name, identities.c.client_id)
-        shape = rows.list_identities if name is None else rows.to_identities
-        return await self._session.read(lambda connection: shape(connection, query))
+        if name is None:
+            return await self._session.read(lambda one: rows.list_identities(one, query))
+        # A name that is no text any more is still known by what it is compared by.
+        either = or_(identities.c.name == name, identities.c.name_key == name.lower())
+        return await self._session.read(
+            lambda connection: rows.to_identities(
+                connection,
+                query.where(either),
+                lambda row: row.name == name or not isinstance(row.name, str),
+            )
+        )
 
 
 def remove(write: Write, identity: Identity) -> None:

@@ -6,11 +6,11 @@ and cost one exchange with it. `rows` reads the same for lists and for writes, w
 """
 
 import sys
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     Column,
@@ -48,11 +48,31 @@ from podpass.directory.schema import (
 
 _IDENTITY, _CREDENTIAL, _URI, _PASSWORD, _KEY = range(5)
 _TEXTS = 10
-_name = itemgetter(6)
+_name, _age = itemgetter(6), itemgetter(1, 6)
 _NOTHING = cast(null(), LargeBinary)
 # SQLite keeps any value in any column; whatever else stands there permits nothing.
 _FLAGS = {0: False, 1: True}
 _here, _there = identities.c, federated_credentials.c
+Held = TypeVar("Held")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows of one table: what gives them, what their values have to be, and where each is named."""
+
+    table: Table
+    query: Select[Any]
+    types: database.Types
+    named: int
+
+    def check(self, client_id: str, row: Sequence[Any]) -> None:
+        """Tell a row of which a value is of another type.
+
+        Errors:  RowDamaged.
+        """
+        key = client_id if self.table is identities else f"{client_id}/{row[self.named]}"
+        with database.shaping(self.table.name, key):
+            self.types.check(row)
 
 
 def _part(
@@ -63,74 +83,89 @@ def _part(
     second: ColumnElement[Any] = literal_column("0.0", Double),  # noqa: B008 - a constant
     flags: Sequence[ColumnElement[Any]] = (null(), null()),
     blob: ColumnElement[Any] = _NOTHING,
-) -> Select[Any]:
+    named: int = 6,
+    where: Sequence[ColumnElement[bool]] = (),
+) -> _Part:
     padding = [null()] * (_TEXTS - len(texts))
-    return select(literal_column(str(number)), first, second, *flags, blob, *texts, *padding).where(
-        table.c.tenant_id == bindparam("tenant_id"), table.c.client_id == bindparam("client_id")
+    given = (literal_column(str(number)), first, second, *flags, blob, *texts, *padding)
+    query = select(*given).where(
+        table.c.tenant_id == bindparam("tenant_id"),
+        table.c.client_id == bindparam("client_id"),
+        *where,
     )
+    return _Part(table, query, _types(given), named)
 
 
-IDENTITY = Prepared(
-    union_all(
+def _types(given: Sequence[object]) -> database.Types:
+    places = [one if isinstance(one, Column) else None for one in given]
+    return database.Types(places, from_driver=True)
+
+
+_PARTS = (
+    _part(
+        _IDENTITY,
+        identities,
+        *(_here.object_id, _here.name, _here.kind, _here.resource_id, _here.application_id),
+        *(_here.unique_name, _here.location, _here.tags, _here.document, _here.principal),
+        first=_here.created,
+        flags=(_here.has_principal, _here.enabled),
+    ),
+    _part(
+        _CREDENTIAL,
+        federated_credentials,
+        *(_there.name, _there.issuer, _there.subject, _there.audience),
+        *(_there.description, _there.id),
+        first=_there.created,
+        # All have one; said so that SQLite goes by the index of names, which is the smaller one.
+        where=(_there.name > "",),
+    ),
+    _part(
+        _URI,
+        identifier_uris,
+        *(identifier_uris.c.uri, identifier_uris.c.uri_key),
+        first=identifier_uris.c.place,
+        named=7,
+    ),
+    *(
         _part(
-            _IDENTITY,
-            identities,
-            *(_here.object_id, _here.name, _here.kind, _here.resource_id, _here.application_id),
-            *(_here.unique_name, _here.location, _here.tags, _here.document, _here.principal),
-            first=_here.created,
-            flags=(_here.has_principal, _here.enabled),
-        ),
-        _part(
-            _CREDENTIAL,
-            federated_credentials,
-            *(_there.name, _there.issuer, _there.subject, _there.audience),
-            *(_there.description, _there.id),
-            first=_there.created,
-            # All are; said so that SQLite goes by the index of names, which is the smaller one.
-        ).where(_there.name > ""),
-        _part(
-            _URI,
-            identifier_uris,
-            identifier_uris.c.uri,
-            first=cast(identifier_uris.c.place, Double),
-        ),
-        *(
-            _part(
-                number,
-                table,
-                *(table.c.key_id, table.c.display_name, third),
-                first=table.c.begins,
-                second=table.c.expires,
-                blob=blob,
-            )
-            for number, table, third, blob in (
-                (
-                    _PASSWORD,
-                    password_credentials,
-                    password_credentials.c.hint,
-                    password_credentials.c.digest,
-                ),
-                (
-                    _KEY,
-                    key_credentials,
-                    key_credentials.c.thumbprint,
-                    key_credentials.c.certificate,
-                ),
-            )
-        ),
-    )
+            number,
+            table,
+            *(table.c.key_id, table.c.display_name, third),
+            first=table.c.begins,
+            second=table.c.expires,
+            blob=blob,
+        )
+        for number, table, third, blob in (
+            (
+                _PASSWORD,
+                password_credentials,
+                password_credentials.c.hint,
+                password_credentials.c.digest,
+            ),
+            (
+                _KEY,
+                key_credentials,
+                key_credentials.c.thumbprint,
+                key_credentials.c.certificate,
+            ),
+        )
+    ),
 )
+IDENTITY = Prepared(union_all(*(part.query for part in _PARTS)))
 
 
 # An identity with one credential at most, by an index of its own: it may have twenty, and secrets and
 # certificates beside, of which a federated exchange needs nothing.
+_TRUSTED = (
+    *(_here.object_id, _here.name, _here.kind, _here.resource_id),
+    *(_here.has_principal, _here.enabled, _here.created),
+)
+_TRUST = (
+    *(_there.created, _there.name, _there.issuer, _there.subject),
+    *(_there.audience, _there.description, _there.id),
+)
 TRUSTING = Prepared(
-    select(
-        *(_here.object_id, _here.name, _here.kind, _here.resource_id),
-        *(_here.has_principal, _here.enabled, _here.created),
-        *(_there.created, _there.name, _there.issuer, _there.subject),
-        *(_there.audience, _there.description, _there.id),
-    )
+    select(*_TRUSTED, *_TRUST)
     .outerjoin_from(
         identities,
         federated_credentials,
@@ -148,6 +183,7 @@ TRUSTING = Prepared(
 )
 
 _CREDENTIAL_NAME = 8  # its place in that row; null where the identity holds no such credential
+_TRUSTED_TYPES, _TRUST_TYPES = _types(_TRUSTED), _types(_TRUST)
 
 
 def to_trusting(tenant_id: str, client_id: str, found: Sequence[Sequence[Any]]) -> Identity | None:
@@ -157,8 +193,10 @@ def to_trusting(tenant_id: str, client_id: str, found: Sequence[Sequence[Any]]) 
     """
     if not found or found[0][_CREDENTIAL_NAME] is None:
         return None
-    [(object_id, name, kind, resource_id, has_principal, enabled, created, *credential)] = found
-    with database.shaping("identities", client_id):
+    [row] = found
+    object_id, name, kind, resource_id, has_principal, enabled, created, *credential = row
+    try:
+        _TRUSTED_TYPES.check(row[:7])
         return Identity(
             tenant_id=tenant_id,
             client_id=client_id,
@@ -171,6 +209,10 @@ def to_trusting(tenant_id: str, client_id: str, found: Sequence[Sequence[Any]]) 
             credentials=(_credential(*credential),),
             created=created,
         )
+    except database.WRONG as exc:
+        with database.shaping("federated_credentials", f"{client_id}/{credential[1]}"):
+            _TRUST_TYPES.check(credential)
+        raise database.damaged("identities", client_id, exc) from exc
 
 
 def to_identity(tenant_id: str, client_id: str, parts: Sequence[Sequence[Any]]) -> Identity | None:
@@ -178,17 +220,24 @@ def to_identity(tenant_id: str, client_id: str, parts: Sequence[Sequence[Any]]) 
 
     Errors:  RowDamaged.
     """
-    of: list[list[Sequence[Any]]] = [[] for _ in range(_KEY + 1)]
+    of: list[list[Sequence[Any]]] = [[] for _ in _PARTS]
     for part in parts:
         of[part[0]].append(part)
     if not of[_IDENTITY]:
         return None
-    with database.shaping("identities", client_id):
+    try:
         return _shaped(tenant_id, client_id, of)
+    except database.WRONG as exc:
+        # Whose value it was is asked only now: twenty credentials are read for every token.
+        for part in parts:
+            _PARTS[part[0]].check(client_id, part)
+        raise database.damaged("identities", client_id, exc) from exc
 
 
 def _shaped(tenant_id: str, client_id: str, of: Sequence[Sequence[Sequence[Any]]]) -> Identity:
-    [(_, created, _, has_principal, enabled, _, *texts)] = of[_IDENTITY]
+    [row] = of[_IDENTITY]
+    _PARTS[_IDENTITY].types.check(row)
+    _, created, _, has_principal, enabled, _, *texts = row
     object_id, name, kind, resource_id, application_id, unique_name, *rest = texts
     location, tags, document, principal = rest
     return Identity(
@@ -202,12 +251,12 @@ def _shaped(tenant_id: str, client_id: str, of: Sequence[Sequence[Sequence[Any]]
         unique_name=unique_name,
         has_principal=_FLAGS[has_principal],
         enabled=_FLAGS[enabled],
-        identifier_uris=tuple(one[6] for one in sorted(of[_URI], key=_age)),
+        identifier_uris=_held(_URI, of, _name),
         credentials=tuple(
             _credential(one[1], *one[6:12]) for one in sorted(of[_CREDENTIAL], key=_name)
         ),
-        passwords=tuple(_password(one) for one in sorted(of[_PASSWORD], key=_age)),
-        keys=tuple(_key(one) for one in sorted(of[_KEY], key=_age)),
+        passwords=_held(_PASSWORD, of, _password),
+        keys=_held(_KEY, of, _key),
         location=location,
         tags=from_json(tags),
         created=created,
@@ -216,8 +265,16 @@ def _shaped(tenant_id: str, client_id: str, of: Sequence[Sequence[Sequence[Any]]
     )
 
 
-def _age(part: Sequence[Any]) -> Any:
-    return part[1], part[6]
+def _held(
+    number: int, of: Sequence[Sequence[Sequence[Any]]], shape: Callable[[Sequence[Any]], Held]
+) -> tuple[Held, ...]:
+    """Shape what an identity holds of one kind, the oldest first."""
+    if not (held := of[number]):
+        return ()
+    check = _PARTS[number].types.check
+    for row in held:
+        check(row)
+    return tuple(map(shape, sorted(held, key=_age)))
 
 
 # A frozen class makes its instances field by field and by name. Twenty of them are most of what a look-up
@@ -232,13 +289,17 @@ _new = object.__new__
 def _credential(
     created: Any, name: Any, issuer: Any, subject: Any, audience: Any, description: Any, id_: Any
 ) -> FederatedCredential:
+    # As `_Part.check` asks of it, by a fifth of the time: only whether, not what.
+    if not (
+        type(name) is type(subject) is type(description) is type(id_) is str
+        and type(created) is float
+    ):
+        raise TypeError("a federated credential holds a value of another type")
     made = _new(FederatedCredential)
     _set_created(made, created)
     _set_name(made, name)
     # Many trust the same issuer for the same audience: kept once for all of them.
     _set_issuer(made, sys.intern(issuer))
-    if type(subject) is not str:
-        raise TypeError(f"the subject of the federated credential {name} is no text")
     _set_subject(made, subject)
     _set_audiences(made, _audiences(audience))
     _set_description(made, description)

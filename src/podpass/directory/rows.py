@@ -70,12 +70,14 @@ def from_json(text: str, kind: type = dict) -> Any:
     return value
 
 
-def to_identities(connection: Connection, query: Select[Any]) -> list[Identity]:
-    """Read identities and what they hold, in the order of a query on their table.
+def to_identities(
+    connection: Connection, query: Select[Any], meant: Callable[[Row[Any]], bool] | None = None
+) -> list[Identity]:
+    """Read identities and what they hold, in the order of a query on their table; those whose rows are meant.
 
     Errors:  RowDamaged.
     """
-    return [shape() for shape in _shapes(connection, query)]
+    return [shape() for shape in _shapes(connection, query, meant)]
 
 
 def list_identities(
@@ -89,8 +91,10 @@ def list_identities(
     )
 
 
-def _shapes(connection: Connection, query: Select[Any]) -> list[Callable[[], Identity]]:
-    rows = connection.execute(query).all()
+def _shapes(
+    connection: Connection, query: Select[Any], meant: Callable[[Row[Any]], bool] | None = None
+) -> list[Callable[[], Identity]]:
+    rows = [row for row in connection.execute(query) if meant is None or meant(row)]
     if not rows:
         return []
     applications = [row for row in rows if row.kind == IdentityKind.APPLICATION]

@@ -3,14 +3,15 @@
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Select, insert, select, update
+from sqlalchemy import Connection, Row, Select, insert, select, update
 
+from podpass import database
 from podpass.directory import naming, refusals
 from podpass.directory.model import Change, User
 from podpass.directory.schema import tenants, users
 from podpass.directory.session import Session, Write
 
-_COLUMNS = [column for column in users.columns if column.name != "name_key"]
+_FIELDS = [column.name for column in users.columns if column.name != "name_key"]
 
 
 class Users:
@@ -20,19 +21,24 @@ class Users:
         self._session = session
 
     async def get(self, user_id: str) -> User | None:
-        """Find a user by id."""
-        found = await self._all(select(*_COLUMNS).where(users.c.id == user_id.lower()))
-        return found[0] if found else None
+        """Find a user by id.
+
+        Errors:  RowDamaged.
+        """
+        query = select(users).where(users.c.id == user_id.lower())
+        return await self._session.read(lambda connection: _first(connection, query))
 
     async def find(self, tenant_id: str, name: str) -> User | None:
-        """Find a user by user principal name."""
+        """Find a user by user principal name.
+
+        Errors:  RowDamaged.
+        """
         if not name.isascii() or not name.isprintable():
             return None
-        query = select(*_COLUMNS).where(
+        query = select(users).where(
             users.c.tenant_id == tenant_id.lower(), users.c.name_key == name.lower()
         )
-        found = await self._all(query)
-        return found[0] if found else None
+        return await self._session.read(lambda connection: _first(connection, query))
 
     async def put(self, user: User) -> Change:
         """Create a user, or change name and password.
@@ -43,34 +49,40 @@ class Users:
         naming.refuse(naming.user_name_fault(user.name))
         return await self._session.write(lambda write: _put(write, user))
 
-    async def _all(self, query: Select[Any]) -> "list[User]":
-        return await self._session.read(lambda connection: _read(connection, query))
-
     # The last of the public ones: below it, `list` is this method.
     async def list(
         self, tenant_id: str, *, after: str | None = None, limit: int | None = None
     ) -> list[User]:
         """List a tenant's users by name, after the one of this name."""
-        query = select(*_COLUMNS).where(users.c.tenant_id == tenant_id.lower())
+        query = select(users).where(users.c.tenant_id == tenant_id.lower())
         if after is not None:
             query = query.where(users.c.name_key > after.lower())
-        return await self._all(query.order_by(users.c.name_key).limit(limit))
+        query = query.order_by(users.c.name_key)
+        return await self._session.read(
+            lambda connection: database.list_page(connection, query, limit, _user)
+        )
 
 
-def _read(connection: Connection, query: Select[Any]) -> list[User]:
-    return [User(**row) for row in connection.execute(query).mappings()]
+def _first(connection: Connection, query: Select[Any]) -> User | None:
+    row = connection.execute(query).first()
+    return None if row is None else _user(row)
+
+
+def _user(row: Row[Any]) -> User:
+    with database.shaping("users", row.id):
+        database.check_types(row, users)
+        return User(**{name: getattr(row, name) for name in _FIELDS})
 
 
 def _put(write: Write, user: User) -> Change:
-    there = _read(write.connection, select(*_COLUMNS).where(users.c.id == user.id))
-    old = there[0] if there else None
+    old = _first(write.connection, select(users).where(users.c.id == user.id))
     new = replace(user, created=(old.created if old else user.created) or write.now)
     if old == new:
         return Change.UNCHANGED
     tenant = select(tenants.c.id).filter_by(id=user.tenant_id)
     if write.connection.execute(tenant).first() is None:
         raise refusals.NotFound("there is no such tenant", tenant_id=user.tenant_id)
-    values = {column.name: getattr(new, column.name) for column in _COLUMNS}
+    values = {name: getattr(new, name) for name in _FIELDS}
     values["name_key"] = new.name.lower()
     if old is None:
         write.connection.execute(insert(users).values(**values))

@@ -38,6 +38,19 @@ class Vaults:
             return None
         return await self._kept.get(name.lower(), lambda: self._load(name.lower()))
 
+    async def at(self, resource_id: str) -> Vault | None:
+        """Find a vault by its resource id, deleted or not.
+
+        Errors:  RowDamaged.
+        """
+        query = select(vaults).where(vaults.c.resource_key == resource_id.lower())
+
+        def step(connection: Connection) -> Vault | None:
+            row = connection.execute(query).first()
+            return None if row is None else _vault(row)
+
+        return await self._session.read(step)
+
     async def page(
         self,
         subscription_id: str,

@@ -12,8 +12,9 @@ from sqlalchemy import create_engine, func, select
 
 import postgres
 from database.earlier import copy, opened, rows_of
+from directory.faults import damage
 from podpass.clock import system
-from podpass.database import Database
+from podpass.database import Database, RowDamaged
 from podpass.database.migrate import climb, recorded
 from podpass.directory import schema as tables
 from podpass.directory.store import Directory
@@ -78,6 +79,21 @@ async def test_every_row_comes_back(database_url: str, tmp_path: Path) -> None:
         await directory.identities.delete(TENANT, identity(0).client_id)
     await restored(database_url, tmp_path / "backup", replaces=True)
     assert await rows(database_url) == before
+
+
+async def test_a_text_that_is_none_is_in_a_backup_and_does_not_spoil_it(tmp_path: Path) -> None:
+    """Begun once more for it, the file was no archive any more, which only a restore found out."""
+    url = f"sqlite:///{tmp_path}/a.db"
+    await fill(url, tmp_path)
+    change = "UPDATE identities SET location = CAST(x'ff' AS TEXT) WHERE client_id = ?"
+    damage(tmp_path / "a.db", change, identity(0).client_id)
+    await backed_up(url, tmp_path / "backup")
+    back = f"sqlite:///{tmp_path}/b.db"
+    await restored(back, tmp_path / "backup")
+    async with Directory(Database(back)) as directory:
+        with pytest.raises(RowDamaged, match=f"{identity(0).client_id} in table identities"):
+            await directory.find_identity(TENANT, identity(0).client_id)
+        assert await directory.find_identity(TENANT, identity(1).client_id) is not None
 
 
 @pytest.mark.postgres

@@ -1,10 +1,12 @@
 """`podpass audit`: who changed what, as people and as programs read it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from tools.instances import CLIENT, Podpass
+from directory.faults import damage
+from tools.instances import CLIENT, SEED, Podpass
 
 
 def rows(podpass: Podpass, *options: str) -> list[dict[str, str]]:
@@ -54,3 +56,22 @@ def test_a_time_that_cannot_be_read_is_refused(running: Podpass, since: str) -> 
     done = running("audit", "--since", since)
     assert done.returncode == 2
     assert "30m" in done.stderr
+
+
+def test_an_entry_that_cannot_be_read_is_told_and_the_others_are_listed(
+    podpass: Podpass, tmp_path: Path
+) -> None:
+    """Who edits the record must not be helped by a list that is only shorter."""
+    seed = tmp_path / "seed.yaml"
+    seed.write_text(SEED)
+    podpass.up("--seed", str(seed))
+    every = rows(podpass)
+    change = "UPDATE audit_entries SET actor_name = x'ff' WHERE serial = 2"
+    damage(podpass.data_dir / "directory.db", change)
+    listed = podpass("audit", "-o", "json")
+    assert listed.returncode == 0
+    assert len(json.loads(listed.stdout)) == len(every) - 1
+    said, cure = listed.stderr.splitlines()
+    assert said == "left out: the row of 2 in table audit_entries cannot be read"
+    assert "backup" in cure
+    assert "delete" not in cure

@@ -44,8 +44,8 @@ class Recorder:
     async def vaults(self) -> dict[str, Any]:
         return {"value": [{"name": "demo-vault"}]}
 
-    async def audit(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
-        return [{"asked": dict(asked)}]
+    async def audit(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        return {"value": [{"asked": dict(asked)}]}
 
 
 @pytest.fixture

@@ -284,6 +284,84 @@ async def test_a_damaged_row_is_not_blamed_on_the_seed(world: World, tmp_path: P
     assert "seed.yaml" not in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("named", "change"),
+    [
+        ("web", "name = x'ff'"),
+        ("web", "name = CAST(x'ff' AS TEXT), name_key = x'ff'"),
+        ("web", "name = 'we' || char(1), name_key = 'we' || char(1)"),
+        ("web", "name = 'wxb', name_key = 'wxb'"),
+        ("web", "client_id = 'zz'"),
+        ("web", "object_id = 'zz'"),
+        ("app", "name = x'ff'"),
+        ("app", "name = CAST(x'ff' AS TEXT)"),
+    ],
+)
+@pytest.mark.parametrize("by_client_id", [True, False])
+async def test_what_is_damaged_of_an_identity_is_not_blamed_on_the_seed_that_names_it(
+    world: World, tmp_path: Path, named: str, change: str, by_client_id: bool
+) -> None:
+    """Who is told to mend the file, or gets another of that name, is helped by neither."""
+    text = SEED if by_client_id else SEED.replace(f"    client_id: {CLIENT}\n", "")
+    await world.apply(text)
+    with contextlib.closing(sqlite3.connect(tmp_path / "directory.db")) as database, database:
+        database.execute(f"UPDATE identities SET {change} WHERE name = ?", (named,))
+    world.directory.forget()
+    with pytest.raises(RowDamaged, match="in table identities cannot be read"):
+        await world.apply(text)
+
+
+async def test_a_damaged_name_of_an_application_is_not_blamed_on_the_seed_that_has_its_client_id(
+    world: World, tmp_path: Path
+) -> None:
+    text = f"identities:\n- {{name: app, kind: application, client_id: {CLIENT}}}\n"
+    await world.apply(text)
+    with contextlib.closing(sqlite3.connect(tmp_path / "directory.db")) as database, database:
+        database.execute("UPDATE identities SET name = char(27), name_key = char(27)")
+    world.directory.forget()
+    with pytest.raises(RowDamaged, match=f"{CLIENT} in table identities cannot be read"):
+        await world.apply(text)
+
+
+@pytest.mark.parametrize(
+    "change", ["name = 'w' || char(1)", "name = 'other', subject = 'x*'", "name = x'ff'"]
+)
+async def test_what_is_damaged_of_a_credential_is_not_blamed_on_the_seed(
+    world: World, tmp_path: Path, change: str
+) -> None:
+    await world.apply(SEED)
+    with contextlib.closing(sqlite3.connect(tmp_path / "directory.db")) as database, database:
+        database.execute(f"UPDATE federated_credentials SET {change}")
+    world.directory.forget()
+    with pytest.raises(RowDamaged, match="in table federated_credentials cannot be read") as told:
+        await world.apply(SEED)
+    assert told.value.message.isprintable()
+
+
+@pytest.mark.parametrize("change", ["x'ff'", "CAST(x'ff' AS TEXT)", "'de mo'", "'demo-vaulx'"])
+async def test_a_damaged_name_of_a_vault_is_not_blamed_on_the_seed(
+    world: World, tmp_path: Path, change: str
+) -> None:
+    await world.apply(SEED)
+    with contextlib.closing(sqlite3.connect(tmp_path / "directory.db")) as database, database:
+        database.execute(f"UPDATE vaults SET name = {change}")
+    world.directory.forget()
+    with pytest.raises(RowDamaged, match="in table vaults cannot be read"):
+        await world.apply(SEED)
+
+
+async def test_what_the_seed_itself_gets_wrong_of_one_that_is_there_is_told_with_its_line(
+    world: World,
+) -> None:
+    await world.apply(SEED)
+    other = SEED.replace("name: web\n", "name: web2\n").replace("identity: web,", "identity: web2,")
+    with pytest.raises(UsageError, match=f"seed.yaml:3: .*client_id {CLIENT} belongs to web"):
+        await world.apply(other)
+    upper = "identities:\n- name: WEB\n"
+    with pytest.raises(UsageError, match=r"seed.yaml:2: .*its resource id belongs to web"):
+        await world.apply(upper)
+
+
 async def test_the_example_is_a_seed(world: World) -> None:
     assert len(await world.apply(EXAMPLE.read_text())) == 5
 

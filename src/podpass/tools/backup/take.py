@@ -67,15 +67,12 @@ async def _rows(
     async with Database(url, make=False) as database:
 
         def step(connection: Connection) -> tuple[Writer, dict[str, Store]]:
-            # From the beginning: it runs once more where the server came anew before it had begun.
-            stream.seek(0)
-            stream.truncate()
             if sealing_key is not None:
                 sealed.check(connection, sealing_key, "the database's")
             writer = Writer(stream)
             return writer, snapshot.write(connection, writer, progress)
 
-        return await database.read(step, seconds=_SECONDS)
+        return await database.read(step, seconds=_SECONDS, once=True)
 
 
 def _manifest(

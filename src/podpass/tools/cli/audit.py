@@ -7,7 +7,7 @@ import click
 
 from podpass.tools.cli import options
 from podpass.tools.cli.client import control
-from podpass.tools.cli.output import emit
+from podpass.tools.cli.output import emit, say_left_out
 from podpass.tools.local.datadir import DataDir
 
 _COLUMNS = {"TIME": "time", "WHO": "who", "ACTION": "action", "TARGET": "target"}
@@ -51,4 +51,6 @@ def command(
     """
     asked = {"limit": limit, "since": since, "who": who, "target": target}
     query = urlencode({name: value for name, value in asked.items() if value is not None})
-    emit(control(data_dir, "GET", f"/audit?{query}")["value"], output, _COLUMNS)
+    found = control(data_dir, "GET", f"/audit?{query}")
+    emit(found["value"], output, _COLUMNS)
+    say_left_out(found["damaged"])

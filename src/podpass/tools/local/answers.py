@@ -104,10 +104,14 @@ class Answers:
             "damaged": listing.damaged(damaged),
         }
 
-    async def audit(self, asked: Mapping[str, str]) -> list[dict[str, Any]]:
+    async def audit(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        """List changes; what could not be read is in `damaged`, a row each."""
+        from podpass.database import hearing
         from podpass.tools.local import audit
 
-        return await audit.read(self._directory, asked, self._clock)
+        with hearing() as damaged:
+            found = await audit.read(self._directory, asked, self._clock)
+        return {"value": found, "damaged": listing.damaged(damaged)}
 
     async def vaults(self) -> dict[str, Any]:
         """List the vaults; what could not be read is in `damaged`, a row each."""

@@ -34,7 +34,7 @@ class Instance(Protocol):
 
     async def vaults(self) -> dict[str, Any]: ...
 
-    async def audit(self, asked: Mapping[str, str]) -> list[dict[str, Any]]: ...
+    async def audit(self, asked: Mapping[str, str]) -> dict[str, Any]: ...
 
 
 class Unauthorized(Error):
@@ -73,7 +73,7 @@ def create_app(instance: Instance, token: Secret) -> Starlette:
         return JSONResponse(await instance.vaults())
 
     async def audit(request: Request) -> Response:
-        return JSONResponse({"value": await instance.audit(request.query_params)})
+        return JSONResponse(await instance.audit(request.query_params))
 
     guarded: list[tuple[str, str, Handler]] = [
         ("GET", "/status", status),

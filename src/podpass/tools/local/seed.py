@@ -12,6 +12,7 @@ from podpass import names
 from podpass.clock import Clock, system
 from podpass.database import DatabaseFailed
 from podpass.directory import arm, refusals, rules
+from podpass.directory.kept import check_kept_identity, check_kept_vault
 from podpass.directory.model import (
     Change,
     FederatedCredential,
@@ -109,15 +110,18 @@ class _Target:
         reader = Reader(seed.filename)
         planned = []
         for wanted in seed.identities:
+            old = None
             try:
                 old = await self._find(wanted.name)
                 new = self._identity(wanted, old)
-                await self._check_client_id(wanted, old)
+                await self._check_ids(wanted, new, old)
                 rules.check_identity(new)
                 planned.append((new, old))
             except DatabaseFailed:
                 raise  # the seed is not to blame
             except Error as exc:
+                if old is not None:
+                    check_kept_identity(old)  # nor is it for what was read
                 reader.problem(wanted.line, f"identity {wanted.name}: {exc.message}")
         await self._check_vaults(seed, reader)
         await self._check_administrators(seed, reader)
@@ -153,7 +157,14 @@ class _Target:
     def _vault_id(self, name: str) -> str:
         return arm.vault_id(self.subscription_id, GROUP, name)
 
-    async def _check_client_id(self, wanted: SeedIdentity, old: Identity | None) -> None:
+    async def _check_ids(self, wanted: SeedIdentity, new: Identity, old: Identity | None) -> None:
+        if old is None and new.resource_id is not None:
+            holder = await self.directory.identities.find(
+                self.tenant_id, resource_id=new.resource_id
+            )
+            if holder is not None:
+                check_kept_identity(holder)
+                raise refusals.Conflict(f"its resource id belongs to {holder.name}")
         if wanted.client_id is None:
             return
         if old is not None and old.client_id != wanted.client_id:
@@ -162,6 +173,7 @@ class _Target:
             )
         holder = await self.directory.find_identity(self.tenant_id, wanted.client_id)
         if holder is not None and holder.name != wanted.name:
+            check_kept_identity(holder)
             raise refusals.Conflict(f"client_id {wanted.client_id} belongs to {holder.name}")
 
     async def _check_vaults(self, seed: Seed, reader: Reader) -> None:
@@ -171,6 +183,9 @@ class _Target:
                 reader.problem(vault.line, f"vault {vault.name}: {NO_VAULTS}")
                 continue
             old = await self.directory.find_vault(vault.name)
+            there = await self.directory.vaults.at(self._vault_id(vault.name))
+            if there is not None:
+                check_kept_vault(there)
             if old is not None and old.tenant_id != self.tenant_id:
                 reader.problem(vault.line, f"vault {vault.name}: belongs to another tenant")
             for held in await self.directory.vaults.deleted(name=vault.name):
