@@ -61,7 +61,7 @@ def _run(root: Path, *command: str) -> "subprocess.CompletedProcess[str]":
         prefix = ["bwrap", *user, *path, "--proc", "/proc", "--dev", "/dev"]
     elif os.geteuid() == 0 and shutil.which("unshare"):
         script = (
-            'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && '
+            'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && mount --bind /proc "$0/proc" && '
             f'exec env -i PATH=/usr/local/bin "$1" --userspec={USER}:{USER} "$0" "${{@:2}}"'
         )
         chroot = shutil.which("chroot") or "/usr/sbin/chroot"
