@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gzip
+import ipaddress
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import trustme
+from hypothesis import given, strategies
 
 from podpass import addresses, fetch, serve
 from podpass.addresses import NotPublic
@@ -33,6 +35,7 @@ BLOCKED = [
     "172.16.0.1",
     "172.31.255.255",
     "192.0.0.8",
+    "192.0.0.9",
     "192.0.2.1",
     "192.168.0.1",
     "198.18.0.1",
@@ -48,6 +51,9 @@ BLOCKED = [
     "::ffff:127.0.0.1",
     "::ffff:169.254.169.254",
     "::ffff:8.8.8.8",
+    # Public in Python 3.13.5, were it asked.
+    "::ffff:168.63.129.16",
+    "::ffff:192.0.0.9",
     "::ffff:0:10.0.0.1",
     "::127.0.0.1",
     "64:ff9b::7f00:1",
@@ -55,9 +61,17 @@ BLOCKED = [
     "64:ff9b:1::1",
     "100::1",
     "2001::1",
+    "2001:1::1",
+    "2001:4:112::1",
+    "2001:20::1",
+    "2001:1ff:ffff::1",
     "2001:db8::1",
     "2002:7f00:1::1",
     "2002:a9fe:a9fe::1",
+    "3fff::1",
+    "3fff:fff:ffff::1",
+    "4000::1",
+    "5f00::1",
     "fc00::1",
     "fd00:ec2::254",
     "fe80::1",
@@ -74,10 +88,30 @@ def test_an_address_that_is_not_public_is_refused(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["8.8.8.8", "20.190.160.1", "2606:4700::1111", "64:ff9b::808:808"]
+    "address",
+    [
+        "8.8.8.8",
+        "20.190.160.1",
+        "223.255.255.255",
+        "2001:200::1",
+        "2606:4700::1111",
+        "3ffe::1",
+        "64:ff9b::808:808",
+    ],
 )
 def test_a_public_address_is_accepted(address: str) -> None:
     addresses.check_address(address)
+
+
+@given(strategies.ip_addresses())
+def test_no_address_is_public_that_python_calls_something_else(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> None:
+    """Of a range that this list does not know yet, a newer Python may."""
+    if address.is_global or address in ipaddress.ip_network("64:ff9b::/96"):
+        return
+    with pytest.raises(NotPublic):
+        addresses.check_address(str(address))
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,30 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # NAT64: an IPv6-only host reaches an IPv4 address under this prefix, so that address is what counts.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Public by number in one Python or another, private by nature: protocol assignments, Azure's own host
-# agent, a local network's NAT64, Teredo, 6to4.
+# What IANA gives out to hosts. All else of IPv6 is private, reserved or nobody's; and ::ffff:0:0/96 leads the
+# kernel to the IPv4 address in it.
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+# IANA's registries of special purposes, and Azure's own host agent. Written here, since what `ipaddress` says
+# of an address differs from one Python to the next: by 3.13.5, ::ffff:168.63.129.16 is public.
 _DENIED: tuple[Network, ...] = (
-    ipaddress.IPv4Network("192.0.0.0/24"),
+    ipaddress.IPv4Network("0.0.0.0/8"),
+    ipaddress.IPv4Network("10.0.0.0/8"),
+    ipaddress.IPv4Network("100.64.0.0/10"),
+    ipaddress.IPv4Network("127.0.0.0/8"),
     ipaddress.IPv4Network("168.63.129.16/32"),
-    ipaddress.IPv6Network("64:ff9b:1::/48"),
-    ipaddress.IPv6Network("2001::/32"),
-    ipaddress.IPv6Network("2002::/16"),
+    ipaddress.IPv4Network("169.254.0.0/16"),
+    ipaddress.IPv4Network("172.16.0.0/12"),
+    ipaddress.IPv4Network("192.0.0.0/24"),  # protocol assignments
+    ipaddress.IPv4Network("192.0.2.0/24"),  # documentation, as 198.51.100.0/24 and 203.0.113.0/24
+    ipaddress.IPv4Network("192.168.0.0/16"),
+    ipaddress.IPv4Network("198.18.0.0/15"),  # benchmarks
+    ipaddress.IPv4Network("198.51.100.0/24"),
+    ipaddress.IPv4Network("203.0.113.0/24"),
+    ipaddress.IPv4Network("224.0.0.0/3"),  # multicast, and what is reserved above it
+    ipaddress.IPv6Network("2001::/23"),  # protocol assignments, Teredo among them
+    ipaddress.IPv6Network("2001:db8::/32"),  # documentation
+    ipaddress.IPv6Network("2002::/16"),  # 6to4
+    ipaddress.IPv6Network("3fff::/20"),  # documentation
 )
 
 
@@ -81,9 +97,7 @@ def may_be_opened(network: Network) -> bool:
 
 
 def _is_public(address: _Address) -> bool:
-    if address.is_multicast or address.is_reserved or not address.is_global:
-        return False
-    if address.version == 6 and address.is_site_local:
+    if address.version == 6 and address not in _UNICAST:
         return False
     return not _within(address, _DENIED)
 

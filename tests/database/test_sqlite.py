@@ -6,6 +6,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ async def test_a_commit_that_fails_leaves_no_transaction_and_no_lock_behind(
     with pytest.raises(DatabaseFailed):
         await database.write(_put)
     assert await database.read(_count) == 1
-    with sqlite3.connect(path, timeout=0) as other:
+    with closing(sqlite3.connect(path, timeout=0)) as other:
         other.execute("BEGIN IMMEDIATE")
         other.rollback()
     driver.set_authorizer(None)
@@ -71,9 +72,8 @@ async def test_a_file_that_is_well_looks_well(database: Database) -> None:
 async def test_a_file_that_was_overwritten_is_found_though_its_pages_are_in_memory(
     database: Database, path: Path
 ) -> None:
-    with sqlite3.connect(path) as other:
+    with closing(sqlite3.connect(path)) as other:
         other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    other.close()
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(os.urandom(path.stat().st_size - 4096))

@@ -1,6 +1,8 @@
 """What a soak calls flat, and what it calls growth."""
 
 import math
+import os
+import signal
 import subprocess
 import sys
 
@@ -41,6 +43,6 @@ def test_what_a_process_started_is_looked_at_too() -> None:
         names = sorted(sampler.samples)
         child = int(names[1].rpartition(" ")[2])
         parent.kill()
-        subprocess.run(["kill", str(child)], check=True)
+        os.kill(child, signal.SIGTERM)
     assert names[0] == f"parent, pid {parent.pid}"
     assert all(each[0].memory_mb > 0 for each in sampler.samples.values())

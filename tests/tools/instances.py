@@ -33,7 +33,9 @@ class Podpass:
 
     @property
     def environ(self) -> dict[str, str]:
-        return {**os.environ, "PODPASS_DATA_DIR": str(self.data_dir)}
+        # The kubectl beside the interpreter, where the machine has none.
+        path = f"{os.environ.get('PATH', os.defpath)}:{Path(sys.executable).parent}"
+        return {**os.environ, "PATH": path, "PODPASS_DATA_DIR": str(self.data_dir)}
 
     def __call__(self, *arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
         """Run a command; nothing it prints may ever be a traceback."""

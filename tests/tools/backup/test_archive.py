@@ -1,5 +1,6 @@
 """A backup that is damaged, cut off, forged or of another time is refused, and nothing is changed."""
 
+import gc
 import gzip
 import io
 import tarfile
@@ -69,6 +70,15 @@ async def test_what_is_whole_is_read_and_restored(tmp_path: Path) -> None:
     await restored(f"sqlite:///{tmp_path}/new.db", path)
     with tarfile.open(path) as seen:
         assert seen.getnames() == [model.BEGIN, PART, model.MANIFEST]
+
+
+def test_a_backup_that_is_given_up_has_nothing_written_to_it_later() -> None:
+    """Neither by the collector, which ends what nobody ended, nor does it tell of it."""
+    stream = io.BytesIO()
+    Writer(stream).add(PART, ROW)
+    gc.collect()
+    with pytest.raises(EOFError):
+        gzip.decompress(stream.getvalue())
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import func, select
 
 import postgres
 from database.earlier import copy, opened, rows_of
@@ -270,7 +270,8 @@ async def test_a_database_of_nobody_or_of_an_older_podpass_is_not_backed_up(
     tmp_path: Path,
 ) -> None:
     url = f"sqlite:///{tmp_path}/empty.db"
-    create_engine(url).connect().close()
+    with opened(url) as engine:
+        engine.connect().close()
     with pytest.raises(BackupRefused, match="nothing of this podpass") as caught:
         await take.of_database(url, tmp_path / "backup", quiet, system)
     assert "start this podpass on it once" in caught.value.hint

@@ -26,13 +26,17 @@ _LONGEST_MANIFEST = 64 * PART_BYTES
 _BLOCK = tarfile.BLOCKSIZE
 # Rows compress well at any level; this one costs a third of the time of the usual.
 _LEVEL = 2
+# zlib's word for gzip's frame around what is compressed, with no name and no time in it.
+_GZIP = 16 + zlib.MAX_WBITS
 
 
 class Writer:
     """Writes one backup to a stream, part after part."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._zip = gzip.GzipFile("", "wb", _LEVEL, stream, mtime=0)
+        # No `GzipFile`: one that a refusal leaves unfinished is told of by the collector, which ends it too.
+        self._stream = stream
+        self._zip = zlib.compressobj(_LEVEL, wbits=_GZIP)
         self.parts: list[Part] = []
         self._put(model.BEGIN, f"format {model.FORMAT}\n".encode())
 
@@ -45,15 +49,18 @@ class Writer:
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest and the end."""
         self._put(model.MANIFEST, orjson.dumps(model.written(manifest), option=orjson.OPT_INDENT_2))
-        self._zip.write(bytes(2 * _BLOCK))
-        self._zip.close()
+        self._write(bytes(2 * _BLOCK))
+        self._stream.write(self._zip.flush())
 
     def _put(self, name: str, data: bytes) -> None:
         member = tarfile.TarInfo(name)
         member.size, member.mode = len(data), 0o600
-        self._zip.write(member.tobuf(tarfile.USTAR_FORMAT))
-        self._zip.write(data)
-        self._zip.write(bytes(-len(data) % _BLOCK))
+        self._write(member.tobuf(tarfile.USTAR_FORMAT))
+        self._write(data)
+        self._write(bytes(-len(data) % _BLOCK))
+
+    def _write(self, data: bytes) -> None:
+        self._stream.write(self._zip.compress(data))
 
 
 def check(path: Path) -> Manifest:

@@ -109,6 +109,7 @@ def test_a_database_of_another_format_is_refused_and_left_alone(
     assert "format 99" in refused.value.message
     assert "data dir" in refused.value.hint
     assert path.read_bytes() == before
+    assert path not in [each.resolve() for each in Path("/proc/self/fd").iterdir()]
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:

@@ -96,6 +96,9 @@ class Store:
             self._database = sqlite3.connect(self._path, isolation_level=None, timeout=0.2)
             self._prepare(self._database)
             self._load(self._database)
+        except StoreError:
+            self.close()
+            raise
         except (OSError, sqlite3.Error) as exc:
             self.close()
             raise StoreError(f"cannot open {self._path}: {exc}", path=str(self._path)) from exc
