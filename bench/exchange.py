@@ -25,7 +25,7 @@ from unittest.mock import patch
 
 from sqlalchemy import Connection, text
 
-from bench import authority, lookups, rows, wanted
+from bench import authority, batches, lookups, rows, wanted
 from bench.asking import CONNECTIONS, SECONDS, Load, Target, drive, drive_anew, memory_mb
 from bench.rows import Row, row
 from podpass import multibuffer, names
@@ -48,6 +48,7 @@ def run() -> Iterator[Row]:
             with authority.issuing(folder) as issuer:
                 requests = [wanted.request(issuer, number) for number in range(POOL)]
                 yield from _one_core(folder, requests, cores)
+                yield from batches.run()
                 yield from _by_openssl(folder, requests, cores[0])
                 yield from _many(folder, issuer, cores[0])
     finally:

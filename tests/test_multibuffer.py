@@ -143,9 +143,14 @@ def test_another_library_is_told_as_such() -> None:
         multibuffer.open_file(name)
 
 
-def _processor(*, lanes: int) -> Any:
-    """Make what the library looks like on a processor whose signatures it makes so many at a time."""
-    names = ("mbx_get_algo_info", "mbx_RSA2K_private_crt_Method", "mbx_RSA_Method_BufSize")
+AVX512, AVX2 = (
+    0xA303100000,
+    0x10000028220,
+)  # MBX_AVX512_GENERAL_ISA; MBX_AVX2_GENERAL_ISA and AVX-IFMA
+
+
+def _library(*, lanes: int = 8, features: int = AVX512, method: int = 1, room: int = 100) -> Any:
+    """Make what the library looks like on some processor."""
 
     def answers(value: int) -> Any:
         def function(*_: object) -> int:
@@ -153,14 +158,27 @@ def _processor(*, lanes: int) -> Any:
 
         return function
 
-    functions = {name: answers(lanes) for name in names}
-    return SimpleNamespace(**functions, mbx_rsa_private_crt_mb8=answers(0))
+    return SimpleNamespace(
+        mbx_get_algo_info=answers(lanes),
+        mbx_get_cpu_features=answers(features),
+        mbx_RSA2K_private_crt_Method=answers(method),
+        mbx_RSA_Method_BufSize=answers(room),
+        mbx_rsa_private_crt_mb8=answers(0),
+    )
 
 
-def test_a_processor_that_it_is_not_made_for_is_told() -> None:
-    """Fails when nobody asks: the library's function would answer with an instruction that is none there."""
+@pytest.mark.parametrize("told", [{"lanes": 0}, {"lanes": 8, "features": AVX2}])
+def test_a_processor_that_it_is_not_made_for_is_told(told: dict[str, int]) -> None:
+    """Fails when nobody asks: the library would use an instruction that is not there, or its slower way."""
     with pytest.raises(multibuffer.Unusable, match="no AVX-512 IFMA"):
-        multibuffer.Library(_processor(lanes=0), "libcrypto_mb.so.13")
+        multibuffer.Library(_library(**told), "libcrypto_mb.so.13")
+
+
+@pytest.mark.parametrize("told", [{"method": 0}, {"room": 0}, {"room": -1}])
+def test_a_library_that_gives_no_way_or_no_room_is_not_used(told: dict[str, int]) -> None:
+    """Its first batch would end the process."""
+    with pytest.raises(multibuffer.Unusable, match="no way to sign"):
+        multibuffer.Library(_library(**told), "/a/libcrypto_mb.so.13")
 
 
 def test_where_none_is_installed_each_name_that_was_looked_for_is_said(

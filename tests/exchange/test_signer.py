@@ -45,6 +45,8 @@ async def test_claims_that_cannot_be_signed_fail_their_caller_alone() -> None:
 class Library:
     """Loads keys as the multi-buffer library does, and signs by OpenSSL; notes what it was asked."""
 
+    file = "/a/libcrypto_mb.so.13"
+
     def __init__(self, fault: Exception | None = None) -> None:
         self.fault = fault
         self.loaded = 0
@@ -168,6 +170,7 @@ async def test_a_library_that_fails_once_is_given_up_and_nobody_notices(
     with caplog.at_level(logging.ERROR):
         await _tokens(signer, [KEY] * 8)
     assert [record.getMessage() for record in caplog.records] == ["multibuffer_given_up"]
+    assert vars(caplog.records[0])["library"] == library.file
     library.fault = None
     await _tokens(signer, [KEY] * 8)
     assert library.batches == [8]

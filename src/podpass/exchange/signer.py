@@ -37,6 +37,8 @@ class LoadedKey(Protocol):
 class Library(Protocol):
     """Whatever loads such keys, as `podpass.multibuffer.Library`."""
 
+    file: str
+
     def load(self, key: Any) -> LoadedKey: ...
 
 
@@ -103,9 +105,10 @@ class Signer:
 
     def _give_up(self, exc: Exception) -> None:
         """Sign by OpenSSL alone: what failed once, by its own fault or the machine's, is not asked again."""
-        self._library = self._loaded = None
         reason = exc.message if isinstance(exc, Error) else type(exc).__name__
-        _log.error("multibuffer_given_up", extra={"reason": reason})
+        library = self._library.file if self._library else ""
+        _log.error("multibuffer_given_up", extra={"reason": reason, "library": library})
+        self._library = self._loaded = None
         if self._tally is not None:
             self._tally.gave_up()
 

@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+import shutil
 import signal
+import subprocess
+from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
@@ -85,3 +88,45 @@ def test_a_library_by_a_name_alone_is_refused(authority: Authority) -> None:
     process = authority.launch(workers=1, multibuffer="libcrypto_mb.so.13")
     assert process.wait(30) == 2
     assert "want auto, none, or an absolute path" in authority.log
+
+
+SHIM = """
+#include <stdint.h>
+#include <string.h>
+uint64_t mbx_get_algo_info(int algo) { return 8; }
+uint64_t mbx_get_cpu_features(void) { return 0xA303100000; }
+const void *mbx_RSA2K_private_crt_Method(void) { return ""; }
+int mbx_RSA_Method_BufSize(const void *method) { return 64; }
+uint32_t mbx_rsa_private_crt_mb8(void) { FAULT; }
+"""
+
+
+def _broken(folder: Path, fault: str) -> str:
+    """Compile a library that has the functions of the real one, and a fault."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    source, file = folder / "shim.c", folder / "libcrypto_mb.so.13"
+    source.write_text(SHIM.replace("FAULT", fault))
+    subprocess.run([compiler, "-w", "-shared", "-fPIC", "-o", str(file), str(source)], check=True)
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("return 0", "a signature did not fit its text and key"),
+        ("return 2", "the library refused a text or the key"),
+        (
+            "__builtin_trap()",
+            "it opened the multi-buffer library; `--multibuffer none` does without",
+        ),
+    ],
+)
+def test_a_library_that_cannot_sign_is_known_before_anybody_asks(
+    authority: Authority, tmp_path: Path, fault: str, said: str
+) -> None:
+    """Fails without a trial: it would be ready, and end at the first batch, again and again."""
+    process = authority.launch(workers=1, multibuffer=_broken(tmp_path, fault), start_seconds=5)
+    assert process.wait(60) != 0
+    assert said in authority.log

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 from typing import Any
 
-from podpass import multibuffer
+from podpass import jose, multibuffer
 from podpass.clock import Clock, system
 from podpass.database import DatabaseFailed
 from podpass.errors import Error
@@ -111,7 +111,9 @@ async def _start(stack: contextlib.AsyncExitStack, place: Place, life: Life, clo
         clock,
         gate=gate,
         observe=meter,
-        signer=Signer(opened_multibuffer(process.multibuffer), meter),
+        signer=Signer(
+            opened_multibuffer(process.multibuffer, await found.keys.current(), life), meter
+        ),
     )
     server = await stack.enter_async_context(
         serving(
@@ -130,21 +132,26 @@ async def _start(stack: contextlib.AsyncExitStack, place: Place, life: Life, clo
     life.tell(State.READY)
 
 
-def opened_multibuffer(wanted: str) -> multibuffer.Library | None:
-    """Open the library that signs several tokens at once, if it is wanted and there is one.
+def opened_multibuffer(wanted: str, key: jose.SigningKey, life: Life) -> multibuffer.Library | None:
+    """Open the library that signs several tokens at once, if it is wanted and there is one, and try it.
 
-    Errors:  multibuffer.Unusable, for a file that was named.
+    Errors:  multibuffer.Unusable, WrongSignature, for a file that was named.
     """
     if wanted == NO_MULTIBUFFER:
         return None
-    if wanted != ANY_MULTIBUFFER:
-        library = multibuffer.open_file(wanted)
-    else:
-        try:
-            library = multibuffer.find()
-        except multibuffer.Unusable as exc:
-            _log.info("multibuffer_not_used", extra={"reason": exc.message})
-            return None
+    # Seen only where this process ends in it: the library is compiled code, and may be damaged.
+    life.tell(reason="it opened the multi-buffer library; `--multibuffer none` does without")
+    named = wanted != ANY_MULTIBUFFER
+    try:
+        library = multibuffer.open_file(wanted) if named else multibuffer.find()
+        library.load(key.key).sign([b"a trial"] * multibuffer.LANES)
+    except (multibuffer.Unusable, multibuffer.WrongSignature) as exc:
+        if named:
+            raise
+        _log.info("multibuffer_not_used", extra={"reason": exc.message})
+        return None
+    finally:
+        life.tell()
     _log.info("multibuffer_used", extra={"library": library.file})
     return library
 
