@@ -10,6 +10,7 @@ Source: crypto_mb/rsa.h and cpu_features.h of Intel Cryptography Primitives 13; 
 import ctypes
 import hashlib
 import re
+import sys
 import sysconfig
 import weakref
 from collections.abc import Iterator, Sequence
@@ -152,7 +153,8 @@ def find() -> Library:
             return open_file(file)
         except Unusable as exc:
             reasons.append(exc.message)
-    raise Unusable(f"{'; '.join(reasons)}; looked for in {_beside()} and by the loader")
+    places = ", ".join(map(str, _beside()))
+    raise Unusable(f"{'; '.join(reasons)}; looked for in {places} and by the loader")
 
 
 def open_file(file: str) -> Library:
@@ -178,12 +180,14 @@ def _loaded(file: str) -> ctypes.CDLL:
 
 def _candidates() -> Iterator[str]:
     """Name where one may be: in this environment first, since a loader can be told to look elsewhere."""
-    yield from (str(_beside() / name) for name in SONAMES if (_beside() / name).exists())
+    for folder in _beside():
+        yield from (str(folder / name) for name in SONAMES if (folder / name).exists())
     yield from SONAMES
 
 
-def _beside() -> Path:
-    return Path(sysconfig.get_path("data"), "lib")
+def _beside() -> list[Path]:
+    """Name the folders in which packages put libraries: Debian's Python has another than it says."""
+    return [Path(each, "lib") for each in dict.fromkeys((sys.prefix, sysconfig.get_path("data")))]
 
 
 def _mapped(name: str) -> str:
