@@ -16,7 +16,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # What IANA gives out to hosts. All else of IPv6 is private, reserved or nobody's; and ::ffff:0:0/96 leads the
 # kernel to the IPv4 address in it.
 _UNICAST = ipaddress.IPv6Network("2000::/3")
-# IANA's registries of special purposes, and Azure's own host agent. Written here, since what `ipaddress` says
+# What IANA's registries of special purposes do not call globally reachable, and Azure's own host agent. Written here, since what `ipaddress` says
 # of an address differs from one Python to the next: by 3.13.5, ::ffff:168.63.129.16 is public.
 _DENIED: tuple[Network, ...] = (
     ipaddress.IPv4Network("0.0.0.0/8"),
@@ -28,6 +28,7 @@ _DENIED: tuple[Network, ...] = (
     ipaddress.IPv4Network("172.16.0.0/12"),
     ipaddress.IPv4Network("192.0.0.0/24"),  # protocol assignments
     ipaddress.IPv4Network("192.0.2.0/24"),  # documentation, as 198.51.100.0/24 and 203.0.113.0/24
+    ipaddress.IPv4Network("192.88.99.0/24"),  # relays of 6to4
     ipaddress.IPv4Network("192.168.0.0/16"),
     ipaddress.IPv4Network("198.18.0.0/15"),  # benchmarks
     ipaddress.IPv4Network("198.51.100.0/24"),
@@ -58,7 +59,14 @@ _NEVER: tuple[Network, ...] = (
     ipaddress.IPv4Network("224.0.0.0/3"),
     ipaddress.IPv6Network("::/128"),
     ipaddress.IPv6Network("::ffff:0:0/96"),  # the kernel goes to the IPv4 address in it
-    ipaddress.IPv6Network("fd00:ec2::/32"),
+    ipaddress.IPv6Network(
+        "fd00:ec2::/32"
+    ),  # Amazon's; then Google's, Oracle's, Alibaba's, Akamai's, Scaleway's
+    ipaddress.IPv6Network("fd20:ce::254/128"),
+    ipaddress.IPv6Network("fd00:c1::a9fe:a9fe/128"),
+    ipaddress.IPv6Network("fd00:100::100:200/128"),
+    ipaddress.IPv6Network("fd00:a9fe:a9fe::1/128"),
+    ipaddress.IPv6Network("fd00:42::42/128"),
     ipaddress.IPv6Network("fe80::/10"),
     ipaddress.IPv6Network("ff00::/8"),
 )

@@ -192,7 +192,7 @@ def _beside() -> list[Path]:
 
 def _mapped(name: str) -> str:
     """Find the file that the loader took for a name."""
-    maps = Path("/proc/self/maps").read_text()
+    maps = Path("/proc/self/maps").read_text(errors="replace")
     found = re.search(rf"/\S*{re.escape(name)}\S*$", maps, re.MULTILINE)
     return found[0] if found else name
 

@@ -241,6 +241,35 @@ async def test_roles_of_an_application_that_is_damaged_are_not_taken_for_none(
         await directory.app_roles.roles_of(holder.object_id, api.client_id)
 
 
+ROLE = {"id": guid(1, 2), "value": "Role.1"}
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [[1], ["x"], {"a": 1}, [ROLE, "x"], [ROLE | {"value": 7}], [ROLE | {"value": {"x": 1}}], 7],
+)
+async def test_roles_that_are_none_are_damage_of_their_application(
+    directory: Directory, roles: object
+) -> None:
+    api = application("api", guid(1, 3), document={"appRoles": roles})
+    holder = application("holder", guid(1, 1))
+    await directory.identities.put_many([api, holder])
+    await put(directory, 1)
+    with pytest.raises(RowDamaged, match=f"{api.client_id} in table identities cannot be read"):
+        await directory.app_roles.roles_of(holder.object_id, api.client_id)
+
+
+@pytest.mark.parametrize("switch", ["true", "false", 1, None])
+async def test_a_role_is_held_that_is_switched_on_and_no_other(
+    directory: Directory, switch: object
+) -> None:
+    api = application("api", guid(1, 3), document={"appRoles": [ROLE | {"isEnabled": switch}]})
+    holder = application("holder", guid(1, 1))
+    await directory.identities.put_many([api, holder])
+    await put(directory, 1)
+    assert await directory.app_roles.roles_of(holder.object_id, api.client_id) == ()
+
+
 async def test_what_ruled_a_place_goes_with_it_damaged_or_not(
     directory: Directory, tmp_path: Path
 ) -> None:

@@ -135,13 +135,19 @@ def verdict(claim: Claim, identity: Identity) -> object:
         return exc.entry.number, exc.facts
 
 
-@pytest.mark.parametrize("required", [None, False, "true", 1])
+@pytest.mark.parametrize("required", [None, False])
 async def test_an_application_that_does_not_ask_for_it_wants_nobody_assigned(
     directory: Directory, required: object
 ) -> None:
     principal = {} if required is None else {"appRoleAssignmentRequired": required}
     application = await put(directory, principal=principal)
     assert not await lookup.assignment_missing(directory, application, CALLER)
+
+
+@pytest.mark.parametrize("damage", ["true", "false", 1, 0, {}])
+async def test_what_is_no_flag_there_opens_nothing(directory: Directory, damage: object) -> None:
+    application = await put(directory, principal={"appRoleAssignmentRequired": damage})
+    assert await lookup.assignment_missing(directory, application, CALLER)
 
 
 async def test_a_managed_identity_wants_nobody_assigned(directory: Directory) -> None:

@@ -1,6 +1,7 @@
 """Application roles given to principals, and what they come to in a token."""
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -157,12 +158,23 @@ def _published(
         return None, {}
     with database.shaping("identities", app_id):
         database.check_types(row, _PUBLISHED)
-        roles = from_json(row.document).get("appRoles") or ()
-        return row.object_id, {
-            role["id"]: role["value"]
-            for role in roles
-            if role.get("value") and role.get("isEnabled", True)
-        }
+        return row.object_id, _by_id(from_json(row.document).get("appRoles") or ())
+
+
+def _by_id(roles: Iterable[Any]) -> dict[str, str]:
+    """Give the values of roles that are switched on, by their ids.
+
+    Errors:  TypeError, KeyError: what is no role as it is written grants nothing.
+    """
+    found: dict[str, str] = {}
+    for role in roles:
+        if not isinstance(role, dict):
+            raise TypeError(f"appRoles: want objects, found {type(role).__name__}")
+        if (value := role.get("value")) and role.get("isEnabled", True) is True:
+            if not isinstance(value, str):
+                raise TypeError(f"appRoles: want a text for a value, found {type(value).__name__}")
+            found[role["id"]] = value
+    return found
 
 
 def _columns(one: AppRoleAssignment) -> dict[str, Any]:

@@ -121,8 +121,9 @@ async def assignment_missing(directory: Directory, application: Identity, princi
     """Tell whether an application wants its callers assigned, and this principal is not."""
     if application.kind is not IdentityKind.APPLICATION:
         return False
-    # Compared with True: a document may hold any JSON there.
-    if application.principal.get("appRoleAssignmentRequired") is not True:
+    # Anything else that a document may hold there is damage, and opens nothing.
+    wanted = application.principal.get("appRoleAssignmentRequired")
+    if wanted is None or wanted is False:
         return False
     held = await directory.app_roles.list(principal_id=principal)
     return all(each.resource_id != application.object_id for each in held)
