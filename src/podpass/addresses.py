@@ -16,8 +16,9 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # What IANA gives out to hosts. All else of IPv6 is private, reserved or nobody's; and ::ffff:0:0/96 leads the
 # kernel to the IPv4 address in it.
 _UNICAST = ipaddress.IPv6Network("2000::/3")
-# What IANA's registries of special purposes do not call globally reachable, and Azure's own host agent. Written here, since what `ipaddress` says
-# of an address differs from one Python to the next: by 3.13.5, ::ffff:168.63.129.16 is public.
+# What IANA's registries of special purposes do not call globally reachable, and Azure's own host agent. Written
+# here, since what `ipaddress` says of an address differs from one Python to the next: by 3.13.5,
+# ::ffff:168.63.129.16 is public.
 _DENIED: tuple[Network, ...] = (
     ipaddress.IPv4Network("0.0.0.0/8"),
     ipaddress.IPv4Network("10.0.0.0/8"),
@@ -59,9 +60,8 @@ _NEVER: tuple[Network, ...] = (
     ipaddress.IPv4Network("224.0.0.0/3"),
     ipaddress.IPv6Network("::/128"),
     ipaddress.IPv6Network("::ffff:0:0/96"),  # the kernel goes to the IPv4 address in it
-    ipaddress.IPv6Network(
-        "fd00:ec2::/32"
-    ),  # Amazon's; then Google's, Oracle's, Alibaba's, Akamai's, Scaleway's
+    # Of Amazon, Google, Oracle, Alibaba, Akamai and Scaleway.
+    ipaddress.IPv6Network("fd00:ec2::/32"),
     ipaddress.IPv6Network("fd20:ce::254/128"),
     ipaddress.IPv6Network("fd00:c1::a9fe:a9fe/128"),
     ipaddress.IPv6Network("fd00:100::100:200/128"),
