@@ -16,7 +16,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # What IANA gives out to hosts. All else of IPv6 is private, reserved or nobody's; and ::ffff:0:0/96 leads the
 # kernel to the IPv4 address in it.
 _UNICAST = ipaddress.IPv6Network("2000::/3")
-# What IANA's registries of special purposes do not call globally reachable, and Azure's own host agent. Written
+# What IANA's registries of special purposes do not call globally reachable, and Azure's host agent. Written
 # here, since what `ipaddress` says of an address differs from one Python to the next: by 3.13.5,
 # ::ffff:168.63.129.16 is public.
 _DENIED: tuple[Network, ...] = (
