@@ -123,11 +123,11 @@ class Cluster(RuleBasedStateMachine):
             version=tuple(str(version) for version, _ in replica.read.values()),
         )
         standing.read_secret = replica.began
-        standing.held = held
+        now = self.time + self.offsets[which]
+        standing.judge(held, now)
         standing.seen = decide.noted(
             standing.seen, sight, standing.served, ticks=self.time, plan=PLAN
         )
-        now = self.time + self.offsets[which]
         if decide.takes(sight, standing.seen, standing.served, now=now, ticks=self.time, plan=PLAN):
             assert held.leaf is not None
             assert held.current is not None
@@ -377,6 +377,28 @@ def test_who_takes_the_new_leaf_for_one_of_the_future_is_not_called_when_the_old
     cluster.set_clock(which=0, offset=SLOW)
     cluster.live(seconds=1200)
     assert cluster.replicas[0].ready_at > NOW + 150, "it is called as long as it is trusted"
+    cluster.teardown()
+
+
+def test_that_the_new_leafs_time_has_come_is_not_enough_to_be_called_with_the_old_one() -> None:
+    """Found by the machine above: not looking, it was ready as soon as its slow clock let the new leaf be."""
+    cluster = Cluster()
+    cluster.begin(settled=True)
+    cluster.live(seconds=150)
+    cluster.set_clock(which=0, offset=SLOW)
+    standing = cluster.replicas[0].standing
+    while "another authority signs" not in standing.trouble(cluster.time + SLOW, cluster.time):
+        cluster.live(seconds=5)
+    leaf = cluster.secret.value.leaf
+    assert leaf is not None
+    cluster.live(seconds=int(leaf.not_before - SLOW - cluster.time) - 15)
+    cluster.live_without(
+        which=0, seconds=20
+    )  # the others drop what it serves, and its clock gets there
+    assert standing.served is not None
+    assert standing.served.authority not in cluster.secret.value.authorities
+    said = standing.trouble(cluster.time + SLOW, cluster.time)
+    assert "another authority signs by now" in said
     cluster.teardown()
 
 

@@ -161,17 +161,18 @@ class Rotation:
         if stored is None:
             self._standing.seen = decide.out_of_touch(self._standing.seen)
             return False
-        self._standing.read_secret = began
+        self._standing.read_secret, now = began, self._clock()
+        self._standing.judge(stored.held, now)
         sight = _sight(stored.held, registered)
         served, ticks = self._standing.served, self._ticks()
         seen = decide.noted(self._standing.seen, sight, served, ticks=ticks, plan=self._plan)
         self._standing.seen = seen
-        self._serve(sight)
+        self._serve(sight, now)
         step = decide.decide(
             sight,
             self._standing.seen,
             self._standing.served,
-            now=self._clock(),
+            now=now,
             ticks=self._ticks(),
             plan=self._plan,
         )
@@ -202,8 +203,7 @@ class Rotation:
             self._standing.say(READING, exc.message)
             return None
         self._standing.say(READING)
-        self._standing.held = held = self._usable(stored.held)
-        return replace(stored, held=held)
+        return replace(stored, held=self._usable(stored.held))
 
     def _usable(self, held: Held) -> Held:
         """Leave out a leaf that OpenSSL does not take, say of a short key: it is as good as none."""
@@ -217,9 +217,9 @@ class Rotation:
         self._fit = leaf.chain + leaf.key
         return held
 
-    def _serve(self, sight: Sight) -> None:
+    def _serve(self, sight: Sight, now: float) -> None:
         """Serve the Secret's leaf if it is time to."""
-        served, now, ticks = self._standing.served, self._clock(), self._ticks()
+        served, ticks = self._standing.served, self._ticks()
         if not decide.takes(
             sight, self._standing.seen, served, now=now, ticks=ticks, plan=self._plan
         ):

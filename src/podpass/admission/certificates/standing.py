@@ -31,6 +31,12 @@ class Standing:
         self.registered: dict[str, Registered] = {}
         self.heard = self.read_secret = float("-inf")
         self._problems: dict[str, str] = {}
+        self._refused = False
+
+    def judge(self, held: Held, now: float) -> None:
+        """Note what the Secret holds, and whether its leaf is valid by the clock that the look goes by."""
+        self.held = held
+        self._refused = held.leaf is not None and not is_valid(held.leaf, now)
 
     def take(self, served: Served) -> None:
         """Note what is served from now on; with it ends a silence."""
@@ -75,7 +81,9 @@ class Standing:
         for registered in self.registered.values():
             yield from self._distrust(registered, self.served.authority.id)
         given_up = self.served.authority.id in {each.id for each in self.held.old}
-        if given_up and self.held.leaf and not is_valid(self.held.leaf, now):
+        # Its time coming is not enough: until another look takes it, what is served is what the others drop.
+        waits = self.held.leaf and (self._refused or not is_valid(self.held.leaf, now))
+        if given_up and waits:
             clock = self._problems.get(CLOCK) or f"this machine's clock says {rfc3339(now)}"
             yield f"another authority signs by now, whose certificate is not valid here: {clock}"
         if self.seen.after_silence:
