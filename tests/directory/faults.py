@@ -11,6 +11,7 @@ from sqlalchemy import Table
 
 # By type of a column, what SQLite keeps there although it is of another; the text of one sign is no UTF-8.
 NOT_UTF8 = "CAST(x'ff' AS TEXT)"
+NO_DATES = ("9e999", "-9e999", "1e300", "-1e12", "253402300800.0")
 WRONG = {
     str: ("x'ff'", NOT_UTF8),
     bytes: ("'zz'", "7", NOT_UTF8),

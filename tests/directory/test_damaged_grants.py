@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Table
 
 from directory.conftest import TENANT
-from directory.faults import damage, left_out, wrong
+from directory.faults import NO_DATES, damage, left_out, wrong
 from podpass.database import RowDamaged, hearing
 from podpass.directory.model import (
     AppRoleAssignment,
@@ -114,6 +114,27 @@ async def test_a_damaged_row_is_told_and_the_others_are_listed(
     for said in told:
         assert f"in table {table.name} cannot be read" in said
         assert f"{column}: want a" in said
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [(users, "created"), (role_assignments, "created"), (audit_entries, "time")],
+)
+@pytest.mark.parametrize("value", NO_DATES)
+async def test_a_time_that_is_no_date_is_damage_of_its_row(
+    directory: Directory,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    table: Table,
+    column: str,
+    value: str,
+) -> None:
+    """It cannot be written for anybody: whoever listed it was answered nothing at all."""
+    for number in (1, BAD, 3):
+        await put(directory, number)
+    change(tmp_path, table, f"{column} = {value}")
+    assert await listed(directory, table, None) == [guid(1), guid(3)]
+    assert f"{column}: want seconds since the epoch" in left_out(caplog)[0]
 
 
 @pytest.mark.parametrize(("table", "column"), [(users, "password"), (role_assignments, "role")])

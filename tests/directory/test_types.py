@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Table
 
 from directory.conftest import TENANT
-from directory.faults import damage, left_out, wrong
+from directory.faults import NO_DATES, damage, left_out, wrong
 from podpass.database import RowDamaged
 from podpass.directory.model import (
     Cluster,
@@ -159,6 +159,70 @@ async def test_one_that_is_looked_up_is_refused_by_the_row_that_is_damaged(
     assert "= 2" in what or f"{column}: want " in str(caught.value.facts["cause"])
 
 
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        (identities, "created"),
+        (federated_credentials, "created"),
+        (password_credentials, "expires"),
+        (key_credentials, "begins"),
+    ],
+)
+@pytest.mark.parametrize("value", NO_DATES)
+async def test_a_time_that_is_no_date_is_told_by_its_row_however_asked_for(
+    directory: Directory,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    table: Table,
+    column: str,
+    value: str,
+) -> None:
+    for number, name in enumerate(("first", "bad", "last")):
+        await directory.identities.put(application(name, number))
+    change(tmp_path, table, f"{column} = {value}", NAMED_BY[table], "bad")
+    directory._session.forget()
+    client_id, said = application("bad", 1).client_id, f"in table {table.name} cannot be read"
+    assert {one.name for one in await directory.list_identities(TENANT)} == {"first", "last"}
+    assert said in left_out(caplog)[0]
+    with pytest.raises(RowDamaged, match=said):
+        await directory.find_identity(TENANT, client_id)
+    if table in (identities, federated_credentials):
+        with pytest.raises(RowDamaged, match=said):
+            await directory.find_trusting(TENANT, client_id, "https://i", "bad")
+
+
+async def test_times_at_both_ends_of_the_calendar_are_read(
+    directory: Directory, tmp_path: Path
+) -> None:
+    bad = application("bad", 1)
+    await directory.identities.put(bad)
+    for value in ("-62135596800.0", "253402300799.0"):
+        change(tmp_path, identities, f"created = {value}", "name", "bad")
+        change(tmp_path, federated_credentials, f"created = {value}", "name", "bad")
+        directory._session.forget()
+        found = await directory.find_identity(TENANT, bad.client_id)
+        assert found is not None
+        assert found.created == found.credentials[0].created == float(value)
+
+
+async def test_an_id_with_a_nul_takes_no_other_identity_with_it(
+    directory: Directory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No statement takes such a text, and what the others hold is asked for by one."""
+    for number, name in enumerate(("first", "bad", "last")):
+        await directory.identities.put(application(name, number))
+    change(tmp_path, identities, "client_id = 'zz' || char(0)", "name", "bad")
+    for limit in (None, 2):
+        found = (
+            await directory.list_identities(TENANT)
+            if limit is None
+            else await directory.identities.page(TENANT, limit=limit)
+        )
+        assert {one.name for one in found} == {"first", "last"}
+        assert all(one.credentials and one.keys for one in found)
+    assert r"the row of 'zz\x00' in table identities cannot be read" in left_out(caplog)[0]
+
+
 async def test_what_an_identity_holds_is_told_by_its_own_row(
     directory: Directory, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -210,6 +274,17 @@ async def listed(directory: Directory, table: Table) -> set[str]:
     else:
         found = [one for one in await directory.role_definitions.list() if not one.built_in]
     return {one.name for one in found}
+
+
+@pytest.mark.parametrize("value", NO_DATES)
+async def test_a_time_of_a_vault_that_is_no_date_takes_no_other_with_it(
+    directory: Directory, tmp_path: Path, caplog: pytest.LogCaptureFixture, value: str
+) -> None:
+    for name in ("first", "bad", "last"):
+        await put(directory, name)
+    change(tmp_path, vaults, f"created = {value}", "name", "bad")
+    assert await listed(directory, vaults) == {"first", "last"}
+    assert "created: want seconds since the epoch" in left_out(caplog)[0]
 
 
 @pytest.mark.parametrize(

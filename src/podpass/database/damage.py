@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, Select, Table
 
 from podpass.database.faults import DatabaseFailed
+from podpass.database.moment import BEGIN, END, Moment
 
 _log = logging.getLogger(__name__)
 Shape = TypeVar("Shape")
@@ -71,16 +72,26 @@ class Types:
     ) -> None:
         self._places = [None if one is None else _kept_as(one, from_driver) for one in places]
         self._fit: set[tuple[type, ...]] = set()
+        self._moments = [
+            (at, one.name)
+            for at, one in enumerate(self._places)
+            if one is not None and one.is_moment
+        ]
 
     def check(self, row: Sequence[Any]) -> None:
         """Check a row: SQLite keeps any value in any column.
 
-        Errors:  TypeError, which `shaping` tells.
+        Errors:  TypeError; ValueError for a time that is no date. `shaping` tells them.
         """
         found = tuple(map(type, row))
         # Rows of a table are of few makes, which differ in what is null: one look tells that one more fits.
-        if found in self._fit:
-            return
+        if found not in self._fit:
+            self._check_types(found)
+        for at, name in self._moments:
+            if (value := row[at]) is not None and not BEGIN <= value < END:
+                raise ValueError(f"{name}: want seconds since the epoch, found {value}")
+
+    def _check_types(self, found: tuple[type, ...]) -> None:
         for place, kind in zip(self._places, found, strict=True):
             if place is not None and kind not in place.allowed:
                 raise TypeError(f"{place.name}: want {place.want}, found {kind.__name__}")
@@ -91,7 +102,7 @@ def check_types(row: Sequence[Any], of: Table | Select[Any]) -> None:
     """Check that the values of a row are of their columns' types.
 
     Shapes:  `row` has a value for each column of the table, or of the query, in their order.
-    Errors:  TypeError, which `shaping` tells.
+    Errors:  TypeError; ValueError for a time that is no date. `shaping` tells them.
     """
     _types(of).check(row)
 
@@ -108,6 +119,7 @@ class _Place:
     name: str
     want: str
     allowed: frozenset[type]
+    is_moment: bool
 
 
 def _kept_as(column: Any, from_driver: bool) -> _Place:
@@ -115,7 +127,8 @@ def _kept_as(column: Any, from_driver: bool) -> _Place:
     want, allowed = _KEPT_AS[kind]
     if from_driver:
         allowed |= _DRIVERS.get(kind, frozenset())
-    return _Place(column.name, want, allowed | ({NoneType} if column.nullable else set()))
+    allowed |= {NoneType} if column.nullable else set()
+    return _Place(column.name, want, allowed, isinstance(column.type, Moment))
 
 
 @contextmanager

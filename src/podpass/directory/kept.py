@@ -1,4 +1,8 @@
-"""What the directory holds and no write would take: damage of its row, whoever comes across it. Pure."""
+"""What the directory holds and podpass never put there: damage of its row, whoever comes across it. Pure.
+
+Beside what every write refuses, that is a name that its resource id has not: `put` takes one, but seeds and
+Resource Manager, which alone make managed identities and vaults, name each by its resource id.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +14,7 @@ from podpass.directory.refusals import DirectoryError, InvalidValue
 
 
 def check_kept_identity(identity: Identity) -> None:
-    """Tell which row of an identity that was read breaks a rule that every write holds.
+    """Tell which row of an identity that was read holds what neither seeds nor APIs write.
 
     Errors:  RowDamaged.
     """
@@ -27,7 +31,7 @@ def check_kept_identity(identity: Identity) -> None:
 
 
 def check_kept_vault(vault: Vault) -> None:
-    """Tell the row of a vault that was read, if it breaks a rule that every write holds.
+    """Tell the row of a vault that was read, if it holds what neither seeds nor APIs write.
 
     Errors:  RowDamaged.
     """

@@ -30,6 +30,7 @@ from sqlalchemy import (
 
 from podpass import database
 from podpass.database import Prepared
+from podpass.database.moment import BEGIN, END
 from podpass.directory.model import (
     FederatedCredential,
     Identity,
@@ -293,8 +294,9 @@ def _credential(
     if not (
         type(name) is type(subject) is type(description) is type(id_) is str
         and type(created) is float
+        and BEGIN <= created < END
     ):
-        raise TypeError("a federated credential holds a value of another type")
+        raise TypeError("a federated credential holds a value that is none of its column's")
     made = _new(FederatedCredential)
     _set_created(made, created)
     _set_name(made, name)

@@ -106,6 +106,8 @@ def _shapes(
     def shape(row: Row[Any]) -> Identity:
         with database.shaping("identities", row.client_id):
             database.check_types(row, identities)
+            if "\0" in row.client_id:
+                raise ValueError("client_id: holds a NUL character")
             return _identity(row, {table: _own(held[table], table, row) for table in held})
 
     return [partial(shape, row) for row in rows]
@@ -116,7 +118,8 @@ def _held(connection: Connection, table: Table, rows: Sequence[Row[Any]]) -> _He
     held: dict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
     owners: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        if isinstance(row.client_id, str):  # one that is damaged holds nothing
+        # One that is damaged holds nothing, and no statement takes it.
+        if isinstance(row.client_id, str) and "\0" not in row.client_id:
             owners[row.tenant_id].append(row.client_id)
     for tenant_id, ids in owners.items():
         of_tenant = select(table).where(table.c.tenant_id == tenant_id)

@@ -6,7 +6,6 @@ What has to be unique beyond its key is a unique index, which can be given to a 
 from sqlalchemy import (
     BigInteger,
     Column,
-    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -21,6 +20,7 @@ from sqlalchemy import (
 
 from podpass.database.flag import Flag
 from podpass.database.migrate import Chain
+from podpass.database.moment import Moment
 from podpass.database.text import Text
 
 CHAIN = Chain(name="directory", package="podpass.directory.migrations", head="0003")
@@ -32,7 +32,7 @@ def _text(name: str, default: str = "") -> Column[str]:
 
 
 def _time(name: str) -> Column[float]:
-    return Column(name, Double, nullable=False, server_default="0")
+    return Column(name, Moment, nullable=False, server_default="0")
 
 
 def _document(name: str) -> Column[str]:
@@ -187,8 +187,8 @@ vaults = Table(
     _document("tags"),
     _time("created"),
     _document("document"),
-    Column("deleted", Double),
-    Column("purge_on", Double),
+    Column("deleted", Moment),
+    Column("purge_on", Moment),
     Index("vaults_by_resource", "resource_key", unique=True),
 )
 

@@ -9,7 +9,7 @@ import asyncio
 from sqlalchemy import Connection, delete, insert, select
 
 from podpass.clock import Clock
-from podpass.database import Database
+from podpass.database import Database, check_types, shaping
 from podpass.exchange.aadsts import Refused
 from podpass.exchange.passwords import check_password
 from podpass.exchange.pending import SKEW_SECONDS
@@ -59,7 +59,11 @@ class Guesses:
 
 def _counted(connection: Connection, user_id: str) -> tuple[int, float]:
     row = connection.execute(select(guesses).where(guesses.c.user_id == user_id)).first()
-    return (0, 0.0) if row is None else (int(row.wrong), float(row.since))
+    if row is None:
+        return 0, 0.0
+    with shaping(guesses.name, row.user_id):
+        check_types(row, guesses)
+    return row.wrong, row.since
 
 
 def _forget(connection: Connection, user_id: str) -> None:

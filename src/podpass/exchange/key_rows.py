@@ -20,7 +20,6 @@ from podpass.sealing import Sealer, SealingKeyUnfit
 TOPIC = "keys"
 RETIRE = "`podpass authority rotate --retire KID`"
 _SEAL = "refresh-tokens"
-_TOO_LATE = 253402300800  # the year 10000, which no calendar of ours has
 _columns = signing_keys.c
 # What is sealed is not of it: where that is damaged, it is still known when the key signs.
 _SLOTS = select(_columns.ordinal, _columns.kid, _columns.created, _columns.activates)
@@ -78,7 +77,7 @@ def _row(row: Any) -> Row:
 
 def _check_times(*values: float) -> None:
     for value in values:
-        if not 0 <= value < _TOO_LATE:
+        if value < 0:
             raise ValueError("want seconds since the epoch")
 
 

@@ -9,7 +9,7 @@ import secrets
 from sqlalchemy import Connection, delete, insert, select, update
 
 from podpass.clock import Clock
-from podpass.database import Database
+from podpass.database import Database, check_types, shaping
 from podpass.exchange import pending, pending_rows
 from podpass.exchange.aadsts import Refused
 from podpass.exchange.pending import Code
@@ -17,6 +17,7 @@ from podpass.exchange.schema import codes
 from podpass.exchange.seal import Seal
 
 _CODE = "authorization-code"
+_KEPT = select(codes.c.used, codes.c.sealed)
 
 
 class Codes:
@@ -55,18 +56,22 @@ class Codes:
         Errors:  Refused 54005, 70000, 70008; DatabaseFailed.
         """
         digest = self._seal.digest(_CODE, text)
-        found = select(codes.c.used, codes.c.sealed).where(codes.c.digest == digest)
+        found = _KEPT.where(codes.c.digest == digest)
 
         def is_known(connection: Connection) -> bool:
             return connection.execute(found).first() is not None
 
-        def take(connection: Connection) -> tuple[bool, bytes]:
+        def take(connection: Connection) -> tuple[bool, str]:
             row = connection.execute(found).first()
             if row is None:
-                return False, b""
+                return False, ""
+            # Before it is spent: of what cannot be read nothing is lost, and nothing redeemed.
+            with shaping(codes.name, pending_rows.shown(digest)):
+                check_types(row, _KEPT)
+                sealed = bytes(row.sealed).decode()
             change = update(codes).where(codes.c.digest == digest)
             connection.execute(change.values(used=1, sealed=b""))
-            return bool(row.used), bytes(row.sealed)
+            return bool(row.used), sealed
 
         # A text that somebody made up costs no write.
         if not await self._database.read(is_known):
@@ -76,8 +81,6 @@ class Codes:
             raise Refused(54005)
         if not sealed:
             raise Refused(70000, reason="no such code was given out")
-        code = pending.read_code(
-            self._seal.read(pending_rows.place(_CODE, digest), sealed.decode())
-        )
+        code = pending.read_code(self._seal.read(pending_rows.place(_CODE, digest), sealed))
         pending.check_code(code, self._clock())
         return code

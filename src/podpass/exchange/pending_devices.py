@@ -6,11 +6,12 @@ database shows neither; the short one could be found by trying if it were a plai
 
 import secrets
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from podpass.clock import Clock
-from podpass.database import Database
+from podpass.database import Database, check_types, shaping
 from podpass.exchange import pending, pending_rows
 from podpass.exchange.aadsts import Refused
 from podpass.exchange.pending import Approval, Device
@@ -24,6 +25,7 @@ _NEVER = float(-(2**62))
 # Room comes as devices are done; the last of those that wait is over in a quarter of an hour.
 _ROOM_SECONDS = 60
 _DEVICE, _USER_CODE = "device-code", "user-code"
+_KEPT = select(devices.c.digest, devices.c.polled, devices.c.sealed)
 
 
 class Devices:
@@ -124,11 +126,11 @@ class Devices:
         Errors:  Refused 70018, 70020, 50196, 65004, 70016; DatabaseFailed.
         """
         digest = self._seal.digest(_DEVICE, text)
-        found = select(devices.c.polled, devices.c.sealed).where(devices.c.digest == digest)
+        found = _KEPT.where(devices.c.digest == digest)
 
         def step(connection: Connection) -> Device | Refused:
             row = connection.execute(found).first()
-            device = None if row is None else self._open(digest, bytes(row.sealed))
+            device = None if row is None else self._open(row)
             if row is None or device is None or device.client_id != client_id:
                 return Refused(70018)
             now = self._clock()
@@ -155,16 +157,14 @@ class Devices:
         return answer
 
     def _waiting(self, connection: Connection, typed: bytes) -> tuple[bytes, Device] | None:
-        query = select(devices.c.digest, devices.c.sealed).where(devices.c.user_code == typed)
-        row = connection.execute(query).first()
-        if row is None:
-            return None
-        return bytes(row.digest), self._open(bytes(row.digest), bytes(row.sealed))
+        row = connection.execute(_KEPT.where(devices.c.user_code == typed)).first()
+        return None if row is None else (row.digest, self._open(row))
 
     def _close(self, digest: bytes, device: Device) -> bytes:
         return self._seal.close(pending_rows.place(_DEVICE, digest), pending.write(device)).encode()
 
-    def _open(self, digest: bytes, sealed: bytes) -> Device:
-        return pending.read_device(
-            self._seal.read(pending_rows.place(_DEVICE, digest), sealed.decode())
-        )
+    def _open(self, row: Any) -> Device:
+        with shaping(devices.name, pending_rows.shown(row.digest)):
+            check_types(row, _KEPT)
+            sealed = bytes(row.sealed).decode()
+        return pending.read_device(self._seal.read(pending_rows.place(_DEVICE, row.digest), sealed))

@@ -13,6 +13,11 @@ def place(kind: str, digest: bytes) -> str:
     return f"{kind}:{digest.hex()}"
 
 
+def shown(digest: object) -> str:
+    """Name a row to people by its digest, which tells no code, as SQLite writes it."""
+    return f"x'{digest.hex()}'" if isinstance(digest, bytes | memoryview) else repr(digest)
+
+
 def count(connection: Connection, table: Table) -> int:
     """Count what is held."""
     return int(connection.execute(select(func.count()).select_from(table)).scalar_one())

@@ -3,13 +3,14 @@
 from sqlalchemy import Column, Double, Index, Integer, LargeBinary, MetaData, String, Table
 
 from podpass.database.migrate import Chain
+from podpass.database.moment import Moment
 
 CHAIN = Chain("authority", "podpass.exchange.migrations", head="0001")
 metadata = MetaData()
 
 
 def _time(name: str) -> Column[float]:
-    return Column(name, Double, nullable=False)
+    return Column(name, Moment, nullable=False)
 
 
 def _sealed() -> Column[bytes]:
@@ -53,7 +54,7 @@ devices = Table(
     Column("digest", LargeBinary(32), primary_key=True),
     Column("user_code", LargeBinary(32), nullable=True, unique=True),
     _time("begun"),
-    _time("polled"),
+    Column("polled", Double, nullable=False),  # before any date as long as it never was
     _sealed(),
     Index("authority_devices_begun", "begun"),
 )
