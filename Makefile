@@ -96,7 +96,7 @@ test-kubernetes: $(VENV)/.dev ## the loop and the contract on a real API server,
 	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(PYTEST) -m kubernetes tests -rs $(if $(K),-k '$(K)') $(ALONE)
 
 soak: $(VENV)/.dev ## hours of kill -9, outages, load and floods; PARTS='kill-sqlite mixed', SOAK_MINUTES=30, ROUNDS=200, SEED=n
-	PYTHONPATH=tests $(BIN)/python -m soak $(PARTS) --minutes $(SOAK_MINUTES) --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.soak $(PARTS) --minutes $(SOAK_MINUTES) --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
 fuzz: $(VENV)/.fuzz ## bytes guided by coverage on every reader of untrusted input: FUZZ_SECONDS=30 each, FUZZ_RUNS=n, FUZZ_SEED=n, T=target
 	@if $(BIN)/python -c 'import atheris' 2>/dev/null; then $(BIN)/python scripts/fuzz.py --seconds $(FUZZ_SECONDS) --runs $(FUZZ_RUNS) --seed $(FUZZ_SEED) $(filter-out tests,$(T)); \

@@ -29,7 +29,17 @@ from bench import rows
 from bench.api import Cluster, kubeconfig
 from bench.load import Load, Server, cores, load, median
 from bench.peers.build import CannotBuild, built
-from podpass.serve import App, Receive, Scope, Send, bind, read_body, respond, server_tls, serving
+from podpass.http.server import (
+    App,
+    Receive,
+    Scope,
+    Send,
+    bind,
+    read_body,
+    respond,
+    server_tls,
+    serving,
+)
 
 SECONDS, ROUNDS = 1.0, 5
 REFERENCE = "reference webhook v1.6.0"
@@ -262,7 +272,7 @@ async def _servers(place: Place, *, accounts: int) -> AsyncIterator[dict[str, Se
 @asynccontextmanager
 async def running_ours(place: Place, config: Path) -> AsyncIterator[Server]:
     webhook, health = free_port(), free_port()
-    command = [sys.executable, "-m", "podpass.tools.cli", "webhook"]
+    command = [sys.executable, "-m", "podpass.cli", "webhook"]
     command += [f"--kubeconfig={config}", f"--webhook-cert-dir={place.folder}"]
     command += ["--disable-cert-rotation=true", f"--webhook-addr=127.0.0.1:{webhook}"]
     command += [f"--health-addr=127.0.0.1:{health}", "--metrics-addr=127.0.0.1:0"]

@@ -6,7 +6,7 @@ import socket
 from typing import Any
 from urllib.parse import parse_qs
 
-from podpass.serve import Receive, Scope, Send, respond
+from podpass.http.server import Receive, Scope, Send, respond
 
 CLIENT = "azure.workload.identity/client-id"
 _VERBS = ["get", "list", "watch"]

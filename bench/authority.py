@@ -13,10 +13,10 @@ from bench.wanted import ACCOUNT, CLIENT, TENANT
 from podpass import names
 from podpass.database import Database
 from podpass.directory.model import FederatedCredential, Identity, Tenant
-from podpass.directory.store import Directory
-from soak.issuer import Issuer
-from soak.replica import Place, Replica
-from soak.site import free_port
+from podpass.directory.store.directory import Directory
+from tests.soak.issuer import Issuer
+from tests.soak.replica import Place, Replica
+from tests.soak.site import free_port
 
 # No limit on what is granted, since one client is all there is; a flood counts.
 _FLAGS = (

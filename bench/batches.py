@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from bench.rows import Row, row
-from podpass import multibuffer
-from podpass.exchange.signer import LEAST
-from podpass.jose import SigningKey, generate_rsa
+from podpass.crypto.jose import SigningKey, generate_rsa
+from podpass.crypto.multibuffer import library as multibuffer
+from podpass.exchange.signing.signer import LEAST
 
 ROUNDS = 400
 

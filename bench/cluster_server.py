@@ -11,8 +11,18 @@ from pathlib import Path
 import uvloop
 
 from podpass.assertion.keys import KeyRing
-from podpass.serve import JSON, App, Receive, Scope, Send, bind, respond, server_tls, serving
-from podpass.tools.local.cluster.cluster import Cluster, ClusterConfig, User
+from podpass.http.server import (
+    JSON,
+    App,
+    Receive,
+    Scope,
+    Send,
+    bind,
+    respond,
+    server_tls,
+    serving,
+)
+from podpass.kubernetes.cluster import Cluster, ClusterConfig, User
 
 TOKEN = "bench"
 _TICK = 0.002

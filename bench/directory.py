@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from podpass.database import Database
-from podpass.directory import arm
-from podpass.directory.identities import Condition
+from podpass.directory import resource_ids
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind, Tenant
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
+from podpass.directory.store.identities import Condition
 
 SMALL, LARGE = 1_000, 100_000
 CREDENTIALS = 5
@@ -29,7 +29,7 @@ BATCH = 2_000
 SINGLES = 300
 LOOKUPS = 500
 TENANT, SUBSCRIPTION = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
-GROUP = arm.group_id(SUBSCRIPTION, "bench")
+GROUP = resource_ids.group_id(SUBSCRIPTION, "bench")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +120,7 @@ def _identity(number: int) -> Identity:
         object_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"object {number}")),
         name=name,
         kind=IdentityKind.MANAGED_IDENTITY,
-        resource_id=arm.identity_id(SUBSCRIPTION, "bench", name),
+        resource_id=resource_ids.identity_id(SUBSCRIPTION, "bench", name),
         location="eastus",
         credentials=tuple(
             FederatedCredential(

@@ -28,9 +28,10 @@ from sqlalchemy import Connection, text
 from bench import authority, batches, lookups, rows, wanted
 from bench.asking import CONNECTIONS, SECONDS, Load, Target, drive, drive_anew, memory_mb
 from bench.rows import Row, row
-from podpass import multibuffer, names
+from podpass import names
+from podpass.crypto.multibuffer import library
 from podpass.database import Database
-from soak.issuer import Issuer
+from tests.soak.issuer import Issuer
 
 _ALONE = ("--multibuffer", "none")
 POOL = 32_000  # more than are answered while it gets warm and is measured
@@ -91,8 +92,8 @@ def _one_core(folder: Path, requests: Sequence[bytes], cores: Sequence[int]) -> 
 
 def _signs() -> str:
     try:
-        return Path(multibuffer.find().file).name
-    except multibuffer.Unusable:
+        return Path(library.find().file).name
+    except library.Unusable:
         return "OpenSSL"
 
 

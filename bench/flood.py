@@ -16,7 +16,8 @@ from urllib.parse import urlencode
 import orjson
 
 from bench.wanted import CLIENT, TENANT, post
-from podpass import jose, names
+from podpass import names
+from podpass.crypto import jose
 
 ADDRESS = "127.0.0.2"  # the whole of 127.0.0.0/8 is this machine
 SLOW = 50

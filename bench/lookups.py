@@ -23,10 +23,10 @@ from bench import rows
 from bench.rows import row
 from podpass import names
 from podpass.database import Database
-from podpass.directory import arm
+from podpass.directory import resource_ids
 from podpass.directory.model import Tenant
-from podpass.directory.schema import federated_credentials, identities
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
+from podpass.directory.store.schema import federated_credentials, identities
 
 EACH = 20
 SMALL, MIDDLE, LARGE = 1_000 // EACH, 100_000 // EACH, 1_000_000 // EACH
@@ -63,7 +63,7 @@ async def _run() -> list[dict[str, str]]:
 def _databases(stack: contextlib.AsyncExitStack) -> Iterator[tuple[str, Any]]:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="podpass-bench-")))
     yield "SQLite", lambda count: f"sqlite:///{folder}/{count}.db"
-    import postgres
+    from tests import postgres
 
     try:
         server = stack.enter_context(postgres.running())
@@ -172,7 +172,7 @@ def trusted(number: int) -> tuple[str, str]:
 
 def _identity(number: int) -> Row:
     name = f"workload-{number:06}"
-    resource_id = arm.identity_id(SUBSCRIPTION, "bench", name)
+    resource_id = resource_ids.identity_id(SUBSCRIPTION, "bench", name)
     object_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"object {number}"))
     ids = (TENANT, client_id(number), object_id, name, name, "managed-identity", True)
     return (*ids, resource_id, resource_id.lower(), "eastus", 1.0)

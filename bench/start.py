@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROUNDS = 5
-_PODPASS = [sys.executable, "-m", "podpass.tools.cli"]
+_PODPASS = [sys.executable, "-m", "podpass.cli"]
 _BARE = """
 import sys, uvicorn
 async def app(scope, receive, send):

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.admission import review
 from podpass import log, names
-from podpass.admission.app import create_app
+from podpass.admission.handler import create_app
 from podpass.settings import WebhookSettings
 
 ROUNDS, EACH = 1500, 20

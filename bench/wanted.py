@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 from podpass import names
 from podpass.assertion import mint
-from soak.issuer import Issuer
+from tests.soak.issuer import Issuer
 
 TENANT, CLIENT = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
 ACCOUNT = mint.Ref(name="web", uid=str(uuid.UUID(int=4)))

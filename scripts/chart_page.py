@@ -1,4 +1,4 @@
-"""A chart's page: its values with their defaults, from the comments of values.yaml."""
+"""Generate a chart's README: its values with their defaults, from the comments of values.yaml."""
 
 import json
 import re
@@ -10,12 +10,12 @@ import yaml
 
 CHARTS = Path(__file__).parents[1] / "charts"
 _KEY = re.compile(r"( *)([A-Za-z]\w*):")
-# What each chart installs, and by which command.
+# What each chart installs, and the install command.
 _ABOUT = {
     "podpass": """\
-Installs what azure-workload-identity's chart `workload-identity-webhook` installs, under the same
-object names, labels and values. How to install it, and how to come from there and go back:
-[docs/guides/install.md](../../docs/guides/install.md).
+Installs the admission webhook of Microsoft Entra Workload ID. Object names, labels and values are those of
+azure-workload-identity's chart `workload-identity-webhook`. How to install it, upgrade from
+azure-workload-identity and roll back: [docs/guides/install.md](../../docs/guides/install.md).
 
 ```sh
 helm install workload-identity-webhook charts/podpass \\
@@ -24,12 +24,16 @@ helm install workload-identity-webhook charts/podpass \\
 ```
 """,
     "podpass-authority": """\
-Installs the token service, `podpass authority`: the objects of `deploy/authority`, under the same names.
-The database's URL, the sealing key and the certificate come in Secrets of the release's namespace.
-Make them before `helm install`: with a seed, Helm waits for its Job, whose pod needs the database's.
-That Job is a hook, so `helm uninstall` leaves it and its pods until an hour after it ended, or until
-`kubectl -n podpass delete job podpass-authority-seed`.
-The whole way, with its clients: [docs/guides/self-host.md](../../docs/guides/self-host.md).
+Installs the token service, `podpass authority`: the objects of `deploy/authority`, with the same names.
+
+Prerequisites: Secrets in the release namespace with the database URL, the sealing key and the certificate.
+Create them before `helm install`: with a seed, Helm waits for the seed Job, and its pod needs the database
+Secret.
+
+The seed Job is a Helm hook, so `helm uninstall` does not delete it. Kubernetes deletes the Job and its pods
+one hour after it finished. To delete them earlier: `kubectl -n podpass delete job podpass-authority-seed`.
+
+Step by step, with clients: [docs/guides/self-host.md](../../docs/guides/self-host.md).
 
 ```sh
 helm install podpass-authority charts/podpass-authority --namespace podpass \\
@@ -40,12 +44,12 @@ helm install podpass-authority charts/podpass-authority --namespace podpass \\
 
 
 def chart_page(name: str, made: str) -> str:
-    """List every value of a chart."""
+    """Return the README of a chart: one table row per value."""
     lines = [
         f"# Chart {name}\n",
         made,
         _ABOUT[name],
-        "A key that is not here, or a value of a wrong type, is refused by `values.schema.json`.\n",
+        "`values.schema.json` refuses unknown keys and values of the wrong type.\n",
         "| value | default | meaning |",
         "|---|---|---|",
     ]
@@ -57,7 +61,7 @@ def chart_page(name: str, made: str) -> str:
 
 
 def values(file: Path) -> Iterator[tuple[str, Any, str]]:
-    """Find each commented key, its default and its comment."""
+    """Yield each commented key with its default and its comment."""
     source = file.read_text()
     defaults = yaml.safe_load(source)
     path: list[str] = []

@@ -10,8 +10,8 @@ import click
 from chart_page import chart_page
 
 from podpass import settings
-from podpass.exchange import aadsts, aadsts_elsewhere
-from podpass.tools.cli.commands import cli
+from podpass.cli.commands import cli
+from podpass.exchange.errors import catalogue, other_errors
 
 # Who reads each class, and who only builds it.
 READERS = {
@@ -49,8 +49,8 @@ def errors_page() -> str:
         "under the same correlation id. `podpass explain CODE`, and the page that an error's `error_uri`",
         "leads to, say the same.\n",
     ]
-    for number, step in enumerate(aadsts.STEPS, start=1):
-        rows = [entry for entry in aadsts.TABLE.values() if entry.step == step]
+    for number, step in enumerate(catalogue.STEPS, start=1):
+        rows = [entry for entry in catalogue.TABLE.values() if entry.step == step]
         lines += [f"## {number}. {step}\n"]
         for row in rows:
             lines += [
@@ -64,7 +64,7 @@ def errors_page() -> str:
         "## Numbers that only Entra answers\n",
         "They are explained because people paste them; podpass never answers them.\n",
     ]
-    for other in aadsts_elsewhere.ELSEWHERE_ROWS:
+    for other in other_errors.ELSEWHERE_ROWS:
         lines += [
             f"### AADSTS{other.number}\n",
             f"`{other.error}`.\n",

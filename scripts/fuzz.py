@@ -26,9 +26,9 @@ def rain(name: str, seconds: int, seed: int, runs: int) -> None:
 
     logging.disable()  # a line for each refusal would hide the one traceback that matters
 
-    sys.path[0] = str(ROOT / "tests")  # for scripts/, where this file has the name of the tests
+    sys.path[0] = str(ROOT)  # not scripts/: this file must not shadow a module of the tests
     with atheris.instrument_imports(include=["podpass", "fuzz"]):
-        from fuzz.targets import TARGETS
+        from tests.fuzz.targets import TARGETS
     folder = FOUND / name
     # What earlier runs have grown would lead a repeatable one elsewhere.
     grown = folder / ("once" if runs else "corpus")

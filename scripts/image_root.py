@@ -20,7 +20,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from podpass import multibuffer
+from podpass.crypto.multibuffer import library
 
 USER = 65532
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -147,7 +147,7 @@ def _install(distribution: metadata.Distribution, root: Path, site: Path) -> Non
     for file in distribution.files or ():
         path = Path(str(distribution.locate_file(file)))
         # The one name of its three that podpass loads.
-        if path.name in multibuffer.SONAMES and path.resolve().parent == beside:
+        if path.name in library.SONAMES and path.resolve().parent == beside:
             _copy(path, root / PREFIX / "lib" / path.name)
         if ".." in file.parts or not path.is_file() or file.suffix in _SOURCES:
             continue
@@ -177,7 +177,7 @@ def _copy_libraries(root: Path) -> None:
     ]
     for path in objects:
         done = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False)
-        missing = set(re.findall(r"(\S+) => not found", done.stdout)) - {*multibuffer.RUNTIME}
+        missing = set(re.findall(r"(\S+) => not found", done.stdout)) - {*library.RUNTIME}
         if missing:
             raise CannotAssemble(f"{path.relative_to(root)} needs {', '.join(sorted(missing))}")
         for name, where in _LIBRARY.findall(done.stdout):
@@ -195,7 +195,7 @@ def _write_settings(root: Path) -> None:
     """Write the command, the one user there is, and whom TLS clients trust."""
     launcher = root / PREFIX / "bin" / "podpass"
     launcher.write_text(
-        f"#!/{PREFIX}/bin/python{VERSION} -I\nfrom podpass.tools.cli import main\n\nmain()\n"
+        f"#!/{PREFIX}/bin/python{VERSION} -I\nfrom podpass.cli import main\n\nmain()\n"
     )
     launcher.chmod(0o755)
     authorities = ssl.get_default_verify_paths()

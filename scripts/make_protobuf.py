@@ -14,7 +14,7 @@ import re
 import sys
 from pathlib import Path
 
-FOLDER = Path("src/podpass/tools/local/cluster")
+FOLDER = Path("src/podpass/kubernetes/apiserver")
 # Before the core, whose endpoints have a port of the same name that is not served.
 PACKAGES = (
     "discovery/v1",

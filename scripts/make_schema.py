@@ -11,7 +11,7 @@ from typing import Any
 
 import kubernetes.client.models as models
 
-TARGET = Path("src/podpass/tools/local/cluster/schema.json")
+TARGET = Path("src/podpass/kubernetes/apiserver/schema.json")
 
 ROOTS = (
     *("V1ConfigMap", "CoreV1Event", "V1Namespace", "V1Node", "V1Pod", "V1Secret"),

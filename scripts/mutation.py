@@ -20,44 +20,75 @@ ROOT = Path(__file__).parents[1]
 WORK = ROOT / ".cache" / "mutation"
 RESULTS = WORK / "results"
 ATTACKS = "tests/exchange/attacks/test_"
-EXCHANGE = "tests/exchange/test_"
 MODULES: dict[str, tuple[str, list[str]]] = {
-    "jose": ("jose.py", ["tests/test_jose.py", "tests/test_jose_edges.py"]),
-    "match": ("exchange/match.py", [f"{EXCHANGE}match.py"]),
-    "certificate": ("exchange/certificate.py", [f"{EXCHANGE}proofs.py"]),
+    "jose": ("crypto/jose.py", ["tests/crypto/test_jose.py", "tests/crypto/test_jose_edges.py"]),
+    "match": ("exchange/client_auth/match.py", ["tests/exchange/client_auth/test_match.py"]),
+    "certificate": (
+        "exchange/client_auth/certificate.py",
+        ["tests/exchange/client_auth/test_proofs.py"],
+    ),
     "client_secret": (
-        "exchange/client_secret.py",
-        [f"{ATTACKS}22_compare.py", f"{EXCHANGE}proofs.py"],
+        "exchange/client_auth/client_secret.py",
+        [f"{ATTACKS}22_compare.py", "tests/exchange/client_auth/test_proofs.py"],
     ),
-    "scope": ("exchange/scope.py", [f"{ATTACKS}19_resources.py", f"{EXCHANGE}match.py"]),
-    "grant": ("exchange/grant.py", [f"{EXCHANGE}tokens_written.py"]),
+    "scope": (
+        "exchange/scope.py",
+        [f"{ATTACKS}19_resources.py", "tests/exchange/client_auth/test_match.py"],
+    ),
+    "grant": ("exchange/access_token.py", ["tests/exchange/test_tokens_written.py"]),
     "key_schedule": (
-        "exchange/key_schedule.py",
-        [f"{EXCHANGE}key_schedule.py", f"{EXCHANGE}key_edges.py"],
+        "exchange/signing/schedule.py",
+        ["tests/exchange/signing/test_key_schedule.py", "tests/exchange/signing/test_key_edges.py"],
     ),
-    "limits": ("exchange/limits.py", [f"{EXCHANGE}limits.py", f"{EXCHANGE}limit_edges.py"]),
-    "assertion": ("exchange/assertion.py", [f"{EXCHANGE}assertion.py"]),
-    "issuers": ("exchange/issuers.py", [f"{EXCHANGE}issuer_cache.py"]),
-    "issuer_documents": ("exchange/issuer_documents.py", [f"{EXCHANGE}issuers.py"]),
+    "limits": (
+        "exchange/rate_limits.py",
+        ["tests/exchange/test_limits.py", "tests/exchange/test_limit_edges.py"],
+    ),
+    "assertion": (
+        "exchange/client_auth/assertion.py",
+        ["tests/exchange/client_auth/test_assertion.py"],
+    ),
+    "issuers": (
+        "exchange/client_auth/issuer_keys.py",
+        ["tests/exchange/client_auth/test_issuer_cache.py"],
+    ),
+    "issuer_documents": (
+        "exchange/client_auth/issuer_discovery.py",
+        ["tests/exchange/client_auth/test_issuers.py"],
+    ),
     "fetch": (
-        "fetch.py",
-        ["tests/test_fetch.py", "tests/test_fetch_edges.py", "tests/test_fetch_private.py"],
+        "http/fetcher.py",
+        [
+            "tests/http/test_fetcher.py",
+            "tests/http/test_fetcher_edges.py",
+            "tests/http/test_fetcher_private.py",
+        ],
     ),
     "lookup": (
-        "exchange/lookup.py",
-        [f"{EXCHANGE}lookup.py", f"{ATTACKS}14_client.py", f"{ATTACKS}20_tenants.py"],
+        "exchange/client_auth/directory_lookup.py",
+        [
+            "tests/exchange/client_auth/test_lookup.py",
+            f"{ATTACKS}14_client.py",
+            f"{ATTACKS}20_tenants.py",
+        ],
     ),
     "uniform": ("exchange/uniform.py", [f"{ATTACKS}21_oracle.py"]),
-    "own_token": ("exchange/own_token.py", [f"{EXCHANGE}prover.py"]),
-    "proof": ("exchange/proof.py", [f"{EXCHANGE}proofs.py", f"{EXCHANGE}prover.py"]),
+    "own_token": (
+        "exchange/client_auth/managed_identity.py",
+        ["tests/exchange/client_auth/test_prover.py"],
+    ),
+    "proof": (
+        "exchange/client_auth/authenticator.py",
+        ["tests/exchange/client_auth/test_proofs.py", "tests/exchange/client_auth/test_prover.py"],
+    ),
     "verify": (
-        "exchange/verify.py",
+        "exchange/client_credentials.py",
         [
-            f"{EXCHANGE}requests.py",
+            "tests/exchange/test_requests.py",
             f"{ATTACKS}19_resources.py",
             f"{ATTACKS}20_tenants.py::test_a_name_for_every_tenant_is_none",
-            f"{EXCHANGE}roles_and_delay.py",
-            f"{EXCHANGE}clouds.py",
+            "tests/exchange/test_roles_and_delay.py",
+            "tests/exchange/test_clouds.py",
             f"{EXCHANGE}own_token.py::test_a_managed_identity_gets_a_token_for_the_exchange",
             (
                 f"{EXCHANGE}own_token.py::"
@@ -65,7 +96,7 @@ MODULES: dict[str, tuple[str, list[str]]] = {
             ),
         ],
     ),
-    "wire": ("exchange/wire.py", [f"{EXCHANGE}wire.py"]),
+    "wire": ("exchange/token_request.py", ["tests/exchange/test_wire.py"]),
 }
 # A changed line that is a sentence for people, or a fact for the log: no decision hangs on it.
 _SAID = re.compile(
@@ -225,21 +256,22 @@ def page() -> str:
         if (RESULTS / f"{name}.json").exists()
     ]
     lines = [
-        "# Mutation run on the exchange\n",
-        "<!-- made by `scripts/mutation.py --page` from its last run -->\n",
-        "`make mutation` changes every function of these modules in every way mutmut knows (another",
-        "operator, another constant, an argument left out), one change at a time, and runs the module's",
-        "own quick tests. A change that a test notices is caught. One that only changes a sentence for",
-        "people or a fact for the log is text: no decision hangs on it, and tests do not pin sentences.",
-        "Every other survivor is explained below, or a test is missing. The modules' tests are few on",
-        "purpose; the attacks of [attacks.md](attacks.md), the whole-path tests and `make rules` (each rule",
-        "of trust deleted by hand) notice more than is counted here. Functions under a decorator",
-        "(properties, class methods) and what stands outside functions are not changed.\n",
-        "| module | changes | caught | text only | caught of the others | explained | not explained |",
+        "# Mutation tests of the exchange\n",
+        "<!-- generated by `scripts/mutation.py --page` from its last run -->\n",
+        "`make mutation` mutates every function of these modules in every way that mutmut",
+        "supports (another operator, another constant, an omitted argument), one mutation at a",
+        "time, and runs the module's own fast tests. A mutation that makes a test fail is killed.",
+        "A mutation that only changes a message or a log field counts as text: no decision",
+        "depends on it, and tests do not compare messages. Every other surviving mutation is",
+        "explained below, or a test is missing. Each module has few tests here, to keep the run",
+        "short; the attacks of [attacks.md](attacks.md), the whole-path tests and `make rules`",
+        "(each trust rule deleted by hand) find more than this table counts. Functions with a",
+        "decorator (properties, class methods) and code outside functions are not mutated.\n",
+        "| module | mutations | killed | text only | killed of others | explained | not explained |",
         "|---|---|---|---|---|---|---|",
         *(tell(result, reasons) for result in results),
         *_missing(),
-        "\n## Survivors\n",
+        "\n## Surviving mutations\n",
     ]
     for result in results:
         lines += _explained(result, reasons)

@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from podpass import jose
+from podpass.crypto import jose
 from podpass.directory.model import Identity
-from podpass.serve import Receive, Scope, Send, respond
+from podpass.http.server import Receive, Scope, Send, respond
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 

@@ -1,13 +1,14 @@
 """What holds for every test: Hypothesis judges what is answered, not how quick a busy machine is."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-import postgres
+from tests import postgres
+from tests.local.instances import SEED, Podpass
 
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
@@ -62,3 +63,35 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     url = server.fresh()
     yield url
     server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def make_podpass(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[], Podpass]]:
+    """Give command lines on fresh data dirs; what they started is ended with the session."""
+    made: list[Podpass] = []
+
+    def make() -> Podpass:
+        made.append(Podpass(tmp_path_factory.mktemp("instance") / "data"))
+        return made[-1]
+
+    yield make
+    for each in made:
+        if (each.data_dir / "lock").exists():
+            each("down")
+
+
+@pytest.fixture
+def podpass(make_podpass: Callable[[], Podpass]) -> Podpass:
+    return make_podpass()
+
+
+@pytest.fixture(scope="session")
+def running(make_podpass: Callable[[], Podpass]) -> Podpass:
+    """An instance that tests share and leave running."""
+    shared = make_podpass()
+    seed = shared.data_dir.parent / "seed.yaml"
+    seed.write_text(SEED)
+    shared.up("--seed", str(seed))
+    return shared

@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from podpass import log
-from podpass.secret import Secret
+from podpass.crypto.secret import Secret
 
 _log = logging.getLogger("podpass.test")
 

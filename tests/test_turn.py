@@ -3,7 +3,7 @@
 import asyncio
 import threading
 
-from podpass.turn import EndOfTurn
+from podpass.tasks import EndOfTurn
 
 
 def test_a_step_wanted_often_is_taken_once_a_turn() -> None:

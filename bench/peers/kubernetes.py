@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.peers.build import CannotBuild, built, cache
 from bench.peers.controlplane import NAMES, VERSIONS
-from podpass.tools.local.control_plane.programs import ASSETS, NoControlPlane, find
+from podpass.local.control_plane.programs import ASSETS, NoControlPlane, find
 
 CHOSEN = "PODPASS_TEST_KUBERNETES"
 

@@ -1,4 +1,4 @@
-"""An API of one's own behind the guard: who calls is known before any handler runs."""
+"""An example API that accepts only requests with a valid access token."""
 
 import os
 
@@ -17,7 +17,7 @@ from podpass.resource.guard import (
     require_role,
 )
 
-# The webhook has set both: the tenant's id, and the client id that the ServiceAccount is annotated with.
+# The webhook sets both variables: the tenant ID, and the client ID from the ServiceAccount's annotation.
 guard = Guard(tenant_id=os.environ["AZURE_TENANT_ID"], audiences={os.environ["AZURE_CLIENT_ID"]})
 
 
@@ -40,7 +40,7 @@ async def health(_request: Request) -> Response:
 
 
 async def refuse(_request: Request, exc: Exception) -> Response:
-    """401 with the challenge for a token that does not pass, 403 for a caller who lacks a role."""
+    """Answer 401 with a challenge for an invalid token, and 403 for a caller without the role."""
     headers = {"WWW-Authenticate": exc.challenge} if isinstance(exc, TokenRefused) else {}
     status = getattr(exc, "status", 500)
     return JSONResponse({"error": str(exc)}, status, headers)

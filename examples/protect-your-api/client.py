@@ -1,4 +1,4 @@
-"""A pod that calls the API: with no token, with one for something else, and with the right one."""
+"""Call the API without a token, with a token for another resource, and with a token for the API."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ import requests
 from azure.identity import DefaultAzureCredential
 
 ORDERS = f"http://127.0.0.1:{os.environ['PORT']}"
-API = sys.argv[1]  # the API's client id
+API = sys.argv[1]  # client ID of the API
 
 credential = DefaultAzureCredential()
 

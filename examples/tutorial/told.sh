@@ -1,18 +1,19 @@
-# Sourced before tutorial.sh when podpass runs it: az and kubectl do what they do, and tell descriptor 3 of it.
+# podpass sources this file before tutorial.sh. It wraps az and kubectl: each runs as usual, and a record of the call is
+# written to file descriptor 3.
 #
-# A telling is a row of texts that end with NUL: `start`, line, number of words, the words; then `end`, exit code,
-# what was printed on stdout, on stderr.
+# A record is a sequence of NUL-terminated strings: `start`, line number, number of words, the words of the command; then
+# `end`, exit code, stdout, stderr.
 
-_told() {
-  local line=${BASH_LINENO[1]} status=0 talk out
-  talk="$(mktemp)"
+_record() {
+  local line=${BASH_LINENO[1]} status=0 errors out
+  errors="$(mktemp)"
   printf '%s\0' start "$line" "$#" "$@" >&3
-  out="$(command "$@" 2>"$talk")" || status=$?
-  printf '%s\0' end "$status" "$out" "$(cat "$talk")" >&3
-  rm -f "$talk"
+  out="$(command "$@" 2>"$errors")" || status=$?
+  printf '%s\0' end "$status" "$out" "$(cat "$errors")" >&3
+  rm -f "$errors"
   if [ -n "$out" ]; then printf '%s\n' "$out"; fi
   return "$status"
 }
 
-az() { _told az "$@"; }
-kubectl() { _told kubectl "$@"; }
+az() { _record az "$@"; }
+kubectl() { _record kubectl "$@"; }

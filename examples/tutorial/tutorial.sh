@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Workload identity on AKS, from an empty subscription to a pod that reads a secret without holding one.
+# Workload identity on AKS: from an empty subscription to a pod that reads a secret from Key Vault without a stored credential.
 #
-# The steps and options are those of Microsoft's page "Deploy and configure an AKS cluster with workload identity".
-# `make tutorial` runs this against an instance of podpass. By hand: `eval "$(podpass env)"`, then line by line.
+# The steps and options are from Microsoft's page "Deploy and configure an AKS cluster with workload identity".
+# `make tutorial` runs this script against an instance of podpass. To run it by hand: `eval "$(podpass env)"`, then line by line.
 set -euo pipefail
 
 RANDOM_ID="$(od -An -N3 -tx1 /dev/urandom | tr -d ' \n')"
@@ -47,7 +47,7 @@ USER_ASSIGNED_CLIENT_ID="$(az identity show \
   --query clientId \
   --output tsv)"
 
-## A ServiceAccount that names the identity
+## A ServiceAccount with the identity's client ID
 
 az aks get-credentials --name "$CLUSTER_NAME" --resource-group "$RESOURCE_GROUP"
 
@@ -63,7 +63,7 @@ metadata:
     azure.workload.identity/client-id: $USER_ASSIGNED_CLIENT_ID
 EOF
 
-## The federated credential: the identity trusts tokens of that account
+## A federated credential: the identity trusts tokens of that ServiceAccount
 
 FEDERATED_IDENTITY_CREDENTIAL_NAME="credential-$RANDOM_ID"
 az identity federated-credential create \
@@ -74,7 +74,7 @@ az identity federated-credential create \
   --subject "system:serviceaccount:$SERVICE_ACCOUNT_NAMESPACE:$SERVICE_ACCOUNT_NAME" \
   --audience api://AzureADTokenExchange
 
-## A pod that may use the identity: the label asks for it, the account says which
+## A pod that uses the identity: labelled, with that ServiceAccount
 
 kubectl apply -f - <<EOF
 apiVersion: v1
@@ -97,7 +97,7 @@ spec:
         limits: {cpu: 250m, memory: 256Mi}
 EOF
 
-## A vault that asks for roles and cannot be purged
+## A key vault with RBAC authorization and purge protection
 
 KEYVAULT_NAME="vault-$RANDOM_ID"
 az keyvault create \
@@ -107,7 +107,7 @@ az keyvault create \
   --enable-purge-protection \
   --enable-rbac-authorization
 
-## Your own right to write secrets
+## Your role: write secrets
 
 KEYVAULT_RESOURCE_ID="$(az keyvault show \
   --resource-group "$RESOURCE_GROUP" \
@@ -130,7 +130,7 @@ az keyvault secret set \
   --name "$KEYVAULT_SECRET_NAME" \
   --value 'Hello!'
 
-## The identity's right to read secrets
+## The identity's role: read secrets
 
 IDENTITY_PRINCIPAL_ID="$(az identity show \
   --name "$USER_ASSIGNED_IDENTITY_NAME" \
@@ -182,7 +182,7 @@ kubectl wait \
 
 kubectl describe pod sample-workload-identity-key-vault | grep "SECRET_NAME:"
 
-# A container is Ready when it runs; its first token and its first line take a moment more.
+# A container is Ready as soon as it runs. Its first token and its first log line come later.
 for _ in 1 2 3 4 5 6 7 8 9 10; do
   LOGS="$(kubectl logs sample-workload-identity-key-vault)"
   case "$LOGS" in *"got secret"*) break ;; esac
@@ -190,18 +190,18 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
 done
 echo "$LOGS"
 
-## Workload identity off again
+## Disable workload identity
 
 az aks update --resource-group "$RESOURCE_GROUP" --name "$CLUSTER_NAME" --disable-workload-identity
 
-# From here on it is our own: what "off" means for the next pod, and the clean-up.
+# The next steps are not on Microsoft's page: the effect on the next pod, and the clean-up.
 
 kubectl run after-it-is-off \
   --image mcr.microsoft.com/mirror/docker/library/rabbitmq:3.10-management-alpine \
   --labels azure.workload.identity/use=true
 ENVIRONMENT="$(kubectl get pod after-it-is-off --output jsonpath='{.spec.containers[0].env}')"
-echo "The environment it was given: ${ENVIRONMENT:-none}"
+echo "Environment variables of the pod: ${ENVIRONMENT:-none}"
 
-## All of it away
+## Clean up
 
 az group delete --name "$RESOURCE_GROUP" --yes

@@ -23,7 +23,7 @@ import orjson
 
 from podpass.clock import rfc3339
 from podpass.files import open_private
-from podpass.turn import EndOfTurn
+from podpass.tasks import EndOfTurn
 
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 HOP = "hop"

@@ -33,7 +33,6 @@ ENV_CA_DATA = "AZURE_KUBERNETES_CA_DATA"
 MOUNT_PATH = "/var/run/secrets/azure/wi"
 TOKEN_PATH = "token/azure-identity-token"  # noqa: S105 a path
 CA_PATH = "ca-cert/ca.crt"
-SERVICE_ACCOUNT_MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 # Volume name: this and the first 30 hex digits of sha256(pod name), 63 characters together.
 VOLUME_PREFIX = "azure-workload-identity-reserved-"
@@ -84,17 +83,9 @@ VAULT_SUFFIX = "vault.azure.net"
 DIRECT_VAULT_SUFFIX = "vault.localhost"
 ISSUER_SUFFIX = "oic.prod-aks.azure.com"
 
-# Where an issuer describes itself, after its own address: OpenID Connect Discovery 1.0 section 4.
-DISCOVERY_PATH = "/.well-known/openid-configuration"
-
 # Grant and assertion types on the token endpoint.
 CLIENT_CREDENTIALS = "client_credentials"
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-
-
-def subject(namespace: str, account: str) -> str:
-    """Name a ServiceAccount as the `sub` of its tokens does."""
-    return f"system:serviceaccount:{namespace}:{account}"
 
 
 def v1_issuer(tenant_id: str) -> str:

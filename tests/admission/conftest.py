@@ -12,15 +12,15 @@ import aiohttp
 import pytest
 import trustme
 
-from admission.endpoint import Endpoint
 from podpass import log, names
 from podpass.account.annotations import read_wish
 from podpass.account.model import Account, read_pod
-from podpass.admission.accounts import AccountNotFound
-from podpass.admission.app import create_app
+from podpass.admission.handler import create_app
 from podpass.admission.mutate import Operation, mutate
-from podpass.serve import App, bind, server_tls, serving
+from podpass.admission.service_accounts import AccountNotFound
+from podpass.http.server import App, bind, server_tls, serving
 from podpass.settings import WebhookSettings
+from tests.admission.endpoint import Endpoint
 
 Pod = dict[str, Any]
 MakePod = Callable[..., Pod]

@@ -9,15 +9,15 @@ from urllib.parse import parse_qs
 import pytest
 
 from podpass import names
-from podpass.admission import accounts as accounts_module
-from podpass.admission.accounts import (
+from podpass.admission import service_accounts as accounts_module
+from podpass.admission.service_accounts import (
     READ_SECONDS,
     AccountNotFound,
     AccountUnreadable,
     ClusterAccounts,
 )
-from podpass.kube import KubeClient, Target
-from podpass.serve import Receive, Scope, Send, bind, header, respond, serving
+from podpass.http.server import Receive, Scope, Send, bind, header, respond, serving
+from podpass.kubernetes.client import KubeClient, Target
 
 CLIENT = {names.CLIENT_ID: "client"}
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from admission.endpoint import Endpoint
 from podpass import names
-from podpass.admission.accounts import AccountUnreadable
-from podpass.admission.app import create_app
+from podpass.admission.handler import create_app
+from podpass.admission.service_accounts import AccountUnreadable
 from podpass.settings import WebhookSettings
+from tests.admission.endpoint import Endpoint
 
 Function = Callable[..., Any]
 

@@ -5,10 +5,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from admission.endpoint import Endpoint
 from podpass import names
-from podpass.admission.app import create_app
+from podpass.admission.handler import create_app
 from podpass.settings import WebhookSettings
+from tests.admission.endpoint import Endpoint
 
 Function = Callable[..., Any]
 Start = Callable[..., Any]

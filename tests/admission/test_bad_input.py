@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from admission.endpoint import Endpoint
 from podpass import names
+from tests.admission.endpoint import Endpoint
 
 Function = Callable[..., Any]
 POD = {"group": "", "version": "v1", "kind": "Pod"}

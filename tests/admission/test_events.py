@@ -10,10 +10,10 @@ import pytest
 
 from podpass import names
 from podpass.admission import events
-from podpass.admission.app import create_app
 from podpass.admission.events import Events, controller
-from podpass.kube import KubeClient, Target
-from podpass.serve import Receive, Scope, Send, bind, read_body, respond, serving
+from podpass.admission.handler import create_app
+from podpass.http.server import Receive, Scope, Send, bind, read_body, respond, serving
+from podpass.kubernetes.client import KubeClient, Target
 from podpass.settings import WebhookSettings
 
 Function = Callable[..., Any]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from podpass import names
 from podpass.admission import events
-from podpass.admission.observe import REASONS
+from podpass.admission.metrics_reasons import REASONS
 from podpass.admission.warnings import TEXTS
 
 GUIDE = (Path(__file__).parents[2] / "docs/guides/admission.md").read_text()

@@ -7,8 +7,14 @@ from typing import Any
 import pytest
 
 from podpass import names
-from podpass.admission.app import create_app
-from podpass.admission.intake import FREE_BYTES, MOST_BYTES, Hold, Room, TooMuchAtOnce
+from podpass.admission.handler import create_app
+from podpass.admission.memory_budget import (
+    FREE_BYTES,
+    MOST_BYTES,
+    Hold,
+    Room,
+    TooMuchAtOnce,
+)
 from podpass.settings import WebhookSettings
 
 Function = Callable[..., Any]

@@ -2,7 +2,7 @@
 
 from podpass.admission import metrics
 from podpass.admission.metrics import MAX_NAMESPACES, MAX_REASONS, Meter
-from podpass.admission.observe import FAULT
+from podpass.admission.metrics_reasons import FAULT
 
 
 def samples(meter: Meter) -> dict[str, float]:

@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from admission.endpoint import Endpoint
 from podpass import names
 from podpass.account.model import PodRefused
-from podpass.admission.accounts import AccountNotFound, AccountUnreadable
-from podpass.admission.app import create_app
-from podpass.admission.intake import TooMuchAtOnce
-from podpass.admission.observe import FAULT, REASONS
+from podpass.admission.handler import create_app
+from podpass.admission.memory_budget import TooMuchAtOnce
+from podpass.admission.metrics_reasons import FAULT, REASONS
+from podpass.admission.service_accounts import AccountNotFound, AccountUnreadable
 from podpass.admission.wire import BadReview, WrongResource
 from podpass.errors import Error
-from podpass.serve import BodyTooLarge
+from podpass.http.server import BodyTooLarge
 from podpass.settings import WebhookSettings
+from tests.admission.endpoint import Endpoint
 
 Function = Callable[..., Any]
 Seen = list[tuple[str, str, str]]

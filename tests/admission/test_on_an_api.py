@@ -11,20 +11,20 @@ import aiohttp
 import pytest
 import trustme
 
-from admission.endpoint import Endpoint
 from podpass import names
-from podpass.admission import registration
-from podpass.admission.accounts import ClusterAccounts
-from podpass.admission.app import create_app
+from podpass.admission import webhook_configuration as registration
 from podpass.admission.events import Events
+from podpass.admission.handler import create_app
+from podpass.admission.service_accounts import ClusterAccounts
 from podpass.assertion.keys import KeyRing
-from podpass.kube import KubeClient, KubeError, Target
-from podpass.secret import Secret
-from podpass.serve import bind, serving
+from podpass.crypto.secret import Secret
+from podpass.http.server import bind, serving
+from podpass.kubernetes.client import KubeClient, KubeError, Target
+from podpass.kubernetes.cluster import Cluster, ClusterConfig, User
+from podpass.local import ca
+from podpass.local.registration import grant_rights, webhook_configuration
 from podpass.settings import WebhookSettings
-from podpass.tools.local import ca
-from podpass.tools.local.cluster.cluster import Cluster, ClusterConfig, User
-from podpass.tools.local.registration import grant_rights, webhook_configuration
+from tests.admission.endpoint import Endpoint
 
 Function = Callable[..., Any]
 Object = dict[str, Any]

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from podpass import names
-from podpass.admission.registration import advice, mutation
+from podpass.admission.webhook_configuration import advice, mutation
 
 SERVICE = {"service": {"name": "azure-wi-webhook-webhook-service", "namespace": "ns"}}
 

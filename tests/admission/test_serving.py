@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import trustme
 
+from podpass.admission.certificate_files import CertificateFiles
 from podpass.admission.certificates import Rotation
-from podpass.admission.serving import CertificateFiles
 from podpass.clock import system
-from podpass.kube import KubeClient, Target
+from podpass.kubernetes.client import KubeClient, Target
 
 QUICK = 0.02
 

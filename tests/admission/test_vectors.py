@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from podpass.account.model import BadAnnotation
-from podpass.admission.accounts import AccountNotFound
+from podpass.admission.service_accounts import AccountNotFound
 from podpass.errors import Error
 from podpass.settings import WebhookSettings
 

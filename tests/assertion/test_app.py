@@ -10,10 +10,11 @@ import aiohttp
 import pytest
 import trustme
 
-from podpass import jose, serve
 from podpass.assertion import discovery
 from podpass.assertion.app import create_app
 from podpass.assertion.keys import KeyRing
+from podpass.crypto import jose
+from podpass.http import server
 
 ISSUER = "https://eastus.oic.test/11111111/22222222/"
 PATH = "/11111111/22222222"
@@ -26,12 +27,12 @@ async def ask(ring: KeyRing, tmp_path: Path) -> AsyncIterator[Ask]:
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert("localhost").configure_cert(tls)
-    sock = serve.bind("127.0.0.1", 0)
+    sock = server.bind("127.0.0.1", 0)
     url = f"https://localhost:{sock.getsockname()[1]}"
     trust = ssl.create_default_context(cafile=tmp_path / "ca.pem")
     connector = aiohttp.TCPConnector(ssl=trust)
     async with (
-        serve.serving(create_app(ISSUER, ring), sock, tls),
+        server.serving(create_app(ISSUER, ring), sock, tls),
         aiohttp.ClientSession(connector=connector) as session,
     ):
 

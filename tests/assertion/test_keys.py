@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from podpass import jose
 from podpass.assertion.keys import KeyRing, KeyRingError
+from podpass.crypto import jose
 
 
 def test_the_first_start_makes_one_key_that_stays(tmp_path: Path) -> None:

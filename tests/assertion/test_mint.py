@@ -7,10 +7,11 @@ from typing import Any
 import jwt
 import pytest
 
-from podpass import jose, names
+from podpass import names
 from podpass.assertion import mint
 from podpass.assertion.keys import KeyRing
 from podpass.assertion.mint import Lifetime, Ref, claims, lifetime
+from podpass.crypto import jose
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "kubernetes.json").read_text())
 ISSUER = "https://oidc.example/issuer/"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from az.running import VERSIONS, Az, started_for
-from journey.instance import Instance, started
+from tests.az.running import VERSIONS, Az, started_for
+from tests.journey.instance import Instance, started
 
 
 @pytest.fixture(scope="session")

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from journey.instance import Instance
 from podpass.errors import Error
-from podpass.tools.local.samples.prepare import RegistryUnreachable
-from podpass.tools.local.tutorial import azure_cli
+from podpass.local.samples.prepare import RegistryUnreachable
+from podpass.local.tutorial import azure_cli
+from tests.journey.instance import Instance
 
 VERSIONS = (azure_cli.NEWEST, "oldest")
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from az.running import Az, names
-from journey.instance import Instance
-from podpass import jose
+from podpass.crypto import jose
+from tests.az.running import Az, names
+from tests.journey.instance import Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 

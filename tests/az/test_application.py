@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from az.running import Az
-from journey.instance import AUDIENCE, CLIENT
+from tests.az.running import Az
+from tests.journey.instance import AUDIENCE, CLIENT
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 

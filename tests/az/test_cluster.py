@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from az.running import Az, names
-from journey.instance import Instance
+from tests.az.running import Az, names
+from tests.journey.instance import Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 

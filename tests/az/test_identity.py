@@ -2,8 +2,8 @@
 
 import pytest
 
-from az.running import Az, names
-from journey.instance import AUDIENCE, Instance
+from tests.az.running import Az, names
+from tests.journey.instance import AUDIENCE, Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 

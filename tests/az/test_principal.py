@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from az.running import Az
-from journey.instance import CLIENT, Instance
+from tests.az.running import Az
+from tests.journey.instance import CLIENT, Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from az.running import Az
-from journey.instance import Instance
+from tests.az.running import Az
+from tests.journey.instance import Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from az.running import Az, names
+from tests.az.running import Az, names
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 

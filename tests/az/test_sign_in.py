@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from az import browser
-from az.running import Az
-from journey.instance import CLIENT, NO_ROLE_CLIENT, SECOND_CLIENT, Instance
-from podpass import jose
+from podpass.crypto import jose
+from tests.az import browser
+from tests.az.running import Az
+from tests.journey.instance import CLIENT, NO_ROLE_CLIENT, SECOND_CLIENT, Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from az.running import Az, names, until
-from journey.instance import CLIENT, Instance
+from tests.az.running import Az, names, until
+from tests.journey.instance import CLIENT, Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 

@@ -1,9 +1,9 @@
 """Helm itself, built once; without Go the tests are skipped by name."""
 
 import pytest
-from bench.peers.build import CannotBuild, built
 
-from charts.rendering import Helm
+from bench.peers.build import CannotBuild, built
+from tests.charts.rendering import Helm
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """What the reference's chart 1.6.0 renders with its defaults, written down from its facts."""
 
-from charts.rendering import NAMESPACE, RELEASE, TENANT, Object
+from tests.charts.rendering import NAMESPACE, RELEASE, TENANT, Object
 
 # Its own name, and the release's: what its Deployment selects by, for as long as that lives.
 SELECTOR = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from charts.schema import Files
+from tests.charts.schema import Files
 
 CHART = Path(__file__).parents[2] / "charts" / "podpass"
 FILES = Files(

@@ -5,9 +5,9 @@ import re
 import pytest
 
 import podpass
-from charts.authority import rendering as authority
-from charts.rendering import FILES
-from charts.schema import Files, keys
+from tests.charts.authority import rendering as authority
+from tests.charts.rendering import FILES
+from tests.charts.schema import Files, keys
 
 BOTH = pytest.mark.parametrize("files", [FILES, authority.FILES], ids=lambda one: one.folder.name)
 

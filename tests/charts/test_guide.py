@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from charts.rendering import CHART, FILES
-from podpass.tools.cli.commands import cli
+from podpass.cli.commands import cli
+from tests.charts.rendering import CHART, FILES
 
 ROOT = CHART.parents[1]
 GUIDE = (ROOT / "docs" / "guides" / "install.md").read_text()

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from charts import reference
-from charts.rendering import CHART, NAMESPACE, RELEASE, SETS, TENANT, Helm, Object
-from control_plane import plane
-from tools.kubectl import Kubectl, binaries
+from tests.charts import reference
+from tests.charts.rendering import CHART, NAMESPACE, RELEASE, SETS, TENANT, Helm, Object
+from tests.control_plane import plane
+from tests.local.kubectl import Kubectl, binaries
 
 pytestmark = pytest.mark.kubernetes
 

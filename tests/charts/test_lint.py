@@ -2,8 +2,8 @@
 
 import pytest
 
-from charts.authority import rendering as authority
-from charts.rendering import SETS, Helm
+from tests.charts.authority import rendering as authority
+from tests.charts.rendering import SETS, Helm
 
 pytestmark = pytest.mark.kubernetes
 OWN, AUTHORITY = Helm, authority.Chart

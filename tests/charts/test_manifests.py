@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from charts.rendering import CHART, NAMESPACE, RELEASE, TENANT, Helm, Object
-from podpass.tools.manifests import Values, webhook
-from podpass.tools.manifests.meta import SELECTOR
+from podpass.manifests import Values, webhook
+from podpass.manifests.meta import SELECTOR
+from tests.charts.rendering import CHART, NAMESPACE, RELEASE, TENANT, Helm, Object
 
 pytestmark = pytest.mark.kubernetes
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from control_plane import plane
-from podpass.kube import APPLY_PATCH, KubeClient, KubeError
-from podpass.tools.manifests import Values, policy
-from podpass.tools.manifests.policy import VOLUME
+from podpass.kubernetes.client import APPLY_PATCH, KubeClient, KubeError
+from podpass.manifests import Values, policy
+from podpass.manifests.policy import VOLUME
+from tests.control_plane import plane
 
 pytestmark = pytest.mark.kubernetes
 

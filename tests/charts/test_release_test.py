@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from charts.rendering import Helm, Object, find
 from podpass import names
-from tools.instances import Podpass
-from tools.kubectl import Kubectl, binaries
+from tests.charts.rendering import Helm, Object, find
+from tests.local.instances import Podpass
+from tests.local.kubectl import Kubectl, binaries
 
 pytestmark = pytest.mark.kubernetes
 _PATIENCE_SECONDS = 60.0

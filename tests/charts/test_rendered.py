@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from charts.rendering import (
+from podpass.settings import WebhookSettings
+from tests.charts.rendering import (
     CERT_MANAGER,
     CHART,
     FOREIGN,
@@ -24,7 +25,6 @@ from charts.rendering import (
     container,
     find,
 )
-from podpass.settings import WebhookSettings
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its import warns of its own dependencies
@@ -311,5 +311,5 @@ def test_the_notes_say_what_is_not_as_one_may_think(helm: Helm, tmp_path: Path) 
     assert "helm test" not in notes({"helmTest": {"namespace": "kube-system"}})
     assert "start without their identity" in notes({"failurePolicy": "Ignore"})
     assert "With one replica" in notes({"replicaCount": 1})
-    assert "yours to write" in notes({"disableCertRotation": True})
+    assert "provide the certificate and the caBundle" in notes({"disableCertRotation": True})
     assert "Advice is on" in notes({"advice": {"enabled": True}})

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from charts.rendering import CERT_MANAGER, SETS, Helm, Values, find
+from tests.charts.rendering import CERT_MANAGER, SETS, Helm, Values, find
 
 pytestmark = pytest.mark.kubernetes
 

@@ -9,11 +9,19 @@ from typing import Any
 import pytest
 import yaml
 
-from charts.authority.rendering import CHART as AUTHORITY
-from charts.authority.rendering import EVERYTHING, ORIGIN
-from charts.authority.rendering import TENANT as ITS_TENANT
-from charts.rendering import CERT_MANAGER, FOREIGN, OF_THE_REFERENCE, SETS, Helm, Object, Values
-from charts.schema import Files
+from tests.charts.authority.rendering import CHART as AUTHORITY
+from tests.charts.authority.rendering import EVERYTHING, ORIGIN
+from tests.charts.authority.rendering import TENANT as ITS_TENANT
+from tests.charts.rendering import (
+    CERT_MANAGER,
+    FOREIGN,
+    OF_THE_REFERENCE,
+    SETS,
+    Helm,
+    Object,
+    Values,
+)
+from tests.charts.schema import Files
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its import warns of its own dependencies

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from bench.peers.build import CannotBuild, built
 
-from charts import reference
-from charts.rendering import CHART, NAMESPACE, RELEASE, TENANT, Helm
-from podpass.tools.manifests import Values, webhook
+from bench.peers.build import CannotBuild, built
+from podpass.manifests import Values, webhook
+from tests.charts import reference
+from tests.charts.rendering import CHART, NAMESPACE, RELEASE, TENANT, Helm
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(1800)]
 _MODULE = "github.com/Azure/azure-workload-identity"

@@ -2,8 +2,16 @@
 
 import pytest
 
-from charts import reference
-from charts.rendering import OF_THE_REFERENCE, RELEASE, Helm, Object, Values, container, find
+from tests.charts import reference
+from tests.charts.rendering import (
+    OF_THE_REFERENCE,
+    RELEASE,
+    Helm,
+    Object,
+    Values,
+    container,
+    find,
+)
 
 pytestmark = pytest.mark.kubernetes
 

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from charts.rendering import NEWEST, Helm, Values, container, find
+from tests.charts.rendering import NEWEST, Helm, Values, container, find
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its import warns of its own dependencies

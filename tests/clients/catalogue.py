@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from clients import toolchains
-from clients.toolchains import NEWEST, OLDEST
+from tests.clients import toolchains
+from tests.clients.toolchains import NEWEST, OLDEST
 
 GRAPH, MANAGEMENT = "https://graph.microsoft.com", "https://management.azure.com"
 NOT_TRIED = "not tried"

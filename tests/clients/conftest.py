@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from clients import matrix
-from clients.storage import serving
-from journey.instance import Instance, started
+from tests.clients import matrix
+from tests.clients.storage import serving
+from tests.journey.instance import Instance, started
 
 ROWS = pytest.StashKey[dict[str, matrix.Row]]()
 

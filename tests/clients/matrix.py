@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clients.catalogue import CLIENTS, MISSING, NOT_TRIED
+from tests.clients.catalogue import CLIENTS, MISSING, NOT_TRIED
 
 HEAD = (
     "language",

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from clients import toolchains
-from clients.answers import members
-from clients.catalogue import Client
-from journey.instance import CLIENT, LABEL, SEED, Instance
+from tests.clients import toolchains
+from tests.clients.answers import members
+from tests.clients.catalogue import Client
+from tests.journey.instance import CLIENT, LABEL, SEED, Instance
 
 AHEAD_SECONDS = 25 * 3600
 PATIENCE_SECONDS = 120.0

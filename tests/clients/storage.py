@@ -12,8 +12,8 @@ from pathlib import Path
 
 import aiohttp
 
-from clients import toolchains
-from journey.instance import Instance
+from tests.clients import toolchains
+from tests.journey.instance import Instance
 
 CONTAINER = "podpass"
 START_SECONDS = 30

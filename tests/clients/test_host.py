@@ -5,10 +5,10 @@ import subprocess
 
 import pytest
 
-from clients.answers import members
-from clients.catalogue import CLIENTS, GRAPH, Client
-from clients.toolchains import NEWEST
-from journey.instance import CLIENT, Instance
+from tests.clients.answers import members
+from tests.clients.catalogue import CLIENTS, GRAPH, Client
+from tests.clients.toolchains import NEWEST
+from tests.journey.instance import CLIENT, Instance
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clients.installed import too_old, unreachable
+from tests.clients.installed import too_old, unreachable
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from clients import matrix
-from clients.catalogue import CLIENTS, MISSING
-from clients.matrix import Row
+from tests.clients import matrix
+from tests.clients.catalogue import CLIENTS, MISSING
+from tests.clients.matrix import Row
 
 
 def row(secret: str = "yes", graph: str = "yes") -> Row:

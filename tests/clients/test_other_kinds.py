@@ -2,8 +2,8 @@
 
 import pytest
 
-from clients.installed import PROGRAMS, python_with
-from journey.instance import Instance
+from tests.clients.installed import PROGRAMS, python_with
+from tests.journey.instance import Instance
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 

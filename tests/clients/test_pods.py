@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from clients.answers import members
-from clients.catalogue import CLIENTS, GRAPH, Client
-from clients.toolchains import OLDEST
-from journey.instance import Instance
+from tests.clients.answers import members
+from tests.clients.catalogue import CLIENTS, GRAPH, Client
+from tests.clients.toolchains import OLDEST
+from tests.journey.instance import Instance
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from clients.answers import members
-from clients.catalogue import CLIENTS, GRAPH, MANAGEMENT, NOT_TRIED, Client
-from clients.rotation import AHEAD_SECONDS, Lab, Seen, lab
-from clients.storage import serving
+from tests.clients.answers import members
+from tests.clients.catalogue import CLIENTS, GRAPH, MANAGEMENT, NOT_TRIED, Client
+from tests.clients.rotation import AHEAD_SECONDS, Lab, Seen, lab
+from tests.clients.storage import serving
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(1800)]  # the first waits for all
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.installed import PROGRAMS, installed, python_commands, tool
+from tests.clients.installed import PROGRAMS, installed, python_commands, tool
 
 OLDEST, NEWEST = "oldest", "newest"
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from control_plane import plane
-from journey.instance import Instance, started
-from podpass.tools.local.control_plane.programs import ASSETS
+from podpass.local.control_plane.programs import ASSETS
+from tests.control_plane import plane
+from tests.journey.instance import Instance, started
 
 REAL = ("--kubernetes", "kube-apiserver")
 

@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import trustme
 
-from control_plane.background import Background
-from podpass.serve import bind, read_body, respond, server_tls, serving
-from tools.kubectl import Kubectl
+from podpass.http.server import bind, read_body, respond, server_tls, serving
+from tests.control_plane.background import Background
+from tests.local.kubectl import Kubectl
 
 NAME = "named-by-another"
 LABEL = {"naming": "yes"}

@@ -12,21 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from bench.peers import kubernetes
 from bench.peers.build import CannotBuild
-
-from control_plane.background import Background
 from podpass.assertion.keys import KeyRing
-from podpass.kube import KubeClient
-from podpass.tools.local import ca, kubeconfig
-from podpass.tools.local.control_plane.plane import ControlPlane, ControlPlaneConfig
-from podpass.tools.local.control_plane.programs import (
-    API_SERVER,
-    ASSETS,
-    Programs,
-    find,
-)
-from podpass.tools.local.datadir import DataDir, initialise, prepare
+from podpass.kubernetes.client import KubeClient
+from podpass.local import ca, kubeconfig
+from podpass.local.control_plane.plane import ControlPlane, ControlPlaneConfig
+from podpass.local.control_plane.programs import API_SERVER, ASSETS, Programs, find
+from podpass.local.datadir import DataDir, initialise, prepare
+from tests.control_plane.background import Background
 
 ISSUER = "https://oidc.example/issuer/"
 _PATIENCE_SECONDS = 150

@@ -12,14 +12,14 @@ import jsonpatch
 import pytest
 import trustme
 
-from control_plane import plane
-from control_plane.naming import LABEL, Naming
-from control_plane.naming import NAME as NAMED
 from podpass import names
-from podpass.admission import registration
-from podpass.tools.local.registration import webhook_configuration
-from tools.kubectl import Kubectl, binaries
-from tools.webhook.running import Webhook
+from podpass.admission import webhook_configuration as registration
+from podpass.local.registration import webhook_configuration
+from tests.control_plane import plane
+from tests.control_plane.naming import LABEL, Naming
+from tests.control_plane.naming import NAME as NAMED
+from tests.local.kubectl import Kubectl, binaries
+from tests.servers.webhook.running import Webhook
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(400)]
 CLIENT = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from journey.instance import CLIENT, LABEL, Instance
-from podpass import jose, names
-from podpass.tools.local.demo import run_demo
-from tools.kubectl import Kubectl, binaries
+from podpass import names
+from podpass.crypto import jose
+from podpass.local.demo import run_demo
+from tests.journey.instance import CLIENT, LABEL, Instance
+from tests.local.kubectl import Kubectl, binaries
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 

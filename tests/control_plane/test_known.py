@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.contract.known import KNOWN, OTHERS, not_asked
+from tests.control_plane.contract.known import KNOWN, OTHERS, not_asked
 
 CONTRACT = Path(__file__).parent / "contract"
 RESTART = "test_only_a_sidecar_has_a_restart_policy_of_its_own"

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from control_plane.conftest import REAL
-from journey.instance import Instance, started
-from podpass import jose
 from podpass.assertion.keys import KeyRing
+from podpass.crypto import jose
+from tests.control_plane.conftest import REAL
+from tests.journey.instance import Instance, started
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 _PATIENCE_SECONDS = 60

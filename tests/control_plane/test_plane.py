@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import trustme
 
-from control_plane import plane, service
-from control_plane.plane import Plane
-from podpass.kube import KubeClient, KubeError
-from podpass.serve import bind, read_body, respond, server_tls, serving
-from podpass.tools.local import ca
+from podpass.http.server import bind, read_body, respond, server_tls, serving
+from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.local import ca
+from tests.control_plane import plane, service
+from tests.control_plane.plane import Plane
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 NAME, SPACE = "hook", "default"

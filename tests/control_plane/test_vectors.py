@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from control_plane import plane
-from control_plane.contract.api import ADMIN, ALICE, USERS, Api, Reply, Server
-from tools.local.cluster import test_vectors as replay
+from tests.control_plane import plane
+from tests.control_plane.contract.api import ADMIN, ALICE, USERS, Api, Reply, Server
+from tests.kubernetes.apiserver import test_vectors as replay
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(400)]
 RECORDED = "v1.34.4"

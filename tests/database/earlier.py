@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, MetaData, create_engine, event, inspe
 from sqlalchemy.pool import NullPool
 
 from podpass.database.migrate import Chain
-from podpass.directory import schema as directory
+from podpass.directory.store import schema as directory
 from podpass.exchange import schema as authority
 from podpass.resource import schema as vault
 

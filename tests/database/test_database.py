@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from podpass.database import Database, DatabaseFailed, DatabaseUnusable, Prepared, ValueUnfit
-from podpass.database.text import Text
+from podpass.database.column_types import Text
 
 METADATA = MetaData()
 THINGS = Table("things", METADATA, Column("name", Text, primary_key=True), Column("n", Integer))

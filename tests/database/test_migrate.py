@@ -12,7 +12,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table
 
-from database.earlier import (
+from podpass.database import Database
+from podpass.database.errors import DatabaseUnusable
+from podpass.database.migrate import Chain, climb, recorded, scripts
+from podpass.directory.store.directory import Directory
+from podpass.resource.store import SecretStore
+from tests.database.earlier import (
     DUMPS,
     KEY,
     STORES,
@@ -24,11 +29,6 @@ from database.earlier import (
     rows_of,
     tables,
 )
-from podpass.database import Database
-from podpass.database.faults import DatabaseUnusable
-from podpass.database.migrate import Chain, climb, recorded, scripts
-from podpass.directory.store import Directory
-from podpass.resource.store import SecretStore
 
 CLIENT = "11111111-aaaa-4bbb-8ccc-000000000001"
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Connection, func, literal_column, select, text
 
-import postgres
 from podpass.database import (
     Database,
     DatabaseBusy,
@@ -21,7 +20,8 @@ from podpass.database import (
     Prepared,
     ValueUnfit,
 )
-from podpass.directory import schema as directory
+from podpass.directory.store import schema as directory
+from tests import postgres
 
 pytestmark = pytest.mark.postgres
 

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Connection, literal_column, select, text
 
 from podpass.database import Database, DatabaseFailed, DatabaseUnusable, Prepared
-from podpass.database.text import NotUtf8
+from podpass.database.column_types import NotUtf8
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from podpass.database import Database
 from podpass.directory.model import FederatedCredential, Identity, Tenant
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from podpass.directory import arm
+from podpass.directory import resource_ids
 from podpass.directory.model import Cluster, ResourceGroup, Vault
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -19,7 +19,7 @@ def vault(name: str, group: str, **changes: Any) -> Vault:
         "name": name,
         "tenant_id": TENANT,
         "location": "eastus",
-        "resource_id": arm.vault_id(SUB, group, name),
+        "resource_id": resource_ids.vault_id(SUB, group, name),
     }
     return Vault(**(values | changes))
 
@@ -30,6 +30,6 @@ def cluster(name: str, group: str) -> Cluster:
         group=group,
         name=name,
         location="eastus",
-        resource_id=arm.cluster_id(SUB, group, name),
+        resource_id=resource_ids.cluster_id(SUB, group, name),
         document={"properties": {"a": 1}},
     )

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from directory.shapes import SUB, TENANT, group, vault
-from podpass.directory import audit, refusals
-from podpass.directory.audit import Actor, acting
+from podpass.directory import errors
+from podpass.directory.actor import Actor, acting
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind, RoleAssignment
-from podpass.directory.store import Directory
+from podpass.directory.store import audit_writer
+from podpass.directory.store.directory import Directory
 from podpass.log import correlation_id
+from tests.directory.shapes import SUB, TENANT, group, vault
 
 MakeIdentity = Callable[..., Identity]
 MakeCredential = Callable[..., FederatedCredential]
@@ -50,9 +51,9 @@ async def test_what_changes_nothing_or_fails_is_not_recorded(
     await directory.identities.put(made)
     await directory.identities.put_credential(TENANT, made.client_id, make_credential())
     await directory.identities.change(TENANT, made.client_id, lambda old: old)
-    with pytest.raises(refusals.Conflict):
+    with pytest.raises(errors.Conflict):
         await directory.identities.put(replace(made, resource_id="/other"))
-    with pytest.raises(refusals.Conflict):
+    with pytest.raises(errors.Conflict):
         await directory.identities.put(make_identity(object_id=made.object_id))
     assert not await directory.identities.delete(TENANT, str(uuid.uuid4()))
     assert await directory.audit.list() == before
@@ -121,7 +122,7 @@ async def test_the_record_is_read_by_page_the_newest_first(
 ) -> None:
     for number in range(5):
         clock[0] += 1
-        await directory.audit.record(audit.entry(f"action/{number}", "target", clock[0]))
+        await directory.audit.record(audit_writer.entry(f"action/{number}", "target", clock[0]))
     first = await directory.audit.list(limit=2)
     assert [one.action for one in first] == ["action/4", "action/3"]
     rest = await directory.audit.list(after=first[-1].serial, limit=2)
@@ -134,7 +135,7 @@ async def test_a_record_of_what_is_kept_elsewhere_empties_no_cache(
     directory: Directory, clock: list[float]
 ) -> None:
     kept = await directory.find_tenant(TENANT)
-    await directory.audit.record(audit.entry("secrets/setSecret/action", "target", clock[0]))
+    await directory.audit.record(audit_writer.entry("secrets/setSecret/action", "target", clock[0]))
     assert await directory.find_tenant(TENANT) is kept
     await directory.groups.put(group("web"))
     assert await directory.find_tenant(TENANT) is not kept

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from podpass.directory.cache import Cache
+from podpass.directory.store.cache import Cache
 
 
 class Source:

@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Table
 
-from directory.conftest import TENANT
-from directory.faults import NO_DATES, damage, left_out, wrong
 from podpass.database import RowDamaged, hearing
 from podpass.directory.model import (
     AppRoleAssignment,
@@ -19,8 +17,15 @@ from podpass.directory.model import (
     User,
 )
 from podpass.directory.roles import BY_NAME
-from podpass.directory.schema import app_role_assignments, audit_entries, role_assignments, users
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
+from podpass.directory.store.schema import (
+    app_role_assignments,
+    audit_entries,
+    role_assignments,
+    users,
+)
+from tests.directory.conftest import TENANT
+from tests.directory.faults import NO_DATES, damage, left_out, wrong
 
 SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 OWNER, READER = BY_NAME["owner"].id, BY_NAME["reader"].id

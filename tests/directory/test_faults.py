@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
-from directory.faults import damage, full, held, read_only
 from podpass.database import (
     Database,
     DatabaseBusy,
@@ -29,7 +28,8 @@ from podpass.directory.model import (
     Tenant,
     Vault,
 )
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
+from tests.directory.faults import damage, full, held, read_only
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 OTHER = "7c9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"

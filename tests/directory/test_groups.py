@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from directory.shapes import SUB, TENANT, cluster, group, vault
-from podpass.directory import arm, refusals
+from podpass.directory import errors, resource_ids
 from podpass.directory.model import Change, Identity, RoleAssignment
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
+from tests.directory.shapes import SUB, TENANT, cluster, group, vault
 
 MakeIdentity = Callable[..., Identity]
 
@@ -20,13 +20,13 @@ async def test_a_group_is_found_without_case_and_keeps_its_spelling(directory: D
     found = await directory.groups.get(SUB.upper(), "wEb")
     assert found is not None
     assert (found.name, found.tags) == ("Web", {"a": "b"})
-    with pytest.raises(refusals.Conflict, match="the group is in eastus and stays there"):
+    with pytest.raises(errors.Conflict, match="the group is in eastus and stays there"):
         await directory.groups.put(group(location="westus"))
 
 
 @pytest.mark.parametrize("name", ["", "a.", "a/b", "a b", "x" * 91, "a*"])
 async def test_a_group_is_named_as_azure_wants_it(directory: Directory, name: str) -> None:
-    with pytest.raises(refusals.InvalidValue):
+    with pytest.raises(errors.InvalidValue):
         await directory.groups.put(group(name))
 
 
@@ -47,12 +47,14 @@ async def test_a_delete_takes_everything_in_the_group_and_nothing_beside(
     scopes = []
     for name in ("web", "web2"):
         await directory.groups.put(group(name))
-        scope = arm.group_id(SUB, name)
-        mine = make_identity(f"{name}-id", resource_id=arm.identity_id(SUB, name.upper(), "mine"))
+        scope = resource_ids.group_id(SUB, name)
+        mine = make_identity(
+            f"{name}-id", resource_id=resource_ids.identity_id(SUB, name.upper(), "mine")
+        )
         await directory.identities.put(mine)
         await directory.vaults.put(vault(f"{name}-vault", name))
         await directory.clusters.put(cluster("aks", name))
-        for place in (scope, arm.vault_id(SUB, name, f"{name}-vault") + "/secrets/x"):
+        for place in (scope, resource_ids.vault_id(SUB, name, f"{name}-vault") + "/secrets/x"):
             await directory.assign_role(
                 RoleAssignment(scope=place, principal_id="p", role="Reader")
             )
@@ -69,7 +71,7 @@ async def test_a_delete_takes_everything_in_the_group_and_nothing_beside(
     assert [one.group for one in await directory.clusters.page(SUB)] == ["web2"]
     left = await directory.assignments.list()
     assert len(left) == 3
-    assert not [one for one in left if arm.covers(scopes[0], one.scope)]
+    assert not [one for one in left if resource_ids.covers(scopes[0], one.scope)]
 
 
 async def test_clusters_are_kept_by_their_id(directory: Directory) -> None:
@@ -81,11 +83,11 @@ async def test_clusters_are_kept_by_their_id(directory: Directory) -> None:
     assert changed.tags == {"a": "b"}
     assert await directory.clusters.put(changed) is Change.UNCHANGED
     assert await directory.clusters.get(SUB, "web", "aks") == changed
-    with pytest.raises(refusals.Conflict, match="the location of a cluster cannot change"):
+    with pytest.raises(errors.Conflict, match="the location of a cluster cannot change"):
         await directory.clusters.put(replace(one, location="westus"))
-    with pytest.raises(refusals.InvalidValue):
+    with pytest.raises(errors.InvalidValue):
         await directory.clusters.put(cluster("-x", "web"))
-    with pytest.raises(refusals.NotFound):
+    with pytest.raises(errors.NotFound):
         await directory.clusters.change(SUB, "web", "other", lambda old: old)
     assert await directory.clusters.delete(SUB, "web", "aks")
     assert not await directory.clusters.delete(SUB, "web", "aks")

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from podpass.directory import refusals
-from podpass.directory.identities import Condition
+from podpass.directory import errors
 from podpass.directory.model import (
     AppRoleAssignment,
     Change,
@@ -20,7 +19,8 @@ from podpass.directory.model import (
     RoleAssignment,
     Tenant,
 )
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
+from podpass.directory.store.identities import Condition
 from podpass.guids import is_lower_guid
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -220,7 +220,7 @@ async def test_names_of_one_application_are_refused_to_another(
         {"application_id": first.application_id},
         {"object_id": first.object_id},
     ):
-        with pytest.raises(refusals.Conflict, match="another entry has this name or id already"):
+        with pytest.raises(errors.Conflict, match="another entry has this name or id already"):
             await directory.identities.put(make_app(**changes))
     assert await directory.identities.count(TENANT) == 1
 
@@ -243,7 +243,7 @@ async def test_names_of_one_application_are_refused_to_another(
 async def test_what_an_application_cannot_hold_is_refused(
     directory: Directory, make_app: MakeIdentity, field: str, value: Any, code: str
 ) -> None:
-    with pytest.raises(refusals.DirectoryError) as caught:
+    with pytest.raises(errors.DirectoryError) as caught:
         await directory.identities.put(make_app(**{field: value}))
     assert (caught.value.code, caught.value.facts["field"]) == (code, field)
 
@@ -261,7 +261,7 @@ async def test_what_an_application_cannot_hold_is_refused(
 async def test_a_managed_identity_holds_no_secret_and_no_uri(
     directory: Directory, make_identity: MakeIdentity, field: str, value: Any
 ) -> None:
-    with pytest.raises(refusals.InvalidValue):
+    with pytest.raises(errors.InvalidValue):
         await directory.identities.put(make_identity(**{field: value}))
 
 
@@ -274,7 +274,7 @@ async def test_a_managed_identitys_name_and_location_stay(
         ("location", {"location": "westus"}),
         ("name", {"unique_name": None, "name": "b2b"}),
     ):
-        with pytest.raises(refusals.Conflict) as caught:
+        with pytest.raises(errors.Conflict) as caught:
             await directory.identities.put(replace(made, **changes))
         assert caught.value.facts["fields"] == [fixed]
 
@@ -286,7 +286,7 @@ async def test_an_applications_unique_name_is_given_once(
     named = await put(directory, replace(made, unique_name="an-app", name="renamed"))
     assert named.name == "renamed"
     for other in ("other", None):
-        with pytest.raises(refusals.Conflict) as caught:
+        with pytest.raises(errors.Conflict) as caught:
             await directory.identities.put(replace(named, unique_name=other))
         assert caught.value.facts["fields"] == ["unique_name"]
 
@@ -331,15 +331,15 @@ async def test_a_change_is_one_step_and_a_fault_in_it_changes_nothing(
     assert changed.name == "new name"
 
     def fail(_: Identity) -> Identity:
-        raise refusals.Conflict("the etag is another")
+        raise errors.Conflict("the etag is another")
 
     for step, why in (
         (fail, "the etag is another"),
         (lambda old: replace(old, client_id=OTHER), "ids of an identity cannot change"),
     ):
-        with pytest.raises(refusals.Conflict, match=why):
+        with pytest.raises(errors.Conflict, match=why):
             await directory.identities.change(TENANT, made.client_id, step)
-    with pytest.raises(refusals.NotFound):
+    with pytest.raises(errors.NotFound):
         await directory.identities.change(TENANT, OTHER, lambda old: old)
     assert await directory.identities.get(TENANT, made.client_id) == changed
 
@@ -435,7 +435,7 @@ async def test_pages_hold_every_identity_once_in_every_order(
 
 async def test_a_page_by_name_after_one_that_is_gone_is_refused(directory: Directory) -> None:
     begins = (Condition(field="name", op="startswith", value="an"),)
-    with pytest.raises(refusals.PageExpired):
+    with pytest.raises(errors.PageExpired):
         await directory.identities.page(TENANT, where=begins, after=OTHER)
 
 
@@ -468,14 +468,14 @@ async def test_many_are_written_together_or_not_at_all(
 ) -> None:
     old = await put(directory, make_app("old"))
     bad = make_app("bad", object_id=old.object_id)
-    with pytest.raises(refusals.Conflict, match="another entry has this name or id already"):
+    with pytest.raises(errors.Conflict, match="another entry has this name or id already"):
         await directory.identities.put_many([make_app("new"), bad])
     assert await directory.identities.count(TENANT) == 1
     kept = await put(directory, make_app("kept"))
     older = replace(old, name="older")
     done = await directory.identities.put_many([older, make_app("new"), kept])
     assert done == [Change.UPDATED, Change.CREATED, Change.UNCHANGED]
-    with pytest.raises(refusals.Conflict, match="stands twice"):
+    with pytest.raises(errors.Conflict, match="stands twice"):
         await directory.identities.put_many([older, old])
-    with pytest.raises(refusals.NotFound):
+    with pytest.raises(errors.NotFound):
         await directory.identities.put_many([make_app(tenant_id=OTHER)])

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from directory.conftest import TENANT
 from podpass.database import RowDamaged
-from podpass.directory.kept import check_kept_identity, check_kept_vault
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind, Vault
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
+from podpass.directory.store.integrity import check_kept_identity, check_kept_vault
+from tests.directory.conftest import TENANT
 
 BELOW = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590/resourceGroups/rg/providers"
 CLIENT = "00000000-0000-4000-8000-000000000001"

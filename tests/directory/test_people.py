@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from podpass.directory import builtin, refusals
+from podpass.directory import builtin_principals, errors
 from podpass.directory.model import AppRoleAssignment, Change, Identity, IdentityKind, User
 from podpass.directory.resources import GRAPH_APP_ID
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 OTHER = "6d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -49,11 +49,11 @@ async def test_users_are_listed_by_name(directory: Directory) -> None:
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"id": "x"}, refusals.InvalidValue),
-        ({"name": "ann"}, refusals.InvalidValue),
-        ({"name": "ann@contoso.example\n"}, refusals.InvalidValue),
-        ({"tenant_id": OTHER}, refusals.NotFound),
-        ({"id": str(uuid.uuid4()), "name": "ANN@contoso.example"}, refusals.Conflict),
+        ({"id": "x"}, errors.InvalidValue),
+        ({"name": "ann"}, errors.InvalidValue),
+        ({"name": "ann@contoso.example\n"}, errors.InvalidValue),
+        ({"tenant_id": OTHER}, errors.NotFound),
+        ({"id": str(uuid.uuid4()), "name": "ANN@contoso.example"}, errors.Conflict),
     ],
 )
 async def test_a_user_that_breaks_a_rule_is_refused(
@@ -110,14 +110,16 @@ async def test_graphs_permissions_count_only_when_graph_gave_them(
 ) -> None:
     """An application's owner chooses the ids of its roles, Graph's among them."""
     api, workload = pair
-    role = next(iter(builtin.GRAPH_ROLES))
+    role = next(iter(builtin_principals.GRAPH_ROLES))
     await directory.app_roles.put(given(api.object_id, workload, role))
     graph = GRAPH_APP_ID
     assert await directory.app_roles.roles_of(workload.object_id, graph) == ()
-    foreign = builtin.object_id(OTHER, graph)
+    foreign = builtin_principals.object_id(OTHER, graph)
     await directory.app_roles.put(given(foreign, workload, role))
     assert await directory.app_roles.roles_of(workload.object_id, graph) == ()
-    await directory.app_roles.put(given(builtin.object_id(TENANT, graph), workload, role))
+    await directory.app_roles.put(
+        given(builtin_principals.object_id(TENANT, graph), workload, role)
+    )
     assert await directory.app_roles.roles_of(workload.object_id, graph) == (
-        builtin.GRAPH_ROLES[role],
+        builtin_principals.GRAPH_ROLES[role],
     )

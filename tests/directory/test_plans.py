@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from podpass.directory.identities import Condition
 from podpass.directory.model import Identity, IdentityKind
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
+from podpass.directory.store.identities import Condition
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 OTHER = "6d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"

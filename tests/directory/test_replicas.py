@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from directory import shapes
 from podpass.database import Database, DatabaseBusy
-from podpass.directory import arm, refusals
+from podpass.directory import errors, resource_ids
 from podpass.directory.model import FederatedCredential, Identity, RoleAssignment, Tenant
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
+from tests.directory import shapes
 
 TENANT, SUB = shapes.TENANT, shapes.SUB
 MakeIdentity = Callable[..., Identity]
@@ -76,7 +76,7 @@ async def test_nothing_is_put_into_a_group_that_another_deletes(
     for number in range(8):
         name = f"group-{number}"
         await directory.groups.put(shapes.group(name))
-        made = make_identity(f"id-{number}", resource_id=arm.identity_id(SUB, name, "web"))
+        made = make_identity(f"id-{number}", resource_id=resource_ids.identity_id(SUB, name, "web"))
         vault, cluster = shapes.vault(f"vault-{number}", name), shapes.cluster("one", name)
         await asyncio.gather(
             directory.groups.delete(SUB, name),
@@ -90,7 +90,7 @@ async def test_nothing_is_put_into_a_group_that_another_deletes(
             other.vaults.put(vault, grouped=True),
             other.clusters.put(cluster, grouped=True),
         ):
-            with pytest.raises(refusals.GroupNotFound):
+            with pytest.raises(errors.GroupNotFound):
                 await put
     assert await directory.list_identities(TENANT) == []
     assert await directory.list_vaults() == []
@@ -161,9 +161,9 @@ async def _there(directory: Directory, made: Identity) -> bool:
 
 
 async def test_a_nul_character_is_a_bad_value_on_either_database(directory: Directory) -> None:
-    with pytest.raises(refusals.InvalidValue):
+    with pytest.raises(errors.InvalidValue):
         await directory.users.get("a\0b")
-    with pytest.raises(refusals.DirectoryError) as caught:
+    with pytest.raises(errors.DirectoryError) as caught:
         await directory.assignments.put(
             RoleAssignment(scope="/s\0", principal_id="p", role="Reader")
         )

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from directory.conftest import TENANT
 from podpass.database import RowDamaged, hearing
-from podpass.directory import arm, refusals, roles
+from podpass.directory import errors, resource_ids, roles
 from podpass.directory.model import (
     AppRoleAssignment,
     Change,
@@ -20,8 +19,9 @@ from podpass.directory.model import (
     RoleDefinition,
     User,
 )
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
 from podpass.guids import is_lower_guid
+from tests.directory.conftest import TENANT
 
 SUB = "/subscriptions/0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 VAULT = f"{SUB}/resourceGroups/web/providers/Microsoft.KeyVault/vaults/demo"
@@ -113,7 +113,7 @@ async def test_a_custom_role_permits_until_it_is_taken_away(directory: Directory
     assert await directory.permitted("p", READ, VAULT)
     assert await directory.permitted("p", roles.GET_SECRET, VAULT, data=True)
     assert not await directory.permitted("p", "Microsoft.KeyVault/deletedVaults/read", SUB)
-    with pytest.raises(refusals.InUse):
+    with pytest.raises(errors.InUse):
         await directory.role_definitions.delete(custom().id)
     less = custom(actions=(), data_actions=())
     assert await directory.role_definitions.put(less) is Change.UPDATED
@@ -157,7 +157,7 @@ async def test_roles_are_found_by_name_and_listed_with_the_built_in_ones(
 async def test_a_custom_role_that_breaks_a_rule_is_refused(
     directory: Directory, changes: dict[str, Any], code: str
 ) -> None:
-    with pytest.raises(refusals.DirectoryError) as caught:
+    with pytest.raises(errors.DirectoryError) as caught:
         await directory.role_definitions.put(custom(**changes))
     assert caught.value.code == code
     if code != "conflict":
@@ -169,12 +169,12 @@ async def test_an_assignment_is_one_whatever_it_is_called(directory: Directory) 
     assert await give(directory, "Reader", name=name) is Change.CREATED
     assert await give(directory, "Reader", name=name.upper()) is Change.UNCHANGED
     assert await give(directory, "Reader") is Change.UNCHANGED
-    with pytest.raises(refusals.AssignmentExists) as caught:
+    with pytest.raises(errors.AssignmentExists) as caught:
         await give(directory, "Reader", name=str(uuid.uuid4()))
     assert caught.value.facts["name"] == name
-    with pytest.raises(refusals.Conflict, match="another role assignment has this name"):
+    with pytest.raises(errors.Conflict, match="another role assignment has this name"):
         await give(directory, "Owner", name=name)
-    with pytest.raises(refusals.InvalidValue):
+    with pytest.raises(errors.InvalidValue):
         await give(directory, "Owner", name="x")
     found = await directory.assignments.get(name, SUB.upper())
     assert found is not None
@@ -205,20 +205,20 @@ async def test_assignments_are_listed_at_above_and_under_a_scope(directory: Dire
 
 
 def test_every_scope_above_is_named_once() -> None:
-    assert arm.above("/subscriptions/S/resourceGroups/g/") == (
+    assert resource_ids.above("/subscriptions/S/resourceGroups/g/") == (
         "/subscriptions/s/resourcegroups/g",
         "/subscriptions/s/resourcegroups",
         "/subscriptions/s",
         "/subscriptions",
         "/",
     )
-    assert arm.above("/") == ("/",)
+    assert resource_ids.above("/") == ("/",)
 
 
 async def test_an_identitys_successor_is_not_ruled_by_who_ruled_it(
     directory: Directory, make_identity: Callable[..., Identity]
 ) -> None:
-    place = arm.identity_id(SUB.rpartition("/")[2], "web", "shop")
+    place = resource_ids.identity_id(SUB.rpartition("/")[2], "web", "shop")
     trust = "Microsoft.ManagedIdentity/userAssignedIdentities/federatedIdentityCredentials/write"
     first = make_identity("shop", resource_id=place)
     await directory.identities.put(first)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from podpass.directory import arm, naming, refusals, roles, rules
+from podpass.directory import errors, naming, resource_ids, roles, rules
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind
 from podpass.errors import UsageError
 
@@ -45,14 +45,14 @@ def test_a_description_is_no_longer_than_600_characters(make_credential: Make) -
 @pytest.mark.parametrize("domain", ["", "Contoso.example", "a b", "-x", "x/y", "x" * 254])
 def test_a_domain_is_a_host_name_in_lower_case(domain: str) -> None:
     naming.check_domain("contoso.example")
-    with pytest.raises(refusals.InvalidValue) as caught:
+    with pytest.raises(errors.InvalidValue) as caught:
         naming.check_domain(domain)
     assert caught.value.facts["field"] == "domains"
 
 
 def test_a_domain_cannot_look_like_a_tenants_id() -> None:
     """It would be found where that tenant is asked for."""
-    with pytest.raises(refusals.InvalidValue):
+    with pytest.raises(errors.InvalidValue):
         naming.check_domain("5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0")
 
 
@@ -91,14 +91,14 @@ def test_an_issuer_is_an_https_url(make_credential: Make, issuer: str) -> None:
 def test_a_wildcard_in_a_subject_is_refused_with_the_reason(
     make_credential: Make, subject: str
 ) -> None:
-    with pytest.raises(refusals.InvalidCredential) as caught:
+    with pytest.raises(errors.InvalidCredential) as caught:
         rules.check_credential(make_credential(subject=subject))
     assert "wildcards match nothing" in caught.value.message
     assert caught.value.code == "invalid_federated_credential"
 
 
 def test_all_faults_are_named_at_once(make_credential: Make) -> None:
-    with pytest.raises(refusals.InvalidCredential) as caught:
+    with pytest.raises(errors.InvalidCredential) as caught:
         rules.check_credential(make_credential("x", issuer="http://x", subject="*", audiences=()))
     assert caught.value.hint == "mend name, issuer, subject, audiences"
 
@@ -110,7 +110,7 @@ def test_blanks_at_the_ends_are_accepted_as_they_are(make_credential: Make) -> N
 def test_the_twenty_first_credential_is_refused(make_credential: Make) -> None:
     twenty = [make_credential(f"name-{number}") for number in range(20)]
     rules.check_together(twenty)
-    with pytest.raises(refusals.TooManyCredentials) as caught:
+    with pytest.raises(errors.TooManyCredentials) as caught:
         rules.check_together([*twenty, make_credential("one-more")])
     assert caught.value.facts["limit"] == 20
 
@@ -118,13 +118,13 @@ def test_the_twenty_first_credential_is_refused(make_credential: Make) -> None:
 def test_issuer_and_subject_together_are_unique_and_case_counts(make_credential: Make) -> None:
     first = make_credential("one", subject="s")
     rules.check_together([first, make_credential("two", subject="S")])
-    with pytest.raises(refusals.TrustNotUnique) as caught:
+    with pytest.raises(errors.TrustNotUnique) as caught:
         rules.check_together([first, make_credential("two", subject="s")])
     assert (caught.value.facts["name"], caught.value.facts["other"]) == ("two", "one")
 
 
 def test_a_name_stands_once(make_credential: Make) -> None:
-    with pytest.raises(refusals.Conflict):
+    with pytest.raises(errors.Conflict):
         rules.check_together([make_credential(subject="a"), make_credential(subject="b")])
 
 
@@ -144,7 +144,7 @@ def test_an_identity_has_whole_ids_and_a_name_of_its_kind(
     make_identity: Callable[..., Identity], changes: dict[str, Any]
 ) -> None:
     rules.check_identity(make_identity())
-    with pytest.raises(refusals.InvalidValue):
+    with pytest.raises(errors.InvalidValue):
         rules.check_identity(make_identity(**changes))
 
 
@@ -160,11 +160,11 @@ def test_any_other_vault_name_is_refused(name: str) -> None:
 
 def test_a_scope_covers_itself_and_what_is_below_in_whole_segments() -> None:
     vault = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.KeyVault/vaults/demo"
-    assert arm.covers(vault, vault + "/secrets/x")
-    assert arm.covers(vault.upper(), vault)
-    assert arm.covers("/subscriptions/s", vault)
-    assert not arm.covers(vault, vault + "2")
-    assert not arm.covers(vault, "/subscriptions/s")
+    assert resource_ids.covers(vault, vault + "/secrets/x")
+    assert resource_ids.covers(vault.upper(), vault)
+    assert resource_ids.covers("/subscriptions/s", vault)
+    assert not resource_ids.covers(vault, vault + "2")
+    assert not resource_ids.covers(vault, "/subscriptions/s")
 
 
 def test_a_role_is_found_by_name_and_id_and_an_unknown_one_names_those_there_are() -> None:

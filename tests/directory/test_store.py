@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from podpass.database import Database, DatabaseUnusable
-from podpass.directory import refusals, resources
+from podpass.directory import errors, resources
 from podpass.directory.model import (
     Change,
     FederatedCredential,
@@ -18,7 +18,7 @@ from podpass.directory.model import (
     Tenant,
     Vault,
 )
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 OTHER = "6d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -58,9 +58,9 @@ async def test_a_sign_that_only_looks_like_a_letter_is_none(directory: Directory
 async def test_a_tenant_is_created_once(directory: Directory) -> None:
     tenant = Tenant(id=TENANT, display_name="Contoso", domains=("contoso.example",))
     assert await directory.create_tenant(tenant) is Change.UNCHANGED
-    with pytest.raises(refusals.Conflict, match="the tenant is there already, and differs"):
+    with pytest.raises(errors.Conflict, match="the tenant is there already, and differs"):
         await directory.create_tenant(replace(tenant, display_name="Fabrikam"))
-    with pytest.raises(refusals.Conflict, match="another entry has this name or id already"):
+    with pytest.raises(errors.Conflict, match="another entry has this name or id already"):
         await directory.create_tenant(Tenant(id=OTHER, domains=("contoso.example",)))
     assert len(await directory.list_tenants()) == 1
 
@@ -136,7 +136,7 @@ async def test_the_21st_credential_is_refused_and_the_20_stay(
     twenty = tuple(make_credential(f"name-{number:02}") for number in range(20))
     made = make_identity(credentials=twenty)
     await directory.identities.put(made)
-    with pytest.raises(refusals.TooManyCredentials):
+    with pytest.raises(errors.TooManyCredentials):
         await directory.identities.put_credential(
             TENANT, made.client_id, make_credential("one-more")
         )
@@ -165,7 +165,7 @@ async def test_the_same_trust_twice_is_refused(
 ) -> None:
     made = make_identity(credentials=(make_credential("one", subject="s"),))
     await directory.identities.put(made)
-    with pytest.raises(refusals.TrustNotUnique):
+    with pytest.raises(errors.TrustNotUnique):
         await directory.identities.put_credential(
             TENANT, made.client_id, make_credential("two", subject="s")
         )
@@ -180,25 +180,25 @@ async def test_what_an_identity_is_found_by_elsewhere_cannot_change(
         ("object_id", replace(made, object_id=OTHER)),
         ("resource_id", replace(made, resource_id=OTHER)),
     ):
-        with pytest.raises(refusals.Conflict) as caught:
+        with pytest.raises(errors.Conflict) as caught:
             await directory.identities.put(changed)
         assert caught.value.facts["fields"] == [field]
-    with pytest.raises(refusals.Conflict, match="another entry has this name or id already"):
+    with pytest.raises(errors.Conflict, match="another entry has this name or id already"):
         await directory.identities.put(make_identity(object_id=made.object_id))
     assert made.resource_id is not None
     same = make_identity(resource_id=made.resource_id.upper())
-    with pytest.raises(refusals.Conflict, match="another entry has this name or id already"):
+    with pytest.raises(errors.Conflict, match="another entry has this name or id already"):
         await directory.identities.put(same)
 
 
 async def test_writes_to_what_is_not_there_are_refused(
     directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
 ) -> None:
-    with pytest.raises(refusals.NotFound):
+    with pytest.raises(errors.NotFound):
         await directory.identities.put(make_identity(tenant_id=OTHER))
-    with pytest.raises(refusals.NotFound):
+    with pytest.raises(errors.NotFound):
         await directory.identities.put_credential(TENANT, OTHER, make_credential())
-    with pytest.raises(refusals.Conflict, match="another entry has this name or id already"):
+    with pytest.raises(errors.Conflict, match="another entry has this name or id already"):
         await directory.vaults.put(
             Vault(name="demo-vault", tenant_id=OTHER, location="x", resource_id="/x")
         )
@@ -305,9 +305,9 @@ async def test_a_vault_moves_but_does_not_change_hands(directory: Directory) -> 
     assert await directory.vaults.put(vault) is Change.CREATED
     assert await directory.vaults.put(vault) is Change.UNCHANGED
     assert await directory.vaults.put(replace(vault, location="westus")) is Change.UPDATED
-    with pytest.raises(refusals.Conflict, match="the vault belongs elsewhere already"):
+    with pytest.raises(errors.Conflict, match="the vault belongs elsewhere already"):
         await directory.vaults.put(replace(vault, resource_id="/v/other"))
-    with pytest.raises(refusals.InvalidValue):
+    with pytest.raises(errors.InvalidValue):
         await directory.vaults.put(replace(vault, name="Bad Name"))
     found = await directory.find_vault("DEMO-vault")
     assert found is not None

@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Table
 
-from directory.conftest import TENANT
-from directory.faults import NO_DATES, damage, left_out, wrong
 from podpass.database import RowDamaged
 from podpass.directory.model import (
     Cluster,
@@ -22,7 +20,8 @@ from podpass.directory.model import (
     Tenant,
     Vault,
 )
-from podpass.directory.schema import (
+from podpass.directory.store.directory import Directory
+from podpass.directory.store.schema import (
     clusters,
     federated_credentials,
     identifier_uris,
@@ -35,7 +34,8 @@ from podpass.directory.schema import (
     tenants,
     vaults,
 )
-from podpass.directory.store import Directory
+from tests.directory.conftest import TENANT
+from tests.directory.faults import NO_DATES, damage, left_out, wrong
 
 SUB = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 OTHER = "7c9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from directory.shapes import SUB, TENANT, group, vault
-from podpass.directory import refusals
+from podpass.directory import errors
 from podpass.directory.model import AccessPolicy, Change, RoleAssignment, VaultAccess
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
+from tests.directory.shapes import SUB, TENANT, group, vault
 
 DAY = 24 * 3600
 OTHER = "6d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -54,7 +54,7 @@ async def test_a_vault_keeps_its_uid_whatever_is_written(directory: Directory) -
 
 async def test_purge_protection_does_not_end(directory: Directory) -> None:
     await directory.vaults.put(vault("demo-vault", "web", purge_protection=True))
-    with pytest.raises(refusals.Conflict, match="purge protection does not end"):
+    with pytest.raises(errors.Conflict, match="purge protection does not end"):
         await directory.vaults.change(
             "demo-vault", lambda old: replace(old, purge_protection=False)
         )
@@ -62,7 +62,7 @@ async def test_purge_protection_does_not_end(directory: Directory) -> None:
 
 @pytest.mark.parametrize("days", [6, 91])
 async def test_deleted_vaults_are_kept_for_7_to_90_days(directory: Directory, days: int) -> None:
-    with pytest.raises(refusals.InvalidValue):
+    with pytest.raises(errors.InvalidValue):
         await directory.vaults.put(vault("demo-vault", "web", retention_days=days))
 
 
@@ -78,13 +78,13 @@ async def test_a_deleted_vault_holds_its_name_and_comes_back_without_roles(
     assert await directory.vaults.delete("demo-vault") is not None
     assert await directory.vaults.delete("demo-vault") is None
     assert await directory.find_vault("demo-vault") is None
-    with pytest.raises(refusals.NameHeld) as caught:
+    with pytest.raises(errors.NameHeld) as caught:
         await directory.vaults.put(vault("demo-vault", "other"))
     assert caught.value.facts["resource_id"] == made.resource_id
     assert await directory.vaults.recover("Demo-Vault") == before
     assert await directory.vaults.get("demo-vault") == before
     assert await directory.assignments.list() == []
-    with pytest.raises(refusals.NotFound):
+    with pytest.raises(errors.NotFound):
         await directory.vaults.recover("demo-vault")
 
 
@@ -92,7 +92,7 @@ async def test_a_vault_does_not_come_back_into_a_group_that_is_gone(directory: D
     await directory.groups.put(group("web"))
     await directory.vaults.put(vault("demo-vault", "web"))
     await directory.groups.delete(SUB, "web")
-    with pytest.raises(refusals.NotFound) as caught:
+    with pytest.raises(errors.NotFound) as caught:
         await directory.vaults.recover("demo-vault")
     assert caught.value.facts["group"] == "web"
     await directory.groups.put(group("web"))
@@ -119,17 +119,17 @@ async def test_a_protected_vault_is_purged_when_its_time_is_over_and_not_before(
     await directory.vaults.put(made)
     await directory.vaults.delete("demo-vault")
     clock[0] += 7 * DAY - 1
-    with pytest.raises(refusals.PurgeProtected) as caught:
+    with pytest.raises(errors.PurgeProtected) as caught:
         await directory.vaults.purge("demo-vault")
     assert caught.value.facts["name"] == "demo-vault"
     assert await directory.vaults.sweep() == []
     assert len(await directory.vaults.deleted(SUB, location="eastus", name="demo-vault")) == 1
     clock[0] += 1
     assert await directory.vaults.deleted() == []
-    with pytest.raises(refusals.NotFound):
+    with pytest.raises(errors.NotFound):
         await directory.vaults.recover("demo-vault")
     assert [one.vault.name for one in await directory.vaults.sweep()] == ["demo-vault"]
-    with pytest.raises(refusals.NotFound):
+    with pytest.raises(errors.NotFound):
         await directory.vaults.purge("demo-vault")
 
 

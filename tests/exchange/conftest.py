@@ -10,11 +10,11 @@ import pytest
 import pytest_asyncio
 import trustme
 
-from exchange import world as worlds
-from exchange.world import World
 from podpass.assertion.keys import KeyRing
 from podpass.database import Database
-from podpass.exchange.keys import AuthorityKeys
+from podpass.exchange.signing.key_set import AuthorityKeys
+from tests.exchange import world as worlds
+from tests.exchange.world import World
 
 Start = Callable[..., Awaitable[World]]
 

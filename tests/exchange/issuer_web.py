@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any
 
-from podpass import jose
-from podpass.fetch import FetchError
+from podpass.crypto import jose
+from podpass.http.fetcher import FetchError
 
 ISSUER = "https://oidc.test/x/"
 JWKS = "https://oidc.test/x/openid/v1/jwks"

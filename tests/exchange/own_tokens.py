@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from podpass import jose
+from podpass.crypto import jose
 from podpass.directory.model import FederatedCredential
 from podpass.names import EXCHANGE_AUDIENCE
 
 if TYPE_CHECKING:
-    from exchange.world import Answer, World
+    from tests.exchange.world import Answer, World
 
 SCOPE = f"{EXCHANGE_AUDIENCE}/.default"
 CREDENTIAL = FederatedCredential(name="identity", issuer="", subject="", audiences=())

@@ -11,13 +11,14 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from directory.faults import damage
-from podpass import jose, names
+from podpass import names
+from podpass.crypto import jose
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind
+from tests.directory.faults import damage
 
 if TYPE_CHECKING:
-    from exchange.conftest import Start
-    from exchange.world import Answer, World
+    from tests.exchange.conftest import Start
+    from tests.exchange.world import Answer, World
 
 GUID = "9b1b7d5c-0000-4000-8000-0123456789ab"
 ANY_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -10,8 +10,8 @@ from podpass.directory import resources
 from podpass.exchange.origins import Origins
 
 if TYPE_CHECKING:
-    from exchange.conftest import Start
-    from exchange.world import World
+    from tests.exchange.conftest import Start
+    from tests.exchange.world import World
 
 OTHERS = [cloud for cloud in CLOUDS.values() if cloud is not PUBLIC]
 

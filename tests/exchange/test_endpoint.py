@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trustme
 
-from exchange.browser import AZ
-from exchange.world import World, listen
-from podpass import serve
 from podpass.database import DatabaseBusy, DatabaseFailed
-from podpass.exchange.answers import retry_after
 from podpass.exchange.app import create_app
-from podpass.exchange.gate import too_many
-from podpass.exchange.limits import Gate, Rate, Rules
+from podpass.exchange.rate_limits import Gate, Rate, Rules
+from podpass.exchange.responses import retry_after
+from podpass.exchange.throttling import too_many
+from podpass.http import server
 from podpass.settings import AuthoritySettings
+from tests.exchange.sign_in.browser import AZ
+from tests.exchange.world import World, listen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ class Gated:
 
     async def start(self, rules: Rules) -> Gate:
         world, gate = self._world, Gate(rules, time.monotonic)
-        sock = serve.bind("127.0.0.1", 0)
+        sock = server.bind("127.0.0.1", 0)
         world.url = f"https://localhost:{sock.getsockname()[1]}"
         app = create_app(
             AuthoritySettings(origins=("https://login.microsoftonline.com", world.url)),

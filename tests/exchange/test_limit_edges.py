@@ -2,9 +2,9 @@
 
 import pytest
 
-from exchange.test_limits import CLIENT, HERE, THERE, Hand
-from podpass.exchange import limits
-from podpass.exchange.limits import Rate
+from podpass.exchange import rate_limits
+from podpass.exchange.rate_limits import Rate
+from tests.exchange.test_limits import CLIENT, HERE, THERE, Hand
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_penalty_ends_at_its_very_moment_and_can_begin_again(hand: Hand) -> No
 def test_an_address_is_good_for_its_time_and_no_longer(hand: Hand) -> None:
     gate = hand.gate(refused=Rate(per_second=0.001, burst=1), penalty_seconds=30)
     gate.granted(HERE, CLIENT)
-    hand.now += limits.GOOD_SECONDS - 0.1
+    hand.now += rate_limits.GOOD_SECONDS - 0.1
     for _ in range(3):
         gate.refused(HERE)
     assert gate.accepts(HERE)
@@ -79,9 +79,9 @@ def test_an_address_is_good_for_its_time_and_no_longer(hand: Hand) -> None:
 def test_what_is_good_is_renewed_in_the_second_half_of_its_time(hand: Hand) -> None:
     gate = hand.gate(refused=Rate(per_second=0.001, burst=1), penalty_seconds=30)
     gate.granted(HERE, CLIENT)
-    hand.now += limits.GOOD_SECONDS / 2 + 0.1
+    hand.now += rate_limits.GOOD_SECONDS / 2 + 0.1
     gate.granted(HERE, CLIENT)
-    hand.now += limits.GOOD_SECONDS - 1
+    hand.now += rate_limits.GOOD_SECONDS - 1
     for _ in range(3):
         gate.refused(HERE)
     assert gate.accepts(HERE)
@@ -99,8 +99,8 @@ def test_a_burst_is_counted_to_its_last_and_a_wait_is_told_exactly(hand: Hand) -
 
 
 def test_what_was_seen_last_is_kept_longest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_KEPT", 2)
-    recent = limits._Recent()
+    monkeypatch.setattr(rate_limits, "MAX_KEPT", 2)
+    recent = rate_limits._Recent()
     for name, when in (("a", 1.0), ("b", 2.0), ("a", 3.0), ("c", 4.0)):
         recent.put(name, when)
     assert (recent.get("a"), recent.get("b", -1.0), recent.get("c")) == (3.0, -1.0, 4.0)

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from podpass.exchange import limits
-from podpass.exchange.limits import Gate, Rate, Rules
+from podpass.exchange import rate_limits
+from podpass.exchange.rate_limits import Gate, Rate, Rules
 
 OFF = Rate(per_second=0, burst=1)
 HERE, THERE = "192.0.2.1", "192.0.2.2"
@@ -159,7 +159,7 @@ def test_an_address_with_good_requests_may_be_refused_ten_times_as_often(hand: H
         hand.now += 0.1
         gate.refused(HERE)
     assert gate.accepts(HERE)
-    hand.now += limits.GOOD_SECONDS + 1
+    hand.now += rate_limits.GOOD_SECONDS + 1
     for _ in range(4):
         gate.refused(HERE)
     assert not gate.accepts(HERE)
@@ -223,7 +223,7 @@ def test_an_ipv4_address_is_the_same_in_ipv6_clothes(hand: Hand) -> None:
 
 
 def test_what_is_remembered_is_bounded(hand: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_KEPT", 10)
+    monkeypatch.setattr(rate_limits, "MAX_KEPT", 10)
     gate = hand.gate(source=Rate(per_second=1, burst=1), refused=Rate(per_second=1, burst=1))
     for number in range(100):
         source = f"10.0.0.{number}"

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from podpass import jose
+from podpass.crypto import jose
 
 if TYPE_CHECKING:
-    from exchange.world import Answer, World
+    from tests.exchange.world import Answer, World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 UNKNOWN = "99999999-9999-4999-8999-999999999999"

@@ -5,9 +5,8 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry, Histogram
 
-from podpass.exchange import aadsts
-from podpass.exchange.histogram import BatchHistogram
-from podpass.exchange.metrics import BUCKETS, OUTCOMES, Meter
+from podpass.exchange.errors import catalogue
+from podpass.exchange.metrics import BUCKETS, OUTCOMES, BatchHistogram, Meter
 
 REQUESTS = "podpass_exchange_requests_total"
 
@@ -33,7 +32,7 @@ def test_answers_are_counted_by_outcome_and_version(registry: CollectorRegistry)
 
 
 def test_every_code_of_the_table_is_an_outcome() -> None:
-    assert {entry.name for entry in aadsts.TABLE.values()} <= OUTCOMES
+    assert {entry.name for entry in catalogue.TABLE.values()} <= OUTCOMES
 
 
 def test_a_caller_cannot_make_a_series(registry: CollectorRegistry) -> None:

@@ -14,15 +14,15 @@ import pytest
 import requests
 from cryptography.hazmat.primitives import hashes, serialization
 
-from exchange import own_tokens
-from exchange.browser import AZ, LOOPBACK, Browser, browsing
-from exchange.test_secrets import DER, KEY, SECRET, equip
-from exchange.test_signin import ARM
 from podpass import clock
+from tests.exchange import own_tokens
+from tests.exchange.client_auth.test_secrets import DER, KEY, SECRET, equip
+from tests.exchange.sign_in.browser import AZ, LOOPBACK, Browser, browsing
+from tests.exchange.sign_in.test_signin import ARM
 
 if TYPE_CHECKING:
-    from exchange.conftest import Start
-    from exchange.world import World
+    from tests.exchange.conftest import Start
+    from tests.exchange.world import World
 
 # MSAL discourages passwords and assertions handed in as text; az uses both.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from directory.faults import damage
-from exchange import own_tokens
-from exchange.browser import AZ
-from exchange.test_secrets import (
+from podpass.crypto import jose
+from podpass.exchange.errors.assertion_errors import ASSERTION_ROWS
+from podpass.exchange.errors.catalogue import STEPS, TABLE, Refused, shown
+from podpass.exchange.errors.client_errors import CLIENT_ROWS, UNIFORM_ROWS
+from podpass.exchange.errors.user_errors import USER_ROWS
+from tests.directory.faults import damage
+from tests.exchange import own_tokens
+from tests.exchange.client_auth.test_secrets import (
     DER,
     SECRET,
     equip,
@@ -21,14 +25,10 @@ from exchange.test_secrets import (
     with_certificate,
     with_secret,
 )
-from podpass import jose
-from podpass.exchange.aadsts import STEPS, TABLE, Refused, shown
-from podpass.exchange.aadsts_assertions import ASSERTION_ROWS
-from podpass.exchange.aadsts_clients import CLIENT_ROWS, UNIFORM_ROWS
-from podpass.exchange.aadsts_users import USER_ROWS
+from tests.exchange.sign_in.browser import AZ
 
 if TYPE_CHECKING:
-    from exchange.world import Answer, World
+    from tests.exchange.world import Answer, World
 
 Cause = Callable[["World"], Awaitable["Answer"]]
 KEY = key_of(DER)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from podpass.exchange import verify
-from podpass.exchange.aadsts import Refused
-from podpass.exchange.wire import TokenRequest
+from podpass.exchange import client_credentials
+from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.token_request import TokenRequest
 
 GOOD = {"grant_type": "client_credentials", "client_id": "c", "scope": "s"}
 V1 = {"grant_type": "client_credentials", "client_id": "c", "resource": "r"}
@@ -16,7 +16,7 @@ def request(form: dict[str, str], version: int = 2) -> TokenRequest:
 
 @pytest.mark.parametrize(("form", "version"), [(GOOD, 2), (V1, 1), ({**V1, "scope": "s"}, 1)])
 def test_what_its_version_asks_for_is_enough(form: dict[str, str], version: int) -> None:
-    verify.check_request(request(form, version))
+    client_credentials.check_request(request(form, version))
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_what_is_missing_or_too_much_is_named(
     form: dict[str, str], version: int, number: int, name: str
 ) -> None:
     with pytest.raises(Refused) as caught:
-        verify.check_request(request(form, version))
+        client_credentials.check_request(request(form, version))
     assert caught.value.entry.number == number
     if number == 900144:
         assert caught.value.facts["name"] == name

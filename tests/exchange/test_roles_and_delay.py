@@ -3,15 +3,15 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from exchange.test_secrets import equip, with_secret
-from podpass.directory import builtin
+from podpass.directory import builtin_principals
 from podpass.directory.model import AppRoleAssignment
 from podpass.directory.resources import GRAPH_APP_ID
-from podpass.exchange import verify
+from podpass.exchange import client_credentials
+from tests.exchange.client_auth.test_secrets import equip, with_secret
 
 if TYPE_CHECKING:
-    from exchange.conftest import Start
-    from exchange.world import World
+    from tests.exchange.conftest import Start
+    from tests.exchange.world import World
 
 ROLE = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
 DEFAULT_ACCESS = "00000000-0000-0000-0000-000000000000"
@@ -42,16 +42,16 @@ async def give(
 
 
 async def test_a_permission_of_graph_stands_in_a_token_for_it(world: "World") -> None:
-    role, value = next(iter(builtin.GRAPH_ROLES.items()))
-    await give(world, role, resource=builtin.object_id(world.TENANT, GRAPH_APP_ID))
+    role, value = next(iter(builtin_principals.GRAPH_ROLES.items()))
+    await give(world, role, resource=builtin_principals.object_id(world.TENANT, GRAPH_APP_ID))
     answer = await world.ask(scope="https://graph.microsoft.com/.default")
     assert answer.claims()["roles"] == [value]
 
 
 async def test_only_graph_has_roles_among_what_is_built_in(world: "World") -> None:
     """Fails when another is given some: whoever asks for it is not looked up."""
-    for principal in builtin.principals(world.TENANT):
-        has_roles = principal["appId"] not in verify._WITHOUT_ROLES
+    for principal in builtin_principals.principals(world.TENANT):
+        has_roles = principal["appId"] not in client_credentials._WITHOUT_ROLES
         assert bool(principal["appRoles"]) is has_roles
 
 

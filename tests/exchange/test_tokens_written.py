@@ -7,9 +7,9 @@ import pytest
 
 from podpass.clouds import CLOUDS, PUBLIC
 from podpass.directory.model import Identity, ResourcePrincipal, Tenant
-from podpass.exchange import grant
-from podpass.exchange.grant import Exchange
-from podpass.exchange.proof import Acr, Proof
+from podpass.exchange import access_token
+from podpass.exchange.access_token import Exchange
+from podpass.exchange.client_auth.authenticator import Acr, Proof
 
 NOW, SECONDS = 1_750_000_000.9, 3600
 IDENTITY = Identity(
@@ -28,7 +28,7 @@ TIMES = {"iat": 1_749_999_700, "nbf": 1_749_999_700, "exp": 1_750_003_600}
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    return grant.claims(replace(EXCHANGE, **changes), now=NOW, seconds=SECONDS, uti="u")
+    return access_token.claims(replace(EXCHANGE, **changes), now=NOW, seconds=SECONDS, uti="u")
 
 
 def test_a_version_1_token_has_these_claims() -> None:
@@ -84,13 +84,13 @@ def test_the_cloud_names_the_issuer_of_version_1() -> None:
 
 
 def test_only_version_1_names_the_certificate() -> None:
-    assert grant.header({"ver": "1.0"}, "k") == {"typ": "JWT", "x5t": "k"}
-    assert grant.header({"ver": "2.0"}, "k") == {"typ": "JWT"}
+    assert access_token.header({"ver": "1.0"}, "k") == {"typ": "JWT", "x5t": "k"}
+    assert access_token.header({"ver": "2.0"}, "k") == {"typ": "JWT"}
 
 
 @pytest.mark.parametrize(("seconds", "refresh"), [(7199, None), (7200, 3600), (86_399, 43_199)])
 def test_a_long_token_is_renewed_at_half_its_life(seconds: int, refresh: int | None) -> None:
-    made = grant.answer("x", version=2, asked="https://r", now=NOW, seconds=seconds)
+    made = access_token.answer("x", version=2, asked="https://r", now=NOW, seconds=seconds)
     expected = {
         "token_type": "Bearer",
         "expires_in": seconds,
@@ -100,7 +100,7 @@ def test_a_long_token_is_renewed_at_half_its_life(seconds: int, refresh: int | N
         "access_token": "x",
     }
     assert made == {name: value for name, value in expected.items() if value is not None}
-    texts = grant.answer("x", version=1, asked="https://r", now=NOW, seconds=seconds)
+    texts = access_token.answer("x", version=1, asked="https://r", now=NOW, seconds=seconds)
     assert texts == {
         **{name: str(value) for name, value in made.items()},
         "not_before": "1749999700",

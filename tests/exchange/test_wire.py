@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from podpass.exchange import wire
-from podpass.exchange.aadsts import Refused
+from podpass.exchange import token_request
+from podpass.exchange.errors.catalogue import Refused
 from podpass.guids import is_guid
 
 FORM = "application/x-www-form-urlencoded"
@@ -22,7 +22,7 @@ def basic(pair: str) -> str:
 
 def refused(body: bytes, *more: str | None) -> str:
     with pytest.raises(Refused) as caught:
-        wire.read_form(body, FORM, *(more or (None,)))
+        token_request.read_form(body, FORM, *(more or (None,)))
     assert (caught.value.entry.number, caught.value.step) == (9002313, "wire")
     return str(caught.value.facts["reason"])
 
@@ -48,7 +48,7 @@ def refused(body: bytes, *more: str | None) -> str:
     ],
 )
 def test_a_form_is_read_as_it_is_written(body: bytes, form: dict[str, str]) -> None:
-    assert wire.parse_form(body) == form
+    assert token_request.parse_form(body) == form
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def test_what_two_readers_may_read_in_two_ways_is_refused(body: bytes, reason: s
 
 
 def test_so_many_parameters_and_not_one_more() -> None:
-    body = "&".join(f"p{number}=" for number in range(wire.MAX_PARAMETERS))
-    assert len(wire.parse_form(body.encode())) == wire.MAX_PARAMETERS
+    body = "&".join(f"p{number}=" for number in range(token_request.MAX_PARAMETERS))
+    assert len(token_request.parse_form(body.encode())) == token_request.MAX_PARAMETERS
     assert "more than 64" in refused(body.encode() + b"&x=")
 
 
@@ -79,12 +79,12 @@ def test_so_many_parameters_and_not_one_more() -> None:
     "kind", [None, FORM, FORM.upper(), f" {FORM} ; charset=utf-8", f"{FORM};x"]
 )
 def test_a_form_is_read_under_its_type_or_none(kind: str | None) -> None:
-    assert wire.read_form(b"a=b", kind, None) == {"a": "b"}
+    assert token_request.read_form(b"a=b", kind, None) == {"a": "b"}
 
 
 @pytest.mark.parametrize("kind", ["", "application/json", f"{FORM}x", f"text/plain;{FORM}"])
 def test_a_body_of_another_type_is_an_empty_form(kind: str) -> None:
-    assert wire.read_form(b"a=b", kind, basic("c:s")) == {}
+    assert token_request.read_form(b"a=b", kind, basic("c:s")) == {}
 
 
 @pytest.mark.parametrize(
@@ -100,12 +100,12 @@ def test_a_body_of_another_type_is_an_empty_form(kind: str) -> None:
     ],
 )
 def test_client_and_secret_may_come_by_basic(authorization: str, client: str, secret: str) -> None:
-    found = wire.read_form(b"a=b", FORM, authorization)
+    found = token_request.read_form(b"a=b", FORM, authorization)
     assert found == {"a": "b", "client_id": client, "client_secret": secret}
 
 
 def test_what_the_form_says_wins_over_basic() -> None:
-    found = wire.read_form(b"client_id=f&client_secret=t", FORM, basic("c:s"))
+    found = token_request.read_form(b"client_id=f&client_secret=t", FORM, basic("c:s"))
     assert found == {"client_id": "f", "client_secret": "t"}
 
 
@@ -113,7 +113,7 @@ def test_what_the_form_says_wins_over_basic() -> None:
     "authorization", ["Bearer x", "Basi c:s", "Basic", "", "Negotiate Basic x"]
 )
 def test_another_scheme_is_not_looked_at(authorization: str) -> None:
-    assert wire.read_form(b"a=b", FORM, authorization) == {"a": "b"}
+    assert token_request.read_form(b"a=b", FORM, authorization) == {"a": "b"}
 
 
 @pytest.mark.parametrize("value", ["!", "Yzp*", "Y", base64.b64encode(b"\xff:s").decode()])
@@ -124,20 +124,20 @@ def test_basic_that_is_no_base64_of_utf_8_is_refused(value: str) -> None:
 
 def test_only_what_every_pod_writes_alike_is_remembered_and_no_secret() -> None:
     """What is remembered outlives its request: neither a secret, nor whatever anybody likes to send."""
-    alike = [f"{name}{'a%20' * 50}" for name in wire._ALIKE]
-    alike += [f"scope={'b' * (wire.ALIKE_CHARS - len('scope='))}"]
+    alike = [f"{name}{'a%20' * 50}" for name in token_request._ALIKE]
+    alike += [f"scope={'b' * (token_request.ALIKE_CHARS - len('scope='))}"]
     others = [f"{name}=c%20" for name in ("client_secret", "client_assertion", "code", "x-scope")]
-    others += [f"scope={'d' * (wire.ALIKE_CHARS - len('scope=') + 1)}"]
-    wire._parameter_alike.cache_clear()
+    others += [f"scope={'d' * (token_request.ALIKE_CHARS - len('scope=') + 1)}"]
+    token_request._parameter_alike.cache_clear()
     for part in alike + others:
-        assert wire.parse_form(part.encode()) == wire.parse_form(part.encode())
-    kept = wire._parameter_alike.cache_info()
+        assert token_request.parse_form(part.encode()) == token_request.parse_form(part.encode())
+    kept = token_request._parameter_alike.cache_info()
     assert (kept.currsize, kept.hits) == (len(alike), len(alike))
     assert kept.maxsize == 256
 
 
 def test_a_request_id_of_ours_is_a_guid_of_chance() -> None:
-    made = [wire.new_id() for _ in range(4000)]
+    made = [token_request.new_id() for _ in range(4000)]
     assert len(set(made)) == len(made)
     for each in made:
         read = uuid.UUID(each)
@@ -150,7 +150,7 @@ def test_a_request_id_of_ours_is_a_guid_of_chance() -> None:
 
 
 def test_a_missing_parameter_is_empty() -> None:
-    request = wire.TokenRequest(tenant="t", version=2, origin="o", form={"a": "b"})
+    request = token_request.TokenRequest(tenant="t", version=2, origin="o", form={"a": "b"})
     assert (request.get("a"), request.get("b")) == ("b", "")
     assert "'b'" not in repr(request)
 
@@ -175,7 +175,7 @@ def header(name: str, value: str) -> tuple[bytes, bytes]:
 def test_the_callers_id_is_taken_if_it_is_a_guid(
     headers: list[tuple[bytes, bytes]], query: bytes, found: str
 ) -> None:
-    assert wire.correlation_id(headers, query) == found
+    assert token_request.correlation_id(headers, query) == found
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_the_callers_id_is_taken_if_it_is_a_guid(
 def test_any_other_is_replaced_by_one_of_ours(
     headers: list[tuple[bytes, bytes]], query: bytes
 ) -> None:
-    first, second = (wire.correlation_id(headers, query) for _ in range(2))
+    first, second = (token_request.correlation_id(headers, query) for _ in range(2))
     assert is_guid(first)
     assert GUID not in (first, second)
     assert first != second
@@ -201,7 +201,7 @@ def test_any_other_is_replaced_by_one_of_ours(
 
 def test_a_refusal_is_written_with_every_member() -> None:
     body: dict[str, Any] = json.loads(
-        wire.error_body(
+        token_request.error_body(
             Refused(90014, claim="iss"),
             login="https://login.test",
             trace_id="trace",
@@ -228,7 +228,7 @@ def test_a_refusals_time_is_utc_wherever_the_service_runs(monkeypatch: pytest.Mo
     monkeypatch.setenv("TZ", "XYZ-9")
     time.tzset()
     try:
-        body = wire.error_body(
+        body = token_request.error_body(
             Refused(7000216), login="l", trace_id="t", correlation_id="c", now=1_750_000_000
         )
     finally:

@@ -15,18 +15,20 @@ import trustme
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from podpass import jose, names, serve
+from podpass import names
 from podpass.assertion import app as issuer_app
 from podpass.assertion import mint
 from podpass.assertion.keys import KeyRing
 from podpass.clock import Clock
+from podpass.crypto import jose
 from podpass.database import Database
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind, Tenant, User
-from podpass.directory.store import Directory
-from podpass.exchange import passwords
+from podpass.directory.store.directory import Directory
 from podpass.exchange.app import create_app
-from podpass.exchange.keys import AuthorityKeys
-from podpass.fetch import Fetcher, FetchRules
+from podpass.exchange.sign_in import passwords
+from podpass.exchange.signing.key_set import AuthorityKeys
+from podpass.http import server
+from podpass.http.fetcher import Fetcher, FetchRules
 from podpass.settings import AuthoritySettings
 
 TENANT = "11111111-1111-4111-8111-111111111111"
@@ -49,12 +51,14 @@ _KEPT = passwords.hash_password(PASSWORD)
 class Site:
     """An issuer's host: the real application, with paths that a test may answer otherwise."""
 
-    app: serve.App
+    app: server.App
     answers: dict[str, tuple[int, bytes, dict[str, str]]] = field(default_factory=dict)
     hits: list[str] = field(default_factory=list)
     before: Callable[[], Awaitable[None]] | None = None
 
-    async def __call__(self, scope: serve.Scope, receive: serve.Receive, send: serve.Send) -> None:
+    async def __call__(
+        self, scope: server.Scope, receive: server.Receive, send: server.Send
+    ) -> None:
         self.hits.append(scope["path"])
         if self.before is not None:
             await self.before()
@@ -63,7 +67,7 @@ class Site:
             return
         status, body, headers = answer
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-        await serve.respond(send, status, body, raw)
+        await server.respond(send, status, body, raw)
 
 
 @dataclass(kw_only=True)
@@ -214,7 +218,7 @@ async def start(
     await fill(directory)
     site = Site(issuer_app.create_app(ISSUER, ring))
     issuer_port = await listen(stack, ca, site, "eastus.oic.test")
-    sock = serve.bind("127.0.0.1", 0)
+    sock = server.bind("127.0.0.1", 0)
     url = f"https://localhost:{sock.getsockname()[1]}"
     trust = ssl.create_default_context(cafile=folder / "ca.pem")
     connector = aiohttp.TCPConnector(ssl=trust)
@@ -256,11 +260,11 @@ async def fill(directory: Directory) -> None:
 
 
 async def listen(
-    stack: AsyncExitStack, ca: trustme.CA, app: serve.App, name: str, sock: Any = None
+    stack: AsyncExitStack, ca: trustme.CA, app: server.App, name: str, sock: Any = None
 ) -> int:
     """Serve an application under a name until the stack ends; give its port."""
-    sock = sock or serve.bind("127.0.0.1", 0)
+    sock = sock or server.bind("127.0.0.1", 0)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert(name).configure_cert(tls)
-    await stack.enter_async_context(serve.serving(app, sock, tls))
+    await stack.enter_async_context(server.serving(app, sock, tls))
     return int(sock.getsockname()[1])

@@ -10,8 +10,8 @@ import orjson
 
 from podpass import names
 from podpass.account.annotations import relevant
-from podpass.admission.app import create_app
-from podpass.admission.observe import REASONS
+from podpass.admission.handler import create_app
+from podpass.admission.metrics_reasons import REASONS
 from podpass.admission.warnings import MAX_WARNINGS
 from podpass.admission.wire import VERSIONS, parse_review
 from podpass.settings import WebhookSettings

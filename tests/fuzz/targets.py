@@ -19,14 +19,16 @@ import yarl
 from joserfc import jws
 from joserfc.jwk import ECKey, RSAKey
 
-from fuzz.reviews import pod, review
-from fuzz.wires import TINY, Recorder, first_request
-from podpass import fetch, forwarded, jose
+from podpass.crypto import jose
 from podpass.directory.model import Tenant
-from podpass.exchange import assertion, lookup, wire
-from podpass.exchange.aadsts import Refused
-from podpass.exchange.issuer_documents import IssuerDown, check_document
+from podpass.exchange import token_request
+from podpass.exchange.client_auth import assertion, directory_lookup
+from podpass.exchange.client_auth.issuer_discovery import IssuerDown, check_document
+from podpass.exchange.errors.catalogue import Refused
 from podpass.guids import is_guid
+from podpass.http import fetcher, proxy_headers
+from tests.fuzz.reviews import pod, review
+from tests.fuzz.wires import TINY, Recorder, first_request
 
 ISSUER = "https://oidc.test/x/"
 PROXIES = (ip_network("10.0.0.0/8"),)
@@ -37,23 +39,25 @@ Target = Callable[[bytes], None]
 def form(data: bytes) -> None:
     """Read a form: the names and values that the standard library reads, each name once."""
     try:
-        read = wire.parse_form(data)
+        read = token_request.parse_form(data)
     except Refused:
         return
     pairs = parse_qsl(
         data.decode(), keep_blank_values=True, strict_parsing=bool(data), errors="strict"
     )
     assert list(read.items()) == pairs
-    assert len(read) <= wire.MAX_PARAMETERS
+    assert len(read) <= token_request.MAX_PARAMETERS
 
 
 def headers(data: bytes) -> None:
     """Read a content type, Basic credentials and a request id out of headers."""
     kind, _, rest = data.partition(b"\n")
     authorization, _, query = rest.partition(b"\n")
-    assert is_guid(wire.correlation_id([(b"client-request-id", authorization)], query))
+    assert is_guid(token_request.correlation_id([(b"client-request-id", authorization)], query))
     try:
-        read = wire.read_form(b"a=b", kind.decode("latin-1"), authorization.decode("latin-1"))
+        read = token_request.read_form(
+            b"a=b", kind.decode("latin-1"), authorization.decode("latin-1")
+        )
     except Refused:
         return
     assert read in ({}, {"a": "b"}) or set(read) == {"a", "client_id", "client_secret"}
@@ -172,8 +176,8 @@ def discovery(data: bytes) -> None:
         return
     assert document["issuer"] == ISSUER
     try:
-        fetch.split(document["jwks_uri"])
-    except fetch.FetchError:
+        fetcher.split(document["jwks_uri"])
+    except fetcher.FetchError:
         return
     where = yarl.URL(document["jwks_uri"])
     assert (where.scheme, where.host, where.port) == ("https", "oidc.test", 443)
@@ -183,8 +187,8 @@ def url(data: bytes) -> None:
     """Take an address apart as the client that connects does: a host that differs was never checked."""
     text = data.decode("utf-8", "surrogateescape")
     try:
-        parts = fetch.split(text)
-    except fetch.FetchError as exc:
+        parts = fetcher.split(text)
+    except fetcher.FetchError as exc:
         assert exc.reason == "url"
         return
     try:
@@ -206,7 +210,7 @@ def _place(host: str) -> object:
 
 def address(data: bytes) -> None:
     """Read a forwarded chain: an address that somebody wrote there, or the peer's own."""
-    found = forwarded.source("10.0.0.1", [(forwarded.HEADER, data)], PROXIES)
+    found = proxy_headers.source("10.0.0.1", [(proxy_headers.HEADER, data)], PROXIES)
     assert found == "10.0.0.1" or ip_address(found)
 
 
@@ -228,8 +232,8 @@ def names(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
     nobody: Any = _Nobody()
     for coroutine in (
-        lookup.find_tenant(nobody, text, grant="x"),
-        lookup.find_client(nobody, Tenant(id="t", display_name="t"), text),
+        directory_lookup.find_tenant(nobody, text, grant="x"),
+        directory_lookup.find_client(nobody, Tenant(id="t", display_name="t"), text),
     ):
         try:
             coroutine.send(None)

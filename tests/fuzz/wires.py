@@ -6,8 +6,8 @@ from typing import Any
 import h11
 from uvicorn.server import ServerState
 
-from podpass.connection import Config, Connection
-from podpass.serve import Limits
+from podpass.http.connection import Config, Connection
+from podpass.http.server import Limits
 
 TINY = Limits(head_bytes=2048, head_seconds=10, body_seconds=10, connections=8)
 Request = tuple[str, str]

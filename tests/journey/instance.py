@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 from kubernetes import client, config
 
-from podpass import jose
+from podpass.crypto import jose
 
 CLIENT = "11111111-aaaa-4bbb-8ccc-000000000001"
 SECOND_CLIENT = "11111111-aaaa-4bbb-8ccc-000000000002"
@@ -75,7 +75,7 @@ class Instance:
         self, *arguments: str, check: bool = True, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [sys.executable, "-m", "podpass.tools.cli", *arguments],
+            [sys.executable, "-m", "podpass.cli", *arguments],
             env={**os.environ, "PODPASS_DATA_DIR": str(self.data_dir), **(env or {})},
             capture_output=True,
             text=True,

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from journey.instance import AUDIENCE, CLIENT, NO_ROLE_CLIENT, Instance
-from podpass import jose
+from podpass.crypto import jose
+from tests.journey.instance import AUDIENCE, CLIENT, NO_ROLE_CLIENT, Instance
 
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
 

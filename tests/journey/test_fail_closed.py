@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from journey.instance import LABEL, Instance
 from podpass import names
+from tests.journey.instance import LABEL, Instance
 
 
 @pytest.fixture

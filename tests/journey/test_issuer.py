@@ -3,8 +3,8 @@
 import json
 import sys
 
-from journey.instance import AUDIENCE, Instance
-from podpass import jose
+from podpass.crypto import jose
+from tests.journey.instance import AUDIENCE, Instance
 
 # A program without any of our settings: proxy and CA come from the variables of `podpass run`.
 _READ = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())"

@@ -4,9 +4,9 @@ import json
 import sys
 import uuid
 
-from journey.instance import CLIENT, READ, SECOND_CLIENT, Instance
-from podpass import jose
-from podpass.tools.local.hops import journey, read_hops
+from podpass.crypto import jose
+from podpass.local.token_trace import journey, read_hops
+from tests.journey.instance import CLIENT, READ, SECOND_CLIENT, Instance
 
 
 def test_a_pod_reads_a_secret_without_holding_one(instance: Instance) -> None:

@@ -10,7 +10,7 @@ import pytest
 import requests
 import yaml
 
-from journey.instance import Instance
+from tests.journey.instance import Instance
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "protect-your-api"
 API = "3f0d4a52-6f0e-4c2b-9d5e-5b1c7d2a8e10"

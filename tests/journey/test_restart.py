@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from journey.instance import Instance, started
+from tests.journey.instance import Instance, started
 
 
 @pytest.fixture

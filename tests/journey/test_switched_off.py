@@ -8,8 +8,8 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
-from journey.instance import Instance, started
-from podpass import jose
+from podpass.crypto import jose
+from tests.journey.instance import Instance, started
 
 AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
 SHOW = ["sh", "-c", "echo client=$AZURE_CLIENT_ID"]

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from tools.kubectl import PATH
+from tests.local.kubectl import PATH
 
 _SECONDS = 300
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench.peers.build import CannotBuild, built
 
-from kubernetes_clients.command import Command
-from kubernetes_clients.reference import SERVICE, Reference
-from podpass.serve import PortInUse, bind
-from tools.kubectl import binaries
-from tools.local.cluster.conftest import ca, ring, serve
+from bench.peers.build import CannotBuild, built
+from podpass.http.server import PortInUse, bind
+from tests.kubernetes.conftest import ca, ring, serve
+from tests.kubernetes_clients.command import Command
+from tests.kubernetes_clients.reference import SERVICE, Reference
+from tests.local.kubectl import binaries
 
 __all__ = ["ca", "ring", "serve"]
 

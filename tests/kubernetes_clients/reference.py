@@ -16,8 +16,8 @@ from typing import Any
 import aiohttp
 import yaml
 
-from kubernetes_clients.command import Command
-from podpass.serve import bind
+from podpass.http.server import bind
+from tests.kubernetes_clients.command import Command
 
 NAMESPACE = "azure-workload-identity-system"
 SERVICE = f"{NAMESPACE}/azure-wi-webhook-webhook-service:443"

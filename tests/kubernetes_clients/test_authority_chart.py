@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from charts.authority.rendering import SETS, Chart
-from charts.rendering import FOREIGN
-from kubernetes_clients.command import Command
-from kubernetes_clients.test_helm import kubelet
-from kubernetes_clients.test_own_chart import WAIT
+from tests.charts.authority.rendering import SETS, Chart
+from tests.charts.rendering import FOREIGN
+from tests.kubernetes_clients.command import Command
+from tests.kubernetes_clients.test_helm import kubelet
+from tests.kubernetes_clients.test_own_chart import WAIT
 
 ROOT = Path(__file__).parents[2]
 CHART = str(ROOT / "charts" / "podpass-authority")

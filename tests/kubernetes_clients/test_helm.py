@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from kubernetes_clients.command import Command
+from tests.kubernetes_clients.command import Command
 
 CHART = str(Path(__file__).with_name("chart"))
 CORE = "/api/v1/namespaces/default"

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kubernetes_clients.command import Command
-from kubernetes_clients.test_helm import kubelet
+from tests.kubernetes_clients.command import Command
+from tests.kubernetes_clients.test_helm import kubelet
 
 CHART = str(Path(__file__).parents[2] / "charts" / "podpass")
 SPACE = "azure-workload-identity-system"

@@ -4,8 +4,8 @@ import asyncio
 import base64
 from typing import Any
 
-from kubernetes_clients.reference import HOOKS, SECRET, TENANT, Reference
-from podpass.tools.local.cluster.history import History
+from podpass.kubernetes.apiserver.storage.watch_cache import History
+from tests.kubernetes_clients.reference import HOOKS, SECRET, TENANT, Reference
 
 PODS = "/api/v1/namespaces/default/pods"
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kubernetes_clients import test_authority_chart, test_own_chart
-from kubernetes_clients.command import Command
+from tests.kubernetes_clients import test_authority_chart, test_own_chart
+from tests.kubernetes_clients.command import Command
 
 # What is installed, where, with what; and the pod of its test.
 OWN = (

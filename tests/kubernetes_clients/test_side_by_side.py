@@ -14,10 +14,10 @@ import pytest
 import trustme
 from prometheus_client.parser import text_string_to_metric_families
 
-from admission.test_vectors import CASES as RECORDED
-from admission.test_vectors import REFUSED_HERE
-from kubernetes_clients.reference import IMAGES, LOG_LEVEL, TENANT, Reference
-from tools.webhook.running import PATH, Webhook, pod, review
+from tests.admission.test_vectors import CASES as RECORDED
+from tests.admission.test_vectors import REFUSED_HERE
+from tests.kubernetes_clients.reference import IMAGES, LOG_LEVEL, TENANT, Reference
+from tests.servers.webhook.running import PATH, Webhook, pod, review
 
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
 CLIENT_ID = "azure.workload.identity/client-id"

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from journey.instance import CLIENT, Instance, started
-from peers.rest import Rest
+from tests.journey.instance import CLIENT, Instance, started
+from tests.peers.rest import Rest
 
 _OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 _GRAPH = "00000003-0000-0000-c000-000000000000"

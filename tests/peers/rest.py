@@ -8,7 +8,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from typing import Any
 
-from journey.instance import Instance
+from tests.journey.instance import Instance
 
 # The Azure CLI's own client id: it is public, so a password alone signs in with it.
 _CLIENT = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"

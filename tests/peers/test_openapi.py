@@ -10,7 +10,9 @@ import pytest
 from podpass.directory.graph.routes import TABLE
 from podpass.directory.resource_manager import endpoints
 from podpass.directory.resource_manager.routes import ROUTES
-from podpass.exchange import app, error_page, metadata, signin_app, signin_pages
+from podpass.exchange import app, error_page, metadata
+from podpass.exchange.sign_in import app as signin_app
+from podpass.exchange.sign_in import pages
 
 FOLDER = Path(__file__).parents[2] / "docs" / "openapi"
 _METHODS = {"get", "head", "put", "post", "patch", "delete"}
@@ -46,7 +48,7 @@ def test_graph_is_described_as_it_is_served() -> None:
 
 
 def test_the_token_service_is_described_as_it_is_served() -> None:
-    posts = [*app._TOKEN_VERSIONS, *signin_app._DEVICE_CODE, signin_pages.LOGIN]
+    posts = [*app._TOKEN_VERSIONS, *signin_app._DEVICE_CODE, pages.LOGIN]
     gets = [
         *metadata.PATHS,
         *signin_app._AUTHORIZE,

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from bench.peers.build import CannotBuild, built
 
-from admission.certificates import reference
-from admission.certificates.conftest import bare, ca, lab, ring
-from admission.certificates.lab import HOST, NAMESPACE, Lab, handshake, until
-from podpass.admission.certificates import Plan, contents
-from podpass.admission.certificates.make import RsaMaker
+from bench.peers.build import CannotBuild, built
+from podpass.admission.certificates import Plan, secret_codec
+from podpass.admission.certificates.x509 import RsaMaker
+from tests.admission.certificates import reference
+from tests.admission.certificates.conftest import bare, ca, lab, ring
+from tests.admission.certificates.lab import HOST, NAMESPACE, Lab, handshake, until
 
 __all__ = ["bare", "ca", "lab", "ring"]  # fixtures
 
@@ -124,7 +124,7 @@ async def test_both_begin_anew_together_when_the_secret_is_emptied(
         data = await lab.data()
         assert reference.keeps(data, lab.clock()) == "nothing"
         (bundle,) = await lab.bundles()
-        assert contents.authorities(bundle.encode()) == contents.authorities(data["ca.crt"])
+        assert secret_codec.authorities(bundle.encode()) == secret_codec.authorities(data["ca.crt"])
         await handshake(replica.port, bundle)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from clients.installed import python_with
-from journey.instance import CLIENT, Instance
-from peers.rest import ARM, GRAPH, VAULT, Rest
+from tests.clients.installed import python_with
+from tests.journey.instance import CLIENT, Instance
+from tests.peers.rest import ARM, GRAPH, VAULT, Rest
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(600)]
 

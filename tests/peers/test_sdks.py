@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from clients.installed import python_with
-from journey.instance import Instance
+from tests.clients.installed import python_with
+from tests.journey.instance import Instance
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
 

@@ -14,17 +14,17 @@ import pytest
 import trustme
 from yarl import URL
 
-from authority import TENANT, Authority, HandClock
-from podpass import jose
+from podpass.crypto import jose
 from podpass.database import Database
 from podpass.directory.model import Identity, RoleAssignment, Tenant, Vault
-from podpass.directory.store import Directory
-from podpass.fetch import Fetcher, FetchRules
+from podpass.directory.store.directory import Directory
+from podpass.http.fetcher import Fetcher, FetchRules
+from podpass.http.server import bind, server_tls, serving
 from podpass.resource.app import create_app
-from podpass.resource.keys import PublishedKeys
+from podpass.resource.authority_keys import PublishedKeys
 from podpass.resource.store import SecretStore
-from podpass.serve import bind, server_tls, serving
 from podpass.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
+from tests.authority import TENANT, Authority, HandClock
 
 SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 VAULT_HOST = "demo-vault.vault.azure.net"

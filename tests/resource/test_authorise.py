@@ -13,9 +13,9 @@ from podpass.directory.model import (
     Vault,
     VaultAccess,
 )
-from podpass.resource.authorise import authorise, check_scope, find_vault
+from podpass.resource.authorization import authorise, check_scope, find_vault
 from podpass.resource.checks import Principal, TokenRefused
-from podpass.resource.refusals import Forbidden, ForbiddenByPolicy, VaultNotFound
+from podpass.resource.errors import Forbidden, ForbiddenByPolicy, VaultNotFound
 
 USER = roles.find_role("Key Vault Secrets User")
 CALLER = Principal(app_id="app", object_id="object", tenant_id="t")

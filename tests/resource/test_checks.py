@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from podpass import jose
+from podpass.crypto import jose
 from podpass.resource import checks
 from podpass.resource.checks import Accepted, Check, TokenRefused
 

@@ -15,7 +15,7 @@ from azure.core.exceptions import (
 from azure.keyvault.secrets import SecretClient
 
 from podpass.directory.model import AccessPolicy, VaultAccess
-from tunnel import connect_proxy
+from tests.tunnel import connect_proxy
 
 VAULT_URL = "https://demo-vault.vault.azure.net/"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from podpass import jose
+from podpass.crypto import jose
 
 DAY = 86400
 V = "?api-version=7.4"

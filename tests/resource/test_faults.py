@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from directory.faults import damage, full, held, read_only
-from podpass.resource.housekeeping import Housekeeping, sweep
+from podpass.resource.purge_job import Housekeeping, sweep
 from podpass.resource.schema import versions
+from tests.directory.faults import damage, full, held, read_only
 
 V = "?api-version=7.4"
 LONG = {"value": "v" * 20_000}

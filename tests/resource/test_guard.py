@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from podpass import jose
+from podpass.crypto import jose
 from podpass.directory.access import NotAdmitted, Reason
 from podpass.errors import SettingsError
-from podpass.fetch import FetchError
-from podpass.resource.callers import admit_with
+from podpass.http.fetcher import FetchError
+from podpass.resource.api_callers import admit_with
 from podpass.resource.guard import (
     Check,
     Guard,

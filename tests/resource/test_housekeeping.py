@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from podpass.crypto.secret import Secret
 from podpass.directory.model import ResourceGroup, Vault
-from podpass.resource.housekeeping import Housekeeping, sweep
 from podpass.resource.model import Wanted, owner_of, shelf_of
-from podpass.secret import Secret
+from podpass.resource.purge_job import Housekeeping, sweep
 
 DAY = 86400
 SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"

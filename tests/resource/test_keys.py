@@ -5,9 +5,14 @@ from typing import Any
 
 import pytest
 
-from podpass import jose
-from podpass.fetch import FetchError
-from podpass.resource.keys import REFRESH_SECONDS, STALE_SECONDS, KeysUnavailable, PublishedKeys
+from podpass.crypto import jose
+from podpass.http.fetcher import FetchError
+from podpass.resource.authority_keys import (
+    REFRESH_SECONDS,
+    STALE_SECONDS,
+    KeysUnavailable,
+    PublishedKeys,
+)
 
 URL = "https://login.microsoftonline.com/common/discovery/v2.0/keys"
 

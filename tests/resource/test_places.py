@@ -3,8 +3,8 @@
 import pytest
 
 from podpass.errors import SettingsError
-from podpass.resource.places import locate
-from podpass.resource.refusals import VaultNotFound
+from podpass.resource.errors import VaultNotFound
+from podpass.resource.vault_hosts import locate
 from podpass.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
 
 DIRECT = VaultOrigin(

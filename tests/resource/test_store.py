@@ -11,15 +11,15 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from directory.faults import damage
+from podpass.crypto.envelope import SealingKeyUnfit
+from podpass.crypto.secret import Secret
 from podpass.database import Database, DatabaseFailed, RowDamaged
-from podpass.directory import schema as directory
+from podpass.directory.store import schema as directory
+from podpass.resource.errors import BackupTooLarge, BackupUnfit, NameInUse, NameTaken
 from podpass.resource.model import Recovery, Told, Wanted
-from podpass.resource.refusals import BackupTooLarge, BackupUnfit, NameInUse, NameTaken
 from podpass.resource.schema import versions
 from podpass.resource.store import SecretStore
-from podpass.sealing import SealingKeyUnfit
-from podpass.secret import Secret
+from tests.directory.faults import damage
 
 NOTHING = Wanted(given=frozenset())
 USUAL = Recovery()
@@ -30,7 +30,7 @@ from pathlib import Path
 from podpass.database import Database
 from podpass.resource.model import Wanted
 from podpass.resource.store import SecretStore
-from podpass.secret import Secret
+from podpass.crypto.secret import Secret
 
 async def main(folder):
     store = SecretStore(Database(f"sqlite:///{folder}/vault.db"), Path(folder) / "vault.key")

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from podpass.fetch import FetchError
+from podpass.http.fetcher import FetchError
+from podpass.http.server import Receive, Scope, Send, bind, respond, server_tls, serving
+from podpass.resource.bearer import WebFetcher
 from podpass.resource.guard import Check, Guard, KeysUnavailable, TokenRefused
-from podpass.resource.web import WebFetcher
-from podpass.serve import Receive, Scope, Send, bind, respond, server_tls, serving
-from tunnel import connect_proxy
+from tests.tunnel import connect_proxy
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 VAULT = "https://vault.azure.net"

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from clients import installed as installing
-from clients import toolchains
-from clients.installed import installed, tool
-from clients.toolchains import NEWEST, OLDEST
+from tests.clients import installed as installing
+from tests.clients import toolchains
+from tests.clients.installed import installed, tool
+from tests.clients.toolchains import NEWEST, OLDEST
 
 PROGRAMS = Path(__file__).parent / "programs"
 PATIENCE_SECONDS = 40.0

@@ -16,16 +16,16 @@ from typing import Any
 import aiohttp
 import jwt
 
-import postgres
 from podpass.directory.model import Identity, IdentityKind
-from podpass.tools.local.environment import TRUSTSTORE_PASSWORD
-from podpass.tools.local.trust import java_truststore
-from selfhost.sessions import PROGRAMS, Session
-from soak import people
-from soak.balancer import Balancer
-from soak.lane import TENANT
-from soak.replica import podpass
-from soak.site import Site, free_port, site
+from podpass.local.environment import TRUSTSTORE_PASSWORD
+from podpass.local.trust import java_truststore
+from tests import postgres
+from tests.selfhost.sessions import PROGRAMS, Session
+from tests.soak import people
+from tests.soak.balancer import Balancer
+from tests.soak.lane import TENANT
+from tests.soak.replica import podpass
+from tests.soak.site import Site, free_port, site
 
 _API = "88888888-8888-4888-8888-888888888888"
 # One resource under many names: a token for a name is in no cache yet, so each makes the client ask.

@@ -10,9 +10,9 @@ from contextlib import AsyncExitStack
 import pytest
 import pytest_asyncio
 
-import postgres
-from selfhost.sessions import CLIENTS, Client, Session
-from selfhost.story import Seen, story
+from tests import postgres
+from tests.selfhost.sessions import CLIENTS, Client, Session
+from tests.selfhost.story import Seen, story
 
 pytestmark = [
     pytest.mark.selfhost,

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from soak.parts import PARTS, Plan
-from soak.progress import say
-from soak.report import table, write
+from tests.soak.parts import PARTS, Plan
+from tests.soak.progress import say
+from tests.soak.report import table, write
 
 
 def main() -> int:

@@ -16,16 +16,16 @@ from typing import Any
 import aiohttp
 
 from podpass import names
-from podpass.directory import arm
-from podpass.directory.store import Directory
-from soak import people
-from soak.asking import Asker, form
-from soak.lane import SUB, TENANT
-from soak.progress import say
-from soak.quantiles import milliseconds
-from soak.replica import podpass
-from soak.site import Site
-from soak.wrong import Wrong
+from podpass.directory import resource_ids
+from podpass.directory.store.directory import Directory
+from tests.soak import people
+from tests.soak.asking import Asker, form
+from tests.soak.lane import SUB, TENANT
+from tests.soak.progress import say
+from tests.soak.quantiles import milliseconds
+from tests.soak.replica import podpass
+from tests.soak.site import Site
+from tests.soak.wrong import Wrong
 
 LANES = 4
 FLAGS = (
@@ -101,7 +101,7 @@ class Writer:
             await self._turn(lane, f"id{lane.turn}-lane{lane.number}")
 
     async def _turn(self, lane: Lane, name: str) -> None:
-        place = arm.identity_id(SUB, lane.group, name)
+        place = resource_ids.identity_id(SUB, lane.group, name)
         made = await self._step(
             lane, name, frozenset(), "PUT", place + _IDENTITY, {"location": "eastus"}
         )
@@ -178,7 +178,7 @@ async def _write_until(site: Site, lanes: list[Lane], seconds: float, *, groups:
         writer = Writer(session, str(replica.ready["admin"]))
         if groups:
             for lane in lanes:
-                path = f"{arm.group_id(SUB, lane.group)}?api-version=2021-04-01"
+                path = f"{resource_ids.group_id(SUB, lane.group)}?api-version=2021-04-01"
                 await writer.send("PUT", path, {"location": "eastus"})
         writing = [asyncio.ensure_future(writer.write(lane)) for lane in lanes]
         await asyncio.sleep(seconds)
@@ -211,7 +211,7 @@ async def _look(directory: Directory, lanes: list[Lane]) -> None:
     for lane in lanes:
         seen: State = {}
         for one in await directory.identities.page(
-            TENANT.id, group=arm.group_id(SUB, lane.group), limit=10_000
+            TENANT.id, group=resource_ids.group_id(SUB, lane.group), limit=10_000
         ):
             seen[one.name] = frozenset(each.name for each in one.credentials)
         if seen not in (lane.now, lane.next):

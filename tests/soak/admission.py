@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import trustme
+
 from bench.admission import review
 from bench.api import Cluster, kubeconfig
 from bench.load import Server, load
-
-from podpass.serve import bind, serving
-from soak.progress import say
-from soak.sampling import Sampler, descriptors, memory
-from soak.wrong import Wrong
-from tools.webhook.running import Webhook
+from podpass.http.server import bind, serving
+from tests.servers.webhook.running import Webhook
+from tests.soak.progress import say
+from tests.soak.sampling import Sampler, descriptors, memory
+from tests.soak.wrong import Wrong
 
 STALL_SECONDS = 0.05
 _STALL = 'podpass_admission_loop_stall_seconds{of="%s"}'

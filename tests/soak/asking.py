@@ -13,8 +13,8 @@ import aiohttp
 import jwt
 
 from podpass import names
-from soak.lane import TENANT
-from soak.wrong import Wrong
+from tests.soak.lane import TENANT
+from tests.soak.wrong import Wrong
 
 VAULT = "https://vault.azure.net"
 TOKEN_PATH = f"/{TENANT.id}/oauth2/v2.0/token"

@@ -4,10 +4,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from podpass import jose
-from soak.asking import TOKEN_PATH, form
-from soak.issuer import Issuer
-from soak.people import APPLICATION, DISABLED, SECRET, STABLE, WITHOUT_CREDENTIALS, account, client
+from podpass.crypto import jose
+from tests.soak.asking import TOKEN_PATH, form
+from tests.soak.issuer import Issuer
+from tests.soak.people import (
+    APPLICATION,
+    DISABLED,
+    SECRET,
+    STABLE,
+    WITHOUT_CREDENTIALS,
+    account,
+    client,
+)
 
 GRANTED = 0
 _NOBODY = "99999999-9999-4999-8999-999999999999"

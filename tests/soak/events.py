@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from soak import people
-from soak.asking import Answer, Asker, form
-from soak.cases import GRANTED, Cases
-from soak.lane import TENANT
-from soak.replica import podpass
-from soak.site import Site
-from soak.wrong import Wrong
+from tests.soak import people
+from tests.soak.asking import Answer, Asker, form
+from tests.soak.cases import GRANTED, Cases
+from tests.soak.lane import TENANT
+from tests.soak.replica import podpass
+from tests.soak.site import Site
+from tests.soak.wrong import Wrong
 
 # How long the service may go on by what it knew.
 STALE_SECONDS = 1.0

@@ -5,11 +5,11 @@ import uuid
 from collections.abc import Iterator
 
 from podpass.database import Database, DatabaseBusy
-from podpass.directory import arm
+from podpass.directory import resource_ids
 from podpass.directory.model import FederatedCredential, Identity
-from podpass.directory.store import Directory
-from soak.lane import SUB, TENANT
-from soak.wrong import Wrong
+from podpass.directory.store.directory import Directory
+from tests.soak.lane import SUB, TENANT
+from tests.soak.wrong import Wrong
 
 EACH = 20
 _BATCH, _TRIES = 100, 5
@@ -23,7 +23,7 @@ def identities(count: int) -> Iterator[Identity]:
             client_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"client {number}")),
             object_id=str(uuid.uuid5(uuid.NAMESPACE_URL, f"object {number}")),
             name=name,
-            resource_id=arm.identity_id(SUB, "many", name),
+            resource_id=resource_ids.identity_id(SUB, "many", name),
             credentials=tuple(
                 FederatedCredential(
                     name=f"credential-{each}",

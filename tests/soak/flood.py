@@ -15,13 +15,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from soak.asking import Asker
-from soak.cases import Cases
-from soak.flooding import KINDS
-from soak.progress import say
-from soak.quantiles import quantile
-from soak.site import Site
-from soak.wrong import Wrong
+from tests.soak.asking import Asker
+from tests.soak.cases import Cases
+from tests.soak.flooding import KINDS
+from tests.soak.progress import say
+from tests.soak.quantiles import quantile
+from tests.soak.site import Site
+from tests.soak.wrong import Wrong
 
 GOOD_RATE, FLOOD_RATE = 50.0, 1000.0
 RATIO = 2.0

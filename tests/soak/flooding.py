@@ -17,11 +17,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from podpass import jose
-from soak.asking import Asker, form
-from soak.people import client
+from podpass.crypto import jose
+from tests.soak.asking import Asker, form
+from tests.soak.people import client
 
 KINDS = ("issuers", "huge", "clients", "slow", "handshakes")
 _SLOW = 300

@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from podpass import names, serve
+from podpass import names
 from podpass.assertion import app as issuer_app
 from podpass.assertion import mint
 from podpass.assertion.keys import KeyRing
+from podpass.http import server
 
 MAIN = "cluster"
 
@@ -71,15 +72,15 @@ async def _serve(folder: Path, port: int) -> None:
     def ring_of(_files: tuple[str, ...]) -> KeyRing:
         return KeyRing.open(folder / "issuer")
 
-    async def app(scope: serve.Scope, receive: serve.Receive, send: serve.Send) -> None:
+    async def app(scope: server.Scope, receive: server.Receive, send: server.Send) -> None:
         # The folder is looked at anew each time: whoever replaces keys is another process.
         ring = ring_of(tuple(sorted(each.name for each in (folder / "issuer").glob("*.pem"))))
         name = scope["path"].split("/")[1]
         issuer = f"https://localhost:{port}/{name}/"
         await issuer_app.create_app(issuer, ring)(scope, receive, send)
 
-    tls = serve.server_tls(str(folder / "localhost.pem"), str(folder / "localhost.pem"))
-    async with serve.serving(app, serve.bind("127.0.0.1", port), tls):
+    tls = server.server_tls(str(folder / "localhost.pem"), str(folder / "localhost.pem"))
+    async with server.serving(app, server.bind("127.0.0.1", port), tls):
         print("ready", flush=True)
         await asyncio.Event().wait()
 

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from podpass import log
 from podpass.database import Database
-from podpass.directory.store import Directory
-from soak.lane import TENANT, Lane, change
-from soak.picture import Picture, difference, picture
-from soak.wrong import Wrong
+from podpass.directory.store.directory import Directory
+from tests.soak.lane import TENANT, Lane, change
+from tests.soak.picture import Picture, difference, picture
+from tests.soak.wrong import Wrong
 
 LANES = 3
 _WRITER = Path(__file__).with_name("writer.py")

@@ -9,8 +9,8 @@ import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from podpass.directory import arm
-from podpass.directory.audit import Actor, acting
+from podpass.directory import resource_ids
+from podpass.directory.actor import Actor, acting
 from podpass.directory.model import (
     AccessPolicy,
     AppRoleAssignment,
@@ -27,7 +27,7 @@ from podpass.directory.model import (
     Vault,
     VaultAccess,
 )
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
 
 TENANT = Tenant(id="5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0")
 SUB = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
@@ -65,7 +65,7 @@ class Lane:
             client_id=self.guid(f"client {number}"),
             object_id=self.guid(f"object {number}"),
             name=name,
-            resource_id=arm.identity_id(SUB, self.group, name),
+            resource_id=resource_ids.identity_id(SUB, self.group, name),
             credentials=tuple(self.credential(f"c{number}{each}") for each in range(CREDENTIALS)),
         )
 
@@ -105,7 +105,7 @@ class Lane:
 
     @property
     def vault_id(self) -> str:
-        return arm.vault_id(SUB, self.group, self.name("v"))
+        return resource_ids.vault_id(SUB, self.group, self.name("v"))
 
 
 async def _group(directory: Directory, lane: Lane) -> None:
@@ -146,7 +146,7 @@ async def _cluster(directory: Directory, lane: Lane) -> None:
         group=lane.group,
         name=name,
         location="eastus",
-        resource_id=arm.cluster_id(SUB, lane.group, name),
+        resource_id=resource_ids.cluster_id(SUB, lane.group, name),
     )
     await directory.clusters.put(made)
 

@@ -10,16 +10,16 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from podpass.directory.store import Directory
-from soak import lane
-from soak.asking import Answer, Asker, SecondOpinion
-from soak.cases import GRANTED, Cases, Request
-from soak.events import Ages, Events
-from soak.progress import say
-from soak.quantiles import milliseconds
-from soak.sampling import Sampler, descriptors, memory
-from soak.site import Site
-from soak.wrong import Wrong
+from podpass.directory.store.directory import Directory
+from tests.soak import lane
+from tests.soak.asking import Answer, Asker, SecondOpinion
+from tests.soak.cases import GRANTED, Cases, Request
+from tests.soak.events import Ages, Events
+from tests.soak.progress import say
+from tests.soak.quantiles import milliseconds
+from tests.soak.sampling import Sampler, descriptors, memory
+from tests.soak.site import Site
+from tests.soak.wrong import Wrong
 
 AGES = Ages(fresh=15, retry=2, refetch=2)
 _CONNECTIONS = 4

@@ -9,12 +9,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from soak.asking import Answer, Asker
-from soak.cases import Cases
-from soak.progress import say
-from soak.quantiles import milliseconds
-from soak.site import Site
-from soak.wrong import Wrong
+from tests.soak.asking import Answer, Asker
+from tests.soak.cases import Cases
+from tests.soak.progress import say
+from tests.soak.quantiles import milliseconds
+from tests.soak.site import Site
+from tests.soak.wrong import Wrong
 
 LONGEST_SECONDS = 3.5
 BACK_SECONDS = 10.0

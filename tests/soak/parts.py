@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import postgres
-from soak import admin, admission
-from soak.filling import fill
-from soak.flood import check_ratio, flood
-from soak.kill import Killing
-from soak.mixed import AGES, Mixed, Pace, check_flat
-from soak.outages import outages
-from soak.progress import say
-from soak.quantiles import milliseconds, quantile
-from soak.replicas import replicas
-from soak.site import site
-from soak.wrong import Wrong
+from tests import postgres
+from tests.soak import admin, admission
+from tests.soak.filling import fill
+from tests.soak.flood import check_ratio, flood
+from tests.soak.kill import Killing
+from tests.soak.mixed import AGES, Mixed, Pace, check_flat
+from tests.soak.outages import outages
+from tests.soak.progress import say
+from tests.soak.quantiles import milliseconds, quantile
+from tests.soak.replicas import replicas
+from tests.soak.site import site
+from tests.soak.wrong import Wrong
 
 RESTART_SECONDS = 2.0
 # Loads are no clients of whom there are too many.

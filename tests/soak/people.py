@@ -12,8 +12,8 @@ from podpass.directory.model import (
     IdentityKind,
     PasswordCredential,
 )
-from podpass.directory.store import Directory
-from soak.lane import TENANT
+from podpass.directory.store.directory import Directory
+from tests.soak.lane import TENANT
 
 STABLE = 20
 APPLICATION = "44444444-4444-4444-8444-444444444444"

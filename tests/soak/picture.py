@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection, String, Table, cast, create_engine, or_, select
 from sqlalchemy.engine import make_url
 
-from podpass.directory.schema import audit_entries, metadata
-from soak.lane import MARK, MARKED
+from podpass.directory.store.schema import audit_entries, metadata
+from tests.soak.lane import MARK, MARKED
 
 # Made anew each time: moments, and the id under which a vault keeps its secrets.
 _MOMENTS = {"created", "time", "serial", "uid", "deleted", "purge_on"}

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from soak.sampling import tree
-from soak.wrong import Wrong
+from tests.soak.sampling import tree
+from tests.soak.wrong import Wrong
 
 START_SECONDS = 30
 DRAIN_SECONDS = 30
@@ -46,7 +46,7 @@ def podpass(*arguments: str) -> subprocess.CompletedProcess[str]:
 
     Errors:  Wrong, with what it said.
     """
-    command = [sys.executable, "-m", "podpass.tools.cli", *arguments]
+    command = [sys.executable, "-m", "podpass.cli", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode != 0:
         raise Wrong(f"podpass {' '.join(arguments[:2])} failed: {done.stderr.strip()[-500:]}")
@@ -122,7 +122,7 @@ class Replica:
         place, certificate = self._place, str(self._place.folder / "localhost.pem")
         origins = [part for each in place.origins for part in ("--origin", each)]
         return [
-            *(sys.executable, "-m", "podpass.tools.cli", "authority", "-o", "json"),
+            *(sys.executable, "-m", "podpass.cli", "authority", "-o", "json"),
             *place.stored(),
             *("--tls-certificate", certificate, "--tls-key", certificate),
             *("--issuer-ca-file", str(place.ca_file), "--private-issuer", "127.0.0.0/8"),

@@ -8,15 +8,15 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-from soak.asking import Asker, SecondOpinion
-from soak.balancer import Balancer
-from soak.cases import Cases
-from soak.events import STALE_SECONDS, Ages, Events
-from soak.progress import say
-from soak.quantiles import milliseconds
-from soak.replica import Replica, podpass
-from soak.site import Site
-from soak.wrong import Wrong
+from tests.soak.asking import Asker, SecondOpinion
+from tests.soak.balancer import Balancer
+from tests.soak.cases import Cases
+from tests.soak.events import STALE_SECONDS, Ages, Events
+from tests.soak.progress import say
+from tests.soak.quantiles import milliseconds
+from tests.soak.replica import Replica, podpass
+from tests.soak.site import Site
+from tests.soak.wrong import Wrong
 
 _RATE = 100.0
 

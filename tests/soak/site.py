@@ -9,10 +9,10 @@ from pathlib import Path
 import trustme
 
 from podpass.database import Database
-from podpass.directory.store import Directory
-from soak import people
-from soak.issuer import Issuer
-from soak.replica import Place, Replica
+from podpass.directory.store.directory import Directory
+from tests.soak import people
+from tests.soak.issuer import Issuer
+from tests.soak.replica import Place, Replica
 
 
 @dataclass(kw_only=True)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from soak.admission import Admission, Pace, check_stall
-from soak.mixed import check_flat
-from soak.wrong import Wrong
+from tests.soak.admission import Admission, Pace, check_stall
+from tests.soak.mixed import check_flat
+from tests.soak.wrong import Wrong
 
 
 async def test_memory_and_descriptors_stay_flat_while_accounts_change_and_are_listed(

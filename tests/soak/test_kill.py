@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import postgres
-from soak.kill import Killing
-from soak.wrong import Wrong
+from tests import postgres
+from tests.soak.kill import Killing
+from tests.soak.wrong import Wrong
 
 SEED = int(os.environ.get("SOAK_SEED", "0")) or int.from_bytes(os.urandom(3))
 ROUNDS = 5

@@ -2,10 +2,10 @@
 
 import pytest
 
-from soak.flood import check_ratio
-from soak.mixed import check_flat
-from soak.parts import check_restarts
-from soak.wrong import Wrong
+from tests.soak.flood import check_ratio
+from tests.soak.mixed import check_flat
+from tests.soak.parts import check_restarts
+from tests.soak.wrong import Wrong
 
 
 def test_slow_restarts_are_wrong_and_one_of_many_is_not() -> None:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 
-from soak.sampling import Sample, Sampler, descriptors, memory, slope
+from tests.soak.sampling import Sample, Sampler, descriptors, memory, slope
 
 
 def samples(*figures: float) -> list[Sample]:

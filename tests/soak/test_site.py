@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-import postgres
-from soak import admin
-from soak.flood import flood
-from soak.mixed import AGES, Mixed, Pace
-from soak.outages import outages
-from soak.parts import UNLIMITED
-from soak.replicas import replicas
-from soak.site import site
+from tests import postgres
+from tests.soak import admin
+from tests.soak.flood import flood
+from tests.soak.mixed import AGES, Mixed, Pace
+from tests.soak.outages import outages
+from tests.soak.parts import UNLIMITED
+from tests.soak.replicas import replicas
+from tests.soak.site import site
 
 SEED = int(os.environ.get("SOAK_SEED", "0")) or int.from_bytes(os.urandom(3))
 FLAGS = (*UNLIMITED, *AGES.flags)

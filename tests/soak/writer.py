@@ -9,11 +9,11 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from podpass.database import Database, DatabaseFailed, DatabaseUnusable
-from podpass.directory.store import Directory
-from soak.lane import TENANT, change
+from podpass.directory.store.directory import Directory
+from tests.soak.lane import TENANT, change
 
 
 def say(*words: object) -> None:

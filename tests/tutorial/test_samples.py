@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from journey.instance import CLIENT, LABEL, Instance
-from podpass.tools.local.samples.cache import SampleCache, cache_folder
-from podpass.tools.local.samples.catalogue import SAMPLES, by_name
-from podpass.tools.local.samples.model import Sample
-from podpass.tools.local.samples.prepare import RegistryUnreachable, ToolsMissing, prepare
+from podpass.local.samples.cache import SampleCache, cache_folder
+from podpass.local.samples.catalogue import SAMPLES, by_name
+from podpass.local.samples.model import Sample
+from podpass.local.samples.prepare import RegistryUnreachable, ToolsMissing, prepare
+from tests.journey.instance import CLIENT, LABEL, Instance
 
 pytestmark = [pytest.mark.tutorial, pytest.mark.timeout(600)]
 
@@ -92,7 +92,7 @@ def on_host(instance: Instance, sample: Sample, **variables: str) -> "subprocess
     token.write_text(instance.token("web"))
     return subprocess.Popen(
         [
-            *(sys.executable, "-m", "podpass.tools.cli", "run", "--"),
+            *(sys.executable, "-m", "podpass.cli", "run", "--"),
             *cache.readiness(sample).command,
         ],
         env={

@@ -14,13 +14,13 @@ pytestmark = [pytest.mark.tutorial, pytest.mark.timeout(1800)]
 @pytest.mark.parametrize("az", ["newest", "oldest"])
 def test_the_tutorial_goes_as_its_page_says(az: str, tmp_path: Path) -> None:
     # Built first, with the user's own caches: the run itself gets an empty home. It says if that failed.
-    prepare = [sys.executable, "-m", "podpass.tools.cli", "image", "prepare", "msal-go"]
+    prepare = [sys.executable, "-m", "podpass.cli", "image", "prepare", "msal-go"]
     subprocess.run(prepare, capture_output=True, check=False)
     home = tmp_path / "home"
     home.mkdir()
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     done = subprocess.run(
-        [sys.executable, "-m", "podpass.tools.cli", "tutorial", "--az", az, "--full"],
+        [sys.executable, "-m", "podpass.cli", "tutorial", "--az", az, "--full"],
         env={**os.environ, "HOME": str(home), "XDG_CACHE_HOME": cache, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-{{/* 52: the longest name made of it, of the seed's pods (`-seed-` and five letters), is then 63, as long as a label may be. */}}
+{{/* 52 characters: the longest derived name, of the seed pods (`-seed-` and five characters), is then 63, the limit of a label. */}}
 {{- define "podpass-authority.name" -}}
 {{- $given := default .Release.Name .Values.nameOverride -}}
 {{- if not (or .Values.nameOverride (contains "podpass-authority" $given)) -}}
@@ -7,7 +7,7 @@
 {{- $given | trunc 52 | trimAll "-" -}}
 {{- end -}}
 
-{{/* That of deploy/authority: a Deployment keeps its selector, so what was applied by hand can become a release. */}}
+{{/* The same selector as deploy/authority. It is immutable, so objects applied with kubectl can become a release. */}}
 {{- define "podpass-authority.selector" -}}
 app.kubernetes.io/name: {{ include "podpass-authority.name" . | quote }}
 {{- end -}}
@@ -28,7 +28,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* One setting as its variable has it. Helm reads numbers as floats, and would write large ones as 1e+06. */}}
+{{/* One setting as the text of its environment variable. Helm reads numbers as floats and would write large ones as 1e+06. */}}
 {{- define "podpass-authority.setting" -}}
 {{- if kindIs "slice" . -}}
 {{ join "," . }}
@@ -39,7 +39,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* What the process reads from its environment: the ConfigMap's data, in JSON. */}}
+{{/* The environment variables of the process: the data of the ConfigMap, as JSON. */}}
 {{- define "podpass-authority.config" -}}
 {{- $data := dict
   "PODPASS_AUTHORITY_ORIGIN" .Values.origin
@@ -83,7 +83,7 @@ capabilities:
   drop: [ALL]
 {{- end -}}
 
-{{/* Where pods may run. */}}
+{{/* Node selector and tolerations. */}}
 {{- define "podpass-authority.placing" -}}
 {{- with .Values.nodeSelector }}
 nodeSelector:
@@ -106,19 +106,19 @@ tolerations:
 {{- end }}
 {{- end -}}
 
-{{/* The pod of `helm test`, which a policy that names clients lets in beside them. */}}
+{{/* Labels of the `helm test` pod. With clientsFrom set, the NetworkPolicy also allows this pod. */}}
 {{- define "podpass-authority.testLabels" -}}
 app.kubernetes.io/component: test
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
-{{/* The seed's pods, which no Service may select. */}}
+{{/* Labels of the seed pods. No Service selects them. */}}
 {{- define "podpass-authority.seedLabels" -}}
 app.kubernetes.io/component: seed
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
-{{/* The ways out that every pod of ours needs: names and the database. */}}
+{{/* Egress that every pod of the chart needs: DNS and the database. */}}
 {{- define "podpass-authority.egress" -}}
 - ports:
     - port: 53
@@ -129,31 +129,31 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
     - port: {{ .Values.networkPolicy.databasePort }}
 {{- end -}}
 
-{{/* Whether there is something to seed. */}}
+{{/* Whether the chart renders the seed Job. */}}
 {{- define "podpass-authority.seeded" -}}
 {{- if or .Values.seed.identities .Values.seed.administrators -}}true{{- end -}}
 {{- end -}}
 
-{{/* What is missing, and combinations that cannot work, each with what to do. Every template asks it first: Helm renders them
-in an order of its own, and the first that fails is what the user reads. */}}
+{{/* Required values and invalid combinations, each with its fix. Every template includes this first: Helm's rendering order is
+not defined, and Helm shows only the first error. */}}
 {{- define "podpass-authority.check" -}}
-{{- $_ := required "origin is required: the https://host[:port] under which clients reach the service, which tokens name" .Values.origin -}}
-{{- $_ = required "tenantID is required: the GUID of your tenant, in lower case; for a new one make it up, e.g. by uuidgen, and keep it" .Values.tenantID -}}
+{{- $_ := required "origin is required: the https://host[:port] under which clients reach the service, and which the tokens contain" .Values.origin -}}
+{{- $_ = required "tenantID is required: the GUID of your tenant, in lower case. For a new tenant, generate one (uuidgen) and do not change it later" .Values.tenantID -}}
 {{- $name := include "podpass-authority.name" . -}}
 {{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
-{{- fail (printf "%s cannot name a Service, which begins with a letter and has letters, digits and '-' only: name the release so, or set nameOverride" $name) -}}
+{{- fail (printf "%s cannot name a Service, which begins with a letter and has letters, digits and '-' only: use such a release name, or set nameOverride" $name) -}}
 {{- end -}}
 {{- if and .Values.podDisruptionBudget.minAvailable .Values.podDisruptionBudget.maxUnavailable -}}
 {{- fail "podDisruptionBudget.minAvailable and .maxUnavailable exclude each other: set one to 0" -}}
 {{- end -}}
 {{- if and .Values.admin.origin (not .Values.admin.enabled) -}}
-{{- fail "admin.origin needs admin.enabled=true: nothing answers there without it" -}}
+{{- fail "admin.origin needs admin.enabled=true: without it the admin APIs are not served" -}}
 {{- end -}}
 {{- if and (hasKey (default dict .Values.settings) "PODPASS_AUTHORITY_ADMIN_LISTEN") (not .Values.admin.enabled) -}}
 {{- fail "settings.PODPASS_AUTHORITY_ADMIN_LISTEN needs admin.enabled=true, which opens its port" -}}
 {{- end -}}
 {{- if and .Values.admin.enabled (eq (int .Values.admin.port) (int .Values.service.port)) -}}
-{{- fail "admin.port and service.port are the same: the Service needs two" -}}
+{{- fail "admin.port and service.port are the same: set two different ports" -}}
 {{- end -}}
 {{- if and .Values.service.externalTrafficPolicy (eq .Values.service.type "ClusterIP") -}}
 {{- fail "service.externalTrafficPolicy needs service.type LoadBalancer or NodePort" -}}
@@ -161,7 +161,7 @@ in an order of its own, and the first that fails is what the user reads. */}}
 {{- range $identity := .Values.seed.identities -}}
 {{- range $identity.federated_credentials -}}
 {{- if and (eq .issuer "cluster") (not $.Values.seed.clusterIssuer) -}}
-{{- fail (printf "seed.identities: %s trusts issuer: cluster, and seed.clusterIssuer is empty: set it to what `kubectl get --raw /.well-known/openid-configuration` has as issuer" $identity.name) -}}
+{{- fail (printf "seed.identities: %s trusts issuer: cluster, and seed.clusterIssuer is empty: set it to the issuer in the output of `kubectl get --raw /.well-known/openid-configuration`" $identity.name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -1,4 +1,4 @@
-{{/* The reference's chart writes its own name into selectors, which a Deployment keeps for ever. */}}
+{{/* azure-workload-identity's chart uses its own name in the Deployment's selector, which is immutable. */}}
 {{- define "podpass.name" -}}
 {{- default "workload-identity-webhook" .Values.nameOverride | trunc 63 | trimAll "-_." -}}
 {{- end -}}
@@ -25,7 +25,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* Whether someone else looks after certificate and caBundle. */}}
+{{/* Whether the webhook does not manage its certificate and caBundle itself. */}}
 {{- define "podpass.foreignCertificate" -}}
 {{- if or .Values.disableCertRotation .Values.certManager.enabled -}}true{{- end -}}
 {{- end -}}
@@ -38,14 +38,14 @@ azure-wi-webhook-cert-manager
 {{- end -}}
 {{- end -}}
 
-{{/* What the webhook reads from its environment: the ConfigMap's data, in JSON. */}}
+{{/* The environment variables of the webhook: the data of the ConfigMap, as JSON. */}}
 {{- define "podpass.config" -}}
 {{- $endpoint := .Values.customTokenEndpoint -}}
 {{- $selector := $endpoint.azureKubernetesCACTBLabelSelector -}}
 {{- if and $selector (not (kindIs "string" $selector)) -}}{{- $selector = toJson $selector -}}{{- end -}}
 {{- $data := dict
   "AZURE_ENVIRONMENT" .Values.azureEnvironment
-  "AZURE_TENANT_ID" (required "azureTenantID is required: the tenant of your identities" .Values.azureTenantID)
+  "AZURE_TENANT_ID" (required "azureTenantID is required: the tenant ID of your identities" .Values.azureTenantID)
 -}}
 {{- range $name, $value := dict
   "AZURE_KUBERNETES_CA_CONFIGMAP_NAME" $endpoint.azureKubernetesCAConfigMapName
@@ -62,7 +62,7 @@ azure-wi-webhook-cert-manager
 {{- toJson $data -}}
 {{- end -}}
 
-{{/* The user's selector, with the release's own namespace and the exempted ones taken out of it. */}}
+{{/* The user's namespace selector, plus a rule that excludes the release namespace and `exemptNamespaces`. */}}
 {{- define "podpass.namespaceSelector" -}}
 {{- $selector := default dict .Values.mutatingWebhookNamespaceSelector -}}
 {{- $exempt := prepend (default list .Values.exemptNamespaces) .Release.Namespace | uniq -}}
@@ -71,35 +71,35 @@ azure-wi-webhook-cert-manager
 {{- toYaml (merge (dict "matchExpressions" $expressions) $selector) -}}
 {{- end -}}
 
-{{/* Combinations that cannot work, each with what to do. Every template asks it first: Helm renders them in an order of its
-own, and the first that fails is what the user reads. */}}
+{{/* Invalid combinations, each with its fix. Every template includes this first: Helm's rendering order is not defined, and Helm
+shows only the first error. */}}
 {{- define "podpass.check" -}}
 {{- if hasSuffix "oss/azure/workload-identity/webhook" (toString (.Values.image).repository) -}}
-{{- fail "image.repository is the reference's image, which has no podpass in it: give yours with --set image.repository=... --set image.release=..., and upgrade with --reset-then-reuse-values, not --reuse-values" -}}
+{{- fail "image.repository is the image of azure-workload-identity, which does not contain podpass: set your image with --set image.repository=... --set image.release=..., and upgrade with --reset-then-reuse-values, not --reuse-values" -}}
 {{- end -}}
 {{- if not (and .Values.certManager .Values.events .Values.advice .Values.networkPolicy .Values.serviceMonitor .Values.helmTest) -}}
-{{- fail "this release's values are another chart's: upgrade with --reset-then-reuse-values (Helm 3.14 or newer), not --reuse-values" -}}
+{{- fail "the values of this release belong to another chart: upgrade with --reset-then-reuse-values (Helm 3.14 or newer), not --reuse-values" -}}
 {{- end -}}
 {{- if and .Values.podDisruptionBudget.minAvailable .Values.podDisruptionBudget.maxUnavailable -}}
 {{- fail "podDisruptionBudget.minAvailable and .maxUnavailable exclude each other: set one to 0" -}}
 {{- end -}}
 {{- if and (or .Values.certSecretName .Values.caBundle) (not .Values.disableCertRotation) -}}
-{{- fail "certSecretName and caBundle need disableCertRotation=true: the webhook would write its own over them" -}}
+{{- fail "certSecretName and caBundle need disableCertRotation=true: otherwise the webhook overwrites them" -}}
 {{- end -}}
 {{- if and .Values.certManager.enabled (or .Values.certSecretName .Values.caBundle) -}}
-{{- fail "certManager.enabled excludes certSecretName and caBundle: cert-manager looks after both" -}}
+{{- fail "certManager.enabled excludes certSecretName and caBundle: cert-manager manages both" -}}
 {{- end -}}
 {{- $memory := toString (dig "limits" "memory" "" .Values.resources) -}}
 {{- if and (regexMatch "^[0-9]+(Mi|M)$" $memory) (lt (regexFind "^[0-9]+" $memory | int) 96) -}}
-{{- fail (printf "resources.limits.memory is %s: podpass needs 96Mi at least; the values of the reference's chart are too small" $memory) -}}
+{{- fail (printf "resources.limits.memory is %s: podpass needs 96Mi at least; the default of azure-workload-identity's chart is too small" $memory) -}}
 {{- end -}}
 {{- with .Values.customTokenEndpoint -}}
 {{- if ne (empty .annotationSuffix) (empty .audience) -}}
-{{- fail "customTokenEndpoint.annotationSuffix and .audience need each other" -}}
+{{- fail "customTokenEndpoint.annotationSuffix and .audience need each other: set both or neither" -}}
 {{- end -}}
 {{- $authorities := list .azureKubernetesCaData .azureKubernetesCAConfigMapName .azureKubernetesCACTBSignerName | compact -}}
 {{- if gt (len $authorities) 1 -}}
-{{- fail "customTokenEndpoint: azureKubernetesCaData, azureKubernetesCAConfigMapName and azureKubernetesCACTBSignerName exclude each other" -}}
+{{- fail "customTokenEndpoint: azureKubernetesCaData, azureKubernetesCAConfigMapName and azureKubernetesCACTBSignerName exclude each other: set one" -}}
 {{- end -}}
 {{- if and .azureKubernetesCACTBLabelSelector (not .azureKubernetesCACTBSignerName) -}}
 {{- fail "customTokenEndpoint.azureKubernetesCACTBLabelSelector needs azureKubernetesCACTBSignerName" -}}
@@ -107,7 +107,7 @@ own, and the first that fails is what the user reads. */}}
 {{- end -}}
 {{- end -}}
 
-{{/* How the API server reaches one path of the webhook. Its caBundle is written by whoever has the certificate. */}}
+{{/* clientConfig of one path of the webhook. The webhook or cert-manager sets the caBundle, unless .Values.caBundle does. */}}
 {{- define "podpass.client" -}}
 {{- with .root.Values.caBundle -}}
 caBundle: {{ b64enc . }}
@@ -121,7 +121,7 @@ service:
   {{- end }}
 {{- end -}}
 
-{{/* Whether a pod can be mutated where `helm test` would start one. */}}
+{{/* Whether the webhook mutates pods in the namespace of `helm test`. */}}
 {{- define "podpass.tested" -}}
 {{- $where := .Values.helmTest.namespace -}}
 {{- if not (or (eq $where .Release.Namespace) (has $where (default list .Values.exemptNamespaces))) -}}true{{- end -}}

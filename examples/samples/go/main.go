@@ -1,8 +1,9 @@
-// Read a secret from Key Vault again and again, with a token that MSAL got for this pod's own assertion.
+// Read a secret from Key Vault in a loop. MSAL gets the access token: it sends the pod's ServiceAccount
+// token as client assertion.
 //
-// Where to look: KEYVAULT_URL (or KEYVAULT_NAME) and SECRET_NAME. Who asks: AZURE_CLIENT_ID, AZURE_TENANT_ID,
-// AZURE_AUTHORITY_HOST and AZURE_FEDERATED_TOKEN_FILE, which the webhook of Workload ID puts into the pod.
-// CREDENTIAL=azure-identity takes Azure Identity instead of MSAL; INTERVAL_SECONDS is 60 where it is not set.
+// Secret: KEYVAULT_URL (or KEYVAULT_NAME) and SECRET_NAME. Identity: AZURE_CLIENT_ID, AZURE_TENANT_ID,
+// AZURE_AUTHORITY_HOST and AZURE_FEDERATED_TOKEN_FILE, which the Workload ID webhook adds to the pod.
+// CREDENTIAL=azure-identity uses Azure Identity instead of MSAL. INTERVAL_SECONDS sets the pause, 60 by default.
 package main
 
 import (
@@ -35,12 +36,12 @@ func fail(format string, values ...any) {
 	os.Exit(1)
 }
 
-// msalCredential is what Key Vault's client asks for tokens: MSAL, with the token file as client assertion.
+// msalCredential gets tokens for the Key Vault client: MSAL with the token file as client assertion.
 type msalCredential struct{ client confidential.Client }
 
 func newMsalCredential() (azcore.TokenCredential, error) {
 	file := setting("AZURE_FEDERATED_TOKEN_FILE")
-	// The file is read for each request: the kubelet writes a new token into it.
+	// Each request reads the file again: the kubelet rotates the token in it.
 	assertion := confidential.NewCredFromAssertionCallback(
 		func(context.Context, confidential.AssertionRequestOptions) (string, error) {
 			token, err := os.ReadFile(file)
@@ -66,7 +67,7 @@ func credential() (azcore.TokenCredential, error) {
 	return newMsalCredential()
 }
 
-// vault finds the vault by its URL, or by its name as older manifests give it.
+// vault returns the vault URL from KEYVAULT_URL, or from KEYVAULT_NAME, which older manifests set.
 func vault() string {
 	if url := os.Getenv("KEYVAULT_URL"); url != "" {
 		return url

@@ -1,8 +1,9 @@
-// Read a secret from Key Vault again and again, with a token that MSAL got for this pod's own assertion.
+// Read a secret from Key Vault in a loop. MSAL gets the access token: it sends the pod's ServiceAccount
+// token as client assertion.
 //
-// Where to look: KEYVAULT_URL (or KEYVAULT_NAME) and SECRET_NAME. Who asks: AZURE_CLIENT_ID, AZURE_TENANT_ID,
-// AZURE_AUTHORITY_HOST and AZURE_FEDERATED_TOKEN_FILE, which the webhook of Workload ID puts into the pod.
-// CREDENTIAL=azure-identity takes Azure Identity instead of MSAL; INTERVAL_SECONDS is 60 where it is not set.
+// Secret: KEYVAULT_URL (or KEYVAULT_NAME) and SECRET_NAME. Identity: AZURE_CLIENT_ID, AZURE_TENANT_ID,
+// AZURE_AUTHORITY_HOST and AZURE_FEDERATED_TOKEN_FILE, which the Workload ID webhook adds to the pod.
+// CREDENTIAL=azure-identity uses Azure Identity instead of MSAL. INTERVAL_SECONDS sets the pause, 60 by default.
 
 using System.Globalization;
 using System.Runtime.InteropServices;
@@ -47,12 +48,12 @@ while (!ended.IsCancellationRequested)
     }
     catch (OperationCanceledException)
     {
-        // asked to end
+        // SIGTERM: end the loop
     }
 }
 return 0;
 
-// By its URL, or by its name as older manifests give it.
+// Return the vault URL from KEYVAULT_URL, or from KEYVAULT_NAME, which older manifests set.
 static string Vault()
 {
     var url = Environment.GetEnvironmentVariable("KEYVAULT_URL");
@@ -75,7 +76,7 @@ static string Setting(string name)
     return value!;
 }
 
-// What Key Vault's client asks for tokens: MSAL, with the token file as client assertion.
+// Credential for the Key Vault client: MSAL with the token file as client assertion.
 sealed class MsalCredential : TokenCredential
 {
     private readonly IConfidentialClientApplication _app;
@@ -89,7 +90,7 @@ sealed class MsalCredential : TokenCredential
         _app = ConfidentialClientApplicationBuilder
             .Create(Environment.GetEnvironmentVariable("AZURE_CLIENT_ID"))
             .WithAuthority($"{host}/{tenant}")
-            // A function, so that the file is read for each request: the kubelet writes a new token into it.
+            // A function, so that each request reads the file again: the kubelet rotates the token in it.
             .WithClientAssertion((AssertionRequestOptions _) => File.ReadAllTextAsync(file))
             .Build();
     }

@@ -1,8 +1,9 @@
-// Read a secret from Key Vault again and again, with a token that MSAL got for this pod's own assertion.
+// Read a secret from Key Vault in a loop. MSAL gets the access token: it sends the pod's ServiceAccount
+// token as client assertion.
 //
-// Where to look: KEYVAULT_URL (or KEYVAULT_NAME) and SECRET_NAME. Who asks: AZURE_CLIENT_ID, AZURE_TENANT_ID,
-// AZURE_AUTHORITY_HOST and AZURE_FEDERATED_TOKEN_FILE, which the webhook of Workload ID puts into the pod.
-// CREDENTIAL=azure-identity takes Azure Identity instead of MSAL; INTERVAL_SECONDS is 60 where it is not set.
+// Secret: KEYVAULT_URL (or KEYVAULT_NAME) and SECRET_NAME. Identity: AZURE_CLIENT_ID, AZURE_TENANT_ID,
+// AZURE_AUTHORITY_HOST and AZURE_FEDERATED_TOKEN_FILE, which the Workload ID webhook adds to the pod.
+// CREDENTIAL=azure-identity uses Azure Identity instead of MSAL. INTERVAL_SECONDS sets the pause, 60 by default.
 
 const { readFile } = require("node:fs/promises");
 const { setTimeout: sleep } = require("node:timers/promises");
@@ -26,7 +27,7 @@ function setting(name) {
   return value;
 }
 
-// MSAL's own client knows no proxy. This one is Azure SDK's, which reads HTTPS_PROXY and NO_PROXY.
+// MSAL's HTTP client ignores proxy settings. The Azure SDK's pipeline reads HTTPS_PROXY and NO_PROXY.
 class NetworkClient {
   constructor() {
     this.http = createDefaultHttpClient();
@@ -54,7 +55,7 @@ class NetworkClient {
   }
 }
 
-// What Key Vault's client asks for tokens: MSAL, with the token file as client assertion.
+// Credential for the Key Vault client: MSAL with the token file as client assertion.
 class MsalCredential {
   constructor() {
     const file = setting("AZURE_FEDERATED_TOKEN_FILE");
@@ -63,7 +64,7 @@ class MsalCredential {
       auth: {
         clientId: setting("AZURE_CLIENT_ID"),
         authority: host + setting("AZURE_TENANT_ID"),
-        // A function, so that the file is read for each request: the kubelet writes a new token into it.
+        // A function, so that each request reads the file again: the kubelet rotates the token in it.
         clientAssertion: () => readFile(file, "utf8"),
       },
       system: { networkClient: new NetworkClient() },
@@ -76,7 +77,7 @@ class MsalCredential {
   }
 }
 
-// By its URL, or by its name as older manifests give it.
+// Return the vault URL from KEYVAULT_URL, or from KEYVAULT_NAME, which older manifests set.
 function vault() {
   const name = process.env.KEYVAULT_NAME;
   return process.env.KEYVAULT_URL || (name ? `https://${name}.vault.azure.net` : setting("KEYVAULT_URL"));

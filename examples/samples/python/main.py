@@ -1,8 +1,10 @@
-"""Read a secret from Key Vault again and again, with a token that MSAL got for this pod's own assertion.
+"""Read a secret from Key Vault in a loop, with an access token from MSAL.
 
-Where to look: KEYVAULT_URL (or KEYVAULT_NAME) and SECRET_NAME. Who asks: AZURE_CLIENT_ID, AZURE_TENANT_ID,
-AZURE_AUTHORITY_HOST and AZURE_FEDERATED_TOKEN_FILE, which the webhook of Workload ID puts into the pod.
-CREDENTIAL=azure-identity takes Azure Identity instead of MSAL; INTERVAL_SECONDS is 60 where it is not set.
+MSAL sends the pod's ServiceAccount token as client assertion.
+
+Secret: KEYVAULT_URL (or KEYVAULT_NAME) and SECRET_NAME. Identity: AZURE_CLIENT_ID, AZURE_TENANT_ID,
+AZURE_AUTHORITY_HOST and AZURE_FEDERATED_TOKEN_FILE, which the Workload ID webhook adds to the pod.
+CREDENTIAL=azure-identity uses Azure Identity instead of MSAL. INTERVAL_SECONDS sets the pause, 60 by default.
 """
 
 import json
@@ -20,7 +22,7 @@ from azure.keyvault.secrets import SecretClient
 
 
 def setting(name: str) -> str:
-    """Read a variable that has to be there."""
+    """Return a required environment variable."""
     value = os.environ.get(name, "")
     if not value:
         sys.exit(f'"{name} is not set"')
@@ -28,14 +30,14 @@ def setting(name: str) -> str:
 
 
 class MsalCredential:
-    """What Key Vault's client asks for tokens: MSAL, with the token file as client assertion."""
+    """Credential for the Key Vault client: MSAL with the token file as client assertion."""
 
     def __init__(self) -> None:
         from msal import ConfidentialClientApplication
 
         self._app = ConfidentialClientApplication(
             setting("AZURE_CLIENT_ID"),
-            # A function, so that the file is read for each request: the kubelet writes a new token into it.
+            # A function, so that each request reads the file again: the kubelet rotates the token in it.
             client_credential={
                 "client_assertion": Path(setting("AZURE_FEDERATED_TOKEN_FILE")).read_text
             },
@@ -43,7 +45,7 @@ class MsalCredential:
         )
 
     def get_token(self, *scopes: str, **_: Any) -> AccessToken:
-        """Give a token from MSAL's cache, or a new one."""
+        """Return a token from MSAL's cache, or a new one."""
         answer = self._app.acquire_token_for_client(list(scopes))
         if "access_token" not in answer:
             raise ClientAuthenticationError(answer.get("error_description") or answer.get("error"))
@@ -51,7 +53,7 @@ class MsalCredential:
 
 
 def credential() -> Any:
-    """Choose who gets the tokens."""
+    """Return the credential that CREDENTIAL selects."""
     if os.environ.get("CREDENTIAL") == "azure-identity":
         from azure.identity import DefaultAzureCredential
 
@@ -60,7 +62,7 @@ def credential() -> Any:
 
 
 def vault() -> str:
-    """Find the vault: by its URL, or by its name as older manifests give it."""
+    """Return the vault URL from KEYVAULT_URL, or from KEYVAULT_NAME, which older manifests set."""
     name = os.environ.get("KEYVAULT_NAME", "")
     return os.environ.get("KEYVAULT_URL") or (
         f"https://{name}.vault.azure.net" if name else setting("KEYVAULT_URL")
@@ -68,7 +70,7 @@ def vault() -> str:
 
 
 def main() -> None:
-    """Read and print the secret until told to end."""
+    """Read and print the secret until SIGTERM."""
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     url, name = vault(), setting("SECRET_NAME")

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from podpass import names
 from podpass.clock import Clock, rfc3339, system
-from podpass.kube import KubeClient, KubeError
+from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.tasks import end
 
 _log = logging.getLogger(__name__)

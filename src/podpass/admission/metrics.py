@@ -9,9 +9,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
 from podpass import names
-from podpass.admission import exposition
-from podpass.admission.exposition import Labels
-from podpass.admission.observe import FAULT
+from podpass.admission import prometheus_text as exposition
+from podpass.admission.metrics_reasons import FAULT
+from podpass.admission.prometheus_text import Labels
 
 OTHER = "other"
 MAX_NAMESPACES = 500

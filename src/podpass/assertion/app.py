@@ -5,10 +5,11 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from podpass import names
-from podpass.assertion import discovery
 from podpass.assertion.keys import KeyRing
-from podpass.serve import JSON, App, Receive, Scope, Send, respond
+from podpass.crypto.jose import DISCOVERY_PATH
+from podpass.http.server import JSON, App, Receive, Scope, Send, respond
+from podpass.kubernetes.service_account import discovery
+from podpass.kubernetes.service_account.names import JWKS_PATH
 
 _log = logging.getLogger(__name__)
 
@@ -28,9 +29,9 @@ def create_app(issuer: str, ring: KeyRing) -> App:
                 send, 405, b'{"error":"only GET and HEAD are answered here"}', (JSON, allow)
             )
             return
-        if scope["path"] == path + names.DISCOVERY_PATH:
+        if scope["path"] == path + DISCOVERY_PATH:
             document, kind = discovery.discovery_document(issuer), discovery.DISCOVERY_TYPE
-        elif scope["path"] == path + discovery.JWKS_PATH:
+        elif scope["path"] == path + JWKS_PATH:
             document, kind = discovery.jwks(ring.public), discovery.JWKS_TYPE
         else:
             await respond(send, 404, b'{"error":"not found"}')

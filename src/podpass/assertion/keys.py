@@ -6,8 +6,10 @@ moment leaves either the state before or the state after.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from podpass import files, jose
+from podpass import files
+from podpass.crypto import jose
 from podpass.errors import Error
 
 _SUFFIX = ".pem"
@@ -50,6 +52,10 @@ class KeyRing:
             jose.PublicKey(kid=key.kid, algs=frozenset({"RS256"}), key=key.key.public_key())
             for key in reversed(self._keys.values())
         ]
+
+    def sign(self, claims: dict[str, Any]) -> str:
+        """Sign claims with the active key; the header is that of kube-apiserver, `alg` and `kid` only."""
+        return self.active.sign(claims)
 
     def rotate(self) -> jose.SigningKey:
         """Make a new key and sign with it from now on; older keys stay published."""

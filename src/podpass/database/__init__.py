@@ -3,20 +3,8 @@
 Statements are SQLAlchemy Core and hold to what both understand; what is acknowledged is on the disk.
 """
 
-from podpass.database.damage import (
-    WRONG,
-    RowDamaged,
-    Types,
-    check_types,
-    damaged,
-    full_page,
-    hearing,
-    list_page,
-    readable,
-    shaping,
-)
 from podpass.database.database import Database
-from podpass.database.faults import (
+from podpass.database.errors import (
     DatabaseBusy,
     DatabaseFailed,
     DatabaseFull,
@@ -28,6 +16,18 @@ from podpass.database.faults import (
 )
 from podpass.database.migrate import Chain
 from podpass.database.prepared import Prepared
+from podpass.database.row_validation import (
+    WRONG,
+    RowDamaged,
+    Types,
+    check_types,
+    damaged,
+    full_page,
+    hearing,
+    list_page,
+    readable,
+    shaping,
+)
 
 __all__ = [
     "WRONG",

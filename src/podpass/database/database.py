@@ -8,10 +8,10 @@ from sqlalchemy import MetaData
 from sqlalchemy.engine import Connection
 
 from podpass.database import engine, migrate
-from podpass.database.faults import DatabaseFailed, DatabaseUnusable
+from podpass.database.errors import DatabaseFailed, DatabaseUnusable
 from podpass.database.migrate import Chain
-from podpass.database.news import News, Stale
-from podpass.database.postgres import Postgres
+from podpass.database.notifications import News, Stale
+from podpass.database.postgres.backend import Postgres
 from podpass.database.prepared import Prepared, Values
 from podpass.database.sqlite import Sqlite
 

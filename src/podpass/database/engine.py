@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
 from podpass import files
-from podpass.database.faults import DatabaseUnusable
+from podpass.database.errors import DatabaseUnusable
 
 # One try for the file's lock; longer waits are made in turns, between which the loop serves.
 _LOCK_MILLISECONDS = 10

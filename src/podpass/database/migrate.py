@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, delete, insert, inspect, select
 
-from podpass.database.faults import DatabaseUnusable
+from podpass.database.errors import DatabaseUnusable
 
 # What stamped a database before there were chains: one table, with a number.
 _EARLIER = Table("schema_version", MetaData(), Column("version"))

@@ -15,10 +15,10 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 
 from podpass.database import engine
-from podpass.database.faults import DatabaseBusy, DatabaseFailed, telling
-from podpass.database.news import News
+from podpass.database.column_types import decoded
+from podpass.database.errors import DatabaseBusy, DatabaseFailed, telling
+from podpass.database.notifications import News
 from podpass.database.prepared import Prepared, Values, from_driver
-from podpass.database.text import decoded
 
 _log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from podpass.directory.refusals import InvalidValue
+from podpass.directory.errors import InvalidValue
 from podpass.guids import is_lower_guid
 
 MAX_TAGS = 50

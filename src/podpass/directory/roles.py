@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from podpass.directory.built_in_roles import BUILT_IN, VAULT_ROLES
+from podpass.directory.builtin_roles import BUILT_IN, VAULT_ROLES
 from podpass.directory.model import RoleDefinition
 from podpass.errors import UsageError
 

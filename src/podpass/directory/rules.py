@@ -9,18 +9,18 @@ from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
 from podpass.directory import naming
-from podpass.directory.model import FederatedCredential, Identity, IdentityKind
-from podpass.directory.naming import (
-    Fault,
-    check_guid,
-)
-from podpass.directory.refusals import (
+from podpass.directory.errors import (
     Conflict,
     InvalidCredential,
     InvalidValue,
     TooMany,
     TooManyCredentials,
     TrustNotUnique,
+)
+from podpass.directory.model import FederatedCredential, Identity, IdentityKind
+from podpass.directory.naming import (
+    Fault,
+    check_guid,
 )
 
 MAX_CREDENTIALS = 20

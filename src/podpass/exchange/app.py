@@ -13,23 +13,27 @@ import orjson
 
 from podpass import log
 from podpass.clock import Clock
-from podpass.exchange import answers, error_page, metadata, wire
-from podpass.exchange.aadsts import Refused
-from podpass.exchange.endpoint import TokenEndpoint
-from podpass.exchange.gate import Gate, admit, is_fault_of_caller, source_of
-from podpass.exchange.incoming import receive_form
-from podpass.exchange.issuer_documents import Source
-from podpass.exchange.issuers import Issuers
-from podpass.exchange.keys import AuthorityKeys
-from podpass.exchange.lookup import SHARED_TENANTS, Directory, find_tenant
+from podpass.exchange import error_page, metadata, responses, token_request
+from podpass.exchange.client_auth.authenticator import Facts, Prover
+from podpass.exchange.client_auth.directory_lookup import (
+    SHARED_TENANTS,
+    Directory,
+    find_tenant,
+)
+from podpass.exchange.client_auth.issuer_discovery import Source
+from podpass.exchange.client_auth.issuer_keys import Issuers
+from podpass.exchange.client_credentials import Verifier
+from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.form_reader import receive_form
 from podpass.exchange.metrics import Observe
 from podpass.exchange.origins import Origins
-from podpass.exchange.proof import Facts, Prover
-from podpass.exchange.signer import Signer
-from podpass.exchange.signin import SignIn
-from podpass.exchange.signin_app import Answer, SignInApp
-from podpass.exchange.verify import Verifier
-from podpass.serve import App, Headers, Receive, Reply, Scope, Send, header, respond
+from podpass.exchange.sign_in.app import Answer, SignInApp
+from podpass.exchange.sign_in.sign_in import SignIn
+from podpass.exchange.signing.key_set import AuthorityKeys
+from podpass.exchange.signing.signer import Signer
+from podpass.exchange.throttling import Gate, admit, is_fault_of_caller, source_of
+from podpass.exchange.token_endpoint import TokenEndpoint
+from podpass.http.server import App, Headers, Receive, Reply, Scope, Send, header, respond
 from podpass.settings import AuthoritySettings
 
 _log = logging.getLogger(__name__)
@@ -98,7 +102,7 @@ class _Authority:
         )
 
     def quick(self, scope: Scope, body: bytes) -> Coroutine[Any, Any, Reply] | None:
-        """Take the short way to a token, see `podpass.connection`."""
+        """Take the short way to a token, see `podpass.http.connection`."""
         tenant, rest = _split(scope["path"])
         version = _version(rest)
         return None if version is None else self._token(scope, body, tenant, version)
@@ -119,9 +123,9 @@ class _Authority:
         return self._tokens.answer(scope, body, tenant=tenant, version=version)
 
     async def _other(self, scope: Scope, receive: Receive, tenant: str, rest: str) -> Reply:
-        correlation = wire.correlation_id(scope["headers"], scope["query_string"])
+        correlation = token_request.correlation_id(scope["headers"], scope["query_string"])
         log.correlation_id.set(correlation)
-        trace = wire.new_id()
+        trace = token_request.new_id()
         around = self._sign_in_app.find(tenant, rest) or error_page.find(tenant, rest)
         source = source_of(scope)
         try:
@@ -135,26 +139,26 @@ class _Authority:
             reply = self._refused(exc, around, source, trace, correlation)
         if self._gate is not None and is_fault_of_caller(reply.status):
             self._gate.refused(source)
-        return Reply(reply.status, answers.ids(reply.headers, trace, correlation), reply.body)
+        return Reply(reply.status, responses.ids(reply.headers, trace, correlation), reply.body)
 
     def _refused(
         self, exc: Exception, around: Answer | None, source: str, trace: str, correlation: str
     ) -> Reply:
         facts: Facts = {"source": source}
-        refused, level = answers.refusal(exc, facts)
-        if level != answers.TOLD:
+        refused, level = responses.refusal(exc, facts)
+        if level != responses.TOLD:
             event = "document_refused" if around is None else "sign_in_refused"
             _log.log(level, event, extra={"stage": "exchange", **facts})
-        body = answers.refused_body(refused, self._origins, trace, correlation, self._clock())
-        headers = answers.JSON if around is None else answers.PRIVATE
-        return Reply(refused.status, (*answers.retry_after(exc), *headers), body)
+        body = responses.refused_body(refused, self._origins, trace, correlation, self._clock())
+        headers = responses.JSON if around is None else responses.PRIVATE
+        return Reply(refused.status, (*responses.retry_after(exc), *headers), body)
 
     async def _document(self, scope: Scope, tenant: str, rest: str) -> Reply:
         if scope["method"] not in {"GET", "HEAD", "OPTIONS"}:
-            return answers.not_allowed("GET", "HEAD", "OPTIONS")
+            return responses.not_allowed("GET", "HEAD", "OPTIONS")
         document = await self._find_document(scope, tenant, rest)
         if document is None:
-            return answers.not_found()
+            return responses.not_found()
         return Reply(200, self._public, orjson.dumps(document))
 
     async def _find_document(

@@ -5,9 +5,11 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from podpass.exchange import answers, explain, pages
-from podpass.exchange.explain import Explanation
-from podpass.serve import Receive, Reply, Scope, header
+from podpass.exchange import responses
+from podpass.exchange.errors import explain
+from podpass.exchange.errors.explain import Explanation
+from podpass.exchange.sign_in import html
+from podpass.http.server import Receive, Reply, Scope, header
 
 PATH = "error"
 
@@ -20,14 +22,14 @@ def find(first: str, rest: str) -> Callable[[Scope, Receive], Awaitable[Reply]] 
 async def _answer(scope: Scope, receive: Receive) -> Reply:
     del receive
     if scope["method"] not in {"GET", "HEAD"}:
-        return answers.not_allowed("GET", "HEAD")
+        return responses.not_allowed("GET", "HEAD")
     number = _asked(scope["query_string"])
     found = None if number is None else explain.find(number)
     status = 404 if found is None else 200
     accepted = header(scope, b"accept") or ""
     if "application/json" in accepted and "text/html" not in accepted:
-        return Reply(status, answers.JSON, orjson.dumps(_document(number, found)))
-    return Reply(status, pages.headers(), _page(number, found))
+        return Reply(status, responses.JSON, orjson.dumps(_document(number, found)))
+    return Reply(status, html.headers(), _page(number, found))
 
 
 def _asked(query: bytes) -> int | None:
@@ -53,15 +55,15 @@ def _document(number: int | None, found: Explanation | None) -> dict[str, object
 
 def _page(number: int | None, found: Explanation | None) -> bytes:
     if number is None:
-        return pages.told("No number is given", [("Ask for", "/error?code=700213")])
+        return html.told("No number is given", [("Ask for", "/error?code=700213")])
     if found is None:
         near = ", ".join(f"AADSTS{each}" for each in explain.nearest(number))
         rows = [("Not known", "This service never answers this number."), ("Most like it", near)]
-        return pages.told(f"AADSTS{number}", [row for row in rows if row[1]])
+        return html.told(f"AADSTS{number}", [row for row in rows if row[1]])
     rows = [
         ("Says", found.says or "Only Entra answers this number; this service never does."),
         ("Comes about", found.meaning),
         ("What to do", f"{found.cure}."),
         ("Goes with", f"{found.error}, HTTP {found.status}"),
     ]
-    return pages.told(found.name, rows)
+    return html.told(found.name, rows)

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from podpass import jose, names
 from podpass.clouds import CLOUDS, PUBLIC, Cloud
-from podpass.exchange.aadsts import Refused
-from podpass.exchange.grant import v2_issuer
-from podpass.exchange.key_material import AuthorityKey
+from podpass.crypto import jose
+from podpass.exchange.access_token import v2_issuer
+from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.signing.key import AuthorityKey
 
 # The issuer of documents that speak for any tenant holds this very text.
 ANY_TENANT = "{tenantid}"
@@ -24,8 +24,8 @@ _CLAIMS = (
     "auth_time acr nonce preferred_username name tid ver at_hash c_hash email"
 )
 
-_OPENID_V1 = names.DISCOVERY_PATH.removeprefix("/")
-_OPENID_V2 = f"v2.0{names.DISCOVERY_PATH}"
+_OPENID_V1 = jose.DISCOVERY_PATH.removeprefix("/")
+_OPENID_V2 = f"v2.0{jose.DISCOVERY_PATH}"
 _KEYS_V2 = "discovery/v2.0/keys"
 PATHS = (
     _OPENID_V2,
@@ -180,7 +180,7 @@ def instance(origin: str | None, api_version: str, endpoint: str) -> dict[str, A
         raise Refused(50049)
     version = "/v2.0" if "/v2.0/" in path else ""
     return {
-        "tenant_discovery_endpoint": f"{origin}/{segment}{version}{names.DISCOVERY_PATH}",
+        "tenant_discovery_endpoint": f"{origin}/{segment}{version}{jose.DISCOVERY_PATH}",
         "api-version": api_version,
         "metadata": [
             {

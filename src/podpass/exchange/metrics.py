@@ -3,11 +3,15 @@
 In: outcomes as the edge names them. Out: counters and a histogram, in whatever registry they are made for.
 """
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from podpass.exchange import aadsts
-from podpass.exchange.signer import SINGLY, TOGETHER
-from podpass.turn import EndOfTurn
+from prometheus_client import Histogram
+
+from podpass.exchange.errors import catalogue
+from podpass.exchange.signing.signer import SINGLY, TOGETHER
+from podpass.tasks import EndOfTurn
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
 GRANTED = "granted"
 THROTTLED = "throttled"
 OTHER = "other"
-OUTCOMES = frozenset({GRANTED, THROTTLED, *(entry.name for entry in aadsts.TABLE.values())})
+OUTCOMES = frozenset({GRANTED, THROTTLED, *(entry.name for entry in catalogue.TABLE.values())})
 VERSIONS = {1: "v1", 2: "v2"}
 FETCHES = frozenset({"ok", "failed"})
 # Half a millisecond is a quick exchange, three seconds the longest fetch of an issuer's keys.
@@ -42,7 +46,7 @@ class Meter:
         # A process without metrics needs none of it.
         from prometheus_client import Counter
 
-        from podpass.exchange.histogram import BatchHistogram
+        from podpass.exchange.metrics import BatchHistogram
 
         self._requests = Counter(
             "podpass_exchange_requests",
@@ -123,3 +127,14 @@ class Meter:
     def dropped(self) -> None:
         """Count a connection that was closed unanswered."""
         self._dropped.inc()
+
+
+class BatchHistogram(Histogram):
+    """Observe as its parent does, and write each of the values it shares with other processes once."""
+
+    def observe_all(self, amounts: Sequence[float]) -> None:
+        """Observe amounts, each of which falls into the first bucket whose bound it does not exceed."""
+        self._sum.inc(sum(amounts))
+        places = [bisect_left(self._upper_bounds, amount) for amount in amounts]
+        for place in set(places):
+            self._buckets[place].inc(places.count(place))

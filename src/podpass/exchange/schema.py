@@ -2,8 +2,8 @@
 
 from sqlalchemy import Column, Double, Index, Integer, LargeBinary, MetaData, String, Table
 
+from podpass.database.column_types import Moment
 from podpass.database.migrate import Chain
-from podpass.database.moment import Moment
 
 CHAIN = Chain("authority", "podpass.exchange.migrations", head="0001")
 metadata = MetaData()

@@ -3,8 +3,8 @@
 import re
 from functools import lru_cache
 
-from podpass.exchange.aadsts import Refused
-from podpass.exchange.wire import ALIKE_CHARS, TokenRequest
+from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.token_request import ALIKE_CHARS, TokenRequest
 from podpass.guids import is_guid
 
 DEFAULT = "/.default"

@@ -7,7 +7,7 @@ this service unless `uniform_refusals` is set. The log says the cause either way
 import asyncio
 import time
 
-from podpass.exchange.aadsts import Refused
+from podpass.exchange.errors.catalogue import Refused
 
 # From here on a caller has shown that an issuer or the application itself signed: the rest helps him alone.
 HIDDEN = frozenset(

@@ -16,15 +16,11 @@ import orjson
 
 from podpass import database, log
 from podpass.clock import Clock
-from podpass.directory import audit
+from podpass.directory.actor import Actor, acting
 from podpass.directory.model import Vault
 from podpass.directory.resources import VAULT_APP_ID, audiences
 from podpass.errors import Error
-from podpass.resource import authorise, guard, places, refusals, vault, wire
-from podpass.resource.authorise import Directory
-from podpass.resource.guard import Principal, PublishedKeys
-from podpass.resource.store import SecretStore
-from podpass.serve import (
+from podpass.http.server import (
     JSON,
     App,
     BodyTooLarge,
@@ -38,6 +34,10 @@ from podpass.serve import (
     read_body,
     respond,
 )
+from podpass.resource import authorization, errors, guard, vault, vault_hosts, wire
+from podpass.resource.authorization import Directory
+from podpass.resource.guard import Principal, PublishedKeys
+from podpass.resource.store import SecretStore
 from podpass.settings import VaultSettings
 
 _log = logging.getLogger(__name__)
@@ -98,13 +98,13 @@ class _VaultApp:
     async def _answer(self, scope: Scope, receive: Receive, progress: _Progress) -> vault.Answer:
         try:
             answer = await self._serve(scope, receive, progress)
-        except refusals.VaultRefusal as exc:
+        except errors.VaultRefusal as exc:
             _hop(progress, _outcome(exc), **_cause(exc))
-            if isinstance(exc, refusals.MethodNotAllowed):
+            if isinstance(exc, errors.MethodNotAllowed):
                 progress.allow = ", ".join(exc.allowed)
             return exc.status, wire.error(exc)
         except database.DatabaseFailed as exc:
-            told = refusals.of_database(exc)
+            told = errors.of_database(exc)
             _hop(progress, exc.code, level=logging.ERROR, **exc.facts)
             return told.status, wire.error(told)
         except Exception:  # noqa: BLE001 the edge answers for bugs too
@@ -115,8 +115,8 @@ class _VaultApp:
         return answer
 
     async def _serve(self, scope: Scope, receive: Receive, progress: _Progress) -> vault.Answer:
-        place = places.locate(header(scope, b"host"), self._settings.origins)
-        found = await authorise.find_vault(self._directory, place.vault)
+        place = vault_hosts.locate(header(scope, b"host"), self._settings.origins)
+        found = await authorization.find_vault(self._directory, place.vault)
         progress.asked = f"{scope['method']} in vault {found.name}"
         progress.facts["vault"] = found.name
         progress.challenge = wire.challenge(place.authority, found.tenant_id, place.resource)
@@ -125,7 +125,7 @@ class _VaultApp:
         progress.asked = f"{operation.title} {name}".strip() + f" in vault {found.name}"
         progress.facts["secret"] = name
         query = wire.read_query(scope["query_string"])
-        allowed = await authorise.authorise(
+        allowed = await authorization.authorise(
             self._directory,
             principal,
             found,
@@ -147,12 +147,12 @@ class _VaultApp:
         )
         if not operation.changes:
             return await operation.run(call)
-        who = await authorise.name_of(self._directory, principal)
-        with audit.acting(audit.Actor(object_id=principal.object_id, name=who)):
+        who = await authorization.name_of(self._directory, principal)
+        with acting(Actor(object_id=principal.object_id, name=who)):
             return await operation.run(call)
 
     async def _admit(
-        self, scope: Scope, found: Vault, place: places.Place, progress: _Progress
+        self, scope: Scope, found: Vault, place: vault_hosts.Place, progress: _Progress
     ) -> Principal:
         given = header_values(scope, b"authorization")
         if given:
@@ -161,11 +161,11 @@ class _VaultApp:
         door = self._door(found.tenant_id)
         try:
             principal = await door.admit(given)
-            authorise.check_scope(principal)
+            authorization.check_scope(principal)
         except guard.TokenRefused as exc:
-            raise refusals.of_token(exc, door.accepted.issuer, place.resource) from exc
+            raise errors.of_token(exc, door.accepted.issuer, place.resource) from exc
         except guard.KeysUnavailable as exc:
-            raise refusals.Unavailable(
+            raise errors.Unavailable(
                 "The vault cannot check tokens at the moment.", hint=exc.hint
             ) from exc
         # The authority logs the token's `uti` too, which ties the two hops together.
@@ -208,9 +208,9 @@ def _headers(progress: _Progress, status: int) -> Headers:
     ]
     if progress.client_request_id is not None:
         headers.append((b"x-ms-client-request-id", progress.client_request_id.encode()))
-    if status == refusals.Unavailable.status:
+    if status == errors.Unavailable.status:
         headers.append((b"retry-after", str(database.DatabaseBusy.retry_seconds).encode()))
-    if status == refusals.Unauthorized.status:
+    if status == errors.Unauthorized.status:
         headers.append((b"www-authenticate", progress.challenge.encode()))
     if progress.allow:
         headers.append((b"allow", progress.allow.encode()))
@@ -233,17 +233,17 @@ async def _body(receive: Receive, limit: int) -> bytes:
         raise _too_large(limit) from exc
 
 
-def _too_large(limit: int) -> refusals.BadParameter:
-    refused = refusals.BadParameter(f"The body is over {limit} bytes.")
+def _too_large(limit: int) -> errors.BadParameter:
+    refused = errors.BadParameter(f"The body is over {limit} bytes.")
     refused.status = BodyTooLarge.status
     return refused
 
 
-def _outcome(refused: refusals.VaultRefusal) -> str:
-    return "challenge" if isinstance(refused, refusals.MissingToken) else refused.code
+def _outcome(refused: errors.VaultRefusal) -> str:
+    return "challenge" if isinstance(refused, errors.MissingToken) else refused.code
 
 
-def _cause(refused: refusals.VaultRefusal) -> dict[str, Any]:
+def _cause(refused: errors.VaultRefusal) -> dict[str, Any]:
     cause = refused.__cause__
     facts: dict[str, Any] = {"cause": refused.message}
     if isinstance(cause, Error):

@@ -8,8 +8,8 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
+from podpass.crypto.secret import Secret
 from podpass.resource.model import SecretVersion
-from podpass.secret import Secret
 
 # Key Vault's own limit of versions; the bytes bound what one request may cost.
 MAX_VERSIONS = 500

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from podpass import jose, names
+from podpass import names
+from podpass.crypto import jose
 from podpass.errors import Error
 
 _ALGORITHM = "RS256"

@@ -11,13 +11,14 @@ uses it, and so can your own API: docs/guides/protect-your-api.md.
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from podpass import guids, jose, names
+from podpass import guids, names
 from podpass.clock import Clock, system
+from podpass.crypto import jose
 from podpass.errors import Error, SettingsError
 from podpass.resource import checks
+from podpass.resource.authority_keys import KeysUnavailable, PublishedKeys
+from podpass.resource.bearer import WebFetcher
 from podpass.resource.checks import Accepted, Check, Principal, TokenRefused
-from podpass.resource.keys import KeysUnavailable, PublishedKeys
-from podpass.resource.web import WebFetcher
 
 __all__ = [
     "Check",

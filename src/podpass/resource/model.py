@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from podpass.directory import audit
+from podpass.crypto.secret import Secret
 from podpass.directory.model import AuditEntry, Vault
-from podpass.secret import Secret
+from podpass.directory.store import audit_writer
 
 _LONGEST_DAYS = 90
 
@@ -93,4 +93,4 @@ class Told:
 
     def entry(self, path: str) -> AuditEntry:
         """Say who does it, to what lies at a path of the vault."""
-        return audit.entry(self.action, f"{self.base}/{path}", self.now)
+        return audit_writer.entry(self.action, f"{self.base}/{path}", self.now)

@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import Row, Select, func, select
 
+from podpass.crypto.secret import Secret
 from podpass.database import check_types, shaping
 from podpass.resource.model import SecretVersion, Wanted
 from podpass.resource.schema import secrets, versions
-from podpass.secret import Secret
 
 _BOTH = secrets.join(versions)
 SELECT = select(secrets.c.name, secrets.c.deleted, secrets.c.purge_on, versions).select_from(_BOTH)

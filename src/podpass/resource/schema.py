@@ -16,9 +16,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from podpass.database.flag import Flag
+from podpass.database.column_types import Flag, Text
 from podpass.database.migrate import Chain
-from podpass.database.text import Text
 
 CHAIN = Chain(name="vault", package="podpass.resource.migrations", head="0002")
 metadata = MetaData()

@@ -10,13 +10,13 @@ from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
+from podpass.crypto.envelope import Sealer, SealingKeyUnfit
+from podpass.crypto.secret import Secret
 from podpass.database import Database, full_page, readable, shaping
-from podpass.directory import audit
-from podpass.resource import backups, refusals, rows
+from podpass.directory.store import audit_writer
+from podpass.resource import backups, errors, rows
 from podpass.resource.model import Recovery, SecretVersion, Told, Wanted
 from podpass.resource.schema import CHAIN, metadata, secrets, versions
-from podpass.sealing import Sealer, SealingKeyUnfit
-from podpass.secret import Secret
 
 # So many may be damaged before the key is taken for the wrong one.
 _LOOKED_AT = 5
@@ -116,12 +116,12 @@ class SecretStore:
         if not found:
             return None
         if len(found) > backups.MAX_VERSIONS:
-            raise refusals.BackupTooLarge(
+            raise errors.BackupTooLarge(
                 f"The secret has more than {backups.MAX_VERSIONS} versions.", name=name
             )
         text = backups.write(found)
         if len(text.reveal().encode()) > backups.MAX_BYTES:
-            raise refusals.BackupTooLarge(
+            raise errors.BackupTooLarge(
                 f"The secret's versions together are over {backups.MAX_BYTES} bytes.", name=name
             )
         return self._seals.seal(text.reveal().encode(), backups.place(owner))
@@ -149,7 +149,7 @@ class SecretStore:
             if found is None:
                 connection.execute(insert(secrets).values(vault=vault, key=key, name=name))
             elif found.deleted is not None:
-                raise refusals.name_taken(found.name)
+                raise errors.name_taken(found.name)
             self._insert(connection, (vault, key, version), value, row)
             return self._read(connection.execute(rows.one(vault, name, version)).one())
 
@@ -206,7 +206,7 @@ class SecretStore:
         def step(connection: Connection) -> SecretVersion:
             there = connection.execute(select(secrets).filter_by(vault=vault, key=key)).first()
             if there is not None:
-                raise refusals.name_in_use(there.name, deleted=there.deleted is not None)
+                raise errors.name_in_use(there.name, deleted=there.deleted is not None)
             connection.execute(insert(secrets).values(vault=vault, key=key, name=name))
             for one in found:
                 row = {"created": one.created, "updated": one.updated, **rows.columns(one)}
@@ -224,7 +224,7 @@ class SecretStore:
             gone = connection.execute(statement).rowcount > 0
             if gone and told is not None:
                 # Its name is all that is left.
-                audit.write_entries(connection, [told.entry(f"deletedsecrets/{name}")])
+                audit_writer.write_entries(connection, [told.entry(f"deletedsecrets/{name}")])
             return gone
 
         return await self._database.write(step)
@@ -251,7 +251,7 @@ class SecretStore:
             changed = step(connection)
             if changed is not None and told is not None:
                 entry = told.entry(f"secrets/{changed.name}/{changed.version}")
-                audit.write_entries(connection, [entry])
+                audit_writer.write_entries(connection, [entry])
             return changed
 
         # No topic: nothing is kept of a vault that is read.
@@ -282,7 +282,7 @@ class SecretStore:
         try:
             return Secret(self._seals.open(blob, backups.place(owner)).decode())
         except (SealingKeyUnfit, ValueError) as exc:
-            raise refusals.BackupUnfit("The backup cannot be restored here.") from exc
+            raise errors.BackupUnfit("The backup cannot be restored here.") from exc
 
     async def _first(self, query: Select[Any]) -> SecretVersion | None:
         row = await self._database.read(lambda one: one.execute(query).first())

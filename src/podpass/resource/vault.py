@@ -9,7 +9,7 @@ from typing import Any
 
 from podpass.directory import roles
 from podpass.directory.model import Vault
-from podpass.resource import refusals, wire
+from podpass.resource import errors, wire
 from podpass.resource.model import SecretVersion, Told, owner_of, recovery_of, shelf_of
 from podpass.resource.store import SecretStore
 
@@ -63,7 +63,7 @@ class Operation:
 
 def _found(call: Call, secret: SecretVersion | None) -> SecretVersion:
     if secret is None:
-        raise refusals.not_found(f"{call.name}/{call.version}" if call.version else call.name)
+        raise errors.not_found(f"{call.name}/{call.version}" if call.version else call.name)
     return secret
 
 
@@ -72,7 +72,7 @@ async def _get(call: Call) -> Answer:
     # Only that: `exp` and `nbf` are for whoever reads. Users report 200 past `exp` (Azure/AzureKeyVault
     # issue 19), and the documentation says that `get` works outside of both.
     if not secret.enabled:
-        raise refusals.SecretDisabled(
+        raise errors.SecretDisabled(
             "This version of the secret is switched off: enable it to read it."
         )
     return 200, wire.bundle(call.site, secret)
@@ -119,11 +119,11 @@ async def _list_deleted(call: Call) -> Answer:
 async def _versions(call: Call) -> Answer:
     limit, after = wire.read_page(call.query)
     if after and not after.isdigit():
-        raise refusals.BadParameter("The $skiptoken is not one of ours.")
+        raise errors.BadParameter("The $skiptoken is not one of ours.")
     begin = int(after[:18] or 0)
     found = await call.store.page_versions(call.shelf, call.name, after=begin, limit=limit + 1)
     if not found and not after:
-        raise refusals.not_found(call.name)
+        raise errors.not_found(call.name)
     items = [wire.item(call.site, secret) for secret in found[:limit]]
     last = str(found[limit - 1].ordinal) if len(found) > limit else None
     address = f"{call.base}/secrets/{found[0].name if found else call.name}/versions"
@@ -146,16 +146,16 @@ async def _purge(call: Call) -> Answer:
     await call.store.expire(call.now)
     if call.vault.purge_protection:
         _found(call, await call.store.get_deleted(call.shelf, call.name))
-        raise refusals.purge_protected(call.vault)
+        raise errors.purge_protected(call.vault)
     if not await call.store.purge(call.shelf, call.name, call.told):
-        raise refusals.not_found(call.name)
+        raise errors.not_found(call.name)
     return 204, None
 
 
 async def _backup(call: Call) -> Answer:
     blob = await call.store.backup(call.shelf, call.name, owner_of(call.vault))
     if blob is None:
-        raise refusals.not_found(call.name)
+        raise errors.not_found(call.name)
     return 200, wire.backup(blob)
 
 
@@ -250,7 +250,7 @@ def route(method: str, segments: Sequence[str]) -> tuple[Operation, str, str]:
     """
     head = segments[0].lower() if segments else ""
     if head in _NOT_HERE:
-        raise refusals.NotThere(f"podpass's vaults hold secrets only: /{head} is not in podpass.")
+        raise errors.NotThere(f"podpass's vaults hold secrets only: /{head} is not in podpass.")
     # A secret may be called `restore`; only a POST, which no secret takes, means the other thing.
     if (method, head, *segments[1:]) == ("POST", *_RESTORE):
         return PATHS[_RESTORE][method], "", ""
@@ -260,9 +260,9 @@ def route(method: str, segments: Sequence[str]) -> tuple[Operation, str, str]:
     shape = (head, *("*" for _ in segments[1:2]), *("+" if version else s for s in segments[2:3]))
     methods = PATHS.get(shape) if len(segments) <= 3 else None
     if methods is None:
-        raise refusals.PathNotFound("There is nothing at this path of a key vault.")
+        raise errors.PathNotFound("There is nothing at this path of a key vault.")
     if method not in methods:
-        raise refusals.MethodNotAllowed(f"{method} is not allowed here.", allowed=sorted(methods))
+        raise errors.MethodNotAllowed(f"{method} is not allowed here.", allowed=sorted(methods))
     if version and not wire.is_version(version):
-        raise refusals.BadParameter("A secret's version is 32 hexadecimal digits in lower case.")
+        raise errors.BadParameter("A secret's version is 32 hexadecimal digits in lower case.")
     return methods[method], name, version

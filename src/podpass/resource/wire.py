@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from podpass import jose
+from podpass.crypto import jose
+from podpass.crypto.secret import Secret
 from podpass.resource import backups
+from podpass.resource.errors import BadParameter, VaultRefusal
 from podpass.resource.model import Recovery, SecretVersion, Wanted
-from podpass.resource.refusals import BadParameter, VaultRefusal
-from podpass.secret import Secret
 
 MAX_VALUE_BYTES = 25 * 1024
 MAX_PAGE = 25

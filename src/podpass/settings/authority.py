@@ -5,9 +5,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from podpass import addresses, guids
+from podpass import guids
 from podpass.clouds import CLOUDS
 from podpass.errors import SettingsError
+from podpass.http import address_policy
 from podpass.settings.fields import authority_flag, setting
 
 # What an assertion may be signed with; Entra takes the first three.
@@ -188,7 +189,7 @@ def _is_private_name(text: str) -> bool:
     except ValueError:
         return False
     # A network of every address would be no list.
-    return network.prefixlen > 0 and addresses.may_be_opened(network)
+    return network.prefixlen > 0 and address_policy.may_be_opened(network)
 
 
 def _opens_nothing(host: str) -> bool:
@@ -197,7 +198,7 @@ def _opens_nothing(host: str) -> bool:
     if not re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last):
         return last == "localhost"
     try:
-        addresses.check_address(host, addresses.PRIVATE)
-    except (ValueError, addresses.NotPublic):
+        address_policy.check_address(host, address_policy.PRIVATE)
+    except (ValueError, address_policy.NotPublic):
         return True
     return False

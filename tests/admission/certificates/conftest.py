@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 import trustme
 
-from admission.certificates.lab import (
+from podpass import names
+from podpass.assertion.keys import KeyRing
+from podpass.crypto.secret import Secret
+from podpass.http.server import bind, server_tls, serving
+from podpass.kubernetes.client import KubeClient, Target
+from podpass.kubernetes.cluster import Cluster, ClusterConfig
+from tests.admission.certificates.lab import (
     CONFIGURATIONS,
     MAIN,
     NAMESPACE,
@@ -21,12 +27,6 @@ from admission.certificates.lab import (
     Lab,
     configuration,
 )
-from podpass import names
-from podpass.assertion.keys import KeyRing
-from podpass.kube import KubeClient, Target
-from podpass.secret import Secret
-from podpass.serve import bind, server_tls, serving
-from podpass.tools.local.cluster.cluster import Cluster, ClusterConfig
 
 
 @pytest.fixture(scope="session")

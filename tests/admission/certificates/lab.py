@@ -12,10 +12,10 @@ from typing import Any
 
 from podpass import names
 from podpass.admission.certificates import Plan, Rotation
-from podpass.kube import KubeClient, KubeError, Target
-from podpass.secret import Secret
-from podpass.serve import Receive, Scope, Send, bind, respond, serving
-from podpass.tools.local.cluster.cluster import Cluster, User
+from podpass.crypto.secret import Secret
+from podpass.http.server import Receive, Scope, Send, bind, respond, serving
+from podpass.kubernetes.client import KubeClient, KubeError, Target
+from podpass.kubernetes.cluster import Cluster, User
 
 NAMESPACE = names.SYSTEM_NAMESPACE
 HOST = f"{names.WEBHOOK_SERVICE}.{NAMESPACE}.svc"

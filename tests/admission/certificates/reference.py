@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from admission.certificates.lab import HOST
+from tests.admission.certificates.lab import HOST
 
 CA_NAME = "azure-workload-identity-ca"
 LOOK_AHEAD = timedelta(days=90)

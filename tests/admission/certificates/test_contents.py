@@ -8,12 +8,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from admission.certificates import reference
-from admission.certificates.lab import HOST
 from podpass import names
-from podpass.admission.certificates import Plan, contents, make
-from podpass.admission.certificates.make import RsaMaker
+from podpass.admission.certificates import Plan, secret_codec
+from podpass.admission.certificates import x509 as make
 from podpass.admission.certificates.model import Authority, Held, Leaf
+from podpass.admission.certificates.x509 import RsaMaker
+from tests.admission.certificates import reference
+from tests.admission.certificates.lab import HOST
 
 NOW = 1_800_000_000.0
 MAKER = RsaMaker(host=HOST, now=NOW, plan=Plan())
@@ -77,12 +78,12 @@ def test_a_host_that_is_too_long_for_a_common_name_is_no_obstacle() -> None:
 
 
 def test_what_was_written_is_read_again(whole: Held) -> None:
-    data = contents.written(whole)
-    again = contents.read(data, HOST)
+    data = secret_codec.written(whole)
+    again = secret_codec.read(data, HOST)
     assert again == whole
-    assert contents.written(again) == data
+    assert secret_codec.written(again) == data
     assert names.COMING_CA_KEY in data
-    assert contents.authorities(data[names.CA_CERTIFICATE])[0].id == whole.authorities[0].id
+    assert secret_codec.authorities(data[names.CA_CERTIFICATE])[0].id == whole.authorities[0].id
 
 
 def test_no_key_is_shown(whole: Held) -> None:
@@ -90,13 +91,15 @@ def test_no_key_is_shown(whole: Held) -> None:
 
 
 def test_an_empty_secret_is_no_fault() -> None:
-    assert contents.read({}, HOST) == Held()
-    assert contents.read({names.CA_CERTIFICATE: b"", "other": b"x"}, HOST) == Held()
+    assert secret_codec.read({}, HOST) == Held()
+    assert secret_codec.read({names.CA_CERTIFICATE: b"", "other": b"x"}, HOST) == Held()
 
 
 def test_a_key_of_no_authority_is_left_over(whole: Held) -> None:
-    data = contents.written(whole) | {names.COMING_CA_KEY: contents.written(whole)[names.TLS_KEY]}
-    found = contents.read(data, HOST)
+    data = secret_codec.written(whole) | {
+        names.COMING_CA_KEY: secret_codec.written(whole)[names.TLS_KEY]
+    }
+    found = secret_codec.read(data, HOST)
     assert found.coming is None
     assert found.faults == ()
     assert len(found.old) == 2
@@ -113,7 +116,7 @@ def test_a_key_of_no_authority_is_left_over(whole: Held) -> None:
     ],
 )
 def test_what_cannot_be_used_is_named(whole: Held, name: str, value: bytes, fault: str) -> None:
-    found = contents.read(contents.written(whole) | {name: value}, HOST)
+    found = secret_codec.read(secret_codec.written(whole) | {name: value}, HOST)
     assert found.faults == (fault,)
     if name.startswith("ca"):
         assert found.current is None
@@ -122,9 +125,9 @@ def test_what_cannot_be_used_is_named(whole: Held, name: str, value: bytes, faul
 
 def test_a_key_in_front_of_the_certificates_is_a_fault(whole: Held) -> None:
     """The reference reads the first block, whatever it is."""
-    data = contents.written(whole)
+    data = secret_codec.written(whole)
     data[names.CA_CERTIFICATE] = data[names.CA_KEY] + data[names.CA_CERTIFICATE]
-    assert contents.read(data, HOST).faults == ("ca.crt does not begin with a certificate",)
+    assert secret_codec.read(data, HOST).faults == ("ca.crt does not begin with a certificate",)
 
 
 def test_a_leaf_cannot_stand_for_an_authority() -> None:
@@ -135,17 +138,17 @@ def test_a_leaf_cannot_stand_for_an_authority() -> None:
         names.TLS_CERTIFICATE: data[names.TLS_CERTIFICATE],
         names.TLS_KEY: data[names.TLS_KEY],
     }
-    assert contents.read(swapped, HOST).faults == ("ca.crt is not an authority's certificate",)
+    assert secret_codec.read(swapped, HOST).faults == ("ca.crt is not an authority's certificate",)
 
 
 def test_a_leaf_for_another_name_is_not_served(whole: Held) -> None:
-    found = contents.read(contents.written(whole), "other.svc")
+    found = secret_codec.read(secret_codec.written(whole), "other.svc")
     assert (found.leaf, found.faults) == (None, ("tls.crt is not for other.svc",))
 
 
 def test_a_leaf_of_another_authority_is_not_served(whole: Held) -> None:
     strange = replace(whole, leaf=MAKER.leaf(MAKER.authority()))
-    found = contents.read(contents.written(strange), HOST)
+    found = secret_codec.read(secret_codec.written(strange), HOST)
     assert (found.leaf, found.faults) == (None, ("tls.crt is not signed by the first of ca.crt",))
 
 
@@ -155,21 +158,21 @@ def test_a_clients_certificate_is_not_served(monkeypatch: pytest.MonkeyPatch, wh
     monkeypatch.setattr(make, "ExtendedKeyUsageOID", for_clients)
     strange = replace(whole, leaf=MAKER.leaf(whole.current))
     monkeypatch.undo()
-    found = contents.read(contents.written(strange), HOST)
+    found = secret_codec.read(secret_codec.written(strange), HOST)
     assert (found.leaf, found.faults) == (None, ("tls.crt is not a server's certificate",))
 
 
 def test_a_strangers_authority_is_not_taken_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would sign, and never leave a `caBundle` again: those of strangers stay."""
     monkeypatch.setattr(names, "CA_NAME", "somebody-elses-ca")
-    strange = contents.written(Held(current=MAKER.authority()))
+    strange = secret_codec.written(Held(current=MAKER.authority()))
     monkeypatch.undo()
-    assert contents.read(strange, HOST).faults == (f"ca.crt is not for {names.CA_NAME}",)
+    assert secret_codec.read(strange, HOST).faults == (f"ca.crt is not for {names.CA_NAME}",)
 
 
 def test_a_bundle_in_another_order_is_left_alone(whole: Held) -> None:
-    assert contents.wanted(whole, whole.authorities) is None
-    assert contents.wanted(whole, whole.authorities[::-1]) is None
+    assert secret_codec.wanted(whole, whole.authorities) is None
+    assert secret_codec.wanted(whole, whole.authorities[::-1]) is None
 
 
 def test_a_bundle_gets_what_it_lacks_and_keeps_what_a_stranger_put_there(whole: Held) -> None:
@@ -177,15 +180,19 @@ def test_a_bundle_gets_what_it_lacks_and_keeps_what_a_stranger_put_there(whole: 
     stranger = Authority(
         id=made.id, certificate=made.certificate, not_before=0, not_after=1, ours=False
     )
-    pem = contents.wanted(whole, (stranger, *whole.authorities[1:], MAKER.authority()))
+    pem = secret_codec.wanted(whole, (stranger, *whole.authorities[1:], MAKER.authority()))
     assert pem is not None
-    found = [each.id for each in contents.authorities(pem)]
+    found = [each.id for each in secret_codec.authorities(pem)]
     assert found == [*(each.id for each in whole.authorities), stranger.id]
 
 
 def test_what_is_no_certificate_in_a_bundle_is_passed_over(whole: Held) -> None:
-    pem = b"text\n" + contents.written(whole)[names.TLS_KEY] + contents.bundle(whole.authorities)
+    pem = (
+        b"text\n"
+        + secret_codec.written(whole)[names.TLS_KEY]
+        + secret_codec.bundle(whole.authorities)
+    )
     broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-    assert contents.authorities(broken + pem + pem) == contents.authorities(
-        contents.bundle(whole.authorities)
+    assert secret_codec.authorities(broken + pem + pem) == secret_codec.authorities(
+        secret_codec.bundle(whole.authorities)
     )

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from admission.certificates.world import NOW, PLAN, Numbered
-from podpass.admission.certificates import decide
+from podpass.admission.certificates import planner
 from podpass.admission.certificates.model import (
     Authority,
     Drop,
@@ -22,6 +21,7 @@ from podpass.admission.certificates.model import (
     Turn,
 )
 from podpass.errors import SettingsError
+from tests.admission.certificates.world import NOW, PLAN, Numbered
 
 DAY = 24 * 3600
 TICKS = 1000.0
@@ -52,13 +52,13 @@ def step(
     served: Served | None = SERVED,
     sight: Sight | None = None,
 ) -> Step | None:
-    return decide.decide(
+    return planner.decide(
         sight or seeing(held), seen or trusting(A, B), served, now=now, ticks=TICKS, plan=PLAN
     )
 
 
 def takes(held: Held, seen: Seen, sight: Sight | None = None, *, now: float = NOW) -> bool:
-    return decide.takes(sight or seeing(held), seen, SERVED, now=now, ticks=TICKS, plan=PLAN)
+    return planner.takes(sight or seeing(held), seen, SERVED, now=now, ticks=TICKS, plan=PLAN)
 
 
 def test_by_default_a_day_before_the_reference_would() -> None:
@@ -90,7 +90,7 @@ def test_there_is_nothing_to_do_about_certificates_that_last() -> None:
 def test_a_leaf_that_ends_soon_is_signed_by_the_same_authority() -> None:
     moment = LEAF.not_after - PLAN.look_ahead_seconds
     assert isinstance(step(STEADY, now=moment), Sign)
-    made = decide.changed(STEADY, Sign(""), MAKER)
+    made = planner.changed(STEADY, Sign(""), MAKER)
     assert made.authorities == (A,)
     assert made.leaf is not None
     assert made.leaf.authority == A.id
@@ -101,7 +101,7 @@ def test_an_authority_that_ends_soon_is_joined_by_another_which_does_not_sign() 
     fresh = replace(STEADY, leaf=MAKER.leaf(A))
     assert not isinstance(step(fresh, now=DUE - 1), Join)
     assert isinstance(step(fresh, now=DUE), Join)
-    joined = decide.changed(STEADY, Join(), MAKER)
+    joined = planner.changed(STEADY, Join(), MAKER)
     assert joined.current == A
     assert joined.leaf == LEAF
     assert joined.coming is not None
@@ -114,7 +114,7 @@ def test_one_that_has_joined_signs_when_every_api_server_has_heard_of_it() -> No
     assert step(joined, early, now=DUE) is None
     assert step(joined, trusting(A), now=DUE) is None
     assert isinstance(step(joined, trusting(A, B), now=DUE), Turn)
-    turned = decide.changed(joined, Turn(), MAKER)
+    turned = planner.changed(joined, Turn(), MAKER)
     assert turned.current == B
     assert turned.leaf is not None
     assert turned.leaf.authority == B.id
@@ -129,17 +129,17 @@ def test_any_change_of_a_configuration_makes_one_that_joined_wait_anew() -> None
     """
     joined = replace(STEADY, coming=B)
     sight = replace(seeing(joined), version=("1",))
-    seen = decide.noted(Seen(), sight, SERVED, ticks=100, plan=PLAN)
-    seen = decide.noted(seen, sight, SERVED, ticks=105, plan=PLAN)
+    seen = planner.noted(Seen(), sight, SERVED, ticks=100, plan=PLAN)
+    seen = planner.noted(seen, sight, SERVED, ticks=105, plan=PLAN)
     assert seen.trusted == {A.id: 100, B.id: 100}
-    seen = decide.noted(seen, replace(sight, version=("3",)), SERVED, ticks=109, plan=PLAN)
+    seen = planner.noted(seen, replace(sight, version=("3",)), SERVED, ticks=109, plan=PLAN)
     assert seen.trusted == {A.id: 100, B.id: 109}
 
 
 def test_one_that_joined_and_came_too_late_gives_way_to_another() -> None:
     joined = replace(STEADY, coming=replace(B, not_after=DUE))
     assert isinstance(step(joined, now=DUE), Join)
-    again = decide.changed(joined, Join(), MAKER)
+    again = planner.changed(joined, Join(), MAKER)
     assert B.id not in {each.id for each in again.authorities}
 
 
@@ -151,18 +151,18 @@ def test_an_old_authority_leaves_when_it_has_lingered_unless_it_is_served_here()
     assert step(turned, seen, served=SERVED) is None
     early = replace(seen, old={A.id: TICKS - PLAN.linger_seconds + 0.1})
     assert step(turned, early, served=elsewhere) is None
-    assert decide.changed(turned, Drop(frozenset({A.id})), MAKER).old == ()
+    assert planner.changed(turned, Drop(frozenset({A.id})), MAKER).old == ()
 
 
 def test_how_long_an_old_one_lingers_is_counted_anew_after_a_silence() -> None:
     turned = Held(current=B, leaf=MAKER.leaf(B), old=(A,))
-    seen = decide.noted(Seen(), seeing(turned), SERVED, ticks=100, plan=PLAN)
-    seen = decide.noted(seen, seeing(turned), SERVED, ticks=120, plan=PLAN)
+    seen = planner.noted(Seen(), seeing(turned), SERVED, ticks=100, plan=PLAN)
+    seen = planner.noted(seen, seeing(turned), SERVED, ticks=120, plan=PLAN)
     assert seen.old == {A.id: 100}
-    lost = decide.out_of_touch(seen)
-    assert decide.noted(lost, seeing(turned), SERVED, ticks=125, plan=PLAN).old == {A.id: 125}
+    lost = planner.out_of_touch(seen)
+    assert planner.noted(lost, seeing(turned), SERVED, ticks=125, plan=PLAN).old == {A.id: 125}
     late = 120 + PLAN.stale_seconds
-    assert decide.noted(seen, seeing(turned), SERVED, ticks=late, plan=PLAN).old == {A.id: late}
+    assert planner.noted(seen, seeing(turned), SERVED, ticks=late, plan=PLAN).old == {A.id: late}
 
 
 def test_a_first_leaf_waits_until_it_will_be_trusted() -> None:
@@ -182,10 +182,10 @@ def test_a_first_leafs_wait_begins_anew_while_others_may_not_have_heard(
     empty, looked = Held(current=A), TICKS - 1
     seen = Seen(looked=looked, trusted={A.id: 1}, met={A.id: looked - since_met}, version=("1",))
     sight = replace(seeing(empty), version=("2",))
-    found = decide.noted(seen, sight, None, ticks=TICKS, plan=PLAN).trusted
+    found = planner.noted(seen, sight, None, ticks=TICKS, plan=PLAN).trusted
     assert found == {A.id: counted_from}
     unmet = replace(seen, met={})
-    assert decide.noted(unmet, sight, None, ticks=TICKS, plan=PLAN).trusted == {A.id: TICKS}
+    assert planner.noted(unmet, sight, None, ticks=TICKS, plan=PLAN).trusted == {A.id: TICKS}
 
 
 def test_a_leaf_in_place_of_another_does_not_wait() -> None:
@@ -205,8 +205,8 @@ def test_a_secret_that_cannot_be_used_is_begun_anew(held: Held, now: float, why:
     made = step(held, now=now, served=None)
     assert isinstance(made, Make)
     assert made.why == why
-    assert decide.is_repair(made)
-    anew = decide.changed(held, made, MAKER)
+    assert planner.is_repair(made)
+    anew = planner.changed(held, made, MAKER)
     assert anew.leaf is None, "its authority is not known yet"
     assert anew.current is not None
     assert anew.old == tuple(replace(each, key=b"") for each in held.authorities)
@@ -228,7 +228,7 @@ def test_one_that_was_thrown_out_while_it_is_served_and_trusted_is_taken_back() 
     other = Held(current=B, leaf=MAKER.leaf(B))
     trusted = seeing(other, {A.id})
     assert step(other, trusting(), sight=trusted) == Keep(A)
-    assert decide.changed(other, Keep(A), MAKER).old == (replace(A, key=b""),)
+    assert planner.changed(other, Keep(A), MAKER).old == (replace(A, key=b""),)
     assert step(other, trusting(B), sight=seeing(other, {B.id})) is None, "its trust is gone"
 
 
@@ -250,19 +250,19 @@ def test_after_a_silence_the_secrets_leaf_is_served_at_once() -> None:
     """What is served may leave any moment. Fails if such a replica waits as the others do."""
     other = Held(current=B, leaf=MAKER.leaf(B), old=(A,))
     seen = Seen(looked=TICKS - PLAN.stale_seconds)
-    assert takes(other, decide.noted(seen, seeing(other), SERVED, ticks=TICKS, plan=PLAN))
+    assert takes(other, planner.noted(seen, seeing(other), SERVED, ticks=TICKS, plan=PLAN))
     seen = Seen(looked=TICKS - PLAN.stale_seconds + 0.1)
-    assert not takes(other, decide.noted(seen, seeing(other), SERVED, ticks=TICKS, plan=PLAN))
+    assert not takes(other, planner.noted(seen, seeing(other), SERVED, ticks=TICKS, plan=PLAN))
 
 
 def test_a_silence_in_which_nothing_changed_is_over_with_its_first_look() -> None:
     """Fails if a Secret that is emptied a moment later finds this replica unready, for nothing."""
     seen = Seen(looked=TICKS - PLAN.stale_seconds)
-    assert not decide.noted(seen, seeing(STEADY), SERVED, ticks=TICKS, plan=PLAN).after_silence
+    assert not planner.noted(seen, seeing(STEADY), SERVED, ticks=TICKS, plan=PLAN).after_silence
     leafless = replace(STEADY, leaf=None)
-    assert not decide.noted(seen, seeing(leafless), SERVED, ticks=TICKS, plan=PLAN).after_silence
+    assert not planner.noted(seen, seeing(leafless), SERVED, ticks=TICKS, plan=PLAN).after_silence
     for left in (Held(current=B, old=(A,)), Held(old=(A,)), Held()):
-        assert decide.noted(seen, seeing(left), SERVED, ticks=TICKS, plan=PLAN).after_silence
+        assert planner.noted(seen, seeing(left), SERVED, ticks=TICKS, plan=PLAN).after_silence
 
 
 def test_a_leaf_of_the_same_authority_is_served_at_once_unless_it_is_worse() -> None:
@@ -277,16 +277,16 @@ def test_a_leaf_of_the_same_authority_is_served_at_once_unless_it_is_worse() -> 
 
 def test_the_next_look_is_when_the_next_wait_is_over() -> None:
     seen = Seen(trusted={A.id: 0, B.id: TICKS - 4}, old={C.id: TICKS - 97})
-    assert decide.wait_seconds(seen, TICKS, PLAN) == 3
-    assert decide.wait_seconds(Seen(trusted={A.id: 0}), TICKS, PLAN) is None
+    assert planner.wait_seconds(seen, TICKS, PLAN) == 3
+    assert planner.wait_seconds(Seen(trusted={A.id: 0}), TICKS, PLAN) is None
 
 
 def test_only_what_a_fault_calls_for_is_a_repair() -> None:
-    assert not decide.is_repair(Join())
+    assert not planner.is_repair(Join())
     due = step(STEADY, now=LEAF.not_after - PLAN.look_ahead_seconds)
     first = step(Held(current=A), served=None)
     broken = step(Held(current=A, faults=("tls.crt cannot be read",)), served=None)
-    assert [each is not None and decide.is_repair(each) for each in (due, first, broken)] == [
+    assert [each is not None and planner.is_repair(each) for each in (due, first, broken)] == [
         False,
         False,
         True,

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
-from admission.certificates import reference
-from admission.certificates.lab import (
+from podpass import names
+from podpass.admission.certificates import Plan, secret_codec, x509
+from podpass.admission.certificates.x509 import RsaMaker
+from tests.admission.certificates import reference
+from tests.admission.certificates.lab import (
     CONFIGURATIONS,
     HOST,
     MAIN,
@@ -23,9 +26,6 @@ from admission.certificates.lab import (
     handshake,
     until,
 )
-from podpass import names
-from podpass.admission.certificates import Plan, contents, make
-from podpass.admission.certificates.make import RsaMaker
 
 DAY = 24 * 3600
 YEAR = 365 * DAY
@@ -99,7 +99,7 @@ async def test_a_strangers_authority_stays_and_one_of_ours_that_is_gone_leaves(l
     gone = maker.authority().certificate
     stranger = _stranger()
     await lab.overwrite(stranger + gone)
-    want = {each.id for each in contents.authorities(ours.encode() + stranger)}
+    want = {each.id for each in secret_codec.authorities(ours.encode() + stranger)}
     await until(lambda: _holds(lab, want), 10)
     await until(lambda: not replica.rotation.trouble(), 10)
 
@@ -140,7 +140,7 @@ def _another_leaf(data: Data, now: float) -> Data:
 
 
 def _another_host(data: Data, now: float) -> Data:
-    held = contents.read(data, HOST)
+    held = secret_codec.read(data, HOST)
     assert held.current is not None
     leaf = RsaMaker(host="other.svc", now=now, plan=Plan()).leaf(held.current)
     return data | {names.TLS_CERTIFICATE: leaf.chain, names.TLS_KEY: leaf.key}
@@ -148,10 +148,10 @@ def _another_host(data: Data, now: float) -> Data:
 
 def _short_key(data: Data, now: float) -> Data:
     """Give a leaf that is right in every way but one: OpenSSL's security level refuses it."""
-    held = contents.read(data, HOST)
+    held = secret_codec.read(data, HOST)
     assert held.current is not None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(make, "_BITS", 1024)
+        patch.setattr(x509, "_BITS", 1024)
         leaf = RsaMaker(host=HOST, now=now, plan=Plan()).leaf(held.current)
     return data | {names.TLS_CERTIFICATE: leaf.chain, names.TLS_KEY: leaf.key}
 
@@ -230,7 +230,7 @@ async def test_a_secret_that_gathers_authorities_is_told_of(lab: Lab) -> None:
     replica = await ready(lab)
     data = await lab.data()
     maker = RsaMaker(host=HOST, now=lab.clock(), plan=Plan())
-    gathered = [contents.bundle([maker.authority()]) for _ in range(5)]
+    gathered = [secret_codec.bundle([maker.authority()]) for _ in range(5)]
     await lab.fill(data | {names.CA_CERTIFICATE: data[names.CA_CERTIFICATE] + b"".join(gathered)})
     await until(lambda: replica.rotation.is_hindered, 10)
     assert replica.rotation.trouble() == "", "what is served is trusted all the same"
@@ -397,7 +397,7 @@ async def test_no_key_is_logged_or_shown(lab: Lab, caplog: pytest.LogCaptureFixt
     await lab.fill({})
     await until(lambda: replica.rotation.rotations == 2)
     data = await lab.data()
-    held = contents.read(data, HOST)
+    held = secret_codec.read(data, HOST)
     shown = repr(held) + "".join(f"{vars(record)}" for record in caplog.records)
     assert "PRIVATE KEY" not in shown
     for name in (names.CA_KEY, names.TLS_KEY):
@@ -414,7 +414,7 @@ def _stranger() -> bytes:
 
 
 def _ids(pem: str) -> set[str]:
-    return {each.id for each in contents.authorities(pem.encode())}
+    return {each.id for each in secret_codec.authorities(pem.encode())}
 
 
 async def _holds(lab: Lab, ids: set[str]) -> bool:

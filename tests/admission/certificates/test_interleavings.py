@@ -14,9 +14,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from admission.certificates.world import BACKDATE, NOW, PLAN, Numbered
-from podpass.admission.certificates import decide
-from podpass.admission.certificates.configurations import Registered
+from podpass.admission.certificates import planner
+from podpass.admission.certificates.ca_bundles import Registered
 from podpass.admission.certificates.model import (
     Authority,
     Drop,
@@ -26,7 +25,8 @@ from podpass.admission.certificates.model import (
     Sight,
     Step,
 )
-from podpass.admission.certificates.standing import CLOCK, Standing
+from podpass.admission.certificates.status import CLOCK, Standing
+from tests.admission.certificates.world import BACKDATE, NOW, PLAN, Numbered
 
 NAMES = ("one", "two")
 REPLICAS = 3
@@ -125,14 +125,16 @@ class Cluster(RuleBasedStateMachine):
         standing.read_secret = replica.began
         now = self.time + self.offsets[which]
         standing.judge(held, now)
-        standing.seen = decide.noted(
+        standing.seen = planner.noted(
             standing.seen, sight, standing.served, ticks=self.time, plan=PLAN
         )
-        if decide.takes(sight, standing.seen, standing.served, now=now, ticks=self.time, plan=PLAN):
+        if planner.takes(
+            sight, standing.seen, standing.served, now=now, ticks=self.time, plan=PLAN
+        ):
             assert held.leaf is not None
             assert held.current is not None
             standing.take(Served(leaf=held.leaf, authority=replace(held.current, key=b"")))
-        step = decide.decide(
+        step = planner.decide(
             sight, standing.seen, standing.served, now=now, ticks=self.time, plan=PLAN
         )
         if step is not None:
@@ -158,7 +160,7 @@ class Cluster(RuleBasedStateMachine):
                 return
             replica.standing.say(CLOCK)
         self.maker.now = self.time + self.offsets[which]
-        self.secret.put(self.time, decide.changed(held, step, self.maker), version)
+        self.secret.put(self.time, planner.changed(held, step, self.maker), version)
 
     @rule(which=which, name=st.sampled_from(NAMES))
     def write_configuration(self, which: int, name: str) -> None:
@@ -209,7 +211,7 @@ class Cluster(RuleBasedStateMachine):
         self.time += seconds
         for replica in self.replicas:
             replica.idle()
-            replica.standing.seen = decide.out_of_touch(replica.standing.seen)
+            replica.standing.seen = planner.out_of_touch(replica.standing.seen)
         for replica in called:
             replica.ready_at = self.time
 
@@ -226,7 +228,7 @@ class Cluster(RuleBasedStateMachine):
     def lose_contact(self, which: int) -> None:
         replica = self.replicas[which]
         replica.idle()
-        replica.standing.seen = decide.out_of_touch(replica.standing.seen)
+        replica.standing.seen = planner.out_of_touch(replica.standing.seen)
 
     @rule(which=which, offset=st.sampled_from([0.0, 5.0, -5.0, -60.0, SLOW, FAR, -FAR]))
     def set_clock(self, which: int, offset: float) -> None:

@@ -1,6 +1,6 @@
 """How often something is done that somebody keeps undoing."""
 
-from podpass.admission.certificates.pace import Pace
+from podpass.admission.certificates.ca_injector import Pace
 
 
 def test_a_first_time_is_at_once_and_each_further_one_later() -> None:

@@ -5,12 +5,12 @@ import ssl
 
 import pytest
 
-from admission.certificates import reference
-from admission.certificates.lab import HOST, QUICK, Lab, handshake, until
 from podpass import names
-from podpass.admission.certificates import Plan, contents
-from podpass.admission.certificates.make import RsaMaker
+from podpass.admission.certificates import Plan, secret_codec
 from podpass.admission.certificates.model import Held
+from podpass.admission.certificates.x509 import RsaMaker
+from tests.admission.certificates import reference
+from tests.admission.certificates.lab import HOST, QUICK, Lab, handshake, until
 
 DAY = 24 * 3600
 NOW = 1_800_000_000.0
@@ -19,7 +19,7 @@ NOW = 1_800_000_000.0
 def test_the_reference_signs_its_authority_with_a_serial_number_that_is_read_here() -> None:
     """Fails if reading lets the library's warning through, or takes it for damage."""
     data = reference.secret(NOW)
-    held = contents.read(data, HOST)
+    held = secret_codec.read(data, HOST)
     assert held.faults == ()
     assert held.current is not None
     assert held.leaf is not None
@@ -39,11 +39,11 @@ def test_the_reference_keeps_what_was_written_here_at_every_step(coming: bool, o
         coming=maker.authority() if coming else None,
         old=tuple(maker.authority() for _ in range(old)),
     )
-    data = contents.written(held)
+    data = secret_codec.written(held)
     assert reference.keeps(data, NOW) == "nothing"
     assert reference.keeps(data, NOW + 274 * DAY) == "nothing", "we renew before it would"
     assert reference.keeps(data, NOW + 276 * DAY) == "leaf"
-    again = contents.read(data, HOST)
+    again = secret_codec.read(data, HOST)
     assert [each.id for each in again.authorities] == [each.id for each in held.authorities]
     assert (again.coming is None) != coming
     assert again.leaf == held.leaf
@@ -72,7 +72,7 @@ async def test_its_leaf_is_renewed_by_its_own_authority(lab: Lab) -> None:
     await until(lambda: replica.rotation.rotations == 2)
     assert replica.rotation.trouble() == ""
     after = await lab.data()
-    assert contents.authorities(after["ca.crt"]) == contents.authorities(data["ca.crt"])
+    assert secret_codec.authorities(after["ca.crt"]) == secret_codec.authorities(data["ca.crt"])
     assert after["ca.key"] == data["ca.key"]
     assert reference.keeps(after, lab.clock()) == "nothing"
     await handshake(replica.port, data["ca.crt"].decode())
@@ -86,12 +86,12 @@ async def test_its_authority_is_replaced_with_an_overlap(lab: Lab) -> None:
     await until(lambda: replica.rotation.rotations == 2)
     (bundle,) = await lab.bundles()
     assert bundle.count("BEGIN CERTIFICATE") == 2
-    (before,) = contents.authorities(data["ca.crt"])
-    assert before in contents.authorities(bundle.encode()), "the old one is still trusted"
+    (before,) = secret_codec.authorities(data["ca.crt"])
+    assert before in secret_codec.authorities(bundle.encode()), "the old one is still trusted"
     after = await lab.data()
     assert reference.keeps(after, lab.clock()) == "nothing"
-    assert contents.authorities(after["ca.crt"])[1] == before
-    await until(lambda: _alone(lab, contents.authorities(after["ca.crt"])[0].id))
+    assert secret_codec.authorities(after["ca.crt"])[1] == before
+    await until(lambda: _alone(lab, secret_codec.authorities(after["ca.crt"])[0].id))
 
 
 async def test_a_reference_beside_us_that_copies_ca_crt_is_not_quarrelled_with(lab: Lab) -> None:
@@ -116,11 +116,11 @@ async def test_an_authority_that_it_changes_at_once_is_not_served_before_it_is_t
     (before,) = await lab.bundles()
     data = reference.secret(lab.clock())
     await lab.fill(data)
-    new = contents.authorities(data["ca.crt"])[0].id
+    new = secret_codec.authorities(data["ca.crt"])[0].id
 
     async def joined() -> bool:
         (bundle,) = await lab.bundles()
-        return new in {each.id for each in contents.authorities(bundle.encode())}
+        return new in {each.id for each in secret_codec.authorities(bundle.encode())}
 
     while not await joined():
         await handshake(replica.port, before)
@@ -145,4 +145,4 @@ async def test_going_back_the_reference_finds_its_four_keys(lab: Lab) -> None:
 
 async def _alone(lab: Lab, authority: str) -> bool:
     (bundle,) = await lab.bundles()
-    return [each.id for each in contents.authorities(bundle.encode())] == [authority]
+    return [each.id for each in secret_codec.authorities(bundle.encode())] == [authority]

@@ -11,7 +11,10 @@ import pytest
 from cryptography import x509
 from cryptography.x509 import verification
 
-from admission.certificates.lab import (
+from podpass import names
+from podpass.admission.certificates import Plan
+from podpass.kubernetes.client import KubeError
+from tests.admission.certificates.lab import (
     CONFIGURATIONS,
     HOST,
     MAIN,
@@ -22,9 +25,6 @@ from admission.certificates.lab import (
     handshake,
     until,
 )
-from podpass import names
-from podpass.admission.certificates import Plan
-from podpass.kube import KubeError
 
 DAY = 24 * 3600
 

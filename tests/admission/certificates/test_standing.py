@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from admission.certificates.world import NOW, PLAN, Numbered
-from podpass.admission.certificates.configurations import Registered
+from podpass.admission.certificates.ca_bundles import Registered
 from podpass.admission.certificates.model import Held, Served
-from podpass.admission.certificates.standing import API, CLOCK, READING, Standing
+from podpass.admission.certificates.status import API, CLOCK, READING, Standing
+from tests.admission.certificates.world import NOW, PLAN, Numbered
 
 TICKS = 1000.0
 MAKER = Numbered()

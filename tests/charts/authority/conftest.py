@@ -2,8 +2,8 @@
 
 import pytest
 
-from charts.authority.rendering import Chart
-from charts.rendering import Helm
+from tests.charts.authority.rendering import Chart
+from tests.charts.rendering import Helm
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from charts.rendering import MOST, Helm, Values
-from charts.schema import Files
+from tests.charts.rendering import MOST, Helm, Values
+from tests.charts.schema import Files
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "charts" / "podpass-authority"

@@ -7,13 +7,13 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator  # type: ignore[import-untyped]
 
-from charts.authority.rendering import DEPLOY, FILES, ROOT, SETS
-from charts.schema import keys
 from podpass.directory import rules
 from podpass.directory.model import IdentityKind
 from podpass.errors import UsageError
+from podpass.seed.model import _CREDENTIAL, _IDENTITY, _SEED, parse_seed
 from podpass.settings import AuthorityProcessSettings, AuthoritySettings, describe
-from podpass.tools.local.seed_file import _CREDENTIAL, _IDENTITY, _SEED, parse_seed
+from tests.charts.authority.rendering import DEPLOY, FILES, ROOT, SETS
+from tests.charts.schema import keys
 
 SCHEMA, DEFAULTS = FILES.schema, FILES.defaults
 GUIDE = (ROOT / "docs" / "guides" / "self-host.md").read_text()
@@ -144,7 +144,7 @@ def test_page_and_guide_have_the_secrets_made_before_the_chart_is_installed() ->
     made, _, _ = GUIDE.partition("helm install podpass-authority")
     for name in ("databaseSecret", "sealingKeySecret", "tlsSecret"):
         assert re.search(rf"create secret \w+ {DEFAULTS[name]} ", made), name
-    assert "Make them before `helm install`" in FILES.page
+    assert "Create them before `helm install`" in FILES.page
 
 
 def test_every_value_that_the_guide_gives_is_one_of_the_chart() -> None:

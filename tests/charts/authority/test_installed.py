@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import trustme
 
-from charts.authority.rendering import CHART, NAME, NAMESPACE, TENANT, Chart
-from charts.rendering import Values
-from podpass.serve import PortInUse, bind
-from tools.authority.running import Authority
-from tools.instances import Podpass
-from tools.kubectl import Kubectl, binaries
+from podpass.http.server import PortInUse, bind
+from tests.charts.authority.rendering import CHART, NAME, NAMESPACE, TENANT, Chart
+from tests.charts.rendering import Values
+from tests.local.instances import Podpass
+from tests.local.kubectl import Kubectl, binaries
+from tests.servers.authority.running import Authority
 
 pytestmark = pytest.mark.kubernetes
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from charts.authority.rendering import DEPLOY, NAME, Chart
-from charts.rendering import Object, find
+from tests.charts.authority.rendering import DEPLOY, NAME, Chart
+from tests.charts.rendering import Object, find
 
 pytestmark = pytest.mark.kubernetes
 

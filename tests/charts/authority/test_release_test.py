@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from charts.authority.rendering import Chart
-from charts.rendering import find
-from tools.authority.running import TENANT, Authority
+from tests.charts.authority.rendering import Chart
+from tests.charts.rendering import find
+from tests.servers.authority.running import TENANT, Authority
 
 pytestmark = pytest.mark.kubernetes
 

@@ -8,10 +8,18 @@ from typing import Any
 import pytest
 import yaml
 
-from charts.authority.rendering import EVERYTHING, NAME, NEWEST, OLDEST, SETS, TENANT, Chart
-from charts.rendering import FOREIGN, Object, Values, container, find
+from podpass.seed.apply import parse_seed
 from podpass.settings import AuthorityProcessSettings, AuthoritySettings, describe
-from podpass.tools.local.seed import parse_seed
+from tests.charts.authority.rendering import (
+    EVERYTHING,
+    NAME,
+    NEWEST,
+    OLDEST,
+    SETS,
+    TENANT,
+    Chart,
+)
+from tests.charts.rendering import FOREIGN, Object, Values, container, find
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its import warns of its own dependencies

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from charts.authority.rendering import CHART, EVERYTHING, NAMESPACE, Chart
-from charts.rendering import Values, find
 from podpass.settings.authority_process import MAX_ROTATION_SECONDS
+from tests.charts.authority.rendering import CHART, EVERYTHING, NAMESPACE, Chart
+from tests.charts.rendering import Values, find
 
 pytestmark = pytest.mark.kubernetes
 
@@ -203,11 +203,11 @@ def test_the_notes_say_what_to_do_next(chart: Chart, tmp_path: Path) -> None:
         assert secret in plain
     assert "rollout status deployment/mine-podpass-authority" in plain
     assert "helm test mine -n podpass --logs" in plain
-    assert "It knows no identity by this release" in plain
+    assert "This release creates no identities" in plain
     assert "build it from deploy/" in plain
     assert "build it from deploy/" not in notes({"image": {"repository": "r/podpass"}})
     seeded = notes({"seed": {"identities": [{"name": "ops"}], "administrators": ["ops"]}})
     assert "logs job/mine-podpass-authority-seed" in seeded
-    assert "nothing answers them" in seeded
+    assert "the admin APIs are not served" in seeded
     assert "With one replica" in notes({"replicaCount": 1})
     assert "secret tls mine " in notes({"tlsSecret": "mine"})

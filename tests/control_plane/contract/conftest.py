@@ -14,13 +14,13 @@ import aiohttp
 import pytest
 import trustme
 
-from control_plane.background import Background
-from control_plane.contract.api import ADMIN, USERS, Api, Server, fresh
-from control_plane.contract.known import KNOWN, OTHERS, not_asked
-from control_plane.plane import ISSUER, running
 from podpass.assertion.keys import KeyRing
-from podpass.serve import bind, server_tls, serving
-from podpass.tools.local.cluster.cluster import Cluster, ClusterConfig, User
+from podpass.http.server import bind, server_tls, serving
+from podpass.kubernetes.cluster import Cluster, ClusterConfig, User
+from tests.control_plane.background import Background
+from tests.control_plane.contract.api import ADMIN, USERS, Api, Server, fresh
+from tests.control_plane.contract.known import KNOWN, OTHERS, not_asked
+from tests.control_plane.plane import ISSUER, running
 
 EMBEDDED, REAL = "embedded", "kube-apiserver"
 

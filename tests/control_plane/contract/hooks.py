@@ -11,8 +11,8 @@ from typing import Any
 
 import trustme
 
-from control_plane.contract.api import Api, Reply, config_map, fresh
-from podpass.serve import bind, read_body, respond, server_tls, serving
+from podpass.http.server import bind, read_body, respond, server_tls, serving
+from tests.control_plane.contract.api import Api, Reply, config_map, fresh
 
 MUTATING = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 VALIDATING = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.contract.api import Api, config_map, deployment, refused
+from tests.control_plane.contract.api import Api, config_map, deployment, refused
 
 
 @pytest.fixture

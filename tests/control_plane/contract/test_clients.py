@@ -11,8 +11,8 @@ import pytest
 import yaml
 from kubernetes import client, config, dynamic, watch
 
-from control_plane.contract.api import Api, config_map, deployment, pod
-from tools.kubectl import PATH, binaries
+from tests.control_plane.contract.api import Api, config_map, deployment, pod
+from tests.local.kubectl import PATH, binaries
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

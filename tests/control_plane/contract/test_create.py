@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from control_plane.contract.api import Api, config_map, deployment, pod, refused
+from tests.control_plane.contract.api import Api, config_map, deployment, pod, refused
 
 
 async def test_a_pod_gets_the_defaults_of_the_api(api: Api) -> None:

@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from control_plane.contract.api import Api, config_map, deployment, fresh, pod, refused
+from tests.control_plane.contract.api import (
+    Api,
+    config_map,
+    deployment,
+    fresh,
+    pod,
+    refused,
+)
 
 
 def _is_gone(reply: Any) -> bool:

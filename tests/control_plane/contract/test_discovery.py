@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.contract.api import Api, refused
+from tests.control_plane.contract.api import Api, refused
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 GROUPS = {

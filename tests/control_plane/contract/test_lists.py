@@ -2,7 +2,7 @@
 
 import pytest
 
-from control_plane.contract.api import Api, config_map, deployment, pod, refused
+from tests.control_plane.contract.api import Api, config_map, deployment, pod, refused
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 PARTIAL = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"

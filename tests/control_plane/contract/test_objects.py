@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.contract.api import STRATEGIC, Api, deployment, pod, refused
+from tests.control_plane.contract.api import STRATEGIC, Api, deployment, pod, refused
 
 
 def _binding(node: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.contract.api import (
+from tests.control_plane.contract.api import (
     APPLY,
     JSON,
     MERGE,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from control_plane.contract.api import ALICE, Api, config_map, refused
+from tests.control_plane.contract.api import ALICE, Api, config_map, refused
 
 AUTHORIZATION = "/apis/authorization.k8s.io/v1"
 RBAC = "rbac.authorization.k8s.io"

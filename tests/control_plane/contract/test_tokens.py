@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from control_plane.contract.api import ADMIN, Api, pod, refused
-from control_plane.plane import ISSUER
-from podpass import jose
+from podpass.crypto import jose
+from tests.control_plane.contract.api import ADMIN, Api, pod, refused
+from tests.control_plane.plane import ISSUER
 
 AUDIENCE = "api://AzureADTokenExchange"
 REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"

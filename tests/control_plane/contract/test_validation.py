@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from control_plane.contract.api import MERGE, Api, config_map, deployment, pod, refused
+from tests.control_plane.contract.api import (
+    MERGE,
+    Api,
+    config_map,
+    deployment,
+    pod,
+    refused,
+)
 
 C = {"name": "c", "image": "i"}
 BAD_PODS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [

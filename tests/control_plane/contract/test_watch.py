@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.contract.api import Api, config_map
+from tests.control_plane.contract.api import Api, config_map
 
 ONE = "&fieldSelector=metadata.name=m"
 

@@ -8,8 +8,14 @@ from typing import Any
 
 import pytest
 
-from control_plane.contract.api import Api, Reply, config_map, refused
-from control_plane.contract.hooks import VALIDATING, Hooks, labelled, labelled_map, patched
+from tests.control_plane.contract.api import Api, Reply, config_map, refused
+from tests.control_plane.contract.hooks import (
+    VALIDATING,
+    Hooks,
+    labelled,
+    labelled_map,
+    patched,
+)
 
 
 @pytest.fixture

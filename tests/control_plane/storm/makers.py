@@ -10,11 +10,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from charts.rendering import TENANT
-from control_plane.plane import Plane
-from control_plane.storm.site import until
 from podpass import names
-from podpass.kube import KubeClient, KubeError, KubeUnreachable
+from podpass.kubernetes.client import KubeClient, KubeError, KubeUnreachable
+from tests.charts.rendering import TENANT
+from tests.control_plane.plane import Plane
+from tests.control_plane.storm.site import until
 
 SPACE = "storm"
 PODS = f"/api/v1/namespaces/{SPACE}/pods"

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from podpass.admission.certificates import Plan
+from podpass.servers.webhook.webhook import run
 from podpass.settings.webhook import WebhookSettings
-from podpass.tools.webhook.webhook import run
 
 # A new authority joins every other second and signs as soon as each API server must have heard of it.
 PLAN = Plan(

@@ -21,15 +21,15 @@ from typing import Any
 import pytest
 import yaml
 
-from charts.rendering import CHART, NAMESPACE, RELEASE, TENANT, Helm
-from control_plane.plane import Plane
-from control_plane.service import Service, serving
-from control_plane.storm import rendered
 from podpass import names
-from podpass.kube import KubeClient, KubeError
-from podpass.tools.local.runtime.lifecycle import BackOffRule
-from podpass.tools.local.runtime.process import CONTAINER_VARIABLE
-from podpass.tools.local.runtime.runtime import Runtime, RuntimeConfig
+from podpass.kubernetes.client import KubeClient, KubeError
+from podpass.kubernetes.kubelet.kubelet import Runtime, RuntimeConfig
+from podpass.kubernetes.kubelet.lifecycle import BackOffRule
+from podpass.kubernetes.kubelet.process import CONTAINER_VARIABLE
+from tests.charts.rendering import CHART, NAMESPACE, RELEASE, TENANT, Helm
+from tests.control_plane.plane import Plane
+from tests.control_plane.service import Service, serving
+from tests.control_plane.storm import rendered
 
 NODES, REPLICAS = 4, 2
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/azure-wi-webhook-controller-manager"

@@ -23,13 +23,13 @@ from pathlib import Path
 
 import pytest
 
-from charts.conftest import helm
-from charts.rendering import Helm
-from control_plane import plane
-from control_plane.plane import Plane
-from control_plane.storm import makers, site
-from control_plane.storm.makers import PODS, SPACE, Accounts, Clients, Scaled
-from control_plane.storm.site import Pod, Site, until
+from tests.charts.conftest import helm
+from tests.charts.rendering import Helm
+from tests.control_plane import plane
+from tests.control_plane.plane import Plane
+from tests.control_plane.storm import makers, site
+from tests.control_plane.storm.makers import PODS, SPACE, Accounts, Clients, Scaled
+from tests.control_plane.storm.site import Pod, Site, until
 
 pytestmark = [
     pytest.mark.kubernetes,

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from directory.graph.world import ADMIN, DOMAIN, GUEST, TENANT, HandClock, World
 from podpass.database import Database
 from podpass.directory.access import GLOBAL_ADMINISTRATOR
 from podpass.directory.graph.app import create_app
 from podpass.directory.model import Tenant, User
-from podpass.directory.store import Directory
-from podpass.serve import bind, serving
+from podpass.directory.store.directory import Directory
+from podpass.http.server import bind, serving
+from tests.directory.graph.world import ADMIN, DOMAIN, GUEST, TENANT, HandClock, World
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from directory.graph.world import ADMIN, DOMAIN, GUEST, OTHER, TENANT, World
 from podpass.directory.graph.app import MAX_BODY_BYTES
 from podpass.directory.model import Tenant, User
+from tests.directory.graph.world import ADMIN, DOMAIN, GUEST, OTHER, TENANT, World
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from directory.graph.world import ADMIN, DOMAIN, OTHER, TENANT, World, every
 from podpass.directory.model import Identity, IdentityKind
+from tests.directory.graph.world import ADMIN, DOMAIN, OTHER, TENANT, World, every
 
 
 async def test_an_application_is_created_and_read_back_by_each_of_its_names(world: World) -> None:

@@ -5,8 +5,8 @@ import base64
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from directory.graph.test_credentials import certificate, key_credential
-from directory.graph.world import World
+from tests.directory.graph.test_credentials import certificate, key_credential
+from tests.directory.graph.world import World
 
 
 @pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from directory.graph.world import TENANT, World
-from podpass import jose
 from podpass.clock import rfc3339
+from podpass.crypto import jose
 from podpass.directory.model import Identity
+from tests.directory.graph.world import TENANT, World
 
 KEY = jose.generate_rsa()
 OTHER_KEY = jose.generate_rsa()

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from directory.faults import damage, full, held, read_only
-from directory.graph.world import TENANT, World
+from tests.directory.faults import damage, full, held, read_only
+from tests.directory.graph.world import TENANT, World
 
 LONG = {"displayName": "web", "notes": "n" * 1000, "tags": [f"{n}" * 100 for n in range(10, 90)]}
 

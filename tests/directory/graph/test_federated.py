@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from directory.graph.world import ISSUER, World
+from tests.directory.graph.world import ISSUER, World
 
 INVALID = "InvalidFederatedIdentityCredentialValue"
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from directory.graph.world import ADMIN, World, every
 from podpass.directory.graph import paging
+from tests.directory.graph.world import ADMIN, World, every
 
 GRAPH_APP = "00000003-0000-0000-c000-000000000000"
 PATH = "/oauth2PermissionGrants"

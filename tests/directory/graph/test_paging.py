@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 import pytest
 
-from directory.graph.world import TENANT, World, every
 from podpass.directory.graph import paging
 from podpass.directory.model import Identity, IdentityKind
+from tests.directory.graph.world import TENANT, World, every
 
 EVENTUAL = {"ConsistencyLevel": "eventual"}
 

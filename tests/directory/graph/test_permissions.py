@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from directory.graph.world import ADMIN, GUEST, OTHER, World
 from podpass.directory.access import GLOBAL_ADMINISTRATOR, Caller
 from podpass.directory.graph import permissions, routes
 from podpass.directory.graph.permissions import Grant, Needs
+from tests.directory.graph.world import ADMIN, GUEST, OTHER, World
 
 OWNED = "Application.ReadWrite.OwnedBy"
 DENIED = (403, "Authorization_RequestDenied")

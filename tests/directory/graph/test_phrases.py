@@ -2,7 +2,7 @@
 
 import uuid
 
-from directory.graph.world import World
+from tests.directory.graph.world import World
 
 OWNED = "Application.ReadWrite.OwnedBy"
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from directory.graph.world import ADMIN, DOMAIN, TENANT, World
 from podpass.directory.model import RoleAssignment
+from tests.directory.graph.world import ADMIN, DOMAIN, TENANT, World
 
 GRAPH_APP = "00000003-0000-0000-c000-000000000000"
 READ_APPS = "9a5d68dd-52b0-4cc2-bd40-abcf44ac3a30"

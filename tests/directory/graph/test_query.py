@@ -11,7 +11,7 @@ from podpass.directory.graph.applications import NOUN as APPLICATION
 from podpass.directory.graph.principals import NOUN as PRINCIPAL
 from podpass.directory.graph.query import AnyOf, Both, Compare, Either, In, Not
 from podpass.directory.graph.refusals import GraphRefusal, Malformed, Unsupported
-from podpass.directory.queries import Condition
+from podpass.directory.store.identity_queries import Condition
 
 ITEM: dict[str, Any] = {
     "name": "Web",

@@ -10,10 +10,10 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from authority import HandClock as HandClock
 from podpass.directory.access import Caller, NotAdmitted, Reason
 from podpass.directory.model import AuditEntry, Identity
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
+from tests.authority import HandClock as HandClock
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 OTHER = "0a7e6b0c-7e1d-4a57-8a7a-5f6c0a6e2f11"

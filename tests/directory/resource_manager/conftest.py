@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from directory.resource_manager.world import (
+from podpass.database import Database
+from podpass.directory.access import Caller
+from podpass.directory.model import RoleAssignment, Tenant, User
+from podpass.directory.resource_manager.app import create_app
+from podpass.directory.resource_manager.model import Place
+from podpass.directory.store.directory import Directory
+from podpass.http.server import bind, serving
+from tests.directory.resource_manager.world import (
     ADMIN,
     SUB,
     SUBSCRIPTION,
@@ -15,13 +22,6 @@ from directory.resource_manager.world import (
     NotedCluster,
     World,
 )
-from podpass.database import Database
-from podpass.directory.access import Caller
-from podpass.directory.model import RoleAssignment, Tenant, User
-from podpass.directory.resource_manager.app import create_app
-from podpass.directory.resource_manager.model import Place
-from podpass.directory.store import Directory
-from podpass.serve import bind, serving
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from directory.faults import damage, full, held, read_only
-from directory.resource_manager.world import SUB, TENANT
+from tests.directory.faults import damage, full, held, read_only
+from tests.directory.resource_manager.world import SUB, TENANT
 
 TAGS = {f"{number:04}{'n' * 400}": "v" * 256 for number in range(15)}
 GROUP = f"{SUB}/resourceGroups/rg"

@@ -4,8 +4,8 @@ import uuid
 
 import pytest
 
-from directory.resource_manager.world import SUBSCRIPTION
 from podpass.directory.resource_manager.operations import Operations
+from tests.directory.resource_manager.world import SUBSCRIPTION
 
 
 def test_an_id_is_understood_after_a_restart() -> None:

@@ -9,11 +9,11 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from authority import HandClock as HandClock
 from podpass.directory.access import Caller, NotAdmitted, Reason
 from podpass.directory.model import Identity, IdentityKind, RoleAssignment
 from podpass.directory.resource_manager.model import Place
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
+from tests.authority import HandClock as HandClock
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest_asyncio
 
 if TYPE_CHECKING:
-    from exchange.world import World
+    from tests.exchange.world import World
 
 LONG = 100_000  # beyond everything that is remembered of an issuer
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from podpass import jose
+from podpass.crypto import jose
 
 if TYPE_CHECKING:
-    from exchange.world import World
+    from tests.exchange.world import World
 
 HASHES = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
 KEYS_PATH = "/11111111/22222222/openid/v1/jwks"

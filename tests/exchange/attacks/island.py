@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 
 from podpass.errors import Error
-from podpass.exchange.issuer_documents import fetch_keys
-from podpass.fetch import Fetcher, FetchRules
+from podpass.exchange.client_auth.issuer_discovery import fetch_keys
+from podpass.http.fetcher import Fetcher, FetchRules
 
 PUBLIC, PUBLIC_6 = "93.184.216.34", "2606:4700::1111"
 FORBIDDEN = ("10.0.0.9", "169.254.169.254", "fd00:ec2::254")

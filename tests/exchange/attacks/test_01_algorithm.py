@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exchange.attacks.forge import good, raw
+from tests.exchange.attacks.forge import good, raw
 
 if TYPE_CHECKING:
-    from exchange.world import World
+    from tests.exchange.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NO_ALGORITHM: list[object] = [

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from exchange.attacks.forge import good, mac
-from podpass import jose
+from podpass.crypto import jose
+from tests.exchange.attacks.forge import good, mac
 
 if TYPE_CHECKING:
-    from exchange.world import World
+    from tests.exchange.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 _SPKI = serialization.PublicFormat.SubjectPublicKeyInfo

@@ -8,12 +8,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from exchange.attacks.forge import good, publish, text
-from podpass import jose
+from podpass.crypto import jose
+from tests.exchange.attacks.forge import good, publish, text
 
 if TYPE_CHECKING:
-    from exchange.conftest import Start
-    from exchange.world import World
+    from tests.exchange.conftest import Start
+    from tests.exchange.world import World
 
 P256, P384 = (ec.generate_private_key(curve) for curve in (ec.SECP256R1(), ec.SECP384R1()))
 SIZES = {"ES256": 32, "ES384": 48}

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exchange.attacks.forge import DISCOVERY_PATH, KEYS_PATH, good, raw
-from podpass import jose
+from podpass.crypto import jose
+from tests.exchange.attacks.forge import DISCOVERY_PATH, KEYS_PATH, good, raw
 
 if TYPE_CHECKING:
-    from exchange.world import World
+    from tests.exchange.world import World
 
 MODULE = pytest.mark.asyncio(loop_scope="module")
 OPENINGS = [b'{"a":', b'{"a":[', b'{"iss":{"x":[']

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from exchange.conftest import Start
-    from exchange.world import World
+    from tests.exchange.conftest import Start
+    from tests.exchange.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NOW = 1_750_000_000

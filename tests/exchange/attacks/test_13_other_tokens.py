@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from exchange.attacks.forge import good
-from podpass import jose
+from podpass.crypto import jose
+from tests.exchange.attacks.forge import good
 
 if TYPE_CHECKING:
-    from exchange.world import World
+    from tests.exchange.world import World
 
 # As an application's own certificate asks; azure-cli's client for people.
 CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"

@@ -9,7 +9,7 @@ import pytest
 from podpass import names
 
 if TYPE_CHECKING:
-    from exchange.world import World
+    from tests.exchange.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -8,11 +8,11 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from exchange.attacks.forge import KEYS_PATH, good, publish, text
-from podpass import jose
+from podpass.crypto import jose
+from tests.exchange.attacks.forge import KEYS_PATH, good, publish, text
 
 if TYPE_CHECKING:
-    from exchange.world import World
+    from tests.exchange.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 UNKNOWN = 7000272

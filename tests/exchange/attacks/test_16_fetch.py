@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import trustme
 
-from exchange.attacks.island import FORBIDDEN, PUBLIC, PUBLIC_6, ZONE
+from tests.exchange.attacks.island import FORBIDDEN, PUBLIC, PUBLIC_6, ZONE
 
 ISLAND = Path(__file__).with_name("island.py")
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--net", "--mount")

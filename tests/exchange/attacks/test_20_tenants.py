@@ -8,7 +8,7 @@ import pytest
 from podpass.directory.model import Identity, IdentityKind
 
 if TYPE_CHECKING:
-    from exchange.world import World
+    from tests.exchange.world import World
 
 OTHER = "88888888-8888-4888-8888-888888888888"
 SHARED = ["common", "organizations", "consumers", "COMMON", "Organizations"]

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import pytest
 import pytest_asyncio
 
-from exchange.attacks.forge import DISCOVERY_PATH
-from exchange.test_secrets import equip
 from podpass.exchange import uniform
-from podpass.exchange.aadsts import STEPS
+from podpass.exchange.errors.catalogue import STEPS
+from tests.exchange.attacks.forge import DISCOVERY_PATH
+from tests.exchange.client_auth.test_secrets import equip
 
 if TYPE_CHECKING:
-    from exchange.conftest import Start
-    from exchange.world import Answer, World
+    from tests.exchange.conftest import Start
+    from tests.exchange.world import Answer, World
 
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
 FIXED = ("trace_id", "correlation_id", "timestamp", "error_description")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from podpass.directory.model import Identity, PasswordCredential
-from podpass.exchange import client_secret
-from podpass.exchange.aadsts import Refused
+from podpass.exchange.client_auth import client_secret
+from podpass.exchange.errors.catalogue import Refused
 
 SECRETS = ["first", "second", "third"]
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 if TYPE_CHECKING:
-    from exchange.world import World
+    from tests.exchange.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from podpass import jose
+from podpass.crypto import jose
 
 if TYPE_CHECKING:
-    from exchange.world import World
+    from tests.exchange.world import World
 
 PRIVATE_MARKS = ("PRIVATE KEY", "RSAPrivateKey object", "_private_numbers")
 INSIDE = [

@@ -3,10 +3,10 @@
 import asyncio
 from typing import TYPE_CHECKING
 
-from podpass import jose
+from podpass.crypto import jose
 
 if TYPE_CHECKING:
-    from exchange.world import World
+    from tests.exchange.world import World
 
 
 async def published(world: "World") -> dict[str, jose.PublicKey]:

@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from podpass import serve
 from podpass.errors import Error
+from podpass.http import server
 from podpass.resource.guard import Guard
 
 
@@ -18,18 +18,18 @@ async def main(folder: Path) -> None:
         authorities=[os.environ["AUTHORITY"]],
     )
 
-    async def app(scope: serve.Scope, _receive: serve.Receive, send: serve.Send) -> None:
+    async def app(scope: server.Scope, _receive: server.Receive, send: server.Send) -> None:
         try:
-            caller = await guard.admit(serve.header_values(scope, b"authorization"))
+            caller = await guard.admit(server.header_values(scope, b"authorization"))
         except Error as exc:
-            await serve.respond(send, exc.status, json.dumps({"error": exc.message}).encode())
+            await server.respond(send, exc.status, json.dumps({"error": exc.message}).encode())
             return
         said = {"caller": caller.app_id, "key": caller.key_id}
-        await serve.respond(send, 200, json.dumps(said).encode())
+        await server.respond(send, 200, json.dumps(said).encode())
 
     pem = str(folder / "localhost.pem")
-    sock = serve.bind("127.0.0.1", 0)
-    async with serve.serving(app, sock, serve.server_tls(pem, pem)):
+    sock = server.bind("127.0.0.1", 0)
+    async with server.serving(app, sock, server.server_tls(pem, pem)):
         print(sock.getsockname()[1], flush=True)
         await asyncio.Event().wait()
 

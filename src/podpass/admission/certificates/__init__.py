@@ -5,6 +5,6 @@ The private key is never written to disk. Next: `admission.app`, which is served
 """
 
 from podpass.admission.certificates.model import Plan
-from podpass.admission.certificates.rotation import Rotation
+from podpass.admission.certificates.rotator import Rotation
 
 __all__ = ["Plan", "Rotation"]

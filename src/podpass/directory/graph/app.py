@@ -15,14 +15,14 @@ import orjson
 
 from podpass import database, log
 from podpass.clock import Clock
-from podpass.directory import audit
 from podpass.directory.access import Admit, Caller, NotAdmitted, Reason
+from podpass.directory.actor import Actor, acting
 from podpass.directory.graph import batch, paths, permissions, refusals, routes, wire
 from podpass.directory.graph.calls import Answer, Call, Operation, Place
 from podpass.directory.graph.paths import Key
 from podpass.directory.resources import GRAPH_APP_ID
-from podpass.directory.store import Directory
-from podpass.serve import (
+from podpass.directory.store.directory import Directory
+from podpass.http.server import (
     JSON,
     App,
     BodyTooLarge,
@@ -183,7 +183,7 @@ class GraphApp:
             eventual=request.headers.get("consistencylevel", "").lower() == "eventual",
             create_if_missing="create-if-missing" in request.headers.get("prefer", "").lower(),
         )
-        with audit.acting(audit.Actor(object_id=caller.object_id, name=caller.name)):
+        with acting(Actor(object_id=caller.object_id, name=caller.name)):
             return await operation.run(call)
 
     async def _caller(self, scope: Scope, progress: Progress) -> Caller:

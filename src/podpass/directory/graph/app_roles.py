@@ -7,7 +7,7 @@ import uuid
 from dataclasses import replace
 from typing import Any
 
-from podpass.directory import builtin
+from podpass.directory import builtin_principals
 from podpass.directory.graph import paging, people, principals, targets, wire, writing
 from podpass.directory.graph.calls import Answer, Call, Item
 from podpass.directory.graph.filters import Noun
@@ -174,7 +174,7 @@ async def _show(call: Call, one: AppRoleAssignment) -> Item:
 
 
 async def _name(call: Call, object_id: str) -> str | None:
-    for each in builtin.principals(call.place.tenant_id):
+    for each in builtin_principals.principals(call.place.tenant_id):
         if each["id"] == object_id:
             return str(each["displayName"])
     found = await call.directory.identities.find(call.place.tenant_id, object_id=object_id)

@@ -14,7 +14,7 @@ from podpass.directory.graph.members import merged, read_members, read_only, req
 from podpass.directory.graph.paging import Source
 from podpass.directory.graph.refusals import BadRequest, GraphRefusal
 from podpass.directory.model import Identity, IdentityKind
-from podpass.directory.queries import Condition
+from podpass.directory.store.identity_queries import Condition
 
 KIND = "application"
 SET = "applications"

@@ -8,7 +8,7 @@ from podpass.directory.access import Caller
 from podpass.directory.graph.paths import Key
 from podpass.directory.graph.permissions import Grant, Needs
 from podpass.directory.graph.wire import Options
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
 
 Item = dict[str, Any]
 Answer = tuple[int, Item | int | None]

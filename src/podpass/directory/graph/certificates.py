@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from podpass import jose
+from podpass.crypto import jose
 from podpass.directory.graph import wire
 from podpass.directory.graph.members import unknown, wrong
 from podpass.directory.graph.refusals import BadRequest

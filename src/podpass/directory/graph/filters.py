@@ -7,7 +7,7 @@ from typing import Any
 from podpass.directory.graph import query
 from podpass.directory.graph.query import AnyOf, Both, Compare, Either, Expr, In, Not, Value
 from podpass.directory.graph.refusals import Unsupported
-from podpass.directory.queries import Condition, Field, Op
+from podpass.directory.store.identity_queries import Condition, Field, Op
 from podpass.guids import is_guid
 
 # Trusted byte for byte in an exchange, so found so too.

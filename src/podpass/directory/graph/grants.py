@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from podpass import jose
+from podpass.crypto import jose
 from podpass.directory.graph import filters, paging, targets, writing
 from podpass.directory.graph.calls import Answer, Call, Item
 from podpass.directory.graph.filters import Noun

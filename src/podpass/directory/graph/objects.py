@@ -1,12 +1,12 @@
 """Directory objects of any kind, by id."""
 
-from podpass.directory import builtin
+from podpass.directory import builtin_principals
 from podpass.directory.graph import applications, people, principals, targets
 from podpass.directory.graph.calls import Answer, Call, Item
 from podpass.directory.graph.members import unknown, wrong
 from podpass.directory.graph.paths import Key
 from podpass.directory.graph.refusals import missing
-from podpass.directory.queries import Condition
+from podpass.directory.store.identity_queries import Condition
 from podpass.guids import is_guid
 
 MAX_IDS = 1000
@@ -60,7 +60,7 @@ async def _find_many(call: Call, ids: list[str]) -> list[Item]:
     identities, place = call.directory.identities, call.place
     found: dict[str, Item] = {
         str(each["id"]): _typed("servicePrincipal", principals.show(each, place))
-        for each in builtin.principals(place.tenant_id)
+        for each in builtin_principals.principals(place.tenant_id)
     }
     by_object = Condition(field="object_id", op="in", value=tuple(ids))
     for one in await identities.page(

@@ -10,7 +10,7 @@ from podpass.directory.graph.filters import Noun
 from podpass.directory.graph.query import Both, Compare, Expr
 from podpass.directory.graph.refusals import Malformed, Unsupported
 from podpass.directory.model import Identity
-from podpass.directory.queries import Condition
+from podpass.directory.store.identity_queries import Condition
 
 # So many objects are looked at in one request where no index knows the answer; Graph too answers with
 # short pages that have a next one.

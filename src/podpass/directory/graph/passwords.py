@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from podpass.crypto.secret import Secret
 from podpass.directory.graph import wire
 from podpass.directory.graph.members import unknown, wrong
 from podpass.directory.graph.refusals import BadRequest
 from podpass.directory.model import Identity, PasswordCredential
 from podpass.guids import is_guid
-from podpass.secret import Secret
 
 LENGTH = 40
 OF_PRINCIPAL = "passwordsOfPrincipal"

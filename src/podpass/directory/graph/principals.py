@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from podpass.directory import builtin
+from podpass.directory import builtin_principals
 from podpass.directory.graph import (
     certificates,
     paging,
@@ -22,7 +22,7 @@ from podpass.directory.graph.paths import Key
 from podpass.directory.graph.permissions import OWNED_BY, Grant
 from podpass.directory.graph.refusals import BadRequest, Denied, Taken, missing
 from podpass.directory.model import Identity, IdentityKind
-from podpass.directory.queries import Condition
+from podpass.directory.store.identity_queries import Condition
 from podpass.guids import is_guid
 
 KIND = "servicePrincipal"
@@ -119,7 +119,7 @@ def source(call: Call) -> Source:
         fetch=fetch,
         count=count,
         show=lambda identity: show(identity, call.place),
-        builtin=[show(each, call.place) for each in builtin.principals(tenant_id)],
+        builtin=[show(each, call.place) for each in builtin_principals.principals(tenant_id)],
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from podpass import jose
+from podpass.crypto import jose
 from podpass.directory.graph.refusals import BadRequest
 from podpass.directory.model import KeyCredential
 

@@ -7,7 +7,7 @@ client searches for a phrase, the phrase stays, with the client's name beside it
 from collections.abc import Sequence
 
 from podpass.database import DatabaseFailed
-from podpass.directory import refusals
+from podpass.directory import errors
 from podpass.errors import Error
 
 
@@ -182,20 +182,20 @@ def denied(title: str, permissions: Sequence[str], *, is_user: bool) -> Denied:
     )
 
 
-def of_directory(refused: refusals.DirectoryError, *, name: str = "") -> GraphRefusal:
+def of_directory(refused: errors.DirectoryError, *, name: str = "") -> GraphRefusal:
     """Say in Graph's codes what the directory refuses."""
     match refused:
-        case refusals.NotFound():
+        case errors.NotFound():
             return missing(name)
-        case refusals.TrustNotUnique() | refusals.InvalidCredential():
+        case errors.TrustNotUnique() | errors.InvalidCredential():
             return BadRequest(refused.message, wire_code="InvalidFederatedIdentityCredentialValue")
-        case refusals.TooManyCredentials() | refusals.TooMany():
+        case errors.TooManyCredentials() | errors.TooMany():
             return QuotaExceeded(f"{refused.message}: {refused.hint}".rstrip(": "))
-        case refusals.PageExpired():
+        case errors.PageExpired():
             return Malformed(
                 "The $skiptoken is not valid any more.", wire_code="Directory_ExpiredPageToken"
             )
-        case refusals.Conflict():
+        case errors.Conflict():
             return Taken(refused.message)
         case _:
             return BadRequest(refused.message)

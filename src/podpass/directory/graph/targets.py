@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from podpass.directory import builtin
+from podpass.directory import builtin_principals
 from podpass.directory.access import Caller
 from podpass.directory.graph.calls import Call
 from podpass.directory.graph.paths import Key
@@ -64,7 +64,7 @@ async def principal(call: Call) -> Identity:
 async def find_principal(call: Call, key: Key) -> Identity | Mapping[str, Any] | None:
     """Find a service principal by object id or appId; a built-in one as Graph's members of it."""
     tenant_id = call.place.tenant_id
-    for each in builtin.principals(tenant_id):
+    for each in builtin_principals.principals(tenant_id):
         if key.name in ("id", "appId") and each[key.name] == key.value.lower():
             return each
     match key.name:

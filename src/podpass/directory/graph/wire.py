@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from podpass import jose
 from podpass.clock import rfc3339
+from podpass.crypto import jose
 from podpass.directory.graph import query
 from podpass.directory.graph.refusals import GraphRefusal, Malformed, Unsupported
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from podpass.directory.errors import DirectoryError
 from podpass.directory.graph import refusals
 from podpass.directory.graph.calls import Call
 from podpass.directory.model import Identity
-from podpass.directory.refusals import DirectoryError
 
 
 async def put(call: Call, identity: Identity) -> None:

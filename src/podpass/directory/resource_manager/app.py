@@ -16,17 +16,17 @@ import orjson
 
 from podpass import database, log
 from podpass.clock import Clock
-from podpass.directory import audit
 from podpass.directory.access import Admit, Caller, NotAdmitted
-from podpass.directory.refusals import DirectoryError
+from podpass.directory.actor import Actor, acting
+from podpass.directory.errors import DirectoryError
 from podpass.directory.resource_manager import endpoints, paths, query, refusals, wire
 from podpass.directory.resource_manager.cluster_port import ClusterPort
 from podpass.directory.resource_manager.model import Answer, Call, Origin, Place, Query
 from podpass.directory.resource_manager.operations import Operations
 from podpass.directory.resource_manager.routes import ROUTES
-from podpass.directory.store import Directory
+from podpass.directory.store.directory import Directory
 from podpass.guids import is_lower_guid
-from podpass.serve import (
+from podpass.http.server import (
     JSON,
     App,
     BodyTooLarge,
@@ -148,7 +148,7 @@ class _ManagerApp:
         body = await _body(scope, receive) if found.operation.reads_body else {}
         call = self._call(scope, progress, caller, path, found, asked, body)
         name = caller.name or caller.app_id
-        with audit.acting(audit.Actor(object_id=caller.object_id, name=name)):
+        with acting(Actor(object_id=caller.object_id, name=name)):
             return await found.operation.run(call)
 
     async def _caller(self, scope: Scope, progress: _Progress) -> Caller:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 
-from podpass.directory import arm, audit, naming
+from podpass.directory import naming, resource_ids
 from podpass.directory.model import Cluster
 from podpass.directory.resource_manager import (
     cluster_wire,
@@ -17,6 +17,7 @@ from podpass.directory.resource_manager import (
 )
 from podpass.directory.resource_manager.cluster_wire import TYPE, Wanted
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
+from podpass.directory.store import audit_writer
 
 
 async def find(call: Call) -> Cluster | None:
@@ -104,7 +105,7 @@ async def _read(call: Call, old: Cluster | None) -> tuple[Cluster, bool]:
         group=group,
         name=call.name,
         location=location,
-        resource_id=arm.cluster_id(call.subscription, group, call.name),
+        resource_id=resource_ids.cluster_id(call.subscription, group, call.name),
         tags=tags,
         created=call.now,
         document=document,
@@ -211,7 +212,7 @@ def _etag(call: Call, cluster: Cluster | None) -> str | None:
 async def kubeconfig(call: Call, cluster: Cluster, action: str) -> str:
     """Give out a kubeconfig in Base64, and record who got it: with it, one is the cluster's administrator."""
     value = base64.b64encode(call.cluster.kubeconfig(cluster.name)).decode()
-    await call.directory.audit.record(audit.entry(action, cluster.resource_id, call.now))
+    await call.directory.audit.record(audit_writer.entry(action, cluster.resource_id, call.now))
     return value
 
 

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from podpass.directory import rules
-from podpass.directory.model import FederatedCredential, Identity
-from podpass.directory.refusals import (
+from podpass.directory.errors import (
     InvalidCredential,
     NotFound,
     TooManyCredentials,
     TrustNotUnique,
 )
+from podpass.directory.model import FederatedCredential, Identity
 from podpass.directory.resource_manager import identities, lists, locations, refusals, wire
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
 

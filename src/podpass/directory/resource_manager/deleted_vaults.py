@@ -3,8 +3,8 @@
 from collections.abc import Awaitable, Callable
 
 from podpass.directory import naming
+from podpass.directory.errors import PurgeProtected
 from podpass.directory.model import DeletedVault
-from podpass.directory.refusals import PurgeProtected
 from podpass.directory.resource_manager import locations, operations, refusals, vault_wire, wire
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
 

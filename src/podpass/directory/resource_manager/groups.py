@@ -4,7 +4,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from podpass.directory import arm, naming
+from podpass.directory import naming, resource_ids
 from podpass.directory.model import Change, ResourceGroup
 from podpass.directory.resource_manager import clusters, lists, operations, refusals, wire
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
@@ -17,7 +17,7 @@ _FILTERS = frozenset({"tagname", "tagvalue"})
 def write(group: ResourceGroup) -> dict[str, Any]:
     """Write a group as clients read it."""
     return {
-        "id": arm.group_id(group.subscription_id, group.name),
+        "id": resource_ids.group_id(group.subscription_id, group.name),
         "name": group.name,
         "type": "Microsoft.Resources/resourceGroups",
         "location": group.location,
@@ -42,7 +42,7 @@ async def _list(call: Call) -> Answer:
         return await call.directory.groups.page(call.subscription, after=after, limit=limit)
 
     async def keep(group: ResourceGroup) -> bool:
-        scope = arm.group_id(group.subscription_id, group.name)
+        scope = resource_ids.group_id(group.subscription_id, group.name)
         return _fits(call, group) and (may is None or await may(scope))
 
     found = await lists.gather(call, fetch, _name, keep)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from podpass.directory import arm, rules
+from podpass.directory import resource_ids, rules
 from podpass.directory.model import Identity, IdentityKind
 from podpass.directory.resource_manager import enclosing, lists, refusals, wire
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
@@ -41,7 +41,7 @@ async def find(call: Call, name: str) -> Identity | None:
     Errors:  ManagerRefusal, ResourceGroupNotFound.
     """
     group = await enclosing.group(call)
-    resource_id = arm.identity_id(call.subscription, group, name)
+    resource_id = resource_ids.identity_id(call.subscription, group, name)
     return await call.directory.identities.find(call.place.tenant_id, resource_id=resource_id)
 
 
@@ -83,7 +83,9 @@ async def _put(call: Call) -> Answer:
         client_id=str(uuid.uuid4()),
         object_id=str(uuid.uuid4()),
         name=call.name,
-        resource_id=arm.identity_id(call.subscription, await enclosing.group(call), call.name),
+        resource_id=resource_ids.identity_id(
+            call.subscription, await enclosing.group(call), call.name
+        ),
         location=location,
         tags=tags,
         document=document,
@@ -124,7 +126,9 @@ async def _list(call: Call) -> Answer:
     call.query.filter.known(frozenset())
     sub = call.subscription
     scope = (
-        arm.group_id(sub, await enclosing.group(call)) if call.group else f"/subscriptions/{sub}"
+        resource_ids.group_id(sub, await enclosing.group(call))
+        if call.group
+        else f"/subscriptions/{sub}"
     )
 
     async def fetch(after: str | None, limit: int) -> list[Identity]:

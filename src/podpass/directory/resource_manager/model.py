@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from podpass.directory.resource_manager.cluster_port import ClusterPort
     from podpass.directory.resource_manager.filters import Filter
     from podpass.directory.resource_manager.operations import Operations
-    from podpass.directory.store import Directory
+    from podpass.directory.store.directory import Directory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

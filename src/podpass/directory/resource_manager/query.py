@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import date
 from urllib.parse import parse_qsl, quote, urlencode
 
-from podpass import jose
+from podpass.crypto import jose
 from podpass.directory.resource_manager import filters
 from podpass.directory.resource_manager.model import Call, Query
 from podpass.directory.resource_manager.refusals import ManagerRefusal, bad

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from podpass.directory import arm
+from podpass.directory import resource_ids
 from podpass.directory.model import IdentityKind
-from podpass.directory.queries import Condition
 from podpass.directory.resource_manager import enclosing, lists, wire
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
+from podpass.directory.store.identity_queries import Condition
 
 IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
 VAULT = "Microsoft.KeyVault/vaults"
@@ -73,7 +73,7 @@ async def _of_type(
         call.place.tenant_id,
         kind=IdentityKind.MANAGED_IDENTITY,
         where=() if name is None else (Condition(field="name", op="eq", value=name),),
-        group=arm.group_id(sub, group) if group else f"/subscriptions/{sub}",
+        group=resource_ids.group_id(sub, group) if group else f"/subscriptions/{sub}",
         after=after,
         limit=limit,
     )

@@ -5,9 +5,9 @@ Source:  https://learn.microsoft.com/rest/api/authorization/role-assignments
 
 from typing import Any
 
-from podpass.directory import arm, roles
+from podpass.directory import resource_ids, roles
+from podpass.directory.errors import AssignmentExists
 from podpass.directory.model import RoleAssignment, RoleDefinition
-from podpass.directory.refusals import AssignmentExists
 from podpass.directory.resource_manager import lists, refusals, role_definitions, scopes, wire
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
 from podpass.guids import is_lower_guid
@@ -65,7 +65,7 @@ async def _role(call: Call) -> RoleDefinition:
     role = await call.directory.role_definitions.get(name)
     if role is None:
         raise refusals.bad("RoleDefinitionDoesNotExist", f"There is no role definition '{name}'.")
-    if not role.built_in and not any(arm.covers(one, call.scope) for one in role.scopes):
+    if not role.built_in and not any(resource_ids.covers(one, call.scope) for one in role.scopes):
         raise refusals.bad(
             "RoleAssignmentScopeNotAssignableToRoleDefinition",
             f"The role '{role.name}' cannot be assigned at '{call.scope}': its assignable scopes are"

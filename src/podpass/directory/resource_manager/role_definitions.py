@@ -6,9 +6,9 @@ Source:  https://learn.microsoft.com/rest/api/authorization/role-definitions
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from podpass.directory import arm, roles
+from podpass.directory import resource_ids, roles
+from podpass.directory.errors import Conflict, InUse
 from podpass.directory.model import RoleDefinition
-from podpass.directory.refusals import Conflict, InUse
 from podpass.directory.resource_manager import refusals, scopes, wire
 from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
 from podpass.guids import is_lower_guid
@@ -111,7 +111,7 @@ def read(call: Call, role_id: str) -> RoleDefinition:
 def _scopes(call: Call, given: Mapping[str, Any]) -> tuple[str, ...]:
     found = wire.texts(given, "assignableScopes") or ()
     here = f"/subscriptions/{call.subscription}"
-    if not found or not all(arm.covers(here, one) for one in found):
+    if not found or not all(resource_ids.covers(here, one) for one in found):
         raise refusals.bad(
             "InvalidAssignableScope",
             f"'assignableScopes' are scopes in {here}, at least one.",
@@ -134,7 +134,7 @@ def role_id(call: Call) -> str:
 
 def _visible(role: RoleDefinition, scope: str) -> bool:
     return role.built_in or any(
-        arm.covers(one, scope) or arm.covers(scope, one) for one in role.scopes
+        resource_ids.covers(one, scope) or resource_ids.covers(scope, one) for one in role.scopes
     )
 
 

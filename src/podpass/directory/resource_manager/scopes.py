@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from podpass.directory import arm
+from podpass.directory import resource_ids
 from podpass.directory.resource_manager import refusals, resources
 from podpass.directory.resource_manager.model import Call
 
@@ -39,12 +39,12 @@ async def _there(call: Call, kind: str, group: str, name: str) -> bool:
     directory, sub = call.directory, call.subscription
     if kind == resources.VAULT:
         vault = await directory.vaults.get(name)
-        wanted = arm.vault_id(sub, group, name).lower()
+        wanted = resource_ids.vault_id(sub, group, name).lower()
         return vault is not None and vault.resource_id.lower() == wanted
     if kind == resources.CLUSTER:
         return await directory.clusters.get(sub, group, name) is not None
     if kind == resources.IDENTITY:
-        resource_id = arm.identity_id(sub, group, name)
+        resource_id = resource_ids.identity_id(sub, group, name)
         found = await directory.identities.find(call.place.tenant_id, resource_id=resource_id)
         return found is not None
     return False
@@ -70,12 +70,12 @@ async def _shown(call: Call, scope: str) -> str:
         cluster = await directory.clusters.get(sub, name, parts[7])
         resource = cluster.resource_id if cluster else None
     elif kind == resources.IDENTITY:
-        wanted = arm.identity_id(sub, name, parts[7])
+        wanted = resource_ids.identity_id(sub, name, parts[7])
         identity = await directory.identities.find(call.place.tenant_id, resource_id=wanted)
         resource = identity.resource_id if identity else None
     if resource is not None:
         return "/".join([resource, *parts[8:]])
-    return "/".join([arm.group_id(sub, name), *parts[4:]])
+    return "/".join([resource_ids.group_id(sub, name), *parts[4:]])
 
 
 def _invalid(scope: str) -> refusals.ManagerRefusal:

@@ -6,9 +6,9 @@ Source:  https://learn.microsoft.com/rest/api/keyvault/keyvault/vaults
 from dataclasses import replace
 from typing import Any
 
-from podpass.directory import arm, roles
+from podpass.directory import resource_ids, roles
+from podpass.directory.errors import NameHeld
 from podpass.directory.model import Vault
-from podpass.directory.refusals import NameHeld
 from podpass.directory.resource_manager import (
     enclosing,
     lists,
@@ -31,7 +31,7 @@ async def find(call: Call) -> Vault | None:
     """
     group = await enclosing.group(call)
     vault = await call.directory.vaults.get(call.name)
-    wanted = arm.vault_id(call.subscription, group, call.name).lower()
+    wanted = resource_ids.vault_id(call.subscription, group, call.name).lower()
     return vault if vault is not None and vault.resource_id.lower() == wanted else None
 
 
@@ -59,7 +59,7 @@ async def _put(call: Call) -> Answer:
         )
     if mode.lower() == "recover":
         return await _recover(call, name, location)
-    resource_id = arm.vault_id(call.subscription, await enclosing.group(call), name)
+    resource_id = resource_ids.vault_id(call.subscription, await enclosing.group(call), name)
     new = vault_wire.read_new(call, name, location, resource_id)
     try:
         await call.directory.vaults.put(new, grouped=True)
@@ -75,7 +75,7 @@ async def _put(call: Call) -> Answer:
 
 async def _recover(call: Call, name: str, location: str) -> Answer:
     gone = await call.directory.vaults.deleted(call.subscription, location=location, name=name)
-    wanted = arm.vault_id(call.subscription, call.group, name).lower()
+    wanted = resource_ids.vault_id(call.subscription, call.group, name).lower()
     if not gone or gone[0].vault.resource_id.lower() != wanted:
         raise refusals.missing(
             "DeletedVaultNotFound",

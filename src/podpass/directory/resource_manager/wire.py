@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 import orjson
 
-from podpass import jose
+from podpass.crypto import jose
 from podpass.directory import naming
-from podpass.directory.refusals import DirectoryError, GroupNotFound
+from podpass.directory.errors import DirectoryError, GroupNotFound
 from podpass.directory.resource_manager import locations, refusals
 from podpass.directory.resource_manager.lists import Found
 from podpass.directory.resource_manager.model import Answer, Call

@@ -16,23 +16,24 @@ import java.util.Set;
 import reactor.core.publisher.Mono;
 
 /**
- * Reads a secret from Key Vault again and again, with a token that MSAL got for this pod's own assertion.
+ * Reads a secret from Key Vault in a loop. MSAL gets the access token: it sends the pod's ServiceAccount token as
+ * client assertion.
  *
- * <p>Where to look: KEYVAULT_URL (or KEYVAULT_NAME) and SECRET_NAME. Who asks: AZURE_CLIENT_ID, AZURE_TENANT_ID,
- * AZURE_AUTHORITY_HOST and AZURE_FEDERATED_TOKEN_FILE, which the webhook of Workload ID puts into the pod.
- * CREDENTIAL=azure-identity takes Azure Identity instead of MSAL; INTERVAL_SECONDS is 60 where it is not set.
+ * <p>Secret: KEYVAULT_URL (or KEYVAULT_NAME) and SECRET_NAME. Identity: AZURE_CLIENT_ID, AZURE_TENANT_ID,
+ * AZURE_AUTHORITY_HOST and AZURE_FEDERATED_TOKEN_FILE, which the Workload ID webhook adds to the pod.
+ * CREDENTIAL=azure-identity uses Azure Identity instead of MSAL. INTERVAL_SECONDS sets the pause, 60 by default.
  */
 public final class Main {
     private static volatile boolean failed;
 
-    /** What Key Vault's client asks for tokens: MSAL, with the token file as client assertion. */
+    /** Credential for the Key Vault client: MSAL with the token file as client assertion. */
     private static final class MsalCredential implements TokenCredential {
         private final ConfidentialClientApplication app;
 
         MsalCredential() throws Exception {
             Path file = Path.of(setting("AZURE_FEDERATED_TOKEN_FILE"));
             String host = setting("AZURE_AUTHORITY_HOST").replaceAll("/+$", "") + "/";
-            // A function, so that the file is read for each request: the kubelet writes a new token into it.
+            // A function, so that each request reads the file again: the kubelet rotates the token in it.
             var assertion = ClientCredentialFactory.createFromCallback(() -> Files.readString(file));
             app = ConfidentialClientApplication.builder(setting("AZURE_CLIENT_ID"), assertion)
                     .authority(host + setting("AZURE_TENANT_ID"))
@@ -58,7 +59,7 @@ public final class Main {
         return value;
     }
 
-    /** Finds the vault by its URL, or by its name as older manifests give it. */
+    /** Returns the vault URL from KEYVAULT_URL, or from KEYVAULT_NAME, which older manifests set. */
     private static String vault() {
         String url = System.getenv("KEYVAULT_URL");
         String name = System.getenv("KEYVAULT_NAME");
@@ -73,7 +74,7 @@ public final class Main {
     }
 
     public static void main(String[] arguments) throws Exception {
-        // SIGTERM starts the JVM's shutdown, after which its exit code would be 143.
+        // SIGTERM starts the JVM shutdown, which would end with exit code 143. Exit with 0 or 1 instead.
         Runtime.getRuntime().addShutdownHook(new Thread(() -> {
             System.out.flush();
             Runtime.getRuntime().halt(failed ? 1 : 0);

@@ -1,0 +1,1 @@
+"""Sign, verify and seal: JOSE, envelope encryption, and the type that keeps a secret out of logs."""

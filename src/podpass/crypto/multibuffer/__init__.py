@@ -1,0 +1,1 @@
+"""An optional plugin: Intel's multi-buffer library signs eight tokens at once."""

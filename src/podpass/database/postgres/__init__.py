@@ -1,0 +1,1 @@
+"""PostgreSQL: statements, change notifications and the circuit breaker for an unavailable server."""

@@ -1,0 +1,26 @@
+"""Azure Resource Manager and Microsoft Graph on one port, told apart by host name, or by path without one."""
+
+from podpass import names
+from podpass.http.server import App, Receive, Scope, Send, header
+
+_GRAPH_PATHS = ("v1.0", "beta")
+
+
+def create_app(manager: App, graph: App) -> App:
+    """Make the application that leads each request to its API.
+
+    Shapes:  under `localhost` and the like, paths below /v1.0 and /beta are Graph's; Resource Manager has
+             none that begin so.
+    """
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (graph if _is_graph(scope) else manager)(scope, receive, send)
+
+    return app
+
+
+def _is_graph(scope: Scope) -> bool:
+    host = (header(scope, b"host") or "").partition(":")[0].lower()
+    if host in (names.GRAPH_HOST, names.ARM_HOST):
+        return host == names.GRAPH_HOST
+    return str(scope["path"]).lstrip("/").partition("/")[0] in _GRAPH_PATHS

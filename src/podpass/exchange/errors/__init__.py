@@ -1,0 +1,1 @@
+"""AADSTS errors: the catalogue, and the explanation of each number."""

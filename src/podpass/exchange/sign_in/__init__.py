@@ -1,0 +1,1 @@
+"""Sign-in of users: authorization code, device code, refresh token, and the pages."""

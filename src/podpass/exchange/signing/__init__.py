@@ -1,0 +1,1 @@
+"""Signing keys of the token service: schedule, storage, rotation, and the signer."""

@@ -1,0 +1,1 @@
+"""Default values that the API server writes into objects."""

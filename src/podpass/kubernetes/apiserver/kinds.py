@@ -1,0 +1,269 @@
+"""The one table of kinds the cluster serves; everything else is generic and reads it.
+
+To add a kind: one row here, its type in `schema.json` (scripts/make_schema.py), and where it has
+them its defaults, rules and columns. Verbs, short names and hashes are those a real API server
+publishes.
+"""
+
+from podpass.kubernetes.apiserver.kind import ALL, Kind, Subresource
+
+__all__ = ["ADMISSION", "KINDS", "RBAC", "Kind", "Subresource", "find", "group_versions", "named"]
+
+CORE = ""
+APPS = "apps"
+BATCH = "batch"
+NETWORKING = "networking.k8s.io"
+POLICY = "policy"
+RBAC = "rbac.authorization.k8s.io"
+ADMISSION = "admissionregistration.k8s.io"
+AUTHENTICATION = "authentication.k8s.io"
+AUTHORIZATION = "authorization.k8s.io"
+COORDINATION = "coordination.k8s.io"
+SCHEDULING = "scheduling.k8s.io"
+DISCOVERY = "discovery.k8s.io"
+
+_NO_COLLECTION = tuple(verb for verb in ALL if verb != "deletecollection")
+_PART = ("get", "patch", "update")
+_CREATE = ("create",)
+
+
+def _review(group: str, kind: str, *, namespaced: bool = False) -> Kind:
+    return Kind(
+        group=group,
+        kind=kind,
+        plural=kind.lower() + "s",
+        namespaced=namespaced,
+        verbs=_CREATE,
+        stored=False,
+    )
+
+
+def _status(kind: str) -> Subresource:
+    return Subresource("status", kind, _PART)
+
+
+def _workload(
+    group: str, kind: str, storage_hash: str, *short_names: str, scaled: bool = False
+) -> Kind:
+    return Kind(
+        group=group,
+        kind=kind,
+        plural=kind.lower() + "s",
+        short_names=short_names,
+        categories=("all",),
+        subresources=((_SCALE,) if scaled else ()) + (_status(kind),),
+        has_generation=True,
+        storage_hash=storage_hash,
+    )
+
+
+def _webhooks(kind: str, storage_hash: str) -> Kind:
+    return Kind(
+        group=ADMISSION,
+        kind=kind,
+        plural=kind.lower() + "s",
+        storage_hash=storage_hash,
+        namespaced=False,
+        categories=("api-extensions",),
+        has_generation=True,
+    )
+
+
+_POD_FIELDS = {
+    "spec.nodeName": "",
+    "spec.restartPolicy": "",
+    "spec.schedulerName": "",
+    "spec.serviceAccountName": "",
+    "spec.hostNetwork": "false",
+    "status.phase": "",
+    "status.podIP": "",
+    "status.nominatedNodeName": "",
+}
+_EVENT_FIELDS = dict.fromkeys(
+    (
+        "involvedObject.kind",
+        "involvedObject.namespace",
+        "involvedObject.name",
+        "involvedObject.uid",
+        "involvedObject.apiVersion",
+        "involvedObject.resourceVersion",
+        "involvedObject.fieldPath",
+        "reason",
+        "reportingComponent",
+        "source",
+        "type",
+    ),
+    "",
+)
+_POD_PARTS = (
+    Subresource("binding", "Binding", _CREATE),
+    Subresource("ephemeralcontainers", "Pod", _PART),
+    Subresource("eviction", "Eviction", _CREATE, "policy", "v1"),
+    Subresource("log", "Pod", ("get",)),
+    _status("Pod"),
+)
+_SCALE = Subresource("scale", "Scale", _PART, "autoscaling", "v1")
+_TOKEN = Subresource("token", "TokenRequest", _CREATE, AUTHENTICATION, "v1")
+
+# Order is that of discovery: groups as listed, resources by name.
+KINDS: tuple[Kind, ...] = (
+    Kind(
+        group=CORE,
+        kind="ConfigMap",
+        plural="configmaps",
+        storage_hash="qFsyl6wFWjQ=",
+        short_names=("cm",),
+    ),
+    Kind(
+        group=CORE,
+        kind="Event",
+        plural="events",
+        storage_hash="r2yiGXH7wu8=",
+        short_names=("ev",),
+        field_selectors=_EVENT_FIELDS,
+    ),
+    Kind(
+        group=CORE,
+        kind="Namespace",
+        plural="namespaces",
+        storage_hash="Q3oi5N2YM8M=",
+        short_names=("ns",),
+        namespaced=False,
+        verbs=_NO_COLLECTION,
+        subresources=(Subresource("finalize", "Namespace", ("update",)), _status("Namespace")),
+        field_selectors={"status.phase": ""},
+    ),
+    Kind(
+        group=CORE,
+        kind="Node",
+        plural="nodes",
+        storage_hash="XwShjMxG9Fs=",
+        short_names=("no",),
+        namespaced=False,
+        subresources=(_status("Node"),),
+        field_selectors={"spec.unschedulable": "false"},
+    ),
+    Kind(
+        group=CORE,
+        kind="Pod",
+        plural="pods",
+        storage_hash="xPOwRZ+Yhw8=",
+        short_names=("po",),
+        categories=("all",),
+        subresources=_POD_PARTS,
+        field_selectors=_POD_FIELDS,
+        has_generation=True,
+    ),
+    Kind(
+        group=CORE,
+        kind="Secret",
+        plural="secrets",
+        storage_hash="S6u1pOWzb84=",
+        field_selectors={"type": ""},
+    ),
+    Kind(
+        group=CORE,
+        kind="ServiceAccount",
+        plural="serviceaccounts",
+        storage_hash="pbx9ZvyFpBE=",
+        short_names=("sa",),
+        subresources=(_TOKEN,),
+    ),
+    Kind(
+        group=CORE,
+        kind="Service",
+        plural="services",
+        storage_hash="0/CO1lhkEBI=",
+        short_names=("svc",),
+        categories=("all",),
+        subresources=(_status("Service"),),
+        field_selectors={"spec.clusterIP": "", "spec.type": ""},
+    ),
+    Kind(
+        group=APPS,
+        kind="ControllerRevision",
+        plural="controllerrevisions",
+        storage_hash="85nkx63pcBU=",
+    ),
+    _workload(APPS, "DaemonSet", "dd7pWHUlMKQ=", "ds"),
+    _workload(APPS, "Deployment", "8aSe+NMegvE=", "deploy", scaled=True),
+    _workload(APPS, "ReplicaSet", "P1RzHs8/mWQ=", "rs", scaled=True),
+    _workload(APPS, "StatefulSet", "H+vl74LkKdo=", "sts", scaled=True),
+    _review(AUTHENTICATION, "SelfSubjectReview"),
+    _review(AUTHENTICATION, "TokenReview"),
+    _review(AUTHORIZATION, "LocalSubjectAccessReview", namespaced=True),
+    _review(AUTHORIZATION, "SelfSubjectAccessReview"),
+    _review(AUTHORIZATION, "SelfSubjectRulesReview"),
+    _review(AUTHORIZATION, "SubjectAccessReview"),
+    _workload(BATCH, "CronJob", "sd5LIXh4Fjs=", "cj"),
+    _workload(BATCH, "Job", "mudhfqk/qZY="),
+    Kind(
+        group=NETWORKING,
+        kind="NetworkPolicy",
+        plural="networkpolicies",
+        storage_hash="YpfwF18m1G8=",
+        short_names=("netpol",),
+        has_generation=True,
+    ),
+    Kind(
+        group=POLICY,
+        kind="PodDisruptionBudget",
+        plural="poddisruptionbudgets",
+        storage_hash="EVWiDmWqyJw=",
+        short_names=("pdb",),
+        subresources=(_status("PodDisruptionBudget"),),
+        has_generation=True,
+    ),
+    Kind(
+        group=RBAC,
+        kind="ClusterRoleBinding",
+        plural="clusterrolebindings",
+        storage_hash="48tpQ8gZHFc=",
+        namespaced=False,
+    ),
+    Kind(
+        group=RBAC,
+        kind="ClusterRole",
+        plural="clusterroles",
+        storage_hash="bYE5ZWDrJ44=",
+        namespaced=False,
+    ),
+    Kind(group=RBAC, kind="RoleBinding", plural="rolebindings", storage_hash="eGsCzGH6b1g="),
+    Kind(group=RBAC, kind="Role", plural="roles", storage_hash="7FuwZcIIItM="),
+    _webhooks("MutatingWebhookConfiguration", "Sqi0GUgDaX0="),
+    _webhooks("ValidatingWebhookConfiguration", "B0wHjQmsGNk="),
+    Kind(
+        group=SCHEDULING,
+        kind="PriorityClass",
+        plural="priorityclasses",
+        storage_hash="1QwjyaZjj3Y=",
+        short_names=("pc",),
+        namespaced=False,
+        has_generation=True,
+    ),
+    Kind(group=COORDINATION, kind="Lease", plural="leases", storage_hash="gqkMMb/YqFM="),
+    Kind(
+        group=DISCOVERY,
+        kind="EndpointSlice",
+        plural="endpointslices",
+        storage_hash="qgS0xkrxYAI=",
+        has_generation=True,
+    ),
+)
+
+_BY_PATH = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}
+
+
+def find(group: str, version: str, plural: str) -> Kind | None:
+    """Find the kind behind a path; `group` is empty for the core."""
+    return _BY_PATH.get((group, version, plural))
+
+
+def named(kind: str) -> Kind:
+    """Give a kind by its name alone, for code that needs one particular kind."""
+    return next(each for each in KINDS if each.kind == kind)
+
+
+def group_versions() -> list[tuple[str, str]]:
+    """List groups and versions in the order of discovery, the core first."""
+    return list(dict.fromkeys((kind.group, kind.version) for kind in KINDS))

@@ -1,0 +1,238 @@
+"""What the cluster serves, as OpenAPI v3 (a document a group) and v2 (one document).
+
+Clients read it for three things, and those are in it: which query parameters a PATCH knows
+(`kubectl` asks for `fieldValidation` and `dryRun`), how lists merge in a strategic merge patch, and
+what fields there are (`kubectl explain`). Documents are made when asked for; clients keep them.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from podpass import __version__
+from podpass.kubernetes.apiserver import schema
+from podpass.kubernetes.apiserver.kinds import KINDS, Kind, group_versions
+from podpass.kubernetes.apiserver.patch import list_merge
+
+Document = dict[str, Any]
+
+_V3 = "#/components/schemas/"
+_V2 = "#/definitions/"
+_GVK = "x-kubernetes-group-version-kind"
+_META = frozenset(
+    (
+        *("Condition", "DeleteOptions", "FieldSelectorRequirement", "LabelSelector"),
+        *("LabelSelectorRequirement", "ManagedFieldsEntry", "ObjectMeta", "OwnerReference"),
+        *("Preconditions",),
+    )
+)
+_PATCHES = (
+    "application/apply-patch+yaml",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+)
+_PLAIN: Mapping[str, Document] = {
+    "boolean": {"type": "boolean"},
+    "bytes": {"type": "string", "format": "byte"},
+    "integer": {"type": "integer", "format": "int64"},
+    "intOrString": {"type": "string", "format": "int-or-string"},
+    "microTime": {"type": "string", "format": "date-time"},
+    "object": {"type": "object"},
+    "quantity": {"type": "string"},
+    "string": {"type": "string"},
+    "time": {"type": "string", "format": "date-time"},
+}
+_QUERY = {
+    "list": ("continue", "fieldSelector", "labelSelector", "limit", "resourceVersion", "watch"),
+    "get": (),
+    "create": ("dryRun", "fieldManager", "fieldValidation"),
+    "update": ("dryRun", "fieldManager", "fieldValidation"),
+    "patch": ("dryRun", "fieldManager", "fieldValidation", "force"),
+    "delete": ("dryRun", "gracePeriodSeconds", "propagationPolicy"),
+}
+_METHODS = {"get": "get", "update": "put", "patch": "patch", "delete": "delete"}
+
+
+@functools.cache
+def _digest() -> str:
+    text = json.dumps(schema.types(), sort_keys=True) + __version__
+    return hashlib.sha256(text.encode()).hexdigest().upper()[:32]
+
+
+def v3_root() -> Document:
+    """List the documents of OpenAPI v3; the hash lets clients keep them."""
+    return {
+        "paths": {
+            path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={_digest()}"}
+            for path in (_path(group, version) for group, version in group_versions())
+        }
+    }
+
+
+def _path(group: str, version: str) -> str:
+    return f"apis/{group}/{version}" if group else f"api/{version}"
+
+
+def v3(group: str, version: str) -> Document | None:
+    """Describe one group and version; None if there is no such."""
+    kinds = [kind for kind in KINDS if (kind.group, kind.version) == (group, version)]
+    if not kinds:
+        return None
+    return {
+        "openapi": "3.0.0",
+        "info": {"title": "podpass", "version": __version__},
+        "paths": _paths(kinds, _V3),
+        "components": {"schemas": _schemas(kinds, _V3)},
+    }
+
+
+def v2() -> Document:
+    """Describe everything in one OpenAPI v2 (Swagger) document."""
+    return {
+        "swagger": "2.0",
+        "info": {"title": "podpass", "version": __version__},
+        "paths": _paths(KINDS, _V2),
+        "definitions": _schemas(KINDS, _V2),
+    }
+
+
+def _paths(kinds: Iterable[Kind], refs: str) -> Document:
+    paths: Document = {}
+    for kind in kinds:
+        space = "/namespaces/{namespace}" if kind.namespaced else ""
+        base = f"{kind.prefix}{space}/{kind.plural}"
+        paths[base] = _collection(kind, refs)
+        if kind.stored:
+            paths[base + "/{name}"] = _item(kind, refs)
+        if kind.stored and kind.namespaced:
+            paths[f"{kind.prefix}/{kind.plural}"] = {"get": _operation(kind, "list", refs)}
+    return paths
+
+
+def _collection(kind: Kind, refs: str) -> Document:
+    path: Document = {"parameters": _in_path(kind, refs)}
+    if kind.stored:
+        path["get"] = _operation(kind, "list", refs)
+    return path | {"post": _operation(kind, "create", refs)}
+
+
+def _item(kind: Kind, refs: str) -> Document:
+    path: Document = {"parameters": [*_in_path(kind, refs), _parameter("name", "path", refs)]}
+    for verb, method in _METHODS.items():
+        if verb in kind.verbs:
+            path[method] = _operation(kind, verb, refs)
+    return path
+
+
+def _in_path(kind: Kind, refs: str) -> list[Document]:
+    return [_parameter("namespace", "path", refs)] if kind.namespaced else []
+
+
+def _parameter(name: str, where: str, refs: str) -> Document:
+    parameter: Document = {"name": name, "in": where}
+    if where == "path":
+        parameter["required"] = True
+    text = {"type": "string"}
+    return parameter | ({"schema": text} if refs == _V3 else text)
+
+
+def _operation(kind: Kind, verb: str, refs: str) -> Document:
+    ref = {"$ref": refs + names()[kind.kind]}
+    operation: Document = {
+        "operationId": f"{verb}{kind.kind}",
+        "x-kubernetes-action": verb,
+        _GVK: _gvk(kind),
+        "parameters": [_parameter(name, "query", refs) for name in _QUERY[verb]],
+        "responses": {"200": {"description": "OK"}},
+    }
+    if refs == _V2:
+        return operation
+    operation["responses"]["200"]["content"] = {"application/json": {"schema": ref}}
+    if verb in ("create", "update", "patch"):
+        media = _PATCHES if verb == "patch" else ("application/json",)
+        body = {"type": "object"} if verb == "patch" else ref
+        operation["requestBody"] = {"content": {each: {"schema": body} for each in media}}
+    return operation
+
+
+def _gvk(kind: Kind) -> dict[str, str]:
+    return {"group": kind.group, "kind": kind.kind, "version": kind.version}
+
+
+def _schemas(kinds: Iterable[Kind], refs: str) -> Document:
+    kinds = list(kinds)
+    by_kind = {kind.kind: kind for kind in kinds}
+    found: Document = {}
+    for name in _reachable(kind.kind for kind in kinds):
+        made = _schema(name, refs)
+        if name in by_kind:
+            made[_GVK] = [_gvk(by_kind[name])]
+        found[names()[name]] = made
+    return found
+
+
+def _reachable(roots: Iterable[str]) -> list[str]:
+    """Walk from types to all types they use, each once."""
+    waiting, found = list(roots), dict[str, None]()
+    while waiting:
+        name = waiting.pop(0)
+        if name in found or name not in schema.types():
+            continue
+        found[name] = None
+        waiting += [kind.strip("[]{}") for kind in schema.types()[name].values()]
+    return list(found)
+
+
+@functools.cache
+def names() -> Mapping[str, str]:
+    """Name every type in full; one that several groups use belongs to the first."""
+    found: dict[str, str] = {}
+    for group, version in group_versions():
+        roots = [kind.kind for kind in KINDS if (kind.group, kind.version) == (group, version)]
+        package = f"io.k8s.api.{group.partition('.')[0] or 'core'}.{version}."
+        for name in _reachable(roots):
+            meta = "io.k8s.apimachinery.pkg.apis.meta.v1."
+            found.setdefault(name, (meta if name in _META else package) + name)
+    return found
+
+
+def _schema(name: str, refs: str) -> Document:
+    properties = {
+        field: _property(name, field, kind, refs) for field, kind in schema.types()[name].items()
+    }
+    made: Document = {"type": "object", "properties": properties}
+    if must := sorted(schema.required(name)):
+        made["required"] = must
+    return made
+
+
+def _property(owner: str, field: str, kind: str, refs: str) -> Document:
+    made = _type(kind, refs)
+    strategy = list_merge.patch_strategy(owner, field)
+    if strategy and "$ref" in made:  # beside a reference nothing else is read
+        made = {"allOf": [made]}
+    if strategy:
+        made["x-kubernetes-patch-strategy"] = strategy
+    if not kind.startswith("["):
+        return made
+    rule = list_merge.rule(owner, field)
+    if rule.patch_key:
+        made["x-kubernetes-patch-merge-key"] = rule.patch_key
+    if rule.apply_keys:
+        made["x-kubernetes-list-map-keys"] = list(rule.apply_keys)
+    made["x-kubernetes-list-type"] = (
+        "map" if rule.apply_keys else "set" if rule.is_set else "atomic"
+    )
+    return made
+
+
+def _type(kind: str, refs: str) -> Document:
+    if kind.startswith("["):
+        return {"type": "array", "items": _type(kind[1:-1], refs)}
+    if kind.startswith("{"):
+        return {"type": "object", "additionalProperties": _type(kind[1:-1], refs)}
+    plain = _PLAIN.get(kind)
+    return dict(plain) if plain is not None else {"$ref": refs + names()[kind]}

@@ -1,0 +1,49 @@
+"""Objects as the tables `kubectl get` shows.
+
+A kind without a row of its own has its name and its birth.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from podpass.kubernetes.apiserver.kinds import Kind
+from podpass.kubernetes.apiserver.read.column import PLAIN, Column, Object, duration
+from podpass.kubernetes.apiserver.read.columns_core import CORE
+from podpass.kubernetes.apiserver.read.columns_workload import WORKLOADS
+
+__all__ = ["duration", "table"]
+
+_TABLES: Mapping[str, tuple[Column, ...]] = CORE | WORKLOADS
+
+
+def table(
+    kind: Kind, objects: Sequence[Object], now: float, include: str = "Metadata"
+) -> dict[str, Any]:
+    """Draw objects as a `Table`; what its `metadata` says is the caller's to fill.
+
+    Shapes:  `include` is how much of each object goes along: None, Metadata or Object.
+    """
+    columns = _TABLES.get(kind.kind, PLAIN)
+    return {
+        "kind": "Table",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": {},
+        "columnDefinitions": [column.definition() for column in columns],
+        "rows": [_row(columns, obj, now, include) for obj in objects],
+    }
+
+
+def _row(columns: Sequence[Column], obj: Object, now: float, include: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"cells": [column.cell(obj, now) for column in columns]}
+    phase = (obj.get("status") or {}).get("phase") if obj.get("kind") == "Pod" else None
+    if phase in ("Failed", "Succeeded"):
+        row["conditions"] = [{"type": "Completed", "status": "True", "reason": phase}]
+    if include == "Metadata":
+        row["object"] = {
+            "kind": "PartialObjectMetadata",
+            "apiVersion": "meta.k8s.io/v1",
+            "metadata": obj.get("metadata", {}),
+        }
+    elif include == "Object":
+        row["object"] = obj
+    return row

@@ -1,0 +1,1 @@
+"""Create, update, delete and the subresources of stored objects."""

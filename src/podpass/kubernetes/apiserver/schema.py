@@ -1,0 +1,223 @@
+"""Types of the API's objects: what fields there are, and whether a body keeps to them.
+
+The types stand in `schema.json`, one a line: `[X]` is a list, `{X}` a map, `!` what an object must
+have. Unknown fields are found, and pruned as the real API prunes them; values are checked for their
+type only. What a value may be is `validate`'s business.
+"""
+
+import base64
+import binascii
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from podpass.kubernetes.apiserver.kinds import Kind
+
+Types = Mapping[str, Mapping[str, str]]
+
+_QUANTITY = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)")
+_FAMILIES = {
+    "string": "a string",
+    "integer": "an integer",
+    "boolean": "a boolean",
+    "bytes": "base64 text",
+    "time": "an RFC 3339 time",
+    "microTime": "an RFC 3339 time",
+    "quantity": "a quantity",
+    "intOrString": "an integer or a string",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchemaReport:
+    """What does not fit the schema.
+
+    Shapes:  `type_errors` are sentences with the path in front; `unknown` are paths as in
+             `spec.containers[0].nope`.
+    """
+
+    type_errors: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+
+@functools.cache
+def _raw() -> dict[str, dict[str, str]]:
+    """Read the types, once, when first asked."""
+    loaded: dict[str, dict[str, str]] = json.loads(
+        Path(__file__).with_name("schema.json").read_text()
+    )
+    return loaded
+
+
+@functools.cache
+def types() -> Types:
+    """Give every type's fields, without the marks."""
+    return {
+        name: {key: kind.rstrip("!") for key, kind in fields.items()}
+        for name, fields in _raw().items()
+    }
+
+
+@functools.cache
+def required(name: str) -> frozenset[str]:
+    """Give the fields an object of a type must have."""
+    return frozenset(key for key, kind in _raw()[name].items() if kind.endswith("!"))
+
+
+def element(kind: str) -> str | None:
+    """Give what a list `[X]` or a map `{X}` holds; None for anything else."""
+    return kind[1:-1] if kind[0] in "[{" else None
+
+
+def type_name(kind: Kind | str) -> str:
+    return kind if isinstance(kind, str) else kind.kind
+
+
+def check(kind: Kind | str, obj: Any) -> SchemaReport:
+    """Compare an object with its type; `kind` may be a type's name (`Binding`, `DeleteOptions`)."""
+    report = SchemaReport()
+    _check(type_name(kind), obj, "", report)
+    return report
+
+
+def _check(kind: str, value: Any, path: str, report: SchemaReport) -> None:
+    if value is None or kind == "object":
+        return
+    if kind.startswith("["):
+        _check_list(kind[1:-1], value, path, report)
+    elif kind.startswith("{"):
+        if _expect(isinstance(value, dict), "an object", value, path, report):
+            for key, each in value.items():
+                _check(kind[1:-1], each, f"{path}[{key}]", report)
+    elif kind in _FAMILIES:
+        _expect(_fits(kind, value), _FAMILIES[kind], value, path, report)
+    elif _expect(isinstance(value, dict), "an object", value, path, report):
+        _check_object(kind, value, path, report)
+
+
+def _check_list(kind: str, value: Any, path: str, report: SchemaReport) -> None:
+    if _expect(isinstance(value, list), "a list", value, path, report):
+        for at, each in enumerate(value):
+            _check(kind, each, f"{path}[{at}]", report)
+
+
+def _check_object(kind: str, value: dict[str, Any], path: str, report: SchemaReport) -> None:
+    fields = types()[kind]
+    for key, each in value.items():
+        below = f"{path}.{key}" if path else key
+        if key in fields:
+            _check(fields[key], each, below, report)
+        else:
+            report.unknown.append(below)
+
+
+def _expect(fits: bool, want: str, value: Any, path: str, report: SchemaReport) -> bool:
+    if not fits:
+        report.type_errors.append(f"{path or 'the body'}: want {want}, found {_family(value)}")
+    return fits
+
+
+def _family(value: Any) -> str:
+    names = {
+        str: "a string",
+        bool: "a boolean",
+        int: "an integer",
+        float: "a number",
+        list: "a list",
+    }
+    return names.get(type(value), "an object")
+
+
+def _fits(kind: str, value: Any) -> bool:
+    match kind:
+        case "string":
+            return isinstance(value, str)
+        case "boolean":
+            return isinstance(value, bool)
+        case "integer":
+            return _is_int(value)
+        case "intOrString":
+            return isinstance(value, str) or _is_int(value)
+        case "quantity":
+            return _is_number(value) or (
+                isinstance(value, str) and _QUANTITY.fullmatch(value) is not None
+            )
+        case "bytes":
+            return isinstance(value, str) and _is_base64(value)
+        case _:
+            return isinstance(value, str) and _is_time(value)
+
+
+def _is_int(value: Any) -> bool:
+    """`True` is an int to Python and none to JSON; 64 bits are what the API holds."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        base64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return True
+
+
+def _is_time(text: str) -> bool:
+    if not _TIME.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text[:19])
+    except ValueError:
+        return False
+    return True
+
+
+def prune(kind: Kind | str, obj: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy an object as the API would write it: no unknown fields, no nulls, no empty lists or maps.
+
+    Empty objects of a type stay (`emptyDir: {}`), and so do lists an object must have.
+    """
+    pruned: dict[str, Any] = _prune(type_name(kind), obj)
+    return pruned
+
+
+def _prune(kind: str, value: Any) -> Any:
+    inner = element(kind)
+    if inner is not None and isinstance(value, list):
+        return [_prune(inner, each) for each in value]
+    if inner is not None and isinstance(value, dict):
+        return {key: _prune(inner, each) for key, each in value.items()}
+    fields = types().get(kind)
+    if fields is None or not isinstance(value, dict):
+        return value
+    return {
+        key: _prune(fields[key], each)
+        for key, each in value.items()
+        if key in fields and each is not None and not _is_void(kind, key, fields[key], each)
+    }
+
+
+def _is_void(kind: str, key: str, field_kind: str, value: Any) -> bool:
+    return value in ([], {}) and element(field_kind) is not None and key not in required(kind)
+
+
+def children(kind: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield each value below another, with its type."""
+    inner = element(kind)
+    if inner is not None:
+        below = value.values() if isinstance(value, dict) else value
+        yield from ((inner, each) for each in below if each is not None)
+    elif kind in types() and isinstance(value, dict):
+        fields = types()[kind]
+        yield from (
+            (fields[key], each) for key, each in value.items() if key in fields and each is not None
+        )

@@ -1,0 +1,1 @@
+"""Validation of objects, one module per group of kinds."""

@@ -1,0 +1,106 @@
+"""Rules for a pod's volumes."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from podpass.kubernetes.apiserver.validation import rules
+from podpass.kubernetes.apiserver.validation.rules import Causes
+
+Object = Mapping[str, Any]
+
+MIN_TOKEN_SECONDS = 600
+MAX_TOKEN_SECONDS = 1 << 32
+_MAX_MODE = 0o777
+_HOST_PATHS = (
+    *("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate"),
+    *("File", "FileOrCreate", "Socket"),
+)
+
+
+def volumes(found: Any, here: str) -> Causes:
+    """Check a pod's volumes."""
+    every = list(rules.indexed(found, here))
+    for volume, at in every:
+        yield from rules.label_name(volume.get("name"), f"{at}.name")
+        yield from _sources(volume, at)
+    yield from rules.unique((volume.get("name"), f"{at}.name") for volume, at in every)
+
+
+def _sources(volume: Object, here: str) -> Causes:
+    given = [name for name in volume if name != "name"]
+    for extra in given[1:]:
+        yield from rules.forbidden(True, f"{here}.{extra}", "a volume has one source")
+    for name in given[:1]:
+        if rule := _RULES.get(name):
+            yield from rule(volume[name], f"{here}.{name}")
+
+
+def _config_map(source: Object, here: str) -> Causes:
+    yield from rules.required(source.get("name"), f"{here}.name")
+    yield from _files(source, here)
+
+
+def _secret(source: Object, here: str) -> Causes:
+    yield from rules.required(source.get("secretName"), f"{here}.secretName")
+    yield from _files(source, here)
+
+
+def _files(source: Object, here: str) -> Causes:
+    yield from rules.between(source.get("defaultMode"), 0, _MAX_MODE, f"{here}.defaultMode")
+    for item, at in rules.indexed(source.get("items"), f"{here}.items"):
+        yield from rules.required(item.get("key"), f"{at}.key")
+        yield from rules.relative_path(item.get("path"), f"{at}.path")
+        yield from rules.between(item.get("mode"), 0, _MAX_MODE, f"{at}.mode")
+
+
+def _downward(source: Object, here: str) -> Causes:
+    yield from rules.between(source.get("defaultMode"), 0, _MAX_MODE, f"{here}.defaultMode")
+    for item, at in rules.indexed(source.get("items"), f"{here}.items"):
+        yield from rules.relative_path(item.get("path"), f"{at}.path")
+        if not (item.get("fieldRef") or item.get("resourceFieldRef")):
+            yield from rules.required(None, at, "fieldRef or resourceFieldRef must be given")
+
+
+def _projected(source: Object, here: str) -> Causes:
+    yield from rules.between(source.get("defaultMode"), 0, _MAX_MODE, f"{here}.defaultMode")
+    for each, at in rules.indexed(source.get("sources"), f"{here}.sources"):
+        given = list(each)
+        yield from rules.required(given, at)
+        for extra in given[1:]:
+            yield from rules.forbidden(True, f"{at}.{extra}", "a projection has one source")
+        for name in given[:1]:
+            if rule := _PROJECTIONS.get(name):
+                yield from rule(each[name], f"{at}.{name}")
+
+
+def _named_files(source: Object, here: str) -> Causes:
+    yield from rules.required(source.get("name"), f"{here}.name")
+    yield from _files(source, here)
+
+
+def _token(source: Object, here: str) -> Causes:
+    seconds, at = source.get("expirationSeconds"), f"{here}.expirationSeconds"
+    yield from rules.between(seconds, MIN_TOKEN_SECONDS, MAX_TOKEN_SECONDS, at)
+    yield from rules.relative_path(source.get("path"), f"{here}.path")
+
+
+def _host_path(source: Object, here: str) -> Causes:
+    yield from rules.required(source.get("path"), f"{here}.path")
+    parts = str(source.get("path") or "").split("/")
+    yield from rules.invalid(".." in parts, f"{here}.path", "must not contain ..")
+    yield from rules.one_of(source.get("type") or "", _HOST_PATHS, f"{here}.type")
+
+
+_RULES: Mapping[str, Callable[[Object, str], Causes]] = {
+    "configMap": _config_map,
+    "downwardAPI": _downward,
+    "hostPath": _host_path,
+    "projected": _projected,
+    "secret": _secret,
+}
+_PROJECTIONS: Mapping[str, Callable[[Object, str], Causes]] = {
+    "configMap": _named_files,
+    "downwardAPI": _downward,
+    "secret": _named_files,
+    "serviceAccountToken": _token,
+}

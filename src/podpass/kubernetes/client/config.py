@@ -1,0 +1,146 @@
+"""Which API server to speak to, and how to prove who one is: read from a kubeconfig, or from a pod."""
+
+import base64
+import binascii
+import ssl
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from podpass.crypto.secret import Secret
+from podpass.kubernetes.client.errors import BadKubeconfig, KubeError
+from podpass.kubernetes.service_account.names import MOUNT_PATH
+
+_UNSUPPORTED = ("exec", "auth-provider", "username", "proxy-url", "insecure-skip-tls-verify")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """An API server and how to speak to it.
+
+    Shapes:  `server` is an origin without trailing slash; `token_file` is read at each request, because
+             the kubelet renews it in place, and `ca_file` whenever it has changed.
+    """
+
+    server: str
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+    server_name: str | None = None
+    token: Secret | None = None
+    token_file: Path | None = None
+    ca_file: Path | None = None
+
+    def headers(self) -> dict[str, str]:
+        token = self.token.reveal() if self.token else None
+        if self.token_file is not None:
+            try:
+                token = self.token_file.read_text().strip()
+            except OSError as exc:
+                raise KubeError(
+                    401, "Unauthorized", f"cannot read the token file {self.token_file}"
+                ) from exc
+        return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def read_kubeconfig(path: Path) -> Target:
+    """Read the current context of a kubeconfig.
+
+    Shapes:  files are relative to the kubeconfig's folder; `*-data` wins over a file, as in client-go.
+    Errors:  BadKubeconfig, naming the file and the entry.
+    """
+    import yaml  # a pod has no kubeconfig, and nothing else to read with it
+
+    try:
+        config = yaml.safe_load(path.read_text())
+    except OSError as exc:
+        raise BadKubeconfig(f"cannot read {path}: {exc.strerror}", path=str(path)) from exc
+    except (ValueError, yaml.YAMLError) as exc:
+        raise BadKubeconfig(f"cannot read {path}: it is not YAML", path=str(path)) from exc
+    context = _named(config, "contexts", "context", _text(config, "current-context"), path)
+    cluster = _named(config, "clusters", "cluster", _text(context, "cluster"), path)
+    user = _named(config, "users", "user", _text(context, "user"), path)
+    for entry in (cluster, user):
+        for name in _UNSUPPORTED:
+            if entry.get(name):
+                raise BadKubeconfig(f"{path}: {name} is not supported", path=str(path), entry=name)
+    server = _text(cluster, "server").rstrip("/")
+    if not server.startswith(("https://", "http://")):
+        raise BadKubeconfig(f"{path}: server {server!r} is not a URL", path=str(path))
+    token_file = user.get("tokenFile")
+    return Target(
+        server=server,
+        tls=_tls(cluster, user, path) if server.startswith("https:") else None,
+        server_name=cluster.get("tls-server-name") or None,
+        token=Secret(str(user["token"])) if user.get("token") else None,
+        token_file=path.parent / token_file if token_file else None,
+    )
+
+
+def in_cluster(
+    environ: Mapping[str, str], folder: Path = Path(MOUNT_PATH)
+) -> Target:
+    """Use the account that the kubelet gave to this pod.
+
+    Errors:  BadKubeconfig outside a pod.
+    """
+    ca_file = folder / "ca.crt"
+    host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT")
+    if not host or not port or not ca_file.exists():
+        raise BadKubeconfig(
+            "not in a pod: no KUBERNETES_SERVICE_HOST or no account is mounted",
+            hint="run it in a pod that mounts its account's token, or name a kubeconfig with --kubeconfig",
+        )
+    host = f"[{host}]" if ":" in host else host
+    try:
+        tls = ssl.create_default_context(cafile=str(ca_file))
+    except (OSError, ssl.SSLError) as exc:
+        raise BadKubeconfig(f"{ca_file} cannot be read", path=str(ca_file)) from exc
+    return Target(
+        server=f"https://{host}:{port}", tls=tls, token_file=folder / "token", ca_file=ca_file
+    )
+
+
+def _text(entry: Any, name: str) -> str:
+    value = entry.get(name) if isinstance(entry, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def _named(config: Any, group: str, kind: str, name: str, path: Path) -> dict[str, Any]:
+    entries = config.get(group) if isinstance(config, dict) else None
+    for entry in entries or []:
+        if isinstance(entry, dict) and entry.get("name") == name:
+            return dict(entry.get(kind) or {})
+    raise BadKubeconfig(f"{path}: no {kind} named {name!r}", path=str(path), entry=name)
+
+
+def _tls(cluster: dict[str, Any], user: dict[str, Any], path: Path) -> ssl.SSLContext:
+    try:
+        ca = _pem(cluster, "certificate-authority", path)
+        context = ssl.create_default_context(cadata=ca.decode() if ca else None)
+        certificate = _pem(user, "client-certificate", path)
+        key = _pem(user, "client-key", path)
+        if certificate and key:
+            # The ssl module only reads files; this one is 0600 and gone a moment later.
+            with tempfile.NamedTemporaryFile() as both:
+                both.write(certificate + b"\n" + key)
+                both.flush()
+                context.load_cert_chain(both.name)
+    except (OSError, ValueError, ssl.SSLError) as exc:
+        raise BadKubeconfig(f"{path}: a certificate or key is none, or they do not fit") from exc
+    return context
+
+
+def _pem(entry: dict[str, Any], name: str, path: Path) -> bytes | None:
+    if data := entry.get(f"{name}-data"):
+        try:
+            return base64.b64decode(data, validate=True)
+        except binascii.Error as exc:
+            raise BadKubeconfig(f"{path}: {name}-data is not base64", path=str(path)) from exc
+    if file := entry.get(name):
+        try:
+            return Path(path.parent, file).read_bytes()
+        except OSError as exc:
+            fault = f"{path}: {name}, {file}, cannot be read: {exc.strerror}"
+            raise BadKubeconfig(fault, path=str(path), file=file) from exc
+    return None

@@ -1,0 +1,106 @@
+"""Which pods a replica set makes and which it gives up, and what it says of them. Pure.
+
+Source: k8s.io/kubernetes v1.34 pkg/controller/replicaset and ActivePodsWithRanks.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from podpass.clock import rfc3339
+from podpass.kubernetes.apiserver.storage.storage import Object
+from podpass.kubernetes.controllers.pod_info import PodFact, seconds
+
+_PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
+FAILURE = "ReplicaFailure"
+
+
+def pod_of(template: Mapping[str, Any], owner: Object, reference: Object) -> Object:
+    """Make a pod of an owner's template; its name is for the API to find."""
+    given = template.get("metadata") or {}
+    metadata: Object = {
+        "generateName": owner["metadata"]["name"] + "-",
+        "namespace": owner["metadata"]["namespace"],
+        "ownerReferences": [reference],
+    }
+    for part in ("labels", "annotations", "finalizers"):
+        if given.get(part):
+            metadata[part] = type(given[part])(given[part])
+    return {"metadata": metadata, "spec": template["spec"]}
+
+
+def to_delete(pods: Sequence[PodFact], count: int, now: float) -> list[PodFact]:
+    """Choose which active pods go: those that would be missed least come first.
+
+    Before others go pods without a node, that wait, that are not ready, that say they cost little, whose
+    node has more of them, that are ready for less long, that restarted more, that are younger.
+    """
+    if count >= len(pods):
+        return list(pods)
+    crowd = Counter(pod.node for pod in pods)
+
+    def rank(pod: PodFact) -> tuple[Any, ...]:
+        return (
+            bool(pod.node),
+            _PHASES.get(pod.phase, 0),
+            pod.ready,
+            pod.cost,
+            -crowd[pod.node] if pod.ready else 0,
+            _age(now - pod.ready_since) if pod.ready else 0,
+            -pod.restarts,
+            _age(now - seconds(pod.created)),
+        )
+
+    return sorted(pods, key=rank)[:count]
+
+
+def _age(span: float) -> int:
+    """Count an age in powers of two, so that a few seconds more decide nothing among old pods."""
+    return int(math.log2(span)) if span >= 1 else 0
+
+
+def status(replica_set: Object, pods: Sequence[PodFact], now: float, failure: str) -> Object:
+    """Sum up a replica set's pods; `failure` is why one could not be made, or empty."""
+    spec, old = replica_set["spec"], replica_set.get("status") or {}
+    wanted = (spec["template"].get("metadata") or {}).get("labels") or {}
+    alive = [pod for pod in pods if not pod.ended and not pod.deleting]
+    least = spec.get("minReadySeconds") or 0
+    counts = {
+        "fullyLabeledReplicas": sum(wanted.items() <= pod.labels.items() for pod in alive),
+        "readyReplicas": sum(pod.ready for pod in alive),
+        "availableReplicas": sum(pod.available(now, least) for pod in alive),
+        "observedGeneration": replica_set["metadata"].get("generation") or 0,
+    }
+    new: Object = {"replicas": len(alive)}
+    new |= {name: count for name, count in counts.items() if count}
+    if conditions := _conditions(old.get("conditions") or [], failure, now):
+        new["conditions"] = conditions
+    return new
+
+
+def _conditions(old: list[Object], failure: str, now: float) -> list[Object]:
+    others = [each for each in old if each["type"] != FAILURE]
+    if not failure:
+        return others
+    known = next((each for each in old if each["type"] == FAILURE), None)
+    if known and known.get("message") == failure:
+        return old
+    condition = {
+        "type": FAILURE,
+        "status": "True",
+        "lastTransitionTime": rfc3339(now),
+        "reason": "FailedCreate",
+        "message": failure,
+    }
+    return [*others, condition]
+
+
+def next_available(pods: Sequence[PodFact], least: float, now: float) -> float | None:
+    """Say in how many seconds the next ready pod has been so for long enough; None if none waits."""
+    waits = [
+        pod.ready_since + least - now
+        for pod in pods
+        if pod.active and pod.ready and not pod.available(now, least)
+    ]
+    return max(min(waits), 0.0) if waits else None

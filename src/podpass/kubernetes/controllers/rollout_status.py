@@ -1,0 +1,164 @@
+"""What a deployment says of its roll-out: counts, and whether it is available, gets on, or is stuck. Pure.
+
+Source: k8s.io/kubernetes v1.34 pkg/controller/deployment: progress.go, sync.go.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from podpass.clock import rfc3339
+from podpass.kubernetes.apiserver.storage.storage import Object
+from podpass.kubernetes.controllers import rollout
+from podpass.kubernetes.controllers.pod_info import seconds
+from podpass.kubernetes.controllers.replica_status import FAILURE
+
+AVAILABLE, PROGRESSING = "Available", "Progressing"
+DONE, TIMED_OUT = "NewReplicaSetAvailable", "ProgressDeadlineExceeded"
+PAUSED, RESUMED = "DeploymentPaused", "DeploymentResumed"
+_COUNTS = {
+    "replicas": "replicas",
+    "readyReplicas": "readyReplicas",
+    "availableReplicas": "availableReplicas",
+}
+
+
+def condition(status: Mapping[str, Any], kind: str) -> Object | None:
+    return next((each for each in status.get("conditions") or () if each["type"] == kind), None)
+
+
+def set_condition(
+    status: Object, kind: str, holds: str, reason: str, message: str, now: float
+) -> None:
+    """Set a condition in place; one that says the same already stays where it is."""
+    old = condition(status, kind)
+    if old and (old["status"], old.get("reason")) == (holds, reason):
+        return
+    moment = rfc3339(now)
+    since = old["lastTransitionTime"] if old and old["status"] == holds else moment
+    new = {
+        "type": kind,
+        "status": holds,
+        "lastUpdateTime": moment,
+        "lastTransitionTime": since,
+        "reason": reason,
+        "message": message,
+    }
+    status["conditions"] = [*_without(status, kind), new]
+
+
+def _without(status: Mapping[str, Any], kind: str) -> list[Object]:
+    return [each for each in status.get("conditions") or () if each["type"] != kind]
+
+
+def counted(deployment: Object, new: Object | None, sets: Sequence[Object], now: float) -> Object:
+    """Sum up the replica sets, and say whether enough pods can be used."""
+    old = deployment.get("status") or {}
+    status: Object = {"observedGeneration": deployment["metadata"].get("generation") or 0}
+    found = {name: _sum(sets, part) for name, part in _COUNTS.items()}
+    found["updatedReplicas"] = _sum([new] if new else [], "replicas")
+    found["unavailableReplicas"] = max(rollout.total(sets) - found["availableReplicas"], 0)
+    status |= {name: count for name, count in found.items() if count}
+    for kept in ("collisionCount", "conditions"):
+        if old.get(kept):
+            status[kept] = old[kept]
+    least = deployment["spec"]["replicas"] - rollout.bounds(deployment)[1]
+    if found["availableReplicas"] >= least:
+        why = "Deployment has minimum availability."
+        set_condition(status, AVAILABLE, "True", "MinimumReplicasAvailable", why, now)
+    else:
+        why = "Deployment does not have minimum availability."
+        set_condition(status, AVAILABLE, "False", "MinimumReplicasUnavailable", why, now)
+    return status
+
+
+def _sum(sets: Sequence[Object], part: str) -> int:
+    return sum((each.get("status") or {}).get(part) or 0 for each in sets)
+
+
+def progressed(
+    deployment: Object, status: Object, new: Object | None, sets: Sequence[Object], now: float
+) -> None:
+    """Say in place whether the roll-out gets on, is done, or has made no step for too long."""
+    known = condition(status, PROGRESSING)
+    name = f'ReplicaSet "{new["metadata"]["name"]}"' if new else "Deployment"
+    if deployment["spec"].get("progressDeadlineSeconds") is None:
+        status["conditions"] = _without(status, PROGRESSING)
+    elif not _was_complete(status, known):
+        if rollout.is_complete(deployment, status):
+            why = f"{name} has successfully progressed."
+            set_condition(status, PROGRESSING, "True", DONE, why, now)
+        elif _made_a_step(deployment.get("status") or {}, status):
+            _step(status, known, f"{name} is progressing.", now)
+        elif is_stuck(deployment, status, now):
+            why = f"{name} has timed out progressing."
+            set_condition(status, PROGRESSING, "False", TIMED_OUT, why, now)
+    _copy_failure(status, sets)
+
+
+def _was_complete(status: Object, known: Object | None) -> bool:
+    same = (status.get("replicas") or 0) == (status.get("updatedReplicas") or 0)
+    return bool(same and known and known.get("reason") == DONE)
+
+
+def _made_a_step(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    def left(status: Mapping[str, Any]) -> int:
+        return (status.get("replicas") or 0) - (status.get("updatedReplicas") or 0)
+
+    grown = ("updatedReplicas", "readyReplicas", "availableReplicas")
+    more = any((new.get(name) or 0) > (old.get(name) or 0) for name in grown)
+    return more or left(new) < left(old)
+
+
+def _step(status: Object, known: Object | None, message: str, now: float) -> None:
+    """Note a step: the deadline runs anew from each, so the time is that of the last one."""
+    moment = rfc3339(now)
+    since = known["lastTransitionTime"] if known and known["status"] == "True" else moment
+    new = {
+        "type": PROGRESSING,
+        "status": "True",
+        "lastUpdateTime": moment,
+        "lastTransitionTime": since,
+        "reason": "ReplicaSetUpdated",
+        "message": message,
+    }
+    status["conditions"] = [*_without(status, PROGRESSING), new]
+
+
+def is_stuck(deployment: Object, status: Mapping[str, Any], now: float) -> bool:
+    """Tell whether the deadline for the next step is past."""
+    known = condition(status, PROGRESSING)
+    if known is None or known.get("reason") == DONE:
+        return False
+    if known.get("reason") == TIMED_OUT:
+        return True
+    deadline = deployment["spec"].get("progressDeadlineSeconds")
+    return deadline is not None and seconds(known.get("lastUpdateTime")) + deadline < now
+
+
+def until_stuck(deployment: Object, status: Mapping[str, Any], now: float) -> float | None:
+    """Say in how many seconds the deadline would be past; None if nothing is waited for."""
+    known, deadline = (
+        condition(status, PROGRESSING),
+        deployment["spec"].get("progressDeadlineSeconds"),
+    )
+    if known is None or deadline is None or rollout.is_complete(deployment, status):
+        return None
+    if known.get("reason") in (DONE, TIMED_OUT, PAUSED):
+        return None
+    return max(seconds(known.get("lastUpdateTime")) + float(deadline) - now, 0.0) + 1
+
+
+def _copy_failure(status: Object, sets: Sequence[Object]) -> None:
+    """Pass on why a replica set cannot make its pods: users look at the deployment first."""
+    failures = [found for each in sets if (found := condition(each.get("status") or {}, FAILURE))]
+    others = _without(status, FAILURE)
+    if not failures:
+        if len(others) != len(status.get("conditions") or ()):
+            status["conditions"] = others
+        return
+    failure = failures[-1]
+    known = condition(status, FAILURE)
+    if known and known.get("message") == failure.get("message"):
+        return
+    copied = {**failure, "lastUpdateTime": failure["lastTransitionTime"]}
+    status["conditions"] = [*others, copied]

@@ -1,0 +1,46 @@
+"""The two documents that an issuer publishes: OIDC discovery and JWKS.
+
+The functions are pure, so that the issuer's own host and the API server publish the same documents.
+Source: OpenID Connect Discovery 1.0 section 4; kubernetes/kubernetes pkg/serviceaccount/openidmetadata.go.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from podpass.crypto import jose
+from podpass.kubernetes.service_account.names import JWKS_PATH
+
+DISCOVERY_TYPE = b"application/json"
+JWKS_TYPE = b"application/jwk-set+json"
+
+
+def base(issuer: str) -> str:
+    """Return an issuer without its closing slash; paths are appended to it."""
+    return issuer.removesuffix("/")
+
+
+def discovery_document(issuer: str) -> dict[str, Any]:
+    """Make the discovery document of an issuer.
+
+    Shapes:  `issuer` is repeated byte for byte; the keys are on the same origin as the document.
+    """
+    return {
+        "issuer": issuer,
+        "jwks_uri": base(issuer) + JWKS_PATH,
+        "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+    }
+
+
+def jwks(keys: Sequence[jose.PublicKey]) -> dict[str, Any]:
+    """Write public keys as a JWKS, in the order given."""
+    return {
+        "keys": [
+            jose.rsa_jwk(key.key, key.kid or jose.kid_of(key.key))
+            for key in keys
+            if isinstance(key.key, rsa.RSAPublicKey)
+        ]
+    }

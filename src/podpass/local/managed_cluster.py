@@ -1,0 +1,72 @@
+"""The instance's own cluster as Resource Manager manages it: its issuer, its kubeconfig, its webhook."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from podpass.kubernetes.client import KubeClient
+from podpass.local import ca
+from podpass.local.datadir import DataDir
+from podpass.local.registration import register_webhook, unregister_webhook
+
+
+class ManagedCluster:
+    """The cluster of one instance; switching workload identity off removes its webhook."""
+
+    def __init__(
+        self, data_dir: DataDir, *, issuer: str, server: str, version: str, webhook_url: str
+    ) -> None:
+        self.issuer = issuer
+        self.kubernetes_version = version.removeprefix("v").partition("+")[0]
+        self.workload_identity = False
+        self._data_dir = data_dir
+        self._server = server
+        self._webhook_url = webhook_url
+
+    async def set_workload_identity(self, on: bool) -> None:
+        """Register the webhook, or take it out; pods that run keep what they have.
+
+        Errors:  KubeError.
+        """
+        async with KubeClient.from_kubeconfig(self._data_dir.admin_kubeconfig) as admin:
+            if on:
+                ca_pem = self._data_dir.ca_file.read_bytes()
+                await register_webhook(admin, self._webhook_url, ca_pem)
+            else:
+                await unregister_webhook(admin)
+        self.workload_identity = on
+
+    def kubeconfig(self, name: str) -> bytes:
+        """Write a kubeconfig of the cluster's administrator that needs no other file.
+
+        Shapes:  `name` is the cluster's in Resource Manager; user and context are named as AKS does.
+        """
+        user = f"clusterUser_{name}"
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "preferences": {},
+            "current-context": name,
+            "clusters": [{"name": name, "cluster": self._cluster()}],
+            "users": [{"name": user, "user": self._user()}],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": user}}],
+        }
+        return yaml.safe_dump(document, sort_keys=False).encode()
+
+    def _cluster(self) -> dict[str, Any]:
+        return {
+            "server": self._server,
+            "certificate-authority-data": _data(self._data_dir.ca_file),
+        }
+
+    def _user(self) -> dict[str, Any]:
+        return {
+            "client-certificate-data": _data(self._data_dir.certificate(ca.ADMIN)),
+            "client-key-data": _data(self._data_dir.key(ca.ADMIN)),
+        }
+
+
+def _data(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()

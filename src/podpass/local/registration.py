@@ -1,0 +1,115 @@
+"""What an instance asks of its cluster and applies to it, like any installer: its webhook, and who may what.
+
+Server-side apply, so that a start after an address changed mends what the last one wrote.
+"""
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+from podpass import names
+from podpass.admission import sidecar
+from podpass.admission import webhook_configuration as registration
+from podpass.kubernetes.client import APPLY_PATCH, KubeClient, KubeError
+from podpass.local import ca
+
+_RBAC = "rbac.authorization.k8s.io"
+_WEBHOOKS = "admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+_QUERY = "fieldManager=podpass&force=true"
+_NOT_FOUND = 404
+RUNTIME_ROLE, WEBHOOK_ROLE = "podpass:runtime", "podpass:webhook"
+
+Object = dict[str, Any]
+
+
+async def grant_rights(client: KubeClient) -> None:
+    """Apply who may what, in the name of an administrator.
+
+    Errors:  KubeError.
+    """
+    for role in (_RUNTIME_ROLE, _WEBHOOK_ROLE):
+        await _apply(client, f"{_RBAC}/v1/clusterroles", role)
+    for binding in _bindings():
+        await _apply(client, f"{_RBAC}/v1/clusterrolebindings", binding)
+
+
+async def register_webhook(client: KubeClient, url: str, ca_pem: bytes) -> None:
+    """Apply the webhook's registration, in the name of an administrator.
+
+    Errors:  KubeError.
+    """
+    await _apply(client, _WEBHOOKS, webhook_configuration(url, ca_pem))
+
+
+async def unregister_webhook(client: KubeClient) -> None:
+    """Take the webhook out, if it is there.
+
+    Errors:  KubeError.
+    """
+    try:
+        await client.delete(f"/apis/{_WEBHOOKS}/{names.WEBHOOK_CONFIGURATION}")
+    except KubeError as exc:
+        if exc.status != _NOT_FOUND:
+            raise
+
+
+async def _apply(client: KubeClient, collection: str, body: Object) -> None:
+    path = f"/apis/{collection}/{body['metadata']['name']}?{_QUERY}"
+    await client.patch(path, body, APPLY_PATCH)
+
+
+async def runs_native_sidecars(client: KubeClient) -> bool:
+    """Ask an API server whether it runs sidecars as init containers.
+
+    Errors:  KubeError, UnknownVersion.
+    """
+    version = await client.get("/version")
+    return sidecar.runs_native_sidecars(str(version.get("gitVersion")))
+
+
+def _role(name: str, *rules: Object) -> Object:
+    return {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": name},
+        "rules": list(rules),
+    }
+
+
+# Beside being the kubelet, the runtime is the only scheduler here: it gives pods to its node.
+_RUNTIME_ROLE = _role(
+    RUNTIME_ROLE, {"apiGroups": [""], "resources": ["pods/binding"], "verbs": ["create"]}
+)
+# The chart's ClusterRole without what a rotation needs: here the instance's authority signs.
+_WEBHOOK_ROLE = _role(WEBHOOK_ROLE, registration.READS_ACCOUNTS, registration.WRITES_EVENTS)
+
+
+def _bindings() -> Iterator[Object]:
+    """Bind each part to its role, and the runtime to what a kubelet may beside.
+
+    A real API server gives kubelets their rights by an authorizer that lets none see unbound pods.
+    """
+    runtime, webhook = (ca.CLIENTS[part][0] for part in (ca.RUNTIME, ca.WEBHOOK))
+    for name, role, user in (
+        (RUNTIME_ROLE, RUNTIME_ROLE, runtime),
+        ("podpass:node", "system:node", runtime),
+        (WEBHOOK_ROLE, WEBHOOK_ROLE, webhook),
+    ):
+        yield {
+            "apiVersion": f"{_RBAC}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": _RBAC, "kind": "User", "name": user}],
+        }
+
+
+def webhook_configuration(url: str, ca_pem: bytes) -> dict[str, Any]:
+    """Register the webhook under the reference's names, failing closed for labelled pods only."""
+    config = {"url": url, "caBundle": base64.b64encode(ca_pem).decode()}
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": names.WEBHOOK_CONFIGURATION},
+        "webhooks": [registration.mutation(config)],
+    }

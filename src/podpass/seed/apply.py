@@ -1,0 +1,318 @@
+"""Bring an instance's directory and vaults to what a seed file says, as often as it is applied.
+
+What the file does not name stays as it is. Everything that can be checked is checked before the first
+write, and a secret whose value is there already gets no new version.
+"""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from podpass import names
+from podpass.clock import Clock, system
+from podpass.crypto.secret import Secret
+from podpass.database import DatabaseFailed
+from podpass.directory import errors, resource_ids, rules
+from podpass.directory.model import (
+    Change,
+    FederatedCredential,
+    Identity,
+    IdentityKind,
+    ResourceGroup,
+    RoleAssignment,
+    Vault,
+)
+from podpass.directory.roles import RECOVER_SECRET, SET_SECRET
+from podpass.directory.store.directory import Directory
+from podpass.directory.store.integrity import check_kept_identity, check_kept_vault
+from podpass.errors import Error
+from podpass.resource.model import Told, Wanted, shelf_of
+from podpass.resource.store import SecretStore
+from podpass.seed.administrator import grant_all
+from podpass.seed.model import (
+    CLUSTER,
+    Seed,
+    SeedAccess,
+    SeedIdentity,
+    SeedVault,
+    parse_seed,
+    with_issuer,
+)
+from podpass.seed.yaml_reader import Reader
+
+__all__ = ["Applied", "Seed", "apply_seed", "parse_seed"]
+
+GROUP = "podpass"
+NO_CLUSTER = (
+    "there is no cluster of this instance's own; write its issuer out, or give --cluster-issuer"
+)
+NO_VAULTS = "the token service holds no vaults"
+LOCATION = "eastus"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What became of one thing in the file."""
+
+    what: str
+    name: str
+    change: Change
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.name} {self.change.value}"
+
+
+async def apply_seed(
+    seed: Seed,
+    directory: Directory,
+    vault_store: SecretStore | None,
+    *,
+    issuer: str | None,
+    tenant_id: str,
+    subscription_id: str,
+    clock: Clock = system,
+) -> list[Applied]:
+    """Apply a seed to one tenant, and say what became of each thing in it.
+
+    Shapes:  `issuer` stands for `issuer: cluster` in the file; without one, or without a store, a file that
+             asks for it is refused.
+    Errors:  UsageError with file and line, before anything is written; errors of the directory and store.
+    """
+    target = _Target(
+        directory=directory,
+        store=vault_store,
+        issuer=issuer,
+        tenant_id=tenant_id,
+        subscription_id=subscription_id,
+        clock=clock,
+    )
+    planned = await target.plan(seed)
+    await target.put_group()
+    applied = list(await target.put(planned))
+    for vault in seed.vaults:
+        applied += await target.put_vault(vault)
+    for administrator in seed.administrators:
+        applied.append(await target.put_administrator(administrator.name))
+    return applied
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    directory: Directory
+    store: SecretStore | None
+    issuer: str | None
+    tenant_id: str
+    subscription_id: str
+    clock: Clock
+
+    async def plan(self, seed: Seed) -> list[tuple[Identity, Identity | None]]:
+        """Give each identity as it will be and as it is, if all of the seed can be applied."""
+        reader = Reader(seed.filename)
+        planned = []
+        for wanted in seed.identities:
+            old = None
+            try:
+                old = await self._find(wanted.name)
+                new = self._identity(wanted, old)
+                await self._check_ids(wanted, new, old)
+                rules.check_identity(new)
+                planned.append((new, old))
+            except DatabaseFailed:
+                raise  # the seed is not to blame
+            except Error as exc:
+                if old is not None:
+                    check_kept_identity(old)  # nor is it for what was read
+                reader.problem(wanted.line, f"identity {wanted.name}: {exc.message}")
+        await self._check_vaults(seed, reader)
+        await self._check_administrators(seed, reader)
+        reader.finish()
+        return planned
+
+    def _identity(self, wanted: SeedIdentity, old: Identity | None) -> Identity:
+        credentials = old.credentials if old else ()
+        for credential in wanted.credentials:
+            if credential.issuer == CLUSTER and self.issuer is None:
+                raise errors.Conflict(f"credential {credential.name}: {NO_CLUSTER}")
+            issued = with_issuer(credential, self.issuer or "")
+            credentials = rules.replaced(credentials, issued)
+        if old is not None:
+            if old.kind is not wanted.kind:
+                raise errors.Conflict(f"is there already as {old.kind.value}")
+            return replace(old, credentials=credentials)
+        managed = wanted.kind is IdentityKind.MANAGED_IDENTITY
+        return Identity(
+            tenant_id=self.tenant_id,
+            client_id=wanted.client_id or str(uuid.uuid4()),
+            object_id=str(uuid.uuid4()),
+            name=wanted.name,
+            kind=wanted.kind,
+            resource_id=self._resource_id(wanted.name) if managed else None,
+            location=LOCATION if managed else "",
+            credentials=credentials,
+        )
+
+    def _resource_id(self, name: str) -> str:
+        return resource_ids.identity_id(self.subscription_id, GROUP, name)
+
+    def _vault_id(self, name: str) -> str:
+        return resource_ids.vault_id(self.subscription_id, GROUP, name)
+
+    async def _check_ids(self, wanted: SeedIdentity, new: Identity, old: Identity | None) -> None:
+        if old is None and new.resource_id is not None:
+            holder = await self.directory.identities.find(
+                self.tenant_id, resource_id=new.resource_id
+            )
+            if holder is not None:
+                check_kept_identity(holder)
+                raise errors.Conflict(f"its resource id belongs to {holder.name}")
+        if wanted.client_id is None:
+            return
+        if old is not None and old.client_id != wanted.client_id:
+            raise errors.Conflict(
+                f"its client_id is {old.client_id} and cannot change; give the new one another name"
+            )
+        holder = await self.directory.find_identity(self.tenant_id, wanted.client_id)
+        if holder is not None and holder.name != wanted.name:
+            check_kept_identity(holder)
+            raise errors.Conflict(f"client_id {wanted.client_id} belongs to {holder.name}")
+
+    async def _check_vaults(self, seed: Seed, reader: Reader) -> None:
+        named = {identity.name for identity in seed.identities}
+        for vault in seed.vaults:
+            if self.store is None:
+                reader.problem(vault.line, f"vault {vault.name}: {NO_VAULTS}")
+                continue
+            old = await self.directory.find_vault(vault.name)
+            there = await self.directory.vaults.at(self._vault_id(vault.name))
+            if there is not None:
+                check_kept_vault(there)
+            if old is not None and old.tenant_id != self.tenant_id:
+                reader.problem(vault.line, f"vault {vault.name}: belongs to another tenant")
+            for held in await self.directory.vaults.deleted(name=vault.name):
+                if held.vault.resource_id.lower() != self._vault_id(vault.name).lower():
+                    text = f"a deleted vault has this name: {held.vault.resource_id}"
+                    reader.problem(vault.line, f"vault {vault.name}: {text}")
+            for access in vault.access:
+                if fault := await self._unknown(access.identity, named):
+                    reader.problem(access.line, f"vault {vault.name}: access: {fault}")
+
+    async def _check_administrators(self, seed: Seed, reader: Reader) -> None:
+        named = {identity.name for identity in seed.identities}
+        for one in seed.administrators:
+            if fault := await self._unknown(one.name, named):
+                reader.problem(one.line, f"administrators: {fault}")
+
+    async def _unknown(self, name: str, named: set[str]) -> str:
+        """Say that a name is no identity's, neither in the file nor in the directory."""
+        if name in named or await self._find(name):
+            return ""
+        known = ", ".join(sorted(named | await self._names())) or "none"
+        return f"no identity {name!r}; there are: {known}"
+
+    async def _names(self) -> set[str]:
+        return {found.name for found in await self.directory.list_identities(self.tenant_id)}
+
+    async def _find(self, name: str) -> Identity | None:
+        found = await self.directory.list_identities(self.tenant_id, name)
+        # Other groups may have one of this name; the seed's own is meant.
+        ours = [one for one in found if one.resource_id == self._resource_id(name)]
+        found = ours or found
+        if len(found) > 1:
+            raise errors.Conflict(f"{len(found)} identities have the name {name}")
+        return found[0] if found else None
+
+    async def put_group(self) -> None:
+        """Write the resource group that everything in a seed lies in."""
+        if await self.directory.groups.get(self.subscription_id, GROUP) is None:
+            group = ResourceGroup(
+                subscription_id=self.subscription_id, name=GROUP, location=LOCATION
+            )
+            await self.directory.groups.put(group)
+
+    async def put(self, planned: Sequence[tuple[Identity, Identity | None]]) -> Iterable[Applied]:
+        """Write the identities with their credentials: all of them, or none."""
+        await self.directory.identities.put_many(new for new, _ in planned)
+        return [done for new, old in planned for done in _done(new, old)]
+
+    async def put_administrator(self, name: str) -> Applied:
+        """Let an identity manage the directory and the subscription."""
+        identity = await self._find(name)
+        assert identity is not None, "checked before the first write"
+        change = await grant_all(self.directory, identity, self.subscription_id)
+        return Applied(what="administrator", name=name, change=change)
+
+    async def put_vault(self, wanted: SeedVault) -> Iterable[Applied]:
+        """Write a vault, its secrets and who may read them."""
+        there = await self.directory.find_vault(wanted.name)
+        old = there or await self._recovered(wanted.name)
+        new = old or Vault(
+            name=wanted.name,
+            tenant_id=self.tenant_id,
+            location=LOCATION,
+            resource_id=self._vault_id(wanted.name),
+        )
+        new = replace(new, location=wanted.location or new.location)
+        change = await self.directory.vaults.put(new)
+        change = change if there else Change.CREATED
+        applied = [Applied(what="vault", name=wanted.name, change=change)]
+        vault = await self.directory.find_vault(wanted.name)
+        assert vault is not None, "it was written just now"
+        for name, value in wanted.secrets.items():
+            change = await self._put_secret(vault, name, value)
+            applied.append(Applied(what="secret", name=f"{vault.name}/{name}", change=change))
+        applied += [await self._put_access(vault, access) for access in wanted.access]
+        return applied
+
+    async def _recovered(self, name: str) -> Vault | None:
+        # A deleted vault still holds its name, so it comes back before it can get anything.
+        if not await self.directory.vaults.deleted(name=name):
+            return None
+        return await self.directory.vaults.recover(name)
+
+    async def _put_secret(self, vault: Vault, name: str, value: Secret) -> Change:
+        assert self.store is not None, "checked before the first write"
+        shelf = shelf_of(vault)
+        there = await self.store.get(shelf, name)
+        # A deleted secret still holds its name, so it comes back before it can get a value.
+        old = there or await self.store.recover(shelf, name, self._told(vault, RECOVER_SECRET))
+        same = old is not None and old.enabled and old.value.matches(value.reveal())
+        if not same:
+            wanted = Wanted(given=frozenset())
+            told = self._told(vault, SET_SECRET)
+            await self.store.set(shelf, name, value, wanted, self.clock(), told)
+        if there is None:
+            return Change.CREATED
+        return Change.UNCHANGED if same else Change.UPDATED
+
+    def _told(self, vault: Vault, action: str) -> Told:
+        """Say what is done, as the vault itself tells it of what comes over the wire."""
+        base = f"https://{vault.name}.{names.VAULT_SUFFIX}"
+        return Told(action=action, base=base, now=self.clock())
+
+    async def _put_access(self, vault: Vault, access: SeedAccess) -> Applied:
+        identity = await self._find(access.identity)
+        assert identity is not None, "checked before the first write"
+        change = await self.directory.assign_role(
+            RoleAssignment(
+                scope=vault.resource_id, principal_id=identity.object_id, role=access.role
+            )
+        )
+        name = f"{access.role} on {vault.name} for {identity.name}"
+        return Applied(what="role", name=name, change=change)
+
+
+def _done(new: Identity, old: Identity | None) -> Iterable[Applied]:
+    was = {credential.name: credential for credential in old.credentials} if old else {}
+    change = Change.UNCHANGED if old else Change.CREATED
+    yield Applied(what="identity", name=new.name, change=change)
+    for credential in new.credentials:
+        change = _change(was.get(credential.name), credential)
+        name = f"{new.name}/{credential.name}"
+        yield Applied(what="federated credential", name=name, change=change)
+
+
+def _change(before: FederatedCredential | None, now: FederatedCredential) -> Change:
+    if before is None:
+        return Change.CREATED
+    same = before == replace(now, id=before.id, created=before.created)
+    return Change.UNCHANGED if same else Change.UPDATED

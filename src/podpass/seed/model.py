@@ -1,0 +1,243 @@
+"""A seed file: its shapes, and how it is read with every problem named by line.
+
+In: YAML. Out: a `Seed` that breaks no rule that can be checked without the directory. Values of secrets
+are never shown.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import yaml
+
+from podpass import names
+from podpass.crypto.secret import Secret
+from podpass.directory import naming, roles, rules
+from podpass.directory.model import FederatedCredential, IdentityKind
+from podpass.errors import Error, UsageError
+from podpass.guids import is_lower_guid
+from podpass.resource import wire
+from podpass.seed.yaml_reader import Reader, line_of
+
+CLUSTER = "cluster"
+_SEED = ("identities", "vaults", "administrators")
+_IDENTITY = ("name", "kind", "client_id", "federated_credentials")
+_CREDENTIAL = ("name", "issuer", "subject", "audiences", "description")
+_VAULT = ("name", "location", "secrets", "access")
+_ACCESS = ("identity", "role")
+# Stands for the instance's issuer while the other rules are checked.
+_SOME_ISSUER = "https://issuer.example/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedIdentity:
+    """An identity; credentials whose issuer is `cluster` trust the instance's own."""
+
+    line: int
+    name: str
+    kind: IdentityKind = IdentityKind.MANAGED_IDENTITY
+    client_id: str | None = None
+    credentials: tuple[FederatedCredential, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedAccess:
+    """A role that an identity, named by its name, holds on a vault."""
+
+    line: int
+    identity: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedVault:
+    """A vault with its secrets and who may read them."""
+
+    line: int
+    name: str
+    location: str | None = None
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    access: tuple[SeedAccess, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeedName:
+    """An identity that is meant by its name."""
+
+    line: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seed:
+    """What a seed file asks for."""
+
+    filename: str
+    identities: tuple[SeedIdentity, ...] = ()
+    vaults: tuple[SeedVault, ...] = ()
+    administrators: tuple[SeedName, ...] = ()
+
+
+def parse_seed(text: str, filename: str) -> Seed:
+    """Read a seed file.
+
+    Errors:  UsageError with every problem, each with file and line.
+    """
+    reader = Reader(filename)
+    file = _File(reader)
+    top = reader.mapping(reader.load(text), "seed", _SEED)
+    identities = [file.identity(n) for n in reader.items(top.get("identities"), "identities")]
+    vaults = [file.vault(n) for n in reader.items(top.get("vaults"), "vaults")]
+    file.distinct("identity", ((i.line, i.name.lower()) for i in identities))
+    file.distinct("client_id", ((i.line, i.client_id) for i in identities if i.client_id))
+    file.distinct("vault", ((v.line, v.name) for v in vaults))
+    named = [file.named(n) for n in reader.items(top.get("administrators"), "administrators")]
+    reader.finish()
+    return Seed(
+        filename=filename,
+        identities=tuple(identities),
+        vaults=tuple(vaults),
+        administrators=tuple(named),
+    )
+
+
+class _File:
+    """Reads the parts of a seed file; a part with problems comes out with blanks in it."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def distinct(self, what: str, named: Iterable[tuple[int, str]]) -> None:
+        """Note names that stand twice."""
+        first: dict[str, int] = {}
+        for line, name in named:
+            if name and name in first:
+                self._reader.problem(line, f"{what} {name} stands in line {first[name]} already")
+            first.setdefault(name, line)
+
+    def identity(self, node: yaml.Node) -> SeedIdentity:
+        read, line = self._reader, line_of(node)
+        entry = read.mapping(node, "identity", _IDENTITY, required=("name",))
+        given = read.text(entry.get("name"), "identity: name")
+        name = given or ""
+        where = f"identity {name}".rstrip()
+        kind = self._kind(entry.get("kind"), where)
+        if given is not None and (fault := rules.name_fault(name, kind)):
+            read.problem(line_of(entry["name"]), f"{where}: {fault.message}")
+        credentials = []
+        listed = read.items(entry.get("federated_credentials"), f"{where}: federated_credentials")
+        for number, child in enumerate(listed):
+            credential = self._credential(child, where)
+            if credential is not None:
+                credentials.append(credential)
+            if number == rules.MAX_CREDENTIALS:
+                limit = f"an identity holds at most {rules.MAX_CREDENTIALS} federated credentials"
+                read.problem(line_of(child), f"{where}: {limit}")
+        return SeedIdentity(
+            line=line,
+            name=name,
+            kind=kind,
+            client_id=self._client_id(entry.get("client_id"), where),
+            credentials=tuple(credentials),
+        )
+
+    def _kind(self, node: yaml.Node | None, where: str) -> IdentityKind:
+        text = self._reader.text(node, f"{where}: kind")
+        try:
+            return IdentityKind(text) if text is not None else IdentityKind.MANAGED_IDENTITY
+        except ValueError:
+            assert node is not None
+            kinds = ", ".join(IdentityKind)
+            self._reader.problem(line_of(node), f"{where}: kind {text!r}: want one of {kinds}")
+            return IdentityKind.MANAGED_IDENTITY
+
+    def _client_id(self, node: yaml.Node | None, where: str) -> str | None:
+        text = self._reader.text(node, f"{where}: client_id")
+        if text is None or node is None:
+            return None
+        if not is_lower_guid(text.lower()):
+            self._reader.problem(line_of(node), f"{where}: client_id {text!r}: want a GUID")
+        return text.lower()
+
+    def _credential(self, node: yaml.Node, identity: str) -> FederatedCredential | None:
+        read = self._reader
+        required = ("name", "issuer", "subject")
+        where = f"{identity}: federated credential"
+        entry = read.mapping(node, where, _CREDENTIAL, required=required)
+        texts = {
+            key: read.text(entry.get(key), f"{where}: {key}")
+            for key in ("name", "issuer", "subject", "description")
+        }
+        if any(texts[key] is None for key in required):
+            return None
+        audiences = [
+            read.text(child, f"{where}: audiences")
+            for child in read.items(entry.get("audiences"), f"{where}: audiences")
+        ]
+        given = tuple(text for text in audiences if text is not None)
+        credential = FederatedCredential(
+            name=texts["name"] or "",
+            issuer=texts["issuer"] or "",
+            subject=texts["subject"] or "",
+            audiences=given if "audiences" in entry else (names.EXCHANGE_AUDIENCE,),
+            description=texts["description"] or "",
+        )
+        for fault in rules.credential_faults(with_issuer(credential, _SOME_ISSUER)):
+            at = entry.get(fault.field, node)
+            read.problem(line_of(at), f"{where} {credential.name}: {fault.message}")
+        return credential
+
+    def named(self, node: yaml.Node) -> SeedName:
+        name = self._reader.text(node, "administrators") or ""
+        return SeedName(line=line_of(node), name=name)
+
+    def vault(self, node: yaml.Node) -> SeedVault:
+        read, line = self._reader, line_of(node)
+        entry = read.mapping(node, "vault", _VAULT, required=("name",))
+        name = read.text(entry.get("name"), "vault: name") or ""
+        where = f"vault {name}".rstrip()
+        if name and (fault := naming.vault_name_fault(name)):
+            read.problem(line_of(entry["name"]), f"{where}: {fault.message}")
+        access = read.items(entry.get("access"), f"{where}: access")
+        return SeedVault(
+            line=line,
+            name=name,
+            location=read.text(entry.get("location"), f"{where}: location"),
+            secrets=self._secrets(entry.get("secrets"), where),
+            access=tuple(self._access(child, where) for child in access),
+        )
+
+    def _secrets(self, node: yaml.Node | None, where: str) -> dict[str, Secret]:
+        read = self._reader
+        entries = read.mapping(node, f"{where}: secrets", ())
+        found = {}
+        for name, child in entries.items():
+            place = f"{where}: secret {name}"
+            value = read.text(child, place)
+            try:
+                wire.check_name(name)
+            except Error as exc:
+                read.problem(line_of(child), f"{place}: {exc.message}")
+            if value is not None and len(value.encode()) > wire.MAX_VALUE_BYTES:
+                read.problem(line_of(child), f"{place}: over {wire.MAX_VALUE_BYTES} bytes")
+            found[name] = Secret(value or "")
+        lines = ((line_of(child), name.lower()) for name, child in entries.items())
+        self.distinct(f"{where}: secret", lines)
+        return found
+
+    def _access(self, node: yaml.Node, vault: str) -> SeedAccess:
+        read, where = self._reader, f"{vault}: access"
+        entry = read.mapping(node, where, _ACCESS, required=_ACCESS)
+        role = read.text(entry.get("role"), f"{where}: role") or ""
+        try:
+            role = roles.find_role(role).name if role else ""
+        except UsageError as exc:
+            read.problem(line_of(entry["role"]), f"{where}: {exc.message}; {exc.hint}")
+        identity = read.text(entry.get("identity"), f"{where}: identity") or ""
+        return SeedAccess(line=line_of(node), identity=identity, role=role)
+
+
+def with_issuer(credential: FederatedCredential, issuer: str) -> FederatedCredential:
+    """Put an issuer where a credential says `cluster`."""
+    if credential.issuer != CLUSTER:
+        return credential
+    return replace(credential, issuer=issuer)

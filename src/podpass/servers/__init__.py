@@ -1,0 +1,1 @@
+"""The processes that run on a cluster, one package each."""

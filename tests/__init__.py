@@ -1,0 +1,1 @@
+"""Tests: folders mirror src/podpass; helpers are imported as `tests.FOLDER.MODULE`."""

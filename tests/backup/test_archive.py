@@ -1,0 +1,223 @@
+"""A backup that is damaged, cut off, forged or of another time is refused, and nothing is changed."""
+
+import gc
+import gzip
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from podpass import __version__
+from podpass.backup import archive, model, restore
+from podpass.backup.archive import Writer
+from podpass.backup.model import BackupUnfit, Manifest, Store, Table
+from tests.backup.stock import backed_up, fill, quiet, restored
+from tests.database.earlier import lines
+
+TENANTS = Table(columns=("id", "display_name"), rows=1)
+ROW = b'["t","Contoso"]\n'
+PART = "rows/directory/tenants/000001.jsonl"
+
+
+def written(
+    path: Path,
+    parts: list[tuple[str, bytes]],
+    *,
+    revision: str = "0003",
+    store: str = "directory",
+    table: Table = TENANTS,
+) -> Path:
+    """Write a backup as podpass would, if it had these parts."""
+    with path.open("wb") as stream:
+        writer = Writer(stream)
+        for name, data in parts:
+            writer.add(name, data)
+        writer.finish(
+            Manifest(
+                podpass=__version__,
+                created="2026-01-01T00:00:00+00:00",
+                stores={store: Store(revision=revision, tables={"tenants": table})},
+                parts=tuple(writer.parts),
+            )
+        )
+    return path
+
+
+def packed(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
+    """Write a gzipped tar as a stranger would."""
+    with tarfile.open(path, "w:gz", format=tarfile.USTAR_FORMAT) as made:
+        for member, data in members:
+            member.size = len(data)
+            made.addfile(member, io.BytesIO(data))
+    return path
+
+
+def link(name: str) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    return made
+
+
+BEGIN = (tarfile.TarInfo(model.BEGIN), b"format 1\n")
+
+
+async def test_what_is_whole_is_read_and_restored(tmp_path: Path) -> None:
+    path = written(tmp_path / "backup", [(PART, ROW)])
+    assert archive.check(path).rows == {"tenants": 1}
+    await restored(f"sqlite:///{tmp_path}/new.db", path)
+    with tarfile.open(path) as seen:
+        assert seen.getnames() == [model.BEGIN, PART, model.MANIFEST]
+
+
+def test_a_backup_that_is_given_up_has_nothing_written_to_it_later() -> None:
+    """Neither by the collector, which ends what nobody ended, nor does it tell of it."""
+    stream = io.BytesIO()
+    Writer(stream).add(PART, ROW)
+    gc.collect()
+    with pytest.raises(EOFError):
+        gzip.decompress(stream.getvalue())
+
+
+@pytest.fixture
+async def whole(tmp_path: Path) -> Path:
+    url = f"sqlite:///{tmp_path}/source.db"
+    await fill(url, tmp_path)
+    await backed_up(url, tmp_path / "whole")
+    return tmp_path / "whole"
+
+
+async def refused(tmp_path: Path, path: Path, match: str) -> BackupUnfit:
+    """Restore over a database that holds something, which is the same afterwards."""
+    url = f"sqlite:///{tmp_path}/target.db"
+    if not (tmp_path / "target.db").exists():
+        await fill(url, tmp_path, identities=1)
+    before = lines(tmp_path / "target.db")
+    with pytest.raises(BackupUnfit, match=match) as caught:
+        await restore.to_database(url, path, quiet, replaces=True)
+    assert caught.value.hint
+    assert lines(tmp_path / "target.db") == before
+    return caught.value
+
+
+async def test_a_file_that_is_cut_off_is_refused_wherever(whole: Path, tmp_path: Path) -> None:
+    data = whole.read_bytes()
+    cut = tmp_path / "cut"
+    for length in [0, 1, 17, *range(100, len(data), len(data) // 12), len(data) - 1]:
+        cut.write_bytes(data[:length])
+        await refused(tmp_path, cut, "cut is (damaged|cut off)")
+
+
+async def test_a_file_with_one_wrong_byte_is_refused_wherever(whole: Path, tmp_path: Path) -> None:
+    data = whole.read_bytes()
+    wrong = tmp_path / "wrong"
+    for place in [*range(10, len(data), len(data) // 12), len(data) - 5]:
+        wrong.write_bytes(data[:place] + bytes([data[place] ^ 0x40]) + data[place + 1 :])
+        await refused(tmp_path, wrong, "wrong |manifest")
+
+
+def swapped(path: Path, old: bytes, new: bytes) -> Path:
+    """Change what is inside and close it again, so that gzip finds nothing wrong."""
+    data = gzip.decompress(path.read_bytes())
+    assert len(old) == len(new)
+    assert old in data
+    path.write_bytes(gzip.compress(data.replace(old, new, 1)))
+    return path
+
+
+async def test_a_row_that_was_changed_is_told_by_its_digest(whole: Path, tmp_path: Path) -> None:
+    await refused(tmp_path, swapped(whole, b"application", b"Application"), "is damaged: rows/")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda p: p.write_bytes(b""), "damaged, cut off, or no backup"),
+        (lambda p: p.write_text("hello"), "damaged, cut off, or no backup"),
+        (lambda p: p.write_bytes(gzip.compress(b"")), "cut off"),
+        (lambda p: p.write_bytes(gzip.compress(b"x" * 5000)), "no backup"),
+        (lambda p: p.write_bytes(gzip.compress(bytes(10_240))), "no backup of podpass"),
+        (lambda p: packed(p, (tarfile.TarInfo("etc/passwd"), b"x")), "no backup of podpass"),
+        (
+            lambda p: packed(p, (tarfile.TarInfo(model.BEGIN), b"format 2\n")),
+            "another format than 1",
+        ),
+        (lambda p: packed(p, BEGIN), "it has no manifest"),
+        (lambda p: packed(p, BEGIN, (tarfile.TarInfo(model.MANIFEST), b"{}")), "manifest cannot"),
+        (lambda p: packed(p, BEGIN, (tarfile.TarInfo(model.MANIFEST), b"[")), "manifest cannot"),
+        (lambda p: packed(p, BEGIN, (link(PART), b"")), "a part that no backup has"),
+        (lambda p: packed(p, BEGIN, (link(model.MANIFEST), b"")), "a part that no backup has"),
+        (lambda p: written(p, [("rows/directory/../x/000001.jsonl", ROW)]), "that no backup has"),
+        (lambda p: written(p, [("/etc/cron.d/000001", b"x")]), "that no backup has"),
+        (lambda p: written(p, [("files/../../x/000001", b"x")]), "that no backup has"),
+        (lambda p: written(p, [("files/a/../x/000001", b"x")]), "that no backup has"),
+        (lambda p: written(p, [("files//x/000001", b"x")]), "that no backup has"),
+        (lambda p: written(p, []), "does not have the rows"),
+        (lambda p: written(p, [(PART, ROW), (PART, ROW)]), "does not have the rows"),
+        (lambda p: written(p, [(PART, b"{}\n")]), "a row of the backup cannot be read"),
+        (lambda p: written(p, [(PART, b'["t"]\n')]), "a row of the backup cannot be read"),
+        (lambda p: written(p, [(PART, b'["t",["x"]]\n')]), "a row of the backup cannot be read"),
+        (lambda p: written(p, [(PART, ROW)], revision="0099"), "of a newer podpass"),
+        (
+            lambda p: written(p, [], store="console", table=Table(columns=(), rows=0)),
+            "newer podpass",
+        ),
+        (
+            lambda p: written(p, [(PART, ROW)], table=Table(columns=("id", "bogus"), rows=1)),
+            "not one of the schema",
+        ),
+        (
+            lambda p: written(p, [(PART, ROW * 2)], table=Table(columns=TENANTS.columns, rows=2)),
+            "do not fit together",
+        ),
+    ],
+)
+async def test_what_is_no_backup_is_refused(
+    tmp_path: Path, change: Callable[[Path], object], said: str
+) -> None:
+    change(tmp_path / "file")
+    await refused(tmp_path, tmp_path / "file", said)
+
+
+async def test_a_part_that_says_it_is_huge_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    member = tarfile.TarInfo(PART)
+    member.size = 10**10
+    header = tarfile.TarInfo(model.BEGIN)
+    header.size = 9
+    begin = header.tobuf(tarfile.USTAR_FORMAT) + b"format 1\n".ljust(512, b"\0")
+    path = tmp_path / "file"
+    path.write_bytes(gzip.compress(begin + member.tobuf(tarfile.GNU_FORMAT) + bytes(5000)))
+    await refused(tmp_path, path, "a part that no backup has")
+
+
+async def test_what_follows_the_manifest_is_not_ignored(tmp_path: Path) -> None:
+    path = written(tmp_path / "file", [(PART, ROW)])
+    data = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(data[:-1024] + data[:1024] + bytes(1024)))
+    await refused(tmp_path, path, "goes on after its manifest")
+    path.write_bytes(gzip.compress(data + b"x"))
+    await refused(tmp_path, path, "goes on after its end")
+
+
+async def test_a_file_that_is_written_over_between_check_and_restore_is_refused(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path / "file", [(PART, ROW)])
+    manifest = archive.check(path)
+    written(path, [(PART, b'["u","Evil"]\n')])
+    with pytest.raises(BackupUnfit, match="has changed while it was read"):
+        list(archive.parts(path, manifest))
+
+
+def test_a_manifest_reads_as_it_was_written() -> None:
+    manifest = Manifest(
+        podpass="1",
+        created="now",
+        stores={"directory": Store(revision="0001", tables={"tenants": TENANTS})},
+        parts=(model.Part(name=PART, size=1, sha256="x"),),
+        sealing={"keys/vault.key": "f"},
+        instance={"tenant_id": "t"},
+    )
+    assert model.read(orjson.dumps(model.written(manifest))) == manifest

@@ -1,0 +1,333 @@
+"""`podpass backup` and `podpass restore` on a local instance, running or not, as its owner uses them."""
+
+import json
+import shutil
+import sqlite3
+import stat
+import tarfile
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from podpass.backup import archive
+from podpass.backup.model import Manifest
+from podpass.local import finish_restore
+from podpass.local.datadir import DataDir
+from tests.local.instances import SEED, Podpass
+
+MORE = """
+identities:
+  - name: later
+"""
+
+
+@pytest.fixture(scope="module")
+def original(make_podpass: Callable[[], Podpass]) -> Podpass:
+    """An instance with a vault, of which each test takes a copy of its folder; it is stopped."""
+    made = make_podpass()
+    seed = made.data_dir.parent / "seed.yaml"
+    seed.write_text(SEED)
+    made.up("--seed", str(seed))
+    assert made("backup", str(made.data_dir.parent / "open"), "--with-keys").returncode == 0
+    assert made("backup", str(made.data_dir.parent / "sealed")).returncode == 0
+    made("down")
+    return made
+
+
+@pytest.fixture
+def mine(original: Podpass, podpass: Podpass) -> Podpass:
+    shutil.copytree(original.data_dir, podpass.data_dir)
+    return podpass
+
+
+def names(podpass: Podpass) -> list[str]:
+    found = json.loads(podpass("identity", "list", "-o", "json").stdout)
+    return sorted(one["name"] for one in found)
+
+
+def ids(podpass: Podpass) -> tuple[str, str]:
+    facts = json.loads((podpass.data_dir / "instance.json").read_bytes())
+    return facts["tenant_id"], facts["issuer_id"]
+
+
+def counted(path: Path, table: str) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+def apply(podpass: Podpass, text: str) -> None:
+    assert podpass("apply", "-f", "-", input=text).returncode == 0
+
+
+def test_a_running_instance_is_backed_up_and_goes_on_with_what_is_restored(mine: Podpass) -> None:
+    mine.up()
+    path = mine.data_dir.parent / "backup"
+    done = mine("backup", str(path), "-o", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"]["secrets"] == 1
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    apply(mine, MORE)
+    assert names(mine) == ["later", "web"]
+    done = mine("restore", str(path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "not empty" in done.stderr
+    assert "--replace" in done.stderr
+    assert mine("restore", str(path), "--replace").returncode == 0
+    # At once, without a start.
+    assert names(mine) == ["web"]
+    assert mine("vault", "list", "-o", "json").stdout.count("tools-vault") >= 1
+
+
+def test_keys_and_files_of_a_running_instance_stay(mine: Podpass, original: Podpass) -> None:
+    mine.up()
+    done = mine("restore", str(original.data_dir.parent / "open"), "--replace")
+    assert done.returncode == 0, done.stderr
+    assert "the instance runs, so these stay as they are" in done.stderr
+    assert "kubernetes.db" in done.stderr
+
+
+def test_another_instances_backup_needs_this_one_stopped(
+    podpass: Podpass, original: Podpass
+) -> None:
+    podpass.up()
+    done = podpass("restore", str(original.data_dir.parent / "open"), "--replace")
+    assert done.returncode == 1
+    assert "of another instance" in done.stderr
+    assert "podpass down" in done.stderr
+
+
+def test_a_stopped_instance_is_restored_and_starts_with_it(
+    mine: Podpass, original: Podpass
+) -> None:
+    mine.up()
+    apply(mine, MORE)
+    mine("down")
+    path = str(original.data_dir.parent / "sealed")
+    assert "holds an instance already" in mine("restore", path).stderr
+    assert mine("restore", path, "--replace").returncode == 0
+    mine.up()
+    assert names(mine) == ["web"]
+
+
+def test_with_its_keys_a_backup_is_a_whole_instance_in_a_new_folder(
+    podpass: Podpass, original: Podpass
+) -> None:
+    done = podpass("restore", str(original.data_dir.parent / "open"))
+    assert done.returncode == 0, done.stderr
+    assert ids(podpass) == ids(original)
+    status = podpass.up()
+    assert names(podpass) == ["web"]
+    # The key of the certificate authority never leaves its folder: this one has its own.
+    assert (podpass.data_dir / "ca/ca.pem").read_bytes() != (
+        original.data_dir / "ca/ca.pem"
+    ).read_bytes()
+    kept = json.loads((original.data_dir / "instance.json").read_bytes())["admin"]["password"]
+    assert status["admin"]["password"] == kept
+    assert counted(podpass.data_dir / "directory.db", "secret_versions") == 1
+    pods = podpass("run", "--", "kubectl", "get", "serviceaccounts", "-A")
+    assert pods.returncode == 0
+
+
+def test_without_its_keys_a_backup_needs_them_from_elsewhere(
+    podpass: Podpass, original: Podpass
+) -> None:
+    path = str(original.data_dir.parent / "sealed")
+    done = podpass("restore", path)
+    assert done.returncode == 1
+    assert "keys/authority.key here is missing" in done.stderr
+    for name in ("authority.key", "vault.key"):
+        (podpass.data_dir / "keys").mkdir(exist_ok=True)
+        shutil.copy(original.data_dir / "keys" / name, podpass.data_dir / "keys" / name)
+    assert podpass("restore", path).returncode == 0
+    assert ids(podpass) == ids(original)
+    status = podpass.up()
+    assert names(podpass) == ["web"]
+    # A password of its own, which its administrator has.
+    kept = json.loads((original.data_dir / "instance.json").read_bytes())["admin"]["password"]
+    assert status["admin"]["password"] != kept
+    assert counted(podpass.data_dir / "directory.db", "users") == 1
+
+
+def test_another_sealing_key_is_noticed_before_anything_is_changed(
+    mine: Podpass, original: Podpass
+) -> None:
+    (mine.data_dir / "keys/vault.key").write_bytes(b"x" * 32)
+    before = (mine.data_dir / "directory.db").read_bytes()
+    done = mine("restore", str(original.data_dir.parent / "sealed"), "--replace")
+    assert "keys/vault.key here is another one" in done.stderr
+    assert (mine.data_dir / "directory.db").read_bytes() == before
+
+
+def test_without_keys_nothing_that_opens_is_in_a_backup(original: Podpass) -> None:
+    folder, facts = (
+        original.data_dir,
+        json.loads((original.data_dir / "instance.json").read_bytes()),
+    )
+    secrets = [path.read_bytes() for path in (folder / "keys").rglob("*") if path.is_file()]
+    secrets += [facts["admin"]["password"].encode(), facts["control_token"].encode(), b"hello"]
+    secrets.append((folder / "ca/ca.key").read_bytes())
+
+    def content(name: str) -> list[tuple[str, bytes]]:
+        with tarfile.open(folder.parent / name) as seen:
+            found = [(one.name, seen.extractfile(one)) for one in seen.getmembers()]
+            return [(name, stream.read()) for name, stream in found if stream is not None]
+
+    sealed = content("sealed")
+    assert [name for name, _ in sealed if name.startswith("files/")] == []
+    assert not [name for name, data in sealed for secret in secrets if secret in data]
+    # With them all is there but the key of the certificate authority.
+    whole = content("open")
+    assert not [name for name, data in whole if secrets[-1] in data or "ca/" in name]
+    assert {"files/keys/vault.key/000001", "files/kubernetes.db/000001"} <= {n for n, _ in whole}
+
+
+def test_a_kill_while_a_restore_is_put_in_place_is_made_good_by_the_next_start(
+    mine: Podpass, original: Podpass
+) -> None:
+    data_dir = DataDir(mine.data_dir)
+    mine.up()
+    apply(mine, MORE)
+    mine("down")
+    ready = finish_restore.folder(data_dir)
+    ready.mkdir()
+    shutil.copy(original.data_dir / "directory.db", ready)
+    mine.up()
+    assert not ready.exists()
+    assert names(mine) == ["web"]
+
+
+def test_journals_of_a_database_go_with_it(tmp_path: Path) -> None:
+    """What is in them would be written into the one that takes its place."""
+    data_dir = DataDir(tmp_path)
+    for name in (
+        "directory.db",
+        "directory.db-wal",
+        "directory.db-shm",
+        "vault.db",
+        "vault.db-wal",
+    ):
+        (tmp_path / name).write_bytes(b"old")
+    ready = finish_restore.folder(data_dir)
+    (ready / "keys").mkdir(parents=True)
+    (tmp_path / "keys" / "issuer").mkdir(parents=True)
+    (tmp_path / "keys" / "issuer" / "000009.pem").write_bytes(b"old")
+    (ready / "keys" / "vault.key").write_bytes(b"new")
+    (ready / "directory.db").write_bytes(b"new")
+    finish_restore.finish(data_dir)
+    finish_restore.finish(data_dir)
+    found = {path.name: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {"directory.db": b"new", "vault.key": b"new"}
+
+
+def test_what_a_killed_restore_had_begun_changes_nothing(mine: Podpass) -> None:
+    begun = mine.data_dir / "restore.part"
+    begun.mkdir()
+    (begun / "directory.db").write_bytes(b"half")
+    mine.up()
+    assert names(mine) == ["web"]
+
+
+def test_a_backup_of_a_database_is_not_one_of_an_instance_but_the_other_way_round(
+    podpass: Podpass, original: Podpass, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{original.data_dir}/directory.db"
+    assert podpass("backup", "--database", url, str(tmp_path / "one")).returncode == 0
+    done = podpass("restore", str(tmp_path / "one"))
+    assert "restore it with --database URL" in done.stderr
+    new = f"sqlite:///{tmp_path}/new.db"
+    done = podpass("restore", "--database", new, str(original.data_dir.parent / "sealed"))
+    assert done.returncode == 0, done.stderr
+    assert counted(tmp_path / "new.db", "identities") == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tenant_id": "../../x"},
+        {"subscription_id": ""},
+        {"issuer_id": "A" * 36},
+        {"admin_username": "nobody"},
+        {"admin_username": "a b@podpass.onmicrosoft.com"},
+    ],
+)
+def test_an_instance_that_none_can_be_is_refused_before_anything_is_made(
+    original: Podpass, podpass: Podpass, tmp_path: Path, changes: dict[str, str]
+) -> None:
+    manifest = archive.check(original.data_dir.parent / "sealed")
+    crafted = _written(
+        tmp_path, original, replace(manifest, instance={**(manifest.instance or {}), **changes})
+    )
+    done = podpass("restore", str(crafted))
+    assert done.returncode == 1
+    assert "ids or an administrator that none can have" in done.stderr
+    assert not podpass.data_dir.exists()
+
+
+def test_an_instance_s_file_says_what_the_manifest_says(
+    original: Podpass, podpass: Podpass, tmp_path: Path
+) -> None:
+    manifest = archive.check(original.data_dir.parent / "open")
+    other = {**(manifest.instance or {}), "tenant_id": "11111111-1111-4111-8111-111111111111"}
+    crafted = _written(tmp_path, original, replace(manifest, instance=other), backup="open")
+    done = podpass("restore", str(crafted))
+    assert done.returncode == 1
+    assert "not the one that its manifest tells of" in done.stderr
+    assert not (podpass.data_dir / "instance.json").exists()
+    assert not (podpass.data_dir / "directory.db").exists()
+
+
+def _written(
+    folder: Path, original: Podpass, manifest: Manifest, *, backup: str = "sealed"
+) -> Path:
+    """Write a backup anew, with another manifest."""
+    whole, path = original.data_dir.parent / backup, folder / "crafted"
+    with path.open("wb") as stream:
+        writer = archive.Writer(stream)
+        for name, data in archive.parts(whole, manifest):
+            writer.add(name, data)
+        writer.finish(manifest)
+    return path
+
+
+def test_a_clusters_sealing_key_is_compared(
+    podpass: Podpass, original: Podpass, tmp_path: Path
+) -> None:
+    new = f"sqlite:///{tmp_path}/new.db"
+    (tmp_path / "key").write_bytes(b"x" * 32)
+    path = str(original.data_dir.parent / "sealed")
+    wrong = ("--sealing-key-file", str(tmp_path / "key"))
+    done = podpass("restore", "--database", new, *wrong, path)
+    assert done.returncode == 1
+    assert "not sealed with" in done.stderr
+    right = ("--sealing-key-file", str(original.data_dir / "keys/authority.key"))
+    assert podpass("restore", "--database", new, *right, path).returncode == 0
+
+
+def test_checking_reads_a_backup_and_changes_nothing(
+    original: Podpass, podpass: Podpass, tmp_path: Path
+) -> None:
+    path = original.data_dir.parent / "sealed"
+    done = podpass("backup", "--check", str(path), "-o", "json")
+    told = json.loads(done.stdout)
+    assert (told["rows"]["identities"], told["files"]) == (1, [])
+    assert told["bytes"] == path.stat().st_size
+    (tmp_path / "cut").write_bytes(path.read_bytes()[:-9])
+    done = podpass("backup", "--check", str(tmp_path / "cut"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert not podpass.data_dir.exists()
+
+
+def test_a_folder_without_an_instance_has_nothing_to_back_up(podpass: Podpass) -> None:
+    done = podpass("backup", str(podpass.data_dir.parent / "backup"))
+    assert done.returncode == 1
+    assert "holds no instance" in done.stderr
+    assert not podpass.data_dir.exists()
+
+
+def test_keys_are_asked_for_of_an_instance_only(podpass: Podpass) -> None:
+    done = podpass("backup", "--database", "sqlite:////x.db", "--with-keys", "x")
+    assert done.returncode == 2
+    assert "kept apart" in done.stderr

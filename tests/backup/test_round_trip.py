@@ -1,0 +1,294 @@
+"""What is backed up comes back, from either database to either, while others write, whole or not at all."""
+
+import asyncio
+import subprocess
+import sys
+import tracemalloc
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from podpass.backup import archive, create
+from podpass.backup.model import BackupRefused
+from podpass.backup.tables import STORES
+from podpass.clock import system
+from podpass.database import Database, RowDamaged
+from podpass.database.migrate import climb, recorded
+from podpass.directory.store import schema as tables
+from podpass.directory.store.directory import Directory
+from podpass.exchange import schema as authority
+from podpass.exchange.signing.key_set import AuthorityKeys
+from podpass.resource.store import SecretStore
+from tests import postgres
+from tests.backup.stock import (
+    KEY,
+    TENANT,
+    backed_up,
+    fill,
+    identity,
+    many,
+    quiet,
+    restored,
+    rows,
+)
+from tests.database.earlier import copy, opened, rows_of
+from tests.directory.faults import damage
+
+WRITER = """
+import asyncio, sys
+from podpass.database import Database
+from podpass.directory.store.directory import Directory
+from tools.backup.stock import identity
+
+async def main():
+    async with Directory(Database(sys.argv[1])) as directory:
+        for number in range(100, 100000):
+            await directory.identities.put(identity(number))
+            print(number, flush=True)
+
+asyncio.run(main())
+"""
+
+RESTORER = """
+import asyncio, sys
+from pathlib import Path
+from podpass.backup import bring
+
+def told(table, rows):
+    print(table, rows, flush=True)
+
+asyncio.run(bring.to_database(sys.argv[1], Path(sys.argv[2]), told, replaces=True))
+"""
+
+
+def run(code: str, *arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", code, *arguments]
+    environ = {"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": "/usr/bin:/bin"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ)
+
+
+async def test_every_row_comes_back(database_url: str, tmp_path: Path) -> None:
+    await fill(database_url, tmp_path)
+    before = await rows(database_url)
+    taken = await backed_up(database_url, tmp_path / "backup")
+    assert taken.rows == {table: len(held) for table, held in before.items()}
+    assert (tmp_path / "backup").stat().st_mode & 0o777 == 0o600
+    async with Directory(Database(database_url)) as directory:
+        await directory.identities.delete(TENANT, identity(0).client_id)
+    await restored(database_url, tmp_path / "backup", replaces=True)
+    assert await rows(database_url) == before
+
+
+async def test_a_text_that_is_none_is_in_a_backup_and_does_not_spoil_it(tmp_path: Path) -> None:
+    """Begun once more for it, the file was no archive any more, which only a restore found out."""
+    url = f"sqlite:///{tmp_path}/a.db"
+    await fill(url, tmp_path)
+    change = "UPDATE identities SET location = CAST(x'ff' AS TEXT) WHERE client_id = ?"
+    damage(tmp_path / "a.db", change, identity(0).client_id)
+    await backed_up(url, tmp_path / "backup")
+    back = f"sqlite:///{tmp_path}/b.db"
+    await restored(back, tmp_path / "backup")
+    async with Directory(Database(back)) as directory:
+        with pytest.raises(RowDamaged, match=f"{identity(0).client_id} in table identities"):
+            await directory.find_identity(TENANT, identity(0).client_id)
+        assert await directory.find_identity(TENANT, identity(1).client_id) is not None
+
+
+@pytest.mark.postgres
+async def test_a_backup_carries_sqlite_to_postgres_and_back(
+    postgres_server: postgres.Server, tmp_path: Path
+) -> None:
+    here, there, back = (
+        f"sqlite:///{tmp_path}/a.db",
+        postgres_server.fresh(),
+        f"sqlite:///{tmp_path}/b.db",
+    )
+    await fill(here, tmp_path)
+    await backed_up(here, tmp_path / "one")
+    await restored(there, tmp_path / "one")
+    assert await rows(there) == await rows(here)
+    await backed_up(there, tmp_path / "two")
+    await restored(back, tmp_path / "two")
+    assert await rows(back) == await rows(here)
+    postgres_server.drop(there)
+
+
+async def test_a_restored_database_is_used_as_any_other(database_url: str, tmp_path: Path) -> None:
+    source = f"sqlite:///{tmp_path}/source.db"
+    await fill(source, tmp_path)
+    await backed_up(source, tmp_path / "backup")
+    await restored(database_url, tmp_path / "backup")
+    async with Database(database_url) as database:
+        async with Directory(database) as directory:
+            before = len(await directory.audit.list(limit=999))
+            await directory.identities.put(identity(7))
+            # Numbers go on after those that came with the backup.
+            assert len(await directory.audit.list(limit=999)) > before
+            found = await directory.find_identity(TENANT, identity(1).client_id)
+            assert found is not None
+            assert found.keys[0].certificate == bytes(range(256))
+        async with SecretStore(database, tmp_path / "vault.key") as store:
+            secret = await store.get("demo", "name")
+            assert secret is not None
+            assert secret.value.reveal() == "second"
+        keys = await AuthorityKeys.open(database, KEY, system)
+        async with Database(source) as theirs:
+            other = await AuthorityKeys.open(theirs, KEY, system)
+            assert keys.active.kid == other.active.kid
+
+
+async def test_what_holds_something_is_replaced_only_when_asked(
+    database_url: str, tmp_path: Path
+) -> None:
+    await fill(database_url, tmp_path)
+    await backed_up(database_url, tmp_path / "backup")
+    before = await rows(database_url)
+    with pytest.raises(BackupRefused, match="is not empty: table") as caught:
+        await restored(database_url, tmp_path / "backup")
+    assert "--replace" in caught.value.hint
+    assert await rows(database_url) == before
+
+
+async def test_sign_ins_under_way_neither_come_along_nor_come_back(
+    database_url: str, tmp_path: Path
+) -> None:
+    """A code that was used since must not be good again."""
+    await fill(database_url, tmp_path)
+    code = {"digest": b"d" * 32, "issued": 1.0, "used": 0, "sealed": b"s"}
+
+    async def count(database: Database) -> int:
+        query = select(func.count()).select_from(authority.codes)
+        return int(await database.read(lambda one: one.execute(query).scalar_one()))
+
+    async with Database(database_url) as database:
+        await database.write(lambda one: one.execute(authority.codes.insert(), [code]))
+        taken = await backed_up(database_url, tmp_path / "backup")
+        assert "authority_codes" not in taken.rows
+        await restored(database_url, tmp_path / "backup", replaces=True)
+        assert await count(database) == 0
+
+
+async def test_who_runs_meanwhile_goes_on_with_what_was_restored(
+    database_url: str, tmp_path: Path
+) -> None:
+    await fill(database_url, tmp_path)
+    await backed_up(database_url, tmp_path / "backup")
+    later = identity(7)
+    async with Directory(Database(database_url)) as directory:
+        await directory.identities.put(later)
+        # Kept in memory from here on.
+        assert await directory.find_identity(TENANT, later.client_id) is not None
+        # Through a connection of its own, as another process does it.
+        await restored(database_url, tmp_path / "backup", replaces=True)
+        async with asyncio.timeout(20):
+            while await directory.find_identity(TENANT, later.client_id):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+
+async def test_a_backup_is_one_moment_while_others_write(database_url: str, tmp_path: Path) -> None:
+    await fill(database_url, tmp_path)
+    target = f"sqlite:///{tmp_path}/target.db"
+    with run(WRITER, database_url) as writer:
+        assert writer.stdout is not None
+        try:
+            for number in range(4):
+                acknowledged = int(writer.stdout.readline())
+                path = tmp_path / f"backup-{number}"
+                await backed_up(database_url, path)
+                await restored(target, path, replaces=True)
+                held = await rows(target)
+                made = Counter("applications/create" in repr(row) for row in held["audit_entries"])
+                # Each identity is written with its entry and its credentials in one transaction.
+                assert len(held["identities"]) == made[True]
+                assert len(held["federated_credentials"]) == made[True]
+                assert len(held["identities"]) >= 3 + acknowledged - 99
+        finally:
+            writer.kill()
+
+
+async def test_a_restore_that_is_killed_leaves_what_was_there(
+    database_url: str, tmp_path: Path
+) -> None:
+    await fill(database_url, tmp_path, identities=1)
+    before = await rows(database_url)
+    other = f"sqlite:///{tmp_path}/other.db"
+    await fill(other, tmp_path)
+    await many(other, 20_000)
+    await backed_up(other, tmp_path / "backup")
+    for lines in (1, 4, 9):
+        with run(RESTORER, database_url, str(tmp_path / "backup")) as restorer:
+            assert restorer.stdout is not None
+            for _ in range(lines):
+                assert restorer.stdout.readline()
+            restorer.kill()
+        assert await rows(database_url) == before
+
+
+@pytest.mark.parametrize(("store", "revision"), [("directory", "0001"), ("vault", "0001")])
+async def test_an_older_backup_is_brought_up_to_date(
+    database_url: str, tmp_path: Path, store: str, revision: str
+) -> None:
+    old = f"sqlite:///{tmp_path}/old.db"
+    with opened(old) as engine, engine.begin() as connection:
+        climb(connection, STORES[store][1], None, revision)
+        copy(connection, rows_of(store, 1))
+    taken = await backed_up(old, tmp_path / "backup")
+    assert taken.stores[store].revision == revision
+    # In the place of a current one, whose tables have to go.
+    await fill(database_url, tmp_path)
+    await restored(database_url, tmp_path / "backup", replaces=True)
+    with opened(database_url) as engine, engine.connect() as connection:
+        assert recorded(connection, STORES[store][1]) == STORES[store][1].head
+    held = await rows(database_url)
+    for table, old_rows in rows_of(store, 1).items():
+        assert len(held[table]) == len(old_rows)
+    # What the backup holds nothing of is left.
+    assert held["authority_keys"]
+
+
+async def test_a_backup_takes_a_few_megabytes_however_many_rows(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/many.db"
+    await fill(url, tmp_path)
+    await many(url, 40_000)
+    await backed_up(url, tmp_path / "warm")
+    tracemalloc.start()
+    try:
+        taken = await backed_up(url, tmp_path / "backup")
+        assert sum(part.size for part in taken.parts) > 7_000_000
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+        tracemalloc.reset_peak()
+        archive.check(tmp_path / "backup")
+        await restored(f"sqlite:///{tmp_path}/target.db", tmp_path / "backup")
+        assert tracemalloc.get_traced_memory()[1] < 16_000_000
+    finally:
+        tracemalloc.stop()
+
+
+async def test_a_database_of_nobody_or_of_an_older_podpass_is_not_backed_up(
+    tmp_path: Path,
+) -> None:
+    url = f"sqlite:///{tmp_path}/empty.db"
+    with opened(url) as engine:
+        engine.connect().close()
+    with pytest.raises(BackupRefused, match="nothing of this podpass") as caught:
+        await create.of_database(url, tmp_path / "backup", quiet, system)
+    assert "start this podpass on it once" in caught.value.hint
+    assert [path.name for path in tmp_path.iterdir() if "backup" in path.name] == []
+
+
+async def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/a.db"
+    await fill(url, tmp_path)
+    (tmp_path / "backup").write_text("mine")
+    with pytest.raises(BackupRefused, match="is there already"):
+        await backed_up(url, tmp_path / "backup")
+    assert (tmp_path / "backup").read_text() == "mine"
+    with pytest.raises(BackupRefused, match="cannot be written"):
+        await backed_up(url, tmp_path / "no" / "folder")
+
+
+def test_the_directorys_own_tables_are_all_in_a_backup() -> None:
+    assert set(STORES) == {"directory", "authority", "vault"}
+    assert STORES["directory"][0] is tables.metadata

@@ -1,0 +1,318 @@
+"""The command line as a whole: help, exit codes, and failures that say what to do next."""
+
+import importlib
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+
+from podpass import __version__
+from podpass.cli.commands import SECTIONS, cli
+from tests.local.instances import CLIENT, Podpass
+
+COMMANDS = {name: text for section in SECTIONS.values() for name, text in section.items()}
+
+
+def _all(
+    command: click.Command | None = None, path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, ...]]:
+    """Walk over every command and group below."""
+    found = command or cli
+    yield path
+    if isinstance(found, click.Group):
+        ctx = click.Context(found)
+        for name in found.list_commands(ctx):
+            if name != "demo" or importlib.util.find_spec("podpass.cli.demo"):
+                yield from _all(found.get_command(ctx, name), (*path, name))
+
+
+@pytest.mark.parametrize("path", list(_all()), ids=" ".join)
+def test_every_command_has_help(podpass: Podpass, path: tuple[str, ...]) -> None:
+    done = podpass(*path, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith("Usage: podpass " + " ".join(path))
+    assert not done.stderr
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "demo"])
+def test_the_table_of_commands_says_what_the_command_says(name: str) -> None:
+    """Help is printed without importing commands, so the two could drift apart."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert (command.help or "").splitlines()[0].rstrip(".") == COMMANDS[name]
+
+
+def test_help_imports_no_command_and_nothing_heavy(podpass: Podpass) -> None:
+    program = (
+        "import sys; from podpass.cli.main import run; run(['--help']);"
+        "print(*sorted(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [podpass.command()[0], "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stderr.split())
+    heavy = {"asyncio", "aiohttp", "cryptography", "rich", "sqlalchemy", "uvicorn", "yaml", "json"}
+    assert not loaded & heavy
+    assert {name for name in loaded if name.startswith("podpass.cli.")} == {
+        "podpass.cli.commands",
+        "podpass.cli.main",
+    }
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_the_version_is_told(podpass: Podpass, flag: str) -> None:
+    assert podpass(flag).stdout == f"podpass {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["no-such-command"], 2, "No such command"),
+        (["staus"], 2, "No such command 'staus'. Did you mean 'status'?"),
+        (["authority", "kesy"], 2, "Did you mean 'keys'?"),
+        (["identity", "lst"], 2, "Did you mean 'list'?"),
+        (["--data-dri", "x", "up"], 2, "No such option"),
+        (["up", "--no-such-option"], 2, "No such option"),
+        (["up", "--port-base", "x"], 2, "--port-base"),
+        (["up", "--port-base", "70000"], 2, "--port-base 70000"),
+        (["up", "--kubernetes", "k3s"], 2, "--kubernetes k3s"),
+        (["up", "--seed", "/no/such/file"], 2, "/no/such/file"),
+        (["status"], 1, "nothing runs"),
+        (["env"], 1, "nothing runs"),
+        (["run", "--", "true"], 1, "nothing runs"),
+        (["run"], 2, "Missing argument"),
+        (["apply", "-f", "/no/such/file"], 2, "/no/such/file"),
+        (["apply"], 2, "Missing option"),
+        (["identity", "list"], 1, "nothing runs"),
+        (["identity", "show", "web"], 1, "nothing runs"),
+        (["vault", "list"], 1, "nothing runs"),
+        (["image", "add", "name"], 2, "Missing argument"),
+        (["image", "add", "name", "--"], 2, "Missing argument"),
+        (["image", "add", "two words", "--", "true"], 2, "no image name"),
+        (["token", "inspect", "no-token"], 2, "neither a token nor a file"),
+        (["completion", "tcsh"], 2, "'tcsh' is not one of"),
+        (["status", "-o", "xml"], 2, "'xml' is not one of"),
+        (["--data-dir"], 2, "requires an argument"),
+    ],
+)
+def test_a_failure_has_its_code_and_ends_in_what_to_do(
+    podpass: Podpass, arguments: list[str], code: int, words: str
+) -> None:
+    done = podpass(*arguments)
+    assert done.returncode == code
+    message, *rest = done.stderr.splitlines()
+    assert message.startswith("podpass: ")
+    assert words in message
+    assert len(rest) == 1
+    assert rest[0].startswith("  ")
+    assert rest[0].strip()
+
+
+def test_what_is_listed_stays_apart_from_what_is_said(podpass: Podpass) -> None:
+    done = podpass("status", "-o", "json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {"ready": False, "data_dir": str(podpass.data_dir)}
+    assert "podpass up" in done.stderr
+
+
+def test_a_bug_is_one_line_with_the_traceback_in_a_file(podpass: Podpass, tmp_path: Path) -> None:
+    podpass.data_dir.mkdir()
+    (podpass.data_dir / "version").write_text("1\n")
+    (podpass.data_dir / "images.json").mkdir()  # not a case that anybody thought of
+    done = podpass("image", "add", "name", "--", "true", env={"TMPDIR": str(tmp_path)})
+    if "unexpected" in done.stderr:
+        assert done.returncode == 1
+        (file,) = tmp_path.glob("podpass-*.traceback")
+        assert str(file) in done.stderr.splitlines()[-1]
+        assert "Traceback" in file.read_text()
+
+
+def test_debug_shows_the_traceback(podpass: Podpass) -> None:
+    done = subprocess.run(
+        podpass.command("env"),
+        env={**podpass.environ, "PODPASS_DEBUG": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" in done.stderr
+    assert done.returncode == 1
+
+
+def test_a_reader_that_goes_away_is_no_failure(running: Podpass) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        running.command("status", "-o", "json"),
+        env=running.environ,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_data_dir_can_be_named_before_or_after_the_command(
+    running: Podpass, tmp_path: Path
+) -> None:
+    environ = {"PODPASS_DATA_DIR": str(tmp_path / "other")}
+    where = ["--data-dir", str(running.data_dir)]
+    assert running(*where, "status", env=environ).returncode == 0
+    assert running("status", *where, env=environ).returncode == 0
+    assert running("status", env=environ).returncode == 1
+
+
+def test_identities_are_listed_with_what_the_documentation_promises(running: Podpass) -> None:
+    listed = json.loads(running("identity", "list", "-o", "json").stdout)
+    web = next(row for row in listed if row["name"] == "web")
+    assert web["client_id"] == CLIENT
+    assert web["tenant_id"] == running.status()["tenant_id"]
+    assert web["principal_id"]
+    (credential,) = web["federated_credentials"]
+    assert credential["issuer"] == running.status()["kubernetes"]["issuer"]
+    assert credential["subject"] == "system:serviceaccount:default:web"
+    assert credential["audiences"] == ["api://AzureADTokenExchange"]
+    assert yaml.safe_load(running("identity", "list", "-o", "yaml").stdout) == listed
+    table = running("identity", "list").stdout.splitlines()
+    headings = ["NAME", "KIND", "GROUP", "CLIENT-ID", "PRINCIPAL-ID", "CREDENTIALS"]
+    assert table[0].split() == headings
+    assert table[1].split()[:3] == ["web", "managed-identity", "podpass"]
+
+
+def test_an_identity_is_shown_by_name_or_client_id(running: Podpass) -> None:
+    by_name = running("identity", "show", "web", "-o", "json").stdout
+    assert running("identity", "show", CLIENT, "-o", "json").stdout == by_name
+    assert "system:serviceaccount:default:web" in running("identity", "show", "web").stdout
+    missing = running("identity", "show", "nobody")
+    assert missing.returncode == 1
+    assert "podpass identity list" in missing.stderr
+
+
+def test_vaults_are_listed(running: Podpass) -> None:
+    (vault,) = json.loads(running("vault", "list", "-o", "json").stdout)
+    assert vault["name"] == "tools-vault"
+    assert vault["uri"] == "https://tools-vault.vault.azure.net/"
+    assert vault["secrets"] == 1
+    header, row = running("vault", "list").stdout.splitlines()
+    assert header.split() == ["NAME", "URI", "LOCATION", "SECRETS"]
+    assert row.split()[-1] == "1"
+
+
+def test_status_names_the_addresses_of_a_vault(running: Podpass) -> None:
+    port = running.status()["vault"].rpartition(":")[2]
+    text = running("status").stdout
+    assert f"https://localhost:{port} (https://NAME.vault.azure.net through the gateway)" in text
+    assert f"https://NAME.vault.localhost:{port} (without the gateway)" in text
+
+
+def test_a_seed_applied_twice_changes_nothing(running: Podpass, tmp_path: Path) -> None:
+    seed = tmp_path / "seed.yaml"
+    seed.write_text("identities:\n  - {name: applied-twice}\n")
+    first = running("apply", "-f", str(seed))
+    assert (first.returncode, "applied-twice" in first.stdout) == (0, True)
+    second = running("apply", "-f", str(seed))
+    assert (second.returncode, second.stdout) == (0, "")
+    assert "nothing to change" in second.stderr
+    from_stdin = running("apply", "-f", "-", input=seed.read_text())
+    assert from_stdin.returncode == 0
+
+
+def test_a_seed_with_a_wrong_key_is_refused_by_name_and_line(
+    running: Podpass, tmp_path: Path
+) -> None:
+    seed = tmp_path / "seed.yaml"
+    seed.write_text("identities:\n  - name: wrong\n    clientid: x\n")
+    done = running("apply", "-f", str(seed))
+    assert done.returncode != 0
+    assert "clientid" in done.stderr
+    assert "3" in done.stderr.splitlines()[0]
+    assert "wrong" not in running("identity", "list").stdout
+
+
+def test_images_are_added_and_listed(podpass: Podpass) -> None:
+    done = podpass("image", "add", "example.com/app:1", "--", "sh", "-c", "echo 'a b'")
+    assert done.returncode == 0
+    assert podpass("image", "add", "gone", "--", "no-such-program").returncode == 0
+    listed = json.loads(podpass("image", "list", "-o", "json").stdout)
+    by_name = {row["name"]: row for row in listed}
+    assert by_name["example.com/app:1"]["command"] == ["sh", "-c", "echo 'a b'"]
+    assert by_name["example.com/app:1"]["ready"] is True
+    assert by_name["gone"]["ready"] is False
+    assert "no-such-program" in by_name["gone"]["why"]
+    stored = json.loads((podpass.data_dir / "images.json").read_text())
+    assert stored["example.com/app:1"] == ["sh", "-c", "echo 'a b'"]
+    assert "sh -c 'echo '\"'\"'a b'\"'\"''" in podpass("image", "list").stdout
+
+
+def test_an_image_is_ready_where_the_runtime_finds_its_program(
+    podpass: Podpass, tmp_path: Path
+) -> None:
+    """Fails if the list looks elsewhere than the runtime: beside this Python, and by the last part."""
+    beside = Path(sys.executable).with_name("podpass")
+    assert beside.exists()
+    images = {"beside": "podpass", "only-in-images": "/usr/local/bin/python3", "gone": "sh"}
+    for name, program in images.items():
+        podpass("image", "add", name, "--", program)
+    rows = json.loads(podpass("image", "list", "-o", "json", env={"PATH": str(tmp_path)}).stdout)
+    ready = {row["name"]: row["ready"] for row in rows if row["name"] in images}
+    assert ready == {"beside": True, "only-in-images": True, "gone": False}
+
+
+def test_images_added_before_the_first_start_are_kept_by_it(podpass: Podpass) -> None:
+    podpass("image", "add", "early", "--", "true")
+    podpass.up()
+    assert "early" in podpass("image", "list").stdout
+    podpass("down")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_ask_podpass(podpass: Podpass, shell: str) -> None:
+    done = podpass("completion", shell)
+    assert done.returncode == 0
+    assert "_PODPASS_COMPLETE" in done.stdout
+
+
+def test_completion_completes_commands_and_options(podpass: Podpass) -> None:
+    for words, expected in (("podpass id", "identity"), ("podpass up --de", "--detach")):
+        done = podpass(
+            env={
+                "_PODPASS_COMPLETE": "bash_complete",
+                "COMP_WORDS": words,
+                "COMP_CWORD": str(words.count(" ")),
+            }
+        )
+        assert f"plain,{expected}" in done.stdout
+
+
+def test_a_terminal_gets_a_picture_of_what_is_starting(podpass: Podpass) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        podpass.command("up", "--detach", "--port-base", "0"),
+        env={**podpass.environ, "TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+    )
+    os.close(theirs)
+    drawn = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            drawn += chunk
+    except OSError:
+        pass  # the terminal's other end was closed
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert out.startswith("podpass is ready\n")
+    for part in ("kubernetes", "authority", "vault", "gateway"):
+        assert part in drawn.decode()
+    assert "✓" in drawn.decode()
+    podpass("down")

@@ -1,0 +1,210 @@
+"""`podpass token inspect` on each kind of token, true and false."""
+
+import json
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from podpass.crypto import jose
+from podpass.directory.resources import EXCHANGE_APP_ID
+from podpass.local import tokens
+from tests.local.instances import CLIENT, Podpass
+
+NOW = 1_800_000_000.0
+KEY = jose.SigningKey(kid="k1", key=jose.generate_rsa())
+PUBLIC = jose.PublicKey(kid="k1", algs=frozenset({"RS256"}), key=KEY.key.public_key())
+EXCHANGE = "api://AzureADTokenExchange"
+CLUSTER = "https://eastus.oic.prod-aks.azure.com/t/u/"
+ENTRA_V1, ENTRA_V2 = "https://sts.windows.net/t/", "https://login.microsoftonline.com/t/v2.0"
+ACCOUNT = {"iss": CLUSTER, "sub": "system:serviceaccount:default:web", "kubernetes.io": {}}
+
+
+@pytest.mark.parametrize(
+    ("claims", "hop", "words"),
+    [
+        ({**ACCOUNT, "aud": [EXCHANGE]}, "exchange", "client assertion"),
+        ({**ACCOUNT, "aud": EXCHANGE}, "exchange", "client assertion"),
+        ({**ACCOUNT, "aud": ["https://kubernetes.default.svc"]}, "assertion", "Kubernetes API"),
+        ({**ACCOUNT, "aud": [CLUSTER]}, "assertion", "Kubernetes API"),
+        ({**ACCOUNT, "aud": ["vault"]}, "assertion", "token for vault"),
+        ({"iss": "https://token.example", "aud": EXCHANGE}, "exchange", "another issuer"),
+        ({"iss": ENTRA_V1, "aud": "https://vault.azure.net"}, "resource", "Azure Key Vault"),
+        ({"iss": ENTRA_V1, "aud": "https://graph.microsoft.com/"}, "resource", "Microsoft Graph"),
+        ({"iss": ENTRA_V1, "aud": "https://management.azure.com"}, "resource", "Resource Manager"),
+        ({"iss": ENTRA_V1, "aud": "https://storage.azure.com/"}, "resource", "Azure Storage"),
+        ({"iss": ENTRA_V2, "aud": CLIENT}, "resource", CLIENT),
+        ({"iss": ENTRA_V2, "aud": EXCHANGE_APP_ID}, "exchange", "managed identity's token"),
+        ({"iss": "https://localhost:1/t/v2.0", "aud": CLIENT}, "resource", CLIENT),
+        ({"iss": "https://example.com", "aud": "x"}, "unknown", "no hop"),
+        ({}, "unknown", "no hop"),
+        ({"iss": 5, "aud": {"a": 1}, "sub": None}, "unknown", "no hop"),
+    ],
+)
+def test_a_token_is_told_by_its_claims(claims: dict[str, Any], hop: str, words: str) -> None:
+    found = tokens.examine(jose.parse(KEY.sign(claims)), NOW)
+    assert found.hop == hop
+    assert words in found.what
+
+
+@pytest.mark.parametrize(
+    ("claims", "state", "words"),
+    [
+        ({"exp": NOW + 1}, "valid", "in 1 s"),
+        ({"exp": NOW}, "expired", "0 s ago"),
+        ({"exp": NOW - 3661}, "expired", "1 h 1 min ago"),
+        ({"exp": NOW + 90000, "nbf": NOW}, "valid", "in 1 d 1 h"),
+        ({"exp": NOW + 9, "nbf": NOW + 1}, "not yet valid", "in 1 s"),
+        ({}, "without expiry", "it has no exp"),
+        ({"exp": "soon"}, "without expiry", "not a time"),
+        ({"exp": 1e18}, "without expiry", "not a time"),
+        ({"exp": True}, "without expiry", "nobody accepts it"),
+        ({"exp": 1e300}, "without expiry", "not a time"),
+        ({"exp": -1}, "without expiry", "nobody accepts it"),
+    ],
+)
+def test_a_token_lives_until_its_expiry_second(
+    claims: dict[str, Any], state: str, words: str
+) -> None:
+    found = tokens.judge_time(claims, NOW)
+    assert found[0] == state
+    assert words in found[1]
+
+
+def test_a_signature_is_checked_against_the_key_it_names() -> None:
+    token = jose.parse(KEY.sign({"a": 1}))
+    assert tokens.check_signature(token, [PUBLIC]) is None
+    other = jose.PublicKey(kid="k2", algs=PUBLIC.algs, key=PUBLIC.key)
+    assert "publishes no key k1" in str(tokens.check_signature(token, [other]))
+    forged = jose.SigningKey(kid="k1", key=jose.generate_rsa()).sign({"a": 1})
+    assert "signed by somebody else" in str(tokens.check_signature(jose.parse(forged), [PUBLIC]))
+
+
+def test_a_token_that_names_no_key_is_said_to() -> None:
+    head = jose.b64encode(b'{"alg":"RS256"}')
+    bare = jose.parse(f"{head}.{jose.b64encode(b'{}')}.{jose.b64encode(b'x')}")
+    assert "no key" in str(tokens.check_signature(bare, [PUBLIC]))
+
+
+def _inspect(podpass: Podpass, token: str) -> tuple[int, dict[str, Any]]:
+    done = podpass("token", "inspect", "-o", "json", input=token)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return done.returncode, found
+
+
+def _issuer_key(podpass: Podpass) -> jose.SigningKey:
+    (file,) = (podpass.data_dir / "keys" / "issuer").glob("*.pem")
+    key = jose.load_private_pem(file.read_bytes())
+    return jose.SigningKey(kid=jose.kid_of(key.public_key()), key=key)
+
+
+def _assertion(podpass: Podpass, **changes: Any) -> dict[str, Any]:
+    now = int(time.time())
+    return {
+        "iss": podpass.status()["kubernetes"]["issuer"],
+        "sub": "system:serviceaccount:default:web",
+        "aud": [EXCHANGE],
+        "iat": now,
+        "nbf": now,
+        "exp": now + 3600,
+        **changes,
+    }
+
+
+def test_an_assertion_of_this_instance_fits(running: Podpass) -> None:
+    code, found = _inspect(running, _issuer_key(running).sign(_assertion(running)))
+    assert (code, found["hop"], found["state"]) == (0, "exchange", "valid")
+    assert found["signature"] == "fits"
+    assert found["claims"]["sub"] == "system:serviceaccount:default:web"
+
+
+def test_a_forged_assertion_does_not_fit(running: Podpass) -> None:
+    kid = _issuer_key(running).kid
+    forged = jose.SigningKey(kid=kid, key=KEY.key).sign(_assertion(running))
+    code, found = _inspect(running, forged)
+    assert code == 1
+    assert found["signature"].startswith("does not fit")
+
+
+def test_an_expired_assertion_is_told_apart_from_a_forged_one(running: Podpass) -> None:
+    expired = _assertion(running, exp=int(time.time()) - 60)
+    code, found = _inspect(running, _issuer_key(running).sign(expired))
+    assert (code, found["state"], found["signature"]) == (0, "expired", "fits")
+
+
+async def test_an_access_token_of_this_instance_fits(running: Podpass) -> None:
+    status = running.status()
+    form = {
+        "grant_type": "client_credentials",
+        "client_id": CLIENT,
+        "scope": "https://vault.azure.net/.default",
+        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        "client_assertion": _issuer_key(running).sign(_assertion(running)),
+    }
+    context = ssl.create_default_context(cafile=status["ca_file"])
+    url = f"{status['authority']}/{status['tenant_id']}/oauth2/v2.0/token"
+    async with ClientSession() as session, session.post(url, data=form, ssl=context) as answer:
+        token = (await answer.json())["access_token"]
+    code, found = _inspect(running, token)
+    assert (code, found["hop"], found["state"]) == (0, "resource", "valid")
+    assert found["what"] == "access token for Azure Key Vault"
+    assert found["signature"] == "fits"
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "https://example.com/",
+        "http://login.microsoftonline.com/x",
+        "https://login.microsoftonline.com:8443/x",
+        "https://localhost:1/x",
+        "file:///etc/passwd",
+        "https://[broken",
+        "",
+    ],
+)
+def test_an_issuer_of_somebody_else_is_not_asked(running: Podpass, issuer: str) -> None:
+    """The address comes from the token: following it would let a token make us call anybody."""
+    code, found = _inspect(running, KEY.sign(_assertion(running, iss=issuer)))
+    assert code == 0
+    assert found["signature"].startswith("not checked")
+
+
+def test_without_an_instance_the_signature_is_left_open(podpass: Podpass) -> None:
+    code, found = _inspect(podpass, KEY.sign({"iss": ENTRA_V2, "exp": 1}))
+    assert (code, found["state"]) == (0, "expired")
+    assert "no instance is running" in found["signature"]
+
+
+def test_a_token_comes_from_an_argument_a_file_or_stdin(podpass: Podpass, tmp_path: Path) -> None:
+    token = KEY.sign(ACCOUNT)
+    file = tmp_path / "token"
+    file.write_text(token + "\n")
+    outputs = {
+        podpass("token", "inspect", token).stdout,
+        podpass("token", "inspect", str(file)).stdout,
+        podpass("token", "inspect", input=token + "\n").stdout,
+        podpass("token", "inspect", "-", input=token).stdout,
+    }
+    assert len(outputs) == 1
+    assert "system:serviceaccount:default:web" in outputs.pop()
+
+
+@pytest.mark.parametrize("text", ["", "a.b", "eyJ.x.y", "x" * 70_000, "a.b.c.d.e"])
+def test_what_is_no_token_is_refused_without_showing_it(podpass: Podpass, text: str) -> None:
+    done = podpass("token", "inspect", input=text)
+    assert done.returncode == 1
+    assert "this is no token" in done.stderr
+    assert len(done.stderr) < 300
+
+
+def test_a_hostile_token_cannot_write_on_the_terminal(podpass: Podpass) -> None:
+    """Fails when a claim's control or direction signs reach the screen as they are."""
+    claims = {"sub": "a\x1b]0;owned\x07\u202e", "x\x1b[2J": "\x9b31m", "n": ["\u202e"]}
+    done = podpass("token", "inspect", input=KEY.sign(claims))
+    assert done.returncode == 0
+    assert all(line.isprintable() for line in done.stdout.splitlines())
+    assert "\\u001b]0;owned" in done.stdout

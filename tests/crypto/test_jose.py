@@ -1,0 +1,487 @@
+"""Tokens and keys, against the RFCs' examples and two other libraries."""
+
+import base64
+import contextlib
+import json
+import string
+from collections.abc import Callable
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import hashes, hmac, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from hypothesis import given
+from hypothesis import strategies as st
+from joserfc import jws
+from joserfc.jwk import ECKey, RSAKey
+
+from podpass.crypto import jose
+from podpass.crypto.jose import BadKey, BadSignature, MalformedToken, PublicKey
+
+# RFC 7515 appendix A.2 and A.3, the RSA and the EC example, with their keys.
+RFC7515_RSA = {
+    "kty": "RSA",
+    "n": "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4Ql"
+    "L-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUs"
+    "LA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8"
+    "NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ",
+    "e": "AQAB",
+}
+RFC7515_RSA_TOKEN = (
+    "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9p"
+    "c19yb290Ijp0cnVlfQ.cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_"
+    "lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkS"
+    "jtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9"
+    "QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw"
+)
+RFC7515_EC = {
+    "kty": "EC",
+    "crv": "P-256",
+    "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+    "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+}
+RFC7515_EC_TOKEN = (
+    "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9p"
+    "c19yb290Ijp0cnVlfQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3"
+    "-Kg6NU1Q"
+)
+
+PRIVATE = jose.generate_rsa()
+SIGNER = jose.SigningKey(kid="k", key=PRIVATE)
+PUBLIC = jose.load_jwk(jose.rsa_jwk(PRIVATE.public_key(), "k"))
+EC256, EC384 = (ec.generate_private_key(curve) for curve in (ec.SECP256R1(), ec.SECP384R1()))
+PEM = PRIVATE.public_key().public_bytes(
+    serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+)
+DER = PRIVATE.public_key().public_bytes(
+    serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+)
+
+
+def part(value: object) -> str:
+    return jose.b64encode(json.dumps(value).encode())
+
+
+def assemble(header: str, claims: str, sign: Callable[[bytes], bytes]) -> str:
+    text = f"{header}.{claims}"
+    return f"{text}.{jose.b64encode(sign(text.encode()))}"
+
+
+def rs256(text: bytes) -> bytes:
+    return PRIVATE.sign(text, padding.PKCS1v15(), hashes.SHA256())
+
+
+def ec_public(key: ec.EllipticCurvePrivateKey, alg: str) -> PublicKey:
+    return PublicKey(kid="e", algs=frozenset({alg}), key=key.public_key())
+
+
+@pytest.mark.parametrize(
+    ("jwk", "token"), [(RFC7515_RSA, RFC7515_RSA_TOKEN), (RFC7515_EC, RFC7515_EC_TOKEN)]
+)
+def test_the_rfcs_examples_verify(jwk: dict[str, str], token: str) -> None:
+    parsed = jose.parse(token)
+    jose.verify(parsed, jose.load_jwk(jwk))
+    assert parsed.claims == {"iss": "joe", "exp": 1300819380, "http://example.com/is_root": True}
+
+
+@pytest.mark.parametrize("token", [RFC7515_RSA_TOKEN, RFC7515_EC_TOKEN])
+def test_the_rfcs_examples_fail_under_another_key(token: str) -> None:
+    for key in (PUBLIC, ec_public(EC256, "ES256")):
+        with pytest.raises(BadSignature):
+            jose.verify(jose.parse(token), key)
+
+
+def test_what_we_sign_two_other_libraries_accept() -> None:
+    token = SIGNER.sign({"sub": "ü", "n": 1}, {"typ": "JWT"})
+    assert jwt.decode(token, PEM, algorithms=["RS256"]) == {"sub": "ü", "n": 1}
+    key = RSAKey.import_key(PEM)
+    signed = jws.deserialize_compact(token, key, algorithms=["RS256"])
+    assert signed.headers() == {"alg": "RS256", "kid": "k", "typ": "JWT"}
+
+
+@pytest.mark.parametrize("alg", ["RS256", "RS384", "RS512", "ES256", "ES384"])
+def test_what_other_libraries_sign_we_accept(alg: str) -> None:
+    private: Any = {"ES256": EC256, "ES384": EC384}.get(alg, PRIVATE)
+    token = jwt.encode({"sub": "s"}, private, alg, {"kid": "k"})
+    kind = RSAKey if alg.startswith("RS") else ECKey
+    pem = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    other = jws.serialize_compact({"alg": alg}, b"{}", kind.import_key(pem), algorithms=[alg])
+    public = PublicKey(kid=None, algs=frozenset({alg}), key=private.public_key())
+    for each in (token, other):
+        jose.verify(jose.parse(each), public)
+    with pytest.raises(BadSignature):
+        jose.verify(jose.parse(token[:-8] + "AAAAAAAA"), public)
+
+
+CLAIMS = st.dictionaries(
+    st.text(max_size=8),
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=20),
+    max_size=6,
+)
+
+
+@given(claims=CLAIMS)
+def test_any_claims_survive_a_round_through_two_libraries(claims: dict[str, Any]) -> None:
+    token = SIGNER.sign(claims)
+    parsed = jose.parse(token)
+    jose.verify(parsed, PUBLIC)
+    assert parsed.claims == claims
+    key = RSAKey.import_key(PEM)
+    payload = jws.deserialize_compact(token, key, algorithms=["RS256"]).payload
+    assert payload is not None
+    assert json.loads(payload) == claims
+
+
+@given(position=st.integers(0, 400), sign=st.sampled_from("AZaz09-_.=+/ \n\x00é"))
+def test_a_changed_token_is_never_accepted(position: int, sign: str) -> None:
+    token = SIGNER.sign({"sub": "system:serviceaccount:default:web", "aud": ["a"]})
+    position %= len(token)
+    if token[position] == sign:
+        return
+    changed = token[:position] + sign + token[position + 1 :]
+    with pytest.raises((MalformedToken, BadSignature)):
+        jose.verify(jose.parse(changed), PUBLIC)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_of_all_last_signs_those_are_read_that_leave_no_bits_over(size: int) -> None:
+    for sign in string.ascii_letters + string.digits + "-_":
+        text = "A" * (size - 1) + sign
+        data = base64.urlsafe_b64decode(text + "=" * (4 - size))
+        if base64.urlsafe_b64encode(data).rstrip(b"=").decode() == text:
+            assert jose.b64decode(text) == data
+        else:
+            with pytest.raises(MalformedToken, match="canonical"):
+                jose.b64decode(text)
+
+
+@pytest.mark.parametrize("parts", [0, 1, 2, 4, 5])
+def test_a_token_has_three_parts(parts: int) -> None:
+    with pytest.raises(MalformedToken, match="three parts"):
+        jose.parse(".".join(["e30"] * parts))
+
+
+REASONS = {
+    f"longer than {jose.MAX_TOKEN_BYTES} bytes",
+    f"header longer than {jose.MAX_HEADER_BYTES} bytes",
+    "not three parts",
+    "not base64url",
+    "not canonical base64url",
+    "not a JSON object",
+    "a JSON member stands twice",
+    "a critical header extension is not understood",
+}
+
+
+@given(text=st.text(max_size=300) | st.from_regex(r"[\w-]{0,40}(\.[\w-]{0,40}){0,5}"))
+def test_any_text_is_read_or_refused_and_nothing_else(text: str) -> None:
+    try:
+        jose.parse(text)
+    except MalformedToken as exc:
+        assert exc.message in REASONS, "a reason tells nothing of the text"
+
+
+@given(data=st.binary(max_size=200))
+def test_any_bytes_are_an_object_or_refused(data: bytes) -> None:
+    with contextlib.suppress(MalformedToken):
+        assert isinstance(jose.loads_object(data), dict)
+
+
+@pytest.mark.parametrize(
+    "alg", ["none", "None", "NONE", "nOnE", "", None, [], ["RS256"], 0, "rs256", "PS256", "EdDSA"]
+)
+def test_an_algorithm_that_is_not_ours_never_verifies(alg: object) -> None:
+    for signature in (b"", rs256(b"x")):
+        token = jose.parse(assemble(part({"alg": alg}), part({}), lambda _, s=signature: s))  # type: ignore[misc]
+        with pytest.raises(BadSignature):
+            jose.verify(token, PUBLIC)
+
+
+def test_a_missing_algorithm_never_verifies() -> None:
+    with pytest.raises(BadSignature):
+        jose.verify(jose.parse(assemble(part({}), part({}), rs256)), PUBLIC)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [PEM, PEM.strip(), PEM + b"\n", b"\n" + PEM, DER, json.dumps(RFC7515_RSA).encode(), b""],
+)
+@pytest.mark.parametrize("alg", ["HS256", "RS256"])
+def test_a_public_key_is_no_hmac_secret(secret: bytes, alg: str) -> None:
+    def mac(text: bytes) -> bytes:
+        context = hmac.HMAC(secret or b"\0", hashes.SHA256())
+        context.update(text)
+        return context.finalize()
+
+    token = jose.parse(assemble(part({"alg": alg}), part({}), mac))
+    with pytest.raises(BadSignature):
+        jose.verify(token, PUBLIC)
+
+
+def test_key_type_and_algorithm_have_to_fit() -> None:
+    signed = jose.parse(assemble(part({"alg": "RS256"}), part({}), rs256))
+    for alg, key in (("ES256", EC256), ("ES384", EC384)):
+        with pytest.raises(BadSignature):
+            jose.verify(signed, ec_public(key, alg))
+    # A P-384 key under ES256, even where a careless JWKS says so.
+    token = jwt.encode({}, EC384, "ES384")
+    forged = assemble(part({"alg": "ES256"}), token.split(".")[1], lambda _: bytes(64))
+    with pytest.raises(BadSignature):
+        jose.verify(jose.parse(forged), ec_public(EC384, "ES384"))
+
+
+def test_pss_declared_as_pkcs1_fails() -> None:
+    pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
+    token = assemble(
+        part({"alg": "RS256"}), part({}), lambda text: PRIVATE.sign(text, pss, hashes.SHA256())
+    )
+    with pytest.raises(BadSignature):
+        jose.verify(jose.parse(token), PUBLIC)
+
+
+def test_ec_signatures_are_two_numbers_of_fixed_length_and_not_zero() -> None:
+    def der(text: bytes) -> bytes:
+        return EC256.sign(text, ec.ECDSA(hashes.SHA256()))
+
+    for sign in (der, lambda _: bytes(64), lambda _: b"", lambda _: bytes(63) + b"\1"):
+        token = assemble(part({"alg": "ES256"}), part({}), sign)
+        with pytest.raises(BadSignature):
+            jose.verify(jose.parse(token), ec_public(EC256, "ES256"))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"crit": ["exp"]},
+        {"crit": []},
+        {"crit": None},
+        {"b64": False},
+        {"b64": True},
+        {"crit": ["b64"], "b64": False},
+    ],
+)
+def test_critical_extensions_are_refused(header: dict[str, Any]) -> None:
+    with pytest.raises(MalformedToken, match="critical"):
+        jose.parse(assemble(part({"alg": "RS256", **header}), part({}), rs256))
+
+
+def test_keys_named_in_the_header_are_not_used() -> None:
+    stranger = rsa.generate_private_key(65537, 2048)
+    jwk = jose.rsa_jwk(stranger.public_key(), "x")
+    for extra in ({"jwk": jwk}, {"jku": "https://evil.test/"}, {"x5u": "https://evil.test/"}):
+        token = jose.SigningKey(kid="k", key=stranger).sign({}, extra)
+        with pytest.raises(BadSignature):
+            jose.verify(jose.parse(token), PUBLIC)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "",
+        "..",
+        "a.b",
+        "a.b.c.d",
+        "a.b.c.d.e",
+        "." * 10_000_000,
+        "a" * 20_000,
+        json.dumps({"payload": "", "signatures": []}),
+    ],
+)
+def test_only_three_parts_are_a_token(text: str) -> None:
+    with pytest.raises(MalformedToken):
+        jose.parse(text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t + "=",
+        lambda t: t.replace(".", "=.", 1),
+        lambda t: " " + t,
+        lambda t: t + "\n",
+        lambda t: t.replace(".", ". ", 1),
+        lambda t: t.replace(".", "+/.", 1),
+        lambda t: t[:-1] + chr(ord(t[-1]) + 1),
+        lambda t: t + "\u0430",
+        lambda t: t + "\udc80",
+    ],
+)
+def test_there_is_one_way_to_write_a_token(change: Callable[[str], str]) -> None:
+    token = assemble(part({"alg": "RS256"}), part({}), lambda _: b"ab")
+    with pytest.raises(MalformedToken):
+        jose.parse(change(token))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"a":1,"a":1}',
+        b'{"a":{"b":1,"b":2}}',
+        b'{"a":1,"\\u0061":2}',
+        b'{"a":NaN}',
+        b'{"a":Infinity}',
+        b'{"a":-Infinity}',
+        b'{"a":1e400}',
+        b'{"a":"\\ud800"}',
+        b'\xef\xbb\xbf{"a":1}',
+        b'{"a":"\xff"}',
+        b'{"a":1}\x00',
+        b"[]",
+        b"null",
+        b'"{}"',
+        b"",
+        b'{"a":' + b"[" * 100_000,
+        b'{"a":' * 5000 + b"1" + b"}" * 5000,
+        b'{"a":' + b"9" * 6000 + b"}",
+    ],
+)
+def test_json_that_two_readers_may_read_in_two_ways_is_refused(data: bytes) -> None:
+    with pytest.raises(MalformedToken):
+        jose.loads_object(data)
+
+
+def test_a_huge_header_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(MalformedToken, match="header"):
+        jose.parse(assemble(part({"kid": "x" * 5000}), part({}), lambda _: b""))
+
+
+def test_a_token_shows_neither_signature_nor_text_when_printed() -> None:
+    token = jose.parse(SIGNER.sign({"sub": "s"}))
+    assert "signature" not in repr(token)
+    assert "signed" not in repr(token)
+    assert "key" not in repr(SIGNER)
+
+
+def numbers(bits: int = 2048) -> dict[str, Any]:
+    n = (1 << (bits - 1)) | 1
+    return {"kty": "RSA", "n": encode(n), "e": "AQAB"}
+
+
+def encode(number: int) -> str:
+    return jose.b64encode(number.to_bytes(max(1, (number.bit_length() + 7) // 8)))
+
+
+GOOD = jose.rsa_jwk(PRIVATE.public_key(), "k")
+GOOD_N = PRIVATE.public_key().public_numbers().n
+
+
+@pytest.mark.parametrize(
+    "jwk",
+    [
+        numbers(512),
+        numbers(1024),
+        numbers(2047),
+        numbers(8193),
+        numbers(16384),
+        {**GOOD, "e": encode(1)},
+        {**GOOD, "e": encode(2)},
+        {**GOOD, "e": encode(65536)},
+        {**GOOD, "e": encode(2**64 + 1)},
+        {**GOOD, "n": encode(0)},
+        {**GOOD, "n": encode(GOOD_N - 1)},
+        {**GOOD, "n": None},
+        {**GOOD, "n": "!"},
+        {**GOOD, "n": 5},
+        {**GOOD, "use": "enc"},
+        {**GOOD, "use": None},
+        {**GOOD, "key_ops": ["encrypt"]},
+        {**GOOD, "key_ops": "verify"},
+        {**GOOD, "key_ops": 1},
+        {**GOOD, "alg": "ES256"},
+        {**GOOD, "alg": "PS256"},
+        {**GOOD, "alg": ["RS256"]},
+        {**GOOD, "alg": {}},
+        {**GOOD, "kid": 5},
+        {**GOOD, "kty": "rsa"},
+        {**GOOD, "kty": ["RSA"]},
+        {**GOOD, "kty": None},
+        {"kty": "oct", "k": "AAAA"},
+        {"kty": "OKP", "crv": "Ed25519", "x": "AAAA"},
+        {"kty": "EC", "crv": "P-256", "x": "AAAA", "y": "AAAA"},
+        {**RFC7515_EC, "crv": "P-384"},
+        {**RFC7515_EC, "crv": "P-521"},
+        {**RFC7515_EC, "crv": []},
+        {**RFC7515_EC, "alg": "ES384"},
+        {**RFC7515_EC, "x": "A" * 5000},
+    ],
+)
+def test_unfit_keys_are_refused(jwk: dict[str, Any]) -> None:
+    with pytest.raises((BadKey, MalformedToken)):
+        jose.load_jwk(jwk)
+    assert jose.load_jwks({"keys": [jwk, GOOD]})[0].kid == "k"
+
+
+def test_a_small_exponent_is_still_rsa() -> None:
+    for exponent in (3, 65537, 2**33 + 1, 2**64 - 1):
+        assert jose.load_jwk({**GOOD, "e": encode(exponent)}).algs == {"RS256"}
+
+
+def test_a_key_without_alg_fits_every_algorithm_of_its_type() -> None:
+    assert jose.load_jwk(RFC7515_RSA).algs == {"RS256", "RS384", "RS512"}
+    assert jose.load_jwk({**RFC7515_RSA, "alg": "RS512"}).algs == {"RS512"}
+    assert jose.load_jwk(RFC7515_EC).algs == {"ES256"}
+
+
+def test_a_key_set_is_read_up_to_its_hundredth_key() -> None:
+    entries: list[Any] = [5, None, *({**RFC7515_EC, "kid": str(n)} for n in range(10_000))]
+    keys = jose.load_jwks({"keys": entries})
+    assert [key.kid for key in keys] == [str(n) for n in range(98)]
+
+
+@pytest.mark.parametrize("document", [{}, {"keys": {}}, {"keys": None}, {"keys": "x"}])
+def test_what_is_no_key_set_is_refused(document: dict[str, Any]) -> None:
+    with pytest.raises(BadKey):
+        jose.load_jwks(document)
+
+
+def test_a_private_key_survives_its_pem() -> None:
+    again = jose.load_private_pem(jose.private_pem(PRIVATE))
+    assert again.private_numbers() == PRIVATE.private_numbers()
+    ec_pem = EC256.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    for bad in (b"", PEM, ec_pem, b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"):
+        with pytest.raises(BadKey):
+            jose.load_private_pem(bad)
+
+
+def test_a_key_is_named_as_kube_apiserver_names_it() -> None:
+    """base64url without padding of SHA-256 over the DER public key."""
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(DER)
+    expected = base64.urlsafe_b64encode(digest.finalize()).rstrip(b"=").decode()
+    assert jose.kid_of(PRIVATE.public_key()) == expected
+    assert len(expected) == 43
+
+
+_JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8"), max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=2), inner),
+    max_leaves=12,
+)
+
+
+@given(value=st.dictionaries(st.text("ab", max_size=2), _JSON), spaces=st.booleans())
+def test_both_readers_of_an_object_read_the_same(value: dict[str, Any], spaces: bool) -> None:
+    """What is written as we write it is read once; anything else, by a second reader too."""
+    text = json.dumps(value, separators=None if spaces else (",", ":"), ensure_ascii=spaces)
+    assert json.dumps(jose.loads_object(text.encode())) == json.dumps(value)
+
+
+@given(inner=_JSON, other=_JSON, depth=st.integers(0, 3), space=st.sampled_from(["", " "]))
+def test_a_member_that_stands_twice_is_refused_however_deep(
+    inner: object, other: object, depth: int, space: str
+) -> None:
+    """Fails when one fast reader is trusted: it takes the last of two."""
+    twice = f'{{"a":{space}{json.dumps(inner)},"a":{json.dumps(other)}}}'
+    text = '{"b":[' * depth + twice + "]}" * depth
+    with pytest.raises(MalformedToken):
+        jose.loads_object(text.encode())

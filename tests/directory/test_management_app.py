@@ -1,0 +1,37 @@
+"""Resource Manager and Graph share a port; the host name tells them apart, then the path."""
+
+import pytest
+
+from podpass.directory.management_app import create_app
+from podpass.http.server import Receive, Scope, Send
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "api"),
+    [
+        ("graph.microsoft.com", "/v1.0/applications", "graph"),
+        ("graph.microsoft.com:443", "/subscriptions", "graph"),
+        ("GRAPH.microsoft.com", "/v1.0/me", "graph"),
+        ("management.azure.com", "/subscriptions", "manager"),
+        ("management.azure.com", "/v1.0/applications", "manager"),
+        ("localhost:18446", "/v1.0/applications", "graph"),
+        ("localhost:18446", "//beta/applications", "graph"),
+        ("localhost:18446", "/metadata/endpoints", "manager"),
+        ("localhost:18446", "/v1.0applications", "manager"),
+        ("evil.example", "/subscriptions", "manager"),
+        (None, "/subscriptions", "manager"),
+    ],
+)
+async def test_a_request_is_led_to_its_api(host: str | None, path: str, api: str) -> None:
+    asked = []
+
+    def named(name: str) -> "object":
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
+            asked.append(name)
+
+        return app
+
+    app = create_app(named("manager"), named("graph"))  # type: ignore[arg-type]
+    headers = [] if host is None else [(b"host", host.encode())]
+    await app({"headers": headers, "path": path}, None, None)  # type: ignore[arg-type]
+    assert asked == [api]

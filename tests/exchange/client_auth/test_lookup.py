@@ -1,0 +1,180 @@
+"""What the exchange asks a directory: a real one, without the service around it."""
+
+import itertools
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podpass.crypto import jose
+from podpass.database import Database
+from podpass.directory.model import (
+    AppRoleAssignment,
+    FederatedCredential,
+    Identity,
+    IdentityKind,
+    Tenant,
+)
+from podpass.directory.store.directory import Directory
+from podpass.exchange.client_auth import directory_lookup
+from podpass.exchange.client_auth.assertion import Claim, UnverifiedAssertion
+from podpass.exchange.client_auth.match import match
+from podpass.exchange.errors.catalogue import Refused
+
+TENANT = Tenant(id="11111111-1111-4111-8111-111111111111", display_name="Contoso")
+# With letters: what has none is the same in upper case.
+CLIENT = "abcdef01-abcd-4bcd-8bcd-abcdefabcdef"
+CALLER = "22222222-2222-4222-8222-222222222222"
+OTHER = "33333333-3333-4333-8333-333333333333"
+A, B = "https://a.example", "https://b.example"
+ANY_ROLE = "00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture
+async def directory(tmp_path: Path) -> AsyncIterator[Directory]:
+    async with Directory(Database(f"sqlite:///{tmp_path / 'directory.db'}")) as directory:
+        await directory.create_tenant(TENANT)
+        yield directory
+
+
+async def put(directory: Directory, **changes: Any) -> Identity:
+    values = {
+        "tenant_id": TENANT.id,
+        "client_id": CLIENT,
+        "object_id": CLIENT.replace("a", "b"),
+        "name": "web",
+        "kind": IdentityKind.APPLICATION,
+        **changes,
+    }
+    await directory.identities.put(Identity(**values))
+    identity = await directory.find_identity(TENANT.id, CLIENT)
+    assert identity is not None
+    return identity
+
+
+async def refused(directory: Directory, client: str = CLIENT, claim: Claim | None = None) -> int:
+    with pytest.raises(Refused) as caught:
+        await directory_lookup.find_client(directory, TENANT, client, claim)
+    return caught.value.entry.number
+
+
+def credential(name: str, issuer: str, subject: str, audience: str) -> FederatedCredential:
+    return FederatedCredential(name=name, issuer=issuer, subject=subject, audiences=(audience,))
+
+
+async def test_a_client_may_write_its_id_in_either_case(directory: Directory) -> None:
+    identity = await put(directory)
+    for written in (CLIENT, CLIENT.upper()):
+        assert await directory_lookup.find_client(directory, TENANT, written) == identity
+
+
+async def test_a_client_that_may_not_act_is_told_why(directory: Directory) -> None:
+    assert await refused(directory) == 700016
+    await put(directory, enabled=False)
+    assert await refused(directory) == 7000112
+    await put(directory, has_principal=False)
+    assert await refused(directory) == 7000229
+    assert await refused(directory, "web") == 700016
+
+
+async def test_a_client_that_is_trusted_for_what_it_claims_may_still_not_act(
+    directory: Directory,
+) -> None:
+    claim = Claim(A, "web", ["aud"])
+    trust = (credential("one", A, "web", "aud"),)
+    await put(directory, enabled=False, credentials=trust)
+    directory._session.forget()
+    assert await refused(directory, claim=claim) == 7000112
+    await put(directory, has_principal=False, credentials=trust)
+    directory._session.forget()
+    assert await refused(directory, claim=claim) == 7000229
+    assert await refused(directory, OTHER, claim) == 700016
+    assert await refused(directory, "web", claim) == 700016
+
+
+async def test_one_credential_is_found_where_it_trusts_and_all_where_none_does(
+    directory: Directory,
+) -> None:
+    """Whatever is claimed, it is judged as it would be among all that the identity trusts."""
+    held = (
+        credential("one", A, "web", "aud"),
+        credential("two", A, "api", "other"),
+        credential("three", B, "web", "other"),
+        credential("four", B, "Api", "aud"),
+    )
+    whole = await put(directory, credentials=held)
+    single = 0
+    for issuer, subject, audiences in itertools.product(
+        (A, B, A + "/"), ("web", "api", "Api", "none"), (["aud"], ["other"], ["x"], ["x", "aud"])
+    ):
+        directory._session.forget()
+        claim = Claim(issuer, subject, audiences)
+        found = await directory_lookup.find_client(directory, TENANT, CLIENT, claim)
+        assert (found.object_id, found.resource_id) == (whole.object_id, whole.resource_id)
+        assert verdict(claim, found) == verdict(claim, whole)
+        single += len(found.credentials) == 1
+    assert single == 6, "each of the four by its audience, two by two of these lists"
+
+
+def verdict(claim: Claim, identity: Identity) -> object:
+    token = jose.UnverifiedToken(header={}, claims={}, signed=b"", signature=b"")
+    presented = UnverifiedAssertion(
+        issuer=claim.issuer,
+        subject=claim.subject,
+        audiences=tuple(claim.audiences),
+        expires=1,
+        issued=0,
+        not_before=None,
+        key_id="k",
+        token=token,
+    )
+    try:
+        return match(presented, identity)
+    except Refused as exc:
+        return exc.entry.number, exc.facts
+
+
+@pytest.mark.parametrize("required", [None, False])
+async def test_an_application_that_does_not_ask_for_it_wants_nobody_assigned(
+    directory: Directory, required: object
+) -> None:
+    principal = {} if required is None else {"appRoleAssignmentRequired": required}
+    application = await put(directory, principal=principal)
+    assert not await directory_lookup.assignment_missing(directory, application, CALLER)
+
+
+@pytest.mark.parametrize("damage", ["true", "false", 1, 0, {}])
+async def test_what_is_no_flag_there_opens_nothing(directory: Directory, damage: object) -> None:
+    application = await put(directory, principal={"appRoleAssignmentRequired": damage})
+    assert await directory_lookup.assignment_missing(directory, application, CALLER)
+
+
+async def test_a_managed_identity_wants_nobody_assigned(directory: Directory) -> None:
+    identity = await put(
+        directory,
+        kind=IdentityKind.MANAGED_IDENTITY,
+        resource_id="/subscriptions/s/identities/web",
+        principal={"appRoleAssignmentRequired": True},
+    )
+    assert not await directory_lookup.assignment_missing(directory, identity, CALLER)
+
+
+async def test_only_ones_own_assignment_to_that_application_counts(directory: Directory) -> None:
+    application = await put(directory, principal={"appRoleAssignmentRequired": True})
+    assert await directory_lookup.assignment_missing(directory, application, CALLER)
+    for principal, resource, missing in (
+        (OTHER, application.object_id, True),
+        (CALLER, OTHER, True),
+        (CALLER, application.object_id, False),
+    ):
+        await directory.app_roles.put(
+            AppRoleAssignment(
+                id="",
+                principal_id=principal,
+                principal_type="ServicePrincipal",
+                resource_id=resource,
+                app_role_id=ANY_ROLE,
+            )
+        )
+        assert await directory_lookup.assignment_missing(directory, application, CALLER) is missing

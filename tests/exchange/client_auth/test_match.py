@@ -1,0 +1,208 @@
+"""The pure parts: which credential trusts an assertion, which resource a scope names, what a form says."""
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podpass import names
+from podpass.crypto import jose
+from podpass.directory.model import FederatedCredential, Identity
+from podpass.exchange import scope, token_request
+from podpass.exchange.client_auth import authenticator
+from podpass.exchange.client_auth.assertion import UnverifiedAssertion, read_claims
+from podpass.exchange.client_auth.match import match
+from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.origins import Origins
+
+ISSUER = "https://issuer.test/"
+VALUES = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5)
+    | st.lists(st.text(max_size=3), max_size=2)
+)
+CLAIMS = st.dictionaries(st.sampled_from(["iss", "sub", "aud", "exp", "iat", "nbf"]), VALUES)
+SIGNER = jose.SigningKey(kid="k", key=jose.generate_rsa())
+
+
+def credential(**changes: Any) -> FederatedCredential:
+    values: dict[str, Any] = {"issuer": ISSUER, "subject": "sub", "audiences": ("aud",)}
+    return FederatedCredential(**{"name": "one", **values, **changes})
+
+
+def identity(*credentials: FederatedCredential) -> Identity:
+    return Identity(tenant_id="t", client_id="c", object_id="o", name="n", credentials=credentials)
+
+
+def assertion(**changes: Any) -> UnverifiedAssertion:
+    claims = {"iss": ISSUER, "sub": "sub", "aud": "aud", "exp": 100, "iat": 1, **changes}
+    return read_claims(jose.parse(SIGNER.sign(claims)), ("RS256",))
+
+
+def refused(presented: UnverifiedAssertion, trusting: Identity) -> int:
+    with pytest.raises(Refused) as caught:
+        match(presented, trusting)
+    return caught.value.entry.number
+
+
+def test_the_one_fitting_credential_of_many_is_found() -> None:
+    others = [
+        credential(name=str(n), **{part: f"other-{n}"})
+        for n, part in enumerate(("issuer", "subject"))
+    ]
+    assert match(assertion(), identity(*others, credential())).name == "one"
+    assert match(assertion(), identity(credential(), *others)).name == "one"
+
+
+def test_the_nearest_part_decides_which_number_is_answered() -> None:
+    """Issuer, then audience, then subject; each of the three from one and the same credential."""
+    trusting = identity(
+        credential(name="a", issuer="https://else.test/"),
+        credential(name="b", subject="other"),
+        credential(name="c", audiences=("other",)),
+    )
+    assert refused(assertion(), trusting) == 700213
+    assert refused(assertion(aud="else"), trusting) == 700212
+    assert refused(assertion(iss="else"), trusting) == 700211
+    assert refused(assertion(), identity()) == 70025
+
+
+def test_a_subject_must_not_be_borrowed_from_a_credential_of_another_issuer() -> None:
+    trusting = identity(
+        credential(name="a", subject="other"), credential(name="b", issuer="https://else.test/")
+    )
+    assert refused(assertion(), trusting) == 700213
+
+
+def test_wildcards_are_letters() -> None:
+    for pattern in ("*", "s*", "su?", "sub*", ".*"):
+        assert refused(assertion(), identity(credential(subject=pattern))) == 700213
+        assert match(assertion(sub=pattern), identity(credential(subject=pattern)))
+
+
+def test_case_apart_is_told_only_when_everything_else_fits() -> None:
+    assert refused(assertion(sub="SUB"), identity(credential())) == 7002138
+    assert refused(assertion(sub="SUB", aud="x"), identity(credential())) == 700212
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_only_equal_subjects_match(one: str, other: str) -> None:
+    presented = dataclasses.replace(assertion(), subject=one)
+    if one == other:
+        assert match(presented, identity(credential(subject=other)))
+    else:
+        assert refused(presented, identity(credential(subject=other))) in {700213, 7002138}
+
+
+@given(CLAIMS)
+def test_claims_of_any_type_are_read_or_refused(claims: Mapping[str, Any]) -> None:
+    try:
+        found = read_claims(jose.parse(SIGNER.sign({**claims})), ("RS256",))
+    except Refused as exc:
+        assert exc.entry.number == 90014
+        return
+    assert isinstance(found.issuer, str)
+    assert all(isinstance(each, str) for each in found.audiences)
+    with contextlib.suppress(Refused):
+        authenticator.check_lifetime(found, 90_000)
+    with contextlib.suppress(Refused):
+        authenticator.check_time(found, 1e9, 300)
+
+
+@given(st.dictionaries(st.text(max_size=8), st.text(max_size=20), max_size=8))
+def test_a_form_is_read_as_it_was_written(form: dict[str, str]) -> None:
+    assert token_request.parse_form(urlencode(form).encode()) == form
+
+
+@given(st.binary(max_size=200))
+def test_any_body_is_a_form_or_refused(body: bytes) -> None:
+    try:
+        form = token_request.parse_form(body)
+    except Refused as exc:
+        assert exc.entry.number == 9002313
+        return
+    read_elsewhere = parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
+    assert dict(read_elsewhere) == form
+
+
+def test_a_scope_is_remembered_if_it_is_short() -> None:
+    """What strangers send is kept for the next: so many, and none of them long."""
+    scope._scope_alike.cache_clear()
+    for length in (token_request.ALIKE_CHARS, token_request.ALIKE_CHARS + 1):
+        name = "https://a.example/" + "x" * (length - len("https://a.example//.default"))
+        request = token_request.TokenRequest(
+            tenant="t", version=2, origin="o", form={"scope": f"{name}/.default"}
+        )
+        assert scope.resource(request) == scope.resource(request) == name
+    kept = scope._scope_alike.cache_info()
+    assert (kept.currsize, kept.hits, kept.maxsize) == (1, 1, 256)
+
+
+def test_the_colons_of_java_and_the_pluses_of_others_are_read() -> None:
+    body = b"client_assertion_type=urn:ietf:params&scope=a+b%20c&x="
+    assert token_request.parse_form(body) == {
+        "client_assertion_type": "urn:ietf:params",
+        "scope": "a b c",
+        "x": "",
+    }
+    assert token_request.parse_form(b"") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("https://vault.azure.net/.default", "https://vault.azure.net"),
+        ("https://vault.azure.net//.default", "https://vault.azure.net/"),
+        ("api://c/.default openid", "api://c"),
+        (
+            "99999999-9999-4999-8999-999999999999/.default",
+            "99999999-9999-4999-8999-999999999999",
+        ),
+        ("a:b/.default a:b/.default", "a:b"),
+    ],
+)
+def test_a_scope_names_its_resource(text: str, name: str) -> None:
+    assert scope.from_scope(text) == name
+
+
+@given(st.text(max_size=40))
+def test_any_scope_is_a_resource_or_refused(text: str) -> None:
+    try:
+        assert scope.from_scope(text)
+    except Refused as exc:
+        assert exc.entry.number in {70011, 1002012, 700022}
+
+
+def test_an_origin_is_one_of_ours_whatever_the_host_says() -> None:
+    origins = Origins(("https://login.test", "https://localhost:8443", "https://localhost:9443"))
+    assert origins.of_host("login.test") == "https://login.test"
+    assert origins.of_host("LOGIN.test:443") == "https://login.test"
+    assert origins.of_host("localhost:9443") == "https://localhost:9443"
+    assert origins.of_host("localhost") == "https://localhost:8443"
+    for host in (None, "", "evil.test", "localhost:1", "login.test.evil.test", "login.test:444"):
+        assert origins.of_host(host) == "https://login.test"
+
+
+def test_the_names_of_azure_are_one_origin_when_its_main_one_is_ours() -> None:
+    azure = "https://login.microsoftonline.com"
+    origins = Origins((azure, *(f"https://{alias}" for alias in names.LOGIN_ALIASES)))
+    for alias in names.LOGIN_ALIASES:
+        assert origins.of_host(alias) == azure
+    assert origins.of_endpoint("https://sts.windows.net/t/oauth2") == "https://sts.windows.net"
+    alone = Origins(("https://login.test", "https://login.windows.net"))
+    assert alone.of_host("login.windows.net") == "https://login.windows.net"
+    assert Origins(("https://login.windows.net", azure)).main == azure
+
+
+def test_a_time_outside_the_calendar_is_still_written() -> None:
+    assert authenticator.moment(0) == "1970-01-01T00:00:00Z"
+    assert authenticator.moment(10**30) == "beyond the calendar"
+    assert authenticator.moment(1e300) == "1e+300"

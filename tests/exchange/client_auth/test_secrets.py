@@ -1,0 +1,374 @@
+"""Applications that prove themselves by a secret or by a certificate of their own."""
+
+import base64
+import hashlib
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote_plus
+
+import jwt
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+
+from podpass import names
+from podpass.crypto import jose
+from podpass.directory.model import KeyCredential, PasswordCredential
+
+if TYPE_CHECKING:
+    from tests.exchange.world import Answer, World
+
+SECRET = "s3cr~et+with/odd%signs"
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+OTHER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def certificate_of(key: Any, name: str = "app") -> bytes:
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    begins = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begins)
+        .not_valid_after(begins + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    return made.public_bytes(serialization.Encoding.DER)
+
+
+DER = certificate_of(KEY)
+
+
+def password(text: str, **changes: Any) -> PasswordCredential:
+    digest = hashlib.sha256(text.encode()).digest()
+    made = PasswordCredential(
+        key_id="88888888-8888-4888-8888-888888888888",
+        display_name="one",
+        hint=text[:3],
+        digest=digest,
+        begins=0,
+        expires=2e9,
+    )
+    return replace(made, **changes)
+
+
+def key_of(der: bytes, **changes: Any) -> KeyCredential:
+    made = KeyCredential(
+        key_id="99999999-9999-4999-8999-999999999999",
+        display_name="one",
+        certificate=der,
+        thumbprint=jose.b64encode(hashlib.sha1(der).digest()),
+        begins=0,
+        expires=2e9,
+    )
+    return replace(made, **changes)
+
+
+async def equip(world: "World", **changes: Any) -> None:
+    other = password("another", key_id="88888888-8888-4888-8888-888888888887")
+    secrets = (other, password(SECRET))
+    await world.change(
+        world.APPLICATION, **{"passwords": secrets, "keys": (key_of(DER),), **changes}
+    )
+
+
+async def with_secret(world: "World", secret: str = SECRET, **changes: str | None) -> "Answer":
+    fields = {"client_id": world.APPLICATION, "client_secret": secret, "client_assertion": None}
+    return await world.ask(None, **{**fields, "client_assertion_type": None, **changes})
+
+
+def own(
+    world: "World",
+    *,
+    key: Any = KEY,
+    der: bytes = DER,
+    header: dict[str, Any] | None = None,
+    alg: str = "RS256",
+    **changes: Any,
+) -> str:
+    """Sign an assertion of the application about itself."""
+    claims = {
+        "iss": world.APPLICATION,
+        "sub": world.APPLICATION,
+        "aud": f"https://login.microsoftonline.com/{world.TENANT}/oauth2/v2.0/token",
+        "nbf": int(world.now),
+        "iat": int(world.now),
+        "exp": int(world.now) + 600,
+        "jti": "j",
+        **changes,
+    }
+    kept = {name: value for name, value in claims.items() if value is not None}
+    head = {"alg": alg, **(header or {"x5t": jose.b64encode(hashlib.sha1(der).digest())})}
+    text = ".".join(jose.b64encode(json.dumps(part).encode()) for part in (head, kept))
+    pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
+    scheme = pss if alg == "PS256" else padding.PKCS1v15()
+    return f"{text}.{jose.b64encode(key.sign(text.encode(), scheme, hashes.SHA256()))}"
+
+
+async def with_certificate(world: "World", assertion: str, **changes: str) -> "Answer":
+    fields = {"client_id": world.APPLICATION, "client_assertion": assertion, **changes}
+    return await world.ask(None, **fields)
+
+
+# ------------------------------------------------------------------------------------------ secrets
+
+
+async def test_a_secret_gets_a_token_that_says_so(world: "World") -> None:
+    await equip(world)
+    answer = await with_secret(world)
+    assert answer.status == 200
+    claims = answer.claims()
+    assert (claims["appidacr"], claims["idtyp"]) == ("1", "app")
+    v2 = await with_secret(world, scope=f"api://{world.APPLICATION}/.default")
+    assert v2.claims()["azpacr"] == "1"
+
+
+async def test_a_token_for_a_secret_lives_as_long_as_any_other(world: "World") -> None:
+    """On purpose: one setting for all tokens of applications, whatever they prove themselves by."""
+    await equip(world)
+    assert (await with_secret(world)).body["expires_in"] == 86_399
+
+
+async def test_a_secret_may_come_by_http_basic(world: "World") -> None:
+    await equip(world)
+    pair = f"{world.APPLICATION}:{quote_plus(SECRET)}".encode()
+    body = "grant_type=client_credentials&scope=https%3A%2F%2Fvault.azure.net%2F.default"
+    head = {"Authorization": "Basic " + base64.b64encode(pair).decode()}
+    assert (await world.send(body=body, headers=head)).status == 200
+
+
+@pytest.mark.parametrize("text", ["wrong", SECRET + " ", SECRET[:-1], SECRET.upper(), "\0"])
+async def test_a_wrong_secret_is_refused(world: "World", text: str) -> None:
+    await equip(world)
+    answer = await with_secret(world, text)
+    assert (answer.code, answer.status, answer.body["error"]) == (7000215, 401, "invalid_client")
+    assert text.strip() not in answer.body["error_description"] or len(text) < 2
+
+
+@pytest.mark.parametrize("changes", [{"expires": 1_750_000_000}, {"begins": 1_750_000_001}])
+async def test_a_secret_outside_its_time_is_refused(
+    world: "World", changes: dict[str, float]
+) -> None:
+    await equip(world, passwords=(password(SECRET, **changes),))
+    assert (await with_secret(world)).code == 7000222
+
+
+async def test_a_managed_identity_has_no_secret(world: "World") -> None:
+    await equip(world)
+    assert (await with_secret(world, client_id=world.CLIENT)).code == 7000215
+
+
+async def test_a_secret_of_another_tenants_application_is_none(world: "World") -> None:
+    await equip(world)
+    path = f"/{world.OTHER_TENANT}/oauth2/v2.0/token"
+    answer = await world.post(
+        path,
+        grant_type="client_credentials",
+        client_id=world.APPLICATION,
+        client_secret=SECRET,
+        scope="https://vault.azure.net/.default",
+    )
+    assert answer.code == 700016
+
+
+async def test_no_secret_reaches_the_log(world: "World", caplog: pytest.LogCaptureFixture) -> None:
+    await equip(world)
+    with caplog.at_level("DEBUG"):
+        await with_secret(world)
+        await with_secret(world, "wr0ng~secret")
+    told = "".join(str(vars(record)) for record in caplog.records)
+    assert SECRET not in told
+    assert "wr0ng~secret" not in told
+
+
+async def test_an_application_without_service_principal_gets_nothing(world: "World") -> None:
+    await equip(world, has_principal=False)
+    answer = await with_secret(world)
+    assert (answer.code, answer.status, answer.body["error"]) == (7000229, 401, "invalid_client")
+
+
+# -------------------------------------------------------------------------------------- certificates
+
+
+@pytest.mark.parametrize("alg", ["RS256", "PS256"])
+@pytest.mark.parametrize("named", ["x5t", "x5t#S256", "padded", "kid", "kid-hex"])
+async def test_a_certificate_is_named_in_any_of_entras_ways(
+    world: "World", alg: str, named: str
+) -> None:
+    await equip(world)
+    sha1, sha256 = hashlib.sha1(DER).digest(), hashlib.sha256(DER).digest()
+    header = {
+        "x5t": {"x5t": jose.b64encode(sha1)},
+        "x5t#S256": {"x5t#S256": jose.b64encode(sha256)},
+        "padded": {"x5t": jose.b64encode(sha1) + "="},
+        "kid": {"kid": jose.b64encode(sha1)},
+        "kid-hex": {"kid": sha1.hex().upper()},
+    }[named]
+    answer = await with_certificate(world, own(world, header=header, alg=alg))
+    assert answer.status == 200, answer.body
+    assert answer.claims()["appidacr"] == "2"
+
+
+async def test_pyjwt_makes_an_assertion_that_is_taken(world: "World") -> None:
+    await equip(world)
+    claims = {
+        "iss": world.APPLICATION,
+        "sub": world.APPLICATION,
+        "aud": f"https://login.microsoftonline.com/{world.TENANT}/v2.0",
+        "exp": int(world.now) + 60,
+        "iat": int(world.now),
+    }
+    header = {"x5t#S256": jose.b64encode(hashlib.sha256(DER).digest())}
+    text = jwt.encode(claims, KEY, algorithm="PS256", headers=header)
+    assert (await with_certificate(world, text)).status == 200
+
+
+@pytest.mark.parametrize(
+    "audience",
+    [
+        "https://login.microsoftonline.com/{0}/oauth2/v2.0/token",
+        "https://login.microsoftonline.com/{0}/oauth2/token",
+        "https://login.microsoftonline.com/{0}/v2.0",
+        "https://login.microsoftonline.com/contoso.test/v2.0",
+        "https://login.windows.net/{0}/oauth2/v2.0/token",
+        "https://sts.windows.net/{0}/",
+        "{1}/{0}/oauth2/v2.0/token",
+    ],
+)
+async def test_the_audience_is_the_tenant(world: "World", audience: str) -> None:
+    await equip(world)
+    text = own(world, aud=audience.format(world.TENANT, world.url))
+    assert (await with_certificate(world, text)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("number", "changes"),
+    [
+        (700021, {"iss": "33333333-3333-4333-8333-333333333333"}),
+        (700021, {"sub": "someone"}),
+        (700023, {"aud": "https://login.microsoftonline.com/common/v2.0"}),
+        (700023, {"aud": "https://evil.test/11111111-1111-4111-8111-111111111111/v2.0"}),
+        (700023, {"aud": "api://AzureADTokenExchange"}),
+        (
+            700023,
+            {
+                "aud": [
+                    "https://login.microsoftonline.com/11111111-1111-4111-8111-111111111111/v2.0",
+                    "https://other.test/",
+                ]
+            },
+        ),
+        (700027, {"key": OTHER_KEY}),
+        (700027, {"header": {"x5t": jose.b64encode(bytes(20))}}),
+        (700027, {"header": {"kid": "no-thumbprint"}}),
+        (700024, {"exp": 1_749_999_999}),
+        (700024, {"nbf": 1_750_001_000}),
+        (5002723, {"header": {"typ": "JWT"}}),
+        (90014, {"exp": None}),
+    ],
+)
+async def test_an_assertion_that_is_wrong_in_one_point_is_refused(
+    world: "World", number: int, changes: dict[str, Any]
+) -> None:
+    await equip(world)
+    assert (await with_certificate(world, own(world, **changes))).code == number
+
+
+@pytest.mark.parametrize("alg", ["RS384", "ES256", "HS256", "none"])
+async def test_other_algorithms_are_no_certificates(world: "World", alg: str) -> None:
+    await equip(world)
+    header = {"x5t": key_of(DER).thumbprint, "alg": alg}
+    assert (await with_certificate(world, own(world, header=header))).code == 5002738
+
+
+async def test_a_certificate_inside_the_token_is_not_looked_at(world: "World") -> None:
+    """The header brings the attacker's certificate, and the thumbprint of ours."""
+    await equip(world)
+    mine = certificate_of(OTHER_KEY)
+    header = {
+        "x5t": key_of(DER).thumbprint,
+        "x5c": [base64.b64encode(mine).decode()],
+        "jwk": jose.rsa_jwk(OTHER_KEY.public_key(), "k"),
+    }
+    assert (await with_certificate(world, own(world, key=OTHER_KEY, header=header))).code == 700027
+
+
+@pytest.mark.parametrize("changes", [{"expires": 1_750_000_000}, {"begins": 1_750_000_001}])
+async def test_a_certificate_outside_its_time_is_refused(
+    world: "World", changes: dict[str, float]
+) -> None:
+    await equip(world, keys=(key_of(DER, **changes),))
+    assert (await with_certificate(world, own(world))).code == 1000502
+
+
+async def test_keys_of_other_kinds_and_sizes_prove_nothing(world: "World") -> None:
+    small = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    for key in (small, ec.generate_private_key(ec.SECP256R1())):
+        der = certificate_of(key)
+        await equip(world, keys=(key_of(der),))
+        signer = small if key is small else KEY
+        assert (await with_certificate(world, own(world, key=signer, der=der))).code == 700027
+
+
+async def test_an_application_without_certificates_is_told_so(world: "World") -> None:
+    await equip(world, keys=())
+    assert (await with_certificate(world, own(world))).code == 700027
+
+
+async def test_an_assertion_may_be_sent_again_while_it_lives(world: "World") -> None:
+    await equip(world)
+    text = own(world)
+    assert [(await with_certificate(world, text)).status for _ in range(2)] == [200, 200]
+
+
+async def test_an_assertion_for_another_application_does_not_pass_for_this_one(
+    world: "World",
+) -> None:
+    """It names an application in `iss` and is sent with the client id of another."""
+    await equip(world)
+    assert (await with_certificate(world, own(world), client_id=world.CLIENT)).code == 700021
+
+
+async def test_the_issuer_decides_which_way_an_assertion_is_judged(world: "World") -> None:
+    await equip(world)
+    assert (await world.ask(None, client_id=world.APPLICATION)).claims()["appidacr"] == "2"
+    with_url = own(world, iss=world.ISSUER)
+    assert (await with_certificate(world, with_url)).code == 700212
+
+
+async def test_secret_and_certificate_together_are_refused(world: "World") -> None:
+    await equip(world)
+    assert (await with_certificate(world, own(world), client_secret=SECRET)).code == 9002313
+
+
+async def test_the_log_says_what_was_checked_and_no_more(
+    world: "World", caplog: pytest.LogCaptureFixture
+) -> None:
+    await equip(world)
+    with caplog.at_level("INFO"):
+        await with_secret(world)
+        await with_certificate(world, own(world))
+    checked = [list(vars(each)["checked"]) for each in caplog.records if "checked" in vars(each)]
+    assert checked == [
+        ["wire", "tenant", "request", "client", "credential", "resource"],
+        [
+            "wire",
+            "tenant",
+            "request",
+            "client",
+            "credential",
+            "assertion",
+            "trust",
+            "key",
+            "signature",
+            "time",
+            "resource",
+        ],
+    ]
+    assert names.JWT_BEARER

@@ -1,0 +1,562 @@
+"""The pages on which people sign in, and what is tried against them."""
+
+import re
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from podpass.exchange.sign_in import clients, codes
+from tests.exchange.sign_in.browser import AZ, LOOPBACK, Browser, browsing
+from tests.exchange.sign_in.test_signin import (
+    a_code,
+    a_device,
+    by_code,
+    by_device,
+    pkce,
+    public_app,
+)
+
+if TYPE_CHECKING:
+    from tests.exchange.world import World
+
+SECRET = "the-secret-of-the-app"
+
+
+@pytest.fixture
+async def browser(world: "World") -> AsyncIterator[Browser]:
+    async with browsing(world) as opened:
+        yield opened
+
+
+async def web_app(world: "World", **document: Any) -> None:
+    from tests.exchange.client_auth.test_secrets import password
+
+    uris = {"redirectUris": ["https://web.test/signin?app=1", "http://localhost/cb"]}
+    await world.change(
+        world.APPLICATION,
+        passwords=(password(SECRET),),
+        document={"web": uris, "spa": {"redirectUris": ["https://spa.test/"]}, **document},
+    )
+
+
+def of_app(world: "World", **changes: str | None) -> dict[str, Any]:
+    return {
+        "tenant": world.TENANT,
+        "client_id": world.APPLICATION,
+        "redirect_uri": "https://web.test/signin?app=1",
+        **changes,
+    }
+
+
+async def test_the_page_says_what_nobody_chooses(world: "World", browser: Browser) -> None:
+    """Attack: an application calls itself a tool that everybody knows."""
+    await web_app(world)
+    await world.change(world.APPLICATION, name="Microsoft Azure CLI")
+    page = await browser.authorize(**of_app(world))
+    about = f"application of this directory, {world.APPLICATION}"
+    assert about in page.text
+    assert "goes to <code>https://web.test</code>" in page.text
+    assert about in (await browser.sign_in(page, password="wrong")).text
+    real = await browser.authorize()
+    assert f"built-in tool, {AZ}" in real.text
+    assert "goes to <code>http://localhost:8400</code>" in real.text
+    start = await browser.get("/common/oauth2/deviceauth")
+    await world.change(world.APPLICATION, document={"isFallbackPublicClient": True})
+    path = f"/{world.TENANT}/oauth2/v2.0/devicecode"
+    device = await world.post(path, client_id=world.APPLICATION, scope="openid")
+    page = await browser.submit(start, user_code=device.body["user_code"])
+    assert about in page.text
+    assert "Go on only if you started that program" in page.text
+
+
+@pytest.mark.parametrize(
+    "uri", ["https://web.test/x#y", "https://web.test/ x", "https://web.test/é"]
+)
+def test_a_redirect_that_is_no_address_fits_nothing(uri: str) -> None:
+    assert not clients.fits(uri, uri)
+    assert clients.fits("https://web.test/x", "https://web.test/x")
+
+
+@pytest.mark.parametrize("uri", ["javascript:alert(1)", "http://evil.test/cb"])
+async def test_no_code_goes_where_others_read_it(
+    world: "World", browser: Browser, uri: str
+) -> None:
+    """What the directory holds need not have come through Graph, which refuses such addresses."""
+    uris = {"redirectUris": ["https://web.test/", uri]}
+    await world.change(world.APPLICATION, document={"publicClient": uris})
+    page = await browser.authorize(**of_app(world, redirect_uri=uri))
+    assert "AADSTS50011" in page.fault
+
+
+# -------------------------------------------------------------------------------------- codes
+
+
+async def test_a_code_works_once(world: "World", browser: Browser) -> None:
+    code = await a_code(browser)
+    assert (await by_code(world, code)).status == 200
+    again = await by_code(world, code)
+    assert (again.code, again.body["error"]) == (54005, "invalid_grant")
+
+
+async def test_a_code_that_was_tried_in_vain_is_used_up(world: "World", browser: Browser) -> None:
+    """Else a stolen code could be tried with one verifier after the other."""
+    verifier, challenge = pkce()
+    code = await a_code(browser, code_challenge=challenge, code_challenge_method="S256")
+    assert (await by_code(world, code, code_verifier="x" * 43)).code == 501481
+    assert (await by_code(world, code, code_verifier=verifier)).code == 54005
+
+
+async def test_a_code_dies_after_ten_minutes(world: "World", browser: Browser) -> None:
+    code = await a_code(browser)
+    world.now += codes.CODE_SECONDS
+    assert (await by_code(world, code)).code == 70008
+
+
+async def test_a_code_is_bound_to_client_redirect_and_tenant(
+    world: "World", browser: Browser
+) -> None:
+    other = "1950a258-227b-4e31-a9cf-717495945fc2"
+    assert (await by_code(world, await a_code(browser), client_id=other)).code == 70000
+    moved = await by_code(world, await a_code(browser), redirect_uri=LOOPBACK + "/")
+    assert (moved.code, moved.status) == (500112, 401)
+    elsewhere = f"/{world.OTHER_TENANT}/oauth2/v2.0/token"
+    assert (await by_code(world, await a_code(browser), elsewhere)).code == 700005
+    assert (await by_code(world, "made-up")).code == 70000
+
+
+async def test_a_proof_key_cannot_be_left_out_or_added(world: "World", browser: Browser) -> None:
+    verifier, challenge = pkce()
+    code = await a_code(browser, code_challenge=challenge, code_challenge_method="S256")
+    assert (await by_code(world, code)).code == 501481
+    # Somebody took the challenge out of the request; the client still sends its verifier.
+    assert (await by_code(world, await a_code(browser), code_verifier=verifier)).code == 501481
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"code_challenge": "A" * 43, "code_challenge_method": "plain"},
+        {"code_challenge": "A" * 43},
+        {"code_challenge": "A" * 42, "code_challenge_method": "S256"},
+        {"code_challenge": "A" * 42 + "=", "code_challenge_method": "S256"},
+        {"code_challenge": "", "code_challenge_method": "plain"},
+    ],
+)
+async def test_only_a_hashed_proof_key_is_taken(browser: Browser, asked: dict[str, str]) -> None:
+    page = await browser.authorize(**asked)
+    assert page.answer["error"] == "invalid_request"
+    assert "AADSTS501491" in page.answer["error_description"]
+
+
+async def test_a_web_application_redeems_its_codes_with_its_secret(
+    world: "World", browser: Browser
+) -> None:
+    await web_app(world)
+    path = f"/{world.TENANT}/oauth2/v2.0/token"
+    how = {"client_id": world.APPLICATION, "redirect_uri": "https://web.test/signin?app=1"}
+    page = await browser.sign_in(await browser.authorize(**of_app(world)))
+    assert page.location.startswith("https://web.test/signin?app=1&code=")
+    assert (await by_code(world, page.answer["code"], path, **how)).code == 7000218
+    code = await a_code(browser, **of_app(world))
+    wrong = await by_code(world, code, path, **how, client_secret="no")
+    assert wrong.code == 7000215
+    code = await a_code(browser, **of_app(world))
+    answer = await by_code(world, code, path, **how, client_secret=SECRET)
+    assert answer.status == 200, answer.body
+    assert answer.claims()["appidacr"] == "1"
+    again = {
+        "grant_type": "refresh_token",
+        "client_id": world.APPLICATION,
+        "refresh_token": answer.body["refresh_token"],
+        "scope": "openid",
+    }
+    assert (await world.post(path, **again)).code == 7000218
+    assert (await world.post(path, **again, client_secret=SECRET)).status == 200
+
+
+async def test_a_public_redirect_takes_no_secret(world: "World", browser: Browser) -> None:
+    await public_app(world)
+    from tests.exchange.client_auth.test_secrets import password
+
+    await world.change(world.APPLICATION, passwords=(password(SECRET),))
+    path = f"/{world.TENANT}/oauth2/v2.0/token"
+    how = {"client_id": world.APPLICATION, "redirect_uri": "https://app.test/callback"}
+    code = await a_code(browser, tenant=world.TENANT, **how)
+    assert (await by_code(world, code, path, **how, client_secret=SECRET)).code == 700025
+    code = await a_code(browser, tenant=world.TENANT, **how)
+    assert (await by_code(world, code, path, **how)).status == 200
+
+
+async def test_a_single_page_application_needs_a_proof_key(
+    world: "World", browser: Browser
+) -> None:
+    await web_app(world)
+    page = await browser.authorize(**of_app(world, redirect_uri="https://spa.test/"))
+    assert "AADSTS9002325" in page.answer["error_description"]
+
+
+# ------------------------------------------------------------------------------- where codes go
+
+
+@pytest.mark.parametrize(
+    "redirect",
+    [
+        "http://localhost.evil.test/",
+        "http://localhost./",
+        "http://localhost:80@evil.test/",
+        "http://user@localhost/",
+        "http://LOCALHOST/",
+        "http://localhost:99999",
+        "http://localhost:8400/elsewhere",
+        "http://localhost:8400#fragment",
+        "http://localhost:8400?x=1",
+        "http://127.0.0.1:8400",
+        "http://[::1]:8400",
+        "https://localhost:8400",
+        "http://localhost%2eevil.test",
+        "http://localhost\\@evil.test",
+        "//localhost",
+        "javascript:alert(1)//http://localhost",
+        "data:text/html,x",
+        "http://localhost:8400\r\nSet-Cookie: a=b",
+        "urn:ietf:wg:oauth:2.0:oob",
+        "http://localhost" + "/" * 3000,
+    ],
+)
+async def test_a_tools_code_goes_to_this_machine_only(browser: Browser, redirect: str) -> None:
+    page = await browser.authorize(redirect_uri=redirect)
+    assert (page.status, page.location) == (400, "")
+    assert "AADSTS50011" in page.fault
+
+
+@pytest.mark.parametrize(
+    "redirect", ["http://localhost", "http://localhost/", "http://localhost:1/"]
+)
+async def test_a_tool_may_listen_on_any_port(browser: Browser, redirect: str) -> None:
+    page = await browser.sign_in(await browser.authorize(redirect_uri=redirect))
+    assert page.location.startswith(redirect + "?code=")
+
+
+@pytest.mark.parametrize(
+    "redirect",
+    [
+        "https://web.test/signin",
+        "https://web.test/signin?app=1&more=2",
+        "https://web.test/signin?app=1/",
+        "https://web.test./signin?app=1",
+        "https://WEB.test/signin?app=1",
+        "https://web.test:443/signin?app=1",
+        "https://web.test/a/../signin?app=1",
+        "https://evil.test/?https://web.test/signin?app=1",
+        "http://web.test/signin?app=1",
+        "http://localhost:8400/",
+        "http://localhost:8400/cb/",
+        "http://127.0.0.1/cb",
+    ],
+)
+async def test_an_applications_code_goes_where_it_registered(
+    world: "World", browser: Browser, redirect: str
+) -> None:
+    await web_app(world)
+    page = await browser.authorize(**of_app(world, redirect_uri=redirect))
+    assert (page.status, page.location) == (400, "")
+    assert "AADSTS50011" in page.fault
+    fine = await browser.authorize(**of_app(world, redirect_uri="http://localhost:9/cb"))
+    assert fine.status == 200
+
+
+async def test_an_application_without_redirects_gets_no_page(
+    world: "World", browser: Browser
+) -> None:
+    page = await browser.authorize(**of_app(world))
+    assert "AADSTS900971" in page.fault
+
+
+@pytest.mark.parametrize(
+    ("changes", "number"),
+    [
+        ({"client_id": "99999999-9999-4999-8999-999999999999"}, 700016),
+        ({"client_id": None}, 900144),
+        ({"redirect_uri": None}, 900144),
+        ({"state": "x" * 5000}, 9002313),
+        ({"tenant": "consumers"}, 9001023),
+        ({"tenant": "nowhere.test"}, 90002),
+    ],
+)
+async def test_a_refusal_is_shown_while_nobody_is_known_to_be_told(
+    browser: Browser, changes: dict[str, Any], number: int
+) -> None:
+    page = await browser.authorize(**changes)
+    assert (page.status, page.location) == (400, "")
+    assert f"AADSTS{number}" in page.fault
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "number"),
+    [
+        ({"response_type": "token"}, "unsupported_response_type", 70005),
+        ({"response_type": "code id_token"}, "unsupported_response_type", 70005),
+        ({"response_type": None}, "unsupported_response_type", 70005),
+        ({"response_mode": "web_message"}, "invalid_request", 70007),
+        ({"scope": None}, "invalid_request", 900144),
+        ({"scope": "https://a.test/.default https://b.test/.default"}, "invalid_request", 700022),
+        ({"scope": "https://a.test/<b>"}, "invalid_scope", 70011),
+        ({"prompt": "none"}, "login_required", 50058),
+    ],
+)
+async def test_a_client_that_is_known_is_told(
+    browser: Browser, changes: dict[str, Any], error: str, number: int
+) -> None:
+    page = await browser.authorize(**changes)
+    assert (page.status, page.answer["error"]) == (303, error)
+    assert f"AADSTS{number}" in page.answer["error_description"]
+    assert page.answer["state"] == "the-state"
+
+
+async def test_the_answer_goes_back_in_the_mode_asked(browser: Browser) -> None:
+    page = await browser.sign_in(await browser.authorize(response_mode="fragment"))
+    assert page.location.startswith(LOOPBACK + "#code=")
+    page = await browser.sign_in(await browser.authorize(response_mode="form_post"))
+    assert (page.status, page.action) == (200, LOOPBACK)
+    assert page.fields["state"] == "the-state"
+    assert page.fields["code"]
+    policy = page.headers["Content-Security-Policy"]
+    script = re.search("<script>(.*)</script>", page.text)
+    assert script is not None
+    assert "script-src 'sha256-" in policy
+    assert f"form-action 'self' {LOOPBACK}" in policy
+
+
+async def test_cancel_tells_the_client(browser: Browser) -> None:
+    page = await browser.sign_in(await browser.authorize(), step="cancel")
+    assert (page.answer["error"], page.answer["state"]) == ("access_denied", "the-state")
+
+
+async def test_a_user_of_another_tenant_cannot_sign_in_here(
+    world: "World", browser: Browser
+) -> None:
+    page = await browser.sign_in(await browser.authorize(tenant=world.OTHER_TENANT))
+    assert "does not exist" in page.fault
+
+
+async def test_an_application_that_wants_its_users_assigned_gets_no_others(
+    world: "World", browser: Browser
+) -> None:
+    from tests.exchange.sign_in.test_signin import assign
+
+    await web_app(world)
+    await world.change(world.APPLICATION, principal={"appRoleAssignmentRequired": True})
+    page = await browser.sign_in(await browser.authorize(**of_app(world)))
+    assert "is not assigned to the application" in page.fault
+    await assign(world, world.ADMIN_ID, "00000000-0000-0000-0000-000000000000")
+    assert (await browser.sign_in(page)).status == 303
+
+
+# --------------------------------------------------------------------------- forms of other sites
+
+
+async def test_a_form_needs_the_browsers_cookie(world: "World", browser: Browser) -> None:
+    page = await browser.authorize()
+    async with browsing(world) as other:
+        stolen = await other.sign_in(page)
+        assert (stolen.status, stolen.location) == (400, "")
+        assert "AADSTS165000" in stolen.fault
+        await other.authorize()
+        assert "AADSTS165000" in (await other.sign_in(page)).fault
+    assert (await browser.sign_in(page)).status == 303
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_a_form_of_another_site_is_refused(
+    world: "World", browser: Browser, site: str
+) -> None:
+    page = await browser.authorize()
+    fields = {**page.fields, "username": world.ADMIN, "password": world.PASSWORD}
+    sent = await browser.post("/common/login", fields, {"Sec-Fetch-Site": site})
+    assert "AADSTS165000" in sent.fault
+    assert (await browser.post("/common/login", fields, {"Sec-Fetch-Site": "same-origin"})).location
+
+
+async def test_a_form_token_is_sealed_dated_and_for_its_purpose(
+    world: "World", browser: Browser
+) -> None:
+    page = await browser.authorize()
+    for text in ("", "made-up", page.fields["flow"][:-4] + "AAAA"):
+        assert "AADSTS50089" in (await browser.sign_in(page, flow=text)).fault
+    refresh = (await by_code(world, await a_code(browser))).body["refresh_token"]
+    assert "AADSTS50089" in (await browser.sign_in(page, flow=refresh)).fault
+    world.now += 1800
+    assert "AADSTS50089" in (await browser.sign_in(page)).fault
+
+
+async def test_a_form_token_is_no_refresh_token(world: "World", browser: Browser) -> None:
+    page = await browser.authorize()
+    token = page.fields["flow"]
+    how = {"grant_type": "refresh_token", "client_id": AZ, "refresh_token": token}
+    answer = await world.post("/organizations/oauth2/v2.0/token", **how, scope="openid")
+    assert answer.code == 70000
+
+
+@pytest.mark.parametrize(
+    "path", ["/organizations/oauth2/v2.0/authorize", "/common/oauth2/deviceauth"]
+)
+async def test_pages_are_not_framed_and_load_nothing(browser: Browser, path: str) -> None:
+    page = await browser.authorize() if "authorize" in path else await browser.get(path)
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "script-src 'none'" in policy
+    assert "base-uri 'none'" in policy
+    assert page.headers["X-Frame-Options"] == "DENY"
+    assert page.headers["Cache-Control"] == "no-store"
+    cookie = page.headers["Set-Cookie"]
+    for part in ("__Host-", "; Secure", "; HttpOnly", "; SameSite=Strict", "; Path=/"):
+        assert part in cookie
+    assert not re.findall(r"(?:src|href)=", page.text)
+    assert "It is not Microsoft's" in page.text
+    assert 'lang="en"' in page.text
+    for identifier in re.findall(r'<input type="(?:text|password)" id="(\w+)"', page.text):
+        assert f'<label for="{identifier}">' in page.text
+
+
+NASTY = "\"'><script>alert(1)</script>&lt;"
+
+
+async def test_nothing_from_outside_is_markup(world: "World", browser: Browser) -> None:
+    await public_app(world)
+    await world.change(world.APPLICATION, name=NASTY)
+    how: dict[str, Any] = {
+        "tenant": world.TENANT,
+        "client_id": world.APPLICATION,
+        "redirect_uri": "https://app.test/callback",
+        "response_mode": "form_post",
+        "state": NASTY,
+        "login_hint": NASTY,
+    }
+    page = await browser.authorize(**how)
+    assert "alert(1)" in page.text
+    assert "<script>" not in page.text
+    failed = await browser.sign_in(page, username=NASTY)
+    assert "<script>" not in failed.text
+    done = await browser.sign_in(failed)
+    assert done.text.count("<script>") == 1
+    assert done.fields["state"] == NASTY
+    refused = await browser.authorize(client_id=NASTY)
+    assert "<script>" not in refused.text
+    typed = await browser.get("/common/oauth2/deviceauth", user_code=NASTY)
+    assert "<script>" not in typed.text
+
+
+# ------------------------------------------------------------------------------------- devices
+
+
+async def test_a_device_code_expires(world: "World", browser: Browser) -> None:
+    device = await a_device(world)
+    world.now += codes.DEVICE_SECONDS
+    answer = await by_device(world, device["device_code"])
+    assert (answer.code, answer.body["error"]) == (70020, "expired_token")
+    page = await browser.get("/common/oauth2/deviceauth")
+    page = await browser.submit(page, user_code=device["user_code"])
+    assert "expired" in page.fault
+
+
+async def test_a_device_that_waits_is_not_pushed_out(
+    world: "World", browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attack: anybody begins sign-ins until the one that somebody waits for is forgotten."""
+    monkeypatch.setattr(codes, "MAX_HELD", 3)
+    waiting = await a_device(world)
+    for _ in range(2):
+        await a_device(world)
+    path, asked = f"/{world.TENANT}/oauth2/v2.0/devicecode", {"client_id": AZ, "scope": "openid"}
+    refused = await world.post(path, **asked)
+    assert (refused.code, refused.status) == (90055, 429)
+    assert refused.headers["Retry-After"] == "60"
+    assert (await by_device(world, waiting["device_code"])).code == 70016
+    page = await browser.get("/common/oauth2/deviceauth")
+    assert "Azure CLI" in (await browser.submit(page, user_code=waiting["user_code"])).text
+    # Those whose time is over make room.
+    world.now += codes.DEVICE_SECONDS
+    assert (await world.post(path, **asked)).status == 200
+    assert (await by_device(world, waiting["device_code"])).code == 70018
+
+
+async def test_a_hasty_client_is_slowed_down(world: "World") -> None:
+    device = await a_device(world)
+    assert (await by_device(world, device["device_code"])).body["error"] == "authorization_pending"
+    hasty = await by_device(world, device["device_code"])
+    assert (hasty.code, hasty.body["error"]) == (50196, "slow_down")
+    world.now += 5
+    assert (await by_device(world, device["device_code"])).code == 70016
+
+
+async def test_a_user_who_declines_is_believed(world: "World", browser: Browser) -> None:
+    device = await a_device(world)
+    page = await browser.get("/common/oauth2/deviceauth", user_code=device["user_code"])
+    page = await browser.submit(page, user_code=device["user_code"])
+    page = await browser.submit(page, step="cancel")
+    assert "Cancelled" in page.text
+    answer = await by_device(world, device["device_code"])
+    assert (answer.code, answer.body["error"]) == (65004, "authorization_declined")
+
+
+async def test_a_device_code_is_its_clients(world: "World") -> None:
+    device = await a_device(world)
+    other = "1950a258-227b-4e31-a9cf-717495945fc2"
+    answer = await by_device(world, device["device_code"], client_id=other)
+    assert (answer.code, answer.body["error"]) == (70018, "bad_verification_code")
+    assert (await by_device(world, "made-up")).code == 70018
+    assert (await by_device(world, device["user_code"])).code == 70018
+
+
+async def test_a_user_code_works_once(world: "World", browser: Browser) -> None:
+    device = await a_device(world)
+    start = await browser.get("/common/oauth2/deviceauth")
+    page = await browser.submit(start, user_code=device["user_code"])
+    assert "You are signed in" in (await browser.sign_in(page)).text
+    again = await browser.submit(start, user_code=device["user_code"])
+    assert "not known" in again.fault
+
+
+async def test_guessing_user_codes_is_stopped(world: "World", browser: Browser) -> None:
+    device = await a_device(world)
+    page = await browser.get("/common/oauth2/deviceauth")
+    for number in range(codes.MAX_WRONG):
+        wrong = await browser.submit(page, user_code=f"AAAAAAA{number:02d}")
+        assert wrong.status == 400
+    stopped = await browser.submit(page, user_code=device["user_code"])
+    assert (stopped.status, "Too many" in stopped.fault) == (429, True)
+    world.now += codes.WRONG_SECONDS
+    assert "Azure CLI" in (await browser.submit(page, user_code=device["user_code"])).text
+
+
+async def test_a_device_cannot_begin_for_a_confidential_application(world: "World") -> None:
+    path = f"/{world.TENANT}/oauth2/v2.0/devicecode"
+    answer = await world.post(path, client_id=world.APPLICATION, scope="openid")
+    assert (answer.code, answer.status) == (7000218, 401)
+    await public_app(world)
+    assert (await world.post(path, client_id=world.APPLICATION, scope="openid")).status == 200
+    assert (await world.post(path, client_id=world.APPLICATION)).code == 900144
+    assert (await world.send(path, method="GET")).code == 900561
+    # It is kept for a quarter of an hour, and anybody may begin one.
+    long = " ".join(f"api://{world.APPLICATION}/p{number}" for number in range(200))
+    assert (await world.post(path, client_id=world.APPLICATION, scope=long)).code == 70011
+
+
+async def test_the_page_is_named_at_the_origin_for_browsers(start: Any) -> None:
+    world = await start(pages_origin="https://login.windows.net")
+    device = await a_device(world)
+    assert device["verification_uri"] == "https://login.windows.net/common/oauth2/deviceauth"
+    path = f"/{world.TENANT}/v2.0/.well-known/openid-configuration"
+    document = (await world.send(path, method="GET")).body
+    page = f"https://login.windows.net/{world.TENANT}/oauth2/v2.0/authorize"
+    assert document["authorization_endpoint"] == page
+    assert document["token_endpoint"].startswith(world.url)
+
+
+async def test_the_longest_state_comes_back_whole(browser: Browser) -> None:
+    state = "\U0001f511" * 1500
+    page = await browser.authorize(state=state, response_mode="form_post")
+    page = await browser.sign_in(page)
+    assert page.fields["state"] == state

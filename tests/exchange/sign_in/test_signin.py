@@ -1,0 +1,441 @@
+"""Users who sign in: by password, refresh token, code and device; what they get, and what is refused."""
+
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from podpass.crypto import jose
+from podpass.directory.access import GLOBAL_ADMINISTRATOR
+from podpass.directory.model import AppRoleAssignment
+from podpass.exchange.sign_in import lockout, passwords
+from podpass.exchange.sign_in.tokens import MEMBER
+from tests.exchange.sign_in.browser import AZ, LOOPBACK, Browser, browsing
+from tests.exchange.world import ADMIN_ID, OTHER_TENANT
+
+if TYPE_CHECKING:
+    from tests.exchange.conftest import Start
+    from tests.exchange.world import Answer, World
+
+ARM = "https://management.core.windows.net/"
+SCOPE = f"{ARM}/.default offline_access openid profile"
+POWERSHELL = "1950a258-227b-4e31-a9cf-717495945fc2"
+AZCOPY = "579a7132-0e58-4d80-b1e1-7a1e2d337859"
+TOKEN = "/organizations/oauth2/v2.0/token"
+
+
+@pytest.fixture
+async def browser(world: "World") -> AsyncIterator[Browser]:
+    async with browsing(world) as opened:
+        yield opened
+
+
+async def by_password(world: "World", path: str = TOKEN, **changes: str | None) -> "Answer":
+    fields: dict[str, str | None] = {
+        "grant_type": "password",
+        "client_id": AZ,
+        "username": world.ADMIN,
+        "password": world.PASSWORD,
+        "scope": SCOPE,
+        "client_info": "1",
+    }
+    return await world.post(path, **{**fields, **changes})
+
+
+async def by_refresh(world: "World", token: str, path: str = TOKEN, **changes: str) -> "Answer":
+    fields = {
+        "grant_type": "refresh_token",
+        "client_id": AZ,
+        "refresh_token": token,
+        "scope": SCOPE,
+    }
+    return await world.post(path, **{**fields, **changes})
+
+
+def pkce() -> tuple[str, str]:
+    verifier = jose.b64encode(os.urandom(32))
+    return verifier, jose.b64encode(hashlib.sha256(verifier.encode()).digest())
+
+
+async def a_code(browser: Browser, **changes: str | None) -> str:
+    page = await browser.sign_in(await browser.authorize(**changes))
+    return page.answer["code"]
+
+
+async def by_code(world: "World", code: str, path: str = TOKEN, **changes: str | None) -> "Answer":
+    fields: dict[str, str | None] = {
+        "grant_type": "authorization_code",
+        "client_id": AZ,
+        "code": code,
+        "redirect_uri": LOOPBACK,
+        "scope": SCOPE,
+    }
+    return await world.post(path, **{**fields, **changes})
+
+
+async def a_device(world: "World", **changes: str) -> dict[str, Any]:
+    fields = {"client_id": AZ, "scope": SCOPE}
+    answer = await world.post("/organizations/oauth2/v2.0/devicecode", **{**fields, **changes})
+    assert answer.status == 200, answer.body
+    return answer.body
+
+
+async def by_device(world: "World", device_code: str, **changes: str) -> "Answer":
+    grant = "urn:ietf:params:oauth:grant-type:device_code"
+    fields = {"grant_type": grant, "client_id": AZ, "device_code": device_code}
+    return await world.post(TOKEN, **{**fields, **changes})
+
+
+async def public_app(world: "World", **document: Any) -> None:
+    await world.change(
+        world.APPLICATION,
+        document={
+            "isFallbackPublicClient": True,
+            "publicClient": {"redirectUris": ["https://app.test/callback"]},
+            **document,
+        },
+    )
+
+
+# ------------------------------------------------------------------------------------ what is given
+
+
+async def test_the_user_realm_says_that_we_check_passwords(world: "World") -> None:
+    path = "/common/UserRealm/{}?api-version=1.0"
+    answer = await world.send(path.format("admin%40contoso.test"), method="GET")
+    assert (answer.body["account_type"], answer.body["domain_name"]) == ("Managed", "contoso.test")
+    stranger = await world.send(path.format("someone@elsewhere.test"), method="GET")
+    assert stranger.body["account_type"] == "Unknown"
+
+
+async def test_a_password_gets_a_token_for_resource_manager(world: "World") -> None:
+    answer = await by_password(world)
+    assert answer.status == 200, answer.body
+    claims = answer.claims()
+    assert claims["aud"] == ARM
+    assert claims["iss"] == f"https://sts.windows.net/{world.TENANT}/"
+    assert (claims["oid"], claims["tid"]) == (world.ADMIN_ID, world.TENANT)
+    assert (claims["upn"], claims["unique_name"], claims["name"]) == (
+        world.ADMIN,
+        world.ADMIN,
+        "Ada Admin",
+    )
+    assert (claims["appid"], claims["appidacr"], claims["idtyp"]) == (AZ, "0", "user")
+    assert (claims["scp"], claims["amr"], claims["ver"]) == ("user_impersonation", ["pwd"], "1.0")
+    # Whom no setting names is nobody, however he came into the directory.
+    assert claims["wids"] == [MEMBER]
+    assert claims["exp"] - world.now == 75 * 60
+    assert answer.body["foci"] == "1"
+    assert answer.body["expires_in"] == 4500
+    assert f"{ARM}/.default" in answer.body["scope"].split()
+
+
+async def test_a_user_administers_only_where_he_is_named(start: "Start") -> None:
+    world = await start(administrators=(ADMIN_ID,))
+    assert (await by_password(world)).claims()["wids"] == [GLOBAL_ADMINISTRATOR, MEMBER]
+
+
+async def test_beside_one_who_is_named_another_is_nobody(start: "Start") -> None:
+    world = await start(administrators=(OTHER_TENANT,))
+    assert (await by_password(world)).claims()["wids"] == [MEMBER]
+
+
+async def test_the_id_token_is_for_the_client(world: "World") -> None:
+    answer = await by_password(world)
+    said = jose.parse(answer.body["id_token"]).claims
+    assert said["aud"] == AZ
+    assert said["iss"] == f"{world.url}/{world.TENANT}/v2.0"
+    assert (said["oid"], said["preferred_username"]) == (world.ADMIN_ID, world.ADMIN)
+    assert said["ver"] == "2.0"
+    assert said["sub"] not in {world.ADMIN_ID, answer.claims()["sub"]}
+    info = jose.loads_object(jose.b64decode(answer.body["client_info"]))
+    assert info == {"uid": world.ADMIN_ID, "utid": world.TENANT}
+
+
+async def test_no_more_is_given_than_was_asked_for(world: "World") -> None:
+    answer = await by_password(world, scope=f"{ARM}/.default", client_info=None)
+    assert not {"refresh_token", "id_token", "client_info", "foci"} & set(answer.body)
+
+
+async def test_the_v1_endpoint_answers_in_texts(world: "World") -> None:
+    answer = await by_password(world, "/organizations/oauth2/token", resource=ARM, scope=None)
+    assert answer.status == 200, answer.body
+    assert (answer.body["resource"], answer.body["expires_in"]) == (ARM, "4500")
+    assert answer.claims()["scp"] == "user_impersonation"
+
+
+@pytest.mark.parametrize("tenant", ["organizations", "{0}", "contoso.test"])
+async def test_a_user_signs_in_under_each_name_of_the_tenant(world: "World", tenant: str) -> None:
+    path = f"/{tenant.format(world.TENANT)}/oauth2/v2.0/token"
+    assert (await by_password(world, path)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("scope", "audience", "scp"),
+    [
+        ("https://graph.microsoft.com//.default", "https://graph.microsoft.com/", "Directory.Acc"),
+        ("https://graph.microsoft.com/.default", "https://graph.microsoft.com", "User.ReadWrite"),
+        ("User.Read", "https://graph.microsoft.com", "User.Read"),
+        (
+            "https://graph.microsoft.com/Application.Read.All",
+            "https://graph.microsoft.com",
+            "Application.Read.All",
+        ),
+        ("https://vault.azure.net/.default", "https://vault.azure.net", "user_impersonation"),
+        (
+            "https://vault.azure.net/user_impersonation",
+            "https://vault.azure.net",
+            "user_impersonation",
+        ),
+        ("openid profile", "https://graph.microsoft.com", "User.ReadWrite"),
+    ],
+)
+async def test_one_refresh_token_serves_every_resource(
+    world: "World", scope: str, audience: str, scp: str
+) -> None:
+    first = await by_password(world)
+    answer = await by_refresh(world, first.body["refresh_token"], scope=scope)
+    assert answer.status == 200, answer.body
+    assert scp in answer.claims()["scp"]
+    assert answer.claims()["aud"] == audience
+    for each in set(scope.split()) - {"openid", "profile"}:
+        assert each in answer.body["scope"].split()
+
+
+async def test_an_applications_own_permissions_stand_in_its_token(world: "World") -> None:
+    scopes = [
+        {"value": "read", "isEnabled": True},
+        {"value": "write", "isEnabled": True},
+        {"value": "old", "isEnabled": False},
+    ]
+    await world.change(world.APPLICATION, document={"api": {"oauth2PermissionScopes": scopes}})
+    api = f"api://{world.APPLICATION}"
+    every = await by_password(world, scope=f"{api}/.default")
+    assert every.claims()["scp"] == "read write"
+    assert (every.claims()["aud"], every.claims()["ver"]) == (world.APPLICATION, "2.0")
+    assert every.claims()["preferred_username"] == world.ADMIN
+    one = await by_password(world, scope=f"{api}/read")
+    assert one.claims()["scp"] == "read"
+    assert (await by_password(world, scope=f"{api}/old")).code == 70011
+
+
+async def test_a_users_roles_of_an_application_stand_in_the_token(world: "World") -> None:
+    role = "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa"
+    app_role = {"id": role, "value": "Things.Manage", "isEnabled": True}
+    await world.change(world.APPLICATION, document={"appRoles": [app_role]})
+    await assign(world, world.ADMIN_ID, role)
+    answer = await by_password(world, scope=f"api://{world.APPLICATION}/.default")
+    assert answer.claims()["roles"] == ["Things.Manage"]
+
+
+async def assign(world: "World", principal: str, role: str) -> None:
+    application = await world.directory.find_identity(world.TENANT, world.APPLICATION)
+    assert application is not None
+    await world.directory.app_roles.put(
+        AppRoleAssignment(
+            id="",
+            principal_id=principal,
+            principal_type="User",
+            resource_id=application.object_id,
+            app_role_id=role,
+        )
+    )
+
+
+async def test_a_code_is_exchanged_for_tokens(world: "World", browser: Browser) -> None:
+    verifier, challenge = pkce()
+    asked = {"code_challenge": challenge, "code_challenge_method": "S256", "nonce": "n-1"}
+    page = await browser.sign_in(await browser.authorize(**asked))
+    assert page.status == 303
+    assert page.location.startswith(LOOPBACK + "?")
+    assert page.answer["state"] == "the-state"
+    answer = await by_code(world, page.answer["code"], code_verifier=verifier)
+    assert answer.status == 200, answer.body
+    assert jose.parse(answer.body["id_token"]).claims["nonce"] == "n-1"
+    assert answer.body["refresh_token"]
+
+
+async def test_a_device_signs_a_user_in(world: "World", browser: Browser) -> None:
+    device = await a_device(world)
+    assert device["verification_uri"] == f"{world.url}/common/oauth2/deviceauth"
+    assert device["user_code"] in device["message"]
+    assert (await by_device(world, device["device_code"])).code == 70016
+    page = await browser.get("/common/oauth2/deviceauth")
+    typed = device["user_code"].lower()
+    page = await browser.submit(page, user_code=f" {typed[:4]}-{typed[4:]} ")
+    assert "Microsoft Azure CLI" in page.text
+    assert "Go on only if you started that program" in page.text
+    page = await browser.sign_in(page)
+    assert "You are signed in" in page.text
+    world.now += 5
+    answer = await by_device(world, device["device_code"])
+    assert answer.status == 200, answer.body
+    assert answer.claims()["upn"] == world.ADMIN
+    assert (await by_device(world, device["device_code"])).code == 70018
+
+
+# ---------------------------------------------------------------------------------------- passwords
+
+
+async def test_a_wrong_password_and_an_unknown_user_have_their_numbers(world: "World") -> None:
+    wrong = await by_password(world, password="no")
+    assert (wrong.code, wrong.status, wrong.body["error"]) == (50126, 400, "invalid_grant")
+    assert (await by_password(world, username="nobody@contoso.test")).code == 50034
+    assert (await by_password(world, username="nobody")).code == 50059
+    assert (await by_password(world, username="nobody@elsewhere.test")).code == 90002
+    elsewhere = f"/{world.OTHER_TENANT}/oauth2/v2.0/token"
+    assert (await by_password(world, elsewhere)).code == 50034
+    assert (await by_password(world, "/common/oauth2/v2.0/token")).code == 9001023
+    assert (await by_password(world, "/consumers/oauth2/v2.0/token")).code == 9001023
+
+
+async def test_ten_wrong_passwords_lock_a_user_for_a_minute(world: "World") -> None:
+    for _ in range(lockout.MAX_GUESSES):
+        assert (await by_password(world, password="no")).code == 50126
+    assert (await by_password(world)).code == 50053
+    world.now += lockout.LOCKED_SECONDS - 1
+    assert (await by_password(world)).code == 50053
+    world.now += 1
+    assert (await by_password(world, password="no")).code == 50126
+    assert (await by_password(world)).status == 200
+
+
+async def test_the_right_password_forgives_the_wrong_ones(world: "World") -> None:
+    for _ in range(2):
+        for _ in range(lockout.MAX_GUESSES - 1):
+            await by_password(world, password="no")
+        assert (await by_password(world)).status == 200
+
+
+async def test_guesses_sent_at_once_are_counted_each(world: "World") -> None:
+    import asyncio
+
+    answers = await asyncio.gather(*(by_password(world, password="no") for _ in range(30)))
+    assert sum(answer.code == 50126 for answer in answers) == lockout.MAX_GUESSES
+
+
+async def test_the_page_and_the_endpoint_count_guesses_together(
+    world: "World", browser: Browser
+) -> None:
+    page = await browser.authorize()
+    for _ in range(lockout.MAX_GUESSES):
+        page = await browser.sign_in(page, password="no")
+        assert "not valid" in page.fault
+    assert "locked" in (await browser.sign_in(page)).fault
+    assert (await by_password(world)).code == 50053
+
+
+async def test_a_user_without_a_password_cannot_sign_in(world: "World") -> None:
+    user = await world.directory.users.get(world.ADMIN_ID)
+    assert user is not None
+    await world.directory.users.put(replace(user, password=""))
+    assert (await by_password(world)).code == 50126
+    assert (await by_password(world, password=" ")).code == 900144
+
+
+async def test_a_confidential_application_needs_its_secret(world: "World") -> None:
+    answer = await by_password(world, client_id=world.APPLICATION)
+    assert (answer.code, answer.status, answer.body["error"]) == (50194, 400, "invalid_request")
+    path = f"/{world.TENANT}/oauth2/v2.0/token"
+    answer = await by_password(world, path, client_id=world.APPLICATION)
+    assert (answer.code, answer.status, answer.body["error"]) == (7000218, 401, "invalid_client")
+    await public_app(world)
+    assert (await by_password(world, path, client_id=world.APPLICATION)).status == 200
+    assert (await by_password(world, client_secret="x")).code == 700025
+
+
+async def test_a_password_is_not_checked_for_a_client_that_proves_nothing(world: "World") -> None:
+    """Else any application's id would do for guessing past what its secret keeps out."""
+    path = f"/{world.TENANT}/oauth2/v2.0/token"
+    answer = await by_password(world, path, client_id=world.APPLICATION, password="no")
+    assert answer.code == 7000218
+
+
+@pytest.mark.parametrize("missing", ["username", "password", "client_id"])
+async def test_what_is_missing_is_named(world: "World", missing: str) -> None:
+    answer = await by_password(world, **{missing: ""})
+    assert (answer.code, missing in answer.body["error_description"]) == (900144, True)
+
+
+# ------------------------------------------------------------------------------------ refresh tokens
+
+
+async def test_each_use_of_a_refresh_token_gives_a_new_one(world: "World") -> None:
+    first = (await by_password(world)).body["refresh_token"]
+    second = (await by_refresh(world, first)).body["refresh_token"]
+    assert first != second
+    world.now += 89 * 86400
+    assert (await by_refresh(world, second)).status == 200
+    world.now += 2 * 86400
+    assert (await by_refresh(world, second)).code == 700082
+
+
+async def test_a_refresh_token_ends_with_the_password(world: "World") -> None:
+    token = (await by_password(world)).body["refresh_token"]
+    user = await world.directory.users.get(world.ADMIN_ID)
+    assert user is not None
+    await world.directory.users.put(replace(user, password=passwords.hash_password("new")))
+    answer = await by_refresh(world, token)
+    assert (answer.code, answer.body["error"]) == (50173, "invalid_grant")
+
+
+async def test_a_family_shares_refresh_tokens_and_strangers_do_not(world: "World") -> None:
+    token = (await by_password(world)).body["refresh_token"]
+    assert (await by_refresh(world, token, client_id=POWERSHELL)).status == 200
+    assert (await by_refresh(world, token, client_id=AZCOPY)).code == 70000
+    await public_app(world)
+    path = f"/{world.TENANT}/oauth2/v2.0/token"
+    assert (await by_refresh(world, token, path, client_id=world.APPLICATION)).code == 70000
+    alone = (await by_password(world, client_id=AZCOPY)).body
+    assert "foci" not in alone
+    assert (await by_refresh(world, alone["refresh_token"], client_id=AZCOPY)).status == 200
+    assert (await by_refresh(world, alone["refresh_token"])).code == 70000
+
+
+async def test_a_refresh_token_is_of_one_tenant(world: "World") -> None:
+    token = (await by_password(world)).body["refresh_token"]
+    elsewhere = f"/{world.OTHER_TENANT}/oauth2/v2.0/token"
+    assert (await by_refresh(world, token, elsewhere)).code == 700005
+    here = f"/{world.TENANT}/oauth2/v2.0/token"
+    assert (await by_refresh(world, token, here)).status == 200
+    assert (await by_refresh(world, token, "/common/oauth2/v2.0/token")).status == 200
+
+
+async def test_a_refresh_token_that_was_changed_is_worth_nothing(world: "World") -> None:
+    token = (await by_password(world)).body["refresh_token"]
+    changed = token[:-6] + ("A" if token[-6] != "A" else "B") + token[-5:]
+    for text in (changed, token[:-4], token + "AAAA", "x", "é", "A" * 60_000):
+        assert (await by_refresh(world, text)).code == 70000
+
+
+async def test_an_access_token_is_no_refresh_token(world: "World") -> None:
+    answer = await by_password(world)
+    assert (await by_refresh(world, answer.body["access_token"])).code == 70000
+    assert (await by_refresh(world, answer.body["id_token"])).code == 70000
+
+
+async def test_another_replica_on_the_same_database_takes_the_token(world: "World") -> None:
+    from podpass.exchange.sign_in import refresh_tokens
+    from podpass.exchange.signing.key_set import AuthorityKeys
+    from podpass.exchange.signing.token_sealer import Seal
+
+    user = await world.directory.users.get(world.ADMIN_ID)
+    assert user is not None
+    other = await AuthorityKeys.open(world.keys.database, world.sealing, world.clock)
+    token = refresh_tokens.mint(other.seal, user, AZ, clock=world.clock)
+    assert (await by_refresh(world, token)).status == 200
+    stranger = refresh_tokens.mint(Seal(bytes(32)), user, AZ, clock=world.clock)
+    assert (await by_refresh(world, stranger)).code == 70000
+
+
+async def test_a_user_who_is_gone_has_no_refresh_token(world: "World") -> None:
+    from podpass.exchange.sign_in import refresh_tokens
+
+    user = await world.directory.users.get(world.ADMIN_ID)
+    assert user is not None
+    other = replace(user, id="99999999-9999-4999-8999-999999999999")
+    token = refresh_tokens.mint(world.keys.seal, other, AZ, clock=world.clock)
+    assert (await by_refresh(world, token)).code == 50034

@@ -1,0 +1,118 @@
+"""A new key that cannot be written: told, tried again by and by, and made once."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podpass.database import Database, DatabaseFailed
+from podpass.exchange.signing.key_set import AuthorityKeys
+from podpass.exchange.signing.schedule import Schedule
+
+SCHEDULE = Schedule(rotation_seconds=1000, ahead_seconds=100, token_seconds=50, skew_seconds=1000)
+
+
+@dataclass
+class Service:
+    """The keys of a service, its clocks, and a disk that takes nothing while it is `full`."""
+
+    keys: AuthorityKeys
+    driver: sqlite3.Connection
+    now: float = 1_750_000_000.0
+    ticks: float = 0.0
+
+    @classmethod
+    async def over(cls, database: Database) -> "Service":
+        made: list[Service] = []
+        keys = await AuthorityKeys.open(
+            database,
+            bytes(32),
+            lambda: made[0].now if made else cls.now,
+            SCHEDULE,
+            ticks=lambda: made[0].ticks if made else 0.0,
+        )
+        driver: Any = await database.read(lambda one: one.connection.driver_connection)
+        made.append(cls(keys, driver))
+        return made[0]
+
+    def full(self, *, full: bool) -> None:
+        """Let every COMMIT fail, where a full disk is found out."""
+
+        def allow(_action: int, what: str | None, *_: Any) -> int:
+            return sqlite3.SQLITE_DENY if what == "COMMIT" else sqlite3.SQLITE_OK
+
+        self.driver.set_authorizer(allow if full else None)
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[Service]:
+    async with Database(f"sqlite:///{tmp_path / 'a.db'}") as database:
+        made = await Service.over(database)
+        yield made
+        made.full(full=False)
+
+
+def told(caplog: pytest.LogCaptureFixture, event: str) -> int:
+    return [record.getMessage() for record in caplog.records].count(event)
+
+
+async def until(what: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not what():  # noqa: ASYNC110 it is the service that does it
+            await asyncio.sleep(0.01)
+
+
+async def test_a_key_that_cannot_be_written_is_not_made_again_and_again(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "podpass")
+    async with service.keys.running():
+        service.full(full=True)
+        service.now += 1000
+        service.keys._wake.set()
+        await until(lambda: told(caplog, "signing_keys_not_kept") > 0)
+        for _ in range(10):
+            service.keys._wake.set()
+            await asyncio.sleep(0.03)
+        assert told(caplog, "signing_keys_not_kept") == 1
+        assert told(caplog, "signing_key_made") == 0
+        service.full(full=False)
+        service.ticks += 1
+        service.keys._wake.set()
+        await until(lambda: len(service.keys.published) == 3)
+        assert told(caplog, "signing_key_made") == 1
+
+
+async def test_the_next_try_writes_the_key_that_the_last_one_made(service: Service) -> None:
+    service.now += 1000
+    service.full(full=True)
+    spares = []
+    for _ in range(2):
+        with pytest.raises(DatabaseFailed):
+            await service.keys.keep()
+        spares += [key.kid for key in service.keys._spare]
+    service.full(full=False)
+    await service.keys.keep()
+    assert spares == [service.keys.published[-1].kid] * 2
+    service.now += 1000
+    await service.keys.keep()
+    assert len({key.kid for key in service.keys.published}) == 4
+
+
+async def test_a_rotation_that_was_not_written_is_not_told_of(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "podpass")
+    service.full(full=True)
+    for change in (service.keys.replace_all, service.keys.rotate):
+        with pytest.raises(DatabaseFailed):
+            await change()
+    assert not caplog.records
+    service.full(full=False)
+    await service.keys.replace_all()
+    assert told(caplog, "signing_keys_replaced") == 1

@@ -1,0 +1,176 @@
+"""Attack 26: keys rotate every second under load, and not one token is refused.
+
+Two replicas with databases of their own on one file, the guard as a library, and the vault behind TLS: each
+fetches the published keys from another replica.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import trustme
+
+from podpass.crypto import jose
+from podpass.database import Database
+from podpass.directory.model import RoleAssignment, Vault
+from podpass.directory.store.directory import Directory
+from podpass.exchange.app import create_app
+from podpass.exchange.signing.key_set import AuthorityKeys
+from podpass.exchange.signing.schedule import Schedule
+from podpass.http import server
+from podpass.http.fetcher import Fetcher, FetchRules
+from podpass.resource.app import create_app as create_vault
+from podpass.resource.authority_keys import PublishedKeys
+from podpass.resource.guard import Guard
+from podpass.resource.store import SecretStore
+from podpass.settings import AuthoritySettings, VaultSettings
+from tests.exchange import world as worlds
+
+if TYPE_CHECKING:
+    from tests.exchange.conftest import Start
+    from tests.exchange.world import World
+
+# Patient with a busy machine: three seconds until a replica counts as cut off, and until an old key goes.
+SCHEDULE = Schedule(rotation_seconds=1, ahead_seconds=1, token_seconds=0.3, skew_seconds=6)
+VAULT = "demo-vault.vault.azure.net"
+_KEYS_PATH = f"/{worlds.TENANT}/discovery/v2.0/keys"
+
+
+def ticks() -> float:
+    return time.monotonic() * 2
+
+
+@dataclass(kw_only=True)
+class Replica:
+    """One process of the token service."""
+
+    url: str
+    keys: AuthorityKeys
+
+
+@dataclass(kw_only=True)
+class Site:
+    """The replicas, and who checks their tokens."""
+
+    world: "World"
+    replicas: list[Replica]
+    guard: Guard
+    vault: str
+    signed_with: set[str] = field(default_factory=set)
+
+    async def ask(self, replica: Replica) -> str:
+        """Get a token; every replica publishes its key by then."""
+        url, form = replica.url + worlds.TOKEN_PATH, self.world.form()
+        async with self.world.session.post(url, data=form) as answer:
+            body = await answer.json()
+            assert answer.status == 200, body
+        token = str(body["access_token"])
+        kid = str(jose.parse(token).kid)
+        self.signed_with.add(kid)
+        for each in self.replicas:
+            assert kid in await self.published(each)
+        return token
+
+    async def published(self, replica: Replica) -> set[str]:
+        async with self.world.session.get(replica.url + _KEYS_PATH) as answer:
+            return {key["kid"] for key in (await answer.json())["keys"]}
+
+    async def check(self, token: str) -> None:
+        """Present a token to the guard and to the vault."""
+        principal = await self.guard.admit([f"Bearer {token}"])
+        assert principal.object_id == worlds.OBJECT
+        headers = {"Authorization": f"Bearer {token}", "Host": VAULT}
+        url = f"{self.vault}/secrets?api-version=7.4"
+        async with self.world.session.get(url, headers=headers) as answer:
+            assert answer.status == 200, await answer.text()
+
+
+@pytest.fixture
+async def site(start: "Start", ca: trustme.CA, tmp_path: Path) -> AsyncIterator[Site]:
+    world = await start(clock=time.time)
+    world.now = time.time()
+    await _give_a_vault(world.directory)
+    async with AsyncExitStack() as stack:
+        replicas = [await _replica(stack, ca, world) for _ in range(2)]
+        fetchers = [_keys(replica, tmp_path) for replica in replicas]
+        store = await stack.enter_async_context(
+            SecretStore(world.keys.database, tmp_path / "vault.key")
+        )
+        vault = create_vault(VaultSettings(), world.directory, store, fetchers[0], time.time)
+        port = await worlds.listen(stack, ca, vault, "localhost")
+        audiences = {"https://vault.azure.net"}
+        guard = Guard(tenant_id=worlds.TENANT, audiences=audiences, keys=fetchers[1])
+        yield Site(world=world, replicas=replicas, guard=guard, vault=f"https://localhost:{port}")
+
+
+async def _replica(stack: AsyncExitStack, ca: trustme.CA, world: "World") -> Replica:
+    url = f"sqlite:///{world.sealing.with_name('directory.db')}"
+    database = await stack.enter_async_context(Database(url))
+    directory = await stack.enter_async_context(Directory(database))
+    opened = await AuthorityKeys.open(database, world.sealing, time.time, SCHEDULE, ticks=ticks)
+    keys = await stack.enter_async_context(opened.running())
+    sock = server.bind("127.0.0.1", 0)
+    url = f"https://localhost:{sock.getsockname()[1]}"
+    settings = AuthoritySettings(origins=(url,))
+    app = create_app(settings, directory, world.fetcher, keys, time.time)
+    await worlds.listen(stack, ca, app, "localhost", sock)
+    return Replica(url=url, keys=keys)
+
+
+def _keys(replica: Replica, folder: Path) -> PublishedKeys:
+    port = int(replica.url.rpartition(":")[2])
+    hosts = {f"localhost:{port}": ("127.0.0.1", port)}
+    fetcher = Fetcher(FetchRules(hosts=hosts, ca_file=folder / "ca.pem"))
+    return PublishedKeys(fetcher, replica.url + _KEYS_PATH, time.time, interval_seconds=0.05)
+
+
+async def _give_a_vault(directory: Directory) -> None:
+    where = "/subscriptions/s/resourceGroups/g/providers/Microsoft.KeyVault/vaults/demo-vault"
+    vault = Vault(name="demo-vault", tenant_id=worlds.TENANT, location="eastus", resource_id=where)
+    await directory.vaults.put(vault)
+    role = "Key Vault Secrets User"
+    await directory.assign_role(RoleAssignment(scope=where, principal_id=worlds.OBJECT, role=role))
+
+
+@pytest.mark.timeout(60)
+async def test_no_token_is_refused_while_keys_rotate_and_go(site: Site) -> None:
+    first = set(await site.published(site.replicas[0]))
+    done = asyncio.Event()
+
+    async def load(replica: Replica) -> None:
+        held: deque[tuple[float, str]] = deque()
+        while not done.is_set():
+            token = await site.ask(replica)
+            await site.check(token)
+            held.append((time.time(), token))
+            # Once more when it is as old as the schedule lets a token be.
+            while held and time.time() - held[0][0] >= SCHEDULE.token_seconds * 0.9:
+                await site.check(held.popleft()[1])
+
+    async def watch() -> None:
+        while not done.is_set():
+            await asyncio.sleep(0.05)
+            gone = first - await site.published(site.replicas[1])
+            if gone and len(site.signed_with) >= 4:
+                done.set()
+
+    async with asyncio.timeout(50), asyncio.TaskGroup() as group:
+        for replica in site.replicas * 2:
+            group.create_task(load(replica))
+        group.create_task(watch())
+
+
+@pytest.mark.timeout(60)
+async def test_an_emergency_rotation_is_followed_by_who_asks_again(site: Site) -> None:
+    one, other = site.replicas
+    await site.check(await site.ask(one))
+    turn = await one.keys.rotate(at_once=True)
+    token = await site.ask(one)
+    assert turn.kid in await site.published(other)
+    await site.check(token)

@@ -1,0 +1,401 @@
+"""Documents from addresses that an attacker chose, served by real servers that misbehave."""
+
+import asyncio
+import contextlib
+import gzip
+import ipaddress
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from hypothesis import given, strategies
+
+from podpass.http import address_policy
+from podpass.http import fetcher as fetch
+from podpass.http import server as serve
+from podpass.http.address_policy import NotPublic
+from podpass.http.fetcher import Fetcher, FetchError, FetchRules
+
+HOST = "good.test"
+URL = f"https://{HOST}/document"
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Serve = Callable[..., Awaitable[Fetcher]]
+
+BLOCKED = [
+    "127.0.0.1",
+    "127.9.9.9",
+    "0.0.0.0",
+    "0.1.2.3",
+    "10.0.0.1",
+    "100.64.0.1",
+    "169.254.169.254",
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.0.0.8",
+    "192.0.0.9",
+    "192.88.99.1",
+    "192.0.2.1",
+    "192.168.0.1",
+    "198.18.0.1",
+    "198.51.100.1",
+    "203.0.113.1",
+    "224.0.0.1",
+    "239.255.255.255",
+    "240.0.0.1",
+    "255.255.255.255",
+    "168.63.129.16",
+    "::",
+    "::1",
+    "::ffff:127.0.0.1",
+    "::ffff:169.254.169.254",
+    "::ffff:8.8.8.8",
+    # Public in Python 3.13.5, were it asked.
+    "::ffff:168.63.129.16",
+    "::ffff:192.0.0.9",
+    "::ffff:0:10.0.0.1",
+    "::127.0.0.1",
+    "64:ff9b::7f00:1",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b:1::1",
+    "100::1",
+    "2001::1",
+    "2001:1::1",
+    "2001:4:112::1",
+    "2001:20::1",
+    "2001:1ff:ffff::1",
+    "2001:db8::1",
+    "2002:7f00:1::1",
+    "2002:a9fe:a9fe::1",
+    "3fff::1",
+    "3fff:fff:ffff::1",
+    "4000::1",
+    "5f00::1",
+    "fc00::1",
+    "fd00:ec2::254",
+    "fe80::1",
+    "fe80::1%eth0",
+    "fec0::1",
+    "ff02::1",
+]
+
+
+@pytest.mark.parametrize("address", BLOCKED)
+def test_an_address_that_is_not_public_is_refused(address: str) -> None:
+    with pytest.raises(NotPublic):
+        address_policy.check_address(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "8.8.8.8",
+        "20.190.160.1",
+        "223.255.255.255",
+        "2001:200::1",
+        "2606:4700::1111",
+        "3ffe::1",
+        "64:ff9b::808:808",
+    ],
+)
+def test_a_public_address_is_accepted(address: str) -> None:
+    address_policy.check_address(address)
+
+
+@given(strategies.ip_addresses())
+def test_no_address_is_public_that_python_calls_something_else(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> None:
+    """Of a range that this list does not know yet, a newer Python may."""
+    if address.is_global or address in ipaddress.ip_network("64:ff9b::/96"):
+        return
+    with pytest.raises(NotPublic):
+        address_policy.check_address(str(address))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://good.test/",
+        "ftp://good.test/",
+        "file:///etc/passwd",
+        "data:application/json,{}",
+        "HTTPS:good.test",
+        "https:///path",
+        "https://",
+        "//good.test/",
+        "",
+        "https://user@good.test/",
+        "https://user:pass@good.test/",
+        "https://good.test@evil.test/",
+        "https://good.test/#fragment",
+        "https://good.test/\r\nX: y",
+        "https://good.test/a b",
+        "https://good.test\\@evil.test/",
+        "https://good.test/\u0430",
+        "https://g\u043e\u043ed.test/",
+        "https://[::1%25eth0]/",
+        "https://good.test:0/",
+        "https://good.test:99999/",
+        "https://good.test:x/",
+        "https://[::1/",
+        "https://good.test/" + "a" * 3000,
+        "https://good%2etest/",
+        "https://good.test/|",
+    ],
+)
+async def test_an_unfit_url_is_refused_before_anything_is_asked(url: str) -> None:
+    with pytest.raises(FetchError) as caught:
+        await Fetcher(FetchRules()).get_json(url)
+    assert caught.value.reason == "url"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "[::1]",
+        "[::ffff:169.254.169.254]",
+        "0.0.0.0",
+        "169.254.169.254",
+        "10.1.2.3",
+        "[fd00:ec2::254]",
+        "localhost",
+        "localhost.",
+        "2130706433",
+        "0x7f000001",
+        "017700000001",
+        "127.1",
+    ],
+)
+async def test_a_host_of_this_machine_or_network_is_refused_however_it_is_written(
+    host: str,
+) -> None:
+    with pytest.raises(FetchError) as caught:
+        await Fetcher(FetchRules()).get_json(f"https://{host}/")
+    assert caught.value.reason in {"address", "name"}
+
+
+async def test_a_name_without_address_says_so() -> None:
+    with pytest.raises(FetchError) as caught:
+        await Fetcher(FetchRules()).get_json("https://nowhere.invalid/")
+    assert caught.value.reason == "name"
+
+
+def test_own_hosts_are_found_by_name_suffix_or_port() -> None:
+    hosts = {
+        "a.test": ("127.0.0.1", 1),
+        "*.b.test": ("127.0.0.1", 2),
+        "c.test:8443": ("127.0.0.1", 3),
+    }
+    assert fetch.own_address(hosts, "a.test", 443) == ("127.0.0.1", 1)
+    assert fetch.own_address(hosts, "x.y.b.test", 443) == ("127.0.0.1", 2)
+    assert fetch.own_address(hosts, "c.test", 8443) == ("127.0.0.1", 3)
+    for host, port in (("b.test", 443), ("xb.test", 443), ("a.test", 8443), ("c.test", 443)):
+        assert fetch.own_address(hosts, host, port) is None
+
+
+def answer(body: bytes, status: str = "200 OK", **headers: str) -> Handler:
+    """Answer one request with a whole body, whatever was asked."""
+    lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+
+def raw(data: bytes) -> Handler:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(data)
+        await writer.drain()
+
+    return handle
+
+
+async def forever(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    while not writer.is_closing():
+        writer.write(b"1000\r\n" + b" " * 4096 + b"\r\n")
+        await writer.drain()
+
+
+async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+    while not writer.is_closing():
+        writer.write(b" ")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    await reader.read()
+
+
+@pytest.fixture
+async def served(tmp_path: Path) -> AsyncIterator[Serve]:
+    """Serve one handler under a name by TLS, and give a fetcher that knows where."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    async with AsyncExitStack() as stack:
+
+        async def start(handler: Handler, *, name: str = HOST, seconds: float = 3.0) -> Fetcher:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            ca.issue_cert(name).configure_cert(tls)
+
+            async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                    await handler(reader, writer)
+                writer.close()
+
+            server = await asyncio.start_server(closing, sock=serve.bind("127.0.0.1", 0), ssl=tls)
+            stack.callback(server.close)
+            port = server.sockets[0].getsockname()[1]
+            hosts = {HOST: ("127.0.0.1", port), f"{HOST}:8443": ("127.0.0.1", port)}
+            return Fetcher(FetchRules(hosts=hosts, ca_file=tmp_path / "ca.pem", seconds=seconds))
+
+        yield start
+
+
+async def refused(fetcher: Fetcher, url: str = URL) -> str:
+    with pytest.raises(FetchError) as caught:
+        await fetcher.get_json(url)
+    return caught.value.reason
+
+
+async def test_an_object_is_fetched_and_the_request_names_the_host(served: Serve) -> None:
+    seen = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        await answer(b'{"a":1}')(_replay(seen[0]), writer)
+
+    fetcher = await served(handle)
+    assert await fetcher.get_json(URL) == {"a": 1}
+    head = seen[0].decode().lower()
+    assert head.startswith("get /document http/1.1\r\nhost: good.test\r\n")
+    assert "accept-encoding: identity" in head
+    assert "cookie" not in head
+
+
+def _replay(data: bytes) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    reader.feed_data(data)
+    return reader
+
+
+async def test_a_port_of_our_own_is_reached_under_its_own_name(served: Serve) -> None:
+    assert await (await served(answer(b"{}"))).get_json(f"https://{HOST}:8443/") == {}
+
+
+@pytest.mark.parametrize("status", ["301 a", "302 a", "303 a", "307 a", "308 a"])
+async def test_a_redirect_is_not_followed(served: Serve, status: str) -> None:
+    fetcher = await served(answer(b"", status, location=f"https://{HOST}/other"))
+    assert await refused(fetcher) == "status"
+
+
+@pytest.mark.parametrize("status", ["201 a", "404 a", "500 a"])
+async def test_any_status_but_200_is_a_failure(served: Serve, status: str) -> None:
+    assert await refused(await served(answer(b"{}", status))) == "status"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"<html>", b"{", b'{"a":1,"a":2}', b'{"a":NaN}', b'{"a":"\xff"}', b"\x1f\x8b"],
+)
+async def test_what_is_no_json_object_is_refused(served: Serve, body: bytes) -> None:
+    assert await refused(await served(answer(body))) == "not_json"
+
+
+async def test_a_body_over_the_cap_is_refused(served: Serve) -> None:
+    assert await refused(await served(answer(b'{"a":"' + b"x" * 65536 + b'"}'))) == "too_large"
+    assert await (await served(answer(b'{"a":"' + b"x" * 65000 + b'"}'))).get_json(URL)
+
+
+async def test_a_body_without_end_is_cut_off(served: Serve) -> None:
+    assert await refused(await served(forever)) == "too_large"
+
+
+async def test_a_compressed_body_is_refused_unopened(served: Serve) -> None:
+    bomb = gzip.compress(b"{" + b" " * 50_000_000 + b"}")
+    assert await refused(await served(answer(bomb, content_encoding="gzip"))) == "compressed"
+
+
+@pytest.mark.parametrize("handler", [drip, silent])
+async def test_a_slow_answer_ends_with_the_budget(served: Serve, handler: Handler) -> None:
+    assert await refused(await served(handler, seconds=0.3)) == "timeout"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\n" + b"a: " + b"b" * 20_000 + b"\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
+    ],
+)
+async def test_an_answer_that_is_not_http_is_unreachable(served: Serve, data: bytes) -> None:
+    assert await refused(await served(raw(data))) == "unreachable"
+
+
+async def test_a_certificate_for_another_name_is_not_accepted(served: Serve) -> None:
+    assert await refused(await served(answer(b"{}"), name="other.test")) == "unreachable"
+
+
+async def test_own_names_are_checked_against_the_own_authority_only(served: Serve) -> None:
+    """Another authority's certificate for our name, public or not, is a stranger's."""
+    fetcher = await served(answer(b"{}"))
+    other = trustme.CA()
+    rules = fetcher._rules
+    assert rules.ca_file is not None
+    other.cert_pem.write_to_path(rules.ca_file)
+    assert await refused(fetcher) == "unreachable"
+
+
+async def test_a_port_where_nobody_listens_is_unreachable() -> None:
+    sock = serve.bind("127.0.0.1", 0)
+    port = sock.getsockname()[1]
+    sock.close()
+    assert await refused(Fetcher(FetchRules(hosts={HOST: ("127.0.0.1", port)}))) == "unreachable"
+
+
+async def test_proxies_of_the_environment_are_ignored(
+    served: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert await (await served(answer(b"{}"))).get_json(URL) == {}
+
+
+async def test_the_address_that_was_checked_is_the_one_connected_to(
+    served: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DNS rebinding: the second lookup of a name would give another address."""
+    fetcher = await served(answer(b"{}"))
+    lookups = []
+    real = socket.getaddrinfo
+
+    def rebinding(host: str, *args: Any, **more: Any) -> object:
+        lookups.append(host)
+        return real("127.0.0.1", *args, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebinding)
+    assert await refused(fetcher, "https://rebinding.test/") == "address"
+    assert lookups == ["rebinding.test"]
+    assert await fetcher.get_json(URL) == {}
+    assert HOST not in lookups
+
+
+async def test_an_error_shows_nothing_of_the_body(served: Serve) -> None:
+    fetcher = await served(answer(b"<html>secret-of-another-host"))
+    with pytest.raises(FetchError) as caught:
+        await fetcher.get_json(URL)
+    assert "secret" not in repr((caught.value, caught.value.facts))

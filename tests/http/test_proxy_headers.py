@@ -1,0 +1,53 @@
+"""From which address a request came."""
+
+from ipaddress import ip_network
+
+import pytest
+
+from podpass.http import proxy_headers
+
+PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "source"),
+    [
+        ([], "10.0.0.1"),
+        ([b"192.0.2.7"], "192.0.2.7"),
+        ([b"192.0.2.7:4711"], "192.0.2.7"),
+        ([b"[2001:db8::7]:4711"], "2001:db8::7"),
+        ([b"2001:db8::7"], "2001:db8::7"),
+        ([b"192.0.2.7, 10.9.9.9"], "192.0.2.7"),
+        ([b"10.1.1.1, 10.9.9.9"], "10.1.1.1"),
+        ([b"192.0.2.7", b"10.9.9.9"], "192.0.2.7"),
+        ([b"unknown"], "10.0.0.1"),
+        ([b"192.0.2.7, unknown, 10.9.9.9"], "10.9.9.9"),
+        ([b"192.0.2.7," + b"1" * 100], "10.0.0.1"),
+        ([b"\xff\xfe"], "10.0.0.1"),
+    ],
+)
+def test_the_last_address_that_is_no_proxy_is_the_client(lines: list[bytes], source: str) -> None:
+    headers = [(b"accept", b"*/*"), *((b"x-forwarded-for", line) for line in lines)]
+    assert proxy_headers.source("10.0.0.1", headers, PROXIES) == source
+
+
+def test_what_a_client_wrote_before_its_address_does_not_count() -> None:
+    """Fails when the first address is taken: anybody could choose whose limit he uses up."""
+    headers = [(b"x-forwarded-for", b"198.51.100.1, 192.0.2.7, 10.9.9.9")]
+    assert proxy_headers.source("10.0.0.1", headers, PROXIES) == "192.0.2.7"
+
+
+@pytest.mark.parametrize(
+    ("address", "trusted"),
+    [
+        ("10.2.3.4", True),
+        ("::ffff:10.2.3.4", True),
+        ("fd12::1", True),
+        ("11.2.3.4", False),
+        ("2001:db8::1", False),
+        ("", False),
+        ("ten", False),
+    ],
+)
+def test_only_configured_proxies_are_trusted(address: str, trusted: bool) -> None:
+    assert proxy_headers.is_trusted(address, PROXIES) is trusted

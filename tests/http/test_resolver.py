@@ -1,0 +1,86 @@
+"""Names are looked up beside one another: one that hangs keeps no other waiting, and no process alive."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from podpass.http import resolver
+from podpass.http.resolver import NameUnknown, Resolver
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Let names that begin with `slow` hang until the test is over; list every look-up."""
+    looked: list[str] = []
+    over = threading.Event()
+    real: Callable[..., Any] = socket.getaddrinfo
+
+    def look(host: str, *args: Any, **more: Any) -> Any:
+        looked.append(host)
+        if host.startswith("slow"):
+            over.wait(10)
+            raise socket.gaierror
+        return real("127.0.0.1" if host.startswith("good") else host, *args, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look)
+    yield looked
+    over.set()
+
+
+async def wait_for(finding: Any, seconds: float = 0.05) -> Any:
+    async with asyncio.timeout(seconds):
+        return await finding
+
+
+async def test_a_name_has_its_addresses_once_each(hanging: list[str]) -> None:
+    assert await Resolver().find("good.test") == ("127.0.0.1",)
+    assert await Resolver().find("::1") == ("::1",)
+    for name in ("nowhere.invalid", "\x00", "a" * 300, "xn--" + "\u0430" * 70):
+        with pytest.raises(NameUnknown):
+            await Resolver().find(name)
+    assert hanging[0] == "good.test"
+
+
+async def test_a_name_that_hangs_takes_one_thread_however_often_it_is_asked(
+    hanging: list[str],
+) -> None:
+    names = Resolver()
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            await wait_for(names.find("slow.test"))
+    assert hanging == ["slow.test"]
+    assert await wait_for(names.find("good.test"), 5) == ("127.0.0.1",)
+
+
+async def test_names_that_hang_leave_those_that_were_found_before(
+    hanging: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "THREADS", 2)
+    names = Resolver()
+    await names.find("good.test")
+    for n in range(2):
+        with pytest.raises(TimeoutError):
+            await wait_for(names.find(f"slow-{n}.test"))
+    assert await wait_for(names.find("good.test"), 5) == ("127.0.0.1",)
+    with pytest.raises(NameUnknown):
+        await names.find("good-too.test")
+    assert hanging == ["good.test", "slow-0.test", "slow-1.test"]
+    hung = [each for each in threading.enumerate() if each.name.startswith("resolve slow")]
+    assert len(hung) == 2
+    assert all(each.daemon for each in hung)
+
+
+async def test_what_is_remembered_is_bounded(
+    hanging: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "MAX_REMEMBERED", 2)
+    names = Resolver()
+    for n in range(5):
+        await names.find(f"good-{n}.test")
+    assert list(names._remembered) == ["good-3.test", "good-4.test"]
+    assert len(hanging) == 5
+    assert not names._looking

@@ -1,0 +1,268 @@
+"""Clients of other people, as they are released, against a live cluster: kubectl, kubernetes, lightkube."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kubernetes.apiserver.kubectl import Run, kubectl
+
+__all__ = ["kubectl"]
+
+MANIFEST = """\
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: web
+  annotations: {azure.workload.identity/client-id: abc}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+  labels: {app: web}
+spec:
+  serviceAccountName: web
+  containers:
+  - {name: c, image: "app:1", env: [{name: A, value: "1"}]}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings}
+data: {k: v}
+"""
+
+
+@pytest.fixture
+async def applied(kubectl: Run) -> Run:
+    await kubectl("apply", "-f", "-", given=MANIFEST)
+    return kubectl
+
+
+async def test_apply_creates_then_leaves_then_changes(applied: Run) -> None:
+    again = await applied("apply", "-f", "-", given=MANIFEST)
+    assert again.out.count("unchanged") == 3
+    changed = await applied("apply", "-f", "-", given=MANIFEST.replace("k: v", "k: w"))
+    assert "configmap/settings configured" in changed.out
+    shown = await applied("get", "configmap", "settings", "-o", "jsonpath={.data.k}")
+    assert shown.out == "w"
+
+
+async def test_server_side_apply_meets_conflicts_and_can_force_them(kubectl: Run) -> None:
+    apply = ("apply", "--server-side", "-f", "-", "--field-manager")
+    await kubectl(*apply, "one", given=MANIFEST)
+    other = MANIFEST.replace("k: v", "k: w")
+    refused = await kubectl(*apply, "two", given=other, code=1)
+    assert 'conflict with "one"' in refused.err
+    assert ".data.k" in refused.err
+    await kubectl(*apply, "two", "--force-conflicts", given=other)
+    shown = await kubectl("get", "cm", "settings", "-o", "yaml", "--show-managed-fields")
+    assert "k: w" in shown.out
+    assert "manager: two" in shown.out
+
+
+async def test_get_shows_tables_and_documents(applied: Run) -> None:
+    wide = await applied("get", "pods", "-o", "wide")
+    assert wide.out.split()[:6] == ["NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP"]
+    assert "web" in wide.out
+    one = json.loads((await applied("get", "pod", "web", "-o", "json")).out)
+    assert one["spec"]["serviceAccountName"] == "web"
+    assert "kind: Pod" in (await applied("get", "po/web", "-o", "yaml")).out
+    several = await applied("get", "pods,sa,cm", "-A", "--show-labels")
+    assert "kube-root-ca.crt" in several.out
+    paged = await applied("get", "cm", "-A", "-o", "name", "--chunk-size=1")
+    assert paged.out == (await applied("get", "cm", "-A", "-o", "name", "--chunk-size=0")).out
+    selected = await applied("get", "pods", "-l", "app=web", "-o", "name")
+    assert selected.out == "pod/web\n"
+    assert "No resources found" in (await applied("get", "pods", "-l", "app=nope")).err
+
+
+async def test_get_watches(applied: Run) -> None:
+    watching = asyncio.create_task(
+        applied(
+            "get", "pods", "-w", "--request-timeout=3s", "-o", "custom-columns=L:.metadata.labels.x"
+        )
+    )
+    await asyncio.sleep(1)
+    await applied("label", "pod", "web", "x=seen")
+    assert "seen" in (await watching).out
+
+
+async def test_describe_tells_what_is_in_a_pod_and_what_happened_to_it(
+    applied: Run, live: Any
+) -> None:
+    found = await live.call("GET", "/api/v1/namespaces/default/pods/web")
+    event = {
+        "metadata": {"name": "web.1"},
+        "involvedObject": {
+            "kind": "Pod",
+            "namespace": "default",
+            "name": "web",
+            "uid": found.body["metadata"]["uid"],
+        },
+        "reason": "Pulled",
+        "message": "the image is here",
+        "type": "Normal",
+    }
+    await live.call("POST", "/api/v1/namespaces/default/events", event)
+    shown = await applied("describe", "pod", "web")
+    for text in ("Service Account:  web", "Image:      app:1", "A:  1", "the image is here"):
+        assert text in shown.out
+    assert "azure.workload.identity/client-id: abc" in (await applied("describe", "sa", "web")).out
+
+
+async def test_tokens_are_made_and_open_the_cluster(applied: Run, live: Any) -> None:
+    token = (await applied("create", "token", "web", "--duration", "1h")).out.strip()
+    who = await applied("auth", "whoami", "-o", "json", "--token", token)
+    assert json.loads(who.out)["status"]["userInfo"]["username"] == (
+        "system:serviceaccount:default:web"
+    )
+    other = await applied("create", "token", "web", "--audience", "api://AzureADTokenExchange")
+    assert (await live.call("GET", "/api", token=other.out.strip())).status == 401
+    refused = await applied("create", "token", "nobody", code=1)
+    assert 'serviceaccounts "nobody" not found' in refused.err
+
+
+async def test_rights_are_asked_for_oneself_and_for_others(applied: Run) -> None:
+    assert (await applied("auth", "can-i", "create", "pods")).out == "yes\n"
+    refused = await applied("auth", "can-i", "list", "secrets", "--as", "alice", code=1)
+    assert refused.out == "no\n"
+    await applied("create", "rolebinding", "rb", "--clusterrole", "edit", "--user", "alice")
+    assert (await applied("auth", "can-i", "list", "secrets", "--as", "alice")).out == "yes\n"
+    assert "pods" in (await applied("auth", "can-i", "--list", "--as", "alice")).out
+
+
+async def test_objects_are_made_and_changed_by_verbs(applied: Run) -> None:
+    await applied("annotate", "sa", "web", "note=here")
+    await applied("patch", "pod", "web", "-p", '{"metadata":{"labels":{"p":"q"}}}')
+    patch = '[{"op":"add","path":"/data/j","value":"x"}]'
+    await applied("patch", "cm", "settings", "--type", "json", "-p", patch)
+    await applied("patch", "cm", "settings", "--type", "merge", "-p", '{"data":{"m":"y"}}')
+    data = json.loads((await applied("get", "cm", "settings", "-o", "json")).out)["data"]
+    assert data == {"k": "v", "j": "x", "m": "y"}
+    await applied("create", "secret", "generic", "s", "--from-literal=a=b")
+    await applied("create", "configmap", "lit", "--from-literal=a=b")
+    await applied("create", "service", "clusterip", "svc", "--tcp=80:8080")
+    await applied("run", "ran", "--image=busybox", "--env=A=1", "--port=80")
+    ran = json.loads((await applied("get", "pod", "ran", "-o", "json")).out)
+    assert ran["spec"]["containers"][0]["ports"] == [{"containerPort": 80, "protocol": "TCP"}]
+    replaced = ran["metadata"]["labels"] | {"more": "yes"}
+    ran["metadata"]["labels"] = replaced
+    await applied("replace", "-f", "-", given=json.dumps(ran))
+    assert "more=yes" in (await applied("get", "pod", "ran", "--show-labels")).out
+
+
+async def test_a_typing_error_in_a_manifest_is_refused(kubectl: Run) -> None:
+    wrong = MANIFEST.replace("serviceAccountName", "serviceAccuntName")
+    refused = await kubectl("apply", "-f", "-", given=wrong, code=1)
+    assert 'unknown field "spec.serviceAccuntName"' in refused.err
+
+
+async def test_wait_ends_when_its_condition_holds(applied: Run, live: Any) -> None:
+    waiting = asyncio.create_task(
+        applied("wait", "--for=condition=Ready", "pod/web", "--timeout=20s")
+    )
+    await asyncio.sleep(1)
+    status = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    path = "/api/v1/namespaces/default/pods/web/status"
+    await live.call("PATCH", path, status, content_type="application/merge-patch+json")
+    assert "condition met" in (await waiting).out
+    gone = asyncio.create_task(applied("wait", "--for=delete", "pod/web", "--timeout=20s"))
+    await asyncio.sleep(1)
+    await applied("delete", "pod", "web", "--wait=false")
+    await gone
+
+
+async def test_delete_waits_until_it_is_done(applied: Run) -> None:
+    deleted = await applied("delete", "-f", "-", given=MANIFEST)
+    assert deleted.out.count("deleted") == 3
+    assert (await applied("get", "pods", "-o", "name")).out == ""
+    await applied("create", "namespace", "two")
+    await applied("delete", "namespace", "two", "--timeout=20s")
+    refused = await applied("get", "namespace", "two", code=1)
+    assert 'namespaces "two" not found' in refused.err
+
+
+async def test_the_api_is_discovered_and_explained(applied: Run) -> None:
+    listed = (await applied("api-resources")).out
+    for text in ("serviceaccounts", "mutatingwebhookconfigurations", "coordination.k8s.io/v1"):
+        assert text in listed
+    assert "coordination.k8s.io/v1" in (await applied("api-versions")).out
+    assert "valueFrom" in (await applied("explain", "pod.spec.containers.env")).out
+    assert (await applied("get", "--raw", "/healthz")).out == "ok"
+    assert "Server Version: v1.34" in (await applied("version")).out
+    await applied("diff", "-f", "-", given=MANIFEST)
+    changed = await applied("diff", "-f", "-", given=MANIFEST.replace("k: v", "k: w"), code=1)
+    assert "+  k: w" in changed.out
+
+
+async def test_the_python_client_creates_watches_patches_and_deletes(live: Any) -> None:
+    program = Path(__file__).with_name("kubernetes_program.py")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(program), str(live.kubeconfig()), stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, err.decode()
+
+
+async def test_lightkube_creates_watches_applies_and_deletes(live: Any) -> None:
+    from lightkube import AsyncClient, KubeConfig
+    from lightkube.core.exceptions import ApiError
+    from lightkube.models.core_v1 import Container, PodSpec
+    from lightkube.models.meta_v1 import ObjectMeta
+    from lightkube.resources.core_v1 import ConfigMap, Pod
+
+    config = KubeConfig.from_file(live.kubeconfig())
+    client: Any = AsyncClient(config=config, namespace="default", field_manager="lightkube")
+    spec = PodSpec(containers=[Container(name="c", image="i")])
+    await client.create(Pod(metadata=ObjectMeta(name="p", labels={"a": "b"}), spec=spec))
+    names = [pod.metadata.name async for pod in client.list(Pod, labels={"a": "b"})]
+    assert names == ["p"]
+    patched = await client.patch(Pod, "p", {"metadata": {"labels": {"c": "d"}}})
+    assert patched.metadata.labels == {"a": "b", "c": "d"}
+    applied = await client.apply(
+        ConfigMap(apiVersion="v1", kind="ConfigMap", metadata=ObjectMeta(name="m"), data={"k": "v"})
+    )
+    assert applied.data == {"k": "v"}
+    async for kind, pod in client.watch(Pod):
+        assert (kind, pod.metadata.name) == ("ADDED", "p")
+        break
+    await client.create(ConfigMap(metadata=ObjectMeta(name="n")))
+    pages = [each.metadata.name async for each in client.list(ConfigMap, chunk_size=1)]
+    assert pages == ["kube-root-ca.crt", "m", "n"]
+    await client.delete(Pod, "p")
+    with pytest.raises(ApiError) as gone:
+        await client.get(Pod, "p")
+    assert gone.value.status.code == 404
+    await client.close()
+
+
+async def test_the_watch_of_our_own_client_heals_after_a_restart(serve: Any) -> None:
+    from podpass.kubernetes.client import KubeClient
+
+    live = await serve()
+    async with KubeClient.from_kubeconfig(live.kubeconfig()) as client:
+        events = client.watch("/api/v1/namespaces/default/configmaps")
+        assert (await anext(events))[1]["metadata"]["name"] == "kube-root-ca.crt"
+        assert await anext(events) == ("SYNCED", {})
+        await live.call(
+            "POST", "/api/v1/namespaces/default/configmaps", {"metadata": {"name": "a"}}
+        )
+        kind, found = await anext(events)
+        assert (kind, found["metadata"]["name"]) == ("ADDED", "a")
+        await events.aclose()  # type: ignore[attr-defined]  # an async generator behind AsyncIterator
+
+
+async def test_a_kind_that_is_not_served_is_called_that(kubectl: Run) -> None:
+    meta = {"metadata": {"name": "web"}, "spec": {}}
+    for version, kind in (
+        ("networking.k8s.io/v1", "Ingress"),
+        ("apiextensions.k8s.io/v1", "CustomResourceDefinition"),
+        ("monitoring.coreos.com/v1", "ServiceMonitor"),
+    ):
+        manifest = json.dumps({"apiVersion": version, "kind": kind, **meta})
+        done = await kubectl("apply", "-f", "-", given=manifest, code=1)
+        assert f'no matches for kind "{kind}" in version "{version}"' in done.err

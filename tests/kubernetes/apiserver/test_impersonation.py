@@ -1,0 +1,168 @@
+"""Acting as another: user, groups, uid and extra, each by a right of its own, and written down."""
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from tests.kubernetes.apiserver.kubectl import Run, kubectl
+
+__all__ = ["kubectl"]
+
+WHO = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+ACCOUNT = "system:serviceaccount:default:default"
+
+
+async def ask(live: Any, *headers: tuple[str, str], token: str = "admin-token") -> Any:
+    """Ask who one is; a header may be given more than once."""
+    sent = [("authorization", f"Bearer {token}"), ("content-type", "application/json"), *headers]
+    async with live.session.post(live.server + WHO, data=b"{}", headers=sent) as answer:
+        return answer.status, json.loads(await answer.read())
+
+
+async def who(live: Any, *headers: tuple[str, str]) -> Any:
+    status, body = await ask(live, *headers)
+    assert status == 201, body
+    return body["status"]["userInfo"]
+
+
+_ALICE = {"kind": "User", "name": "alice"}
+_ASKING = {
+    "verbs": ["create"],
+    "apiGroups": ["authentication.k8s.io"],
+    "resources": ["selfsubjectreviews"],
+}
+
+
+async def grant(live: Any, *rules: dict[str, Any], to: dict[str, str] = _ALICE) -> None:
+    """Let somebody impersonate, or do what the rules say."""
+    rules = tuple({"verbs": ["impersonate"], "apiGroups": [""], **rule} for rule in rules)
+    await live.call("DELETE", f"{RBAC}/clusterroles/r")
+    await live.call("POST", f"{RBAC}/clusterroles", {"metadata": {"name": "r"}, "rules": rules})
+    ref = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "r"}
+    subject = {"apiGroup": ref["apiGroup"], **to}
+    body = {"metadata": {"name": "r"}, "roleRef": ref, "subjects": [subject]}
+    await live.call("POST", f"{RBAC}/clusterrolebindings", body)
+
+
+async def test_every_line_of_a_header_is_a_value_and_a_comma_is_part_of_it(live: Any) -> None:
+    """Fails if lines are joined: one group `a,system:masters` would be two, one of them all-powerful."""
+    found = await who(
+        live,
+        ("Impersonate-User", "bob"),
+        ("Impersonate-Group", "devs"),
+        ("Impersonate-Group", "a,system:masters"),
+        ("Impersonate-Extra-scopes", "read"),
+        ("Impersonate-Extra-scopes", "write,all"),
+        ("Impersonate-Extra-acme.com%2Fproject", "p"),
+        ("Impersonate-Uid", "u-1"),
+    )
+    assert found == {
+        "username": "bob",
+        "uid": "u-1",
+        "groups": ["devs", "a,system:masters", "system:authenticated"],
+        "extra": {"scopes": ["read", "write,all"], "acme.com/project": ["p"]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "groups", "found"),
+    [
+        ("bob", [], ["system:authenticated"]),
+        ("bob", ["system:unauthenticated"], ["system:unauthenticated"]),
+        ("system:anonymous", [], ["system:unauthenticated"]),
+        (ACCOUNT, ["devs"], ["devs", "system:authenticated"]),
+        (
+            ACCOUNT,
+            [],
+            ["system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"],
+        ),
+    ],
+)
+async def test_a_user_is_in_the_groups_of_its_kind(
+    live: Any, name: str, groups: list[str], found: list[str]
+) -> None:
+    await grant(live, _ASKING, to={"kind": "Group", "name": "system:unauthenticated"})
+    asked = [("Impersonate-Group", group) for group in groups]
+    assert (await who(live, ("Impersonate-User", name), *asked))["groups"] == found
+
+
+async def test_an_account_is_another_right_than_a_user(live: Any) -> None:
+    await grant(live, {"resources": ["serviceaccounts"], "resourceNames": ["default"]})
+    as_account = ("Impersonate-User", ACCOUNT)
+    assert (await ask(live, as_account, token="alice-token"))[0] == 201
+    assert (await ask(live, ("Impersonate-User", "bob"), token="alice-token"))[0] == 403
+
+
+@pytest.mark.parametrize(
+    "name", ["default:a b", ":default", "default:", "DEFAULT:default", "a:b:c"]
+)
+async def test_what_only_looks_like_an_account_is_a_user(live: Any, name: str) -> None:
+    """Fails if colons are only counted: the right to all accounts is no right to these names."""
+    await grant(live, {"resources": ["serviceaccounts"]})
+    odd = ("Impersonate-User", f"system:serviceaccount:{name}")
+    assert (await ask(live, odd, token="alice-token"))[0] == 403
+
+
+async def test_each_group_and_each_value_needs_its_right(live: Any) -> None:
+    group = "authentication.k8s.io"
+    await grant(
+        live,
+        {"resources": ["users", "groups"], "resourceNames": ["bob", "devs"]},
+        {"apiGroups": [group], "resources": ["userextras/scopes"], "resourceNames": ["read"]},
+        {"apiGroups": [group], "resources": ["uids"], "resourceNames": ["u-1"]},
+    )
+    bob = ("Impersonate-User", "bob")
+    fine = [("Impersonate-Group", "devs"), ("Impersonate-Extra-Scopes", "read")]
+    fine.append(("Impersonate-Uid", "u-1"))
+    assert (await ask(live, bob, *fine, token="alice-token"))[0] == 201
+    for one_more in (
+        ("Impersonate-Group", "ops"),
+        ("Impersonate-Extra-Scopes", "write"),
+        ("Impersonate-Extra-Other", "read"),
+        ("Impersonate-Uid", "u-2"),
+    ):
+        asked = [bob, *(each for each in fine if each[0] != "Impersonate-Uid"), one_more]
+        status, body = await ask(live, *asked, token="alice-token")
+        assert (status, body["reason"]) == (403, "Forbidden")
+
+
+async def test_who_names_no_user_is_told_so(live: Any) -> None:
+    for header in (
+        ("Impersonate-Group", "devs"),
+        ("Impersonate-Uid", "u"),
+        ("Impersonate-Extra-A", "b"),
+    ):
+        status, body = await ask(live, header)
+        assert (status, body["reason"]) == (500, "InternalError")
+        assert "without impersonating a user" in body["message"]
+
+
+async def test_it_is_the_other_user_that_may_or_may_not(live: Any) -> None:
+    pods = "/api/v1/namespaces/default/pods"
+    assert (await live.call("GET", pods, impersonate_user="alice")).status == 403
+    masters = {"impersonate_user": "alice", "impersonate_group": "system:masters"}
+    assert (await live.call("GET", pods, **masters)).status == 200
+
+
+async def test_who_acted_as_whom_is_written_down(
+    live: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "podpass.kubernetes.apiserver.auth.impersonation"):
+        await who(live, ("Impersonate-User", "bob"))
+    found = [record for record in caplog.records if record.message == "impersonation_granted"]
+    assert [(record.user, record.as_user) for record in found] == [("admin", "bob")]  # type: ignore[attr-defined]  # from `extra`
+
+
+async def test_kubectl_acts_as_another(kubectl: Run) -> None:
+    how = ("--as", "bob", "--as-group", "devs", "--as-group", "ops", "--as-uid", "u-1")
+    told = json.loads((await kubectl("auth", "whoami", "-o", "json", *how)).out)
+    assert told["status"]["userInfo"] == {
+        "username": "bob",
+        "uid": "u-1",
+        "groups": ["devs", "ops", "system:authenticated"],
+    }
+    refused = await kubectl("get", "pods", *how, code=1)
+    assert 'User "bob" cannot list resource "pods"' in refused.err

@@ -1,0 +1,144 @@
+"""Unmodified kubectl where fields have owners: server-side apply, diff, edit, replace, explain."""
+
+import json
+from typing import Any
+
+import pytest
+
+from podpass.kubernetes.apiserver.kinds import KINDS
+from tests.kubernetes.apiserver.kubectl import Run, kubectl
+
+__all__ = ["kubectl"]
+
+POD = """\
+apiVersion: v1
+kind: Pod
+metadata:
+  name: web
+  labels: {app: web, tier: front}
+spec:
+  containers:
+  - name: c
+    image: app:1
+    env: [{name: A, value: "1"}, {name: B, value: "2"}]
+    ports: [{containerPort: 80}, {containerPort: 80, protocol: UDP}]
+"""
+MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {a: one, b: two}\n"
+LAST = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+async def shown(run: Run, *what: str) -> Any:
+    return json.loads((await run("get", *what, "-o", "json", "--show-managed-fields")).out)
+
+
+def managers(obj: Any) -> list[tuple[str, str]]:
+    return [(each["manager"], each["operation"]) for each in obj["metadata"]["managedFields"]]
+
+
+async def test_what_is_left_out_of_an_apply_goes(kubectl: Run) -> None:
+    apply = ("apply", "--server-side", "-f", "-")
+    await kubectl(*apply, given=MAP)
+    told = await kubectl(*apply, given=MAP.replace(", b: two", ""))
+    assert told.out == "configmap/settings serverside-applied\n"
+    assert (await shown(kubectl, "cm", "settings"))["data"] == {"a": "one"}
+
+
+async def test_applied_labels_and_variables_go_when_they_are_left_out(kubectl: Run) -> None:
+    apply = ("apply", "--server-side", "-f", "-")
+    await kubectl(*apply, given=POD)
+    await kubectl("label", "pod", "web", "other=stays")
+    await kubectl(*apply, given=POD.replace(", tier: front", ""))
+    labels = (await shown(kubectl, "pod", "web"))["metadata"]["labels"]
+    assert labels == {"app": "web", "other": "stays"}
+
+
+async def test_client_side_apply_becomes_server_side_apply(kubectl: Run) -> None:
+    """The old manager's fields must be handed over, or nothing that is left out would ever go."""
+    await kubectl("apply", "-f", "-", given=MAP)
+    before = await shown(kubectl, "cm", "settings")
+    assert managers(before) == [("kubectl-client-side-apply", "Update")]
+    assert LAST in before["metadata"]["annotations"]
+    await kubectl("apply", "--server-side", "-f", "-", given=MAP)
+    assert ("kubectl", "Apply") in managers(await shown(kubectl, "cm", "settings"))
+    await kubectl("apply", "--server-side", "-f", "-", given=MAP.replace(", b: two", ""))
+    after = await shown(kubectl, "cm", "settings")
+    assert after["data"] == {"a": "one"}
+    assert ("kubectl-client-side-apply", "Update") not in managers(after)
+
+
+async def test_a_field_that_was_edited_is_in_the_way_of_an_apply(kubectl: Run) -> None:
+    await kubectl("apply", "--server-side", "-f", "-", given=MAP)
+    edited = await kubectl("edit", "cm", "settings", editor="sed -i s/one/edited/")
+    assert edited.out == "configmap/settings edited\n"
+    found = await shown(kubectl, "cm", "settings")
+    assert found["data"]["a"] == "edited"
+    assert ("kubectl-edit", "Update") in managers(found)
+    refused = await kubectl("apply", "--server-side", "-f", "-", given=MAP, code=1)
+    assert 'conflict with "kubectl-edit" using v1' in refused.err
+    assert ".data.a" in refused.err
+    await kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", given=MAP)
+    found = await shown(kubectl, "cm", "settings")
+    assert found["data"]["a"] == "one"
+    assert managers(found) == [("kubectl", "Apply")]
+
+
+async def test_a_diff_shows_what_an_apply_would_change(kubectl: Run) -> None:
+    await kubectl("apply", "--server-side", "-f", "-", given=POD)
+    for how in ((), ("--server-side",)):
+        assert (await kubectl("diff", *how, "-f", "-", given=POD)).out == ""
+    changed = POD.replace("app:1", "app:2")
+    told = await kubectl("diff", "--server-side", "-f", "-", given=changed, code=1)
+    assert "-  - image: app:1" in told.out or "-    image: app:1" in told.out
+    assert "image: app:2" in told.out
+    assert (await shown(kubectl, "pod", "web"))["spec"]["containers"][0]["image"] == "app:1"
+
+
+async def test_an_old_copy_does_not_replace_what_has_changed(kubectl: Run) -> None:
+    await kubectl("create", "-f", "-", given=MAP)
+    old = await shown(kubectl, "cm", "settings")
+    await kubectl("patch", "cm", "settings", "-p", '{"data":{"a":"changed"}}')
+    refused = await kubectl("replace", "-f", "-", given=json.dumps(old), code=1)
+    assert "the object has been modified" in refused.err
+    old["metadata"].pop("resourceVersion")
+    await kubectl("replace", "-f", "-", given=json.dumps(old))
+    assert (await shown(kubectl, "cm", "settings"))["data"]["a"] == "one"
+
+
+async def test_a_forced_replacement_is_a_new_object(kubectl: Run) -> None:
+    await kubectl("create", "-f", "-", given=MAP)
+    before = (await shown(kubectl, "cm", "settings"))["metadata"]["uid"]
+    await kubectl("replace", "--force", "-f", "-", given=MAP)
+    assert (await shown(kubectl, "cm", "settings"))["metadata"]["uid"] != before
+
+
+async def test_each_verb_is_a_manager_of_its_own(kubectl: Run) -> None:
+    await kubectl("create", "-f", "-", given=MAP)
+    await kubectl("label", "cm", "settings", "x=y")
+    await kubectl("annotate", "cm", "settings", "note=here")
+    await kubectl("patch", "cm", "settings", "-p", '{"data":{"c":"three"}}')
+    found = await shown(kubectl, "cm", "settings")
+    names = {name for name, _ in managers(found)}
+    assert names == {"kubectl-create", "kubectl-label", "kubectl-annotate", "kubectl-patch"}
+    await kubectl("label", "cm", "settings", "x-")
+    assert "kubectl-label" not in {
+        name for name, _ in managers(await shown(kubectl, "cm", "settings"))
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind.stored], ids=lambda kind: kind.kind
+)
+async def test_every_served_kind_is_explained_field_by_field(kubectl: Run, kind: Any) -> None:
+    version = f"--api-version={kind.api_version}"
+    told = (await kubectl("explain", kind.plural, "--recursive", version)).out
+    assert f"KIND:       {kind.kind}" in told
+    for field in ("apiVersion", "metadata", "managedFields", "resourceVersion"):
+        assert field in told
+
+
+async def test_a_field_is_explained_with_its_type(kubectl: Run) -> None:
+    told = (await kubectl("explain", "pod.spec.containers.ports")).out
+    assert "FIELD: ports <[]ContainerPort>" in told
+    assert "containerPort\t<integer> -required-" in told
+    refused = await kubectl("explain", "pod.spec.nope", code=1)
+    assert 'field "nope" does not exist' in refused.err

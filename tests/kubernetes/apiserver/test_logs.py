@@ -1,0 +1,142 @@
+"""`pods/log` through a kubelet: found by its node's status, asked with a certificate, passed through."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+
+from podpass.http.server import bind, respond, server_tls, serving
+
+PODS = "/api/v1/namespaces/default/pods"
+
+
+class Kubelet:
+    """Serves one log, a line at a time, to clients with a certificate."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, list[str]]]] = []
+        self.status, self.port, self.location = 200, 0, ""
+        self.more = asyncio.Event()
+
+    async def app(self, scope: Any, _receive: Any, send: Any) -> None:
+        assert scope["extensions"]["tls"]["client_cert"], "no certificate was shown"
+        self.asked.append((scope["path"], parse_qs(scope["query_string"].decode())))
+        if self.location and scope["path"] != self.location:
+            await respond(send, 302, b"", ((b"location", self.location.encode()),))
+            return
+        if self.status != 200:
+            await respond(send, self.status, b"container not found")
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"first\n", "more_body": True})
+        if self.asked[-1][1].get("follow") == ["true"]:
+            await self.more.wait()
+        await send({"type": "http.response.body", "body": b"last\n"})
+
+
+@pytest.fixture
+async def kubelet(ca: Any, tmp_path: Path) -> AsyncIterator[Kubelet]:
+    leaf = ca.issue_cert("127.0.0.1", common_name="kubelet")
+    leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "kubelet.pem"))
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    path = str(tmp_path / "kubelet.pem")
+    tls = server_tls(path, path, client_ca=str(tmp_path / "ca.pem"))
+    made, sock = Kubelet(), bind("127.0.0.1", 0)
+    made.port = sock.getsockname()[1]
+    async with serving(made.app, sock, tls):
+        yield made
+
+
+@pytest.fixture
+async def running(serve: Any, ca: Any, tmp_path: Path, kubelet: Kubelet) -> Any:
+    """A cluster with a pod `p` of two containers on the kubelet's node."""
+    leaf = ca.issue_cert(common_name="kube-apiserver-kubelet-client")
+    leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "client.pem"))
+    tls = ssl.create_default_context(cadata=ca.cert_pem.bytes().decode())
+    tls.load_cert_chain(str(tmp_path / "client.pem"))
+    live = await serve(kubelet_tls=tls)
+    status = {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": kubelet.port}},
+    }
+    await live.call("POST", "/api/v1/nodes", {"metadata": {"name": "n"}, "status": status})
+    containers = [{"name": name, "image": "i"} for name in ("a", "b")]
+    spec = {"containers": containers, "nodeName": "n"}
+    made = await live.call("POST", PODS, {"metadata": {"name": "p"}, "spec": spec})
+    assert made.status == 201, made.text
+    return live
+
+
+async def test_a_log_is_asked_of_the_kubelet_with_its_options(
+    running: Any, kubelet: Kubelet
+) -> None:
+    answer = await running.call("GET", f"{PODS}/p/log?container=a&tailLines=5&timestamps=true&x=1")
+    assert (answer.status, answer.text) == (200, "first\nlast\n")
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert kubelet.asked == [
+        ("/containerLogs/default/p/a", {"tailLines": ["5"], "timestamps": ["true"]})
+    ]
+
+
+async def test_a_followed_log_comes_as_it_is_written(running: Any, kubelet: Kubelet) -> None:
+    headers = {"authorization": "Bearer admin-token"}
+    url = f"{running.server}{PODS}/p/log?container=a&follow=true"
+    async with running.session.get(url, headers=headers) as answer:
+        assert await asyncio.wait_for(answer.content.readline(), 5) == b"first\n"
+        kubelet.more.set()
+        assert await asyncio.wait_for(answer.content.readline(), 5) == b"last\n"
+        assert await answer.content.read() == b""
+
+
+async def test_one_of_several_containers_must_be_named(running: Any, kubelet: Kubelet) -> None:
+    answer = await running.call("GET", f"{PODS}/p/log")
+    assert answer.status == 400
+    assert "['a', 'b']" in answer.body["message"]
+    assert not kubelet.asked
+
+
+@pytest.mark.parametrize(("status", "seen"), [(400, 400), (404, 404), (500, 500), (403, 500)])
+async def test_what_the_kubelet_refuses_is_told(
+    running: Any, kubelet: Kubelet, status: int, seen: int
+) -> None:
+    kubelet.status = status
+    answer = await running.call("GET", f"{PODS}/p/log?container=b")
+    assert answer.status == seen
+    assert answer.body["message"] == "container not found"
+
+
+@pytest.mark.parametrize("query", ["tailLines=-1", "limitBytes=0", "sinceSeconds=0"])
+async def test_options_that_cannot_be_are_refused(running: Any, query: str) -> None:
+    answer = await running.call("GET", f"{PODS}/p/log?container=a&{query}")
+    assert (answer.status, answer.body["details"]["kind"]) == (422, "PodLogOptions")
+
+
+async def test_a_kubelet_that_is_down_is_an_error_and_no_crash(running: Any) -> None:
+    change = {"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": 1}}}}
+    merge = "application/merge-patch+json"
+    await running.call("PATCH", "/api/v1/nodes/n/status", change, content_type=merge)
+    answer = await running.call("GET", f"{PODS}/p/log?container=a")
+    assert (answer.status, answer.body["reason"]) == (500, "InternalError")
+    assert "127.0.0.1:1" in answer.body["message"]
+
+
+async def test_a_kubelet_leads_nobody_elsewhere(running: Any, kubelet: Kubelet) -> None:
+    """Fails if redirects are followed: the API server's certificate would be shown to any address."""
+    kubelet.location = "/elsewhere"
+    answer = await running.call("GET", f"{PODS}/p/log?container=a")
+    assert answer.status == 500
+    assert [path for path, _ in kubelet.asked] == ["/containerLogs/default/p/a"]
+
+
+@pytest.mark.parametrize("container", ["c", "..", "a/../../kube-system/other/a"])
+async def test_only_a_container_of_the_pod_can_be_read(
+    running: Any, kubelet: Kubelet, container: str
+) -> None:
+    """Fails if the name goes to the kubelet as it came."""
+    answer = await running.call("GET", f"{PODS}/p/log?container={container}")
+    assert (answer.status, answer.body["reason"]) == (400, "BadRequest")
+    assert not kubelet.asked

@@ -1,0 +1,127 @@
+from typing import Any
+
+import pytest
+
+from podpass.kubernetes.apiserver import kinds
+from podpass.kubernetes.apiserver.kinds import KINDS
+from podpass.kubernetes.apiserver.read import openapi
+from tests.kubernetes.apiserver.recorded import answer
+
+GVK = "x-kubernetes-group-version-kind"
+VERSIONS = kinds.group_versions()
+
+
+def references(node: Any) -> Any:
+    """Yield every `$ref` of a document."""
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for each in node.values():
+            yield from references(each)
+    elif isinstance(node, list):
+        for each in node:
+            yield from references(each)
+
+
+def component(document: Any, name: str) -> Any:
+    return document["components"]["schemas"][openapi.names()[name]]
+
+
+def test_the_root_lists_every_group_and_version() -> None:
+    paths = openapi.v3_root()["paths"]
+    assert next(iter(paths)) == "api/v1"
+    assert "apis/rbac.authorization.k8s.io/v1" in paths
+    assert len(paths) == len(VERSIONS)
+    url = paths["api/v1"]["serverRelativeURL"]
+    assert url.startswith("/openapi/v3/api/v1?hash=")
+    assert openapi.v3_root() == openapi.v3_root()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_document_refers_to_nothing_it_does_not_hold(version: Any) -> None:
+    document = openapi.v3(*version)
+    assert document is not None
+    held = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert set(references(document)) <= held
+
+
+def test_version_two_refers_to_nothing_it_does_not_hold() -> None:
+    document = openapi.v2()
+    assert set(references(document)) <= {
+        f"#/definitions/{name}" for name in document["definitions"]
+    }
+
+
+def test_an_unknown_group_has_no_document() -> None:
+    assert openapi.v3("nope.example", "v1") is None
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind.stored], ids=lambda kind: kind.kind
+)
+def test_kubectl_finds_what_a_patch_of_a_kind_knows(kind: Any) -> None:
+    document = openapi.v3(kind.group, kind.version)
+    assert document is not None
+    gvk = {"group": kind.group, "version": kind.version, "kind": kind.kind}
+    patches = [each["patch"] for each in document["paths"].values() if "patch" in each]
+    found = next(each for each in patches if each[GVK] == gvk)
+    asked = {each["name"] for each in found["parameters"] if each["in"] == "query"}
+    assert {"fieldValidation", "dryRun", "fieldManager", "force"} <= asked
+    media = found["requestBody"]["content"]
+    assert "application/strategic-merge-patch+json" in media
+    assert "application/apply-patch+yaml" in media
+    assert component(document, kind.kind)[GVK] == [gvk]
+
+
+def test_lists_say_how_they_merge() -> None:
+    document = openapi.v3("", "v1")
+    containers = component(document, "PodSpec")["properties"]["containers"]
+    assert containers["x-kubernetes-patch-strategy"] == "merge"
+    assert containers["x-kubernetes-patch-merge-key"] == "name"
+    assert containers["x-kubernetes-list-type"] == "map"
+    assert containers["x-kubernetes-list-map-keys"] == ["name"]
+    volumes = component(document, "PodSpec")["properties"]["volumes"]
+    assert volumes["x-kubernetes-patch-strategy"] == "merge,retainKeys"
+    tolerations = component(document, "PodSpec")["properties"]["tolerations"]
+    assert "x-kubernetes-patch-strategy" not in tolerations
+    finalizers = component(document, "ObjectMeta")["properties"]["finalizers"]
+    assert finalizers["x-kubernetes-list-type"] == "set"
+    assert "x-kubernetes-patch-merge-key" not in finalizers
+
+
+def test_types_are_described_by_what_they_hold() -> None:
+    document = openapi.v3("", "v1")
+    assert component(document, "Secret")["properties"]["data"] == {
+        "type": "object",
+        "additionalProperties": {"type": "string", "format": "byte"},
+    }
+    assert component(document, "Container")["required"] == ["name"]
+    port = component(document, "ServicePort")["properties"]["targetPort"]
+    assert port["format"] == "int-or-string"
+
+
+def test_types_have_the_names_of_the_real_api() -> None:
+    names = openapi.names()
+    assert names["Pod"] == "io.k8s.api.core.v1.Pod"
+    assert names["ObjectMeta"] == "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+    assert names["Role"] == "io.k8s.api.rbac.v1.Role"
+    assert len(set(names.values())) == len(names)
+
+
+def test_reviews_can_only_be_created() -> None:
+    document = openapi.v3("authentication.k8s.io", "v1")
+    assert document is not None
+    path = document["paths"]["/apis/authentication.k8s.io/v1/tokenreviews"]
+    assert set(path) == {"parameters", "post"}
+    assert not any(name.endswith("{name}") for name in document["paths"])
+
+
+def test_an_item_has_the_methods_of_its_verbs() -> None:
+    document = openapi.v3("", "v1")
+    assert document is not None
+    item = document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]
+    assert set(item) == {"parameters", "get", "put", "patch", "delete"}
+    assert [each["name"] for each in item["parameters"]] == ["namespace", "name"]
+    recorded = {each["name"] for each in answer("core resources")["resources"]}
+    served = {path.rpartition("/")[2] for path in document["paths"] if not path.endswith("}")}
+    assert served <= recorded

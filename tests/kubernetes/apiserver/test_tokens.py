@@ -1,0 +1,145 @@
+"""`serviceaccounts/token`: what is signed, for how long, and what the log tells of it."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from podpass.crypto import jose
+
+TOKEN = "/api/v1/namespaces/default/serviceaccounts/web/token"
+PODS = "/api/v1/namespaces/default/pods"
+
+
+@pytest.fixture
+async def web(live: Any) -> Any:
+    """A cluster with the account `web`."""
+    accounts = "/api/v1/namespaces/default/serviceaccounts"
+    await live.call("POST", accounts, {"metadata": {"name": "web"}})
+    return live
+
+
+async def ask(live: Any, **spec: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    answer = await live.call("POST", TOKEN, {"spec": spec})
+    assert answer.status == 201, answer.text
+    return answer.body, dict(jose.parse(answer.body["status"]["token"]).claims)
+
+
+async def bound_pod(live: Any, node: str = "") -> dict[str, Any]:
+    spec = {"containers": [{"name": "c", "image": "i"}], "serviceAccountName": "web"}
+    if node:
+        await live.call("POST", "/api/v1/nodes", {"metadata": {"name": node}})
+        spec["nodeName"] = node
+    made = await live.call("POST", PODS, {"metadata": {"name": "p"}, "spec": spec})
+    uid = made.body["metadata"]["uid"]
+    return {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": uid}
+
+
+async def test_a_pods_token_names_its_pod_and_its_node(web: Any) -> None:
+    ref = await bound_pod(web, "n")
+    _, claims = await ask(web, audiences=["api://AzureADTokenExchange"], boundObjectRef=ref)
+    told = claims["kubernetes.io"]
+    assert told["pod"] == {"name": "p", "uid": ref["uid"]}
+    assert told["node"]["name"] == "n"
+    assert told["serviceaccount"]["name"] == "web"
+    assert claims["sub"] == "system:serviceaccount:default:web"
+    assert claims["iss"] == web.config.issuer
+
+
+async def test_the_default_projected_token_lives_a_year_and_warns_after_an_hour(web: Any) -> None:
+    body, claims = await ask(web, expirationSeconds=3607, boundObjectRef=await bound_pod(web))
+    assert claims["exp"] - claims["iat"] == 365 * 24 * 3600
+    assert claims["kubernetes.io"]["warnafter"] - claims["iat"] == 3607
+    assert body["spec"]["expirationSeconds"] == 3607
+
+
+async def test_a_token_for_entra_is_never_longer_than_asked(web: Any) -> None:
+    """Fails if the extension of the default token reaches tokens of other audiences."""
+    ref = await bound_pod(web)
+    _, claims = await ask(web, audiences=["x"], expirationSeconds=3607, boundObjectRef=ref)
+    assert claims["exp"] - claims["iat"] == 3607
+    assert "warnafter" not in claims["kubernetes.io"]
+
+
+async def test_only_pods_secrets_and_nodes_can_be_bound_to(web: Any) -> None:
+    for ref in (
+        {"kind": "ConfigMap", "name": "kube-root-ca.crt"},
+        {"kind": "Pod", "apiVersion": "v2"},
+    ):
+        answer = await web.call("POST", TOKEN, {"spec": {"boundObjectRef": ref}})
+        assert (answer.status, answer.body["reason"]) == (400, "BadRequest")
+
+
+async def test_signing_is_a_hop_of_the_journey_and_shows_no_token(
+    web: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fails if a token gets into the log."""
+    logging.getLogger("podpass").propagate = True
+    ref = await bound_pod(web)
+    with caplog.at_level(logging.DEBUG, "podpass"):
+        body, _ = await ask(web, audiences=["api://AzureADTokenExchange"], boundObjectRef=ref)
+    (hop,) = [vars(record) for record in caplog.records if getattr(record, "hop", False)]
+    assert hop["stage"] == "assertion"
+    assert (hop["pod"], hop["namespace"], hop["account"]) == ("p", "default", "web")
+    assert hop["sub"] == "system:serviceaccount:default:web"
+    assert hop["audience"] == "api://AzureADTokenExchange"
+    assert "its account" in hop["checked"]
+    assert hop["took_ms"] >= 0
+    token = body["status"]["token"]
+    assert not [record for record in caplog.records if token[:40] in str(vars(record))]
+
+
+ALWAYS = ["account exists", "lifetime"]
+
+
+@pytest.mark.parametrize(
+    ("given", "checked"),
+    [
+        (None, []),
+        (("Pod", True), ["bound object exists", "its uid", "its account"]),
+        (("Pod", False), ["bound object exists", "its account"]),
+        (("Secret", True), ["bound object exists", "its uid"]),
+        (("Secret", False), ["bound object exists"]),
+        (("Node", False), ["bound object exists"]),
+    ],
+)
+async def test_the_hop_tells_only_of_checks_that_were_made(
+    web: Any, caplog: pytest.LogCaptureFixture, given: tuple[str, bool] | None, checked: list[str]
+) -> None:
+    """Fails if the log claims a check that this request did not go through."""
+    logging.getLogger("podpass").propagate = True
+    await bound_pod(web, "n")
+    secrets = "/api/v1/namespaces/default/secrets"
+    await web.call("POST", secrets, {"metadata": {"name": "s"}})
+    places = {"Pod": f"{PODS}/p", "Secret": f"{secrets}/s", "Node": "/api/v1/nodes/n"}
+    spec: dict[str, Any] = {"audiences": ["x"]}
+    if given:
+        meta = (await web.call("GET", places[given[0]])).body["metadata"]
+        uid = {"uid": meta["uid"]} if given[1] else {}
+        ref = {"kind": given[0], "apiVersion": "v1", "name": meta["name"], **uid}
+        spec["boundObjectRef"] = ref
+    with caplog.at_level(logging.DEBUG, "podpass"):
+        await ask(web, **spec)
+    (hop,) = [vars(record) for record in caplog.records if getattr(record, "hop", False)]
+    assert list(hop["checked"]) == ALWAYS + checked
+
+
+async def test_a_token_is_not_bound_to_a_pod_of_another_account(web: Any) -> None:
+    """Fails if the pod's account is not compared: a token would vouch for a pod that is not its own."""
+    ref = await bound_pod(web)
+    path = TOKEN.replace("/web/", "/default/")
+    answer = await web.call("POST", path, {"spec": {"boundObjectRef": ref}})
+    assert (answer.status, answer.body["reason"]) == (400, "BadRequest")
+    assert "different serviceaccount" in answer.body["message"]
+
+
+async def test_no_token_is_asked_for_longer_than_a_day(web: Any) -> None:
+    """Fails if the lifetime is granted as asked: it could outlive every rotation of keys."""
+    day = 24 * 3600
+    answer = await web.call("POST", TOKEN, {"spec": {"expirationSeconds": day + 1}})
+    claims = jose.parse(answer.body["status"]["token"]).claims
+    assert answer.body["spec"]["expirationSeconds"] == claims["exp"] - claims["iat"] == day
+    (warning,) = answer.warnings
+    assert f"{day + 1} seconds shortened to {day} seconds" in warning
+    exact = await web.call("POST", TOKEN, {"spec": {"expirationSeconds": day}})
+    assert (exact.status, exact.warnings) == (201, [])

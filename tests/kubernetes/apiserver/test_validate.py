@@ -1,0 +1,663 @@
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from podpass.kubernetes.apiserver import kinds, status
+from podpass.kubernetes.apiserver.kinds import KINDS
+from podpass.kubernetes.apiserver.patch import json_patch
+from podpass.kubernetes.apiserver.validation import validate
+from tests.kubernetes.apiserver.recorded import STEPS, answer, make, step
+
+POD, SECRET, SERVICE = (kinds.named(name) for name in ("Pod", "Secret", "Service"))
+MAP, HOOKS = kinds.named("ConfigMap"), kinds.named("MutatingWebhookConfiguration")
+BINDING, ROLE, EVENT = (kinds.named(name) for name in ("RoleBinding", "Role", "Event"))
+LEASE, NODE = kinds.named("Lease"), kinds.named("Node")
+
+
+def found(causes: Any) -> Any:
+    """Write causes as pairs, the reason without its prefix."""
+    return [(str(each.reason).removeprefix("FieldValue"), each.field) for each in causes]
+
+
+def kind_of(path: str) -> Any:
+    plural = path.partition("?")[0].rpartition("/")[2]
+    return next(kind for kind in KINDS if kind.plural == plural and kind.stored)
+
+
+REFUSED = [
+    each["title"]
+    for each in STEPS
+    if each["method"] == "POST"
+    and each["expect"]["status"] == 422
+    and each["path"].partition("?")[0].rpartition("/")[2] in {kind.plural for kind in KINDS}
+    and each["title"] != "dry run with a wrong value"
+]
+
+
+@pytest.mark.parametrize("title", REFUSED)
+def test_what_a_real_server_refuses_is_refused_for_the_same_causes(title: str) -> None:
+    kind, body = kind_of(step(title)["path"]), step(title)["body"]
+    causes = validate.create(kind, make(kind, body))
+    refusal = status.invalid(kind, body.get("metadata", {}).get("name", ""), causes).body()
+    assert all(each["message"] for each in refusal["details"]["causes"])
+    for each in refusal["details"]["causes"]:
+        each["message"] = "<message>"
+    assert refusal | {"message": "<message>"} == answer(title)
+
+
+TAKEN = [
+    each["title"]
+    for each in STEPS
+    if each["method"] == "POST"
+    and each["expect"]["status"] == 201
+    and each["path"].partition("?")[0].rpartition("/")[2]
+    in {kind.plural for kind in KINDS if kind.stored}
+]
+
+
+@pytest.mark.parametrize("title", TAKEN)
+def test_what_a_real_server_takes_is_taken(title: str) -> None:
+    kind = kind_of(step(title)["path"])
+    assert found(validate.create(kind, make(kind, step(title)["body"]))) == []
+
+
+@pytest.mark.parametrize(
+    ("live", "title", "kind"),
+    [
+        ("plain pod, defaults", "pod update of an immutable field", POD),
+        ("immutable config map", "immutable stays", MAP),
+        ("role binding", "role ref is immutable", BINDING),
+    ],
+)
+def test_a_change_a_real_server_refuses_is_refused_for_the_same_causes(
+    live: Any, title: str, kind: Any
+) -> None:
+    old = answer(live)
+    new = json_patch.merge_patch(old, step(title)["body"])
+    recorded = answer(title)["details"]["causes"]
+    causes = [{"reason": str(c.reason), "field": c.field} for c in validate.update(kind, new, old)]
+    assert causes == [{"reason": each["reason"], "field": each["field"]} for each in recorded]
+
+
+def test_a_pods_image_may_change() -> None:
+    old, new = answer("plain pod, defaults"), answer("pod image may change")
+    for each in (old, new):
+        each["metadata"].pop("creationTimestamp")
+        each["spec"]["volumes"][0]["name"] = "v"
+        each["spec"]["containers"][0]["volumeMounts"][0]["name"] = "v"
+    assert found(validate.update(POD, new, old)) == []
+
+
+def pod(container: Any = None, **spec: Any) -> Any:
+    containers = [{"name": "c", "image": "i"} | (container or {})]
+    return make(POD, {"metadata": {"name": "p"}, "spec": {"containers": containers, **spec}})
+
+
+C = "spec.containers[0]"
+HTTP = {"httpGet": {"port": 80}}
+
+
+@pytest.mark.parametrize(
+    ("container", "causes"),
+    [
+        ({"name": "Bad_Name"}, [("Invalid", f"{C}.name")]),
+        ({"name": ""}, [("Required", f"{C}.name")]),
+        ({"image": " i"}, [("Invalid", f"{C}.image")]),
+        ({"imagePullPolicy": "x"}, [("NotSupported", f"{C}.imagePullPolicy")]),
+        ({"terminationMessagePolicy": "x"}, [("NotSupported", f"{C}.terminationMessagePolicy")]),
+        ({"ports": [{}]}, [("Required", f"{C}.ports[0].containerPort")]),
+        ({"ports": [{"containerPort": 65535}]}, []),
+        ({"ports": [{"containerPort": 65536}]}, [("Invalid", f"{C}.ports[0].containerPort")]),
+        (
+            {"ports": [{"containerPort": 1, "protocol": "x"}]},
+            [("NotSupported", f"{C}.ports[0].protocol")],
+        ),
+        (
+            {"ports": [{"containerPort": 1, "name": "a"}, {"containerPort": 2, "name": "a"}]},
+            [("Duplicate", f"{C}.ports[1].name")],
+        ),
+        ({"ports": [{"containerPort": 1, "name": "1"}]}, [("Invalid", f"{C}.ports[0].name")]),
+        ({"env": [{"value": "x"}]}, [("Required", f"{C}.env[0].name")]),
+        ({"env": [{"name": "a=b"}]}, [("Invalid", f"{C}.env[0].name")]),
+        (
+            {
+                "env": [
+                    {
+                        "name": "a",
+                        "value": "x",
+                        "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}},
+                    }
+                ]
+            },
+            [("Invalid", f"{C}.env[0].valueFrom")],
+        ),
+        (
+            {"env": [{"name": "a", "valueFrom": {"fieldRef": {"fieldPath": "spec.nope"}}}]},
+            [("NotSupported", f"{C}.env[0].valueFrom.fieldRef.fieldPath")],
+        ),
+        (
+            {
+                "env": [
+                    {"name": "a", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['x']"}}}
+                ]
+            },
+            [],
+        ),
+        (
+            {"env": [{"name": "a", "valueFrom": {"secretKeyRef": {"name": "s"}}}]},
+            [("Required", f"{C}.env[0].valueFrom.secretKeyRef.key")],
+        ),
+        ({"envFrom": [{}]}, [("Invalid", f"{C}.envFrom[0]")]),
+        ({"envFrom": [{"secretRef": {}}]}, [("Invalid", f"{C}.envFrom[0]")]),
+        (
+            {"resources": {"limits": {"cpu": "100m"}, "requests": {"cpu": "1"}}},
+            [("Invalid", f"{C}.resources.requests")],
+        ),
+        ({"resources": {"limits": {"memory": "1Gi"}, "requests": {"memory": "1G"}}}, []),
+        (
+            {"resources": {"limits": {"cpu": "-1"}}},
+            [("Invalid", f"{C}.resources.limits[cpu]")] * 1
+            + [("Invalid", f"{C}.resources.requests[cpu]")],
+        ),
+        ({"readinessProbe": {}}, [("Required", f"{C}.readinessProbe")]),
+        ({"readinessProbe": {"httpGet": {}}}, [("Invalid", f"{C}.readinessProbe.httpGet.port")]),
+        (
+            {"readinessProbe": HTTP | {"exec": {"command": ["a"]}}},
+            [("Forbidden", f"{C}.readinessProbe.httpGet")],
+        ),
+        (
+            {"livenessProbe": HTTP | {"successThreshold": 2}},
+            [("Invalid", f"{C}.livenessProbe.successThreshold")],
+        ),
+        ({"readinessProbe": HTTP | {"successThreshold": 2}}, []),
+        ({"lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}, []),
+        ({"lifecycle": {"preStop": {}}}, [("Required", f"{C}.lifecycle.preStop")]),
+        ({"securityContext": {"runAsUser": -1}}, [("Invalid", f"{C}.securityContext.runAsUser")]),
+        (
+            {"securityContext": {"privileged": True, "allowPrivilegeEscalation": False}},
+            [("Invalid", f"{C}.securityContext")],
+        ),
+        (
+            {"volumeMounts": [{"name": "e", "mountPath": "/x", "subPath": "../y"}]},
+            [("Invalid", f"{C}.volumeMounts[0].subPath")],
+        ),
+        (
+            {"volumeMounts": [{"name": "e", "mountPath": "/x"}, {"name": "e", "mountPath": "/x"}]},
+            [("Invalid", f"{C}.volumeMounts[1].mountPath")],
+        ),
+        ({"volumeMounts": [{"name": "e"}]}, [("Required", f"{C}.volumeMounts[0].mountPath")]),
+    ],
+)
+def test_a_container_says_only_what_can_be(container: Any, causes: Any) -> None:
+    obj = pod(container, volumes=[{"name": "e", "emptyDir": {}}])
+    assert found(validate.create(POD, obj)) == causes
+
+
+V = "spec.volumes[0]"
+TOKEN = f"{V}.projected.sources[0].serviceAccountToken"
+
+
+@pytest.mark.parametrize(
+    ("volume", "causes"),
+    [
+        ({"name": "A"}, [("Invalid", f"{V}.name")]),
+        ({"emptyDir": {}, "secret": {"secretName": "s"}}, [("Forbidden", f"{V}.secret")]),
+        ({"secret": {}}, [("Required", f"{V}.secret.secretName")]),
+        ({"configMap": {}}, [("Required", f"{V}.configMap.name")]),
+        (
+            {"configMap": {"name": "c", "defaultMode": 512}},
+            [("Invalid", f"{V}.configMap.defaultMode")],
+        ),
+        (
+            {"configMap": {"name": "c", "items": [{"key": "k", "path": "/abs"}]}},
+            [("Invalid", f"{V}.configMap.items[0].path")],
+        ),
+        ({"hostPath": {"path": "/a/../b"}}, [("Invalid", f"{V}.hostPath.path")]),
+        ({"hostPath": {"path": "/a", "type": "x"}}, [("NotSupported", f"{V}.hostPath.type")]),
+        (
+            {"downwardAPI": {"items": [{"path": "x"}]}},
+            [("Required", f"{V}.downwardAPI.items[0]")],
+        ),
+        (
+            {"projected": {"sources": [{"secret": {"name": "s"}, "configMap": {"name": "c"}}]}},
+            [("Forbidden", f"{V}.projected.sources[0].configMap")],
+        ),
+        (
+            {"projected": {"sources": [{"secret": {}}]}},
+            [("Required", f"{V}.projected.sources[0].secret.name")],
+        ),
+        (
+            {"projected": {"sources": [{"serviceAccountToken": {}}]}},
+            [("Required", f"{TOKEN}.path")],
+        ),
+        (
+            {"projected": {"sources": [{"serviceAccountToken": {"path": "a/../../b"}}]}},
+            [("Invalid", f"{TOKEN}.path")],
+        ),
+    ],
+)
+def test_a_volume_says_only_what_can_be(volume: Any, causes: Any) -> None:
+    obj = pod(volumes=[{"name": "v"} | volume])
+    assert found(validate.create(POD, obj)) == causes
+
+
+@pytest.mark.parametrize(
+    ("seconds", "causes"),
+    [
+        (599, [("Invalid", f"{TOKEN}.expirationSeconds")]),
+        (600, []),
+        (1 << 32, []),
+        ((1 << 32) + 1, [("Invalid", f"{TOKEN}.expirationSeconds")]),
+    ],
+)
+def test_a_projected_token_lives_ten_minutes_at_least(seconds: int, causes: Any) -> None:
+    """Fails if the bounds of a token's life are deleted."""
+    source = {"serviceAccountToken": {"path": "t", "expirationSeconds": seconds}}
+    obj = pod(volumes=[{"name": "v", "projected": {"sources": [source]}}])
+    assert found(validate.create(POD, obj)) == causes
+
+
+@pytest.mark.parametrize(
+    ("spec", "causes"),
+    [
+        ({"restartPolicy": "x"}, [("NotSupported", "spec.restartPolicy")]),
+        ({"dnsPolicy": "x"}, [("NotSupported", "spec.dnsPolicy")]),
+        ({"preemptionPolicy": "x"}, [("NotSupported", "spec.preemptionPolicy")]),
+        ({"activeDeadlineSeconds": 0}, [("Invalid", "spec.activeDeadlineSeconds")]),
+        ({"serviceAccountName": "A"}, [("Invalid", "spec.serviceAccountName")]),
+        ({"hostname": "a.b"}, [("Invalid", "spec.hostname")]),
+        ({"nodeSelector": {"-": "x"}}, [("Invalid", "spec.nodeSelector")]),
+        ({"hostAliases": [{"ip": "x"}]}, [("Invalid", "spec.hostAliases[0].ip")]),
+        (
+            {"tolerations": [{"effect": "x", "operator": "Exists"}]},
+            [("NotSupported", "spec.tolerations[0].effect")],
+        ),
+        ({"tolerations": [{"value": "x"}]}, [("Invalid", "spec.tolerations[0].operator")]),
+        ({"tolerations": [{"key": "-", "value": "x"}]}, [("Invalid", "spec.tolerations[0].key")]),
+        (
+            {"tolerations": [{"key": "a", "operator": "Exists", "value": "x"}]},
+            [("Invalid", "spec.tolerations[0].operator")],
+        ),
+        (
+            {"initContainers": [{"name": "c", "image": "i"}]},
+            [("Duplicate", "spec.initContainers[0].name")],
+        ),
+        (
+            {"initContainers": [{"name": "i", "image": "i", "readinessProbe": HTTP}]},
+            [("Forbidden", "spec.initContainers[0].readinessProbe")],
+        ),
+        (
+            {
+                "initContainers": [
+                    {"name": "i", "image": "i", "restartPolicy": "Always", "readinessProbe": HTTP}
+                ]
+            },
+            [],
+        ),
+        (
+            {"initContainers": [{"name": "i", "image": "i", "lifecycle": {}}]},
+            [("Forbidden", "spec.initContainers[0].lifecycle")],
+        ),
+        (
+            {"ephemeralContainers": [{"name": "e", "image": "i"}]},
+            [
+                ("Forbidden", "spec.ephemeralContainers"),
+                ("Forbidden", "spec.ephemeralContainers[0].resources"),
+            ][:1],
+        ),
+    ],
+)
+def test_a_pod_says_only_what_can_be(spec: Any, causes: Any) -> None:
+    assert found(validate.create(POD, pod(**spec))) == causes
+
+
+def test_variables_that_hide_each_other_are_warned_of() -> None:
+    obj = make(POD, step("pod with a duplicate env")["body"])
+    assert (
+        len(validate.warnings(POD, obj)) == step("pod with a duplicate env")["expect"]["warnings"]
+    )
+    assert validate.warnings(POD, pod()) == []
+    assert validate.warnings(MAP, {}) == []
+
+
+def changed(change: Any, **spec: Any) -> Any:
+    old = pod(**spec)
+    new = copy.deepcopy(old)
+    change(new["spec"])
+    return found(validate.update(POD, new, old))
+
+
+EXTRA = {"key": "a", "operator": "Exists"}
+
+
+@pytest.mark.parametrize(
+    ("change", "causes"),
+    [
+        (lambda spec: spec["containers"][0].update(image="j"), []),
+        (lambda spec: spec["containers"][0].update(command=["x"]), [("Forbidden", "spec")]),
+        (lambda spec: spec["containers"].append({}), [("Forbidden", "spec.containers")]),
+        (lambda spec: spec.update(activeDeadlineSeconds=5), []),
+        (
+            lambda spec: spec.update(activeDeadlineSeconds=50),
+            [("Invalid", "spec.activeDeadlineSeconds")],
+        ),
+        (
+            lambda spec: spec.pop("activeDeadlineSeconds"),
+            [("Invalid", "spec.activeDeadlineSeconds")],
+        ),
+        (lambda spec: spec.update(tolerations=[*spec["tolerations"], EXTRA]), []),
+        (lambda spec: spec.update(tolerations=[EXTRA]), [("Forbidden", "spec")]),
+        (lambda spec: spec.update(nodeName="n"), [("Forbidden", "spec")]),
+        (lambda spec: spec["containers"][0].update(image=""), [("Required", f"{C}.image")]),
+        (lambda spec: spec.update(ephemeralContainers=[{"name": "e"}]), [("Forbidden", "spec")]),
+    ],
+)
+def test_little_of_a_pod_may_change(change: Any, causes: Any) -> None:
+    spec = {"activeDeadlineSeconds": 10, "tolerations": [{"key": "b", "operator": "Exists"}]}
+    assert changed(change, **spec) == causes
+
+
+def test_ephemeral_containers_come_and_never_go() -> None:
+    old = pod()
+    new = copy.deepcopy(old)
+    new["spec"]["ephemeralContainers"] = [
+        answer("ephemeral container")["spec"]["ephemeralContainers"][0]
+    ]
+    at = "ephemeralcontainers"
+    assert found(validate.update(POD, new, old, subresource=at)) == []
+    assert found(validate.update(POD, old, new, subresource=at)) == [
+        ("Forbidden", "spec.ephemeralContainers")
+    ]
+
+
+def test_a_status_may_say_anything_of_its_type() -> None:
+    old = pod()
+    new = copy.deepcopy(old) | {"status": {"phase": "Running"}}
+    assert validate.update(POD, new, old, subresource="status") == []
+
+
+M = "metadata"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "causes"),
+    [
+        ({"labels": {"a/b/c": "x"}}, [("Invalid", f"{M}.labels")]),
+        ({"labels": {"a": "x y"}}, [("Invalid", f"{M}.labels")]),
+        ({"labels": {"a": "x" * 63}}, []),
+        ({"labels": {"a": "x" * 64}}, [("Invalid", f"{M}.labels")]),
+        ({"annotations": {"Any.Thing/x": "any text"}}, []),
+        ({"annotations": {"-": "x"}}, [("Invalid", f"{M}.annotations")]),
+        ({"annotations": {"a": "x" * 262_143}}, []),
+        ({"annotations": {"a": "x" * 262_144}}, [("TooLong", f"{M}.annotations")]),
+        ({"finalizers": ["kubernetes", "example.com/f"]}, []),
+        ({"finalizers": ["f"]}, [("Invalid", f"{M}.finalizers[0]")]),
+        (
+            {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p"}]},
+            [("Invalid", f"{M}.ownerReferences.uid")],
+        ),
+        (
+            {
+                "ownerReferences": [
+                    {"apiVersion": "v1", "kind": "P", "name": n, "uid": n, "controller": True}
+                    for n in "ab"
+                ]
+            },
+            [("Invalid", f"{M}.ownerReferences")],
+        ),
+    ],
+)
+def test_metadata_says_only_what_can_be(metadata: Any, causes: Any) -> None:
+    assert found(validate.create(MAP, make(MAP, {"metadata": {"name": "m"} | metadata}))) == causes
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "good"),
+    [
+        ("Pod", "a.b-c", True),
+        ("Pod", "a_b", False),
+        ("Pod", "-a", False),
+        ("Pod", "a" * 253, True),
+        ("Pod", "a" * 254, False),
+        ("Namespace", "a.b", False),
+        ("Namespace", "a" * 63, True),
+        ("Namespace", "a" * 64, False),
+        ("Service", "1a", False),
+        ("Role", "system:Any:thing", True),
+        ("Role", "a/b", False),
+        ("Role", "..", False),
+    ],
+)
+def test_names_are_what_the_kind_allows(kind: Any, name: str, good: Any) -> None:
+    of = kinds.named(kind)
+    causes = found(validate.create(of, make(of, {"metadata": {"name": name}})))
+    assert (("Invalid", "metadata.name") in causes) is not good
+
+
+def test_what_an_object_is_called_does_not_change() -> None:
+    old = make(MAP, {"metadata": {"name": "a", "uid": "1"}})
+    new = make(MAP, {"metadata": {"name": "b", "uid": "2"}})
+    assert found(validate.update(MAP, new, old)) == [
+        ("Invalid", "metadata.name"),
+        ("Invalid", "metadata.uid"),
+    ]
+
+
+def test_an_object_on_its_way_out_takes_no_new_finalizer() -> None:
+    gone = "2026-01-01T00:00:00Z"
+    old = make(MAP, {"metadata": {"name": "a", "deletionTimestamp": gone, "finalizers": ["a/b"]}})
+    new = copy.deepcopy(old)
+    new["metadata"]["finalizers"].append("c/d")
+    assert found(validate.update(MAP, new, old)) == [("Forbidden", "metadata.finalizers")]
+    new["metadata"]["finalizers"] = []
+    assert validate.update(MAP, new, old) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "causes"),
+    [
+        (MAP, {"data": {"a b": ""}}, [("Invalid", "data[a b]")]),
+        (MAP, {"data": {"..": ""}}, [("Invalid", "data[..]")]),
+        (MAP, {"data": {"a": ""}, "binaryData": {"a": ""}}, [("Invalid", "data[a]")]),
+        (MAP, {"data": {"a": "x" * 1_048_577}}, [("TooLong", "")]),
+        (SECRET, {"data": {"a/b": ""}}, [("Invalid", "data[a/b]")]),
+        (
+            SECRET,
+            {"type": "kubernetes.io/basic-auth"},
+            [("Required", "data[username]"), ("Required", "data[password]")],
+        ),
+        (SECRET, {"type": "kubernetes.io/basic-auth", "data": {"username": "eA=="}}, []),
+        (
+            SECRET,
+            {"type": "kubernetes.io/service-account-token"},
+            [("Required", "metadata.annotations[kubernetes.io/service-account.name]")],
+        ),
+        (SERVICE, {}, [("Required", "spec.ports")]),
+        (SERVICE, {"spec": {"clusterIP": "None"}}, []),
+        (SERVICE, {"spec": {"type": "x", "ports": [{"port": 1}]}}, [("NotSupported", "spec.type")]),
+        (
+            SERVICE,
+            {"spec": {"ports": [{"port": 0}]}},
+            [("Invalid", "spec.ports[0].port")] * 1 + [("Invalid", "spec.ports[0].targetPort")],
+        ),
+        (
+            SERVICE,
+            {"spec": {"ports": [{"port": 1, "name": "a"}, {"port": 2, "name": "a"}]}},
+            [("Duplicate", "spec.ports[1].name")],
+        ),
+        (
+            SERVICE,
+            {"spec": {"ports": [{"port": 1, "name": "a"}, {"port": 1, "name": "b"}]}},
+            [("Duplicate", "spec.ports[1]")],
+        ),
+        (
+            SERVICE,
+            {"spec": {"ports": [{"port": 1, "name": "a"}, {"port": 2}]}},
+            [("Required", "spec.ports[1].name")],
+        ),
+        (SERVICE, {"spec": {"type": "ExternalName"}}, [("Required", "spec.externalName")]),
+        (
+            NODE,
+            {"spec": {"taints": [{"key": "a", "effect": "x"}]}},
+            [("NotSupported", "spec.taints[0].effect")],
+        ),
+        (
+            EVENT,
+            {"involvedObject": {"namespace": "two"}},
+            [("Invalid", "involvedObject.namespace")],
+        ),
+        (LEASE, {"spec": {"leaseDurationSeconds": 0}}, [("Invalid", "spec.leaseDurationSeconds")]),
+        (
+            ROLE,
+            {"rules": [{"apiGroups": [""], "resources": ["x"]}]},
+            [("Required", "rules[0].verbs")],
+        ),
+        (
+            ROLE,
+            {"rules": [{"verbs": ["get"]}]},
+            [("Required", "rules[0].apiGroups"), ("Required", "rules[0].resources")],
+        ),
+        (
+            ROLE,
+            {"rules": [{"verbs": ["get"], "nonResourceURLs": ["/x"]}]},
+            [("Invalid", "rules[0].nonResourceURLs")],
+        ),
+        (
+            BINDING,
+            {"roleRef": {"kind": "x", "name": "r"}},
+            [("NotSupported", "roleRef.kind")],
+        ),
+        (
+            BINDING,
+            {
+                "roleRef": {"kind": "Role", "name": "r"},
+                "subjects": [{"kind": "ServiceAccount", "name": "s"}, {"kind": "x", "name": "y"}],
+            },
+            [("Required", "subjects[0].namespace"), ("NotSupported", "subjects[1].kind")],
+        ),
+    ],
+)
+def test_small_kinds_say_only_what_can_be(kind: Any, body: Any, causes: Any) -> None:
+    obj = make(kind, {"metadata": {"name": "x"}} | body)
+    assert found(validate.create(kind, obj)) == causes
+
+
+def test_events_of_the_newer_sort_say_who_reports_them() -> None:
+    body = {"metadata": {"name": "e"}, "eventTime": "2026-01-01T00:00:00.000000Z", "type": "x"}
+    causes = found(validate.create(EVENT, make(EVENT, body)))
+    assert ("Required", "reportingController") in causes
+    assert ("Invalid", "type") in causes
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "causes"),
+    [
+        ({"immutable": True, "data": {"a": ""}}, {"data": {"a": ""}}, [("Forbidden", "immutable")]),
+        ({"data": {"a": ""}}, {"immutable": True, "data": {"b": ""}}, []),
+        ({"type": "Opaque"}, {"type": "x"}, [("Invalid", "type")]),
+    ],
+)
+def test_a_secret_keeps_to_what_it_promised(old: Any, new: Any, causes: Any) -> None:
+    name = {"metadata": {"name": "s"}}
+    before, after = make(SECRET, name | old), make(SECRET, name | new)
+    assert found(validate.update(SECRET, after, before)) == causes
+
+
+def test_a_services_address_does_not_change() -> None:
+    body = {"metadata": {"name": "s"}, "spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 1}]}}
+    old = make(SERVICE, body)
+    new = copy.deepcopy(old)
+    new["spec"]["clusterIP"] = "10.0.0.2"
+    assert found(validate.update(SERVICE, new, old)) == [("Invalid", "spec.clusterIPs[0]")]
+
+
+W = "webhooks[0]"
+
+
+@pytest.mark.parametrize(
+    ("hook", "causes"),
+    [
+        ({}, []),
+        ({"sideEffects": "Some"}, [("NotSupported", f"{W}.sideEffects")]),
+        ({"admissionReviewVersions": []}, [("Required", f"{W}.admissionReviewVersions")]),
+        ({"admissionReviewVersions": ["v9"]}, [("Invalid", f"{W}.admissionReviewVersions")]),
+        ({"timeoutSeconds": 0}, [("Invalid", f"{W}.timeoutSeconds")]),
+        ({"timeoutSeconds": 30}, []),
+        ({"failurePolicy": "x"}, [("NotSupported", f"{W}.failurePolicy")]),
+        ({"matchPolicy": "x"}, [("NotSupported", f"{W}.matchPolicy")]),
+        ({"reinvocationPolicy": "x"}, [("NotSupported", f"{W}.reinvocationPolicy")]),
+        ({"clientConfig": {}}, [("Required", f"{W}.clientConfig")]),
+        (
+            {"clientConfig": {"url": "https://u:p@h/x"}},
+            [("Invalid", f"{W}.clientConfig.url")] * 2,
+        ),
+        ({"clientConfig": {"url": "https:///x"}}, [("Invalid", f"{W}.clientConfig.url")]),
+        ({"clientConfig": {"url": "https://h/x?q=1"}}, [("Invalid", f"{W}.clientConfig.url")]),
+        ({"clientConfig": {"url": "https://[x/"}}, [("Invalid", f"{W}.clientConfig.url")]),
+        (
+            {"clientConfig": {"service": {"name": "s", "path": "x"}}},
+            [
+                ("Required", f"{W}.clientConfig.service.namespace"),
+                ("Invalid", f"{W}.clientConfig.service.path"),
+            ],
+        ),
+        (
+            {"rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"]}]},
+            [("Required", f"{W}.rules[0].operations")],
+        ),
+        (
+            {
+                "rules": [
+                    {
+                        "apiGroups": ["*", "x"],
+                        "apiVersions": ["v1"],
+                        "resources": ["pods"],
+                        "operations": ["GET"],
+                    }
+                ]
+            },
+            [
+                ("NotSupported", f"{W}.rules[0].operations[0]"),
+                ("Invalid", f"{W}.rules[0].apiGroups"),
+            ],
+        ),
+        (
+            {"objectSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}},
+            [("Required", f"{W}.objectSelector.matchExpressions[0].values")],
+        ),
+        (
+            {"objectSelector": {"matchExpressions": [{"key": "a", "operator": "x"}]}},
+            [("Invalid", f"{W}.objectSelector.matchExpressions[0].operator")],
+        ),
+    ],
+)
+def test_a_webhook_says_only_what_can_be(hook: Any, causes: Any) -> None:
+    body = step("webhook configuration, defaults")["body"]
+    body["webhooks"][0] |= hook
+    assert found(validate.create(HOOKS, make(HOOKS, body))) == causes
+
+
+def test_match_conditions_are_refused_because_nothing_evaluates_them() -> None:
+    """Fails if the rule is deleted: a condition that is ignored would let things through."""
+    body = step("webhook configuration, defaults")["body"]
+    body["webhooks"][0]["matchConditions"] = [{"name": "a", "expression": "false"}]
+    causes = validate.create(HOOKS, make(HOOKS, body))
+    assert found(causes) == [("Forbidden", f"{W}.matchConditions")]
+    assert "CEL" in causes[0].message
+
+
+def test_two_webhooks_have_two_names() -> None:
+    body = step("webhook configuration, defaults")["body"]
+    body["webhooks"] *= 2
+    assert found(validate.create(HOOKS, make(HOOKS, copy.deepcopy(body)))) == [
+        ("Duplicate", "webhooks[1].name")
+    ]
+
+
+@given(name=st.text(max_size=20))
+def test_any_name_is_taken_or_refused(name: str) -> None:
+    causes = validate.create(POD, pod() | {"metadata": {"name": name, "namespace": "one"}})
+    assert {each.field for each in causes} <= {"metadata.name"}

@@ -1,0 +1,313 @@
+"""What workloads, jobs, budgets, policies and priority classes may say; by the real API's causes."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from podpass.kubernetes.apiserver import kinds
+from podpass.kubernetes.apiserver.validation import validate
+from tests.kubernetes.apiserver.recorded import make
+
+POD_SPEC: Any = {"containers": [{"name": "c", "image": "i"}]}
+SELECTOR = {"matchLabels": {"app": "a"}}
+TEMPLATE: Any = {"metadata": {"labels": {"app": "a"}}, "spec": POD_SPEC}
+JOB_POD: Any = {"spec": {**POD_SPEC, "restartPolicy": "Never"}}
+
+SPECS: dict[str, Any] = {
+    "Deployment": {"selector": SELECTOR, "template": TEMPLATE},
+    "ReplicaSet": {"selector": SELECTOR, "template": TEMPLATE},
+    "DaemonSet": {"selector": SELECTOR, "template": TEMPLATE},
+    "StatefulSet": {"selector": SELECTOR, "template": TEMPLATE, "serviceName": "s"},
+    "Job": {"template": JOB_POD},
+    "CronJob": {"schedule": "*/5 * * * 1-5", "jobTemplate": {"spec": {"template": JOB_POD}}},
+    "NetworkPolicy": {"podSelector": SELECTOR},
+    "PodDisruptionBudget": {"selector": SELECTOR, "minAvailable": 1},
+}
+
+
+def new(kind: str, change: Callable[[Any], object] = lambda _: None) -> Any:
+    spec = copy.deepcopy(SPECS[kind])
+    change(spec)
+    return make(kinds.named(kind), {"metadata": {"name": "x"}, "spec": spec})
+
+
+def causes(kind: str, change: Callable[[Any], object]) -> list[tuple[str, str]]:
+    found = validate.create(kinds.named(kind), new(kind, change))
+    return [(each.reason.removeprefix("FieldValue"), each.field) for each in found]
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_plain_one_is_taken(kind: str) -> None:
+    assert validate.create(kinds.named(kind), new(kind)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        *(
+            (kind, ["spec.selector", "spec.template.spec.containers"])
+            for kind in ("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet")
+        ),
+        ("Job", ["spec.template.spec.containers", "spec.template.spec.restartPolicy"]),
+        (
+            "CronJob",
+            [
+                "spec.schedule",
+                "spec.jobTemplate.spec.template.spec.containers",
+                "spec.jobTemplate.spec.template.spec.restartPolicy",
+            ],
+        ),
+        ("NetworkPolicy", []),
+        ("PodDisruptionBudget", []),
+    ],
+)
+def test_an_empty_one_is_told_what_it_lacks_and_nothing_else(kind: str, fields: list[str]) -> None:
+    """Fails if what has a default were asked for too."""
+    empty = make(kinds.named(kind), {"metadata": {"name": "x"}})
+    assert [each.field for each in validate.create(kinds.named(kind), empty)] == fields
+
+
+WORKLOADS = ("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet")
+LABELS = "spec.template.metadata.labels"
+
+
+@pytest.mark.parametrize("kind", WORKLOADS)
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda s: s.pop("selector"), [("Required", "spec.selector")]),
+        (lambda s: s.update(selector={}), [("Invalid", "spec.selector")]),
+        (lambda s: s.update(selector={"matchLabels": {"app": "b"}}), [("Invalid", LABELS)]),
+        (
+            lambda s: s["template"]["spec"].update(restartPolicy="Never"),
+            [("NotSupported", "spec.template.spec.restartPolicy")],
+        ),
+        (
+            lambda s: s["template"]["spec"].update(activeDeadlineSeconds=5),
+            [("Forbidden", "spec.template.spec.activeDeadlineSeconds")],
+        ),
+        (
+            lambda s: s["template"]["spec"].update(containers=[]),
+            [("Required", "spec.template.spec.containers")],
+        ),
+        (
+            lambda s: s["template"]["metadata"].update(annotations={"a b": "c"}),
+            [("Invalid", "spec.template.metadata.annotations")],
+        ),
+        (lambda s: s.update(minReadySeconds=-1), [("Invalid", "spec.minReadySeconds")]),
+    ],
+)
+def test_a_workload_that_could_make_no_pods_or_too_many_is_refused(
+    kind: str, change: Any, expected: Any
+) -> None:
+    assert causes(kind, change) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda s: s.update(replicas=-1), [("Invalid", "spec.replicas")]),
+        (
+            lambda s: s.update(strategy={"type": "Recreate", "rollingUpdate": {"maxSurge": 1}}),
+            [("Forbidden", "spec.strategy.rollingUpdate")],
+        ),
+        (lambda s: s.update(strategy={"type": "Other"}), [("NotSupported", "spec.strategy")]),
+        (
+            lambda s: s.update(strategy={"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "0%"}}),
+            [("Invalid", "spec.strategy.rollingUpdate.maxUnavailable")],
+        ),
+        (
+            lambda s: s.update(strategy={"rollingUpdate": {"maxUnavailable": "101%"}}),
+            [("Invalid", "spec.strategy.rollingUpdate.maxUnavailable")],
+        ),
+        (
+            lambda s: s.update(strategy={"rollingUpdate": {"maxSurge": "x"}}),
+            [("Invalid", "spec.strategy.rollingUpdate.maxSurge")],
+        ),
+        (lambda s: s.update(strategy={"rollingUpdate": {"maxSurge": "300%"}}), []),
+        (
+            lambda s: s.update(minReadySeconds=600),
+            [("Invalid", "spec.progressDeadlineSeconds")],
+        ),
+        (lambda s: s.update(revisionHistoryLimit=-1), [("Invalid", "spec.revisionHistoryLimit")]),
+    ],
+)
+def test_a_deployment_that_could_not_roll_out_is_refused(change: Any, expected: Any) -> None:
+    assert causes("Deployment", change) == expected
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "ReplicaSet", "DaemonSet"])
+def test_a_selector_stays(kind: str) -> None:
+    """Fails if an owner could leave all of its pods to nobody."""
+    old, changed = new(kind), new(kind)
+    changed["spec"]["selector"] = {"matchLabels": {"app": "a", "more": "b"}}
+    changed["spec"]["template"]["metadata"]["labels"]["more"] = "b"
+    found = validate.update(kinds.named(kind), changed, old)
+    assert [each.field for each in found] == ["spec.selector"]
+
+
+def test_a_stateful_set_changes_little() -> None:
+    kind, old = kinds.named("StatefulSet"), new("StatefulSet")
+    allowed = new("StatefulSet", lambda spec: spec.update(replicas=3, minReadySeconds=1))
+    assert validate.update(kind, allowed, old) == []
+    renamed = new("StatefulSet", lambda spec: spec.update(serviceName="other"))
+    found = validate.update(kind, renamed, old)
+    assert [(each.reason, each.field) for each in found] == [("FieldValueForbidden", "spec")]
+
+
+def test_a_stateful_sets_claims_are_volumes_of_its_pods() -> None:
+    def change(spec: Any) -> None:
+        claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        spec["volumeClaimTemplates"] = [{"metadata": {"name": "data"}, "spec": claim}]
+        mount = {"name": "data", "mountPath": "/data"}
+        spec["template"]["spec"]["containers"][0]["volumeMounts"] = [mount]
+
+    assert causes("StatefulSet", change) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda s: s.update(parallelism=-1), [("Invalid", "spec.parallelism")]),
+        (lambda s: s.update(backoffLimit=-1), [("Invalid", "spec.backoffLimit")]),
+        (lambda s: s.update(completionMode="Other"), [("NotSupported", "spec.completionMode")]),
+        (
+            lambda s: s.update(completionMode="Indexed", parallelism=1),
+            [("Required", "spec.completions")],
+        ),
+        (
+            lambda s: s.update(podFailurePolicy={"rules": []}),
+            [("Forbidden", "spec.podFailurePolicy")],
+        ),
+        (
+            lambda s: s.update(completionMode="Indexed", completions=2, backoffLimitPerIndex=1),
+            [("Forbidden", "spec.backoffLimitPerIndex")],
+        ),
+        (
+            lambda s: s["template"]["spec"].pop("restartPolicy"),
+            [("Required", "spec.template.spec.restartPolicy")],
+        ),
+        (
+            lambda s: s["template"]["spec"].update(restartPolicy="Sometimes"),
+            [
+                ("NotSupported", "spec.template.spec.restartPolicy"),
+                ("NotSupported", "spec.template.spec.restartPolicy"),
+            ],
+        ),
+        (
+            lambda s: s.update(selector={"matchLabels": {"mine": "a"}}),
+            [("Invalid", "spec.selector"), ("Invalid", LABELS)],
+        ),
+        (
+            lambda s: (
+                s.update(selector={"matchLabels": {"mine": "a"}}, manualSelector=True),
+                s["template"].update(metadata={"labels": {"mine": "a"}}),
+            ),
+            [],
+        ),
+    ],
+)
+def test_a_job_that_could_not_end_or_would_count_others_pods_is_refused(
+    change: Any, expected: Any
+) -> None:
+    assert causes("Job", change) == expected
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "changes"),
+    [
+        ("parallelism", 3, True),
+        ("suspend", True, True),
+        ("backoffLimit", 1, True),
+        ("completions", 3, False),
+        ("completionMode", "Indexed", False),
+        ("selector", {"matchLabels": {"a": "b"}}, False),
+    ],
+)
+def test_what_of_a_job_changes(part: str, value: Any, changes: bool) -> None:
+    old, changed = new("Job"), new("Job")
+    changed["spec"][part] = value
+    found = [each.field for each in validate.update(kinds.named("Job"), changed, old)]
+    assert (f"spec.{part}" not in found) is changes
+
+
+@pytest.mark.parametrize(
+    ("schedule", "taken"),
+    [
+        ("0 3 * * *", True),
+        ("*/15 0-6,22 * JAN-MAR MON", True),
+        ("@hourly", True),
+        ("@every 5m", True),
+        ("0 3 * *", False),
+        ("60x * * * *", False),
+        ("60 * * * *", False),
+        ("*/0 * * * *", False),
+        ("5-1 * * * *", False),
+        ("0 3 * FEB-JAN *", False),
+        ("TZ=UTC 0 3 * * *", False),
+        ("@sometimes", False),
+    ],
+)
+def test_a_schedule_has_five_fields_or_a_name(schedule: str, taken: bool) -> None:
+    found = causes("CronJob", lambda spec: spec.update(schedule=schedule))
+    assert found == ([] if taken else [("Invalid", "spec.schedule")])
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ({"from": [{}]}, [("Required", "spec.ingress[0].from[0]")]),
+        ({"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}}]}, []),
+        (
+            {"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["11.0.0.0/16"]}}]},
+            [("Invalid", "spec.ingress[0].from[0].ipBlock.except[0]")],
+        ),
+        (
+            {"from": [{"ipBlock": {"cidr": "ten"}}]},
+            [("Invalid", "spec.ingress[0].from[0].ipBlock.cidr")],
+        ),
+        (
+            {"from": [{"ipBlock": {"cidr": "::/0"}, "podSelector": {}}]},
+            [("Forbidden", "spec.ingress[0].from[0]")],
+        ),
+        (
+            {"ports": [{"port": 80, "endPort": 79}]},
+            [("Invalid", "spec.ingress[0].ports[0].endPort")],
+        ),
+        ({"ports": [{"port": "web"}]}, []),
+        (
+            {"ports": [{"protocol": "ICMP"}]},
+            [("NotSupported", "spec.ingress[0].ports[0].protocol")],
+        ),
+    ],
+)
+def test_a_network_policys_rules_name_something(rule: Any, expected: Any) -> None:
+    assert causes("NetworkPolicy", lambda spec: spec.update(ingress=[rule])) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fields"),
+    [
+        ("mine", 1_000_000_000, []),
+        ("mine", 1_000_000_001, ["value"]),
+        ("system-cluster-critical", 2_000_000_000, []),
+        ("system-cluster-critical", 5, ["metadata.name"]),
+        ("system-mine", 5, ["metadata.name"]),
+    ],
+)
+def test_nobody_puts_his_pods_before_the_systems(name: str, value: int, fields: list[str]) -> None:
+    kind = kinds.named("PriorityClass")
+    made = make(kind, {"metadata": {"name": name}, "value": value})
+    assert [each.field for each in validate.create(kind, made)] == fields
+    changed = copy.deepcopy(made)
+    changed["value"] -= 1
+    assert [each.field for each in validate.update(kind, changed, made)][:1] == ["value"]
+
+
+@pytest.mark.parametrize("kind", ["CronJob", "DaemonSet", "NetworkPolicy", "StatefulSet"])
+def test_whoever_makes_what_is_only_kept_is_told(kind: str) -> None:
+    (told,) = validate.warnings(kinds.named(kind), new(kind))
+    assert "this cluster keeps" in told
+    assert not validate.warnings(kinds.named("Deployment"), new("Deployment"))

@@ -1,0 +1,128 @@
+"""A small HTTPS server that plays the API server's part on the wire, and records what it was asked."""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+import pytest
+import trustme
+import yaml
+
+from podpass.http.server import (
+    Receive,
+    Scope,
+    Send,
+    bind,
+    header,
+    read_body,
+    respond,
+    server_tls,
+    serving,
+)
+
+Answer = tuple[int, Any]
+Handler = Callable[["Asked"], Answer | Awaitable[Answer | None] | None]
+
+
+@dataclass(kw_only=True)
+class Asked:
+    """One request, and the means to answer it piece by piece."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+    client_name: bytes | None
+    send: Send
+
+    async def begin(self) -> None:
+        await self.send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def event(self, kind: str, item: Any) -> None:
+        await self.raw(orjson.dumps({"type": kind, "object": item}) + b"\n")
+
+    async def raw(self, data: bytes) -> None:
+        await self.send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self) -> None:
+        await self.send({"type": "http.response.body", "body": b""})
+
+
+@dataclass(kw_only=True)
+class Server:
+    """The server: set `handler`, read `asked`."""
+
+    port: int
+    folder: Path
+    ca: trustme.CA
+    asked: list[Asked] = field(default_factory=list)
+    handler: Handler = lambda _: (200, {})
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        tls = scope.get("extensions", {}).get("tls", {})
+        asked = Asked(
+            method=scope["method"],
+            path=scope["path"],
+            query=dict(parse_qsl(scope["query_string"].decode())),
+            headers={k.decode(): v.decode() for k, v in scope["headers"]},
+            body=await read_body(receive, 10_000_000),
+            client_name=tls.get("client_cert"),
+            send=send,
+        )
+        assert header(scope, b"host")
+        self.asked.append(asked)
+        answer = self.handler(asked)
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+        if answer is not None:
+            status, body = answer  # type: ignore[misc]  # awaited above
+            data = body if isinstance(body, bytes) else orjson.dumps(body)
+            await respond(send, status, data)
+
+    def kubeconfig(self, user: dict[str, Any], **cluster: Any) -> Path:
+        """Write a kubeconfig for this server."""
+        ca = base64.b64encode(self.ca.cert_pem.bytes()).decode()
+        config = {
+            "current-context": "here",
+            "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
+            "clusters": [
+                {
+                    "name": "c",
+                    "cluster": {"server": self.url, "certificate-authority-data": ca, **cluster},
+                }
+            ],
+            "users": [{"name": "u", "user": user}],
+        }
+        path = self.folder / "kubeconfig"
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+
+@pytest.fixture(scope="session")
+def ca() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+async def server(tmp_path: Path, ca: trustme.CA) -> AsyncIterator[Server]:
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    leaf = ca.issue_cert("127.0.0.1", "kubernetes.example")
+    leaf.cert_chain_pems[0].write_to_path(str(tmp_path / "leaf.pem"))
+    leaf.private_key_pem.write_to_path(str(tmp_path / "leaf.key"))
+    sock = bind("127.0.0.1", 0)
+    made = Server(port=sock.getsockname()[1], folder=tmp_path, ca=ca)
+    tls = server_tls(
+        str(tmp_path / "leaf.pem"), str(tmp_path / "leaf.key"), client_ca=str(tmp_path / "ca.pem")
+    )
+    async with serving(made, sock, tls):
+        yield made

@@ -1,0 +1,189 @@
+"""Requests and refusals on the wire."""
+
+import asyncio
+import ssl
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pytest
+import trustme
+from cryptography import x509
+
+from podpass.kubernetes.client import (
+    APPLY_PATCH,
+    MERGE_PATCH,
+    BadKubeconfig,
+    KubeClient,
+    KubeError,
+    KubeUnreachable,
+    Target,
+    read_kubeconfig,
+)
+
+
+async def test_each_verb_is_sent_as_kubernetes_expects(server: Any) -> None:
+    path = server.kubeconfig({"token": "hush"})
+    async with KubeClient.from_kubeconfig(path) as client:
+        await client.get("/api/v1/pods", {"limit": "1"})
+        await client.create("/api/v1/pods", {"a": 1})
+        await client.replace("/p", {"b": 2})
+        await client.patch("/p", {"c": 3})
+        await client.patch("/p?fieldManager=me", {"d": 4}, APPLY_PATCH)
+        await client.delete("/p", {"gracePeriodSeconds": 0})
+        await client.delete("/p")
+        assert await client.text("/log") == "{}"
+    sent = [(each.method, each.path, each.body) for each in server.asked]
+    assert sent == [
+        ("GET", "/api/v1/pods", b""),
+        ("POST", "/api/v1/pods", b'{"a":1}'),
+        ("PUT", "/p", b'{"b":2}'),
+        ("PATCH", "/p", b'{"c":3}'),
+        ("PATCH", "/p", b'{"d":4}'),
+        ("DELETE", "/p", b'{"gracePeriodSeconds":0}'),
+        ("DELETE", "/p", b""),
+        ("GET", "/log", b""),
+    ]
+    assert server.asked[0].query == {"limit": "1"}
+    assert server.asked[4].query == {"fieldManager": "me"}
+    types = [each.headers.get("content-type") for each in server.asked]
+    assert types[1:5] == ["application/json", "application/json", MERGE_PATCH, APPLY_PATCH]
+    assert {each.headers["authorization"] for each in server.asked} == {"Bearer hush"}
+
+
+async def test_a_client_certificate_is_shown(server: Any, ca: trustme.CA) -> None:
+    import base64
+
+    made = ca.issue_cert("node.example", common_name="system:node:a")
+    data = {
+        "client-certificate-data": base64.b64encode(made.cert_chain_pems[0].bytes()).decode(),
+        "client-key-data": base64.b64encode(made.private_key_pem.bytes()).decode(),
+    }
+    async with KubeClient.from_kubeconfig(server.kubeconfig(data)) as client:
+        await client.get("/")
+    shown = x509.load_der_x509_certificate(server.asked[0].client_name)
+    assert "CN=system:node:a" in shown.subject.rfc4514_string()
+
+
+async def test_a_refusal_is_worded_as_its_status(server: Any) -> None:
+    body = {"kind": "Status", "reason": "NotFound", "message": 'pods "a" not found', "code": 404}
+    server.handler = lambda _: (404, body)
+    async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
+        with pytest.raises(KubeError) as caught:
+            await client.get("/p")
+    error = caught.value
+    assert (error.status, error.reason, error.message) == (404, "NotFound", 'pods "a" not found')
+
+
+async def test_a_body_that_is_no_status_is_left_out_of_the_error(server: Any) -> None:
+    """Fails if remote bodies reach errors: they may hold anything."""
+    server.handler = lambda _: (502, b"<html>secret</html>")
+    async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
+        with pytest.raises(KubeError) as caught:
+            await client.get("/p")
+    assert (caught.value.status, caught.value.reason) == (502, "Unknown")
+    assert "secret" not in str(caught.value) + repr(caught.value.facts)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{"])
+async def test_an_answer_that_is_no_object_is_an_error(server: Any, body: bytes) -> None:
+    server.handler = lambda _: (200, body)
+    async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
+        with pytest.raises(KubeError) as caught:
+            await client.get("/p")
+    assert caught.value.reason == "BadAnswer"
+
+
+async def test_a_redirect_is_not_followed(server: Any) -> None:
+    """Fails if redirects are followed: the bearer token would go along."""
+
+    async def away(asked: Any) -> None:
+        headers = [(b"location", f"{server.url}/elsewhere".encode())]
+        await asked.send({"type": "http.response.start", "status": 302, "headers": headers})
+        await asked.end()
+
+    server.handler = away
+    async with KubeClient.from_kubeconfig(server.kubeconfig({"token": "t"})) as client:
+        with pytest.raises(KubeError) as caught:
+            await client.get("/p")
+    assert caught.value.status == 302
+    assert [each.path for each in server.asked] == ["/p"]
+
+
+async def test_only_the_kubeconfig_s_authority_is_trusted(server: Any) -> None:
+    """Fails without verification: anybody on the port would get the token."""
+    stranger = server.kubeconfig({"token": "t"})
+    server.ca = trustme.CA()
+    stranger = server.kubeconfig({"token": "t"})
+    async with KubeClient.from_kubeconfig(stranger) as client:
+        with pytest.raises(KubeUnreachable) as caught:
+            await client.get("/")
+    assert "its certificate is not trusted" in caught.value.message
+    assert server.asked == []
+    assert "its certificate is not trusted: " in caught.value.message
+
+
+async def test_an_expired_certificate_is_told_apart_from_a_server_that_is_away(
+    server: Any,
+) -> None:
+    """A clock that is off looks like this, and nobody would look for it where no answer came."""
+    ended = server.ca.issue_cert("127.0.0.1", not_after=datetime(2001, 1, 1, tzinfo=UTC))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ended.configure_cert(context)
+    other = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0, ssl=context)
+    async with other:
+        url = f"https://127.0.0.1:{other.sockets[0].getsockname()[1]}"
+        async with KubeClient(read_kubeconfig(server.kubeconfig({}, server=url))) as client:
+            with pytest.raises(KubeUnreachable) as caught:
+                await client.get("/")
+    why = "its certificate is not trusted: certificate has expired"
+    assert caught.value.message == f"no answer from {url}: {why}"
+
+
+async def test_the_certificate_s_name_is_checked_and_can_be_given(server: Any) -> None:
+    url = f"https://localhost:{server.port}"
+    async with KubeClient(read_kubeconfig(server.kubeconfig({}, server=url))) as client:
+        with pytest.raises(KubeUnreachable):
+            await client.get("/")
+    named = {"server": url, "tls-server-name": "kubernetes.example"}
+    async with KubeClient(read_kubeconfig(server.kubeconfig({}, **named))) as client:
+        assert await client.get("/") == {}
+
+
+async def test_proxy_variables_are_not_looked_at(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails if the environment is trusted: a program could be made to send its token elsewhere."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
+        assert await client.get("/") == {}
+
+
+async def test_nobody_there_is_unreachable() -> None:
+    async with KubeClient(Target(server="http://127.0.0.1:1")) as client:
+        with pytest.raises(KubeUnreachable) as caught:
+            await client.get("/")
+    assert caught.value.status == 503
+    assert caught.value.message == "no answer from http://127.0.0.1:1: Connection refused"
+
+
+async def test_a_list_is_read_page_by_page(server: Any) -> None:
+    def page(asked: Any) -> tuple[int, Any]:
+        meta = {"resourceVersion": "9"}
+        if "continue" not in asked.query:
+            return 200, {"metadata": meta | {"continue": "more"}, "items": [{"a": 1}]}
+        return 200, {"metadata": meta, "items": [{"a": 2}]}
+
+    server.handler = page
+    async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
+        assert await client.list("/l", {"labelSelector": "x"}) == ([{"a": 1}, {"a": 2}], "9")
+    assert [each.query.get("continue") for each in server.asked] == [None, "more"]
+    assert all(each.query["labelSelector"] == "x" for each in server.asked)
+
+
+def test_a_missing_authority_file_is_a_bad_kubeconfig(server: Any) -> None:
+    path = server.kubeconfig({}, **{"certificate-authority-data": "", "certificate-authority": "x"})
+    with pytest.raises(BadKubeconfig):
+        KubeClient.from_kubeconfig(path)
+    assert orjson.loads(b"{}") == {}

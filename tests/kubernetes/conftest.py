@@ -1,0 +1,179 @@
+"""A live cluster over real TLS, and ways to talk to it."""
+
+import asyncio
+import base64
+import io
+import json
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import trustme
+import yaml
+
+from podpass.assertion.keys import KeyRing
+from podpass.http.server import bind, server_tls, serving
+from podpass.kubernetes.cluster import Cluster, ClusterConfig, User
+from tests.kubernetes.apiserver.hooks import Hook
+
+ISSUER = "https://oidc.example/issuer/"
+USERS = {
+    "admin-token": User(name="admin", uid="admin", groups=("system:masters",)),
+    "alice-token": User(name="alice", uid="alice", groups=("devs",)),
+}
+
+
+@dataclass(kw_only=True)
+class Reply:
+    """An answer, read whole."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.text)
+
+
+@dataclass(kw_only=True)
+class Live:
+    """A cluster that is being served."""
+
+    cluster: Cluster
+    config: ClusterConfig
+    server: str
+    ca_file: Path
+    ca: trustme.CA
+    folder: Path
+    session: aiohttp.ClientSession
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        token: str | None = "admin-token",
+        **headers: str,
+    ) -> Reply:
+        """Send one request; header names are written with underscores."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token:
+            sent["authorization"] = f"Bearer {token}"
+        if body is not None:
+            sent.setdefault("content-type", "application/json")
+        raw = isinstance(body, bytes | str | io.BytesIO | None)
+        data = body if raw else json.dumps(body)
+        async with self.session.request(
+            method, self.server + path, data=data, headers=sent
+        ) as answer:
+            text = (await answer.read()).decode()
+            warnings = answer.headers.getall("warning", [])
+            headers_in = {name.lower(): value for name, value in answer.headers.items()}
+            return Reply(
+                status=answer.status, headers=headers_in, text=text, warnings=list(warnings)
+            )
+
+    def kubeconfig(self, token: str = "admin-token") -> Path:
+        """Write a kubeconfig for a token."""
+        path = self.folder / f"kubeconfig-{token}"
+        entry = {"name": "podpass"}
+        cluster = {"server": self.server, "certificate-authority": str(self.ca_file)}
+        path.write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "v1",
+                    "kind": "Config",
+                    "current-context": "podpass",
+                    "clusters": [{**entry, "cluster": cluster}],
+                    "users": [{**entry, "user": {"token": token}}],
+                    "contexts": [{**entry, "context": {"cluster": "podpass", "user": "podpass"}}],
+                }
+            )
+        )
+        return path
+
+
+@pytest.fixture(scope="session")
+def ca() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
+    return KeyRing.open(tmp_path_factory.mktemp("issuer"))
+
+
+@pytest.fixture
+async def serve(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[Callable[..., Any]]:
+    """Start a cluster on a free port; settings are those of ClusterConfig."""
+    ca_file = tmp_path / "ca.pem"
+    ca.cert_pem.write_to_path(str(ca_file))
+    leaf = ca.issue_cert("127.0.0.1", "localhost")
+    leaf.cert_chain_pems[0].write_to_path(str(tmp_path / "leaf.pem"))
+    leaf.private_key_pem.write_to_path(str(tmp_path / "leaf.key"))
+    tls = server_tls(str(tmp_path / "leaf.pem"), str(tmp_path / "leaf.key"), client_ca=str(ca_file))
+    async with AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> Live:
+            given: dict[str, Any] = {
+                "database": tmp_path / "kubernetes.db",
+                "issuer": ISSUER,
+                "ring": ring,
+            }
+            config = ClusterConfig(**(given | {"ca_file": ca_file, "tokens": USERS} | settings))
+            cluster = await stack.enter_async_context(Cluster(config))
+            sock = bind("127.0.0.1", 0)
+            server = f"https://127.0.0.1:{sock.getsockname()[1]}"
+            await stack.enter_async_context(serving(cluster.app, sock, tls))
+            stack.callback(cluster.drain)
+            client = ssl.create_default_context(cafile=str(ca_file))
+            session = await stack.enter_async_context(
+                aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=client))
+            )
+            stack.push_async_callback(asyncio.sleep, 0)
+            return Live(
+                cluster=cluster,
+                config=config,
+                server=server,
+                ca_file=ca_file,
+                ca=ca,
+                folder=tmp_path,
+                session=session,
+            )
+
+        yield start
+
+
+@pytest.fixture
+async def live(serve: Callable[..., Any]) -> Live:
+    """A cluster with the plain settings."""
+    found: Live = await serve()
+    return found
+
+
+@pytest.fixture
+async def hook(ca: trustme.CA, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    """Start webhooks, each on its own port."""
+    leaf = ca.issue_cert("127.0.0.1", "hooks.one.svc")
+    leaf.cert_chain_pems[0].write_to_path(str(tmp_path / "hook.pem"))
+    leaf.private_key_pem.write_to_path(str(tmp_path / "hook.key"))
+    tls = server_tls(str(tmp_path / "hook.pem"), str(tmp_path / "hook.key"))
+    bundle = base64.b64encode(ca.cert_pem.bytes()).decode()
+    async with AsyncExitStack() as stack:
+
+        async def start(answer: Any = None) -> Hook:
+            sock = bind("127.0.0.1", 0)
+            made = Hook(f"https://127.0.0.1:{sock.getsockname()[1]}/mutate", bundle)
+            made.answer = answer or made.answer
+            await stack.enter_async_context(serving(made.app, sock, tls))
+            return made
+
+        yield start

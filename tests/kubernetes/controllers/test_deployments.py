@@ -1,0 +1,177 @@
+"""Deployments through the API: rolled out, rolled back, scaled, paused, stuck."""
+
+import asyncio
+from typing import Any
+
+from tests.kubernetes.controllers.play import (
+    DEPLOYMENTS,
+    PODS,
+    SETS,
+    condition,
+    create,
+    deployment,
+    events,
+    get,
+    is_rolled_out,
+    merge,
+    pods,
+    serve_pods,
+    tell,
+    template,
+    until,
+)
+
+DEP = f"{DEPLOYMENTS}/web"
+
+
+async def rolled_out(live: Any, **spec: Any) -> Any:
+    await create(live, DEPLOYMENTS, deployment("web", **spec))
+    return await serve_pods(live, "app=web", is_rolled_out, DEP)
+
+
+async def sets(live: Any) -> dict[str, Any]:
+    """List the deployment's replica sets by the image of their template."""
+    items = (await get(live, SETS))["items"]
+    return {each["spec"]["template"]["spec"]["containers"][0]["image"]: each for each in items}
+
+
+async def image(live: Any, name: str) -> Any:
+    return await merge(live, DEP, {"spec": {"template": template("web", name)}})
+
+
+async def test_a_new_image_replaces_pods_within_its_bounds(live: Any) -> None:
+    await rolled_out(live, replicas=4)
+    await image(live, "app:2")
+    most, least = 0, 9
+    for _ in range(400):
+        found = (await get(live, f"{PODS}?labelSelector=app=web"))["items"]
+        ready = [each for each in found if condition(each, "Ready")]
+        most, least = max(most, len(found)), min(least, len(ready))
+        for pod in found:
+            if pod["status"]["phase"] == "Pending":
+                await tell(live, pod, "Running", ready=True)
+        if is_rolled_out(await get(live, DEP)):
+            break
+        await asyncio.sleep(0.02)
+    else:
+        raise AssertionError("it was never rolled out")
+    assert (most, least) == (5, 3)
+    old, new = (await sets(live))["app:1"], (await sets(live))["app:2"]
+    assert (old["spec"]["replicas"], new["spec"]["replicas"]) == (0, 4)
+    told = await events(live, "web", 3)
+    assert any("Scaled up replica set" in each and "from 0 to 4" in each for each in told)
+
+
+async def test_pods_are_recreated_when_the_last_old_one_is_gone(live: Any) -> None:
+    await rolled_out(live, strategy={"type": "Recreate"})
+    held = (await pods(live, "app=web"))[0]["metadata"]["name"]
+    await merge(live, f"{PODS}/{held}", {"metadata": {"finalizers": ["example.com/held"]}})
+    await image(live, "app:2")
+    await until(live, f"{PODS}/{held}", lambda pod: "deletionTimestamp" in pod["metadata"])
+    await asyncio.sleep(0.3)
+    assert "app:2" not in await sets(live)
+    await merge(live, f"{PODS}/{held}", {"metadata": {"finalizers": None}})
+    await serve_pods(live, "app=web", is_rolled_out, DEP)
+    assert (await sets(live))["app:2"]["spec"]["replicas"] == 2
+
+
+async def test_an_older_template_is_found_again_under_a_new_number(live: Any) -> None:
+    await rolled_out(live)
+    first = (await sets(live))["app:1"]["metadata"]["uid"]
+    await image(live, "app:2")
+    await serve_pods(live, "app=web", is_rolled_out, DEP)
+    await image(live, "app:1")
+    found = await serve_pods(live, "app=web", is_rolled_out, DEP)
+    back = (await sets(live))["app:1"]["metadata"]
+    assert back["uid"] == first
+    assert back["annotations"]["deployment.kubernetes.io/revision"] == "3"
+    assert back["annotations"]["deployment.kubernetes.io/revision-history"] == "1"
+    assert found["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "3"
+
+
+async def test_the_history_is_as_long_as_it_is_wanted(live: Any) -> None:
+    await rolled_out(live, revisionHistoryLimit=1)
+    for number in (2, 3):
+        await image(live, f"app:{number}")
+        await serve_pods(live, "app=web", is_rolled_out, DEP)
+    await until(live, SETS, lambda body: len(body["items"]) == 2)
+    assert set(await sets(live)) == {"app:2", "app:3"}
+
+
+async def test_a_paused_deployment_is_scaled_and_not_rolled_out(live: Any) -> None:
+    await rolled_out(live)
+    await merge(live, DEP, {"spec": {"paused": True}})
+    await image(live, "app:2")
+    await merge(live, DEP, {"spec": {"replicas": 3}})
+    await pods(live, "app=web", 3)
+    paused = await until(live, DEP, lambda found: condition(found, "Progressing"))
+    assert condition(paused, "Progressing")["reason"] == "DeploymentPaused"
+    assert set(await sets(live)) == {"app:1"}
+    await merge(live, DEP, {"spec": {"paused": False}})
+    await serve_pods(live, "app=web", is_rolled_out, DEP)
+    assert (await sets(live))["app:2"]["spec"]["replicas"] == 3
+
+
+async def test_a_roll_out_that_makes_no_step_is_told_to_be_stuck(serve: Any) -> None:
+    now = [1_767_225_600.0]
+    live = await serve(clock=lambda: now[0])
+    await create(live, DEPLOYMENTS, deployment("web", progressDeadlineSeconds=5))
+    await until(live, DEP, lambda found: found["status"].get("replicas") == 2)
+    now[0] += 6
+    stuck = await until(
+        live,
+        DEP,
+        lambda found: condition(found, "Progressing")["reason"] == "ProgressDeadlineExceeded",
+    )
+    assert condition(stuck, "Progressing")["status"] == "False"
+    found = await serve_pods(live, "app=web", is_rolled_out, DEP)
+    done = await until(
+        live, DEP, lambda body: condition(body, "Progressing")["reason"] == "NewReplicaSetAvailable"
+    )
+    assert condition(done, "Available")["status"] == "True", found
+
+
+async def test_a_replica_set_that_was_left_alone_is_taken_in_again(live: Any) -> None:
+    await rolled_out(live)
+    kept = (await sets(live))["app:1"]["metadata"]["uid"]
+    await live.call("DELETE", f"{DEP}?propagationPolicy=Orphan")
+    await until(live, DEP, lambda found: found is None)
+    orphan = (await sets(live))["app:1"]
+    assert "ownerReferences" not in orphan["metadata"]
+    await create(live, DEPLOYMENTS, deployment("web"))
+    await until(live, DEP, is_rolled_out)
+    assert (await sets(live))["app:1"]["metadata"]["uid"] == kept
+    assert len(await pods(live, "app=web")) == 2
+
+
+async def test_what_pods_are_refused_for_stands_on_the_deployment(live: Any) -> None:
+    pod = template("web", serviceAccountName="nobody")
+    await create(live, DEPLOYMENTS, deployment("web", template=pod))
+    found = await until(live, DEP, lambda body: condition(body, "ReplicaFailure"))
+    failure = condition(found, "ReplicaFailure")
+    assert failure["reason"] == "FailedCreate"
+    assert "nobody" in failure["message"]
+    name = (await sets(live))["app:1"]["metadata"]["name"]
+    told = await events(live, name)
+    assert told[0].startswith("Warning FailedCreate: Error creating: pods ")
+    account = {"metadata": {"name": "nobody"}}
+    await create(live, "/api/v1/namespaces/default/serviceaccounts", account)
+    await pods(live, "app=web", 2)
+    await until(live, DEP, lambda body: condition(body, "ReplicaFailure") is None)
+
+
+async def test_a_scale_is_shared_out_while_a_new_template_rolls_out(live: Any) -> None:
+    await rolled_out(live, replicas=10)
+    await image(live, "app:broken")
+    broken = f"{SETS}?labelSelector=app=web"
+    await until(
+        live,
+        broken,
+        lambda body: sorted(each["spec"]["replicas"] for each in body["items"]) == [5, 8],
+    )
+    await merge(live, DEP, {"spec": {"replicas": 20}})
+    await until(
+        live,
+        broken,
+        lambda body: sorted(each["spec"]["replicas"] for each in body["items"]) == [10, 15],
+    )

@@ -1,0 +1,197 @@
+"""Jobs through the API: counted, retried, given up, suspended, forgotten."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.kubernetes.controllers.play import (
+    JOBS,
+    PODS,
+    condition,
+    create,
+    events,
+    get,
+    job,
+    merge,
+    pods,
+    tell,
+    until,
+)
+
+JOB = f"{JOBS}/j"
+
+
+def has(part: str, count: int) -> Callable[[Any], bool]:
+    return lambda found: found["status"].get(part) == count
+
+
+def held(found: Any, kind: str) -> bool:
+    return bool(condition(found, kind)) and condition(found, kind)["status"] == "True"
+
+
+async def test_a_job_is_complete_when_its_pods_have_succeeded(live: Any) -> None:
+    await create(live, JOBS, job("j", completions=3, parallelism=2))
+    for pod in await pods(live, "job-name=j", 2):
+        assert pod["metadata"]["finalizers"] == ["batch.kubernetes.io/job-tracking"]
+        await tell(live, pod, "Succeeded")
+    await until(live, JOB, lambda found: found["status"].get("active") == 1)
+    last = next(
+        pod for pod in await pods(live, "job-name=j", 3) if pod["status"]["phase"] == "Pending"
+    )
+    await tell(live, last, "Succeeded")
+    done = await until(live, JOB, lambda found: held(found, "Complete"))
+    assert done["status"]["succeeded"] == 3
+    assert {"startTime", "completionTime"} <= done["status"].keys()
+    assert held(done, "SuccessCriteriaMet")
+    assert any("Completed: Job completed" in each for each in await events(live, "j", 4))
+    for pod in await pods(live, "job-name=j", 3):
+        assert "finalizers" not in pod["metadata"]
+
+
+async def test_pods_count_once_though_they_are_deleted(live: Any) -> None:
+    """Fails if a number were taken from the pods that are there."""
+    await create(live, JOBS, job("j", completions=2))
+    for count in (1, 2):
+        pod = (await pods(live, "job-name=j", 1))[0]
+        await tell(live, pod, "Succeeded")
+        await until(live, JOB, has("succeeded", count))
+        path = f"{PODS}/{pod['metadata']['name']}"
+        await live.call("DELETE", path)
+        await until(live, path, lambda body: body is None)
+    done = await until(live, JOB, lambda found: held(found, "Complete"))
+    assert done["status"]["succeeded"] == 2
+
+
+async def test_a_job_fails_after_as_many_failures_as_it_allows(live: Any) -> None:
+    await create(live, JOBS, job("j", backoffLimit=0))
+    await tell(live, (await pods(live, "job-name=j", 1))[0], "Failed")
+    failed = await until(live, JOB, lambda found: held(found, "Failed"))
+    assert condition(failed, "Failed")["reason"] == "BackoffLimitExceeded"
+    assert failed["status"]["failed"] == 1
+    assert "completionTime" not in failed["status"]
+    assert any("BackoffLimitExceeded" in each for each in await events(live, "j", 2))
+
+
+async def test_the_next_pod_after_a_failure_waits(serve: Any) -> None:
+    now = [1_767_225_600.0]
+    live = await serve(clock=lambda: now[0])
+    await create(live, JOBS, job("j"))
+    first = (await pods(live, "job-name=j", 1))[0]
+    state = {"terminated": {"exitCode": 1, "finishedAt": "2026-01-01T00:00:00Z"}}
+    await tell(live, first, "Failed", containerStatuses=[{"name": "c", "state": state}])
+    await until(live, JOB, lambda found: found["status"].get("failed") == 1)
+    await asyncio.sleep(0.2)
+    assert len(await pods(live, "job-name=j")) == 1
+    now[0] += 11
+    await merge(live, JOB, {"metadata": {"labels": {"look": "again"}}})
+    await pods(live, "job-name=j", 2)
+
+
+async def test_restarts_in_place_count_against_the_limit(live: Any) -> None:
+    await create(live, JOBS, job("j", "OnFailure", backoffLimit=2))
+    pod = (await pods(live, "job-name=j", 1))[0]
+    await tell(live, pod, "Running", containerStatuses=[{"name": "c", "restartCount": 2}])
+    failed = await until(live, JOB, lambda found: held(found, "Failed"))
+    assert condition(failed, "Failed")["reason"] == "BackoffLimitExceeded"
+    assert not await pods(live, "job-name=j")
+
+
+async def test_a_job_has_no_longer_than_its_deadline(serve: Any) -> None:
+    now = [1_767_225_600.0]
+    live = await serve(clock=lambda: now[0])
+    await create(live, JOBS, job("j", activeDeadlineSeconds=60))
+    await until(live, JOB, lambda found: found["status"].get("active") == 1)
+    now[0] += 61
+    await merge(live, JOB, {"metadata": {"labels": {"look": "again"}}})
+    failed = await until(live, JOB, lambda found: held(found, "Failed"))
+    assert condition(failed, "Failed")["reason"] == "DeadlineExceeded"
+    await until(live, f"{PODS}?labelSelector=job-name=j", lambda body: not body["items"])
+
+
+async def test_a_suspended_job_runs_nothing(live: Any) -> None:
+    await create(live, JOBS, job("j", suspend=True))
+    await until(live, JOB, lambda found: held(found, "Suspended"))
+    assert not await pods(live, "job-name=j")
+    await merge(live, JOB, {"spec": {"suspend": False}})
+    await pods(live, "job-name=j", 1)
+    await merge(live, JOB, {"spec": {"suspend": True}})
+    await pods(live, "job-name=j", 0)
+    found = await until(live, JOB, lambda found: held(found, "Suspended"))
+    assert "startTime" not in found["status"]
+    assert "failed" not in found["status"] or found["status"]["failed"] <= 1
+
+
+async def test_a_finished_job_is_forgotten_in_time_with_its_pods(serve: Any) -> None:
+    now = [1_767_225_600.0]
+    live = await serve(clock=lambda: now[0])
+    await create(live, JOBS, job("j", ttlSecondsAfterFinished=1))
+    await tell(live, (await pods(live, "job-name=j", 1))[0], "Succeeded")
+    await until(live, JOB, lambda found: held(found, "Complete"))
+    now[0] += 2
+    await until(live, JOB, lambda found: found is None)
+    await until(live, f"{PODS}?labelSelector=job-name=j", lambda body: not body["items"])
+
+
+async def test_each_place_of_an_indexed_job_is_done_once(live: Any) -> None:
+    body = job("j", completions=3, parallelism=3, completionMode="Indexed")
+    await create(live, JOBS, body)
+    found = await pods(live, "job-name=j", 3)
+    key = "batch.kubernetes.io/job-completion-index"
+    places = {pod["metadata"]["annotations"][key]: pod for pod in found}
+    assert set(places) == {"0", "1", "2"}
+    assert places["1"]["spec"]["hostname"] == "j-1"
+    variable = places["1"]["spec"]["containers"][0]["env"][0]
+    assert variable["name"] == "JOB_COMPLETION_INDEX"
+    await tell(live, places["0"], "Succeeded")
+    await tell(live, places["2"], "Succeeded")
+    some = await until(live, JOB, lambda body: body["status"].get("succeeded") == 2)
+    assert some["status"]["completedIndexes"] == "0,2"
+    await tell(live, places["1"], "Succeeded")
+    done = await until(live, JOB, lambda body: held(body, "Complete"))
+    assert done["status"]["completedIndexes"] == "0-2"
+
+
+async def test_pods_of_a_job_without_a_number_share_its_work(live: Any) -> None:
+    """One that succeeds says that nothing is left: no new one is made, the rest may end."""
+    await create(live, JOBS, job("j", parallelism=2))
+    first, second = await pods(live, "job-name=j", 2)
+    await tell(live, first, "Succeeded")
+    await until(live, JOB, lambda found: found["status"].get("succeeded") == 1)
+    assert not held(await get(live, JOB), "Complete")
+    await tell(live, second, "Succeeded")
+    await until(live, JOB, lambda found: held(found, "Complete"))
+
+
+@pytest.mark.parametrize("policy", ["Background", "Foreground"])
+async def test_a_job_takes_its_pods_with_it(live: Any, policy: str) -> None:
+    await create(live, JOBS, job("j"))
+    await pods(live, "job-name=j", 1)
+    await live.call("DELETE", f"{JOB}?propagationPolicy={policy}")
+    await until(live, f"{PODS}?labelSelector=job-name=j", lambda body: not body["items"])
+    await until(live, JOB, lambda found: found is None)
+
+
+async def test_a_job_that_is_deleted_without_a_word_leaves_its_pods(live: Any) -> None:
+    await create(live, JOBS, job("j"))
+    name = (await pods(live, "job-name=j", 1))[0]["metadata"]["name"]
+    await live.call("DELETE", JOB)
+    left = await until(live, f"{PODS}/{name}", lambda pod: "finalizers" not in pod["metadata"])
+    assert "ownerReferences" not in left["metadata"]
+
+
+async def test_a_job_keeps_its_template(live: Any) -> None:
+    made = await create(live, JOBS, job("j"))
+    container = {"name": "c", "image": "other:1"}
+    change = {"spec": {"template": {"spec": {"containers": [container]}}}}
+    merge_patch = "application/merge-patch+json"
+    refused = await live.call("PATCH", JOB, change, content_type=merge_patch)
+    assert refused.status == 422
+    assert [each["field"] for each in refused.body["details"]["causes"]] == ["spec.template"]
+    labels = made["spec"]["template"]["metadata"]["labels"]
+    again = job("again")
+    again["spec"]["template"]["metadata"] = {"labels": labels}
+    refused = await live.call("POST", JOBS, again)
+    fields = {each["field"] for each in refused.body["details"]["causes"]}
+    assert "spec.template.metadata.labels" in fields

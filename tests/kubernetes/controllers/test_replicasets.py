@@ -1,0 +1,122 @@
+"""Replica sets through the API: as many pods as wanted, and the right ones."""
+
+from typing import Any
+
+import pytest
+
+from tests.kubernetes.controllers.play import (
+    NAMESPACE,
+    PODS,
+    SETS,
+    create,
+    deployment,
+    events,
+    get,
+    merge,
+    pods,
+    tell,
+    until,
+)
+
+
+def replica_set(name: str, replicas: int, **spec: Any) -> Any:
+    return deployment(name, replicas, **spec)
+
+
+async def test_pods_that_are_deleted_or_have_ended_are_made_anew(live: Any) -> None:
+    await create(live, SETS, replica_set("rs", 3))
+    first, second, _ = await pods(live, "app=rs", 3)
+    await live.call("DELETE", f"{PODS}/{first['metadata']['name']}")
+    await tell(live, second, "Failed")
+    await until(live, f"{PODS}?labelSelector=app=rs", lambda body: len(body["items"]) == 4)
+    await until(live, f"{SETS}/rs", lambda body: body["status"]["replicas"] == 3)
+    gone = await live.call("GET", f"{PODS}/{first['metadata']['name']}")
+    assert gone.status == 404
+
+
+async def test_those_that_would_be_missed_least_go_first(live: Any) -> None:
+    await create(live, SETS, replica_set("rs", 4))
+    _, old, young, cheap = found = await pods(live, "app=rs", 4)
+    for pod in found:
+        target = {"target": {"kind": "Node", "name": "n"}}
+        await live.call("POST", f"{PODS}/{pod['metadata']['name']}/binding", target)
+    await tell(live, old, "Running", ready=True)
+    await tell(live, young, "Running", ready=True, since="2026-06-01T00:00:00Z")
+    await tell(live, cheap, "Running", ready=True)
+    cost = {"controller.kubernetes.io/pod-deletion-cost": "-1"}
+    await merge(live, f"{PODS}/{cheap['metadata']['name']}", {"metadata": {"annotations": cost}})
+    for count, stay in ((3, (old, young, cheap)), (2, (old, young)), (1, (old,))):
+        await merge(live, f"{SETS}/rs/scale", {"spec": {"replicas": count}})
+        left = {each["metadata"]["name"] for each in await pods(live, "app=rs", count)}
+        assert left == {each["metadata"]["name"] for each in stay}
+
+
+async def test_a_pod_whose_label_is_taken_is_let_go_and_replaced(live: Any) -> None:
+    await create(live, SETS, replica_set("rs", 2))
+    pod = (await pods(live, "app=rs", 2))[0]["metadata"]["name"]
+    await merge(live, f"{PODS}/{pod}", {"metadata": {"labels": {"app": "debug"}}})
+    free = await until(
+        live, f"{PODS}/{pod}", lambda body: "ownerReferences" not in body["metadata"]
+    )
+    assert free["metadata"]["labels"] == {"app": "debug"}
+    assert len(await pods(live, "app=rs", 2)) == 2
+
+
+async def test_a_pod_that_nobody_has_is_taken_in(live: Any) -> None:
+    stray = {"metadata": {"name": "stray", "labels": {"app": "rs"}}}
+    spec = {"containers": [{"name": "c", "image": "i:1"}]}
+    await create(live, PODS, {**stray, "spec": spec})
+    await create(live, SETS, replica_set("rs", 2))
+    owned = await until(live, f"{PODS}/stray", lambda body: "ownerReferences" in body["metadata"])
+    assert owned["metadata"]["ownerReferences"][0]["name"] == "rs"
+    assert len(await pods(live, "app=rs", 2)) == 2
+
+
+async def test_ready_pods_count_as_available_after_their_time(serve: Any) -> None:
+    now = [1_767_225_600.0]
+    live = await serve(clock=lambda: now[0])
+    await create(live, SETS, replica_set("rs", 1, minReadySeconds=1))
+    pod = (await pods(live, "app=rs", 1))[0]
+    await tell(live, pod, "Running", ready=True)
+    found = await until(live, f"{SETS}/rs", lambda body: body["status"].get("readyReplicas"))
+    assert "availableReplicas" not in found["status"]
+    now[0] += 1
+    await until(live, f"{SETS}/rs", lambda body: body["status"].get("availableReplicas") == 1)
+
+
+async def test_many_pods_are_told_of_in_few_events(live: Any) -> None:
+    await create(live, SETS, replica_set("rs", 60))
+    await pods(live, "app=rs", 60)
+    told = await events(live, "rs", 11)
+    assert len(told) == 11
+    assert sum("combined" in each for each in told) == 1
+
+
+async def test_a_set_makes_nothing_in_a_namespace_that_ends(live: Any) -> None:
+    await create(live, "/api/v1/namespaces", {"metadata": {"name": "short"}})
+    path = "/apis/apps/v1/namespaces/short/replicasets"
+    await until(live, "/api/v1/namespaces/short/serviceaccounts/default", bool)
+    await create(live, path, replica_set("rs", 2))
+    await live.call("DELETE", "/api/v1/namespaces/short")
+    await until(live, "/api/v1/namespaces/short", lambda body: body is None)
+    assert not (await get(live, PODS.replace("default", "short")))["items"]
+
+
+@pytest.mark.parametrize("part", ["replicas", "readyReplicas"])
+async def test_a_status_that_is_made_up_is_put_right(live: Any, part: str) -> None:
+    await create(live, SETS, replica_set("rs", 1))
+    await until(live, f"{SETS}/rs", lambda body: body["status"].get("replicas") == 1)
+    await merge(live, f"{SETS}/rs/status", {"status": {part: 7}})
+    await until(live, f"{SETS}/rs", lambda body: body["status"].get(part) != 7)
+
+
+async def test_what_a_template_says_stands_in_its_pods(live: Any) -> None:
+    body = replica_set("rs", 1)
+    body["spec"]["template"]["metadata"]["annotations"] = {"a": "b"}
+    made = await create(live, SETS, body)
+    pod = (await pods(live, "app=rs", 1))[0]
+    assert pod["metadata"]["annotations"] == {"a": "b"}
+    assert pod["metadata"]["generateName"] == "rs-"
+    reference = pod["metadata"]["ownerReferences"][0]
+    assert (reference["uid"], reference["controller"]) == (made["metadata"]["uid"], True)
+    assert (await get(live, NAMESPACE))["status"]["phase"] == "Active"

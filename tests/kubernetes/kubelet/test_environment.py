@@ -1,0 +1,224 @@
+"""Variables and command lines as the kubelet makes them."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from podpass.kubernetes.kubelet.downward_api import (
+    NodeFacts,
+    UnknownField,
+    pod_field,
+    quantity,
+)
+from podpass.kubernetes.kubelet.environment import (
+    ConfigError,
+    command_line,
+    expand,
+    service_variables,
+    sources,
+    variables,
+)
+
+NODE = NodeFacts(name="node", address="127.0.0.1", cpu="2", memory="1000Ki")
+
+
+def secret(**data: str) -> dict[str, Any]:
+    return {"data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}}
+
+
+def pod(*containers: dict[str, Any], **meta: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "p", "namespace": "ns", "uid": "u", **meta},
+        "spec": {"containers": list(containers), "serviceAccountName": "web"},
+    }
+
+
+def made(container: dict[str, Any], found: Any = None, **meta: Any) -> dict[str, str]:
+    container = {"name": "m", **container}
+    return variables(container, pod(container, **meta), found or {}, NODE, {"SVC": "s"})
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("$(A)", "1"),
+        ("x$(A)y$(B)z", "x1y2z"),
+        ("$$(A)", "$(A)"),
+        ("$$$(A)", "$1"),
+        ("$(NONE)", "$(NONE)"),
+        ("$(A", "$(A"),
+        ("$A $ $", "$A $ $"),
+        ("$", "$"),
+        ("$$", "$"),
+        ("$()", "$()"),
+        ("$(A$(B))", "$(A$(B))"),
+        ("", ""),
+    ],
+)
+def test_expansion_is_kubernetes_own(text: str, result: str) -> None:
+    assert expand(text, {"A": "1", "B": "2"}) == result
+
+
+def test_a_variable_sees_only_those_before_it() -> None:
+    env = [
+        {"name": "EARLY", "value": "$(LATE)-$(SVC)"},
+        {"name": "LATE", "value": "x"},
+        {"name": "AFTER", "value": "$(LATE)"},
+    ]
+    assert made({"env": env}) == {
+        "SVC": "s",
+        "EARLY": "$(LATE)-s",
+        "LATE": "x",
+        "AFTER": "x",
+    }
+
+
+def test_env_wins_over_env_from_and_the_last_source_wins() -> None:
+    found = {
+        ("configmap", "a"): {"data": {"X": "1", "Y": "1"}},
+        ("secret", "b"): secret(Y="2", Z="2"),
+    }
+    container = {
+        "envFrom": [
+            {"configMapRef": {"name": "a"}},
+            {"prefix": "P_", "secretRef": {"name": "b"}},
+            {"secretRef": {"name": "b"}},
+        ],
+        "env": [{"name": "Z", "value": "own"}],
+    }
+    assert made(container, found) == {
+        "SVC": "s",
+        "X": "1",
+        "Y": "2",
+        "P_Y": "2",
+        "P_Z": "2",
+        "Z": "own",
+    }
+
+
+def test_all_objects_that_are_needed_are_named() -> None:
+    container = {
+        "envFrom": [{"configMapRef": {"name": "a"}}, {"secretRef": {"name": "b"}}],
+        "env": [
+            {"name": "X", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k"}}},
+            {"name": "Y", "valueFrom": {"secretKeyRef": {"name": "d", "key": "k"}}},
+            {"name": "Z", "value": "plain"},
+        ],
+    }
+    assert sources(container) == {
+        *{("configmap", "a"), ("secret", "b"), ("configmap", "c"), ("secret", "d")}
+    }
+
+
+@pytest.mark.parametrize("field", ["configMapKeyRef", "secretKeyRef"])
+def test_a_missing_object_or_key_is_an_error_unless_it_is_optional(field: str) -> None:
+    reference = {"name": "o", "key": "k"}
+    container = {"env": [{"name": "X", "valueFrom": {field: reference}}]}
+    kind = "secret" if field.startswith("secret") else "configmap"
+    with pytest.raises(ConfigError) as caught:
+        made(container, {(kind, "o"): None})
+    assert caught.value.message == f'{kind} "o" not found'
+    with pytest.raises(ConfigError) as caught:
+        made(container, {(kind, "o"): {"data": {}}})
+    assert "couldn't find key k in" in caught.value.message
+    optional = {"env": [{"name": "X", "valueFrom": {field: {**reference, "optional": True}}}]}
+    assert "X" not in made(optional, {(kind, "o"): None})
+    assert "X" not in made(optional, {(kind, "o"): {"data": {}}})
+
+
+def test_a_missing_env_from_is_an_error_unless_it_is_optional() -> None:
+    with pytest.raises(ConfigError):
+        made({"envFrom": [{"configMapRef": {"name": "a"}}]}, {("configmap", "a"): None})
+    optional = {"envFrom": [{"configMapRef": {"name": "a", "optional": True}}]}
+    assert made(optional, {("configmap", "a"): None}) == {"SVC": "s"}
+
+
+def test_a_secret_s_value_is_not_in_the_error() -> None:
+    container = {"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "o", "key": "k"}}}]}
+    with pytest.raises(ConfigError) as caught:
+        made(container, {("secret", "o"): secret(other="hush")})
+    assert "hush" not in caught.value.message + repr(caught.value.facts)
+
+
+def test_the_command_wins_over_the_image_and_args_follow_either() -> None:
+    values = {"A": "1"}
+    both = {"command": ["run", "$(A)"], "args": ["$(B)", "$$x"]}
+    assert command_line(both, values, ("image",)) == ["run", "1", "$(B)", "$x"]
+    assert command_line({"args": ["a"]}, values, ("image", "b")) == ["image", "b", "a"]
+    with pytest.raises(ConfigError):
+        command_line({}, values, None)
+
+
+def test_the_api_server_is_found_by_the_usual_variables() -> None:
+    assert service_variables("https://127.0.0.1:6443") == {
+        "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+        "KUBERNETES_SERVICE_PORT": "6443",
+        "KUBERNETES_SERVICE_PORT_HTTPS": "6443",
+        "KUBERNETES_PORT": "tcp://127.0.0.1:6443",
+    }
+    assert service_variables("https://k.example")["KUBERNETES_SERVICE_PORT"] == "443"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("metadata.name", "p"),
+        ("metadata.namespace", "ns"),
+        ("metadata.uid", "u"),
+        ("spec.nodeName", "node"),
+        ("spec.serviceAccountName", "web"),
+        ("status.podIP", "127.0.0.1"),
+        ("status.hostIP", "127.0.0.1"),
+        ("metadata.labels['app']", "shop"),
+        ("metadata.labels['none']", ""),
+        ("metadata.annotations['a/b']", 'say "hi"\n'),
+        ("metadata.labels", 'app="shop"\nzone="a"'),
+        ("metadata.annotations", 'a/b="say \\"hi\\"\\n"'),
+    ],
+)
+def test_fields_of_the_pod_are_read(path: str, value: str) -> None:
+    item = pod(labels={"zone": "a", "app": "shop"}, annotations={"a/b": 'say "hi"\n'})
+    assert pod_field(item, path, NODE) == value
+
+
+def test_a_field_nobody_knows_is_refused() -> None:
+    with pytest.raises(UnknownField):
+        pod_field(pod(), "spec.containers", NODE)
+    with pytest.raises(ConfigError):
+        made({"env": [{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]})
+
+
+@pytest.mark.parametrize(
+    ("resource", "divisor", "value"),
+    [
+        ("limits.cpu", None, "1"),
+        ("limits.cpu", "1m", "250"),
+        ("requests.memory", "1Mi", "64"),
+        ("requests.memory", None, "67108864"),
+        ("limits.memory", "1Ki", "1000"),
+        ("requests.cpu", "1m", "250"),
+        ("requests.ephemeral-storage", None, "0"),
+    ],
+)
+def test_resources_are_read_in_units_of_the_divisor_rounded_up(
+    resource: str, divisor: str | None, value: str
+) -> None:
+    reference = {"resource": resource, **({"divisor": divisor} if divisor else {})}
+    container = {
+        "resources": {"limits": {"cpu": "250m"}, "requests": {"memory": "64Mi"}},
+        "env": [{"name": "X", "valueFrom": {"resourceFieldRef": reference}}],
+    }
+    assert made(container)["X"] == value
+
+
+@pytest.mark.parametrize("text", ["", "x", "1Zi", "1.2.3", None])
+def test_what_is_no_quantity_is_refused(text: object) -> None:
+    with pytest.raises(UnknownField):
+        quantity(text)
+
+
+def test_quantities_have_decimal_and_binary_suffixes() -> None:
+    assert [int(quantity(text)) for text in ("1k", "1Ki", "1e3", "2M", "0.5Gi")] == [
+        *(1000, 1024, 1000, 2_000_000, 536_870_912)
+    ]

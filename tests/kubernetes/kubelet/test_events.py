@@ -1,0 +1,57 @@
+"""Events: sent in the background, counted when they repeat."""
+
+import time
+
+from podpass.kubernetes.client import KubeClient, Target
+from podpass.kubernetes.kubelet.event_recorder import NORMAL, WARNING, Recorder, reference
+from tests.kubernetes.kubelet.lab import Lab, eventually
+
+POD = {"metadata": {"name": "p", "namespace": "default", "uid": "u", "resourceVersion": "1"}}
+
+
+def test_a_container_is_pointed_at_by_its_path() -> None:
+    assert reference(POD)["kind"] == "Pod"
+    assert reference(POD, "m")["fieldPath"] == "spec.containers{m}"
+    assert reference(POD, "i", init=True)["fieldPath"] == "spec.initContainers{i}"
+
+
+async def test_equal_events_are_one_with_a_count(cluster: Lab) -> None:
+    recorder = Recorder(cluster.client, "node", time.time)
+    recorder.start()
+    for _ in range(3):
+        recorder.record(WARNING, reference(POD, "m"), "BackOff", "again")
+    recorder.record(NORMAL, reference(POD, "n"), "BackOff", "again")
+
+    async def told() -> bool:
+        found = {each["involvedObject"]["fieldPath"]: each for each in await cluster.events("p")}
+        return {path: each["count"] for path, each in found.items()} == {
+            "spec.containers{m}": 3,
+            "spec.containers{n}": 1,
+        }
+
+    await eventually(told)
+    event = (await cluster.events("p"))[0]
+    assert event["source"] == {"component": "kubelet", "host": "node"}
+    await recorder.stop()
+
+
+async def test_an_event_that_somebody_deleted_is_made_again(cluster: Lab) -> None:
+    recorder = Recorder(cluster.client, "node", time.time)
+    recorder.start()
+    recorder.record(NORMAL, reference(POD), "Killing", "x")
+    first = (await cluster.event("p", "Killing"))["metadata"]["name"]
+    await cluster.client.delete(f"/api/v1/namespaces/default/events/{first}")
+    recorder.record(NORMAL, reference(POD), "Killing", "x")
+    again = await cluster.event("p", "Killing")
+    assert again["metadata"]["name"] != first
+    assert again["count"] == 1
+    await recorder.stop()
+
+
+async def test_a_recorder_that_reaches_nobody_ends_all_the_same() -> None:
+    async with KubeClient(Target(server="http://127.0.0.1:1")) as nobody:
+        recorder = Recorder(nobody, "node", time.time)
+        recorder.start()
+        for number in range(2000):
+            recorder.record(NORMAL, reference(POD), "Killing", str(number))
+        await recorder.stop()

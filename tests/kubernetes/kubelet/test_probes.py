@@ -1,0 +1,144 @@
+"""Probes: how many answers count, and what they amount to."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from podpass.http.server import Receive, Scope, Send, bind, respond, serving
+from podpass.kubernetes.kubelet import probes
+from podpass.kubernetes.kubelet.probes import Outcome, Prober, Rule, Tally
+
+
+def rule(successes: int = 1, failures: int = 3) -> Rule:
+    return Rule(delay=0, period=0, timeout=1, successes=successes, failures=failures)
+
+
+@pytest.mark.parametrize(
+    ("answers", "successes", "failures", "verdicts"),
+    [
+        ("+", 1, 3, [True]),
+        ("---", 1, 3, [None, None, False]),
+        ("--+--", 1, 3, [None, None, True, True, True]),
+        ("+---", 1, 3, [True, True, True, False]),
+        ("-+-++", 2, 1, [False, False, False, False, True]),
+    ],
+)
+def test_only_answers_in_a_row_count(
+    answers: str, successes: int, failures: int, verdicts: list[bool | None]
+) -> None:
+    tally, found = Tally(), []
+    for answer in answers:
+        tally = tally.add(answer == "+", rule(successes, failures))
+        found.append(tally.verdict)
+    assert found == verdicts
+
+
+def test_defaults_are_the_kubelet_s() -> None:
+    assert Rule.read({}) == Rule(delay=0, period=10, timeout=1, successes=1, failures=3)
+
+
+@pytest.mark.parametrize(
+    ("container", "started", "ready"),
+    [
+        ({}, True, True),
+        ({"readinessProbe": {}}, True, True),
+        ({"readinessProbe": {"exec": {}}}, True, False),
+        ({"startupProbe": {"exec": {}}}, False, False),
+        ({"livenessProbe": {"exec": {}}}, True, True),
+    ],
+)
+def test_what_nobody_probes_counts_as_good(
+    container: dict[str, Any], started: bool, ready: bool
+) -> None:
+    assert probes.initial(container) == Outcome(started=started, ready=ready)
+
+
+async def watch(container: dict[str, Any], codes: dict[str, list[int]]) -> tuple[Any, list[str]]:
+    """Probe with commands whose exit codes are given, until none is left."""
+    told: list[Outcome] = []
+    unhealthy: list[str] = []
+    done = asyncio.Event()
+
+    async def run(command: Sequence[str], _: float) -> tuple[int, str]:
+        left = codes[command[0]]
+        if not left:
+            done.set()
+            await asyncio.sleep(60)
+        return left.pop(0), "output"
+
+    prober = Prober(container, "127.0.0.1", run, told.append, unhealthy.append)
+    watching = asyncio.create_task(prober.watch())
+    ending = asyncio.create_task(done.wait())
+    await asyncio.wait({watching, ending}, return_when=asyncio.FIRST_COMPLETED, timeout=10)
+    for task in (watching, ending):
+        task.cancel()
+    await asyncio.gather(watching, ending, return_exceptions=True)
+    return told, unhealthy
+
+
+def probe(name: str, **more: Any) -> dict[str, Any]:
+    return {"exec": {"command": [name]}, "periodSeconds": 0.001, **more}
+
+
+async def test_the_others_wait_for_the_startup_probe() -> None:
+    container = {
+        "startupProbe": probe("s", failureThreshold=5),
+        "readinessProbe": probe("r"),
+    }
+    told, unhealthy = await watch(container, {"s": [1, 1, 0], "r": [0]})
+    assert told == [Outcome(started=True, ready=False), Outcome(started=True, ready=True)]
+    assert unhealthy == ["Startup probe failed: output"] * 2
+
+
+async def test_a_startup_probe_that_keeps_failing_condemns() -> None:
+    told, _ = await watch({"startupProbe": probe("s", failureThreshold=2)}, {"s": [1, 1, 0]})
+    assert told == [Outcome(started=False, ready=False, kill="startup")]
+
+
+async def test_readiness_comes_and_goes_without_condemning() -> None:
+    container = {"readinessProbe": probe("r", failureThreshold=1)}
+    told, _ = await watch(container, {"r": [0, 1, 0]})
+    assert [each.ready for each in told] == [True, False, True]
+    assert {each.kill for each in told} == {""}
+
+
+async def test_liveness_condemns_after_its_threshold() -> None:
+    told, unhealthy = await watch({"livenessProbe": probe("l")}, {"l": [0, 1, 1, 1]})
+    assert told == [Outcome(started=True, ready=False, kill="liveness")]
+    assert len(unhealthy) == 3
+
+
+async def nothing(_: Sequence[str], __: float) -> tuple[int, str]:
+    return 0, ""
+
+
+async def once(container: dict[str, Any], probe: dict[str, Any]) -> tuple[bool, str]:
+    prober = Prober(container, "127.0.0.1", nothing, lambda _: None, lambda _: None)
+    return await prober._once(probe, 1)
+
+
+async def test_http_probes_take_200_to_399_and_named_ports() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        await respond(send, int(scope["path"].strip("/")), scope["query_string"])
+
+    sock = bind("127.0.0.1", 0)
+    number = sock.getsockname()[1]
+    container = {"ports": [{"name": "web", "containerPort": number}]}
+    async with serving(app, sock):
+        for status, good in ((200, True), (399, True), (400, False), (503, False)):
+            action = {"path": f"/{status}", "port": "web"}
+            assert (await once(container, {"httpGet": action}))[0] is good
+        assert (await once({}, {"httpGet": {"path": "204", "port": number}}))[0]
+        assert (await once({}, {"tcpSocket": {"port": number}}))[0]
+    assert not (await once({}, {"tcpSocket": {"port": number}}))[0]
+    assert not (await once({}, {"httpGet": {"port": number}}))[0]
+
+
+async def test_a_port_nobody_named_and_an_unknown_kind_fail_with_words() -> None:
+    assert (await once({}, {"httpGet": {"port": "web"}}))[0] is False
+    success, message = await once({}, {"grpc": {"port": 1}})
+    assert success is False
+    assert "not supported" in message

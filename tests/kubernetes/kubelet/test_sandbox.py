@@ -1,0 +1,199 @@
+"""Paths of a pod, by mounts or by rewriting; the host stays as it is."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from podpass.kubernetes.kubelet.sandbox import (
+    Bubblewrap,
+    Launch,
+    Mount,
+    Rewrite,
+    choose,
+    rewrite,
+)
+
+BWRAP = shutil.which("bwrap")
+WI = "/var/run/secrets/azure/wi/token"
+
+
+def mount(source: Path | str, target: str, *, read_only: bool = True) -> Mount:
+    return Mount(source=Path(source), target=target, read_only=read_only)
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        (f"{WI}/azure-identity-token", "/host/t/azure-identity-token"),
+        (WI, "/host/t"),
+        (f"cat {WI}/a; cat '{WI}/b'", "cat /host/t/a; cat '/host/t/b'"),
+        (f"--file={WI}/a", "--file=/host/t/a"),
+        (f"a:{WI}:b", "a:/host/t:b"),
+        (f"{WI}s", f"{WI}s"),
+        (f"/x{WI}", f"/x{WI}"),
+        (f"https://host{WI}/a", f"https://host{WI}/a"),
+        (f"~{WI}", f"~{WI}"),
+        ("/data/deep/x", "/host/deep/x"),
+        ("/data/other", "/host/d/other"),
+        ("/database", "/database"),
+        ("plain", "plain"),
+    ],
+)
+def test_only_whole_paths_are_rewritten_the_longest_first(text: str, result: str) -> None:
+    mounts = [mount("/host/t", WI), mount("/host/d", "/data"), mount("/host/deep", "/data/deep")]
+    assert rewrite(text, mounts) == result
+
+
+def test_rewriting_touches_arguments_and_the_pod_s_variables_but_not_ours(tmp_path: Path) -> None:
+    launch = Launch(
+        argv=["cat", "/data/a"],
+        env={"FILE": "/data/a", "BOTH": "pod"},
+        cwd=tmp_path,
+        beneath={"CA": "/data/ca.pem", "BOTH": "ours"},
+    )
+    made = Rewrite().wrap(launch, [mount(tmp_path, "/data")], "/data")
+    assert made.argv == ["cat", f"{tmp_path}/a"]
+    assert made.env == {"FILE": f"{tmp_path}/a", "CA": "/data/ca.pem", "BOTH": "pod"}
+    assert made.cwd == tmp_path
+
+
+async def test_without_bubblewrap_paths_are_rewritten(tmp_path: Path) -> None:
+    assert (await choose(str(tmp_path))).name == "rewrite"
+
+
+async def test_a_bubblewrap_that_does_not_work_here_is_not_used(tmp_path: Path) -> None:
+    fake = tmp_path / "bwrap"
+    fake.write_text("#!/bin/sh\nexit 1\n")
+    fake.chmod(0o755)
+    assert (await choose(str(tmp_path))).name == "rewrite"
+
+
+def run(mounts: list[Mount], script: str, cwd: Path, workdir: str = "", **env: str) -> str:
+    assert BWRAP
+    launch = Launch(argv=["/bin/sh", "-c", script], env=env, cwd=cwd, beneath={"HOME": str(cwd)})
+    made = Bubblewrap(BWRAP).wrap(launch, mounts, workdir)
+    done = subprocess.run(
+        made.argv, env=dict(made.env), cwd=made.cwd, capture_output=True, text=True, check=False
+    )
+    return done.stdout + done.stderr
+
+
+def entries(path: str) -> set[str]:
+    return {entry.name for entry in os.scandir(path)}
+
+
+needs_bubblewrap = pytest.mark.skipif(BWRAP is None, reason="bubblewrap is not installed")
+
+
+@needs_bubblewrap
+def test_mount_points_that_are_not_there_appear_in_the_pod_only(tmp_path: Path) -> None:
+    """Fails if mount points are made on the host."""
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "a").write_text("content")
+    targets = [WI, "/no-such-folder/deep", "/etc/no-such/x", "/usr/no-such"]
+    before = {path: entries(path) for path in ("/", "/run", "/etc", "/usr")}
+    mounts = [mount(tmp_path / "v", target) for target in targets]
+    script = "; ".join(f"cat {target}/a" for target in targets) + "; ls /etc/passwd /usr/bin/env"
+    shown = run(mounts, script, tmp_path)
+    assert shown == "content" * 4 + "/etc/passwd\n/usr/bin/env\n"
+    assert {path: entries(path) for path in before} == before
+
+
+@needs_bubblewrap
+def test_a_mount_over_what_is_there_and_a_single_file(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "a").write_text("mine")
+    mounts = [
+        mount(tmp_path / "v", "/srv"),
+        mount(tmp_path / "v" / "a", "/etc/hostname"),
+        mount(tmp_path / "v" / "a", "/etc/no-such-file.conf"),
+        mount(tmp_path / "v" / "a", "/dev/termination-log", read_only=False),
+    ]
+    script = "cat /srv/a /etc/hostname /etc/no-such-file.conf; echo end > /dev/termination-log"
+    assert run(mounts, script + "; echo > /dev/null", tmp_path) == "mine" * 3
+    assert (tmp_path / "v" / "a").read_text() == "end\n"
+
+
+@needs_bubblewrap
+def test_read_only_mounts_cannot_be_written(tmp_path: Path) -> None:
+    for name in ("ro", "rw"):
+        (tmp_path / name).mkdir()
+    mounts = [
+        mount(tmp_path / "ro", "/pod/ro"),
+        mount(tmp_path / "rw", "/pod/rw", read_only=False),
+    ]
+    shown = run(mounts, "echo x > /pod/rw/f; echo x > /pod/ro/f", tmp_path)
+    assert "Read-only file system" in shown
+    assert (tmp_path / "rw" / "f").exists()
+    assert not (tmp_path / "ro" / "f").exists()
+
+
+@needs_bubblewrap
+def test_a_mount_may_lie_inside_another_even_a_read_only_one(tmp_path: Path) -> None:
+    for name in ("outer", "inner"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "f").write_text(name)
+    mounts = [mount(tmp_path / "inner", "/pod/a/in"), mount(tmp_path / "outer", "/pod/a")]
+    assert run(mounts, "cat /pod/a/f /pod/a/in/f", tmp_path) == "outerinner"
+
+
+@needs_bubblewrap
+def test_files_our_variables_name_stay_in_sight_under_a_mount(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "ca.pem").write_text("authority")
+    launch = Launch(
+        argv=["/bin/sh", "-c", f"cat $CA; ls {tmp_path.parent}"],
+        env={},
+        cwd=tmp_path,
+        beneath={"CA": str(tmp_path / "ca.pem")},
+    )
+    assert BWRAP
+    made = Bubblewrap(BWRAP).wrap(launch, [mount(tmp_path / "v", str(tmp_path.parent))], "")
+    done = subprocess.run(made.argv, env=dict(made.env), capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("authority")
+
+
+@needs_bubblewrap
+def test_a_working_folder_that_is_missing_is_made_in_the_pod(tmp_path: Path) -> None:
+    shown = run([], "pwd; echo x > made", tmp_path, workdir="/no-such-app/dir")
+    assert shown == "/no-such-app/dir\n"
+    assert (tmp_path / "made").exists()
+    assert not Path("/no-such-app").exists()
+
+
+@needs_bubblewrap
+@pytest.mark.parametrize("cover", [False, True])
+def test_a_pod_sees_of_the_hidden_folder_its_own_part_only(tmp_path: Path, *, cover: bool) -> None:
+    """Fails if a pod can read the instance's keys, or another pod's token, by their real path."""
+    data = tmp_path / "data dir"
+    secrets = ["tls/admin.key", "ca/ca.key", "instance.json", "kubeconfig", "pods/b/token"]
+    for name in (*secrets, "ca/ca.pem", "pods/a/v/token", "pods/a/home/mine", "pods/a/tmp/mine"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_text(f"<{name}>")
+    own = data / "pods" / "a"
+    mounts = [mount(own / "v", WI)]
+    if cover:  # a mount point that is missing beside the folder has the entries there shown again
+        mounts.append(mount(own / "v", str(tmp_path / "missing")))
+    script = (
+        f"cd '{data}'; cat ca/ca.pem {WI}/token pods/a/*/mine;"
+        " cat tls/admin.key ca/ca.key instance.json kubeconfig pods/b/token pods/a/v/token;"
+        " find . -type f; echo x >> pods/a/home/mine; echo x >> ca/ca.pem"
+    )
+    launch = Launch(
+        argv=["/bin/sh", "-c", script],
+        env={},
+        cwd=own / "home",
+        beneath={"HOME": str(own / "home"), "TMPDIR": str(own / "tmp")},
+    )
+    assert BWRAP
+    made = Bubblewrap(BWRAP, hidden=data, shown=[data / "ca" / "ca.pem"]).wrap(launch, mounts, "")
+    done = subprocess.run(
+        made.argv, env=dict(made.env), capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith("<ca/ca.pem><pods/a/v/token><pods/a/home/mine><pods/a/tmp/mine>")
+    seen = set(done.stdout.split(">")[-1].split())
+    assert seen == {"./ca/ca.pem", "./pods/a/home/mine", "./pods/a/tmp/mine"}
+    assert (data / "ca" / "ca.pem").read_text() == "<ca/ca.pem>"

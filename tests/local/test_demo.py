@@ -1,0 +1,71 @@
+"""The demo as `make demo` runs it, and what it does when a step goes wrong."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from podpass.local.demo import Demo, DemoFailed, run_demo
+
+
+async def test_the_demo_tells_each_hop_and_two_ways_to_break() -> None:
+    said: list[str] = []
+    await run_demo(said.append)
+    text = "\n".join(said)
+    assert "printed: hello from the vault" in text
+    for number, stage in enumerate(
+        ("account", "admission", "assertion", "exchange", "resource"), start=1
+    ):
+        assert f"  {number} {stage}" in text
+    assert "its hops:  none" in text
+    assert "AADSTS700213" in text
+    assert "stopped" in said[-1]
+
+
+async def test_without_the_sdk_nothing_is_started_and_the_cure_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "azure.identity", None)
+    monkeypatch.delitem(sys.modules, "azure.keyvault.secrets", raising=False)
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.setattr(sys, "path_importer_cache", {})
+    said: list[str] = []
+    with pytest.raises(DemoFailed) as failed:
+        await Demo(tmp_path, said.append).run()
+    assert failed.value.hint == "pip install 'podpass[demo]'"
+    assert said == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_step_that_fails_is_told_with_the_commands_own_words(tmp_path: Path) -> None:
+    broken = Demo(tmp_path, print)
+    with pytest.raises(DemoFailed) as failed:
+        broken.podpass("apply", "-f", str(tmp_path / "missing.yaml"))
+    assert "apply" in failed.value.message
+    assert "missing.yaml" in failed.value.message
+
+
+def test_an_interrupt_late_in_the_demo_leaves_no_instance_behind(tmp_path: Path) -> None:
+    """Ctrl-C goes to the whole group of the terminal; the `down` that cleans up must not die of it."""
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "podpass.cli", "demo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert demo.stdout is not None
+    with demo.stdout:
+        for line in demo.stdout:
+            if "printed:" in line:
+                os.killpg(demo.pid, signal.SIGINT)
+    demo.wait(60)
+    assert not list(tmp_path.glob("podpass-demo-*"))
+    assert str(tmp_path) not in "".join(
+        (path / "cmdline").read_text(errors="replace") if (path / "cmdline").exists() else ""
+        for path in Path("/proc").glob("[0-9]*")
+    )

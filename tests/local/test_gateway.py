@@ -1,0 +1,349 @@
+"""The gateway, with real TLS through it: what it serves itself, what it leaves alone, what it refuses."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trustme
+
+from podpass.http.server import bind
+from podpass.local import gateway, ports
+from podpass.local.gateway import Address
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+PORTS = {name: 1000 + n for n, name in enumerate(ports.SERVICES)}
+TABLE = gateway.routes(PORTS)
+
+
+@pytest.mark.parametrize(
+    ("host", "service"),
+    [
+        ("login.microsoftonline.com", "authority"),
+        ("LOGIN.MicrosoftOnline.com", "authority"),
+        ("login.microsoftonline.com.", "authority"),
+        ("sts.windows.net", "authority"),
+        ("management.azure.com", "azure"),
+        ("graph.microsoft.com", "azure"),
+        ("vault.azure.net", "vault"),
+        ("demo-vault.vault.azure.net", "vault"),
+        ("eastus.oic.prod-aks.azure.com", "issuer"),
+        ("a.b.vault.azure.net", None),
+        ("vault.azure.net.evil.example", None),
+        ("evilvault.azure.net", None),
+        ("login.microsoftonline.com.evil.example", None),
+        ("example.com", None),
+        ("localhost", None),
+        ("", None),
+    ],
+)
+def test_a_name_leads_to_its_service_or_out(host: str, service: str | None) -> None:
+    found = gateway.route(TABLE, host)
+    assert found == (("127.0.0.1", PORTS[service]) if service else None)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("example.com:443", ("example.com", 443)),
+        ("[::1]:8443", ("::1", 8443)),
+        ("example.com", None),
+        ("example.com:", None),
+        ("example.com:0", None),
+        ("example.com:65536", None),
+        ("example.com:-1", None),
+        ("example.com:\uff14\uff14\uff13", None),
+        (":443", None),
+        ("::1:443", None),
+        ("http://example.com:443", None),
+    ],
+)
+def test_a_target_is_a_host_and_a_port(target: str, expected: tuple[str, int] | None) -> None:
+    if expected is None:
+        with pytest.raises(gateway.BadRequest):
+            gateway.split_target(target)
+    else:
+        assert gateway.split_target(target) == expected
+
+
+@asynccontextmanager
+async def _listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIterator[Address]:
+    serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def tracked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving[task] = writer
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await serve(reader, writer)
+
+    server = await asyncio.start_server(tracked, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[:2]
+    finally:
+        server.close()
+        for task, writer in serving.items():
+            task.cancel()
+            writer.transport.abort()
+        await asyncio.gather(*serving, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _gateway(table: Mapping[str, Address], **limits: Any) -> AsyncIterator[Address]:
+    sock = bind("127.0.0.1", 0)
+    async with gateway.running(sock, table, **limits):
+        yield sock.getsockname()[:2]
+
+
+async def _connect(proxy: Address, target: str) -> tuple[bytes, Stream]:
+    reader, writer = await asyncio.open_connection(*proxy)
+    writer.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+    return (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0], (reader, writer)
+
+
+async def _ask(proxy: Address, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(*proxy)
+    writer.write(request)
+    try:
+        return await reader.read()
+    finally:
+        writer.close()
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+def _authority(*names: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*names).configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return server, client
+
+
+async def test_tls_of_an_azure_name_ends_at_the_service_of_this_instance() -> None:
+    server, client = _authority("demo-vault.vault.azure.net")
+    async with (
+        _listening(_echo, server) as service,
+        _gateway({"*.vault.azure.net": service}) as proxy,
+    ):
+        status, (reader, writer) = await _connect(proxy, "demo-vault.vault.azure.net:443")
+        assert status == b"HTTP/1.1 200 Connection established"
+        await writer.start_tls(client, server_hostname="demo-vault.vault.azure.net")
+        writer.write(b"hello")
+        assert await reader.readexactly(5) == b"hello"
+        writer.close()
+
+
+async def test_tls_of_another_host_passes_untouched() -> None:
+    """The certificate the client sees is the far host's own: nothing is opened on the way."""
+    server, client = _authority("localhost")
+    async with _listening(_echo, server) as (_, port), _gateway({}) as proxy:
+        status, (reader, writer) = await _connect(proxy, f"localhost:{port}")
+        assert status.startswith(b"HTTP/1.1 200")
+        await writer.start_tls(client, server_hostname="localhost")
+        writer.write(b"hello")
+        assert await reader.readexactly(5) == b"hello"
+        writer.close()
+
+
+async def test_bytes_sent_with_the_request_are_not_lost() -> None:
+    async with _listening(_echo) as service, _gateway({"vault.azure.net": service}) as proxy:
+        reader, writer = await asyncio.open_connection(*proxy)
+        writer.write(b"CONNECT vault.azure.net:443 HTTP/1.1\r\n\r\nearly")
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readexactly(5) == b"early"
+        writer.close()
+
+
+async def test_a_side_that_stops_sending_still_receives() -> None:
+    async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        size = len(await reader.read())
+        writer.write(str(size).encode())
+        writer.close()
+
+    async with _listening(count) as service, _gateway({"vault.azure.net": service}) as proxy:
+        _, (reader, writer) = await _connect(proxy, "vault.azure.net:443")
+        writer.write(b"x" * 100_000)
+        writer.write_eof()
+        assert await reader.read() == b"100000"
+        writer.close()
+
+
+async def test_a_reader_that_stalls_holds_the_sender_back() -> None:
+    """Without back-pressure one slow download would fill the memory of the instance."""
+    sent = 0
+    stalled = asyncio.Event()
+
+    async def flood(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        try:
+            while sent < 256 * 1024 * 1024:
+                writer.write(b"x" * 65536)
+                await asyncio.wait_for(writer.drain(), 0.5)
+                sent += 65536
+        except TimeoutError:
+            stalled.set()
+        writer.transport.abort()
+
+    async with _listening(flood) as service, _gateway({"vault.azure.net": service}) as proxy:
+        _, (reader, writer) = await _connect(proxy, "vault.azure.net:443")
+        del reader  # nobody reads
+        async with asyncio.timeout(30):
+            await stalled.wait()
+        assert sent < 64 * 1024 * 1024
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("port", [80, 8443])
+async def test_another_port_of_an_azure_name_does_not_lead_out(port: int) -> None:
+    """A client that takes the port of its own would carry its token to the real host."""
+    async with _gateway(TABLE) as proxy:
+        status, (reader, writer) = await _connect(proxy, f"login.microsoftonline.com:{port}")
+        assert status == b"HTTP/1.1 502 Bad Gateway"
+        assert b"443 only" in await reader.read()
+        writer.close()
+
+
+async def _knows_demo(name: str) -> bool:
+    return name == "demo-vault"
+
+
+async def test_a_vault_that_is_not_there_cannot_be_connected_to(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A client of the real one would see its name not resolve; ours sees the tunnel refused, and why."""
+    async with _gateway(TABLE, knows_vault=_knows_demo) as proxy:
+        status, (reader, writer) = await _connect(proxy, "Other-Vault.vault.azure.net:443")
+        assert status.startswith(b"HTTP/1.1 502 ")
+        for text in (status, await reader.read()):
+            assert b"no vault other-vault" in text
+            assert b"podpass vault list" in text
+        writer.close()
+    record = next(each for each in caplog.records if each.getMessage() == "vault_unknown")
+    assert vars(record)["host"] == "Other-Vault.vault.azure.net"
+    assert "no vault other-vault" in vars(record)["cause"]
+
+
+async def test_vaults_that_are_there_and_other_names_are_let_through() -> None:
+    async with _listening(_echo) as service:
+        table = dict.fromkeys(("*.vault.azure.net", "vault.azure.net", "sts.windows.net"), service)
+        async with _gateway(table, knows_vault=_knows_demo) as proxy:
+            for host in ("DEMO-vault.vault.azure.net.", "vault.azure.net", "sts.windows.net"):
+                status, (_, writer) = await _connect(proxy, f"{host}:443")
+                assert status.startswith(b"HTTP/1.1 200 ")
+                writer.close()
+
+
+async def test_an_unknown_vault_writes_no_line_into_the_answer() -> None:
+    async with _gateway(TABLE, knows_vault=_knows_demo) as proxy:
+        answer = await _ask(proxy, b"CONNECT a\nb\x1b\xe9.vault.azure.net:443 HTTP/1.1\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 502 there is no vault ab here")
+
+
+async def test_a_host_that_refuses_is_named_with_the_reason() -> None:
+    with bind("127.0.0.1", 0) as sock:
+        port = sock.getsockname()[1]
+    async with _gateway({}) as proxy:
+        status, (reader, writer) = await _connect(proxy, f"127.0.0.1:{port}")
+        assert status.startswith(b"HTTP/1.1 502")
+        body = (await reader.read()).decode()
+        assert f"127.0.0.1:{port}" in body
+        assert "refused" in body
+        writer.close()
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 300])
+async def test_a_name_without_an_address_is_a_bad_gateway(host: str) -> None:
+    async with _gateway({}) as proxy:
+        status, (_, writer) = await _connect(proxy, f"{host}:443")
+        assert status.startswith(b"HTTP/1.1 502")
+        writer.close()
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
+async def test_the_gateway_does_not_connect_to_itself(name: str) -> None:
+    async with _gateway({}) as proxy:
+        status, (reader, writer) = await _connect(proxy, f"{name}:{proxy[1]}")
+        assert status.startswith(b"HTTP/1.1 502")
+        assert b"itself" in await reader.read()
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status", "words"),
+    [
+        (b"GET /healthz HTTP/1.1", b"200", b"ok"),
+        (b"GET http://example.com/ HTTP/1.1", b"501", b"HTTPS only"),
+        (b"GET / HTTP/1.1", b"405", b"HTTPS_PROXY"),
+        (b"POST /healthz HTTP/1.1", b"405", b"HTTPS_PROXY"),
+        (b"CONNECT example.com HTTP/1.1", b"400", b"host:port"),
+        (b"CONNECT  HTTP/1.1", b"400", b"host:port"),
+        (b"SSH-2.0-OpenSSH", b"400", b"not an HTTP"),
+        (b"\x16\x03\x01\x02", b"400", b"not an HTTP"),
+        (b"CONNECT example.com:443 HTTP/2", b"400", b"not an HTTP"),
+    ],
+)
+async def test_what_is_no_tunnel_is_answered_with_a_sentence(
+    request_line: bytes, status: bytes, words: bytes
+) -> None:
+    async with _gateway({}) as proxy:
+        answer = await _ask(proxy, request_line + b"\r\nHost: x\r\n\r\n")
+    assert answer.split(b" ", 2)[1] == status
+    assert words in answer
+
+
+async def test_a_head_without_end_is_cut_off() -> None:
+    async with _gateway({}) as proxy:
+        head = b"CONNECT x:443 HTTP/1.1\r\nX: " + b"a" * (2 * gateway.MAX_HEAD_BYTES)
+        with contextlib.suppress(ConnectionError):
+            assert b" 431 " in await _ask(proxy, head)
+
+
+async def test_a_client_that_never_ends_its_head_is_let_go() -> None:
+    """Slow heads cost an attacker nothing and would use up the gateway's connections."""
+    async with _gateway({}, head_seconds=0.05) as proxy:
+        assert b" 408 " in await _ask(proxy, b"CONNECT x:443 HTT")
+
+
+async def test_stopping_ends_tunnels_that_are_open() -> None:
+    async with _listening(_echo) as service:
+        async with _gateway({"vault.azure.net": service}) as proxy:
+            _, (reader, writer) = await _connect(proxy, "vault.azure.net:443")
+            idle_reader, idle_writer = await asyncio.open_connection(*proxy)
+        async with asyncio.timeout(5):
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            with contextlib.suppress(ConnectionError):
+                assert await idle_reader.read() == b""
+        for each in (writer, idle_writer):
+            each.close()
+    with pytest.raises(OSError):  # noqa: PT011 which one is the system's choice
+        await asyncio.open_connection(*proxy)
+
+
+async def test_more_tunnels_than_allowed_are_refused_and_room_is_made_again() -> None:
+    async with (
+        _listening(_echo) as service,
+        _gateway({"vault.azure.net": service}, max_tunnels=1) as own,
+    ):
+        status, (reader, writer) = await _connect(own, "vault.azure.net:443")
+        assert b" 200 " in status
+        refused, (_, other) = await _connect(own, "vault.azure.net:443")
+        assert b" 502 " in refused
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+        other.close()
+        again, (_, third) = await _connect(own, "vault.azure.net:443")
+        assert b" 200 " in again
+        third.close()

@@ -1,0 +1,210 @@
+"""kubectl as it is released against a whole instance: deployments, jobs and budgets, as people use them."""
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from podpass import names
+from tests.local.instances import Podpass
+from tests.local.kubectl import Kubectl, binaries
+
+IMAGE = "registry.k8s.io/pause:3.10"
+
+
+@pytest.fixture(params=["machine", "package"])
+def kubectl(request: pytest.FixtureRequest, running: Podpass, tmp_path: Path) -> Kubectl:
+    """A kubectl with the rights of the instance's owner."""
+    binary = binaries()[request.param]
+    if not binary:
+        pytest.skip(f"no kubectl of the {request.param} is here")
+    kubeconfig = Path(running.status()["kubernetes"]["kubeconfig"])
+    return Kubectl(binary=binary, kubeconfig=kubeconfig, home=tmp_path)
+
+
+@pytest.fixture
+def name(kubectl: Kubectl) -> Iterator[str]:
+    """A name for what a test makes, and a namespace of that name which goes with all of it."""
+    made = f"work-{uuid.uuid4().hex[:8]}"
+    kubectl("create", "namespace", made)
+    kubectl("config", "set-context", "--current", f"--namespace={made}")
+    yield made
+    kubectl("config", "set-context", "--current", "--namespace=default")
+    kubectl("delete", "namespace", made, "--wait=false")
+
+
+def listed(kubectl: Kubectl, kind: str, *arguments: str) -> list[Any]:
+    items: list[Any] = json.loads(kubectl("get", kind, "-o", "json", *arguments))["items"]
+    return items
+
+
+def rolled_out(kubectl: Kubectl, name: str) -> str:
+    return kubectl("rollout", "status", f"deployment/{name}", "--timeout=50s")
+
+
+def deploy(kubectl: Kubectl, name: str, replicas: int = 2, **spec: Any) -> None:
+    container = {"name": "app", "image": IMAGE}
+    pod = {"terminationGracePeriodSeconds": 1, "containers": [container], **spec}
+    body = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "labels": {"app": name}},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": {"metadata": {"labels": {"app": name}}, "spec": pod},
+        },
+    }
+    kubectl("apply", "-f", "-", given=json.dumps(body))
+
+
+def test_a_deployment_is_made_scaled_changed_and_taken_back(kubectl: Kubectl, name: str) -> None:
+    kubectl("create", "deployment", name, f"--image={IMAGE}", "--replicas=2")
+    assert "successfully rolled out" in rolled_out(kubectl, name)
+    kubectl("scale", f"deployment/{name}", "--replicas=3")
+    rolled_out(kubectl, name)
+    assert len(listed(kubectl, "pods")) == 3
+    kubectl("set", "image", f"deployment/{name}", "pause=registry.k8s.io/pause:3.11")
+    rolled_out(kubectl, name)
+    kubectl("annotate", f"deployment/{name}", "kubernetes.io/change-cause=newer")
+    history = kubectl("rollout", "history", f"deployment/{name}")
+    assert [line.split() for line in history.splitlines()[2:4]] == [["1", "<none>"], ["2", "newer"]]
+    assert "pause:3.11" in kubectl("rollout", "history", f"deployment/{name}", "--revision=2")
+    kubectl("rollout", "undo", f"deployment/{name}")
+    rolled_out(kubectl, name)
+    images = "{.items[*].spec.containers[0].image}"
+    pods = kubectl(
+        "get", "pods", "-o", f"jsonpath={images}", "--field-selector=status.phase=Running"
+    )
+    assert "pause:3.10" in pods
+    kubectl("rollout", "restart", f"deployment/{name}")
+    rolled_out(kubectl, name)
+    kubectl("wait", "--for=condition=Available", f"deployment/{name}", "--timeout=30s")
+
+
+def test_what_is_listed_shows_how_far_things_are(kubectl: Kubectl, name: str) -> None:
+    deploy(kubectl, name)
+    rolled_out(kubectl, name)
+    kubectl("create", "poddisruptionbudget", name, f"--selector=app={name}", "--min-available=1")
+    kubectl("wait", "--for=jsonpath={.status.disruptionsAllowed}=1", f"pdb/{name}", "--timeout=30s")
+    rows = {
+        line.split()[0]: line.split()[1:]
+        for line in kubectl("get", "deploy,rs,pdb", "-o", "wide").splitlines()
+        if line and not line.startswith("NAME")
+    }
+    found = rows[f"deployment.apps/{name}"]
+    assert found[:3] == ["2/2", "2", "2"]
+    assert found[4:] == ["app", IMAGE, f"app={name}"]
+    (replica_set,) = (row for key, row in rows.items() if key.startswith("replicaset.apps/"))
+    assert replica_set[:3] == ["2", "2", "2"]
+    assert rows[f"poddisruptionbudget.policy/{name}"][:3] == ["1", "N/A", "1"]
+    assert f"deployment.apps/{name}" in kubectl("get", "all")
+
+
+def test_describe_tells_what_a_deployment_did_and_what_its_pods_are_refused_for(
+    kubectl: Kubectl, name: str
+) -> None:
+    deploy(kubectl, name, serviceAccountName="nobody")
+    kubectl("wait", "--for=condition=ReplicaFailure", f"deployment/{name}", "--timeout=30s")
+    told = kubectl("describe", "replicaset")
+    assert "Warning  FailedCreate" in told
+    assert 'serviceaccount "nobody" not found' in told
+    shown = kubectl("describe", f"deployment/{name}")
+    assert "Scaled up replica set" in shown
+    assert "FailedCreate" in shown
+    kubectl("create", "serviceaccount", "nobody")
+    rolled_out(kubectl, name)
+
+
+def test_a_deployment_whose_pods_the_webhook_refuses_has_the_webhooks_event_too(
+    kubectl: Kubectl, name: str
+) -> None:
+    deploy(kubectl, name, replicas=0)
+    template = {
+        "labels": {names.USE_LABEL: "true"},
+        "annotations": {names.TOKEN_EXPIRATION: "1"},
+    }
+    change = {"spec": {"replicas": 1, "template": {"metadata": template}}}
+    kubectl("patch", f"deployment/{name}", "-p", json.dumps(change))
+    kubectl("wait", "--for=condition=ReplicaFailure", f"deployment/{name}", "--timeout=30s")
+    refused = f"--field-selector=reason={names.REFUSED_REASON}"
+    deadline = time.monotonic() + 30
+    while not (found := listed(kubectl, "events", refused)):
+        assert time.monotonic() < deadline, "the webhook may not write its Event"
+        time.sleep(0.1)
+    assert {event["involvedObject"]["kind"] for event in found} == {"ReplicaSet"}
+    assert names.TOKEN_EXPIRATION in found[0]["message"]
+
+
+def test_what_a_deployment_made_goes_or_stays_as_asked(kubectl: Kubectl, name: str) -> None:
+    deploy(kubectl, name)
+    rolled_out(kubectl, name)
+    kubectl("delete", f"deployment/{name}", "--cascade=orphan")
+    assert len(listed(kubectl, "pods")) == 2
+    (left,) = listed(kubectl, "replicasets")
+    deploy(kubectl, name)
+    rolled_out(kubectl, name)
+    (taken,) = listed(kubectl, "replicasets")
+    assert taken["metadata"]["uid"] == left["metadata"]["uid"]
+    kubectl("delete", f"deployment/{name}", "--cascade=foreground", "--timeout=50s")
+    assert not listed(kubectl, "replicasets")
+    assert not listed(kubectl, "pods")
+
+
+def test_a_job_runs_to_its_end(kubectl: Kubectl, name: str) -> None:
+    kubectl("create", "job", name, "--image=busybox", "--", "sh", "-c", "echo done")
+    kubectl("wait", "--for=condition=complete", f"job/{name}", "--timeout=50s")
+    assert kubectl("logs", f"job/{name}") == "done\n"
+    row = kubectl("get", f"job/{name}").splitlines()[1].split()
+    assert row[:3] == [name, "Complete", "1/1"]
+    assert "Completed" in kubectl("describe", f"job/{name}")
+    kubectl("delete", f"job/{name}")
+    kubectl("wait", "--for=delete", "pod", "-l", f"job-name={name}", "--timeout=50s")
+
+
+def test_a_job_that_cannot_succeed_is_given_up(kubectl: Kubectl, name: str) -> None:
+    container = {"name": "c", "image": "busybox", "command": ["sh", "-c", "exit 3"]}
+    pod = {"restartPolicy": "Never", "containers": [container]}
+    spec = {"backoffLimit": 0, "template": {"spec": pod}}
+    body = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
+    kubectl("create", "-f", "-", given=json.dumps(body))
+    kubectl("wait", "--for=condition=failed", f"job/{name}", "--timeout=50s")
+    assert "BackoffLimitExceeded" in kubectl("describe", f"job/{name}")
+
+
+def test_a_cron_job_is_kept_and_started_by_hand(kubectl: Kubectl, name: str) -> None:
+    body = ("cronjob", name, "--image=busybox", "--schedule=0 3 * * *")
+    kubectl("create", *body, "--", "sh", "-c", "echo by hand")
+    kubectl("create", "job", "now", f"--from=cronjob/{name}")
+    kubectl("wait", "--for=condition=complete", "job/now", "--timeout=50s")
+    assert kubectl("logs", "job/now") == "by hand\n"
+
+
+def test_a_node_is_drained_as_far_as_budgets_allow(kubectl: Kubectl, name: str) -> None:
+    deploy(kubectl, name)
+    rolled_out(kubectl, name)
+    kubectl("create", "poddisruptionbudget", name, f"--selector=app={name}", "--min-available=2")
+    kubectl("wait", "--for=jsonpath={.status.expectedPods}=2", f"pdb/{name}", "--timeout=30s")
+    (node,) = listed(kubectl, "nodes")
+    drain = ("drain", node["metadata"]["name"], f"--pod-selector=app={name}", "--force")
+    try:
+        refused = kubectl.fails(*drain, "--timeout=2s")
+        assert "would violate the pod's disruption budget" in refused
+        assert len(listed(kubectl, "pods", "--field-selector=status.phase=Running")) == 2
+        kubectl("delete", f"pdb/{name}")
+        kubectl(*drain, "--timeout=50s")
+    finally:
+        kubectl("uncordon", node["metadata"]["name"])
+    rolled_out(kubectl, name)
+
+
+def test_a_priority_class_of_the_system_is_there_for_charts(kubectl: Kubectl, name: str) -> None:
+    deploy(kubectl, name, 1, priorityClassName="system-cluster-critical")
+    rolled_out(kubectl, name)
+    (pod,) = listed(kubectl, "pods")
+    assert pod["spec"]["priority"] == 2_000_000_000
+    assert "system-node-critical" in kubectl("get", "priorityclasses")

@@ -1,0 +1,69 @@
+"""What an instance asks its cluster before it registers a webhook there, and what it lets that one do."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from podpass.admission.sidecar import UnknownVersion
+from podpass.http.server import Receive, Scope, Send, bind, respond, serving
+from podpass.kubernetes.client import KubeClient
+from podpass.kubernetes.client.config import Target
+from podpass.local import ca as authority
+from podpass.local.registration import grant_rights, runs_native_sidecars
+from tests.kubernetes.conftest import Live, ca, live, ring, serve
+
+__all__ = ["ca", "live", "ring", "serve"]
+
+
+async def _asked(version: dict[str, Any]) -> bool:
+    async def app(scope: Scope, _: Receive, send: Send) -> None:
+        found = scope["path"] == "/version"
+        await respond(send, 200 if found else 404, orjson.dumps(version))
+
+    sock = bind("127.0.0.1", 0)
+    target = Target(server=f"http://127.0.0.1:{sock.getsockname()[1]}")
+    async with serving(app, sock, None), KubeClient(target) as client:
+        return await runs_native_sidecars(client)
+
+
+@pytest.mark.parametrize(("version", "native"), [("v1.31.9", False), ("v1.32.0+k3s1", True)])
+async def test_the_api_server_itself_is_asked_whether_sidecars_are_native(
+    version: str, native: bool
+) -> None:
+    assert await _asked({"gitVersion": version}) is native
+
+
+async def test_a_server_without_a_version_is_an_error() -> None:
+    with pytest.raises(UnknownVersion):
+        await _asked({})
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "allowed"),
+    [
+        ("list", "serviceaccounts", True),
+        ("watch", "serviceaccounts", True),
+        ("create", "events", True),
+        ("patch", "events", True),
+        ("get", "secrets", False),
+        ("list", "events", False),
+        ("patch", "serviceaccounts", False),
+    ],
+)
+async def test_the_instances_webhook_may_read_accounts_and_tell_of_refusals(
+    live: Live, verb: str, resource: str, allowed: bool
+) -> None:
+    async with KubeClient.from_kubeconfig(live.kubeconfig()) as admin:
+        await grant_rights(admin)
+        asked = {"namespace": "default", "verb": verb, "resource": resource}
+        review = await admin.create(
+            "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+            {
+                "spec": {
+                    "user": authority.CLIENTS[authority.WEBHOOK][0],
+                    "resourceAttributes": asked,
+                }
+            },
+        )
+    assert review["status"]["allowed"] is allowed

@@ -1,0 +1,428 @@
+"""An instance's life: start, second start, refusal, and an end that leaves nothing behind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from podpass.cli import down, output
+from podpass.http.server import bind
+from podpass.local import ports
+from podpass.local.lock import holder
+from tests.local.instances import SEED, Podpass
+
+PATIENCE_SECONDS = 30
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _used_ports(podpass: Podpass) -> list[int]:
+    facts = json.loads((podpass.data_dir / "instance.json").read_text())
+    assert set(facts["ports"]) == set(ports.SERVICES)
+    return list(facts["ports"].values())
+
+
+def _processes_of(podpass: Podpass) -> list[int]:
+    """Find processes that were started with the data dir in their environment or arguments."""
+    mark = str(podpass.data_dir).encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and int(entry.name) != os.getpid():
+            try:
+                text = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if mark in text and _alive(int(entry.name)):
+                found.append(int(entry.name))
+    return found
+
+
+def _nothing_left(podpass: Podpass) -> None:
+    assert not _processes_of(podpass)
+    assert holder(podpass.data_dir / "lock") is None
+    assert not (podpass.data_dir / "lock").exists()
+    assert not (podpass.data_dir / "status.json").exists()
+    for port in _used_ports(podpass):
+        with bind("127.0.0.1", port):
+            pass
+
+
+def _foreground(podpass: Podpass, *arguments: str) -> subprocess.Popen[str]:
+    """Start an instance in the foreground and wait for its ready line."""
+    process = subprocess.Popen(
+        podpass.command("up", "--port-base", "0", *arguments),
+        env=podpass.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "podpass is ready\n"
+    return process
+
+
+def _wait(process: subprocess.Popen[str]) -> str:
+    _, talk = process.communicate(timeout=PATIENCE_SECONDS)
+    assert "Traceback" not in talk
+    return talk
+
+
+def test_the_status_says_where_everything_is(running: Podpass) -> None:
+    status = running.status()
+    assert status["ready"] is True
+    assert status["data_dir"] == str(running.data_dir)
+    assert status["kubernetes"]["kind"] == "embedded"
+    assert status["kubernetes"]["issuer"].startswith("https://eastus.oic.prod-aks.azure.com/")
+    assert status["kubernetes"]["webhook"].endswith("/mutate-v1-pod")
+    assert status["console"] is None
+    assert set(status["admin"]) == {"username", "password"}
+    assert status["sandbox"] in ("bubblewrap", "rewrite")
+    assert list(status["pids"]) == ["podpass"]
+    for path in (status["ca_file"], status["kubernetes"]["kubeconfig"]):
+        assert Path(path).is_absolute()
+        assert Path(path).is_file()
+    for url in ("gateway", "authority", "resource_manager", "graph", "vault"):
+        assert not status[url].endswith("/")
+
+
+def test_every_port_is_on_loopback(running: Podpass) -> None:
+    """Whoever could reach them from outside could ask for tokens of any identity."""
+    used = {f"{port:04X}" for port in _used_ports(running)}
+    listening = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            address, state = line.split()[1], line.split()[3]
+            if state == "0A" and address.rpartition(":")[2] in used:
+                listening.add(address.rpartition(":")[0])
+    assert listening == {"0100007F"}
+
+
+def test_a_second_start_shows_the_first_and_is_no_failure(running: Podpass) -> None:
+    before = running.status()
+    again = running("up", "--port-base", "0")
+    assert again.returncode == 0
+    assert "runs already" in again.stderr
+    assert before["gateway"] in again.stdout
+    assert running.status() == before
+
+
+def test_a_second_start_is_told_which_of_its_options_are_not_in_force(running: Podpass) -> None:
+    wanted = ["--kubernetes", "kube-apiserver", "--propagation-delay", "30", "--port-base", "0"]
+    again = running("up", *wanted, env={"PODPASS_ASSERTION_ALGORITHM": "RS256"})
+    assert again.returncode == 0
+    assert "runs already" in again.stderr
+    for flag, value, runs in (
+        ("--kubernetes", "kube-apiserver", "embedded"),
+        ("--propagation-delay", "30", "0"),
+        ("--assertion-algorithm", "RS256", "RS256,RS384,RS512"),
+    ):
+        assert f"{flag} {value} is not in force: it runs with {flag} {runs}\n" in again.stderr
+    assert "--port-base" not in again.stderr
+    assert "podpass down`, then `podpass up` with these options" in again.stderr
+    for same in (["up"], ["up", "--port-base", "0"], ["up", "--kubernetes", "embedded"]):
+        assert running(*same).stderr.splitlines() == [f"podpass runs already on {running.data_dir}"]
+
+
+def test_a_second_start_applies_its_seed_to_the_first(running: Podpass, tmp_path: Path) -> None:
+    seed = tmp_path / "more.yaml"
+    seed.write_text("identities:\n  - name: second-start\n")
+    assert running("up", "--seed", str(seed)).returncode == 0
+    listed = json.loads(running("identity", "list", "-o", "json").stdout)
+    assert "second-start" in [row["name"] for row in listed]
+
+
+def test_a_start_while_another_is_starting_waits_for_it(podpass: Podpass) -> None:
+    processes = [
+        subprocess.Popen(
+            podpass.command("up", "--detach", "--port-base", "0"),
+            env=podpass.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    outcomes = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], outcomes
+    assert len({out for out, _ in outcomes}) == 1
+    assert podpass("down").returncode == 0
+    _nothing_left(podpass)
+
+
+def test_instances_run_side_by_side(podpass: Podpass, running: Podpass) -> None:
+    other = podpass.up()
+    assert other["kubernetes"]["issuer"] != running.status()["kubernetes"]["issuer"]
+    assert not set(_used_ports(podpass)) & set(_used_ports(running))
+    podpass("down")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_everything(podpass: Podpass, number: signal.Signals) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("the tests themselves run under nohup, and so does what they start")
+    process = _foreground(podpass)
+    process.send_signal(number)
+    assert "stopped" in _wait(process)
+    assert process.returncode == 0
+    _nothing_left(podpass)
+
+
+def test_down_ends_everything_before_it_returns(podpass: Podpass) -> None:
+    pid = podpass.up()["pids"]["podpass"]
+    assert podpass("down").returncode == 0
+    assert not _alive(pid)
+    _nothing_left(podpass)
+    again = podpass("down")
+    assert (again.returncode, "nothing runs" in again.stderr) == (0, True)
+
+
+def test_down_says_that_it_waits_and_that_it_had_to_kill(
+    podpass: Podpass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = podpass.up()["pids"]["podpass"]
+    os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr(down, "_PATIENCE_SECONDS", 3.0)
+    monkeypatch.setattr(output, "_SILENT_SECONDS", 0)
+    said = CliRunner().invoke(down.command, ["--data-dir", str(podpass.data_dir)]).stderr
+    assert "waiting for it to end, for up to 3 seconds" in said
+    assert "it did not end within 3 seconds, and was killed" in said
+    assert not _alive(pid)
+
+
+def test_down_ends_an_instance_with_clients_that_will_not_go(podpass: Podpass) -> None:
+    status = podpass.up()
+    watching = subprocess.Popen(
+        podpass.command("run", "--", "kubectl", "get", "ns", "--watch"),
+        env=podpass.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    port = int(status["gateway"].rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as idle:
+        idle.sendall(b"CONNECT login.microsoftonline.com:443 HTTP/1.1\r\n\r\n")
+        assert idle.recv(100).startswith(b"HTTP/1.1 200")
+        assert watching.stdout is not None
+        watching.stdout.readline()
+        assert podpass("down").returncode == 0
+    watching.kill()
+    watching.communicate()
+    _nothing_left(podpass)
+
+
+@pytest.fixture
+def never_ready(tmp_path: Path) -> dict[str, str]:
+    """An environment in which a start gets as far as its etcd, and no further."""
+    for name in ("etcd", "kube-apiserver"):
+        (tmp_path / name).write_text("#!/bin/sh\nexec sleep 1000\n")
+        (tmp_path / name).chmod(0o755)
+    return {"KUBEBUILDER_ASSETS": str(tmp_path), "PODPASS_KUBERNETES": "kube-apiserver"}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_while_starting_ends_what_was_started(
+    podpass: Podpass, never_ready: dict[str, str], number: signal.Signals, code: int
+) -> None:
+    process = subprocess.Popen(
+        podpass.command("up", "--port-base", "0"),
+        env={**podpass.environ, **never_ready},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    process.stderr.readline()  # the first part stands, the others do not
+    process.send_signal(number)
+    out, talk = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == code
+    assert "ready" not in out
+    assert "Traceback" not in talk
+    assert ("interrupted" in talk) is (code == 130)
+    _nothing_left(podpass)
+
+
+def test_a_kill_is_survived_with_ports_and_identity_as_they_were(podpass: Podpass) -> None:
+    seed = podpass.data_dir.parent / "seed.yaml"
+    seed.write_text(SEED)
+    before = podpass.up("--seed", str(seed))
+    podpass("run", "--", "kubectl", "create", "serviceaccount", "kept")
+    account = [
+        "run",
+        "--",
+        "kubectl",
+        "get",
+        "serviceaccount",
+        "kept",
+        "-o",
+        "jsonpath={.metadata.uid}",
+    ]
+    uid = podpass(*account).stdout
+    token = podpass("run", "--", "kubectl", "create", "token", "kept").stdout
+    listed = podpass("identity", "list", "-o", "json").stdout
+    os.kill(before["pids"]["podpass"], signal.SIGKILL)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while _alive(before["pids"]["podpass"]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert podpass("status").returncode == 1
+    after = podpass.up()
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"pids"}
+    assert uid
+    assert podpass(*account).stdout == uid
+    assert podpass("identity", "list", "-o", "json").stdout == listed
+    mine = podpass(
+        "run", "--", "kubectl", "--token", token.strip(), *_anonymous(after), "auth", "whoami"
+    )
+    assert "system:serviceaccount:default:kept" in mine.stdout
+    podpass("down")
+    _nothing_left(podpass)
+
+
+def _anonymous(status: dict[str, Any]) -> list[str]:
+    """Have kubectl use the token alone: a client certificate in the kubeconfig would win."""
+    server, authority = status["kubernetes"]["server"], status["ca_file"]
+    return ["--kubeconfig", "/dev/null", "--server", server, "--certificate-authority", authority]
+
+
+def test_a_port_in_use_is_named_and_nothing_is_left(podpass: Podpass) -> None:
+    with bind("127.0.0.1", 0) as taken:
+        base = taken.getsockname()[1] - 4
+        for arguments in ([], ["--detach"]):
+            done = podpass("up", "--port-base", str(base), *arguments)
+            assert done.returncode == 1
+            assert "cannot listen on 127.0.0.1:" in done.stderr
+            assert "--port-base" in done.stderr.splitlines()[-1]
+    assert not _processes_of(podpass)
+    assert holder(podpass.data_dir / "lock") is None
+    assert podpass.up()["ready"]
+    podpass("down")
+
+
+def test_another_version_is_named_by_every_command(podpass: Podpass) -> None:
+    podpass.data_dir.mkdir(mode=0o700)
+    (podpass.data_dir / "version").write_text("2\n")
+    for arguments in (["up"], ["up", "--detach"], ["status"], ["down"], ["identity", "list"]):
+        done = podpass(*arguments)
+        assert done.returncode == 1
+        assert "version '2'" in done.stderr
+        assert "reads version 1" in done.stderr
+    assert [path.name for path in podpass.data_dir.iterdir()] == ["version"]
+
+
+@pytest.mark.parametrize("arguments", [["up"], ["up", "--detach"]])
+def test_a_data_dir_that_cannot_be_written_is_said_to_be_one(
+    podpass: Podpass, arguments: list[str]
+) -> None:
+    podpass.data_dir.write_text("a file in the way")
+    done = podpass(*arguments)
+    assert done.returncode == 1
+    assert f"cannot use {podpass.data_dir}" in done.stderr
+    assert "--data-dir" in done.stderr.splitlines()[-1]
+    assert podpass.data_dir.read_text() == "a file in the way"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind the superuser")
+def test_a_data_dir_that_became_read_only_is_said_to_be_one(podpass: Podpass) -> None:
+    podpass.up()
+    podpass("down")
+    podpass.data_dir.joinpath("ca").chmod(0o500)
+    podpass.data_dir.chmod(0o500)
+    done = podpass("up", "--port-base", "0")
+    podpass.data_dir.chmod(0o700)
+    assert done.returncode == 1
+    assert "cannot use" in done.stderr
+
+
+def test_a_part_that_fails_takes_the_others_down_and_is_named(podpass: Podpass) -> None:
+    podpass.up()
+    podpass("down")
+    (podpass.data_dir / "ca" / "ca.key").write_text("damaged")
+    for arguments in ([], ["--detach"]):
+        done = podpass("up", "--port-base", "0", *arguments)
+        assert done.returncode == 1
+        assert "certificate authority" in done.stderr
+        assert "remove the folder" in done.stderr.splitlines()[-1]
+    assert not _processes_of(podpass)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--detach"]])
+def test_a_wrong_seed_is_refused_before_anything_starts(
+    podpass: Podpass, arguments: list[str]
+) -> None:
+    seed = podpass.data_dir.parent / "wrong.yaml"
+    seed.write_text("identities:\n  - name: web\n    clientid: x\n")
+    done = podpass("up", "--port-base", "0", "--seed", str(seed), *arguments)
+    assert done.returncode == 2
+    assert "clientid" in done.stderr
+    assert "3" in done.stderr
+    assert not podpass.data_dir.exists()
+
+
+def test_a_seed_can_come_from_stdin(podpass: Podpass) -> None:
+    done = podpass("up", "--detach", "--port-base", "0", "--seed", "-", input=SEED)
+    assert done.returncode == 0, done.stderr
+    assert "tools-vault" in podpass("vault", "list").stdout
+    podpass("down")
+
+
+def test_the_log_of_an_instance_holds_neither_tokens_nor_secrets(running: Podpass) -> None:
+    token = running("run", "--", "kubectl", "create", "token", "default").stdout.strip()
+    log = (running.data_dir / "podpass.log").read_text()
+    facts = json.loads((running.data_dir / "instance.json").read_text())
+    assert "instance_ready" in log
+    for secret in (token, facts["control_token"], facts["admin"]["password"]):
+        assert secret not in log
+    assert not (running.data_dir / "podpass.err").read_text()
+
+
+def test_an_instance_that_does_not_answer_is_not_called_ready(podpass: Podpass) -> None:
+    """Fails when the lock and a file of an hour ago are enough to be ready."""
+    pid = podpass.up()["pids"]["podpass"]
+    for file in ("podpass.log", "podpass.err"):
+        assert (podpass.data_dir / file).stat().st_mode & 0o777 == 0o600
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for command in (["status"], ["up", "--detach"], ["up"], ["status", "-o", "json"]):
+            done = podpass(*command)
+            assert done.returncode == 1
+            assert f"process {pid} holds" in done.stderr
+            assert "does not answer" in done.stderr
+        assert json.loads(done.stdout)["ready"] is False
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert podpass("status").returncode == 0
+
+
+def test_what_is_waited_for_is_said_once(podpass: Podpass) -> None:
+    """A process that is stopped accepts connections all the same, by its kernel."""
+    pid = podpass.up()["pids"]["podpass"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        asking = subprocess.Popen(
+            podpass.command("vault", "list"),
+            env=podpass.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert asking.stderr is not None
+        said = asking.stderr.readline()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    listed, more = asking.communicate(timeout=PATIENCE_SECONDS)
+    assert said.startswith("waiting for the instance to answer on port ")
+    assert said.endswith(", for up to 30 seconds\n")
+    assert (asking.returncode, more) == (0, "")
+    assert listed.startswith("NAME")

@@ -1,0 +1,108 @@
+"""A run of the tutorial from its instance to its verdict, with an az and a kubectl that only answer."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from podpass.local.tutorial.play import TutorialFailed, Wish, run_tutorial
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+WISH = Wish(az="2.74.0")
+# What stands for the Python that has the Azure CLI: its arguments are `-m azure.cli` and then az's own.
+AZ = """
+case "$3 $4" in
+  "keyvault secret") test -z "$BROKEN" || { echo "ERROR: (Forbidden)" >&2; exit 1; } ;;
+  "account show") echo "$HOME" ;;
+esac
+"""
+KUBECTL = """
+case "$1" in
+  apply) cat > /dev/null ;;
+  describe) printf 'SECRET_NAME: s\\n1\\n2\\n3\\n4\\n5\\n6\\n7\\n' ;;
+  logs) echo '"successfully got secret" secret="Hello!"' ;;
+esac
+"""
+
+
+def program(path: Path, script: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
+    tools, cache = tmp_path / "bin", tmp_path / "cache"
+    program(tools / "kubectl", KUBECTL)
+    program(tools / "go", "touch sample")
+    program(cache / "podpass" / "az" / "2.74.0" / "bin" / "python", AZ)
+    (cache / "podpass" / "az" / "2.74.0" / ".complete").touch()
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    return {
+        "PATH": f"{tools}:/usr/bin:/bin",
+        "XDG_CACHE_HOME": str(cache),
+        "HOME": str(tmp_path / "home"),
+        "AZURE_CONFIG_DIR": "of the user",
+    }
+
+
+def test_each_command_is_shown_under_its_step_with_its_answer(
+    environ: Mapping[str, str], tmp_path: Path
+) -> None:
+    said: list[str] = []
+    run_tutorial(WISH, environ, NOW, said.append)
+    text = "\n".join(said)
+    assert "\n# A resource group\n$ az group create --name tutorial-" in text
+    assert "\n  SECRET_NAME: s\n  1\n  2\n  3\n  4\n  5\n  ... 2 more lines\n" in text
+    assert '\n  "successfully got secret" secret="Hello!"\n' in text
+    assert said[-1].startswith("\nThe tutorial went through: 26 commands in ")
+    # The run had a home of its own, which is gone with its folder.
+    assert f"\n  {tmp_path / 'tmp'}/podpass-tutorial-" in text
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_command_that_fails_ends_it_and_is_named(
+    environ: Mapping[str, str], tmp_path: Path
+) -> None:
+    said: list[str] = []
+    with pytest.raises(TutorialFailed) as failed:
+        run_tutorial(WISH, {**environ, "BROKEN": "yes"}, NOW, said.append)
+    assert "`az keyvault secret set --vault-name vault-" in failed.value.message
+    assert failed.value.message.endswith("ended with 1")
+    assert said[-1].startswith("  ERROR: (Forbidden)\n")
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_an_interrupt_leaves_no_instance_and_no_script_behind(
+    environ: Mapping[str, str], tmp_path: Path
+) -> None:
+    def say(text: str) -> None:
+        if text.startswith("$ kubectl wait"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_tutorial(WISH, environ, NOW, say)
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert str(tmp_path / "tmp") not in "".join(
+        path.read_text(errors="replace") if path.exists() else ""
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+    )
+
+
+def test_without_a_shell_nothing_is_begun(tmp_path: Path) -> None:
+    environ = {"PATH": str(tmp_path)}
+    with pytest.raises(TutorialFailed) as failed:
+        run_tutorial(WISH, environ, NOW, print)
+    assert "the tutorial needs bash" in failed.value.message
+
+
+def test_a_folder_is_kept_when_asked(environ: Mapping[str, str], tmp_path: Path) -> None:
+    said: list[str] = []
+    run_tutorial(Wish(az="2.74.0", keep=True, full=True), environ, NOW, said.append)
+    (kept,) = (tmp_path / "tmp").iterdir()
+    assert said[-1] == f"kept       {kept}"
+    assert "more lines" not in "\n".join(said)
+    assert (kept / "data" / "podpass.log").exists()

@@ -1,0 +1,483 @@
+"""Seeds: what they bring about, how often they may be applied, and how their mistakes are told."""
+
+import contextlib
+import sqlite3
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from podpass.database import Database, RowDamaged
+from podpass.directory.model import IdentityKind, RoleAssignment, Tenant
+from podpass.directory.store.directory import Directory
+from podpass.errors import UsageError
+from podpass.resource.model import Recovery, shelf_of
+from podpass.resource.store import SecretStore
+from podpass.seed.apply import apply_seed, parse_seed
+
+TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
+SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
+ISSUER = f"https://eastus.oic.prod-aks.azure.com/{TENANT}/x/"
+CLIENT = "11111111-aaaa-4bbb-8ccc-000000000001"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "seed.yaml"
+
+SEED = f"""
+identities:
+  - name: web
+    client_id: {CLIENT}
+    federated_credentials:
+      - {{name: web, issuer: cluster, subject: "system:serviceaccount:default:web"}}
+  - name: app
+    kind: application
+vaults:
+  - name: demo-vault
+    secrets: {{greeting: hello}}
+    access: [{{identity: web, role: key vault secrets user}}]
+"""
+
+TWIN = """identities:
+- name: web
+  federated_credentials:
+  - {name: twin, issuer: cluster, subject: "system:serviceaccount:default:web"}
+"""
+
+
+class World:
+    """A directory and a store, and seeds applied to them."""
+
+    def __init__(self, directory: Directory, store: SecretStore) -> None:
+        self.directory = directory
+        self.store = store
+
+    async def apply(self, text: str) -> list[str]:
+        """Apply a seed, and give what is not unchanged."""
+        applied = await apply_seed(
+            parse_seed(text, "seed.yaml"),
+            self.directory,
+            self.store,
+            issuer=ISSUER,
+            tenant_id=TENANT,
+            subscription_id=SUBSCRIPTION,
+            clock=lambda: 1_700_000_000.0,
+        )
+        return [str(one) for one in applied if one.change != "unchanged"]
+
+    async def shelf(self, name: str = "demo-vault") -> str:
+        """Name what a vault's secrets lie under."""
+        vault = await self.directory.find_vault(name)
+        assert vault is not None
+        return shelf_of(vault)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with (
+        Database(f"sqlite:///{tmp_path}/directory.db") as database,
+        Directory(database) as directory,
+        SecretStore(database, tmp_path / "vault.key") as store,
+    ):
+        await directory.create_tenant(Tenant(id=TENANT))
+        yield World(directory, store)
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(UsageError) as caught:
+        parse_seed(text, "seed.yaml")
+    assert caught.value.code == "usage"
+    assert "seed.yaml" in caught.value.hint
+    return caught.value.message.splitlines()
+
+
+async def test_a_seed_brings_everything_about(world: World) -> None:
+    assert await world.apply(SEED) == [
+        "identity web created",
+        "federated credential web/web created",
+        "identity app created",
+        "vault demo-vault created",
+        "secret demo-vault/greeting created",
+        "role Key Vault Secrets User on demo-vault for web created",
+    ]
+    web = await world.directory.find_identity(TENANT, CLIENT)
+    assert web is not None
+    assert web.resource_id == (
+        f"/subscriptions/{SUBSCRIPTION}/resourcegroups/podpass/providers"
+        "/Microsoft.ManagedIdentity/userAssignedIdentities/web"
+    )
+    [credential] = web.credentials
+    assert credential.issuer == ISSUER
+    assert credential.audiences == ("api://AzureADTokenExchange",)
+    vault = await world.directory.find_vault("demo-vault")
+    assert vault is not None
+    assert await world.directory.roles_at(web.object_id, vault.resource_id)
+    [app] = await world.directory.list_identities(TENANT, "app")
+    assert (app.kind, app.resource_id) == (IdentityKind.APPLICATION, None)
+
+
+async def test_the_same_seed_again_changes_nothing(world: World) -> None:
+    await world.apply(SEED)
+    before = await world.directory.list_identities(TENANT)
+    assert await world.apply(SEED) == []
+    assert await world.directory.list_identities(TENANT) == before
+    shelf = await world.shelf()
+    versions = await world.store.page_versions(shelf, "greeting", after=0, limit=9)
+    assert len(versions) == 1
+
+
+async def test_a_generated_client_id_stays(world: World) -> None:
+    seed = "identities: [{name: web}]"
+    await world.apply(seed)
+    [first] = await world.directory.list_identities(TENANT)
+    await world.apply(seed)
+    assert await world.directory.list_identities(TENANT) == [first]
+
+
+async def test_what_changed_is_said_and_what_is_not_named_stays(world: World) -> None:
+    await world.apply(SEED)
+    changed = """
+identities:
+  - name: web
+    federated_credentials:
+      - {name: web, issuer: cluster, subject: "system:serviceaccount:default:other"}
+      - {name: github, issuer: "https://token.example", subject: s, audiences: ["api://x"]}
+vaults:
+  - name: demo-vault
+    location: westeurope
+    secrets: {greeting: hello again}
+"""
+    assert await world.apply(changed) == [
+        "federated credential web/web updated",
+        "federated credential web/github created",
+        "vault demo-vault updated",
+        "secret demo-vault/greeting updated",
+    ]
+    assert len(await world.directory.assignments.list()) == 1
+    assert len(await world.directory.list_identities(TENANT)) == 2
+
+
+async def test_a_deleted_secret_comes_back(world: World) -> None:
+    await world.apply(SEED)
+    shelf = await world.shelf()
+    await world.store.delete(shelf, "greeting", 1.0, Recovery())
+    assert await world.apply(SEED) == ["secret demo-vault/greeting created"]
+    found = await world.store.get(shelf, "greeting")
+    assert found is not None
+    assert found.value.reveal() == "hello"
+
+
+async def test_what_a_seed_makes_lies_in_a_group_that_is_there(world: World) -> None:
+    await world.apply(SEED)
+    group = await world.directory.groups.get(SUBSCRIPTION, "podpass")
+    assert group is not None
+    assert group.location == "eastus"
+    web = await world.directory.find_identity(TENANT, CLIENT)
+    assert web is not None
+    assert web.location == "eastus"
+
+
+async def test_a_deleted_vault_comes_back_with_its_secrets(world: World) -> None:
+    await world.apply(SEED)
+    shelf = await world.shelf()
+    await world.directory.vaults.delete("demo-vault")
+    assert await world.apply(SEED) == [
+        "vault demo-vault created",
+        "role Key Vault Secrets User on demo-vault for web created",
+    ]
+    assert await world.shelf() == shelf
+
+
+async def test_a_vault_keeps_what_a_seed_cannot_say(world: World) -> None:
+    await world.apply(SEED)
+    tagged = await world.directory.vaults.change(
+        "demo-vault", lambda old: replace(old, tags={"made": "by hand"}, purge_protection=True)
+    )
+    assert await world.apply(SEED) == []
+    assert await world.directory.find_vault("demo-vault") == tagged
+
+
+async def test_the_seeds_own_group_is_meant_where_others_have_the_name(world: World) -> None:
+    await world.apply(SEED)
+    web = await world.directory.find_identity(TENANT, CLIENT)
+    assert web is not None
+    assert web.resource_id is not None
+    other = replace(
+        web,
+        client_id=str(uuid.uuid4()),
+        object_id=str(uuid.uuid4()),
+        resource_id=web.resource_id.replace("/podpass/", "/elsewhere/"),
+    )
+    await world.directory.identities.put(other)
+    assert await world.apply(SEED) == []
+
+
+async def test_a_role_may_be_given_to_an_identity_of_an_earlier_seed(world: World) -> None:
+    await world.apply(SEED)
+    more = "vaults: [{name: other, access: [{identity: app, role: Key Vault Reader}]}]"
+    assert "role Key Vault Reader on other for app created" in await world.apply(more)
+    vault = await world.directory.find_vault("other")
+    assert vault is not None
+    [app] = await world.directory.list_identities(TENANT, "app")
+    [given] = await world.directory.assignments.list(at=vault.resource_id)
+    assert isinstance(given, RoleAssignment)
+    assert given.principal_id == app.object_id
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "identities: [{name: web, client_id: 99999999-aaaa-4bbb-8ccc-000000000001}]",
+            f"seed.yaml:1: identity web: its client_id is {CLIENT} and cannot change",
+        ),
+        (
+            f"\nidentities: [{{name: other, client_id: {CLIENT}}}]",
+            f"seed.yaml:2: identity other: client_id {CLIENT} belongs to web",
+        ),
+        (
+            "identities: [{name: web, kind: application}]",
+            "seed.yaml:1: identity web: is there already as managed-identity",
+        ),
+        (
+            "vaults:\n- name: new-vault\n  access:\n  - {identity: wbe, role: Key Vault Reader}",
+            "seed.yaml:4: vault new-vault: access: no identity 'wbe'; there are: app, web",
+        ),
+        (
+            TWIN,
+            f"seed.yaml:2: identity web: web trusts issuer {ISSUER} and subject",
+        ),
+    ],
+)
+async def test_a_seed_that_cannot_be_applied_changes_nothing(
+    world: World, text: str, said: str
+) -> None:
+    await world.apply(SEED)
+    before = await world.directory.list_identities(TENANT)
+    vaults = await world.directory.list_vaults()
+    with pytest.raises(UsageError) as caught:
+        await world.apply(text)
+    assert caught.value.message.startswith(said)
+    assert await world.directory.list_identities(TENANT) == before
+    assert await world.directory.list_vaults() == vaults
+
+
+async def test_the_21st_credential_counts_those_that_are_there(world: World) -> None:
+    def seed(first: int, last: int) -> str:
+        lines = "\n".join(
+            f"    - {{name: name-{n}, issuer: cluster, subject: s{n}}}" for n in range(first, last)
+        )
+        return f"identities:\n- name: web\n  federated_credentials:\n{lines}\n"
+
+    await world.apply(seed(0, 20))
+    with pytest.raises(UsageError) as caught:
+        await world.apply(seed(20, 21))
+    assert "at most 20 federated credentials" in caught.value.message
+
+
+async def test_a_damaged_row_is_not_blamed_on_the_seed(world: World, tmp_path: Path) -> None:
+    await world.apply(SEED)
+    with contextlib.closing(sqlite3.connect(tmp_path / "directory.db")) as database:
+        database.execute("UPDATE identities SET document = '{not json' WHERE name = 'web'")
+        database.commit()
+    with pytest.raises(RowDamaged, match="in table identities") as caught:
+        await world.apply(SEED)
+    assert "seed.yaml" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("named", "change"),
+    [
+        ("web", "name = x'ff'"),
+        ("web", "name = CAST(x'ff' AS TEXT), name_key = x'ff'"),
+        ("web", "name = 'we' || char(1), name_key = 'we' || char(1)"),
+        ("web", "name = 'wxb', name_key = 'wxb'"),
+        ("web", "client_id = 'zz'"),
+        ("web", "object_id = 'zz'"),
+        ("app", "name = x'ff'"),
+        ("app", "name = CAST(x'ff' AS TEXT)"),
+    ],
+)
+@pytest.mark.parametrize("by_client_id", [True, False])
+async def test_what_is_damaged_of_an_identity_is_not_blamed_on_the_seed_that_names_it(
+    world: World, tmp_path: Path, named: str, change: str, by_client_id: bool
+) -> None:
+    """Who is told to mend the file, or gets another of that name, is helped by neither."""
+    text = SEED if by_client_id else SEED.replace(f"    client_id: {CLIENT}\n", "")
+    await world.apply(text)
+    with contextlib.closing(sqlite3.connect(tmp_path / "directory.db")) as database, database:
+        database.execute(f"UPDATE identities SET {change} WHERE name = ?", (named,))
+    world.directory.forget()
+    with pytest.raises(RowDamaged, match="in table identities cannot be read"):
+        await world.apply(text)
+
+
+async def test_a_damaged_name_of_an_application_is_not_blamed_on_the_seed_that_has_its_client_id(
+    world: World, tmp_path: Path
+) -> None:
+    text = f"identities:\n- {{name: app, kind: application, client_id: {CLIENT}}}\n"
+    await world.apply(text)
+    with contextlib.closing(sqlite3.connect(tmp_path / "directory.db")) as database, database:
+        database.execute("UPDATE identities SET name = char(27), name_key = char(27)")
+    world.directory.forget()
+    with pytest.raises(RowDamaged, match=f"{CLIENT} in table identities cannot be read"):
+        await world.apply(text)
+
+
+@pytest.mark.parametrize(
+    "change", ["name = 'w' || char(1)", "name = 'other', subject = 'x*'", "name = x'ff'"]
+)
+async def test_what_is_damaged_of_a_credential_is_not_blamed_on_the_seed(
+    world: World, tmp_path: Path, change: str
+) -> None:
+    await world.apply(SEED)
+    with contextlib.closing(sqlite3.connect(tmp_path / "directory.db")) as database, database:
+        database.execute(f"UPDATE federated_credentials SET {change}")
+    world.directory.forget()
+    with pytest.raises(RowDamaged, match="in table federated_credentials cannot be read") as told:
+        await world.apply(SEED)
+    assert told.value.message.isprintable()
+
+
+@pytest.mark.parametrize("change", ["x'ff'", "CAST(x'ff' AS TEXT)", "'de mo'", "'demo-vaulx'"])
+async def test_a_damaged_name_of_a_vault_is_not_blamed_on_the_seed(
+    world: World, tmp_path: Path, change: str
+) -> None:
+    await world.apply(SEED)
+    with contextlib.closing(sqlite3.connect(tmp_path / "directory.db")) as database, database:
+        database.execute(f"UPDATE vaults SET name = {change}")
+    world.directory.forget()
+    with pytest.raises(RowDamaged, match="in table vaults cannot be read"):
+        await world.apply(SEED)
+
+
+async def test_what_the_seed_itself_gets_wrong_of_one_that_is_there_is_told_with_its_line(
+    world: World,
+) -> None:
+    await world.apply(SEED)
+    other = SEED.replace("name: web\n", "name: web2\n").replace("identity: web,", "identity: web2,")
+    with pytest.raises(UsageError, match=f"seed.yaml:3: .*client_id {CLIENT} belongs to web"):
+        await world.apply(other)
+    upper = "identities:\n- name: WEB\n"
+    with pytest.raises(UsageError, match=r"seed.yaml:2: .*its resource id belongs to web"):
+        await world.apply(upper)
+
+
+async def test_the_example_is_a_seed(world: World) -> None:
+    assert len(await world.apply(EXAMPLE.read_text())) == 5
+
+
+def test_every_problem_is_told_with_its_line() -> None:
+    text = """\
+identitees: []
+identities:
+  - nam: web
+  - name: web
+    kind: robot
+    client_id: 7
+    federated_credentials:
+      - {name: w, issuer: "http://x", subject: "a:*", audiences: []}
+      - {issuer: cluster}
+  - name: web
+vaults:
+  - name: Demo
+    secrets: {a_b: x, ok: 7, ok2: [1]}
+    access:
+      - {identity: web, role: Ownerr}
+      - {identity: web, rolle: x}
+"""
+    found = problems(text)
+    assert [int(line.split(":")[1]) for line in found] == sorted(
+        int(line.split(":")[1]) for line in found
+    )
+    expected = [
+        "seed.yaml:1: seed: unknown key 'identitees'; did you mean identities?",
+        "seed.yaml:3: identity: unknown key 'nam'; did you mean name?",
+        "seed.yaml:3: identity: name is missing",
+        "seed.yaml:5: identity web: kind 'robot': want one of managed-identity, application",
+        "seed.yaml:6: identity web: client_id: want text, not a number: put it in quotes",
+        "seed.yaml:10: identity web stands in line 4 already",
+        "seed.yaml:13: vault Demo: secret ok: want text, not a number: put it in quotes",
+        "seed.yaml:13: vault Demo: secret ok2: want text, not a list",
+        "seed.yaml:16: vault Demo: access: unknown key 'rolle'; did you mean role?",
+        "seed.yaml:16: vault Demo: access: role is missing",
+    ]
+    assert set(expected) <= set(found)
+    begins = [
+        "seed.yaml:8: identity web: federated credential w: name 'w': want 3 to 120",
+        "seed.yaml:8: identity web: federated credential w: issuer 'http://x': want an https URL",
+        "seed.yaml:8: identity web: federated credential w: subject 'a:*': a subject is compared",
+        "seed.yaml:8: identity web: federated credential w: want exactly one audience, not 0",
+        "seed.yaml:9: identity web: federated credential: name is missing",
+        "seed.yaml:9: identity web: federated credential: subject is missing",
+        "seed.yaml:12: vault Demo: name 'Demo': want 3 to 24",
+        "seed.yaml:13: vault Demo: secret a_b: A secret's name is 1 to 127",
+        "seed.yaml:15: vault Demo: access: there is no role 'Ownerr'; did you mean Owner?",
+    ]
+    for begin in begins:
+        assert any(line.startswith(begin) for line in found), begin
+    assert len(found) == len(expected) + len(begins)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("identities: [", "seed.yaml:1: not YAML"),
+        ("a: b: c", "seed.yaml:1: not YAML"),
+        ("identities: []\n---\nvaults: []\n", "seed.yaml:2: not YAML"),
+        ("identities: []\n\x00", "seed.yaml:1: not YAML: it holds a character"),
+        ("- name: web", "seed.yaml:1: seed: want a mapping (key: value), not a list"),
+        ("identities: web", "seed.yaml:1: identities: want a list (- ...), not text"),
+        ("identities: {name: web}", "seed.yaml:1: identities: want a list (- ...), not a mapping"),
+        ("identities: [web]", "seed.yaml:1: identity: want a mapping (key: value), not text"),
+        ("identities: [{name: web, name: web}]", "seed.yaml:1: identity: 'name' stands twice"),
+        ("7: x", "seed.yaml:1: seed: key: want text, not a number"),
+        ("a: &x [1]\nb: *x", "seed.yaml:2: aliases (*x) are not read: write it out"),
+        ("a: !!python/object:os.system x", "seed.yaml:1: seed: unknown key 'a'"),
+        ("identities: [{name: !!binary aGk=}]", "seed.yaml:1: identity: name: want text"),
+        ("a: " + "[" * 5000, "seed.yaml:1: nested too deep"),
+        ("x" * (1024 * 1024 + 1), "seed.yaml:1: longer than"),
+        (
+            "vaults: [{name: demo, secrets: {a: x, A: y}}]",
+            "seed.yaml:1: vault demo: secret a stands",
+        ),
+    ],
+)
+def test_what_is_no_seed_is_refused(text: str, said: str) -> None:
+    assert problems(text)[0].startswith(said)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "identities:\nvaults:\n", "{}", "null"])
+def test_an_empty_seed_asks_for_nothing(text: str) -> None:
+    seed = parse_seed(text, "seed.yaml")
+    assert (seed.identities, seed.vaults) == ((), ())
+
+
+def test_a_secret_is_shown_in_no_problem() -> None:
+    text = "vaults: [{name: demo, secrets: {a: 31337, b: {c: 31337}, d: [31337]}}]"
+    assert "31337" not in "\n".join(problems(text))
+    assert "hidden-value" not in repr(
+        parse_seed("vaults: [{name: demo, secrets: {a: hidden-value}}]", "seed.yaml")
+    )
+
+
+def test_more_than_20_credentials_are_told_where_the_21st_stands() -> None:
+    lines = "\n".join(f"  - {{name: name-{n}, issuer: cluster, subject: s{n}}}" for n in range(22))
+    text = f"identities:\n- name: web\n  federated_credentials:\n{lines}\n"
+    assert problems(text) == [
+        "seed.yaml:24: identity web: an identity holds at most 20 federated credentials"
+    ]
+
+
+async def test_what_a_seed_writes_is_in_the_record_also_its_secrets(world: World) -> None:
+    await world.apply(SEED)
+    before = await world.directory.audit.list()
+    [told] = [one for one in before if one.action.endswith("/secrets/setSecret/action")]
+    secret = await world.store.get(await world.shelf(), "greeting")
+    assert secret is not None
+    assert told.target == f"https://demo-vault.vault.azure.net/secrets/greeting/{secret.version}"
+    assert told.actor_name == "podpass"
+    assert "hello" not in repr(before)
+    await world.apply(SEED)
+    assert await world.directory.audit.list() == before
+    await world.apply(SEED.replace("hello", "changed"))
+    assert len(await world.directory.audit.list()) == len(before) + 1

@@ -1,0 +1,54 @@
+"""Fixtures: authorities, each in a folder of its own, stopped at the end whatever happened."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from signal import SIGKILL
+
+import pytest
+import trustme
+
+from tests.servers.authority.running import Authority
+
+Make = Callable[[], Authority]
+
+
+@pytest.fixture(scope="session")
+def ca() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def first(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a database that has keys and one application: making keys is slow."""
+    authority = Authority(folder=tmp_path_factory.mktemp("first"), ca=ca)
+    authority.write_certificate()
+    authority.fill()
+    authority.start(workers=1)
+    assert authority.stop() == 0
+    (authority.folder / "stderr").unlink()
+    return authority.folder
+
+
+@pytest.fixture
+def authority(ca: trustme.CA, first: Path, tmp_path: Path) -> Iterator[Authority]:
+    with ExitStack() as stack:
+        yield _copied(stack, ca, first, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(
+    ca: trustme.CA, first: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Authority]:
+    """Give a module one that is not started yet."""
+    with ExitStack() as stack:
+        yield _copied(stack, ca, first, tmp_path_factory.mktemp("shared"))
+
+
+def _copied(stack: ExitStack, ca: trustme.CA, first: Path, folder: Path) -> Authority:
+    for path in first.iterdir():
+        if path.is_file():
+            (folder / path.name).write_bytes(path.read_bytes())
+    authority = Authority(folder=folder, ca=ca)
+    stack.callback(authority.stop, SIGKILL)
+    return authority

@@ -1,0 +1,220 @@
+"""The admin APIs: off unless asked for, on their own address, and closed to whoever shows no right token."""
+
+import asyncio
+import http.client
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from podpass.crypto import jose
+from podpass.directory.graph import routes as graph_routes
+from podpass.directory.resource_manager import routes as manager_routes
+from podpass.settings.authority_process import subscription_of
+from tests.servers.authority.running import (
+    AZ,
+    DOMAIN,
+    NAMED,
+    PLAIN,
+    SECRET,
+    SEED,
+    TENANT,
+    Answer,
+    Authority,
+    add_users,
+    closing_connection,
+    send,
+)
+
+GRAPH = "https://graph.microsoft.com/.default"
+MANAGER = "https://management.azure.com/.default"
+VAULT = "https://vault.azure.net/.default"
+SUBSCRIPTION = subscription_of(TENANT)
+GUID = "99999999-9999-4999-8999-999999999999"
+FORGED = ("another resource", "another key", "no signature", "no algorithm", "changed", "garbage")
+NO_ALGORITHM = b'{"alg":"none","typ":"JWT"}'
+BASIC = "Basic dXNlcjpwYXNz"
+
+
+@pytest.fixture(scope="module")
+def admin(shared: Authority) -> Authority:
+    seed = shared.folder / "seed.yaml"
+    seed.write_text(SEED)
+    done = shared.command("seed", "-f", str(seed), "--database", shared.database)
+    assert done.returncode == 0, done.stderr
+    asyncio.run(add_users(shared.database))
+    shared.start(workers=1, admin_listen="127.0.0.1:0", tenant_id=TENANT, administrator=NAMED)
+    return shared
+
+
+@pytest.fixture
+def line(admin: Authority) -> Iterator[http.client.HTTPConnection]:
+    with closing_connection(admin.connect("admin")) as connection:
+        yield connection
+
+
+def _call(
+    line: http.client.HTTPConnection, path: str, authorization: str | None, method: str = "GET"
+) -> Answer:
+    head = {} if authorization is None else {"Authorization": authorization}
+    return send(line, method, path, None, head)
+
+
+def _token(authority: Authority, scope: str, **form: str) -> str:
+    answer = authority.ask(scope=scope, **form)
+    assert answer.status == 200, answer.body
+    return str(answer.body["access_token"])
+
+
+def _forged(authority: Authority, how: str) -> str:
+    """Make a token that must not open anything out of one that does."""
+    good = _token(authority, MANAGER)
+    head, claims, signature = good.split(".")
+    match how:
+        case "another resource":
+            return _token(authority, VAULT)
+        case "another key":
+            key = jose.SigningKey(kid=str(jose.parse(good).kid), key=jose.generate_rsa())
+            return key.sign(dict(jose.parse(good).claims), {"typ": "JWT"})
+        case "no signature":
+            return f"{head}.{claims}."
+        case "no algorithm":
+            return ".".join((jose.b64encode(NO_ALGORITHM), claims, ""))
+        case "changed":
+            return f"{head}.{jose.b64encode(b'{}')}.{signature}"
+    return "garbage"
+
+
+def _operations() -> list[tuple[str, str]]:
+    """List method and path of each operation of both APIs, and what Azure shows to anyone."""
+    open_in_azure = ("/metadata/endpoints?api-version=2020-06-01", "/v1.0/$metadata", "/", "/x")
+    found = {("GET", path) for path in open_in_azure}
+    for route in manager_routes.ROUTES:
+        path = route.path.replace("{subscription}", SUBSCRIPTION).replace("{scope}", "")
+        found.add((route.method, re.sub(r"\{\w+\}", "one", path) + "?api-version=2023-01-31"))
+    for steps, methods in graph_routes.TABLE.items():
+        path = "/".join(GUID if step == "*" else step for step in steps)
+        found |= {(method, f"/v1.0/{path}") for method in methods}
+    found.add(("POST", "/v1.0/$batch"))
+    return sorted(found)
+
+
+def test_there_are_operations_of_both_apis() -> None:
+    paths = [path for _, path in _operations()]
+    assert len([path for path in paths if path.startswith("/v1.0/")]) > 40
+    assert len([path for path in paths if path.startswith("/subscriptions")]) > 40
+
+
+@pytest.mark.parametrize("authorization", [None, "", BASIC, "Bearer", "Bearer  ", "Bearer x y"])
+def test_nothing_answers_without_a_token(
+    line: http.client.HTTPConnection, authorization: str | None
+) -> None:
+    for method, path in _operations():
+        answer = _call(line, path, authorization, method)
+        assert answer.status == 401, (method, path)
+        assert answer.headers["www-authenticate"].startswith("Bearer ")
+
+
+@pytest.mark.parametrize("how", FORGED)
+def test_nothing_answers_to_a_wrong_token(
+    admin: Authority, line: http.client.HTTPConnection, how: str
+) -> None:
+    token = f"Bearer {_forged(admin, how)}"
+    for method, path in _operations():
+        assert _call(line, path, token, method).status == 401, (method, path)
+
+
+def test_a_token_without_rights_opens_neither(
+    admin: Authority, line: http.client.HTTPConnection
+) -> None:
+    graph = f"Bearer {_token(admin, GRAPH, client_id=PLAIN)}"
+    manager = f"Bearer {_token(admin, MANAGER, client_id=PLAIN)}"
+    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/podpass?api-version=2021-04-01"
+    assert _call(line, "/v1.0/applications", graph).status == 403
+    assert _call(line, "/v1.0/users", graph).status == 403
+    assert _call(line, group, manager).status == 403
+    assert _call(line, group, manager, "PUT").status == 403
+
+
+def test_a_token_for_one_api_does_not_open_the_other(
+    admin: Authority, line: http.client.HTTPConnection
+) -> None:
+    graph, manager = (f"Bearer {_token(admin, scope)}" for scope in (GRAPH, MANAGER))
+    assert _call(line, "/v1.0/applications", manager).status == 401
+    assert _call(line, "/tenants?api-version=2020-01-01", graph).status == 401
+
+
+def test_whom_the_seed_made_administrator_manages_both(
+    admin: Authority, line: http.client.HTTPConnection
+) -> None:
+    graph, manager = (f"Bearer {_token(admin, scope)}" for scope in (GRAPH, MANAGER))
+    names = {one["displayName"] for one in _call(line, "/v1.0/applications", graph).body["value"]}
+    assert {"ops", "app", "plain"} <= names
+    groups = f"/subscriptions/{SUBSCRIPTION}/resourceGroups?api-version=2021-04-01"
+    assert [one["name"] for one in _call(line, groups, manager).body["value"]] == ["podpass"]
+
+
+def _by_password(admin: Authority, name: str) -> dict[str, str]:
+    form = {"username": f"{name}@{DOMAIN}", "password": SECRET, "client_secret": None}
+    answer = admin.ask(grant_type="password", client_id=AZ, scope=GRAPH, **form)
+    assert answer.status == 200, answer.body
+    token = answer.body["access_token"]
+    return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
+
+def test_a_user_changes_nothing_until_the_operator_names_him(
+    admin: Authority, line: http.client.HTTPConnection
+) -> None:
+    wanted = '{"displayName": "mine"}'
+    # Both signed in as az does, with the same scopes.
+    anna, named = (_by_password(admin, name) for name in ("anna", "named"))
+    refused = send(line, "POST", "/v1.0/applications", wanted, anna)
+    assert refused.status == 403
+    assert refused.body["error"]["code"] == "Authorization_RequestDenied"
+    assert send(line, "POST", "/v1.0/applications", wanted, named).status == 201
+
+
+def test_a_credential_made_there_is_trusted_by_the_workers(
+    admin: Authority, line: http.client.HTTPConnection
+) -> None:
+    graph = {
+        "Authorization": f"Bearer {_token(admin, GRAPH)}",
+        "Content-Type": "application/json",
+    }
+    made = send(line, "POST", "/v1.0/applications", '{"displayName": "late"}', graph).body
+    send(line, "POST", "/v1.0/servicePrincipals", f'{{"appId": "{made["appId"]}"}}', graph)
+    where = f"/v1.0/applications/{made['id']}/addPassword"
+    added = send(line, "POST", where, '{"passwordCredential": {"displayName": "p"}}', graph)
+    form = {"client_id": made["appId"], "client_secret": added.body["secretText"]}
+    # Another process wrote it: the workers hear of it, within a second.
+    admin.until(lambda: admin.ask(**form).status == 200, seconds=2)
+
+
+def test_there_is_no_cluster_to_manage(admin: Authority, line: http.client.HTTPConnection) -> None:
+    token = f"Bearer {_token(admin, MANAGER)}"
+    place = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.ContainerService/managedClusters"
+    for path in (place, place.upper(), place.replace("Service/", "Service%2F")):
+        assert _call(line, f"{path}?api-version=2024-05-01", token).status in (400, 404)
+
+
+def test_they_are_not_on_the_public_address(admin: Authority) -> None:
+    token = f"Bearer {_token(admin, GRAPH)}"
+    with closing_connection(admin.connect("service")) as public:
+        for path in (
+            "/v1.0/applications",
+            "/tenants?api-version=2020-01-01",
+            "/metadata/endpoints",
+        ):
+            assert _call(public, path, token).status == 404
+
+
+def test_they_are_off_unless_asked_for(authority: Authority) -> None:
+    facts = authority.start(workers=1)
+    assert "admin" not in facts
+    assert set(facts["others"]) == {"health"}
+
+
+def test_the_admin_address_needs_to_know_the_tenant(authority: Authority) -> None:
+    process = authority.launch(admin_listen="127.0.0.1:0")
+    assert process.wait(30) == 2
+    assert "--admin-listen needs --tenant-id" in authority.log

@@ -1,0 +1,206 @@
+"""Limits of a running authority: who asks too much waits, who floods is not heard, others notice nothing."""
+
+import http.client
+import ssl
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from podpass.servers.authority.worker import gate_of
+from podpass.settings import AuthorityProcessSettings
+from tests.servers.authority.running import (
+    CLIENT,
+    PLAIN,
+    TOKEN,
+    Answer,
+    Authority,
+    send,
+    token_form,
+)
+
+HEAD = {"Content-Type": "application/x-www-form-urlencoded"}
+LOOP, OTHER = "127.0.0.1", "127.0.0.2"
+
+
+def _refused(authority: Authority, source: str, forwarded: str | None = None) -> Answer | None:
+    """Send a bad request from an address; None when nobody listens."""
+    connection = authority.connect(source=source)
+    head = HEAD | ({"X-Forwarded-For": forwarded} if forwarded else {})
+    try:
+        return send(connection, "POST", TOKEN, urlencode(token_form(client_secret="wrong")), head)
+    except (ConnectionError, ssl.SSLError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def test_a_client_that_asks_too_much_is_told_when_to_come_back(authority: Authority) -> None:
+    authority.start(workers=1, client_rate=0.1, client_burst=2)
+    assert [authority.ask().status for _ in range(2)] == [200, 200]
+    late = authority.ask()
+    assert late.status == 429
+    assert 1 <= int(late.headers["retry-after"]) <= 10
+    assert late.body["error_codes"]
+    assert authority.ask(client_id=PLAIN).status == 200
+    name = 'podpass_exchange_requests_total{outcome="throttled",version="v2"}'
+    authority.counted(name, 1)
+
+
+def test_refused_requests_do_not_use_up_a_client_s_share(authority: Authority) -> None:
+    authority.start(workers=1, client_rate=0.1, client_burst=1)
+    for _ in range(5):
+        assert authority.ask(client_secret="wrong").status == 401
+    assert authority.ask().status == 200
+
+
+def test_an_address_that_asks_too_much_waits_while_another_goes_on(authority: Authority) -> None:
+    authority.start(workers=1, source_rate=0.1, source_burst=2)
+    assert [authority.ask().status for _ in range(3)] == [200, 200, 429]
+    answer = _refused(authority, OTHER)
+    assert answer is not None
+    assert answer.status == 401
+
+
+def test_a_flood_of_refused_requests_is_dropped_before_tls(authority: Authority) -> None:
+    authority.start(workers=1, refused_rate=0.1, refused_burst=5, penalty_seconds=60)
+    assert authority.ask().status == 200
+    answers = [_refused(authority, OTHER) for _ in range(10)]
+    assert [answer.status for answer in answers if answer] == [401] * 6
+    assert answers[6:] == [None] * 4
+    authority.counted("podpass_exchange_dropped_connections_total", 4)
+    assert authority.events("source_penalised")[0]["source"] == OTHER
+    # The one that has had a token may be wrong as often as it likes.
+    assert [_refused(authority, LOOP) is None for _ in range(10)] == [False] * 10
+    assert authority.ask().status == 200
+
+
+def test_a_flood_over_a_connection_that_is_kept_ends_with_it(authority: Authority) -> None:
+    """The attack: one handshake, then refused requests for ever."""
+    authority.start(workers=1, refused_rate=0.1, refused_burst=20, penalty_seconds=60)
+    form = urlencode(token_form(client_secret="wrong"))
+    good, flood = authority.connect(), authority.connect(source=OTHER)
+    assert authority.ask(good).status == 200
+    for _ in range(21):
+        assert send(flood, "POST", TOKEN, form, HEAD).status == 401
+    with pytest.raises((ConnectionError, http.client.HTTPException)):
+        send(flood, "POST", TOKEN, form, HEAD)
+    assert authority.ask(good).status == 200
+    authority.counted("podpass_exchange_dropped_connections_total", 1)
+    good.close()
+    flood.close()
+
+
+def _shakes_hands(authority: Authority, source: str) -> bool:
+    """Connect from an address, ask nothing, and tell whether anybody was there."""
+    connection = authority.connect(source=source)
+    try:
+        connection.connect()
+    except (ConnectionError, ssl.SSLError):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+def test_a_flood_of_handshakes_is_dropped_before_tls(authority: Authority) -> None:
+    """The attack: each costs as much as an exchange, and is no request that could be refused."""
+    authority.start(workers=1, refused_rate=0.1, refused_burst=5, penalty_seconds=60)
+    kept = authority.connect()
+    assert authority.ask(kept).status == 200
+    authority.until(lambda: not _shakes_hands(authority, OTHER))
+    assert _refused(authority, OTHER) is None
+    assert authority.events("source_penalised")[0]["source"] == OTHER
+    assert authority.ask(kept).status == 200
+    kept.close()
+    assert authority.ask().status == 200
+
+
+def test_a_trusted_proxy_may_connect_and_ask_nothing(authority: Authority) -> None:
+    """Its probes do: dropped, it would take everybody behind it along."""
+    authority.start(
+        workers=1,
+        refused_rate=0.1,
+        refused_burst=2,
+        penalty_seconds=60,
+        trusted_proxy=f"{OTHER}/32",
+    )
+    assert all(_shakes_hands(authority, OTHER) for _ in range(8))
+    assert _refused(authority, OTHER, forwarded="192.0.2.1") is not None
+    assert not authority.events("source_penalised")
+
+
+def test_nobody_but_a_trusted_proxy_says_for_whom_it_asks(authority: Authority) -> None:
+    authority.start(workers=1, refused_rate=0.1, refused_burst=2, penalty_seconds=60)
+    for number in range(4):
+        _refused(authority, OTHER, forwarded=f"192.0.2.{number}")
+    assert _refused(authority, OTHER, forwarded="192.0.2.9") is None
+
+
+def test_a_trusted_proxy_is_not_punished_for_whom_it_forwards(authority: Authority) -> None:
+    authority.start(
+        workers=1,
+        refused_rate=0.1,
+        refused_burst=2,
+        penalty_seconds=60,
+        trusted_proxy=f"{OTHER}/32",
+    )
+    answers = [_refused(authority, OTHER, forwarded="192.0.2.1") for _ in range(8)]
+    # The one it forwards for is not heard any more, by an answer: the connection may be others' too.
+    assert [answer.status for answer in answers if answer] == [401] * 3 + [429] * 5
+    fresh = _refused(authority, OTHER, forwarded="192.0.2.2")
+    assert fresh is not None
+    assert fresh.status == 401
+    assert authority.events("source_penalised")[0]["source"] == "192.0.2.1"
+
+
+def test_a_trusted_proxy_is_heard_whatever_it_asks_itself(authority: Authority) -> None:
+    """Its probes may be wrong; dropped, it would take everybody behind it along."""
+    authority.start(
+        workers=1,
+        refused_rate=0.1,
+        refused_burst=2,
+        penalty_seconds=60,
+        trusted_proxy=f"{OTHER}/32",
+    )
+    answers = [_refused(authority, OTHER) for _ in range(6)]
+    assert [answer.status for answer in answers if answer] == [401] * 3 + [429] * 3
+    fresh = _refused(authority, OTHER, forwarded="192.0.2.1")
+    assert fresh is not None
+    assert fresh.status == 401
+
+
+def test_a_worker_s_gate_has_its_part_of_rate_and_burst() -> None:
+    now = 100.0
+    process = AuthorityProcessSettings(
+        database="sqlite:////x.db",
+        sealing_key_file=Path("/s"),
+        tls_certificate=Path("/c"),
+        tls_key=Path("/k"),
+        workers=4,
+        source_rate=2,
+        source_burst=8,
+        source_connections=6,
+    )
+    gate = gate_of(process, lambda: now)
+    assert [gate.admit(LOOP, "") for _ in range(3)] == [None, None, pytest.approx(2)]
+    for _ in range(2):
+        assert gate.accepts(LOOP)
+        gate.opened(LOOP)
+    assert not gate.accepts(LOOP)
+
+
+def test_each_worker_has_its_share(authority: Authority) -> None:
+    authority.start(workers=2, client_rate=0.2, client_burst=8)
+    statuses = [authority.ask().status for _ in range(20)]
+    assert 4 <= statuses.count(200) <= 8
+
+
+def test_limits_may_be_switched_off(authority: Authority) -> None:
+    off = {"client_rate": 0, "source_rate": 0, "refused_rate": 0, "source_connections": 0}
+    authority.start(workers=1, client_burst=1, source_burst=1, refused_burst=1, **off)
+    connection = authority.connect()
+    assert {authority.ask(connection, client_secret="wrong").status for _ in range(20)} == {401}
+    assert {authority.ask(connection).status for _ in range(20)} == {200}
+    connection.close()
+    assert CLIENT

@@ -1,0 +1,228 @@
+"""The manifests in deploy/: valid, closed where they can be, and they start the real process."""
+
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import podpass
+from podpass.settings import AuthorityProcessSettings, AuthoritySettings, describe
+from tests.servers.authority.running import TENANT, Authority
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # its import warns of its own dependencies
+    import kubernetes_validate
+
+DEPLOY = Path(__file__).parents[3] / "deploy"
+FILES = sorted([*(DEPLOY / "authority").glob("*.yaml"), DEPLOY / "authority-seed.yaml"])
+OLDEST, NEWEST = "1.29", "1.37"
+
+
+def _objects() -> Iterator[dict[str, Any]]:
+    for path in FILES:
+        yield from yaml.safe_load_all(path.read_text())
+
+
+def _find(kind: str, name: str = "podpass-authority") -> dict[str, Any]:
+    found = [one for one in _objects() if one["kind"] == kind and one["metadata"]["name"] == name]
+    assert len(found) == 1, (kind, name)
+    return found[0]
+
+
+@pytest.fixture
+def pod() -> dict[str, Any]:
+    spec: dict[str, Any] = _find("Deployment")["spec"]["template"]["spec"]
+    return spec
+
+
+@pytest.fixture
+def container(pod: dict[str, Any]) -> dict[str, Any]:
+    (only,) = pod["containers"]
+    assert isinstance(only, dict)
+    return only
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_every_manifest_fits_kubernetes_schemas(version: str) -> None:
+    found = list(_objects())
+    assert len(found) >= 9
+    for one in found:
+        kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_everything_is_in_the_namespace_and_selects_the_same_pods() -> None:
+    labels = _find("Deployment")["spec"]["template"]["metadata"]["labels"]
+    for one in _objects():
+        assert one["metadata"].get("namespace", "podpass") == "podpass"
+    assert _find("Service")["spec"]["selector"] == labels
+    for kind in ("Deployment", "PodDisruptionBudget"):
+        assert _find(kind)["spec"]["selector"]["matchLabels"] == labels
+    assert _find("NetworkPolicy")["spec"]["podSelector"]["matchLabels"] == labels
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Job"])
+def test_pods_may_do_nothing_they_need_not(kind: str) -> None:
+    """What the `restricted` profile asks for, a root that cannot be written, and no token of the cluster."""
+    name = "podpass-authority" if kind == "Deployment" else "podpass-authority-seed"
+    spec = _find(kind, name)["spec"]["template"]["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] > 0
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in spec["containers"]:
+        context = container["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert container["resources"]["limits"]["memory"]
+    assert _find("ServiceAccount")["automountServiceAccountToken"] is False
+    assert _find("Namespace", "podpass")["metadata"]["labels"] == {
+        "pod-security.kubernetes.io/enforce": "restricted"
+    }
+
+
+def test_no_secret_is_written_out(container: dict[str, Any]) -> None:
+    assert not [one for one in _objects() if one["kind"] == "Secret"]
+    (database,) = container["env"]
+    assert database["name"] == "PODPASS_AUTHORITY_DATABASE"
+    assert set(database["valueFrom"]) == {"secretKeyRef"}
+
+
+def test_there_are_several_replicas_and_not_all_go_at_once(pod: dict[str, Any]) -> None:
+    spec = _find("Deployment")["spec"]
+    assert spec["replicas"] >= 2
+    assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+    assert _find("PodDisruptionBudget")["spec"]["maxUnavailable"] < spec["replicas"]
+    spread = {each["topologyKey"] for each in pod["topologySpreadConstraints"]}
+    assert spread == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+
+
+def test_the_time_to_end_is_enough(pod: dict[str, Any]) -> None:
+    data = _find("ConfigMap")["data"]
+    delay = float(data["PODPASS_AUTHORITY_SHUTDOWN_DELAY_SECONDS"])
+    drain = float(data["PODPASS_AUTHORITY_DRAIN_SECONDS"])
+    assert delay + drain < pod["terminationGracePeriodSeconds"]
+
+
+def test_every_variable_is_a_setting() -> None:
+    kinds = (AuthorityProcessSettings, AuthoritySettings)
+    known = {row["variable"] for kind in kinds for row in describe(kind)}
+    assert set(_find("ConfigMap")["data"]) <= known
+    comments = (DEPLOY / "authority" / "configmap.yaml").read_text()
+    named = {line.strip("# ").partition(":")[0] for line in comments.splitlines()}
+    assert {name for name in named if name.startswith("PODPASS_")} <= known
+
+
+def test_ports_and_probes_lead_to_what_listens(container: dict[str, Any]) -> None:
+    data = _find("ConfigMap")["data"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert data["PODPASS_AUTHORITY_LISTEN"] == f"0.0.0.0:{ports['https']}"
+    assert data["PODPASS_AUTHORITY_HEALTH_LISTEN"] == f"0.0.0.0:{ports['health']}"
+    assert _find("Service")["spec"]["ports"][0]["targetPort"] == "https"
+    for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz")):
+        assert container[probe]["httpGet"] == {"path": path, "port": "health"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "health"}
+    allowed = {
+        port["port"] for rule in _find("NetworkPolicy")["spec"]["ingress"] for port in rule["ports"]
+    }
+    assert allowed == set(ports)
+
+
+def test_the_image_is_of_this_version(container: dict[str, Any]) -> None:
+    assert container["image"] == f"podpass:{podpass.__version__}"
+    dockerfile = (DEPLOY / "Dockerfile").read_text()
+    assert f"podpass:{podpass.__version__}" in dockerfile
+    assert "USER 65532" in dockerfile
+
+
+def test_the_values_are_those_of_the_manifests(
+    pod: dict[str, Any], container: dict[str, Any]
+) -> None:
+    """For machines without Helm: where it is, `tests/charts/authority` renders them and compares all."""
+    values = yaml.safe_load((DEPLOY / "values.yaml").read_text())
+    data, spec = _find("ConfigMap")["data"], _find("Deployment")["spec"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    ingress = _find("NetworkPolicy")["spec"]["ingress"][1]["from"][0]
+    assert container["image"] == f"{values['image']['repository']}:{values['image']['tag']}"
+    assert values["replicaCount"] == spec["replicas"]
+    assert str(values["workers"]) == data["PODPASS_AUTHORITY_WORKERS"]
+    assert values["origin"] == data["PODPASS_AUTHORITY_ORIGIN"]
+    assert values["tenantID"] == data["PODPASS_AUTHORITY_TENANT_ID"]
+    assert values["databaseSecret"] == container["env"][0]["valueFrom"]["secretKeyRef"]["name"]
+    assert values["sealingKeySecret"] == volumes["sealing"]["secret"]["secretName"]
+    assert values["tlsSecret"] == volumes["tls"]["secret"]["secretName"]
+    assert values["service"]["port"] == _find("Service")["spec"]["ports"][0]["port"]
+    delay, drain = values["shutdownDelaySeconds"], values["drainSeconds"]
+    assert str(delay) == data["PODPASS_AUTHORITY_SHUTDOWN_DELAY_SECONDS"]
+    assert str(drain) == data["PODPASS_AUTHORITY_DRAIN_SECONDS"]
+    assert values["podDisruptionBudget"] == {
+        "maxUnavailable": _find("PodDisruptionBudget")["spec"]["maxUnavailable"]
+    }
+    assert ingress["namespaceSelector"]["matchLabels"] == {
+        "kubernetes.io/metadata.name": values["networkPolicy"]["metricsNamespace"]
+    }
+    assert values["resources"] == container["resources"]
+
+
+# ------------------------------------------------------------------------------------ they are run
+
+
+def _environment(authority: Authority, container: dict[str, Any]) -> dict[str, str]:
+    """Give the container's environment, with its mounts and ports where a test has them."""
+    places = {"/etc/podpass/tls/": authority.folder, "/etc/podpass/sealing/": authority.folder}
+    found = {}
+    settings = _find("ConfigMap", container["envFrom"][0]["configMapRef"]["name"])["data"]
+    for name, value in settings.items():
+        for mount, folder in places.items():
+            value = value.replace(mount, f"{folder}/")
+        found[name] = value.replace("0.0.0.0:8443", "127.0.0.1:0").replace(
+            "0.0.0.0:8095", "127.0.0.1:0"
+        )
+    found["PODPASS_AUTHORITY_DATABASE"] = authority.database
+    found["PODPASS_AUTHORITY_TENANT_ID"] = TENANT
+    return found
+
+
+def test_the_deployment_s_command_starts_the_process(
+    authority: Authority, container: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (authority.folder / "seal.key").rename(authority.folder / "sealing.key")
+    for name, value in _environment(authority, container).items():
+        monkeypatch.setenv(name, value)
+    command: list[str] = [*container["command"], *container.get("args", [])]
+    program, arguments = command[0], command[1:]
+    assert program == "podpass"
+    with (authority.folder / "stderr").open("a") as errors:
+        authority.process = subprocess.Popen(
+            [sys.executable, "-m", "podpass.cli", *arguments, "-o", "json"],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, "TMPDIR": str(authority.folder)},
+        )
+    authority.wait()
+    assert len(authority.facts["workers"]) == 2
+    assert authority.get(container["readinessProbe"]["httpGet"]["path"]).status == 200
+    assert authority.ask().status == 200
+    assert authority.stop() == 0
+
+
+def test_the_job_s_command_applies_the_seed(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = _find("Job", "podpass-authority-seed")["spec"]["template"]["spec"]["containers"][0]
+    seed = tmp_path / "seed.yaml"
+    seed.write_text(_find("ConfigMap", "podpass-authority-seed")["data"]["seed.yaml"])
+    monkeypatch.setenv("PODPASS_AUTHORITY_DATABASE", authority.database)
+    monkeypatch.setenv("PODPASS_AUTHORITY_TENANT_ID", TENANT)
+    command = [str(seed) if part == "/seed/seed.yaml" else part for part in job["command"]]
+    assert command[:2] == ["podpass", "authority"]
+    done = authority.command(*command[2:])
+    assert done.returncode == 0, done.stderr
+    assert "identity web created" in done.stdout

@@ -1,0 +1,79 @@
+"""Metrics of a running authority: the page lists just what is there, over all processes."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from podpass.exchange.metrics import OUTCOMES
+from tests.servers.authority.running import Authority
+
+PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
+OWN = PAGE.read_text().partition("# Metrics of the webhook")[0]
+
+
+@pytest.fixture(scope="module")
+def running(shared: Authority) -> Authority:
+    shared.start(workers=2)
+    return shared
+
+
+def _exported(authority: Authority) -> dict[str, str]:
+    """Give the type of each metric, by its name without the ending of a counter."""
+    text = authority.get("/metrics").body
+    found = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    return {
+        name.removesuffix("_total") if kind == "counter" else name: kind
+        for name, kind in found.items()
+    }
+
+
+def _listed() -> dict[str, str]:
+    return dict(re.findall(r"^\| `(podpass_\w+)` \| (\w+) \|", OWN, re.MULTILINE))
+
+
+def test_the_page_lists_what_the_process_exports(running: Authority) -> None:
+    assert _listed() == _exported(running)
+    assert len(_listed()) >= 14
+
+
+def test_alerts_ask_for_metrics_and_outcomes_that_exist() -> None:
+    alerts = OWN.partition("## Alerts")[2]
+    names = set(re.findall(r"podpass_\w+", alerts))
+    assert names
+    for name in names:
+        assert re.sub(r"_(total|bucket)$", "", name) in _listed()
+    assert {"AADSTS50000", "AADSTS90033", "throttled"} <= OUTCOMES
+
+
+def test_requests_of_all_workers_are_in_one_place(running: Authority) -> None:
+    for _ in range(12):
+        assert running.ask().status == 200
+    name = 'podpass_exchange_requests_total{outcome="granted",version="v2"}'
+    running.until(lambda: running.metrics()[name] >= 12)
+    found = running.metrics()
+    assert found["podpass_exchange_request_seconds_count"] >= 12
+    assert found["podpass_authority_workers_ready"] == 2
+    assert found["podpass_authority_certificate_not_after_seconds"] > 1.7e9
+    running.until(lambda: running.metrics()["podpass_authority_database_up"] == 1)
+
+
+def test_connections_and_requests_under_way_are_told(running: Authority) -> None:
+    kept = [running.connect() for _ in range(3)]
+    for connection in kept:
+        assert running.ask(connection).status == 200
+    running.until(lambda: running.metrics()["podpass_authority_connections"] == 3)
+    assert running.metrics()["podpass_authority_requests_in_flight"] == 0
+    for connection in kept:
+        connection.close()
+    running.until(lambda: running.metrics()["podpass_authority_connections"] == 0)
+
+
+def test_no_label_comes_from_a_caller(running: Authority) -> None:
+    before = set(running.metrics())
+    for number in range(20):
+        running.ask(client_id=f"{number:08d}-0000-4000-8000-000000000000", scope=f"x{number}")
+        running.get(f"/{number}/oauth2/v2.0/token", "service")
+    added = set(running.metrics()) - before
+    assert len(added) <= 3
+    assert not [name for name in added if "x1" in name or "0000-4000" in name]

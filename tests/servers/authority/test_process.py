@@ -1,0 +1,310 @@
+"""The processes of an authority: they start, are replaced, drain, and give up where nothing helps."""
+
+import http.client
+import json
+import os
+import resource
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from podpass.crypto import jose
+from tests.servers.authority.running import (
+    CLIENT,
+    TENANT,
+    Authority,
+    closing_connection,
+    gone,
+)
+
+QUICK = {"stuck_seconds": 2, "drain_seconds": 5}
+
+
+def test_it_serves_tokens_and_says_where_it_is(authority: Authority) -> None:
+    facts = authority.start(workers=2)
+    assert facts["ready"]
+    assert facts["service"].startswith("https://127.0.0.1:")
+    assert len(facts["workers"]) == 2
+    answer = authority.ask()
+    assert answer.status == 200
+    claims = jose.parse(answer.body["access_token"]).claims
+    assert (claims["tid"], claims["appid"]) == (TENANT, CLIENT)
+    assert authority.get("/readyz").body["ready"] is True
+    assert authority.get("/healthz").status == 200
+    assert authority.get("/other").status == 404
+    assert authority.stop() == 0
+    assert all(gone(pid) for pid in facts["workers"])
+
+
+def test_the_exchange_is_on_the_service_address_alone(authority: Authority) -> None:
+    authority.start(workers=1)
+    assert authority.get("/metrics", "service").status == 404
+    assert authority.get("/healthz", "service").status == 404
+    assert authority.get(f"/{TENANT}/discovery/v2.0/keys").status == 404
+    assert authority.get(f"/{TENANT}/discovery/v2.0/keys", "service").status == 200
+
+
+def test_no_process_leaves_its_memory_in_a_core_file(authority: Authority) -> None:
+    """A worker's holds the signing keys in the clear; replacements are the master's children too."""
+    resource.prlimit(0, resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    facts = authority.start(workers=1)
+    assert authority.process is not None
+    for pid in (authority.process.pid, *facts["workers"], *facts["others"].values()):
+        assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, 0)
+
+
+def test_a_worker_that_is_killed_is_replaced(authority: Authority) -> None:
+    facts = authority.start(workers=2, **QUICK)
+    before = authority.ask().status
+    victim = facts["workers"][0]
+    os.kill(victim, signal.SIGKILL)
+    # The other one goes on meanwhile: the queue of connections is shared.
+    statuses = {authority.ask().status for _ in range(20)}
+    authority.until(lambda: authority.metrics()["podpass_authority_workers_ready"] == 2)
+    workers = authority.get("/readyz").body["workers"]
+    assert before == 200
+    assert statuses == {200}
+    assert victim not in {worker["pid"] for worker in workers}
+    assert authority.metrics()["podpass_authority_restarts_total"] == 1
+    assert authority.events("child_ended")[0]["signal"] == "SIGKILL"
+
+
+def test_a_worker_that_hangs_is_replaced(authority: Authority) -> None:
+    facts = authority.start(workers=2, **QUICK)
+    os.kill(facts["workers"][1], signal.SIGSTOP)
+    authority.until(lambda: authority.events("child_stuck"))
+    authority.until(lambda: authority.metrics()["podpass_authority_workers_ready"] == 2)
+    assert {authority.ask().status for _ in range(10)} == {200}
+
+
+def test_counters_do_not_go_back_when_a_worker_is_replaced(authority: Authority) -> None:
+    facts = authority.start(workers=1, **QUICK)
+    for _ in range(3):
+        authority.ask()
+    authority.ask(client_secret="wrong")
+    granted, refused = (
+        f'podpass_exchange_requests_total{{outcome="{outcome}",version="v2"}}'
+        for outcome in ("granted", "AADSTS7000215")
+    )
+    authority.counted(granted, 3)
+    authority.counted(refused, 1)
+    files = authority.metric_files()
+    os.kill(facts["workers"][0], signal.SIGKILL)
+    authority.until(lambda: len(authority.events("child_ready")) == 3)
+    authority.ask()
+    authority.counted(granted, 4)
+    authority.counted(refused, 1)
+    authority.counted("podpass_exchange_request_seconds_count", 5)
+    # One that took files of its own at each start would fill the disk in a night of restarts.
+    assert authority.metric_files() == files
+
+
+def test_what_is_under_way_is_answered_after_sigterm(authority: Authority) -> None:
+    authority.start(workers=1, **QUICK)
+    kept, slow = authority.connect(), authority.connect()
+    assert authority.ask(kept).status == 200
+    body = f"grant_type=client_credentials&client_id={CLIENT}&scope=x"
+    slow.putrequest("POST", f"/{TENANT}/oauth2/v2.0/token")
+    slow.putheader("content-type", "application/x-www-form-urlencoded")
+    slow.putheader("content-length", str(len(body)))
+    slow.endheaders(body[:10].encode())
+    time.sleep(0.2)
+    authority.send_signal(signal.SIGTERM)
+    authority.until(lambda: authority.get("/readyz").status == 503)
+    assert authority.get("/readyz").body["reasons"] == ["draining"]
+    last = authority.ask(kept)
+    assert last.status == 200
+    assert last.headers["connection"] == "close"
+    slow.send(body[10:].encode())
+    answer = slow.getresponse()
+    assert answer.status in (400, 401)
+    assert answer.getheader("connection") == "close"
+    assert json.loads(answer.read())["error_codes"]
+    for connection in (kept, slow):
+        connection.close()
+    assert authority.stop() == 0
+
+
+def test_no_request_fails_while_it_drains_under_load(authority: Authority) -> None:
+    """Every request that was sent on an open connection is answered; new connections find nobody."""
+    authority.start(workers=2, drain_seconds=8)
+    stop, answered = threading.Event(), [0]
+    failures: list[object] = []
+
+    def load() -> None:
+        connection = authority.connect()
+        while not stop.is_set():
+            try:
+                answer = authority.ask(connection)
+            except (ConnectionError, http.client.HTTPException, OSError) as exc:
+                failures.append(exc)
+                return
+            answered[0] += 1
+            if answer.status != 200:
+                failures.append(answer)
+            if answer.headers.get("connection") == "close":
+                break
+        connection.close()
+
+    threads = [threading.Thread(target=load) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    authority.until(lambda: answered[0] > 50)
+    authority.send_signal(signal.SIGTERM)
+    assert authority.process is not None
+    code = authority.process.wait(30)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert code == 0
+
+
+def test_it_goes_on_while_load_balancers_learn_that_it_ends(authority: Authority) -> None:
+    facts = authority.start(workers=1, shutdown_delay_seconds=1.5)
+    authority.send_signal(signal.SIGTERM)
+    authority.until(lambda: authority.get("/readyz").status == 503)
+    assert authority.get("/healthz").status == 200
+    assert authority.ask().status == 200
+    # A worker that dies now is still replaced.
+    os.kill(facts["workers"][0], signal.SIGKILL)
+    authority.until(lambda: authority.events("child_ended"))
+    assert authority.process is not None
+    assert authority.process.wait(30) == 0
+
+
+def test_a_second_signal_ends_it_at_once(authority: Authority) -> None:
+    facts = authority.start(workers=1, drain_seconds=60)
+    slow = authority.connect()
+    slow.putrequest("POST", f"/{TENANT}/oauth2/v2.0/token")
+    slow.putheader("content-length", "10")
+    slow.endheaders(b"x")
+    time.sleep(0.2)
+    authority.send_signal(signal.SIGTERM)
+    authority.until(lambda: authority.get("/readyz").status == 503)
+    began = time.monotonic()
+    assert authority.stop(signal.SIGTERM) == 0
+    assert time.monotonic() - began < 10
+    assert gone(facts["workers"][0])
+    slow.close()
+
+
+def test_workers_end_when_the_master_is_gone(authority: Authority) -> None:
+    """Else they would hold the address, and nobody would replace or stop them."""
+    facts = authority.start(workers=2, **QUICK)
+    assert authority.stop(signal.SIGKILL) == -signal.SIGKILL
+    pids = [*facts["workers"], *facts["others"].values()]
+    authority.until(lambda: all(gone(pid) for pid in pids))
+
+
+def test_ctrl_c_is_one_signal_though_every_process_gets_it(authority: Authority) -> None:
+    facts = authority.start(workers=1, **QUICK)
+    for pid in (*facts["workers"], *facts["others"].values()):
+        os.kill(pid, signal.SIGINT)
+    time.sleep(0.3)
+    assert authority.ask().status == 200
+    assert authority.stop(signal.SIGINT) == 0
+    assert authority.events("child_ended") == []
+
+
+# ------------------------------------------------------------------------------------ when it cannot start
+
+
+def _ended(authority: Authority, **flags: object) -> tuple[int, str]:
+    process = authority.launch(**flags)
+    code = process.wait(30)
+    authority.stop()
+    return code, authority.log
+
+
+def test_a_wrong_sealing_key_is_told_at_once(authority: Authority) -> None:
+    (authority.folder / "seal.key").write_bytes(b"k" * 32)
+    code, log = _ended(authority)
+    assert code == 1
+    assert "sealed with another key" in log
+
+
+def test_a_certificate_without_its_key_is_told_before_anything_starts(authority: Authority) -> None:
+    key = (authority.folder / "tls.key").read_bytes()
+    authority.write_certificate()
+    (authority.folder / "tls.key").write_bytes(key)
+    code, log = _ended(authority)
+    assert code == 1
+    assert "not a pair" in log
+
+
+def test_a_port_that_is_taken_is_told(authority: Authority) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, log = _ended(authority, listen=f"127.0.0.1:{port}")
+    assert code == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in log
+    assert "give another --listen" in log
+
+
+def test_a_database_that_is_no_url_is_told_before_anything_starts(authority: Authority) -> None:
+    code, log = _ended(authority, database="/var/lib/podpass.db")
+    assert code == 1
+    assert "the database's URL cannot be read" in log
+    assert "sqlite:////absolute/path" in log
+    assert "child_" not in log
+
+
+def test_a_database_that_is_not_there_is_waited_for_and_then_told(authority: Authority) -> None:
+    pytest.importorskip("psycopg")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    url = f"postgresql://user:hidden@127.0.0.1:{port}/podpass"
+    authority.launch(database=url, start_seconds=2, workers=1)
+    assert authority.process is not None
+    assert authority.process.wait(60) == 1
+    assert "did not become ready" in authority.log
+    assert "hidden" not in authority.log
+
+
+def test_every_problem_is_named_at_once(authority: Authority) -> None:
+    code, log = _ended(
+        authority, workers=0, listen="nowhere", database=None, log_level="loud", token_seconds=1
+    )
+    assert code == 2
+    for problem in ("--workers 0", "--listen 'nowhere'", "--database is required", "--log-level"):
+        assert problem in log
+    assert "--token-seconds 1: want" in log
+
+
+def test_flags_may_come_by_their_variables(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PODPASS_AUTHORITY_WORKERS", "1")
+    monkeypatch.setenv("PODPASS_AUTHORITY_DATABASE", authority.database)
+    monkeypatch.setenv("PODPASS_AUTHORITY_ORIGIN", "https://a.example,https://b.example")
+    facts = authority.start(database=None, origin=None)
+    assert len(facts["workers"]) == 1
+    with closing_connection(authority.connect()) as connection:
+        path = f"/{TENANT}/v2.0/.well-known/openid-configuration"
+        connection.request("GET", path, headers={"Host": "b.example"})
+        document = json.loads(connection.getresponse().read())
+    assert document["token_endpoint"] == f"https://b.example/{TENANT}/oauth2/v2.0/token"
+
+
+def test_replicas_take_up_keys_that_were_replaced_with_their_sealing_key(
+    authority: Authority,
+) -> None:
+    """Both leaked: a replica that goes on publishing the old keys would be believed, and say it is ready."""
+    authority.start(workers=1)
+    old = jose.parse(authority.ask().body["access_token"]).header["kid"]
+    where = ["--database", authority.database, "--sealing-key-file"]
+    made = authority.folder / "new.key"
+    made.write_bytes(bytes(32))
+    assert authority.command("rotate", "--retire-others", *where, str(made)).returncode == 0
+    authority.until(lambda: not authority.get("/readyz").body["ready"])
+    authority.until(lambda: "sealed with another key" in repr(authority.get("/readyz").body))
+    # The mounted file is the new one at last.
+    (authority.folder / "seal.key").write_bytes(made.read_bytes())
+    authority.until(lambda: authority.get("/readyz").body["ready"])
+    assert jose.parse(authority.ask().body["access_token"]).header["kid"] != old
+    keys = authority.get(f"/{TENANT}/discovery/v2.0/keys", "service").body["keys"]
+    assert old not in {key["kid"] for key in keys}

@@ -1,0 +1,67 @@
+"""The serving certificate of a running authority changes while it serves."""
+
+import signal
+import socket
+import ssl
+from urllib.parse import urlsplit
+
+from tests.servers.authority.running import TENANT, Authority
+
+
+def _shown(authority: Authority) -> str:
+    where = urlsplit(authority.facts["service"])
+    address = (where.hostname or "", where.port or 0)
+    with (
+        socket.create_connection(address, timeout=10) as plain,
+        authority.trust.wrap_socket(plain, server_hostname="localhost") as wrapped,
+    ):
+        der = wrapped.getpeercert(binary_form=True)
+    assert der is not None
+    return ssl.DER_cert_to_PEM_cert(der)
+
+
+def _pem(leaf: object) -> str:
+    return ssl.DER_cert_to_PEM_cert(
+        ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())  # type: ignore[attr-defined]
+    )
+
+
+def test_every_worker_takes_a_new_certificate_by_itself(authority: Authority) -> None:
+    authority.start(workers=2)
+    kept = authority.connect()
+    assert authority.ask(kept).status == 200
+    new = _pem(authority.write_certificate())
+    authority.until(lambda: {_shown(authority) for _ in range(10)} == {new})
+    # What was open before goes on with the old one.
+    assert authority.ask(kept).status == 200
+    kept.close()
+    assert len(authority.events("certificate_reloaded")) == 2
+
+
+def test_sighup_makes_it_look_at_once(authority: Authority) -> None:
+    authority.start(workers=2, tls_poll_seconds=3600)
+    old = _shown(authority)
+    new = _pem(authority.write_certificate())
+    assert _shown(authority) == old
+    authority.send_signal(signal.SIGHUP)
+    authority.until(lambda: {_shown(authority) for _ in range(10)} == {new})
+    assert authority.ask().status == 200
+
+
+def test_half_a_pair_changes_nothing_and_is_told(authority: Authority) -> None:
+    authority.start(workers=1, admin_listen="127.0.0.1:0", tenant_id=TENANT)
+    old = _shown(authority)
+    key = (authority.folder / "tls.key").read_bytes()
+    authority.write_certificate()
+    (authority.folder / "tls.key").write_bytes(key)
+    authority.until(lambda: authority.events("certificate_not_reloaded"))
+    assert _shown(authority) == old
+    refused = "podpass_authority_certificate_reload_failures_total"
+    behind = "podpass_authority_certificate_not_taken"
+    authority.until(lambda: authority.metrics()[refused] >= 2)  # the admin's too
+    assert authority.metrics()[behind] == 1
+    # An alert that stays red when all is well again is one that nobody looks at.
+    new = _pem(authority.write_certificate())
+    authority.until(lambda: _shown(authority) == new)
+    authority.until(lambda: authority.metrics()[behind] == 0)
+    assert authority.metrics()[refused] >= 2

@@ -1,0 +1,117 @@
+"""`podpass authority seed`: a new database, the same again, and what it refuses before it writes anything."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import click
+import pytest
+
+from podpass.cli.authority import command as authority_command
+from podpass.database import Database
+from podpass.directory.resources import GRAPH_APP_ID
+from podpass.directory.store.directory import Directory
+from podpass.settings.authority_process import subscription_of
+from tests.servers.authority.running import SEED, TENANT, Authority
+
+ISSUER = "https://issuer.example/"
+WEB = """
+identities:
+  - name: web
+    federated_credentials:
+      - {name: web, issuer: cluster, subject: "system:serviceaccount:default:web"}
+"""
+
+
+@pytest.fixture
+def fresh(authority: Authority) -> Authority:
+    (authority.folder / "authority.db").unlink()
+    return authority
+
+
+def _seed(
+    authority: Authority, text: str, *arguments: str, tenant: str | None = TENANT
+) -> tuple[int, str, str]:
+    path = authority.folder / "seed.yaml"
+    path.write_text(text)
+    where = ["--database", authority.database]
+    where += ["--tenant-id", tenant] if tenant else []
+    done = authority.command("seed", "-f", str(path), *where, *arguments)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+async def _rights(url: str, name: str) -> tuple[list[str], set[str], list[str]]:
+    async with Database(url) as database, Directory(database) as directory:
+        (found,) = await directory.list_identities(TENANT, name)
+        held = await directory.assignments.of(found.object_id)
+        roles = await directory.app_roles.roles_of(found.object_id, GRAPH_APP_ID)
+        page = await directory.audit.list(since=0, limit=100)
+        return [one.scope for one in held], set(roles), [entry.actor_name for entry in page]
+
+
+def test_it_makes_database_tenant_and_identities(fresh: Authority) -> None:
+    code, out, _ = _seed(fresh, WEB, "--cluster-issuer", ISSUER, "-o", "json")
+    assert code == 0
+    done = json.loads(out)
+    assert done["tenant_id"] == TENANT
+    assert done["changed"] == ["identity web created", "federated credential web/web created"]
+    assert set(done["identities"]) == {"web"}
+
+
+def test_the_same_again_changes_nothing_and_needs_no_tenant(fresh: Authority) -> None:
+    assert _seed(fresh, SEED.replace(", app", ""))[0] == 0
+    code, out, err = _seed(fresh, SEED.replace(", app", ""), tenant=None)
+    assert (code, out) == (0, "")
+    assert "nothing to change" in err
+
+
+def test_administrators_own_the_subscription_and_manage_graph(fresh: Authority) -> None:
+    code, out, _ = _seed(fresh, SEED.replace(", app", ""))
+    assert code == 0
+    assert "administrator ops created" in out
+    scopes, roles, actors = asyncio.run(_rights(fresh.database, "ops"))
+    assert scopes == [f"/subscriptions/{subscription_of(TENANT)}"]
+    assert {"Application.ReadWrite.All", "Directory.ReadWrite.All"} <= roles
+    assert set(actors) == {"podpass authority seed"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (WEB, "--cluster-issuer"),
+        ("vaults: [{name: demo-vault}]", "the token service holds no vaults"),
+        ("administrators: [nobody]", "no identity 'nobody'"),
+        ("administrator: [ops]", "unknown key 'administrator'; did you mean administrators?"),
+        ("administrators: [3]", "want text, not a number"),
+    ],
+)
+def test_what_it_cannot_do_is_told_by_line_before_anything_is_written(
+    fresh: Authority, text: str, said: str
+) -> None:
+    code, out, err = _seed(fresh, text)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "seed.yaml:" in err
+
+
+def test_a_tenant_has_to_be_named_where_there_is_none(fresh: Authority) -> None:
+    code, _, err = _seed(fresh, SEED, tenant=None)
+    assert code == 2
+    assert "which tenant is meant? there are: none" in err
+
+
+def test_a_tenant_that_is_no_guid_is_refused(fresh: Authority) -> None:
+    code, _, err = _seed(fresh, SEED, tenant="Contoso")
+    assert code == 2
+    assert "--tenant-id 'Contoso': want a GUID" in err
+    assert not Path(fresh.folder / "authority.db").exists()
+
+
+def test_the_long_help_says_of_each_command_what_it_says_itself() -> None:
+    context = click.Context(authority_command)
+    printed = authority_command.get_help(context)
+    for name in authority_command.list_commands(context):
+        command = authority_command.get_command(context, name)
+        assert command is not None
+        assert (command.help or "").splitlines()[0].rstrip(".")[:40] in " ".join(printed.split())

@@ -1,0 +1,166 @@
+"""An API server of a few lines in a thread of its own: as many accounts as wanted, refusals, silence."""
+
+import asyncio
+import json
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from podpass.http.server import Receive, Scope, Send, bind, respond, serving
+
+CLIENT = "azure.workload.identity/client-id"
+
+
+class Kubernetes:
+    """`/version` and ServiceAccounts: get, list by pages, watch; started and stopped on one port."""
+
+    def __init__(self, folder: Path, accounts: int = 1, namespaces: int = 1) -> None:
+        self.version = "v1.34.4"
+        self.forbidden = False  # to list and watch
+        self.reads = 0
+        self.lists = 0
+        self.accounts: dict[str, dict[str, Any]] = {}
+        self._namespaces = namespaces
+        self._number = 0
+        self._watches: set[asyncio.Queue[bytes | None]] = set()
+        for number in range(accounts):
+            self._make(number)
+        sock = bind("127.0.0.1", 0)
+        self._port = sock.getsockname()[1]
+        sock.close()
+        self.kubeconfig = folder / "kubeconfig"
+        self.kubeconfig.write_text(json.dumps(_kubeconfig(self._port)))
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._thread: threading.Thread | None = None
+
+    def key(self, number: int) -> str:
+        return f"team-{number % self._namespaces}/account-{number}"
+
+    def _make(self, number: int) -> dict[str, Any]:
+        namespace, _, name = self.key(number).partition("/")
+        self._number += 1
+        about = {"namespace": namespace, "name": name, "uid": f"uid-{number}"}
+        about |= {"resourceVersion": str(self._number)}
+        # As much as tools leave on a real one.
+        notes = {
+            CLIENT: f"{self._number:08}-bbbb-cccc-dddd-eeeeeeeeeeee",
+            "example.com/n": "x" * 400,
+        }
+        owned = {"manager": "kubectl", "fieldsV1": {"f:metadata": {"f:annotations": {}}}}
+        account = {"metadata": {**about, "annotations": notes, "managedFields": [owned]}}
+        self.accounts[self.key(number)] = account
+        return account
+
+    # --------------------------------------------------------------------------- from the test's thread
+
+    def start(self) -> None:
+        begun = threading.Event()
+
+        async def live() -> None:
+            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+            async with serving(self._app, bind("127.0.0.1", self._port)):
+                begun.set()
+                await self._stop.wait()
+                self._end_watches()
+
+        self._thread = threading.Thread(target=asyncio.run, args=(live(),))
+        self._thread.start()
+        assert begun.wait(10)
+
+    def stop(self) -> None:
+        if self._thread is not None and self._loop is not None and self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(20)
+            self._thread = None
+
+    def change(self, number: int) -> str:
+        """Give an account another client id, tell whoever watches, and give it."""
+        account = self._make(number)
+        self._tell(json.dumps({"type": "MODIFIED", "object": account}).encode() + b"\n")
+        return str(account["metadata"]["annotations"][CLIENT])
+
+    def expire(self) -> None:
+        """Say to every watch that its history is gone, so that it lists again."""
+        gone = {"kind": "Status", "code": 410, "reason": "Expired", "metadata": {}}
+        self._tell(json.dumps({"type": "ERROR", "object": gone}).encode() + b"\n")
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._end_watches)
+
+    def _tell(self, line: bytes) -> None:
+        def tell() -> None:
+            for watch in self._watches:
+                watch.put_nowait(line)
+
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(tell)
+
+    def _end_watches(self) -> None:
+        for watch in self._watches:
+            watch.put_nowait(None)
+
+    # ------------------------------------------------------------------------------- in the server's loop
+
+    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        query = parse_qs(scope["query_string"].decode())
+        parts = scope["path"].strip("/").split("/")
+        if scope["path"] == "/version":
+            await respond(send, 200, json.dumps({"gitVersion": self.version}).encode())
+        elif self.forbidden and parts[-1] == "serviceaccounts":
+            await _status(send, 403)
+        elif "watch" in query:
+            await self._watch(receive, send)
+        elif parts[-1] == "serviceaccounts":
+            await self._list(send, int(query["limit"][0]), int(query.get("continue", ["0"])[0]))
+        else:
+            self.reads += 1
+            found = self.accounts.get(f"{parts[3]}/{parts[5]}")
+            if found is None:
+                await _status(send, 404)
+            else:
+                await respond(send, 200, json.dumps(found).encode())
+
+    async def _list(self, send: Send, limit: int, begin: int) -> None:
+        self.lists += begin == 0
+        items = list(self.accounts.values())
+        about = {"resourceVersion": str(self._number)}
+        if begin + limit < len(items):
+            about["continue"] = str(begin + limit)
+        body = {"metadata": about, "items": items[begin : begin + limit]}
+        await respond(send, 200, json.dumps(body).encode())
+
+    async def _watch(self, receive: Receive, send: Send) -> None:
+        lines: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._watches.add(lines)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"\n", "more_body": True})
+        gone = asyncio.create_task(_gone(receive, lines))
+        while (line := await lines.get()) is not None:
+            await send({"type": "http.response.body", "body": line, "more_body": True})
+        self._watches.discard(lines)
+        gone.cancel()
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _gone(receive: Receive, lines: asyncio.Queue[bytes | None]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    lines.put_nowait(None)
+
+
+async def _status(send: Send, code: int) -> None:
+    body = {"kind": "Status", "code": code, "reason": "Whatever", "message": "as the server says"}
+    await respond(send, code, json.dumps(body).encode())
+
+
+def _kubeconfig(port: int) -> dict[str, Any]:
+    one = {"name": "test"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "test",
+        "clusters": [{**one, "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+        "users": [{**one, "user": {}}],
+        "contexts": [{**one, "context": {"cluster": "test", "user": "test"}}],
+    }
