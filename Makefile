@@ -1,4 +1,4 @@
-# podpass. `make demo` and `make test` need Python 3.11 or newer, make and the package index; nothing else.
+# podpass. `make demo` and `make test` need only Python 3.11 or newer, make and access to a package index.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -15,20 +15,22 @@ FUZZ_RUNS    ?= 0
 FUZZ_SEED    ?= 0
 MODULES      ?=
 RULES        ?=
+CHANGED      ?=
+RULES_SECONDS ?=
 
-# `make test AGAIN=yes`: what failed last, without others beside it.
+# `make test AGAIN=yes` runs the tests that failed in the last run, one at a time.
 PYTEST = $(BIN)/python -m pytest
 ALONE  = $(if $(AGAIN),--last-failed --last-failed-no-failures=none -n 0)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tutorial test check fix docs bench test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes soak fuzz mutation rules clean
+.PHONY: help demo tutorial test check fix docs bench test-processes test-clients test-tutorial test-az test-peers test-postgres test-selfhost test-kubernetes soak fuzz mutation rules clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "podpass needs Python 3.11 or newer; this is $$($(PYTHON) --version). Name another with: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
-	@echo "making $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "podpass needs Python 3.11 or newer; this is $$($(PYTHON) --version). Choose another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "creating $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
@@ -41,72 +43,76 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-# Some interpreters have no atheris; what needs it then says that it is skipped.
+# atheris is not available for every interpreter; `make fuzz` then reports that it is skipped.
 $(VENV)/.fuzz: pyproject.toml constraints.txt | $(VENV)/.dev
-	@echo "installing what fuzzes and mutates into $(VENV)"
+	@echo "installing the tools for fuzzing and mutation tests into $(VENV)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[fuzz]' || $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt mutmut
 	@touch $@
 
-demo: $(VENV)/.demo ## one token from a pod to a secret, hop by hop
+demo: $(VENV)/.demo ## exchange one token of a pod for a secret, and show each step
 	@$(BIN)/podpass demo
 
-tutorial: $(VENV)/.dev ## the AKS tutorial by the real az and kubectl: AZ=newest, oldest or a version
+tutorial: $(VENV)/.dev ## run the AKS tutorial with the real az and kubectl: AZ=newest, oldest or a version
 	@$(BIN)/podpass tutorial --az $(AZ)
 
-test: check ## everything a change must pass: `check`, then all tests that need only Python
+test: check ## run `check` and all fast tests that need only Python
 	$(PYTEST) -n 3 --dist loadfile $(if $(K),-k '$(K)') $(if $(filter tests,$(T)),--ignore tests/house) $(T) $(ALONE)
 
-check: $(VENV)/.dev ## format, lint, types, layers, house rules
+check: $(VENV)/.dev ## check format, lint, types, layers and house rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(PYTEST) tests/house
 
-fix: $(VENV)/.dev ## format, and mend what the linter can
+fix: $(VENV)/.dev ## format, and apply the linter's fixes
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: $(VENV)/.dev ## write the generated pages anew
+docs: $(VENV)/.dev ## generate the pages that are made from the program
 	$(BIN)/python scripts/docs.py
 
-bench: $(VENV)/.dev ## the numbers, each as a ratio to a peer or a limit of the same run
+bench: $(VENV)/.dev ## run the benchmarks; each figure is a ratio to a peer or a limit of the same run
 	$(BIN)/python -m bench
 
-test-clients: $(VENV)/.dev ## released SDKs, old and new, of every language, as pods; prints the client matrix
+test-processes: $(VENV)/.dev ## run tests that start, kill and drain processes, build images or wait for real time
+	$(PYTEST) -m processes -n 2 --dist loadfile tests -rs $(if $(K),-k '$(K)') $(ALONE)
+
+test-clients: $(VENV)/.dev ## test released SDKs of every language, oldest and newest, as pods; prints the client matrix
 	$(PYTEST) -m clients tests/clients -rs $(if $(K),-k '$(K)') $(if $(WRITE),--write-matrix '$(WRITE)') $(ALONE)
 
-test-tutorial: $(VENV)/.dev ## the sample images and the tutorial, by the newest and the oldest az
+test-tutorial: $(VENV)/.dev ## test the sample images and the tutorial with the newest and the oldest az
 	$(PYTEST) -m tutorial tests/tutorial -rs $(ALONE)
 
-test-az: $(VENV)/.dev ## the released `az`, newest and oldest, on an instance; each in a folder of its own
+test-az: $(VENV)/.dev ## test the released `az`, newest and oldest, on an instance
 	$(PYTEST) -m az -n 2 --dist loadfile tests/az -rs $(ALONE)
 
-test-peers: $(VENV)/.dev ## Azure's management SDKs and Graph's on an instance, and schemathesis on its APIs
+test-peers: $(VENV)/.dev ## test Azure's management SDKs and Graph's on an instance, and its APIs with schemathesis
 	$(PYTEST) -m peers tests/peers -rs $(ALONE)
 
-test-postgres: $(VENV)/.dev ## what stores do on SQLite, done on a real PostgreSQL; installs or skips where there is none
+test-postgres: $(VENV)/.dev ## run the store's tests on a real PostgreSQL; installs it if possible, skips otherwise
 	$(PYTEST) -m postgres -n 2 --dist loadfile tests -rs $(if $(K),-k '$(K)') $(ALONE)
 
-test-selfhost: $(VENV)/.dev ## released SDKs that run on while the service's keys, database and replicas change
+test-selfhost: $(VENV)/.dev ## test long-running released SDKs while keys, database and replicas of the service change
 	$(PYTEST) -m selfhost tests/selfhost -rs $(ALONE)
 
-test-kubernetes: $(VENV)/.dev ## the loop and the contract on a real API server, from KUBEBUILDER_ASSETS or built with Go: KUBERNETES=1.37.2, 1.29.15
+test-kubernetes: $(VENV)/.dev ## run the journey and the contract tests on a real API server, from KUBEBUILDER_ASSETS or built with Go: KUBERNETES=1.37.2, 1.29.15
 	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(BIN)/python -m bench.peers
 	PODPASS_TEST_KUBERNETES='$(KUBERNETES)' $(PYTEST) -m kubernetes tests -rs $(if $(K),-k '$(K)') $(ALONE)
 
-soak: $(VENV)/.dev ## hours of kill -9, outages, load and floods; PARTS='kill-sqlite mixed', SOAK_MINUTES=30, ROUNDS=200, SEED=n
+soak: $(VENV)/.dev ## run kill -9, outages, load and floods for hours; PARTS='kill-sqlite mixed', SOAK_MINUTES=30, ROUNDS=200, SEED=n
+	$(if $(PARTS),,$(PYTEST) -m soak tests/soak -rs)
 	$(BIN)/python -m tests.soak $(PARTS) --minutes $(SOAK_MINUTES) --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
-fuzz: $(VENV)/.fuzz ## bytes guided by coverage on every reader of untrusted input: FUZZ_SECONDS=30 each, FUZZ_RUNS=n, FUZZ_SEED=n, T=target
+fuzz: $(VENV)/.fuzz ## fuzz every parser of untrusted input, guided by coverage: FUZZ_SECONDS=30 each, FUZZ_RUNS=n, FUZZ_SEED=n, T=target
 	@if $(BIN)/python -c 'import atheris' 2>/dev/null; then $(BIN)/python scripts/fuzz.py --seconds $(FUZZ_SECONDS) --runs $(FUZZ_RUNS) --seed $(FUZZ_SEED) $(filter-out tests,$(T)); \
-	else echo "SKIPPED: fuzzing by coverage needs atheris, which cannot be installed for this Python; make test has the bounded part" >&2; fi
+	else echo "SKIPPED: coverage-guided fuzzing needs atheris, which is not available for this Python; make test runs the bounded part" >&2; fi
 
-mutation: $(VENV)/.fuzz ## change the exchange line by line, and see which changes no test notices: MODULES='jose match'
+mutation: $(VENV)/.fuzz ## run mutation tests of the exchange: MODULES='jose match'
 	$(BIN)/python scripts/mutation.py $(MODULES)
 
-rules: $(VENV)/.dev ## delete each rule of trust in a copy, and see its tests fail: RULES='word ...'
-	$(BIN)/python scripts/rules.py $(RULES)
+rules: $(VENV)/.dev ## delete each trust rule in a copy, and check that its tests fail: RULES="word ...", CHANGED=hours, RULES_SECONDS=n
+	$(BIN)/python scripts/rules.py $(RULES) $(if $(CHANGED),--changed $(CHANGED)) $(if $(RULES_SECONDS),--seconds $(RULES_SECONDS))
 
-clean: ## remove what the targets made
+clean: ## remove the files that the targets have made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache

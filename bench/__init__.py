@@ -1,1 +1,1 @@
-"""Numbers, each as a ratio to a peer or a physical limit measured in the same run: `make bench`."""
+"""Benchmarks: each figure is a ratio to a peer or a physical limit of the same run (`make bench`)."""

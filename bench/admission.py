@@ -1,8 +1,8 @@
-"""The webhook as users run it, on one core, beside the reference's process and a bare path of the same run.
+"""The webhook on one core, compared with the reference's process and a bare server in the same run.
 
-Both are whole processes over TLS keep-alive, with an API server of a few lines (`bench.api`) behind
-them: the requests they answer, and the memory they take, idle and with ten thousand ServiceAccounts under
-load. The bare path is our server answering a constant of the same size: the limit of this stack. The
+Both webhooks are complete processes over TLS keep-alive with a minimal API server (`bench.fake_api_server`).
+Measured are the requests per second and the memory, idle and with ten thousand ServiceAccounts under load.
+The bare server is our HTTP server with a constant response of the same size: the limit of this stack. The
 reference is built once with Go into a cache outside the tree.
 """
 
@@ -26,9 +26,9 @@ import trustme
 import uvloop
 
 from bench import rows
-from bench.api import Cluster, kubeconfig
-from bench.load import Load, Server, cores, load, median
-from bench.peers.build import CannotBuild, built
+from bench.fake_api_server import FakeApiServer, kubeconfig
+from bench.load import LoadedServer, LoadResult, cores, median, run_load
+from bench.peers.build import CannotBuild, build_program
 from podpass.http.server import (
     App,
     Receive,
@@ -43,18 +43,18 @@ from podpass.http.server import (
 
 SECONDS, ROUNDS = 1.0, 5
 REFERENCE = "reference webhook v1.6.0"
-REFERENCE_PORT = 9443  # fixed in the reference
+REFERENCE_PORT = 9443  # the reference cannot listen on another port
 ACCOUNTS = 10_000
-# What the reference took where the design was made: idle, and with ten thousand accounts under load.
+# The reference's memory when this design was made: idle, and with ten thousand accounts under load.
 IDLE_MB, LOADED_MB = 36.0, 82.0
-_ANSWER_BYTES = 3537  # what the webhook answers to the longer review
+_ANSWER_BYTES = 3537  # the size of the webhook's response to the longer review
 _HERE = Path(__file__).parent
 _TENANT = "11111111-2222-3333-4444-555555555555"
 _START_SECONDS, _LOAD_SECONDS = 60, 5.0
 
 
 def review(containers: int = 3, settings: int = 18, owned: int = 53) -> bytes:
-    """Make an AdmissionReview of 6.7 KB: a deployment's pod of three containers."""
+    """Return an AdmissionReview of 6.7 KB: a Deployment's pod with three containers."""
     probe: dict[str, Any] = {
         "httpGet": {"path": "/healthz", "port": 8080, "scheme": "HTTP"},
         "periodSeconds": 10,
@@ -109,12 +109,12 @@ def review(containers: int = 3, settings: int = 18, owned: int = 53) -> bytes:
 
 
 def reviews() -> dict[str, bytes]:
-    """Give the reviews that are measured, by their size."""
+    """Return the measured reviews by their size."""
     return {"3.3 KB": review(containers=1, settings=15, owned=37), "6.7 KB": review()}
 
 
 def run() -> list[rows.Row]:
-    """Measure, and give the rows of the table."""
+    """Measure and yield the rows of the table."""
     server_core, load_core = cores()
     if server_core == load_core:
         print("admission: one core only, server and load share it", file=sys.stderr)
@@ -127,10 +127,10 @@ def run() -> list[rows.Row]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where servers run: a folder with their certificate, the core they are pinned to, what clients trust.
+class BenchEnvironment:
+    """The folder with the servers' certificate, the core of the servers, and the clients' trust.
 
-    Shapes:  `core` is None for servers that may run anywhere.
+    Shapes:  `core` is None for servers that are not pinned.
     """
 
     folder: Path
@@ -146,13 +146,13 @@ async def _run(core: int) -> list[rows.Row]:
         leaf.cert_chain_pems[0].write_to_path(str(folder / "tls.crt"))
         leaf.private_key_pem.write_to_path(str(folder / "tls.key"))
         tls = ssl.create_default_context(cadata=ca.cert_pem.bytes().decode())
-        place = Place(folder=folder, core=core, tls=tls)
+        place = BenchEnvironment(folder=folder, core=core, tls=tls)
         return [*await _speed(place), *await _memory(place)]
 
 
-async def _speed(place: Place) -> list[rows.Row]:
+async def _speed(place: BenchEnvironment) -> list[rows.Row]:
     found = list[rows.Row]()
-    async with _servers(place, accounts=1) as servers, _bare(place) as bare:
+    async with _run_servers(place, accounts=1) as servers, _bare(place) as bare:
         for size, body in reviews().items():
             for count in (1, 16):
                 loads = await _loads({**servers, "bare": bare}, place.tls, body, count)
@@ -160,16 +160,16 @@ async def _speed(place: Place) -> list[rows.Row]:
     return found
 
 
-async def _memory(place: Place) -> list[rows.Row]:
-    """Look at memory: at rest with one account, and with many under load."""
+async def _memory(place: BenchEnvironment) -> list[rows.Row]:
+    """Measure memory: idle with one account, and under load with many accounts."""
     body = reviews()["6.7 KB"]
-    async with _servers(place, accounts=1) as servers:
+    async with _run_servers(place, accounts=1) as servers:
         await asyncio.sleep(1)
         idle = {name: _resident_mb(server) for name, server in servers.items()}
-    async with _servers(place, accounts=ACCOUNTS) as servers:
+    async with _run_servers(place, accounts=ACCOUNTS) as servers:
         loaded = {}
         for name, server in servers.items():
-            await load(_request(body), server, place.tls, connections=16, seconds=_LOAD_SECONDS)
+            await run_load(_request(body), server, place.tls, connections=16, seconds=_LOAD_SECONDS)
             loaded[name] = _resident_mb(server)
     many = f"{ACCOUNTS:,} accounts under load"
     return [
@@ -189,7 +189,7 @@ def _memory_rows(
         yield rows.row(name, value, f"{REFERENCE} {its:.0f}", ours / its)
 
 
-def _resident_mb(server: Server) -> float:
+def _resident_mb(server: LoadedServer) -> float:
     status = Path(f"/proc/{server.pid}/status").read_text()
     found = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
     assert found is not None
@@ -205,17 +205,17 @@ def _request(body: bytes) -> bytes:
 
 
 async def _loads(
-    servers: Mapping[str, Server], tls: ssl.SSLContext, body: bytes, count: int
-) -> dict[str, Load]:
+    servers: Mapping[str, LoadedServer], tls: ssl.SSLContext, body: bytes, count: int
+) -> dict[str, LoadResult]:
     for name, server in servers.items():
         answer = await asyncio.to_thread(_first_answer, server.port, tls, body)
         if name != "bare" and not (b'"allowed":true' in answer and b'"patch":' in answer):
             raise RuntimeError(f"{name} does not mutate the pod: {answer[:300]!r}")
-    loads: dict[str, list[Load]] = {name: [] for name in servers}
+    loads: dict[str, list[LoadResult]] = {name: [] for name in servers}
     for _ in range(ROUNDS):
-        # In turn, so that a neighbour's busy second falls on all alike.
+        # The servers alternate, so the load of other programs affects all of them equally.
         for name, server in servers.items():
-            one = await load(_request(body), server, tls, connections=count, seconds=SECONDS)
+            one = await run_load(_request(body), server, tls, connections=count, seconds=SECONDS)
             loads[name].append(one)
     return {name: median(rounds) for name, rounds in loads.items()}
 
@@ -229,7 +229,7 @@ def _first_answer(port: int, tls: ssl.SSLContext, body: bytes) -> bytes:
     return answer
 
 
-def _rows(size: str, count: int, loads: Mapping[str, Load]) -> Iterator[rows.Row]:
+def _rows(size: str, count: int, loads: Mapping[str, LoadResult]) -> Iterator[rows.Row]:
     ours = loads["ours"]
     name = f"admission, {size}, {count} connection{'s' if count > 1 else ''}"
     for peer, its in loads.items():
@@ -257,20 +257,22 @@ def _row(
 
 
 @asynccontextmanager
-async def _servers(place: Place, *, accounts: int) -> AsyncIterator[dict[str, Server]]:
-    """Run ours and, where it can be had, the reference, in front of one API server."""
+async def _run_servers(
+    place: BenchEnvironment, *, accounts: int
+) -> AsyncIterator[dict[str, LoadedServer]]:
+    """Run our webhook and, if it is available, the reference, with one API server."""
     sock = bind("127.0.0.1", 0)
     config = place.folder / "kubeconfig"
     config.write_text(kubeconfig(sock))
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(serving(Cluster(accounts).app, sock))
-        servers = {"ours": await stack.enter_async_context(running_ours(place, config))}
-        reference = await stack.enter_async_context(running_reference(place, config))
+        await stack.enter_async_context(serving(FakeApiServer(accounts).app, sock))
+        servers = {"ours": await stack.enter_async_context(run_webhook(place, config))}
+        reference = await stack.enter_async_context(run_reference(place, config))
         yield servers | ({REFERENCE: reference} if reference else {})
 
 
 @asynccontextmanager
-async def running_ours(place: Place, config: Path) -> AsyncIterator[Server]:
+async def run_webhook(place: BenchEnvironment, config: Path) -> AsyncIterator[LoadedServer]:
     webhook, health = free_port(), free_port()
     command = [sys.executable, "-m", "podpass.cli", "webhook"]
     command += [f"--kubeconfig={config}", f"--webhook-cert-dir={place.folder}"]
@@ -284,7 +286,7 @@ async def running_ours(place: Place, config: Path) -> AsyncIterator[Server]:
             await asyncio.sleep(0.1)
         else:
             raise RuntimeError((place.folder / "ours.log").read_text()[-2000:])
-        yield Server(port=webhook, pid=child.pid)
+        yield LoadedServer(port=webhook, pid=child.pid)
 
 
 def free_port() -> int:
@@ -305,9 +307,9 @@ def _is_ready(port: int) -> bool:
 
 @asynccontextmanager
 async def _process(
-    command: list[str], environ: Mapping[str, str], place: Place, name: str
+    command: list[str], environ: Mapping[str, str], place: BenchEnvironment, name: str
 ) -> AsyncIterator["subprocess.Popen[bytes]"]:
-    """Run a process on the servers' core, and end it."""
+    """Run a process on the servers' core and stop it at the end."""
     log = place.folder / f"{name}.log"
     with subprocess.Popen(  # noqa: ASYNC220 at once
         command,
@@ -324,7 +326,7 @@ async def _process(
 
 
 @asynccontextmanager
-async def _bare(place: Place) -> AsyncIterator[Server]:
+async def _bare(place: BenchEnvironment) -> AsyncIterator[LoadedServer]:
     port = free_port()
     command = [sys.executable, "-m", "bench.admission", "bare", str(place.folder), str(port)]
     async with _process(command, os.environ, place, "bare") as child:
@@ -333,10 +335,10 @@ async def _bare(place: Place) -> AsyncIterator[Server]:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             await asyncio.sleep(0.05)
-        yield Server(port=port, pid=child.pid)
+        yield LoadedServer(port=port, pid=child.pid)
 
 
-def _constant(size: int) -> App:
+def _constant_app(size: int) -> App:
     async def app(_scope: Scope, receive: Receive, send: Send) -> None:
         await read_body(receive, 1 << 20)
         await respond(send, 200, b" " * size)
@@ -346,13 +348,15 @@ def _constant(size: int) -> App:
 
 async def _serve_bare(folder: Path, port: int) -> None:
     tls = server_tls(str(folder / "tls.crt"), str(folder / "tls.key"))
-    async with serving(_constant(_ANSWER_BYTES), bind("127.0.0.1", port), tls):
+    async with serving(_constant_app(_ANSWER_BYTES), bind("127.0.0.1", port), tls):
         await asyncio.Event().wait()
 
 
 @asynccontextmanager
-async def running_reference(place: Place, config: Path) -> AsyncIterator[Server | None]:
-    """Run the reference's webhook; None, and a loud line, where it cannot be had."""
+async def run_reference(
+    place: BenchEnvironment, config: Path
+) -> AsyncIterator[LoadedServer | None]:
+    """Run the reference's webhook; yield None and print a line if it is not available."""
     binary = await asyncio.to_thread(_build)
     if binary is None:
         yield None
@@ -361,8 +365,8 @@ async def running_reference(place: Place, config: Path) -> AsyncIterator[Server 
     command += ["--health-addr=127.0.0.1:0", "--metrics-addr=127.0.0.1:0"]
     environ = {"KUBECONFIG": str(config), "AZURE_TENANT_ID": "t", "GOMAXPROCS": "1"}
     async with _process(command, environ, place, "reference") as child:
-        server = Server(port=REFERENCE_PORT, pid=child.pid)
-        yield server if await _listens(child) else None
+        server = LoadedServer(port=REFERENCE_PORT, pid=child.pid)
+        yield server if await _wait_until_listening(child) else None
 
 
 def _skip(why: str) -> None:
@@ -370,18 +374,18 @@ def _skip(why: str) -> None:
 
 
 def _build() -> Path | None:
-    """Build the reference once; about three minutes the first time."""
+    """Build the reference; the first build takes about three minutes."""
     try:
-        return built("azwi-webhook")
+        return build_program("azwi-webhook")
     except CannotBuild as exc:
         _skip(str(exc))
         return None
 
 
-async def _listens(child: "subprocess.Popen[bytes]") -> bool:
+async def _wait_until_listening(child: "subprocess.Popen[bytes]") -> bool:
     for _ in range(_START_SECONDS * 10):
         if child.poll() is not None:
-            _skip(f"it ended with {child.returncode}; is port {REFERENCE_PORT} free?")
+            _skip(f"it exited with {child.returncode}; is port {REFERENCE_PORT} free?")
             return False
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", REFERENCE_PORT)) == 0:
@@ -392,10 +396,10 @@ async def _listens(child: "subprocess.Popen[bytes]") -> bool:
 
 
 def main() -> None:
-    """Serve as a child of a run, or measure and print."""
+    """Run a server as a child process, or measure and print the rows."""
     if len(sys.argv) > 1:
         uvloop.run(_serve_bare(Path(sys.argv[2]), int(sys.argv[3])))
-    rows.tell(run())
+    rows.print_rows(run())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A real `podpass authority` to be measured, each of its workers on a core of its own, and what it needs."""
+"""Runs a real `podpass authority` for a benchmark, with each worker pinned to its own core."""
 
 import asyncio
 import os
@@ -8,17 +8,18 @@ from pathlib import Path
 
 import trustme
 
-from bench.asking import Target
-from bench.wanted import ACCOUNT, CLIENT, TENANT
+from bench.token_load import LoadTarget
+from bench.token_requests import ACCOUNT, CLIENT, TENANT
 from podpass import names
 from podpass.database import Database
 from podpass.directory.model import FederatedCredential, Identity, Tenant
 from podpass.directory.store.directory import Directory
-from tests.soak.issuer import Issuer
-from tests.soak.replica import Place, Replica
-from tests.soak.site import free_port
+from podpass.kubernetes.service_account.names import subject
+from tests.ports import free_port
+from tests.soak.issuer import IssuerProcess
+from tests.soak.replica import AuthorityReplica, ReplicaConfig
 
-# No limit on what is granted, since one client is all there is; a flood counts.
+# Requests that succeed are not limited, because one client sends them all; a flood is limited.
 _FLAGS = (
     *("--client-rate", "0", "--source-rate", "0", "--source-connections", "256"),
     *("--refused-rate", "20", "--refused-burst", "100", "--penalty-seconds", "10"),
@@ -29,14 +30,14 @@ _MIRID = (
 
 
 @contextmanager
-def issuing(folder: Path) -> Iterator[Issuer]:
-    """Make what a service needs: certificates, a directory of one identity, and its issuer, which serves."""
+def run_issuer(folder: Path) -> Iterator[IssuerProcess]:
+    """Create certificates and a directory with one identity, and run its issuer."""
     ca = trustme.CA()
     ca.cert_pem.write_to_path(folder / "ca.pem")
     leaf = ca.issue_cert("localhost", "127.0.0.1")
     leaf.private_key_and_cert_chain_pem.write_to_path(folder / "localhost.pem")
-    issuer = Issuer(folder, free_port())
-    asyncio.run(_fill(url_of(folder), issuer.url()))
+    issuer = IssuerProcess(folder, free_port())
+    asyncio.run(_fill(database_url(folder), issuer.url()))
     issuer.start()
     try:
         yield issuer
@@ -44,8 +45,8 @@ def issuing(folder: Path) -> Iterator[Issuer]:
         issuer.stop()
 
 
-def url_of(folder: Path) -> str:
-    """Name the database of one identity."""
+def database_url(folder: Path) -> str:
+    """Return the URL of the database with one identity."""
     return f"sqlite:///{folder / 'directory.db'}"
 
 
@@ -53,7 +54,7 @@ async def _fill(url: str, issuer: str) -> None:
     credential = FederatedCredential(
         name="web",
         issuer=issuer,
-        subject=names.subject("default", ACCOUNT.name),
+        subject=subject("default", ACCOUNT.name),
         audiences=(names.EXCHANGE_AUDIENCE,),
     )
     identity = Identity(
@@ -70,19 +71,21 @@ async def _fill(url: str, issuer: str) -> None:
 
 
 @contextmanager
-def serving(
+def run_authority(
     folder: Path, cores: Sequence[int], url: str = "", flags: Sequence[str] = ()
-) -> Iterator[Target]:
-    """Run an authority of one worker a core."""
-    place = Place(folder=folder, database=url or url_of(folder), flags=(*_FLAGS, *flags))
-    replica = Replica("authority", place, workers=len(cores))
-    with _on(cores):  # what it starts inherits it
+) -> Iterator[LoadTarget]:
+    """Run an authority with one worker for each core."""
+    place = ReplicaConfig(
+        folder=folder, database=url or database_url(folder), flags=(*_FLAGS, *flags)
+    )
+    replica = AuthorityReplica("authority", place, workers=len(cores))
+    with _on(cores):  # child processes inherit it
         replica.start()
     try:
         workers = [int(pid) for pid in replica.ready["workers"]]
         for pid, core in zip(workers, cores, strict=True):
             _pin(pid, core)
-        yield Target(port=replica.port, ca_file=place.ca_file, pids=workers, cores=cores)
+        yield LoadTarget(port=replica.port, ca_file=place.ca_file, pids=workers, cores=cores)
     finally:
         replica.kill()
 
@@ -98,7 +101,7 @@ def _on(cores: Sequence[int]) -> Iterator[None]:
 
 
 def _pin(pid: int, core: int) -> None:
-    """Keep a process, threads and all, on one core."""
+    """Pin all threads of a process to one core."""
     for task in Path(f"/proc/{pid}/task").iterdir():
         with suppress(ProcessLookupError):
             os.sched_setaffinity(int(task.name), {core})

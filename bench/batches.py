@@ -1,6 +1,6 @@
-"""Signatures by the multi-buffer library beside OpenSSL's, on one core; nothing where there is none.
+"""Signatures by the multi-buffer library compared with OpenSSL's, on one core; no rows without the library.
 
-The least of many rounds, since on a shared machine everything else only adds.
+The result is the minimum of many rounds, because other programs of the machine only add time.
 """
 
 import time
@@ -10,23 +10,22 @@ from functools import partial
 from bench.rows import Row, row
 from podpass.crypto.jose import SigningKey, generate_rsa
 from podpass.crypto.multibuffer import library as multibuffer
-from podpass.exchange.signing.signer import LEAST
 
 ROUNDS = 400
 
 
 def run() -> Iterator[Row]:
-    """Time the smallest batch that is made, and a whole one, with the checks of what comes out."""
+    """Time the smallest batch and a full batch, including the verification of the signatures."""
     try:
-        library = multibuffer.find()
-    except multibuffer.Unusable:
+        library = multibuffer.find_library()
+    except multibuffer.MultiBufferUnusable:
         return
     key = SigningKey(kid="bench", key=generate_rsa())
     loaded = library.load(key.key)
-    for count in (LEAST, multibuffer.LANES):
+    for count in (multibuffer.MIN_BATCH, multibuffer.LANES):
         texts = [f"{number}." * 300 for number in range(count)]
-        together = _least_us(partial(loaded.sign, [text.encode() for text in texts]))
-        singly = _least_us(partial(_each, key, texts))
+        together = _min_us(partial(loaded.sign, [text.encode() for text in texts]))
+        singly = _min_us(partial(_each, key, texts))
         yield row(
             f"{count} signatures made together, each checked",
             f"{together:.0f} us",
@@ -41,7 +40,7 @@ def _each(key: SigningKey, texts: Iterable[str]) -> None:
         key.signature(text)
 
 
-def _least_us(work: Callable[[], object]) -> float:
+def _min_us(work: Callable[[], object]) -> float:
     found = []
     for _ in range(ROUNDS):
         began = time.perf_counter()

@@ -1,9 +1,9 @@
-"""The embedded Kubernetes API with 10,000 pods and 200 watchers: costs, and how long its loop stands still.
+"""The embedded Kubernetes API with 10,000 pods and 200 watchers: its costs and the stalls of its event loop.
 
-The server is a process of its own on one core, over TLS; so is the bare one beside it, the same stack,
-which answers as many bytes or writes as many to as many clients, and does nothing else. A stall is the most
-processor time the loop spent between two of its turns; a neighbour's busy second is not in it.
-Run: python -m bench.cluster
+The server is a separate process on one core, over TLS. So is the bare server to which it is compared: the
+same HTTP stack, which responds with the same number of bytes or sends them to the same number of clients. A
+stall is the longest CPU time between two iterations of the event loop; it does not include the time of other
+programs. Run: python -m bench.cluster
 """
 
 import asyncio
@@ -29,13 +29,13 @@ import yaml
 
 from bench import cluster_server
 from bench.cluster_watchers import Watchers
-from bench.load import Server, cores
+from bench.load import LoadedServer, cores
 from bench.rows import row
 
 PODS, WARM, WRITERS = 10_000, 500, 16
 WATCHERS = 200
-SINGLES = 50  # changes one by one
-PAUSE = 0.03  # seconds between them: those that follow closer are told together
+SINGLES = 50  # single changes
+PAUSE = 0.03  # seconds between them: the server sends closer changes together
 BURST = 500  # changes in a row
 PATH = "/api/v1/namespaces/default/pods"
 HEADERS = {"authorization": f"Bearer {cluster_server.TOKEN}"}
@@ -45,11 +45,11 @@ _STALL_MS = 50.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
-    """What the server says of itself since it was asked last.
+class ServerReport:
+    """What the server reports about the time since the last report.
 
-    Units:   milliseconds the loop stood still at most, by processor and by clock; MB in memory now, and at
-             most since then.
+    Units:   the longest stall of the loop in milliseconds of CPU time and of wall-clock time; memory now and
+             at its peak, in MB.
     """
 
     stall_ms: float
@@ -59,10 +59,10 @@ class Looked:
 
 
 @dataclass(slots=True, kw_only=True)
-class Child:
-    """A server in a process of its own."""
+class ServerProcess:
+    """A server in a separate process."""
 
-    server: Server
+    server: LoadedServer
     process: "asyncio.subprocess.Process"
     session: aiohttp.ClientSession
 
@@ -70,15 +70,15 @@ class Child:
     def url(self) -> str:
         return f"https://localhost:{self.server.port}"
 
-    async def look(self) -> Looked:
-        """Ask how it went, and begin anew."""
+    async def report(self) -> ServerReport:
+        """Return the report since the last call, and start a new one."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(b"\n")
-        return Looked(**json.loads(await self.process.stdout.readline()))
+        return ServerReport(**json.loads(await self.process.stdout.readline()))
 
-    async def tell(self, what: bytes) -> None:
-        """Hand a line to the bare server, which writes it to every client."""
+    async def send_line(self, what: bytes) -> None:
+        """Pass a line to the bare server, which sends it to every client."""
         assert self.process.stdin is not None
         self.process.stdin.write(what + b"\n")
 
@@ -90,7 +90,7 @@ class Child:
 
 
 def run() -> list[dict[str, str]]:
-    """Measure, and give rows."""
+    """Measure and yield rows."""
     server_core, load_core = cores()
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {load_core})
@@ -111,15 +111,17 @@ async def _run(core: int) -> list[dict[str, str]]:
         async with AsyncExitStack() as stack:
             ours = await stack.enter_async_context(_child("ours", folder, core, tls))
             bare = await stack.enter_async_context(_child("bare", folder, core, tls))
-            rows = await _created(ours)
-            rows += await _listed(ours, bare)
-            rows += await _by_kubectl(ours, folder)
-            rows += await _watched(ours, bare, tls)
+            rows = await _measure_creation(ours)
+            rows += await _measure_lists(ours, bare)
+            rows += await _measure_kubectl(ours, folder)
+            rows += await _measure_watchers(ours, bare, tls)
             return rows
 
 
 @asynccontextmanager
-async def _child(what: str, folder: Path, core: int, tls: ssl.SSLContext) -> AsyncIterator[Child]:
+async def _child(
+    what: str, folder: Path, core: int, tls: ssl.SSLContext
+) -> AsyncIterator[ServerProcess]:
     command = [sys.executable, "-m", "bench.cluster_server", what, str(folder), str(core)]
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -132,15 +134,15 @@ async def _child(what: str, folder: Path, core: int, tls: ssl.SSLContext) -> Asy
     async with aiohttp.ClientSession(connector=connector) as session:
         try:
             port = int(await process.stdout.readline())
-            server = Server(port=port, pid=process.pid)
-            yield Child(server=server, process=process, session=session)
+            server = LoadedServer(port=port, pid=process.pid)
+            yield ServerProcess(server=server, process=process, session=session)
         finally:
             process.terminate()
             await process.wait()
 
 
 def _pod() -> bytes:
-    """A pod as a deployment's controller sends it; stored it is of some 3 kB."""
+    """Return a pod as a Deployment's controller sends it; it takes about 3 kB when stored."""
     container = {
         "name": "app",
         "image": "registry.example/shop/app:1.42.0",
@@ -157,16 +159,16 @@ def _pod() -> bytes:
     return json.dumps(body).encode()
 
 
-async def _created(ours: Child) -> list[dict[str, str]]:
-    """Fill the cluster, by so many clients at once; the first of them are not counted."""
-    before = await ours.look()
+async def _measure_creation(ours: ServerProcess) -> list[dict[str, str]]:
+    """Create the pods with several clients at once; the first pods are not counted."""
+    before = await ours.report()
     await _create(ours, WARM)
-    await ours.look()
+    await ours.report()
     used, began = ours.server.core_seconds(), time.perf_counter()
     await _create(ours, PODS - WARM)
     took, used = time.perf_counter() - began, ours.server.core_seconds() - used
-    after, made = await ours.look(), PODS - WARM
-    size = f"{(after.memory - before.memory) * 1024 / PODS:.1f} kB a pod, history and all"
+    after, made = await ours.report(), PODS - WARM
+    size = f"{(after.memory - before.memory) * 1024 / PODS:.1f} kB a pod with its history"
     return [
         row(f"cluster, pods created, {WRITERS} clients", f"{made / took:,.0f} /s", "", None),
         row("cluster, pods created, per core second", f"{made / used:,.0f} /s", "", None),
@@ -175,7 +177,7 @@ async def _created(ours: Child) -> list[dict[str, str]]:
     ]
 
 
-async def _create(ours: Child, count: int) -> None:
+async def _create(ours: ServerProcess, count: int) -> None:
     left, body = iter(range(count)), _pod()
     sent = HEADERS | {"content-type": "application/json"}
 
@@ -188,8 +190,8 @@ async def _create(ours: Child, count: int) -> None:
     await asyncio.gather(*(write() for _ in range(WRITERS)))
 
 
-def _stall(name: str, looked: Looked) -> dict[str, str]:
-    """Tell how long the loop stood still, which other clients wait for."""
+def _stall(name: str, looked: ServerReport) -> dict[str, str]:
+    """Return the row of the loop's longest stall, during which other clients wait."""
     value = f"{looked.stall_ms:.0f} ms, {looked.by_clock_ms:.0f} by clock"
     return row(
         f"{name}: loop's longest stall",
@@ -200,7 +202,7 @@ def _stall(name: str, looked: Looked) -> dict[str, str]:
     )
 
 
-async def _listed(ours: Child, bare: Child) -> list[dict[str, str]]:
+async def _measure_lists(ours: ServerProcess, bare: ServerProcess) -> list[dict[str, str]]:
     label = "?labelSelector=app%3Dshop,!nope"
     cases: list[tuple[str, str, str]] = [
         ("all at once", PATH, "application/json"),
@@ -213,9 +215,9 @@ async def _listed(ours: Child, bare: Child) -> list[dict[str, str]]:
     rows = []
     for name, path, accept in cases:
         size = len(await ours.get(path, accept))
-        await ours.look()
+        await ours.report()
         took = await _median(ours, path, accept)
-        looked = await ours.look()
+        looked = await ours.report()
         limit = await _median(bare, f"/{size}", accept)
         title = f"cluster, {PODS:,} pods, {name}, {size / 1e6:.1f} MB"
         peer = f"bare, as many bytes {limit * 1000:,.1f}"
@@ -227,7 +229,7 @@ async def _listed(ours: Child, bare: Child) -> list[dict[str, str]]:
     return rows
 
 
-async def _median(child: Child, path: str, accept: str) -> float:
+async def _median(child: ServerProcess, path: str, accept: str) -> float:
     took = []
     for _ in range(5):
         began = time.perf_counter()
@@ -236,7 +238,7 @@ async def _median(child: Child, path: str, accept: str) -> float:
     return statistics.median(took)
 
 
-async def _by_kubectl(ours: Child, folder: Path) -> list[dict[str, str]]:
+async def _measure_kubectl(ours: ServerProcess, folder: Path) -> list[dict[str, str]]:
     kubectl = shutil.which("kubectl", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if kubectl is None:
         return []
@@ -250,7 +252,7 @@ async def _by_kubectl(ours: Child, folder: Path) -> list[dict[str, str]]:
     head = {"apiVersion": "v1", "kind": "Config", "current-context": "bench"}
     config.write_text(yaml.safe_dump(head | lists))
     environ = {"HOME": str(folder), "KUBECONFIG": str(config)}
-    await ours.look()
+    await ours.report()
     began = time.perf_counter()
     process = await asyncio.create_subprocess_exec(
         kubectl, "get", "pods", env=environ, stdout=subprocess.PIPE
@@ -258,27 +260,29 @@ async def _by_kubectl(ours: Child, folder: Path) -> list[dict[str, str]]:
     out, _ = await process.communicate()
     took = time.perf_counter() - began
     assert len(out.splitlines()) == PODS + 1
-    looked = await ours.look()
+    looked = await ours.report()
     name = f"cluster, kubectl get pods, {PODS:,} of them by 500"
     return [row(name, f"{took:.2f} s", "", None), _stall("cluster, kubectl get pods", looked)]
 
 
-async def _watched(ours: Child, bare: Child, tls: ssl.SSLContext) -> list[dict[str, str]]:
+async def _measure_watchers(
+    ours: ServerProcess, bare: ServerProcess, tls: ssl.SSLContext
+) -> list[dict[str, str]]:
     listed = json.loads(await ours.get(PATH + "?limit=1"))
     name = listed["items"][0]["metadata"]["name"]
     at = listed["metadata"]["resourceVersion"]
     line = b"x" * 3000
     async with Watchers.of(WATCHERS, bare.server.port, tls, "/stream", {}) as watchers:
-        limit = await _fanned(bare, watchers, lambda: bare.tell(line))
+        limit = await _measure_fan_out(bare, watchers, lambda: bare.send_line(line))
     rows, path = list[dict[str, str]](), f"{PATH}?watch=1&resourceVersion={at}"
     for title, each in (("", path), (", each with a selector", f"{path}&labelSelector=app%3Dshop")):
         async with Watchers.of(WATCHERS, ours.server.port, tls, each, HEADERS) as watchers:
-            found = await _fanned(ours, watchers, _labels(ours, name))
-        rows += _told(f"cluster, {WATCHERS} watchers{title}", found, limit)
+            found = await _measure_fan_out(ours, watchers, _labels(ours, name))
+        rows += _fan_out_rows(f"cluster, {WATCHERS} watchers{title}", found, limit)
     return rows
 
 
-def _labels(ours: Child, name: str) -> Callable[[], Any]:
+def _labels(ours: ServerProcess, name: str) -> Callable[[], Any]:
     count = iter(range(1_000_000))
     headers = HEADERS | {"content-type": "application/merge-patch+json"}
 
@@ -292,10 +296,11 @@ def _labels(ours: Child, name: str) -> Callable[[], Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fanned:
-    """What it took until every watcher had seen a change.
+class FanOutResult:
+    """The time until every watcher had received a change.
 
-    Units:   milliseconds; `alone` and `burst` of processor time for one change, alone and one of many.
+    Units:   milliseconds; `alone` and `burst` are CPU time per change, for single changes and for many in a
+             row.
     """
 
     p50: float
@@ -303,14 +308,16 @@ class Fanned:
     alone: float
     burst: float
     per_second: float
-    looked: Looked
+    looked: ServerReport
 
 
-async def _fanned(child: Child, watchers: Watchers, change: Callable[[], Any]) -> Fanned:
-    """Make changes one by one and then many in a row, until every watcher has seen each."""
+async def _measure_fan_out(
+    child: ServerProcess, watchers: Watchers, change: Callable[[], Any]
+) -> FanOutResult:
+    """Make single changes and then many in a row; wait until every watcher has received all of them."""
     await change()
     await watchers.until(1)
-    await child.look()
+    await child.report()
     used, took = child.server.core_seconds(), list[float]()
     for _ in range(SINGLES):
         await asyncio.sleep(PAUSE)
@@ -324,39 +331,39 @@ async def _fanned(child: Child, watchers: Watchers, change: Callable[[], Any]) -
         await change()
     await watchers.until(BURST)
     took.sort()
-    return Fanned(
+    return FanOutResult(
         p50=took[len(took) // 2] * 1000,
         p99=took[int(len(took) * 0.99)] * 1000,
         alone=alone / SINGLES * 1000,
         burst=(child.server.core_seconds() - used) / BURST * 1000,
         per_second=BURST / (time.perf_counter() - began),
-        looked=await child.look(),
+        looked=await child.report(),
     )
 
 
-def _told(name: str, found: Fanned, limit: Fanned) -> list[dict[str, str]]:
+def _fan_out_rows(name: str, found: FanOutResult, limit: FanOutResult) -> list[dict[str, str]]:
     memory = f"{found.looked.memory:.0f} MB"
     seen = f"{found.p50:.1f} ms, p99 {found.p99:.1f}"
     bare = f"bare server {limit.p50:.1f}, p99 {limit.p99:.1f}"
     return [
-        row(f"{name}: all have seen a change", seen, bare, found.p50 / limit.p50),
-        _beside(f"{name}: core time a change", found.alone, limit.alone),
-        _beside(f"{name}: core time of one of {BURST}", found.burst, limit.burst),
+        row(f"{name}: all received a change", seen, bare, found.p50 / limit.p50),
+        _compared_row(f"{name}: core time a change", found.alone, limit.alone),
+        _compared_row(f"{name}: core time of one of {BURST}", found.burst, limit.burst),
         row(f"{name}: {BURST} in a row", f"{found.per_second:,.0f} /s", "", None),
         row(f"{name}: memory", memory, f"peak {found.looked.peak:.0f} MB", None),
         _stall(name, found.looked),
     ]
 
 
-def _beside(name: str, ours: float, bare: float) -> dict[str, str]:
+def _compared_row(name: str, ours: float, bare: float) -> dict[str, str]:
     return row(name, f"{ours:.2f} ms", f"bare server {bare:.2f}", ours / bare)
 
 
 def main() -> None:
-    """Print the rows."""
+    """Measure and print the rows."""
     from bench import rows
 
-    rows.tell(run())
+    rows.print_rows(run())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The servers of `bench.cluster`, each in a process of its own; a line on stdin asks how it went."""
+"""The servers of `bench.cluster`, each in a separate process; a line on stdin requests a report."""
 
 import asyncio
 import json
@@ -22,14 +22,14 @@ from podpass.http.server import (
     server_tls,
     serving,
 )
-from podpass.kubernetes.cluster import Cluster, ClusterConfig, User
+from podpass.kubernetes.cluster import ClusterConfig, EmbeddedCluster, UserInfo
 
 TOKEN = "bench"
 _TICK = 0.002
 
 
 class _Stalls:
-    """Turns with the loop, and keeps the most that was between two turns, by processor and by clock."""
+    """Records the longest time between two iterations of the event loop, in CPU and wall-clock time."""
 
     def __init__(self) -> None:
         self._used = self._waited = 0.0
@@ -43,18 +43,18 @@ class _Stalls:
             self._waited = max(self._waited, now[1] - clock - _TICK)
             used, clock = now
 
-    def look(self) -> str:
-        """Tell, and begin anew."""
+    def report(self) -> str:
+        """Return the report and start a new one."""
         status = Path("/proc/self/status").read_text()
-        told = {
+        report = {
             "stall_ms": self._used * 1000,
             "by_clock_ms": self._waited * 1000,
             "memory": _mb(status, "VmRSS"),
             "peak": _mb(status, "VmHWM"),
         }
         self._used = self._waited = 0.0
-        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-        return json.dumps(told)
+        Path("/proc/self/clear_refs").write_text("5")  # reset the peak
+        return json.dumps(report)
 
 
 def _mb(status: str, name: str) -> float:
@@ -63,7 +63,7 @@ def _mb(status: str, name: str) -> float:
 
 
 class _Bare:
-    """Answers as many bytes as the path says, or writes each line it is told to all who listen."""
+    """Responds with the number of bytes that the path names, or sends each line to all connected clients."""
 
     def __init__(self) -> None:
         self._clients: set[Send] = set()
@@ -79,7 +79,7 @@ class _Bare:
             pass
         self._clients.discard(send)
 
-    async def tell(self, line: bytes) -> None:
+    async def send_line(self, line: bytes) -> None:
         for send in list(self._clients):
             await send({"type": "http.response.body", "body": line, "more_body": True})
 
@@ -92,11 +92,11 @@ async def _serve(what: str, folder: Path) -> None:
     config = ClusterConfig(
         database=folder / "kubernetes.db",
         issuer="https://localhost/",
-        ring=KeyRing.open(folder / "issuer"),
+        signer=KeyRing.open(folder / "issuer"),
         ca_file=folder / "ca.crt",
-        tokens={TOKEN: User(name="admin", groups=("system:masters",))},
+        tokens={TOKEN: UserInfo(name="admin", groups=("system:masters",))},
     )
-    async with Cluster(config) as cluster:
+    async with EmbeddedCluster(config) as cluster:
         await _answer(cluster.app, folder, None)
 
 
@@ -112,9 +112,9 @@ async def _answer(app: App, folder: Path, bare: _Bare | None) -> None:
         print(sock.getsockname()[1], flush=True)
         while line := await reader.readline():
             if line == b"\n":
-                print(stalls.look(), flush=True)
+                print(stalls.report(), flush=True)
             elif bare is not None:
-                await bare.tell(line)
+                await bare.send_line(line)
     turning.cancel()
 
 

@@ -1,4 +1,4 @@
-"""Many clients that follow one address, as thin as can be: each counts the lines it is sent."""
+"""Many minimal watch clients of one URL: each only counts the lines that it receives."""
 
 import asyncio
 import ssl
@@ -25,17 +25,17 @@ class _Watcher(asyncio.Protocol):
                 raise RuntimeError(f"answered {data[:200]!r}")
             _, _, data = data.partition(b"\r\n\r\n")
             self._body = True
-            self._many.opened()
-        # A chunk ends in CR LF; what an event ends in has no CR before it.
+            self._many.on_response()
+        # A chunk ends in CR LF; an event ends in LF without CR.
         before, data = self.lines, self._last + data
         self._last = data[-1:] if data.endswith(b"\r") else b""
         self.lines += data.count(b"\n") - data.count(b"\r\n")
         if before < self._many.wanted <= self.lines:
-            self._many.one_more()
+            self._many.on_complete()
 
 
 class Watchers:
-    """Clients that are connected."""
+    """Connected watch clients."""
 
     def __init__(self, count: int) -> None:
         self._each: list[_Watcher] = []
@@ -49,7 +49,7 @@ class Watchers:
     async def of(
         cls, count: int, port: int, tls: ssl.SSLContext, path: str, headers: Mapping[str, str]
     ) -> AsyncIterator[Self]:
-        """Connect so many, and let them go at the end."""
+        """Connect this number of clients, and disconnect them at the end."""
         many = cls(count)
         head = f"GET {path} HTTP/1.1\r\nhost: localhost\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -65,7 +65,7 @@ class Watchers:
             )
             many._each.append(each)
         await asyncio.wait_for(many._all_open.wait(), _SECONDS)
-        await asyncio.sleep(0.5)  # what the first answers say besides
+        await asyncio.sleep(0.5)  # the remaining lines of the first responses
         many._before = min(each.lines for each in many._each)
         try:
             yield many
@@ -74,7 +74,7 @@ class Watchers:
                 each.transport.abort()
 
     async def until(self, lines: int) -> None:
-        """Return when each has been sent so many lines more."""
+        """Return when each client has received this number of further lines."""
         self.wanted = self._before + lines
         self._behind = sum(each.lines < self.wanted for each in self._each)
         self._enough.clear()
@@ -82,14 +82,14 @@ class Watchers:
             await asyncio.wait_for(self._enough.wait(), _SECONDS)
         self._before = self.wanted
 
-    def opened(self) -> None:
-        """Hear that one is answered."""
+    def on_response(self) -> None:
+        """Count a client whose response has started."""
         self._closed -= 1
         if not self._closed:
             self._all_open.set()
 
-    def one_more(self) -> None:
-        """Hear that one has all that is waited for."""
+    def on_complete(self) -> None:
+        """Count a client that has received all expected lines."""
         self._behind -= 1
         if not self._behind:
             self._enough.set()

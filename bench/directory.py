@@ -1,8 +1,8 @@
-"""The directory alone, with 1,000 identities and with 100,000, each with 5 federated credentials.
+"""The directory with 1,000 and with 100,000 identities, each with 5 federated credentials.
 
-What is asked of the larger one is held against the same asked of the smaller one in the same run, so the
-ratio says how flat it is. Databases are SQLite with full sync in a folder of their own.
-Run: python -m bench.directory
+Each operation on the larger directory is compared with the same operation on the smaller one in the same run,
+so the ratio shows the effect of the size. The databases are SQLite with full sync. Run: python -m
+bench.directory
 """
 
 import asyncio
@@ -33,8 +33,8 @@ GROUP = resource_ids.group_id(SUBSCRIPTION, "bench")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """Seconds each took, and how large all grew."""
+class DirectoryFigures:
+    """The seconds of each operation, and the size of memory and database."""
 
     bulk: float
     single: float
@@ -50,7 +50,7 @@ class Figures:
 
 
 def run() -> list[dict[str, str]]:
-    """Measure both sizes, each in a process of its own so that memory is its own."""
+    """Measure both sizes, each in a separate process to separate their memory."""
     small, large = _measured(SMALL), _measured(LARGE)
     rows = [
         _rate("create one identity with 5 credentials", small.single, large.single),
@@ -58,7 +58,7 @@ def run() -> list[dict[str, str]]:
         _time("list 100, first page", small.first, large.first),
         _time("list 100, middle page", small.middle, large.middle),
         _time("list 100, last page", small.last, large.last),
-        _time("list 100 by beginning of name", small.by_name, large.by_name),
+        _time("list 100 by prefix of the name", small.by_name, large.by_name),
         _time("list 100 of a resource group", small.by_group, large.by_group),
         _time("look up by client id, cold", small.cold, large.cold),
         _time("look up by client id, cached", small.cached, large.cached),
@@ -96,7 +96,7 @@ def _rate(name: str, small: float, large: float) -> dict[str, str]:
     }
 
 
-def _measured(count: int) -> Figures:
+def _measured(count: int) -> DirectoryFigures:
     with tempfile.TemporaryDirectory() as folder:
         out = subprocess.run(
             [sys.executable, "-m", "bench.directory", "measure", folder, str(count)],
@@ -104,7 +104,7 @@ def _measured(count: int) -> Figures:
             text=True,
             check=True,
         ).stdout
-    return Figures(**{name: float(value) for name, _, value in _lines(out)})
+    return DirectoryFigures(**{name: float(value) for name, _, value in _lines(out)})
 
 
 def _lines(out: str) -> list[tuple[str, str, str]]:
@@ -115,7 +115,7 @@ def _identity(number: int) -> Identity:
     name = f"workload-{number:06}"
     return Identity(
         tenant_id=TENANT,
-        # Spread over the index as random ids are, and the same in every run.
+        # The ids are spread over the index as random ids are, and the same in every run.
         client_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"client {number}")),
         object_id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"object {number}")),
         name=name,
@@ -157,7 +157,7 @@ async def _fill(directory: Directory, count: int) -> float:
 
 
 async def _singles(directory: Directory, count: int) -> float:
-    """Measure creating one at a time, each on the disk before the next begins."""
+    """Measure single creations, each on the disk before the next one starts."""
     made = [_identity(count + number) for number in range(SINGLES)]
     began = time.perf_counter()
     for identity in made:
@@ -166,7 +166,7 @@ async def _singles(directory: Directory, count: int) -> float:
 
 
 async def _pages(directory: Directory) -> None:
-    """Walk all pages to know where they begin, then measure three of them."""
+    """Read all pages to find where they begin, then measure three of them."""
     begins: list[str | None] = [None]
     while True:
         page = await directory.identities.page(TENANT, after=begins[-1], limit=PAGE)
@@ -220,7 +220,7 @@ def _resident() -> int:
 
 
 def main() -> None:
-    """Print the rows, or measure one size."""
+    """Print the rows, or measure one size in a child process."""
     if sys.argv[1:2] == ["measure"]:
         asyncio.run(_measure(Path(sys.argv[2]), int(sys.argv[3])))
         return

@@ -1,15 +1,15 @@
-"""The token service over TLS, beside what RSA allows its cores; all rows of one run.
+"""The token service over TLS, compared with the RSA limit of its cores; all rows are of one run.
 
-An exchange checks one RS256 signature and makes one, so 1 / (1/sign + 1/verify) of a core, as `openssl
-speed` measures it in the same run, is the ceiling of a server that makes one after the other; the
-multi-buffer library, where there is one, makes several at once. Both sides are counted by processor time,
-so that other programs of the machine do not count. No assertion is sent twice within the time in which it
-is measured, or the row says so.
+An exchange verifies one RS256 signature and makes one. So 1 / (1/sign + 1/verify), as `openssl speed`
+measures it on a core in the same run, is the limit of a server that makes one signature after the other; the
+multi-buffer library, if it is installed, makes several at once. Both values are per CPU second, so other
+programs of the machine do not count. No assertion is sent twice within a measurement, or the row says so.
 
-The load needs a core too. One worker has the first core and the load the last; with as many workers as
-cores the load shares them. So N workers are compared with one by the time that was theirs to use: what they
-used of their cores, and what stayed idle there. A worker that sleeps, or waits for another, costs idle time
-and so shows; what the load and other programs take does not count, and is told beside.
+The load generator needs CPU time too. One worker has the first core and the load generator the last; with as
+many workers as cores the load generator shares the cores. So N workers are compared with one by the CPU time
+that was available to them: what they used of their cores plus what stayed idle there. A worker that sleeps or
+waits for another worker causes idle time, which counts. The time of the load generator and of other programs
+does not count; a row shows it.
 Run: python -m bench.exchange
 """
 
@@ -25,29 +25,37 @@ from unittest.mock import patch
 
 from sqlalchemy import Connection, text
 
-from bench import authority, batches, lookups, rows, wanted
-from bench.asking import CONNECTIONS, SECONDS, Load, Target, drive, drive_anew, memory_mb
+from bench import authority, batches, lookups, rows, token_requests
 from bench.rows import Row, row
-from podpass import names
+from bench.token_load import (
+    CONNECTIONS,
+    SECONDS,
+    LoadTarget,
+    TokenLoad,
+    drive,
+    drive_new_connections,
+    memory_mb,
+)
 from podpass.crypto.multibuffer import library
 from podpass.database import Database
-from tests.soak.issuer import Issuer
+from podpass.kubernetes.service_account.names import subject
+from tests.soak.issuer import IssuerProcess
 
 _ALONE = ("--multibuffer", "none")
-POOL = 32_000  # more than are answered while it gets warm and is measured
-# Identities that ask among 1,000,000 credentials: more than requests are answered, so none asks twice.
+POOL = 32_000  # more than are sent during warm-up and measurement
+# Identities that send requests among 1,000,000 credentials: more than the requests, so none sends two.
 READERS = 8_000
 
 
 def run() -> Iterator[Row]:
-    """Measure the exchange: at full load, at half, on all cores, in a flood, and among many credentials."""
+    """Measure at full load, half load, on all cores, during a flood, and among many credentials."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[-1]})
     try:
         with tempfile.TemporaryDirectory(prefix="podpass-bench-") as name:
             folder = Path(name)
-            with authority.issuing(folder) as issuer:
-                requests = [wanted.request(issuer, number) for number in range(POOL)]
+            with authority.run_issuer(folder) as issuer:
+                requests = [token_requests.token_request(issuer, number) for number in range(POOL)]
                 yield from _one_core(folder, requests, cores)
                 yield from batches.run()
                 yield from _by_openssl(folder, requests, cores[0])
@@ -57,12 +65,12 @@ def run() -> Iterator[Row]:
 
 
 def _one_core(folder: Path, requests: Sequence[bytes], cores: Sequence[int]) -> Iterator[Row]:
-    with authority.serving(folder, cores[:1]) as target:
+    with authority.run_authority(folder, cores[:1]) as target:
         before = _limit(cores[0])
         full = drive(target, requests)
         limit = (before + _limit(cores[0])) / 2
         yield row(
-            f"exchange, one core, TLS, {CONNECTIONS} connections, signed by {_signs()}",
+            f"exchange, one core, TLS, {CONNECTIONS} connections, signed by {_signer_name()}",
             f"{full.per_core_second:,.0f}/s",
             f"RSA alone {limit:,.0f}/s",
             full.per_core_second / limit,
@@ -79,40 +87,40 @@ def _one_core(folder: Path, requests: Sequence[bytes], cores: Sequence[int]) -> 
             most=1,
         )
         yield from _flooded(folder, target, requests, pause, half)
-        anew = drive_anew(target, requests)
+        new_connections = drive_new_connections(target, requests)
         yield row(
             "exchange, a new connection and handshake for each",
-            f"{anew.per_core_second:,.0f}/s",
+            f"{new_connections.per_core_second:,.0f}/s",
             f"kept: {full.per_core_second:,.0f}/s",
-            anew.per_core_second / full.per_core_second,
+            new_connections.per_core_second / full.per_core_second,
         )
         yield row("exchange, memory of a worker", f"{memory_mb(target.pids[0]):.0f} MB", "", None)
     yield from _all_cores(folder, requests, cores, full)
 
 
-def _signs() -> str:
+def _signer_name() -> str:
     try:
-        return Path(library.find().file).name
-    except library.Unusable:
+        return Path(library.find_library().file).name
+    except library.MultiBufferUnusable:
         return "OpenSSL"
 
 
 def _by_openssl(folder: Path, requests: Sequence[bytes], core: int) -> Iterator[Row]:
-    """Ask a service that has no multi-buffer library, and as if the processor had no AVX-512 IFMA.
+    """Measure without the multi-buffer library, and as on a processor without AVX-512 IFMA.
 
-    Nothing where it has none: what came before was by OpenSSL alone already.
+    It yields no rows if there is no library: the rows before are then already by OpenSSL alone.
     """
     fast = _limit(core)
-    # Bit 21 of CPUID leaf 7's EBX, hidden from the OpenSSL of what is started: it halves the time of its RSA.
+    # Hide bit 21 of CPUID leaf 7's EBX from OpenSSL in the child processes: it halves the time of RSA.
     with patch.dict(os.environ, OPENSSL_ia32cap=":~0x200000"):
         before = _limit(core)
         if before > 0.8 * fast:
             return
-        with authority.serving(folder, [core], flags=_ALONE) as target:
+        with authority.run_authority(folder, [core], flags=_ALONE) as target:
             full = drive(target, requests)
         slow = (before + _limit(core)) / 2
     fast = _limit(core)
-    with authority.serving(folder, [core], flags=_ALONE) as target:
+    with authority.run_authority(folder, [core], flags=_ALONE) as target:
         alone = drive(target, requests)
     limit = (fast + _limit(core)) / 2
     yield row(
@@ -131,23 +139,23 @@ def _by_openssl(folder: Path, requests: Sequence[bytes], core: int) -> Iterator[
 
 
 def _all_cores(
-    folder: Path, requests: Sequence[bytes], cores: Sequence[int], one: Load
+    folder: Path, requests: Sequence[bytes], cores: Sequence[int], one: TokenLoad
 ) -> Iterator[Row]:
     mine = os.sched_getaffinity(0)
-    with authority.serving(folder, cores) as target:
+    with authority.run_authority(folder, cores) as target:
         os.sched_setaffinity(0, cores)
         several = drive(target, requests)
         os.sched_setaffinity(0, mine)
     count = len(cores)
     yield row(
-        f"exchange, {count} workers on {count} cores, a second left to them",
-        f"{several.per_left_second:,.0f}/s",
-        f"one worker: {one.per_left_second:,.0f}/s",
-        several.per_left_second / one.per_left_second,
+        f"exchange, {count} workers on {count} cores, per available second",
+        f"{several.per_available_second:,.0f}/s",
+        f"one worker: {one.per_available_second:,.0f}/s",
+        several.per_available_second / one.per_available_second,
         least=0.9,
     )
     yield row(
-        "in a second of the clock; load and other programs have what is missing",
+        "the same per second of wall-clock time, shared with the load generator and others",
         f"{several.rate:,.0f}/s of {count} cores",
         f"one worker: {one.rate:,.0f}/s of 1 core",
         several.rate / one.rate,
@@ -155,24 +163,24 @@ def _all_cores(
     for name, load, cores_used in (("one worker", one, 1), (f"{count} workers", several, count)):
         whole = load.seconds * cores_used
         yield row(
-            f"  of the cores of {name}: used, idle; the load's own core",
+            f"  cores of {name}: used, idle; core of the load generator",
             f"{load.spent / whole:.0%}, {load.idle / whole:.0%} idle",
             f"load: {load.own / load.seconds:.0%} of a core",
             None,
         )
     yield row(
-        "exchange, least share of one of these workers",
-        f"{several.least_share / count:.0%}",
-        f"an equal part: {1 / count:.0%}",
-        several.least_share,
-        least=0.6,  # other programs take unequal parts too
+        "exchange, smallest share of one of these workers",
+        f"{several.smallest_share / count:.0%}",
+        f"an equal share: {1 / count:.0%}",
+        several.smallest_share,
+        least=0.6,  # other programs use unequal shares too
     )
 
 
 def _flooded(
-    folder: Path, target: Target, requests: Sequence[bytes], pause: float, calm: Load
+    folder: Path, target: LoadTarget, requests: Sequence[bytes], pause: float, calm: TokenLoad
 ) -> Iterator[Row]:
-    # Behind the good clients, with whom it shares a core: what is measured is the server.
+    # At a lower priority than the well-behaved clients on the same core: only the server is measured.
     command = [
         "nice",
         sys.executable,
@@ -187,7 +195,7 @@ def _flooded(
         finally:
             flood.terminate()
     yield row(
-        "p99 of good clients in a flood of bad requests",
+        "p99 of well-behaved clients in a flood of bad requests",
         f"{load.quantile_ms(99):.1f} ms",
         f"without: {calm.quantile_ms(99):.1f} ms",
         load.quantile_ms(99) / calm.quantile_ms(99),
@@ -195,24 +203,26 @@ def _flooded(
     )
 
 
-def _many(folder: Path, issuer: Issuer, core: int) -> Iterator[Row]:
-    """Ask for identities at random: few that are kept in memory, then more than are."""
-    found: dict[int, Load] = {}
+def _many(folder: Path, issuer: IssuerProcess, core: int) -> Iterator[Row]:
+    """Request tokens for random identities: few, which are all cached, then more than the cache holds."""
+    found: dict[int, TokenLoad] = {}
     memory: dict[int, float] = {}
     for count in (lookups.SMALL, lookups.LARGE):
         url = f"sqlite:///{folder / f'{count}.db'}"
         asyncio.run(_fill(url, count, issuer.url()))
         askers = min(count, READERS)
         requests = [
-            wanted.request(issuer, number, lookups.client_id(number * count // askers % count))
+            token_requests.token_request(
+                issuer, number, lookups.client_id(number * count // askers % count)
+            )
             for number in range(READERS)
         ]
-        with authority.serving(folder, [core], url) as target:
+        with authority.run_authority(folder, [core], url) as target:
             found[count] = drive(target, requests, pause=0.02)
             memory[count] = memory_mb(target.pids[0])
     small, large = found[lookups.SMALL], found[lookups.LARGE]
     yield row(
-        f"exchange among {lookups.LARGE * lookups.EACH:,} credentials, none kept in memory, p50",
+        f"exchange among {lookups.LARGE * lookups.EACH:,} credentials, none cached, p50",
         f"{large.quantile_ms(50):.2f} ms",
         f"{lookups.SMALL * lookups.EACH:,}: {small.quantile_ms(50):.2f} ms",
         large.quantile_ms(50) / small.quantile_ms(50),
@@ -227,13 +237,13 @@ def _many(folder: Path, issuer: Issuer, core: int) -> Iterator[Row]:
 
 
 async def _fill(url: str, count: int, issuer: str) -> None:
-    """Let one credential of each identity trust the issuer that is there."""
+    """Change one credential of each identity so that it trusts the running issuer."""
     await lookups.fill(url, count)
     changed = text(
         "UPDATE federated_credentials SET issuer = :issuer, subject = :subject"
         " WHERE name = 'credential-0'"
     )
-    values = {"issuer": issuer, "subject": names.subject("default", "web")}
+    values = {"issuer": issuer, "subject": subject("default", "web")}
 
     def step(connection: Connection) -> None:
         connection.execute(changed, values)
@@ -242,12 +252,12 @@ async def _fill(url: str, count: int, issuer: str) -> None:
         await database.write(step, seconds=60)
 
 
-def _latency(load: Load) -> str:
+def _latency(load: TokenLoad) -> str:
     return f"{load.quantile_ms(50):.1f} / {load.quantile_ms(99):.1f} ms"
 
 
 def _limit(core: int) -> float:
-    """Ask OpenSSL how often a core can sign and check."""
+    """Measure with OpenSSL how often a core can sign and verify."""
     out = subprocess.run(
         ["openssl", "speed", "-seconds", "2", "-mr", "rsa2048"],
         capture_output=True,
@@ -255,17 +265,17 @@ def _limit(core: int) -> float:
         check=True,
         preexec_fn=lambda: os.sched_setaffinity(0, {core}),
     ).stdout
-    # For programs: what is printed for people has other columns with each release.
+    # The machine-readable output: the columns of the other output differ between releases.
     found = re.search(r"^\+F2:\d+:2048:([\d.]+):([\d.]+)", out, re.MULTILINE)
-    assert found is not None, "openssl speed answered something else"
+    assert found is not None, "the output of openssl speed has another format"
     sign, verify = float(found[1]), float(found[2])
     return 1 / (1 / sign + 1 / verify)
 
 
 def main() -> int:
-    """Print the rows; 1 when one misses what it has to reach."""
+    """Measure and print the rows; return 1 if a row misses its target."""
     print(f"measured for {SECONDS:.0f} s each")
-    return 1 if rows.tell(run()) else 0
+    return 1 if rows.print_rows(run()) else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""A flood from another address: unknown issuers, huge tokens, and clients that never finish their head.
+"""A flood from another address: unknown issuers, huge tokens, and clients that never finish a request head.
 
-Run: python -m bench.flood PORT CA_FILE, until it is told to stop.
+Run: python -m bench.flood PORT CA_FILE; SIGTERM ends it.
 """
 
 import asyncio
@@ -15,18 +15,18 @@ from urllib.parse import urlencode
 
 import orjson
 
-from bench.wanted import CLIENT, TENANT, post
+from bench.token_requests import CLIENT, TENANT, post_request
 from podpass import names
 from podpass.crypto import jose
 
-ADDRESS = "127.0.0.2"  # the whole of 127.0.0.0/8 is this machine
+ADDRESS = "127.0.0.2"  # all of 127.0.0.0/8 is loopback
 SLOW = 50
 PER_SECOND = 400
 BYTE_SECONDS = 0.5
 
 
 def _bad(number: int) -> bytes:
-    """Make one that is refused: of an issuer nobody trusts, or too long to be read."""
+    """Return a request that is refused: of an untrusted issuer, or too long."""
     if number % 4 == 0:
         assertion = "a." + "b" * 40_000 + ".c"
     else:
@@ -45,11 +45,11 @@ def _bad(number: int) -> bytes:
         "grant_type": "client_credentials",
         "scope": "https://vault.azure.net/.default",
     }
-    return post(TENANT, urlencode(form).encode(), str(uuid.uuid4()))
+    return post_request(TENANT, urlencode(form).encode(), str(uuid.uuid4()))
 
 
 async def _flood(port: int, trust: ssl.SSLContext) -> None:
-    async def ask(request: bytes) -> None:
+    async def send_request(request: bytes) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
             async with asyncio.timeout(5):
                 reader, writer = await asyncio.open_connection(
@@ -63,7 +63,7 @@ async def _flood(port: int, trust: ssl.SSLContext) -> None:
                 await reader.readline()
                 writer.transport.abort()
 
-    async def dribble() -> None:
+    async def send_slowly() -> None:
         while True:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection(
@@ -73,7 +73,7 @@ async def _flood(port: int, trust: ssl.SSLContext) -> None:
                     server_hostname="localhost",
                     local_addr=(ADDRESS, 0),
                 )
-                for sign in post(TENANT, b"", "slow"):
+                for sign in post_request(TENANT, b"", "slow"):
                     writer.write(b"%c" % sign)
                     await writer.drain()
                     await asyncio.sleep(BYTE_SECONDS)
@@ -81,14 +81,14 @@ async def _flood(port: int, trust: ssl.SSLContext) -> None:
 
     async with asyncio.TaskGroup() as group:
         for _ in range(SLOW):
-            group.create_task(dribble())
+            group.create_task(send_slowly())
         for number in itertools.count():
-            group.create_task(ask(_bad(number)))
+            group.create_task(send_request(_bad(number)))
             await asyncio.sleep(1 / PER_SECOND)
 
 
 def main() -> None:
-    """Flood until told to stop."""
+    """Send the flood until SIGTERM."""
     trust = ssl.create_default_context(cafile=sys.argv[2])
     asyncio.run(_flood(int(sys.argv[1]), trust))
 

@@ -1,4 +1,4 @@
-"""A load over TLS keep-alive: so many connections, each asking again as soon as it is answered."""
+"""A load over TLS keep-alive: each connection sends the next request as soon as it has its response."""
 
 import asyncio
 import os
@@ -14,23 +14,23 @@ import httptools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
+class LoadedServer:
     """A server under load."""
 
     port: int
     pid: int
 
     def core_seconds(self) -> float:
-        """Processor time the process has used so far."""
+        """Return the CPU seconds that the process has used so far."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """What a load measured: answers a second, and milliseconds until the 50th and 99th of a hundred.
+class LoadResult:
+    """The result of a load: responses a second, and p50 and p99 in milliseconds.
 
-    Units:   `per_core_second` counts the server's processor time only, so that neighbours do not count.
+    Units:   `per_core_second` counts the server's CPU time only, so other programs do not count.
     """
 
     per_second: float
@@ -39,7 +39,7 @@ class Load:
     p99_ms: float
 
 
-class _Asker(asyncio.Protocol):
+class _LoadConnection(asyncio.Protocol):
     def __init__(self, request: bytes, until: float, seconds: list[float]) -> None:
         self._request, self._until, self._seconds = request, until, seconds
         self._parser = httptools.HttpResponseParser(self)
@@ -47,9 +47,9 @@ class _Asker(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._ask()
+        self._send()
 
-    def _ask(self) -> None:
+    def _send(self) -> None:
         self._asked = time.perf_counter()
         self._transport.write(self._request)
 
@@ -60,9 +60,9 @@ class _Asker(asyncio.Protocol):
         now = time.perf_counter()
         self._seconds.append(now - self._asked)
         if self._parser.get_status_code() != 200:
-            self._end(RuntimeError(f"answered {self._parser.get_status_code()}"))
+            self._end(RuntimeError(f"status {self._parser.get_status_code()}"))
         elif now < self._until:
-            self._ask()
+            self._send()
         else:
             self._end(None)
 
@@ -75,9 +75,9 @@ class _Asker(asyncio.Protocol):
             self._transport.close()
 
 
-def median(rounds: Sequence[Load]) -> Load:
-    """Take the middle of each figure."""
-    return Load(
+def median(rounds: Sequence[LoadResult]) -> LoadResult:
+    """Return the median of each figure."""
+    return LoadResult(
         per_second=statistics.median(one.per_second for one in rounds),
         per_core_second=statistics.median(one.per_core_second for one in rounds),
         p50_ms=statistics.median(one.p50_ms for one in rounds),
@@ -85,15 +85,15 @@ def median(rounds: Sequence[Load]) -> Load:
     )
 
 
-async def load(
-    request: bytes, server: Server, tls: ssl.SSLContext, *, connections: int, seconds: float
-) -> Load:
-    """Ask one address over and over; the first tenth warms up and is not counted."""
-    await _ask(request, server.port, tls, connections, seconds / 10)
+async def run_load(
+    request: bytes, server: LoadedServer, tls: ssl.SSLContext, *, connections: int, seconds: float
+) -> LoadResult:
+    """Send one request repeatedly; the first tenth of the time is warm-up and not counted."""
+    await _run_connections(request, server.port, tls, connections, seconds / 10)
     started, used = time.perf_counter(), server.core_seconds()
-    measured = sorted(await _ask(request, server.port, tls, connections, seconds))
+    measured = sorted(await _run_connections(request, server.port, tls, connections, seconds))
     took, used = time.perf_counter() - started, server.core_seconds() - used
-    return Load(
+    return LoadResult(
         per_core_second=len(measured) / used,
         per_second=len(measured) / took,
         p50_ms=measured[len(measured) // 2] * 1000,
@@ -101,7 +101,7 @@ async def load(
     )
 
 
-async def _ask(
+async def _run_connections(
     request: bytes, port: int, tls: ssl.SSLContext, connections: int, seconds: float
 ) -> list[float]:
     loop = asyncio.get_running_loop()
@@ -109,7 +109,7 @@ async def _ask(
     askers = [
         (
             await loop.create_connection(
-                lambda: _Asker(request, until, measured),
+                lambda: _LoadConnection(request, until, measured),
                 "127.0.0.1",
                 port,
                 ssl=tls,
@@ -123,6 +123,6 @@ async def _ask(
 
 
 def cores() -> tuple[int, int]:
-    """Give one core to the server and another to the load."""
+    """Return one core for the server and another for the load."""
     available = sorted(os.sched_getaffinity(0))
     return available[0], available[-1]

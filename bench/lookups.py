@@ -1,7 +1,7 @@
-"""Look-ups of single credentials at random among 1,000 and among 1,000,000, 20 an identity.
+"""Look-ups of single random credentials among 1,000 and among 1,000,000, with 20 for each identity.
 
-Each is asked for once, as if nothing were kept in memory; what an exchange costs beside it is measured by
-`bench.exchange`. SQLite, and PostgreSQL where its programs are. Also how long it takes to start on 100,000.
+Each credential is looked up once, so no look-up is cached; `bench.exchange` measures whole exchanges. It runs
+on SQLite, and on PostgreSQL if its programs are installed. It also measures a start with 100,000 credentials.
 Run: python -m bench.lookups
 """
 
@@ -27,6 +27,7 @@ from podpass.directory import resource_ids
 from podpass.directory.model import Tenant
 from podpass.directory.store.directory import Directory
 from podpass.directory.store.schema import federated_credentials, identities
+from podpass.kubernetes.service_account.names import subject
 
 EACH = 20
 SMALL, MIDDLE, LARGE = 1_000 // EACH, 100_000 // EACH, 1_000_000 // EACH
@@ -48,7 +49,7 @@ Row = Sequence[Any]
 
 
 def run() -> list[dict[str, str]]:
-    """Measure every size on every database."""
+    """Measure every size on every database and yield the rows."""
     return asyncio.run(_run())
 
 
@@ -67,7 +68,7 @@ def _databases(stack: contextlib.AsyncExitStack) -> Iterator[tuple[str, Any]]:
 
     try:
         server = stack.enter_context(postgres.running())
-    except BaseException as exc:  # noqa: BLE001 - a skip of pytest is no Exception
+    except BaseException as exc:  # noqa: BLE001 - a skip of pytest is not an Exception
         print(f"PostgreSQL is not measured: {exc}", file=sys.stderr)
         return
     yield "PostgreSQL", lambda _: server.fresh()
@@ -101,14 +102,14 @@ async def _measured(kind: str, url: Any) -> list[dict[str, str]]:
 
 
 async def _lookups(url: str, count: int) -> tuple[float, float]:
-    """Give the median of what was waited, and what the process spent on one."""
+    """Return the median wall-clock time and the mean CPU time of one look-up."""
     chosen = random.Random(5)
     wanted = [chosen.randrange(count) for _ in range(LOOKUPS)]
     took = []
     async with _opened(url) as directory:
         spent = time.process_time()
         for one in wanted:
-            directory.forget()
+            directory.clear_caches()
             began = time.perf_counter()
             found = await directory.find_trusting(TENANT, client_id(one), *trusted(one))
             took.append(time.perf_counter() - began)
@@ -130,12 +131,12 @@ async def _opened(url: str) -> AsyncIterator[Directory]:
 
 
 def client_id(number: int) -> str:
-    """Name an identity: spread over the index as random ids are, and the same in every run."""
+    """Return a client id: spread over the index as random ids are, and the same in every run."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"client {number}"))
 
 
 async def fill(url: str, count: int) -> None:
-    """Write identities with their credentials past everything that checks them."""
+    """Insert identities and credentials directly, without the store's checks."""
     async with Database(url) as database, Directory(database) as directory:
         await directory.create_tenant(Tenant(id=TENANT))
         for begin in range(0, count, BATCH):
@@ -165,7 +166,7 @@ def _insert(connection: Connection, table: Any, rows: list[Row]) -> None:
 
 
 def trusted(number: int) -> tuple[str, str]:
-    """Name issuer and subject of one of an identity's credentials."""
+    """Return the issuer and subject of one of an identity's credentials."""
     _, _, _, issuer, subject, *_ = _credentials(number)[EACH // 2]
     return issuer, subject
 
@@ -184,7 +185,7 @@ def _credentials(number: int) -> list[Row]:
     return [
         (
             *(TENANT, owner, f"credential-{each}", issuer),
-            names.subject(f"namespace-{each}", f"workload-{number:06}"),
+            subject(f"namespace-{each}", f"workload-{number:06}"),
             *(names.EXCHANGE_AUDIENCE, "", str(uuid.UUID(int=number * EACH + each)), 1.0),
         )
         for each in range(EACH)
@@ -192,8 +193,8 @@ def _credentials(number: int) -> list[Row]:
 
 
 def main() -> int:
-    """Print the rows; 1 when one misses what it has to reach."""
-    return 1 if rows.tell(asyncio.run(_run())) else 0
+    """Measure and print the rows; return 1 if a row misses its target."""
+    return 1 if rows.print_rows(asyncio.run(_run())) else 0
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What a webhook costs a pod: a thousand of them through a real API server, beside none and the reference.
+"""The latency that a webhook adds to a pod's creation on a real API server: ours, the reference, and none.
 
     python -m bench plane
 
-All three ways are there at once, told apart by a label, and take turns: a neighbour's busy second falls on
-all alike. Added is what creating a pod takes more than without a webhook in the same run. Etcd writes each
-pod to this machine's disk.
+All three variants run at once, selected by a label, and alternate: the load of other programs affects all of
+them equally. The added latency is the difference to a creation without a webhook in the same run. etcd writes
+each pod to this machine's disk.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ Took = Mapping[str, Sequence[float]]
 
 
 def run() -> list[rows.Row]:
-    """Measure, and give the rows of the table."""
+    """Measure and yield the rows of the table."""
     try:
         programs = find({**os.environ, ASSETS: str(assets(VERSIONS[0]))})
     except CannotBuild as exc:
@@ -61,15 +61,15 @@ def run() -> list[rows.Row]:
 async def _run(programs: Programs) -> list[rows.Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        # Controllers have nothing to do here, and would have a core to do it on.
+        # Controllers are not needed here and would use CPU time.
         async with (
             _api_server(folder / "data", replace(programs, controllers=None)) as config,
             KubeClient.from_kubeconfig(config) as admin,
             AsyncExitStack() as stack,
         ):
             ways = [_NONE, *await _webhooks(admin, folder, config, stack)]
-            alone = await _one_after_another(admin, ways)
-            together = await _by_several(admin, ways)
+            alone = await _create_sequentially(admin, ways)
+            together = await _create_concurrently(admin, ways)
     return [*_rows("one after another", alone), *_rows(f"by {CLIENTS} clients", together)]
 
 
@@ -84,7 +84,7 @@ def _rows(how: str, took: Took) -> Iterator[rows.Row]:
                 yield rows.row(f"{name}, added, {part}", shown, "no reference", None)
                 continue
             its = _figures(took[way])[part] * 1000
-            # A millionth of a second or less is nothing that could be told from noise.
+            # A difference of a microsecond or less is noise.
             ratio = max(ours - base, 1e-3) / max(its - base, 1e-3)
             yield rows.row(f"{name}, added, {part}", shown, f"{way} +{its - base:.2f}", ratio)
 
@@ -96,7 +96,7 @@ def _figures(took: Sequence[float]) -> dict[str, float]:
 # ------------------------------------------------------------------------------------------- making pods
 
 
-async def _one_after_another(admin: KubeClient, ways: Sequence[str]) -> Took:
+async def _create_sequentially(admin: KubeClient, ways: Sequence[str]) -> Took:
     took: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(COUNT):
         for way in ways:
@@ -105,8 +105,8 @@ async def _one_after_another(admin: KubeClient, ways: Sequence[str]) -> Took:
     return took
 
 
-async def _by_several(admin: KubeClient, ways: Sequence[str]) -> Took:
-    """Let several clients make pods at once, all the same way; ways take turns."""
+async def _create_concurrently(admin: KubeClient, ways: Sequence[str]) -> Took:
+    """Create pods with several clients at once, all with the same variant; the variants alternate."""
     took: dict[str, list[float]] = {way: [] for way in ways}
 
     async def client(way: str) -> None:
@@ -126,12 +126,12 @@ async def _create(admin: KubeClient, way: str) -> float:
     made = await admin.create(_PODS, pod)
     took = time.perf_counter() - began
     if _is_mutated(made) != (way != _NONE):
-        raise RuntimeError(f"a pod of {way} is not as it should be: {made['spec']['volumes']}")
+        raise RuntimeError(f"a pod of {way} has wrong volumes: {made['spec']['volumes']}")
     return took
 
 
 def _pod(way: str) -> dict[str, Any]:
-    """Make the pod of the review that `bench.admission` asks about."""
+    """Return the pod of the review that `bench.admission` sends."""
     pod: dict[str, Any] = json.loads(admission.review())["request"]["object"]
     pod["metadata"]["labels"] |= {_LABEL: _label(way)}
     del pod["metadata"]["managedFields"]
@@ -151,11 +151,11 @@ def _is_mutated(pod: Mapping[str, Any]) -> bool:
 
 @asynccontextmanager
 async def _api_server(place: Path, programs: Programs) -> AsyncIterator[Path]:
-    """Run a real API server; give its administrator's kubeconfig."""
+    """Run a real API server and yield its administrator's kubeconfig."""
     data_dir, port = DataDir(place), admission.free_port()
     prepare(data_dir)
     initialise(data_dir)
-    ca.ensure(data_dir)
+    ca.ensure_certificates(data_dir)
     kubeconfig.write_all(data_dir, f"https://127.0.0.1:{port}")
     KeyRing.open(data_dir.path("keys", "issuer"))
     config = ControlPlaneConfig(programs=programs, data_dir=data_dir, issuer=_ISSUER, port=port)
@@ -166,7 +166,7 @@ async def _api_server(place: Path, programs: Programs) -> AsyncIterator[Path]:
 async def _webhooks(
     admin: KubeClient, folder: Path, config: Path, stack: AsyncExitStack
 ) -> list[str]:
-    """Start ours and, where it can be had, the reference; register both. Give their names."""
+    """Start our webhook and, if it is available, the reference; register both and return their names."""
     about = {"name": "sa", "annotations": {names.CLIENT_ID: _ANY_CLIENT_ID}}
     await admin.create("/api/v1/namespaces/default/serviceaccounts", {"metadata": about})
     authority = trustme.CA()
@@ -174,16 +174,16 @@ async def _webhooks(
     leaf.cert_chain_pems[0].write_to_path(str(folder / "tls.crt"))
     leaf.private_key_pem.write_to_path(str(folder / "tls.key"))
     pem = authority.cert_pem.bytes()
-    place = admission.Place(
+    place = admission.BenchEnvironment(
         folder=folder, core=None, tls=ssl.create_default_context(cadata=pem.decode())
     )
-    servers = {_OURS: await stack.enter_async_context(admission.running_ours(place, config))}
-    if its := await stack.enter_async_context(admission.running_reference(place, config)):
+    servers = {_OURS: await stack.enter_async_context(admission.run_webhook(place, config))}
+    if its := await stack.enter_async_context(admission.run_reference(place, config)):
         servers[admission.REFERENCE] = its
     for way, server in servers.items():
         await admin.create(_CONFIGURATIONS, _configuration(_label(way), server.port, pem))
     for way in servers:
-        await _until_called(admin, way)
+        await _wait_until_called(admin, way)
     return list(servers)
 
 
@@ -209,9 +209,9 @@ def _configuration(way: str, port: int, authority: bytes) -> dict[str, Any]:
     return {"metadata": {"name": way}, "webhooks": [webhook]}
 
 
-async def _until_called(admin: KubeClient, way: str) -> None:
+async def _wait_until_called(admin: KubeClient, way: str) -> None:
     for _ in range(200):
         if _is_mutated(await admin.create(_PODS, _pod(way), {"dryRun": "All"})):
             return
         await asyncio.sleep(0.1)
-    raise RuntimeError(f"the API server does not call {way}")
+    raise RuntimeError(f"the API server does not call the webhook of {way}")

@@ -1,4 +1,4 @@
-"""Rows of the table: what, value, beside what, ratio; and whether a row misses what it has to reach."""
+"""Rows of the table: what, value, peer, ratio; and whether a row misses its target."""
 
 import sys
 from collections.abc import Iterable
@@ -15,9 +15,9 @@ def row(
     least: float | None = None,
     most: float | None = None,
 ) -> Row:
-    """Make a row.
+    """Return a row.
 
-    Shapes:  `least` and `most` are what the ratio may be; without them it is only told.
+    Shapes:  `least` and `most` are the bounds of the ratio; a row without them has no target.
     """
     made = {"name": name, "value": value, "peer": peer, "ratio": ""}
     if ratio is None:
@@ -30,8 +30,8 @@ def row(
     return made
 
 
-def tell(rows: Iterable[Row]) -> int:
-    """Print rows as they come, and count those that miss what they have to reach."""
+def print_rows(rows: Iterable[Row]) -> int:
+    """Print rows as they are measured and return how many miss their target."""
     missed = 0
     for each in rows:
         mark = each.get("missed", "")

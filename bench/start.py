@@ -1,9 +1,9 @@
-"""How soon the loop is ready and what it weighs, beside a bare interpreter and a bare server.
+"""Start time and memory of an instance, compared with a bare interpreter and a bare server.
 
     python -m bench start
 
-The interpreter is `python -c pass`; the server is uvicorn with uvloop and one constant answer, the least
-that a Python server of this kind can be.
+The interpreter is `python -c pass`; the server is uvicorn with uvloop and one constant response, the minimum
+of a Python server of this kind.
 """
 
 import os
@@ -35,7 +35,7 @@ Server(config).run()
 
 
 def run() -> list[dict[str, str]]:
-    """Measure and give the rows of the table."""
+    """Measure and yield the rows of the table."""
     bare_seconds, bare_mb = _bare_server()
     interpreter = _median(lambda: _seconds([sys.executable, "-c", "pass"]))
     script = str(Path(sys.executable).parent / "podpass")
@@ -46,7 +46,14 @@ def run() -> list[dict[str, str]]:
             "up to ready, new data dir", f"{fresh:.2f} s", fresh, bare_seconds, "bare uvicorn", "s"
         ),
         _row("up to ready, again", f"{again:.2f} s", again, bare_seconds, "bare uvicorn", "s"),
-        _row("memory of the loop (PSS)", f"{memory:.0f} MB", memory, bare_mb, "bare uvicorn", "MB"),
+        _row(
+            "memory of the instance (PSS)",
+            f"{memory:.0f} MB",
+            memory,
+            bare_mb,
+            "bare uvicorn",
+            "MB",
+        ),
         _row(
             "podpass --help",
             f"{help_seconds * 1000:.0f} ms",
@@ -71,7 +78,7 @@ def _row(
 
 
 def _loop() -> tuple[float, float, float]:
-    """Start instances; give the median seconds of first and later starts, and megabytes once idle."""
+    """Start instances; return the median seconds of first and later starts, and the idle memory in MB."""
     fresh, again, memory = list[float](), list[float](), list[float]()
     for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory(prefix="podpass-bench-") as folder:
@@ -111,7 +118,7 @@ def _pid(lock: Path) -> int:
 
 
 def _tree_mb(pid: int) -> float:
-    """Sum the proportional memory of a process and its descendants."""
+    """Return the proportional memory of a process and its descendants."""
     children = Path(f"/proc/{pid}/task/{pid}/children")
     below = [int(child) for child in children.read_text().split()] if children.exists() else []
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -130,7 +137,7 @@ def _median(measure: Callable[[], float]) -> float:
 
 
 def main() -> None:
-    """Print the rows."""
+    """Measure and print the rows."""
     for row in run():
         print(f"{row['name']:28} {row['value']:>10}   {row['peer']:>24}   {row['ratio']:>6}")
 

@@ -1,4 +1,4 @@
-"""Write the pages that are made from the program, or from a list in the tests. `--check` only compares."""
+"""Generate the pages from the program or from lists in the tests. `--check` only compares."""
 
 import sys
 import tomllib
@@ -13,26 +13,26 @@ from podpass import settings
 from podpass.cli.commands import cli
 from podpass.exchange.errors import catalogue, other_errors
 
-# Who reads each class, and who only builds it.
+# The commands that read each class, and those that set its fields in code.
 READERS = {
-    "AuthorityProcessSettings": "Read by `podpass authority`, beside those below; by `podpass authority"
-    " seed`, `keys` and `rotate` where they name the flag. A list is written with commas, or its flag"
-    " given again.",
-    "AuthoritySettings": "Read by `podpass authority`. `podpass up` runs the token service with `origins` of"
-    " the instance and the defaults for the rest, whatever these flags and variables say.",
-    "LocalSettings": "Read by `podpass up`. Every command takes `--data-dir` and its variable.",
-    "VaultSettings": "`podpass up` runs the vault with `origins` of the instance and the defaults for"
-    " the rest. No flag or variable leads here yet.",
-    "WebhookSettings": "Read by `podpass webhook`, flags in Go's syntax. `podpass up` runs the webhook with"
-    " the instance's tenant, asks its API for `native_sidecar`, and takes the defaults for the rest; it"
-    " reads none of these flags and variables.",
+    "AuthorityProcessSettings": "Read by `podpass authority`, together with the settings below; `podpass"
+    " authority seed`, `keys` and `rotate` read those for which they have a flag. A list is comma-separated,"
+    " or its flag is repeated.",
+    "AuthoritySettings": "Read by `podpass authority`. `podpass up` ignores these flags and variables: it"
+    " sets `origins` and uses the defaults for all other settings.",
+    "LocalSettings": "Read by `podpass up`. Every command accepts `--data-dir` and its variable.",
+    "VaultSettings": "`podpass up` sets `origins` and uses the defaults for all other settings. There"
+    " are no flags and variables.",
+    "WebhookSettings": "Read by `podpass webhook`, with flags in Go syntax. `podpass up` ignores these flags"
+    " and variables: it sets the tenant of the instance, sets `native_sidecar` by the API version, and uses"
+    " the defaults for all other settings.",
 }
-# Variables that are no field of a class.
+# Variables without a field in a class.
 OTHERS = {
-    "PODPASS_DEBUG": "any text: an error is printed with its traceback. Read by every command",
-    "PODPASS_BUILD_COMMIT": "the commit that `podpass webhook --version` says; set by who builds an image",
-    "PODPASS_BUILD_DATE": "the date that `podpass webhook --version` says; set by who builds an image",
-    "NO_COLOR": "any text: the picture that `podpass up` draws has no colours",
+    "PODPASS_DEBUG": "any text: print the traceback of an error. Read by every command",
+    "PODPASS_BUILD_COMMIT": "commit in the output of `podpass webhook --version`; set in the image build",
+    "PODPASS_BUILD_DATE": "date in the output of `podpass webhook --version`; set in the image build",
+    "NO_COLOR": "any text: no colours in the progress output of `podpass up`",
 }
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -44,10 +44,10 @@ def errors_page() -> str:
     lines = [
         "# Errors of the token service\n",
         MADE,
-        "The order is that of the checks: the first that fails answers. The text after the number",
-        "is ours; number, `error` and HTTP status are Entra's. The cause stands in the instance's log",
-        "under the same correlation id. `podpass explain CODE`, and the page that an error's `error_uri`",
-        "leads to, say the same.\n",
+        "The errors are in the order of the checks: the first check that fails determines the error.",
+        "Number, `error` and HTTP status are those of Entra; the text after the number is podpass's own. The",
+        "cause is in the log of the instance, under the same correlation ID. `podpass explain CODE` and the",
+        "page at an error's `error_uri` show the same texts.\n",
     ]
     for number, step in enumerate(catalogue.STEPS, start=1):
         rows = [entry for entry in catalogue.TABLE.values() if entry.step == step]
@@ -57,26 +57,30 @@ def errors_page() -> str:
                 f"### {row.name}\n",
                 f"> {row.text}\n",
                 f"`{row.error}`, HTTP {row.status}.\n",
-                f"- Comes about: {row.meaning}",
-                f"- What to do: {row.cure}.\n",
+                f"- Cause: {row.cause}",
+                f"- Resolution: {row.resolution}.\n",
             ]
     lines += [
-        "## Numbers that only Entra answers\n",
-        "They are explained because people paste them; podpass never answers them.\n",
+        "## Errors that only Entra returns\n",
+        "`podpass explain` explains these errors too. podpass never returns them.\n",
     ]
-    for other in other_errors.ELSEWHERE_ROWS:
+    for other in other_errors.ENTRA_ONLY_ROWS:
         lines += [
             f"### AADSTS{other.number}\n",
             f"`{other.error}`.\n",
-            f"- Comes about: {other.meaning}",
-            f"- What to do: {other.cure}.\n",
+            f"- Cause: {other.cause}",
+            f"- Resolution: {other.resolution}.\n",
         ]
     return "\n".join(lines)
 
 
 def settings_page() -> str:
-    """List the settings of each part, and which process reads them."""
-    lines = ["# Settings\n", MADE, "A flag wins over a variable, a variable over the default.\n"]
+    """List all settings, and the processes that read them."""
+    lines = [
+        "# Settings\n",
+        MADE,
+        "A flag overrides a variable, a variable overrides the default.\n",
+    ]
     for name, kind in sorted(vars(settings).items()):
         if isinstance(kind, type) and name.endswith("Settings"):
             lines += [f"## {name}\n", (kind.__doc__ or "").strip().splitlines()[0] + "\n"]
@@ -120,21 +124,27 @@ def _commands(
 
 
 def attacks_page() -> str:
-    """List the attacks that are tried in the tests, and which tests try them."""
+    """List the attacks in the tests, and the tests that try them."""
     listed = tomllib.loads((DOCS.parent / "tests/vectors/attacks.toml").read_text())
     lines = [
-        "# Attacks that are tried\n",
+        "# Attacks in the tests\n",
         MADE,
-        "What an attacker may send, and the tests that send it. `docs/security.md` says against whom.\n",
+        "Attacks, and the tests that try them. `docs/security.md` describes the attackers.\n",
     ]
     for group in listed["group"]:
-        lines += [f"## {group['number']}. {group['title']}\n", *_tried(group.get("item", []))]
+        lines += [
+            f"## {group['number']}. {group['title']}\n",
+            *_format_attacks(group.get("item", [])),
+        ]
         lines += [f"{group['note']}\n"] if "note" in group else []
-    lines += ["## Faults that other projects had to publish\n", *_tried(listed["advisory"])]
+    lines += [
+        "## Published vulnerabilities of other projects\n",
+        *_format_attacks(listed["advisory"]),
+    ]
     return "\n".join(lines)
 
 
-def _tried(items: list[dict[str, Any]]) -> Iterator[str]:
+def _format_attacks(items: list[dict[str, Any]]) -> Iterator[str]:
     for item in items:
         tests = ", ".join(f"`{test}`" for test in item["tests"])
         yield f"- {item['what']}: {tests}"
@@ -153,17 +163,17 @@ PAGES = {
 
 
 def main() -> None:
-    """Write the pages, or say which are old."""
-    old = []
+    """Write the pages, or list the outdated ones."""
+    outdated = []
     for name, page in PAGES.items():
         path, text = DOCS / name, page()
         if "--check" in sys.argv:
             if not path.exists() or path.read_text() != text:
-                old.append(f"docs/{name}")
+                outdated.append(f"docs/{name}")
         else:
             path.write_text(text)
-    if old:
-        sys.exit(f"old: {', '.join(old)}; ")
+    if outdated:
+        sys.exit(f"outdated: {', '.join(outdated)}; ")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Make podpass's container image without Docker.
+"""Build podpass's container image without Docker.
 
 `image.py root FOLDER [EXTRA ...]`, then `image.py pack FOLDER FILE`; `image.py archive FILE [EXTRA ...]` does
-both, with these extras of podpass in it. An archive is an OCI image layout with one layer, for `podman load`,
-`skopeo copy oci-archive:FILE ...` or `docker load`. From the same environment comes the same archive, byte
-for byte. Its list of parts (CycloneDX) lies beside it, and in it.
+both. The image contains these extras of podpass. An archive is an OCI image layout with one layer, for
+`podman load`, `skopeo copy oci-archive:FILE ...` or `docker load`. The same environment gives the same
+archive, byte for byte. Its software bill of materials (CycloneDX) is in the image and next to the archive.
 """
 
 import gzip
@@ -28,7 +28,7 @@ _OCI = "application/vnd.oci.image"
 
 
 def build_root(root: Path, extras: Sequence[str] = ()) -> None:
-    """Assemble the file system, with the list of its parts in it."""
+    """Assemble the root file system with its software bill of materials."""
     root.mkdir(parents=True, exist_ok=True)
     found = assemble(root, extras)
     path = root / SBOM
@@ -37,7 +37,7 @@ def build_root(root: Path, extras: Sequence[str] = ()) -> None:
 
 
 def sbom(distributions: Iterable[metadata.Distribution]) -> dict[str, Any]:
-    """List what is in the image, from what is installed: CycloneDX 1.5."""
+    """Return the software bill of materials of the installed distributions: CycloneDX 1.5."""
     parts = [_component(one) for one in distributions]
     (subject,) = [part for part in parts if part["name"] == "podpass"]
     python = {
@@ -51,7 +51,7 @@ def sbom(distributions: Iterable[metadata.Distribution]) -> dict[str, Any]:
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.5",
-        # From what it lists, so that the same list is the same file.
+        # Derived from the content, so the same content gives the same file.
         "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, ' '.join(refs))}",
         "version": 1,
         "metadata": {"component": {**subject, "type": "application"}},
@@ -69,7 +69,7 @@ def _component(distribution: metadata.Distribution) -> dict[str, Any]:
 
 
 def write_archive(root: Path, file: Path, version: str) -> str:
-    """Pack a file system as an OCI image; give the digest of its manifest."""
+    """Pack a file system as an OCI image; return the digest of its manifest."""
     layer = _layer(root)
     packed = gzip.compress(layer, compresslevel=6, mtime=0)
     machine = platform.machine()
@@ -105,7 +105,7 @@ def write_archive(root: Path, file: Path, version: str) -> str:
 
 
 def labels(version: str) -> dict[str, str]:
-    """Say what the image is, under the names that registries and scanners read."""
+    """Return the image's labels, under the names that registries and scanners read."""
     title = "org.opencontainers.image"
     return {
         f"{title}.title": "podpass",
@@ -130,7 +130,7 @@ def _blob(blobs: dict[str, bytes], kind: str, content: bytes) -> dict[str, Any]:
 
 
 def _layer(root: Path) -> bytes:
-    """Pack files in their order, owned by root, of no time."""
+    """Return a layer: sorted files, owned by root, with time 0."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for path in sorted(root.rglob("*")):
@@ -139,7 +139,7 @@ def _layer(root: Path) -> bytes:
             entry.uname = entry.gname = ""
             if entry.isdir():
                 entry.mode = 0o1777 if entry.name == "tmp" else 0o755
-            # Never a second name for an earlier file: contents decide, not where they lie here.
+            # No hard links: the layer depends on the contents, not on how the files are stored here.
             if entry.islnk():
                 entry.type, entry.linkname, entry.size = tarfile.REGTYPE, "", path.stat().st_size
             if entry.isreg():
@@ -166,7 +166,7 @@ def _pack(root: Path, file: Path) -> None:
 
 
 def main() -> None:
-    """Make what was asked for."""
+    """Run the command."""
     match sys.argv[1:]:
         case ["root", folder, *extras]:
             build_root(Path(folder), extras)

@@ -1,7 +1,8 @@
-"""The image's file system: an interpreter, podpass with what it needs, and nothing to run beside them.
+"""The image's root file system: an interpreter, podpass with its dependencies, and no other program.
 
-Copied out of the environment that runs this, so it needs no network and no base image: `deploy/Dockerfile`
-does it in its first stage, a test on any machine. For Linux with glibc, whose `ldd` names the libraries.
+It is copied from the environment that runs this module, so it needs no network and no base image.
+`deploy/Dockerfile` runs it in its first stage, and a test on any machine. It needs Linux with glibc, whose
+`ldd` lists libraries.
 """
 
 import compileall
@@ -26,7 +27,7 @@ USER = 65532
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 PREFIX = Path("usr/local")
 LIBRARY = PREFIX / "lib" / f"python{VERSION}"
-# What only developers use, or what would run or install something else.
+# What only developers use, and what can run or install other programs.
 NOT_COPIED = {
     "__pycache__",
     "dist-packages",
@@ -47,22 +48,22 @@ _LIBRARY = re.compile(r"(?:(\S+) => )?(/\S+) \(0x")
 
 
 class CannotAssemble(Exception):
-    """The image cannot be put together here; its text says why."""
+    """The image cannot be assembled here; the message gives the reason."""
 
 
 def site_name(looked_in: Sequence[str]) -> str:
-    """Name the folder in which an interpreter looks for what is installed: Debian's has one of its own.
+    """Return the name of the interpreter's package folder; Debian's interpreter uses another name.
 
-    Shapes:  `looked_in` is what `site.getsitepackages()` gives, in a virtual environment or not.
+    Shapes:  `looked_in` is the result of `site.getsitepackages()`, in a virtual environment or not.
     """
     names = {Path(each).name for each in looked_in}
     return "dist-packages" if "dist-packages" in names else "site-packages"
 
 
 def assemble(root: Path, extras: Sequence[str] = ()) -> list[metadata.Distribution]:
-    """Write the file system into an empty folder; give what was installed in it.
+    """Write the file system into an empty folder; return the installed distributions.
 
-    Shapes:  `extras` of podpass that it is to have.
+    Shapes:  `extras` are the extras of podpass to install.
     """
     base = Path(sys.base_prefix)
     interpreter = Path(os.path.realpath(sys.executable))
@@ -71,7 +72,7 @@ def assemble(root: Path, extras: Sequence[str] = ()) -> list[metadata.Distributi
         (root / PREFIX / "bin" / name).symlink_to(f"python{VERSION}")
     standard = Path(sysconfig.get_path("stdlib", vars={"base": str(base)}))
     for path in _files(standard):
-        if not _left_out(path.relative_to(standard)):
+        if not _is_excluded(path.relative_to(standard)):
             _copy(path, root / LIBRARY / path.relative_to(standard))
     found = sorted(
         needed(f"podpass[{','.join(extras)}]").values(), key=lambda one: one.name.lower()
@@ -86,7 +87,7 @@ def assemble(root: Path, extras: Sequence[str] = ()) -> list[metadata.Distributi
 
 
 def needed(name: str) -> dict[str, metadata.Distribution]:
-    """Find a distribution and all that it needs at run time, with the extras that are asked for.
+    """Return a distribution and its runtime dependencies, including the given extras.
 
     Errors:  CannotAssemble.
     """
@@ -100,23 +101,23 @@ def needed(name: str) -> dict[str, metadata.Distribution]:
         known = distribution.metadata.get_all("Provides-Extra") or []
         if requirement.name == Requirement(name).name and (other := requirement.extras - {*known}):
             raise CannotAssemble(f"{name} has no {', '.join(other)}; it has {', '.join(known)}")
-        found[_normal(requirement.name)] = distribution
+        found[_normalized_name(requirement.name)] = distribution
         extras = ["", *requirement.extras]
         for text in distribution.requires or ():
             one = Requirement(text)
             wanted = one.marker is None or any(one.marker.evaluate({"extra": e}) for e in extras)
-            if wanted and _normal(one.name) not in found:
+            if wanted and _normalized_name(one.name) not in found:
                 add(one)
 
     add(Requirement(name))
     return found
 
 
-def _normal(name: str) -> str:
+def _normalized_name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _left_out(path: Path) -> bool:
+def _is_excluded(path: Path) -> bool:
     return (
         bool(NOT_COPIED.intersection(path.parts))
         or path.parts[0].startswith("config-")
@@ -133,21 +134,21 @@ def _files(folder: Path) -> Iterator[Path]:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
-    # Modules of the standard library that are scripts too shall not be commands.
+    # Some modules of the standard library are also scripts; they must not be executable.
     runs = os.access(source, os.X_OK) and target.suffix not in (".py", ".sh")
     target.chmod(0o755 if runs else 0o644)
 
 
 def _install(distribution: metadata.Distribution, root: Path, site: Path) -> None:
-    """Copy a distribution without its commands: podpass is the only one, and is written anew."""
+    """Copy a distribution without its commands; the only command is `podpass`, which is written below."""
     if distribution.name == "podpass":
         _install_podpass(distribution, site)
         return
-    beside = Path(sysconfig.get_path("data"), "lib").resolve()
+    libraries = Path(sysconfig.get_path("data"), "lib").resolve()
     for file in distribution.files or ():
         path = Path(str(distribution.locate_file(file)))
-        # The one name of its three that podpass loads.
-        if path.name in library.SONAMES and path.resolve().parent == beside:
+        # Of the three names of this library, podpass loads only this one.
+        if path.name in library.SONAMES and path.resolve().parent == libraries:
             _copy(path, root / PREFIX / "lib" / path.name)
         if ".." in file.parts or not path.is_file() or file.suffix in _SOURCES:
             continue
@@ -156,7 +157,7 @@ def _install(distribution: metadata.Distribution, root: Path, site: Path) -> Non
 
 
 def _install_podpass(distribution: metadata.Distribution, site: Path) -> None:
-    """Copy the package from where it is imported: an editable install lists none of its files."""
+    """Copy podpass from its import location, because an editable install lists none of its files."""
     import podpass
 
     package = Path(podpass.__path__[0])
@@ -170,7 +171,7 @@ def _install_podpass(distribution: metadata.Distribution, site: Path) -> None:
 
 
 def _copy_libraries(root: Path) -> None:
-    """Copy the libraries that programs and modules name, and the loader, to where loaders look."""
+    """Copy the libraries of programs and modules, and the loader, to the loader's search path."""
     here = f"lib/{sysconfig.get_config_var('MULTIARCH')}"
     objects = [path for path in _files(root) if path.suffix == ".so" or ".so." in path.name] + [
         root / PREFIX / "bin" / f"python{VERSION}"
@@ -182,17 +183,17 @@ def _copy_libraries(root: Path) -> None:
             raise CannotAssemble(f"{path.relative_to(root)} needs {', '.join(sorted(missing))}")
         for name, where in _LIBRARY.findall(done.stdout):
             if Path(where).is_relative_to(root):
-                continue  # a package brings it along
+                continue  # a package contains it
             target = root / (f"{here}/{name}" if name else where.lstrip("/"))
             if not target.exists():
                 _copy(Path(os.path.realpath(where)), target)
-    # Threads that end load it by name.
+    # glibc loads it by name when a thread ends.
     for found in sorted(Path("/", here).glob("libgcc_s.so.1")):
         _copy(Path(os.path.realpath(found)), root / here / found.name)
 
 
 def _write_settings(root: Path) -> None:
-    """Write the command, the one user there is, and whom TLS clients trust."""
+    """Write the command, the only user, and the CA certificates of TLS clients."""
     launcher = root / PREFIX / "bin" / "podpass"
     launcher.write_text(
         f"#!/{PREFIX}/bin/python{VERSION} -I\nfrom podpass.cli import main\n\nmain()\n"
@@ -200,7 +201,7 @@ def _write_settings(root: Path) -> None:
     launcher.chmod(0o755)
     authorities = ssl.get_default_verify_paths()
     if authorities.cafile is None and not Path("/etc/ssl/certs/ca-certificates.crt").is_file():
-        raise CannotAssemble("there are no certificate authorities here: install ca-certificates")
+        raise CannotAssemble("there are no CA certificates here: install ca-certificates")
     known = Path(authorities.cafile or "/etc/ssl/certs/ca-certificates.crt")
     _copy(known, root / authorities.openssl_cafile.lstrip("/"))
     etc = root / "etc"
@@ -213,7 +214,7 @@ def _write_settings(root: Path) -> None:
 
 
 def _compile(root: Path) -> None:
-    """Compile all modules: the root is read-only, so no start would ever keep what it compiled."""
+    """Compile all modules: the root is read-only, so no start could store what it compiles."""
     compileall.compile_dir(
         root / LIBRARY,
         stripdir=str(root),

@@ -1,12 +1,12 @@
-"""Write `protobuf.json`: the field numbers of the API's types, from the Go sources of k8s.io/api.
+"""Write `protobuf.json`: the field numbers of the Kubernetes API's types, from the Go sources of k8s.io/api.
 
 Run it after `make_schema.py`, with the folders of both Go modules:
 
     go mod download -json k8s.io/api@VERSION k8s.io/apimachinery@VERSION    # names the folders
     python scripts/make_protobuf.py API_FOLDER APIMACHINERY_FOLDER
 
-A field is written as its JSON name: `*name` where Go holds a pointer, so that a zero is a value and not
-the lack of one, and `=Type` where the fields of a type stand in its owner in JSON.
+A field is written as its JSON name: `*name` if the Go field is a pointer, so that zero differs from unset,
+and `=Type` if the fields of a type are inlined in JSON.
 """
 
 import json
@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path("src/podpass/kubernetes/apiserver")
-# Before the core, whose endpoints have a port of the same name that is not served.
+# This package comes before the core package, which has a type with the same name that is not served.
 PACKAGES = (
     "discovery/v1",
     *("core/v1", "rbac/v1", "admissionregistration/v1", "coordination/v1", "policy/v1"),

@@ -1,7 +1,7 @@
-"""Write `schema.json`: the types of the API, from the official client's models.
+"""Write `schema.json`: the types of the Kubernetes API, from the models of the official client.
 
 Run it after an update of the client:  python scripts/make_schema.py
-Types not reachable from a root, and alpha fields, are left out.
+Types that no root reaches and alpha fields are omitted.
 """
 
 import json
@@ -25,7 +25,7 @@ ROOTS = (
     *("V1NetworkPolicy", "V1PriorityClass", "V1EndpointSlice"),
 )
 
-# The client's models know these only as strings and objects.
+# The client's models declare these only as strings and objects.
 QUANTITIES = {
     *("allocatable", "allocatedResources", "capacity", "divisor", "limits"),
     *("overhead", "requests", "sizeLimit"),
@@ -36,12 +36,12 @@ PLAIN = {"str": "string", "int": "integer", "bool": "boolean", "bytes": "bytes",
 
 
 def short(model: str) -> str:
-    """Name a type as the API does: `V1Pod`, `CoreV1Event` become `Pod`, `Event`."""
+    """Return the API's name of a type: `V1Pod`, `CoreV1Event` become `Pod`, `Event`."""
     return re.sub(r"^(?:Core|Rbac|Admissionregistration|Authentication|Discovery)?V1", "", model)
 
 
 def notation(field: str, kind: str) -> str:
-    """Write a type: `[X]` a list, `{X}` a map, else a plain type or a type's name."""
+    """Return the notation of a type: `[X]` for a list, `{X}` for a map, otherwise the type's name."""
     if found := re.fullmatch(r"List\[(.+)\]", kind):
         return f"[{notation(field, found[1])}]"
     if found := re.fullmatch(r"Dict\[str, (.+)\]", kind):
@@ -56,7 +56,7 @@ def notation(field: str, kind: str) -> str:
 
 
 def fields(model: Any) -> dict[str, str]:
-    """Describe a type's fields; `!` marks what an object must have."""
+    """Return the notation of a type's fields; `!` marks required fields."""
     required = {
         field.serialization_alias or name
         for name, field in model.model_fields.items()
@@ -73,7 +73,7 @@ def fields(model: Any) -> dict[str, str]:
 
 
 def reachable() -> dict[str, dict[str, str]]:
-    """Walk from the roots to every type they use."""
+    """Return every type that the roots use."""
     types: dict[str, dict[str, str]] = {}
     waiting = list(ROOTS)
     while waiting:
@@ -88,7 +88,7 @@ def reachable() -> dict[str, dict[str, str]]:
 
 
 def main() -> None:
-    """Write one type a line, so that a change is a readable diff."""
+    """Write one type per line, so that a change is a readable diff."""
     lines = [f"{json.dumps(name)}: {json.dumps(of)}" for name, of in reachable().items()]
     TARGET.write_text("{\n" + ",\n".join(lines) + "\n}\n")
     print(f"{TARGET}: {len(lines)} types")

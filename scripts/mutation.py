@@ -1,8 +1,8 @@
-"""Change the exchange line by line, in a copy, and see which changes no test notices.
+"""Mutation tests of the exchange: change one line at a time, in a copy; find changes that no test detects.
 
-Every module has tests of its own here, few and quick: a change is judged in a second or less. What survives
-is looked up in tests/vectors/survivors.toml, which says why that is no loss; what is not there, a test is
-missing for. `--page` writes docs/mutation.md from the results so far.
+Each module has a few fast tests here, so that one change takes a second or less. tests/vectors/survivors.toml
+explains why a surviving change is harmless; for every other survivor a test is missing. `--page` writes
+docs/mutation.md from the last results.
 """
 
 import argparse
@@ -20,29 +20,33 @@ ROOT = Path(__file__).parents[1]
 WORK = ROOT / ".cache" / "mutation"
 RESULTS = WORK / "results"
 ATTACKS = "tests/exchange/attacks/test_"
+EXCHANGE = "tests/exchange/client_auth/test_"
 MODULES: dict[str, tuple[str, list[str]]] = {
     "jose": ("crypto/jose.py", ["tests/crypto/test_jose.py", "tests/crypto/test_jose_edges.py"]),
     "match": ("exchange/client_auth/match.py", ["tests/exchange/client_auth/test_match.py"]),
     "certificate": (
         "exchange/client_auth/certificate.py",
-        ["tests/exchange/client_auth/test_proofs.py"],
+        ["tests/exchange/client_auth/test_credential_checks.py"],
     ),
     "client_secret": (
         "exchange/client_auth/client_secret.py",
-        [f"{ATTACKS}22_compare.py", "tests/exchange/client_auth/test_proofs.py"],
+        [f"{ATTACKS}22_compare.py", "tests/exchange/client_auth/test_credential_checks.py"],
     ),
     "scope": (
         "exchange/scope.py",
         [f"{ATTACKS}19_resources.py", "tests/exchange/client_auth/test_match.py"],
     ),
-    "grant": ("exchange/access_token.py", ["tests/exchange/test_tokens_written.py"]),
+    "grant": ("exchange/access_token.py", ["tests/exchange/test_access_token.py"]),
     "key_schedule": (
         "exchange/signing/schedule.py",
-        ["tests/exchange/signing/test_key_schedule.py", "tests/exchange/signing/test_key_edges.py"],
+        [
+            "tests/exchange/signing/test_schedule.py",
+            "tests/exchange/signing/test_schedule_edges.py",
+        ],
     ),
     "limits": (
         "exchange/rate_limits.py",
-        ["tests/exchange/test_limits.py", "tests/exchange/test_limit_edges.py"],
+        ["tests/exchange/test_rate_limits.py", "tests/exchange/test_rate_limit_edges.py"],
     ),
     "assertion": (
         "exchange/client_auth/assertion.py",
@@ -50,11 +54,11 @@ MODULES: dict[str, tuple[str, list[str]]] = {
     ),
     "issuers": (
         "exchange/client_auth/issuer_keys.py",
-        ["tests/exchange/client_auth/test_issuer_cache.py"],
+        ["tests/exchange/client_auth/test_issuer_keys.py"],
     ),
     "issuer_documents": (
         "exchange/client_auth/issuer_discovery.py",
-        ["tests/exchange/client_auth/test_issuers.py"],
+        ["tests/exchange/client_auth/test_issuer_discovery.py"],
     ),
     "fetch": (
         "http/fetcher.py",
@@ -67,7 +71,7 @@ MODULES: dict[str, tuple[str, list[str]]] = {
     "lookup": (
         "exchange/client_auth/directory_lookup.py",
         [
-            "tests/exchange/client_auth/test_lookup.py",
+            "tests/exchange/client_auth/test_directory_lookup.py",
             f"{ATTACKS}14_client.py",
             f"{ATTACKS}20_tenants.py",
         ],
@@ -75,18 +79,21 @@ MODULES: dict[str, tuple[str, list[str]]] = {
     "uniform": ("exchange/uniform.py", [f"{ATTACKS}21_oracle.py"]),
     "own_token": (
         "exchange/client_auth/managed_identity.py",
-        ["tests/exchange/client_auth/test_prover.py"],
+        ["tests/exchange/client_auth/test_authenticator.py"],
     ),
     "proof": (
         "exchange/client_auth/authenticator.py",
-        ["tests/exchange/client_auth/test_proofs.py", "tests/exchange/client_auth/test_prover.py"],
+        [
+            "tests/exchange/client_auth/test_credential_checks.py",
+            "tests/exchange/client_auth/test_authenticator.py",
+        ],
     ),
     "verify": (
         "exchange/client_credentials.py",
         [
-            "tests/exchange/test_requests.py",
+            "tests/exchange/test_client_credentials.py",
             f"{ATTACKS}19_resources.py",
-            f"{ATTACKS}20_tenants.py::test_a_name_for_every_tenant_is_none",
+            f"{ATTACKS}20_tenants.py::test_multi_tenant_names_are_refused",
             "tests/exchange/test_roles_and_delay.py",
             "tests/exchange/test_clouds.py",
             f"{EXCHANGE}own_token.py::test_a_managed_identity_gets_a_token_for_the_exchange",
@@ -96,22 +103,22 @@ MODULES: dict[str, tuple[str, list[str]]] = {
             ),
         ],
     ),
-    "wire": ("exchange/token_request.py", ["tests/exchange/test_wire.py"]),
+    "wire": ("exchange/token_request.py", ["tests/exchange/test_token_request.py"]),
 }
-# A changed line that is a sentence for people, or a fact for the log: no decision hangs on it.
+# Lines that only contain a message or a log field: no decision depends on them.
 _SAID = re.compile(
     r'(raise |\w+ = Refused\(|reason=|cause=|_log\.|extra=|facts|f?"[^"]* [^"]*"([,)]*$|, reason=))'
 )
-# The numbers of refusals, which clients do decide by.
+# The numbers of refusals: clients decide by them.
 _NUMBER = re.compile(r"\b\d{4,}\b")
-# How a run that judges one change ends: a test failed, none did, no test goes there; else it took too long.
+# The exit codes of a run for one change: a test failed, no test failed, no test covers it; otherwise timeout.
 _VERDICTS = {1: "killed", 3: "killed", 0: "survived", 33: "untested", 5: "untested"}
 _LEFT = (0, 5, 33)
 Result = dict[str, Any]
 
 
 def prepare(name: str) -> Path:
-    """Copy the tree, and tell mutmut what to change and which tests to ask."""
+    """Copy the tree and configure which module mutmut changes and which tests it runs."""
     file, tests = MODULES[name]
     folder = WORK / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -135,7 +142,7 @@ def prepare(name: str) -> Path:
 
 
 def mutmut(folder: Path, *words: str) -> str:
-    """Run mutmut in a copy, and give what it says."""
+    """Run mutmut in a copy and return its output."""
     done = subprocess.run(
         [sys.executable, "-m", "mutmut", *words],
         cwd=folder,
@@ -148,17 +155,17 @@ def mutmut(folder: Path, *words: str) -> str:
 
 
 def mutate(name: str, children: int) -> Result:
-    """Change one module in every way, and list what no test noticed."""
+    """Apply all mutations of one module and return those that no test detects."""
     folder = prepare(name)
     said = mutmut(folder, "run", "--max-children", str(children))
     (folder / "said.txt").write_text(said)
     if "Failed to run clean test" in said:
-        sys.exit(f"{name}: its tests fail as they are:\n{said[-2000:]}")
+        sys.exit(f"{name}: its tests fail without a change:\n{said[-2000:]}")
     return collect(name, folder)
 
 
 def collect(name: str, folder: Path) -> Result:
-    """Read what became of each change, and what those were that no test noticed."""
+    """Read the result of each change, and the changes that no test detected."""
     source = f"src/podpass/{MODULES[name][0]}"
     verdicts = json.loads((folder / "mutants" / f"{source}.meta").read_text())["exit_code_by_key"]
     counted = {"killed": 0, "survived": 0, "timeout": 0, "untested": 0}
@@ -176,7 +183,7 @@ def collect(name: str, folder: Path) -> Result:
 
 
 def differences(folder: Path, source: str, mutants: list[str]) -> list[str]:
-    """Ask mutmut for the diffs of changes, all in one process: it reads the module anew for each command."""
+    """Return the diffs of changes in one process, because mutmut parses the module for each command."""
     program = (
         "import json, sys\n"
         "from mutmut.mutation.diff_apply import get_diff_for_mutant as diff\n"
@@ -196,21 +203,21 @@ def differences(folder: Path, source: str, mutants: list[str]) -> list[str]:
 
 
 def function_of(mutant: str) -> str:
-    """Read `podpass.x.xǁClassǁmethod__mutmut_3` as `Class.method`."""
+    """Convert `podpass.x.xǁClassǁmethod__mutmut_3` to `Class.method`."""
     last = mutant.rpartition(".")[2].partition("__mutmut_")[0]
     return last.removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
 
 
 def difference(shown: str) -> dict[str, str]:
-    """Take the lines that were changed out of a diff."""
+    """Return the changed lines of a diff."""
     lines = [line for line in shown.splitlines() if not line.startswith(("---", "+++", "#"))]
     old = "\n".join(line[1:].strip() for line in lines if line.startswith("-"))
     new = "\n".join(line[1:].strip() for line in lines if line.startswith("+"))
     return {"old": old, "new": new}
 
 
-def why(survivor: dict[str, str], known: list[dict[str, Any]], module: str) -> str:
-    """Say why a survivor is no loss; empty where nobody has said so."""
+def find_explanation(survivor: dict[str, str], known: list[dict[str, Any]], module: str) -> str:
+    """Return why a survivor is harmless; empty if there is no explanation."""
     same = [_NUMBER.findall(survivor[side]) for side in ("old", "new")]
     if same[0] == same[1] and all(_SAID.match(line) for line in survivor["old"].splitlines()):
         return "text"
@@ -235,9 +242,9 @@ def known() -> list[dict[str, Any]]:
     return listed
 
 
-def tell(result: Result, reasons: list[dict[str, Any]]) -> str:
-    """Write one module's row, and whatever is still to be explained."""
-    given = [why(each, reasons, result["module"]) for each in result["survivors"]]
+def format_result(result: Result, reasons: list[dict[str, Any]]) -> str:
+    """Return one module's row, and its survivors without an explanation."""
+    given = [find_explanation(each, reasons, result["module"]) for each in result["survivors"]]
     text, open_ones = given.count("text"), given.count("")
     total = sum(result[kind] for kind in ("killed", "survived", "timeout", "untested"))
     caught = result["killed"] + result["timeout"]
@@ -269,7 +276,7 @@ def page() -> str:
         "decorator (properties, class methods) and code outside functions are not mutated.\n",
         "| module | mutations | killed | text only | killed of others | explained | not explained |",
         "|---|---|---|---|---|---|---|",
-        *(tell(result, reasons) for result in results),
+        *(format_result(result, reasons) for result in results),
         *_missing(),
         "\n## Surviving mutations\n",
     ]
@@ -290,7 +297,7 @@ def _missing() -> list[str]:
 def _explained(result: Result, reasons: list[dict[str, Any]]) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for each in result["survivors"]:
-        reason = why(each, reasons, result["module"])
+        reason = find_explanation(each, reasons, result["module"])
         if reason != "text":
             shown = f"`{each['function']}`: `{_short(each['old'])}` became `{_short(each['new'])}`"
             by_reason.setdefault(reason or "Not explained", []).append(shown)
@@ -308,20 +315,18 @@ def _short(text: str) -> str:
 
 
 def main() -> None:
-    """Mutate the modules asked for, or all."""
+    """Mutate the given modules, or all."""
     parser = argparse.ArgumentParser()
     parser.add_argument("modules", nargs="*", metavar="MODULE")
     parser.add_argument("--children", type=int, default=2)
     parser.add_argument("--page", action="store_true")
-    parser.add_argument(
-        "--read", action="store_true", help="read the results of the last run again"
-    )
+    parser.add_argument("--read", action="store_true", help="use the results of the last run")
     asked = parser.parse_args()
     for name in asked.modules or ([] if asked.page else list(MODULES)):
         result = collect(name, WORK / name) if asked.read else mutate(name, asked.children)
-        print(tell(result, known()), flush=True)
+        print(format_result(result, known()), flush=True)
         for each in result["survivors"]:
-            if not why(each, known(), name):
+            if not find_explanation(each, known(), name):
                 print(
                     f"    {each['function']}: {_short(each['old'])}  ->  {_short(each['new'])}",
                     flush=True,

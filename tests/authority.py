@@ -1,4 +1,4 @@
-"""An authority that publishes keys and signs version 1 access tokens, and the clock it goes by."""
+"""A fake authority that publishes keys and signs version 1 access tokens, and a manual clock."""
 
 import asyncio
 import time
@@ -14,8 +14,8 @@ from podpass.http.server import Receive, Scope, Send, respond
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 
 
-class HandClock:
-    """A clock that is set by hand."""
+class ManualClock:
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = float(int(time.time()))
@@ -28,7 +28,7 @@ class HandClock:
 class Authority:
     """An authority that publishes keys and signs version 1 access tokens."""
 
-    clock: HandClock
+    clock: ManualClock
     signing: list[jose.SigningKey]
     fetches: int = 0
     down: bool = False
@@ -41,7 +41,7 @@ class Authority:
         await respond(send, 200 if found else 503, self.document())
 
     def document(self) -> bytes:
-        """Write the published keys."""
+        """Return the published keys as JSON."""
         keys = [jose.rsa_jwk(key.key.public_key(), key.kid) for key in self.signing]
         return orjson.dumps({"keys": keys})
 

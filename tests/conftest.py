@@ -1,41 +1,39 @@
-"""What holds for every test: Hypothesis judges what is answered, not how quick a busy machine is."""
+"""Fixtures and collection rules of all tests."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tests import postgres
 from tests.local.instances import SEED, Podpass
 
-settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("shared")
+pytest_plugins = ("tests.process_reaper", "tests.suite_policy")
 
 BOTH = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
-# The stores' own tests run on both kinds whole. Above them an edge decides alike whatever is below; on
-# PostgreSQL it repeats what meets the other kind's order of text, pages, cost and conflicts.
+# All tests of the stores run on both databases. The APIs above do not depend on the database; on PostgreSQL
+# only the tests of text order, paging, cost and conflicts are repeated.
 _EDGES = ("tests/directory/graph/", "tests/directory/resource_manager/")
 _ON_BOTH = {"test_cost", "test_credentials", "test_groups", "test_paging"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what an edge's test would only repeat on PostgreSQL."""
+    """Deselect tests of an API that would only be repeated on PostgreSQL."""
     repeated = [item for item in items if _repeats(item)]
     items[:] = [item for item in items if item not in repeated]
     config.hook.pytest_deselected(items=repeated)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Note how it ended for `.ci/run`, which runs failed tests again only where all others ran."""
+    """Store the result for `.ci/run`, which repeats failed tests only if all others ran."""
     reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
-    # `make rules` and `make mutation` keep nothing: an error here would look like a test that noticed.
-    keeps = session.config.pluginmanager.has_plugin("cacheprovider")
-    if keeps and reporter is not None and not hasattr(session.config, "workerinput"):
-        told = {kind: len(reporter.stats.get(kind, ())) for kind in ("failed", "error", "passed")}
-        bad = told["failed"] + told["error"]
-        session.config.cache.set("podpass/ended", f"{int(exitstatus)} {bad} {told['passed']}")
+    # `make rules` and `make mutation` have no cache; an error here would look like a failed test.
+    has_cache = session.config.pluginmanager.has_plugin("cacheprovider")
+    if has_cache and reporter is not None and not hasattr(session.config, "workerinput"):
+        counts = {kind: len(reporter.stats.get(kind, ())) for kind in ("failed", "error", "passed")}
+        failed = counts["failed"] + counts["error"]
+        session.config.cache.set("podpass/ended", f"{int(exitstatus)} {failed} {counts['passed']}")
 
 
 def _repeats(item: pytest.Item) -> bool:
@@ -45,16 +43,16 @@ def _repeats(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[postgres.Server]:
-    """One server for all tests of a process; each test takes a database of its own from it."""
+    """One server for all tests of a process; each test uses its own database."""
     with postgres.running() as server:
         yield server
 
 
 @pytest.fixture(params=BOTH)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database, of each kind in turn; PostgreSQL only in `make test-postgres`.
+    """An empty database of each kind; PostgreSQL only in `make test-postgres`.
 
-    A module about one kind alone has a fixture of this name.
+    A module for one kind overrides this fixture.
     """
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/directory.db"
@@ -69,7 +67,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 def make_podpass(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[[], Podpass]]:
-    """Give command lines on fresh data dirs; what they started is ended with the session."""
+    """Create command lines with new data directories; their instances are stopped with the session."""
     made: list[Podpass] = []
 
     def make() -> Podpass:
@@ -89,7 +87,7 @@ def podpass(make_podpass: Callable[[], Podpass]) -> Podpass:
 
 @pytest.fixture(scope="session")
 def running(make_podpass: Callable[[], Podpass]) -> Podpass:
-    """An instance that tests share and leave running."""
+    """An instance that tests share and do not stop."""
     shared = make_podpass()
     seed = shared.data_dir.parent / "seed.yaml"
     seed.write_text(SEED)

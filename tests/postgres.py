@@ -1,7 +1,7 @@
-"""A real PostgreSQL on loopback, from the machine's own packages, in a folder of its own.
+"""A real PostgreSQL on loopback, from the packages of the machine, in its own directory.
 
-`running` gives a server that is started, stopped and killed by its process id alone. Where there are no
-binaries they are installed if that can be done, otherwise whoever needs them is skipped, by name.
+`running` yields a server that is started, stopped and killed by its process ID. Missing programs are
+installed if possible; otherwise the tests that need them are skipped.
 """
 
 import contextlib
@@ -10,7 +10,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -21,12 +20,14 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_port
+
 _NEEDED = ("initdb", "postgres")
 _START_SECONDS = 30
 
 
 def binaries() -> Path:
-    """Find PostgreSQL's programs, or skip the test that needs them."""
+    """Return the directory of PostgreSQL's programs, or skip the test."""
     found = _binaries()
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
         install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "postgresql"]
@@ -54,7 +55,7 @@ def _version(folder: Path) -> float:
 
 @dataclass
 class Server:
-    """One server with one folder and one port, which it keeps over a restart."""
+    """A server with a directory and a port that stay the same after a restart."""
 
     programs: Path
     folder: Path
@@ -69,7 +70,7 @@ class Server:
         return f"postgresql://podpass:{self.password}@{host}:{self.port}/{database}"
 
     def make(self) -> None:
-        """Make the server's folder."""
+        """Create the server's directory."""
         secret = self.folder / "password"
         secret.touch(0o600)
         secret.write_text(self.password)
@@ -99,7 +100,7 @@ class Server:
             self.wait()
 
     def wait(self) -> None:
-        """Wait until it answers."""
+        """Wait until the server accepts connections."""
         import psycopg
 
         deadline = time.monotonic() + _START_SECONDS
@@ -115,11 +116,11 @@ class Server:
                 return
 
     def stop(self) -> None:
-        """End it as an administrator does: who is connected is thrown out."""
+        """Stop it in fast mode, which closes open connections."""
         self.end(signal.SIGINT)
 
     def kill(self) -> None:
-        """End it as a power failure does, with every process that it made."""
+        """Kill it with all its processes, as a power failure does."""
         assert self.process is not None
         for child in _children(self.process.pid):
             with contextlib.suppress(ProcessLookupError):
@@ -133,7 +134,7 @@ class Server:
             self.process = None
 
     def execute(self, statement: str, *values: Any, database: str = "postgres") -> list[Any]:
-        """Run a statement past podpass, and give its rows."""
+        """Execute a statement without podpass, and return its rows."""
         import psycopg
 
         with psycopg.connect(self.url(database), autocommit=True) as connection:
@@ -141,7 +142,7 @@ class Server:
             return cursor.fetchall() if cursor.description else []
 
     def fresh(self) -> str:
-        """Give the URL of a database with nothing in it."""
+        """Return the URL of an empty database."""
         if self.free:
             return self.url(self.free.pop())
         name = f"test_{secrets.token_hex(6)}"
@@ -149,12 +150,12 @@ class Server:
         return self.url(name)
 
     def drop(self, url: str) -> None:
-        """Empty a database of `fresh`, whoever is still connected, for the next who wants one."""
+        """Close all connections to a database of `fresh`, and empty it for the next test."""
         name = url.rpartition("/")[2]
         self.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", name
         )
-        # Much quicker than another database.
+        # Much faster than a new database.
         self.execute("DROP SCHEMA public CASCADE", database=name)
         self.execute("CREATE SCHEMA public", database=name)
         self.free.append(name)
@@ -162,10 +163,10 @@ class Server:
 
 @contextlib.contextmanager
 def running(*, fsync: bool = False, settings: tuple[str, ...] = ()) -> Iterator[Server]:
-    """Run a server; what must outlive a kill needs `fsync`, everything else is quicker without."""
+    """Run a server; only tests with SIGKILL need `fsync`, others are faster without it."""
     programs = binaries()
     folder = Path(tempfile.mkdtemp(prefix="podpass-postgres-"))
-    server = Server(programs, folder, _free_port(), fsync, settings)
+    server = Server(programs, folder, free_port(), fsync, settings)
     try:
         _own(folder)
         server.make()
@@ -176,18 +177,12 @@ def running(*, fsync: bool = False, settings: tuple[str, ...] = ()) -> Iterator[
         shutil.rmtree(folder)
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 def _children(pid: int) -> list[int]:
     return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _user() -> dict[str, Any]:
-    """Say as whom it runs: PostgreSQL refuses to be root."""
+    """Return the user for the server, because PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     other = _other()

@@ -1,4 +1,4 @@
-"""What is taken for a GUID, and in which case."""
+"""Which texts are GUIDs, in which case."""
 
 import re
 
@@ -20,24 +20,24 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("text", [LOWER, LOWER.upper(), LOWER.replace("f", "F")])
-def test_a_guid_has_either_case_and_is_kept_in_one(text: str) -> None:
+def test_guid_is_accepted_in_both_cases(text: str) -> None:
     assert is_guid(text)
     assert is_lower_guid(text) is (text == LOWER)
     assert is_lower_guid(text.lower())
 
 
 @pytest.mark.parametrize("text", OTHERS)
-def test_only_a_guid_is_one(text: str) -> None:
+def test_other_texts_are_not_guids(text: str) -> None:
     assert not is_guid(text)
     assert not is_lower_guid(text)
 
 
 @pytest.mark.parametrize("value", [None, 7, LOWER.encode(), [LOWER]])
-def test_what_is_no_text_is_no_guid(value: object) -> None:
+def test_other_types_are_not_guids(value: object) -> None:
     assert not is_guid(value)
 
 
-def test_a_guid_is_found_within_a_text() -> None:
+def test_guid_is_found_within_text() -> None:
     found = re.search(rf"id ({PATTERN})", f"trace id {LOWER}, and more")
     assert found is not None
     assert found.groups() == (LOWER,)

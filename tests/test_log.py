@@ -1,4 +1,4 @@
-"""Lines of the log: one for each event, whatever a caller puts into its values."""
+"""Log lines: one per event, with any values."""
 
 import asyncio
 import fcntl
@@ -20,14 +20,14 @@ _log = logging.getLogger("podpass.test")
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that reports that it is a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 @pytest.fixture(autouse=True)
-def _kept() -> Iterator[None]:
+def _restore_loggers() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("podpass", "asyncio", "psycopg")]
     before = [(one, one.handlers[:], one.level, one.propagate) for one in loggers]
     yield
@@ -40,25 +40,25 @@ def _kept() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("library", ["psycopg", "psycopg.pq", "asyncio"])
-def test_what_a_library_says_is_a_line_as_any_other(library: str) -> None:
+def test_library_message_has_same_format(library: str) -> None:
     stream = io.StringIO()
     log.configure(stream)
     logging.getLogger(library).warning("query cancellation failed: %s\n%s", "timeout", "{")
     [line] = [orjson.loads(text) for text in stream.getvalue().splitlines()]
-    assert (line["event"], line["level"], line["logger"]) == ("library_spoke", "warning", library)
+    assert (line["event"], line["level"], line["logger"]) == ("library_message", "warning", library)
     assert line["said"].startswith("query cancellation failed: timeout")
 
 
 @pytest.mark.parametrize("stream", [Terminal(), io.StringIO()])
-def test_a_line_break_in_a_value_begins_no_line(stream: io.StringIO) -> None:
-    """Log injection: a subject that looks like another event."""
+def test_line_break_in_value_starts_no_line(stream: io.StringIO) -> None:
+    """Log injection: a subject that has the form of another event."""
     log.configure(stream)
     _log.info("token_refused", extra={"sub": "a\n2026-01-01T00:00:00Z info token_granted\x1b[31m"})
     assert stream.getvalue().count("\n") == 1
     assert "\x1b" not in stream.getvalue()
 
 
-def test_the_log_file_is_its_owner_s_alone(tmp_path: Path) -> None:
+def test_log_file_is_readable_by_owner_only(tmp_path: Path) -> None:
     file = tmp_path / "podpass.log"
     file.touch(mode=0o644)
     log.configure(file=file)
@@ -68,10 +68,10 @@ def test_the_log_file_is_its_owner_s_alone(tmp_path: Path) -> None:
     assert "ä" in file.read_text(encoding="utf-8")
 
 
-def test_a_long_log_steps_aside_and_one_before_it_is_kept(
+def test_large_log_file_is_rotated_and_one_earlier_file_remains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An instance that runs for weeks must not fill its disk by itself."""
+    """An instance that runs for weeks must not fill its disk with logs."""
     monkeypatch.setattr(log, "MAX_FILE_BYTES", 500)
     file = tmp_path / "podpass.log"
     log.configure(file=file)
@@ -86,7 +86,7 @@ def test_a_long_log_steps_aside_and_one_before_it_is_kept(
     assert {path.stat().st_mode & 0o777 for path in (file, before)} == {0o600}
 
 
-async def test_lines_of_one_turn_are_written_together_and_none_is_lost(tmp_path: Path) -> None:
+async def test_lines_of_one_iteration_are_written_together_without_loss(tmp_path: Path) -> None:
     file = tmp_path / "podpass.log"
     log.configure(file=file)
     for number in range(3):
@@ -99,7 +99,7 @@ async def test_lines_of_one_turn_are_written_together_and_none_is_lost(tmp_path:
     assert [line["number"] for line in _lines(file)] == [0, 1, 2, 3]
 
 
-async def test_an_error_waits_for_nothing(tmp_path: Path) -> None:
+async def test_error_is_written_immediately(tmp_path: Path) -> None:
     file = tmp_path / "podpass.log"
     log.configure(file=file)
     _hop(0)
@@ -107,53 +107,53 @@ async def test_an_error_waits_for_nothing(tmp_path: Path) -> None:
     assert [line["number"] for line in _lines(file)] == [0, 1]
 
 
-def test_a_loop_that_ended_takes_no_line_of_the_next_along(tmp_path: Path) -> None:
+def test_lines_of_stopped_loop_do_not_block_next_loop(tmp_path: Path) -> None:
     file = tmp_path / "podpass.log"
     log.configure(file=file)
 
-    async def goes_on() -> None:
+    async def log_in_next_loop() -> None:
         _hop(1)
         await asyncio.sleep(0)
 
     ended = asyncio.new_event_loop()
-    asyncio._set_running_loop(ended)  # a loop that is stopped before its next turn
+    asyncio._set_running_loop(ended)  # a loop that is stopped before its next iteration
     _hop(0)
     asyncio._set_running_loop(None)
     ended.close()
-    asyncio.run(goes_on())
+    asyncio.run(log_in_next_loop())
     assert [line["number"] for line in _lines(file)] == [0, 1]
 
 
-def test_a_hop_says_the_same_by_either_way(tmp_path: Path) -> None:
-    """The short way makes no record; whoever listens beside the file gets one."""
+def test_hop_is_logged_equally_with_and_without_record(tmp_path: Path) -> None:
+    """With one handler, no log record is created; with a second handler, it is."""
     file = tmp_path / "podpass.log"
     log.configure(file=file, always={"worker": 3})
     log.correlation_id.set("c")
     _hop(0)
     logging.getLogger("podpass").addHandler(logging.NullHandler())
     _hop(0)
-    short, long = _lines(file)
-    assert short | {"time": ""} == long | {"time": ""}
-    assert list(short)[:6] == ["time", "level", "logger", "event", "worker", "correlation_id"]
-    assert short["secret"] == "[secret]"
-    assert short["checked"] == ["wire"]
+    direct, by_record = _lines(file)
+    assert direct | {"time": ""} == by_record | {"time": ""}
+    assert list(direct)[:6] == ["time", "level", "logger", "event", "worker", "correlation_id"]
+    assert direct["secret"] == "[secret]"
+    assert direct["checked"] == ["wire"]
 
 
-def test_below_its_level_nothing_is_written(tmp_path: Path) -> None:
+def test_event_below_level_is_not_written(tmp_path: Path) -> None:
     file = tmp_path / "podpass.log"
     log.configure(file=file, level="warning")
     _hop(0)
     assert file.read_text() == ""
 
 
-def test_a_pipe_of_several_processes_gets_whole_lines_in_pieces_it_does_not_tear() -> None:
+def test_pipe_gets_whole_lines_in_atomic_chunks() -> None:
     read, write = os.pipe()
     with os.fdopen(write, "w") as stream:
         log.configure(stream)
         handler = logging.getLogger("podpass").handlers[0]
-        assert isinstance(handler, log._Lines)
+        assert isinstance(handler, log._JsonHandler)
         lines = [b"a" * 3000, b"b" * 1000, b"c" * 3000]
-        assert [len(piece) for piece in log._pieces(lines)] == [4002, 3001]
+        assert [len(chunk) for chunk in log._chunks(lines)] == [4002, 3001]
         handler._write(lines)
     with os.fdopen(read, "rb") as stream_read:
         assert stream_read.read().split() == lines
@@ -172,8 +172,8 @@ for number in range(300):
 """
 
 
-def test_lines_of_two_processes_do_not_tear_each_other() -> None:
-    """Longer than a pipe takes at once, and read slowly, so that it is full for most of the time."""
+def test_lines_of_two_processes_are_not_mixed() -> None:
+    """The lines are longer than the pipe's buffer, which is read slowly and so is often full."""
     read, write = os.pipe()
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
@@ -207,16 +207,16 @@ def test_lines_of_two_processes_do_not_tear_each_other() -> None:
         assert all(set(line["text"]) <= {name, " ", "."} for line in mine)
 
 
-def test_a_line_too_long_for_a_pipe_keeps_its_ends() -> None:
+def test_line_too_long_for_pipe_is_shortened_in_the_middle() -> None:
     text = "begin" + "\n\u00e4" * 9000 + "the error"
     line = orjson.dumps({"event": "e", "traceback": text, "cause": "c" * 5000, "ms": 1.5})
-    said = orjson.loads(log._fit(line))
-    assert len(log._fit(line)) < 4096
+    said = orjson.loads(log._shorten(line))
+    assert len(log._shorten(line)) < 4096
     assert list(said) == ["event", "traceback", "cause", "ms"]
     assert said["traceback"].startswith("begin")
     assert said["traceback"].endswith("the error")
     assert said["ms"] == 1.5
-    assert log._fit(orjson.dumps({"event": "e"})) == orjson.dumps({"event": "e"})
+    assert log._shorten(orjson.dumps({"event": "e"})) == orjson.dumps({"event": "e"})
 
 
 def _hop(number: int) -> None:

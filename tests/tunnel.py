@@ -1,4 +1,4 @@
-"""A proxy to which every name is this machine, as the gateway is to a pod."""
+"""A proxy that connects every host name to this machine, as the gateway does."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 @contextlib.asynccontextmanager
 async def connect_proxy(port: int) -> AsyncIterator[str]:
-    """Tunnel every CONNECT to one local port, as if all names led there."""
+    """Tunnel every CONNECT to one local port."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,1 +1,1 @@
-"""Programs that podpass is measured and tried beside, built once with Go into a cache outside the tree."""
+"""Go programs that podpass is compared with and tested against, built once into a cache outside the tree."""

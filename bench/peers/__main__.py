@@ -1,19 +1,19 @@
-"""Build, before the tests, what `make test-kubernetes` needs: each test has minutes, and this takes more.
+"""Build the programs that `make test-kubernetes` needs, because a build takes longer than a test may.
 
-What cannot be built is told, and its tests skip.
+It prints what cannot be built; the tests of that program are skipped.
 """
 
 import sys
 from collections.abc import Callable
 
-from bench.peers.build import CannotBuild, built
+from bench.peers.build import CannotBuild, build_program
 from bench.peers.kubernetes import environ
 
 
 def main() -> None:
-    """Build helm, the reference's webhook and a control plane, if they are not there yet."""
-    _try("helm", lambda: built("helm"))
-    _try("the reference's webhook", lambda: built("azwi-webhook"))
+    """Build Helm, the reference's webhook and a control plane if they are missing."""
+    _try("helm", lambda: build_program("helm"))
+    _try("the reference's webhook", lambda: build_program("azwi-webhook"))
     _try("a real control plane", environ)
 
 

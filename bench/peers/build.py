@@ -1,6 +1,6 @@
-"""Builds a peer from its folder here: a go.mod that pins it, and nothing of it in this tree.
+"""Builds a peer from its folder here, which has a go.mod that pins it and none of its sources.
 
-In: the name of a program. Out: the path of its binary, made anew when its folder's files have changed.
+A binary is built again when the files of its folder have changed.
 """
 
 import fcntl
@@ -21,7 +21,7 @@ _BUILD_SECONDS = 5400
 
 
 class CannotBuild(Exception):
-    """A peer cannot be had on this machine; its text says why."""
+    """A peer cannot be built on this machine; the message gives the reason."""
 
 
 _AZWI = "github.com/Azure/azure-workload-identity/cmd/"
@@ -31,7 +31,7 @@ PROGRAMS = {
     "helm": Program(
         folder="helm",
         package=_HELM + "cmd/helm",
-        # Without them it would take itself for the client of a Kubernetes of years ago.
+        # Without these flags Helm assumes a Kubernetes version of years ago.
         ldflags="-s -w"
         f" -X {_HELM}internal/version.version=v3.22.0"
         f" -X {_HELM}pkg/chartutil.k8sVersionMajor=1 -X {_HELM}pkg/chartutil.k8sVersionMinor=37"
@@ -45,8 +45,8 @@ PROGRAMS = {
 }
 
 
-def built(name: str) -> Path:
-    """Give the binary of a program, built if it is not there yet: minutes the first time.
+def build_program(name: str) -> Path:
+    """Return the path of a program's binary; build it if it is missing, which takes minutes.
 
     Errors:  CannotBuild.
     """
@@ -54,14 +54,14 @@ def built(name: str) -> Path:
     source = _HERE / program.folder
     place = cache() / f"{name}-{_digest(program, source)}"
     binary = place / name
-    with _alone(place):
+    with _build_lock(place):
         if not binary.exists():
             _build(program, source, place, binary)
     return binary
 
 
 def cache() -> Path:
-    """Name the folder that outlives checkouts."""
+    """Return the cache folder, which is outside the checkout."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "podpass" / "peers"
 
@@ -75,8 +75,8 @@ def _digest(program: Program, source: Path) -> str:
 
 
 @contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Keep others from building the same program at the same time."""
+def _build_lock(place: Path) -> Iterator[None]:
+    """Lock out other builds of the same program."""
     place.mkdir(parents=True, exist_ok=True)
     with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -86,11 +86,11 @@ def _alone(place: Path) -> Iterator[None]:
 def _build(program: Program, source: Path, place: Path, binary: Path) -> None:
     go = shutil.which("go")
     if go is None:
-        raise CannotBuild("there is no `go` to build it with")
+        raise CannotBuild("the command `go` is not installed")
     print(f"building {binary.name} in {place}, once", file=sys.stderr)
     copy = place / "src"
     shutil.copytree(source, copy, dirs_exist_ok=True)
-    part = place / "part"  # a build that is killed leaves nothing that looks whole
+    part = place / "part"  # a build that is killed leaves no file of the final name
     command = [go, "build", "-mod=mod", "-ldflags", program.ldflags, "-o", str(part)]
     try:
         done = subprocess.run(
@@ -102,7 +102,7 @@ def _build(program: Program, source: Path, place: Path, binary: Path) -> None:
             timeout=_BUILD_SECONDS,
         )
     except subprocess.TimeoutExpired as exc:
-        raise CannotBuild(f"it is not built after {_BUILD_SECONDS} seconds") from exc
+        raise CannotBuild(f"the build takes more than {_BUILD_SECONDS} seconds") from exc
     if done.returncode != 0:
-        raise CannotBuild(f"it does not build: {done.stderr.strip()[-600:]}")
+        raise CannotBuild(f"the build failed: {done.stderr.strip()[-600:]}")
     part.rename(binary)

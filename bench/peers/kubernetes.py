@@ -1,7 +1,7 @@
-"""A real Kubernetes control plane, of each version that is pinned in `controlplane`.
+"""Builds a real Kubernetes control plane of a version that is pinned in `controlplane`.
 
-In: a version. Out: a folder with etcd, kube-apiserver and kube-controller-manager, as `KUBEBUILDER_ASSETS`
-wants it: `KUBEBUILDER_ASSETS=$(python -m bench.peers.kubernetes 1.34.4)`.
+The result is a folder with etcd, kube-apiserver and kube-controller-manager for `KUBEBUILDER_ASSETS`:
+`KUBEBUILDER_ASSETS=$(python -m bench.peers.kubernetes 1.34.4)`.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from bench.peers.build import CannotBuild, built, cache
+from bench.peers.build import CannotBuild, build_program, cache
 from bench.peers.controlplane import NAMES, VERSIONS
 from podpass.local.control_plane.programs import ASSETS, NoControlPlane, find
 
@@ -17,7 +17,7 @@ CHOSEN = "PODPASS_TEST_KUBERNETES"
 
 
 def assets(version: str) -> Path:
-    """Give a folder with the programs of a version, built if they are not there yet.
+    """Return the folder with the programs of a version; build them if they are missing.
 
     Errors:  CannotBuild, also for a version that is not pinned.
     """
@@ -26,9 +26,9 @@ def assets(version: str) -> Path:
     folder = cache() / f"kubernetes-{version}"
     folder.mkdir(parents=True, exist_ok=True)
     for name in NAMES:
-        binary, link = built(f"{name}-{version}"), folder / name
+        binary, link = build_program(f"{name}-{version}"), folder / name
         if not (link.is_symlink() and link.readlink() == binary):
-            # Put in place whole: another run may be starting the program that the link names.
+            # Replace the link atomically: another run may be starting the program.
             part = folder / f".{name}.part"
             part.unlink(missing_ok=True)
             part.symlink_to(binary)
@@ -37,15 +37,15 @@ def assets(version: str) -> Path:
 
 
 def environ() -> dict[str, str]:
-    """Give an environment in which a control plane is found, built if there is none.
+    """Return the environment variables of a control plane; build one if there is none.
 
-    Shapes:  PODPASS_TEST_KUBERNETES chooses a pinned version; then nothing else is looked at.
+    Shapes:  PODPASS_TEST_KUBERNETES selects a pinned version; KUBEBUILDER_ASSETS and PATH are then ignored.
     Errors:  CannotBuild.
     """
     version = os.environ.get(CHOSEN, "")
     found = dict(os.environ)
     with contextlib.suppress(NoControlPlane):
-        # Deployments and accounts are made by controllers, which envtest's folder does not have.
+        # Tests need the controllers of Deployments and ServiceAccounts, which envtest's folder does not have.
         if not version and find(found).controllers is not None:
             return found
     return found | {ASSETS: str(assets(version or VERSIONS[0]))}

@@ -1,13 +1,13 @@
-"""What is built: a package of a module that is pinned in a folder here."""
+"""Data types of the programs that are built."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """One program of one folder.
+    """One program to build.
 
-    Shapes:  `folder` is beside this file; `package` is the Go package of its main.
+    Shapes:  `folder` is next to this file and pins the Go module; `package` is the Go package of its main.
     """
 
     folder: str

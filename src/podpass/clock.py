@@ -1,4 +1,4 @@
-"""Time comes in from outside, so that every edge in time can be tested at its very second."""
+"""The clock is a parameter, so that tests can set the time to the exact second."""
 
 import time
 from collections.abc import Callable
@@ -12,10 +12,10 @@ system: Clock = time.time
 
 
 def rfc3339(seconds: float) -> str:
-    """Write a time as Kubernetes does: UTC, whole seconds, `Z`."""
-    return _written(int(seconds))
+    """Format a time as Kubernetes does: UTC, whole seconds, `Z`."""
+    return _format(int(seconds))
 
 
-@lru_cache(maxsize=64)  # a busy log writes thousands of lines in one second
-def _written(seconds: int) -> str:
+@lru_cache(maxsize=64)  # a busy service logs thousands of lines per second
+def _format(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

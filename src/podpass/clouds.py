@@ -1,10 +1,10 @@
-"""Azure's clouds: the names that each goes by, for a token service that stands in for one of them.
+"""Azure's clouds: the host names and URIs of each, for a token service that replaces the one of a cloud.
 
-A self-hosted service is told by a setting which cloud its clients believe to be in. Names of clouds are
-those of `az cloud list`.
+A setting selects the cloud that the clients of a self-hosted service are configured for. The names of the
+clouds are those of `az cloud list`.
 
-Source: https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud, and what MSAL and
-        az know. What an isolated cloud calls its version 1 issuer is not published; the public one here.
+Source: https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud, MSAL and az. The
+        version 1 issuer of an isolated cloud is not published; the one of the public cloud is used.
 """
 
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ _EXCHANGE = "api://AzureADTokenExchange"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cloud:
-    """What one cloud calls its parts.
+    """The host names and URIs of one cloud.
 
-    Shapes:  `aliases` are the hosts of its token service, the one it writes itself first; `vaults` and
-             `managers` the URIs under which tokens for Key Vault and Resource Manager are asked for.
+    Shapes:  `aliases` are the hosts of its token service, the canonical one first; `vaults` and `managers`
+             are the resource URIs of Key Vault and Resource Manager.
     """
 
     name: str
@@ -37,14 +37,16 @@ class Cloud:
 
     @property
     def graphs(self) -> tuple[str, ...]:
+        """Return the resource URIs of Microsoft Graph."""
         return (f"https://{self.graph}",)
 
     @property
     def login(self) -> str:
+        """Return the canonical host of the token service."""
         return self.aliases[0]
 
     def v1_issuer(self, tenant_id: str) -> str:
-        """Name the issuer of a tenant's version 1 access tokens, whatever host they were asked of."""
+        """Return the issuer of a tenant's version 1 access tokens; it does not depend on the host."""
         return f"https://{self.sts}/{tenant_id}/"
 
 
@@ -122,6 +124,6 @@ CLOUDS: Mapping[str, Cloud] = {
 }
 
 
-def of_host(host: str) -> Cloud | None:
-    """Find the cloud whose token service goes by a host name."""
+def find_cloud(host: str) -> Cloud | None:
+    """Return the cloud whose token service has a host name."""
     return next((cloud for cloud in CLOUDS.values() if host in cloud.aliases), None)

@@ -1,19 +1,19 @@
-"""The root of every exception podpass raises.
+"""The base class of every exception that podpass raises.
 
     Error                    code, status, hint; facts as keyword arguments
-    +- UsageError            the caller asked for something that cannot be (exit code 2)
-    +- SettingsError         a setting is missing or wrong; lists every problem at once
+    +- UsageError            the command or request is invalid (exit code 2)
+    +- SettingsError         a setting is missing or wrong; lists all problems
 
 Stages derive their own errors from `Error` in their own folder. Only edges catch `Error`, each with one
-translator; whatever is not an `Error` is a bug and answered as such.
+translator; every other exception is a bug and returned as an internal error.
 """
 
 
 class Error(Exception):
-    """Say what went wrong in one sentence, and what to do next in `hint`.
+    """An error with one sentence about its cause; `hint` says how to fix it.
 
-    Shapes:  `code` is a stable slug, `status` the HTTP status an edge answers, `facts` the values
-             concerned, by name. None of them may hold a token, a key or a remote body.
+    Shapes:  `code` is a stable slug, `status` the HTTP status that an edge returns, `facts` the related
+             values by name. None of them may contain a token, a key or a remote body.
     """
 
     code: str = "error"
@@ -29,7 +29,7 @@ class Error(Exception):
 
 
 class UsageError(Error):
-    """The command or request cannot be carried out as asked."""
+    """The command or request is invalid."""
 
     code = "usage"
     status = 400

@@ -1,6 +1,6 @@
-"""Small files that must survive a crash and stay private: keys, pointers, state.
+"""Small private files that must survive a crash: keys, pointers, state.
 
-A reader sees the old content or the new one, never a part; what was acknowledged is on the disk.
+A reader finds the old content or the new one, never a part. When a write returns, the content is on the disk.
 """
 
 import os
@@ -11,18 +11,18 @@ PRIVATE_FILE = 0o600
 PRIVATE_FOLDER = 0o700
 
 
-def private_folder(folder: Path) -> None:
-    """Make a folder, and those above it, that only its owner may enter."""
+def create_private_folder(folder: Path) -> None:
+    """Create a directory and its parents, accessible only to the owner."""
     folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file whole, mode 0600, and return when it would survive a power cut.
+    """Write a file atomically with mode 0600, and return when it would survive a power failure.
 
-    Errors:  OSError, with the old content untouched.
+    Errors:  OSError; the old content is then unchanged.
     """
     part = path.with_name(f".{path.name}.part")
-    # Unlinked first: O_CREAT on a file left behind by a crash would keep that file's mode.
+    # Deleted first, because O_CREAT would keep the mode of a file that a crash left.
     part.unlink(missing_ok=True)
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
     try:
@@ -38,14 +38,14 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def create_private(path: Path, data: bytes) -> bool:
-    """Write a new file whole, mode 0600; False, with what is there untouched, if somebody was quicker.
+    """Write a new file atomically with mode 0600; return False, and change nothing, if the file exists.
 
     Errors:  OSError.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.part")
     write_private(part, data)
     try:
-        # A link, unlike a rename, never takes the place of what is there.
+        # A link, unlike a rename, never replaces an existing file.
         path.hardlink_to(part)
     except FileExistsError:
         return False
@@ -55,14 +55,14 @@ def create_private(path: Path, data: bytes) -> bool:
 
 
 def open_private(path: Path) -> BinaryIO:
-    """Open a file to append to, mode 0600, also one that an older version left readable to others."""
+    """Open a file to append to, and set its mode to 0600, also if it exists with another mode."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
     os.fchmod(handle, PRIVATE_FILE)
     return os.fdopen(handle, "ab")
 
 
-def is_open_to_all(path: Path) -> bool:
-    """Tell whether more than a file's owner and group may read or write it; False if it is not there."""
+def is_world_accessible(path: Path) -> bool:
+    """Return whether others than a file's owner and group have access; False if it does not exist."""
     try:
         return bool(path.stat().st_mode & 0o007)
     except OSError:
@@ -70,13 +70,13 @@ def is_open_to_all(path: Path) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Delete a file for good, if it is there."""
+    """Delete a file durably, if it exists."""
     path.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
-    """Put a folder's entries on the disk: a rename is not durable before that."""
+    """Write the entries of a directory to the disk; a rename is not durable before that."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -1,23 +1,23 @@
-"""What a GUID is: five groups of hexadecimal digits, hyphens between them, and no braces. Pure.
+"""GUIDs: five groups of hexadecimal digits with hyphens and without braces. Pure.
 
-Entra takes those that clients send in either case. What podpass keeps, and what its settings name, is in
-lower case, so that one GUID has one spelling there.
+Entra accepts GUIDs of clients in upper and lower case. podpass stores GUIDs in lower case, and its settings
+require it, so that each GUID has one spelling.
 """
 
 import re
 from typing import TypeGuard
 
-# To stand within a longer expression; it needs no flag, and any may be set.
+# May be a part of a longer expression, with any flags.
 PATTERN = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _GUID = re.compile(PATTERN)
 _LOWER = re.compile(PATTERN.replace("A-F", ""))
 
 
 def is_guid(value: object) -> TypeGuard[str]:
-    """Tell whether a value is the text of a GUID, in either case."""
+    """Return whether a value is a text with a GUID, in upper or lower case."""
     return isinstance(value, str) and _GUID.fullmatch(value) is not None
 
 
 def is_lower_guid(text: str) -> bool:
-    """Tell whether a text is a GUID in lower case."""
+    """Return whether a text is a GUID in lower case."""
     return _LOWER.fullmatch(text) is not None

@@ -1,8 +1,8 @@
-"""Logs as one JSON object a line, or plain text on a terminal; and the token's hops among them.
+"""Logs: one JSON object per line, or plain text on a terminal; also the hops of a token.
 
-An event is a fixed `snake_case` name in the past tense; facts go in `extra`. `correlation_id`
-rides in a context variable set at the edges, so the cause of an error answer is found under the id the
-caller got; `stage` is a fact of each hop. Tokens are logged as `fingerprint(token)`, never themselves.
+An event is a fixed `snake_case` name in the past tense; its values are in `extra`. A context variable, which
+the edges set, holds the `correlation_id`, so the cause of an error response is logged under the ID that the
+caller received. `stage` is a value of each hop. Tokens are logged only as `fingerprint(token)`.
 """
 
 import hashlib
@@ -23,26 +23,26 @@ import orjson
 
 from podpass.clock import rfc3339
 from podpass.files import open_private
-from podpass.tasks import EndOfTurn
+from podpass.tasks import CoalescedCallback
 
 correlation_id: ContextVar[str] = ContextVar("correlation_id", default="")
 HOP = "hop"
-# When, level, logger, event, correlation id, facts: what a line says.
-Said = tuple[float, int, str, str, str, dict[str, Any]]
+# The parts of a line: time, level, logger, event, correlation ID, values.
+LogEntry = tuple[float, int, str, str, str, dict[str, Any]]
 MAX_FILE_BYTES = 64 * 1024 * 1024
-_LEAST_CHARS = 64
+_MIN_CHARS = 64
 _LEVELS = {logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
-_OWN_COUNT = len(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
-_OWN = frozenset({"message", "asctime"})
+_STANDARD_COUNT = len(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
+_STANDARD = frozenset({"message", "asctime"})
 
 
 _root = logging.getLogger("podpass")
-# What libraries say of their own accord comes as lines of ours, too: whoever reads them wants one form.
+# Log messages of these libraries have the same format.
 _LIBRARIES = ("asyncio", "psycopg")
 
 
 def fingerprint(token: str) -> str:
-    """Name a token in a log without showing it."""
+    """Return a short hash that identifies a token in a log."""
     return hashlib.sha256(token.encode()).hexdigest()[:12]
 
 
@@ -57,14 +57,14 @@ def hop(
     level: int = logging.INFO,
     **facts: object,
 ) -> None:
-    """Log one hop of a token's journey: what was asked, what was checked, how long it took.
+    """Log one hop of a token: what was requested, what was checked, how long it took.
 
-    Shapes:  `stage` is a stage's folder name; `facts` should hold what ties hops together where known:
-             pod, namespace, account, sub, client_id, vault, outcome.
+    Shapes:  `stage` is the folder name of a stage; `facts` should have the values that connect hops, where
+             known: pod, namespace, account, sub, client_id, vault, outcome.
     """
     if not logger.isEnabledFor(level):
         return
-    said = {
+    values = {
         HOP: True,
         "stage": stage,
         "asked": asked,
@@ -72,17 +72,18 @@ def hop(
         "took_ms": round(seconds * 1000, 3),
         **facts,
     }
-    if len(_root.handlers) == 1 and isinstance(lines := _root.handlers[0], _Lines):
-        # The short way, worth a tenth of an exchange: no record, since nobody else is to see one.
-        lines.add(level, (time.time(), level, logger.name, event, correlation_id.get(), said))
+    if len(_root.handlers) == 1 and isinstance(handler := _root.handlers[0], _JsonHandler):
+        # A log record costs a tenth of an exchange; without a second handler none is needed.
+        entry = (time.time(), level, logger.name, event, correlation_id.get(), values)
+        handler.add(level, entry)
     else:
-        logger.log(level, event, extra=said)
+        logger.log(level, event, extra=values)
 
 
 class JsonFormatter(logging.Formatter):
-    """Write a record as one JSON object a line.
+    """Formats a record as one line with a JSON object.
 
-    Shapes:  `always` are facts of every line.
+    Shapes:  `always` are values of every line.
     """
 
     def __init__(self, always: Mapping[str, object] | None = None) -> None:
@@ -90,21 +91,22 @@ class JsonFormatter(logging.Formatter):
         self._always = dict(always or {})
 
     def format(self, record: logging.LogRecord) -> str:
-        return self.line(self.said(record)).decode()
+        """Format a record as a line."""
+        return self.serialize(self.to_entry(record)).decode()
 
-    def said(self, record: logging.LogRecord) -> Said:
-        """Take from a record what its line says."""
+    def to_entry(self, record: logging.LogRecord) -> LogEntry:
+        """Convert a record to the parts of its line."""
         facts = _facts(record)
         if record.exc_info:
             facts["traceback"] = self.formatException(record.exc_info)
         event, cid = record.getMessage(), correlation_id.get()
         if record.name.partition(".")[0] in _LIBRARIES:
-            event, facts = "library_spoke", {"said": event, **facts}
+            event, facts = "library_message", {"said": event, **facts}
         return record.created, record.levelno, record.name, event, cid, facts
 
-    def line(self, said: Said) -> bytes:
-        """Write a line."""
-        when, level, name, event, cid, facts = said
+    def serialize(self, entry: LogEntry) -> bytes:
+        """Serialize the parts of a line."""
+        when, level, name, event, cid, facts = entry
         line = {
             "time": f"{rfc3339(when)[:-1]}.{int(when % 1 * 1000):03d}Z",
             "level": _LEVELS.get(level) or logging.getLevelName(level).lower(),
@@ -115,15 +117,16 @@ class JsonFormatter(logging.Formatter):
         if cid:
             line["correlation_id"] = cid
         line.update(facts)
-        # A dataclass is written as it shows itself: a Secret does not.
+        # A dataclass is written by its repr, because the repr of a Secret hides the value.
         return orjson.dumps(line, default=str, option=orjson.OPT_PASSTHROUGH_DATACLASS)
 
 
 class TextFormatter(logging.Formatter):
-    """Write a record for a person at a terminal."""
+    """Formats a record for a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        facts = " ".join(f"{name}={_line(value)}" for name, value in _facts(record).items())
+        """Format a record as text."""
+        facts = " ".join(f"{name}={_printable(value)}" for name, value in _facts(record).items())
         line = (
             f"{rfc3339(record.created)} {record.levelname.lower():7} {record.getMessage()} {facts}"
         )
@@ -132,43 +135,43 @@ class TextFormatter(logging.Formatter):
         return line.rstrip()
 
 
-class _Lines(logging.Handler):
-    """Write JSON lines: those of one turn of the event loop at once, errors without delay.
+class _JsonHandler(logging.Handler):
+    """Writes JSON lines: all lines of one event-loop iteration together, errors immediately.
 
-    A kill may take the lines of one turn along; a stop does not, since `logging` flushes at exit.
+    SIGKILL may lose the lines of one iteration; a normal exit does not, because `logging` flushes then.
     """
 
     def __init__(self, json: JsonFormatter) -> None:
         super().__init__()
         self._json = json
-        self._waiting: list[Said] = []
-        self._turn = EndOfTurn(self.flush)
+        self._pending: list[LogEntry] = []
+        self._flush = CoalescedCallback(self.flush)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a record's line until the loop turns."""
-        self.add(record.levelno, self._json.said(record))
+        """Add a record to the lines of this iteration."""
+        self.add(record.levelno, self._json.to_entry(record))
 
-    def add(self, level: int, said: Said) -> None:
-        """Keep a line until the loop turns."""
-        self._waiting.append(said)
+    def add(self, level: int, entry: LogEntry) -> None:
+        """Add a line to those of this iteration."""
+        self._pending.append(entry)
         if level >= logging.ERROR:
             self.flush()
         else:
-            self._turn.want()
+            self._flush.schedule()
 
     def flush(self) -> None:
-        """Write what waits."""
-        with self._guard():
-            waiting, self._waiting = self._waiting, []
-            if waiting:
-                self._write([self._json.line(said) for said in waiting])
+        """Write the pending lines."""
+        with self._locked():
+            entries, self._pending = self._pending, []
+            if entries:
+                self._write([self._json.serialize(entry) for entry in entries])
 
     @contextmanager
-    def _guard(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         self.acquire()
         try:
             yield
-        except Exception:  # noqa: BLE001 a full disk, a value that is no JSON: no reason to stop a service
+        except Exception:  # noqa: BLE001 a full disk or an invalid value must not stop a service
             self.handleError(logging.makeLogRecord({}))
         finally:
             self.release()
@@ -177,10 +180,10 @@ class _Lines(logging.Handler):
         raise NotImplementedError
 
 
-class _LogStream(_Lines):
-    """A stream that several processes may share: whole lines, in pieces that a pipe does not tear.
+class _StreamHandler(_JsonHandler):
+    """Writes to a stream that several processes may share, in chunks that a pipe writes atomically.
 
-    In a pipe a line has to fit such a piece: what is longer is shortened in its middle.
+    In a pipe, each line must fit into one chunk; the middle of longer texts is removed.
     """
 
     def __init__(self, stream: TextIO, json: JsonFormatter) -> None:
@@ -189,33 +192,33 @@ class _LogStream(_Lines):
         try:
             self._handle: int | None = stream.fileno()
             self._is_pipe = stat.S_ISFIFO(os.fstat(self._handle).st_mode)
-        except OSError:  # none, as StringIO
+        except OSError:  # a stream without a file, such as StringIO
             self._handle, self._is_pipe = None, False
 
     def _write(self, lines: Sequence[bytes]) -> None:
         if self._is_pipe:
-            lines = [_fit(line) for line in lines]
-        for piece in _pieces(lines):
+            lines = [_shorten(line) for line in lines]
+        for chunk in _chunks(lines):
             if self._handle is None:
-                self._stream.write(piece.decode())
+                self._stream.write(chunk.decode())
                 continue
-            # A file takes it whole, or its disk is full; a pipe may be left by a signal in the middle.
-            while piece := piece[os.write(self._handle, piece) :]:
+            # A signal may interrupt a write to a pipe after a part of the chunk.
+            while chunk := chunk[os.write(self._handle, chunk) :]:
                 pass
 
 
-class _LogFile(_Lines):
-    """A file that steps aside when it is long; one before it is kept."""
+class _FileHandler(_JsonHandler):
+    """Writes to a file, and rotates it when it is large; one earlier file remains."""
 
     def __init__(self, file: Path, json: JsonFormatter) -> None:
         super().__init__(json)
         self._file = file
-        # Who asked for what is the owner's to read.
+        # Only the owner may read the log: it shows the requests.
         self._stream = open_private(file)
-        self._step_aside_if_long()
+        self._rotate_if_large()
 
     def close(self) -> None:
-        """Write what waits, and let the file go."""
+        """Write the pending lines and close the file."""
         self.flush()
         self._stream.close()
         super().close()
@@ -223,9 +226,9 @@ class _LogFile(_Lines):
     def _write(self, lines: Sequence[bytes]) -> None:
         self._stream.write(b"\n".join((*lines, b"")))
         self._stream.flush()
-        self._step_aside_if_long()
+        self._rotate_if_large()
 
-    def _step_aside_if_long(self) -> None:
+    def _rotate_if_large(self) -> None:
         if os.fstat(self._stream.fileno()).st_size <= MAX_FILE_BYTES:
             return
         self._stream.close()
@@ -233,43 +236,43 @@ class _LogFile(_Lines):
         self._stream = open_private(self._file)
 
 
-def _fit(line: bytes) -> bytes:
-    """Shorten the longest texts of a line until a pipe takes it whole."""
+def _shorten(line: bytes) -> bytes:
+    """Shorten the longest texts of a line until a pipe writes it atomically."""
     if len(line) < select.PIPE_BUF:
         return line
-    said = orjson.loads(line)
-    texts = {name: value for name, value in said.items() if isinstance(value, str)}
+    values = orjson.loads(line)
+    texts = {name: value for name, value in values.items() if isinstance(value, str)}
     for name in sorted(texts, key=lambda name: len(texts[name]), reverse=True):
-        # How much room a text takes is known only when it is written: escapes, letters of several bytes.
+        # The size of a text is known only after serialization: escapes, characters of several bytes.
         kept = len(texts[name])
-        while len(line) >= select.PIPE_BUF and kept > _LEAST_CHARS:
+        while len(line) >= select.PIPE_BUF and kept > _MIN_CHARS:
             kept = kept // 2
-            said[name] = f"{texts[name][: kept // 2]} ... {texts[name][-(kept // 2) :]}"
-            line = orjson.dumps(said)
+            values[name] = f"{texts[name][: kept // 2]} ... {texts[name][-(kept // 2) :]}"
+            line = orjson.dumps(values)
     return line
 
 
-def _pieces(lines: Sequence[bytes]) -> Iterator[bytes]:
-    """Join lines up to what a pipe takes whole; a longer line goes alone."""
-    piece = b""
+def _chunks(lines: Sequence[bytes]) -> Iterator[bytes]:
+    """Join lines up to the size that a pipe writes atomically; a longer line is a chunk of its own."""
+    chunk = b""
     for line in lines:
-        if piece and len(piece) + len(line) >= select.PIPE_BUF:
-            yield piece
-            piece = b""
-        piece += line + b"\n"
-    yield piece
+        if chunk and len(chunk) + len(line) >= select.PIPE_BUF:
+            yield chunk
+            chunk = b""
+        chunk += line + b"\n"
+    yield chunk
 
 
-def _line(value: object) -> str:
-    # A value from outside must not begin a line, or colour the terminal.
+def _printable(value: object) -> str:
+    # A value from a caller must not start a new line or change the colour of the terminal.
     text = str(value)
     return text if text.isprintable() else repr(text)
 
 
 def _facts(record: logging.LogRecord) -> dict[str, Any]:
-    # What `extra` brought stands after what every record has.
-    given = islice(vars(record).items(), _OWN_COUNT, None)
-    return {name: value for name, value in given if name not in _OWN}
+    # The values of `extra` follow the standard attributes of every record.
+    extra = islice(vars(record).items(), _STANDARD_COUNT, None)
+    return {name: value for name, value in extra if name not in _STANDARD}
 
 
 def configure(
@@ -279,20 +282,20 @@ def configure(
     level: str = "info",
     always: Mapping[str, object] | None = None,
 ) -> None:
-    """Send podpass's logs to a stream (text on a terminal, JSON otherwise) or to a file as JSON.
+    """Write the logs of podpass to a stream (text on a terminal, JSON otherwise) or as JSON to a file.
 
-    Shapes:  `always` are facts of every line of JSON, as which of several workers wrote it.
+    Shapes:  `always` are values of every JSON line, such as the number of the worker.
     """
     handler: logging.Handler
     stream = stream or sys.stderr
     if file is not None:
-        handler = _LogFile(file, JsonFormatter(always))
+        handler = _FileHandler(file, JsonFormatter(always))
     elif stream.isatty():
         handler = logging.StreamHandler(stream)
         handler.setFormatter(TextFormatter())
     else:
-        handler = _LogStream(stream, JsonFormatter(always))
-    # No line names thread or process, and looking them up costs each record a system call.
+        handler = _StreamHandler(stream, JsonFormatter(always))
+    # No line has a thread or process ID; reading them would cost a system call per record.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     _root.handlers[:] = [handler]
     _root.setLevel(level.upper())

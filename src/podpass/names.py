@@ -1,8 +1,8 @@
-"""Every string another system reads: labels, annotations, environment, paths, object and role names."""
+"""Strings that other systems read: labels, annotations, environment variables, paths, names of objects."""
 
 PREFIX = "azure.workload.identity/"
 
-# Label on a pod; the API server selects pods for the webhook by it.
+# Label of a pod, by which the API server selects pods for the webhook.
 USE_LABEL = PREFIX + "use"
 
 # Annotations on a ServiceAccount.
@@ -14,11 +14,11 @@ TOKEN_EXPIRATION = PREFIX + "service-account-token-expiration"
 SKIP_CONTAINERS = PREFIX + "skip-containers"
 INJECT_PROXY = PREFIX + "inject-proxy-sidecar"
 PROXY_PORT = PREFIX + "proxy-sidecar-port"
-USE_CUSTOM_ENDPOINT_PREFIX = PREFIX + "use-"  # + the suffix the webhook was started with
+USE_CUSTOM_ENDPOINT_PREFIX = PREFIX + "use-"  # followed by the suffix from the webhook's settings
 
 # Environment of a container, read by every Azure SDK.
 ENV_CLIENT_ID = "AZURE_CLIENT_ID"
-# With each of these the SDKs' EnvironmentCredential works, which comes before workload identity.
+# With one of these, the SDKs use EnvironmentCredential instead of workload identity.
 ENV_CLIENT_SECRET = "AZURE_CLIENT_SECRET"  # noqa: S105 a variable's name
 ENV_CLIENT_CERTIFICATE = "AZURE_CLIENT_CERTIFICATE_PATH"
 ENV_TENANT_ID = "AZURE_TENANT_ID"
@@ -34,7 +34,7 @@ MOUNT_PATH = "/var/run/secrets/azure/wi"
 TOKEN_PATH = "token/azure-identity-token"  # noqa: S105 a path
 CA_PATH = "ca-cert/ca.crt"
 
-# Volume name: this and the first 30 hex digits of sha256(pod name), 63 characters together.
+# Volume name: this prefix and the first 30 hex digits of sha256(pod name), 63 characters in total.
 VOLUME_PREFIX = "azure-workload-identity-reserved-"
 
 # Containers of the migration sidecar.
@@ -48,10 +48,10 @@ EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
 WEBHOOK_CONFIGURATION = "azure-wi-webhook-mutating-webhook-configuration"
 WEBHOOK_NAME = "mutation.azure-workload-identity.io"
 WEBHOOK_PATH = "/mutate-v1-pod"
-# The entry that only warns; ours, and off unless somebody registers it.
+# The webhook entry that only warns. It is an addition of podpass, and is not registered by default.
 ADVICE_WEBHOOK_NAME = "advice.podpass.azure-workload-identity.io"
 ADVICE_PATH = "/warn-v1-pod"
-# Keys of audit annotations; an API server puts the webhook's name and a slash before them.
+# Keys of audit annotations; the API server adds the webhook's name and a slash as prefix.
 AUDIT_CLIENT_ID = "podpass.client-id"
 AUDIT_MUTATED = "podpass.mutated"
 # Reason of the event on a refused pod's controller.
@@ -59,12 +59,12 @@ REFUSED_REASON = "WorkloadIdentityRefused"
 WEBHOOK_SERVICE = "azure-wi-webhook-webhook-service"
 SYSTEM_NAMESPACE = "azure-workload-identity-system"
 
-# The webhook's certificates: the Secret, its keys as the reference reads them, the authority's own name.
+# The webhook's certificates: the Secret, its keys as the reference names them, and the name of the CA.
 CERTIFICATE_SECRET = "azure-wi-webhook-server-cert"  # noqa: S105 an object's name
 CA_CERTIFICATE, CA_KEY = "ca.crt", "ca.key"
 TLS_CERTIFICATE, TLS_KEY = "tls.crt", "tls.key"
-# Ours alone: the key of the authority that has joined and does not sign yet.
-COMING_CA_KEY = "podpass-coming-ca.key"
+# An addition of podpass: the key of a CA that is distributed and does not sign yet.
+ADDED_CA_KEY = "podpass-coming-ca.key"
 CA_NAME = "azure-workload-identity-ca"
 CA_ORGANIZATION = "azure-workload-identity"
 
@@ -79,7 +79,7 @@ LOGIN_ALIASES = (
 ARM_HOST = "management.azure.com"
 GRAPH_HOST = "graph.microsoft.com"
 VAULT_SUFFIX = "vault.azure.net"
-# Vaults without the gateway. Two labels: TLS libraries refuse a wildcard directly below `localhost`.
+# Vaults without the gateway. Two labels, because TLS libraries refuse a wildcard directly below `localhost`.
 DIRECT_VAULT_SUFFIX = "vault.localhost"
 ISSUER_SUFFIX = "oic.prod-aks.azure.com"
 
@@ -89,5 +89,5 @@ JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 def v1_issuer(tenant_id: str) -> str:
-    """Name the issuer of a tenant's version 1 access tokens, whatever host they were asked of."""
+    """Return the issuer of a tenant's version 1 access tokens; it does not depend on the host."""
     return f"https://sts.windows.net/{tenant_id}/"

@@ -1,4 +1,4 @@
-"""Work that goes on beside other work, and ends with it."""
+"""Work in the background of the event loop: tasks with a fixed lifetime, and coalesced callbacks."""
 
 import asyncio
 import contextlib
@@ -9,22 +9,22 @@ from typing import Any
 
 
 @contextlib.asynccontextmanager
-async def beside(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
-    """Do work for as long as the context lasts.
+async def background_task(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Run a coroutine as a task until the context ends.
 
-    Errors:  what the work failed with, when the context ends.
+    Errors:  those of the coroutine, when the context ends.
     """
     task = asyncio.create_task(work, name=name)
     try:
         yield
     finally:
-        await end(task)
+        await cancel_and_wait(task)
 
 
-async def end(task: "asyncio.Task[None] | None") -> None:
-    """Cancel a task, if there is one, and wait until it is over.
+async def cancel_and_wait(task: "asyncio.Task[None] | None") -> None:
+    """Cancel a task, if there is one, and wait until it is done.
 
-    Errors:  what it had failed with.
+    Errors:  those with which it has failed.
     """
     if task is not None:
         task.cancel()
@@ -32,33 +32,34 @@ async def end(task: "asyncio.Task[None] | None") -> None:
             await task
 
 
-class EndOfTurn:
-    """Take a step at the end of this turn of the loop that runs; at once where none does.
+class CoalescedCallback:
+    """Runs a callback once per event-loop iteration, however often it was scheduled.
 
-    Work that is dear to begin and cheap to go on with is put off until the whole turn's is together.
+    For work with a high fixed cost: all items of one iteration are processed together.
     """
 
-    def __init__(self, step: Callable[[], None]) -> None:
-        self._step = step
-        # The one that is to take the step, and its thread: others do not wait for it.
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback = callback
+        # The loop that will run the callback, and its thread; other threads do not rely on it.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
 
-    def want(self) -> None:
-        """See to it that the step is taken."""
-        # Asked first since it is much quicker than finding the loop; one that ended takes no step any more.
+    def schedule(self) -> None:
+        """Run the callback at the end of this iteration, or now if the thread runs no loop."""
+        # This check comes first because it is much faster than the lookup of the running loop. A loop that
+        # has stopped does not run the callback any more.
         if self._loop is not None and self._thread == get_ident() and self._loop.is_running():
             return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            self.now()
+            self.run()
             return
         self._loop, self._thread = loop, get_ident()
-        # In nobody's context: what is logged there is no caller's, though one of them began the turn.
-        loop.call_soon(self.now, context=Context())
+        # In an empty context: what the callback logs belongs to no single caller.
+        loop.call_soon(self.run, context=Context())
 
-    def now(self) -> None:
-        """Take the step."""
+    def run(self) -> None:
+        """Run the callback now."""
         self._loop = None
-        self._step()
+        self._callback()

@@ -1,14 +1,14 @@
-"""What the tests of this stage build with: a pod and an account, and their wish."""
+"""Builder for the tests of this stage: parse the annotations of a pod and its account."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
-from podpass.account.annotations import read_wish
-from podpass.account.model import Account, Wish, read_pod
+from podpass.account.annotations import parse_identity_config
+from podpass.account.model import PodIdentityConfig, ServiceAccount, parse_pod
 
-Read = Callable[..., Wish]
+Read = Callable[..., PodIdentityConfig]
 
 
 def _read(
@@ -17,11 +17,11 @@ def _read(
     *,
     custom_endpoint_annotation: str | None = None,
     **spec: Any,
-) -> Wish:
+) -> PodIdentityConfig:
     raw = {"metadata": {"name": "app", "annotations": pod}, "spec": spec}
-    return read_wish(
-        read_pod(raw, "default"),
-        Account(namespace="default", name="web", annotations=account or {}),
+    return parse_identity_config(
+        parse_pod(raw, "default"),
+        ServiceAccount(namespace="default", name="web", annotations=account or {}),
         tenant_id="own-tenant",
         custom_endpoint_annotation=custom_endpoint_annotation,
     )
@@ -29,5 +29,5 @@ def _read(
 
 @pytest.fixture
 def read() -> Read:
-    """Read the wish of a pod with these annotations, whose account has those."""
+    """Return a function that parses the configuration from annotations of pod and account."""
     return _read

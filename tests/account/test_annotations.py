@@ -6,25 +6,25 @@ from typing import Any
 import pytest
 
 from podpass import names
-from podpass.account.annotations import relevant
-from podpass.account.model import BadAnnotation, MalformedPod, ProxyOnHostNetwork, Wish
+from podpass.account.annotations import filter_annotations
+from podpass.account.model import BadAnnotation, MalformedPod, PodIdentityConfig, ProxyOnHostNetwork
 
-Read = Callable[..., Wish]
+Read = Callable[..., PodIdentityConfig]
 
 
-def test_nothing_annotated_gives_the_defaults(read: Read) -> None:
-    assert read() == Wish(client_id="", tenant_id="own-tenant", token_seconds=3600)
+def test_pod_without_annotations_gets_the_defaults(read: Read) -> None:
+    assert read() == PodIdentityConfig(client_id="", tenant_id="own-tenant", token_seconds=3600)
 
 
 def test_client_and_tenant_come_from_the_account(read: Read) -> None:
-    wish = read(account={names.CLIENT_ID: "client", names.TENANT_ID: "theirs"})
-    assert (wish.client_id, wish.tenant_id) == ("client", "theirs")
+    config = read(account={names.CLIENT_ID: "client", names.TENANT_ID: "theirs"})
+    assert (config.client_id, config.tenant_id) == ("client", "theirs")
 
 
 def test_client_and_tenant_on_the_pod_are_ignored(read: Read) -> None:
-    """Whoever may create pods must not choose another identity than their account's."""
-    wish = read({names.CLIENT_ID: "stolen", names.TENANT_ID: "stolen"})
-    assert (wish.client_id, wish.tenant_id) == ("", "own-tenant")
+    """A user who may create pods must not choose another identity than that of the ServiceAccount."""
+    config = read({names.CLIENT_ID: "stolen", names.TENANT_ID: "stolen"})
+    assert (config.client_id, config.tenant_id) == ("", "own-tenant")
 
 
 def test_an_empty_tenant_annotation_means_no_tenant(read: Read) -> None:
@@ -46,14 +46,14 @@ def test_an_empty_tenant_annotation_means_no_tenant(read: Read) -> None:
         ("0" * 5000 + "7200", None, 7200),
     ],
 )
-def test_token_expiration_is_the_pods_then_the_accounts_then_an_hour(
+def test_token_expiration_comes_from_pod_then_account_then_default(
     read: Read, pod: str | None, account: str | None, seconds: int
 ) -> None:
     key = names.TOKEN_EXPIRATION
-    wish = read(
+    config = read(
         {} if pod is None else {key: pod}, account={} if account is None else {key: account}
     )
-    assert wish.token_seconds == seconds
+    assert config.token_seconds == seconds
 
 
 NOT_NUMBERS = [
@@ -74,7 +74,9 @@ OUT_OF_RANGE = ["3599", "86401", "-1", "-3600", "0", "99999999999999999999", "9"
 
 @pytest.mark.parametrize("value", NOT_NUMBERS + OUT_OF_RANGE)
 @pytest.mark.parametrize("on_pod", [True, False])
-def test_a_bad_expiration_is_refused_and_named(read: Read, value: str, on_pod: bool) -> None:
+def test_invalid_token_expiration_is_refused_and_named(
+    read: Read, value: str, on_pod: bool
+) -> None:
     annotated = {names.TOKEN_EXPIRATION: value}
     with pytest.raises(BadAnnotation) as caught:
         read(annotated if on_pod else {}, account={} if on_pod else annotated)
@@ -87,7 +89,7 @@ def test_a_bad_expiration_is_refused_and_named(read: Read, value: str, on_pod: b
     assert "3600 to 86400" in error.hint
 
 
-def test_a_bad_value_on_the_pod_is_an_error_even_where_the_accounts_is_good(read: Read) -> None:
+def test_invalid_pod_value_is_refused_even_if_the_account_has_a_valid_one(read: Read) -> None:
     with pytest.raises(BadAnnotation) as caught:
         read({names.TOKEN_EXPIRATION: "bad"}, account={names.TOKEN_EXPIRATION: "4800"})
     assert caught.value.facts["object"] == "Pod default/app"
@@ -111,34 +113,34 @@ def test_a_bad_value_on_the_pod_is_an_error_even_where_the_accounts_is_good(read
 def test_skip_containers_is_split_at_semicolons_and_trimmed(
     read: Read, text: str | None, skipped: set[str]
 ) -> None:
-    wish = read({} if text is None else {names.SKIP_CONTAINERS: text})
-    assert wish.skip_containers == skipped
+    config = read({} if text is None else {names.SKIP_CONTAINERS: text})
+    assert config.skip_containers == skipped
 
 
 @pytest.mark.parametrize("value", ["true", "false", "", "yes"])
-def test_the_proxy_is_asked_for_by_the_key_whatever_its_value(read: Read, value: str) -> None:
+def test_proxy_is_requested_by_the_key_whatever_its_value(read: Read, value: str) -> None:
     assert read({names.INJECT_PROXY: value}).proxy_port == 8000
 
 
-def test_a_port_alone_asks_for_no_proxy(read: Read) -> None:
+def test_port_annotation_alone_does_not_request_the_proxy(read: Read) -> None:
     assert read({names.PROXY_PORT: "nonsense"}).proxy_port is None
 
 
 @pytest.mark.parametrize("port", ["1", "8080", "65535", "+9000"])
-def test_a_port_in_range_is_taken(read: Read, port: str) -> None:
+def test_proxy_port_in_range_is_accepted(read: Read, port: str) -> None:
     assert read({names.INJECT_PROXY: "true", names.PROXY_PORT: port}).proxy_port == int(port)
 
 
 @pytest.mark.parametrize("port", ["", "abc", "0", "-1", "65536", "99999", "4294967296", " 8000"])
-def test_a_port_out_of_range_is_refused_here_and_not_later(read: Read, port: str) -> None:
-    """Stricter than the reference, which leaves 0, -1 and 99999 to the API server's unexplained refusal."""
+def test_proxy_port_out_of_range_is_refused(read: Read, port: str) -> None:
+    """Stricter than the reference, which accepts 0, -1 and 99999; then the API server refuses the pod."""
     with pytest.raises(BadAnnotation) as caught:
         read({names.INJECT_PROXY: "true", names.PROXY_PORT: port})
     assert caught.value.facts["annotation"] == names.PROXY_PORT
     assert "1 to 65535" in caught.value.hint
 
 
-def test_a_proxy_on_the_hosts_network_is_refused(read: Read) -> None:
+def test_proxy_with_host_network_is_refused(read: Read) -> None:
     """The sidecar would redirect the metadata traffic of every pod on the node."""
     with pytest.raises(ProxyOnHostNetwork) as caught:
         read({names.INJECT_PROXY: "true"}, hostNetwork=True)
@@ -146,7 +148,7 @@ def test_a_proxy_on_the_hosts_network_is_refused(read: Read) -> None:
     assert read({}, hostNetwork=True).proxy_port is None
 
 
-def test_a_proxys_faults_are_told_before_the_tokens(read: Read) -> None:
+def test_proxy_errors_are_reported_before_token_errors(read: Read) -> None:
     both = {names.INJECT_PROXY: "", names.PROXY_PORT: "bad", names.TOKEN_EXPIRATION: "bad"}
     with pytest.raises(ProxyOnHostNetwork):
         read(both, hostNetwork=True)
@@ -159,7 +161,7 @@ def test_a_proxys_faults_are_told_before_the_tokens(read: Read) -> None:
     ("value", "custom"),
     [("true", True), ("TRUE", True), ("True", True), ("false", False), ("", False), ("1", False)],
 )
-def test_the_custom_endpoint_is_asked_for_with_true_in_any_case(
+def test_custom_endpoint_is_requested_by_true_in_any_case(
     read: Read, value: str, custom: bool
 ) -> None:
     key = names.USE_CUSTOM_ENDPOINT_PREFIX + "identity-binding"
@@ -169,26 +171,26 @@ def test_the_custom_endpoint_is_asked_for_with_true_in_any_case(
 
 def test_the_custom_endpoints_suffix_is_case_sensitive(read: Read) -> None:
     key = names.USE_CUSTOM_ENDPOINT_PREFIX
-    wish = read({key + "binding": "true"}, custom_endpoint_annotation=key + "Binding")
-    assert not wish.custom_endpoint
+    config = read({key + "binding": "true"}, custom_endpoint_annotation=key + "Binding")
+    assert not config.custom_endpoint
 
 
 @pytest.mark.parametrize("key", [names.TOKEN_EXPIRATION, names.SKIP_CONTAINERS, names.PROXY_PORT])
 @pytest.mark.parametrize("value", [3600, True, ["a"], {"a": "b"}])
-def test_an_annotation_that_is_not_text_is_refused(read: Read, key: str, value: Any) -> None:
+def test_annotation_that_is_not_text_is_refused(read: Read, key: str, value: Any) -> None:
     with pytest.raises(MalformedPod):
         read({names.INJECT_PROXY: "true", key: value})
 
 
-def test_only_what_counts_is_kept_of_an_account() -> None:
+def test_only_relevant_account_annotations_are_kept() -> None:
     kept = {names.CLIENT_ID: "c", names.TENANT_ID: "t", names.TOKEN_EXPIRATION: "3600"}
-    assert relevant({**kept, "example.com/x": "y"}) == kept
-    assert relevant(None) == relevant({}) == {}
+    assert filter_annotations({**kept, "example.com/x": "y"}) == kept
+    assert filter_annotations(None) == filter_annotations({}) == {}
 
 
-def test_of_an_accounts_unknown_annotations_of_ours_a_few_names_are_kept_and_no_value() -> None:
-    """Ten thousand accounts lie in memory; what one of them says at length is not worth a warning."""
+def test_few_unknown_account_annotations_are_kept_without_value() -> None:
+    """The cache has ten thousand accounts in memory, so a long unknown value is not stored."""
     unknown = {f"{names.PREFIX}x{n}": "y" * 100_000 for n in range(100)}
-    kept = relevant({**unknown, names.CLIENT_ID: "c"})
+    kept = filter_annotations({**unknown, names.CLIENT_ID: "c"})
     assert kept[names.CLIENT_ID] == "c"
     assert [kept[key] for key in kept if key != names.CLIENT_ID] == [""] * 3

@@ -1,4 +1,4 @@
-"""Reading a raw pod: what it is called, which account it runs as, and shapes that are no pod's."""
+"""Parsing of raw pods: identity, account, and invalid structures."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ import pytest
 from podpass.account.model import (
     MalformedPod,
     NamespaceMismatch,
-    names_in,
-    objects,
-    quoted,
-    read_pod,
+    collect_names,
+    list_objects,
+    parse_pod,
+    quote,
 )
 
 
@@ -25,38 +25,38 @@ from podpass.account.model import (
         (None, " (prefix)"),
     ],
 )
-def test_a_pod_is_called_by_its_name_or_by_its_prefix(metadata: Any, identity: str) -> None:
-    assert read_pod({"metadata": metadata, "spec": {}}, "ns").identity == identity
+def test_pod_is_identified_by_name_or_generate_name(metadata: Any, identity: str) -> None:
+    assert parse_pod({"metadata": metadata, "spec": {}}, "ns").identity == identity
 
 
 @pytest.mark.parametrize(
     ("spec", "account"), [({}, "default"), ({"serviceAccountName": ""}, "default")]
 )
-def test_a_pod_without_an_account_runs_as_default(spec: Any, account: str) -> None:
-    assert read_pod({"spec": spec}, "ns").account == account
-    assert read_pod({"spec": {"serviceAccountName": "web"}}, "ns").account == "web"
+def test_pod_without_service_account_uses_default(spec: Any, account: str) -> None:
+    assert parse_pod({"spec": spec}, "ns").account == account
+    assert parse_pod({"spec": {"serviceAccountName": "web"}}, "ns").account == "web"
 
 
-def test_a_pod_of_another_namespace_than_the_requests_is_refused() -> None:
-    """Else a pod could borrow the identity of an account in another namespace."""
+def test_pod_with_another_namespace_than_the_request_is_refused() -> None:
+    """Otherwise a pod could use the identity of an account in another namespace."""
     raw = {"metadata": {"name": "app", "namespace": "rich"}, "spec": {}}
     with pytest.raises(NamespaceMismatch) as caught:
-        read_pod(raw, "poor")
+        parse_pod(raw, "poor")
     assert (caught.value.code, caught.value.status) == ("namespace_mismatch", 400)
     assert caught.value.facts == {"object": "Pod poor/app", "value": "rich"}
-    assert read_pod(raw, "rich").namespace == "rich"
+    assert parse_pod(raw, "rich").namespace == "rich"
 
 
 @pytest.mark.parametrize("metadata", [{}, {"namespace": ""}, {"namespace": None}])
-def test_the_requests_namespace_is_the_pods_where_it_names_none(metadata: dict[str, Any]) -> None:
+def test_pod_without_namespace_gets_that_of_the_request(metadata: dict[str, Any]) -> None:
     assert (
-        str(read_pod({"metadata": {"name": "app", **metadata}, "spec": {}}, "ns")) == "Pod ns/app"
+        str(parse_pod({"metadata": {"name": "app", **metadata}, "spec": {}}, "ns")) == "Pod ns/app"
     )
 
 
-def test_a_pod_without_any_namespace_is_refused() -> None:
+def test_pod_without_namespace_is_refused() -> None:
     with pytest.raises(MalformedPod) as caught:
-        read_pod({"metadata": {"name": "app"}, "spec": {}}, "")
+        parse_pod({"metadata": {"name": "app"}, "spec": {}}, "")
     assert caught.value.facts == {"field": "namespace"}
 
 
@@ -72,17 +72,17 @@ def test_a_pod_without_any_namespace_is_refused() -> None:
         ({"a": {}}, "an object"),
     ],
 )
-def test_a_value_is_shown_on_one_short_line(value: Any, shown: str) -> None:
-    assert quoted(value) == shown
+def test_quoted_value_is_one_short_line(value: Any, shown: str) -> None:
+    assert quote(value) == shown
 
 
-def test_a_value_too_deep_to_be_written_is_shown_all_the_same() -> None:
+def test_deeply_nested_value_is_quoted() -> None:
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]
-    assert quoted(deep) == "a list"
+    assert quote(deep) == "a list"
     with pytest.raises(MalformedPod):
-        read_pod({"kind": deep, "spec": {}}, "ns")
+        parse_pod({"kind": deep, "spec": {}}, "ns")
 
 
 @pytest.mark.parametrize(
@@ -104,29 +104,29 @@ def test_a_value_too_deep_to_be_written_is_shown_all_the_same() -> None:
         {"spec": {"serviceAccountName": {"a": 1}}},
     ],
 )
-def test_what_is_no_pod_is_refused(raw: Any) -> None:
+def test_object_that_is_not_a_pod_is_refused(raw: Any) -> None:
     with pytest.raises(MalformedPod) as caught:
-        read_pod(raw, "ns")
+        parse_pod(raw, "ns")
     assert caught.value.status == 400
 
 
 @pytest.mark.parametrize(
     "value", ["x", {}, 1, ["a"], [{}, None], [{"name": ["a"]}], [{"name": []}]]
 )
-def test_a_list_of_other_things_than_named_objects_is_refused(value: Any) -> None:
+def test_list_with_unnamed_items_is_refused(value: Any) -> None:
     with pytest.raises(MalformedPod) as caught:
-        objects({"env": value}, "env")
+        list_objects({"env": value}, "env")
     assert caught.value.facts == {"field": "env"}
     with pytest.raises(MalformedPod) as caught:
-        names_in({"env": value}, "env")
+        collect_names({"env": value}, "env")
     assert caught.value.facts == {"field": "env"}
 
 
 def test_a_missing_or_null_list_is_empty() -> None:
-    assert list(objects({}, "env")) == list(objects({"env": None}, "env")) == []
-    assert names_in({}, "env") == names_in({"env": None}, "env") == set()
+    assert list(list_objects({}, "env")) == list(list_objects({"env": None}, "env")) == []
+    assert collect_names({}, "env") == collect_names({"env": None}, "env") == set()
 
 
 def test_a_pods_repr_does_not_show_its_spec() -> None:
     raw = {"spec": {"containers": [{"env": [{"name": "PASSWORD", "value": "hunter2"}]}]}}
-    assert "hunter2" not in repr(read_pod(raw, "ns"))
+    assert "hunter2" not in repr(parse_pod(raw, "ns"))

@@ -1,4 +1,4 @@
-"""What the tests of this stage build with: raw pods, settings, accounts, a patch applied by the letter."""
+"""Builders for the tests of this stage: raw pods, settings, accounts, and an RFC 6902 patch function."""
 
 import copy
 import io
@@ -13,10 +13,10 @@ import pytest
 import trustme
 
 from podpass import log, names
-from podpass.account.annotations import read_wish
-from podpass.account.model import Account, read_pod
+from podpass.account.annotations import parse_identity_config
+from podpass.account.model import ServiceAccount, parse_pod
 from podpass.admission.handler import create_app
-from podpass.admission.mutate import Operation, mutate
+from podpass.admission.mutate import PatchOperation, mutate
 from podpass.admission.service_accounts import AccountNotFound
 from podpass.http.server import App, bind, server_tls, serving
 from podpass.settings import WebhookSettings
@@ -24,8 +24,8 @@ from tests.admission.endpoint import Endpoint
 
 Pod = dict[str, Any]
 MakePod = Callable[..., Pod]
-Mutate = Callable[..., list[Operation]]
-Apply = Callable[[Any, list[Operation]], Any]
+Mutate = Callable[..., list[PatchOperation]]
+Apply = Callable[[Any, list[PatchOperation]], Any]
 
 CLIENT = {names.CLIENT_ID: "00000000-0000-4000-8000-000000000001"}
 SETTINGS = WebhookSettings(
@@ -39,7 +39,7 @@ class KnownAccounts:
     def __init__(self, known: Mapping[str, Mapping[str, str]]) -> None:
         self.known = dict(known)
 
-    async def annotations(self, namespace: str, name: str) -> Mapping[str, str]:
+    async def read_annotations(self, namespace: str, name: str) -> Mapping[str, str]:
         try:
             return self.known[f"{namespace}/{name}"]
         except KeyError:
@@ -58,7 +58,7 @@ def settings() -> WebhookSettings:
 
 @pytest.fixture
 def make_pod() -> MakePod:
-    """Make a raw pod: one container `web`, unless `spec` says otherwise."""
+    """Build a raw pod with one container `web`, unless `spec` has others."""
 
     def make(
         annotations: Mapping[str, str] | None = None, *, name: str = "app", **spec: Any
@@ -82,26 +82,26 @@ def _mutate(
     account: Mapping[str, str] | None = None,
     settings: WebhookSettings = SETTINGS,
     namespace: str = "default",
-) -> list[Operation]:
-    pod = read_pod(raw, namespace)
-    known = Account(namespace=namespace, name=pod.account, annotations=account or {})
-    wish = read_wish(
+) -> list[PatchOperation]:
+    pod = parse_pod(raw, namespace)
+    known = ServiceAccount(namespace=namespace, name=pod.account, annotations=account or {})
+    config = parse_identity_config(
         pod,
         known,
         tenant_id=settings.tenant_id,
         custom_endpoint_annotation=settings.custom_endpoint_annotation,
     )
-    return mutate(pod, wish, settings).operations
+    return mutate(pod, config, settings).operations
 
 
 @pytest.fixture
 def mutating() -> Mutate:
-    """Both pure halves in a row: raw pod and account annotations in, patch out."""
+    """Parse and mutate: raw pod and account annotations in, patch out."""
     return _mutate
 
 
-def apply_patch(document: Any, operations: list[Operation]) -> Any:
-    """Apply a JSON patch (RFC 6902) by the letter: a missing parent or index is an error."""
+def apply_patch(document: Any, operations: list[PatchOperation]) -> Any:
+    """Apply a JSON patch strictly by RFC 6902: a missing parent or index is an error."""
     document = copy.deepcopy(document)
     for operation in operations:
         *parents, last = [
@@ -160,7 +160,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[[App], Any]]:
 
 @pytest.fixture
 async def webhook(start: Callable[[App], Any]) -> Endpoint:
-    """A webhook that knows two accounts, one with a client id."""
+    """A webhook with two ServiceAccounts, one with a client ID."""
     accounts = KnownAccounts({"default/default": CLIENT, "default/plain": {}})
     endpoint: Endpoint = await start(create_app(SETTINGS, accounts))
     return endpoint
@@ -168,7 +168,7 @@ async def webhook(start: Callable[[App], Any]) -> Endpoint:
 
 @pytest.fixture
 def logged() -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """Give the lines logged so far, as an operator would find them."""
+    """Return the log lines so far."""
     stream = io.StringIO()
     root = logging.getLogger("podpass")
     before = (root.handlers[:], root.level, root.propagate)

@@ -1,4 +1,4 @@
-"""A running webhook, asked as an API server asks it."""
+"""Client for a running webhook that sends requests like an API server."""
 
 import io
 import json
@@ -45,7 +45,7 @@ class Endpoint:
         self, body: bytes, content_type: str = "application/json", path: str = names.WEBHOOK_PATH
     ) -> dict[str, Any]:
         status, content = await self.send(body, content_type, path)
-        assert status == 200, "the verdict is in the review, HTTP's own status stays 200"
+        assert status == 200, "the decision is in the review; the HTTP status is always 200"
         document = json.loads(content)
         assert document["kind"] == "AdmissionReview"
         return dict(document["response"])

@@ -1,4 +1,4 @@
-"""Group 27, what the other files of this stage leave: pods made to lead a patch astray."""
+"""Attack group 27, cases that no other file of this stage has: pods that try to redirect a patch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,10 +24,10 @@ STEPS = {
 @pytest.mark.parametrize(
     "name", ["a~1b", "a~0b", "~", "/", "a/b", "../0", "0/env", "spec/volumes/0", "a\0b", "~01", ""]
 )
-def test_names_with_signs_of_a_json_pointer_move_no_operation(
+def test_json_pointer_characters_in_names_change_no_path(
     make_pod: Function, mutating: Function, applying: Function, name: str
 ) -> None:
-    """Fails if a name became part of a path: operations go by position, and by nothing the user wrote."""
+    """Fails if a name becomes part of a path: operations use indices, never text of the user."""
     pod = make_pod(
         {f"{name}/x": name},
         name=name,
@@ -51,10 +51,10 @@ def test_names_with_signs_of_a_json_pointer_move_no_operation(
     assert changed["metadata"] == pod["metadata"]
 
 
-def test_an_account_of_another_tenant_gets_what_it_says_and_the_exchange_decides(
+def test_account_of_another_tenant_is_injected_unchanged(
     make_pod: Function, mutating: Function, applying: Function
 ) -> None:
-    """A client id is a name and no right: the pod's own subject is what a credential must trust."""
+    """A client ID grants nothing: a federated credential must trust the pod's subject."""
     pod = make_pod()
     changed = applying(pod, mutating(pod, OTHER))
     env = {each["name"]: each.get("value") for each in changed["spec"]["containers"][0]["env"]}
@@ -64,9 +64,7 @@ def test_an_account_of_another_tenant_gets_what_it_says_and_the_exchange_decides
     assert set(source["serviceAccountToken"]) == {"audience", "expirationSeconds", "path"}
 
 
-def test_a_pod_that_asks_for_another_client_by_its_own_annotation_is_not_heard(
-    make_pod: Function, mutating: Function
-) -> None:
-    """Whoever may create pods but not change accounts chooses no identity."""
+def test_client_id_annotation_of_a_pod_is_ignored(make_pod: Function, mutating: Function) -> None:
+    """A user who may create pods but not change ServiceAccounts cannot choose an identity."""
     mine = {names.CLIENT_ID: "client"}
     assert mutating(make_pod(OTHER), mine) == mutating(make_pod(), mine)

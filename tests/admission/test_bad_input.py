@@ -1,4 +1,4 @@
-"""What may come in beside reviews of new pods, and what each is answered; group 27 of the attacks."""
+"""Requests other than reviews of new pods, and their responses; attack group 27."""
 
 import base64
 import json
@@ -25,35 +25,35 @@ async def test_a_null_object_is_refused(webhook: Endpoint, logged: Function) -> 
     response = await webhook.review(None, **CREATE)
     assert (response["uid"], response["allowed"]) == ("u-1", False)
     assert response["status"]["code"] == 400
-    assert "carries no object" in response["status"]["message"]
+    assert "has no object" in response["status"]["message"]
     assert logged()[-1]["code"] == "malformed_pod"
 
 
-async def test_a_review_without_the_member_object_is_refused(webhook: Endpoint) -> None:
+async def test_review_without_object_is_refused(webhook: Endpoint) -> None:
     response = await webhook.answer(_review(uid="u", namespace="default", **CREATE))
     assert (response["uid"], response["allowed"]) == ("u", False)
 
 
 @pytest.mark.parametrize("operation", ["UPDATE", "DELETE", "CONNECT"])
 @pytest.mark.parametrize("filled", [True, False])
-async def test_what_creates_no_pod_is_allowed_as_it_is(
+async def test_operation_that_creates_no_pod_is_allowed_unchanged(
     webhook: Endpoint, make_pod: Function, operation: str, filled: bool
 ) -> None:
-    """A registration that is too wide must not keep a pod from being deleted, however wrong the pod is."""
+    """A registration that is too wide must not block the deletion of a pod, even of an invalid one."""
     pod = make_pod({names.TOKEN_EXPIRATION: "bad"}) if filled else None
     response = await webhook.review(pod, **CREATE | {"operation": operation}, oldObject=make_pod())
     assert response == {"uid": "u-1", "allowed": True, "status": {"metadata": {}, "code": 200}}
 
 
-async def test_an_operation_nobody_knows_is_refused(webhook: Endpoint, make_pod: Function) -> None:
+async def test_unknown_operation_is_refused(webhook: Endpoint, make_pod: Function) -> None:
     response = await webhook.review(make_pod(), operation="create")
     assert (response["uid"], response["allowed"]) == ("u-1", False)
     assert "'create'" in response["status"]["message"]
 
 
 @pytest.mark.parametrize("part", ["eviction", "binding", "status", "ephemeralcontainers"])
-async def test_a_part_of_a_pod_is_allowed_as_it_is(webhook: Endpoint, part: str) -> None:
-    """An eviction is CREATE of `pods/eviction`: refused, it would keep a node from being drained."""
+async def test_pod_subresource_is_allowed_unchanged(webhook: Endpoint, part: str) -> None:
+    """An eviction is CREATE of `pods/eviction`: a refusal would block the draining of a node."""
     eviction = {"group": "policy", "version": "v1", "kind": "Eviction"}
     response = await webhook.review(
         {"apiVersion": "policy/v1", "kind": "Eviction"},
@@ -73,7 +73,7 @@ async def test_a_part_of_a_pod_is_allowed_as_it_is(webhook: Endpoint, part: str)
         {"kind": ["Pod"]},
     ],
 )
-async def test_another_resource_is_refused_and_the_registration_named(
+async def test_other_resource_is_refused_with_hint_to_the_registration(
     webhook: Endpoint, make_pod: Function, logged: Function, about: dict[str, Any]
 ) -> None:
     response = await webhook.review(make_pod(), **CREATE | about)
@@ -82,7 +82,7 @@ async def test_another_resource_is_refused_and_the_registration_named(
     assert logged()[-1]["code"] == "wrong_resource"
 
 
-async def test_another_resource_may_be_deleted(webhook: Endpoint) -> None:
+async def test_deletion_of_another_resource_is_allowed(webhook: Endpoint) -> None:
     resource = {"group": "apps", "version": "v1", "resource": "deployments"}
     response = await webhook.review(None, operation="DELETE", resource=resource)
     assert response["allowed"]
@@ -119,7 +119,7 @@ async def test_a_pod_of_another_namespace_is_refused(webhook: Endpoint, make_pod
     ],
     ids=lambda value: str(value)[:30],
 )
-async def test_what_is_no_review_is_refused_in_a_review(
+async def test_invalid_review_is_denied_with_a_review(
     webhook: Endpoint, logged: Function, body: bytes, content_type: str, code: int
 ) -> None:
     response = await webhook.answer(body, content_type)
@@ -130,12 +130,12 @@ async def test_what_is_no_review_is_refused_in_a_review(
     assert line["code"] == ("body_too_large" if code == 413 else "bad_review")
 
 
-async def test_a_huge_pod_within_the_limit_is_served(webhook: Endpoint, make_pod: Function) -> None:
+async def test_huge_pod_within_the_limit_is_mutated(webhook: Endpoint, make_pod: Function) -> None:
     pod = make_pod({f"example.com/{n}": "x" * 1000 for n in range(3000)})
     assert (await webhook.review(pod))["allowed"]
 
 
-async def test_a_deep_pod_within_the_parsers_limit_is_served(
+async def test_deeply_nested_pod_within_the_parser_limit_is_mutated(
     webhook: Endpoint, make_pod: Function
 ) -> None:
     deep: Any = "end"
@@ -147,8 +147,8 @@ async def test_a_deep_pod_within_the_parsers_limit_is_served(
     assert (await webhook.review(pod, **CREATE))["allowed"]
 
 
-async def test_of_members_of_one_name_the_last_counts(webhook: Endpoint) -> None:
-    """As in an API server, which writes reviews from its own objects and so has none twice."""
+async def test_last_duplicate_member_counts(webhook: Endpoint) -> None:
+    """As in an API server, which never sends duplicates."""
     body = (
         b'{"request":{"uid":"first","uid":"last","namespace":"default","operation":"CREATE",'
         b'"object":{"metadata":{"name":"app"},"spec":{"containers":[{"name":"a"},{"name":"b"}]},'
@@ -161,7 +161,7 @@ async def test_of_members_of_one_name_the_last_counts(webhook: Endpoint) -> None
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\0b", "\x1b[31mred", "\u2028", "n" * 100_000])
-async def test_a_name_nobody_has_checked_yet_gives_a_message_of_one_short_line(
+async def test_refusal_with_an_unvalidated_name_is_one_short_line(
     webhook: Endpoint, make_pod: Function, name: str
 ) -> None:
     pod = make_pod({names.TOKEN_EXPIRATION: name}, name=name)
@@ -173,7 +173,7 @@ async def test_a_name_nobody_has_checked_yet_gives_a_message_of_one_short_line(
 
 @pytest.mark.parametrize("group", ["containers", "initContainers", "volumes"])
 @pytest.mark.parametrize("wrong", [[{"name": []}], [{"name": {}}], [None], {}, "x", [[]], 7])
-async def test_a_list_of_the_wrong_shape_is_the_pods_fault_and_not_ours(
+async def test_invalid_list_is_refused_as_malformed_pod(
     webhook: Endpoint, make_pod: Function, group: str, wrong: Any
 ) -> None:
     response = await webhook.review(make_pod(**{group: wrong}))
@@ -181,7 +181,7 @@ async def test_a_list_of_the_wrong_shape_is_the_pods_fault_and_not_ours(
 
 
 @pytest.mark.parametrize("wrong", [[{"name": []}], {}, "x", 7])
-async def test_what_is_wrong_in_a_container_nobody_serves_is_left_to_the_api_server(
+async def test_invalid_list_in_a_skipped_container_is_ignored(
     webhook: Endpoint, make_pod: Function, wrong: Any
 ) -> None:
     container = {"name": "web", "env": wrong, "volumeMounts": wrong}
@@ -189,7 +189,7 @@ async def test_what_is_wrong_in_a_container_nobody_serves_is_left_to_the_api_ser
     assert (await webhook.review(pod))["allowed"]
 
 
-async def test_a_namespace_that_is_too_long_is_refused_and_kept_nowhere(
+async def test_too_long_namespace_is_refused_and_not_recorded(
     webhook: Endpoint, make_pod: Function
 ) -> None:
     for operation in ("CREATE", "UPDATE"):

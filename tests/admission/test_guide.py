@@ -1,11 +1,11 @@
-"""The guide says what the program says: every warning and its words, every refusal, every name."""
+"""The guide and the code agree: every warning and its text, every refusal, every name."""
 
 import re
 from pathlib import Path
 
 from podpass import names
 from podpass.admission import events
-from podpass.admission.metrics_reasons import REASONS
+from podpass.admission.metrics_reasons import REASON_LABELS
 from podpass.admission.warnings import TEXTS
 
 GUIDE = (Path(__file__).parents[2] / "docs/guides/admission.md").read_text()
@@ -17,27 +17,27 @@ def _rows(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
 
 
-def test_every_warning_is_there_in_its_own_words_with_meaning_and_cure() -> None:
+def test_guide_lists_every_warning_with_meaning_and_resolution() -> None:
     rows = _rows("Warnings")
     assert [(row[0].strip(" `"), row[1].strip(" `")) for row in rows] == list(TEXTS.items())
     assert all(len(row) == 4 and all(row) for row in rows)
 
 
-def test_every_refusal_is_there_and_no_other() -> None:
+def test_guide_lists_every_refusal_and_no_other() -> None:
     rows = _rows("Refusals")
-    assert {row[0].strip(" `") for row in rows} == REASONS
+    assert {row[0].strip(" `") for row in rows} == REASON_LABELS
     assert all(len(row) == 3 and all(row) for row in rows)
 
 
-def test_the_keys_in_the_audit_log_are_the_webhooks_name_and_ours() -> None:
+def test_guide_lists_the_audit_annotation_keys() -> None:
     keys = [row[0].strip(" `") for row in _rows("Audit log")]
     ours = (names.AUDIT_MUTATED, names.AUDIT_CLIENT_ID)
     assert keys == [f"{names.WEBHOOK_NAME}/{key}" for key in ours]
-    # What an API server takes for a key: one slash, and a name of 63 signs behind it.
+    # The API server accepts keys with one slash and a name of up to 63 characters after it.
     assert all(re.fullmatch(r"[^/]+/[a-z0-9][-._a-z0-9]{0,61}[a-z0-9]", key) for key in keys)
 
 
-def test_the_numbers_and_names_of_events_are_the_programs() -> None:
+def test_guide_has_the_event_limits_of_the_code() -> None:
     text = GUIDE.partition("## Events")[2].partition("## ")[0]
     assert f"{events.BURST} writes, and one more every {events.SECONDS_EACH:.0f} seconds" in text
     assert (events.QUIET_SECONDS, "once a minute" in text) == (60.0, True)

@@ -1,12 +1,12 @@
-"""What is counted, and how far the labels go."""
+"""Counters and histograms, and the bounds of their labels."""
 
 from podpass.admission import metrics
-from podpass.admission.metrics import MAX_NAMESPACES, MAX_REASONS, Meter
-from podpass.admission.metrics_reasons import FAULT
+from podpass.admission.metrics import MAX_NAMESPACES, MAX_REASONS, AdmissionMetrics
+from podpass.admission.metrics_reasons import INTERNAL_ERROR
 
 
-def samples(meter: Meter) -> dict[str, float]:
-    lines = "".join(meter.exposition()).splitlines()
+def samples(meter: AdmissionMetrics) -> dict[str, float]:
+    lines = "".join(meter.render()).splitlines()
     found = (line.rpartition(" ") for line in lines if not line.startswith("#"))
     return {name: float(value) for name, _, value in found}
 
@@ -16,8 +16,8 @@ def azwi(namespace: str, what: str = "count", le: str = "") -> str:
     return f'azwi_mutation_request_{what}{{namespace="{namespace}",service_name="webhook"{more}}}'
 
 
-def test_one_measurement_stands_in_every_histogram() -> None:
-    meter = Meter()
+def test_one_duration_is_in_every_histogram() -> None:
+    meter = AdmissionMetrics()
     for seconds in (0.0002, 0.0031, 0.04, 0.26, 2.7, 4.0, 50.0):
         meter("mutated", "", "shop", seconds)
     found = samples(meter)
@@ -33,23 +33,23 @@ def test_one_measurement_stands_in_every_histogram() -> None:
     assert found["podpass_admission_seconds_count"] == 7
 
 
-def test_a_fault_of_ours_is_what_the_reference_counts_as_a_panic() -> None:
-    meter = Meter()
+def test_internal_error_counts_as_panic_in_the_reference_metric() -> None:
+    meter = AdmissionMetrics()
     assert samples(meter)["controller_runtime_webhook_panics_total"] == 0
     meter("refused", "bad_annotation", "shop", 0.1)
-    meter("failed", FAULT, "shop", 0.1)
+    meter("failed", INTERNAL_ERROR, "shop", 0.1)
     assert samples(meter)["controller_runtime_webhook_panics_total"] == 1
 
 
-def test_a_bound_belongs_to_its_bucket() -> None:
-    meter = Meter()
+def test_duration_equal_to_a_bound_counts_in_its_bucket() -> None:
+    meter = AdmissionMetrics()
     meter("mutated", "", "shop", 0.005)
     assert samples(meter)[azwi("shop", "bucket", "0.005")] == 1
     assert samples(meter)[azwi("shop", "bucket", "0.004")] == 0
 
 
-def test_a_namespace_without_accounts_has_no_series_of_its_own() -> None:
-    meter = Meter(lambda namespace: namespace == "shop")
+def test_namespace_without_accounts_has_no_series() -> None:
+    meter = AdmissionMetrics(lambda namespace: namespace == "shop")
     meter("mutated", "", "shop", 0.1)
     meter("refused", "account_not_found", "made-up", 0.1)
     found = samples(meter)
@@ -58,15 +58,15 @@ def test_a_namespace_without_accounts_has_no_series_of_its_own() -> None:
     assert azwi("made-up") not in found
 
 
-def test_namespaces_end_somewhere() -> None:
-    meter = Meter()
+def test_number_of_namespaces_is_bounded() -> None:
+    meter = AdmissionMetrics()
     for number in range(MAX_NAMESPACES + 10):
         meter("mutated", "", f"ns-{number}", 0.1)
     assert samples(meter)[azwi("other")] == 10
 
 
-def test_reasons_end_somewhere_though_they_come_from_the_program() -> None:
-    meter = Meter()
+def test_number_of_reasons_is_bounded() -> None:
+    meter = AdmissionMetrics()
     for number in range(MAX_REASONS + 10):
         meter("refused", f"reason-{number}", "shop", 0.1)
     counted = [name for name in samples(meter) if name.startswith("podpass_admission_requests")]
@@ -76,18 +76,18 @@ def test_reasons_end_somewhere_though_they_come_from_the_program() -> None:
     assert samples(meter)[name] == 1
 
 
-def test_a_value_with_quotes_does_not_end_its_label() -> None:
-    meter = Meter()
+def test_quotes_in_a_label_value_are_escaped() -> None:
+    meter = AdmissionMetrics()
     meter("mutated", "", 'a"} 1\nevil{b="\\', 0.1)
-    lines = "".join(meter.exposition()).splitlines()
+    lines = "".join(meter.render()).splitlines()
     assert not [line for line in lines if line.startswith("evil")]
     assert any(r'namespace="a\"} 1\nevil{b=\"\\"' in line for line in lines)
 
 
-def test_answers_of_the_cache_are_counted_from_the_start() -> None:
-    meter = Meter()
-    meter.asked("hit")
+def test_lookup_counters_start_at_zero() -> None:
+    meter = AdmissionMetrics()
+    meter.count_lookup("hit")
     found = samples(meter)
-    assert found['podpass_admission_account_cache_total{result="hit"}'] == 1
-    assert found['podpass_admission_account_cache_total{result="live"}'] == 0
-    assert set(metrics.CACHE_RESULTS) == {"hit", "live", "stale", "missing", "unreadable"}
+    assert found['podpass_admission_account_lookups_total{result="hit"}'] == 1
+    assert found['podpass_admission_account_lookups_total{result="live"}'] == 0
+    assert set(metrics.LOOKUP_RESULTS) == {"hit", "live", "stale", "missing", "unreadable"}

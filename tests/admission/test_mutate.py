@@ -1,4 +1,4 @@
-"""The patch: what it adds, what it replaces, what it leaves alone."""
+"""The patch: what it adds, what it replaces, and what it does not change."""
 
 import copy
 import dataclasses
@@ -41,7 +41,7 @@ def _custom(settings: WebhookSettings, **more: Any) -> WebhookSettings:
     )
 
 
-def test_a_plain_pod_gets_three_additions(mutating: Function, make_pod: Function) -> None:
+def test_plain_pod_gets_three_operations(mutating: Function, make_pod: Function) -> None:
     operations = mutating(make_pod(), CLIENT)
     assert operations == [
         {"op": "add", "path": "/spec/containers/0/env", "value": ENV},
@@ -69,7 +69,7 @@ def test_a_plain_pod_gets_three_additions(mutating: Function, make_pod: Function
     ]
 
 
-def test_lists_that_are_there_are_appended_to(mutating: Function, make_pod: Function) -> None:
+def test_existing_lists_are_appended_to(mutating: Function, make_pod: Function) -> None:
     container = {"name": "web", "env": [{"name": "A"}], "volumeMounts": [{"name": "d"}]}
     operations = mutating(make_pod(containers=[container], volumes=[{"name": "d"}]), CLIENT)
     assert _paths(operations) == [
@@ -95,7 +95,7 @@ def test_lists_that_are_null_or_empty_are_replaced(
     "entry", [{"value": "mine"}, {"value": ""}, {}, {"valueFrom": {"secretKeyRef": {"key": "k"}}}]
 )
 @pytest.mark.parametrize("name", [entry["name"] for entry in ENV])
-def test_a_variable_the_user_set_stays_as_it_is(
+def test_variable_of_the_user_is_unchanged(
     mutating: Function, applying: Function, make_pod: Function, name: str, entry: Any
 ) -> None:
     own = {"name": name, **entry}
@@ -104,7 +104,7 @@ def test_a_variable_the_user_set_stays_as_it_is(
     assert env == [own, *(ours for ours in ENV if ours["name"] != name)]
 
 
-def test_values_that_are_empty_are_not_set(
+def test_empty_values_are_not_set(
     mutating: Function, make_pod: Function, settings: WebhookSettings
 ) -> None:
     nowhere = dataclasses.replace(settings, authority_host="")
@@ -112,7 +112,7 @@ def test_values_that_are_empty_are_not_set(
     assert [entry["name"] for entry in operations[0]["value"]] == ["AZURE_FEDERATED_TOKEN_FILE"]
 
 
-def test_a_skipped_container_is_untouched_and_the_volume_is_there(
+def test_skipped_container_is_unchanged_but_volume_is_added(
     mutating: Function, make_pod: Function
 ) -> None:
     pod = make_pod(
@@ -127,19 +127,19 @@ def test_a_skipped_container_is_untouched_and_the_volume_is_there(
     ]
 
 
-def test_both_of_two_containers_of_one_name_are_served(
+def test_two_containers_with_one_name_are_both_injected(
     mutating: Function, make_pod: Function
 ) -> None:
     pod = make_pod(containers=[{"name": "web"}, {"name": "web"}])
     assert len(mutating(pod, CLIENT)) == 5
 
 
-def test_ephemeral_containers_are_left_alone(mutating: Function, make_pod: Function) -> None:
+def test_ephemeral_containers_are_unchanged(mutating: Function, make_pod: Function) -> None:
     pod = make_pod(ephemeralContainers=[{"name": "debug"}])
     assert not [path for path in _paths(mutating(pod, CLIENT)) if "ephemeral" in path]
 
 
-def test_what_this_version_does_not_know_survives(
+def test_unknown_fields_are_unchanged(
     mutating: Function, applying: Function, make_pod: Function
 ) -> None:
     strange = {"a~b/c": [1.0, 1e400, None, "\ud800"], "": {"~1": "~0"}}
@@ -152,23 +152,23 @@ def test_what_this_version_does_not_know_survives(
     pod["metadata"]["annotations"] = {"a~b/c": "~1"}
     before = copy.deepcopy(pod)
     after = applying(pod, mutating(pod, CLIENT))
-    assert pod == before, "the object that came is read and never written"
+    assert pod == before, "the received object is never modified"
     del after["spec"]["volumes"][1]
     for container in after["spec"]["containers"] + after["spec"]["initContainers"]:
         del container["env"], container["volumeMounts"]
     assert after == before
 
 
-def test_the_namespace_is_not_written_into_the_pod(mutating: Function, make_pod: Function) -> None:
+def test_namespace_is_not_added_to_the_pod(mutating: Function, make_pod: Function) -> None:
     pod = make_pod()
     del pod["metadata"]["namespace"]
     assert not [path for path in _paths(mutating(pod, CLIENT)) if "metadata" in path]
 
 
-def test_our_volume_and_mount_of_another_shape_are_put_right_in_place(
+def test_different_reserved_volume_and_mount_are_replaced_in_place(
     mutating: Function, applying: Function, make_pod: Function
 ) -> None:
-    """A volume of our name could else hold a token for another audience, or no token at all."""
+    """A volume with the reserved name could contain a token for another audience, or no token."""
     forged = {"name": OWN, "projected": {"sources": [{"serviceAccountToken": {"path": "x"}}]}}
     mounts = [{"name": OWN, "mountPath": "/elsewhere"}, {"name": "d", "mountPath": "/d"}]
     pod = make_pod(
@@ -187,19 +187,15 @@ def test_our_volume_and_mount_of_another_shape_are_put_right_in_place(
     assert token["audience"] == "api://AzureADTokenExchange"
 
 
-def test_of_two_mounts_of_our_name_the_first_is_put_right(
-    mutating: Function, make_pod: Function
-) -> None:
+def test_first_of_two_reserved_mounts_is_replaced(mutating: Function, make_pod: Function) -> None:
     mounts = [{"name": OWN, "mountPath": "/a"}, {"name": OWN, "mountPath": "/b"}]
     operations = mutating(make_pod(containers=[{"name": "web", "volumeMounts": mounts}]), CLIENT)
     replaced = [path for path in _paths(operations) if path.startswith("replace")]
     assert replaced == ["replace /spec/containers/0/volumeMounts/0"]
 
 
-def test_another_volume_at_our_path_is_refused_and_explained(
-    mutating: Function, make_pod: Function
-) -> None:
-    """The API server would refuse two mounts at one path without saying whose the second is."""
+def test_other_volume_at_the_mount_path_is_refused(mutating: Function, make_pod: Function) -> None:
+    """The API server would refuse two mounts at one path without naming the webhook."""
     mount = {"name": "mine", "mountPath": names.MOUNT_PATH}
     container = {"name": "web", "volumeMounts": [mount]}
     with pytest.raises(MountPathTaken) as caught:
@@ -210,22 +206,20 @@ def test_another_volume_at_our_path_is_refused_and_explained(
 
 
 @pytest.mark.parametrize("field", ["containers", "initContainers", "volumes"])
-def test_a_list_of_another_shape_is_refused(
-    mutating: Function, make_pod: Function, field: str
-) -> None:
+def test_invalid_list_is_refused(mutating: Function, make_pod: Function, field: str) -> None:
     with pytest.raises(MalformedPod):
         mutating(make_pod(**{field: {"name": "web"}}), CLIENT)
 
 
 @pytest.mark.parametrize("field", ["env", "volumeMounts"])
-def test_a_containers_list_of_another_shape_is_refused(
+def test_container_with_invalid_list_is_refused(
     mutating: Function, make_pod: Function, field: str
 ) -> None:
     with pytest.raises(MalformedPod):
         mutating(make_pod(containers=[{"name": "web", field: ["x"]}]), CLIENT)
 
 
-def test_the_custom_endpoints_ca_comes_as_a_file_from_its_config_map(
+def test_custom_endpoint_ca_is_mounted_from_its_config_map(
     mutating: Function, make_pod: Function, settings: WebhookSettings
 ) -> None:
     custom = _custom(settings, ca_configmap="ca", sni_name="sni")
@@ -241,10 +235,10 @@ def test_the_custom_endpoints_ca_comes_as_a_file_from_its_config_map(
 
 
 @pytest.mark.parametrize("ca_data", ["", "PEM"])
-def test_no_ca_file_is_named_where_none_is_mounted(
+def test_ca_file_is_not_set_without_mounted_file(
     mutating: Function, make_pod: Function, settings: WebhookSettings, ca_data: str
 ) -> None:
-    """Every SDK refuses a CA file beside CA data, and a file that is not there."""
+    """Every SDK refuses CA file and CA data together, and a missing file."""
     operations = mutating(make_pod(CUSTOM), CLIENT, _custom(settings, ca_data=ca_data))
     env = {entry["name"]: entry["value"] for entry in operations[0]["value"]}
     assert "AZURE_KUBERNETES_CA_FILE" not in env
@@ -263,10 +257,10 @@ def test_a_trust_bundle_is_selected_by_signer_and_labels(
     assert bundle == {"clusterTrustBundle": expected | labels}
 
 
-def test_a_patch_that_no_api_server_could_keep_is_refused(
+def test_patch_larger_than_an_api_server_stores_is_refused(
     mutating: Function, make_pod: Function
 ) -> None:
-    """A thousand containers, each to be told a client id of 200 KB: a gigabyte, in a process of 50 MB."""
+    """A thousand containers with a client ID of 200 KB each would need a gigabyte in a process of 50 MB."""
     many = [{"name": f"c{n}"} for n in range(1000)]
     with pytest.raises(PatchTooLarge):
         mutating(make_pod(containers=many), {names.CLIENT_ID: "c" * 200_000})

@@ -1,4 +1,4 @@
-"""Warnings, advice and Events on an API server: the embedded one calls the webhook, by its registration."""
+"""Warnings and Events with the embedded API server, which calls the webhook by its registration."""
 
 import asyncio
 import base64
@@ -13,16 +13,16 @@ import trustme
 
 from podpass import names
 from podpass.admission import webhook_configuration as registration
-from podpass.admission.events import Events
+from podpass.admission.events import RefusalRecorder
 from podpass.admission.handler import create_app
-from podpass.admission.service_accounts import ClusterAccounts
+from podpass.admission.service_accounts import ServiceAccountCache
 from podpass.assertion.keys import KeyRing
 from podpass.crypto.secret import Secret
 from podpass.http.server import bind, serving
 from podpass.kubernetes.client import KubeClient, KubeError, Target
-from podpass.kubernetes.cluster import Cluster, ClusterConfig, User
+from podpass.kubernetes.cluster import ClusterConfig, EmbeddedCluster, UserInfo
 from podpass.local import ca
-from podpass.local.registration import grant_rights, webhook_configuration
+from podpass.local.registration import apply_rbac, webhook_configuration
 from podpass.settings import WebhookSettings
 from tests.admission.endpoint import Endpoint
 
@@ -32,8 +32,8 @@ PODS = "/api/v1/namespaces/default/pods"
 EVENTS = "/api/v1/namespaces/default/events"
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 USERS = {
-    "admin": User(name="admin", uid="a", groups=("system:masters",)),
-    "webhook": User(name=ca.CLIENTS[ca.WEBHOOK][0], uid="w", groups=()),
+    "admin": UserInfo(name="admin", uid="a", groups=("system:masters",)),
+    "webhook": UserInfo(name=ca.CLIENTS[ca.WEBHOOK][0], uid="w", groups=()),
 }
 OWNER = {
     "apiVersion": "apps/v1",
@@ -45,7 +45,7 @@ OWNER = {
 
 
 class Api:
-    """An API server with a webhook, and its administrator."""
+    """An API server with a webhook, and an administrator client."""
 
     def __init__(self, server: str, admin: KubeClient, webhook: Endpoint) -> None:
         self._server, self.admin, self.webhook = server, admin, webhook
@@ -56,14 +56,14 @@ class Api:
             aiohttp.ClientSession() as session,
             session.post(self._server + PODS + query, json=pod, headers=headers) as answer,
         ):
-            said = answer.headers.getall("warning", [])
-            return answer.status, await answer.json(), said
+            messages = answer.headers.getall("warning", [])
+            return answer.status, await answer.json(), messages
 
-    async def advised(self) -> None:
-        """Register the second entry beside the first."""
+    async def register_second_entry(self) -> None:
+        """Register the second entry next to the first."""
         bundle = base64.b64encode(self.webhook.ca_pem).decode()
         config = {"url": self.webhook.url + names.ADVICE_PATH, "caBundle": bundle}
-        entry = registration.advice(config, ["kube-system"])
+        entry = registration.build_advice_entry(config, ["kube-system"])
         path = f"{CONFIGURATIONS}/{names.WEBHOOK_CONFIGURATION}"
         both = [*(await self.admin.get(path))["webhooks"], entry]
         await self.admin.patch(path, {"webhooks": both})
@@ -78,15 +78,15 @@ async def api(start: Function, settings: WebhookSettings, tmp_path: Path) -> Asy
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     config = ClusterConfig(
-        ca_file=tmp_path / "ca.pem",  # of client certificates, which nobody has here
+        ca_file=tmp_path / "ca.pem",  # for client certificates, which this test does not use
         database=tmp_path / "kubernetes.db",
         issuer="https://oidc.example/issuer/",
-        ring=KeyRing.open(tmp_path / "issuer"),
+        signer=KeyRing.open(tmp_path / "issuer"),
         tokens=USERS,
     )
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        cluster = await enter(Cluster(config))
+        cluster = await enter(EmbeddedCluster(config))
         sock = bind("127.0.0.1", 0)
         server = f"http://127.0.0.1:{sock.getsockname()[1]}"
         await enter(serving(cluster.app, sock))
@@ -94,9 +94,9 @@ async def api(start: Function, settings: WebhookSettings, tmp_path: Path) -> Asy
         admin, own = [
             await enter(KubeClient(Target(server=server, token=Secret(user)))) for user in USERS
         ]
-        await grant_rights(admin)
-        accounts = await enter(ClusterAccounts(own))
-        events = await enter(Events(own))
+        await apply_rbac(admin)
+        accounts = await enter(ServiceAccountCache(own))
+        events = await enter(RefusalRecorder(own))
         webhook: Endpoint = await start(create_app(settings, accounts, events=events))
         await accounts.wait_ready()
         url = webhook.url + names.WEBHOOK_PATH
@@ -116,24 +116,22 @@ def _pod(
     return pod
 
 
-async def test_whoever_applies_a_pod_is_warned(api: Api, make_pod: Function) -> None:
-    status, made, said = await api.create(_pod(make_pod))
+async def test_client_that_applies_a_pod_gets_warnings(api: Api, make_pod: Function) -> None:
+    status, made, messages = await api.create(_pod(make_pod))
     assert status == 201
-    (warning,) = said
+    (warning,) = messages
     assert "azure.workload.identity/client-id = 'client' is not a GUID" in warning
     assert made["spec"]["volumes"][-1]["name"].startswith(names.VOLUME_PREFIX)
 
 
-async def test_a_refused_pods_controller_gets_an_event_by_the_webhooks_own_rights(
-    api: Api, make_pod: Function
-) -> None:
+async def test_webhook_permissions_suffice_to_write_the_event(api: Api, make_pod: Function) -> None:
     pod = _pod(make_pod)
     pod["metadata"] |= {"annotations": {names.TOKEN_EXPIRATION: "1"}, "ownerReferences": [OWNER]}
     status, refusal, _ = await api.create(pod)
     assert status == 400
     status, _, _ = await api.create(pod, "?dryRun=All")
     assert status == 400
-    while not (found := await api.events()):  # noqa: ASYNC110 it is seen from outside only
+    while not (found := await api.events()):  # noqa: ASYNC110 there is no event for the condition
         await asyncio.sleep(0.01)
     (event,) = found
     assert event["involvedObject"]["uid"] == OWNER["uid"]
@@ -142,39 +140,35 @@ async def test_a_refused_pods_controller_gets_an_event_by_the_webhooks_own_right
     assert event["source"] == {"component": "podpass-webhook"}
 
 
-async def test_a_dry_run_is_answered_with_its_warnings_and_leaves_nothing(
-    api: Api, make_pod: Function
-) -> None:
-    status, made, said = await api.create(_pod(make_pod), "?dryRun=All")
-    assert (status, len(said)) == (201, 1)
+async def test_dry_run_returns_warnings_and_stores_nothing(api: Api, make_pod: Function) -> None:
+    status, made, messages = await api.create(_pod(make_pod), "?dryRun=All")
+    assert (status, len(messages)) == (201, 1)
     assert made["spec"]["volumes"][-1]["name"].startswith(names.VOLUME_PREFIX)
     with pytest.raises(KubeError):
         await api.admin.get(f"{PODS}/app")
 
 
-async def test_advice_comes_only_where_it_is_registered(api: Api, make_pod: Function) -> None:
-    status, _, said = await api.create(_pod(make_pod, "before", label=None))
-    assert (status, said) == (201, [])
-    await api.advised()
-    status, made, said = await api.create(_pod(make_pod, "bare", label=None))
-    assert (status, len(said)) == (201, 1)
-    assert "lacks the label azure.workload.identity/use" in said[0]
+async def test_second_entry_warns_only_where_it_is_registered(api: Api, make_pod: Function) -> None:
+    status, _, messages = await api.create(_pod(make_pod, "before", label=None))
+    assert (status, messages) == (201, [])
+    await api.register_second_entry()
+    status, made, messages = await api.create(_pod(make_pod, "bare", label=None))
+    assert (status, len(messages)) == (201, 1)
+    assert "lacks the label azure.workload.identity/use" in messages[0]
     assert "env" not in made["spec"]["containers"][0]
-    status, _, said = await api.create(_pod(make_pod, "wrong", label="True"))
-    assert (status, len(said)) == (201, 1)
-    assert "is not" in said[0]
-    _, _, said = await api.create(_pod(make_pod, "labelled"))
-    assert "GUID" in said[0]
-    assert len(said) == 1
+    status, _, messages = await api.create(_pod(make_pod, "wrong", label="True"))
+    assert (status, len(messages)) == (201, 1)
+    assert "is not" in messages[0]
+    _, _, messages = await api.create(_pod(make_pod, "labelled"))
+    assert "GUID" in messages[0]
+    assert len(messages) == 1
 
 
-async def test_advice_that_cannot_be_had_keeps_no_pod_from_running(
-    api: Api, make_pod: Function
-) -> None:
-    await api.advised()
+async def test_unavailable_second_entry_blocks_no_pod(api: Api, make_pod: Function) -> None:
+    await api.register_second_entry()
     path = f"{CONFIGURATIONS}/{names.WEBHOOK_CONFIGURATION}"
     entries = (await api.admin.get(path))["webhooks"]
     entries[1]["clientConfig"]["url"] = "https://127.0.0.1:1/warn-v1-pod"
     await api.admin.patch(path, {"webhooks": entries})
-    status, _, said = await api.create(_pod(make_pod, label=None))
-    assert (status, said) == (201, [])
+    status, _, messages = await api.create(_pod(make_pod, label=None))
+    assert (status, messages) == (201, [])

@@ -1,6 +1,6 @@
-"""What holds for every pod and account, found out with thousands of generated ones, the same in each run.
+"""Properties of every pod and account, checked with thousands of generated ones; each run generates the same.
 
-A patch is applied twice over: by the letter of RFC 6902 here, and by a library that knows nothing of us.
+Each patch is applied twice: by the strict function of these tests, and by an independent library.
 """
 
 import copy
@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from podpass import names
-from podpass.account.annotations import read_wish, relevant
-from podpass.account.model import Account, PodRefused, read_pod
+from podpass.account.annotations import filter_annotations, parse_identity_config
+from podpass.account.model import PodRefused, ServiceAccount, parse_pod
 from podpass.admission.mutate import mutate
-from podpass.admission.warnings import MAX_WARNINGS, warn
+from podpass.admission.warnings import MAX_WARNINGS, list_warnings
 from podpass.settings import WebhookSettings
 
 Function = Callable[..., Any]
@@ -127,13 +127,13 @@ OWNED = re.compile(
 
 
 def _text(document: Any) -> str:
-    """Write JSON so that order and every byte count."""
+    """Serialize JSON in the order of members, to compare bytes."""
     return json.dumps(document, ensure_ascii=True)
 
 
 @ALWAYS
 @generated
-def test_a_patch_applies_removes_nothing_and_a_second_one_is_empty(
+def test_patch_applies_removes_nothing_and_second_patch_is_empty(
     mutating: Function, applying: Function, pod: Any, account: Any, webhook: Any
 ) -> None:
     before = _text(pod)
@@ -152,10 +152,10 @@ def test_a_patch_applies_removes_nothing_and_a_second_one_is_empty(
 
 @ALWAYS
 @generated
-def test_a_pod_that_is_named_and_defaulted_between_two_passes_is_not_changed_again(
+def test_pod_named_and_defaulted_between_passes_is_not_changed_again(
     mutating: Function, applying: Function, pod: Any, account: Any, webhook: Any
 ) -> None:
-    """Volumes are named after pods, and an API server refuses two mounts at one path."""
+    """The volume's name depends on the pod's name, and an API server refuses two mounts at one path."""
     try:
         after = applying(pod, mutating(pod, account, webhook))
     except PodRefused:
@@ -169,17 +169,17 @@ def test_a_pod_that_is_named_and_defaulted_between_two_passes_is_not_changed_aga
 
 @ALWAYS
 @generated
-def test_what_is_not_ours_is_the_same_afterwards(
+def test_parts_without_reserved_names_are_unchanged(
     mutating: Function, applying: Function, pod: Any, account: Any, webhook: Any
 ) -> None:
-    """Byte for byte and in its order; what is new comes last."""
+    """Byte for byte and in the same order; additions come last."""
     try:
         operations = mutating(pod, account, webhook)
     except PodRefused:
         return
     assert not [each["path"] for each in operations if not OWNED.fullmatch(each["path"])]
     after = applying(pod, operations)
-    assert _text(_theirs(after)) == _text(_theirs(pod))
+    assert _text(_drop_own_parts(after)) == _text(_drop_own_parts(pod))
     assert list(after)[: len(pod)] == list(pod)
     assert list(after["spec"])[: len(pod["spec"])] == list(pod["spec"])
 
@@ -189,39 +189,41 @@ def test_what_is_not_ours_is_the_same_afterwards(
 def test_warnings_are_few_short_and_the_same_on_a_second_pass(
     applying: Function, pod: Any, account: Any, webhook: WebhookSettings
 ) -> None:
-    known = Account(namespace="default", name="web", annotations=relevant(account))
+    known = ServiceAccount(namespace="default", name="web", annotations=filter_annotations(account))
     custom = webhook.custom_endpoint_annotation
 
-    def once(raw: Any) -> tuple[list[str], Any]:
-        read = read_pod(raw, "default")
-        wish = read_wish(read, known, tenant_id="t", custom_endpoint_annotation=custom)
-        change = mutate(read, wish, webhook)
-        return warn(read, known, wish, change, custom), applying(raw, change.operations)
+    def run_once(raw: Any) -> tuple[list[str], Any]:
+        read = parse_pod(raw, "default")
+        config = parse_identity_config(
+            read, known, tenant_id="t", custom_endpoint_annotation=custom
+        )
+        change = mutate(read, config, webhook)
+        return list_warnings(read, known, config, change, custom), applying(raw, change.operations)
 
     try:
-        said, after = once(pod)
+        messages, after = run_once(pod)
     except PodRefused:
         return
-    event(f"{len(said)} warnings")
-    assert len(said) <= MAX_WARNINGS
-    assert all(each.isprintable() and len(each) <= 200 for each in said)
-    assert once(after)[0] == said
+    event(f"{len(messages)} warnings")
+    assert len(messages) <= MAX_WARNINGS
+    assert all(each.isprintable() and len(each) <= 200 for each in messages)
+    assert run_once(after)[0] == messages
 
 
-def _theirs(pod: dict[str, Any]) -> dict[str, Any]:
-    """Take from a pod all that the webhook may own; lists that are empty then go, whoever made them."""
+def _drop_own_parts(pod: dict[str, Any]) -> dict[str, Any]:
+    """Remove from a pod all that the webhook may own, and then all empty lists."""
     pod = copy.deepcopy(pod)
     spec = pod["spec"]
-    _keep(spec, "volumes", names.VOLUME_PREFIX)
+    _drop_prefixed(spec, "volumes", names.VOLUME_PREFIX)
     for group in ("containers", "initContainers"):
-        _keep(spec, group, names.PROXY_CONTAINER)
+        _drop_prefixed(spec, group, names.PROXY_CONTAINER)
         for container in spec.get(group) or []:
-            _keep(container, "env", "AZURE_")
-            _keep(container, "volumeMounts", names.VOLUME_PREFIX)
+            _drop_prefixed(container, "env", "AZURE_")
+            _drop_prefixed(container, "volumeMounts", names.VOLUME_PREFIX)
     return pod
 
 
-def _keep(holder: dict[str, Any], name: str, prefix: str) -> None:
+def _drop_prefixed(holder: dict[str, Any], name: str, prefix: str) -> None:
     kept = [one for one in holder.get(name) or [] if not (one.get("name") or "").startswith(prefix)]
     if kept:
         holder[name] = kept

@@ -41,7 +41,7 @@ def test_a_second_pass_changes_nothing_after_the_api_servers_defaults(
 def test_a_pod_named_between_two_passes_keeps_its_volume(
     mutating: Function, applying: Function, make_pod: Function, annotations: dict[str, str]
 ) -> None:
-    """Two mounts at one path are refused by the API server, and the volume's name follows the pod's."""
+    """The volume's name depends on the pod's name, and an API server refuses two mounts at one path."""
     pod = make_pod(annotations, name="")
     pod["metadata"]["generateName"] = "app-"
     once = applying(pod, mutating(pod, CLIENT))
@@ -49,7 +49,7 @@ def test_a_pod_named_between_two_passes_keeps_its_volume(
     assert mutating(once, CLIENT) == []
 
 
-def test_a_container_added_between_two_passes_is_served_with_the_first_volume(
+def test_container_added_between_passes_mounts_the_first_volume(
     mutating: Function, applying: Function, make_pod: Function
 ) -> None:
     pod = make_pod(name="")
@@ -63,10 +63,10 @@ def test_a_container_added_between_two_passes_is_served_with_the_first_volume(
     assert twice["spec"]["containers"][0]["volumeMounts"][0]["name"] == volume
 
 
-def test_a_volume_taken_over_is_put_right(
+def test_reused_volume_is_replaced_with_the_desired_one(
     mutating: Function, applying: Function, make_pod: Function
 ) -> None:
-    """Whoever plants a volume under our prefix gains nothing: the token in it is ours."""
+    """A volume with the reserved prefix in the pod has no effect: the webhook replaces its token."""
     planted = {
         "name": names.VOLUME_PREFIX + "planted",
         "projected": {"sources": [{"serviceAccountToken": {"path": "p", "audience": "evil"}}]},
@@ -78,7 +78,7 @@ def test_a_volume_taken_over_is_put_right(
     assert token["audience"] == names.EXCHANGE_AUDIENCE
 
 
-def test_the_pods_own_volume_is_preferred_to_another_under_our_prefix(
+def test_own_volume_is_preferred_to_another_with_reserved_prefix(
     mutating: Function, applying: Function, make_pod: Function
 ) -> None:
     pod = make_pod()
@@ -89,7 +89,7 @@ def test_the_pods_own_volume_is_preferred_to_another_under_our_prefix(
     assert mutating(once, CLIENT) == []
 
 
-def test_a_volume_of_another_kind_under_our_prefix_is_not_taken_over(
+def test_volume_of_another_type_with_reserved_prefix_is_not_reused(
     mutating: Function, applying: Function, make_pod: Function
 ) -> None:
     other = {"name": names.VOLUME_PREFIX + "dir", "emptyDir": {}}
@@ -99,7 +99,7 @@ def test_a_volume_of_another_kind_under_our_prefix_is_not_taken_over(
     assert len(volumes) == 2
 
 
-def test_another_tenant_on_a_second_pass_does_not_change_what_the_first_one_set(
+def test_changed_tenant_on_second_pass_keeps_the_first_value(
     mutating: Function, applying: Function, make_pod: Function
 ) -> None:
     pod = make_pod()

@@ -1,4 +1,4 @@
-"""The migration sidecar: where its containers stand, native or not, and when they are there already."""
+"""The migration sidecar: the position of its containers, native or not, and pods that already have them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from podpass import names
-from podpass.admission.sidecar import UnknownVersion, runs_native_sidecars
+from podpass.admission.sidecar import UnknownVersion, supports_native_sidecars
 from podpass.settings import WebhookSettings
 
 Function = Callable[..., Any]
@@ -23,7 +23,7 @@ def older(settings: WebhookSettings) -> WebhookSettings:
     return dataclasses.replace(settings, native_sidecar=False)
 
 
-def test_native_sidecars_frame_the_users_init_containers(
+def test_native_sidecars_surround_the_init_containers(
     mutating: Function, applying: Function, make_pod: Function
 ) -> None:
     pod = make_pod(PROXY, initContainers=[{"name": "one"}, {"name": "two"}])
@@ -34,7 +34,7 @@ def test_native_sidecars_frame_the_users_init_containers(
 
 
 @pytest.mark.parametrize("init", [{}, {"initContainers": [{"name": "one"}]}])
-def test_before_native_sidecars_the_proxy_leads_the_containers(
+def test_without_native_sidecars_the_proxy_is_the_first_container(
     mutating: Function,
     applying: Function,
     make_pod: Function,
@@ -49,7 +49,7 @@ def test_before_native_sidecars_the_proxy_leads_the_containers(
     assert mutating(applying(pod, mutating(pod, {}, older)), {}, older) == []
 
 
-def test_the_proxys_port_and_level_reach_all_its_parts(
+def test_proxy_port_and_log_level_are_set_in_all_parts(
     mutating: Function, applying: Function, make_pod: Function, settings: WebhookSettings
 ) -> None:
     pod = make_pod(PROXY)
@@ -63,7 +63,7 @@ def test_the_proxys_port_and_level_reach_all_its_parts(
     assert (proxy["image"], init["image"]) == ("proxy:test", "proxy-init:test")
 
 
-def test_the_proxy_runs_without_rights_and_only_its_init_container_has_some(
+def test_only_the_proxy_init_container_is_privileged(
     mutating: Function, applying: Function, make_pod: Function
 ) -> None:
     pod = make_pod(PROXY)
@@ -79,7 +79,7 @@ def test_the_proxy_runs_without_rights_and_only_its_init_container_has_some(
 
 
 @pytest.mark.parametrize("present", ["azwi-proxy", "azwi-proxy-init"])
-def test_a_container_of_ours_that_is_there_is_served_and_not_doubled(
+def test_existing_proxy_container_is_injected_and_not_duplicated(
     mutating: Function, applying: Function, make_pod: Function, present: str
 ) -> None:
     pod = make_pod(PROXY, initContainers=[{"name": present, "image": "own"}])
@@ -113,11 +113,11 @@ def test_a_skipped_proxy_gets_no_token(
     ],
 )
 def test_sidecars_are_native_from_1_32_on(version: str, native: bool) -> None:
-    assert runs_native_sidecars(version) is native
+    assert supports_native_sidecars(version) is native
 
 
 @pytest.mark.parametrize("version", ["", "v1", "v1.32", "latest", "v\u0661.32.0"])
-def test_a_version_that_cannot_be_read_is_an_error(version: str) -> None:
+def test_invalid_version_is_an_error(version: str) -> None:
     with pytest.raises(UnknownVersion) as caught:
-        runs_native_sidecars(version)
+        supports_native_sidecars(version)
     assert caught.value.facts == {"version": version}

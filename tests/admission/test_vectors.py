@@ -1,4 +1,4 @@
-"""All recorded cases of the reference: the pod after the patch, order included, and the verdict."""
+"""All recorded cases of the reference: the patched pod, with its order, and the decision."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from podpass.settings import WebhookSettings
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "admission.json").read_text())
 CASES = VECTORS["cases"]
 
-# The reference lets these ports through and the API server refuses the pod later, unexplained.
+# The reference accepts these ports, and the API server refuses the pod later without an explanation.
 REFUSED_HERE = {"proxy port '0'", "proxy port '99999'", "proxy port '-1'"}
 
 
@@ -24,8 +24,8 @@ def _settings(name: str) -> WebhookSettings:
     return WebhookSettings.from_environ(config["env"], [*config["args"], "--log-level", "info"])
 
 
-def _typed(pod: dict[str, Any]) -> dict[str, Any]:
-    """Leave out empty values, as the typed copies of the reference and of the API server do."""
+def _drop_empty(pod: dict[str, Any]) -> dict[str, Any]:
+    """Drop empty values, as the Go types of the reference and of the API server do."""
     for group in ("initContainers", "containers"):
         for container in pod["spec"].get(group, []):
             for entry in container.get("env", []):
@@ -35,7 +35,7 @@ def _typed(pod: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case["title"]))
-async def test_a_recorded_case_agrees(
+async def test_recorded_case_gives_the_same_result(
     case: dict[str, Any],
     known_accounts: Callable[..., Any],
     mutating: Callable[..., Any],
@@ -46,12 +46,14 @@ async def test_a_recorded_case_agrees(
     annotations = case["serviceAccount"]
     accounts = known_accounts({} if annotations is None else {f"default/{name}": annotations})
     try:
-        patch = mutating(pod, await accounts.annotations("default", name), settings)
+        patch = mutating(pod, await accounts.read_annotations("default", name), settings)
     except Error as exc:
         assert exc.status == 400
         if case["title"] in REFUSED_HERE:
             assert isinstance(exc, BadAnnotation)
-            assert expect["allowed"], "no longer stricter than the reference: take the case out"
+            assert expect["allowed"], (
+                "no longer stricter than the reference: remove the case from this list"
+            )
         else:
             assert not expect["allowed"]
         if annotations is None:
@@ -59,9 +61,9 @@ async def test_a_recorded_case_agrees(
         return
     assert expect["allowed"]
     assert case["title"] not in REFUSED_HERE
-    assert _typed(applying(pod, patch)) == expect["pod"]
+    assert _drop_empty(applying(pod, patch)) == expect["pod"]
 
 
-def test_every_recorded_case_is_here() -> None:
+def test_every_recorded_case_is_run() -> None:
     assert len(CASES) == 101
     assert {case["title"] for case in CASES} >= REFUSED_HERE

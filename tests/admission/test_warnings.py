@@ -1,4 +1,4 @@
-"""What whoever applies a pod is warned of, each by its own word, and what nobody is warned of."""
+"""Each warning about a pod, and configurations without warnings."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from podpass import names
-from podpass.account.annotations import read_wish, relevant
-from podpass.account.model import Account, Pod, read_pod
+from podpass.account.annotations import filter_annotations, parse_identity_config
+from podpass.account.model import Pod, ServiceAccount, parse_pod
 from podpass.admission.mutate import mutate
-from podpass.admission.warnings import MAX_WARNINGS, advise, warn
+from podpass.admission.warnings import MAX_WARNINGS, list_label_warnings, list_warnings
 from podpass.settings import WebhookSettings
 
 Function = Callable[..., Any]
@@ -20,33 +20,39 @@ PREFIX = names.PREFIX
 PROXY = {names.INJECT_PROXY: "true"}
 
 
-def _account(annotations: Mapping[str, str]) -> Account:
-    return Account(namespace="default", name="web", annotations=relevant(annotations))
+def _account(annotations: Mapping[str, str]) -> ServiceAccount:
+    return ServiceAccount(
+        namespace="default", name="web", annotations=filter_annotations(annotations)
+    )
 
 
 @pytest.fixture
 def warned(settings: WebhookSettings, applying: Function) -> Warn:
-    """Warn of a raw pod, and see that a second pass warns of the same."""
+    """Return the warnings about a raw pod; check that a second pass returns the same."""
 
-    def once(raw: Any, account: Account, custom: str | None) -> tuple[list[str], Any]:
-        pod = read_pod(raw, "default")
-        wish = read_wish(pod, account, tenant_id="t", custom_endpoint_annotation=custom)
-        change = mutate(pod, wish, settings)
-        return warn(pod, account, wish, change, custom), applying(raw, change.operations)
+    def once(raw: Any, account: ServiceAccount, custom: str | None) -> tuple[list[str], Any]:
+        pod = parse_pod(raw, "default")
+        config = parse_identity_config(
+            pod, account, tenant_id="t", custom_endpoint_annotation=custom
+        )
+        change = mutate(pod, config, settings)
+        return list_warnings(pod, account, config, change, custom), applying(raw, change.operations)
 
     def warned(
         raw: Any, account: Mapping[str, str] = CLIENT, custom: str | None = None
     ) -> list[str]:
-        said, after = once(raw, _account(account), custom)
+        messages, after = once(raw, _account(account), custom)
         again, _ = once(after, _account(account), custom)
-        assert again == said, "an API server shows equal warnings once, and others twice"
-        return said
+        assert again == messages, (
+            "an API server shows equal warnings once, and different ones twice"
+        )
+        return messages
 
     return warned
 
 
-def _one(said: list[str], *parts: str) -> None:
-    (warning,) = said
+def _one(messages: list[str], *parts: str) -> None:
+    (warning,) = messages
     assert not [part for part in parts if part not in warning], warning
     assert len(warning) <= 120
     assert warning.isprintable()
@@ -54,7 +60,7 @@ def _one(said: list[str], *parts: str) -> None:
 
 @pytest.mark.parametrize("client", [GUID, GUID.lower()])
 @pytest.mark.parametrize("tenant", [None, GUID, "contoso.onmicrosoft.com", "contoso.com"])
-def test_nobody_is_warned_of_what_is_right(
+def test_correct_configuration_has_no_warnings(
     warned: Warn, make_pod: Function, client: str, tenant: str | None
 ) -> None:
     account = {names.CLIENT_ID: client} | ({} if tenant is None else {names.TENANT_ID: tenant})
@@ -75,15 +81,13 @@ def test_nobody_is_warned_of_what_is_right(
 
 
 @pytest.mark.parametrize("account", [{}, {names.CLIENT_ID: ""}])
-def test_an_account_without_client_id(
+def test_account_without_client_id_is_warned_about(
     warned: Warn, make_pod: Function, account: Mapping[str, str]
 ) -> None:
     _one(warned(make_pod(), account), "ServiceAccount default/web", names.CLIENT_ID)
 
 
-def test_a_client_id_in_the_containers_themselves_is_enough(
-    warned: Warn, make_pod: Function
-) -> None:
+def test_client_id_in_all_containers_causes_no_warning(warned: Warn, make_pod: Function) -> None:
     env = [{"name": names.ENV_CLIENT_ID, "value": GUID}]
     assert warned(make_pod(PROXY, containers=[{"name": "web", "env": env}]), {}) == []
     both = [{"name": "web", "env": env}, {"name": "other"}]
@@ -94,9 +98,11 @@ def test_a_client_id_in_the_containers_themselves_is_enough(
 @pytest.mark.parametrize(
     "client", ["web", f"{{{GUID}}}", GUID + " ", GUID[:-1], GUID + "\n", "x" * 10_000]
 )
-def test_a_client_id_that_is_no_guid(warned: Warn, make_pod: Function, client: str) -> None:
-    said = warned(make_pod(), {names.CLIENT_ID: client})
-    (warning,) = said
+def test_client_id_that_is_not_a_guid_is_warned_about(
+    warned: Warn, make_pod: Function, client: str
+) -> None:
+    messages = warned(make_pod(), {names.CLIENT_ID: client})
+    (warning,) = messages
     assert "ServiceAccount default/web: azure.workload.identity/client-id = " in warning
     assert "not a GUID" in warning
     assert warning.isprintable()
@@ -104,19 +110,21 @@ def test_a_client_id_that_is_no_guid(warned: Warn, make_pod: Function, client: s
 
 
 @pytest.mark.parametrize("tenant", ["common", "contoso", ".com", "a..b.com", "x y.com", "-a.com"])
-def test_a_tenant_that_cannot_be_one(warned: Warn, make_pod: Function, tenant: str) -> None:
-    said = warned(make_pod(), CLIENT | {names.TENANT_ID: tenant})
-    _one(said, "ServiceAccount default/web", names.TENANT_ID, repr(tenant), "neither")
+def test_malformed_tenant_is_warned_about(warned: Warn, make_pod: Function, tenant: str) -> None:
+    messages = warned(make_pod(), CLIENT | {names.TENANT_ID: tenant})
+    _one(messages, "ServiceAccount default/web", names.TENANT_ID, repr(tenant), "neither")
 
 
-def test_an_empty_tenant(warned: Warn, make_pod: Function) -> None:
+def test_empty_tenant_is_warned_about(warned: Warn, make_pod: Function) -> None:
     _one(warned(make_pod(), CLIENT | {names.TENANT_ID: ""}), names.TENANT_ID, "is empty")
 
 
 @pytest.mark.parametrize("text", ["wbe", "web,init", "web;wbe", "Web"])
-def test_a_skipped_name_that_no_container_has(warned: Warn, make_pod: Function, text: str) -> None:
-    said = warned(make_pod({names.SKIP_CONTAINERS: text}))
-    _one(said, names.SKIP_CONTAINERS, repr(text.split(";")[-1]))
+def test_skipped_name_without_container_is_warned_about(
+    warned: Warn, make_pod: Function, text: str
+) -> None:
+    messages = warned(make_pod({names.SKIP_CONTAINERS: text}))
+    _one(messages, names.SKIP_CONTAINERS, repr(text.split(";")[-1]))
 
 
 def test_init_containers_and_sidecars_may_be_skipped(warned: Warn, make_pod: Function) -> None:
@@ -132,26 +140,28 @@ def test_init_containers_and_sidecars_may_be_skipped(warned: Warn, make_pod: Fun
         ("service-account-token-expiraton", "did you mean service-account-token-expiration?"),
         ("Inject-Proxy-Sidecar", "did you mean inject-proxy-sidecar?"),
         ("anything", "is unknown"),
-        ("client-id", "counts on the ServiceAccount"),
-        ("tenant-id", "counts on the ServiceAccount"),
+        ("client-id", "works only on the ServiceAccount"),
+        ("tenant-id", "works only on the ServiceAccount"),
         ("use", "label of the pod"),
-        ("use-identity-binding", "knows no such token endpoint"),
+        ("use-identity-binding", "has no such token endpoint"),
     ],
 )
-def test_an_annotation_that_does_nothing(
+def test_annotation_without_effect_is_warned_about(
     warned: Warn, make_pod: Function, key: str, part: str
 ) -> None:
-    said = warned(make_pod({PREFIX + key: "true"}))
-    assert PREFIX + key in said[0]
-    assert part in said[0]
-    assert len(said) == 1
+    messages = warned(make_pod({PREFIX + key: "true"}))
+    assert PREFIX + key in messages[0]
+    assert part in messages[0]
+    assert len(messages) == 1
 
 
-def test_an_annotation_near_to_none_brings_no_guess(warned: Warn, make_pod: Function) -> None:
+def test_unknown_annotation_without_similar_key_has_no_suggestion(
+    warned: Warn, make_pod: Function
+) -> None:
     assert "did you mean" not in warned(make_pod({PREFIX + "anything": "x"}))[0]
 
 
-def test_the_endpoint_this_webhook_serves_is_known(warned: Warn, make_pod: Function) -> None:
+def test_served_custom_endpoint_causes_no_warning(warned: Warn, make_pod: Function) -> None:
     custom = PREFIX + "use-identity-binding"
     assert warned(make_pod({custom: "true"}), custom=custom) == []
     assert len(warned(make_pod({custom + "s": "true"}), custom=custom)) == 1
@@ -166,7 +176,9 @@ def test_the_endpoint_this_webhook_serves_is_known(warned: Warn, make_pod: Funct
         ("skip-containers", "is an annotation"),
     ],
 )
-def test_a_label_that_does_nothing(warned: Warn, make_pod: Function, key: str, part: str) -> None:
+def test_label_without_effect_is_warned_about(
+    warned: Warn, make_pod: Function, key: str, part: str
+) -> None:
     pod = make_pod()
     pod["metadata"]["labels"] = {PREFIX + key: "x"}
     _one(warned(pod), PREFIX + key, part)
@@ -177,10 +189,10 @@ def test_a_label_that_does_nothing(warned: Warn, make_pod: Function, key: str, p
     [
         ("client_id", "did you mean client-id?"),
         ("anything", "is unknown"),
-        ("skip-containers", "counts on the pod"),
+        ("skip-containers", "works only on the pod"),
     ],
 )
-def test_an_annotation_of_the_account_that_does_nothing(
+def test_account_annotation_without_effect_is_warned_about(
     warned: Warn, make_pod: Function, key: str, part: str
 ) -> None:
     _one(warned(make_pod(), CLIENT | {PREFIX + key: "x"}), "default/web", PREFIX + key, part)
@@ -196,7 +208,7 @@ def test_an_annotation_of_the_account_that_does_nothing(
         ({"nodeName": "virtual-kubelet"}, "nodeName"),
     ],
 )
-def test_a_pod_that_may_run_on_a_virtual_node(
+def test_pod_for_a_virtual_node_is_warned_about(
     warned: Warn, make_pod: Function, spec: dict[str, Any], where: str
 ) -> None:
     _one(
@@ -208,27 +220,29 @@ def test_a_pod_that_may_run_on_a_virtual_node(
 
 
 @pytest.mark.parametrize("wrong", [7, "x", [7], [{"key": ["a"]}], {"type": ["a"]}, {"type": {}}])
-def test_a_placement_of_the_wrong_shape_is_left_to_the_api_server(
+def test_invalid_scheduling_fields_cause_no_warning(
     warned: Warn, make_pod: Function, wrong: Any
 ) -> None:
     assert warned(make_pod(tolerations=wrong, nodeSelector=wrong, nodeName=wrong)) == []
 
 
 @pytest.mark.parametrize("value", ["false", "", "no", "0"])
-def test_a_sidecar_that_was_not_meant(warned: Warn, make_pod: Function, value: str) -> None:
+def test_sidecar_annotation_with_another_value_is_warned_about(
+    warned: Warn, make_pod: Function, value: str
+) -> None:
     _one(warned(make_pod({names.INJECT_PROXY: value})), names.INJECT_PROXY, repr(value))
 
 
 @pytest.mark.parametrize("value", ["true", "True", "TRUE"])
-def test_a_sidecar_that_was_meant(warned: Warn, make_pod: Function, value: str) -> None:
+def test_requested_sidecar_causes_no_warning(warned: Warn, make_pod: Function, value: str) -> None:
     assert warned(make_pod({names.INJECT_PROXY: value})) == []
 
 
 @pytest.mark.parametrize(
     ("user", "part"),
-    [(0, "keeps azwi-proxy from starting"), (1000, "call itself"), (1501, "pass the sidecar by")],
+    [(0, "prevents azwi-proxy from starting"), (1000, "call itself"), (1501, "bypass the sidecar")],
 )
-def test_a_pods_user_beside_the_sidecar(
+def test_pod_user_that_breaks_the_sidecar_is_warned_about(
     warned: Warn, make_pod: Function, user: int, part: str
 ) -> None:
     spec = {"securityContext": {"runAsUser": user}}
@@ -236,7 +250,9 @@ def test_a_pods_user_beside_the_sidecar(
     assert warned(make_pod(**spec)) == []
 
 
-def test_a_containers_user_beside_the_sidecar(warned: Warn, make_pod: Function) -> None:
+def test_container_user_that_bypasses_the_sidecar_is_warned_about(
+    warned: Warn, make_pod: Function
+) -> None:
     def containers(user: int) -> list[dict[str, Any]]:
         return [{"name": "web", "securityContext": {"runAsUser": user}}]
 
@@ -247,7 +263,7 @@ def test_a_containers_user_beside_the_sidecar(warned: Warn, make_pod: Function) 
 
 
 @pytest.mark.parametrize("name", [names.ENV_CLIENT_SECRET, names.ENV_CLIENT_CERTIFICATE])
-def test_a_secret_that_is_tried_before_the_token(
+def test_secret_that_sdks_try_before_the_token_is_warned_about(
     warned: Warn, make_pod: Function, name: str
 ) -> None:
     source = {"secretKeyRef": {"name": "s", "key": "k"}}
@@ -257,21 +273,21 @@ def test_a_secret_that_is_tried_before_the_token(
     assert warned(make_pod({names.SKIP_CONTAINERS: "web"}, containers=containers)) == []
 
 
-def test_the_first_few_are_told_and_the_rest_counted(warned: Warn, make_pod: Function) -> None:
-    """A pod of a hundred thousand faults must not hold up the next one, nor overflow a header."""
+def test_first_warnings_are_shown_and_the_rest_counted(warned: Warn, make_pod: Function) -> None:
+    """A pod with a hundred thousand mistakes must not delay the next request or overflow a header."""
     annotations = {f"{PREFIX}{'x' * 100}{n}": "" for n in range(100_000)}
     skipped = ";".join(f"c{n}" for n in range(100_000))
     pod = make_pod({**annotations, names.SKIP_CONTAINERS: skipped})
-    said = warned(pod)
-    assert len(said) == MAX_WARNINGS
-    assert said[-1] == "100001 more warnings are not shown"
-    assert sum(map(len, said)) < 4096 / 2
+    messages = warned(pod)
+    assert len(messages) == MAX_WARNINGS
+    assert messages[-1] == "100001 more warnings are not shown"
+    assert sum(map(len, messages)) < 4096 / 2
     five = make_pod({f"{PREFIX}{n}": "" for n in range(MAX_WARNINGS)})
     assert "more" not in warned(five)[-1]
 
 
 @pytest.mark.parametrize("key", ["a\nb", "a\0", "\u2028", "x" * 100_000, "\U000e0001" * 1000])
-def test_a_key_nobody_has_checked_yet_stays_on_one_short_line(
+def test_warning_about_an_unvalidated_key_is_one_short_line(
     warned: Warn, make_pod: Function, key: str
 ) -> None:
     pod = make_pod({PREFIX + key: ""})
@@ -282,42 +298,51 @@ def test_a_key_nobody_has_checked_yet_stays_on_one_short_line(
 
 
 @pytest.mark.parametrize("odd", ["a\nb", "a\x7f", "\u2028", "x" * 100_000, "\U000e0001" * 1000])
-def test_an_account_nobody_has_checked_yet_stays_on_one_line(
+def test_warning_about_an_unvalidated_account_is_one_line(
     settings: WebhookSettings, make_pod: Function, odd: str
 ) -> None:
-    """A review's namespace is not looked at before: an API server sends one that exists."""
-    pod = read_pod(make_pod(), "default")
+    """The namespace of a review is not validated before, because an API server sends an existing one."""
+    pod = parse_pod(make_pod(), "default")
     for names_of in ({"namespace": odd, "name": "web"}, {"namespace": "default", "name": odd}):
-        bare = Account(**names_of, annotations={})
-        wish = read_wish(pod, bare, tenant_id="t")
-        said = warn(pod, bare, wish, mutate(pod, wish, settings), None)
-        said += advise(_labelled(None), Account(**names_of, annotations=CLIENT))
-        assert len(said) == 2
-        assert all(each.isprintable() and len(each) <= 512 for each in said)
+        bare = ServiceAccount(**names_of, annotations={})
+        config = parse_identity_config(pod, bare, tenant_id="t")
+        messages = list_warnings(pod, bare, config, mutate(pod, config, settings), None)
+        messages += list_label_warnings(
+            _labelled(None), ServiceAccount(**names_of, annotations=CLIENT)
+        )
+        assert len(messages) == 2
+        assert all(each.isprintable() and len(each) <= 512 for each in messages)
 
 
-def test_the_longest_account_there_can_be_is_told_whole() -> None:
-    longest = Account(namespace="n" * 63, name="a" * 253, annotations=CLIENT)
-    (said,) = advise(_labelled(None), longest)
-    assert said.startswith(f"{longest} has a client id")
+def test_longest_possible_account_name_is_shown_in_full() -> None:
+    longest = ServiceAccount(namespace="n" * 63, name="a" * 253, annotations=CLIENT)
+    (messages,) = list_label_warnings(_labelled(None), longest)
+    assert messages.startswith(f"{longest} has a client ID")
 
 
 def _labelled(value: Any) -> Pod:
     labels = {} if value is None else {names.USE_LABEL: value}
     raw = {"metadata": {"name": "app", "labels": labels}, "spec": {}}
-    return read_pod(raw, "default")
+    return parse_pod(raw, "default")
 
 
-def test_a_pod_without_the_label_is_told_of_its_accounts_client_id() -> None:
-    _one(advise(_labelled(None), _account(CLIENT)), "default/web", f'{names.USE_LABEL}: "true"')
-    assert advise(_labelled(None), _account({})) == []
-    assert advise(_labelled(None), _account({names.CLIENT_ID: ""})) == []
+def test_label_warning_names_the_account_with_client_id() -> None:
+    _one(
+        list_label_warnings(_labelled(None), _account(CLIENT)),
+        "default/web",
+        f'{names.USE_LABEL}: "true"',
+    )
+    assert list_label_warnings(_labelled(None), _account({})) == []
+    assert list_label_warnings(_labelled(None), _account({names.CLIENT_ID: ""})) == []
 
 
 @pytest.mark.parametrize("value", ["True", "yes", "", 7])
-def test_a_label_of_another_value_is_shown(value: Any) -> None:
-    _one(advise(_labelled(value), _account(CLIENT)), f"{names.USE_LABEL} = {value!r} is not")
+def test_label_with_another_value_is_shown(value: Any) -> None:
+    _one(
+        list_label_warnings(_labelled(value), _account(CLIENT)),
+        f"{names.USE_LABEL} = {value!r} is not",
+    )
 
 
-def test_a_pod_with_the_label_needs_no_advice() -> None:
-    assert advise(_labelled("true"), _account(CLIENT)) == []
+def test_labelled_pod_has_no_label_warning() -> None:
+    assert list_label_warnings(_labelled("true"), _account(CLIENT)) == []

@@ -1,4 +1,4 @@
-"""AdmissionReview: what is read of it, what is refused, and how answers look."""
+"""Parsing of AdmissionReviews, refused input, and the form of responses."""
 
 import base64
 import json
@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from podpass.admission.wire import BadReview, allowed, denied, parse_review
+from podpass.admission.wire import (
+    BadReview,
+    build_allow_response,
+    build_deny_response,
+    parse_review,
+)
 
 JSON = "application/json"
 
@@ -17,12 +22,12 @@ def _body(**request: Any) -> bytes:
 
 
 @pytest.mark.parametrize("version", ["admission.k8s.io/v1", "admission.k8s.io/v1beta1"])
-def test_an_answer_repeats_version_and_uid(version: str) -> None:
+def test_response_repeats_version_and_uid(version: str) -> None:
     request = {"uid": "u", "namespace": "ns", "object": {"a": 1}}
     document = {"apiVersion": version, "kind": "AdmissionReview", "request": request}
     review = parse_review(json.dumps(document).encode(), JSON)
     assert (review.uid, review.namespace, review.object) == ("u", "ns", {"a": 1})
-    answer = json.loads(allowed(review.api_version, review.uid))
+    answer = json.loads(build_allow_response(review.api_version, review.uid))
     assert answer == {
         "apiVersion": version,
         "kind": "AdmissionReview",
@@ -34,21 +39,21 @@ def test_an_answer_repeats_version_and_uid(version: str) -> None:
     }
 
 
-def test_a_review_that_names_no_version_is_taken_as_v1() -> None:
+def test_review_without_version_is_parsed_as_v1() -> None:
     review = parse_review(b'{"request":{"uid":"u"}}', JSON)
     assert review.api_version == "admission.k8s.io/v1"
     assert (review.namespace, review.object) == ("", None)
 
 
-def test_a_patch_travels_as_base64_of_its_json() -> None:
+def test_patch_is_encoded_as_base64_of_json() -> None:
     operations = [{"op": "add", "path": "/spec/é", "value": {"~": "/"}}]
-    response = json.loads(allowed("admission.k8s.io/v1", "u", operations))["response"]
+    response = json.loads(build_allow_response("admission.k8s.io/v1", "u", operations))["response"]
     assert response["patchType"] == "JSONPatch"
     assert json.loads(base64.b64decode(response["patch"], validate=True)) == operations
 
 
-def test_warnings_and_audit_annotations_stand_beside_the_verdict() -> None:
-    answer = allowed("admission.k8s.io/v1", "u", warnings=["w"], audit={"k": "v"})
+def test_response_has_warnings_and_audit_annotations() -> None:
+    answer = build_allow_response("admission.k8s.io/v1", "u", warnings=["w"], audit={"k": "v"})
     response = json.loads(answer)["response"]
     assert (response["warnings"], response["auditAnnotations"]) == (["w"], {"k": "v"})
 
@@ -65,19 +70,19 @@ def test_warnings_and_audit_annotations_stand_beside_the_verdict() -> None:
         ({"operation": "CREATE", "subResource": "eviction"}, False),
     ],
 )
-def test_only_the_creation_of_a_pod_is_one(request_: dict[str, Any], creates: bool) -> None:
+def test_only_create_of_pods_creates_a_pod(request_: dict[str, Any], creates: bool) -> None:
     assert parse_review(_body(uid="u", **request_), JSON).creates_pod is creates
 
 
 @pytest.mark.parametrize(
     ("value", "dry"), [(None, False), (False, False), (True, True), ("false", True), (1, True)]
 )
-def test_a_dry_run_is_one_unless_it_says_plainly_no(value: Any, dry: bool) -> None:
+def test_every_value_but_false_is_a_dry_run(value: Any, dry: bool) -> None:
     assert parse_review(_body(uid="u", dryRun=value), JSON).dry_run is dry
 
 
 def test_a_refusal_has_code_and_message() -> None:
-    answer = json.loads(denied("admission.k8s.io/v1", "u", 400, "why"))
+    answer = json.loads(build_deny_response("admission.k8s.io/v1", "u", 400, "why"))
     status = {"metadata": {}, "message": "why", "code": 400}
     assert answer["response"] == {"uid": "u", "allowed": False, "status": status}
 
@@ -107,7 +112,7 @@ def test_a_refusal_has_code_and_message() -> None:
         (_body(uid="u", namespace=["ns"]), JSON, "namespace"),
     ],
 )
-def test_what_is_no_review_is_refused(body: bytes, content_type: str | None, part: str) -> None:
+def test_invalid_review_is_refused(body: bytes, content_type: str | None, part: str) -> None:
     with pytest.raises(BadReview) as caught:
         parse_review(body, content_type)
     assert caught.value.status == 400
@@ -115,7 +120,7 @@ def test_what_is_no_review_is_refused(body: bytes, content_type: str | None, par
     assert len(caught.value.message) < 200
 
 
-def test_a_refused_review_still_names_the_version_to_answer_in() -> None:
+def test_invalid_review_error_has_the_api_version() -> None:
     with pytest.raises(BadReview) as caught:
         parse_review(b'{"apiVersion":"admission.k8s.io/v1beta1","request":{}}', JSON)
     assert caught.value.facts == {"api_version": "admission.k8s.io/v1beta1"}

@@ -10,11 +10,11 @@ import aiohttp
 import pytest
 import trustme
 
-from podpass.assertion import discovery
 from podpass.assertion.app import create_app
 from podpass.assertion.keys import KeyRing
 from podpass.crypto import jose
 from podpass.http import server
+from podpass.kubernetes.service_account import discovery
 
 ISSUER = "https://eastus.oic.test/11111111/22222222/"
 PATH = "/11111111/22222222"

@@ -18,7 +18,7 @@ def test_the_first_start_makes_one_key_that_stays(tmp_path: Path) -> None:
     ring = KeyRing.open(tmp_path / "deep" / "keys")
     again = KeyRing.open(tmp_path / "deep" / "keys")
     assert ring.active.key.key_size == 2048
-    assert again.active.kid == ring.active.kid == jose.kid_of(ring.active.key.public_key())
+    assert again.active.kid == ring.active.kid == jose.public_key_id(ring.active.key.public_key())
     assert [key.kid for key in again.public] == [ring.active.kid]
 
 

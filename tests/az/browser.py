@@ -1,6 +1,6 @@
-"""A browser as far as signing in needs one: it fills the page's forms in and follows where they lead.
+"""A minimal browser for signing in: it fills in forms and follows redirects.
 
-Run as a program it takes name, password and an address, which is how `az` starts a browser.
+`az` starts it as a program with user name, password and URL.
 """
 
 import http.cookiejar
@@ -15,8 +15,8 @@ from typing import Any
 _FIELD = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)"')
 
 
-class Browser:
-    """Cookies and the page that is open."""
+class SignInBrowser:
+    """The cookies and the open page."""
 
     def __init__(self, ca_file: str | None = None) -> None:
         context = ssl.create_default_context(cafile=ca_file)
@@ -34,7 +34,7 @@ class Browser:
         return self.page
 
     def fill(self, **values: str) -> str:
-        """Send the page's one form with these values."""
+        """Submit the page's only form with these values."""
         found = re.search(r'<form[^>]* action="([^"]+)"', self.page)
         assert found is not None, self.page
         hidden = {name: unescape(value) for name, value in _FIELD.findall(self.page)}
@@ -43,10 +43,10 @@ class Browser:
 
 
 def main(name: str, password: str, address: str) -> None:
-    browser = Browser()
+    browser = SignInBrowser()
     browser.open(address)
     browser.fill(username=name, password=password, step="sign-in")
-    if "<form" in browser.page:  # the answer goes back in a form that a script would send
+    if "<form" in browser.page:  # the response is a form that a script would submit
         browser.fill()
 
 

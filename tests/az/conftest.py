@@ -1,11 +1,11 @@
-"""One instance for all commands; each version of `az` has a home of its own."""
+"""One instance for all commands; each version of `az` has its own home directory."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.az.running import VERSIONS, Az, started_for
+from tests.az.az_cli import VERSIONS, AzCli, signed_in_cli
 from tests.journey.instance import Instance, started
 
 
@@ -18,20 +18,20 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
 @pytest.fixture(scope="module", params=VERSIONS)
 def az(
     request: pytest.FixtureRequest, instance: Instance, tmp_path_factory: pytest.TempPathFactory
-) -> Az:
-    """Both versions, for what every user does."""
-    return started_for(request.param, instance, tmp_path_factory.mktemp("home"))
+) -> AzCli:
+    """Return each of both versions, for common commands."""
+    return signed_in_cli(request.param, instance, tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="session")
-def newest(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> Az:
-    """The newest alone, for the rest."""
-    return started_for(VERSIONS[0], instance, tmp_path_factory.mktemp("home"))
+def newest(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> AzCli:
+    """Return the newest version only, for all other commands."""
+    return signed_in_cli(VERSIONS[0], instance, tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture
-def group(request: pytest.FixtureRequest, newest: Az) -> Iterator[str]:
-    """A resource group for one test, gone after it with all that is in it."""
+def group(request: pytest.FixtureRequest, newest: AzCli) -> Iterator[str]:
+    """Create a resource group for one test; it is deleted afterwards with its resources."""
     name = request.node.originalname.removeprefix("test_")[:60]
     newest(f"group create -n {name} -l westeurope")
     yield name

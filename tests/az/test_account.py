@@ -1,15 +1,15 @@
-"""`az account`: the instance's own folder is signed in as its administrator."""
+"""`az account`: the instance's configuration is signed in as its administrator."""
 
 import pytest
 
 from podpass.crypto import jose
-from tests.az.running import Az, names
+from tests.az.az_cli import AzCli, names
 from tests.journey.instance import Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
 
-def test_the_administrator_is_signed_in_from_the_start(az: Az, instance: Instance) -> None:
+def test_the_administrator_is_signed_in_from_the_start(az: AzCli, instance: Instance) -> None:
     shown, listed = az.each("account show", "account list")
     assert shown["id"] == instance.status["subscription_id"]
     assert shown["tenantId"] == instance.status["tenant_id"]
@@ -22,7 +22,7 @@ def test_the_administrator_is_signed_in_from_the_start(az: Az, instance: Instanc
     assert [each["id"] for each in listed] == [shown["id"]]
 
 
-def test_its_tokens_are_for_what_was_asked(az: Az, instance: Instance) -> None:
+def test_access_tokens_are_for_the_requested_resource(az: AzCli, instance: Instance) -> None:
     answers = az.each(
         "account get-access-token",
         "account get-access-token --resource https://vault.azure.net",
@@ -43,12 +43,12 @@ def test_its_tokens_are_for_what_was_asked(az: Az, instance: Instance) -> None:
     assert answers[0]["subscription"] == instance.status["subscription_id"]
 
 
-def test_a_resource_that_is_not_there_gives_no_token(newest: Az) -> None:
-    said = newest.refused("account get-access-token --resource https://nobody.example")
+def test_token_for_an_unknown_resource_is_refused(newest: AzCli) -> None:
+    said = newest.refused("account get-access-token --resource https://unknown.example")
     assert "AADSTS500011" in said
 
 
-def test_the_subscription_is_chosen_by_id_and_by_name(az: Az, instance: Instance) -> None:
+def test_the_subscription_is_chosen_by_id_and_by_name(az: AzCli, instance: Instance) -> None:
     subscription = instance.status["subscription_id"]
     az(f"account set --subscription {subscription}")
     az("account set --subscription podpass")
@@ -57,7 +57,7 @@ def test_the_subscription_is_chosen_by_id_and_by_name(az: Az, instance: Instance
     assert "doesn't exist" in said
 
 
-def test_locations_are_listed(az: Az) -> None:
+def test_locations_are_listed(az: AzCli) -> None:
     listed = az("account list-locations")
     assert {"westeurope", "eastus"} <= names(listed)
     west = next(each for each in listed if each["name"] == "westeurope")
@@ -65,7 +65,7 @@ def test_locations_are_listed(az: Az) -> None:
     assert west["metadata"]["regionType"] == "Physical"
 
 
-def test_the_list_is_read_anew(newest: Az, instance: Instance) -> None:
+def test_account_list_refresh_reads_the_subscriptions(newest: AzCli, instance: Instance) -> None:
     listed = newest("account list --refresh --all")
     assert [each["id"] for each in listed] == [instance.status["subscription_id"]]
     assert [each["name"] for each in listed] == ["podpass"]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.az.running import Az
+from tests.az.az_cli import AzCli
 from tests.journey.instance import AUDIENCE, CLIENT
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
@@ -15,14 +15,14 @@ _READ_APPLICATIONS = "9a5d68dd-52b0-4cc2-bd40-abcf44ac3a30"
 
 
 @pytest.fixture
-def app(request: pytest.FixtureRequest, newest: Az) -> Iterator[str]:
-    """An application for one test, by its client id."""
+def app(request: pytest.FixtureRequest, newest: AzCli) -> Iterator[str]:
+    """Create an application for one test; return its client id."""
     made = newest(f"ad app create --display-name {request.node.originalname}")
     yield made["appId"]
     newest(f"ad app delete --id {made['appId']}")
 
 
-def test_an_application_is_made_found_changed_and_deleted(az: Az) -> None:
+def test_an_application_is_made_found_changed_and_deleted(az: AzCli) -> None:
     name = f"application-{az.version}"
     made = az(f"ad app create --display-name {name}")
     assert (made["displayName"], made["signInAudience"]) == (name, "AzureADMyOrg")
@@ -44,7 +44,7 @@ def test_an_application_is_made_found_changed_and_deleted(az: Az) -> None:
     assert "does not exist" in az.refused(f"ad app show --id {made['appId']}")
 
 
-def test_applications_are_made_with_what_they_ask_for(newest: Az) -> None:
+def test_application_is_created_with_all_given_members(newest: AzCli) -> None:
     access = json.dumps(
         [
             {
@@ -77,7 +77,7 @@ def test_applications_are_made_with_what_they_ask_for(newest: Az) -> None:
     newest(f"ad app delete --id {made['appId']}")
 
 
-def test_create_gives_the_application_of_that_name_that_is_there(newest: Az, app: str) -> None:
+def test_create_returns_the_existing_application_of_that_name(newest: AzCli, app: str) -> None:
     name = newest(f"ad app show --id {app}")["displayName"]
     assert newest(f"ad app create --display-name {name}")["appId"] == app
 
@@ -85,7 +85,7 @@ def test_create_gives_the_application_of_that_name_that_is_there(newest: Az, app
 # --------------------------------------------------------------------------------------- credentials
 
 
-def test_secrets_are_made_listed_and_deleted(newest: Az, app: str) -> None:
+def test_secrets_are_made_listed_and_deleted(newest: AzCli, app: str) -> None:
     made = newest(f"ad app credential reset --id {app} --display-name first --years 1")
     assert made["appId"] == app
     assert len(made["password"]) == 40
@@ -104,14 +104,14 @@ def test_secrets_are_made_listed_and_deleted(newest: Az, app: str) -> None:
     assert "no secret of this keyId" in said
 
 
-def test_reset_without_append_leaves_one(newest: Az, app: str) -> None:
+def test_reset_without_append_keeps_one_secret(newest: AzCli, app: str) -> None:
     for name in ("first", "second"):
         newest(f"ad app credential reset --id {app} --display-name {name}")
     listed = newest(f"ad app credential list --id {app}")
     assert [each["displayName"] for each in listed] == ["second"]
 
 
-def test_certificates_are_listed_apart(newest: Az, app: str) -> None:
+def test_certificates_are_listed_separately(newest: AzCli, app: str) -> None:
     newest(f"ad app credential reset --id {app} --create-cert")
     (certificate,) = newest(f"ad app credential list --id {app} --cert")
     assert (certificate["type"], certificate["usage"]) == ("AsymmetricX509Cert", "Verify")
@@ -134,11 +134,11 @@ def _trust(name: str, subject: str, **more: object) -> str:
     )
 
 
-def _credential(az: Az, verb: str, app: str, *words: str) -> object:
+def _credential(az: AzCli, verb: str, app: str, *words: str) -> object:
     return az(f"ad app federated-credential {verb} --id {app}", *words)
 
 
-def test_a_federated_credential_is_made_shown_changed_and_deleted(az: Az) -> None:
+def test_a_federated_credential_is_made_shown_changed_and_deleted(az: AzCli) -> None:
     app = az(f"ad app create --display-name trusting-{az.version}")["appId"]
     made = _credential(
         az, "create", app, "--parameters", _trust("trust", "repo:a", description="x")
@@ -175,8 +175,8 @@ def test_a_federated_credential_is_made_shown_changed_and_deleted(az: Az) -> Non
         (_trust("taken", "repo:a"), "has a federated credential taken already"),
     ],
 )
-def test_what_no_federated_credential_can_be_is_refused(
-    newest: Az, app: str, parameters: str, words: str
+def test_invalid_federated_credential_is_refused(
+    newest: AzCli, app: str, parameters: str, words: str
 ) -> None:
     _credential(newest, "create", app, "--parameters", _trust("taken", "repo:taken"))
     said = newest.refused(
@@ -191,7 +191,7 @@ def test_what_no_federated_credential_can_be_is_refused(
 # --------------------------------------------------------------------------------------- permissions
 
 
-def test_permissions_are_asked_for_and_taken_back(newest: Az, app: str) -> None:
+def test_permissions_are_added_listed_and_deleted(newest: AzCli, app: str) -> None:
     permission = f"{_READ_APPLICATIONS}=Role"
     newest(f"ad app permission add --id {app} --api {_GRAPH} --api-permissions {permission}")
     (asked,) = newest(f"ad app permission list --id {app}")
@@ -201,7 +201,7 @@ def test_permissions_are_asked_for_and_taken_back(newest: Az, app: str) -> None:
     assert newest(f"ad app permission list --id {app}") == []
 
 
-def test_who_made_an_application_owns_it(newest: Az, app: str) -> None:
+def test_creator_of_an_application_is_its_owner(newest: AzCli, app: str) -> None:
     me = newest("ad signed-in-user show")["id"]
     other = newest(f"ad sp show --id {CLIENT}")["id"]
     assert [each["id"] for each in newest(f"ad app owner list --id {app}")] == [me]

@@ -1,4 +1,4 @@
-"""`az aks` for the one cluster there is: the instance's own."""
+"""`az aks` with the only cluster: the instance's own."""
 
 import subprocess
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.az.running import Az, names
+from tests.az.az_cli import AzCli, names
 from tests.journey.instance import Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
@@ -15,8 +15,8 @@ _CREATE = "aks create -n cluster -g {group} --enable-oidc-issuer --enable-worklo
 
 
 @pytest.fixture
-def clustered(az: Az) -> Iterator[str]:
-    """A group with the cluster in it; deleted after the test, so that the next may make it."""
+def clustered(az: AzCli) -> Iterator[str]:
+    """Create the cluster in a group; it is deleted after the test, so that the next test can create it."""
     group = f"clusters-{az.version}"
     az(f"group create -n {group} -l westeurope")
     az((_CREATE + " --generate-ssh-keys").format(group=group))
@@ -25,7 +25,7 @@ def clustered(az: Az) -> Iterator[str]:
 
 
 def test_the_cluster_is_shown_changed_and_opened(
-    az: Az, instance: Instance, clustered: str, tmp_path: Path
+    az: AzCli, instance: Instance, clustered: str, tmp_path: Path
 ) -> None:
     where = f"-n cluster -g {clustered}"
     shown, listed = az.each(f"aks show {where}", "aks list")
@@ -53,7 +53,7 @@ def test_the_cluster_is_shown_changed_and_opened(
         assert "namespace/default" in done.stdout, done.stderr
 
 
-def test_a_second_cluster_is_refused(newest: Az, group: str) -> None:
+def test_a_second_cluster_is_refused(newest: AzCli, group: str) -> None:
     newest(f"group create -n {group} -l westeurope")
     newest((_CREATE + " --no-ssh-key").format(group=group))
     said = newest.refused(f"aks create -n another -g {group} --no-ssh-key")
@@ -64,6 +64,6 @@ def test_a_second_cluster_is_refused(newest: Az, group: str) -> None:
     assert "(ResourceNotFound)" in newest.refused(f"aks show -n cluster -g {group}")
 
 
-def test_versions_are_listed(newest: Az) -> None:
+def test_versions_are_listed(newest: AzCli) -> None:
     found = newest("aks get-versions -l westeurope")
     assert found["values"]

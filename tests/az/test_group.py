@@ -1,16 +1,16 @@
-"""`az group`, `az provider`, `az resource`, `az tag`: the subscription's own things."""
+"""`az group`, `az provider`, `az resource` and `az tag`."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from tests.az.running import Az, names
+from tests.az.az_cli import AzCli, names
 from tests.journey.instance import Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
 
-def test_a_group_is_made_shown_changed_and_deleted(az: Az, instance: Instance) -> None:
+def test_a_group_is_made_shown_changed_and_deleted(az: AzCli, instance: Instance) -> None:
     name = f"group-{az.version}"
     made = az(f"group create -n {name} -l westeurope --tags use=test")
     scope = f"/subscriptions/{instance.status['subscription_id']}/resourceGroups/{name}"
@@ -27,7 +27,7 @@ def test_a_group_is_made_shown_changed_and_deleted(az: Az, instance: Instance) -
     assert "(ResourceGroupNotFound)" in az.refused(f"group show -n {name}")
 
 
-def test_a_group_waits_and_is_deleted_without_waiting(newest: Az) -> None:
+def test_a_group_waits_and_is_deleted_without_waiting(newest: AzCli) -> None:
     newest("group create -n waiting -l eastus")
     newest("group wait -n waiting --exists")
     newest("group delete -n waiting --yes --no-wait")
@@ -44,11 +44,11 @@ def test_a_group_waits_and_is_deleted_without_waiting(newest: Az) -> None:
         ("group show -n x --subscription 00000000-0000-4000-8000-00000000dead", "not found"),
     ],
 )
-def test_what_no_group_can_be_is_refused(newest: Az, line: str, code: str) -> None:
+def test_invalid_group_is_refused(newest: AzCli, line: str, code: str) -> None:
     assert code.lower() in newest.refused(line).lower()
 
 
-def test_a_groups_place_does_not_change(newest: Az, group: str) -> None:
+def test_location_of_a_group_cannot_change(newest: AzCli, group: str) -> None:
     said = newest.refused(f"group create -n {group} -l eastus")
     assert "(InvalidResourceGroupLocation)" in said
 
@@ -57,7 +57,7 @@ def test_a_groups_place_does_not_change(newest: Az, group: str) -> None:
 
 
 @pytest.fixture
-def things(newest: Az, group: str) -> Iterator[str]:
+def resources(newest: AzCli, group: str) -> Iterator[str]:
     newest.each(
         f"identity create -n thing -g {group} --tags use=test",
         f"keyvault create -n thing-vault -g {group} -l westeurope",
@@ -67,28 +67,29 @@ def things(newest: Az, group: str) -> Iterator[str]:
     newest("keyvault purge -n thing-vault")
 
 
-def test_resources_are_listed_and_shown_whatever_they_are(newest: Az, things: str) -> None:
+def test_resources_of_all_types_are_listed_and_shown(newest: AzCli, resources: str) -> None:
     kind = "Microsoft.ManagedIdentity/userAssignedIdentities"
     all_of_them, of_a_kind, of_a_tag, by_name = newest.each(
-        f"resource list -g {things}",
-        f"resource list --resource-type {kind} -g {things}",
+        f"resource list -g {resources}",
+        f"resource list --resource-type {kind} -g {resources}",
         "resource list --tag use=test",
-        f"resource list -g {things} -n thing-vault",
+        f"resource list -g {resources} -n thing-vault",
     )
     assert names(all_of_them) == {"thing", "thing-vault"}
     assert names(of_a_kind) == names(of_a_tag) == {"thing"}
     assert [each["type"] for each in by_name] == ["Microsoft.KeyVault/vaults"]
     shown, by_id = newest.each(
-        f"resource show -g {things} -n thing --resource-type {kind}",
+        f"resource show -g {resources} -n thing --resource-type {kind}",
         f"resource show --ids {of_a_kind[0]['id']}",
     )
     assert shown["id"] == by_id["id"] == of_a_kind[0]["id"]
     assert (
-        shown["properties"]["clientId"] == newest(f"identity show -n thing -g {things}")["clientId"]
+        shown["properties"]["clientId"]
+        == newest(f"identity show -n thing -g {resources}")["clientId"]
     )
 
 
-def test_a_group_takes_what_is_in_it_along(newest: Az) -> None:
+def test_deleting_a_group_deletes_its_resources(newest: AzCli) -> None:
     newest("group create -n taken-along -l westeurope")
     newest("identity create -n inside -g taken-along")
     newest("group delete -n taken-along --yes")
@@ -97,7 +98,7 @@ def test_a_group_takes_what_is_in_it_along(newest: Az) -> None:
     newest("group delete -n taken-along --yes")
 
 
-def test_providers_are_registered(newest: Az) -> None:
+def test_providers_are_registered(newest: AzCli) -> None:
     listed, shown = newest.each("provider list", "provider show -n Microsoft.ManagedIdentity")
     assert {"Microsoft.KeyVault", "Microsoft.ManagedIdentity", "Microsoft.ContainerService"} <= {
         each["namespace"] for each in listed
@@ -110,5 +111,5 @@ def test_providers_are_registered(newest: Az) -> None:
 
 
 @pytest.mark.parametrize("line", ["lock list", "vm list", "deployment sub list"])
-def test_what_is_not_served_is_said_so(newest: Az, line: str) -> None:
+def test_unsupported_operation_is_reported(newest: AzCli, line: str) -> None:
     assert "podpass does not serve GET" in newest.refused(line)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.az.running import Az, names
+from tests.az.az_cli import AzCli, names
 from tests.journey.instance import AUDIENCE, Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
@@ -11,7 +11,7 @@ _ISSUER = "https://issuer.example/"
 _SUBJECT = "system:serviceaccount:default:app"
 
 
-def test_an_identity_is_made_shown_listed_and_deleted(az: Az, instance: Instance) -> None:
+def test_an_identity_is_made_shown_listed_and_deleted(az: AzCli, instance: Instance) -> None:
     group = f"identities-{az.version}"
     az(f"group create -n {group} -l westeurope")
     made = az(f"identity create -n app -g {group} --tags use=test")
@@ -40,14 +40,14 @@ def test_an_identity_is_made_shown_listed_and_deleted(az: Az, instance: Instance
     az(f"group delete -n {group} --yes")
 
 
-def test_an_identity_that_is_made_again_stays_the_same(newest: Az, group: str) -> None:
+def test_repeated_create_returns_the_same_identity(newest: AzCli, group: str) -> None:
     made = newest(f"identity create -n app -g {group}")
     again = newest(f"identity create -n app -g {group} --tags a=b")
     assert (again["clientId"], again["principalId"]) == (made["clientId"], made["principalId"])
     assert again["tags"] == {"a": "b"}
 
 
-def test_an_identity_that_comes_after_another_is_another(newest: Az, group: str) -> None:
+def test_identity_recreated_after_deletion_has_new_ids(newest: AzCli, group: str) -> None:
     made = newest(f"identity create -n app -g {group}")
     newest(f"identity delete -n app -g {group}")
     again = newest(f"identity create -n app -g {group}")
@@ -63,7 +63,7 @@ def test_an_identity_that_comes_after_another_is_another(newest: Az, group: str)
         ("identity create -n app -g {group} -l nowhere", "LocationNotAvailable"),
     ],
 )
-def test_what_no_identity_can_be_is_refused(newest: Az, group: str, line: str, code: str) -> None:
+def test_invalid_identity_is_refused(newest: AzCli, group: str, line: str, code: str) -> None:
     assert code in newest.refused(line.format(group=group))
     assert newest(f"identity list -g {group}") == []
 
@@ -81,7 +81,7 @@ def _create(name: str, group: str, *more: str, subject: str = _SUBJECT) -> str:
     )
 
 
-def test_a_credential_is_made_shown_changed_listed_and_deleted(az: Az) -> None:
+def test_a_credential_is_made_shown_changed_listed_and_deleted(az: AzCli) -> None:
     group = f"credentials-{az.version}"
     az(f"group create -n {group} -l westeurope")
     az(f"identity create -n app -g {group}")
@@ -111,7 +111,7 @@ def test_a_credential_is_made_shown_changed_listed_and_deleted(az: Az) -> None:
     az(f"group delete -n {group} --yes")
 
 
-def test_the_twenty_first_credential_is_refused(newest: Az, group: str) -> None:
+def test_the_twenty_first_credential_is_refused(newest: AzCli, group: str) -> None:
     newest(f"identity create -n app -g {group}")
     for number in range(20):
         newest(_create(f"trust-{number}", group, subject=f"subject-{number}"))
@@ -128,21 +128,21 @@ def test_the_twenty_first_credential_is_refused(newest: Az, group: str) -> None:
         (_create("a!b", "{group}"), "name"),
         (_create("trust", "{group}", subject="s" * 601), "600"),
         (
-            _create("trust", "{group}").replace("name app", "name nobody"),
+            _create("trust", "{group}").replace("name app", "name missing"),
             "(ParentResourceNotFound)",
         ),
         (_create("trust", "not-there"), "ResourceGroupNotFound"),
     ],
 )
-def test_what_no_credential_can_be_is_refused(
-    newest: Az, group: str, line: str, words: str
+def test_invalid_identity_credential_is_refused(
+    newest: AzCli, group: str, line: str, words: str
 ) -> None:
     newest(f"identity create -n app -g {group}")
     assert words in newest.refused(line.format(group=group))
     assert newest(f"identity federated-credential list --identity-name app -g {group}") == []
 
 
-def test_issuer_and_subject_are_there_once(newest: Az, group: str) -> None:
+def test_duplicate_issuer_and_subject_are_refused(newest: AzCli, group: str) -> None:
     newest(f"identity create -n app -g {group}")
     newest(_create("trust", group))
     assert "trusts this issuer and subject" in newest.refused(_create("other", group))

@@ -1,4 +1,4 @@
-"""`az ad sp`, `az ad user`, `az role`: who there is, and who may do what."""
+"""`az ad sp`, `az ad user` and `az role`: principals and role assignments."""
 
 import json
 import uuid
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.az.running import Az
+from tests.az.az_cli import AzCli
 from tests.journey.instance import CLIENT, Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
@@ -20,14 +20,14 @@ def subscription(instance: Instance) -> str:
 
 
 @pytest.fixture
-def principal(request: pytest.FixtureRequest, newest: Az) -> Iterator[dict[str, Any]]:
-    """A service principal for one test."""
+def principal(request: pytest.FixtureRequest, newest: AzCli) -> Iterator[dict[str, Any]]:
+    """Create a service principal for one test."""
     app = newest(f"ad app create --display-name {request.node.originalname[:60]}")
     yield newest(f"ad sp create --id {app['appId']}")
     newest(f"ad app delete --id {app['appId']}")
 
 
-def test_a_service_principal_is_made_found_and_deleted(az: Az) -> None:
+def test_a_service_principal_is_made_found_and_deleted(az: AzCli) -> None:
     name = f"principal-{az.version}"
     app = az(f"ad app create --display-name {name}")
     made = az(f"ad sp create --id {app['appId']}")
@@ -50,13 +50,15 @@ def test_a_service_principal_is_made_found_and_deleted(az: Az) -> None:
 
 
 def test_a_second_principal_of_an_application_is_refused(
-    newest: Az, principal: dict[str, Any]
+    newest: AzCli, principal: dict[str, Any]
 ) -> None:
     said = newest.refused(f"ad sp create --id {principal['appId']}")
     assert "has its service principal already" in said
 
 
-def test_a_principal_is_changed_and_has_secrets(newest: Az, principal: dict[str, Any]) -> None:
+def test_principal_is_updated_and_its_secrets_are_managed(
+    newest: AzCli, principal: dict[str, Any]
+) -> None:
     app = principal["appId"]
     newest(f"ad sp update --id {app} --set appRoleAssignmentRequired=true")
     assert newest(f"ad sp show --id {app}")["appRoleAssignmentRequired"] is True
@@ -68,7 +70,7 @@ def test_a_principal_is_changed_and_has_secrets(newest: Az, principal: dict[str,
     assert newest(f"ad sp credential list --id {app}") == []
 
 
-def test_the_signed_in_user_and_the_users_are_shown(az: Az, instance: Instance) -> None:
+def test_the_signed_in_user_and_the_users_are_shown(az: AzCli, instance: Instance) -> None:
     name = instance.status["admin"]["username"]
     me, shown, listed = az.each(
         "ad signed-in-user show", f"ad user show --id {name}", "ad user list"
@@ -81,7 +83,9 @@ def test_the_signed_in_user_and_the_users_are_shown(az: Az, instance: Instance) 
 # ------------------------------------------------------------------------------------ create-for-rbac
 
 
-def test_what_create_for_rbac_makes_may_do_what_its_role_allows(az: Az, folder: Path) -> None:
+def test_principal_of_create_for_rbac_has_the_permissions_of_its_role(
+    az: AzCli, folder: Path
+) -> None:
     group = f"rbac-{az.version}"
     scope = az(f"group create -n {group} -l westeurope")["id"]
     made = az(f"ad sp create-for-rbac -n {group} --role Reader --scopes {scope}")
@@ -105,7 +109,7 @@ def test_what_create_for_rbac_makes_may_do_what_its_role_allows(az: Az, folder: 
 
 
 def test_create_for_rbac_can_print_for_sdks_and_make_a_certificate(
-    newest: Az, subscription: str, instance: Instance
+    newest: AzCli, subscription: str, instance: Instance
 ) -> None:
     made = newest(
         f"ad sp create-for-rbac -n for-sdks --role Reader --scopes {subscription} --json-auth"
@@ -122,7 +126,7 @@ def test_create_for_rbac_can_print_for_sdks_and_make_a_certificate(
 # -------------------------------------------------------------------------------------- assignments
 
 
-def test_a_role_is_assigned_listed_and_taken_away(az: Az) -> None:
+def test_role_assignment_is_created_listed_and_deleted(az: AzCli) -> None:
     group = f"assigned-{az.version}"
     scope = az(f"group create -n {group} -l westeurope")["id"]
     made = az(f"role assignment create --assignee {CLIENT} --role Reader --scope {scope}")
@@ -140,15 +144,15 @@ def test_a_role_is_assigned_listed_and_taken_away(az: Az) -> None:
     again = f"role assignment create --assignee {CLIENT} --role Reader --scope {scope}"
     if az.version == "oldest":
         assert "(RoleAssignmentExists)" in az.refused(again)
-    else:  # it asks for the one that is there
+    else:  # az reads the existing assignment
         assert az(again)["id"] == made["id"]
     assert az(f"role assignment delete --assignee {CLIENT} --role Reader --scope {scope}") is None
     assert az(f"role assignment list --scope {scope}") == []
     az(f"group delete -n {group} --yes")
 
 
-def test_an_assignment_is_made_by_object_id_and_deleted_by_its_own(
-    newest: Az, group: str, principal: dict[str, Any]
+def test_role_assignment_is_created_by_object_id_and_deleted_by_its_id(
+    newest: AzCli, group: str, principal: dict[str, Any]
 ) -> None:
     scope = newest(f"group show -n {group}")["id"]
     made = newest(
@@ -163,25 +167,27 @@ def test_an_assignment_is_made_by_object_id_and_deleted_by_its_own(
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("role assignment create --assignee nobody --role Reader --scope {scope}", "Cannot find"),
+        ("role assignment create --assignee missing --role Reader --scope {scope}", "Cannot find"),
         ("role assignment create --assignee {client} --role Nothing --scope {scope}", "Role"),
         (
-            "role assignment create --assignee-object-id {nobody} --role Reader --scope {scope}",
+            "role assignment create --assignee-object-id {missing} --role Reader --scope {scope}",
             "(PrincipalNotFound)",
         ),
     ],
 )
-def test_what_cannot_be_assigned_is_refused(newest: Az, group: str, line: str, words: str) -> None:
+def test_invalid_role_assignment_is_refused(
+    newest: AzCli, group: str, line: str, words: str
+) -> None:
     scope = newest(f"group show -n {group}")["id"]
-    nobody = f"{uuid.uuid4()} --assignee-principal-type ServicePrincipal"
-    assert words in newest.refused(line.format(scope=scope, client=CLIENT, nobody=nobody))
+    missing = f"{uuid.uuid4()} --assignee-principal-type ServicePrincipal"
+    assert words in newest.refused(line.format(scope=scope, client=CLIENT, missing=missing))
     assert newest(f"role assignment list --scope {scope}") == []
 
 
 # ------------------------------------------------------------------------------------------- roles
 
 
-def test_built_in_roles_are_listed(az: Az) -> None:
+def test_built_in_roles_are_listed(az: AzCli) -> None:
     reader, all_of_them = az.each("role definition list -n Reader", "role definition list")
     assert [(each["name"], each["roleType"]) for each in reader] == [
         ("acdd72a7-3385-48ef-bd42-f606fba81ae7", "BuiltInRole")
@@ -192,8 +198,8 @@ def test_built_in_roles_are_listed(az: Az) -> None:
     }
 
 
-def test_a_role_of_ones_own_allows_what_it_says(
-    newest: Az, subscription: str, group: str, folder: Path
+def test_custom_role_grants_its_actions_only(
+    newest: AzCli, subscription: str, group: str, folder: Path
 ) -> None:
     wanted = {
         "Name": "Reads groups",
@@ -222,5 +228,5 @@ def test_a_role_of_ones_own_allows_what_it_says(
 
 
 def _as_shown(made: dict[str, Any]) -> dict[str, Any]:
-    """Name what `update` finds a definition by; it wants the members as `list` shows them."""
+    """Return the definition as `list` shows it; `update` finds it by these members."""
     return {"id": made["id"], "name": made["name"], "roleName": made["roleName"]}

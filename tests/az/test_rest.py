@@ -1,10 +1,10 @@
-"""`az rest`: Resource Manager and Graph called as they are."""
+"""`az rest`: direct calls of Resource Manager and Graph."""
 
 import json
 
 import pytest
 
-from tests.az.running import Az
+from tests.az.az_cli import AzCli
 from tests.journey.instance import Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 _VERSION = "api-version=2022-09-01"
 
 
-def test_resource_manager_is_called_by_every_method(az: Az, instance: Instance) -> None:
+def test_resource_manager_is_called_by_every_method(az: AzCli, instance: Instance) -> None:
     group = f"rest-{az.version}"
     path = f"/subscriptions/{instance.status['subscription_id']}/resourceGroups/{group}"
     url = f"{path}?{_VERSION}"
@@ -26,7 +26,7 @@ def test_resource_manager_is_called_by_every_method(az: Az, instance: Instance) 
     assert az(f"group exists -n {group}") is False
 
 
-def test_graph_is_called_by_every_method(az: Az) -> None:
+def test_graph_is_called_by_every_method(az: AzCli) -> None:
     base, name = "https://graph.microsoft.com/v1.0", f"rest-{az.version}"
     body = json.dumps({"displayName": name})
     made = az(f"rest --method post --url {base}/applications --body", body)
@@ -60,8 +60,8 @@ def test_graph_is_called_by_every_method(az: Az) -> None:
         ("rest --url https://graph.microsoft.com/v1.0/users?$filter=oops", "BadRequest"),
     ],
 )
-def test_what_is_asked_wrongly_is_refused_by_name(
-    newest: Az, instance: Instance, line: str, words: str
+def test_invalid_request_is_refused_with_a_message(
+    newest: AzCli, instance: Instance, line: str, words: str
 ) -> None:
     subscription = f"/subscriptions/{instance.status['subscription_id']}"
     filled = line.format(sub=subscription, json="content-type=application/json")

@@ -1,11 +1,11 @@
-"""`az keyvault secret`: all that can be done with a secret, and what the caller's role must allow."""
+"""`az keyvault secret`: all operations on a secret, and the required roles."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.az.running import Az, names
+from tests.az.az_cli import AzCli, names
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
@@ -13,8 +13,8 @@ _OFFICER = '"Key Vault Secrets Officer"'
 
 
 @pytest.fixture(scope="module")
-def vault(newest: Az) -> Iterator[str]:
-    """A vault with access by roles, whose secrets the administrator may manage."""
+def vault(newest: AzCli) -> Iterator[str]:
+    """Create a vault with RBAC, whose secrets the administrator may manage."""
     name = "secrets-vault"
     newest(f"group create -n {name} -l westeurope")
     scope = newest(f"keyvault create -n {name} -g {name} -l westeurope")["id"]
@@ -29,7 +29,7 @@ def _at(vault: str, name: str) -> str:
     return f"--vault-name {vault} -n {name}"
 
 
-def test_a_secret_is_set_shown_and_listed(az: Az, vault: str) -> None:
+def test_a_secret_is_set_shown_and_listed(az: AzCli, vault: str) -> None:
     at = _at(vault, f"plain-{az.version}")
     made = az(f"keyvault secret set {at} --value hello --description text/plain --tags a=b")
     assert made["value"] == "hello"
@@ -46,7 +46,7 @@ def test_a_secret_is_set_shown_and_listed(az: Az, vault: str) -> None:
     assert [each["id"] for each in versions] == [made["id"]]
 
 
-def test_each_set_makes_a_version(newest: Az, vault: str) -> None:
+def test_each_set_makes_a_version(newest: AzCli, vault: str) -> None:
     at = _at(vault, "versioned")
     first, second = (
         newest(f"keyvault secret set {at} --value {value}") for value in ("one", "two")
@@ -57,7 +57,7 @@ def test_each_set_makes_a_version(newest: Az, vault: str) -> None:
     assert len(newest(f"keyvault secret list-versions {at}")) == 2
 
 
-def test_attributes_are_changed(newest: Az, vault: str) -> None:
+def test_attributes_are_changed(newest: AzCli, vault: str) -> None:
     at = _at(vault, "dated")
     newest(f"keyvault secret set {at} --value hello --expires 2040-01-01T00:00:00Z")
     changed = newest(
@@ -77,7 +77,7 @@ def test_attributes_are_changed(newest: Az, vault: str) -> None:
     assert newest(f"keyvault secret show {at}")["value"] == "hello"
 
 
-def test_a_deleted_secret_is_recovered_or_purged(az: Az, vault: str) -> None:
+def test_a_deleted_secret_is_recovered_or_purged(az: AzCli, vault: str) -> None:
     name = f"deleted-{az.version}"
     at = _at(vault, name)
     az(f"keyvault secret set {at} --value hello")
@@ -94,11 +94,11 @@ def test_a_deleted_secret_is_recovered_or_purged(az: Az, vault: str) -> None:
     assert az(f"keyvault secret show {at}")["value"] == "hello"
     az(f"keyvault secret delete {at}")
     assert az(f"keyvault secret purge {at}") is None
-    # The older one prints the sentence of this command without its code.
+    # The older version prints the message of this error without its code.
     assert "There is no secret" in az.refused(f"keyvault secret show-deleted {at}")
 
 
-def test_a_backup_is_restored(newest: Az, vault: str, tmp_path: Path) -> None:
+def test_a_backup_is_restored(newest: AzCli, vault: str, tmp_path: Path) -> None:
     at, file = _at(vault, "backed-up"), tmp_path / "backup"
     for value in ("one", "two"):
         newest(f"keyvault secret set {at} --value {value}")
@@ -113,7 +113,9 @@ def test_a_backup_is_restored(newest: Az, vault: str, tmp_path: Path) -> None:
     assert len(newest(f"keyvault secret list-versions {at}")) == 2
 
 
-def test_files_go_in_and_out(newest: Az, vault: str, tmp_path: Path) -> None:
+def test_secret_is_set_from_a_file_and_downloaded(
+    newest: AzCli, vault: str, tmp_path: Path
+) -> None:
     given, taken = tmp_path / "given", tmp_path / "taken"
     given.write_bytes(bytes(range(256)))
     at = _at(vault, "a-file")
@@ -122,8 +124,8 @@ def test_files_go_in_and_out(newest: Az, vault: str, tmp_path: Path) -> None:
     assert taken.read_bytes() == given.read_bytes()
 
 
-def test_one_who_may_only_read_is_told_what_is_missing(
-    newest: Az, vault: str, folder: Path
+def test_refusal_for_a_reader_names_the_missing_permission(
+    newest: AzCli, vault: str, folder: Path
 ) -> None:
     scope = newest(f"keyvault show -n {vault}")["id"]
     newest(f"keyvault secret set {_at(vault, 'read-only')} --value hello")
@@ -150,5 +152,7 @@ def test_one_who_may_only_read_is_told_what_is_missing(
         ("keyvault certificate list --vault-name {vault}", "podpass"),
     ],
 )
-def test_what_is_not_there_is_said_so(newest: Az, vault: str, line: str, words: str) -> None:
+def test_missing_secret_and_unsupported_kinds_are_reported(
+    newest: AzCli, vault: str, line: str, words: str
+) -> None:
     assert words in newest.refused(line.format(vault=vault))

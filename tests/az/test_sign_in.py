@@ -1,4 +1,4 @@
-"""`az login` in each of its ways, each into a folder in which nobody was signed in before."""
+"""`az login` with each method, each with a new configuration folder."""
 
 import re
 import shlex
@@ -13,15 +13,15 @@ import pytest
 
 from podpass.crypto import jose
 from tests.az import browser
-from tests.az.running import Az
+from tests.az.az_cli import AzCli
 from tests.journey.instance import CLIENT, NO_ROLE_CLIENT, SECOND_CLIENT, Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Robot:
-    """An application with a secret that may read the subscription."""
+class ServicePrincipal:
+    """An application with a secret and the role Reader on the subscription."""
 
     app_id: str
     password: str
@@ -29,18 +29,20 @@ class Robot:
 
 
 @pytest.fixture(scope="module")
-def robot(newest: Az) -> Iterator[Robot]:
+def reader(newest: AzCli) -> Iterator[ServicePrincipal]:
     scope = f"/subscriptions/{newest('account show')['id']}"
-    made = newest(f"ad sp create-for-rbac -n robot --role Reader --scopes {scope}")
-    yield Robot(app_id=made["appId"], password=made["password"], tenant=made["tenant"])
+    made = newest(f"ad sp create-for-rbac -n reader --role Reader --scopes {scope}")
+    yield ServicePrincipal(app_id=made["appId"], password=made["password"], tenant=made["tenant"])
     newest(f"ad app delete --id {made['appId']}")
 
 
-def _claims(az: Az) -> dict[str, Any]:
+def _claims(az: AzCli) -> dict[str, Any]:
     return dict(jose.parse(az("account get-access-token")["accessToken"]).claims)
 
 
-def test_a_user_signs_in_with_name_and_password(az: Az, instance: Instance, folder: Path) -> None:
+def test_a_user_signs_in_with_name_and_password(
+    az: AzCli, instance: Instance, folder: Path
+) -> None:
     admin, alone = instance.status["admin"], az.signed_out(folder)
     (subscription,) = alone("login", "-u", admin["username"], "-p", admin["password"])
     assert subscription["id"] == instance.status["subscription_id"]
@@ -48,7 +50,7 @@ def test_a_user_signs_in_with_name_and_password(az: Az, instance: Instance, fold
     assert alone("group list") == az("group list")
 
 
-def test_a_wrong_password_is_refused(az: Az, instance: Instance, folder: Path) -> None:
+def test_a_wrong_password_is_refused(az: AzCli, instance: Instance, folder: Path) -> None:
     alone = az.signed_out(folder)
     said = alone.refused("login", "-u", instance.status["admin"]["username"], "-p", "not it")
     assert "AADSTS50126" in said
@@ -56,38 +58,38 @@ def test_a_wrong_password_is_refused(az: Az, instance: Instance, folder: Path) -
 
 
 def test_a_service_principal_signs_in_with_its_secret(
-    az: Az, robot: Robot, instance: Instance, folder: Path
+    az: AzCli, reader: ServicePrincipal, instance: Instance, folder: Path
 ) -> None:
     alone = az.signed_out(folder)
-    words = ("-u", robot.app_id, "-p", robot.password, "--tenant", robot.tenant)
+    words = ("-u", reader.app_id, "-p", reader.password, "--tenant", reader.tenant)
     (subscription,) = alone("login --service-principal", *words)
     assert subscription["id"] == instance.status["subscription_id"]
-    assert subscription["user"] == {"name": robot.app_id, "type": "servicePrincipal"}
+    assert subscription["user"] == {"name": reader.app_id, "type": "servicePrincipal"}
     claims = _claims(alone)
-    assert (claims["appid"], claims["appidacr"], claims["idtyp"]) == (robot.app_id, "1", "app")
+    assert (claims["appid"], claims["appidacr"], claims["idtyp"]) == (reader.app_id, "1", "app")
 
 
-def test_a_wrong_secret_is_refused(newest: Az, robot: Robot, folder: Path) -> None:
-    words = ("-u", robot.app_id, "-p", "not it", "--tenant", robot.tenant)
+def test_a_wrong_secret_is_refused(newest: AzCli, reader: ServicePrincipal, folder: Path) -> None:
+    words = ("-u", reader.app_id, "-p", "not it", "--tenant", reader.tenant)
     said = newest.signed_out(folder).refused("login --service-principal", *words)
     assert "AADSTS7000215" in said
 
 
 def test_a_service_principal_signs_in_with_a_certificate(
-    az: Az, robot: Robot, folder: Path
+    az: AzCli, reader: ServicePrincipal, folder: Path
 ) -> None:
-    made = az(f"ad app credential reset --id {robot.app_id} --create-cert --append")
+    made = az(f"ad app credential reset --id {reader.app_id} --create-cert --append")
     pem, alone = made["fileWithCertAndPrivateKey"], az.signed_out(folder)
     option = "-p" if az.version == "oldest" else "--certificate"
-    alone("login --service-principal", "-u", robot.app_id, option, pem, "--tenant", robot.tenant)
+    alone("login --service-principal", "-u", reader.app_id, option, pem, "--tenant", reader.tenant)
     claims = _claims(alone)
-    assert (claims["appid"], claims["appidacr"]) == (robot.app_id, "2")
+    assert (claims["appid"], claims["appidacr"]) == (reader.app_id, "2")
 
 
 def test_a_service_principal_signs_in_with_a_pods_token(
-    az: Az, instance: Instance, folder: Path
+    az: AzCli, instance: Instance, folder: Path
 ) -> None:
-    """The application of the seed trusts the ServiceAccount `web`."""
+    """The application in the seed trusts the ServiceAccount `web`."""
     words = ("-u", SECOND_CLIENT, "--tenant", instance.status["tenant_id"])
     alone = az.signed_out(folder)
     token = instance.token("web")
@@ -97,18 +99,18 @@ def test_a_service_principal_signs_in_with_a_pods_token(
     assert jose.parse(alone(asked)["accessToken"]).claims["appid"] == SECOND_CLIENT
 
 
-def test_a_token_that_no_credential_names_is_refused(
-    newest: Az, instance: Instance, folder: Path
+def test_token_without_a_matching_credential_is_refused(
+    newest: AzCli, instance: Instance, folder: Path
 ) -> None:
-    instance.account("stranger")
+    instance.account("untrusted")
     words = ("-u", CLIENT, "--tenant", instance.status["tenant_id"])
-    token = ("--federated-token", instance.token("stranger"))
+    token = ("--federated-token", instance.token("untrusted"))
     said = newest.signed_out(folder).refused("login --service-principal", *words, *token)
     assert "AADSTS700213" in said
 
 
 def test_without_a_role_there_is_no_subscription(
-    newest: Az, instance: Instance, folder: Path
+    newest: AzCli, instance: Instance, folder: Path
 ) -> None:
     words = ("-u", NO_ROLE_CLIENT, "--tenant", instance.status["tenant_id"])
     token = ("--federated-token", instance.token("web"))
@@ -120,7 +122,7 @@ def test_without_a_role_there_is_no_subscription(
 
 
 def test_a_user_signs_in_with_a_code_on_another_device(
-    az: Az, instance: Instance, folder: Path
+    az: AzCli, instance: Instance, folder: Path
 ) -> None:
     alone = az.signed_out(folder)
     command = alone.command("login --use-device-code")
@@ -130,7 +132,7 @@ def test_a_user_signs_in_with_a_code_on_another_device(
         try:
             assert waiting.stderr is not None
             message = waiting.stderr.readline()
-            # az words the sentence itself.
+            # az prints its own message.
             found = re.search(r"page (https://\S+) .*code (\w+)", message)
             assert found is not None, message
             _confirm(instance, *found.groups())
@@ -143,7 +145,7 @@ def test_a_user_signs_in_with_a_code_on_another_device(
 
 
 def _confirm(instance: Instance, address: str, code: str) -> None:
-    admin, page = instance.status["admin"], browser.Browser(instance.status["ca_file"])
+    admin, page = instance.status["admin"], browser.SignInBrowser(instance.status["ca_file"])
     page.open(address)
     page.fill(user_code=code, step="code")
     page.fill(username=admin["username"], password="not it", step="sign-in")
@@ -152,23 +154,25 @@ def _confirm(instance: Instance, address: str, code: str) -> None:
     assert "You are signed in" in page.page
 
 
-def test_a_user_signs_in_in_the_browser(az: Az, instance: Instance, folder: Path) -> None:
+def test_a_user_signs_in_in_the_browser(az: AzCli, instance: Instance, folder: Path) -> None:
     admin, alone = instance.status["admin"], az.signed_out(folder)
     program = [sys.executable, browser.__file__, admin["username"], admin["password"]]
-    # `&` lets az go on to wait for the answer, as a window of its own does.
+    # `&` starts the browser in the background, so az can wait for the response.
     environ = {**alone.environ, "BROWSER": shlex.join(program) + " %s &"}
     (subscription,) = replace(alone, environ=environ)("login")
     assert subscription["user"] == {"name": admin["username"], "type": "user"}
 
 
-def test_after_logout_nobody_is_signed_in(az: Az, instance: Instance, folder: Path) -> None:
+def test_after_logout_no_account_is_signed_in(az: AzCli, instance: Instance, folder: Path) -> None:
     admin, alone = instance.status["admin"], az.signed_out(folder)
     alone("login", "-u", admin["username"], "-p", admin["password"])
     assert alone("logout") is None
     assert "az login" in alone.refused("account show")
 
 
-def test_clear_forgets_everybody(newest: Az, instance: Instance, folder: Path) -> None:
+def test_account_clear_removes_all_accounts(
+    newest: AzCli, instance: Instance, folder: Path
+) -> None:
     admin, alone = instance.status["admin"], newest.signed_out(folder)
     alone("login", "-u", admin["username"], "-p", admin["password"])
     assert alone("account clear") is None

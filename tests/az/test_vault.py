@@ -1,19 +1,19 @@
-"""`az keyvault` for vaults: made, changed, deleted, recovered, purged; access by roles or by policies."""
+"""`az keyvault`: create, change, delete, recover and purge vaults; access with RBAC or access policies."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.az.running import Az, names, until
+from tests.az.az_cli import AzCli, names, wait_for_result
 from tests.journey.instance import CLIENT, Instance
 
 pytestmark = [pytest.mark.az, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture
-def vaults(newest: Az) -> Iterator[list[str]]:
-    """Names that are purged after the test, whatever became of them."""
+def vaults(newest: AzCli) -> Iterator[list[str]]:
+    """Yield names of vaults that are deleted and purged after the test."""
     made: list[str] = []
     yield made
     for name in made:
@@ -21,7 +21,7 @@ def vaults(newest: Az) -> Iterator[list[str]]:
         newest.run(f"keyvault purge -n {name}")
 
 
-def test_a_vault_is_made_shown_listed_deleted_and_purged(az: Az, instance: Instance) -> None:
+def test_a_vault_is_made_shown_listed_deleted_and_purged(az: AzCli, instance: Instance) -> None:
     group, name = f"vaults-{az.version}", f"vault-{az.version}"
     az(f"group create -n {group} -l westeurope")
     made = az(f"keyvault create -n {name} -g {group} -l westeurope --retention-days 7")
@@ -47,7 +47,7 @@ def test_a_vault_is_made_shown_listed_deleted_and_purged(az: Az, instance: Insta
     az(f"group delete -n {group} --yes")
 
 
-def test_a_vault_that_is_recovered_has_its_secrets(az: Az, group: str, vaults: list[str]) -> None:
+def test_recovered_vault_has_its_secrets(az: AzCli, group: str, vaults: list[str]) -> None:
     name = "recovered-vault"
     vaults.append(name)
     az(f"keyvault create -n {name} -g {group} --enable-rbac-authorization false")
@@ -59,19 +59,21 @@ def test_a_vault_that_is_recovered_has_its_secrets(az: Az, group: str, vaults: l
     assert az(f"keyvault secret show --vault-name {name} -n kept")["value"] == "hello"
 
 
-def test_a_name_is_taken_until_it_is_purged(newest: Az, group: str, vaults: list[str]) -> None:
+def test_vault_name_is_reserved_until_the_vault_is_purged(
+    newest: AzCli, group: str, vaults: list[str]
+) -> None:
     name = "taken-vault"
     vaults.append(name)
     newest(f"keyvault create -n {name} -g {group}")
     assert "already" in newest.refused(f"keyvault create -n {name} -g {group}")
     newest(f"keyvault delete -n {name}")
     said = newest.refused(f"keyvault create -n {name} -g {group}")
-    assert f"A deleted vault holds the name '{name}'" in said
+    assert f"A deleted vault has the name '{name}'" in said
     newest(f"keyvault purge -n {name}")
     newest(f"keyvault create -n {name} -g {group}")
 
 
-def test_a_protected_vault_is_not_purged(newest: Az, group: str) -> None:
+def test_vault_with_purge_protection_cannot_be_purged(newest: AzCli, group: str) -> None:
     newest(f"keyvault create -n protected-vault -g {group} --enable-purge-protection true")
     newest("keyvault delete -n protected-vault")
     assert newest.refused("keyvault purge -n protected-vault")
@@ -80,7 +82,7 @@ def test_a_protected_vault_is_not_purged(newest: Az, group: str) -> None:
     assert said.strip()
 
 
-def test_a_vault_is_changed(newest: Az, group: str, vaults: list[str]) -> None:
+def test_a_vault_is_changed(newest: AzCli, group: str, vaults: list[str]) -> None:
     name = "changed-vault"
     vaults.append(name)
     newest(f"keyvault create -n {name} -g {group} --enable-rbac-authorization false --tags a=b")
@@ -94,7 +96,9 @@ def test_a_vault_is_changed(newest: Az, group: str, vaults: list[str]) -> None:
     assert newest("keyvault check-name -n never-used-here")["nameAvailable"] is True
 
 
-def test_policies_let_in_and_shut_out(az: Az, newest: Az, instance: Instance, folder: Path) -> None:
+def test_access_policies_grant_and_revoke_access(
+    az: AzCli, newest: AzCli, instance: Instance, folder: Path
+) -> None:
     group, name = f"policies-{az.version}", f"policy-{az.version}"
     az(f"group create -n {group} -l westeurope")
     option = "--enable-rbac-authorization false"
@@ -111,10 +115,10 @@ def test_policies_let_in_and_shut_out(az: Az, newest: Az, instance: Instance, fo
     assert {"get", "list"} in [
         {p.lower() for p in each["permissions"]["secrets"]} for each in policies.values()
     ]
-    assert until(lambda: alone.run(secret).returncode == 0)
+    assert wait_for_result(lambda: alone.run(secret).returncode == 0)
     assert "(Forbidden)" in alone.refused(f"keyvault secret delete --vault-name {name} -n greeting")
     az(f"keyvault delete-policy -n {name} --spn {CLIENT}")
-    assert until(lambda: alone.run(secret).returncode != 0)
+    assert wait_for_result(lambda: alone.run(secret).returncode != 0)
     az(f"keyvault delete -n {name}")
     az(f"keyvault purge -n {name}")
     az(f"group delete -n {group} --yes")
@@ -131,6 +135,6 @@ def test_policies_let_in_and_shut_out(az: Az, newest: Az, instance: Instance, fo
         ("keyvault recover -n never-there", "no deleted vault"),
     ],
 )
-def test_what_no_vault_can_be_is_refused(newest: Az, group: str, line: str, words: str) -> None:
+def test_invalid_vault_is_refused(newest: AzCli, group: str, line: str, words: str) -> None:
     assert words.lower() in newest.refused(line.format(group=group)).lower()
     assert newest(f"keyvault list -g {group}") == []

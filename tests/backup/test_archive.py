@@ -1,4 +1,4 @@
-"""A backup that is damaged, cut off, forged or of another time is refused, and nothing is changed."""
+"""A backup that is damaged, truncated, forged or of another version is refused, and nothing is changed."""
 
 import gc
 import gzip
@@ -13,9 +13,9 @@ import pytest
 from podpass import __version__
 from podpass.backup import archive, model, restore
 from podpass.backup.archive import Writer
-from podpass.backup.model import BackupUnfit, Manifest, Store, Table
-from tests.backup.stock import backed_up, fill, quiet, restored
-from tests.database.earlier import lines
+from podpass.backup.model import InvalidBackupFile, Manifest, Store, Table
+from tests.backup.sample_databases import backed_up, fill, quiet, restored
+from tests.database.stored_schemas import dump_lines
 
 TENANTS = Table(columns=("id", "display_name"), rows=1)
 ROW = b'["t","Contoso"]\n'
@@ -26,11 +26,11 @@ def written(
     path: Path,
     parts: list[tuple[str, bytes]],
     *,
-    revision: str = "0003",
+    revision: str = "0001",
     store: str = "directory",
     table: Table = TENANTS,
 ) -> Path:
-    """Write a backup as podpass would, if it had these parts."""
+    """Write a backup with these parts, in the format of podpass."""
     with path.open("wb") as stream:
         writer = Writer(stream)
         for name, data in parts:
@@ -47,7 +47,7 @@ def written(
 
 
 def packed(path: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:
-    """Write a gzipped tar as a stranger would."""
+    """Write a gzipped tar that podpass did not create."""
     with tarfile.open(path, "w:gz", format=tarfile.USTAR_FORMAT) as made:
         for member, data in members:
             member.size = len(data)
@@ -64,7 +64,7 @@ def link(name: str) -> tarfile.TarInfo:
 BEGIN = (tarfile.TarInfo(model.BEGIN), b"format 1\n")
 
 
-async def test_what_is_whole_is_read_and_restored(tmp_path: Path) -> None:
+async def test_valid_backup_is_checked_and_restored(tmp_path: Path) -> None:
     path = written(tmp_path / "backup", [(PART, ROW)])
     assert archive.check(path).rows == {"tenants": 1}
     await restored(f"sqlite:///{tmp_path}/new.db", path)
@@ -72,8 +72,8 @@ async def test_what_is_whole_is_read_and_restored(tmp_path: Path) -> None:
         assert seen.getnames() == [model.BEGIN, PART, model.MANIFEST]
 
 
-def test_a_backup_that_is_given_up_has_nothing_written_to_it_later() -> None:
-    """Neither by the collector, which ends what nobody ended, nor does it tell of it."""
+def test_abandoned_backup_is_never_completed() -> None:
+    """The garbage collector would complete a `GzipFile`."""
     stream = io.BytesIO()
     Writer(stream).add(PART, ROW)
     gc.collect()
@@ -89,28 +89,30 @@ async def whole(tmp_path: Path) -> Path:
     return tmp_path / "whole"
 
 
-async def refused(tmp_path: Path, path: Path, match: str) -> BackupUnfit:
-    """Restore over a database that holds something, which is the same afterwards."""
+async def refused(tmp_path: Path, path: Path, match: str) -> InvalidBackupFile:
+    """Check that a restore over an existing database is refused and changes nothing."""
     url = f"sqlite:///{tmp_path}/target.db"
     if not (tmp_path / "target.db").exists():
         await fill(url, tmp_path, identities=1)
-    before = lines(tmp_path / "target.db")
-    with pytest.raises(BackupUnfit, match=match) as caught:
-        await restore.to_database(url, path, quiet, replaces=True)
+    before = dump_lines(tmp_path / "target.db")
+    with pytest.raises(InvalidBackupFile, match=match) as caught:
+        await restore.restore_database(url, path, quiet, replaces=True)
     assert caught.value.hint
-    assert lines(tmp_path / "target.db") == before
+    assert dump_lines(tmp_path / "target.db") == before
     return caught.value
 
 
-async def test_a_file_that_is_cut_off_is_refused_wherever(whole: Path, tmp_path: Path) -> None:
+async def test_truncated_file_is_refused_at_every_length(whole: Path, tmp_path: Path) -> None:
     data = whole.read_bytes()
     cut = tmp_path / "cut"
     for length in [0, 1, 17, *range(100, len(data), len(data) // 12), len(data) - 1]:
         cut.write_bytes(data[:length])
-        await refused(tmp_path, cut, "cut is (damaged|cut off)")
+        await refused(tmp_path, cut, "cut is (damaged|truncated)")
 
 
-async def test_a_file_with_one_wrong_byte_is_refused_wherever(whole: Path, tmp_path: Path) -> None:
+async def test_file_with_one_changed_byte_is_refused_at_every_position(
+    whole: Path, tmp_path: Path
+) -> None:
     data = whole.read_bytes()
     wrong = tmp_path / "wrong"
     for place in [*range(10, len(data), len(data) // 12), len(data) - 5]:
@@ -119,7 +121,7 @@ async def test_a_file_with_one_wrong_byte_is_refused_wherever(whole: Path, tmp_p
 
 
 def swapped(path: Path, old: bytes, new: bytes) -> Path:
-    """Change what is inside and close it again, so that gzip finds nothing wrong."""
+    """Change the content and compress it again, so that the checksum of gzip is valid."""
     data = gzip.decompress(path.read_bytes())
     assert len(old) == len(new)
     assert old in data
@@ -127,35 +129,35 @@ def swapped(path: Path, old: bytes, new: bytes) -> Path:
     return path
 
 
-async def test_a_row_that_was_changed_is_told_by_its_digest(whole: Path, tmp_path: Path) -> None:
+async def test_changed_row_is_found_by_its_digest(whole: Path, tmp_path: Path) -> None:
     await refused(tmp_path, swapped(whole, b"application", b"Application"), "is damaged: rows/")
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        (lambda p: p.write_bytes(b""), "damaged, cut off, or no backup"),
-        (lambda p: p.write_text("hello"), "damaged, cut off, or no backup"),
-        (lambda p: p.write_bytes(gzip.compress(b"")), "cut off"),
-        (lambda p: p.write_bytes(gzip.compress(b"x" * 5000)), "no backup"),
-        (lambda p: p.write_bytes(gzip.compress(bytes(10_240))), "no backup of podpass"),
-        (lambda p: packed(p, (tarfile.TarInfo("etc/passwd"), b"x")), "no backup of podpass"),
+        (lambda p: p.write_bytes(b""), "damaged, truncated, or not a backup"),
+        (lambda p: p.write_text("hello"), "damaged, truncated, or not a backup"),
+        (lambda p: p.write_bytes(gzip.compress(b"")), "truncated"),
+        (lambda p: p.write_bytes(gzip.compress(b"x" * 5000)), "not a backup"),
+        (lambda p: p.write_bytes(gzip.compress(bytes(10_240))), "not a backup of podpass"),
+        (lambda p: packed(p, (tarfile.TarInfo("etc/passwd"), b"x")), "not a backup of podpass"),
         (
             lambda p: packed(p, (tarfile.TarInfo(model.BEGIN), b"format 2\n")),
-            "another format than 1",
+            "another backup format than 1",
         ),
         (lambda p: packed(p, BEGIN), "it has no manifest"),
         (lambda p: packed(p, BEGIN, (tarfile.TarInfo(model.MANIFEST), b"{}")), "manifest cannot"),
         (lambda p: packed(p, BEGIN, (tarfile.TarInfo(model.MANIFEST), b"[")), "manifest cannot"),
-        (lambda p: packed(p, BEGIN, (link(PART), b"")), "a part that no backup has"),
-        (lambda p: packed(p, BEGIN, (link(model.MANIFEST), b"")), "a part that no backup has"),
-        (lambda p: written(p, [("rows/directory/../x/000001.jsonl", ROW)]), "that no backup has"),
-        (lambda p: written(p, [("/etc/cron.d/000001", b"x")]), "that no backup has"),
-        (lambda p: written(p, [("files/../../x/000001", b"x")]), "that no backup has"),
-        (lambda p: written(p, [("files/a/../x/000001", b"x")]), "that no backup has"),
-        (lambda p: written(p, [("files//x/000001", b"x")]), "that no backup has"),
-        (lambda p: written(p, []), "does not have the rows"),
-        (lambda p: written(p, [(PART, ROW), (PART, ROW)]), "does not have the rows"),
+        (lambda p: packed(p, BEGIN, (link(PART), b"")), "an unknown part"),
+        (lambda p: packed(p, BEGIN, (link(model.MANIFEST), b"")), "an unknown part"),
+        (lambda p: written(p, [("rows/directory/../x/000001.jsonl", ROW)]), "an unknown part"),
+        (lambda p: written(p, [("/etc/cron.d/000001", b"x")]), "an unknown part"),
+        (lambda p: written(p, [("files/../../x/000001", b"x")]), "an unknown part"),
+        (lambda p: written(p, [("files/a/../x/000001", b"x")]), "an unknown part"),
+        (lambda p: written(p, [("files//x/000001", b"x")]), "an unknown part"),
+        (lambda p: written(p, []), "row counts differ"),
+        (lambda p: written(p, [(PART, ROW), (PART, ROW)]), "row counts differ"),
         (lambda p: written(p, [(PART, b"{}\n")]), "a row of the backup cannot be read"),
         (lambda p: written(p, [(PART, b'["t"]\n')]), "a row of the backup cannot be read"),
         (lambda p: written(p, [(PART, b'["t",["x"]]\n')]), "a row of the backup cannot be read"),
@@ -166,22 +168,22 @@ async def test_a_row_that_was_changed_is_told_by_its_digest(whole: Path, tmp_pat
         ),
         (
             lambda p: written(p, [(PART, ROW)], table=Table(columns=("id", "bogus"), rows=1)),
-            "not one of the schema",
+            "does not match its schema",
         ),
         (
             lambda p: written(p, [(PART, ROW * 2)], table=Table(columns=TENANTS.columns, rows=2)),
-            "do not fit together",
+            "rejects rows of the backup",
         ),
     ],
 )
-async def test_what_is_no_backup_is_refused(
-    tmp_path: Path, change: Callable[[Path], object], said: str
+async def test_invalid_backup_is_refused(
+    tmp_path: Path, change: Callable[[Path], object], message: str
 ) -> None:
     change(tmp_path / "file")
-    await refused(tmp_path, tmp_path / "file", said)
+    await refused(tmp_path, tmp_path / "file", message)
 
 
-async def test_a_part_that_says_it_is_huge_is_refused_before_it_is_read(tmp_path: Path) -> None:
+async def test_part_with_a_huge_size_is_refused_before_it_is_read(tmp_path: Path) -> None:
     member = tarfile.TarInfo(PART)
     member.size = 10**10
     header = tarfile.TarInfo(model.BEGIN)
@@ -189,29 +191,29 @@ async def test_a_part_that_says_it_is_huge_is_refused_before_it_is_read(tmp_path
     begin = header.tobuf(tarfile.USTAR_FORMAT) + b"format 1\n".ljust(512, b"\0")
     path = tmp_path / "file"
     path.write_bytes(gzip.compress(begin + member.tobuf(tarfile.GNU_FORMAT) + bytes(5000)))
-    await refused(tmp_path, path, "a part that no backup has")
+    await refused(tmp_path, path, "an unknown part")
 
 
-async def test_what_follows_the_manifest_is_not_ignored(tmp_path: Path) -> None:
+async def test_data_after_the_manifest_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path / "file", [(PART, ROW)])
     data = gzip.decompress(path.read_bytes())
     path.write_bytes(gzip.compress(data[:-1024] + data[:1024] + bytes(1024)))
-    await refused(tmp_path, path, "goes on after its manifest")
+    await refused(tmp_path, path, "has data after its manifest")
     path.write_bytes(gzip.compress(data + b"x"))
-    await refused(tmp_path, path, "goes on after its end")
+    await refused(tmp_path, path, "has data after its end")
 
 
-async def test_a_file_that_is_written_over_between_check_and_restore_is_refused(
+async def test_file_that_changes_between_check_and_restore_is_refused(
     tmp_path: Path,
 ) -> None:
     path = written(tmp_path / "file", [(PART, ROW)])
     manifest = archive.check(path)
     written(path, [(PART, b'["u","Evil"]\n')])
-    with pytest.raises(BackupUnfit, match="has changed while it was read"):
-        list(archive.parts(path, manifest))
+    with pytest.raises(InvalidBackupFile, match="changed while it was read"):
+        list(archive.read_parts(path, manifest))
 
 
-def test_a_manifest_reads_as_it_was_written() -> None:
+def test_manifest_round_trip() -> None:
     manifest = Manifest(
         podpass="1",
         created="now",
@@ -220,4 +222,4 @@ def test_a_manifest_reads_as_it_was_written() -> None:
         sealing={"keys/vault.key": "f"},
         instance={"tenant_id": "t"},
     )
-    assert model.read(orjson.dumps(model.written(manifest))) == manifest
+    assert model.parse_manifest(orjson.dumps(model.to_json(manifest))) == manifest

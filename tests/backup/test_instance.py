@@ -62,7 +62,7 @@ def apply(podpass: Podpass, text: str) -> None:
     assert podpass("apply", "-f", "-", input=text).returncode == 0
 
 
-def test_a_running_instance_is_backed_up_and_goes_on_with_what_is_restored(mine: Podpass) -> None:
+def test_running_instance_is_backed_up_and_uses_the_restored_data(mine: Podpass) -> None:
     mine.up()
     path = mine.data_dir.parent / "backup"
     done = mine("backup", str(path), "-o", "json")
@@ -76,20 +76,22 @@ def test_a_running_instance_is_backed_up_and_goes_on_with_what_is_restored(mine:
     assert "not empty" in done.stderr
     assert "--replace" in done.stderr
     assert mine("restore", str(path), "--replace").returncode == 0
-    # At once, without a start.
+    # At once, without a restart.
     assert names(mine) == ["web"]
     assert mine("vault", "list", "-o", "json").stdout.count("tools-vault") >= 1
 
 
-def test_keys_and_files_of_a_running_instance_stay(mine: Podpass, original: Podpass) -> None:
+def test_restore_keeps_keys_and_files_of_a_running_instance(
+    mine: Podpass, original: Podpass
+) -> None:
     mine.up()
     done = mine("restore", str(original.data_dir.parent / "open"), "--replace")
     assert done.returncode == 0, done.stderr
-    assert "the instance runs, so these stay as they are" in done.stderr
+    assert "not restored, because the instance is running" in done.stderr
     assert "kubernetes.db" in done.stderr
 
 
-def test_another_instances_backup_needs_this_one_stopped(
+def test_backup_of_another_instance_is_refused_while_this_one_runs(
     podpass: Podpass, original: Podpass
 ) -> None:
     podpass.up()
@@ -99,20 +101,20 @@ def test_another_instances_backup_needs_this_one_stopped(
     assert "podpass down" in done.stderr
 
 
-def test_a_stopped_instance_is_restored_and_starts_with_it(
+def test_stopped_instance_is_restored_and_starts_with_the_restored_data(
     mine: Podpass, original: Podpass
 ) -> None:
     mine.up()
     apply(mine, MORE)
     mine("down")
     path = str(original.data_dir.parent / "sealed")
-    assert "holds an instance already" in mine("restore", path).stderr
+    assert "already holds an instance" in mine("restore", path).stderr
     assert mine("restore", path, "--replace").returncode == 0
     mine.up()
     assert names(mine) == ["web"]
 
 
-def test_with_its_keys_a_backup_is_a_whole_instance_in_a_new_folder(
+def test_backup_with_keys_restores_a_complete_instance_in_a_new_directory(
     podpass: Podpass, original: Podpass
 ) -> None:
     done = podpass("restore", str(original.data_dir.parent / "open"))
@@ -120,18 +122,18 @@ def test_with_its_keys_a_backup_is_a_whole_instance_in_a_new_folder(
     assert ids(podpass) == ids(original)
     status = podpass.up()
     assert names(podpass) == ["web"]
-    # The key of the certificate authority never leaves its folder: this one has its own.
+    # The CA key never leaves its data directory, so this instance has its own.
     assert (podpass.data_dir / "ca/ca.pem").read_bytes() != (
         original.data_dir / "ca/ca.pem"
     ).read_bytes()
-    kept = json.loads((original.data_dir / "instance.json").read_bytes())["admin"]["password"]
-    assert status["admin"]["password"] == kept
+    stored = json.loads((original.data_dir / "instance.json").read_bytes())["admin"]["password"]
+    assert status["admin"]["password"] == stored
     assert counted(podpass.data_dir / "directory.db", "secret_versions") == 1
     pods = podpass("run", "--", "kubectl", "get", "serviceaccounts", "-A")
     assert pods.returncode == 0
 
 
-def test_without_its_keys_a_backup_needs_them_from_elsewhere(
+def test_backup_without_keys_is_restored_after_the_keys_are_copied(
     podpass: Podpass, original: Podpass
 ) -> None:
     path = str(original.data_dir.parent / "sealed")
@@ -145,23 +147,21 @@ def test_without_its_keys_a_backup_needs_them_from_elsewhere(
     assert ids(podpass) == ids(original)
     status = podpass.up()
     assert names(podpass) == ["web"]
-    # A password of its own, which its administrator has.
-    kept = json.loads((original.data_dir / "instance.json").read_bytes())["admin"]["password"]
-    assert status["admin"]["password"] != kept
+    # The administrator has the password of this instance.
+    stored = json.loads((original.data_dir / "instance.json").read_bytes())["admin"]["password"]
+    assert status["admin"]["password"] != stored
     assert counted(podpass.data_dir / "directory.db", "users") == 1
 
 
-def test_another_sealing_key_is_noticed_before_anything_is_changed(
-    mine: Podpass, original: Podpass
-) -> None:
+def test_wrong_sealing_key_is_refused_and_changes_nothing(mine: Podpass, original: Podpass) -> None:
     (mine.data_dir / "keys/vault.key").write_bytes(b"x" * 32)
     before = (mine.data_dir / "directory.db").read_bytes()
     done = mine("restore", str(original.data_dir.parent / "sealed"), "--replace")
-    assert "keys/vault.key here is another one" in done.stderr
+    assert "keys/vault.key here is another key" in done.stderr
     assert (mine.data_dir / "directory.db").read_bytes() == before
 
 
-def test_without_keys_nothing_that_opens_is_in_a_backup(original: Podpass) -> None:
+def test_backup_without_keys_contains_no_secret(original: Podpass) -> None:
     folder, facts = (
         original.data_dir,
         json.loads((original.data_dir / "instance.json").read_bytes()),
@@ -178,20 +178,18 @@ def test_without_keys_nothing_that_opens_is_in_a_backup(original: Podpass) -> No
     sealed = content("sealed")
     assert [name for name, _ in sealed if name.startswith("files/")] == []
     assert not [name for name, data in sealed for secret in secrets if secret in data]
-    # With them all is there but the key of the certificate authority.
+    # With keys it contains everything except the CA key.
     whole = content("open")
     assert not [name for name, data in whole if secrets[-1] in data or "ca/" in name]
     assert {"files/keys/vault.key/000001", "files/kubernetes.db/000001"} <= {n for n, _ in whole}
 
 
-def test_a_kill_while_a_restore_is_put_in_place_is_made_good_by_the_next_start(
-    mine: Podpass, original: Podpass
-) -> None:
+def test_next_start_finishes_a_killed_restore(mine: Podpass, original: Podpass) -> None:
     data_dir = DataDir(mine.data_dir)
     mine.up()
     apply(mine, MORE)
     mine("down")
-    ready = finish_restore.folder(data_dir)
+    ready = finish_restore.pending_folder(data_dir)
     ready.mkdir()
     shutil.copy(original.data_dir / "directory.db", ready)
     mine.up()
@@ -199,18 +197,16 @@ def test_a_kill_while_a_restore_is_put_in_place_is_made_good_by_the_next_start(
     assert names(mine) == ["web"]
 
 
-def test_journals_of_a_database_go_with_it(tmp_path: Path) -> None:
-    """What is in them would be written into the one that takes its place."""
+def test_restore_deletes_the_journals_of_the_replaced_database(tmp_path: Path) -> None:
+    """SQLite would apply them to the restored database."""
     data_dir = DataDir(tmp_path)
     for name in (
         "directory.db",
         "directory.db-wal",
         "directory.db-shm",
-        "vault.db",
-        "vault.db-wal",
     ):
         (tmp_path / name).write_bytes(b"old")
-    ready = finish_restore.folder(data_dir)
+    ready = finish_restore.pending_folder(data_dir)
     (ready / "keys").mkdir(parents=True)
     (tmp_path / "keys" / "issuer").mkdir(parents=True)
     (tmp_path / "keys" / "issuer" / "000009.pem").write_bytes(b"old")
@@ -222,7 +218,7 @@ def test_journals_of_a_database_go_with_it(tmp_path: Path) -> None:
     assert found == {"directory.db": b"new", "vault.key": b"new"}
 
 
-def test_what_a_killed_restore_had_begun_changes_nothing(mine: Podpass) -> None:
+def test_unfinished_restore_is_ignored_at_start(mine: Podpass) -> None:
     begun = mine.data_dir / "restore.part"
     begun.mkdir()
     (begun / "directory.db").write_bytes(b"half")
@@ -230,7 +226,7 @@ def test_what_a_killed_restore_had_begun_changes_nothing(mine: Podpass) -> None:
     assert names(mine) == ["web"]
 
 
-def test_a_backup_of_a_database_is_not_one_of_an_instance_but_the_other_way_round(
+def test_backup_of_an_instance_restores_a_database_but_not_the_reverse(
     podpass: Podpass, original: Podpass, tmp_path: Path
 ) -> None:
     url = f"sqlite:///{original.data_dir}/directory.db"
@@ -253,7 +249,7 @@ def test_a_backup_of_a_database_is_not_one_of_an_instance_but_the_other_way_roun
         {"admin_username": "a b@podpass.onmicrosoft.com"},
     ],
 )
-def test_an_instance_that_none_can_be_is_refused_before_anything_is_made(
+def test_backup_of_an_invalid_instance_is_refused_before_anything_is_created(
     original: Podpass, podpass: Podpass, tmp_path: Path, changes: dict[str, str]
 ) -> None:
     manifest = archive.check(original.data_dir.parent / "sealed")
@@ -262,11 +258,11 @@ def test_an_instance_that_none_can_be_is_refused_before_anything_is_made(
     )
     done = podpass("restore", str(crafted))
     assert done.returncode == 1
-    assert "ids or an administrator that none can have" in done.stderr
+    assert "invalid ids or an invalid administrator name" in done.stderr
     assert not podpass.data_dir.exists()
 
 
-def test_an_instance_s_file_says_what_the_manifest_says(
+def test_instance_file_that_differs_from_the_manifest_is_refused(
     original: Podpass, podpass: Podpass, tmp_path: Path
 ) -> None:
     manifest = archive.check(original.data_dir.parent / "open")
@@ -274,7 +270,7 @@ def test_an_instance_s_file_says_what_the_manifest_says(
     crafted = _written(tmp_path, original, replace(manifest, instance=other), backup="open")
     done = podpass("restore", str(crafted))
     assert done.returncode == 1
-    assert "not the one that its manifest tells of" in done.stderr
+    assert "differs from its manifest" in done.stderr
     assert not (podpass.data_dir / "instance.json").exists()
     assert not (podpass.data_dir / "directory.db").exists()
 
@@ -282,17 +278,17 @@ def test_an_instance_s_file_says_what_the_manifest_says(
 def _written(
     folder: Path, original: Podpass, manifest: Manifest, *, backup: str = "sealed"
 ) -> Path:
-    """Write a backup anew, with another manifest."""
+    """Write the backup again with another manifest."""
     whole, path = original.data_dir.parent / backup, folder / "crafted"
     with path.open("wb") as stream:
         writer = archive.Writer(stream)
-        for name, data in archive.parts(whole, manifest):
+        for name, data in archive.read_parts(whole, manifest):
             writer.add(name, data)
         writer.finish(manifest)
     return path
 
 
-def test_a_clusters_sealing_key_is_compared(
+def test_restore_with_a_wrong_sealing_key_is_refused(
     podpass: Podpass, original: Podpass, tmp_path: Path
 ) -> None:
     new = f"sqlite:///{tmp_path}/new.db"
@@ -306,28 +302,28 @@ def test_a_clusters_sealing_key_is_compared(
     assert podpass("restore", "--database", new, *right, path).returncode == 0
 
 
-def test_checking_reads_a_backup_and_changes_nothing(
+def test_check_reads_a_backup_and_changes_nothing(
     original: Podpass, podpass: Podpass, tmp_path: Path
 ) -> None:
     path = original.data_dir.parent / "sealed"
     done = podpass("backup", "--check", str(path), "-o", "json")
-    told = json.loads(done.stdout)
-    assert (told["rows"]["identities"], told["files"]) == (1, [])
-    assert told["bytes"] == path.stat().st_size
+    summary = json.loads(done.stdout)
+    assert (summary["rows"]["identities"], summary["files"]) == (1, [])
+    assert summary["bytes"] == path.stat().st_size
     (tmp_path / "cut").write_bytes(path.read_bytes()[:-9])
     done = podpass("backup", "--check", str(tmp_path / "cut"))
     assert (done.returncode, done.stdout) == (1, "")
     assert not podpass.data_dir.exists()
 
 
-def test_a_folder_without_an_instance_has_nothing_to_back_up(podpass: Podpass) -> None:
+def test_backup_of_a_directory_without_an_instance_is_refused(podpass: Podpass) -> None:
     done = podpass("backup", str(podpass.data_dir.parent / "backup"))
     assert done.returncode == 1
-    assert "holds no instance" in done.stderr
+    assert "there is no instance in" in done.stderr
     assert not podpass.data_dir.exists()
 
 
-def test_keys_are_asked_for_of_an_instance_only(podpass: Podpass) -> None:
+def test_with_keys_is_refused_for_a_database(podpass: Podpass) -> None:
     done = podpass("backup", "--database", "sqlite:////x.db", "--with-keys", "x")
     assert done.returncode == 2
-    assert "kept apart" in done.stderr
+    assert "store the sealing key" in done.stderr

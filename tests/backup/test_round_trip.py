@@ -1,4 +1,4 @@
-"""What is backed up comes back, from either database to either, while others write, whole or not at all."""
+"""Backup and restore between both databases, with concurrent writers, and after a kill."""
 
 import asyncio
 import subprocess
@@ -14,15 +14,15 @@ from podpass.backup import archive, create
 from podpass.backup.model import BackupRefused
 from podpass.backup.tables import STORES
 from podpass.clock import system
-from podpass.database import Database, RowDamaged
-from podpass.database.migrate import climb, recorded
+from podpass.database import CorruptRowError, Database
+from podpass.database.migrate import current_revision, upgrade
 from podpass.directory.store import schema as tables
 from podpass.directory.store.directory import Directory
 from podpass.exchange import schema as authority
 from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.resource.store import SecretStore
 from tests import postgres
-from tests.backup.stock import (
+from tests.backup.sample_databases import (
     KEY,
     TENANT,
     backed_up,
@@ -33,14 +33,15 @@ from tests.backup.stock import (
     restored,
     rows,
 )
-from tests.database.earlier import copy, opened, rows_of
-from tests.directory.faults import damage
+from tests.database import example_store
+from tests.database.stored_schemas import insert_rows, opened, read_rows
+from tests.directory.database_faults import corrupt
 
 WRITER = """
 import asyncio, sys
 from podpass.database import Database
 from podpass.directory.store.directory import Directory
-from tools.backup.stock import identity
+from tests.backup.sample_databases import identity
 
 async def main():
     async with Directory(Database(sys.argv[1])) as directory:
@@ -54,12 +55,12 @@ asyncio.run(main())
 RESTORER = """
 import asyncio, sys
 from pathlib import Path
-from podpass.backup import bring
+from podpass.backup import restore
 
-def told(table, rows):
+def report(table, rows):
     print(table, rows, flush=True)
 
-asyncio.run(bring.to_database(sys.argv[1], Path(sys.argv[2]), told, replaces=True))
+asyncio.run(restore.restore_database(sys.argv[1], Path(sys.argv[2]), report, replaces=True))
 """
 
 
@@ -69,7 +70,7 @@ def run(code: str, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ)
 
 
-async def test_every_row_comes_back(database_url: str, tmp_path: Path) -> None:
+async def test_every_row_is_restored(database_url: str, tmp_path: Path) -> None:
     await fill(database_url, tmp_path)
     before = await rows(database_url)
     taken = await backed_up(database_url, tmp_path / "backup")
@@ -81,23 +82,23 @@ async def test_every_row_comes_back(database_url: str, tmp_path: Path) -> None:
     assert await rows(database_url) == before
 
 
-async def test_a_text_that_is_none_is_in_a_backup_and_does_not_spoil_it(tmp_path: Path) -> None:
-    """Begun once more for it, the file was no archive any more, which only a restore found out."""
+async def test_invalid_utf8_is_backed_up_and_restored(tmp_path: Path) -> None:
+    """A second run of the read step would write a second archive into the file."""
     url = f"sqlite:///{tmp_path}/a.db"
     await fill(url, tmp_path)
     change = "UPDATE identities SET location = CAST(x'ff' AS TEXT) WHERE client_id = ?"
-    damage(tmp_path / "a.db", change, identity(0).client_id)
+    corrupt(tmp_path / "a.db", change, identity(0).client_id)
     await backed_up(url, tmp_path / "backup")
     back = f"sqlite:///{tmp_path}/b.db"
     await restored(back, tmp_path / "backup")
     async with Directory(Database(back)) as directory:
-        with pytest.raises(RowDamaged, match=f"{identity(0).client_id} in table identities"):
+        with pytest.raises(CorruptRowError, match=f"{identity(0).client_id} in table identities"):
             await directory.find_identity(TENANT, identity(0).client_id)
         assert await directory.find_identity(TENANT, identity(1).client_id) is not None
 
 
 @pytest.mark.postgres
-async def test_a_backup_carries_sqlite_to_postgres_and_back(
+async def test_backup_moves_a_database_from_sqlite_to_postgres_and_back(
     postgres_server: postgres.Server, tmp_path: Path
 ) -> None:
     here, there, back = (
@@ -115,7 +116,7 @@ async def test_a_backup_carries_sqlite_to_postgres_and_back(
     postgres_server.drop(there)
 
 
-async def test_a_restored_database_is_used_as_any_other(database_url: str, tmp_path: Path) -> None:
+async def test_restored_database_is_fully_usable(database_url: str, tmp_path: Path) -> None:
     source = f"sqlite:///{tmp_path}/source.db"
     await fill(source, tmp_path)
     await backed_up(source, tmp_path / "backup")
@@ -124,7 +125,7 @@ async def test_a_restored_database_is_used_as_any_other(database_url: str, tmp_p
         async with Directory(database) as directory:
             before = len(await directory.audit.list(limit=999))
             await directory.identities.put(identity(7))
-            # Numbers go on after those that came with the backup.
+            # New serial numbers follow the restored ones.
             assert len(await directory.audit.list(limit=999)) > before
             found = await directory.find_identity(TENANT, identity(1).client_id)
             assert found is not None
@@ -134,12 +135,12 @@ async def test_a_restored_database_is_used_as_any_other(database_url: str, tmp_p
             assert secret is not None
             assert secret.value.reveal() == "second"
         keys = await AuthorityKeys.open(database, KEY, system)
-        async with Database(source) as theirs:
-            other = await AuthorityKeys.open(theirs, KEY, system)
+        async with Database(source) as original:
+            other = await AuthorityKeys.open(original, KEY, system)
             assert keys.active.kid == other.active.kid
 
 
-async def test_what_holds_something_is_replaced_only_when_asked(
+async def test_existing_rows_are_replaced_only_on_request(
     database_url: str, tmp_path: Path
 ) -> None:
     await fill(database_url, tmp_path)
@@ -151,10 +152,10 @@ async def test_what_holds_something_is_replaced_only_when_asked(
     assert await rows(database_url) == before
 
 
-async def test_sign_ins_under_way_neither_come_along_nor_come_back(
+async def test_sign_ins_in_progress_are_neither_backed_up_nor_restored(
     database_url: str, tmp_path: Path
 ) -> None:
-    """A code that was used since must not be good again."""
+    """A restore must not make a used code valid again."""
     await fill(database_url, tmp_path)
     code = {"digest": b"d" * 32, "issued": 1.0, "used": 0, "sealed": b"s"}
 
@@ -170,24 +171,24 @@ async def test_sign_ins_under_way_neither_come_along_nor_come_back(
         assert await count(database) == 0
 
 
-async def test_who_runs_meanwhile_goes_on_with_what_was_restored(
-    database_url: str, tmp_path: Path
-) -> None:
+async def test_running_replica_uses_the_restored_data(database_url: str, tmp_path: Path) -> None:
     await fill(database_url, tmp_path)
     await backed_up(database_url, tmp_path / "backup")
     later = identity(7)
     async with Directory(Database(database_url)) as directory:
         await directory.identities.put(later)
-        # Kept in memory from here on.
+        # This caches the identity.
         assert await directory.find_identity(TENANT, later.client_id) is not None
-        # Through a connection of its own, as another process does it.
+        # On its own connection, like another process.
         await restored(database_url, tmp_path / "backup", replaces=True)
         async with asyncio.timeout(20):
             while await directory.find_identity(TENANT, later.client_id):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
 
-async def test_a_backup_is_one_moment_while_others_write(database_url: str, tmp_path: Path) -> None:
+async def test_backup_is_a_consistent_snapshot_during_writes(
+    database_url: str, tmp_path: Path
+) -> None:
     await fill(database_url, tmp_path)
     target = f"sqlite:///{tmp_path}/target.db"
     with run(WRITER, database_url) as writer:
@@ -200,7 +201,7 @@ async def test_a_backup_is_one_moment_while_others_write(database_url: str, tmp_
                 await restored(target, path, replaces=True)
                 held = await rows(target)
                 made = Counter("applications/create" in repr(row) for row in held["audit_entries"])
-                # Each identity is written with its entry and its credentials in one transaction.
+                # One transaction writes an identity, its credentials and its audit entry.
                 assert len(held["identities"]) == made[True]
                 assert len(held["federated_credentials"]) == made[True]
                 assert len(held["identities"]) >= 3 + acknowledged - 99
@@ -208,9 +209,7 @@ async def test_a_backup_is_one_moment_while_others_write(database_url: str, tmp_
             writer.kill()
 
 
-async def test_a_restore_that_is_killed_leaves_what_was_there(
-    database_url: str, tmp_path: Path
-) -> None:
+async def test_killed_restore_changes_nothing(database_url: str, tmp_path: Path) -> None:
     await fill(database_url, tmp_path, identities=1)
     before = await rows(database_url)
     other = f"sqlite:///{tmp_path}/other.db"
@@ -226,29 +225,31 @@ async def test_a_restore_that_is_killed_leaves_what_was_there(
         assert await rows(database_url) == before
 
 
-@pytest.mark.parametrize(("store", "revision"), [("directory", "0001"), ("vault", "0001")])
-async def test_an_older_backup_is_brought_up_to_date(
-    database_url: str, tmp_path: Path, store: str, revision: str
+async def test_backup_of_an_older_revision_is_upgraded_on_restore(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    chain = example_store.CHAIN
+    monkeypatch.setitem(STORES, "example", (example_store.metadata, chain))
     old = f"sqlite:///{tmp_path}/old.db"
     with opened(old) as engine, engine.begin() as connection:
-        climb(connection, STORES[store][1], None, revision)
-        copy(connection, rows_of(store, 1))
-    taken = await backed_up(old, tmp_path / "backup")
-    assert taken.stores[store].revision == revision
-    # In the place of a current one, whose tables have to go.
+        upgrade(connection, chain, None, "0001")
+        insert_rows(connection, {"example_things": [{"name": "Web", "size": 1}]})
+    manifest = await backed_up(old, tmp_path / "backup")
+    assert manifest.stores["example"].revision == "0001"
+    # Over a database at the head revision, whose tables have to be recreated.
     await fill(database_url, tmp_path)
+    async with Database(database_url) as database:
+        await database.prepare(example_store.metadata, chain)
     await restored(database_url, tmp_path / "backup", replaces=True)
     with opened(database_url) as engine, engine.connect() as connection:
-        assert recorded(connection, STORES[store][1]) == STORES[store][1].head
-    held = await rows(database_url)
-    for table, old_rows in rows_of(store, 1).items():
-        assert len(held[table]) == len(old_rows)
-    # What the backup holds nothing of is left.
-    assert held["authority_keys"]
+        assert current_revision(connection, chain) == chain.head
+        found = read_rows(connection)
+    assert found["example_things"] == [{"name": "Web", "size": 1, "name_key": "web"}]
+    # A store that is not in the backup stays unchanged.
+    assert found["authority_keys"]
 
 
-async def test_a_backup_takes_a_few_megabytes_however_many_rows(tmp_path: Path) -> None:
+async def test_backup_of_many_rows_uses_little_memory(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/many.db"
     await fill(url, tmp_path)
     await many(url, 40_000)
@@ -266,29 +267,29 @@ async def test_a_backup_takes_a_few_megabytes_however_many_rows(tmp_path: Path) 
         tracemalloc.stop()
 
 
-async def test_a_database_of_nobody_or_of_an_older_podpass_is_not_backed_up(
+async def test_empty_database_is_not_backed_up(
     tmp_path: Path,
 ) -> None:
     url = f"sqlite:///{tmp_path}/empty.db"
     with opened(url) as engine:
         engine.connect().close()
-    with pytest.raises(BackupRefused, match="nothing of this podpass") as caught:
-        await create.of_database(url, tmp_path / "backup", quiet, system)
+    with pytest.raises(BackupRefused, match="no tables of this podpass") as caught:
+        await create.back_up_database(url, tmp_path / "backup", quiet, system)
     assert "start this podpass on it once" in caught.value.hint
     assert [path.name for path in tmp_path.iterdir() if "backup" in path.name] == []
 
 
-async def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
+async def test_existing_file_is_not_replaced(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/a.db"
     await fill(url, tmp_path)
     (tmp_path / "backup").write_text("mine")
-    with pytest.raises(BackupRefused, match="is there already"):
+    with pytest.raises(BackupRefused, match="exists already"):
         await backed_up(url, tmp_path / "backup")
     assert (tmp_path / "backup").read_text() == "mine"
     with pytest.raises(BackupRefused, match="cannot be written"):
         await backed_up(url, tmp_path / "no" / "folder")
 
 
-def test_the_directorys_own_tables_are_all_in_a_backup() -> None:
+def test_all_stores_are_in_a_backup() -> None:
     assert set(STORES) == {"directory", "authority", "vault"}
     assert STORES["directory"][0] is tables.metadata

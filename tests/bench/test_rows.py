@@ -1,9 +1,9 @@
-"""What `make bench` says of a row that misses what it has to reach."""
+"""How `make bench` reports a row that misses its target."""
 
 import pytest
 
-from bench.asking import Load
-from bench.rows import row, tell
+from bench.rows import print_rows, row
+from bench.token_load import TokenLoad
 
 
 @pytest.mark.parametrize(
@@ -24,13 +24,13 @@ def test_a_row_that_misses_is_marked_and_counted(
     *,
     missed: bool,
 ) -> None:
-    assert tell([row("what", "1/s", "2/s", ratio, least=least, most=most)]) == missed
+    assert print_rows([row("what", "1/s", "2/s", ratio, least=least, most=most)]) == missed
     assert ("MISSED" in capsys.readouterr().out) == missed
 
 
-def test_a_worker_that_sleeps_counts_against_the_others() -> None:
-    """By the time they used alone, two of which one sleeps are as good as one."""
-    one = Load(took=[0.001] * 100, seconds=1.0, each=[1.0], idle=0.0)
-    half_asleep = Load(took=[0.001] * 100, seconds=1.0, each=[1.0, 0.0], idle=1.0)
+def test_idle_time_of_a_sleeping_worker_counts() -> None:
+    """Per used CPU second, two workers of which one sleeps would look as good as one."""
+    one = TokenLoad(took=[0.001] * 100, seconds=1.0, each=[1.0], idle=0.0)
+    half_asleep = TokenLoad(took=[0.001] * 100, seconds=1.0, each=[1.0, 0.0], idle=1.0)
     assert half_asleep.per_core_second == one.per_core_second
-    assert half_asleep.per_left_second == one.per_left_second / 2
+    assert half_asleep.per_available_second == one.per_available_second / 2

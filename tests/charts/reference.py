@@ -1,8 +1,8 @@
-"""What the reference's chart 1.6.0 renders with its defaults, written down from its facts."""
+"""The objects that the reference's chart 1.6.0 renders with its defaults, as literals."""
 
 from tests.charts.rendering import NAMESPACE, RELEASE, TENANT, Object
 
-# Its own name, and the release's: what its Deployment selects by, for as long as that lives.
+# The chart's name and the release's: the selector of its Deployment, which cannot change.
 SELECTOR = {
     "app": "workload-identity-webhook",
     "azure-workload-identity.io/system": "true",

@@ -1,4 +1,4 @@
-"""What the chart renders to, by Helm as it is released; and sets of values as their users have them."""
+"""Renders the chart with released Helm; typical sets of values."""
 
 import json
 import subprocess
@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from tests.charts.schema import Files
+from tests.charts.schema import ChartFiles
 
 CHART = Path(__file__).parents[2] / "charts" / "podpass"
-FILES = Files(
+FILES = ChartFiles(
     CHART,
     (
         "affinity.",
@@ -23,14 +23,14 @@ FILES = Files(
 RELEASE = "workload-identity-webhook"
 NAMESPACE = "azure-workload-identity-system"
 TENANT = "11111111-2222-4333-8444-555555555555"
-# Kinds of others, whose schemas are not Kubernetes' own.
+# Kinds of other projects, which have no schema in Kubernetes.
 FOREIGN = {"Issuer", "Certificate", "ServiceMonitor"}
 OLDEST, NEWEST = "1.25", "1.37"
 
 Object = dict[str, Any]
 Values = dict[str, Any]
 
-# As someone would have them who uses all that the reference's chart offers.
+# All values of the reference's chart.
 OF_THE_REFERENCE: Values = {
     "azureTenantID": TENANT,
     "azureEnvironment": "AzureUSGovernmentCloud",
@@ -83,7 +83,8 @@ OF_THE_REFERENCE: Values = {
     "revisionHistoryLimit": 3,
     "nameOverride": "my-webhook",
 }
-# The largest numbers that Kubernetes takes, but for replicas, which a controller would make; odd quantities.
+# The largest numbers that Kubernetes accepts, except for replicas, which would be created; unusual
+# quantities.
 MOST: Values = {
     "revisionHistoryLimit": 2**31 - 1,
     "runAsUser": 2**31 - 1,
@@ -153,7 +154,7 @@ SETS: dict[str, Values] = {
 
 @dataclass(frozen=True)
 class Helm:
-    """The program, and what it says of a chart; `required` are values that have no default."""
+    """The Helm program and a chart; `required` are the values without a default."""
 
     binary: str
     chart: Path = CHART

@@ -1,4 +1,4 @@
-"""What the files of a chart say of its values: schema, defaults, page."""
+"""The values of a chart in its schema, its defaults and its README."""
 
 import json
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
-# Helm's own, for charts that another one depends on.
+# Helm sets it for charts that another chart depends on.
 _OF_HELM = {"global", "enabled"}
 
 
 def keys(tree: dict[str, Any], of: str = "") -> Iterator[str]:
-    """Name every value of a file of values, and what they lie in."""
+    """Yield the path of every value in a values file, and of their parents."""
     for key, value in tree.items():
         yield of + key
         if isinstance(value, dict):
@@ -28,8 +28,8 @@ def _known(schema: dict[str, Any], of: str = "") -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class Files:
-    """A chart's files; `below` begins keys that are Kubernetes' own or the program's, without defaults."""
+class ChartFiles:
+    """A chart's files; keys that begin with `below` are Kubernetes' or the program's and have no defaults."""
 
     folder: Path
     below: tuple[str, ...]
@@ -61,10 +61,10 @@ class Files:
 
     @property
     def known(self) -> set[str]:
-        """Every key that the schema lets through, but for Helm's."""
+        """Return every key that the schema allows, except Helm's."""
         return set(_known(self.schema)) - _OF_HELM
 
     @property
     def ours(self) -> set[str]:
-        """The keys that have a default and a line on the page."""
+        """Return the keys that have a default and a row in the README."""
         return {key for key in self.known if not key.startswith(self.below)}

@@ -1,4 +1,4 @@
-"""Values, schema, page and version of each chart agree; nothing of it needs Helm."""
+"""Values, schema, README and version of each chart are consistent. These tests do not need Helm."""
 
 import re
 
@@ -7,14 +7,14 @@ import pytest
 import podpass
 from tests.charts.authority import rendering as authority
 from tests.charts.rendering import FILES
-from tests.charts.schema import Files, keys
+from tests.charts.schema import ChartFiles, keys
 
 BOTH = pytest.mark.parametrize("files", [FILES, authority.FILES], ids=lambda one: one.folder.name)
 
 
 @BOTH
-def test_every_value_that_the_schema_knows_has_its_default_and_its_line_on_the_page(
-    files: Files,
+def test_every_schema_value_has_a_default_and_a_readme_row(
+    files: ChartFiles,
 ) -> None:
     known = files.ours
     assert len(known) > 50
@@ -24,14 +24,14 @@ def test_every_value_that_the_schema_knows_has_its_default_and_its_line_on_the_p
 
 
 @BOTH
-def test_every_default_is_known_to_the_schema(files: Files) -> None:
+def test_every_default_is_known_to_the_schema(files: ChartFiles) -> None:
     below = ("nodeSelector.", "podAnnotations.", "resources.limits.", "resources.requests.")
     assert not {key for key in keys(files.defaults) if not key.startswith(below)} - files.known
 
 
 @BOTH
-def test_no_object_of_the_schema_takes_any_key(files: Files) -> None:
-    """A misspelt key that is taken in silence is a setting that someone believes to be set."""
+def test_schema_refuses_unknown_keys_in_every_object(files: ChartFiles) -> None:
+    """A misspelt key must be refused: the user believes that the setting is active."""
     free = {"nodeSelector", "podLabels", "podAnnotations", "mutatingWebhookAnnotations", "global"}
     for name, one in files.schema["properties"].items():
         if one.get("type") == "object" and name not in free:
@@ -39,21 +39,21 @@ def test_no_object_of_the_schema_takes_any_key(files: Files) -> None:
 
 
 @BOTH
-def test_chart_image_and_program_are_of_one_version(files: Files) -> None:
+def test_chart_image_and_program_are_of_one_version(files: ChartFiles) -> None:
     image = files.defaults["image"]
-    tag = image.get("tag") or image["release"]  # as the reference calls it
+    tag = image.get("tag") or image["release"]  # the name in the reference's chart
     assert {files.about["version"], files.about["appVersion"], tag} == {podpass.__version__}
 
 
 @BOTH
-def test_every_template_first_asks_whether_the_values_can_work(files: Files) -> None:
+def test_every_template_first_checks_the_values(files: ChartFiles) -> None:
     first = f'{{{{- include "{files.folder.name}.check" . -}}}}\n'
     assert len(files.templates) > 8
     assert not [path.name for path in files.templates if not path.read_text().startswith(first)]
 
 
 @BOTH
-def test_the_schema_takes_the_quantities_that_kubernetes_takes(files: Files) -> None:
+def test_schema_accepts_the_quantities_of_kubernetes(files: ChartFiles) -> None:
     for kind in ("requests", "limits"):
         one = files.schema["properties"]["resources"]["properties"][kind]["additionalProperties"]
         pattern = re.compile(one["anyOf"][0]["pattern"])
@@ -78,7 +78,7 @@ def test_the_schema_takes_the_quantities_that_kubernetes_takes(files: Files) -> 
 
 
 @BOTH
-def test_counts_and_shares_are_bounded_as_kubernetes_bounds_them(files: Files) -> None:
+def test_counts_and_percentages_have_the_limits_of_kubernetes(files: ChartFiles) -> None:
     known = files.schema["properties"]
     for name in ("replicaCount", "revisionHistoryLimit", "runAsUser"):
         assert known[name]["maximum"] == 2**31 - 1, name

@@ -1,4 +1,4 @@
-"""The guide to installing names what there is: values, flags, files."""
+"""The installation guide names existing values, flags and files."""
 
 import re
 from pathlib import Path
@@ -13,13 +13,13 @@ GUIDE = (ROOT / "docs" / "guides" / "install.md").read_text()
 KNOWN = FILES.known
 
 
-def test_every_value_that_is_set_is_one_of_the_chart() -> None:
+def test_every_value_set_in_the_guide_exists_in_the_chart() -> None:
     keys = set(re.findall(r"--set(?:-file)? ([\w.]+)=", GUIDE))
     assert {"azureTenantID", "image.repository", "certManager.enabled", "caBundle"} <= keys
     assert not [key for key in sorted(keys) if key not in KNOWN]
 
 
-def test_every_value_that_is_spoken_of_is_one_of_the_chart() -> None:
+def test_every_value_named_in_the_guide_exists_in_the_chart() -> None:
     said = re.findall(r"`([a-z]+[A-Z]\w*(?:\.\w+)*|[a-z]+\.[a-z]+[A-Z]?\w*)(?::[^`]*)?`", GUIDE)
     values = {one for one in said if not one.startswith("azureKubernetes")} - {"podpass.cdx.json"}
     assert len(values) > 10
@@ -28,7 +28,7 @@ def test_every_value_that_is_spoken_of_is_one_of_the_chart() -> None:
     assert not [one for one in inside if f"customTokenEndpoint.{one}" not in KNOWN]
 
 
-def test_every_command_and_its_flags_are_there() -> None:
+def test_every_command_and_flag_in_the_guide_exists() -> None:
     context = click.Context(cli, info_name="podpass")
     called = re.findall(r"podpass manifests([^|\n`]*)", GUIDE)
     command = cli.get_command(context, "manifests")
@@ -39,7 +39,7 @@ def test_every_command_and_its_flags_are_there() -> None:
     assert not flags - known
 
 
-def test_every_file_of_the_sources_is_there() -> None:
+def test_every_file_named_in_the_guide_exists() -> None:
     named = set(re.findall(r"(?:scripts|deploy|charts)/[\w./-]*\w", GUIDE))
     assert {"scripts/image.py", "deploy/Dockerfile", "charts/podpass"} <= named
     assert not [name for name in named if not Path(ROOT, name).exists()]

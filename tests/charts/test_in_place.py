@@ -1,4 +1,4 @@
-"""A real API server lets the reference's release become ours, and go back, without losing anything."""
+"""On a real API server the reference's release is upgraded to ours and rolled back without a loss."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ DEPLOYMENT = "azure-wi-webhook-controller-manager"
 REGISTRATION = "azure-wi-webhook-mutating-webhook-configuration"
 SECRET = "azure-wi-webhook-server-cert"
 BUNDLE = base64.b64encode(b"a bundle").decode()
-# What each write changes, whoever writes.
+# Fields that every write changes.
 VOLATILE = ("annotations", "generation", "managedFields", "resourceVersion")
 
 
@@ -36,7 +36,7 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The reference's chart, as far as it matters: its name, and what it renders."""
+    """Return a chart with the name of the reference's chart and its rendered objects."""
     chart = tmp_path_factory.mktemp("reference") / "workload-identity-webhook"
     (chart / "templates").mkdir(parents=True)
     meta = "apiVersion: v2\nname: workload-identity-webhook\nversion: 1.6.0\n"
@@ -48,8 +48,8 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return chart
 
 
-class Release:
-    """What a user does with Helm and kubectl."""
+class HelmRelease:
+    """The Helm and kubectl commands of a user."""
 
     def __init__(self, helm: Helm, kubectl: Kubectl, home: Path) -> None:
         self._helm, self.kubectl, self._home = helm.binary, kubectl, home
@@ -73,7 +73,7 @@ class Release:
         return dict(json.loads(found))
 
     def all(self) -> dict[str, Object]:
-        """Everything of the release as it is, without what every write changes."""
+        """Return all objects of the release without the fields that every write changes."""
         kinds = {one["kind"].lower() for one in reference.OBJECTS} | {"networkpolicy"}
         label = f"release={RELEASE}"
         listed = self.kubectl(
@@ -89,9 +89,9 @@ class Release:
 
 
 @pytest.fixture
-def release(helm: Helm, kubectl: Kubectl, theirs: Path, tmp_path: Path) -> Iterator[Release]:
-    """The reference, installed and with the certificate that its rotator has written."""
-    found = Release(helm, kubectl, tmp_path)
+def release(helm: Helm, kubectl: Kubectl, theirs: Path, tmp_path: Path) -> Iterator[HelmRelease]:
+    """Install the reference, with a certificate as its rotator writes it."""
+    found = HelmRelease(helm, kubectl, tmp_path)
     found.must(
         "install", RELEASE, str(theirs), "--create-namespace", "--set", f"azureTenantID={TENANT}"
     )
@@ -113,13 +113,15 @@ def release(helm: Helm, kubectl: Kubectl, theirs: Path, tmp_path: Path) -> Itera
 OURS = (str(CHART), "--reset-then-reuse-values", "--set", "image.repository=r.example.com/podpass")
 
 
-def test_the_reference_s_release_becomes_ours_and_goes_back(release: Release, theirs: Path) -> None:
+def test_release_of_the_reference_is_upgraded_and_rolled_back(
+    release: HelmRelease, theirs: Path
+) -> None:
     before = release.all()
     release.must("upgrade", RELEASE, *OURS)
     ours = release.all()
 
     assert set(ours) - set(before) == {f"NetworkPolicy/{DEPLOYMENT}"}
-    for name, one in before.items():  # the same objects, none made anew
+    for name, one in before.items():  # the same objects, none recreated
         assert ours[name]["metadata"]["uid"] == one["metadata"]["uid"], name
     assert ours[f"Secret/{SECRET}"]["data"] == before[f"Secret/{SECRET}"]["data"]
     (entry,) = ours[f"MutatingWebhookConfiguration/{REGISTRATION}"]["webhooks"]
@@ -134,14 +136,14 @@ def test_the_reference_s_release_becomes_ours_and_goes_back(release: Release, th
 
     release.must("rollback", RELEASE, "2")
     again = release.all()
-    for one in (again, ours):  # deleted on the way back, so this one alone is new
+    for one in (again, ours):  # deleted by the rollback, so only this object is new
         for member in ("uid", "creationTimestamp"):
             del one[f"NetworkPolicy/{DEPLOYMENT}"]["metadata"][member]
     assert again == ours
 
 
-def test_values_that_are_carried_over_whole_are_refused_and_nothing_is_changed(
-    release: Release,
+def test_reused_values_are_refused_and_no_object_changes(
+    release: HelmRelease,
 ) -> None:
     before = release.all()
     done = release("upgrade", RELEASE, str(CHART), "--reuse-values")
@@ -150,11 +152,11 @@ def test_values_that_are_carried_over_whole_are_refused_and_nothing_is_changed(
     assert release.all() == before
 
 
-def test_every_set_of_values_is_taken_by_the_api_server(release: Release, tmp_path: Path) -> None:
-    """Defaults, validation and immutable fields, none of which a schema knows."""
+def test_api_server_accepts_every_set_of_values(release: HelmRelease, tmp_path: Path) -> None:
+    """The API server checks defaults, validation and immutable fields, which a schema does not contain."""
     taken = 0
     for number, values in enumerate(SETS.values()):
-        # For what needs kinds that this server has not; and for a release that has it from the start.
+        # Not for kinds that this server lacks, nor for values that cannot be changed in a release.
         if {"certManager", "nameOverride"} & values.keys():
             continue
         given = {**values, "serviceMonitor": {"enabled": False}, "azureTenantID": TENANT}
@@ -165,7 +167,7 @@ def test_every_set_of_values_is_taken_by_the_api_server(release: Release, tmp_pa
     assert taken >= 5
 
 
-def test_the_account_can_do_what_it_needs_and_nothing_more(release: Release) -> None:
+def test_account_has_exactly_the_required_permissions(release: HelmRelease) -> None:
     release.must("upgrade", RELEASE, *OURS)
     account = f"system:serviceaccount:{NAMESPACE}:azure-wi-webhook-admin"
 

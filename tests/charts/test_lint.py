@@ -1,4 +1,4 @@
-"""Both charts are as Helm wants a chart to be."""
+"""`helm lint` accepts both charts."""
 
 import pytest
 
@@ -6,14 +6,14 @@ from tests.charts.authority import rendering as authority
 from tests.charts.rendering import SETS, Helm
 
 pytestmark = pytest.mark.kubernetes
-OWN, AUTHORITY = Helm, authority.Chart
+OWN, AUTHORITY = Helm, authority.AuthorityChart
 
 
 @pytest.mark.parametrize(
     ("kind", "name"),
     [*((OWN, name) for name in SETS), *((AUTHORITY, name) for name in authority.SETS)],
 )
-def test_helm_finds_nothing_to_complain_of(helm: Helm, kind: type[Helm], name: str) -> None:
+def test_helm_lint_reports_no_problem(helm: Helm, kind: type[Helm], name: str) -> None:
     values = (SETS if kind is OWN else authority.SETS)[name]
     assert "[WARNING]" not in kind(helm.binary).lint(values)
 

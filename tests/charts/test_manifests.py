@@ -1,4 +1,4 @@
-"""`podpass manifests` and the chart: two ways to one set of objects."""
+"""`podpass manifests` and the chart create the same objects."""
 
 from dataclasses import fields
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from podpass.manifests import Values, webhook
+from podpass.manifests import ManifestValues, build_webhook_objects
 from podpass.manifests.meta import SELECTOR
 from tests.charts.rendering import CHART, NAMESPACE, RELEASE, TENANT, Helm, Object
 
@@ -45,7 +45,7 @@ SETS: dict[str, list[str]] = {
 
 
 def _tree(sets: list[str]) -> dict[str, Any]:
-    """Write KEY=VALUE texts as a values file says the same."""
+    """Convert KEY=VALUE texts to the tree of a values file."""
     tree: dict[str, Any] = {}
     for text in sets:
         key, _, value = text.partition("=")
@@ -63,7 +63,7 @@ def _tree(sets: list[str]) -> dict[str, Any]:
 
 
 def _plain(tree: Any) -> Any:
-    """Take out what tells a release's labels from the static manifest's."""
+    """Remove the labels that differ between a release and the static manifest."""
     if isinstance(tree, dict):
         gone = (
             {"app", "chart", "release", "helm.sh/chart"}
@@ -82,20 +82,22 @@ def _keyed(objects: list[Object]) -> dict[tuple[str, str], Object]:
 
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize("namespace", [NAMESPACE, "other"])
-def test_both_write_the_same_objects(helm: Helm, name: str, namespace: str) -> None:
-    values = Values.from_sets(SETS[name], tenant_id=TENANT, namespace=namespace)
-    ours = _keyed(webhook(values))
+def test_manifests_command_and_chart_create_the_same_objects(
+    helm: Helm, name: str, namespace: str
+) -> None:
+    values = ManifestValues.from_sets(SETS[name], tenant_id=TENANT, namespace=namespace)
+    ours = _keyed(build_webhook_objects(values))
     charts = _keyed(helm.render(_tree(SETS[name]), namespace=namespace))
-    assert ours.pop(("Namespace", namespace))  # Helm makes it, or whoever calls Helm
+    assert ours.pop(("Namespace", namespace))  # Helm or its caller creates it
     assert charts.pop(("Pod", f"{RELEASE}-test"))  # a hook
     assert ours.keys() == charts.keys()
     for key, one in ours.items():
         assert one == charts[key], key
 
 
-def test_every_value_is_the_chart_s_with_the_chart_s_default() -> None:
+def test_every_value_of_the_command_has_the_charts_default() -> None:
     chart = yaml.safe_load((CHART / "values.yaml").read_text())
-    keys = {f.metadata["key"]: f.default for f in fields(Values) if f.metadata}
+    keys = {f.metadata["key"]: f.default for f in fields(ManifestValues) if f.metadata}
     assert len(keys) > 25
     for key, default in keys.items():
         found = chart
@@ -105,7 +107,7 @@ def test_every_value_is_the_chart_s_with_the_chart_s_default() -> None:
             assert (list(default) if isinstance(default, tuple) else default) == found, key
 
 
-def test_every_value_is_in_a_set_that_is_compared() -> None:
+def test_every_value_is_in_a_compared_set() -> None:
     tried = {text.partition("=")[0] for sets in SETS.values() for text in sets}
-    keys = {f.metadata["key"] for f in fields(Values) if f.metadata}
+    keys = {f.metadata["key"] for f in fields(ManifestValues) if f.metadata}
     assert keys - tried == {"azureTenantID"}

@@ -1,4 +1,4 @@
-"""The policies on a real API server: what the reference's webhook was recorded to do, they do without one."""
+"""The mutating policies on a real API server give the recorded results of the reference's webhook."""
 
 import asyncio
 import copy
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from podpass.kubernetes.client import APPLY_PATCH, KubeClient, KubeError
-from podpass.manifests import Values, policy
+from podpass.manifests import ManifestValues, build_policy_objects
 from podpass.manifests.policy import VOLUME
 from tests.control_plane import plane
 
@@ -27,15 +27,15 @@ CASES = [
     if case["config"] == "public"
     and SIDECAR not in (case["pod"]["metadata"].get("annotations") or {})
 ]
-# An API server refuses them whatever mutates; and an annotation that this webhook is not set up for, which
-# the policies refuse since they cannot know.
+# The API server refuses the first two in any case. The third has an annotation that the webhook is not
+# configured for; the policies refuse it because they do not know the webhook's configuration.
 REFUSED_HERE = {"no pod name", "ephemeral containers", "custom endpoint off in config"}
 GROUP = "/apis/admissionregistration.k8s.io"
 PODS, ACCOUNTS = "/api/v1/namespaces/default/pods", "/api/v1/namespaces/default/serviceaccounts"
 MUTATING = "MutatingAdmissionPolicyBinding"
 LABEL = {"azure.workload.identity/use": "true"}
-_PATIENCE_SECONDS = 30.0
-# Versions before 1.36 have them as a beta that is off.
+_TIMEOUT_SECONDS = 30.0
+# Before 1.36 mutating policies are a beta feature that is off by default.
 BETA = [
     "--feature-gates=MutatingAdmissionPolicy=true",
     "--runtime-config=admissionregistration.k8s.io/v1beta1=true",
@@ -56,14 +56,14 @@ async def client(server: Any) -> AsyncIterator[KubeClient]:
 
 
 async def _version(client: KubeClient) -> str:
-    """Give the version under which the server has mutating policies."""
+    """Return the API version in which the server has mutating policies."""
     kinds = {each["kind"] for each in (await client.get(f"{GROUP}/v1"))["resources"]}
     return "v1" if MUTATING in kinds else "v1beta1"
 
 
 async def _install(client: KubeClient) -> None:
     of_mutating = await _version(client)
-    for one in policy(Values(tenant_id=TENANT)):
+    for one in build_policy_objects(ManifestValues(tenant_id=TENANT)):
         version = of_mutating if one["kind"].startswith("Mutating") else "v1"
         body = {**one, "apiVersion": f"admissionregistration.k8s.io/{version}"}
         kind = one["kind"].lower()
@@ -71,14 +71,14 @@ async def _install(client: KubeClient) -> None:
         try:
             await client.create(f"{GROUP}/{version}/{plural}", body)
         except KubeError as exc:
-            assert exc.status == 409, exc.message  # of an earlier test
-    await _until_they_act(client)
+            assert exc.status == 409, exc.message  # an object of an earlier test
+    await _wait_until_active(client)
 
 
-async def _until_they_act(client: KubeClient) -> None:
-    """Wait for the API server to have read all three, with a pod on which each has its say."""
+async def _wait_until_active(client: KubeClient) -> None:
+    """Wait until the API server uses all three policies, with a pod that all of them affect."""
     await _account(client, "ready", {})
-    ends = time.monotonic() + _PATIENCE_SECONDS
+    ends = time.monotonic() + _TIMEOUT_SECONDS
     while True:
         refused = await _refusal(client, _pod("ready", annotations={SIDECAR: "true"}))
         mutated = await _create(client, _pod("ready"))
@@ -89,7 +89,7 @@ async def _until_they_act(client: KubeClient) -> None:
 
 
 async def _account(client: KubeClient, name: str, annotations: dict[str, str]) -> None:
-    """Make an account, or give the one that controllers made its annotations."""
+    """Create an account, or annotate the one that a controller has created."""
     body = {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
@@ -112,8 +112,8 @@ def _pod(account: str, **metadata: Any) -> dict[str, Any]:
 
 
 async def _create(client: KubeClient, pod: dict[str, Any]) -> dict[str, Any] | None:
-    """Create it without effect, as soon as the policies know its account."""
-    ends = time.monotonic() + _PATIENCE_SECONDS
+    """Create the pod as a dry run as soon as the policies know its account."""
+    ends = time.monotonic() + _TIMEOUT_SECONDS
     while True:
         try:
             created: dict[str, Any] = await client.create(f"{PODS}?dryRun=All", pod)
@@ -135,7 +135,7 @@ async def _refusal(client: KubeClient, pod: dict[str, Any]) -> str:
 
 
 def _plain(spec: dict[str, Any]) -> dict[str, Any]:
-    """Leave what a webhook decides on, under one name of the volume, without an API server's defaults."""
+    """Return the mutated fields with a fixed volume name and without the API server's defaults."""
     named = re.sub(r"azure-workload-identity-reserved-[0-9a-f]{30}", VOLUME, json.dumps(spec))
     spec = json.loads(named)
     found: dict[str, Any] = {
@@ -158,11 +158,11 @@ def _plain(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=lambda n: str(CASES[n]["title"]))
-async def test_a_recorded_case_agrees(client: KubeClient, number: int) -> None:
+async def test_recorded_case_gives_the_same_result(client: KubeClient, number: int) -> None:
     case = CASES[number]
     pod = copy.deepcopy(case["pod"])
     pod["spec"]["automountServiceAccountToken"] = False
-    # An account of its own, so that no cache has the one of an earlier case.
+    # A new account for each case, so that no cache has the account of an earlier case.
     account = f"case-{number}" if "serviceAccountName" in pod["spec"] else "default"
     if account != "default":
         pod["spec"]["serviceAccountName"] = account
@@ -172,9 +172,9 @@ async def test_a_recorded_case_agrees(client: KubeClient, number: int) -> None:
         assert await _create(client, pod) is None
         return
     expected = _plain(case["expect"]["pod"]["spec"])
-    ends = time.monotonic() + _PATIENCE_SECONDS
+    ends = time.monotonic() + _TIMEOUT_SECONDS
     while (found := _plain((await _create(client, pod) or pod)["spec"])) != expected:
-        # Controllers made `default`, and the cache has it without annotations for a moment.
+        # A controller has created `default`; the cache may have it without annotations for a moment.
         assert account == "default", found
         assert time.monotonic() < ends, found
         await asyncio.sleep(0.1)
@@ -194,16 +194,16 @@ async def test_a_recorded_case_agrees(client: KubeClient, number: int) -> None:
         ),
     ],
 )
-async def test_what_a_policy_cannot_do_is_refused_in_words(
+async def test_feature_that_policies_lack_is_refused_with_a_message(
     client: KubeClient, annotations: dict[str, str], said: str
 ) -> None:
     assert said in await _refusal(client, _pod("ready", annotations=annotations))
 
 
-async def test_a_pod_that_comes_with_its_account_is_mutated_or_refused_never_missed(
+async def test_pod_created_with_its_account_is_mutated_or_refused(
     client: KubeClient,
 ) -> None:
-    """The API server's cache of accounts may be a moment late."""
+    """The API server's cache of accounts may be outdated for a moment."""
     for number in range(20):
         await _account(client, f"fresh-{number}", {})
         try:
@@ -214,18 +214,22 @@ async def test_a_pod_that_comes_with_its_account_is_mutated_or_refused_never_mis
             assert VOLUME in [volume["name"] for volume in created["spec"]["volumes"]]
 
 
-async def test_a_labelled_pod_that_nothing_mutated_is_refused(client: KubeClient) -> None:
-    """As one is whose account the cache lacks; fails without the third policy."""
-    (binding,) = [one for one in policy(Values(tenant_id=TENANT)) if one["kind"] == MUTATING]
+async def test_labelled_pod_that_was_not_mutated_is_refused(client: KubeClient) -> None:
+    """A pod whose account is not cached yet is not mutated; the third policy refuses it."""
+    (binding,) = [
+        one
+        for one in build_policy_objects(ManifestValues(tenant_id=TENANT))
+        if one["kind"] == MUTATING
+    ]
     version = await _version(client)
     await client.delete(f"{GROUP}/{version}/{MUTATING.lower()}s/{binding['metadata']['name']}")
-    ends = time.monotonic() + _PATIENCE_SECONDS
+    ends = time.monotonic() + _TIMEOUT_SECONDS
     while "create the pod again in a moment" not in await _refusal(client, _pod("ready")):
         assert time.monotonic() < ends
         await asyncio.sleep(0.2)
 
 
-async def test_a_pod_without_the_label_is_nobodys_business(client: KubeClient) -> None:
+async def test_pod_without_the_label_is_not_changed(client: KubeClient) -> None:
     created = await _create(client, _pod("ready", labels={}))
     assert created is not None
     assert not created["spec"].get("volumes")

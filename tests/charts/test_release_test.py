@@ -1,4 +1,4 @@
-"""The pod of `helm test`, started where pods run: it passes when it was mutated, and only then."""
+"""The pod of `helm test` on an instance: it passes only if it was mutated."""
 
 import copy
 import json
@@ -16,7 +16,7 @@ from tests.local.instances import Podpass
 from tests.local.kubectl import Kubectl, binaries
 
 pytestmark = pytest.mark.kubernetes
-_PATIENCE_SECONDS = 60.0
+_TIMEOUT_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
 def _outcome(kubectl: Kubectl, pod: Object) -> tuple[str, str]:
     name = pod["metadata"]["name"]
     kubectl("apply", "-f", "-", given=json.dumps(pod))
-    ends = time.monotonic() + _PATIENCE_SECONDS
+    ends = time.monotonic() + _TIMEOUT_SECONDS
     while time.monotonic() < ends:
         phase: str = json.loads(kubectl("get", "pod", name, "-o", "json"))["status"]["phase"]
         if phase in ("Succeeded", "Failed"):
@@ -52,13 +52,14 @@ def _outcome(kubectl: Kubectl, pod: Object) -> tuple[str, str]:
 def _pod(helm: Helm, name: str, **values: Any) -> Object:
     pod = copy.deepcopy(find(helm.render(values), "Pod"))
     pod["metadata"]["name"] = name
-    # The image's own interpreter is the instance's here; as any user, since the test's may be root.
+    # It runs with the instance's interpreter instead of the image's, as any user, because the test may run as
+    # root.
     assert pod["spec"]["containers"][0]["command"][0] == "python"
     pod["spec"]["containers"][0]["command"][0] = sys.executable
     return pod
 
 
-def test_it_is_a_hook_outside_the_exempted_namespaces(helm: Helm) -> None:
+def test_release_test_pod_is_a_hook_outside_the_exempted_namespaces(helm: Helm) -> None:
     pod = find(helm.render(), "Pod")
     assert pod["metadata"]["namespace"] == "default"
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
@@ -67,13 +68,13 @@ def test_it_is_a_hook_outside_the_exempted_namespaces(helm: Helm) -> None:
         assert "Pod" not in [one["kind"] for one in helm.render(values)]
 
 
-def test_it_passes_when_it_was_mutated(helm: Helm, kubectl: Kubectl) -> None:
+def test_release_test_pod_passes_if_it_was_mutated(helm: Helm, kubectl: Kubectl) -> None:
     phase, log = _outcome(kubectl, _pod(helm, "mutated"))
     assert phase == "Succeeded", log
     assert "mutated: a token of system:serviceaccount:default:default for api://Azure" in log
 
 
-def test_it_fails_when_it_was_not(helm: Helm, kubectl: Kubectl) -> None:
+def test_release_test_pod_fails_if_it_was_not_mutated(helm: Helm, kubectl: Kubectl) -> None:
     pod = _pod(helm, "left-alone")
     del pod["metadata"]["labels"][names.USE_LABEL]
     phase, log = _outcome(kubectl, pod)
@@ -81,7 +82,9 @@ def test_it_fails_when_it_was_not(helm: Helm, kubectl: Kubectl) -> None:
     assert "this pod was not mutated: AZURE_TENANT_ID, AZURE_AUTHORITY_HOST" in log
 
 
-def test_it_fails_when_the_token_is_for_somebody_else(helm: Helm, kubectl: Kubectl) -> None:
+def test_release_test_pod_fails_if_the_token_has_another_audience(
+    helm: Helm, kubectl: Kubectl
+) -> None:
     pod = _pod(helm, "elsewhere", audience="api://AzureADTokenExchangeUSGov")
     phase, log = _outcome(kubectl, pod)
     assert phase == "Failed"

@@ -1,4 +1,4 @@
-"""What is rendered: valid, closed where it can be, and it cannot block itself."""
+"""The rendered objects are valid, have minimal permissions, and the webhook cannot block itself."""
 
 import base64
 import shutil
@@ -27,11 +27,11 @@ from tests.charts.rendering import (
 )
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # its import warns of its own dependencies
+    warnings.simplefilter("ignore")  # its import emits deprecation warnings
     import kubernetes_validate
 
 pytestmark = pytest.mark.kubernetes
-# The command line takes it itself.
+# The command line reads it before the settings.
 NOT_SETTINGS = {"--version"}
 
 
@@ -52,13 +52,13 @@ def test_every_object_fits_kubernetes_schemas(objects: list[Object], version: st
             kubernetes_validate.validate(one, version, strict=True)
 
 
-def test_no_object_is_there_twice(objects: list[Object]) -> None:
+def test_no_object_is_rendered_twice(objects: list[Object]) -> None:
     keys = [(one["kind"], one["metadata"]["name"]) for one in objects]
     assert len(keys) == len(set(keys)) >= 9
 
 
-def test_pods_may_do_nothing_they_need_not(objects: list[Object]) -> None:
-    """What the `restricted` profile asks for, and a root that cannot be written."""
+def test_pods_have_a_restricted_security_context(objects: list[Object]) -> None:
+    """The pods fulfil the `restricted` profile and have a read-only root file system."""
     for pod in _pods(objects):
         assert pod["securityContext"] == {
             "runAsNonRoot": True,
@@ -73,8 +73,8 @@ def test_pods_may_do_nothing_they_need_not(objects: list[Object]) -> None:
         assert not [volume for volume in pod.get("volumes", []) if "hostPath" in volume]
 
 
-def test_it_can_block_neither_itself_nor_what_is_exempted(objects: list[Object]) -> None:
-    """A webhook that is asked about its own pods keeps a cluster down that it should bring up."""
+def test_webhook_cannot_block_its_own_and_exempted_namespaces(objects: list[Object]) -> None:
+    """A webhook that must approve its own pods could never start after an outage."""
     for entry in find(objects, "MutatingWebhookConfiguration")["webhooks"]:
         (rule,) = [
             rule
@@ -85,7 +85,7 @@ def test_it_can_block_neither_itself_nor_what_is_exempted(objects: list[Object])
         assert rule["values"][0] == NAMESPACE
 
 
-def test_kube_system_is_exempted_unless_someone_takes_it_out(helm: Helm) -> None:
+def test_kube_system_is_exempted_by_default(helm: Helm) -> None:
     def exempt(values: dict[str, Any], namespace: str = NAMESPACE) -> list[str]:
         found = find(helm.render(values, namespace=namespace), "MutatingWebhookConfiguration")
         names: list[str] = found["webhooks"][0]["namespaceSelector"]["matchExpressions"][-1][
@@ -98,7 +98,7 @@ def test_kube_system_is_exempted_unless_someone_takes_it_out(helm: Helm) -> None
     assert exempt({"exemptNamespaces": []}) == [NAMESPACE]
 
 
-def test_ports_and_probes_lead_to_what_listens(objects: list[Object]) -> None:
+def test_ports_and_probes_match_the_listeners(objects: list[Object]) -> None:
     only = container(objects)
     ports = {port["name"]: port["containerPort"] for port in only["ports"]}
     assert ports["webhook-server"] == find_target(objects) == 9443
@@ -119,7 +119,7 @@ def find_target(objects: list[Object]) -> int:
 
 
 def _settings(objects: list[Object]) -> WebhookSettings:
-    """Read flags and variables as the process will: whatever it does not know fails here."""
+    """Parse flags and variables as the process does; an unknown one fails."""
     only = container(objects)
     environ = dict(find(objects, "ConfigMap")["data"])
     environ |= {one["name"]: one.get("value", NAMESPACE) for one in only["env"]}
@@ -127,13 +127,13 @@ def _settings(objects: list[Object]) -> WebhookSettings:
     return WebhookSettings.from_environ(environ, known)
 
 
-def test_the_process_understands_all_flags_and_variables(objects: list[Object]) -> None:
+def test_process_accepts_all_rendered_flags_and_variables(objects: list[Object]) -> None:
     settings = _settings(objects)
     assert settings.tenant_id == TENANT
     assert settings.namespace == NAMESPACE
 
 
-def test_what_the_reference_lacks_reaches_the_process(helm: Helm) -> None:
+def test_additional_values_reach_the_process(helm: Helm) -> None:
     found = helm.render(SETS["all that is more"])
     entry = find(found, "MutatingWebhookConfiguration")["webhooks"][0]
     assert (entry["failurePolicy"], entry["timeoutSeconds"]) == ("Ignore", 5)
@@ -158,7 +158,7 @@ def test_a_changed_setting_starts_new_pods_and_nothing_else_does(helm: Helm) -> 
     assert mark({}) != mark({"azureEnvironment": "AzureChinaCloud"})
 
 
-def test_cert_manager_makes_the_certificate_and_hands_it_to_the_api_server(helm: Helm) -> None:
+def test_cert_manager_creates_the_certificate_and_injects_its_ca(helm: Helm) -> None:
     found = helm.render(CERT_MANAGER)
     leaf = find(found, "Certificate", "azure-wi-webhook-server-cert")["spec"]
     assert leaf["dnsNames"] == [f"azure-wi-webhook-webhook-service.{NAMESPACE}.svc"]
@@ -179,8 +179,8 @@ def test_cert_manager_makes_the_certificate_and_hands_it_to_the_api_server(helm:
     assert not [one for one in found if one["kind"] == "Secret"]
 
 
-def test_a_renewed_leaf_has_the_authority_that_the_api_server_knows_already(helm: Helm) -> None:
-    """A leaf that signs itself would be trusted before pods serve it, and they refused until then."""
+def test_renewed_leaf_is_signed_by_the_same_ca(helm: Helm) -> None:
+    """A new self-signed leaf would be in the caBundle before the pods serve it, and calls would fail."""
     found = helm.render(CERT_MANAGER)
     leaf = find(found, "Certificate", "azure-wi-webhook-server-cert")["spec"]["issuerRef"]
     authority = find(found, "Certificate", "azure-wi-webhook-ca")["spec"]
@@ -194,7 +194,7 @@ def test_a_renewed_leaf_has_the_authority_that_the_api_server_knows_already(helm
     assert one["spec"]["issuerRef"] == {"kind": "ClusterIssuer", "name": "corp"}
 
 
-def test_a_certificate_of_ones_own_is_mounted_and_its_authority_registered(helm: Helm) -> None:
+def test_own_certificate_is_mounted_and_its_ca_is_in_the_configuration(helm: Helm) -> None:
     values = SETS["a certificate of one's own"]
     found = helm.render(values)
     (entry,) = find(found, "MutatingWebhookConfiguration")["webhooks"]
@@ -205,13 +205,13 @@ def test_a_certificate_of_ones_own_is_mounted_and_its_authority_registered(helm:
     ]
 
 
-def test_its_own_certificate_is_read_through_the_api_and_mounted_nowhere(helm: Helm) -> None:
+def test_rotated_certificate_is_read_through_the_api_and_not_mounted(helm: Helm) -> None:
     found = helm.render()
     assert [volume["name"] for volume in _pods(found)[0]["volumes"]] == ["tmp"]
     assert not _settings(found).disable_cert_rotation
 
 
-def test_advice_is_off_and_can_never_refuse(helm: Helm) -> None:
+def test_advice_is_off_by_default_and_never_refuses_a_pod(helm: Helm) -> None:
     assert len(find(helm.render(), "MutatingWebhookConfiguration")["webhooks"]) == 1
     entry = find(helm.render({"advice": {"enabled": True}}), "MutatingWebhookConfiguration")[
         "webhooks"
@@ -228,13 +228,13 @@ def test_advice_is_off_and_can_never_refuse(helm: Helm) -> None:
 
 
 @pytest.mark.parametrize(("enabled", "said"), [(True, "NoneOnDryRun"), (False, "None")])
-def test_side_effects_are_told_as_they_are(helm: Helm, enabled: bool, said: str) -> None:
+def test_side_effects_are_declared_correctly(helm: Helm, enabled: bool, said: str) -> None:
     found = helm.render({"events": {"enabled": enabled}})
     assert ("--refusal-events=false" in container(found)["args"]) is not enabled
     assert find(found, "MutatingWebhookConfiguration")["webhooks"][0]["sideEffects"] == said
 
 
-def test_the_network_policy_opens_what_is_served_and_closes_no_way_out(helm: Helm) -> None:
+def test_network_policy_allows_served_ports_and_all_egress(helm: Helm) -> None:
     found = helm.render()
     policy = find(found, "NetworkPolicy")["spec"]
     assert policy["policyTypes"] == ["Ingress"]
@@ -248,15 +248,15 @@ def test_the_network_policy_opens_what_is_served_and_closes_no_way_out(helm: Hel
     assert [bool(rule.get("from")) for rule in narrow["ingress"]] == [False, True]
 
 
-def test_the_callers_of_the_webhook_can_be_told(helm: Helm) -> None:
-    """Whoever reaches the port can forge reviews; probes come from the node and stay open."""
+def test_network_policy_can_restrict_callers_of_the_webhook(helm: Helm) -> None:
+    """A caller that reaches the port can forge reviews; probes come from the node and stay allowed."""
     servers = [{"ipBlock": {"cidr": "10.0.0.0/28"}}]
     rules = find(helm.render({"networkPolicy": {"webhookFrom": servers}}), "NetworkPolicy")["spec"]
     peers = {port["port"]: rule.get("from") for rule in rules["ingress"] for port in rule["ports"]}
     assert peers == {"webhook-server": servers, "healthz": None, "metrics": None}
 
 
-def test_prometheus_finds_the_metrics_and_not_the_webhook(helm: Helm) -> None:
+def test_service_monitor_selects_the_metrics_port(helm: Helm) -> None:
     found = helm.render({"serviceMonitor": {"enabled": True}})
     wanted = find(found, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
     matched = [
@@ -267,7 +267,7 @@ def test_prometheus_finds_the_metrics_and_not_the_webhook(helm: Helm) -> None:
     assert matched == ["azure-wi-webhook-metrics"]
 
 
-def test_replicas_spread_and_not_all_go_at_once(helm: Helm) -> None:
+def test_replicas_are_spread_and_have_a_disruption_budget(helm: Helm) -> None:
     found = helm.render()
     spec = find(found, "Deployment")["spec"]
     assert spec["replicas"] == 2
@@ -280,15 +280,15 @@ def test_replicas_spread_and_not_all_go_at_once(helm: Helm) -> None:
     assert find(found, "PodDisruptionBudget")["spec"]["minAvailable"] < spec["replicas"]
 
 
-def test_it_has_room_and_is_not_throttled(helm: Helm) -> None:
-    """A limit of CPU would make the API server wait for the rest of a period, in every pod's way."""
+def test_container_has_memory_limit_and_no_cpu_limit(helm: Helm) -> None:
+    """With a CPU limit the webhook would be throttled, which delays every pod."""
     resources = container(helm.render())["resources"]
     assert set(resources["limits"]) == {"memory"}
     assert resources["requests"].keys() == {"cpu", "memory"}
 
 
-def test_the_notes_say_what_is_not_as_one_may_think(helm: Helm, tmp_path: Path) -> None:
-    """Helm shows notes only where it installs; as any other file of the chart they are rendered here."""
+def test_notes_describe_unexpected_settings(helm: Helm, tmp_path: Path) -> None:
+    """Helm prints notes only when it installs, so they are rendered here as another file of the chart."""
     chart = tmp_path / "podpass"
     shutil.copytree(CHART, chart)
     text = (chart / "templates" / "NOTES.txt").read_text()

@@ -1,4 +1,4 @@
-"""From the reference's release to ours and back: what cannot change does not, and nothing blocks."""
+"""Upgrade from the reference's release to ours and rollback: immutable fields stay, no object blocks it."""
 
 import pytest
 
@@ -21,20 +21,20 @@ def _key(one: Object) -> tuple[str, str, str, str]:
     return one["apiVersion"], one["kind"], meta["name"], meta.get("namespace", "")
 
 
-def test_each_object_of_the_reference_is_ours_under_the_same_name(helm: Helm) -> None:
+def test_each_object_of_the_reference_exists_under_the_same_name(helm: Helm) -> None:
     ours = {_key(one) for one in helm.render()}
     assert not {_key(one) for one in reference.OBJECTS} - ours
 
 
-def test_what_is_ours_alone_goes_when_one_goes_back(helm: Helm) -> None:
-    """Helm deletes what the next chart does not have; nothing of it may be needed by the reference."""
+def test_additional_objects_are_deleted_by_a_rollback(helm: Helm) -> None:
+    """Helm deletes objects that the next chart lacks; the reference must not need any of them."""
     theirs = {_key(one) for one in reference.OBJECTS}
     more = {
         (one["kind"], one["metadata"]["name"]) for one in helm.render() if _key(one) not in theirs
     }
     assert more == {
         ("NetworkPolicy", "azure-wi-webhook-controller-manager"),
-        ("Pod", f"{RELEASE}-test"),  # a hook, which is in no release
+        ("Pod", f"{RELEASE}-test"),  # a hook is not part of a release
     }
 
 
@@ -47,13 +47,13 @@ def test_a_binding_keeps_its_role(helm: Helm, kind: str) -> None:
 
 
 def test_the_deployment_keeps_its_selector(helm: Helm) -> None:
-    """The API server refuses another one, and the chart's name, which is not ours, is in it."""
+    """The API server refuses another selector. It contains the name of the reference's chart."""
     ours, theirs = (find(each, "Deployment")["spec"] for each in (helm.render(), reference.OBJECTS))
     assert ours["selector"] == theirs["selector"]
     assert ours["template"]["metadata"]["labels"] == theirs["selector"]["matchLabels"]
 
 
-def test_a_name_that_was_overridden_there_is_overridden_here(helm: Helm) -> None:
+def test_name_override_of_the_reference_is_kept(helm: Helm) -> None:
     for given, name in (
         ("wi-" + "x" * 80, "wi-" + "x" * 60),
         ("my-", "my"),
@@ -70,46 +70,44 @@ def test_pod_labels_of_the_user_do_not_break_the_selector(helm: Helm) -> None:
 
 
 @pytest.mark.parametrize("kind", ["Service", "PodDisruptionBudget"])
-def test_old_and_new_pods_are_both_behind_the_service_and_in_the_budget(
-    helm: Helm, kind: str
-) -> None:
+def test_service_and_budget_select_old_and_new_pods(helm: Helm, kind: str) -> None:
     found = find(helm.render(), kind)["spec"]["selector"]
     assert found == find(reference.OBJECTS, kind)["spec"]["selector"]
 
 
-def test_the_secret_keeps_its_type_and_what_is_in_it(helm: Helm) -> None:
-    """A Secret's type never changes; data that no manifest names is left as it is."""
+def test_secret_keeps_its_type_and_data(helm: Helm) -> None:
+    """A Secret's type cannot change; Helm does not change data that no manifest contains."""
     assert not {"type", "data", "stringData"} & find(helm.render(), "Secret").keys()
 
 
-def test_the_registration_leaves_the_bundle_that_is_there(helm: Helm) -> None:
+def test_upgrade_keeps_the_ca_bundle(helm: Helm) -> None:
     (entry,) = find(helm.render(), "MutatingWebhookConfiguration")["webhooks"]
     assert entry["clientConfig"] == reference.WEBHOOK["clientConfig"]  # and no caBundle
 
 
-def test_the_registration_asks_for_the_same_pods_in_the_same_way(helm: Helm) -> None:
+def test_webhook_configuration_selects_the_same_pods(helm: Helm) -> None:
     (entry,) = find(helm.render(), "MutatingWebhookConfiguration")["webhooks"]
-    # Ours exempts namespaces, and tells that an Event may follow a refusal.
+    # Ours exempts namespaces, and declares side effects because of the Event after a refusal.
     for member in reference.WEBHOOK.keys() - {"rules", "namespaceSelector", "sideEffects"}:
         assert entry[member] == reference.WEBHOOK[member], member
     (rule,) = reference.WEBHOOK["rules"]
     assert entry["rules"] == [{**rule, "scope": "*"}]
-    assert entry["timeoutSeconds"] == 10  # what the API server takes where none is given
+    assert entry["timeoutSeconds"] == 10  # the API server's default
 
 
-def test_the_container_has_the_reference_s_ports_flags_and_probes(helm: Helm) -> None:
+def test_container_has_the_references_ports_flags_and_probes(helm: Helm) -> None:
     ours, theirs = container(helm.render()), reference.CONTAINER
     for member in ("name", "ports", "envFrom", "env", "args"):
         assert ours[member] == theirs[member], member
     assert ours["command"] == ["podpass", "webhook"]
     for probe in ("livenessProbe", "readinessProbe"):
-        # Ours may be asked earlier, since it is ready earlier.
+        # Our probe starts earlier, because the process is ready earlier.
         later = {"initialDelaySeconds"} if probe == "readinessProbe" else set()
         for member in theirs[probe].keys() - later:
             assert ours[probe][member] == theirs[probe][member], (probe, member)
 
 
-def test_all_values_of_the_reference_mean_here_what_they_mean_there(helm: Helm) -> None:
+def test_all_values_of_the_reference_have_the_same_effect(helm: Helm) -> None:
     found = helm.render(OF_THE_REFERENCE)
     given = OF_THE_REFERENCE
     spec = find(found, "Deployment")["spec"]
@@ -152,8 +150,8 @@ def test_all_values_of_the_reference_mean_here_what_they_mean_there(helm: Helm) 
     assert {"key": "control-plane", "operator": "DoesNotExist"} in selector["matchExpressions"]
 
 
-def test_values_that_helm_carried_over_whole_are_refused_with_the_way_out(helm: Helm) -> None:
-    """--reuse-values hides the new chart's defaults; the reference's image could not run our command."""
+def test_reused_values_are_refused_with_a_hint(helm: Helm) -> None:
+    """--reuse-values hides the new chart's defaults, and the reference's image does not have our command."""
     theirs = {"image": {"repository": "mirror.example.com/oss/azure/workload-identity/webhook"}}
     ours = ("certManager", "events", "advice", "networkPolicy", "serviceMonitor", "helmTest")
     hidden = dict.fromkeys(ours)
@@ -162,7 +160,7 @@ def test_values_that_helm_carried_over_whole_are_refused_with_the_way_out(helm: 
         assert "--reset-then-reuse-values" in helm.refusal(values)
 
 
-def test_the_memory_of_the_reference_is_refused_before_it_ends_us(helm: Helm) -> None:
+def test_memory_limit_of_the_reference_is_refused(helm: Helm) -> None:
     said = helm.refusal({"resources": {"limits": {"memory": "30Mi"}}})
     assert "resources.limits.memory is 30Mi: podpass needs 96Mi at least" in said
     for enough in ("96Mi", "1Gi", "200M"):

@@ -1,4 +1,4 @@
-"""Values: what is wrong is named before anything is installed."""
+"""Invalid values are refused by name before the installation."""
 
 import warnings
 
@@ -7,7 +7,7 @@ import pytest
 from tests.charts.rendering import NEWEST, Helm, Values, container, find
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # its import warns of its own dependencies
+    warnings.simplefilter("ignore")  # its import emits deprecation warnings
     import kubernetes_validate
 
 pytestmark = pytest.mark.kubernetes
@@ -114,15 +114,15 @@ def test_a_wrong_key_or_type_is_refused_by_name(
         ),
     ],
 )
-def test_a_combination_that_cannot_work_is_refused_before_anything_is_installed(
+def test_inconsistent_combination_of_values_is_refused(
     helm: Helm, values: Values, said: str
 ) -> None:
     assert said in helm.refusal(values)
 
 
 @pytest.mark.parametrize("name", ["123", "1abc", "1e3", "true", "my.rel", "x" * 53])
-def test_a_release_of_any_name_has_objects_that_the_api_server_takes(helm: Helm, name: str) -> None:
-    """A label that YAML reads as a number or a truth is refused there."""
+def test_objects_of_a_release_with_any_name_are_valid(helm: Helm, name: str) -> None:
+    """The API server refuses labels that YAML parses as a number or a boolean."""
     for one in helm.render({"nameOverride": "7e1"}, name=name):
         kubernetes_validate.validate(one, NEWEST, strict=True)
         assert one["metadata"]["labels"]["release"] == name
@@ -139,12 +139,12 @@ def test_a_release_of_any_name_has_objects_that_the_api_server_takes(helm: Helm,
         "localhost/p--q",
     ],
 )
-def test_an_image_may_have_every_name_that_images_have(helm: Helm, name: str) -> None:
+def test_every_valid_image_name_is_accepted(helm: Helm, name: str) -> None:
     assert container(helm.render({"image": {"repository": name}}))["image"].startswith(f"{name}:")
 
 
-def test_an_annotation_of_the_user_does_not_stand_beside_ours(helm: Helm) -> None:
-    """Of one key twice, some readers take the first and others the last."""
+def test_user_annotation_that_duplicates_ours_is_rendered_once(helm: Helm) -> None:
+    """Of a duplicate key, some parsers use the first value and others the last."""
     said = helm.template({"podAnnotations": {"podpass/config": "mine", "a": "b"}}).stdout
     assert said.count("podpass/config:") == 1
     given = {"podAnnotations": {"a": "b"}}

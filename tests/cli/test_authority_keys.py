@@ -1,4 +1,4 @@
-"""`podpass authority keys` and `rotate`, on a database that a service runs on meanwhile."""
+"""`podpass authority keys` and `rotate`, on the database of a running service."""
 
 import asyncio
 import json
@@ -11,14 +11,14 @@ from click.testing import CliRunner, Result
 from sqlalchemy import update
 
 from podpass.cli import authority_keys
-from podpass.crypto.envelope import SealingKeyUnfit
+from podpass.crypto.envelope import InvalidSealingKey
 from podpass.database import Database, DatabaseUnusable
 from podpass.errors import Error
 from podpass.exchange.schema import signing_keys
 from podpass.exchange.signing.key_set import AuthorityKeys, KeyNotRetired
-from podpass.exchange.signing.key_store import AuthorityKeysError
-from podpass.exchange.signing.schedule import Schedule
-from tests.directory.faults import damage
+from podpass.exchange.signing.key_store import DamagedKeysError
+from podpass.exchange.signing.schedule import KeySchedule
+from tests.directory.database_faults import corrupt
 
 
 @pytest.fixture
@@ -28,9 +28,9 @@ def data_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def service(data_dir: Path) -> AsyncIterator[AuthorityKeys]:
-    """A running service's keys, where a local instance has them."""
+    """The keys of a running service, in the data directory of a local instance."""
     data_dir.mkdir()
-    schedule = Schedule(ahead_seconds=3600)
+    schedule = KeySchedule(ahead_seconds=3600)
     async with Database(f"sqlite:///{data_dir / 'directory.db'}") as database:
         keys = await AuthorityKeys.open(
             database, data_dir / "keys" / "authority.key", schedule=schedule
@@ -62,14 +62,16 @@ async def test_keys_are_listed_with_their_times(data_dir: Path, service: Authori
     assert active["kid"] in table
 
 
-async def test_a_rotation_says_from_when_the_next_key_signs(
+async def test_rotation_prints_when_the_next_key_signs(
     data_dir: Path, service: AuthorityKeys
 ) -> None:
     before = service.active.kid
     result = await run(data_dir, "rotate", "--publish-ahead-seconds", "3600")
     assert result.exit_code == 0
     _, coming = await listed(data_dir)
-    assert f"{coming['kid']} is published, and signs from {coming['signs_from']}" in result.output
+    assert (
+        f"{coming['kid']} is published and will sign from {coming['signs_from']}" in result.output
+    )
     assert service.active.kid == before
 
 
@@ -79,8 +81,8 @@ async def test_a_running_service_signs_with_the_next_key_within_a_second(
     before, after = (key.kid for key in service.published)
     result = await run(data_dir, "rotate", "--at-once")
     assert result.exit_code == 0
-    assert f"{after} signs since" in result.stdout
-    assert f"{before} signs no longer; published until" in result.stdout
+    assert f"{after} has signed since" in result.stdout
+    assert f"{before} no longer signs; it is published until" in result.stdout
     assert "for up to a day" in result.stderr
     async with asyncio.timeout(5):
         while service.active.kid != after:  # noqa: ASYNC110 another connection wrote it
@@ -88,13 +90,11 @@ async def test_a_running_service_signs_with_the_next_key_within_a_second(
     assert [key["state"] for key in await listed(data_dir)] == ["old", "active", "coming"]
 
 
-async def test_a_key_that_leaked_is_replaced_and_withdrawn(
-    data_dir: Path, service: AuthorityKeys
-) -> None:
+async def test_leaked_key_is_replaced_and_withdrawn(data_dir: Path, service: AuthorityKeys) -> None:
     leaked = service.active.kid
     refused = await run(data_dir, "rotate", "--retire", leaked)
     assert isinstance(refused.exception, KeyNotRetired)
-    assert "rotated first" in refused.exception.hint
+    assert "rotate the active key first" in refused.exception.hint
     assert (await run(data_dir, "rotate", "--at-once", "--retire", leaked)).exit_code == 0
     assert leaked not in {key["kid"] for key in await listed(data_dir)}
     async with asyncio.timeout(5):
@@ -102,22 +102,24 @@ async def test_a_key_that_leaked_is_replaced_and_withdrawn(
             await asyncio.sleep(0.01)
 
 
-async def test_a_lost_sealing_key_is_got_over(data_dir: Path, service: AuthorityKeys) -> None:
+async def test_keys_can_be_replaced_after_the_sealing_key_is_lost(
+    data_dir: Path, service: AuthorityKeys
+) -> None:
     before = {key.kid for key in service.published}
     sealing = data_dir / "keys" / "authority.key"
     sealing.unlink()
     refused = await run(data_dir, "rotate")
-    assert isinstance(refused.exception, SealingKeyUnfit)
+    assert isinstance(refused.exception, InvalidSealingKey)
     assert "--retire-others" in refused.exception.hint
     sealing.write_bytes(bytes(32))
-    assert isinstance((await run(data_dir, "rotate")).exception, SealingKeyUnfit)
+    assert isinstance((await run(data_dir, "rotate")).exception, InvalidSealingKey)
     assert (await run(data_dir, "rotate", "--retire-others")).exit_code == 0
     assert not before & {key["kid"] for key in await listed(data_dir)}
     again = await AuthorityKeys.open(service.database, sealing)
-    assert again.seal.read("p", again.seal.close("p", {"v": 1})) == {"v": 1}
+    assert again.token_sealer.open("p", again.token_sealer.seal("p", {"v": 1})) == {"v": 1}
 
 
-async def test_nobody_cries_of_keys_that_are_replaced_since_they_do_not_open(
+async def test_replacing_undecryptable_keys_logs_no_error(
     data_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data_dir.mkdir()
@@ -132,26 +134,26 @@ async def test_nobody_cries_of_keys_that_are_replaced_since_they_do_not_open(
 async def test_a_damaged_old_key_can_be_withdrawn(data_dir: Path, service: AuthorityKeys) -> None:
     old = service.active.kid
     await service.rotate(at_once=True)
-    damage = update(signing_keys).where(signing_keys.c.kid == old).values(sealed=b"x" * 99)
-    await service.database.write(lambda connection: connection.execute(damage))
-    assert isinstance((await run(data_dir, "rotate")).exception, AuthorityKeysError)
+    corrupt = update(signing_keys).where(signing_keys.c.kid == old).values(sealed=b"x" * 99)
+    await service.database.write(lambda connection: connection.execute(corrupt))
+    assert isinstance((await run(data_dir, "rotate")).exception, DamagedKeysError)
     assert (await run(data_dir, "rotate", "--retire", old)).exit_code == 0
     assert (await run(data_dir, "rotate")).exit_code == 0
 
 
-async def test_a_folder_without_an_instance_is_told_so(tmp_path: Path) -> None:
+async def test_folder_without_an_instance_is_reported(tmp_path: Path) -> None:
     result = await run(tmp_path / "nothing", "keys")
-    assert "holds no instance" in str(result.exception)
+    assert "there is no instance in" in str(result.exception)
     assert not (tmp_path / "nothing").exists()
 
 
-async def test_a_damaged_key_to_come_is_marked_and_another_takes_its_place(
+async def test_damaged_upcoming_key_is_reported_and_can_be_replaced(
     data_dir: Path, service: AuthorityKeys
 ) -> None:
     first, second = (key.kid for key in service.published)
     assert "damaged" not in (await run(data_dir, "keys")).stderr
-    damage = update(signing_keys).where(signing_keys.c.kid == second).values(sealed=b"x" * 99)
-    await service.database.write(lambda connection: connection.execute(damage))
+    corrupt = update(signing_keys).where(signing_keys.c.kid == second).values(sealed=b"x" * 99)
+    await service.database.write(lambda connection: connection.execute(corrupt))
     assert f"{second} is damaged" in (await run(data_dir, "keys")).stderr
     assert "--retire KID" in getattr((await run(data_dir, "rotate")).exception, "hint", "")
     assert (await run(data_dir, "rotate", "--retire", second)).exit_code == 0
@@ -161,13 +163,13 @@ async def test_a_damaged_key_to_come_is_marked_and_another_takes_its_place(
     assert service.active.kid == first
 
 
-@pytest.mark.parametrize("change", ["activates = 'x'", "created = x'3432'", "created = 9e999"])
-async def test_a_key_of_which_nobody_can_tell_when_it_signs_is_damaged_and_can_be_withdrawn(
+@pytest.mark.parametrize("change", ["activates = 9e999", "created = -9e999", "created = 9e999"])
+async def test_key_with_invalid_times_is_reported_as_damaged_and_can_be_withdrawn(
     data_dir: Path, service: AuthorityKeys, change: str
 ) -> None:
-    """SQLite keeps any value in any column."""
+    """SQLite accepts any value in any column."""
     first, second = (key.kid for key in service.published)
-    damage(data_dir / "directory.db", f"UPDATE authority_keys SET {change} WHERE kid = ?", second)
+    corrupt(data_dir / "directory.db", f"UPDATE authority_keys SET {change} WHERE kid = ?", second)
     listed = await run(data_dir, "keys")
     assert first in listed.stdout
     assert f"{second} is damaged" in listed.stderr
@@ -176,12 +178,12 @@ async def test_a_key_of_which_nobody_can_tell_when_it_signs_is_damaged_and_can_b
     assert second not in (await run(data_dir, "keys")).output
 
 
-async def test_a_key_whose_name_is_no_text_is_not_said_to_be_withdrawn(
+async def test_key_with_an_invalid_utf8_kid_is_not_reported_as_withdrawn(
     data_dir: Path, service: AuthorityKeys
 ) -> None:
-    """Fails when nobody looks whether a row went: it is told by a name that no row has."""
+    """Fails if the command does not check whether a row was deleted."""
     second, path = service.published[1].kid, data_dir / "directory.db"
-    damage(path, "UPDATE authority_keys SET kid = x'ff' WHERE kid = ?", second)
+    corrupt(path, "UPDATE authority_keys SET kid = CAST(x'ff' AS TEXT) WHERE kid = ?", second)
     name = str(b"\xff")
     assert f"{name} is damaged" in (await run(data_dir, "keys")).stderr
     caught = (await run(data_dir, "rotate", "--retire", name)).exception
@@ -189,29 +191,29 @@ async def test_a_key_whose_name_is_no_text_is_not_said_to_be_withdrawn(
     assert f"{name} is damaged" in (await run(data_dir, "keys")).stderr
 
 
-async def test_all_keys_can_be_replaced_whatever_their_rows_hold(
+async def test_all_keys_can_be_replaced_whatever_their_rows_contain(
     data_dir: Path, service: AuthorityKeys
 ) -> None:
     before = {key.kid for key in service.published}
-    for kid, change in zip(before, ("activates = 'x'", "kid = x'ff'"), strict=True):
-        damage(data_dir / "directory.db", f"UPDATE authority_keys SET {change} WHERE kid = ?", kid)
+    for kid, change in zip(before, ("activates = 9e999", "kid = CAST(x'ff' AS TEXT)"), strict=True):
+        corrupt(data_dir / "directory.db", f"UPDATE authority_keys SET {change} WHERE kid = ?", kid)
     assert (await run(data_dir, "rotate", "--retire-others")).exit_code == 0
     listed = await run(data_dir, "keys", "-o", "json")
     assert (len(json.loads(listed.stdout)), listed.stderr) == (2, "")
 
 
-@pytest.mark.parametrize("value", ["'x'", "42"])
-async def test_a_key_whose_secret_is_of_another_type_is_marked_as_damaged(
+@pytest.mark.parametrize("value", ["x''", "x'ff'"])
+async def test_key_with_a_changed_sealed_value_is_reported_as_damaged(
     data_dir: Path, service: AuthorityKeys, value: str
 ) -> None:
     kid, path = service.published[1].kid, data_dir / "directory.db"
-    damage(path, f"UPDATE authority_keys SET sealed = {value} WHERE kid = ?", kid)
+    corrupt(path, f"UPDATE authority_keys SET sealed = {value} WHERE kid = ?", kid)
     assert f"{kid} is damaged" in (await run(data_dir, "keys")).stderr
     assert "--retire KID" in getattr((await run(data_dir, "rotate")).exception, "hint", "")
 
 
 @pytest.mark.parametrize("arguments", [("--at-once",), ("--retire-others",), ("--retire", "x")])
-async def test_a_mistyped_or_empty_database_gets_no_keys_and_no_sealing_key(
+async def test_mistyped_or_empty_database_gets_no_keys_and_no_sealing_key(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     path, sealing = tmp_path / "auhtority.db", tmp_path / "s.key"
@@ -225,5 +227,5 @@ async def test_a_mistyped_or_empty_database_gets_no_keys_and_no_sealing_key(
         CliRunner().invoke, authority_keys.rotate, [*given, *arguments]
     )
     assert isinstance(result.exception, Error)
-    assert "no keys" in result.exception.message
+    assert "no signing keys" in result.exception.message
     assert not sealing.exists()

@@ -1,4 +1,4 @@
-"""Who is asked is named, where it does not answer at once or at all."""
+"""Notices and errors of requests to an instance name the service."""
 
 import queue
 import socket
@@ -13,28 +13,28 @@ from podpass.errors import Error
 
 
 @pytest.mark.parametrize(
-    ("host", "who"),
+    ("host", "service"),
     [("localhost", "the instance"), ("issuer.example", "issuer.example of this instance")],
 )
-def test_what_is_waited_for_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, who: str
+def test_wait_notice_and_error_name_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, service: str
 ) -> None:
-    said: queue.Queue[str] = queue.Queue()
-    monkeypatch.setattr(output, "_SILENT_SECONDS", 0)
-    monkeypatch.setattr(output, "say", said.put)
+    printed: queue.Queue[str] = queue.Queue()
+    monkeypatch.setattr(output, "_NOTICE_SECONDS", 0)
+    monkeypatch.setattr(output, "print_message", printed.put)
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.crt")
-    heard: list[str] = []
+    notices: list[str] = []
 
     def hang_up(server: socket.socket) -> None:
         taken, _ = server.accept()
-        heard.append(said.get())
+        notices.append(printed.get())
         taken.close()
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=hang_up, args=(server,))
         thread.start()
         port = server.getsockname()[1]
-        with pytest.raises(Error, match=f"{who} does not answer on port {port}"):
+        with pytest.raises(Error, match=f"{service} does not respond on port {port}"):
             client.request(port, tmp_path / "ca.crt", "GET", "/", host=host)
         thread.join()
-    assert heard == [f"waiting for {who} to answer on port {port}, for up to 30 seconds"]
+    assert notices == [f"waiting for {service} to respond on port {port}, for up to 30 seconds"]

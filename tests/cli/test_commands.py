@@ -1,11 +1,13 @@
-"""The command line as a whole: help, exit codes, and failures that say what to do next."""
+"""The command line: help, exit codes, and failures with a hint."""
 
 import importlib
 import json
+import logging
 import os
 import pty
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import yaml
 
 from podpass import __version__
 from podpass.cli.commands import SECTIONS, cli
+from podpass.cli.main import run
 from tests.local.instances import CLIENT, Podpass
 
 COMMANDS = {name: text for section in SECTIONS.values() for name, text in section.items()}
@@ -23,7 +26,7 @@ COMMANDS = {name: text for section in SECTIONS.values() for name, text in sectio
 def _all(
     command: click.Command | None = None, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[str, ...]]:
-    """Walk over every command and group below."""
+    """Walk over all commands and groups."""
     found = command or cli
     yield path
     if isinstance(found, click.Group):
@@ -42,14 +45,14 @@ def test_every_command_has_help(podpass: Podpass, path: tuple[str, ...]) -> None
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "demo"])
-def test_the_table_of_commands_says_what_the_command_says(name: str) -> None:
-    """Help is printed without importing commands, so the two could drift apart."""
+def test_summary_in_the_command_table_equals_the_command_help(name: str) -> None:
+    """Help is printed without importing commands, so both texts must be equal."""
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
     assert (command.help or "").splitlines()[0].rstrip(".") == COMMANDS[name]
 
 
-def test_help_imports_no_command_and_nothing_heavy(podpass: Podpass) -> None:
+def test_help_imports_no_command_and_no_large_library(podpass: Podpass) -> None:
     program = (
         "import sys; from podpass.cli.main import run; run(['--help']);"
         "print(*sorted(sys.modules), file=sys.stderr)"
@@ -67,7 +70,7 @@ def test_help_imports_no_command_and_nothing_heavy(podpass: Podpass) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])
-def test_the_version_is_told(podpass: Podpass, flag: str) -> None:
+def test_version_is_printed(podpass: Podpass, flag: str) -> None:
     assert podpass(flag).stdout == f"podpass {__version__}\n"
 
 
@@ -84,25 +87,25 @@ def test_the_version_is_told(podpass: Podpass, flag: str) -> None:
         (["up", "--port-base", "70000"], 2, "--port-base 70000"),
         (["up", "--kubernetes", "k3s"], 2, "--kubernetes k3s"),
         (["up", "--seed", "/no/such/file"], 2, "/no/such/file"),
-        (["status"], 1, "nothing runs"),
-        (["env"], 1, "nothing runs"),
-        (["run", "--", "true"], 1, "nothing runs"),
+        (["status"], 1, "no instance is running"),
+        (["env"], 1, "no instance is running"),
+        (["run", "--", "true"], 1, "no instance is running"),
         (["run"], 2, "Missing argument"),
         (["apply", "-f", "/no/such/file"], 2, "/no/such/file"),
         (["apply"], 2, "Missing option"),
-        (["identity", "list"], 1, "nothing runs"),
-        (["identity", "show", "web"], 1, "nothing runs"),
-        (["vault", "list"], 1, "nothing runs"),
+        (["identity", "list"], 1, "no instance is running"),
+        (["identity", "show", "web"], 1, "no instance is running"),
+        (["vault", "list"], 1, "no instance is running"),
         (["image", "add", "name"], 2, "Missing argument"),
         (["image", "add", "name", "--"], 2, "Missing argument"),
-        (["image", "add", "two words", "--", "true"], 2, "no image name"),
-        (["token", "inspect", "no-token"], 2, "neither a token nor a file"),
+        (["image", "add", "two words", "--", "true"], 2, "not a valid image name"),
+        (["token", "inspect", "no-token"], 2, "neither a token nor a readable file"),
         (["completion", "tcsh"], 2, "'tcsh' is not one of"),
         (["status", "-o", "xml"], 2, "'xml' is not one of"),
         (["--data-dir"], 2, "requires an argument"),
     ],
 )
-def test_a_failure_has_its_code_and_ends_in_what_to_do(
+def test_failure_has_its_exit_code_and_ends_with_a_hint(
     podpass: Podpass, arguments: list[str], code: int, words: str
 ) -> None:
     done = podpass(*arguments)
@@ -115,26 +118,32 @@ def test_a_failure_has_its_code_and_ends_in_what_to_do(
     assert rest[0].strip()
 
 
-def test_what_is_listed_stays_apart_from_what_is_said(podpass: Podpass) -> None:
+def test_data_goes_to_stdout_and_messages_go_to_stderr(podpass: Podpass) -> None:
     done = podpass("status", "-o", "json")
     assert done.returncode == 1
     assert json.loads(done.stdout) == {"ready": False, "data_dir": str(podpass.data_dir)}
     assert "podpass up" in done.stderr
 
 
-def test_a_bug_is_one_line_with_the_traceback_in_a_file(podpass: Podpass, tmp_path: Path) -> None:
-    podpass.data_dir.mkdir()
-    (podpass.data_dir / "version").write_text("1\n")
-    (podpass.data_dir / "images.json").mkdir()  # not a case that anybody thought of
-    done = podpass("image", "add", "name", "--", "true", env={"TMPDIR": str(tmp_path)})
-    if "unexpected" in done.stderr:
-        assert done.returncode == 1
-        (file,) = tmp_path.glob("podpass-*.traceback")
-        assert str(file) in done.stderr.splitlines()[-1]
-        assert "Traceback" in file.read_text()
+def test_bug_prints_one_line_and_writes_the_traceback_to_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise ValueError("an error that no command handles")
+
+    monkeypatch.setattr(cli, "main", fail)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(logging, "lastResort", logging.lastResort)
+    assert run(["status"]) == 1
+    message, hint = capsys.readouterr().err.splitlines()
+    assert message == "podpass: unexpected ValueError"
+    (file,) = tmp_path.glob("podpass-*.traceback")
+    assert str(file) in hint
+    assert "an error that no command handles" in file.read_text()
+    assert "Traceback" in file.read_text()
 
 
-def test_debug_shows_the_traceback(podpass: Podpass) -> None:
+def test_debug_variable_prints_the_traceback(podpass: Podpass) -> None:
     done = subprocess.run(
         podpass.command("env"),
         env={**podpass.environ, "PODPASS_DEBUG": "1"},
@@ -146,7 +155,7 @@ def test_debug_shows_the_traceback(podpass: Podpass) -> None:
     assert done.returncode == 1
 
 
-def test_a_reader_that_goes_away_is_no_failure(running: Podpass) -> None:
+def test_closed_stdout_is_not_a_failure(running: Podpass) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(
@@ -161,7 +170,7 @@ def test_a_reader_that_goes_away_is_no_failure(running: Podpass) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_data_dir_can_be_named_before_or_after_the_command(
+def test_data_dir_option_works_before_and_after_the_command(
     running: Podpass, tmp_path: Path
 ) -> None:
     environ = {"PODPASS_DATA_DIR": str(tmp_path / "other")}
@@ -171,7 +180,7 @@ def test_the_data_dir_can_be_named_before_or_after_the_command(
     assert running("status", env=environ).returncode == 1
 
 
-def test_identities_are_listed_with_what_the_documentation_promises(running: Podpass) -> None:
+def test_identity_list_contains_the_documented_members(running: Podpass) -> None:
     listed = json.loads(running("identity", "list", "-o", "json").stdout)
     web = next(row for row in listed if row["name"] == "web")
     assert web["client_id"] == CLIENT
@@ -188,7 +197,7 @@ def test_identities_are_listed_with_what_the_documentation_promises(running: Pod
     assert table[1].split()[:3] == ["web", "managed-identity", "podpass"]
 
 
-def test_an_identity_is_shown_by_name_or_client_id(running: Podpass) -> None:
+def test_identity_is_shown_by_name_or_client_id(running: Podpass) -> None:
     by_name = running("identity", "show", "web", "-o", "json").stdout
     assert running("identity", "show", CLIENT, "-o", "json").stdout == by_name
     assert "system:serviceaccount:default:web" in running("identity", "show", "web").stdout
@@ -207,7 +216,7 @@ def test_vaults_are_listed(running: Podpass) -> None:
     assert row.split()[-1] == "1"
 
 
-def test_status_names_the_addresses_of_a_vault(running: Podpass) -> None:
+def test_status_contains_the_addresses_of_a_vault(running: Podpass) -> None:
     port = running.status()["vault"].rpartition(":")[2]
     text = running("status").stdout
     assert f"https://localhost:{port} (https://NAME.vault.azure.net through the gateway)" in text
@@ -221,12 +230,12 @@ def test_a_seed_applied_twice_changes_nothing(running: Podpass, tmp_path: Path) 
     assert (first.returncode, "applied-twice" in first.stdout) == (0, True)
     second = running("apply", "-f", str(seed))
     assert (second.returncode, second.stdout) == (0, "")
-    assert "nothing to change" in second.stderr
+    assert "no changes" in second.stderr
     from_stdin = running("apply", "-f", "-", input=seed.read_text())
     assert from_stdin.returncode == 0
 
 
-def test_a_seed_with_a_wrong_key_is_refused_by_name_and_line(
+def test_seed_with_an_unknown_key_is_refused_with_its_name_and_line(
     running: Podpass, tmp_path: Path
 ) -> None:
     seed = tmp_path / "seed.yaml"
@@ -253,10 +262,8 @@ def test_images_are_added_and_listed(podpass: Podpass) -> None:
     assert "sh -c 'echo '\"'\"'a b'\"'\"''" in podpass("image", "list").stdout
 
 
-def test_an_image_is_ready_where_the_runtime_finds_its_program(
-    podpass: Podpass, tmp_path: Path
-) -> None:
-    """Fails if the list looks elsewhere than the runtime: beside this Python, and by the last part."""
+def test_image_is_ready_if_the_kubelet_finds_its_program(podpass: Podpass, tmp_path: Path) -> None:
+    """Fails if the list searches other folders than the kubelet does."""
     beside = Path(sys.executable).with_name("podpass")
     assert beside.exists()
     images = {"beside": "podpass", "only-in-images": "/usr/local/bin/python3", "gone": "sh"}
@@ -267,7 +274,7 @@ def test_an_image_is_ready_where_the_runtime_finds_its_program(
     assert ready == {"beside": True, "only-in-images": True, "gone": False}
 
 
-def test_images_added_before_the_first_start_are_kept_by_it(podpass: Podpass) -> None:
+def test_images_added_before_the_first_start_survive_it(podpass: Podpass) -> None:
     podpass("image", "add", "early", "--", "true")
     podpass.up()
     assert "early" in podpass("image", "list").stdout
@@ -275,7 +282,7 @@ def test_images_added_before_the_first_start_are_kept_by_it(podpass: Podpass) ->
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts_ask_podpass(podpass: Podpass, shell: str) -> None:
+def test_completion_script_calls_podpass(podpass: Podpass, shell: str) -> None:
     done = podpass("completion", shell)
     assert done.returncode == 0
     assert "_PODPASS_COMPLETE" in done.stdout
@@ -293,7 +300,7 @@ def test_completion_completes_commands_and_options(podpass: Podpass) -> None:
         assert f"plain,{expected}" in done.stdout
 
 
-def test_a_terminal_gets_a_picture_of_what_is_starting(podpass: Podpass) -> None:
+def test_terminal_shows_the_progress_of_the_start(podpass: Podpass) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         podpass.command("up", "--detach", "--port-base", "0"),
@@ -308,7 +315,7 @@ def test_a_terminal_gets_a_picture_of_what_is_starting(podpass: Podpass) -> None
         while chunk := os.read(ours, 65536):
             drawn += chunk
     except OSError:
-        pass  # the terminal's other end was closed
+        pass  # the other end of the terminal is closed
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert out.startswith("podpass is ready\n")

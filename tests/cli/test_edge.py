@@ -1,23 +1,24 @@
-"""The edge of the command line: what a command logs, where nobody keeps a log."""
+"""Log records of commands without a log file."""
 
 import subprocess
 import sys
 
 CODE = """
 import logging
-from podpass.cli import edge
-edge.run(["--version"])
-logging.getLogger("podpass.exchange.signing.key_set").warning("old_key_files_left", extra={"folder": "a\\nb"})
+from podpass.cli.main import run
+run(["--version"])
+logger = logging.getLogger("podpass.exchange.signing.key_set")
+logger.warning("signing_keys_damaged", extra={"folder": "a\\nb"})
 logging.getLogger("psycopg").warning("query not terminated")
-logging.getLogger("podpass").info("not_told")
+logging.getLogger("podpass").info("not_printed")
 """
 
 
-def test_what_is_logged_is_told_with_its_facts() -> None:
+def test_log_warnings_are_printed_with_their_facts() -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0
     first, second = done.stderr.splitlines()
-    assert first.endswith(r"warning old_key_files_left folder='a\nb'")
+    assert first.endswith(r"warning signing_keys_damaged folder='a\nb'")
     assert "query not terminated" in second

@@ -1,4 +1,4 @@
-"""`podpass env` and `podpass run`: the environment reaches programs, and programs reach the instance."""
+"""`podpass env` and `podpass run`: programs get the environment and reach the instance."""
 
 import json
 import os
@@ -28,7 +28,7 @@ WANTED = {
 }
 
 
-def test_env_prints_what_a_shell_can_evaluate(running: Podpass) -> None:
+def test_env_output_can_be_evaluated_by_a_shell(running: Podpass) -> None:
     done = running("env")
     assert all(line.startswith("export ") for line in done.stdout.splitlines())
     evaluated = subprocess.run(
@@ -63,11 +63,11 @@ def test_run_sets_the_environment_for_one_command(running: Podpass) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 1, 7, 255])
-def test_run_passes_the_exit_code_through(running: Podpass, code: int) -> None:
+def test_run_returns_the_exit_code_of_the_command(running: Podpass, code: int) -> None:
     assert running("run", "--", "sh", "-c", f"exit {code}").returncode == code
 
 
-def test_run_passes_arguments_and_streams_through(running: Podpass) -> None:
+def test_run_passes_arguments_and_streams_to_the_command(running: Podpass) -> None:
     done = running(
         "run",
         "--",
@@ -100,7 +100,7 @@ def test_signals_reach_the_command_itself(running: Podpass) -> None:
     assert process.returncode == 9
 
 
-def test_a_command_that_is_not_there_is_named(running: Podpass) -> None:
+def test_missing_command_is_named_in_the_error(running: Podpass) -> None:
     done = running("run", "--", "no-such-program")
     assert done.returncode == 1
     assert "cannot run no-such-program" in done.stderr
@@ -148,7 +148,7 @@ def test_java_reaches_azure_names_through_the_environment_alone(
 
 
 def test_without_the_gateway_services_answer_on_localhost(running: Podpass) -> None:
-    """Direct mode, for clients that are told an authority's address."""
+    """Direct mode, for clients that are configured with the address of the authority."""
     status = running.status()
     program = (
         "import sys, urllib.request, urllib.error\n"
@@ -176,7 +176,7 @@ def test_without_the_gateway_services_answer_on_localhost(running: Podpass) -> N
         ("https://graph.microsoft.com/v1.0/me", "InvalidAuthenticationToken"),
     ],
 )
-def test_each_api_of_azure_is_there_under_its_name_and_asks_who_calls(
+def test_each_azure_api_is_served_under_its_host_name_and_requires_a_token(
     running: Podpass, url: str, code: str
 ) -> None:
     program = (

@@ -1,4 +1,4 @@
-"""`podpass explain`: codes, pasted errors, stdin; the same as the page and the documentation."""
+"""`podpass explain`: codes, pasted errors, stdin; the same texts as the error page and the documentation."""
 
 import json
 from pathlib import Path
@@ -23,17 +23,17 @@ def run(*args: str, stdin: str | None = None) -> Result:
 
 
 @pytest.mark.parametrize("code", ["700213", "AADSTS700213", "aadsts700213"])
-def test_a_code_is_explained_however_it_is_written(code: str) -> None:
-    found = explain.find(700213)
+def test_code_is_explained_in_every_notation(code: str) -> None:
+    found = explain.find_explanation(700213)
     assert found is not None
     done = run(code)
     assert done.exit_code == 0
-    for words in (found.name, found.says, found.meaning, found.cure, "HTTP 401"):
+    for words in (found.name, found.says, found.cause, found.resolution, "HTTP 401"):
         assert words in done.stdout
 
 
 @pytest.mark.parametrize("args", [(ERROR,), tuple(ERROR.split()), ("-",), ()])
-def test_a_whole_error_is_read_from_arguments_or_stdin(args: tuple[str, ...]) -> None:
+def test_full_error_text_is_read_from_arguments_or_stdin(args: tuple[str, ...]) -> None:
     done = run(*args, "-o", "json", stdin=None if args and args != ("-",) else ERROR)
     told = json.loads(done.stdout)
     assert [each["code"] for each in told["codes"]] == [7002138, 70021]
@@ -44,24 +44,24 @@ def test_a_whole_error_is_read_from_arguments_or_stdin(args: tuple[str, ...]) ->
     assert done.exit_code == 0
 
 
-def test_an_unknown_code_is_admitted_beside_the_known_ones() -> None:
+def test_unknown_code_is_reported_together_with_known_ones() -> None:
     done = run("700213", "7002139")
     assert done.exit_code == 1
-    assert "AADSTS7002139 is not known; most like it: AADSTS700213" in done.stdout
+    assert "AADSTS7002139 is unknown; similar codes: AADSTS700213" in done.stdout
     assert "https://login.microsoftonline.com/error?code=7002139" in done.stderr
     told = json.loads(run("7002139", "-o", "json").stdout)
     assert told["unknown"][0]["code"] == 7002139
     assert 7002138 in told["unknown"][0]["nearest"]
 
 
-def test_a_text_without_a_code_says_what_is_wanted() -> None:
+def test_text_without_a_code_is_refused_with_a_hint() -> None:
     done = run(stdin="no idea")
     assert done.exit_code == 1
     assert "AADSTS" in str(done.exception)
 
 
-def test_what_the_request_said_is_read_from_the_instances_log(tmp_path: Path) -> None:
-    """Only of this very request, and only what is known to hold no secret."""
+def test_request_facts_are_read_from_the_log_of_the_instance(tmp_path: Path) -> None:
+    """Only facts of this request, and only facts without secrets."""
     common = {"hop": True, "stage": "exchange", "asked": "token", "took_ms": 1.0}
     ours, other = "22222222-1111-4111-8111-111111111111", "3" * 8
     records = [

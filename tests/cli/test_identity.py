@@ -1,4 +1,4 @@
-"""`podpass identity` where a name is not enough; lists of which a row cannot be read."""
+"""`podpass identity` with ambiguous names, and with rows that cannot be read."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from podpass.cli import identity
-from tests.directory.faults import damage
+from tests.directory.database_faults import corrupt
 from tests.local.instances import CLIENT, SEED, Podpass
 
 ARM = "/subscriptions/s/resourcegroups/{}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web"
@@ -26,8 +26,8 @@ def row(client_id: str, group: str | None) -> dict[str, Any]:
 
 
 @pytest.fixture(autouse=True)
-def held(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two pages of an instance's identities, as its control API gives them."""
+def two_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two pages of identities, as the control API returns them."""
     pages = {
         "/identities": {
             "value": [row("1111", "shop"), row("2222", None)],
@@ -36,25 +36,25 @@ def held(monkeypatch: pytest.MonkeyPatch) -> None:
         },
         "/identities?after=2222": {"value": [row("3333", "other")], "after": None, "damaged": []},
     }
-    monkeypatch.setattr(identity, "control", lambda _, __, path: pages[path])
+    monkeypatch.setattr(identity, "call_control", lambda _, __, path: pages[path])
 
 
 def run(*arguments: str) -> Any:
     return CliRunner().invoke(identity.command, list(arguments))
 
 
-def test_a_name_of_several_is_refused_with_what_tells_them_apart() -> None:
+def test_ambiguous_name_is_refused_with_client_id_and_resource_group_of_each() -> None:
     refused = run("show", "web").exception
-    assert isinstance(refused, identity.SeveralIdentities)
+    assert isinstance(refused, identity.AmbiguousIdentity)
     assert "1111 (shop), 2222 (application), 3333 (other)" in refused.message
     assert "CLIENT-ID" in refused.hint
 
 
-def test_a_client_id_names_one_of_them() -> None:
+def test_client_id_selects_one_identity() -> None:
     assert "3333" in run("show", "3333").output
 
 
-def test_the_list_follows_every_page_and_tells_the_groups() -> None:
+def test_identity_list_reads_all_pages_and_shows_resource_groups() -> None:
     lines = [line.split()[:3] for line in run("list").output.splitlines()]
     assert lines[1:] == [
         ["web", "managed-identity", "shop"],
@@ -63,29 +63,29 @@ def test_the_list_follows_every_page_and_tells_the_groups() -> None:
     ]
 
 
-def test_each_row_that_may_be_the_one_is_told_with_its_own_cure(
+def test_each_unreadable_row_is_reported_with_its_own_hint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    damaged = [{"message": f"row {one} is bad", "hint": f"cure {one}"} for one in ("a", "b")]
+    damaged = [{"message": f"row {one} is bad", "hint": f"hint {one}"} for one in ("a", "b")]
     pages = {
         "/identities": {"value": [], "after": "2222", "damaged": damaged[:1]},
         "/identities?after=2222": {"value": [], "after": None, "damaged": damaged[1:]},
     }
-    monkeypatch.setattr(identity, "control", lambda _, __, path: pages[path])
+    monkeypatch.setattr(identity, "call_control", lambda _, __, path: pages[path])
     refused = run("show", "web")
-    assert isinstance(refused.exception, identity.IdentityUnreadable)
-    told = ["left out: row a is bad", "  cure a", "left out: row b is bad", "  cure b"]
-    assert refused.stderr.splitlines() == told
+    assert isinstance(refused.exception, identity.IdentityNotReadable)
+    lines = ["skipped: row a is bad", "  hint a", "skipped: row b is bad", "  hint b"]
+    assert refused.stderr.splitlines() == lines
 
 
-def test_a_row_that_cannot_be_read_is_told_and_the_others_are_listed(
+def test_unreadable_row_is_reported_and_the_others_are_listed(
     podpass: Podpass, tmp_path: Path
 ) -> None:
     seed = tmp_path / "seed.yaml"
     seed.write_text(SEED.replace("vaults:", "  - name: api\nvaults:"))
     podpass.up("--seed", str(seed))
     database = podpass.data_dir / "directory.db"
-    damage(database, "UPDATE identities SET tags = 'x' WHERE client_id = ?", CLIENT)
+    corrupt(database, "UPDATE identities SET tags = 'x' WHERE client_id = ?", CLIENT)
     row = f"the row of {CLIENT} in table identities cannot be read"
 
     listed = podpass("identity", "list", "-o", "json")
@@ -93,23 +93,23 @@ def test_a_row_that_cannot_be_read_is_told_and_the_others_are_listed(
     names = {one["name"] for one in json.loads(listed.stdout)}
     assert "api" in names
     assert "web" not in names
-    said, cure = listed.stderr.splitlines()
-    assert said == f"left out: {row}"
-    assert "backup" in cure
+    said, hint = listed.stderr.splitlines()
+    assert said == f"skipped: {row}"
+    assert "backup" in hint
     assert row in podpass("identity", "list").stderr
 
     for name in ("web", CLIENT):
         refused = podpass("identity", "show", name)
         assert refused.returncode == 1
-        left_out, cure, said, hint = refused.stderr.splitlines()
-        assert left_out == f"left out: {row}"
-        assert "backup" in cure
-        assert said == f"podpass: none that can be read is called {name}"
-        assert "left out" in hint
-    damage(database, "UPDATE vaults SET tags = 'x' WHERE name = 'tools-vault'")
+        skipped, resolution, said, hint = refused.stderr.splitlines()
+        assert skipped == f"skipped: {row}"
+        assert "backup" in resolution
+        assert said == f"podpass: no readable identity has the name or client id {name}"
+        assert "skipped" in hint
+    corrupt(database, "UPDATE vaults SET tags = 'x' WHERE name = 'tools-vault'")
     listed = podpass("vault", "list", "-o", "json")
     assert (listed.returncode, json.loads(listed.stdout)) == (0, [])
-    assert "left out: the row of tools-vault in table vaults cannot be read" in listed.stderr
+    assert "skipped: the row of tools-vault in table vaults cannot be read" in listed.stderr
 
     shown = podpass("identity", "show", "api")
     assert shown.returncode == 0

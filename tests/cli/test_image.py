@@ -1,4 +1,4 @@
-"""`podpass image` and the documentation's samples."""
+"""`podpass image` and the samples of the documentation."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.local.instances import Podpass
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
-    """A machine with an empty cache and no languages."""
+    """The environment of a machine with an empty cache and no language tools."""
     (tmp_path / "bin").mkdir()
     return {"PATH": str(tmp_path / "bin"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
 
@@ -22,7 +22,9 @@ def tool(tmp_path: Path, name: str, script: str) -> None:
     path.chmod(0o755)
 
 
-def test_samples_are_listed_with_what_they_lack(podpass: Podpass, environ: dict[str, str]) -> None:
+def test_samples_are_listed_with_their_missing_tools(
+    podpass: Podpass, environ: dict[str, str]
+) -> None:
     listed = json.loads(podpass("image", "list", "-o", "json", env=environ).stdout)
     rows = {row["name"]: row for row in listed if row["origin"] == "sample"}
     assert sorted(rows) == [
@@ -33,17 +35,17 @@ def test_samples_are_listed_with_what_they_lack(podpass: Podpass, environ: dict[
     assert (net["ready"], net["why"]) == (False, "dotnet is not on the PATH")
     assert net["todo"].endswith("podpass image prepare msal-net")
     table = podpass("image", "list", env=environ).stdout
-    assert "WHY NOT" in table
+    assert "REASON" in table
     assert "install Go 1.23 or newer; then: podpass image prepare msal-go" in table
 
 
-def test_a_prepared_sample_is_ready_and_one_that_was_replaced_is_gone(
+def test_prepared_sample_is_ready_and_a_replaced_sample_is_not_listed(
     podpass: Podpass, environ: dict[str, str], tmp_path: Path
 ) -> None:
     tool(tmp_path, "go", "/usr/bin/touch sample || /bin/touch sample")
     done = podpass("image", "prepare", f"{REPOSITORY}/msal-go:latest", env=environ)
     assert done.returncode == 0, done.stderr
-    assert "msal-go: ready" in done.stderr
+    assert "msal-go: built" in done.stderr
     (tmp_path / "bin" / "go").unlink()
 
     def row() -> tuple[str, bool]:
@@ -60,12 +62,12 @@ def test_a_prepared_sample_is_ready_and_one_that_was_replaced_is_gone(
     ("arguments", "code", "said"),
     [
         ([], 2, "the samples are: msal-python, msal-node, msal-go, msal-java, msal-net"),
-        (["msal-go", "--all"], 2, "name one sample, or give --all"),
-        (["nginx"], 2, "nginx is no sample of the documentation"),
-        (["msal-go"], 1, "install Go 1.23 or newer; then run this again"),
+        (["msal-go", "--all"], 2, "pass one sample name, or --all"),
+        (["nginx"], 2, "nginx is not a sample of the documentation"),
+        (["msal-go"], 1, "install Go 1.23 or newer; then run it again"),
     ],
 )
-def test_what_cannot_be_prepared_says_what_to_do(
+def test_sample_that_cannot_be_built_is_refused_with_a_hint(
     podpass: Podpass, environ: dict[str, str], arguments: list[str], code: int, said: str
 ) -> None:
     done = podpass("image", "prepare", *arguments, env=environ)
@@ -73,7 +75,7 @@ def test_what_cannot_be_prepared_says_what_to_do(
     assert said in done.stderr
 
 
-def test_all_that_can_be_built_is_and_the_rest_is_named(
+def test_prepare_all_builds_what_it_can_and_names_the_rest(
     podpass: Podpass, environ: dict[str, str], tmp_path: Path
 ) -> None:
     tool(tmp_path, "go", "exit 1")
@@ -81,8 +83,8 @@ def test_all_that_can_be_built_is_and_the_rest_is_named(
     done = podpass("image", "prepare", "--all", env=environ)
     said = done.stderr.splitlines()
     assert done.returncode == 1
-    assert "msal-python: ready already" in said
-    assert any(line.startswith("msal-node: left out. ") for line in said)
+    assert "msal-python: already built" in said
+    assert any(line.startswith("msal-node: skipped. ") for line in said)
     assert any(line.startswith("msal-go: failed. ") for line in said)
-    assert f"msal-net: ready; pods with the image {REPOSITORY}/msal-net run it" in said
-    assert said[-1].startswith("  all of it is in ")
+    assert f"msal-net: built; containers with the image {REPOSITORY}/msal-net run it" in said
+    assert said[-1].startswith("  the complete output is in ")

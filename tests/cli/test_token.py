@@ -1,4 +1,4 @@
-"""`podpass token inspect` on each kind of token, true and false."""
+"""`podpass token inspect` on each kind of token, valid and invalid."""
 
 import json
 import ssl
@@ -37,15 +37,15 @@ ACCOUNT = {"iss": CLUSTER, "sub": "system:serviceaccount:default:web", "kubernet
         ({"iss": ENTRA_V1, "aud": "https://management.azure.com"}, "resource", "Resource Manager"),
         ({"iss": ENTRA_V1, "aud": "https://storage.azure.com/"}, "resource", "Azure Storage"),
         ({"iss": ENTRA_V2, "aud": CLIENT}, "resource", CLIENT),
-        ({"iss": ENTRA_V2, "aud": EXCHANGE_APP_ID}, "exchange", "managed identity's token"),
+        ({"iss": ENTRA_V2, "aud": EXCHANGE_APP_ID}, "exchange", "token of a managed identity"),
         ({"iss": "https://localhost:1/t/v2.0", "aud": CLIENT}, "resource", CLIENT),
         ({"iss": "https://example.com", "aud": "x"}, "unknown", "no hop"),
         ({}, "unknown", "no hop"),
         ({"iss": 5, "aud": {"a": 1}, "sub": None}, "unknown", "no hop"),
     ],
 )
-def test_a_token_is_told_by_its_claims(claims: dict[str, Any], hop: str, words: str) -> None:
-    found = tokens.examine(jose.parse(KEY.sign(claims)), NOW)
+def test_token_is_classified_by_its_claims(claims: dict[str, Any], hop: str, words: str) -> None:
+    found = tokens.inspect_token(jose.parse(KEY.sign(claims)), NOW)
     assert found.hop == hop
     assert words in found.what
 
@@ -61,15 +61,15 @@ def test_a_token_is_told_by_its_claims(claims: dict[str, Any], hop: str, words: 
         ({}, "without expiry", "it has no exp"),
         ({"exp": "soon"}, "without expiry", "not a time"),
         ({"exp": 1e18}, "without expiry", "not a time"),
-        ({"exp": True}, "without expiry", "nobody accepts it"),
+        ({"exp": True}, "without expiry", "no service accepts it"),
         ({"exp": 1e300}, "without expiry", "not a time"),
-        ({"exp": -1}, "without expiry", "nobody accepts it"),
+        ({"exp": -1}, "without expiry", "no service accepts it"),
     ],
 )
-def test_a_token_lives_until_its_expiry_second(
+def test_token_is_valid_until_its_expiry_second(
     claims: dict[str, Any], state: str, words: str
 ) -> None:
-    found = tokens.judge_time(claims, NOW)
+    found = tokens.check_lifetime(claims, NOW)
     assert found[0] == state
     assert words in found[1]
 
@@ -80,13 +80,13 @@ def test_a_signature_is_checked_against_the_key_it_names() -> None:
     other = jose.PublicKey(kid="k2", algs=PUBLIC.algs, key=PUBLIC.key)
     assert "publishes no key k1" in str(tokens.check_signature(token, [other]))
     forged = jose.SigningKey(kid="k1", key=jose.generate_rsa()).sign({"a": 1})
-    assert "signed by somebody else" in str(tokens.check_signature(jose.parse(forged), [PUBLIC]))
+    assert "signed with another key" in str(tokens.check_signature(jose.parse(forged), [PUBLIC]))
 
 
-def test_a_token_that_names_no_key_is_said_to() -> None:
+def test_token_without_kid_is_reported() -> None:
     head = jose.b64encode(b'{"alg":"RS256"}')
     bare = jose.parse(f"{head}.{jose.b64encode(b'{}')}.{jose.b64encode(b'x')}")
-    assert "no key" in str(tokens.check_signature(bare, [PUBLIC]))
+    assert "no kid" in str(tokens.check_signature(bare, [PUBLIC]))
 
 
 def _inspect(podpass: Podpass, token: str) -> tuple[int, dict[str, Any]]:
@@ -98,7 +98,7 @@ def _inspect(podpass: Podpass, token: str) -> tuple[int, dict[str, Any]]:
 def _issuer_key(podpass: Podpass) -> jose.SigningKey:
     (file,) = (podpass.data_dir / "keys" / "issuer").glob("*.pem")
     key = jose.load_private_pem(file.read_bytes())
-    return jose.SigningKey(kid=jose.kid_of(key.public_key()), key=key)
+    return jose.SigningKey(kid=jose.public_key_id(key.public_key()), key=key)
 
 
 def _assertion(podpass: Podpass, **changes: Any) -> dict[str, Any]:
@@ -114,28 +114,28 @@ def _assertion(podpass: Podpass, **changes: Any) -> dict[str, Any]:
     }
 
 
-def test_an_assertion_of_this_instance_fits(running: Podpass) -> None:
+def test_signature_of_an_assertion_of_this_instance_is_valid(running: Podpass) -> None:
     code, found = _inspect(running, _issuer_key(running).sign(_assertion(running)))
     assert (code, found["hop"], found["state"]) == (0, "exchange", "valid")
-    assert found["signature"] == "fits"
+    assert found["signature"] == "valid"
     assert found["claims"]["sub"] == "system:serviceaccount:default:web"
 
 
-def test_a_forged_assertion_does_not_fit(running: Podpass) -> None:
+def test_signature_of_a_forged_assertion_is_invalid(running: Podpass) -> None:
     kid = _issuer_key(running).kid
     forged = jose.SigningKey(kid=kid, key=KEY.key).sign(_assertion(running))
     code, found = _inspect(running, forged)
     assert code == 1
-    assert found["signature"].startswith("does not fit")
+    assert found["signature"].startswith("invalid")
 
 
-def test_an_expired_assertion_is_told_apart_from_a_forged_one(running: Podpass) -> None:
+def test_expired_assertion_has_a_valid_signature(running: Podpass) -> None:
     expired = _assertion(running, exp=int(time.time()) - 60)
     code, found = _inspect(running, _issuer_key(running).sign(expired))
-    assert (code, found["state"], found["signature"]) == (0, "expired", "fits")
+    assert (code, found["state"], found["signature"]) == (0, "expired", "valid")
 
 
-async def test_an_access_token_of_this_instance_fits(running: Podpass) -> None:
+async def test_signature_of_an_access_token_of_this_instance_is_valid(running: Podpass) -> None:
     status = running.status()
     form = {
         "grant_type": "client_credentials",
@@ -151,7 +151,7 @@ async def test_an_access_token_of_this_instance_fits(running: Podpass) -> None:
     code, found = _inspect(running, token)
     assert (code, found["hop"], found["state"]) == (0, "resource", "valid")
     assert found["what"] == "access token for Azure Key Vault"
-    assert found["signature"] == "fits"
+    assert found["signature"] == "valid"
 
 
 @pytest.mark.parametrize(
@@ -166,20 +166,20 @@ async def test_an_access_token_of_this_instance_fits(running: Podpass) -> None:
         "",
     ],
 )
-def test_an_issuer_of_somebody_else_is_not_asked(running: Podpass, issuer: str) -> None:
-    """The address comes from the token: following it would let a token make us call anybody."""
+def test_keys_of_a_foreign_issuer_are_not_fetched(running: Podpass, issuer: str) -> None:
+    """The address comes from the token: a token must not make podpass call other hosts."""
     code, found = _inspect(running, KEY.sign(_assertion(running, iss=issuer)))
     assert code == 0
     assert found["signature"].startswith("not checked")
 
 
-def test_without_an_instance_the_signature_is_left_open(podpass: Podpass) -> None:
+def test_signature_is_not_checked_without_an_instance(podpass: Podpass) -> None:
     code, found = _inspect(podpass, KEY.sign({"iss": ENTRA_V2, "exp": 1}))
     assert (code, found["state"]) == (0, "expired")
     assert "no instance is running" in found["signature"]
 
 
-def test_a_token_comes_from_an_argument_a_file_or_stdin(podpass: Podpass, tmp_path: Path) -> None:
+def test_token_is_read_from_an_argument_a_file_or_stdin(podpass: Podpass, tmp_path: Path) -> None:
     token = KEY.sign(ACCOUNT)
     file = tmp_path / "token"
     file.write_text(token + "\n")
@@ -194,15 +194,15 @@ def test_a_token_comes_from_an_argument_a_file_or_stdin(podpass: Podpass, tmp_pa
 
 
 @pytest.mark.parametrize("text", ["", "a.b", "eyJ.x.y", "x" * 70_000, "a.b.c.d.e"])
-def test_what_is_no_token_is_refused_without_showing_it(podpass: Podpass, text: str) -> None:
+def test_invalid_token_is_refused_without_printing_it(podpass: Podpass, text: str) -> None:
     done = podpass("token", "inspect", input=text)
     assert done.returncode == 1
-    assert "this is no token" in done.stderr
+    assert "this is not a token" in done.stderr
     assert len(done.stderr) < 300
 
 
-def test_a_hostile_token_cannot_write_on_the_terminal(podpass: Podpass) -> None:
-    """Fails when a claim's control or direction signs reach the screen as they are."""
+def test_control_characters_of_a_token_are_escaped(podpass: Podpass) -> None:
+    """Fails when control or direction characters of a claim are printed unescaped."""
     claims = {"sub": "a\x1b]0;owned\x07\u202e", "x\x1b[2J": "\x9b31m", "n": ["\u202e"]}
     done = podpass("token", "inspect", input=KEY.sign(claims))
     assert done.returncode == 0

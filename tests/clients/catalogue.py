@@ -1,4 +1,4 @@
-"""The clients that are tried: what the documentation's minimum is, and how each is started."""
+"""The tested clients: documented minimum versions, newest versions, and how each is started."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,13 +13,12 @@ MSAL = ("string", "callback")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Client:
+class ClientPackage:
     """One package at one version.
 
-    Shapes:  `version` is empty where the registry's newest is taken; `command` and `rotating` give the
-             command line before STYLE and scopes; `long_lived` is the style that sees a rotation, and
-             `keeps_first` why it is then refused; `secret` and `graph` are said of those that do other
-             things than the rest.
+    Shapes:  `version` is empty for the newest version; `command` and `rotating` return the command line
+             before STYLE and scopes; `long_lived` is the style of the rotation test, and `keeps_first` why it
+             is then refused; `secret` and `graph` describe clients that do something else.
     """
 
     language: str
@@ -41,17 +40,19 @@ class Client:
 
     @property
     def name(self) -> str:
-        """What its pods are called by."""
+        """Return the name of its pods."""
         package = self.package.partition(" (")[0].removeprefix("@azure/")
         name = f"{self.language}-{package}-{self.age}".lower()
         return name.replace("+", "p").replace(".", "")
 
 
-def _python(package: str, program: str, age: str, version: str, styles: tuple[str, ...]) -> Client:
+def _python(
+    package: str, program: str, age: str, version: str, styles: tuple[str, ...]
+) -> ClientPackage:
     def command() -> list[str]:
         return toolchains.python(program, age)
 
-    return Client(
+    return ClientPackage(
         language="Python",
         package=package,
         age=age,
@@ -63,11 +64,13 @@ def _python(package: str, program: str, age: str, version: str, styles: tuple[st
     )
 
 
-def _node(package: str, program: str, age: str, version: str, styles: tuple[str, ...]) -> Client:
+def _node(
+    package: str, program: str, age: str, version: str, styles: tuple[str, ...]
+) -> ClientPackage:
     def command() -> list[str]:
         return toolchains.node(program, age)
 
-    return Client(
+    return ClientPackage(
         language="Node",
         package=package,
         age=age,
@@ -80,13 +83,15 @@ def _node(package: str, program: str, age: str, version: str, styles: tuple[str,
     )
 
 
-def _java(package: str, program: str, age: str, version: str, styles: tuple[str, ...]) -> Client:
+def _java(
+    package: str, program: str, age: str, version: str, styles: tuple[str, ...]
+) -> ClientPackage:
     def command() -> list[str]:
         return toolchains.java(program, age)
 
     once = (package, age) == ("msal4j", OLDEST)
 
-    return Client(
+    return ClientPackage(
         language="Java",
         package=package,
         age=age,
@@ -99,8 +104,10 @@ def _java(package: str, program: str, age: str, version: str, styles: tuple[str,
     )
 
 
-def _go(package: str, program: str, age: str, version: str, styles: tuple[str, ...]) -> Client:
-    return Client(
+def _go(
+    package: str, program: str, age: str, version: str, styles: tuple[str, ...]
+) -> ClientPackage:
+    return ClientPackage(
         language="Go",
         package=package,
         age=age,
@@ -113,11 +120,11 @@ def _go(package: str, program: str, age: str, version: str, styles: tuple[str, .
     )
 
 
-def _cpp(age: str, version: str) -> Client:
+def _cpp(age: str, version: str) -> ClientPackage:
     def command() -> list[str]:
         return toolchains.python("storage", age, "storage-")
 
-    return Client(
+    return ClientPackage(
         language="C++",
         package="azure-identity (in pyarrow)",
         age=age,
@@ -133,11 +140,11 @@ def _cpp(age: str, version: str) -> Client:
     )
 
 
-def _rust(library: str, inside: str) -> Client:
+def _rust(library: str, inside: str) -> ClientPackage:
     def command() -> list[str]:
         return [*toolchains.python("rust_storage", NEWEST, "rust-"), library]
 
-    return Client(
+    return ClientPackage(
         language="Rust",
         package=f"{library} (with {inside})",
         age=NEWEST,
@@ -149,16 +156,16 @@ def _rust(library: str, inside: str) -> Client:
         says={"blob": "first"},
         secret="a blob of Azurite's",
         graph="asks for Storage only",
-        # Its tokens' lives are measured by the monotonic clock, which nobody can put on.
+        # It measures token lifetimes with the monotonic clock, which cannot be advanced.
         rotation=NOT_TRIED,
     )
 
 
-def _dotnet(package: str, bundled: str) -> Client:
+def _dotnet(package: str, bundled: str) -> ClientPackage:
     def command() -> list[str]:
         return [*toolchains.azmcp(), bundled]
 
-    return Client(
+    return ClientPackage(
         language=".NET",
         package=f"{package} (in @azure/mcp)",
         age=NEWEST,
@@ -200,4 +207,4 @@ CLIENTS = (
 )
 
 MISSING = ((".NET", "Azure.Identity", "1.9.0", "no package that is served carries this release"),)
-"""What the documentation names and the registries of these tests do not have: language to reason."""
+"""Documented clients that the registries of these tests lack: language to reason."""

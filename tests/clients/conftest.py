@@ -1,4 +1,4 @@
-"""One instance for all clients, and the matrix of what they did."""
+"""One instance for all clients, and the matrix of their results."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.clients import matrix
-from tests.clients.storage import serving
+from tests.clients.storage import run_azurite
 from tests.journey.instance import Instance, started
 
-ROWS = pytest.StashKey[dict[str, matrix.Row]]()
+ROWS = pytest.StashKey[dict[str, matrix.MatrixRow]]()
 
 
 @pytest.fixture(scope="session")
@@ -21,8 +21,8 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
 
 @pytest.fixture(scope="session")
 def storage(instance: Instance, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give host and port of a blob service for the instance's pods."""
-    with serving(instance, tmp_path_factory.mktemp("blobs"), {}) as host:
+    """Return host and port of a blob service for the instance's pods."""
+    with run_azurite(instance, tmp_path_factory.mktemp("blobs"), {}) as host:
         yield host
 
 
@@ -34,21 +34,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "shows(what): fills a cell of the client's row of the matrix"
     )
-    config.stash[ROWS] = matrix.rows()
+    config.stash[ROWS] = matrix.sorted_rows()
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Put what came of a test into the row of its client."""
+    """Record the outcome of a test in the row of its client."""
     mark = item.get_closest_marker("shows")
     if mark is None or call.when == "teardown" or (call.when == "setup" and call.excinfo is None):
         return
-    params = getattr(item, "callspec").params  # noqa: B009 only tests with parameters have it
+    params = getattr(item, "callspec").params  # noqa: B009 only parametrized tests have it
     outcome, reason = "passed", ""
     if call.excinfo is not None:
         outcome = "skipped" if call.excinfo.errisinstance(pytest.skip.Exception) else "failed"
         reason = str(call.excinfo.value).partition("\n")[0].replace("|", "/")
     row = item.config.stash[ROWS][params["client"].name]
-    row.take(mark.args[0], params.get("style", ""), outcome, reason)
+    row.record(mark.args[0], params.get("style", ""), outcome, reason)
     row.versions.extend(str(value) for name, value in item.user_properties if name == "version")
 
 
@@ -56,13 +56,13 @@ def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pyte
     found = config.stash[ROWS].values()
     if not any(row.tried for row in found):
         return
-    made = matrix.table(found)
+    made = matrix.format_table(found)
     terminalreporter.section("client matrix")
     terminalreporter.write(made)
     page = config.getoption("--write-matrix", default=None)
     if page and exitstatus == 0 and all(row.tried or row.reasons for row in found):
-        matrix.write(Path(page), made)
+        matrix.write_table(Path(page), made)
     elif page:
         terminalreporter.line(
-            f"{page} is left as it was: the page shows whole runs without a failure"
+            f"{page} is not changed: it shows only complete runs without a failure"
         )

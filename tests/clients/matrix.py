@@ -1,4 +1,4 @@
-"""The client matrix: what was seen of each client, one row a package and version."""
+"""The client matrix: the results of each client, one row for each package and version."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -22,11 +22,12 @@ NOT_RUN, FAILED, SKIPPED, PASSED = "not run", "failed", "skipped", "passed"
 
 
 @dataclass
-class Row:
-    """What is known of one client.
+class MatrixRow:
+    """The results of one client.
 
-    Shapes:  `secret`, `graph` and `rotation` are what their cells say if all went well; `tried` holds the
-             outcomes by what was tried (`pod`, `rotation`) and style.
+    Shapes:  `secret`, `graph` and `rotation` are the texts of their cells if all tests passed; `tried` has
+    the
+             outcomes by test (`pod`, `rotation`) and style.
     """
 
     language: str
@@ -39,8 +40,8 @@ class Row:
     reasons: list[str] = field(default_factory=list)
     versions: list[str] = field(default_factory=list)
 
-    def take(self, what: str, style: str, outcome: str, reason: str) -> None:
-        """Note what came of one test."""
+    def record(self, what: str, style: str, outcome: str, reason: str) -> None:
+        """Record the outcome of one test."""
         self.tried[what, style] = outcome
         if outcome == SKIPPED and reason not in self.reasons:
             self.reasons.append(reason)
@@ -77,25 +78,25 @@ class Row:
         return PASSED if self.tried else NOT_RUN
 
 
-def rows() -> dict[str, Row]:
-    """Give the rows in the order of the page, by the names of their clients."""
+def sorted_rows() -> dict[str, MatrixRow]:
+    """Return the rows in the order of the page, by the names of their clients."""
     found = {
-        each.name: Row(
+        each.name: MatrixRow(
             *(each.language, each.package, each.version),
             *(each.secret, each.graph, each.keeps_first or each.rotation),
         )
         for each in CLIENTS
     }
     for language, package, version, reason in MISSING:
-        found[f"{package} {version}"] = Row(language, package, version, reasons=[reason])
+        found[f"{package} {version}"] = MatrixRow(language, package, version, reasons=[reason])
     return found
 
 
-def table(found: Iterable[Row]) -> str:
-    """Write the rows as a Markdown table, columns aligned for those who read it in a terminal."""
+def format_table(found: Iterable[MatrixRow]) -> str:
+    """Return the rows as a Markdown table with aligned columns."""
     lines = [HEAD, *(row.cells() for row in found)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
-    # The last column holds sentences; it ends where it ends.
+    # The last column has sentences and is not padded.
     widths[-1] = 1
     shown = [
         "| "
@@ -107,10 +108,10 @@ def table(found: Iterable[Row]) -> str:
     return "\n".join([shown[0], ruler, *shown[1:]]) + "\n"
 
 
-def write(page: Path, made: str) -> None:
+def write_table(page: Path, made: str) -> None:
     """Replace the table of the page.
 
-    Errors:  ValueError if the page has no place for it.
+    Errors:  ValueError if the page lacks the marker comments.
     """
     before, begin, rest = page.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)

@@ -1,8 +1,8 @@
-"""Long-lived clients across a rotation: all are pods of one instance, whose time is then put on by a day.
+"""Long-running clients across a rotation: all are pods of one instance, whose clock is advanced by a day.
 
-By then every access token is over, the first assertions are, the runtime has written new ones, and no client
-may trust what it remembers of its file. Instance and clients agree on the time: a library preloaded before
-the C one tells it to both (`programs/clock.c`). Go, which asks the kernel, brings a fake clock of its own.
+After that all access tokens and the first assertions have expired, the kubelet has written new assertions,
+and a client must read its file again. A preloaded library gives the instance and the clients the same time
+(`programs/clock.c`). Go gets the time from the kernel, so its program has its own fake clock.
 """
 
 import dataclasses
@@ -15,27 +15,27 @@ from pathlib import Path
 from typing import Any
 
 from tests.clients import toolchains
-from tests.clients.answers import members
-from tests.clients.catalogue import Client
+from tests.clients.catalogue import ClientPackage
+from tests.clients.program_output import parse_output
 from tests.journey.instance import CLIENT, LABEL, SEED, Instance
 
 AHEAD_SECONDS = 25 * 3600
-PATIENCE_SECONDS = 120.0
+TIMEOUT_SECONDS = 120.0
 
 
 @dataclasses.dataclass
-class Seen:
-    """What came of one client."""
+class RotationResult:
+    """The result of one client."""
 
     phase: str = ""
     printed: str = ""
     first: str = ""
     second: str = ""
-    """The assertions that it was given."""
+    """The assertions that the client got."""
 
 
-class Lab:
-    """An instance with a clock of its own."""
+class RotationLab:
+    """An instance whose clock can be advanced."""
 
     def __init__(self, folder: Path) -> None:
         self.instance = Instance(folder / "data")
@@ -44,20 +44,20 @@ class Lab:
         self._seed = folder / "seed.yaml"
 
     def start(self) -> None:
-        self._put_clock(0)
+        self._write_clock(0)
         self._seed.write_text(SEED)
         start = ("up", "--detach", "--port-base", "0", "--seed", str(self._seed))
         self.instance.podpass(*start, env=self.environ)
         self.instance.status = json.loads(self.instance.podpass("status", "-o", "json").stdout)
         self.instance.account("web", {"azure.workload.identity/client-id": CLIENT})
 
-    def _put_clock(self, seconds: int) -> None:
-        # In place: the file is mapped by those who read it.
+    def _write_clock(self, seconds: int) -> None:
+        # Written in place, because the readers have mapped the file.
         with self._clock.open("r+b" if self._clock.exists() else "wb") as file:
             file.write(struct.pack("q", seconds))
 
-    def begin(self, client: Client, command: list[str]) -> None:
-        """Start a client as a pod."""
+    def start_client(self, client: ClientPackage, command: list[str]) -> None:
+        """Start a client in a pod."""
         container: dict[str, Any] = {"name": "app", "image": "none", "command": command}
         if client.has_libc:
             container["env"] = [{"name": k, "value": v} for k, v in self.environ.items()]
@@ -66,10 +66,10 @@ class Lab:
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
         self.instance.core.create_namespaced_pod("default", body)
 
-    def has_begun(self, client: Client) -> bool:
-        """Tell whether the client has said all that it says before it waits, or has ended."""
+    def has_started(self, client: ClientPackage) -> bool:
+        """Return whether the client has printed its first part or has exited."""
         if self.phase(client.name) == "Running":
-            return {"version", *client.says} <= members(self.log(client.name)).keys()
+            return {"version", *client.says} <= parse_output(self.log(client.name)).keys()
         return self.has_ended(client.name)
 
     def has_ended(self, name: str) -> bool:
@@ -82,27 +82,27 @@ class Lab:
         return str(self.instance.core.read_namespaced_pod_log(name, "default"))
 
     def assertion(self, name: str) -> str:
-        """Read the projected token of a pod where the runtime keeps it; empty before it is there."""
+        """Return the projected token of a pod from the kubelet's folder; empty before it exists."""
         uid = self.instance.core.read_namespaced_pod(name, "default").metadata.uid
         volumes = self.instance.data_dir / "pods" / uid / "volumes"
         found = [*volumes.glob("azure-*/token/azure-identity-token")]
         return str(found[0].read_text()) if found else ""
 
     def granted(self, fingerprint: str) -> list[str]:
-        """Give the resources for which the assertion of this fingerprint was accepted."""
+        """Return the resources for which the assertion with this fingerprint was accepted."""
         lines = (self.instance.data_dir / "podpass.log").read_text().splitlines()
         found = [json.loads(line) for line in lines if f'"{fingerprint}"' in line]
         return [each["resource"] for each in found if each.get("outcome") == "granted"]
 
-    def a_day_passes(self, names: list[str]) -> None:
-        """Put the clock on; a word about each pod wakes the runtime, which else looks twice a minute."""
-        self._put_clock(AHEAD_SECONDS)
+    def advance_one_day(self, names: list[str]) -> None:
+        """Advance the clock, and annotate each pod so that the kubelet syncs it at once."""
+        self._write_clock(AHEAD_SECONDS)
         for name in names:
             body = {"metadata": {"annotations": {"clients/day": "next"}}}
             self.instance.core.patch_namespaced_pod(name, "default", body)
 
     def wait(self, ready: Callable[[Any], bool], each: Iterable[Any]) -> None:
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         waiting = [*each]
         while waiting and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -110,9 +110,9 @@ class Lab:
 
 
 @contextmanager
-def lab(folder: Path) -> Iterator[Lab]:
-    """Run an instance whose clock can be put on."""
-    made = Lab(folder)
+def run_lab(folder: Path) -> Iterator[RotationLab]:
+    """Run an instance whose clock can be advanced."""
+    made = RotationLab(folder)
     try:
         made.start()
         yield made

@@ -1,4 +1,4 @@
-"""Azurite, Azure's emulator of blob storage, as a service that an instance's pods trust and sign in to."""
+"""Runs Azurite, Azure's emulator of blob storage, for the pods of an instance."""
 
 import asyncio
 import os
@@ -14,18 +14,19 @@ import aiohttp
 
 from tests.clients import toolchains
 from tests.journey.instance import Instance
+from tests.ports import free_port
 
 CONTAINER = "podpass"
 START_SECONDS = 30
 
 
 @contextmanager
-def serving(instance: Instance, folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
-    """Serve blobs under the instance's own certificate; give host and port.
+def run_azurite(instance: Instance, folder: Path, environ: Mapping[str, str]) -> Iterator[str]:
+    """Serve blobs with the instance's certificate; yield host and port.
 
     Azurite checks a token's issuer, audience and times, not its signature.
     """
-    port = _free_port()
+    port = free_port()
     tls = instance.data_dir / "tls"
     command = [
         *toolchains.azurite(),
@@ -45,7 +46,7 @@ def serving(instance: Instance, folder: Path, environ: Mapping[str, str]) -> Ite
 
 
 async def _make_container(instance: Instance, account: str) -> None:
-    """Make what not every library can, with a token of a pod's account."""
+    """Create the container with a token of a pod's account, because not every library can create one."""
     scope = "https://storage.azure.com/.default"
     status, answer = await instance.exchange(
         instance.token("web"), correlation_id="container", scope=scope
@@ -61,15 +62,9 @@ async def _make_container(instance: Instance, account: str) -> None:
         assert made.status == 201, await made.text()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _wait_for(port: int, running: subprocess.Popen[bytes]) -> None:
     for _ in range(START_SECONDS * 10):
-        assert running.poll() is None, "azurite ended"
+        assert running.poll() is None, "azurite has exited"
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
         except OSError:

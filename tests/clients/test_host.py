@@ -1,36 +1,36 @@
-"""The same programs outside the cluster: through `podpass run`, and without the gateway."""
+"""The same programs outside the cluster: with `podpass run`, and without the gateway."""
 
 import os
 import subprocess
 
 import pytest
 
-from tests.clients.answers import members
-from tests.clients.catalogue import CLIENTS, GRAPH, Client
+from tests.clients.catalogue import CLIENTS, GRAPH, ClientPackage
+from tests.clients.program_output import parse_output
 from tests.clients.toolchains import NEWEST
 from tests.journey.instance import CLIENT, Instance
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(600)]
 
 IDENTITY = [each for each in CLIENTS if "workload" in each.styles and each.age == NEWEST]
-# azmcp knows Microsoft's clouds only.
+# azmcp supports only Microsoft's clouds.
 DIRECT = [each for each in CLIENTS if each.language != ".NET"]
 PATIENCE_SECONDS = 60
 
 
 @pytest.mark.parametrize("client", IDENTITY, ids=[each.name for each in IDENTITY])
 def test_a_program_on_the_host_reads_the_secret_through_the_gateway(
-    instance: Instance, client: Client
+    instance: Instance, client: ClientPackage
 ) -> None:
     printed = instance.run_on_host("web", [*client.command(), "workload", f"{GRAPH}/.default"])
-    assert members(printed)["secret"] == "hello"
+    assert parse_output(printed)["secret"] == "hello"
 
 
 @pytest.mark.parametrize("client", DIRECT, ids=[each.name for each in DIRECT])
-def test_a_program_gets_its_token_from_the_authority_itself(
-    instance: Instance, request: pytest.FixtureRequest, client: Client
+def test_program_gets_its_token_directly_from_the_authority(
+    instance: Instance, request: pytest.FixtureRequest, client: ClientPackage
 ) -> None:
-    """No proxy: only AZURE_AUTHORITY_HOST, the CA, and instance discovery off where there is a switch."""
+    """Without a proxy: AZURE_AUTHORITY_HOST, the CA, and instance discovery disabled if possible."""
     host = [request.getfixturevalue("storage")] if client.storage else []
     done = subprocess.run(
         [*client.command(), *host, client.styles[-1], f"{GRAPH}/.default"],
@@ -41,13 +41,13 @@ def test_a_program_gets_its_token_from_the_authority_itself(
         timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
-    said = members(done.stdout)
+    said = parse_output(done.stdout)
     assert said.get("audience", GRAPH) == GRAPH
     assert said.get("blob", "first") == "first"
 
 
 def direct(instance: Instance) -> dict[str, str]:
-    """Give what a program needs that is led by variables alone."""
+    """Return the environment variables of a program that uses no gateway."""
     token_file = instance.data_dir.parent / "direct-token"
     token_file.write_text(instance.token("web"))
     ca, store = instance.status["ca_file"], instance.data_dir / "ca" / "truststore.p12"

@@ -1,11 +1,11 @@
-"""Released SDKs, the oldest the documentation allows and the newest, as pods of an instance."""
+"""Released SDKs, the oldest documented versions and the newest, as pods of an instance."""
 
 from collections.abc import Callable
 
 import pytest
 
-from tests.clients.answers import members
-from tests.clients.catalogue import CLIENTS, GRAPH, Client
+from tests.clients.catalogue import CLIENTS, GRAPH, ClientPackage
+from tests.clients.program_output import parse_output
 from tests.clients.toolchains import OLDEST
 from tests.journey.instance import Instance
 
@@ -25,17 +25,17 @@ def test_a_pod_reads_its_secret_and_gets_a_graph_token(
     instance: Instance,
     request: pytest.FixtureRequest,
     record_property: Callable[[str, object], None],
-    client: Client,
+    client: ClientPackage,
     style: str,
 ) -> None:
     host = [request.getfixturevalue("storage")] if client.storage else []
     command = [*client.command(), *host, style, f"{GRAPH}/.default"]
     phase, printed = instance.run_command(f"{client.name}-{style}", "web", command)
     assert phase == "Succeeded", printed
-    said = members(printed)
+    said = parse_output(printed)
     record_property("version", said["version"])
     assert {name: said[name] for name in client.says} == client.says
-    # What really ran, by the library's own word.
+    # The version that ran, as the library reports it.
     if client.version:
         assert said["version"] == client.version
     else:

@@ -1,4 +1,4 @@
-"""One instance on a real control plane for the whole folder."""
+"""One instance with a real control plane for all tests of this folder."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ REAL = ("--kubernetes", "kube-apiserver")
 
 @pytest.fixture(scope="session")
 def assets() -> Iterator[None]:
-    """Let commands find a control plane, or skip."""
+    """Set the environment of a control plane, or skip."""
     found = plane.environ()
     with pytest.MonkeyPatch.context() as patch:
         if folder := found.get(ASSETS):

@@ -1,11 +1,10 @@
-"""A real control plane in a folder of its own, from the product's own code; and what tests do to it.
+"""Runs a real control plane with the product's own code, and kills and restarts its programs for tests.
 
-`Plane` runs in a thread, so that it outlives the event loop of a test: start it, kill any of its programs,
-start the API server anew, stop it. Programs come from KUBEBUILDER_ASSETS, the PATH, or Go, in this order.
+It runs in a thread, so it can run longer than the event loop of a test. The programs come from
+KUBEBUILDER_ASSETS, the PATH, or a build with Go, in this order.
 """
 
 import signal
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,16 +20,17 @@ from podpass.local import ca, kubeconfig
 from podpass.local.control_plane.plane import ControlPlane, ControlPlaneConfig
 from podpass.local.control_plane.programs import API_SERVER, ASSETS, Programs, find
 from podpass.local.datadir import DataDir, initialise, prepare
-from tests.control_plane.background import Background
+from tests.control_plane.background_loop import BackgroundLoop
+from tests.ports import free_port
 
 ISSUER = "https://oidc.example/issuer/"
-_PATIENCE_SECONDS = 150
-# Services of these addresses can be reached on this machine alone, and without a rule of its firewall.
+_TIMEOUT_SECONDS = 150
+# Service addresses in this range are reachable only on this machine, and without firewall rules.
 SERVICE_ADDRESSES = "127.96.0.0/16"
 
 
 def environ() -> dict[str, str]:
-    """Give an environment in which a control plane is found, or skip, saying why there is none."""
+    """Return the environment variables of a control plane, or skip the test with a reason."""
     try:
         return kubernetes.environ()
     except CannotBuild as exc:
@@ -41,14 +41,8 @@ def programs() -> Programs:
     return find(environ())
 
 
-def free_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return int(unused.getsockname()[1])
-
-
-class Plane:
-    """A control plane; `more` and `more_controllers` are further flags of its programs."""
+class PlaneThread:
+    """A control plane; `more` and `more_controllers` are additional flags of its programs."""
 
     def __init__(
         self, folder: Path, more: Sequence[str] = (), more_controllers: Sequence[str] = ()
@@ -56,7 +50,7 @@ class Plane:
         self.data_dir = DataDir(folder)
         self.port = free_port()
         self._more, self._more_controllers = more, more_controllers
-        self._background = Background()
+        self._background = BackgroundLoop()
         self._plane: ControlPlane | None = None
 
     @property
@@ -65,7 +59,7 @@ class Plane:
 
     @property
     def kubeconfig(self) -> Path:
-        """The administrator's."""
+        """Return the administrator's kubeconfig."""
         return self.data_dir.admin_kubeconfig
 
     @property
@@ -77,14 +71,14 @@ class Plane:
         return self._plane.pids if self._plane else {}
 
     def admin(self) -> KubeClient:
-        """Give a client for the event loop that uses it; close it."""
+        """Return a client for the current event loop; the caller closes it."""
         return KubeClient.from_kubeconfig(self.kubeconfig)
 
     def start(self) -> None:
-        """Start everything, on what an earlier run of the same folder left."""
+        """Start all programs on the data of an earlier run in the same folder."""
         prepare(self.data_dir)
         initialise(self.data_dir)
-        ca.ensure(self.data_dir)
+        ca.ensure_certificates(self.data_dir)
         kubeconfig.write_all(self.data_dir, self.server)
         KeyRing.open(self.data_dir.path("keys", "issuer"))
         config = ControlPlaneConfig(
@@ -109,18 +103,18 @@ class Plane:
         self._background.close()
 
     def restart_api_server(self) -> None:
-        """End the API server as an upgrade does; return when the next one is ready."""
+        """Stop the API server with SIGTERM, as an upgrade does; return when the next one is ready."""
         self._end(API_SERVER, signal.SIGTERM)
 
     def kill(self, name: str) -> None:
-        """End a program as a lack of memory does; return when all is ready again."""
+        """Kill a program with SIGKILL, as the OOM killer does; return when everything is ready again."""
         self._end(name, signal.SIGKILL)
 
     def _end(self, name: str, number: signal.Signals) -> None:
         assert self._plane is not None
         before = self.pids[name]
         self._background.run(_signal(self._plane, name, number))
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
         while self.pids.get(name, before) == before:
             assert time.monotonic() < deadline, f"{name} was not started again"
             time.sleep(0.02)
@@ -134,9 +128,9 @@ async def _signal(plane: ControlPlane, name: str, number: signal.Signals) -> Non
 @contextmanager
 def running(
     folder: Path, more: Sequence[str] = (), more_controllers: Sequence[str] = ()
-) -> Iterator[Plane]:
-    """Give a control plane that is ready, and leave no process of it behind."""
-    plane = Plane(folder, more, more_controllers)
+) -> Iterator[PlaneThread]:
+    """Run a control plane; at the end all its processes have ended."""
+    plane = PlaneThread(folder, more, more_controllers)
     try:
         plane.start()
         yield plane

@@ -1,8 +1,8 @@
-"""What kube-proxy does for one Service: its address and port lead to replicas in turn, those that answer.
+"""A replacement of kube-proxy for one Service: it forwards connections round robin to the replicas.
 
-A real API server dials a Service's cluster address. With addresses out of 127.0.0.0/8 (see
-`plane.SERVICE_ADDRESSES`) a listener on this machine can have it, without a rule of the firewall and
-without leaving loopback; ports below 1024 need root or `net.ipv4.ip_unprivileged_port_start`.
+A real API server connects to a Service's cluster IP. With addresses of 127.0.0.0/8 (see
+`plane.SERVICE_ADDRESSES`) a listener on this machine can have this address without firewall rules; ports
+below 1024 need root or `net.ipv4.ip_unprivileged_port_start`.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _CHUNK = 65536
 
 
-class Service:
-    """A listener whose connections go to `endpoints`, round robin, past those that refuse.
+class ServiceProxy:
+    """A listener that forwards connections to `endpoints`, round robin, and skips those that refuse.
 
-    `endpoints` may change at any time: it is what an EndpointSlice is to kube-proxy.
+    `endpoints` may change at any time, like the EndpointSlice that kube-proxy reads.
     """
 
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
@@ -43,7 +43,7 @@ class Service:
             writer.transport.abort()
 
     async def _dial(self) -> Streams | None:
-        there = self.endpoints  # replaced, never changed
+        there = self.endpoints  # tests replace the list and never change it
         for _ in range(len(there)):
             one = there[next(self._turn) % len(there)]
             with contextlib.suppress(OSError):
@@ -63,9 +63,11 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @asynccontextmanager
-async def serving(endpoints: Sequence[Endpoint], address: str, port: int) -> AsyncIterator[Service]:
-    """Listen on a Service's own address and port; a free port, if it is 0."""
-    service = Service(endpoints)
+async def run_service_proxy(
+    endpoints: Sequence[Endpoint], address: str, port: int
+) -> AsyncIterator[ServiceProxy]:
+    """Listen on a Service's cluster IP and port; port 0 selects a free port."""
+    service = ServiceProxy(endpoints)
     server = await asyncio.start_server(service.connected, address, port, family=socket.AF_INET)
     async with server:
         yield service

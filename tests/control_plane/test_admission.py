@@ -1,4 +1,4 @@
-"""`podpass webhook` before a real API server: what users, its audit log and its validation make of it."""
+"""`podpass webhook` with a real API server: warnings, the audit log, and validation of the mutated pod."""
 
 import base64
 import json
@@ -16,8 +16,8 @@ from podpass import names
 from podpass.admission import webhook_configuration as registration
 from podpass.local.registration import webhook_configuration
 from tests.control_plane import plane
-from tests.control_plane.naming import LABEL, Naming
-from tests.control_plane.naming import NAME as NAMED
+from tests.control_plane.pod_naming_webhook import LABEL, PodNamingWebhook
+from tests.control_plane.pod_naming_webhook import NAME as NAMED
 from tests.local.kubectl import Kubectl, binaries
 from tests.servers.webhook.running import Webhook
 
@@ -33,15 +33,15 @@ rules:
   resources: [{group: "", resources: [pods]}]
 - level: None
 """
-# Off by default while it is beta: the API server would take the source away in silence.
+# A beta feature that is off by default: without it the API server drops the volume source without an error.
 BUNDLES = (
     "--runtime-config=certificates.k8s.io/v1beta1=true",
     "--feature-gates=ClusterTrustBundle=true,ClusterTrustBundleProjection=true",
 )
 
 
-class Admission:
-    """An API server with a webhook that the tests share, and what a user does with kubectl."""
+class AdmissionTestbed:
+    """A shared API server with the webhook, and the kubectl commands of a user."""
 
     def __init__(self, kubectl: Kubectl, webhook: Webhook, audit: Path) -> None:
         self.kubectl, self.webhook, self._audit = kubectl, webhook, audit
@@ -66,13 +66,13 @@ class Admission:
         )
 
     def made(self, thing: Any, *arguments: str) -> Any:
-        """Apply a pod that has to be taken; give it as the server keeps it."""
+        """Apply a pod, which must succeed; return the stored pod."""
         done = self.apply(thing, "-o", "json", *arguments)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
     def audited(self, name: str) -> dict[str, str]:
-        """Give what the audit log says of the pod that was made last, which has this name in it, or none."""
+        """Return the audit annotations of the last created pod with this text in its name."""
         last = json.loads(self._audit.read_text().splitlines()[-1])
         assert last["responseStatus"]["code"] == 201
         assert last["objectRef"].get("name", name) == name
@@ -96,7 +96,7 @@ def _serving(folder: Path, kubectl: Kubectl, **environ: str) -> Iterator[Webhook
 
 
 @pytest.fixture(scope="module")
-def admission(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admission]:
+def admission(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AdmissionTestbed]:
     binary = next((path for path in binaries().values() if path), "")
     if not binary:
         pytest.skip("there is no kubectl on this machine")
@@ -111,13 +111,13 @@ def admission(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admission]:
         selector = {"matchLabels": {"podpass": "yes"}}
         signer |= {"AZURE_KUBERNETES_CA_CTB_LABEL_SELECTOR": json.dumps(selector)}
         webhook = stack.enter_context(_serving(place, kubectl, **signer))
-        found = Admission(kubectl, webhook, audit)
+        found = AdmissionTestbed(kubectl, webhook, audit)
         _register(found)
         yield found
 
 
-def _register(admission: Admission) -> None:
-    """Make the accounts, register the webhook, and wait until the API server asks it."""
+def _register(admission: AdmissionTestbed) -> None:
+    """Create the accounts, register the webhook, and wait until the API server calls it."""
     kubectl = admission.kubectl
     for name, client in (("web", CLIENT), ("odd", "no-guid")):
         kubectl("create", "serviceaccount", name)
@@ -125,7 +125,7 @@ def _register(admission: Admission) -> None:
     both = webhook_configuration(admission.webhook.url, admission.ca_pem)
     bundle = base64.b64encode(admission.ca_pem).decode()
     advice = {"url": admission.address + names.ADVICE_PATH, "caBundle": bundle}
-    both["webhooks"].append(registration.advice(advice, ["kube-system"]))
+    both["webhooks"].append(registration.build_advice_entry(advice, ["kube-system"]))
     kubectl("apply", "-f", "-", given=json.dumps(both))
     probe = pod("probe", "odd")
     admission.webhook.until(lambda: "GUID" in admission.apply(probe, "--dry-run=server").stderr)
@@ -149,29 +149,29 @@ def environ(container: Any) -> dict[str, str]:
     return {each["name"]: each.get("value", "") for each in container.get("env", [])}
 
 
-def test_whoever_applies_a_pod_reads_its_warnings(admission: Admission) -> None:
+def test_user_who_applies_a_pod_gets_its_warnings(admission: AdmissionTestbed) -> None:
     done = admission.apply(pod("warned", "odd"))
     assert done.returncode == 0
     assert "Warning: " in done.stderr
     assert f"{names.CLIENT_ID} = 'no-guid' is not a GUID" in done.stderr
 
 
-def test_a_dry_run_on_the_server_is_answered_and_leaves_nothing(admission: Admission) -> None:
-    """Fails if the registration promised no side effects it could not keep: the server would refuse."""
+def test_server_side_dry_run_succeeds_and_stores_nothing(admission: AdmissionTestbed) -> None:
+    """The API server would refuse a dry run if the configuration declared other side effects."""
     made = admission.made(pod("dry"), "--dry-run=server")
     assert environ(made["spec"]["containers"][0])[names.ENV_CLIENT_ID] == CLIENT
     assert "NotFound" in admission.kubectl.fails("get", "pod", "dry")
 
 
-def test_the_audit_log_says_who_a_pod_is(admission: Admission) -> None:
-    """Fails if a key is one that an API server leaves out, or if it is said twice of one pod."""
+def test_audit_log_contains_the_client_id_of_a_pod(admission: AdmissionTestbed) -> None:
+    """API servers drop invalid audit annotation keys; each key must also be set only once for a pod."""
     admission.made(pod("audited"))
     said = admission.audited("audited")
     assert said[f"{names.WEBHOOK_NAME}/{names.AUDIT_MUTATED}"] == "true"
     assert said[f"{names.WEBHOOK_NAME}/{names.AUDIT_CLIENT_ID}"] == CLIENT
 
 
-def test_advice_is_given_for_pods_without_the_label_alone(admission: Admission) -> None:
+def test_advice_is_returned_only_for_pods_without_the_label(admission: AdmissionTestbed) -> None:
     bare = admission.apply(pod("bare", label=False))
     assert bare.returncode == 0
     assert "Warning: " in bare.stderr
@@ -180,8 +180,10 @@ def test_advice_is_given_for_pods_without_the_label_alone(admission: Admission) 
     assert (labelled.returncode, labelled.stderr) == (0, "")
 
 
-def test_a_refusal_is_told_to_the_user_and_on_the_controller(admission: Admission) -> None:
-    """The user of kubectl is the deployment's controller; who scaled it sees the Event."""
+def test_refusal_is_shown_to_the_user_and_as_an_event_on_the_controller(
+    admission: AdmissionTestbed,
+) -> None:
+    """The controller creates the pods of a Deployment; the user who scaled it sees the Event."""
     template = pod("unused", service_account_token_expiration="1")
     for member in ("apiVersion", "kind"):
         del template[member]
@@ -207,8 +209,8 @@ def test_a_refusal_is_told_to_the_user_and_on_the_controller(admission: Admissio
     admission.kubectl("delete", "deployment", "refused")
 
 
-def test_native_sidecars_are_taken_by_the_servers_own_rules(admission: Admission) -> None:
-    """The API server validates what the webhook made: a sidecar before 1.29 it would not know."""
+def test_api_server_accepts_native_sidecars(admission: AdmissionTestbed) -> None:
+    """The API server validates the mutated pod: before 1.29 it does not support native sidecars."""
     wanted = pod("migrating", inject_proxy_sidecar="true", proxy_sidecar_port="8001")
     wanted["spec"]["initContainers"] = [{"name": "own", "image": "none"}]
     spec = admission.made(wanted)["spec"]
@@ -221,7 +223,9 @@ def test_native_sidecars_are_taken_by_the_servers_own_rules(admission: Admission
     assert (spec["initContainers"][0].get("restartPolicy") == "Always") is native
 
 
-def test_a_trust_bundle_for_the_custom_endpoint_is_taken(admission: Admission) -> None:
+def test_api_server_accepts_a_trust_bundle_for_the_custom_endpoint(
+    admission: AdmissionTestbed,
+) -> None:
     version = json.loads(admission.kubectl("version", "-o", "json"))["serverVersion"]
     if int(version["minor"].rstrip("+")) < 33:
         pytest.skip("trust bundles are beta from 1.33 on")
@@ -237,10 +241,10 @@ def test_a_trust_bundle_for_the_custom_endpoint_is_taken(admission: Admission) -
     }
 
 
-def test_a_config_map_for_the_custom_endpoint_is_taken(
-    admission: Admission, tmp_path: Path
+def test_api_server_accepts_a_config_map_for_the_custom_endpoint(
+    admission: AdmissionTestbed, tmp_path: Path
 ) -> None:
-    """Another webhook's patch, asked for over HTTP, in a pod that the server has to take as it is."""
+    """The server must accept the mutated pod unchanged."""
     config_map = {"AZURE_KUBERNETES_CA_CONFIGMAP_NAME": "trust"}
     with _serving(tmp_path, admission.kubectl, **config_map) as webhook:
         wanted = pod("mapped", use_custom="true")
@@ -258,10 +262,10 @@ def test_a_config_map_for_the_custom_endpoint_is_taken(
     }
 
 
-def test_a_pod_that_another_webhook_names_and_widens_has_one_volume_and_every_container(
-    admission: Admission,
+def test_pod_changed_by_another_webhook_has_one_volume_in_every_container(
+    admission: AdmissionTestbed,
 ) -> None:
-    """The server asks a second time, and takes the result: two mounts at one path it would refuse."""
+    """The server calls the webhook again and accepts the result; it would refuse two mounts at one path."""
     wanted = pod("unused")
     about = wanted["metadata"]
     del about["name"]
@@ -274,7 +278,7 @@ def test_a_pod_that_another_webhook_names_and_widens_has_one_volume_and_every_co
             admission.kubectl("create", "-f", "-", "-o", "json", *arguments, given=given)
         )
 
-    with Naming(admission.kubectl, admission.webhook.folder) as other:
+    with PodNamingWebhook(admission.kubectl, admission.webhook.folder) as other:
         admission.webhook.until(lambda: create("--dry-run=server") and other.asked)
         made = create()
     assert made["metadata"]["name"] == NAMED

@@ -1,4 +1,4 @@
-"""The whole loop on a real API server: everything above it is as on the embedded one."""
+"""An instance with a real API server: all other parts are the same as with the embedded one."""
 
 import json
 import socket
@@ -32,16 +32,16 @@ def kubectl(real_instance: Instance, tmp_path: Path) -> Kubectl:
 
 
 @pytest.mark.usefixtures("assets")
-async def test_the_demo_passes_on_it() -> None:
+async def test_demo_passes_on_a_real_api_server() -> None:
     said: list[str] = []
     await run_demo(said.append, kubernetes="kube-apiserver")
     text = "\n".join(said)
     assert "printed: hello from the vault" in text
-    assert "its hops:  none" in text
+    assert "hops:      none" in text
     assert "AADSTS700213" in text
 
 
-def test_the_status_says_which_api_server_it_is(real_instance: Instance) -> None:
+def test_status_names_the_api_server(real_instance: Instance) -> None:
     assert real_instance.status["kubernetes"]["kind"] == "kube-apiserver"
     assert real_instance.status["pids"].keys() == {
         *("podpass", "etcd", "kube-apiserver", "kube-controller-manager"),
@@ -58,13 +58,13 @@ def test_a_labelled_pod_is_mutated_and_reads_its_secret(real_instance: Instance)
     assert found.spec.node_name == "podpass"
 
 
-def test_a_pod_without_the_label_gets_nothing(real_instance: Instance) -> None:
+def test_pod_without_the_label_is_not_mutated(real_instance: Instance) -> None:
     assert real_instance.run_command("plain", "web", ["true"], labels={}) == ("Succeeded", "")
     found = real_instance.core.read_namespaced_pod("plain", "default")
     assert not found.spec.containers[0].env
 
 
-def test_a_refusal_of_the_webhook_reaches_the_user(real_instance: Instance) -> None:
+def test_refusal_of_the_webhook_is_shown_to_the_user(real_instance: Instance) -> None:
     note = {"azure.workload.identity/service-account-token-expiration": "60"}
     meta = {"name": "brief", "labels": LABEL, "annotations": note}
     spec = {"serviceAccountName": "web", "containers": [{"name": "c", "image": "i"}]}
@@ -74,7 +74,7 @@ def test_a_refusal_of_the_webhook_reaches_the_user(real_instance: Instance) -> N
     assert "service-account-token-expiration" in str(refused.value.body)
 
 
-def test_a_refusal_is_told_to_the_controller_by_the_webhooks_own_rights(
+def test_refusal_creates_an_event_on_the_controller(
     real_instance: Instance, kubectl: Kubectl
 ) -> None:
     note = {"azure.workload.identity/service-account-token-expiration": "60"}
@@ -91,7 +91,7 @@ def test_a_refusal_is_told_to_the_controller_by_the_webhooks_own_rights(
         time.sleep(0.1)
 
 
-async def test_a_token_that_it_signs_is_exchanged(real_instance: Instance) -> None:
+async def test_token_signed_by_the_real_api_server_is_exchanged(real_instance: Instance) -> None:
     assertion = real_instance.token("web")
     assert jose.parse(assertion).claims["iss"] == real_instance.status["kubernetes"]["issuer"]
     status, answer = await real_instance.exchange(assertion, correlation_id=str(uuid.uuid4()))
@@ -102,7 +102,7 @@ async def test_a_token_that_it_signs_is_exchanged(real_instance: Instance) -> No
     assert answer["error_codes"] == [700212]
 
 
-def test_the_log_of_a_pod_is_followed_through_it(kubectl: Kubectl) -> None:
+def test_pod_log_is_followed_through_the_real_api_server(kubectl: Kubectl) -> None:
     program = "import time\nfor n in range(3): print('line', n, flush=True); time.sleep(0.3)"
     container = {"name": "app", "image": "none", "command": ["python", "-c", program]}
     spec = {"restartPolicy": "Never", "containers": [container]}
@@ -144,17 +144,17 @@ def test_the_pods_of_a_deployment_run_and_are_mutated(kubectl: Kubectl) -> None:
 def test_kubectl_shows_events_and_describes_a_pod(kubectl: Kubectl) -> None:
     container = {"name": "app", "image": "none", "command": ["true"]}
     spec = {"restartPolicy": "Never", "containers": [container]}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "told"}, "spec": spec}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "described"}, "spec": spec}
     kubectl("apply", "-f", "-", given=json.dumps(pod))
-    kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/told", "--timeout=30s")
-    described = kubectl("describe", "pod", "told")
+    kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/described", "--timeout=30s")
+    described = kubectl("describe", "pod", "described")
     assert "Scheduled" in described
     assert "Started" in described
 
 
 @pytest.fixture
 def hook_down(real_instance: Instance) -> Iterator[None]:
-    """Point the API server at a port where nobody listens, and back again."""
+    """Point the webhook configuration at a port without a listener, and restore it."""
     api: Any = client.AdmissionregistrationV1Api(real_instance.kubernetes)
     found = api.read_mutating_webhook_configuration(names.WEBHOOK_CONFIGURATION)
     address = found.webhooks[0].client_config.url
@@ -169,10 +169,10 @@ def hook_down(real_instance: Instance) -> Iterator[None]:
         point(f"https://127.0.0.1:{unused.getsockname()[1]}{names.WEBHOOK_PATH}")
         yield
     point(address)
-    _until(lambda: _takes_a_labelled_pod(real_instance))
+    _wait_until(lambda: _accepts_a_labelled_pod(real_instance))
 
 
-def _takes_a_labelled_pod(instance: Instance) -> bool:
+def _accepts_a_labelled_pod(instance: Instance) -> bool:
     spec = {"serviceAccountName": "web", "containers": [{"name": "c", "image": "i"}]}
     body = {"metadata": {"generateName": "probe-", "labels": LABEL}, "spec": spec}
     try:
@@ -182,7 +182,7 @@ def _takes_a_labelled_pod(instance: Instance) -> bool:
     return True
 
 
-def _until(wanted: Any) -> None:
+def _wait_until(wanted: Any) -> None:
     deadline = time.monotonic() + 30
     while not wanted():
         assert time.monotonic() < deadline
@@ -190,10 +190,10 @@ def _until(wanted: Any) -> None:
 
 
 @pytest.mark.usefixtures("hook_down")
-def test_while_the_webhook_is_away_labelled_pods_are_refused_and_others_start(
+def test_while_the_webhook_is_unavailable_labelled_pods_are_refused_and_others_start(
     real_instance: Instance,
 ) -> None:
-    _until(lambda: not _takes_a_labelled_pod(real_instance))
+    _wait_until(lambda: not _accepts_a_labelled_pod(real_instance))
     with pytest.raises(client.ApiException) as refused:
         real_instance.run_command("hook-down", "web", ["true"])
     assert refused.value.status == 500
@@ -201,8 +201,8 @@ def test_while_the_webhook_is_away_labelled_pods_are_refused_and_others_start(
     assert real_instance.run_command("unlabelled", "web", ["true"], labels={})[0] == "Succeeded"
 
 
-def test_its_store_answers_nobody_without_a_certificate(real_instance: Instance) -> None:
-    """etcd holds every Secret in the open, and its port is one that all users of a machine reach."""
+def test_etcd_refuses_clients_without_a_certificate(real_instance: Instance) -> None:
+    """etcd stores Secrets unencrypted, and all users of a machine can reach its port."""
     command = Path(f"/proc/{real_instance.status['pids']['etcd']}/cmdline").read_text().split("\0")
     addresses = [each.partition("=")[2] for each in command if "listen-" in each]
     assert len(addresses) == 2

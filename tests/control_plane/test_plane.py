@@ -1,4 +1,4 @@
-"""The harness itself: a plane that is killed and restarted, and a Service whose replicas come and go."""
+"""Tests of the helpers: a control plane that is killed and restarted, a Service whose replicas change."""
 
 import asyncio
 import base64
@@ -17,20 +17,20 @@ from podpass.http.server import bind, read_body, respond, server_tls, serving
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.local import ca
 from tests.control_plane import plane, service
-from tests.control_plane.plane import Plane
+from tests.control_plane.plane import PlaneThread
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
 NAME, SPACE = "hook", "default"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlaneThread]:
     with plane.running(tmp_path_factory.mktemp("plane") / "data") as found:
         yield found
 
 
 @pytest.fixture
-async def admin(running: Plane) -> AsyncIterator[KubeClient]:
+async def admin(running: PlaneThread) -> AsyncIterator[KubeClient]:
     async with running.admin() as client:
         yield client
 
@@ -44,8 +44,8 @@ MAPS = f"/api/v1/namespaces/{SPACE}/configmaps"
 
 
 @pytest.mark.parametrize("name", ["etcd", "kube-apiserver", "kube-controller-manager"])
-async def test_what_was_stored_outlives_the_death_of_each_program(
-    running: Plane, admin: KubeClient, name: str
+async def test_stored_objects_survive_kill_9_of_each_program(
+    running: PlaneThread, admin: KubeClient, name: str
 ) -> None:
     await admin.create(MAPS, _map(f"before-{name}"))
     before = running.pids
@@ -59,8 +59,8 @@ async def test_what_was_stored_outlives_the_death_of_each_program(
 @pytest.mark.parametrize(
     ("file", "is_let_in"), [(ca.ETCD_CLIENT, True), (ca.WEBHOOK, False), (ca.RUNTIME, False)]
 )
-def test_the_store_lets_in_the_api_server_alone(running: Plane, file: str, is_let_in: bool) -> None:
-    """It holds every Secret and asks no role: all certificates of the authority would open it."""
+def test_etcd_accepts_only_the_api_server(running: PlaneThread, file: str, is_let_in: bool) -> None:
+    """etcd stores all Secrets and checks no RBAC, so other certificates of the CA must not give access."""
     held = running.data_dir
     trust = ssl.create_default_context(cafile=str(held.ca_file))
     trust.load_cert_chain(held.certificate(file), held.key(file))
@@ -82,7 +82,7 @@ def _arguments(pid: int) -> list[str]:
 
 
 async def test_a_restart_of_the_api_server_keeps_address_and_objects(
-    running: Plane, admin: KubeClient
+    running: PlaneThread, admin: KubeClient
 ) -> None:
     made = await admin.create(MAPS, _map("kept"))
     await asyncio.to_thread(running.restart_api_server)
@@ -90,8 +90,8 @@ async def test_a_restart_of_the_api_server_keeps_address_and_objects(
     assert found["metadata"]["resourceVersion"] == made["metadata"]["resourceVersion"]
 
 
-class Replicas:
-    """Webhooks that allow everything and keep whose turn it was."""
+class WebhookReplicas:
+    """Webhook replicas that allow everything and record which replica was called."""
 
     def __init__(self, folder: Path) -> None:
         authority = trustme.CA()
@@ -117,7 +117,7 @@ class Replicas:
         return port
 
     def configuration(self) -> dict[str, Any]:
-        """Register them as a chart does: by the name of their Service."""
+        """Return a webhook configuration that names their Service, as a chart has it."""
         rule = {
             "apiGroups": [""],
             "apiVersions": ["v1"],
@@ -139,7 +139,7 @@ class Replicas:
         }
 
 
-async def test_a_webhook_is_reached_by_its_service_and_past_a_replica_that_is_gone(
+async def test_webhook_is_called_through_its_service_and_dead_replicas_are_skipped(
     admin: KubeClient, tmp_path: Path
 ) -> None:
     spec = {"ports": [{"port": 443, "targetPort": 9443}]}
@@ -148,35 +148,37 @@ async def test_a_webhook_is_reached_by_its_service_and_past_a_replica_that_is_go
     )
     address = made["spec"]["clusterIP"]
     assert address.startswith("127.96.")
-    replicas = Replicas(tmp_path)
+    replicas = WebhookReplicas(tmp_path)
     async with AsyncExitStack() as stack, AsyncExitStack() as first:
         ports = [await replicas.start(first), await replicas.start(stack)]
         endpoints = [("127.0.0.1", port) for port in ports]
         try:
-            balancer = await stack.enter_async_context(service.serving(endpoints, address, 443))
+            balancer = await stack.enter_async_context(
+                service.run_service_proxy(endpoints, address, 443)
+            )
         except PermissionError:
-            pytest.skip("a Service's port below 1024 is for root alone here")
+            pytest.skip("a port below 1024 needs root here")
         await admin.create(CONFIGURATIONS, replicas.configuration())
         stack.push_async_callback(admin.delete, f"{CONFIGURATIONS}/{NAME}")
-        await _until_asked(admin, replicas)
+        await _wait_until_called(admin, replicas)
         assert replicas.asked[0][0] == ports[0]
         await first.aclose()
-        await _taken(admin, "after")
+        await _create_with_retry(admin, "after")
         assert replicas.asked[-1] == (ports[1], "after")
         assert balancer.connections == dict.fromkeys(endpoints, 1)
 
 
-async def _until_asked(admin: KubeClient, replicas: Replicas) -> None:
+async def _wait_until_called(admin: KubeClient, replicas: WebhookReplicas) -> None:
     for at in range(200):
-        await _taken(admin, f"probe-{at}")
+        await _create_with_retry(admin, f"probe-{at}")
         if replicas.asked:
             return
         await asyncio.sleep(0.05)
     raise AssertionError("the API server does not call the webhook")
 
 
-async def _taken(admin: KubeClient, name: str) -> None:
-    """Make an object; a connection that ends at this very moment may cost one try."""
+async def _create_with_retry(admin: KubeClient, name: str) -> None:
+    """Create an object; retry once, because a connection may end during the request."""
     try:
         await admin.create(MAPS, _map(name))
     except KubeError:

@@ -1,4 +1,4 @@
-"""The recorded conversation, held again with a real API server: a check of the recording and its replayer."""
+"""The recorded requests, sent to a real API server: a check of the recording and of the replayer."""
 
 import asyncio
 import ssl
@@ -11,7 +11,14 @@ import aiohttp
 import pytest
 
 from tests.control_plane import plane
-from tests.control_plane.contract.api import ADMIN, ALICE, USERS, Api, Reply, Server
+from tests.control_plane.contract.api import (
+    ADMIN,
+    ALICE,
+    USERS,
+    ApiReply,
+    ContractApi,
+    ContractServer,
+)
 from tests.kubernetes.apiserver import test_vectors as replay
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(400)]
@@ -20,24 +27,24 @@ NOT_REPEATED = {
     "watch with initial events": "recorded on an etcd without progress notifications",
     "its pods": "the mask of a pod's name holds one suffix, and such a name has two",
 }
-# A real server hears of its own rights and webhooks a moment after they are stored.
+# A real server uses new RBAC rules and webhooks a moment after they are stored.
 INFORMED = ("/apis/rbac.authorization.k8s.io/", "/apis/admissionregistration.k8s.io/")
-# Controllers write it while the step is asked; how far they are is chance.
+# Controllers write it during the step, so its value depends on timing.
 MOVING = {"strategic merge of containers by name": "status."}
 TRIES = 25
-# The recorded server's nodes were looked after by nobody.
+# No controller managed the nodes of the recorded server.
 CONTROLLERS = "--controllers=*,-node-lifecycle-controller,-ttl-controller"
 
 
 @dataclass(frozen=True)
-class Live:
-    """A server as the replayer knows one."""
+class LiveServer:
+    """A server with the interface that the replayer expects."""
 
     server: str
-    call: Callable[..., Awaitable[Reply]]
+    call: Callable[..., Awaitable[ApiReply]]
 
 
-async def test_a_real_server_answers_as_it_was_recorded(tmp_path: Path) -> None:
+async def test_real_server_responds_as_recorded(tmp_path: Path) -> None:
     users = tmp_path / "users.csv"
     lines = [
         f'{token},{USERS[token][0]},{USERS[token][0]},"{USERS[token][1]}"'
@@ -54,23 +61,23 @@ async def test_a_real_server_answers_as_it_was_recorded(tmp_path: Path) -> None:
         if version != RECORDED:
             pytest.skip(f"the vectors are of {RECORDED}, and this is {version}")
         tls = ssl.create_default_context(cafile=str(running.ca_file))
-        server = Server(
+        server = ContractServer(
             kind="kube-apiserver", url=running.server, ca_file=running.ca_file, folder=tmp_path
         )
         connector = aiohttp.TCPConnector(ssl=tls)
         async with aiohttp.ClientSession(connector=connector) as session:
-            api = Api(server=server, session=session)
-            problems = await _problems(Live(running.server, api.call))
+            api = ContractApi(server=server, session=session)
+            problems = await _problems(LiveServer(running.server, api.call))
     assert not problems, "\n".join(problems)
 
 
-async def _problems(live: Live) -> list[str]:
+async def _problems(live: LiveServer) -> list[str]:
     kept: dict[str, str] = {}
     problems = []
     for at, step in enumerate(replay.VECTORS["steps"]):
         if step["title"] in NOT_REPEATED:
             continue
-        reply, odd = await _asked(live, step, kept)
+        reply, odd = await _send_step(live, step, kept)
         problems += [f"#{at} {step['title']}: {each}" for each in odd]
         for name, path in (step.get("keep") or {}).items():
             if name != "n" and reply.status < 300:
@@ -78,11 +85,13 @@ async def _problems(live: Live) -> list[str]:
     return problems
 
 
-async def _asked(live: Live, step: dict[str, Any], kept: dict[str, str]) -> tuple[Reply, list[str]]:
-    """Ask one step; what only reads is asked again while controllers are not so far yet."""
+async def _send_step(
+    live: LiveServer, step: dict[str, Any], kept: dict[str, str]
+) -> tuple[ApiReply, list[str]]:
+    """Send one step; repeat steps that only read until controllers have finished."""
     moving = MOVING.get(step["title"], "\0")
     for _ in range(TRIES):
-        reply: Reply = await replay._send(live, step, kept)
+        reply: ApiReply = await replay._send(live, step, kept)
         found = replay._judge(live, step, reply)
         odd = [each for each in found if not each.startswith(moving)]
         if not odd or step["method"] != "GET":

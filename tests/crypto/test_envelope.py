@@ -1,4 +1,4 @@
-"""Values at rest: they open with their key and at their place, and one key file is made, whoever starts."""
+"""Encryption of stored values, and the creation of the key file."""
 
 import base64
 import threading
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from podpass import files
-from podpass.crypto.envelope import Sealer, SealingKeyUnfit
+from podpass.crypto.envelope import InvalidSealingKey, Sealer
 
 KEY = bytes(range(32))
 
 
-def test_a_value_opens_with_its_key_and_at_its_place_alone() -> None:
+def test_value_opens_only_with_its_key_and_context() -> None:
     sealed = Sealer(KEY).seal(b"value", "here")
     assert Sealer(KEY).open(sealed, "here") == b"value"
     assert b"value" not in sealed
@@ -22,17 +22,17 @@ def test_a_value_opens_with_its_key_and_at_its_place_alone() -> None:
         (Sealer(KEY), "here", sealed[:-1]),
         (Sealer(KEY), "here", b""),
     ):
-        with pytest.raises(SealingKeyUnfit):
+        with pytest.raises(InvalidSealingKey):
             sealer.open(text, place)
 
 
-def test_the_same_value_is_never_sealed_alike() -> None:
+def test_same_value_is_sealed_differently_each_time() -> None:
     sealer = Sealer(KEY)
     assert sealer.seal(b"v", "p") != sealer.seal(b"v", "p")
 
 
 @pytest.mark.parametrize("text", [KEY, base64.b64encode(KEY), base64.b64encode(KEY) + b"\n"])
-def test_a_key_file_holds_bytes_or_base64(tmp_path: Path, text: bytes) -> None:
+def test_key_file_may_be_raw_or_base64(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "k").write_bytes(text)
     sealer = Sealer.from_file(tmp_path / "k", make=False)
     assert sealer.open(Sealer(KEY).seal(b"v", "p"), "p") == b"v"
@@ -41,22 +41,22 @@ def test_a_key_file_holds_bytes_or_base64(tmp_path: Path, text: bytes) -> None:
 @pytest.mark.parametrize(
     "text", [b"", KEY[:31], KEY + b"x", base64.b64encode(KEY[:31]), b"\xff" * 44]
 )
-def test_a_damaged_key_file_is_named(tmp_path: Path, text: bytes) -> None:
+def test_damaged_key_file_is_named_in_the_error(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "my.key").write_bytes(text)
-    with pytest.raises(SealingKeyUnfit, match=r"my\.key"):
+    with pytest.raises(InvalidSealingKey, match=r"my\.key"):
         Sealer.from_file(tmp_path / "my.key", make=True)
     assert (tmp_path / "my.key").read_bytes() == text
 
 
-def test_a_missing_key_file_is_made_only_where_that_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(SealingKeyUnfit, match=r"my\.key"):
+def test_missing_key_file_is_created_only_on_request(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSealingKey, match=r"my\.key"):
         Sealer.from_file(tmp_path / "my.key", make=False)
     assert not (tmp_path / "my.key").exists()
     Sealer.from_file(tmp_path / "keys" / "my.key", make=True)
     assert (tmp_path / "keys" / "my.key").stat().st_mode & 0o777 == 0o600
 
 
-def test_of_several_who_make_a_file_at_once_one_does(tmp_path: Path) -> None:
+def test_concurrent_creation_of_a_key_file_creates_one(tmp_path: Path) -> None:
     path = tmp_path / "my.key"
     done: list[bool] = []
     starting = threading.Barrier(8)

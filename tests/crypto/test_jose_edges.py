@@ -1,4 +1,4 @@
-"""Tokens and keys at the very edge of what is accepted: one more, and they are not."""
+"""Tokens and keys at the exact limits."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ from tests.crypto.test_jose import (
 
 
 def segment(length: int, **members: object) -> str:
-    """Write a JSON object that is so many signs long in base64url."""
+    """Return a JSON object that has this many characters in base64url."""
     bare = len(json.dumps({**members, "pad": ""}))
     text = jose.b64encode(json.dumps({**members, "pad": "x" * (length * 3 // 4 - bare)}).encode())
     assert len(text) == length
@@ -47,7 +47,7 @@ def test_a_header_may_be_as_long_as_the_limit_and_no_longer() -> None:
         jose.parse(f"{longer}.e30.AAAA")
 
 
-def test_what_is_signed_is_the_text_before_the_last_dot() -> None:
+def test_signed_text_is_everything_before_the_last_dot() -> None:
     token = jose.parse("e30.eyJhIjoxfQ.AAEC")
     assert (token.signed, token.signature) == (b"e30.eyJhIjoxfQ", b"\0\1\2")
     assert (token.header, token.claims, token.alg, token.kid) == ({}, {"a": 1}, "", None)
@@ -56,13 +56,13 @@ def test_what_is_signed_is_the_text_before_the_last_dot() -> None:
 @pytest.mark.parametrize(
     "header", ['{"alg":5,"kid":7}', '{"alg":null,"kid":null}', '{"alg":["x"]}']
 )
-def test_what_is_no_text_is_no_algorithm_and_no_key_id(header: str) -> None:
+def test_alg_and_kid_of_other_types_are_ignored(header: str) -> None:
     token = jose.parse(f"{jose.b64encode(header.encode())}.e30.")
     assert (token.alg, token.kid) == ("", None)
 
 
 @pytest.mark.parametrize("size", range(40))
-def test_bytes_of_every_length_have_one_spelling(size: int) -> None:
+def test_bytes_of_every_length_have_one_encoding(size: int) -> None:
     data = bytes(range(200, 200 + size))
     text = base64.urlsafe_b64encode(data).rstrip(b"=").decode()
     assert jose.b64encode(data) == text
@@ -73,12 +73,12 @@ def test_bytes_of_every_length_have_one_spelling(size: int) -> None:
 
 
 @pytest.mark.parametrize("bits", [2048, 2049, 4096, 8191, 8192])
-def test_rsa_keys_of_2048_to_8192_bits_are_read(bits: int) -> None:
+def test_rsa_keys_of_2048_to_8192_bits_are_accepted(bits: int) -> None:
     assert jose.load_jwk(numbers(bits)).key.key_size == bits
 
 
 @pytest.mark.parametrize("e", [3, 5, 17, 65537, 2**33 + 1, 2**64 - 1])
-def test_exponents_from_3_to_64_bits_are_read(e: int) -> None:
+def test_exponents_from_3_to_64_bits_are_accepted(e: int) -> None:
     key = jose.load_jwk({**GOOD, "e": encode(e)}).key
     assert isinstance(key, rsa.RSAPublicKey)
     assert key.public_numbers().e == e
@@ -99,7 +99,7 @@ def test_exponents_from_3_to_64_bits_are_read(e: int) -> None:
         {**RFC7515_EC, "alg": "ES256K"},
     ],
 )
-def test_numbers_padded_beyond_reason_and_keys_for_other_things_are_refused(
+def test_overlong_numbers_and_keys_for_other_uses_are_refused(
     jwk: dict[str, Any],
 ) -> None:
     with pytest.raises((BadKey, MalformedToken)):
@@ -107,7 +107,7 @@ def test_numbers_padded_beyond_reason_and_keys_for_other_things_are_refused(
 
 
 @pytest.mark.parametrize("changes", [{}, {"use": "sig"}, {"key_ops": ["verify"]}, {"kid": "k"}])
-def test_what_a_key_need_not_say_it_may_say(changes: dict[str, Any]) -> None:
+def test_optional_jwk_members_are_accepted(changes: dict[str, Any]) -> None:
     for bare in (RFC7515_RSA, RFC7515_EC):
         key = jose.load_jwk({**bare, **changes})
         assert key.kid == changes.get("kid")
@@ -118,12 +118,12 @@ def test_what_a_key_need_not_say_it_may_say(changes: dict[str, Any]) -> None:
     }
 
 
-def test_a_key_is_written_as_it_is_read() -> None:
+def test_jwk_round_trip_is_unchanged() -> None:
     key = jose.load_jwk(RFC7515_RSA).key
     assert isinstance(key, rsa.RSAPublicKey)
     expected = {**RFC7515_RSA, "use": "sig", "kid": "x", "alg": "RS256", "extra": 1}
     assert jose.rsa_jwk(key, "x", extra=1) == expected
-    # A modulus and an exponent whose lengths in bits are no whole bytes.
+    # The lengths of modulus and exponent in bits are not multiples of eight.
     for n, e in (
         ((1 << 2049) | 1, 3),
         ((1 << 2055) | 1, 257),
@@ -134,15 +134,15 @@ def test_a_key_is_written_as_it_is_read() -> None:
         assert (written["n"], written["e"]) == (encode(n), encode(e))
 
 
-def test_a_new_key_is_one_that_we_accept_ourselves() -> None:
+def test_generated_key_is_accepted() -> None:
     key = jose.generate_rsa()
     assert (key.key_size, key.public_key().public_numbers().e) == (2048, 65537)
-    pem = jose.private_pem(key)
+    pem = jose.private_key_pem(key)
     assert pem.startswith(b"-----BEGIN PRIVATE KEY-----\n")
     assert jose.load_private_pem(pem).private_numbers() == key.private_numbers()
 
 
-def test_only_an_open_rsa_key_is_a_private_key() -> None:
+def test_only_an_unencrypted_rsa_key_is_loaded() -> None:
     kinds = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
     closed = jose.generate_rsa().private_bytes(
         *kinds, serialization.BestAvailableEncryption(b"password")
@@ -159,7 +159,7 @@ def test_only_an_open_rsa_key_is_a_private_key() -> None:
 
 
 @pytest.mark.parametrize(("key", "alg", "size"), [(EC256, "ES256", 32), (EC384, "ES384", 48)])
-def test_an_ec_signature_counts_whole_and_in_its_order(
+def test_ec_signature_needs_both_numbers_in_order(
     key: ec.EllipticCurvePrivateKey, alg: str, size: int
 ) -> None:
     digest: Any = hashes.SHA256() if size == 32 else hashes.SHA384()
@@ -170,9 +170,9 @@ def test_an_ec_signature_counts_whole_and_in_its_order(
     r, s = decode_dss_signature(key.sign(f"{head}.e30".encode(), ec.ECDSA(digest)))
     good = r.to_bytes(size) + s.to_bytes(size)
     jose.verify(jose.parse(f"{head}.e30.{jose.b64encode(good)}"), public)
-    turned = s.to_bytes(size) + r.to_bytes(size)
+    swapped = s.to_bytes(size) + r.to_bytes(size)
     for bad in (
-        turned,
+        swapped,
         good[:-1],
         good + b"\0",
         b"\0" + good,
@@ -183,7 +183,7 @@ def test_an_ec_signature_counts_whole_and_in_its_order(
             jose.verify(jose.parse(f"{head}.e30.{jose.b64encode(bad)}"), public)
 
 
-def test_a_key_set_is_read_entry_by_entry() -> None:
+def test_invalid_jwks_entry_does_not_hide_the_others() -> None:
     first, second = {**GOOD, "kid": "a"}, {**RFC7515_EC, "kid": "b"}
     broken: list[Any] = [None, [], "x", {}, {**GOOD, "n": "!"}, {**GOOD, "use": "enc"}]
     found = jose.load_jwks({"keys": [*broken, first, *broken, second]})
@@ -192,7 +192,7 @@ def test_a_key_set_is_read_entry_by_entry() -> None:
     assert len(jose.load_jwks({"keys": many})) == jose.MAX_KEYS
 
 
-def test_what_a_caller_adds_to_a_header_stands_in_it() -> None:
+def test_additional_header_members_are_signed() -> None:
     signer = jose.SigningKey(kid="k", key=jose.generate_rsa())
     plain, more = jose.parse(signer.sign({"a": 1})), jose.parse(signer.sign({}, {"typ": "JWT"}))
     assert plain.header == {"alg": "RS256", "kid": "k"}

@@ -1,4 +1,4 @@
-"""What holds for a database of either kind: one state a read, one writer at a time, news of every change."""
+"""Both databases: one state for each read, one writer at a time, notifications about every change."""
 
 import asyncio
 import contextlib
@@ -25,14 +25,20 @@ from sqlalchemy import (
     update,
 )
 
-from podpass.database import Database, DatabaseFailed, DatabaseUnusable, Prepared, ValueUnfit
+from podpass.database import (
+    Database,
+    DatabaseFailed,
+    DatabaseUnusable,
+    PreparedStatement,
+    UnstorableValue,
+)
 from podpass.database.column_types import Text
 
 METADATA = MetaData()
 THINGS = Table("things", METADATA, Column("name", Text, primary_key=True), Column("n", Integer))
 WRITER = Path(__file__).with_name("writer.py")
-HEARD_SECONDS = 1.0
-NAMED = Prepared(select(THINGS.c.n).where(THINGS.c.name == bindparam("name")))
+NOTIFIED_SECONDS = 1.0
+NAMED = PreparedStatement(select(THINGS.c.n).where(THINGS.c.name == bindparam("name")))
 
 
 @asynccontextmanager
@@ -54,7 +60,7 @@ def put(connection: Connection, name: str, n: int) -> None:
 
 
 def add(connection: Connection) -> None:
-    """Read, and write what follows from it: lost if another writer comes between."""
+    """Read a value and write its successor. The update is lost if another writer runs in between."""
     n = connection.scalar(select(THINGS.c.n).filter_by(name="a"))
     connection.execute(update(THINGS).filter_by(name="a").values(n=(n or 0) + 1))
 
@@ -63,31 +69,31 @@ def value(connection: Connection) -> int | None:
     return connection.scalar(select(THINGS.c.n).filter_by(name="a"))
 
 
-class Ear:
-    """Hears of a topic, and notes it."""
+class Subscriber:
+    """Counts the notifications of a topic."""
 
     def __init__(self, database: Database, topic: str = "things") -> None:
         self.times = 0
-        self._news = asyncio.Event()
-        database.listen(topic, self._hear)
+        self._notified = asyncio.Event()
+        database.subscribe(topic, self._on_change)
 
-    def _hear(self) -> None:
+    def _on_change(self) -> None:
         self.times += 1
-        self._news.set()
+        self._notified.set()
 
-    def deaf(self) -> None:
-        """Forget what was heard so far."""
+    def reset(self) -> None:
+        """Discard the notifications so far."""
         self.times = 0
-        self._news.clear()
+        self._notified.clear()
 
     async def within(self, seconds: float) -> bool:
-        """Wait for news."""
+        """Wait for a notification."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), seconds)
-        return self._news.is_set()
+            await asyncio.wait_for(self._notified.wait(), seconds)
+        return self._notified.is_set()
 
 
-async def test_what_is_written_is_read_by_steps_and_by_prepared_statements(
+async def test_written_row_is_read_by_steps_and_by_prepared_statements(
     database: Database,
 ) -> None:
     assert await database.read(value) == 1
@@ -95,7 +101,7 @@ async def test_what_is_written_is_read_by_steps_and_by_prepared_statements(
     assert await database.fetch(NAMED, {"name": "b"}) == []
 
 
-async def test_a_step_that_fails_leaves_nothing_behind(database: Database) -> None:
+async def test_failed_step_changes_nothing(database: Database) -> None:
     def fail(connection: Connection) -> None:
         put(connection, "b", 1)
         raise LookupError("no")
@@ -107,7 +113,7 @@ async def test_a_step_that_fails_leaves_nothing_behind(database: Database) -> No
     assert await database.read(value) == 2
 
 
-async def test_writers_of_two_processes_come_one_at_a_time(
+async def test_writers_of_two_processes_run_one_at_a_time(
     database: Database, database_url: str
 ) -> None:
     async with Database(database_url) as other:
@@ -115,9 +121,7 @@ async def test_writers_of_two_processes_come_one_at_a_time(
     assert await database.read(value) == 41
 
 
-async def test_a_read_sees_one_state_while_others_write(
-    database: Database, database_url: str
-) -> None:
+async def test_read_sees_one_state_during_writes(database: Database, database_url: str) -> None:
     loop, begun, written = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
 
     def step(connection: Connection) -> tuple[int | None, int | None]:
@@ -135,9 +139,7 @@ async def test_a_read_sees_one_state_while_others_write(
 
 
 @pytest.mark.parametrize("kind", ["reads", "writes"])
-async def test_a_commit_to_a_file_is_on_the_disk_before_it_is_told(
-    tmp_path: Path, kind: str
-) -> None:
+async def test_sqlite_commit_is_durable(tmp_path: Path, kind: str) -> None:
     def step(connection: Connection) -> list[object]:
         asked = ("journal_mode", "synchronous", "secure_delete", "foreign_keys")
         return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in asked]
@@ -147,54 +149,54 @@ async def test_a_commit_to_a_file_is_on_the_disk_before_it_is_told(
         assert await run(step) == ["wal", 2, 1, 1]
 
 
-async def test_who_acts_is_known_in_a_step(database: Database) -> None:
+async def test_context_variables_are_visible_in_a_step(database: Database) -> None:
     who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="")
     who.set("ann")
     assert await database.read(lambda _: who.get()) == "ann"
     assert await database.write(lambda _: who.get()) == "ann"
 
 
-async def test_a_writer_that_nobody_waits_for_any_more_is_finished_and_told(
+async def test_write_of_a_cancelled_caller_is_finished_and_published(
     database: Database,
 ) -> None:
-    ear = Ear(database)
+    subscriber = Subscriber(database)
 
     def slow(connection: Connection) -> None:
         add(connection)
         time.sleep(0.1)
 
-    task = asyncio.create_task(database.write(slow, tells=["things"]))
+    task = asyncio.create_task(database.write(slow, topics=["things"]))
     await asyncio.sleep(0.02)
     task.cancel()
     await asyncio.wait([task])
-    assert await ear.within(5)
+    assert await subscriber.within(5)
     await database.write(add)
-    assert (ear.times, await database.read(value)) == (1, 3)
+    assert (subscriber.times, await database.read(value)) == (1, 3)
 
 
-async def test_a_change_is_heard_here_at_once_and_elsewhere_within_a_second(
+async def test_change_is_published_here_at_once_and_elsewhere_within_a_second(
     database: Database, database_url: str
 ) -> None:
     async with Database(database_url) as other:
-        here, keys, there = Ear(database), Ear(database, "keys"), Ear(other)
-        await database.write(add, tells=["things"])
+        here, keys, there = Subscriber(database), Subscriber(database, "keys"), Subscriber(other)
+        await database.write(add, topics=["things"])
         assert (here.times, keys.times) == (1, 0)
-        assert await there.within(HEARD_SECONDS)
-        here.deaf()
-        await other.write(add, tells=["things"])
-        assert await here.within(HEARD_SECONDS)
+        assert await there.within(NOTIFIED_SECONDS)
+        here.reset()
+        await other.write(add, topics=["things"])
+        assert await here.within(NOTIFIED_SECONDS)
 
 
-async def test_a_write_that_tells_nothing_makes_nothing_stale_here(database: Database) -> None:
-    ear = Ear(database)
+async def test_write_without_topics_notifies_no_subscriber(database: Database) -> None:
+    subscriber = Subscriber(database)
     await database.write(add)
-    assert not await ear.within(0.6)  # longer than from one look at the file to the next
+    assert not await subscriber.within(0.6)  # longer than the polling interval of the file
 
 
-async def test_another_process_is_heard_within_a_second(
+async def test_change_by_another_process_is_noticed_within_a_second(
     database: Database, database_url: str
 ) -> None:
-    ear = Ear(database)
+    subscriber = Subscriber(database)
     writer = await asyncio.create_subprocess_exec(
         *(sys.executable, WRITER, database_url),
         stdin=asyncio.subprocess.PIPE,
@@ -203,16 +205,16 @@ async def test_another_process_is_heard_within_a_second(
     assert writer.stdin is not None
     assert writer.stdout is not None
     assert await writer.stdout.readline() == b"open\n"
-    ear.deaf()
+    subscriber.reset()
     writer.stdin.write(b"write\n")
     assert await writer.stdout.readline() == b"written\n"
-    assert await ear.within(HEARD_SECONDS)
+    assert await subscriber.within(NOTIFIED_SECONDS)
     assert await database.read(value) == 2
     writer.stdin.close()
     assert await writer.wait() == 0
 
 
-async def test_text_is_ordered_byte_for_byte_whatever_the_locale(database: Database) -> None:
+async def test_text_is_ordered_by_bytes_whatever_the_locale(database: Database) -> None:
     def step(connection: Connection) -> list[str]:
         for name in ("B", "_", "é", "-a", "Z", "\U0001f600", "\uffff"):
             put(connection, name, 0)
@@ -222,34 +224,34 @@ async def test_text_is_ordered_byte_for_byte_whatever_the_locale(database: Datab
     assert found == sorted(found) == ["-a", "B", "Z", "_", "a", "é", "\uffff", "\U0001f600"]
 
 
-async def test_bytes_that_would_be_looked_up_as_a_text_are_told_in_words(
+async def test_invalid_utf8_as_a_query_value_raises_database_failed(
     database: Database,
 ) -> None:
-    """SQLite keeps bytes in a column of text, and what one step reads another looks up."""
+    """One statement may read invalid UTF-8 and use it as the value of the next one."""
     wanted: Any = b"a"
-    with pytest.raises(DatabaseFailed, match="bytes where a text belongs") as caught:
+    with pytest.raises(DatabaseFailed, match="invalid UTF-8 in a text column") as caught:
         await database.read(
             lambda connection: connection.scalar(select(THINGS).filter_by(name=wanted))
         )
     assert "backup" in caught.value.hint
 
 
-async def test_a_nul_character_is_refused_by_either_kind(database: Database) -> None:
-    with pytest.raises(ValueUnfit):
+async def test_nul_character_is_refused_by_both_databases(database: Database) -> None:
+    with pytest.raises(UnstorableValue):
         await database.write(lambda connection: put(connection, "a\0b", 1))
-    with pytest.raises(ValueUnfit):
+    with pytest.raises(UnstorableValue):
         await database.read(
             lambda connection: connection.scalar(select(THINGS).filter_by(name="\0"))
         )
 
 
-async def test_nothing_is_left_after_it_is_closed(database_url: str) -> None:
+async def test_close_leaves_no_thread_and_no_task(database_url: str) -> None:
     before = set(threading.enumerate())
     async with Database(database_url) as database:
         await asyncio.gather(*(database.read(lambda _: None) for _ in range(8)))
         tasks = asyncio.all_tasks()
-        assert database.heard
-    assert not database.heard
+        assert database.is_connected
+    assert not database.is_connected
     assert set(threading.enumerate()) == before
     assert len(asyncio.all_tasks()) == len(tasks) - 1
     async with Database(database_url):
@@ -271,8 +273,8 @@ async def test_nothing_is_left_after_it_is_closed(database_url: str) -> None:
         " postgresql://u:geheim@127.0.0.1:1/d\n",
     ],
 )
-async def test_what_cannot_be_opened_is_told_without_the_password(url: str) -> None:
-    """Fails when an option is shown: libpq takes a password there too."""
+async def test_error_for_a_database_that_cannot_be_opened_hides_the_password(url: str) -> None:
+    """Options must not be shown either: libpq accepts a password there."""
     with pytest.raises(DatabaseUnusable) as caught:
         await Database(url).open()
     assert caught.value.hint

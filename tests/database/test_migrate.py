@@ -1,4 +1,4 @@
-"""Tables made and brought up to date: from every earlier schema, whole or not at all, once."""
+"""Tables are created and upgraded: from every revision, in one transaction, once."""
 
 import ast
 import asyncio
@@ -10,33 +10,36 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table
+from sqlalchemy import Column, Integer, MetaData, Table, select
 
 from podpass.database import Database
 from podpass.database.errors import DatabaseUnusable
-from podpass.database.migrate import Chain, climb, recorded, scripts
+from podpass.database.migrate import MigrationChain, current_revision, list_scripts, upgrade
 from podpass.directory.store.directory import Directory
 from podpass.resource.store import SecretStore
-from tests.database.earlier import (
+from tests.database import example_store
+from tests.database.stored_schemas import (
     DUMPS,
     KEY,
     STORES,
-    copy,
-    lines,
+    describe_tables,
+    dump_lines,
+    dumped_rows,
+    insert_rows,
     opened,
+    read_rows,
     restore,
-    rows,
-    rows_of,
-    tables,
 )
 
 CLIENT = "11111111-aaaa-4bbb-8ccc-000000000001"
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
+EXAMPLE = (example_store.metadata, example_store.CHAIN)
+ALL_STORES = STORES | {"example": EXAMPLE}
 
 PREPARE = """
 import asyncio, sys
 from podpass.database import Database
-from podpass.{package}.schema import CHAIN, metadata
+from {module} import CHAIN, metadata
 
 async def main():
     async with Database(sys.argv[1]) as database:
@@ -50,7 +53,7 @@ asyncio.run(main())
 def every_revision() -> list[tuple[str, str]]:
     return [
         (store, f"{number:04}")
-        for store, (_, chain) in STORES.items()
+        for store, (_, chain) in ALL_STORES.items()
         for number in range(1, int(chain.head) + 1)
     ]
 
@@ -58,178 +61,197 @@ def every_revision() -> list[tuple[str, str]]:
 async def prepare(url: str, *stores: str) -> None:
     async with Database(url) as database:
         for store in stores:
-            await database.prepare(*STORES[store])
+            await database.prepare(*ALL_STORES[store])
 
 
-def revision_of(url: str, chain: Chain) -> str | None:
+def revision_of(url: str, chain: MigrationChain) -> str | None:
     with opened(url) as engine, engine.connect() as connection:
-        return recorded(connection, chain)
+        return current_revision(connection, chain)
 
 
-@pytest.mark.parametrize(("store", "number"), DUMPS)
-async def test_what_an_earlier_database_held_is_there(
-    tmp_path: Path, store: str, number: int
+def create_example(url: str, revision: str, *names: str) -> None:
+    """Create the example store at a revision, with a row for each name."""
+    with opened(url) as engine, engine.begin() as connection:
+        upgrade(connection, example_store.CHAIN, None, revision)
+        rows = [{"name": name, "size": size} for size, name in enumerate(names)]
+        insert_rows(connection, {"example_things": rows})
+
+
+@pytest.mark.parametrize(("store", "revision"), DUMPS)
+async def test_baseline_database_is_upgraded_with_its_rows(
+    tmp_path: Path, store: str, revision: str
 ) -> None:
-    url = f"sqlite:///{restore(tmp_path / 'old.db', (store, number))}"
-    before = rows_of(store, number)
+    url = f"sqlite:///{restore(tmp_path / 'old.db', (store, revision))}"
+    before = dumped_rows(store, revision)
     await prepare(url, store)
     assert revision_of(url, STORES[store][1]) == STORES[store][1].head
     with opened(url) as engine, engine.connect() as connection:
-        after = rows(connection)
-    for table, held in before.items():
-        pairs = zip(after[table], held, strict=True)
-        assert [{name: row[name] for name in old} for row, old in pairs] == held
+        after = read_rows(connection)
+    for table, rows in before.items():
+        pairs = zip(after[table], rows, strict=True)
+        assert [{name: row[name] for name in old} for row, old in pairs] == rows
+
+
+@pytest.mark.parametrize(("store", "revision"), DUMPS)
+def test_baseline_dump_has_the_tables_of_the_baseline_migration(
+    tmp_path: Path, store: str, revision: str
+) -> None:
+    """A released migration never changes, so its dump never changes."""
+    _, chain = STORES[store]
+    path = restore(tmp_path / "dump.db", (store, revision))
+    with opened(f"sqlite:///{tmp_path}/new.db") as engine, engine.begin() as connection:
+        upgrade(connection, chain, None, revision)
+        created = describe_tables(connection, chain)
+    with opened(f"sqlite:///{path}") as engine, engine.connect() as connection:
+        assert describe_tables(connection, chain) == created
 
 
 @pytest.mark.parametrize(("store", "revision"), every_revision())
-async def test_every_revision_climbs_to_the_tables_of_a_new_database(
+async def test_every_revision_is_upgraded_to_the_tables_of_a_new_database(
     database_url: str, store: str, revision: str
 ) -> None:
-    schema, chain = STORES[store]
+    schema, chain = ALL_STORES[store]
     with opened(database_url) as engine:
         with engine.begin() as connection:
-            climb(connection, chain, None, revision)
+            upgrade(connection, chain, None, revision)
         await prepare(database_url, store)
         with engine.begin() as connection:
-            climbed = tables(connection, chain)
-            for name in [*climbed, chain.stamp.name]:
+            upgraded = describe_tables(connection, chain)
+            for name in [*upgraded, chain.stamp.name]:
                 cascade = "" if engine.dialect.name == "sqlite" else " CASCADE"
                 connection.exec_driver_sql(f'DROP TABLE "{name}"{cascade}')
         await prepare(database_url, store)
         with engine.connect() as connection:
-            assert climbed == tables(connection, chain)
-            assert set(climbed) >= set(schema.tables)
+            assert upgraded == describe_tables(connection, chain)
+            assert set(upgraded) >= set(schema.tables)
+            assert all(table["strict"] for table in upgraded.values())
 
 
-@pytest.mark.parametrize(("store", "number"), DUMPS)
-async def test_rows_of_an_earlier_schema_come_along_on_either_database(
-    database_url: str, store: str, number: int
+@pytest.mark.parametrize(("store", "revision"), DUMPS)
+async def test_rows_of_a_baseline_database_are_kept_on_either_database(
+    database_url: str, store: str, revision: str
 ) -> None:
     _, chain = STORES[store]
     with opened(database_url) as engine:
         with engine.begin() as connection:
-            climb(connection, chain, None, f"{number:04}")
-            copy(connection, rows_of(store, number))
+            upgrade(connection, chain, None, revision)
+            insert_rows(connection, dumped_rows(store, revision))
         await prepare(database_url, store)
         with engine.connect() as connection:
-            found = rows(connection)
-    for table, held in rows_of(store, number).items():
-        assert len(found[table]) == len(held)
+            found = read_rows(connection)
+    for table, rows in dumped_rows(store, revision).items():
+        assert len(found[table]) == len(rows)
 
 
-async def test_a_directory_of_schema_1_is_used_as_one_of_today(tmp_path: Path) -> None:
-    url = f"sqlite:///{restore(tmp_path / 'directory.db', ('directory', 1))}"
+async def test_upgrade_fills_the_columns_that_it_adds(database_url: str) -> None:
+    create_example(database_url, "0001", "Web", "API")
+    await prepare(database_url, "example")
+    query = select(example_store.things).order_by(example_store.things.c.name)
+    async with Database(database_url) as database:
+        found = await database.read(lambda one: [tuple(row) for row in one.execute(query)])
+    assert found == [("API", 1, "api"), ("Web", 0, "web")]
+    assert revision_of(database_url, example_store.CHAIN) == "0003"
+
+
+async def test_baseline_directory_is_used_after_an_upgrade(tmp_path: Path) -> None:
+    url = f"sqlite:///{restore(tmp_path / 'directory.db', ('directory', '0001'))}"
     async with Directory(Database(url)) as directory:
         web = await directory.find_identity(TENANT, CLIENT)
         assert web is not None
-        assert (web.location, web.application_id, web.has_principal) == ("eastus", None, True)
+        assert (web.location, web.application_id, web.has_principal) == ("westeurope", None, True)
         assert web.credentials[0].id
-        [app] = await directory.list_identities(TENANT, "An App")
-        assert app.application_id
         vault = await directory.find_vault("demo")
         assert vault is not None
-        # Its secrets lie under its name.
-        assert (vault.uid, vault.location, vault.retention_days) == ("demo", "westeurope", 90)
-        [held] = await directory.assignments.list()
-        assert held.name
-        # Deleted with all that lies in it, as one of today.
-        assert await directory.groups.delete(vault.resource_id.split("/")[2], "podpass")
+        [assigned] = await directory.assignments.list()
+        assert assigned.name
+        assert await directory.identities.delete(TENANT, CLIENT)
         assert await directory.find_identity(TENANT, CLIENT) is None
 
 
-@pytest.mark.parametrize("number", [1, 2])
-async def test_secrets_of_an_earlier_schema_open_with_their_key(
-    tmp_path: Path, number: int
-) -> None:
-    url = f"sqlite:///{restore(tmp_path / 'vault.db', ('vault', number))}"
+async def test_secrets_of_a_baseline_vault_open_with_their_key(tmp_path: Path) -> None:
+    url = f"sqlite:///{restore(tmp_path / 'vault.db', ('vault', '0001'))}"
     (tmp_path / "vault.key").write_bytes(KEY)
     async with SecretStore(Database(url), tmp_path / "vault.key") as store:
         found = await store.get("demo", "name")
         assert found is not None
         assert (found.name, found.value.reveal(), found.tags) == ("Name", "second", {"a": "b"})
-        assert await store.expire(5 + 90 * 86400) == 1
+        assert await store.purge_expired(5 + 90 * 86400) == 1
 
 
-@pytest.mark.parametrize(("store", "number"), [("directory", 1), ("vault", 1)])
-async def test_an_upgrade_that_fails_half_way_leaves_the_database_as_it_was(
-    tmp_path: Path, store: str, number: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("revision", ["0001", "0002"])
+async def test_failed_upgrade_leaves_the_database_unchanged(
+    tmp_path: Path, revision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = restore(tmp_path / "old.db", (store, number))
-    before = lines(path)
-    real = scripts
+    path = tmp_path / "old.db"
+    create_example(f"sqlite:///{path}", revision, "Web")
+    before = dump_lines(path)
 
-    def failing(chain: Chain, found: str | None, target: str) -> list[object]:
-        last = list(real(chain, found, target))[-1]
-        undo = last.upgrade
+    def failing(chain: MigrationChain, found: str | None, target: str) -> list[object]:
+        *others, last = list_scripts(chain, found, target)
+        original = last.upgrade
 
-        def upgrade() -> None:
-            undo()
-            raise RuntimeError("the power went out")
+        def run() -> None:
+            original()
+            raise RuntimeError("the power failed")
 
-        return [*list(real(chain, found, target))[:-1], type("Script", (), {"upgrade": upgrade})]
+        return [*others, type("Script", (), {"upgrade": run})]
 
-    monkeypatch.setattr("podpass.database.migrate.scripts", failing)
+    monkeypatch.setattr("podpass.database.migrate.list_scripts", failing)
     with pytest.raises(RuntimeError, match="power"):
-        await prepare(f"sqlite:///{path}", store)
-    assert lines(path) == before
+        await prepare(f"sqlite:///{path}", "example")
+    assert dump_lines(path) == before
 
 
-async def test_several_processes_that_start_together_upgrade_once(tmp_path: Path) -> None:
-    path = restore(tmp_path / "old.db", ("directory", 1))
-    with closing(sqlite3.connect(path)) as connection, connection:
-        # Enough that they meet: a second run of a script fails at the columns that are there.
-        connection.executemany(
-            "INSERT INTO identities VALUES (?, ?, ?, 'x', 'application', NULL, NULL, 1)",
-            [(TENANT, f"client-{n}", f"object-{n}") for n in range(5000)],
-        )
-    code = PREPARE.format(package="directory")
+async def test_processes_that_start_together_upgrade_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/old.db"
+    # A second run of a migration fails at the column that exists. The rows make the upgrade take long enough.
+    create_example(url, "0001", *(f"thing-{number}" for number in range(5000)))
+    code = PREPARE.format(module="tests.database.example_store")
     started = [
         await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
             code,
-            f"sqlite:///{path}",
+            url,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            cwd=Path(__file__).parents[2],
         )
         for _ in range(3)
     ]
-    answers = await asyncio.gather(*(one.communicate() for one in started))
+    results = await asyncio.gather(*(one.communicate() for one in started))
     assert [
-        (one.returncode, said[1].decode()[-400:])
-        for one, said in zip(started, answers, strict=True)
+        (one.returncode, output[1].decode()[-400:])
+        for one, output in zip(started, results, strict=True)
     ] == [(0, "")] * 3
-    assert revision_of(f"sqlite:///{path}", STORES["directory"][1]) == STORES["directory"][1].head
+    assert revision_of(url, example_store.CHAIN) == example_store.CHAIN.head
 
 
 def test_neither_a_new_database_nor_a_current_one_imports_alembic(tmp_path: Path) -> None:
-    for package in ("directory", "resource", "directory"):
-        command = [
-            sys.executable,
-            "-c",
-            PREPARE.format(package=package),
-            f"sqlite:///{tmp_path}/new.db",
-        ]
-        assert (
-            subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
-        )
+    for package in ("directory.store", "resource", "directory.store"):
+        code = PREPARE.format(module=f"podpass.{package}.schema")
+        command = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/new.db"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout == "False\n"
 
 
-async def test_a_stamp_that_is_no_text_is_refused_and_left(tmp_path: Path) -> None:
-    """SQLite keeps bytes in a column of text."""
+async def test_stamp_with_invalid_utf8_is_refused_and_left_unchanged(tmp_path: Path) -> None:
     _, chain = STORES["vault"]
     path = tmp_path / "directory.db"
     database_url = f"sqlite:///{path}"
     await prepare(database_url, "vault")
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute(f"UPDATE {chain.stamp.name} SET version_num = x'ff'")
+        connection.execute(f"UPDATE {chain.stamp.name} SET version_num = CAST(x'ff' AS TEXT)")
         connection.commit()
-    with pytest.raises(DatabaseUnusable, match="does not say which schema") as refused:
+    with pytest.raises(DatabaseUnusable, match="does not say which schema") as caught:
         await prepare(database_url, "vault")
-    assert "backup" in refused.value.hint
+    assert "backup" in caught.value.hint
+    with closing(sqlite3.connect(path)) as connection:
+        query = f"SELECT hex(version_num) FROM {chain.stamp.name}"
+        assert connection.execute(query).fetchall() == [("FF",)]
 
 
-async def test_a_database_of_a_newer_podpass_is_refused_and_left(database_url: str) -> None:
+async def test_database_of_a_newer_podpass_is_refused_and_left_unchanged(database_url: str) -> None:
     _, chain = STORES["vault"]
     await prepare(database_url, "vault")
     with opened(database_url) as engine, engine.begin() as connection:
@@ -242,7 +264,7 @@ async def test_a_database_of_a_newer_podpass_is_refused_and_left(database_url: s
     assert revision_of(database_url, chain) == "9999"
 
 
-async def test_a_stamp_that_no_podpass_wrote_is_refused(database_url: str) -> None:
+async def test_unknown_stamp_is_refused(database_url: str) -> None:
     _, chain = STORES["vault"]
     await prepare(database_url, "vault")
     with opened(database_url) as engine, engine.begin() as connection:
@@ -251,7 +273,7 @@ async def test_a_stamp_that_no_podpass_wrote_is_refused(database_url: str) -> No
         await prepare(database_url, "vault")
 
 
-async def test_tables_of_somebody_else_are_not_used(database_url: str) -> None:
+async def test_database_with_tables_of_another_program_is_refused(database_url: str) -> None:
     _, chain = STORES["directory"]
     with opened(database_url) as engine, engine.begin() as connection:
         Table("users", MetaData(), Column("id", Integer, primary_key=True)).create(connection)
@@ -260,25 +282,17 @@ async def test_tables_of_somebody_else_are_not_used(database_url: str) -> None:
     assert revision_of(database_url, chain) is None
 
 
-async def test_stores_of_one_database_have_chains_of_their_own(database_url: str) -> None:
+async def test_each_store_of_a_database_has_its_own_revision(database_url: str) -> None:
     await prepare(database_url, *STORES)
     await prepare(database_url, *reversed(STORES))
     for _, chain in STORES.values():
         assert revision_of(database_url, chain) == chain.head
 
 
-async def test_the_number_of_one_store_is_not_taken_for_anothers(tmp_path: Path) -> None:
-    url = f"sqlite:///{restore(tmp_path / 'directory.db', ('directory', 1))}"
-    await prepare(url, "vault", "authority", "directory")
-    for _, chain in STORES.values():
-        assert revision_of(url, chain) == chain.head
-    assert "schema_version" not in "".join(lines(tmp_path / "directory.db"))
-
-
-@pytest.mark.parametrize("store", list(STORES))
-def test_a_chains_head_is_its_last_script_and_no_script_reads_the_schema(store: str) -> None:
-    """A script that imports the tables of today would do something else tomorrow."""
-    _, chain = STORES[store]
+@pytest.mark.parametrize("store", list(ALL_STORES))
+def test_head_is_the_last_migration_and_no_migration_imports_the_schema(store: str) -> None:
+    """A migration that imports the current tables would change with them."""
+    _, chain = ALL_STORES[store]
     folder = Path(str(importlib.import_module(chain.package).__file__)).parent
     found = sorted(folder.glob("v*.py"))
     assert [path.name[1:5] for path in found] == [f"{n:04}" for n in range(1, len(found) + 1)]

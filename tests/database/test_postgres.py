@@ -1,4 +1,4 @@
-"""PostgreSQL away, slow, restarted, frozen: told at once, never stale, and back by itself."""
+"""PostgreSQL that is unavailable, slow, restarted or frozen: fast errors, no stale data, recovery."""
 
 import asyncio
 import logging
@@ -17,15 +17,15 @@ from podpass.database import (
     DatabaseReadOnly,
     DatabaseUncertain,
     DatabaseUnusable,
-    Prepared,
-    ValueUnfit,
+    PreparedStatement,
+    UnstorableValue,
 )
 from podpass.directory.store import schema as directory
 from tests import postgres
 
 pytestmark = pytest.mark.postgres
 
-TOLD_SECONDS = 3.0
+ERROR_SECONDS = 3.0
 _SET = text("UPDATE things SET n = n + 1")
 _LOSE_COMMITS = """
 CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS
@@ -35,14 +35,14 @@ CREATE CONSTRAINT TRIGGER lose AFTER UPDATE ON things DEFERRABLE INITIALLY DEFER
 """
 
 
-PID = Prepared(select(func.pg_backend_pid()))
-SLOW = Prepared(select(func.pg_sleep(1.9)))
-VALUE = Prepared(select(literal_column("n")).select_from(text("things")))
+PID = PreparedStatement(select(func.pg_backend_pid()))
+SLOW = PreparedStatement(select(func.pg_sleep(1.9)))
+VALUE = PreparedStatement(select(literal_column("n")).select_from(text("things")))
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[postgres.Server]:
-    """One that these tests may stop."""
+    """A server that these tests may stop."""
     with postgres.running() as made:
         yield made
 
@@ -70,22 +70,22 @@ def change(connection: Connection) -> None:
     connection.execute(_SET)
 
 
-async def turned(database: Database, *, heard: bool) -> float:
-    """Wait until others are heard, or not heard any more; gives how long it took."""
+async def wait_for_connection(database: Database, *, connected: bool) -> float:
+    """Wait until notifications are connected or disconnected. Return the time that it took."""
     began = time.monotonic()
     async with asyncio.timeout(10):
-        while database.heard is not heard:  # noqa: ASYNC110 - nothing else tells of it
+        while database.is_connected is not connected:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.02)
     return time.monotonic() - began
 
 
-async def test_a_restarted_server_is_found_by_itself(
+async def test_restarted_server_is_reconnected_automatically(
     server: postgres.Server, database: Database
 ) -> None:
-    """Its pool is full of connections that died with the old one: none of them makes a call fail."""
+    """The pool is full of connections to the old server. None of them makes a call fail."""
     hold = text("SELECT n FROM things, pg_sleep(0.05)")
     for ask in (lambda: database.read(value), lambda: database.fetch(VALUE, {})):
-        # Every connection of the pool has been in use.
+        # Use every connection of the pool.
         await asyncio.gather(*(database.read(lambda one: one.scalar(hold)) for _ in range(8)))
         server.stop()
         server.start()
@@ -97,28 +97,28 @@ async def test_a_restarted_server_is_found_by_itself(
     assert await database.read(value) == 2
 
 
-async def test_a_server_that_is_away_is_told_at_once_and_nothing_is_kept(
+async def test_unavailable_server_fails_calls_at_once_and_disables_caching(
     server: postgres.Server, database: Database
 ) -> None:
     stale: list[float] = []
-    database.listen("things", lambda: stale.append(time.monotonic()))
+    database.subscribe("things", lambda: stale.append(time.monotonic()))
     server.stop()
-    assert await turned(database, heard=False) < 1.5
+    assert await wait_for_connection(database, connected=False) < 1.5
     assert stale
     for ask in (database.read(value), database.write(change), database.read(value)):
         began = time.monotonic()
         with pytest.raises(DatabaseBusy) as caught:
             await ask
-        assert time.monotonic() - began < TOLD_SECONDS
+        assert time.monotonic() - began < ERROR_SECONDS
         assert (caught.value.status, caught.value.retry_seconds) == (503, 2)
     stale.clear()
     server.start()
-    await turned(database, heard=True)
-    assert stale, "what was read while nobody was heard may be old"
+    await wait_for_connection(database, connected=True)
+    assert stale, "data that was read while disconnected may be stale"
     assert await database.read(value) == 1
 
 
-async def test_a_commit_that_nobody_knows_of_is_neither_repeated_nor_acknowledged(
+async def test_commit_with_unknown_result_is_neither_repeated_nor_acknowledged(
     database: Database,
 ) -> None:
     await database.write(lambda connection: connection.execute(text(_LOSE_COMMITS)))
@@ -134,7 +134,7 @@ async def test_a_commit_that_nobody_knows_of_is_neither_repeated_nor_acknowledge
     assert "commit" in str(caught.value.facts["cause"]).lower()
 
 
-async def test_a_step_that_lost_its_connection_is_not_run_again(database: Database) -> None:
+async def test_write_step_that_lost_its_connection_is_not_run_again(database: Database) -> None:
     runs: list[int] = []
 
     def step(connection: Connection) -> None:
@@ -147,7 +147,7 @@ async def test_a_step_that_lost_its_connection_is_not_run_again(database: Databa
     assert len(runs) == 1
 
 
-async def test_what_may_run_once_only_is_not_run_again_where_its_connection_dies(
+async def test_read_once_is_not_run_again_after_a_lost_connection(
     database: Database,
 ) -> None:
     runs: list[int] = []
@@ -165,7 +165,7 @@ async def test_what_may_run_once_only_is_not_run_again_where_its_connection_dies
     assert len(runs) == 1
 
 
-async def test_whoever_waits_too_long_for_another_writer_is_told(
+async def test_writer_that_waits_too_long_for_another_one_gets_database_busy(
     database: Database,
 ) -> None:
     async with Database(database._url.render_as_string(hide_password=False)) as other:
@@ -180,24 +180,24 @@ async def test_whoever_waits_too_long_for_another_writer_is_told(
         await entered.wait()
         with pytest.raises(DatabaseBusy):
             await database.write(change)
-        assert await database.read(value) == 1, "readers wait for no writer"
+        assert await database.read(value) == 1, "readers do not wait for writers"
         leave.set()
         await holding
         await database.write(change)
 
 
-async def test_a_listening_connection_that_falls_silent_is_not_trusted(
+async def test_silent_listener_connection_counts_as_disconnected(
     server: postgres.Server, database: Database
 ) -> None:
-    """A cable that was pulled ends nothing: only the answers stop."""
+    """A network failure does not close the connection; only answers stop."""
     [(pid,)] = server.execute(
         "SELECT pid FROM pg_stat_activity WHERE datname = %s"
         " AND query IN ('SELECT 1', 'SELECT pg_notify($1, $2)')",
         database._url.database,
     )
     with frozen(pid):
-        assert await turned(database, heard=False) < 1.5
-    await turned(database, heard=True)
+        assert await wait_for_connection(database, connected=False) < 1.5
+    await wait_for_connection(database, connected=True)
 
 
 @contextmanager
@@ -209,10 +209,9 @@ def frozen(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-async def test_a_server_that_does_not_answer_keeps_nobody_waiting_for_ever(
+async def test_frozen_server_blocks_neither_a_write_nor_close(
     database: Database,
 ) -> None:
-    """Neither who asks nor who closes."""
     pid: list[int] = []
 
     def step(connection: Connection) -> None:
@@ -230,16 +229,16 @@ async def test_a_server_that_does_not_answer_keeps_nobody_waiting_for_ever(
         os.kill(pid[0], signal.SIGCONT)
 
 
-async def test_a_value_too_large_for_its_index_is_the_callers_fault(database: Database) -> None:
+async def test_value_too_large_for_an_index_is_unstorable(database: Database) -> None:
     many = "".join(chr(0x4E00 + (n * 7919) % 20000) for n in range(9000))
     insert = text("INSERT INTO things VALUES (:name, 1)")
-    with pytest.raises(ValueUnfit) as caught:
+    with pytest.raises(UnstorableValue) as caught:
         await database.write(lambda connection: connection.execute(insert, {"name": many}))
     assert many[:20] not in repr(caught.value.facts)
 
 
-async def test_a_server_set_to_read_only_is_not_written_to(database: Database) -> None:
-    """What an administrator, or a full disk, has ordered: also after a read, which the pool undoes."""
+async def test_read_only_server_refuses_writes(database: Database) -> None:
+    """The setting of an administrator applies, also after a read, whose own setting the pool resets."""
     name = str(await database.read(lambda one: one.scalar(text("SELECT current_database()"))))
     order = text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
     await database.write(lambda one: one.execute(order))
@@ -252,12 +251,12 @@ async def test_a_server_set_to_read_only_is_not_written_to(database: Database) -
     await database.write(lambda one: one.execute(text(f'ALTER DATABASE "{name}" RESET ALL')))
 
 
-async def test_a_server_that_is_away_is_told_of_once_and_so_is_its_return(
+async def test_outage_and_recovery_are_logged_once(
     server: postgres.Server, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "podpass.database")
     server.stop()
-    await turned(database, heard=False)
+    await wait_for_connection(database, connected=False)
     with pytest.raises(DatabaseBusy):
         await database.read(value)
     await asyncio.sleep(0.8)
@@ -265,14 +264,14 @@ async def test_a_server_that_is_away_is_told_of_once_and_so_is_its_return(
         await database.read(value)
     assert "refused" in str(caught.value.facts["cause"])
     server.start()
-    await turned(database, heard=True)
+    await wait_for_connection(database, connected=True)
     assert [record.getMessage() for record in caplog.records] == [
-        "database_not_heard",
-        "database_heard",
+        "notifications_disconnected",
+        "notifications_connected",
     ]
 
 
-async def test_a_database_that_is_not_unicode_is_refused(server: postgres.Server) -> None:
+async def test_database_with_another_encoding_is_refused(server: postgres.Server) -> None:
     server.execute(
         "CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0",
     )
@@ -282,7 +281,7 @@ async def test_a_database_that_is_not_unicode_is_refused(server: postgres.Server
     server.execute("DROP DATABASE latin")
 
 
-async def test_a_wrong_password_is_told_when_it_is_opened(server: postgres.Server) -> None:
+async def test_wrong_password_is_reported_at_open(server: postgres.Server) -> None:
     wrong = server.url().replace(server.password, "geheim")
     with pytest.raises(DatabaseUnusable, match="password authentication failed") as caught:
         await Database(wrong).open()
@@ -290,14 +289,14 @@ async def test_a_wrong_password_is_told_when_it_is_opened(server: postgres.Serve
     assert "password in the database's URL" in caught.value.hint
 
 
-async def test_what_is_wrong_with_a_server_is_told_with_its_cure(server: postgres.Server) -> None:
+async def test_server_errors_are_reported_with_a_hint(server: postgres.Server) -> None:
     gone, name = server.url("nowhere"), server.fresh().rpartition("/")[2]
     with pytest.raises(DatabaseUnusable) as caught:
         await Database(gone).open()
     assert "createdb" in caught.value.hint
     with pytest.raises(DatabaseUnusable) as caught:
         await Database(server.url().replace(f":{server.port}/", ":1/")).open()
-    assert "whether PostgreSQL runs" in caught.value.hint
+    assert "that PostgreSQL runs" in caught.value.hint
     server.execute("DROP ROLE IF EXISTS weak")
     server.execute("CREATE ROLE weak LOGIN PASSWORD 'w'")
     server.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC", database=name)
@@ -307,7 +306,7 @@ async def test_what_is_wrong_with_a_server_is_told_with_its_cure(server: postgre
     assert "own the database" in caught.value.hint
 
 
-async def test_a_commit_is_on_the_disk_even_where_the_server_would_not_wait_for_it(
+async def test_postgres_commit_is_durable_even_if_the_server_disables_it(
     server: postgres.Server,
 ) -> None:
     url = server.fresh()
@@ -321,17 +320,17 @@ async def test_a_commit_is_on_the_disk_even_where_the_server_would_not_wait_for_
         assert await database.read(lambda connection: connection.scalar(setting)) == "remote_apply"
 
 
-async def test_a_statement_that_gets_no_answer_is_hung_up_on(database: Database) -> None:
+async def test_statement_without_an_answer_is_aborted(database: Database) -> None:
     [(pid,)] = await database.fetch(PID, {})
     with frozen(pid):
         began = time.monotonic()
         with pytest.raises(DatabaseBusy):
             await database.fetch(PID, {})
-        assert time.monotonic() - began < TOLD_SECONDS
+        assert time.monotonic() - began < ERROR_SECONDS
     assert await database.fetch(PID, {}) != [(pid,)]
 
 
-async def test_closing_waits_for_no_statement(server: postgres.Server) -> None:
+async def test_close_does_not_wait_for_a_running_statement(server: postgres.Server) -> None:
     database = Database(server.url())
     await database.open()
     asked = asyncio.create_task(database.fetch(SLOW, {}))

@@ -1,4 +1,4 @@
-"""A SQLite file whose disk, or whose owner, does what nobody hopes for."""
+"""A SQLite file that is overwritten, removed, locked or has invalid UTF-8."""
 
 import asyncio
 import contextlib
@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, literal_column, select, text
 
-from podpass.database import Database, DatabaseFailed, DatabaseUnusable, Prepared
-from podpass.database.column_types import NotUtf8
+from podpass.database import Database, DatabaseFailed, DatabaseUnusable, PreparedStatement
+from podpass.database.column_types import InvalidUtf8
 
 
 @pytest.fixture
@@ -43,9 +43,7 @@ def _count(connection: Connection) -> int:
     return int(connection.scalar(text("SELECT count(*) FROM things")) or 0)
 
 
-async def test_a_commit_that_fails_leaves_no_transaction_and_no_lock_behind(
-    database: Database, path: Path
-) -> None:
+async def test_failed_commit_releases_transaction_and_lock(database: Database, path: Path) -> None:
     driver: Any = await database.read(lambda one: one.connection.driver_connection)
 
     def deny_commit(_action: int, what: str | None, *_: Any) -> int:
@@ -63,13 +61,13 @@ async def test_a_commit_that_fails_leaves_no_transaction_and_no_lock_behind(
     assert await database.read(_count) == 2
 
 
-async def test_a_file_that_is_well_looks_well(database: Database) -> None:
-    await database.look()
+async def test_ping_succeeds_for_a_valid_file(database: Database) -> None:
+    await database.ping()
     await database.write(_put)
-    await database.look()
+    await database.ping()
 
 
-async def test_a_file_that_was_overwritten_is_found_though_its_pages_are_in_memory(
+async def test_ping_finds_an_overwritten_file_although_its_pages_are_cached(
     database: Database, path: Path
 ) -> None:
     with closing(sqlite3.connect(path)) as other:
@@ -78,12 +76,12 @@ async def test_a_file_that_was_overwritten_is_found_though_its_pages_are_in_memo
         file.seek(4096)
         file.write(os.urandom(path.stat().st_size - 4096))
     with pytest.raises(DatabaseFailed) as caught:
-        await database.look()
+        await database.ping()
     assert "SQLITE_" in str(caught.value.facts["cause"])
 
 
 @pytest.mark.parametrize("another", [True, False])
-async def test_a_file_that_was_taken_away_is_found_and_told_of_once(
+async def test_removed_file_is_noticed_and_logged_once(
     database: Database, path: Path, another: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "podpass.database")
@@ -92,21 +90,21 @@ async def test_a_file_that_was_taken_away_is_found_and_told_of_once(
     if another:
         path.touch()
     with pytest.raises(DatabaseFailed, match="gone"):
-        await database.look()
+        await database.ping()
     assert another == path.exists()
-    for heard in (False, True):
+    for connected in (False, True):
         async with asyncio.timeout(5):
-            while database.heard is not heard:  # noqa: ASYNC110 nothing else tells of it
+            while database.is_connected is not connected:  # noqa: ASYNC110 there is no event for it
                 await asyncio.sleep(0.05)
         await asyncio.sleep(0.5)
         if elsewhere.exists():
             elsewhere.replace(path)
-    said = [record.getMessage() for record in caplog.records]
-    assert said == ["database_not_watched", "database_watched"]
-    await database.look()
+    events = [record.getMessage() for record in caplog.records]
+    assert events == ["database_polling_failed", "database_polling_recovered"]
+    await database.ping()
 
 
-async def test_a_file_that_is_to_be_there_is_not_made(tmp_path: Path) -> None:
+async def test_missing_file_is_not_created_without_make(tmp_path: Path) -> None:
     path = tmp_path / "mistyped.db"
     with pytest.raises(DatabaseUnusable, match="No such file"):
         await Database(f"sqlite:///{path}", make=False).open()
@@ -116,31 +114,31 @@ async def test_a_file_that_is_to_be_there_is_not_made(tmp_path: Path) -> None:
 NAMES: Any = select(literal_column("name")).select_from(text("things")).order_by(text("n"))
 
 
-async def _spoil(database: Database, path: Path) -> None:
-    """Put a text that is none between two that are whole."""
+async def _insert_invalid_utf8(database: Database, path: Path) -> None:
+    """Insert invalid UTF-8 between two valid texts."""
     await database.write(lambda one: one.execute(text("UPDATE things SET name = 'ä'")))
     with contextlib.closing(sqlite3.connect(path)) as other, other:
         other.execute("INSERT INTO things VALUES (CAST(x'62ff' AS TEXT), 2), ('', 3)")
 
 
-async def test_a_text_that_is_none_is_given_as_what_it_is_and_stops_no_list(
+async def test_invalid_utf8_is_returned_as_bytes_and_fails_no_list(
     database: Database, path: Path
 ) -> None:
-    await _spoil(database, path)
-    every = ["ä", NotUtf8(b"b\xff"), ""]
+    await _insert_invalid_utf8(database, path)
+    every = ["ä", InvalidUtf8(b"b\xff"), ""]
     for found in (
         await database.read(lambda one: list(one.scalars(NAMES))),
         await database.write(lambda one: list(one.scalars(NAMES))),
-        [name for (name,) in await database.fetch(Prepared(NAMES), {})],
+        [name for (name,) in await database.fetch(PreparedStatement(NAMES), {})],
     ):
         assert found == every
-        assert [type(name) for name in found] == [str, NotUtf8, str]
+        assert [type(name) for name in found] == [str, InvalidUtf8, str]
 
 
-async def test_a_text_that_is_none_is_read_in_the_same_state_as_what_came_before(
+async def test_second_run_for_invalid_utf8_sees_the_same_state(
     database: Database, path: Path
 ) -> None:
-    await _spoil(database, path)
+    await _insert_invalid_utf8(database, path)
     counted: list[int] = []
 
     def step(connection: Connection) -> list[object]:
@@ -154,21 +152,19 @@ async def test_a_text_that_is_none_is_read_in_the_same_state_as_what_came_before
     assert counted == [3, 3]
 
 
-async def test_nothing_that_is_read_later_is_slower_for_a_text_that_was_none(
-    database: Database, path: Path
-) -> None:
-    """Each text would be read by a function of ours: five times as long."""
+async def test_text_factory_is_reset_after_invalid_utf8(database: Database, path: Path) -> None:
+    """Otherwise every later text would be decoded in Python, which takes five times as long."""
     driver: Any = await database.read(lambda one: one.connection.driver_connection)
-    await _spoil(database, path)
+    await _insert_invalid_utf8(database, path)
     await database.read(lambda one: list(one.scalars(NAMES)))
     assert driver.text_factory is str
-    await database.fetch(Prepared(NAMES), {})
+    await database.fetch(PreparedStatement(NAMES), {})
     assert driver.text_factory is str
     await database.write(lambda one: list(one.scalars(NAMES)))
     assert driver.text_factory is str
 
 
-async def test_a_step_that_fails_for_another_reason_is_not_read_again(database: Database) -> None:
+async def test_step_that_fails_for_another_reason_is_not_run_again(database: Database) -> None:
     asked: list[int] = []
 
     def step(connection: Connection) -> None:
@@ -180,17 +176,15 @@ async def test_a_step_that_fails_for_another_reason_is_not_read_again(database: 
     assert asked == [1]
 
 
-async def test_a_file_in_which_a_text_is_none_looks_well(database: Database, path: Path) -> None:
-    """It is one row's damage: no replica is to be taken out of service for it."""
+async def test_ping_succeeds_for_a_file_with_invalid_utf8(database: Database, path: Path) -> None:
+    """One corrupt row must not make the replica unready."""
     await database.write(lambda one: one.execute(text("DELETE FROM things")))
-    await _spoil(database, path)
-    await database.look()
+    await _insert_invalid_utf8(database, path)
+    await database.ping()
 
 
-async def test_what_may_run_once_only_does_and_reads_a_text_that_is_none(
-    database: Database, path: Path
-) -> None:
-    await _spoil(database, path)
+async def test_read_once_decodes_invalid_utf8(database: Database, path: Path) -> None:
+    await _insert_invalid_utf8(database, path)
     asked: list[int] = []
 
     def step(connection: Connection) -> list[object]:

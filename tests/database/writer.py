@@ -1,4 +1,4 @@
-"""Open a database in a process of its own, and write to it for every line that is read."""
+"""A process that opens a database, and writes to it for each line that it reads."""
 
 import asyncio
 import sys
@@ -14,7 +14,7 @@ async def main(url: str) -> None:
         while await asyncio.to_thread(sys.stdin.readline):
             await database.write(
                 lambda connection: connection.execute(text("UPDATE things SET n = n + 1")),
-                tells=["things"],
+                topics=["things"],
             )
             print("written", flush=True)
 

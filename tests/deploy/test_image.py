@@ -1,4 +1,4 @@
-"""The container image, without a builder: what is in it, and that it runs as nobody, read-only."""
+"""The container image, built without Docker: its content, its unprivileged user, its read-only root."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ INSTALLERS = {"pip", "ensurepip", "setuptools", "wheel", "easy_install", "apt", 
 
 pytestmark = [
     pytest.mark.timeout(600),
-    pytest.mark.skipif(shutil.which("ldd") is None, reason="an image is assembled with `ldd`"),
+    pytest.mark.skipif(shutil.which("ldd") is None, reason="assembling an image needs `ldd`"),
 ]
 
 
@@ -54,7 +54,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def _run(root: Path, *command: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command in it as its user, its root read-only, as a cluster does."""
+    """Run a command in the image as its user with a read-only root, as a cluster does."""
     if shutil.which("bwrap"):
         user = ("--unshare-all", "--uid", str(USER), "--gid", str(USER), "--clearenv")
         path = ("--setenv", "PATH", "/usr/local/bin", "--ro-bind", str(root), "/")
@@ -82,7 +82,7 @@ def _programs(root: Path) -> set[str]:
     }
 
 
-def test_there_is_nothing_to_run_but_python_and_podpass(root: Path) -> None:
+def test_image_has_no_programs_but_python_and_podpass(root: Path) -> None:
     python = {"python", "python3", f"python{sys.version_info.major}.{sys.version_info.minor}"}
     bin_folder = {path.name for path in (root / "usr/local/bin").iterdir()}
     assert bin_folder == {"podpass", *python}
@@ -90,38 +90,38 @@ def test_there_is_nothing_to_run_but_python_and_podpass(root: Path) -> None:
     assert not SHELLS & {path.name for path in root.rglob("*")}
 
 
-def test_there_is_nothing_to_install_with(root: Path) -> None:
+def test_image_has_no_package_installer(root: Path) -> None:
     names = {path.stem for path in root.rglob("*")} | {path.name for path in root.rglob("*")}
     assert not INSTALLERS & names
 
 
-def test_no_file_gives_anyone_more_rights_or_can_be_written(root: Path) -> None:
+def test_image_has_no_setuid_and_no_writable_files(root: Path) -> None:
     for path in root.rglob("*"):
         mode = path.lstat().st_mode
         assert not mode & (stat.S_ISUID | stat.S_ISGID), path
         assert path.is_symlink() or not mode & stat.S_IWOTH, path
 
 
-def test_nothing_of_the_tests_and_their_tools_is_in_it(root: Path) -> None:
+def test_image_has_no_test_tools(root: Path) -> None:
     (site,) = root.glob("usr/local/lib/python*/*-packages")
     found = {path.name.lower() for path in site.iterdir()}
     assert "podpass" in found
     assert not {"pytest", "_pytest", "hypothesis", "mypy", "ruff", "trustme", "kubernetes"} & found
 
 
-def test_what_is_installed_lies_where_its_interpreter_looks(root: Path) -> None:
-    """Debian's looks into another folder than everybody's: an image made from it found nothing."""
+def test_packages_are_in_the_interpreters_search_path(root: Path) -> None:
+    """Debian's interpreter uses another package folder; an image built from it must use the right one."""
     (site,) = root.glob("usr/local/lib/python*/*-packages")
     looked_in = _run(root, "python3", "-Ic", "import sys; print(*sys.path)").stdout.split()
     assert f"/{site.relative_to(root)}" in looked_in
 
 
-def test_there_is_one_user_and_it_is_not_root(root: Path) -> None:
+def test_image_has_one_user_that_is_not_root(root: Path) -> None:
     assert (root / "etc/passwd").read_text().startswith(f"nonroot:x:{USER}:{USER}:")
     assert len((root / "etc/passwd").read_text().splitlines()) == 1
 
 
-def test_the_list_of_parts_names_all_that_is_installed(root: Path) -> None:
+def test_bill_of_materials_lists_all_installed_distributions(root: Path) -> None:
     sbom = json.loads((root / "usr/share/sbom/podpass.cdx.json").read_text())
     assert (sbom["bomFormat"], sbom["specVersion"]) == ("CycloneDX", "1.5")
     assert sbom["metadata"]["component"]["version"] == podpass.__version__
@@ -140,14 +140,14 @@ def test_the_list_of_parts_names_all_that_is_installed(root: Path) -> None:
 # --------------------------------------------------------------------------------------------- run
 
 
-def test_podpass_runs_as_nobody(root: Path) -> None:
+def test_podpass_runs_as_the_unprivileged_user(root: Path) -> None:
     done = _run(root, "podpass", "--version")
     assert (done.stdout, done.stderr) == (f"podpass {podpass.__version__}\n", "")
     assert "Deployment" in _run(root, "podpass", "manifests", "--tenant-id", "t").stdout
 
 
-def test_every_module_of_podpass_finds_what_it_needs(root: Path) -> None:
-    """Also the libraries that modules of C and Rust load."""
+def test_every_module_of_podpass_can_be_imported(root: Path) -> None:
+    """All modules can be imported, including the libraries that C and Rust modules load."""
     script = (
         "import importlib, pkgutil, podpass\n"
         "names = [one.name for one in pkgutil.walk_packages(podpass.__path__, 'podpass.')]\n"
@@ -162,7 +162,7 @@ def test_every_module_of_podpass_finds_what_it_needs(root: Path) -> None:
     assert authorities > 50
 
 
-def test_it_can_write_nowhere_and_is_nobody(root: Path) -> None:
+def test_process_is_unprivileged_and_cannot_write(root: Path) -> None:
     script = (
         "import os\nprint(os.getuid(), os.getgid())\n"
         "for where in ('/x', '/tmp/x', '/usr/local/bin/x'):\n"
@@ -174,13 +174,14 @@ def test_it_can_write_nowhere_and_is_nobody(root: Path) -> None:
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the library is for x86-64")
-def test_with_its_extra_it_brings_the_library_that_signs_eight_at_once(tmp_path: Path) -> None:
+def test_multibuffer_extra_adds_the_library(tmp_path: Path) -> None:
     root = tmp_path / "root"
     _script("root", str(root), "multibuffer")
     script = (
-        "from podpass import jose, multibuffer\n"
-        "try:\n    library = multibuffer.find()\n"
-        "except multibuffer.Unusable as exc:\n    print(exc.message)\n"
+        "from podpass.crypto import jose\n"
+        "from podpass.crypto.multibuffer import library as multibuffer\n"
+        "try:\n    library = multibuffer.find_library()\n"
+        "except multibuffer.MultiBufferUnusable as exc:\n    print(exc.message)\n"
         "else:\n    key = jose.generate_rsa()\n"
         "    print(library.file, len(library.load(key).sign([b'text'] * 8)))\n"
     )
@@ -189,11 +190,11 @@ def test_with_its_extra_it_brings_the_library_that_signs_eight_at_once(tmp_path:
     if "avx512ifma" in Path("/proc/cpuinfo").read_text():
         assert re.fullmatch(r"/usr/local/lib/libcrypto_mb\.so\.\d+ 8\n", done.stdout)
     else:
-        assert "/usr/local/lib/libcrypto_mb.so.13 is made" in done.stdout
+        assert "which /usr/local/lib/libcrypto_mb.so.13 needs" in done.stdout
 
 
-def test_an_extra_that_there_is_not_is_told_with_those_there_are(tmp_path: Path) -> None:
-    """Fails when it is left out in silence: the image would be the plain one, and slow."""
+def test_unknown_extra_is_refused_with_the_available_ones(tmp_path: Path) -> None:
+    """An unknown extra must not be ignored: the image would silently lack the library."""
     command = [
         sys.executable,
         str(ROOT / "scripts" / "image.py"),
@@ -207,8 +208,8 @@ def test_an_extra_that_there_is_not_is_told_with_those_there_are(tmp_path: Path)
     assert "multibuffer" in done.stderr.rpartition("it has ")[2]
 
 
-def test_nothing_is_compiled_at_a_start(root: Path) -> None:
-    """On a root that cannot be written each start would compile everything again."""
+def test_modules_are_precompiled(root: Path) -> None:
+    """On a read-only root each start would compile all modules again."""
     modules = list(root.glob("usr/local/lib/python*/*-packages/podpass/**/*.py"))
     assert len(modules) > 200
     tag = sys.implementation.cache_tag
@@ -244,7 +245,7 @@ def test_the_archive_is_an_oci_image_whose_digests_are_right(archive: tuple[Path
     assert file.with_suffix(".cdx.json").exists()
 
 
-def test_the_layer_belongs_to_root_and_only_tmp_is_everybody_s(
+def test_layer_is_owned_by_root_and_only_tmp_is_world_writable(
     archive: tuple[Path, str],
 ) -> None:
     with tarfile.open(archive[0]) as tar:
@@ -264,7 +265,7 @@ def test_the_layer_belongs_to_root_and_only_tmp_is_everybody_s(
 def test_the_same_environment_gives_the_same_image(
     root: Path, archive: tuple[Path, str], tmp_path: Path
 ) -> None:
-    """Who builds it from the same sources can see that it was."""
+    """A reproducible image can be verified by building it from the same sources."""
     assert _script("pack", str(root), str(tmp_path / "again.tar")) == archive[1]
 
 
@@ -287,7 +288,7 @@ def test_the_dockerfile_makes_the_same_image(archive: tuple[Path, str]) -> None:
     assert f"CMD {json.dumps(config['Cmd'])}\n" in final
 
 
-def test_the_image_has_what_chart_and_manifests_call(root: Path) -> None:
+def test_image_has_the_commands_of_chart_and_manifests(root: Path) -> None:
     commands = set()
     for folder in ("charts", "deploy/authority"):
         for path in (ROOT / folder).rglob("*.yaml"):

@@ -1,4 +1,4 @@
-"""Directories and what goes into them."""
+"""Fixtures: directories, identities and credentials."""
 
 import uuid
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""The record of changes: each change once, with who and when; what changed nothing is not in it."""
+"""The audit log: each change once, with actor and time; writes without a change are not recorded."""
 
 import uuid
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from podpass.directory.model import FederatedCredential, Identity, IdentityKind,
 from podpass.directory.store import audit_writer
 from podpass.directory.store.directory import Directory
 from podpass.log import correlation_id
-from tests.directory.shapes import SUB, TENANT, group, vault
+from tests.directory.sample_resources import SUB, TENANT, group, vault
 
 MakeIdentity = Callable[..., Identity]
 MakeCredential = Callable[..., FederatedCredential]
@@ -20,12 +20,12 @@ MANAGED = "Microsoft.ManagedIdentity/userAssignedIdentities"
 
 
 async def actions(directory: Directory) -> list[str]:
-    """List what was done since the tenant was made, the oldest first."""
+    """List the actions since the creation of the tenant, oldest first."""
     found = await directory.audit.list(limit=1000)
     return [one.action for one in reversed(found)][1:]
 
 
-async def test_a_change_tells_who_when_and_in_which_request(
+async def test_audit_entry_has_actor_time_and_request_id(
     directory: Directory, clock: list[float]
 ) -> None:
     clock[0] += 50
@@ -42,7 +42,7 @@ async def test_a_change_tells_who_when_and_in_which_request(
     assert (by_podpass.actor, by_podpass.actor_name) == ("", "podpass")
 
 
-async def test_what_changes_nothing_or_fails_is_not_recorded(
+async def test_failed_write_or_write_without_change_is_not_recorded(
     directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     made = make_identity(credentials=(make_credential(),))
@@ -59,7 +59,7 @@ async def test_what_changes_nothing_or_fails_is_not_recorded(
     assert await directory.audit.list() == before
 
 
-async def test_each_change_of_an_identity_is_told_by_its_own_name(
+async def test_each_change_of_a_managed_identity_has_its_own_action(
     directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     made = make_identity()
@@ -77,7 +77,7 @@ async def test_each_change_of_an_identity_is_told_by_its_own_name(
     assert entry.target == f"{made.resource_id}/federatedIdentityCredentials/web"
 
 
-async def test_each_change_of_an_application_is_told_by_its_own_name(
+async def test_each_change_of_an_application_has_its_own_action(
     directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     made = make_identity(kind=IdentityKind.APPLICATION, resource_id=None, has_principal=False)
@@ -99,7 +99,7 @@ async def test_each_change_of_an_application_is_told_by_its_own_name(
     ]
 
 
-async def test_a_cascade_tells_of_everything_it_took(
+async def test_cascading_delete_records_every_deleted_object(
     directory: Directory, make_identity: MakeIdentity
 ) -> None:
     scope = f"/subscriptions/{SUB}/resourceGroups/web"
@@ -117,12 +117,14 @@ async def test_a_cascade_tells_of_everything_it_took(
     ]
 
 
-async def test_the_record_is_read_by_page_the_newest_first(
+async def test_audit_log_is_listed_by_page_newest_first(
     directory: Directory, clock: list[float]
 ) -> None:
     for number in range(5):
         clock[0] += 1
-        await directory.audit.record(audit_writer.entry(f"action/{number}", "target", clock[0]))
+        await directory.audit.record(
+            audit_writer.create_entry(f"action/{number}", "target", clock[0])
+        )
     first = await directory.audit.list(limit=2)
     assert [one.action for one in first] == ["action/4", "action/3"]
     rest = await directory.audit.list(after=first[-1].serial, limit=2)
@@ -131,11 +133,13 @@ async def test_the_record_is_read_by_page_the_newest_first(
     assert [one.action for one in late] == ["action/4", "action/3"]
 
 
-async def test_a_record_of_what_is_kept_elsewhere_empties_no_cache(
+async def test_audit_entry_of_another_store_clears_no_cache(
     directory: Directory, clock: list[float]
 ) -> None:
     kept = await directory.find_tenant(TENANT)
-    await directory.audit.record(audit_writer.entry("secrets/setSecret/action", "target", clock[0]))
+    await directory.audit.record(
+        audit_writer.create_entry("secrets/setSecret/action", "target", clock[0])
+    )
     assert await directory.find_tenant(TENANT) is kept
     await directory.groups.put(group("web"))
     assert await directory.find_tenant(TENANT) is not kept

@@ -1,4 +1,4 @@
-"""What is kept in memory is bounded, read once however many want it, and never older than the last change."""
+"""The cache is bounded, loads each key once, and never returns a value from before a clear."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ from podpass.directory.store.cache import Cache
 
 
 class Source:
-    """What a cache reads from, which answers when it is let."""
+    """A source of values whose loads block until the test releases them."""
 
     def __init__(self) -> None:
         self.value: str | None = "old"
@@ -24,14 +24,14 @@ class Source:
 
 
 async def begun(*asked: Awaitable[str | None]) -> list["asyncio.Future[str | None]"]:
-    """Let several ask, and wait until they wait."""
+    """Start several reads, and return when all of them wait."""
     tasks: list[asyncio.Future[str | None]] = [asyncio.ensure_future(one) for one in asked]
     for _ in range(3):
         await asyncio.sleep(0)
     return tasks
 
 
-async def test_it_is_bounded_and_does_not_keep_what_is_not_there() -> None:
+async def test_cache_is_bounded_and_does_not_store_missing_values() -> None:
     cache: Cache[int, str] = Cache(2)
     loaded: list[int] = []
 
@@ -47,7 +47,7 @@ async def test_it_is_bounded_and_does_not_keep_what_is_not_there() -> None:
     assert loaded == [1, 2, -1, -1, 3, 2]
 
 
-async def test_many_who_want_the_same_read_it_once() -> None:
+async def test_concurrent_reads_of_one_key_load_it_once() -> None:
     cache, source = Cache[str, str](2), Source()
     tasks = await begun(*(cache.get("a", source) for _ in range(5)))
     source.answer.set()
@@ -55,7 +55,7 @@ async def test_many_who_want_the_same_read_it_once() -> None:
     assert source.reads == 1
 
 
-async def test_what_was_being_read_when_it_became_stale_is_not_kept() -> None:
+async def test_value_is_not_cached_if_the_cache_was_cleared_during_the_load() -> None:
     cache, source = Cache[str, str](2), Source()
     early = await begun(cache.get("a", source))
     source.value = "new"
@@ -67,7 +67,7 @@ async def test_what_was_being_read_when_it_became_stale_is_not_kept() -> None:
     assert source.reads == 2
 
 
-async def test_what_was_read_before_a_change_is_not_found_after_it() -> None:
+async def test_value_that_was_loaded_before_a_clear_is_not_returned_after_it() -> None:
     cache, source = Cache[str, str](2), Source()
     early = await begun(cache.get("a", source))
     source.value = "new"
@@ -77,21 +77,21 @@ async def test_what_was_read_before_a_change_is_not_found_after_it() -> None:
     assert await cache.get("a", source) == "new"
 
 
-async def test_nothing_is_kept_while_changes_are_not_heard_of() -> None:
-    heard = False
-    cache: Cache[str, str] = Cache(2, lambda: heard)
+async def test_nothing_is_cached_while_notifications_are_disconnected() -> None:
+    connected = False
+    cache: Cache[str, str] = Cache(2, lambda: connected)
     source = Source()
     source.answer.set()
     for _ in range(3):
         await cache.get("a", source)
     assert source.reads == 3
-    heard = True
+    connected = True
     for _ in range(3):
         await cache.get("a", source)
     assert source.reads == 4
 
 
-async def test_whoever_waits_reads_for_itself_when_the_first_goes_away() -> None:
+async def test_waiting_caller_loads_the_value_if_the_first_caller_is_cancelled() -> None:
     cache, source = Cache[str, str](2), Source()
     first, second = await begun(cache.get("a", source), cache.get("a", source))
     first.cancel()
@@ -101,7 +101,7 @@ async def test_whoever_waits_reads_for_itself_when_the_first_goes_away() -> None
     assert source.reads == 2
 
 
-async def test_a_read_that_fails_is_told_to_all_who_waited_and_not_kept() -> None:
+async def test_failed_load_raises_for_all_waiting_callers_and_is_not_cached() -> None:
     cache, source = Cache[str, str](2), Source()
 
     async def fail() -> str | None:

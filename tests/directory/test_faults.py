@@ -1,4 +1,4 @@
-"""A database that fails is told as such, a damaged row by its place; nothing else stops for either."""
+"""A failing database is reported with its cause, a corrupt row by table and key; everything else works on."""
 
 import logging
 from collections.abc import Callable
@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy import Connection, event
 
 from podpass.database import (
+    CorruptRowError,
     Database,
     DatabaseBusy,
     DatabaseFailed,
     DatabaseFull,
     DatabaseReadOnly,
     DatabaseUnusable,
-    RowDamaged,
 )
 from podpass.directory.model import (
     Cluster,
@@ -29,7 +29,7 @@ from podpass.directory.model import (
     Vault,
 )
 from podpass.directory.store.directory import Directory
-from tests.directory.faults import damage, full, held, read_only
+from tests.directory.database_faults import INVALID_UTF8, corrupt, full, locked, read_only
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 OTHER = "7c9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
@@ -43,7 +43,7 @@ def database_url(tmp_path: Path) -> str:
 
 
 def engine(directory: Directory) -> Any:
-    return directory._session.database._runs.engine
+    return directory._session.database._backend.engine
 
 
 def group(name: str) -> ResourceGroup:
@@ -57,9 +57,9 @@ def vault(name: str) -> Vault:
 
 @pytest.mark.parametrize(
     ("fault", "kind", "status"),
-    [(full, DatabaseFull, 507), (read_only, DatabaseReadOnly, 507), (held, DatabaseBusy, 503)],
+    [(full, DatabaseFull, 507), (read_only, DatabaseReadOnly, 507), (locked, DatabaseBusy, 503)],
 )
-async def test_a_write_that_fails_is_told_with_its_cause_and_what_to_do(
+async def test_failed_write_is_reported_with_cause_and_hint(
     directory: Directory,
     make_identity: MakeIdentity,
     tmp_path: Path,
@@ -67,12 +67,12 @@ async def test_a_write_that_fails_is_told_with_its_cause_and_what_to_do(
     kind: type[DatabaseFailed],
     status: int,
 ) -> None:
-    kept = make_identity("kept")
-    await directory.identities.put(kept)
+    existing = make_identity("kept")
+    await directory.identities.put(existing)
     with fault(engine(directory), tmp_path / "directory.db"):
         with pytest.raises(kind) as caught:
             await directory.identities.put(make_identity(document={"notes": "x" * 200_000}))
-        assert await directory.find_identity(TENANT, kept.client_id) is not None
+        assert await directory.find_identity(TENANT, existing.client_id) is not None
     assert caught.value.status == status
     assert caught.value.hint
     assert "SQLITE_" in str(caught.value.facts["cause"])
@@ -80,22 +80,24 @@ async def test_a_write_that_fails_is_told_with_its_cause_and_what_to_do(
     await directory.identities.put(make_identity("later"))
 
 
-async def test_what_a_write_reads_to_decide_is_not_read_before_its_turn(tmp_path: Path) -> None:
-    """Read earlier, it might not be true any more when it is written."""
+async def test_write_step_does_not_run_before_it_has_the_lock(tmp_path: Path) -> None:
+    """What it reads earlier may have changed when it writes."""
     path, ran = tmp_path / "turn.db", list[object]()
     async with Database(f"sqlite:///{path}", patience=0.1) as database:
-        with held(None, path), pytest.raises(DatabaseBusy):
+        with locked(None, path), pytest.raises(DatabaseBusy):
             await database.write(ran.append)
     assert ran == []
 
 
-async def test_reads_go_on_while_somebody_else_writes(directory: Directory, tmp_path: Path) -> None:
-    """A backup program, or a curious person with sqlite3, must not stop every token."""
-    with held(engine(directory), tmp_path / "directory.db"):
+async def test_reads_work_during_a_write_by_another_program(
+    directory: Directory, tmp_path: Path
+) -> None:
+    """A backup program, or an administrator with sqlite3, must not block token requests."""
+    with locked(engine(directory), tmp_path / "directory.db"):
         assert [one.id for one in await directory.list_tenants()] == [TENANT]
 
 
-async def test_several_reads_of_one_list_see_one_state(
+async def test_all_statements_of_a_read_see_one_state(
     directory: Directory, make_identity: MakeIdentity, tmp_path: Path
 ) -> None:
     made = make_identity()
@@ -103,7 +105,7 @@ async def test_several_reads_of_one_list_see_one_state(
 
     def step(connection: Connection) -> int | None:
         connection.exec_driver_sql("SELECT count(*) FROM identities").scalar()
-        damage(
+        corrupt(
             tmp_path / "directory.db", "DELETE FROM identities WHERE client_id = ?", made.client_id
         )
         return connection.exec_driver_sql("SELECT count(*) FROM identities").scalar()
@@ -111,13 +113,13 @@ async def test_several_reads_of_one_list_see_one_state(
     assert await directory._session.read(step) == 1
 
 
-async def test_a_database_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
+async def test_database_that_cannot_be_opened_is_reported_with_the_reason(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/d.db"
-    with held(None, tmp_path / "d.db"), pytest.raises(DatabaseUnusable) as caught:
+    with locked(None, tmp_path / "d.db"), pytest.raises(DatabaseUnusable) as caught:
         await Directory(Database(url, patience=0.1)).open()
     assert "database is locked" in caught.value.message
     assert "another program" in caught.value.hint
-    (tmp_path / "t.db").write_text("no database, but long enough to be looked at" * 50)
+    (tmp_path / "t.db").write_text("not a database, but long enough to be read as one" * 50)
     with pytest.raises(DatabaseUnusable) as caught:
         await Directory(Database(f"sqlite:///{tmp_path}/t.db")).open()
     assert "file is not a database" in caught.value.message
@@ -127,7 +129,7 @@ async def test_a_database_that_cannot_be_opened_says_why(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "change", ["kind = 'martian'", "tags = '{broken'", "document = '[1]'", "principal = 'x'"]
 )
-async def test_a_damaged_identity_is_named_and_the_others_are_listed(
+async def test_corrupt_identity_is_reported_and_the_others_are_listed(
     directory: Directory,
     make_identity: MakeIdentity,
     tmp_path: Path,
@@ -138,44 +140,44 @@ async def test_a_damaged_identity_is_named_and_the_others_are_listed(
     for client_id in ids:
         await directory.identities.put(make_identity(client_id=client_id))
     bad = ids[2]
-    damage(tmp_path / "directory.db", f"UPDATE identities SET {change} WHERE client_id = ?", bad)
-    directory._session.forget()
-    with pytest.raises(RowDamaged, match=f"{bad} in table identities"):
+    corrupt(tmp_path / "directory.db", f"UPDATE identities SET {change} WHERE client_id = ?", bad)
+    directory._session.clear_caches()
+    with pytest.raises(CorruptRowError, match=f"{bad} in table identities"):
         await directory.find_identity(TENANT, bad)
     assert await directory.find_identity(TENANT, ids[1]) is not None
     good = [each for each in ids if each != bad]
     assert [one.client_id for one in await directory.list_identities(TENANT)] == good
-    [record] = [each for each in caplog.records if each.getMessage() == "row_damaged"]
+    [record] = [each for each in caplog.records if each.getMessage() == "corrupt_row_skipped"]
     assert bad in vars(record)["cause"]
     assert record.levelno == logging.ERROR
 
 
-@pytest.mark.parametrize("value", ["x'ff'", "'zzz'", "42"])
-async def test_a_tenant_whose_id_is_none_is_told_by_its_row(
+@pytest.mark.parametrize("value", [INVALID_UTF8, "'zzz'", "42"])
+async def test_tenant_with_an_invalid_id_is_a_corrupt_row(
     directory: Directory, tmp_path: Path, value: str
 ) -> None:
-    """A subscription is made of it, and it is looked up in other tables."""
+    """The subscription id is derived from it, and other tables are queried by it."""
     await directory.create_tenant(Tenant(id=OTHER, display_name="other", domains=()))
-    damage(tmp_path / "directory.db", f"UPDATE tenants SET id = {value} WHERE id = ?", OTHER)
-    with pytest.raises(RowDamaged, match="in table tenants cannot be read") as caught:
+    corrupt(tmp_path / "directory.db", f"UPDATE tenants SET id = {value} WHERE id = ?", OTHER)
+    with pytest.raises(CorruptRowError, match="in table tenants cannot be read") as caught:
         await directory.list_tenants()
     assert "backup" in caught.value.hint
-    assert "delete" not in caught.value.hint, "its identities would go with it"
+    assert "delete" not in caught.value.hint, "its identities would be deleted with it"
 
 
 @pytest.mark.parametrize(
     ("table", "change"),
     [
         ("identities", "kind = 'x'"),
-        ("identities", "enabled = 'false'"),
-        ("identities", "enabled = ''"),
+        ("identities", "enabled = 2"),
+        ("identities", "enabled = -1"),
         ("identities", "has_principal = 2"),
-        ("federated_credentials", "issuer = x'ff', subject = x'ff'"),
-        ("federated_credentials", "subject = x'ff'"),
-        ("federated_credentials", "audience = x'ff'"),
+        ("federated_credentials", f"issuer = {INVALID_UTF8}, subject = {INVALID_UTF8}"),
+        ("federated_credentials", f"subject = {INVALID_UTF8}"),
+        ("federated_credentials", f"audience = {INVALID_UTF8}"),
     ],
 )
-async def test_what_every_token_asks_for_is_read_as_it_was_written_or_not_at_all(
+async def test_corrupt_value_in_a_token_lookup_is_refused(
     directory: Directory,
     make_identity: MakeIdentity,
     make_credential: Callable[..., FederatedCredential],
@@ -183,35 +185,35 @@ async def test_what_every_token_asks_for_is_read_as_it_was_written_or_not_at_all
     table: str,
     change: str,
 ) -> None:
-    """SQLite keeps any value in any column: no flag must not permit, nor damage look like distrust."""
+    """An invalid flag must not count as true, and a corrupt credential must not count as a missing one."""
     made = make_identity(credentials=(make_credential("one"),))
     await directory.identities.put(made)
-    damage(
+    corrupt(
         tmp_path / "directory.db",
         f"UPDATE {table} SET {change} WHERE client_id = ?",
         made.client_id,
     )
-    directory._session.forget()
+    directory._session.clear_caches()
     [credential] = made.credentials
-    with pytest.raises(RowDamaged, match=made.client_id):
+    with pytest.raises(CorruptRowError, match=made.client_id):
         await directory.find_trusting(TENANT, made.client_id, credential.issuer, credential.subject)
-    with pytest.raises(RowDamaged, match=made.client_id):
+    with pytest.raises(CorruptRowError, match=made.client_id):
         await directory.find_identity(TENANT, made.client_id)
 
 
-async def test_a_page_is_full_although_one_of_it_is_damaged(
+async def test_page_with_corrupt_rows_is_filled_up(
     directory: Directory, make_identity: MakeIdentity, tmp_path: Path
 ) -> None:
-    """A short page is the last one for every client: what comes behind would be lost."""
+    """Clients take a short page for the last one, and would not read the rows after it."""
     ids = [f"00000000-0000-4000-8000-00000000000{number}" for number in range(6)]
     for number, client_id in enumerate(ids):
         await directory.identities.put(make_identity(client_id=client_id))
         await directory.groups.put(group(f"group-{number}"))
     for number in (1, 2):
         change = "UPDATE identities SET tags = 'x' WHERE client_id = ?"
-        damage(tmp_path / "directory.db", change, ids[number])
+        corrupt(tmp_path / "directory.db", change, ids[number])
         change = "UPDATE resource_groups SET tags = 'x' WHERE name = ?"
-        damage(tmp_path / "directory.db", change, f"group-{number}")
+        corrupt(tmp_path / "directory.db", change, f"group-{number}")
     page = await directory.identities.page(TENANT, limit=3)
     assert [one.client_id for one in page] == [ids[0], ids[3], ids[4]]
     page = await directory.identities.page(TENANT, after=ids[4], limit=3)
@@ -220,48 +222,48 @@ async def test_a_page_is_full_although_one_of_it_is_damaged(
     assert [one.name for one in groups] == ["group-0", "group-3", "group-4"]
 
 
-async def test_a_name_whose_row_is_damaged_is_not_taken_for_free(
+async def test_name_of_a_corrupt_identity_does_not_count_as_free(
     directory: Directory, make_identity: MakeIdentity, tmp_path: Path
 ) -> None:
     made = make_identity("web", kind=IdentityKind.APPLICATION, resource_id=None)
     await directory.identities.put(made)
-    damage(tmp_path / "directory.db", "UPDATE identities SET tags = 'x' WHERE name = ?", "web")
-    with pytest.raises(RowDamaged):
+    corrupt(tmp_path / "directory.db", "UPDATE identities SET tags = 'x' WHERE name = ?", "web")
+    with pytest.raises(CorruptRowError):
         await directory.list_identities(TENANT, "web")
 
 
 @pytest.mark.parametrize("change", ["access = 'policy'", "policies = '[{\"x\": 1}]'", "tags = '1'"])
-async def test_a_damaged_vault_is_named_and_keeps_its_secrets(
+async def test_corrupt_vault_is_reported_and_keeps_its_secrets(
     directory: Directory, tmp_path: Path, change: str
 ) -> None:
-    """Were it only left out, the sweep would take its secrets for those of a purged vault."""
+    """If it only was left out, the purge job would delete its secrets as those of a purged vault."""
     for name in ("good-vault", "bad-vault"):
         await directory.vaults.put(vault(name))
-    there = await directory.find_vault("bad-vault")
-    assert there is not None
-    damage(tmp_path / "directory.db", f"UPDATE vaults SET {change} WHERE name = 'bad-vault'")
-    directory._session.forget()
-    with pytest.raises(RowDamaged, match="bad-vault in table vaults"):
+    found = await directory.find_vault("bad-vault")
+    assert found is not None
+    corrupt(tmp_path / "directory.db", f"UPDATE vaults SET {change} WHERE name = 'bad-vault'")
+    directory._session.clear_caches()
+    with pytest.raises(CorruptRowError, match="bad-vault in table vaults"):
         await directory.find_vault("bad-vault")
     assert [one.name for one in await directory.list_vaults()] == ["good-vault"]
     assert [one.name for one in await directory.vaults.page(SUB)] == ["good-vault"]
-    assert there.uid in await directory.vaults.uids()
+    assert found.uid in await directory.vaults.uids()
 
 
-async def test_a_damaged_deleted_vault_stays_and_the_others_go(
+async def test_corrupt_deleted_vault_is_not_purged_with_the_others(
     directory: Directory, tmp_path: Path, clock: list[float]
 ) -> None:
     for name in ("good-vault", "bad-vault"):
         await directory.vaults.put(vault(name))
         await directory.vaults.delete(name)
-    damage(tmp_path / "directory.db", "UPDATE vaults SET tags = '' WHERE name = 'bad-vault'")
+    corrupt(tmp_path / "directory.db", "UPDATE vaults SET tags = '' WHERE name = 'bad-vault'")
     assert [one.vault.name for one in await directory.vaults.deleted()] == ["good-vault"]
     clock[0] += 91 * 24 * 3600
-    assert [one.vault.name for one in await directory.vaults.sweep()] == ["good-vault"]
+    assert [one.vault.name for one in await directory.vaults.purge_expired()] == ["good-vault"]
     assert len(await directory.vaults.uids()) == 1
 
 
-async def test_a_damaged_role_permits_nothing_and_takes_no_other_with_it(
+async def test_corrupt_role_grants_nothing_and_hides_no_other(
     directory: Directory, tmp_path: Path
 ) -> None:
     principal, scope = "4633458b-17de-408a-b874-0445c86b69e6", f"/subscriptions/{SUB}"
@@ -277,27 +279,25 @@ async def test_a_damaged_role_permits_nothing_and_takes_no_other_with_it(
         given = RoleAssignment(scope=scope, principal_id=principal, role=role)
         await directory.assign_role(given)
     write = "Microsoft.Resources/subscriptions/resourceGroups/write"
-    assert await directory.permitted(principal, write, scope)
-    damage(tmp_path / "directory.db", "UPDATE role_definitions SET document = '{}'")
-    directory._session.forget()
-    assert not await directory.permitted(principal, write, scope)
-    assert await directory.permitted(principal, write.replace("write", "read"), scope)
+    assert await directory.is_permitted(principal, write, scope)
+    corrupt(tmp_path / "directory.db", "UPDATE role_definitions SET document = '{}'")
+    directory._session.clear_caches()
+    assert not await directory.is_permitted(principal, write, scope)
+    assert await directory.is_permitted(principal, write.replace("write", "read"), scope)
     assert custom.id not in {one.id for one in await directory.role_definitions.list()}
 
 
-async def test_a_damaged_cluster_is_named_and_the_others_are_listed(
-    directory: Directory, tmp_path: Path
-) -> None:
+async def test_corrupt_cluster_is_left_out_of_a_list(directory: Directory, tmp_path: Path) -> None:
     for name in ("a", "b"):
         here = f"/subscriptions/{SUB}/resourceGroups/rg/providers/x/managedClusters/{name}"
         await directory.clusters.put(
             Cluster(subscription_id=SUB, group="rg", name=name, location="eastus", resource_id=here)
         )
-    damage(tmp_path / "directory.db", "UPDATE clusters SET document = 'x' WHERE name = 'a'")
+    corrupt(tmp_path / "directory.db", "UPDATE clusters SET document = 'x' WHERE name = 'a'")
     assert [one.name for one in await directory.clusters.page(SUB)] == ["b"]
 
 
-async def test_more_identities_are_listed_than_one_statement_takes_values(
+async def test_list_of_more_identities_than_the_value_limit_of_a_statement(
     directory: Directory, make_identity: MakeIdentity
 ) -> None:
     asked: list[int] = []

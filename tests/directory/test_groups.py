@@ -1,4 +1,4 @@
-"""Resource groups and all that lies in them: what a delete takes along, and what it leaves."""
+"""Resource groups: deleting a group deletes its content and nothing else."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,26 +6,26 @@ from dataclasses import replace
 import pytest
 
 from podpass.directory import errors, resource_ids
-from podpass.directory.model import Change, Identity, RoleAssignment
+from podpass.directory.model import Identity, RoleAssignment, WriteResult
 from podpass.directory.store.directory import Directory
-from tests.directory.shapes import SUB, TENANT, cluster, group, vault
+from tests.directory.sample_resources import SUB, TENANT, cluster, group, vault
 
 MakeIdentity = Callable[..., Identity]
 
 
-async def test_a_group_is_found_without_case_and_keeps_its_spelling(directory: Directory) -> None:
-    assert await directory.groups.put(group()) is Change.CREATED
-    assert await directory.groups.put(group("WEB")) is Change.UNCHANGED
-    assert await directory.groups.put(group("web", tags={"a": "b"})) is Change.UPDATED
+async def test_group_is_found_without_case_and_keeps_its_spelling(directory: Directory) -> None:
+    assert await directory.groups.put(group()) is WriteResult.CREATED
+    assert await directory.groups.put(group("WEB")) is WriteResult.UNCHANGED
+    assert await directory.groups.put(group("web", tags={"a": "b"})) is WriteResult.UPDATED
     found = await directory.groups.get(SUB.upper(), "wEb")
     assert found is not None
     assert (found.name, found.tags) == ("Web", {"a": "b"})
-    with pytest.raises(errors.Conflict, match="the group is in eastus and stays there"):
+    with pytest.raises(errors.Conflict, match="the group is in eastus; its location cannot change"):
         await directory.groups.put(group(location="westus"))
 
 
 @pytest.mark.parametrize("name", ["", "a.", "a/b", "a b", "x" * 91, "a*"])
-async def test_a_group_is_named_as_azure_wants_it(directory: Directory, name: str) -> None:
+async def test_group_name_follows_the_rules_of_azure(directory: Directory, name: str) -> None:
     with pytest.raises(errors.InvalidValue):
         await directory.groups.put(group(name))
 
@@ -40,10 +40,10 @@ async def test_groups_are_listed_by_page(directory: Directory) -> None:
     assert [one.name for one in rest] == ["c"]
 
 
-async def test_a_delete_takes_everything_in_the_group_and_nothing_beside(
+async def test_deleting_a_group_deletes_its_content_and_nothing_else(
     directory: Directory, make_identity: MakeIdentity
 ) -> None:
-    """`web` and `web2` begin alike."""
+    """`web` is a prefix of `web2`."""
     scopes = []
     for name in ("web", "web2"):
         await directory.groups.put(group(name))
@@ -74,14 +74,14 @@ async def test_a_delete_takes_everything_in_the_group_and_nothing_beside(
     assert not [one for one in left if resource_ids.covers(scopes[0], one.scope)]
 
 
-async def test_clusters_are_kept_by_their_id(directory: Directory) -> None:
+async def test_clusters_are_stored_by_resource_id(directory: Directory) -> None:
     one = cluster("aks", "web")
-    assert await directory.clusters.put(one) is Change.CREATED
+    assert await directory.clusters.put(one) is WriteResult.CREATED
     changed = await directory.clusters.change(
         SUB, "WEB", "AKS", lambda old: replace(old, tags={"a": "b"})
     )
     assert changed.tags == {"a": "b"}
-    assert await directory.clusters.put(changed) is Change.UNCHANGED
+    assert await directory.clusters.put(changed) is WriteResult.UNCHANGED
     assert await directory.clusters.get(SUB, "web", "aks") == changed
     with pytest.raises(errors.Conflict, match="the location of a cluster cannot change"):
         await directory.clusters.put(replace(one, location="westus"))

@@ -1,4 +1,4 @@
-"""Applications and managed identities: found by every name, listed by page, changed in one step."""
+"""Applications and managed identities: lookups by every name, pages, and transactional changes."""
 
 import uuid
 from collections.abc import Callable
@@ -10,7 +10,6 @@ import pytest
 from podpass.directory import errors
 from podpass.directory.model import (
     AppRoleAssignment,
-    Change,
     FederatedCredential,
     Identity,
     IdentityKind,
@@ -18,6 +17,7 @@ from podpass.directory.model import (
     PasswordCredential,
     RoleAssignment,
     Tenant,
+    WriteResult,
 )
 from podpass.directory.store.directory import Directory
 from podpass.directory.store.identities import Condition
@@ -58,7 +58,7 @@ async def put(directory: Directory, identity: Identity) -> Identity:
     return found
 
 
-async def test_everything_an_application_holds_comes_back(
+async def test_application_is_read_back_with_all_its_attributes(
     directory: Directory, make_app: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     key = KeyCredential(
@@ -91,7 +91,7 @@ async def test_everything_an_application_holds_comes_back(
     assert found.application_id
     assert is_lower_guid(found.application_id)
     assert found.created > 0
-    assert await directory.identities.put(found) is Change.UNCHANGED
+    assert await directory.identities.put(found) is WriteResult.UNCHANGED
     assert "digest" not in repr(found)
 
 
@@ -118,14 +118,14 @@ async def test_an_identity_is_found_by_each_of_its_names_and_only_in_its_tenant(
     assert await directory.identities.find(TENANT, unique_name="an-app") is None
 
 
-async def test_an_identity_is_found_by_what_it_trusts(
+async def test_identity_is_found_with_its_matching_federated_credential(
     directory: Directory, make_app: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     one, two = make_credential("one", subject="1"), make_credential("two", subject="2")
     made = await put(directory, make_app(credentials=(one, two), passwords=(password(2),)))
     asked = (made.tenant_id, made.client_id.upper(), one.issuer, "2")
     assert await directory.find_trusting(*asked) == made, "kept whole, so no part is asked for"
-    directory._session.forget()
+    directory._session.clear_caches()
     found = await directory.find_trusting(*asked)
     assert found is not None
     assert [each.name for each in found.credentials] == ["two"]
@@ -144,15 +144,15 @@ async def test_an_identity_is_found_by_what_it_trusts(
         (3, "2\0"),
         (3, "\ud800"),
     ):
-        directory._session.forget()
+        directory._session.clear_caches()
         strange = (*asked[:place], other, *asked[place + 1 :])
         assert await directory.find_trusting(*strange) == made, "all it trusts say what is wrong"
 
 
-async def test_of_each_its_own_credential_is_found_in_its_own_tenant(
+async def test_each_identity_is_found_with_its_own_credential_in_its_own_tenant(
     directory: Directory, make_app: MakeIdentity, make_credential: MakeCredential
 ) -> None:
-    """Fails when a part of the join is left out: a token would be another's."""
+    """Fails without one condition of the join: a token would be issued to another identity."""
     await directory.create_tenant(Tenant(id=OTHER))
     shared = str(uuid.uuid4())
     made = [
@@ -178,7 +178,7 @@ async def test_of_each_its_own_credential_is_found_in_its_own_tenant(
         assert [one.name for one in found.credentials] == [credential.name]
 
 
-async def test_what_is_kept_of_what_strangers_ask_for_has_a_bound(
+async def test_requests_with_invented_subjects_do_not_fill_the_cache(
     directory: Directory, make_app: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     made = make_app(credentials=(make_credential("one", subject="1"),))
@@ -187,11 +187,11 @@ async def test_what_is_kept_of_what_strangers_ask_for_has_a_bound(
         await directory.find_trusting(
             made.tenant_id, str(uuid.uuid4()), made.credentials[0].issuer, str(number)
         )
-    assert not directory.identities._trusting._kept
+    assert not directory.identities._trusting._values
     assert directory.identities._trusting._size == 8192
 
 
-async def test_what_an_identity_no_longer_trusts_is_forgotten_with_the_change(
+async def test_removed_credential_is_not_served_from_the_cache(
     directory: Directory, make_app: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     made = make_app(credentials=(make_credential("one", subject="1"),))
@@ -210,7 +210,7 @@ async def test_what_an_identity_no_longer_trusts_is_forgotten_with_the_change(
     assert await directory.find_trusting(*asked) is None
 
 
-async def test_names_of_one_application_are_refused_to_another(
+async def test_unique_name_or_uri_of_another_application_is_refused(
     directory: Directory, make_app: MakeIdentity
 ) -> None:
     first = await put(directory, make_app(unique_name="an-app", identifier_uris=("api://one",)))
@@ -220,7 +220,7 @@ async def test_names_of_one_application_are_refused_to_another(
         {"application_id": first.application_id},
         {"object_id": first.object_id},
     ):
-        with pytest.raises(errors.Conflict, match="another entry has this name or id already"):
+        with pytest.raises(errors.Conflict, match="another entry already has this name or id"):
             await directory.identities.put(make_app(**changes))
     assert await directory.identities.count(TENANT) == 1
 
@@ -240,7 +240,7 @@ async def test_names_of_one_application_are_refused_to_another(
         ("name", "x" * 257, "invalid_value"),
     ],
 )
-async def test_what_an_application_cannot_hold_is_refused(
+async def test_invalid_application_is_refused(
     directory: Directory, make_app: MakeIdentity, field: str, value: Any, code: str
 ) -> None:
     with pytest.raises(errors.DirectoryError) as caught:
@@ -258,14 +258,14 @@ async def test_what_an_application_cannot_hold_is_refused(
         ("tags", {f"t{n}": "" for n in range(51)}),
     ],
 )
-async def test_a_managed_identity_holds_no_secret_and_no_uri(
+async def test_managed_identity_with_a_secret_or_uri_is_refused(
     directory: Directory, make_identity: MakeIdentity, field: str, value: Any
 ) -> None:
     with pytest.raises(errors.InvalidValue):
         await directory.identities.put(make_identity(**{field: value}))
 
 
-async def test_a_managed_identitys_name_and_location_stay(
+async def test_name_and_location_of_a_managed_identity_cannot_change(
     directory: Directory, make_identity: MakeIdentity
 ) -> None:
     made = await put(directory, make_identity(location="eastus"))
@@ -279,7 +279,7 @@ async def test_a_managed_identitys_name_and_location_stay(
         assert caught.value.facts["fields"] == [fixed]
 
 
-async def test_an_applications_unique_name_is_given_once(
+async def test_unique_name_of_an_application_cannot_change(
     directory: Directory, make_app: MakeIdentity
 ) -> None:
     made = await put(directory, make_app())
@@ -311,17 +311,17 @@ async def test_an_application_is_a_resource_by_its_uris_while_it_has_a_principal
     assert await directory.find_resource(TENANT, made.client_id) is None
 
 
-async def test_whoever_owns_a_uri_cannot_take_microsofts(
+async def test_application_cannot_take_a_uri_of_microsoft(
     directory: Directory, make_app: MakeIdentity
 ) -> None:
-    """A token for the vault must never become one for somebody's application."""
+    """A token request for the vault must never be answered with a token for an application."""
     await put(directory, make_app(identifier_uris=("https://vault.azure.net",)))
     found = await directory.find_resource(TENANT, "https://vault.azure.net")
     assert found is not None
     assert found.display_name == "Azure Key Vault"
 
 
-async def test_a_change_is_one_step_and_a_fault_in_it_changes_nothing(
+async def test_change_that_raises_changes_nothing(
     directory: Directory, make_app: MakeIdentity
 ) -> None:
     made = await put(directory, make_app())
@@ -344,7 +344,7 @@ async def test_a_change_is_one_step_and_a_fault_in_it_changes_nothing(
     assert await directory.identities.get(TENANT, made.client_id) == changed
 
 
-async def test_writing_one_credential_leaves_the_others_and_its_own_id(
+async def test_writing_a_credential_keeps_its_id_and_the_other_credentials(
     directory: Directory,
     make_identity: MakeIdentity,
     make_credential: MakeCredential,
@@ -362,10 +362,10 @@ async def test_writing_one_credential_leaves_the_others_and_its_own_id(
     assert len({one.id for one in after.credentials} - {""}) == 2
 
 
-async def test_a_lost_principal_takes_everything_it_was_given_with_it(
+async def test_removing_a_service_principal_deletes_its_assignments(
     directory: Directory, make_app: MakeIdentity
 ) -> None:
-    """Whoever makes the next one must not find the old one's rights."""
+    """A later service principal must not get the old assignments."""
     api = await put(directory, make_app("api"))
     made = await put(directory, make_app())
     given = RoleAssignment(scope=SUB, principal_id=made.object_id, role="Reader")
@@ -391,7 +391,7 @@ async def test_a_lost_principal_takes_everything_it_was_given_with_it(
     assert await directory.app_roles.list(resource_id=api.object_id) == []
 
 
-async def test_pages_hold_every_identity_once_in_every_order(
+async def test_pages_list_every_identity_once_in_every_order(
     directory: Directory, make_app: MakeIdentity, make_identity: MakeIdentity
 ) -> None:
     apps = [make_app(f"App {number % 3}", has_principal=number != 4) for number in range(7)]
@@ -433,7 +433,7 @@ async def test_pages_hold_every_identity_once_in_every_order(
     assert await directory.identities.count(TENANT, kind=IdentityKind.APPLICATION) == 7
 
 
-async def test_a_page_by_name_after_one_that_is_gone_is_refused(directory: Directory) -> None:
+async def test_page_by_name_after_a_deleted_identity_is_refused(directory: Directory) -> None:
     begins = (Condition(field="name", op="startswith", value="an"),)
     with pytest.raises(errors.PageExpired):
         await directory.identities.page(TENANT, where=begins, after=OTHER)
@@ -463,19 +463,19 @@ async def test_conditions_compare_as_graph_does(
     assert await found("identifier_uri", "ne", "https://a.example/x") == {two.client_id}
 
 
-async def test_many_are_written_together_or_not_at_all(
+async def test_put_many_writes_all_identities_or_none(
     directory: Directory, make_app: MakeIdentity
 ) -> None:
     old = await put(directory, make_app("old"))
     bad = make_app("bad", object_id=old.object_id)
-    with pytest.raises(errors.Conflict, match="another entry has this name or id already"):
+    with pytest.raises(errors.Conflict, match="another entry already has this name or id"):
         await directory.identities.put_many([make_app("new"), bad])
     assert await directory.identities.count(TENANT) == 1
     kept = await put(directory, make_app("kept"))
     older = replace(old, name="older")
     done = await directory.identities.put_many([older, make_app("new"), kept])
-    assert done == [Change.UPDATED, Change.CREATED, Change.UNCHANGED]
-    with pytest.raises(errors.Conflict, match="stands twice"):
+    assert done == [WriteResult.UPDATED, WriteResult.CREATED, WriteResult.UNCHANGED]
+    with pytest.raises(errors.Conflict, match="listed twice"):
         await directory.identities.put_many([older, old])
     with pytest.raises(errors.NotFound):
         await directory.identities.put_many([make_app(tenant_id=OTHER)])

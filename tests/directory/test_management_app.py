@@ -1,4 +1,4 @@
-"""Resource Manager and Graph share a port; the host name tells them apart, then the path."""
+"""Resource Manager and Graph share a port: a request is routed by host name, then by path."""
 
 import pytest
 
@@ -22,16 +22,16 @@ from podpass.http.server import Receive, Scope, Send
         (None, "/subscriptions", "manager"),
     ],
 )
-async def test_a_request_is_led_to_its_api(host: str | None, path: str, api: str) -> None:
-    asked = []
+async def test_request_is_routed_to_its_api(host: str | None, path: str, api: str) -> None:
+    requested = []
 
-    def named(name: str) -> "object":
+    def recording_app(name: str) -> "object":
         async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
-            asked.append(name)
+            requested.append(name)
 
         return app
 
-    app = create_app(named("manager"), named("graph"))  # type: ignore[arg-type]
+    app = create_app(recording_app("manager"), recording_app("graph"))  # type: ignore[arg-type]
     headers = [] if host is None else [(b"host", host.encode())]
     await app({"headers": headers, "path": path}, None, None)  # type: ignore[arg-type]
-    assert asked == [api]
+    assert requested == [api]

@@ -1,4 +1,4 @@
-"""Several processes on one directory: what one changes, every other knows within a second."""
+"""Several replicas on one database: each notices a change by another one within a second."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,23 +10,23 @@ from podpass.database import Database, DatabaseBusy
 from podpass.directory import errors, resource_ids
 from podpass.directory.model import FederatedCredential, Identity, RoleAssignment, Tenant
 from podpass.directory.store.directory import Directory
-from tests.directory import shapes
+from tests.directory import sample_resources
 
-TENANT, SUB = shapes.TENANT, shapes.SUB
+TENANT, SUB = sample_resources.TENANT, sample_resources.SUB
 MakeIdentity = Callable[..., Identity]
 MakeCredential = Callable[..., FederatedCredential]
 
 
 @pytest.fixture
 async def other(directory: Directory, database_url: str) -> AsyncIterator[Directory]:
-    """The same directory in what is another process as far as the database knows."""
+    """A second directory with its own connection, like another process."""
     del directory
     async with Directory(Database(database_url)) as made:
         yield made
 
 
 async def seen(ask: Callable[[], Any], wanted: object) -> bool:
-    """Ask until the answer is as wanted, for a second."""
+    """Poll until the result is as expected, for at most a second."""
     for _ in range(50):
         if await ask() == wanted:
             return True
@@ -34,7 +34,7 @@ async def seen(ask: Callable[[], Any], wanted: object) -> bool:
     return False
 
 
-async def test_a_credential_that_one_removes_is_trusted_by_none_a_second_later(
+async def test_credential_removed_by_one_replica_is_refused_by_all_after_a_second(
     directory: Directory,
     other: Directory,
     make_identity: MakeIdentity,
@@ -54,7 +54,7 @@ async def test_a_credential_that_one_removes_is_trusted_by_none_a_second_later(
     assert await seen(lambda: other.find_identity(TENANT, made.client_id), None)
 
 
-async def test_a_role_that_one_takes_away_permits_nothing_a_second_later(
+async def test_role_removed_by_one_replica_grants_nothing_after_a_second(
     directory: Directory, other: Directory
 ) -> None:
     given = RoleAssignment(scope=f"/subscriptions/{SUB}", principal_id="p", role="Reader")
@@ -69,15 +69,18 @@ async def _held(directory: Directory) -> int:
     return len(await directory.roles_at("p", f"/subscriptions/{SUB}"))
 
 
-async def test_nothing_is_put_into_a_group_that_another_deletes(
+async def test_write_into_a_group_that_another_replica_deletes_is_refused(
     directory: Directory, other: Directory, make_identity: MakeIdentity
 ) -> None:
-    """Looked up first and made afterwards, it would lie in a group that is gone."""
+    """If the check and the write were two transactions, the resource could be in a deleted group."""
     for number in range(8):
         name = f"group-{number}"
-        await directory.groups.put(shapes.group(name))
+        await directory.groups.put(sample_resources.group(name))
         made = make_identity(f"id-{number}", resource_id=resource_ids.identity_id(SUB, name, "web"))
-        vault, cluster = shapes.vault(f"vault-{number}", name), shapes.cluster("one", name)
+        vault, cluster = (
+            sample_resources.vault(f"vault-{number}", name),
+            sample_resources.cluster("one", name),
+        )
         await asyncio.gather(
             directory.groups.delete(SUB, name),
             other.identities.put(made, grouped=True),
@@ -97,7 +100,7 @@ async def test_nothing_is_put_into_a_group_that_another_deletes(
     assert await directory.clusters.page(SUB) == []
 
 
-async def test_changes_of_two_processes_to_one_identity_are_both_kept(
+async def test_changes_of_two_replicas_to_one_identity_are_both_stored(
     directory: Directory,
     other: Directory,
     make_identity: MakeIdentity,
@@ -116,7 +119,7 @@ async def test_changes_of_two_processes_to_one_identity_are_both_kept(
     assert len(found.credentials) == 16
 
 
-async def test_two_that_start_at_once_make_the_tables_once(database_url: str) -> None:
+async def test_two_replicas_that_start_together_create_the_tables_once(database_url: str) -> None:
     opened = [Directory(Database(database_url)) for _ in range(3)]
     await asyncio.gather(*(one.open() for one in opened))
     for one in opened:
@@ -124,7 +127,7 @@ async def test_two_that_start_at_once_make_the_tables_once(database_url: str) ->
         await one.close()
 
 
-async def test_several_stores_share_a_database_and_none_closes_it_for_the_others(
+async def test_closing_one_store_does_not_close_a_shared_database(
     database_url: str,
 ) -> None:
     async with Database(database_url) as database:
@@ -135,7 +138,7 @@ async def test_several_stores_share_a_database_and_none_closes_it_for_the_others
 
 
 @pytest.mark.postgres
-async def test_what_is_kept_is_not_served_when_nobody_is_heard_any_more(
+async def test_cached_value_is_not_served_while_notifications_are_disconnected(
     postgres_server: Any, make_identity: MakeIdentity
 ) -> None:
     url = postgres_server.fresh()
@@ -160,7 +163,7 @@ async def _there(directory: Directory, made: Identity) -> bool:
         return False
 
 
-async def test_a_nul_character_is_a_bad_value_on_either_database(directory: Directory) -> None:
+async def test_nul_character_is_an_invalid_value_on_either_database(directory: Directory) -> None:
     with pytest.raises(errors.InvalidValue):
         await directory.users.get("a\0b")
     with pytest.raises(errors.DirectoryError) as caught:

@@ -1,4 +1,4 @@
-"""Who may do what where: built-in and custom roles, held at a scope or above it."""
+"""Built-in and custom roles, assigned at a scope or above it."""
 
 import uuid
 from collections.abc import Callable
@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from podpass.database import RowDamaged, hearing
+from podpass.database import CorruptRowError, collecting_errors
 from podpass.directory import errors, resource_ids, roles
 from podpass.directory.model import (
     AppRoleAssignment,
-    Change,
     Identity,
     IdentityKind,
     RoleAssignment,
     RoleDefinition,
     User,
+    WriteResult,
 )
 from podpass.directory.store.directory import Directory
 from podpass.guids import is_lower_guid
@@ -41,12 +41,12 @@ def custom(**changes: Any) -> RoleDefinition:
     return RoleDefinition(**(values | changes))
 
 
-async def give(directory: Directory, role: str, scope: str = SUB, name: str = "") -> Change:
+async def give(directory: Directory, role: str, scope: str = SUB, name: str = "") -> WriteResult:
     given = RoleAssignment(scope=scope, principal_id="p", role=role, name=name)
     return await directory.assign_role(given)
 
 
-def test_ids_and_names_of_built_in_roles_stand_once() -> None:
+def test_ids_and_names_of_built_in_roles_are_unique() -> None:
     assert len({one.id for one in roles.BUILT_IN}) == len(roles.BUILT_IN)
     assert len({one.name for one in roles.BUILT_IN}) == len(roles.BUILT_IN)
     assert all(is_lower_guid(one.id) and one.description for one in roles.BUILT_IN)
@@ -72,52 +72,52 @@ def test_ids_and_names_of_built_in_roles_stand_once() -> None:
         ),
     ],
 )
-async def test_actions_less_those_a_role_excepts_are_permitted(
+async def test_role_permits_its_actions_except_its_not_actions(
     directory: Directory, role: str, action: str, *, may: bool
 ) -> None:
     await give(directory, role)
-    assert await directory.permitted("p", action, VAULT) is may
-    assert not await directory.permitted("q", action, VAULT)
+    assert await directory.is_permitted("p", action, VAULT) is may
+    assert not await directory.is_permitted("q", action, VAULT)
 
 
 async def test_an_owner_manages_a_vault_and_reads_no_secret_in_it(directory: Directory) -> None:
     await give(directory, "Owner")
-    assert not await directory.permitted("p", roles.GET_SECRET, VAULT, data=True)
+    assert not await directory.is_permitted("p", roles.GET_SECRET, VAULT, data=True)
     await give(directory, "Key Vault Secrets User", VAULT)
-    assert await directory.permitted("p", roles.GET_SECRET, VAULT + "/secrets/x", data=True)
-    assert not await directory.permitted("p", roles.GET_SECRET, VAULT + "2", data=True)
+    assert await directory.is_permitted("p", roles.GET_SECRET, VAULT + "/secrets/x", data=True)
+    assert not await directory.is_permitted("p", roles.GET_SECRET, VAULT + "2", data=True)
 
 
-async def test_what_one_role_excepts_another_may_give(directory: Directory) -> None:
+async def test_not_actions_of_one_role_do_not_restrict_another_role(directory: Directory) -> None:
     await give(directory, "Contributor")
     await give(directory, "User Access Administrator")
-    assert await directory.permitted("p", ASSIGN, SUB)
+    assert await directory.is_permitted("p", ASSIGN, SUB)
 
 
 @pytest.mark.parametrize(
     ("scope", "elsewhere"),
     [("/", True), (SUB, False), (f"{SUB}/resourceGroups/WEB", False), (VAULT.upper(), False)],
 )
-async def test_a_role_holds_from_every_scope_above(
+async def test_role_applies_from_every_scope_above(
     directory: Directory, scope: str, elsewhere: bool
 ) -> None:
     await give(directory, "Reader", scope)
-    assert await directory.permitted("p", READ, VAULT)
-    assert await directory.permitted("p", READ, "/subscriptions/other") is elsewhere
+    assert await directory.is_permitted("p", READ, VAULT)
+    assert await directory.is_permitted("p", READ, "/subscriptions/other") is elsewhere
 
 
-async def test_a_custom_role_permits_until_it_is_taken_away(directory: Directory) -> None:
-    assert await directory.role_definitions.put(custom()) is Change.CREATED
-    assert await directory.role_definitions.put(custom()) is Change.UNCHANGED
+async def test_custom_role_grants_until_its_assignment_is_deleted(directory: Directory) -> None:
+    assert await directory.role_definitions.put(custom()) is WriteResult.CREATED
+    assert await directory.role_definitions.put(custom()) is WriteResult.UNCHANGED
     await give(directory, custom().id)
-    assert await directory.permitted("p", READ, VAULT)
-    assert await directory.permitted("p", roles.GET_SECRET, VAULT, data=True)
-    assert not await directory.permitted("p", "Microsoft.KeyVault/deletedVaults/read", SUB)
+    assert await directory.is_permitted("p", READ, VAULT)
+    assert await directory.is_permitted("p", roles.GET_SECRET, VAULT, data=True)
+    assert not await directory.is_permitted("p", "Microsoft.KeyVault/deletedVaults/read", SUB)
     with pytest.raises(errors.InUse):
         await directory.role_definitions.delete(custom().id)
     less = custom(actions=(), data_actions=())
-    assert await directory.role_definitions.put(less) is Change.UPDATED
-    assert not await directory.permitted("p", READ, VAULT)
+    assert await directory.role_definitions.put(less) is WriteResult.UPDATED
+    assert not await directory.is_permitted("p", READ, VAULT)
     [held] = await directory.assignments.list()
     await directory.assignments.delete(held.name)
     assert await directory.role_definitions.delete(custom().id) is not None
@@ -164,11 +164,11 @@ async def test_a_custom_role_that_breaks_a_rule_is_refused(
         assert caught.value.facts["field"] == next(iter(changes))
 
 
-async def test_an_assignment_is_one_whatever_it_is_called(directory: Directory) -> None:
+async def test_duplicate_assignment_under_another_name_is_refused(directory: Directory) -> None:
     name = str(uuid.uuid4())
-    assert await give(directory, "Reader", name=name) is Change.CREATED
-    assert await give(directory, "Reader", name=name.upper()) is Change.UNCHANGED
-    assert await give(directory, "Reader") is Change.UNCHANGED
+    assert await give(directory, "Reader", name=name) is WriteResult.CREATED
+    assert await give(directory, "Reader", name=name.upper()) is WriteResult.UNCHANGED
+    assert await give(directory, "Reader") is WriteResult.UNCHANGED
     with pytest.raises(errors.AssignmentExists) as caught:
         await give(directory, "Reader", name=str(uuid.uuid4()))
     assert caught.value.facts["name"] == name
@@ -179,7 +179,7 @@ async def test_an_assignment_is_one_whatever_it_is_called(directory: Directory) 
     found = await directory.assignments.get(name, SUB.upper())
     assert found is not None
     assert await directory.assignments.get(name, VAULT) is None
-    assert await directory.assignments.put(replace(found, description="why")) is Change.UPDATED
+    assert await directory.assignments.put(replace(found, description="why")) is WriteResult.UPDATED
 
 
 async def test_assignments_are_listed_at_above_and_under_a_scope(directory: Directory) -> None:
@@ -204,18 +204,18 @@ async def test_assignments_are_listed_at_above_and_under_a_scope(directory: Dire
     assert {each.scope for each in rest} == every - {each.scope for each in one}
 
 
-def test_every_scope_above_is_named_once() -> None:
-    assert resource_ids.above("/subscriptions/S/resourceGroups/g/") == (
+def test_scopes_above_are_listed_once_each() -> None:
+    assert resource_ids.scopes_above("/subscriptions/S/resourceGroups/g/") == (
         "/subscriptions/s/resourcegroups/g",
         "/subscriptions/s/resourcegroups",
         "/subscriptions/s",
         "/subscriptions",
         "/",
     )
-    assert resource_ids.above("/") == ("/",)
+    assert resource_ids.scopes_above("/") == ("/",)
 
 
-async def test_an_identitys_successor_is_not_ruled_by_who_ruled_it(
+async def test_identity_with_a_reused_name_does_not_get_old_role_assignments(
     directory: Directory, make_identity: Callable[..., Identity]
 ) -> None:
     place = resource_ids.identity_id(SUB.rpartition("/")[2], "web", "shop")
@@ -223,35 +223,35 @@ async def test_an_identitys_successor_is_not_ruled_by_who_ruled_it(
     first = make_identity("shop", resource_id=place)
     await directory.identities.put(first)
     await give(directory, "Owner", place)
-    assert await directory.permitted("p", trust, place)
+    assert await directory.is_permitted("p", trust, place)
     await directory.identities.delete(first.tenant_id, first.client_id)
     await directory.identities.put(make_identity("shop", resource_id=place))
-    assert not await directory.permitted("p", trust, place)
+    assert not await directory.is_permitted("p", trust, place)
 
 
-async def test_an_assignment_without_a_name_is_told_and_permits_nothing(
+async def test_assignment_without_a_name_is_a_corrupt_row_and_grants_nothing(
     directory: Directory,
 ) -> None:
-    """Nothing refuses it: the column was added to what was there before."""
+    """The column allows NULL, so the database accepts the row."""
     await give(directory, "Owner", name=str(uuid.UUID(int=8)))
     await give(directory, "Reader", name=str(uuid.UUID(int=9)))
     unnamed = text("UPDATE role_assignments SET name = NULL WHERE role = :role")
     owner = roles.BY_NAME["owner"].id
     await directory._session.write(lambda write: write.connection.execute(unnamed, {"role": owner}))
-    assert not await directory.permitted("p", ASSIGN, SUB)
-    assert await directory.permitted("p", READ, SUB)
-    with hearing() as heard:
+    assert not await directory.is_permitted("p", ASSIGN, SUB)
+    assert await directory.is_permitted("p", READ, SUB)
+    with collecting_errors() as errors_found:
         assert [one.role for one in await directory.assignments.list()] == [
             roles.BY_NAME["reader"].id
         ]
-    [row] = heard
+    [row] = errors_found
     assert row.message == (
         f"the row of p/{owner} at {SUB} in table role_assignments cannot be read"
     )
 
 
 @pytest.mark.parametrize("document", ["{broken", "[]", '{"appRoles": [{"value": "Role"}]}'])
-async def test_an_application_of_which_the_roles_cannot_be_read_is_told_by_its_row(
+async def test_application_with_unreadable_roles_is_a_corrupt_row(
     directory: Directory, document: str
 ) -> None:
     ids: Any = {"client_id": str(uuid.UUID(int=1)), "object_id": str(uuid.UUID(int=2))}
@@ -268,5 +268,7 @@ async def test_an_application_of_which_the_roles_cannot_be_read_is_told_by_its_r
     await directory._session.write(
         lambda write: write.connection.execute(broken, {"document": document})
     )
-    with pytest.raises(RowDamaged, match=f"{api.client_id} in table identities cannot be read"):
+    with pytest.raises(
+        CorruptRowError, match=f"{api.client_id} in table identities cannot be read"
+    ):
         await directory.app_roles.roles_of(holder.id, api.client_id)

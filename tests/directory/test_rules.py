@@ -1,4 +1,4 @@
-"""What the directory accepts: each rule at its edge."""
+"""Validation rules of the directory, each at its limit."""
 
 from collections.abc import Callable
 from typing import Any
@@ -51,14 +51,14 @@ def test_a_domain_is_a_host_name_in_lower_case(domain: str) -> None:
 
 
 def test_a_domain_cannot_look_like_a_tenants_id() -> None:
-    """It would be found where that tenant is asked for."""
+    """A lookup of that tenant would find it."""
     with pytest.raises(errors.InvalidValue):
         naming.check_domain("5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0")
 
 
 @pytest.mark.parametrize("field", ["issuer", "subject", "audiences"])
 @pytest.mark.parametrize("text", ["", " ", "https://x\nforged", "https://x\x00"])
-def test_nothing_and_control_characters_are_refused(
+def test_empty_text_and_control_characters_are_refused(
     make_credential: Make, field: str, text: str
 ) -> None:
     assert fields(make_credential(**{field: (text,) if field == "audiences" else text})) == [field]
@@ -97,13 +97,13 @@ def test_a_wildcard_in_a_subject_is_refused_with_the_reason(
     assert caught.value.code == "invalid_federated_credential"
 
 
-def test_all_faults_are_named_at_once(make_credential: Make) -> None:
+def test_all_faults_are_reported_together(make_credential: Make) -> None:
     with pytest.raises(errors.InvalidCredential) as caught:
         rules.check_credential(make_credential("x", issuer="http://x", subject="*", audiences=()))
-    assert caught.value.hint == "mend name, issuer, subject, audiences"
+    assert caught.value.hint == "fix name, issuer, subject, audiences"
 
 
-def test_blanks_at_the_ends_are_accepted_as_they_are(make_credential: Make) -> None:
+def test_leading_and_trailing_spaces_are_accepted_unchanged(make_credential: Make) -> None:
     assert fields(make_credential(issuer=" https://x/ ", subject=" s ", audiences=(" a ",))) == []
 
 
@@ -123,7 +123,7 @@ def test_issuer_and_subject_together_are_unique_and_case_counts(make_credential:
     assert (caught.value.facts["name"], caught.value.facts["other"]) == ("two", "one")
 
 
-def test_a_name_stands_once(make_credential: Make) -> None:
+def test_duplicate_credential_name_is_refused(make_credential: Make) -> None:
     with pytest.raises(errors.Conflict):
         rules.check_together([make_credential(subject="a"), make_credential(subject="b")])
 
@@ -140,7 +140,7 @@ def test_a_name_stands_once(make_credential: Make) -> None:
         {"kind": IdentityKind.APPLICATION},
     ],
 )
-def test_an_identity_has_whole_ids_and_a_name_of_its_kind(
+def test_identity_with_an_invalid_id_or_name_is_refused(
     make_identity: Callable[..., Identity], changes: dict[str, Any]
 ) -> None:
     rules.check_identity(make_identity())
@@ -167,7 +167,7 @@ def test_a_scope_covers_itself_and_what_is_below_in_whole_segments() -> None:
     assert not resource_ids.covers(vault, "/subscriptions/s")
 
 
-def test_a_role_is_found_by_name_and_id_and_an_unknown_one_names_those_there_are() -> None:
+def test_role_is_found_by_name_or_id_and_an_unknown_name_gets_suggestions() -> None:
     user = roles.find_role("key vault secrets user")
     assert roles.find_role(user.id.upper()) == user
     with pytest.raises(UsageError) as caught:
@@ -175,6 +175,6 @@ def test_a_role_is_found_by_name_and_id_and_an_unknown_one_names_those_there_are
     assert "Key Vault Secrets User" in caught.value.hint
 
 
-def test_the_least_role_is_the_one_advised() -> None:
+def test_advised_role_is_the_least_privileged() -> None:
     assert roles.least_for(roles.GET_SECRET).name == "Key Vault Secrets User"
     assert roles.least_for(roles.SET_SECRET).name == "Key Vault Secrets Officer"

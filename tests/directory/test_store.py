@@ -1,4 +1,4 @@
-"""The directory on SQLite: what is written is found, what is changed is seen, what is kept survives."""
+"""The directory store: reads, writes, lists and a restart."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +9,6 @@ import pytest
 from podpass.database import Database, DatabaseUnusable
 from podpass.directory import errors, resources
 from podpass.directory.model import (
-    Change,
     FederatedCredential,
     Identity,
     IdentityKind,
@@ -17,6 +16,7 @@ from podpass.directory.model import (
     RoleAssignment,
     Tenant,
     Vault,
+    WriteResult,
 )
 from podpass.directory.store.directory import Directory
 
@@ -28,7 +28,7 @@ MakeCredential = Callable[..., FederatedCredential]
 
 
 @pytest.mark.parametrize("name", [TENANT, TENANT.upper(), "contoso.example", "Contoso.EXAMPLE"])
-async def test_a_tenant_is_found_by_id_or_domain_case_apart(
+async def test_tenant_is_found_by_id_or_domain_without_case(
     directory: Directory, name: str
 ) -> None:
     found = await directory.find_tenant(name)
@@ -39,12 +39,12 @@ async def test_a_tenant_is_found_by_id_or_domain_case_apart(
 @pytest.mark.parametrize(
     "name", ["", OTHER, "example", "x" * 5000, "conto\u017fo.example", "common"]
 )
-async def test_another_name_finds_no_tenant(directory: Directory, name: str) -> None:
+async def test_unknown_name_finds_no_tenant(directory: Directory, name: str) -> None:
     assert await directory.find_tenant(name) is None
 
 
-async def test_a_sign_that_only_looks_like_a_letter_is_none(directory: Directory) -> None:
-    """The Kelvin sign becomes a plain k in lower case."""
+async def test_character_that_lowers_to_ascii_does_not_match(directory: Directory) -> None:
+    """The Kelvin sign becomes an ASCII k in lower case."""
     await directory.create_tenant(Tenant(id=OTHER, domains=("kelvin.example",)))
     await directory.vaults.put(
         Vault(name="kelvin", tenant_id=OTHER, location="x", resource_id="/x")
@@ -57,10 +57,10 @@ async def test_a_sign_that_only_looks_like_a_letter_is_none(directory: Directory
 
 async def test_a_tenant_is_created_once(directory: Directory) -> None:
     tenant = Tenant(id=TENANT, display_name="Contoso", domains=("contoso.example",))
-    assert await directory.create_tenant(tenant) is Change.UNCHANGED
-    with pytest.raises(errors.Conflict, match="the tenant is there already, and differs"):
+    assert await directory.create_tenant(tenant) is WriteResult.UNCHANGED
+    with pytest.raises(errors.Conflict, match="the tenant exists with other values"):
         await directory.create_tenant(replace(tenant, display_name="Fabrikam"))
-    with pytest.raises(errors.Conflict, match="another entry has this name or id already"):
+    with pytest.raises(errors.Conflict, match="another entry already has this name or id"):
         await directory.create_tenant(Tenant(id=OTHER, domains=("contoso.example",)))
     assert len(await directory.list_tenants()) == 1
 
@@ -68,17 +68,17 @@ async def test_a_tenant_is_created_once(directory: Directory) -> None:
 async def test_an_identity_belongs_to_one_tenant(
     directory: Directory, make_identity: MakeIdentity
 ) -> None:
-    """Attack group 20: the application of one tenant is none of another's."""
+    """Attack group 20: an application of one tenant is not visible in another tenant."""
     await directory.create_tenant(Tenant(id=OTHER))
     made = make_identity()
-    assert await directory.identities.put(made) is Change.CREATED
+    assert await directory.identities.put(made) is WriteResult.CREATED
     found = await directory.find_identity(TENANT, made.client_id.upper())
     assert found is not None
     assert found.object_id == made.object_id
     assert await directory.find_identity(OTHER, made.client_id) is None
 
 
-async def test_a_change_is_seen_by_the_next_read(
+async def test_change_is_visible_to_the_next_read(
     directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     made = make_identity()
@@ -98,7 +98,7 @@ async def test_a_change_is_seen_by_the_next_read(
     assert await directory.find_identity(TENANT, made.client_id) is None
 
 
-async def test_a_credential_is_kept_byte_for_byte(
+async def test_credential_is_stored_byte_for_byte(
     directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     given = make_credential(
@@ -116,18 +116,18 @@ async def test_a_credential_is_kept_byte_for_byte(
     assert replace(kept, id="", created=0) == given
 
 
-async def test_a_credential_is_created_updated_or_left(
+async def test_credential_is_created_updated_or_unchanged(
     directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     made = make_identity()
     await directory.identities.put(made)
 
-    async def put(credential: FederatedCredential) -> Change:
+    async def put(credential: FederatedCredential) -> WriteResult:
         return await directory.identities.put_credential(TENANT, made.client_id, credential)
 
-    assert await put(make_credential()) is Change.CREATED
-    assert await put(make_credential()) is Change.UNCHANGED
-    assert await put(make_credential(subject="other")) is Change.UPDATED
+    assert await put(make_credential()) is WriteResult.CREATED
+    assert await put(make_credential()) is WriteResult.UNCHANGED
+    assert await put(make_credential(subject="other")) is WriteResult.UPDATED
 
 
 async def test_the_21st_credential_is_refused_and_the_20_stay(
@@ -140,27 +140,28 @@ async def test_the_21st_credential_is_refused_and_the_20_stay(
         await directory.identities.put_credential(
             TENANT, made.client_id, make_credential("one-more")
         )
-    # Changing one of the twenty is not adding one.
+    # A change of one of the twenty is accepted.
     changed = make_credential("name-00", subject="other")
     assert (
-        await directory.identities.put_credential(TENANT, made.client_id, changed) is Change.UPDATED
+        await directory.identities.put_credential(TENANT, made.client_id, changed)
+        is WriteResult.UPDATED
     )
     found = await directory.find_identity(TENANT, made.client_id)
     assert found is not None
     assert len(found.credentials) == 20
 
 
-async def test_two_credentials_may_change_places(
+async def test_two_credentials_may_swap_their_values(
     directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     one, two = make_credential("one", subject="a"), make_credential("two", subject="b")
     made = make_identity(credentials=(one, two))
     await directory.identities.put(made)
     swapped = (replace(one, subject="b"), replace(two, subject="a"))
-    assert await directory.identities.put(replace(made, credentials=swapped)) is Change.UPDATED
+    assert await directory.identities.put(replace(made, credentials=swapped)) is WriteResult.UPDATED
 
 
-async def test_the_same_trust_twice_is_refused(
+async def test_duplicate_issuer_and_subject_is_refused(
     directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     made = make_identity(credentials=(make_credential("one", subject="s"),))
@@ -171,7 +172,7 @@ async def test_the_same_trust_twice_is_refused(
         )
 
 
-async def test_what_an_identity_is_found_by_elsewhere_cannot_change(
+async def test_immutable_attributes_of_an_identity_cannot_change(
     directory: Directory, make_identity: MakeIdentity
 ) -> None:
     made = make_identity()
@@ -183,22 +184,22 @@ async def test_what_an_identity_is_found_by_elsewhere_cannot_change(
         with pytest.raises(errors.Conflict) as caught:
             await directory.identities.put(changed)
         assert caught.value.facts["fields"] == [field]
-    with pytest.raises(errors.Conflict, match="another entry has this name or id already"):
+    with pytest.raises(errors.Conflict, match="another entry already has this name or id"):
         await directory.identities.put(make_identity(object_id=made.object_id))
     assert made.resource_id is not None
     same = make_identity(resource_id=made.resource_id.upper())
-    with pytest.raises(errors.Conflict, match="another entry has this name or id already"):
+    with pytest.raises(errors.Conflict, match="another entry already has this name or id"):
         await directory.identities.put(same)
 
 
-async def test_writes_to_what_is_not_there_are_refused(
+async def test_write_to_a_missing_object_is_refused(
     directory: Directory, make_identity: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     with pytest.raises(errors.NotFound):
         await directory.identities.put(make_identity(tenant_id=OTHER))
     with pytest.raises(errors.NotFound):
         await directory.identities.put_credential(TENANT, OTHER, make_credential())
-    with pytest.raises(errors.Conflict, match="another entry has this name or id already"):
+    with pytest.raises(errors.Conflict, match="another entry already has this name or id"):
         await directory.vaults.put(
             Vault(name="demo-vault", tenant_id=OTHER, location="x", resource_id="/x")
         )
@@ -217,7 +218,9 @@ async def test_writes_to_what_is_not_there_are_refused(
         ("https://storage.azure.com", 1),
     ],
 )
-async def test_microsofts_resources_are_known(directory: Directory, uri: str, version: int) -> None:
+async def test_resources_of_microsoft_are_found(
+    directory: Directory, uri: str, version: int
+) -> None:
     found = await directory.find_resource(TENANT, uri)
     assert found is not None
     assert found.token_version == version
@@ -226,7 +229,7 @@ async def test_microsofts_resources_are_known(directory: Directory, uri: str, ve
 @pytest.mark.parametrize(
     "uri", ["", "/", "https://vault.azure.net//", "https://vault.azure.net.evil", "api://", OTHER]
 )
-async def test_nothing_else_is_a_resource(directory: Directory, uri: str) -> None:
+async def test_unknown_uri_is_not_a_resource(directory: Directory, uri: str) -> None:
     assert await directory.find_resource(TENANT, uri) is None
 
 
@@ -245,7 +248,7 @@ async def test_an_application_is_a_resource_of_its_own_tenant(
     assert await directory.find_resource(TENANT, app.client_id) is None
 
 
-async def test_a_managed_identity_is_no_resource(
+async def test_managed_identity_is_not_a_resource(
     directory: Directory, make_identity: MakeIdentity
 ) -> None:
     made = make_identity()
@@ -253,7 +256,7 @@ async def test_a_managed_identity_is_no_resource(
     assert await directory.find_resource(TENANT, f"api://{made.client_id}") is None
 
 
-async def test_an_instances_own_address_can_be_added_to_a_resource(tmp_path: Path) -> None:
+async def test_url_of_an_instance_can_be_added_to_a_resource(tmp_path: Path) -> None:
     direct = ResourcePrincipal(
         app_id=resources.VAULT_APP_ID,
         uris=("https://localhost:18445/",),
@@ -269,11 +272,11 @@ async def test_an_instances_own_address_can_be_added_to_a_resource(tmp_path: Pat
         assert by_id.display_name == "Azure Key Vault"
 
 
-async def test_a_role_holds_at_its_scope_and_below(directory: Directory) -> None:
+async def test_role_applies_at_its_scope_and_below(directory: Directory) -> None:
     scope = "/subscriptions/s/vaults/Demo"
     given = RoleAssignment(scope=scope, principal_id="p", role="Key Vault Secrets User")
-    assert await directory.assign_role(given) is Change.CREATED
-    assert await directory.assign_role(replace(given, role=USER)) is Change.UNCHANGED
+    assert await directory.assign_role(given) is WriteResult.CREATED
+    assert await directory.assign_role(replace(given, role=USER)) is WriteResult.UNCHANGED
     assert await directory.roles_at("p", scope + "/secrets/x") == (USER,)
     assert await directory.roles_at("p", "/subscriptions/s/vaults/demo2") == ()
     assert await directory.roles_at("q", scope) == ()
@@ -283,7 +286,7 @@ async def test_a_role_holds_at_its_scope_and_below(directory: Directory) -> None
     assert await directory.roles_at("p", scope) == ()
 
 
-async def test_roles_go_with_their_holder_and_their_vault(
+async def test_role_assignments_are_deleted_with_their_principal_or_vault(
     directory: Directory, make_identity: MakeIdentity
 ) -> None:
     made = make_identity()
@@ -300,12 +303,14 @@ async def test_roles_go_with_their_holder_and_their_vault(
     assert await directory.assignments.list(at="/v/DEMO") == []
 
 
-async def test_a_vault_moves_but_does_not_change_hands(directory: Directory) -> None:
+async def test_location_of_a_vault_can_change_but_not_its_tenant_or_id(
+    directory: Directory,
+) -> None:
     vault = Vault(name="demo-vault", tenant_id=TENANT, location="eastus", resource_id="/v/demo")
-    assert await directory.vaults.put(vault) is Change.CREATED
-    assert await directory.vaults.put(vault) is Change.UNCHANGED
-    assert await directory.vaults.put(replace(vault, location="westus")) is Change.UPDATED
-    with pytest.raises(errors.Conflict, match="the vault belongs elsewhere already"):
+    assert await directory.vaults.put(vault) is WriteResult.CREATED
+    assert await directory.vaults.put(vault) is WriteResult.UNCHANGED
+    assert await directory.vaults.put(replace(vault, location="westus")) is WriteResult.UPDATED
+    with pytest.raises(errors.Conflict, match="the vault has another tenant or resource id"):
         await directory.vaults.put(replace(vault, resource_id="/v/other"))
     with pytest.raises(errors.InvalidValue):
         await directory.vaults.put(replace(vault, name="Bad Name"))
@@ -314,7 +319,7 @@ async def test_a_vault_moves_but_does_not_change_hands(directory: Directory) -> 
     assert found.location == "westus"
 
 
-async def test_lists_hold_what_was_asked_for_and_no_more(directory: Directory) -> None:
+async def test_lists_apply_their_filters(directory: Directory) -> None:
     await directory.create_tenant(Tenant(id=OTHER))
     for name, tenant in (("mine", TENANT), ("theirs", OTHER)):
         resource_id = f"/v/{name}"
@@ -328,7 +333,7 @@ async def test_lists_hold_what_was_asked_for_and_no_more(directory: Directory) -
     assert [one.scope for one in await directory.assignments.list(at="/v/mine")] == ["/v/mine"]
 
 
-async def test_everything_is_there_after_a_restart(
+async def test_all_data_is_present_after_a_restart(
     database_url: str, make_identity: MakeIdentity, make_credential: MakeCredential
 ) -> None:
     url = database_url
@@ -342,7 +347,7 @@ async def test_everything_is_there_after_a_restart(
         assert [one.client_id for one in written] == [made.client_id]
 
 
-async def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
+async def test_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("this is no database, but long enough to look at" * 50)
     with pytest.raises(DatabaseUnusable):
         await Directory(Database(f"sqlite:///{tmp_path}/text.db")).open()

@@ -1,19 +1,19 @@
-"""Vaults: what changes, what does not, and how a deleted one comes back or goes for good."""
+"""Vaults: mutable and immutable attributes, soft delete, recovery and purge."""
 
 from dataclasses import replace
 
 import pytest
 
 from podpass.directory import errors
-from podpass.directory.model import AccessPolicy, Change, RoleAssignment, VaultAccess
+from podpass.directory.model import AccessPolicy, RoleAssignment, VaultAccess, WriteResult
 from podpass.directory.store.directory import Directory
-from tests.directory.shapes import SUB, TENANT, group, vault
+from tests.directory.sample_resources import SUB, TENANT, group, vault
 
 DAY = 24 * 3600
 OTHER = "6d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 
 
-async def test_everything_of_a_vault_comes_back(directory: Directory) -> None:
+async def test_vault_is_read_back_with_all_its_attributes(directory: Directory) -> None:
     policy = AccessPolicy(
         object_id=OTHER,
         tenant_id=TENANT,
@@ -31,7 +31,7 @@ async def test_everything_of_a_vault_comes_back(directory: Directory) -> None:
         tags={"a": "b"},
         document={"sku": {"name": "standard"}},
     )
-    assert await directory.vaults.put(made) is Change.CREATED
+    assert await directory.vaults.put(made) is WriteResult.CREATED
     found = await directory.vaults.get("DEMO-vault")
     assert found is not None
     assert found == replace(made, uid=found.uid, created=found.created)
@@ -39,8 +39,8 @@ async def test_everything_of_a_vault_comes_back(directory: Directory) -> None:
     assert found.created > 0
 
 
-async def test_a_vault_keeps_its_uid_whatever_is_written(directory: Directory) -> None:
-    """Its secrets lie under the uid: a write must not lead away from them, or to another's."""
+async def test_uid_of_a_vault_never_changes(directory: Directory) -> None:
+    """The uid identifies its secrets: a write must not detach them or attach those of another vault."""
     await directory.vaults.put(vault("demo-vault", "web"))
     before = await directory.vaults.get("demo-vault")
     assert before is not None
@@ -52,21 +52,21 @@ async def test_a_vault_keeps_its_uid_whatever_is_written(directory: Directory) -
     assert after.uid == before.uid
 
 
-async def test_purge_protection_does_not_end(directory: Directory) -> None:
+async def test_purge_protection_cannot_be_turned_off(directory: Directory) -> None:
     await directory.vaults.put(vault("demo-vault", "web", purge_protection=True))
-    with pytest.raises(errors.Conflict, match="purge protection does not end"):
+    with pytest.raises(errors.Conflict, match="purge protection cannot be turned off"):
         await directory.vaults.change(
             "demo-vault", lambda old: replace(old, purge_protection=False)
         )
 
 
 @pytest.mark.parametrize("days", [6, 91])
-async def test_deleted_vaults_are_kept_for_7_to_90_days(directory: Directory, days: int) -> None:
+async def test_retention_time_is_7_to_90_days(directory: Directory, days: int) -> None:
     with pytest.raises(errors.InvalidValue):
         await directory.vaults.put(vault("demo-vault", "web", retention_days=days))
 
 
-async def test_a_deleted_vault_holds_its_name_and_comes_back_without_roles(
+async def test_deleted_vault_keeps_its_name_and_is_recovered_without_role_assignments(
     directory: Directory,
 ) -> None:
     await directory.groups.put(group("web"))
@@ -88,7 +88,7 @@ async def test_a_deleted_vault_holds_its_name_and_comes_back_without_roles(
         await directory.vaults.recover("demo-vault")
 
 
-async def test_a_vault_does_not_come_back_into_a_group_that_is_gone(directory: Directory) -> None:
+async def test_vault_is_not_recovered_into_a_deleted_group(directory: Directory) -> None:
     await directory.groups.put(group("web"))
     await directory.vaults.put(vault("demo-vault", "web"))
     await directory.groups.delete(SUB, "web")
@@ -99,7 +99,7 @@ async def test_a_vault_does_not_come_back_into_a_group_that_is_gone(directory: D
     assert (await directory.vaults.recover("demo-vault")).name == "demo-vault"
 
 
-async def test_a_purged_vaults_successor_sees_none_of_its_secrets(directory: Directory) -> None:
+async def test_vault_with_a_reused_name_sees_no_old_secrets(directory: Directory) -> None:
     await directory.vaults.put(vault("demo-vault", "web"))
     first = await directory.vaults.get("demo-vault")
     await directory.vaults.delete("demo-vault")
@@ -112,7 +112,7 @@ async def test_a_purged_vaults_successor_sees_none_of_its_secrets(directory: Dir
     assert first.uid != second.uid
 
 
-async def test_a_protected_vault_is_purged_when_its_time_is_over_and_not_before(
+async def test_protected_vault_is_purged_only_after_its_retention_time(
     directory: Directory, clock: list[float]
 ) -> None:
     made = vault("demo-vault", "web", purge_protection=True, retention_days=7)
@@ -122,27 +122,27 @@ async def test_a_protected_vault_is_purged_when_its_time_is_over_and_not_before(
     with pytest.raises(errors.PurgeProtected) as caught:
         await directory.vaults.purge("demo-vault")
     assert caught.value.facts["name"] == "demo-vault"
-    assert await directory.vaults.sweep() == []
+    assert await directory.vaults.purge_expired() == []
     assert len(await directory.vaults.deleted(SUB, location="eastus", name="demo-vault")) == 1
     clock[0] += 1
     assert await directory.vaults.deleted() == []
     with pytest.raises(errors.NotFound):
         await directory.vaults.recover("demo-vault")
-    assert [one.vault.name for one in await directory.vaults.sweep()] == ["demo-vault"]
+    assert [one.vault.name for one in await directory.vaults.purge_expired()] == ["demo-vault"]
     with pytest.raises(errors.NotFound):
         await directory.vaults.purge("demo-vault")
 
 
-async def test_a_name_is_free_when_the_time_of_its_vault_is_over(
+async def test_name_of_a_deleted_vault_is_free_after_its_retention_time(
     directory: Directory, clock: list[float]
 ) -> None:
     await directory.vaults.put(vault("demo-vault", "web", retention_days=7))
     await directory.vaults.delete("demo-vault")
     clock[0] += 7 * DAY
-    assert await directory.vaults.put(vault("demo-vault", "other")) is Change.CREATED
+    assert await directory.vaults.put(vault("demo-vault", "other")) is WriteResult.CREATED
 
 
-async def test_vaults_are_listed_by_page_of_group_or_subscription(directory: Directory) -> None:
+async def test_vaults_of_a_group_or_subscription_are_listed_by_page(directory: Directory) -> None:
     for name, place in (("vault-b", "web"), ("vault-a", "WEB"), ("vault-c", "web2")):
         await directory.vaults.put(vault(name, place))
     first = await directory.vaults.page(SUB.upper(), limit=2)

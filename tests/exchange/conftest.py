@@ -1,4 +1,4 @@
-"""Fixtures: a live token service, a live issuer, and keys made once for all tests."""
+"""Fixtures: a live token service, a live issuer, and keys that all tests share."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,7 +26,7 @@ def ca() -> trustme.CA:
 
 @pytest.fixture(scope="session")
 def key_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keys made once: making them is slow, and no test changes these."""
+    """Generate keys once, because it is slow; no test changes them."""
     folder = tmp_path_factory.mktemp("keys")
     KeyRing.open(folder / "issuer")
     asyncio.run(_make_authority_keys(folder / "authority"))
@@ -41,7 +41,7 @@ async def _make_authority_keys(folder: Path) -> None:
 
 @pytest.fixture
 async def start(ca: trustme.CA, key_folders: Path, tmp_path: Path) -> AsyncIterator[Start]:
-    """Start a world; settings and clock may differ from the default."""
+    """Return a function that starts a world with other settings or another clock."""
     async with AsyncExitStack() as stack:
         yield partial(worlds.start, stack, ca, key_folders, tmp_path)
 
@@ -55,6 +55,6 @@ async def world(start: Start) -> World:
 async def shared(
     ca: trustme.CA, key_folders: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[World]:
-    """Give one world to a whole module, whose tests must leave it as it is."""
+    """Share one world in a module; its tests must not change it."""
     async with AsyncExitStack() as stack:
         yield await worlds.start(stack, ca, key_folders, tmp_path_factory.mktemp("shared"))

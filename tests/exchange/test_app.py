@@ -1,4 +1,4 @@
-"""The token endpoint over TLS: what a client sees, and what the log keeps."""
+"""The token endpoint over TLS: responses and log lines."""
 
 import asyncio
 import base64
@@ -14,7 +14,8 @@ import pytest
 from podpass import names
 from podpass.crypto import jose
 from podpass.directory.model import FederatedCredential, Identity, IdentityKind
-from tests.directory.faults import damage
+from podpass.kubernetes.service_account.names import subject
+from tests.directory.database_faults import corrupt
 
 if TYPE_CHECKING:
     from tests.exchange.conftest import Start
@@ -25,7 +26,7 @@ ANY_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def verified(world: "World", answer: "Answer") -> dict[str, Any]:
-    """Check the access token with the key its header names, and give its claims."""
+    """Verify the access token with the key that its header names; return its claims."""
     token = jose.parse(answer.body["access_token"])
     key = next(each for each in world.keys.published if each.kid == token.kid)
     algs = frozenset({"RS256"})
@@ -33,7 +34,7 @@ def verified(world: "World", answer: "Answer") -> dict[str, Any]:
     return dict(token.claims)
 
 
-async def test_an_assertion_is_exchanged_for_a_token_of_a_day(world: "World") -> None:
+async def test_assertion_is_exchanged_for_a_token_of_one_day(world: "World") -> None:
     answer = await world.ask()
     claims = verified(world, answer)
     assert answer.status == 200
@@ -51,13 +52,13 @@ async def test_an_assertion_is_exchanged_for_a_token_of_a_day(world: "World") ->
     assert answer.body["expires_on"] == claims["exp"] == int(world.NOW) + 86399
 
 
-async def test_a_workload_is_looked_for_by_what_it_claims_and_nobody_else_is_read(
+async def test_lookup_by_claim_reads_only_the_workload(
     world: "World", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def whole(*_: str) -> None:
         raise AssertionError("the whole identity was asked for")
 
-    world.directory._session.forget()
+    world.directory._session.clear_caches()
     monkeypatch.setattr(world.directory, "find_identity", whole)
     assert (await world.ask()).status == 200
 
@@ -92,7 +93,7 @@ async def test_a_v1_token_names_resource_tenant_and_managed_identity(world: "Wor
     }
 
 
-async def test_a_v2_token_is_for_the_applications_id(world: "World") -> None:
+async def test_v2_token_has_the_application_id_as_audience(world: "World") -> None:
     answer = await world.ask(
         client_id=world.APPLICATION, scope=f"api://{world.APPLICATION}/.default"
     )
@@ -120,13 +121,15 @@ async def test_a_v2_token_is_for_the_applications_id(world: "World") -> None:
         ("openid https://storage.azure.com/.default", "https://storage.azure.com"),
     ],
 )
-async def test_the_audience_is_what_was_asked(world: "World", scope: str, audience: str) -> None:
+async def test_audience_is_the_requested_resource(
+    world: "World", scope: str, audience: str
+) -> None:
     answer = await world.ask(scope=scope)
     assert verified(world, answer)["aud"] == audience
     assert "scope" not in answer.body
 
 
-async def test_the_v1_endpoint_answers_in_texts(world: "World") -> None:
+async def test_v1_endpoint_returns_numbers_as_strings(world: "World") -> None:
     answer = await world.ask(
         f"/{world.TENANT}/oauth2/token", scope=None, resource="https://vault.azure.net"
     )
@@ -160,7 +163,7 @@ async def test_a_short_token_has_no_refresh_in(start: "Start") -> None:
         "/{0}/oauth2/v2.0/token?client-request-id=" + GUID,
     ],
 )
-async def test_paths_that_real_clients_send_are_understood(world: "World", path: str) -> None:
+async def test_paths_of_real_clients_are_accepted(world: "World", path: str) -> None:
     answer = await world.ask(path.format(world.TENANT))
     assert answer.status == 200
     assert answer.claims()["tid"] == world.TENANT
@@ -181,7 +184,7 @@ async def test_a_client_id_in_upper_case_is_the_same_client(world: "World") -> N
     assert answer.claims()["appid"] == upper
 
 
-async def test_members_that_clients_add_are_ignored(world: "World") -> None:
+async def test_unknown_form_parameters_are_ignored(world: "World") -> None:
     answer = await world.ask(
         claims='{"access_token":{"xms_cc":{"values":["CP1"]}}}',
         client_info="1",
@@ -191,7 +194,7 @@ async def test_members_that_clients_add_are_ignored(world: "World") -> None:
 
 
 async def test_an_assertion_may_be_used_again_until_it_expires(world: "World") -> None:
-    """SDKs send one projected token for every scope they need; Entra answers each."""
+    """SDKs send one projected token for every scope they need; Entra accepts it each time."""
     token = world.mint()
     first = await world.ask(client_assertion=token)
     second = await world.ask(client_assertion=token, scope="https://graph.microsoft.com/.default")
@@ -207,7 +210,7 @@ async def test_the_callers_request_id_is_the_correlation_id(world: "World", name
     assert GUID in answer.body["error_description"]
 
 
-async def test_a_request_id_in_the_query_counts_too(world: "World") -> None:
+async def test_request_id_in_the_query_is_accepted(world: "World") -> None:
     answer = await world.send(f"/{world.TENANT}/oauth2/v2.0/token?client-request-id={GUID}")
     assert answer.body["correlation_id"] == GUID
 
@@ -218,7 +221,7 @@ async def test_a_request_id_that_is_no_guid_is_replaced(world: "World", value: s
     assert ANY_GUID.fullmatch(answer.body["correlation_id"])
 
 
-async def test_a_refusal_has_every_member_that_clients_read(world: "World") -> None:
+async def test_error_has_every_member_that_clients_read(world: "World") -> None:
     answer = await world.ask(client_id=GUID)
     body = answer.body
     assert answer.status == 400
@@ -235,9 +238,7 @@ async def test_a_refusal_has_every_member_that_clients_read(world: "World") -> N
 
 
 @pytest.mark.parametrize("changes", [{}, {"client_id": GUID}])
-async def test_no_answer_of_the_endpoint_may_be_stored(
-    world: "World", changes: dict[str, str]
-) -> None:
+async def test_token_responses_are_not_cacheable(world: "World", changes: dict[str, str]) -> None:
     answer = await world.ask(**changes)
     assert answer.headers["Cache-Control"] == "no-store, no-cache"
     assert answer.headers["Pragma"] == "no-cache"
@@ -246,13 +247,13 @@ async def test_no_answer_of_the_endpoint_may_be_stored(
     assert "Access-Control-Allow-Origin" not in answer.headers
 
 
-async def test_a_body_over_the_limit_is_refused_before_it_is_read_whole(world: "World") -> None:
+async def test_body_over_the_limit_is_refused_before_it_is_fully_read(world: "World") -> None:
     answer = await world.send(body=b"a=" + b"x" * 900_000)
     assert (answer.status, answer.code) == (413, 9002313)
 
 
-async def test_a_json_body_misses_its_grant_type(world: "World") -> None:
-    """As at Entra: what is not a form has no parameters."""
+async def test_json_body_is_refused_for_missing_grant_type(world: "World") -> None:
+    """As in Entra, a body that is not a form has no parameters."""
     answer = await world.send(
         body=json.dumps(world.form()), headers={"Content-Type": "application/json"}
     )
@@ -277,12 +278,12 @@ async def test_a_malformed_form_is_refused(world: "World", body: bytes) -> None:
 
 
 async def test_two_assertions_in_one_form_are_refused(world: "World") -> None:
-    """Two readers of one form must not see two tokens."""
+    """Two parsers of one form must not see different tokens."""
     body = urlencode([*world.form().items(), ("client_assertion", world.mint())])
     assert (await world.send(body=body)).code == 9002313
 
 
-async def test_basic_credentials_are_a_secret_nobody_has(world: "World") -> None:
+async def test_unknown_secret_in_http_basic_is_refused(world: "World") -> None:
     pair = base64.b64encode(f"{world.CLIENT}:s%2Bcret".encode()).decode()
     body = urlencode(world.form(client_id=None, client_assertion=None, client_assertion_type=None))
     answer = await world.send(body=body, headers={"Authorization": f"Basic {pair}"})
@@ -292,7 +293,7 @@ async def test_basic_credentials_are_a_secret_nobody_has(world: "World") -> None
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-async def test_the_endpoint_is_asked_by_post_only(world: "World", method: str) -> None:
+async def test_token_endpoint_accepts_only_post(world: "World", method: str) -> None:
     answer = await world.send(method=method)
     assert (answer.status, answer.code) == (400, 900561)
     assert method in answer.body["error_description"]
@@ -303,7 +304,7 @@ async def test_other_paths_are_not_found(world: "World") -> None:
         assert (await world.send(path, method="GET")).status == 404
 
 
-async def test_a_line_in_the_log_tells_a_grant_without_its_tokens(
+async def test_granted_request_is_logged_without_tokens(
     world: "World", caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "podpass")
@@ -326,7 +327,7 @@ async def test_a_line_in_the_log_tells_a_grant_without_its_tokens(
         assert secret not in everything
 
 
-async def test_a_line_in_the_log_tells_why_a_request_was_refused(
+async def test_refused_request_is_logged_with_its_cause(
     world: "World", caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "podpass")
@@ -340,7 +341,7 @@ async def test_a_line_in_the_log_tells_why_a_request_was_refused(
     assert token not in repr(facts)
 
 
-async def test_a_secret_sent_by_mistake_is_neither_answered_nor_logged(
+async def test_misplaced_secret_is_neither_returned_nor_logged(
     world: "World", caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -350,10 +351,10 @@ async def test_a_secret_sent_by_mistake_is_neither_answered_nor_logged(
     assert "hunter2" not in repr([vars(record) for record in caplog.records])
 
 
-async def test_a_fault_of_ours_is_answered_without_its_cause(
+async def test_internal_error_is_returned_without_its_cause(
     world: "World", caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A database that is gone is no fault of the caller's, and none of his business."""
+    """An unavailable database is not an error of the caller, and its details are not disclosed."""
     await world.directory.close()
     answer = await world.ask()
     assert (answer.status, answer.code) == (500, 50000)
@@ -362,13 +363,13 @@ async def test_a_fault_of_ours_is_answered_without_its_cause(
     assert record.exc_info is not None
 
 
-async def test_a_directory_that_cannot_be_read_is_answered_and_logged_as_such(
+async def test_unavailable_directory_returns_90033_and_is_logged(
     world: "World", caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The caller is told to come again, the operator what is wrong: in one line, without a traceback."""
+    """The caller gets Retry-After; the operator gets the cause in one log line without a traceback."""
     file = world.ca_file.parent / "keys" / "authority" / "directory.db"
-    damage(file, "UPDATE identities SET kind = 'martian' WHERE name = 'web'")
-    world.directory._session.forget()
+    corrupt(file, "UPDATE identities SET kind = 'martian' WHERE name = 'web'")
+    world.directory._session.clear_caches()
     answer = await world.ask()
     assert (answer.status, answer.code) == (503, 90033)
     assert "martian" not in answer.body["error_description"]
@@ -378,28 +379,28 @@ async def test_a_directory_that_cannot_be_read_is_answered_and_logged_as_such(
     assert line.exc_info is None
 
 
-async def test_line_breaks_of_a_caller_do_not_reach_the_answer(world: "World") -> None:
+async def test_line_breaks_of_a_caller_are_not_in_the_response(world: "World") -> None:
     subject = "a\r\nSet-Cookie: x\x1b[31m"
     answer = await world.ask(client_assertion=world.mint(sub=subject))
     assert answer.code == 700213
     assert not re.search(r"[\r\n\x1b]", answer.body["error_description"])
 
 
-async def test_a_long_claim_is_answered_in_part(world: "World") -> None:
+async def test_long_claim_is_truncated_in_the_response(world: "World") -> None:
     answer = await world.ask(client_assertion=world.mint(sub="x" * 9000))
     assert answer.code == 700213
     assert len(answer.body["error_description"]) < 1000
 
 
-async def test_a_v2_token_asked_under_an_alias_is_from_the_main_host(world: "World") -> None:
-    """A validator that reads the main host's document would refuse any other issuer."""
+async def test_v2_token_requested_at_an_alias_has_the_main_issuer(world: "World") -> None:
+    """A validator that reads the main host's document refuses any other issuer."""
     form = world.form(client_id=world.APPLICATION, scope=f"api://{world.APPLICATION}/.default")
     answer = await world.send(body=urlencode(form), headers={"Host": "login.windows.net"})
     assert answer.claims()["iss"] == f"https://login.microsoftonline.com/{world.TENANT}/v2.0"
 
 
 @pytest.mark.parametrize("host", ["login.windows.net", "LOGIN.WINDOWS.NET:443"])
-async def test_documents_name_the_main_host_under_every_alias(world: "World", host: str) -> None:
+async def test_documents_at_every_alias_have_the_main_host(world: "World", host: str) -> None:
     answer = await world.send(
         f"/{world.TENANT}/v2.0/.well-known/openid-configuration",
         method="GET",
@@ -414,7 +415,7 @@ async def test_documents_name_the_main_host_under_every_alias(world: "World", ho
 @pytest.mark.parametrize(
     "host", ["evil.test", "login.microsoftonline.com.evil.test", "a;b", quote("é")]
 )
-async def test_a_foreign_host_header_poisons_nothing(world: "World", host: str) -> None:
+async def test_foreign_host_header_does_not_change_documents(world: "World", host: str) -> None:
     for path in ("/v2.0/.well-known/openid-configuration", "/discovery/v2.0/keys"):
         answer = await world.send(f"/{world.TENANT}{path}", method="GET", headers={"Host": host})
         assert "https://login.microsoftonline.com/" in repr(answer.body)
@@ -448,7 +449,7 @@ async def test_eight_uses_at_once_give_eight_tokens(world: "World") -> None:
     assert len(world.site.hits) == 2
 
 
-async def test_a_credential_serves_its_own_identity_only(world: "World") -> None:
+async def test_credential_authenticates_only_its_own_identity(world: "World") -> None:
     other = Identity(
         tenant_id=world.TENANT,
         client_id="77777777-7777-4777-8777-777777777777",
@@ -459,7 +460,7 @@ async def test_a_credential_serves_its_own_identity_only(world: "World") -> None
             FederatedCredential(
                 name="other",
                 issuer=world.ISSUER,
-                subject=names.subject("default", "other"),
+                subject=subject("default", "other"),
                 audiences=(names.EXCHANGE_AUDIENCE,),
             ),
         ),
@@ -468,7 +469,7 @@ async def test_a_credential_serves_its_own_identity_only(world: "World") -> None
     assert (await world.ask(client_id=other.client_id)).code == 700213
 
 
-async def test_other_algorithms_are_an_extension_to_be_switched_on(start: "Start") -> None:
+async def test_other_algorithms_must_be_enabled(start: "Start") -> None:
     world = await start(assertion_algorithms=("RS512",))
     answer = await world.ask()
     assert answer.code == 5002738

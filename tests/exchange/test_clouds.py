@@ -1,11 +1,11 @@
-"""A service that stands in for another cloud than the public one is told so, and says so."""
+"""A service that emulates another cloud than the public one has that cloud's names."""
 
 from typing import TYPE_CHECKING
 
 import pytest
 
 from podpass import names
-from podpass.clouds import CLOUDS, PUBLIC, Cloud, of_host
+from podpass.clouds import CLOUDS, PUBLIC, Cloud, find_cloud
 from podpass.directory import resources
 from podpass.exchange.origins import Origins
 
@@ -22,7 +22,7 @@ async def get(world: "World", path: str, host: str = "") -> dict[str, object]:
 
 
 @pytest.mark.parametrize("cloud", OTHERS, ids=lambda cloud: cloud.name)
-async def test_documents_tokens_and_keys_bear_the_clouds_names(
+async def test_documents_tokens_and_keys_have_the_clouds_names(
     start: "Start", cloud: Cloud
 ) -> None:
     origins = tuple(f"https://{alias}" for alias in cloud.aliases)
@@ -45,8 +45,8 @@ async def test_documents_tokens_and_keys_bear_the_clouds_names(
     assert realm["cloud_instance_name"] == cloud.instance
 
 
-def test_the_government_has_its_names() -> None:
-    """Facts of another's cloud, written down once more: the table must not drift."""
+def test_us_government_cloud_has_its_names() -> None:
+    """The test repeats the names of each cloud, so that a change of the table fails."""
     us, china = CLOUDS["AzureUSGovernment"], CLOUDS["AzureChinaCloud"]
     assert (us.login, us.instance) == ("login.microsoftonline.us", "microsoftonline.us")
     assert (us.sts, us.graph) == ("sts.windows.net", "graph.microsoft.us")
@@ -61,14 +61,14 @@ def test_the_government_has_its_names() -> None:
 def test_a_host_belongs_to_one_cloud() -> None:
     hosts = [alias for cloud in CLOUDS.values() for alias in cloud.aliases]
     assert len(hosts) == len(set(hosts))
-    assert of_host("login.microsoftonline.us") is CLOUDS["AzureUSGovernment"]
+    assert find_cloud("login.microsoftonline.us") is CLOUDS["AzureUSGovernment"]
     for host in ("", "microsoftonline.us", "login.microsoftonline.us.evil.test"):
-        assert of_host(host) is None
+        assert find_cloud(host) is None
 
 
 @pytest.mark.parametrize("cloud", OTHERS, ids=lambda cloud: cloud.name)
 def test_microsofts_resources_have_the_clouds_names(cloud: Cloud) -> None:
-    known = resources.Resources(resources.of_cloud(cloud))
+    known = resources.Resources(resources.resources_of_cloud(cloud))
     for app_id, uris in (
         (resources.VAULT_APP_ID, cloud.vaults),
         (resources.MANAGER_APP_ID, cloud.managers),
@@ -83,12 +83,14 @@ def test_microsofts_resources_have_the_clouds_names(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("cloud", CLOUDS.values(), ids=lambda cloud: cloud.name)
-def test_every_clouds_authority_is_known_and_led_to_its_own_place(cloud: Cloud) -> None:
+def test_instance_discovery_knows_every_clouds_authority(cloud: Cloud) -> None:
     origins = Origins(("https://login.internal.test",))
     for alias in cloud.aliases:
-        assert origins.of_endpoint(f"https://{alias}/t/oauth2/v2.0/authorize") == f"https://{alias}"
-        assert origins.of_endpoint(f"https://{alias}:8443/t/oauth2/v2.0/authorize") is None
-        assert origins.of_endpoint(f"http://{alias}/t/oauth2/v2.0/authorize") is None
+        assert (
+            origins.for_endpoint(f"https://{alias}/t/oauth2/v2.0/authorize") == f"https://{alias}"
+        )
+        assert origins.for_endpoint(f"https://{alias}:8443/t/oauth2/v2.0/authorize") is None
+        assert origins.for_endpoint(f"http://{alias}/t/oauth2/v2.0/authorize") is None
 
 
 async def test_instance_discovery_lists_every_cloud(world: "World") -> None:

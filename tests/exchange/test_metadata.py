@@ -1,4 +1,4 @@
-"""Documents that clients read before and after they ask for a token."""
+"""Metadata documents that clients read before and after a token request."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ async def test_the_v2_document_has_every_member_that_clients_read(shared: "World
     assert body["tenant_region_scope"] is None
 
 
-async def test_the_v1_document_names_the_issuer_of_v1_tokens(shared: "World") -> None:
+async def test_v1_document_has_the_issuer_of_v1_tokens(shared: "World") -> None:
     body = (await get(shared, f"/{shared.TENANT}/.well-known/openid-configuration")).body
     assert body["issuer"] == f"https://sts.windows.net/{shared.TENANT}/"
     assert body["token_endpoint"] == f"{shared.url}/{shared.TENANT}/oauth2/token"
@@ -44,7 +44,7 @@ async def test_the_v1_document_names_the_issuer_of_v1_tokens(shared: "World") ->
 
 
 @pytest.mark.parametrize("name", ["contoso.test", "CONTOSO.TEST", "{0}"])
-async def test_a_tenant_asked_by_domain_is_named_by_its_id(shared: "World", name: str) -> None:
+async def test_document_requested_by_domain_has_the_tenant_id(shared: "World", name: str) -> None:
     path = f"/{name.format(shared.TENANT.upper())}/V2.0/.well-known/OpenID-Configuration"
     body = (await get(shared, path)).body
     assert body["issuer"] == f"{shared.url}/{shared.TENANT}/v2.0"
@@ -52,7 +52,7 @@ async def test_a_tenant_asked_by_domain_is_named_by_its_id(shared: "World", name
 
 
 @pytest.mark.parametrize("name", ["common", "organizations", "Common"])
-async def test_documents_for_any_tenant_hold_a_template(shared: "World", name: str) -> None:
+async def test_documents_for_any_tenant_have_an_issuer_template(shared: "World", name: str) -> None:
     body = (await get(shared, f"/{name}/v2.0/.well-known/openid-configuration")).body
     assert body["issuer"] == shared.url + "/{tenantid}/v2.0"
     assert body["token_endpoint"] == f"{shared.url}/{name.lower()}/oauth2/v2.0/token"
@@ -67,7 +67,7 @@ async def test_an_unknown_tenant_has_no_documents(shared: "World") -> None:
         assert answer.headers["Cache-Control"] == "no-store"
 
 
-async def test_the_keys_check_the_tokens(shared: "World") -> None:
+async def test_published_keys_verify_tokens(shared: "World") -> None:
     token = jose.parse((await shared.ask()).body["access_token"])
     for path in ("discovery/v2.0/keys", "discovery/keys"):
         document = (await get(shared, f"/{shared.TENANT}/{path}")).body
@@ -114,7 +114,7 @@ ASKED = "/common/discovery/instance?api-version={}&authorization_endpoint={}"
         ),
     ],
 )
-async def test_an_instance_of_ours_is_told_where_its_documents_are(
+async def test_instance_discovery_returns_the_document_url(
     shared: "World", version: str, endpoint: str, document: str
 ) -> None:
     answer = await get(shared, ASKED.format(version, endpoint.format(url=shared.url)))
@@ -142,7 +142,9 @@ async def test_an_instance_of_ours_is_told_where_its_documents_are(
         "https://login.microsoftonline.com:x/t/oauth2/authorize",
     ],
 )
-async def test_an_instance_of_nobodys_is_unknown(shared: "World", endpoint: str) -> None:
+async def test_instance_discovery_of_unknown_host_is_refused(
+    shared: "World", endpoint: str
+) -> None:
     answer = await get(shared, ASKED.format("1.1", endpoint))
     assert (answer.status, answer.body["error"], answer.code) == (400, "invalid_instance", 50049)
 

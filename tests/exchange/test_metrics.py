@@ -1,4 +1,4 @@
-"""Metrics of the token service: closed sets of labels, whatever is asked."""
+"""Metrics of the token service: a fixed set of labels, and values counted in batches."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Histogram
 
 from podpass.exchange.errors import catalogue
-from podpass.exchange.metrics import BUCKETS, OUTCOMES, BatchHistogram, Meter
+from podpass.exchange.metrics import BUCKETS, OUTCOMES, ExchangeMetrics, observe_all
 
 REQUESTS = "podpass_exchange_requests_total"
 
@@ -20,8 +20,8 @@ def _value(registry: CollectorRegistry, name: str, **labels: str) -> float | Non
     return registry.get_sample_value(name, labels)
 
 
-def test_answers_are_counted_by_outcome_and_version(registry: CollectorRegistry) -> None:
-    meter = Meter(registry)
+def test_responses_are_counted_by_outcome_and_version(registry: CollectorRegistry) -> None:
+    meter = ExchangeMetrics(registry)
     meter("granted", 2, 0.0004)
     meter("granted", 2, 0.1)
     meter("AADSTS700213", 1, 0.003)
@@ -35,12 +35,12 @@ def test_every_code_of_the_table_is_an_outcome() -> None:
     assert {entry.name for entry in catalogue.TABLE.values()} <= OUTCOMES
 
 
-def test_a_caller_cannot_make_a_series(registry: CollectorRegistry) -> None:
-    """A label that follows what callers send fills the memory of everything that scrapes it."""
-    meter = Meter(registry)
+def test_caller_cannot_add_a_series(registry: CollectorRegistry) -> None:
+    """A label value that callers can choose would fill the memory of every scraper."""
+    meter = ExchangeMetrics(registry)
     for number in range(1000):
         meter(f"AADSTS{number}x", number, 0.001)
-        meter.fetched(f"https://issuer{number}.example")
+        meter.count_issuer_fetch(f"https://issuer{number}.example")
     series = [
         sample.labels
         for metric in registry.collect()
@@ -53,16 +53,16 @@ def test_a_caller_cannot_make_a_series(registry: CollectorRegistry) -> None:
 
 
 def test_fetches_and_dropped_connections_are_counted(registry: CollectorRegistry) -> None:
-    meter = Meter(registry)
-    meter.fetched("ok")
-    meter.dropped()
+    meter = ExchangeMetrics(registry)
+    meter.count_issuer_fetch("ok")
+    meter.count_dropped_connection()
     assert _value(registry, "podpass_exchange_issuer_fetches_total", result="ok") == 1
     assert _value(registry, "podpass_exchange_dropped_connections_total") == 1
 
 
-def test_what_is_answered_in_one_turn_is_counted_together(registry: CollectorRegistry) -> None:
-    async def in_one_turn() -> None:
-        meter = Meter(registry)
+def test_responses_of_one_iteration_are_counted_together(registry: CollectorRegistry) -> None:
+    async def in_one_iteration() -> None:
+        meter = ExchangeMetrics(registry)
         for outcome in ("granted", "AADSTS700213", "granted"):
             meter(outcome, 2, 0.001)
         assert _value(registry, REQUESTS, version="v2", outcome="granted") == 0
@@ -71,15 +71,15 @@ def test_what_is_answered_in_one_turn_is_counted_together(registry: CollectorReg
         assert _value(registry, REQUESTS, version="v2", outcome="AADSTS700213") == 1
         assert _value(registry, "podpass_exchange_request_seconds_count") == 3
 
-    asyncio.run(in_one_turn())
+    asyncio.run(in_one_iteration())
 
 
-def test_amounts_observed_together_fall_where_they_would_one_by_one(
+def test_observe_all_equals_single_observations(
     registry: CollectorRegistry,
 ) -> None:
     amounts = [*BUCKETS, *(bound * 1.001 for bound in BUCKETS), 0.0, 1e9]
-    together = BatchHistogram("together", "x", buckets=BUCKETS, registry=registry)
-    together.observe_all(amounts)
+    together = Histogram("together", "x", buckets=BUCKETS, registry=registry)
+    observe_all(together, amounts)
     single = Histogram("single", "x", buckets=BUCKETS, registry=registry)
     for amount in amounts:
         single.observe(amount)

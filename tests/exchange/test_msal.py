@@ -1,6 +1,6 @@
-"""The released MSAL for Python, unmodified, against a live token service under Microsoft's own name.
+"""The released MSAL for Python, unmodified, against a live token service with Microsoft's host name.
 
-The only thing of ours in between is where its requests go: to the test's port instead of port 443.
+The only change is the port: requests go to the port of the test instead of port 443.
 """
 
 import asyncio
@@ -15,24 +15,24 @@ import requests
 from cryptography.hazmat.primitives import hashes, serialization
 
 from podpass import clock
-from tests.exchange import own_tokens
+from tests.exchange import managed_identity_tokens
 from tests.exchange.client_auth.test_secrets import DER, KEY, SECRET, equip
 from tests.exchange.sign_in.browser import AZ, LOOPBACK, Browser, browsing
-from tests.exchange.sign_in.test_signin import ARM
+from tests.exchange.sign_in.test_grants import ARM
 
 if TYPE_CHECKING:
     from tests.exchange.conftest import Start
     from tests.exchange.world import World
 
-# MSAL discourages passwords and assertions handed in as text; az uses both.
+# MSAL warns about passwords and about assertions passed as text; az uses both.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 AUTHORITY = "https://login.microsoftonline.com/"
 SCOPES = [f"{ARM}/.default"]
 
 
-class Leading:
-    """An HTTP client of requests that finds Microsoft's sign-in at the test's port."""
+class PortMappingSession:
+    """An HTTP session that sends requests for Microsoft's sign-in host to the test's port."""
 
     def __init__(self, world: "World") -> None:
         self._url = world.url + "/"
@@ -40,18 +40,18 @@ class Leading:
         self._session.verify = str(world.ca_file)
         self._session.trust_env = False
 
-    def _led(self, url: str, how: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    def _map_port(self, url: str, how: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         assert url.startswith(AUTHORITY), url
         host = {"Host": "login.microsoftonline.com"}
         headers = {name: value for name, value in (how.get("headers") or {}).items() if value}
         return url.replace(AUTHORITY, self._url), {**how, "headers": {**headers, **host}}
 
     def get(self, url: str, **how: Any) -> requests.Response:
-        url, how = self._led(url, how)
+        url, how = self._map_port(url, how)
         return self._session.get(url, timeout=20, **how)
 
     def post(self, url: str, **how: Any) -> requests.Response:
-        url, how = self._led(url, how)
+        url, how = self._map_port(url, how)
         return self._session.post(url, timeout=20, **how)
 
     def close(self) -> None:
@@ -72,33 +72,37 @@ async def browser(live: "World") -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-async def leading(live: "World") -> AsyncIterator[Leading]:
-    client = Leading(live)
+async def port_mapping(live: "World") -> AsyncIterator[PortMappingSession]:
+    client = PortMappingSession(live)
     yield client
     client.close()
 
 
 async def away(call: Callable[[], Any]) -> Any:
-    """Run MSAL where it may block."""
+    """Run MSAL in a thread, because it blocks."""
     return await asyncio.to_thread(call)
 
 
-async def public(leading: Leading, tenant: str = "organizations") -> msal.PublicClientApplication:
+async def public(
+    port_mapping: PortMappingSession, tenant: str = "organizations"
+) -> msal.PublicClientApplication:
     return await away(
         lambda: msal.PublicClientApplication(
-            AZ, authority=AUTHORITY + tenant, http_client=leading, client_capabilities=["CP1"]
+            AZ, authority=AUTHORITY + tenant, http_client=port_mapping, client_capabilities=["CP1"]
         )
     )
 
 
-async def confidential(world: "World", leading: Leading, credential: Any) -> dict[str, Any]:
+async def confidential(
+    world: "World", port_mapping: PortMappingSession, credential: Any
+) -> dict[str, Any]:
     await equip(world)
     app = await away(
         lambda: msal.ConfidentialClientApplication(
             world.APPLICATION,
             client_credential=credential,
             authority=AUTHORITY + world.TENANT,
-            http_client=leading,
+            http_client=port_mapping,
         )
     )
     return dict(
@@ -111,10 +115,10 @@ def claims_of(result: dict[str, Any]) -> dict[str, Any]:
     return dict(jwt.decode(result["access_token"], options={"verify_signature": False}))
 
 
-async def test_username_and_password_then_other_resources_from_the_cache(
-    live: "World", leading: Leading
+async def test_username_and_password_then_other_resources_by_refresh_token(
+    live: "World", port_mapping: PortMappingSession
 ) -> None:
-    app = await public(leading)
+    app = await public(port_mapping)
     result = await away(
         lambda: app.acquire_token_by_username_password(live.ADMIN, live.PASSWORD, SCOPES)
     )
@@ -127,7 +131,7 @@ async def test_username_and_password_then_other_resources_from_the_cache(
         lambda: msal.PublicClientApplication(
             AZ,
             authority=AUTHORITY + live.TENANT,
-            http_client=leading,
+            http_client=port_mapping,
             token_cache=app.token_cache,
         )
     )
@@ -137,14 +141,16 @@ async def test_username_and_password_then_other_resources_from_the_cache(
         assert claims_of(result)["aud"] == resource
 
 
-async def test_a_family_member_is_signed_in_by_another(live: "World", leading: Leading) -> None:
-    app = await public(leading)
+async def test_a_family_member_is_signed_in_by_another(
+    live: "World", port_mapping: PortMappingSession
+) -> None:
+    app = await public(port_mapping)
     await away(lambda: app.acquire_token_by_username_password(live.ADMIN, live.PASSWORD, SCOPES))
     powershell = await away(
         lambda: msal.PublicClientApplication(
             "1950a258-227b-4e31-a9cf-717495945fc2",
             authority=AUTHORITY + "organizations",
-            http_client=leading,
+            http_client=port_mapping,
             token_cache=app.token_cache,
         )
     )
@@ -153,14 +159,18 @@ async def test_a_family_member_is_signed_in_by_another(live: "World", leading: L
     assert claims_of(result)["appid"] == "1950a258-227b-4e31-a9cf-717495945fc2"
 
 
-async def test_a_wrong_password_is_told_by_its_number(live: "World", leading: Leading) -> None:
-    app = await public(leading)
+async def test_wrong_password_returns_its_number(
+    live: "World", port_mapping: PortMappingSession
+) -> None:
+    app = await public(port_mapping)
     result = await away(lambda: app.acquire_token_by_username_password(live.ADMIN, "no", SCOPES))
     assert (result["error"], result["error_codes"]) == ("invalid_grant", [50126])
 
 
-async def test_the_device_flow(live: "World", leading: Leading, browser: Browser) -> None:
-    app = await public(leading)
+async def test_device_code_flow_signs_in(
+    live: "World", port_mapping: PortMappingSession, browser: Browser
+) -> None:
+    app = await public(port_mapping)
     flow = await away(lambda: app.initiate_device_flow(SCOPES))
     page = await browser.get("/common/oauth2/deviceauth")
     page = await browser.submit(page, user_code=flow["user_code"])
@@ -170,10 +180,10 @@ async def test_the_device_flow(live: "World", leading: Leading, browser: Browser
     assert result["id_token_claims"]["preferred_username"] == live.ADMIN
 
 
-async def test_the_code_flow_with_its_proof_key(
-    live: "World", leading: Leading, browser: Browser
+async def test_authorization_code_flow_with_pkce_signs_in(
+    live: "World", port_mapping: PortMappingSession, browser: Browser
 ) -> None:
-    app = await public(leading)
+    app = await public(port_mapping)
     flow = await away(
         lambda: app.initiate_auth_code_flow(
             SCOPES, redirect_uri=LOOPBACK, response_mode="form_post"
@@ -189,12 +199,14 @@ async def test_the_code_flow_with_its_proof_key(
     assert claims_of(refreshed)["oid"] == live.ADMIN_ID
 
 
-async def test_a_secret(live: "World", leading: Leading) -> None:
-    assert claims_of(await confidential(live, leading, SECRET))["appidacr"] == "1"
+async def test_client_secret_gets_a_token(live: "World", port_mapping: PortMappingSession) -> None:
+    assert claims_of(await confidential(live, port_mapping, SECRET))["appidacr"] == "1"
 
 
 @pytest.mark.parametrize("named", ["thumbprint", "pem"])
-async def test_a_certificate(live: "World", leading: Leading, named: str) -> None:
+async def test_client_certificate_gets_a_token(
+    live: "World", port_mapping: PortMappingSession, named: str
+) -> None:
     from cryptography import x509
 
     certificate = x509.load_der_x509_certificate(DER)
@@ -209,41 +221,43 @@ async def test_a_certificate(live: "World", leading: Leading, named: str) -> Non
     else:
         pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
         credential["public_certificate"] = pem
-    assert claims_of(await confidential(live, leading, credential))["appidacr"] == "2"
+    assert claims_of(await confidential(live, port_mapping, credential))["appidacr"] == "2"
 
 
-async def test_a_federated_assertion(live: "World", leading: Leading) -> None:
-    credential = {"client_assertion": live.mint()}
-    assert claims_of(await confidential(live, leading, credential))["appidacr"] == "2"
-
-
-async def test_a_managed_identitys_token_is_taken_as_an_applications_credential(
-    live: "World", leading: Leading
+async def test_federated_assertion_gets_a_token(
+    live: "World", port_mapping: PortMappingSession
 ) -> None:
-    """Twice the same client: as the identity for a token, and with the token as the application."""
+    credential = {"client_assertion": live.mint()}
+    assert claims_of(await confidential(live, port_mapping, credential))["appidacr"] == "2"
+
+
+async def test_managed_identity_token_is_accepted_as_federated_credential(
+    live: "World", port_mapping: PortMappingSession
+) -> None:
+    """The test uses two clients: the managed identity gets the token, the application sends it."""
     identity = await away(
         lambda: msal.ConfidentialClientApplication(
             live.CLIENT,
             client_credential={"client_assertion": live.mint()},
             authority=AUTHORITY + live.TENANT,
-            http_client=leading,
+            http_client=port_mapping,
         )
     )
-    got = await away(lambda: identity.acquire_token_for_client([own_tokens.SCOPE]))
-    await own_tokens.trust(live, issuer=f"{AUTHORITY}{live.TENANT}/v2.0")
+    got = await away(lambda: identity.acquire_token_for_client([managed_identity_tokens.SCOPE]))
+    await managed_identity_tokens.trust(live, issuer=f"{AUTHORITY}{live.TENANT}/v2.0")
     credential = {"client_assertion": got["access_token"]}
-    claims = claims_of(await confidential(live, leading, credential))
+    claims = claims_of(await confidential(live, port_mapping, credential))
     assert (claims["appid"], claims["appidacr"]) == (live.APPLICATION, "2")
 
 
-async def test_the_tokens_signature_is_checked_by_another_library(
-    live: "World", leading: Leading
+async def test_token_signature_is_verified_by_another_library(
+    live: "World", port_mapping: PortMappingSession
 ) -> None:
-    app = await public(leading)
+    app = await public(port_mapping)
     result = await away(
         lambda: app.acquire_token_by_username_password(live.ADMIN, live.PASSWORD, SCOPES)
     )
-    keys = (await away(lambda: leading.get(AUTHORITY + "common/discovery/v2.0/keys"))).json()
+    keys = (await away(lambda: port_mapping.get(AUTHORITY + "common/discovery/v2.0/keys"))).json()
     found = jwt.PyJWKSet.from_dict(keys)
     for name, audience in (("id_token", AZ), ("access_token", ARM)):
         kid = jwt.get_unverified_header(result[name])["kid"]

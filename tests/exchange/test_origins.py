@@ -1,4 +1,4 @@
-"""The origin a document or token names: one of the configured ones, whatever a caller's Host says."""
+"""The origin in documents and tokens: a configured origin for every Host header."""
 
 import pytest
 
@@ -22,5 +22,5 @@ ORIGINS = Origins(("https://login.test", "https://localhost:8443"))
         (None, "https://login.test"),
     ],
 )
-def test_a_host_that_is_not_ours_is_never_echoed(host: str | None, origin: str) -> None:
-    assert ORIGINS.of_host(host) == origin
+def test_unknown_host_is_never_echoed(host: str | None, origin: str) -> None:
+    assert ORIGINS.for_host(host) == origin

@@ -1,4 +1,4 @@
-"""Application roles in tokens, applications that want their callers assigned, credentials not seen yet."""
+"""App roles in tokens, applications that require assignment, and the delay of new credentials."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ DEFAULT_ACCESS = "00000000-0000-0000-0000-000000000000"
 
 
 async def publish(world: "World", *, required: bool = False) -> str:
-    """Declare a role of the application, which may want its callers assigned."""
+    """Add an app role to the application, which may require assignment."""
     role = {"id": ROLE, "value": "Things.Read.All", "isEnabled": True}
     principal = {"appRoleAssignmentRequired": True} if required else {}
     await world.change(world.APPLICATION, document={"appRoles": [role]}, principal=principal)
@@ -41,21 +41,21 @@ async def give(
     )
 
 
-async def test_a_permission_of_graph_stands_in_a_token_for_it(world: "World") -> None:
+async def test_graph_token_contains_the_graph_permission(world: "World") -> None:
     role, value = next(iter(builtin_principals.GRAPH_ROLES.items()))
     await give(world, role, resource=builtin_principals.object_id(world.TENANT, GRAPH_APP_ID))
     answer = await world.ask(scope="https://graph.microsoft.com/.default")
     assert answer.claims()["roles"] == [value]
 
 
-async def test_only_graph_has_roles_among_what_is_built_in(world: "World") -> None:
-    """Fails when another is given some: whoever asks for it is not looked up."""
-    for principal in builtin_principals.principals(world.TENANT):
+async def test_only_graph_has_app_roles_among_built_in_resources(world: "World") -> None:
+    """Fails if another built-in resource has app roles: its assignments are not looked up."""
+    for principal in builtin_principals.list_principals(world.TENANT):
         has_roles = principal["appId"] not in client_credentials._WITHOUT_ROLES
         assert bool(principal["appRoles"]) is has_roles
 
 
-async def test_roles_stand_in_the_token_of_their_resource_only(world: "World") -> None:
+async def test_roles_are_only_in_tokens_for_their_resource(world: "World") -> None:
     scope = await publish(world)
     assert "roles" not in (await world.ask(scope=scope)).claims()
     await give(world, ROLE)
@@ -63,7 +63,7 @@ async def test_roles_stand_in_the_token_of_their_resource_only(world: "World") -
     assert "roles" not in (await world.ask()).claims()
 
 
-async def test_an_application_that_wants_its_callers_assigned_refuses_others(
+async def test_application_that_requires_assignment_refuses_other_clients(
     world: "World",
 ) -> None:
     scope = await publish(world, required=True)
@@ -71,17 +71,17 @@ async def test_an_application_that_wants_its_callers_assigned_refuses_others(
     assert (answer.code, answer.body["error"]) == (501051, "invalid_grant")
     await give(world, ROLE, resource=world.OBJECT)
     assert (await world.ask(scope=scope)).code == 501051
-    # Another's assignment to the right application is his alone.
+    # An assignment of another principal to the right application does not count.
     application = await world.directory.find_identity(world.TENANT, world.APPLICATION)
     assert application is not None
     await give(world, DEFAULT_ACCESS, principal=application.object_id)
     assert (await world.ask(scope=scope)).code == 501051
-    # The role without a value says no more than that the caller is known.
+    # An app role without a value assigns the client but adds no roles claim.
     await give(world, DEFAULT_ACCESS)
     assert "roles" not in (await world.ask(scope=scope)).claims()
 
 
-async def test_a_new_credential_is_not_seen_before_the_delay(start: "Start") -> None:
+async def test_new_credential_has_no_effect_before_the_delay(start: "Start") -> None:
     world = await start(propagation_seconds=60)
     world.now = await created(world)
     assert (await world.ask()).code == 70025
@@ -97,21 +97,21 @@ async def test_a_second_credential_does_not_hide_the_first(start: "Start") -> No
     assert (await world.ask(client_assertion=world.mint(sub="other"))).code == 700213
 
 
-async def test_one_that_is_not_seen_yet_is_refused_as_if_it_were_not_there(start: "Start") -> None:
-    """As the others tell it: not as an identity that trusts nobody at all."""
+async def test_credential_before_its_delay_counts_as_missing(start: "Start") -> None:
+    """The error is that of a credential that does not match, not of an identity without credentials."""
     world = await with_a_new_one(start)
-    world.directory._session.forget()
+    world.directory._session.clear_caches()
     assert (await world.ask(client_assertion=world.mint(sub="other"))).code == 700213
 
 
-async def test_other_credentials_are_seen_at_once(start: "Start") -> None:
+async def test_secrets_and_certificates_take_effect_at_once(start: "Start") -> None:
     world = await start(propagation_seconds=60)
     await equip(world)
     assert (await with_secret(world)).status == 200
 
 
 async def with_a_new_one(start: "Start") -> "World":
-    """Start where an identity has a credential that is seen, and since this second one that is not."""
+    """Start a world in which one credential is in effect, and a new one is not yet."""
     world = await start(propagation_seconds=60)
     world.now = await created(world) + 60
     identity = await world.directory.find_identity(world.TENANT, world.CLIENT)
@@ -122,7 +122,7 @@ async def with_a_new_one(start: "Start") -> "World":
 
 
 async def created(world: "World") -> float:
-    """Tell when the directory took the credential in, by its own clock."""
+    """Return when the directory stored the credential, by its own clock."""
     identity = await world.directory.find_identity(world.TENANT, world.CLIENT)
     assert identity is not None
     return identity.credentials[0].created

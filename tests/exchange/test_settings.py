@@ -1,4 +1,4 @@
-"""Settings of the token service that cannot be are refused, all at once."""
+"""Invalid settings of the token service are refused, all at once."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_a_value_out_of_range_is_refused(name: str, value: Any) -> None:
         AuthoritySettings(**{name: value})
     flag = next(each.metadata["flag"] for each in fields(AuthoritySettings) if each.name == name)
     assert (flag or name) in str(caught.value)
-    assert "(" not in str(caught.value), "a list is told as it is given"
+    assert "(" not in str(caught.value), "a list is shown as it was given"
 
 
 def test_private_issuers_are_hosts_and_networks() -> None:
@@ -60,12 +60,12 @@ def test_private_issuers_are_hosts_and_networks() -> None:
 
 
 @pytest.mark.parametrize("algorithms", ["HS256", "RS256,none", "", "RS256, ES256"])
-def test_the_local_loop_takes_the_same_algorithms(algorithms: str, tmp_path: Path) -> None:
+def test_local_instance_accepts_the_same_algorithms(algorithms: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         LocalSettings(data_dir=tmp_path, assertion_algorithms=algorithms)
     assert "--assertion-algorithm" in str(caught.value)
 
 
-def test_the_page_may_be_at_any_of_the_services_own_origins() -> None:
+def test_pages_origin_may_be_any_configured_origin() -> None:
     origins = ("https://login.microsoftonline.com", "https://localhost:1")
     assert AuthoritySettings(origins=origins, pages_origin=origins[1]).pages_origin == origins[1]

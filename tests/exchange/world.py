@@ -1,4 +1,4 @@
-"""A live token service and a live issuer, each on its own TLS listener, and a client that asks them."""
+"""A live token service and a live issuer, each on its own TLS listener, and a client for both."""
 
 import json
 import shutil
@@ -17,7 +17,6 @@ from cryptography.hazmat.primitives.asymmetric import padding
 
 from podpass import names
 from podpass.assertion import app as issuer_app
-from podpass.assertion import mint
 from podpass.assertion.keys import KeyRing
 from podpass.clock import Clock
 from podpass.crypto import jose
@@ -29,6 +28,8 @@ from podpass.exchange.sign_in import passwords
 from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.http import server
 from podpass.http.fetcher import Fetcher, FetchRules
+from podpass.kubernetes.service_account.claims import ObjectRef, make_claims
+from podpass.kubernetes.service_account.names import subject
 from podpass.settings import AuthoritySettings
 
 TENANT = "11111111-1111-4111-8111-111111111111"
@@ -37,7 +38,7 @@ CLIENT = "33333333-3333-4333-8333-333333333333"
 APPLICATION = "44444444-4444-4444-8444-444444444444"
 OBJECT = "55555555-5555-4555-8555-555555555555"
 ISSUER = "https://eastus.oic.test/11111111/22222222/"
-SUBJECT = names.subject("default", "web")
+SUBJECT = subject("default", "web")
 MIRID = "/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/web"
 TOKEN_PATH = f"/{TENANT}/oauth2/v2.0/token"
 NOW = 1_750_000_000.0
@@ -49,7 +50,7 @@ _KEPT = passwords.hash_password(PASSWORD)
 
 @dataclass
 class Site:
-    """An issuer's host: the real application, with paths that a test may answer otherwise."""
+    """An issuer's host: the real application, with responses that a test may replace."""
 
     app: server.App
     answers: dict[str, tuple[int, bytes, dict[str, str]]] = field(default_factory=dict)
@@ -72,7 +73,7 @@ class Site:
 
 @dataclass(kw_only=True)
 class Answer:
-    """What the service answered."""
+    """A response of the service."""
 
     status: int
     body: dict[str, Any]
@@ -88,7 +89,7 @@ class Answer:
 
 @dataclass(kw_only=True)
 class World:
-    """Everything a test may turn."""
+    """The service, its issuer, its clock, and everything else that a test may change."""
 
     TENANT: ClassVar = TENANT
     OTHER_TENANT: ClassVar = OTHER_TENANT
@@ -118,27 +119,27 @@ class World:
         return self.now
 
     def mint(self, header: dict[str, Any] | None = None, **changes: Any) -> str:
-        """Sign an assertion that would be accepted, but for the claims changed; None leaves one out."""
-        claims = mint.claims(
+        """Sign a valid assertion with changed claims; None omits a claim."""
+        claims = make_claims(
             issuer=ISSUER,
             namespace="default",
-            account=mint.Ref(name="web", uid="u"),
+            account=ObjectRef(name="web", uid="u"),
             audiences=[names.EXCHANGE_AUDIENCE],
             seconds=3600,
             now=self.now,
             jti="j",
         )
         claims.update(changes)
-        kept = {name: value for name, value in claims.items() if value is not None}
+        present = {name: value for name, value in claims.items() if value is not None}
         key = self.ring.active
-        parts = ({"alg": "RS256", "kid": key.kid, **(header or {})}, kept)
-        # The standard library writes what ours refuses to: numbers of any length.
+        parts = ({"alg": "RS256", "kid": key.kid, **(header or {})}, present)
+        # The standard library serializes numbers of any length, which orjson refuses.
         text = ".".join(jose.b64encode(json.dumps(part).encode()) for part in parts)
         signature = key.key.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
         return f"{text}.{jose.b64encode(signature)}"
 
     def form(self, **changes: str | None) -> dict[str, str]:
-        """Fill in the form of a request that would be answered; None leaves a field out."""
+        """Return the form of a valid request with changed fields; None omits a field."""
         fields: dict[str, str | None] = {
             "grant_type": "client_credentials",
             "client_id": CLIENT,
@@ -151,13 +152,13 @@ class World:
         return {name: value for name, value in fields.items() if value is not None}
 
     async def ask(self, path: str | None = None, **changes: str | None) -> Answer:
-        """Ask for a token by the form, changed."""
+        """Request a token with the valid form and the given changes."""
         return await self.send(path or TOKEN_PATH, body=urlencode(self.form(**changes)))
 
     async def post(self, path: str, **fields: str | None) -> Answer:
-        """Post a form of just these fields."""
-        kept = {name: value for name, value in fields.items() if value is not None}
-        return await self.send(path, body=urlencode(kept))
+        """Post a form with only these fields."""
+        present = {name: value for name, value in fields.items() if value is not None}
+        return await self.send(path, body=urlencode(present))
 
     async def change(self, client_id: str, **changes: Any) -> None:
         """Change an identity."""
@@ -262,7 +263,7 @@ async def fill(directory: Directory) -> None:
 async def listen(
     stack: AsyncExitStack, ca: trustme.CA, app: server.App, name: str, sock: Any = None
 ) -> int:
-    """Serve an application under a name until the stack ends; give its port."""
+    """Serve an application at a host name until the stack exits; return its port."""
     sock = sock or server.bind("127.0.0.1", 0)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert(name).configure_cert(tls)

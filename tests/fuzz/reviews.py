@@ -1,4 +1,4 @@
-"""The webhook without a socket: one body in, one answer out, and what holds for whatever comes in."""
+"""Calls the webhook without a socket, and checks what every response must fulfil."""
 
 import base64
 import json
@@ -9,9 +9,9 @@ import jsonpatch
 import orjson
 
 from podpass import names
-from podpass.account.annotations import relevant
+from podpass.account.annotations import filter_annotations
 from podpass.admission.handler import create_app
-from podpass.admission.metrics_reasons import REASONS
+from podpass.admission.metrics_reasons import REASON_LABELS
 from podpass.admission.warnings import MAX_WARNINGS
 from podpass.admission.wire import VERSIONS, parse_review
 from podpass.settings import WebhookSettings
@@ -22,33 +22,33 @@ SETTINGS = WebhookSettings(
 Answer = dict[str, Any]
 
 
-class Known:
-    """One account for every name, which a target fills."""
+class OneKnownAccount:
+    """An account lookup that returns the same account for every name."""
 
     def __init__(self) -> None:
         self.said: Mapping[str, str] = {}
 
-    async def annotations(self, namespace: str, name: str) -> Mapping[str, str]:
+    async def read_annotations(self, namespace: str, name: str) -> Mapping[str, str]:
         assert isinstance(namespace, str)
         assert isinstance(name, str)
         return self.said
 
 
 class Reviewer:
-    """Asks the webhook, and notes what was counted."""
+    """Sends reviews to the webhook and records its metrics."""
 
     def __init__(self) -> None:
-        self.account = Known()
+        self.account = OneKnownAccount()
         self.counted: list[tuple[str, str]] = []
-        self._app = create_app(SETTINGS, self.account, observe=self._observe)
+        self._app = create_app(SETTINGS, self.account, metrics=self._observe)
 
     def _observe(self, outcome: str, reason: str, namespace: str, seconds: float) -> None:
         assert seconds >= 0
         assert isinstance(namespace, str)
         self.counted.append((outcome, reason))
 
-    def ask(self, body: bytes, path: str = names.WEBHOOK_PATH) -> Answer:
-        """Send a body, and see that an answer is one, whatever the body was."""
+    def send_review(self, body: bytes, path: str = names.WEBHOOK_PATH) -> Answer:
+        """Send a body and check that the response is a valid review."""
         sent: list[bytes] = []
 
         async def receive() -> MutableMapping[str, Any]:
@@ -65,7 +65,7 @@ class Reviewer:
         except StopIteration:
             pass
         else:
-            raise AssertionError("it waits for something")
+            raise AssertionError("the webhook waits")
         review = json.loads(sent[0])
         assert review["kind"] == "AdmissionReview"
         assert review["apiVersion"] in VERSIONS
@@ -77,7 +77,7 @@ class Reviewer:
 def _check(response: Answer) -> None:
     assert isinstance(response["allowed"], bool)
     status = response["status"]
-    assert status["code"] in ((200,) if response["allowed"] else (400, 413)), "no fault of ours"
+    assert status["code"] in ((200,) if response["allowed"] else (400, 413)), "an internal error"
     assert response["allowed"] or status["message"].isprintable()
     assert len(status.get("message", "")) <= 1025
     said = response.get("warnings", [])
@@ -88,13 +88,13 @@ def _check(response: Answer) -> None:
 
 
 def review(data: bytes) -> None:
-    """Answer a body of any kind; what is read of it, the standard library reads too."""
+    """Send any body; the standard library must parse the same values."""
     reviewer = Reviewer()
-    response = reviewer.ask(data)
+    response = reviewer.send_review(data)
     ((outcome, reason),) = reviewer.counted
-    assert reason in (REASONS if outcome == "refused" else {""})
+    assert reason in (REASON_LABELS if outcome == "refused" else {""})
     assert response["allowed"] is (outcome in ("mutated", "unchanged"))
-    assert reviewer.ask(data, names.ADVICE_PATH)["allowed"] is True
+    assert reviewer.send_review(data, names.ADVICE_PATH)["allowed"] is True
     assert len(reviewer.counted) == 1
     if response["uid"]:
         again = json.loads(data.decode())["request"]
@@ -106,7 +106,7 @@ def review(data: bytes) -> None:
 
 
 def pod(data: bytes) -> None:
-    """Mutate a pod under an account, each JSON of its own: the patch applies, and a second pass is none."""
+    """Mutate a pod with an account, both any JSON: the patch applies, and a second pass changes nothing."""
     first, _, second = data.partition(b"\n")
     try:
         raw, annotations = orjson.loads(first), orjson.loads(second or b"{}")
@@ -117,12 +117,12 @@ def pod(data: bytes) -> None:
     ):
         return
     reviewer = Reviewer()
-    reviewer.account.said = relevant(annotations)
-    response = reviewer.ask(_review_of(raw))
+    reviewer.account.said = filter_annotations(annotations)
+    response = reviewer.send_review(_review_of(raw))
     if not response["allowed"]:
         return
     after = _patched(raw, response)
-    again = reviewer.ask(_review_of(after))
+    again = reviewer.send_review(_review_of(after))
     assert again["allowed"]
     assert "patch" not in again
     assert again.get("warnings") == response.get("warnings")

@@ -1,7 +1,7 @@
-"""What is fuzzed: for each reader of untrusted bytes one function that fails when a rule of its is broken.
+"""Fuzz targets: for each parser of untrusted bytes one function that fails when a rule is violated.
 
-Two rules hold for all: nothing but the reader's own refusal is raised, and what we accept another library
-accepts too and reads alike. (Never the reverse: we refuse much that others take.)
+Two rules apply to all: a parser raises only its own error, and another library accepts what our parser
+accepts and returns the same values. The reverse is not required: our parsers refuse much that others accept.
 """
 
 import asyncio
@@ -23,24 +23,24 @@ from podpass.crypto import jose
 from podpass.directory.model import Tenant
 from podpass.exchange import token_request
 from podpass.exchange.client_auth import assertion, directory_lookup
-from podpass.exchange.client_auth.issuer_discovery import IssuerDown, check_document
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.client_auth.issuer_discovery import IssuerUnavailable, check_document
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.guids import is_guid
 from podpass.http import fetcher, proxy_headers
+from tests.fuzz.connections import TINY, RecordingConnection, first_request
 from tests.fuzz.reviews import pod, review
-from tests.fuzz.wires import TINY, Recorder, first_request
 
 ISSUER = "https://oidc.test/x/"
 PROXIES = (ip_network("10.0.0.0/8"),)
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384")
-Target = Callable[[bytes], None]
+FuzzTarget = Callable[[bytes], None]
 
 
 def form(data: bytes) -> None:
-    """Read a form: the names and values that the standard library reads, each name once."""
+    """Parse a form: the result equals that of the standard library, and each name is unique."""
     try:
         read = token_request.parse_form(data)
-    except Refused:
+    except AadstsError:
         return
     pairs = parse_qsl(
         data.decode(), keep_blank_values=True, strict_parsing=bool(data), errors="strict"
@@ -50,7 +50,7 @@ def form(data: bytes) -> None:
 
 
 def headers(data: bytes) -> None:
-    """Read a content type, Basic credentials and a request id out of headers."""
+    """Parse a content type, Basic credentials and a request id from headers."""
     kind, _, rest = data.partition(b"\n")
     authorization, _, query = rest.partition(b"\n")
     assert is_guid(token_request.correlation_id([(b"client-request-id", authorization)], query))
@@ -58,13 +58,13 @@ def headers(data: bytes) -> None:
         read = token_request.read_form(
             b"a=b", kind.decode("latin-1"), authorization.decode("latin-1")
         )
-    except Refused:
+    except AadstsError:
         return
     assert read in ({}, {"a": "b"}) or set(read) == {"a", "client_id", "client_secret"}
 
 
 def token(data: bytes) -> None:
-    """Parse a compact JWS: one spelling, read alike by PyJWT and joserfc."""
+    """Parse a compact JWS: it has one encoding, and PyJWT and joserfc return the same values."""
     text = data.decode("utf-8", "surrogateescape")
     try:
         parsed = jose.parse(text)
@@ -79,7 +79,7 @@ def token(data: bytes) -> None:
     ]
     assert jose.b64encode(parsed.signature) == tail
     assert json.loads(jose.b64decode(body)) == parsed.claims
-    # Without these they have no opinion: a header that names no algorithm is refused by `verify`.
+    # PyJWT and joserfc need these members; `verify` refuses a header that names no algorithm.
     if not isinstance(parsed.header.get("alg"), str) or not isinstance(
         parsed.header.get("kid", ""), str
     ):
@@ -91,16 +91,16 @@ def token(data: bytes) -> None:
 
 
 def claims(data: bytes) -> None:
-    """Read header and claims of an assertion, each as JSON of its own."""
+    """Parse the header and the claims of an assertion, each as separate JSON."""
     header, _, payload = data.partition(b"\n")
     text = f"{jose.b64encode(header)}.{jose.b64encode(payload)}.AAAA"
     try:
         token = jose.parse(text)
         read = assertion.read_claims(token, ALGORITHMS)
-    except (Refused, jose.MalformedToken) as exc:
+    except (AadstsError, jose.MalformedToken) as exc:
         assert exc.message.isprintable()
         return
-    claim = assertion.claim_of(token)
+    claim = assertion.peek_claim(token)
     assert claim == (read.issuer, read.subject, read.audiences)
     again = json.loads(payload)
     assert (read.issuer, read.subject) == (again["iss"], again["sub"])
@@ -109,7 +109,7 @@ def claims(data: bytes) -> None:
 
 
 def jwks(data: bytes) -> None:
-    """Load a key set: every key in it is one for PyJWT and joserfc too, with the same numbers."""
+    """Load a key set: PyJWT and joserfc accept every key with the same numbers."""
     try:
         document = jose.loads_object(data)
         keys = jose.load_jwks(document)
@@ -138,7 +138,7 @@ def _one_key(entry: dict[str, Any]) -> None:
 
 
 def json_object(data: bytes) -> None:
-    """Read JSON: what two other readers read, with no member twice."""
+    """Parse JSON: the result equals that of two other parsers, and no member is duplicate."""
     try:
         read = jose.loads_object(data)
     except jose.MalformedToken:
@@ -156,7 +156,7 @@ def json_object(data: bytes) -> None:
 
 
 def base64url(data: bytes) -> None:
-    """Decode base64url: what the standard library decodes, spelt in one way."""
+    """Decode base64url: the result equals that of the standard library, and the encoding is canonical."""
     text = data.decode("utf-8", "surrogateescape")
     try:
         read = jose.b64decode(text)
@@ -168,15 +168,15 @@ def base64url(data: bytes) -> None:
 
 
 def discovery(data: bytes) -> None:
-    """Check a discovery document: it leads to the issuer's own host, as the client reads addresses."""
+    """Check a discovery document: its keys URL is on the issuer's host, as the HTTP client parses URLs."""
     try:
         document = jose.loads_object(data)
         check_document(document, ISSUER, ())
-    except (jose.MalformedToken, IssuerDown):
+    except (jose.MalformedToken, IssuerUnavailable):
         return
     assert document["issuer"] == ISSUER
     try:
-        fetcher.split(document["jwks_uri"])
+        fetcher.parse_url(document["jwks_uri"])
     except fetcher.FetchError:
         return
     where = yarl.URL(document["jwks_uri"])
@@ -184,10 +184,10 @@ def discovery(data: bytes) -> None:
 
 
 def url(data: bytes) -> None:
-    """Take an address apart as the client that connects does: a host that differs was never checked."""
+    """Parse a URL: its host is the one to which the HTTP client connects, so the right host is checked."""
     text = data.decode("utf-8", "surrogateescape")
     try:
-        parts = fetcher.split(text)
+        parts = fetcher.parse_url(text)
     except fetcher.FetchError as exc:
         assert exc.reason == "url"
         return
@@ -197,11 +197,11 @@ def url(data: bytes) -> None:
     except ValueError:
         return
     assert (read.scheme, port, read.user) == ("https", parts.port or 443, None)
-    assert _place(host or "") == _place(str(parts.hostname))
+    assert _normalized_host(host or "") == _normalized_host(str(parts.hostname))
 
 
-def _place(host: str) -> object:
-    """Tell hosts apart as those who connect do: an address may be spelt in several ways."""
+def _normalized_host(host: str) -> object:
+    """Normalize a host as a connecting client does: an IP address has several spellings."""
     try:
         return ip_address(host)
     except ValueError:
@@ -209,13 +209,13 @@ def _place(host: str) -> object:
 
 
 def address(data: bytes) -> None:
-    """Read a forwarded chain: an address that somebody wrote there, or the peer's own."""
-    found = proxy_headers.source("10.0.0.1", [(proxy_headers.HEADER, data)], PROXIES)
+    """Parse X-Forwarded-For: the result is an address in the header or the peer's address."""
+    found = proxy_headers.client_address("10.0.0.1", [(proxy_headers.HEADER, data)], PROXIES)
     assert found == "10.0.0.1" or ip_address(found)
 
 
-class _Nobody:
-    """A directory without tenants, which notes what it was asked."""
+class _EmptyDirectory:
+    """A directory without tenants that records the queries."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -228,45 +228,44 @@ class _Nobody:
 
 
 def names(data: bytes) -> None:
-    """Judge the tenant of a path and a client id: the directory is asked for plain names only."""
+    """Look up the tenant of a path and a client id: the directory gets only plain names."""
     text = data.decode("utf-8", "surrogateescape")
-    nobody: Any = _Nobody()
+    empty: Any = _EmptyDirectory()
     for coroutine in (
-        directory_lookup.find_tenant(nobody, text, grant="x"),
-        directory_lookup.find_client(nobody, Tenant(id="t", display_name="t"), text),
+        directory_lookup.find_tenant(empty, text, grant="x"),
+        directory_lookup.find_client(empty, Tenant(id="t", display_name="t"), text),
     ):
         try:
             coroutine.send(None)
-        except (Refused, StopIteration) as exc:
-            assert not isinstance(exc, Refused) or exc.message.isprintable()
-    for asked in nobody.asked:
+        except (AadstsError, StopIteration) as exc:
+            assert not isinstance(exc, AadstsError) or exc.message.isprintable()
+    for asked in empty.asked:
         assert asked.isascii()
         assert all(sign.isalnum() or sign in "-." for sign in asked)
         assert 1 <= len(asked) <= 253
 
 
-def _as_h11_wants(data: bytes) -> bytes:
-    """Take away what RFC 9112 lets a server pass over, and h11 does not.
+def _normalize_for_h11(data: bytes) -> bytes:
+    """Remove what RFC 9112 allows a server to ignore and h11 refuses.
 
-    A line break before a request (section 2.2), and more than one space between the parts of its line
-    (section 3).
+    These are a line break before a request (section 2.2) and repeated spaces in the request line (section 3).
     """
     line, end, rest = data.lstrip(b"\r\n").partition(b"\n")
     return re.sub(rb" +", b" ", line) + end + rest
 
 
 def http(data: bytes) -> None:
-    """Feed a connection: no crash, bounded, and each request it hands on is one for h11 too."""
+    """Feed a connection: no crash, bounded memory, and h11 parses the same requests."""
     loop = asyncio.new_event_loop()
     try:
-        recorder = Recorder(loop)
+        recorder = RecordingConnection(loop)
         step = max(1, len(data) // 3)
         for at in range(0, len(data), step):
             recorder.feed(data[at : at + step])
         assert recorder.unread <= TINY.head_bytes + step
         if recorder.answered:
             method, path = recorder.requests[0]
-            theirs = first_request(_as_h11_wants(data))
+            theirs = first_request(_normalize_for_h11(data))
             assert theirs is not None
             assert theirs[0] == method
             assert path in theirs[1]
@@ -274,7 +273,7 @@ def http(data: bytes) -> None:
         loop.close()
 
 
-TARGETS: dict[str, Target] = {
+TARGETS: dict[str, FuzzTarget] = {
     each.__name__: each
     for each in (
         address,

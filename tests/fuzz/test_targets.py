@@ -1,4 +1,4 @@
-"""Every reader of untrusted bytes under a bounded shower of them; `make fuzz` lets it rain for longer."""
+"""A bounded number of fuzz inputs for every parser of untrusted bytes; `make fuzz` runs for longer."""
 
 from pathlib import Path
 
@@ -31,15 +31,15 @@ SPLICES = [
 
 
 def changed(seed: bytes, cuts: list[tuple[int, int, bytes]]) -> bytes:
-    """Cut a seed in places, and put something there."""
+    """Cut a seed at places, and insert other bytes there."""
     for at, length, splice in cuts:
         at %= len(seed) + 1
         seed = seed[:at] + splice + seed[at + length :]
     return seed
 
 
-def around(name: str) -> st.SearchStrategy[bytes]:
-    """Bytes near the seeds of a target, and bytes that are near nothing."""
+def near_seeds(name: str) -> st.SearchStrategy[bytes]:
+    """Return a strategy for changed seeds of a target, and for random bytes."""
     splice = st.sampled_from(SPLICES) | st.binary(max_size=6)
     cut = st.tuples(st.integers(0, 4096), st.integers(0, 8), splice)
     near = st.builds(changed, st.sampled_from(SEEDS[name]), st.lists(cut, max_size=3))
@@ -47,22 +47,22 @@ def around(name: str) -> st.SearchStrategy[bytes]:
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))
-def test_what_once_was_found_is_not_found_again(name: str) -> None:
+def test_inputs_that_once_failed_pass(name: str) -> None:
     assert SEEDS[name]
     for seed in SEEDS[name]:
         TARGETS[name](seed)
 
 
 @pytest.mark.parametrize("name", sorted(TARGETS))
-def test_no_bytes_break_a_rule_of_their_reader(name: str) -> None:
+def test_no_input_violates_a_rule_of_its_parser(name: str) -> None:
     @settings(
         max_examples=150 if name == "http" else 400,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(data=around(name))
-    def shower(data: bytes) -> None:
+    @given(data=near_seeds(name))
+    def check_inputs(data: bytes) -> None:
         TARGETS[name](data)
 
-    shower()
+    check_inputs()

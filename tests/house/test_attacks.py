@@ -1,4 +1,4 @@
-"""The list of attacks names tests that exist, for each of its groups."""
+"""The list of attacks names existing tests for each group, and each rule of trust is found in its file."""
 
 import ast
 import tomllib
@@ -32,7 +32,7 @@ def named(entry: dict[str, Any]) -> Iterator[str]:
         yield from item["tests"]
 
 
-def test_there_are_all_32_groups_in_their_order() -> None:
+def test_all_32_groups_are_listed_in_order() -> None:
     assert [group["number"] for group in LIST["group"]] == list(range(1, 33))
 
 
@@ -41,7 +41,7 @@ def test_there_are_all_32_groups_in_their_order() -> None:
     [*LIST["group"], *LIST["advisory"]],
     ids=lambda entry: str(entry.get("number", entry.get("what"))),
 )
-def test_a_group_names_tests_that_exist(entry: dict[str, Any]) -> None:
+def test_group_names_existing_tests(entry: dict[str, Any]) -> None:
     tests = list(named(entry))
     if entry.get("number") in NOT_BUILT:
         assert not tests
@@ -54,12 +54,12 @@ def test_a_group_names_tests_that_exist(entry: dict[str, Any]) -> None:
     assert not missing
 
 
-def test_every_group_has_a_rule_that_is_deleted_to_see_its_tests_fail() -> None:
+def test_every_group_has_a_rule() -> None:
     deleted = {number for rule in RULES for number in rule["groups"]}
     assert deleted == set(range(1, 33)) - NOT_BUILT
 
 
-def test_every_rule_is_found_where_it_is_said_to_be() -> None:
+def test_every_rule_is_found_in_its_file() -> None:
     lost = [
         rule["what"]
         for rule in RULES
@@ -69,7 +69,7 @@ def test_every_rule_is_found_where_it_is_said_to_be() -> None:
     assert not lost
 
 
-def test_every_file_of_attacks_stands_in_the_list() -> None:
+def test_every_attack_file_is_listed() -> None:
     files = {
         str(path.relative_to(ROOT)) for path in (ROOT / "tests/exchange/attacks").glob("test_*.py")
     }

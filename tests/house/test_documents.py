@@ -1,4 +1,4 @@
-"""Pages made from the program agree with it; pages written by hand name what exists, and say what is true."""
+"""Generated pages are up to date; other pages name only files, tests, commands and links that exist."""
 
 import re
 import subprocess
@@ -29,7 +29,7 @@ def _read(path: str) -> str:
     return full.read_text() if full.is_file() else ""
 
 
-def test_generated_pages_agree_with_the_program() -> None:
+def test_generated_pages_are_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, "scripts/docs.py", "--check"],
         cwd=ROOT,
@@ -41,7 +41,7 @@ def test_generated_pages_agree_with_the_program() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_names_only_files_that_exist(page: str) -> None:
+def test_page_names_only_existing_files(page: str) -> None:
     named = re.findall(
         r"`((?:src|tests|docs|examples|bench|scripts)/[\w./-]+?)(?:::[\w]+)?`", _read(page)
     )
@@ -49,13 +49,13 @@ def test_a_page_names_only_files_that_exist(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
+def test_links_of_a_page_resolve(page: str) -> None:
     links = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", _read(page))
     folder = (ROOT / page).parent
     assert not [link for link in links if not (folder / link).exists()]
 
 
-def test_every_reason_why_an_issuer_is_not_read_is_in_the_guide() -> None:
+def test_guide_lists_every_reason_for_an_issuer_failure() -> None:
     sources = (
         "fetch.py",
         "exchange/client_auth/issuer_keys.py",
@@ -81,7 +81,7 @@ def _rows() -> list[tuple[str, str, str]]:
     return [(row[0], row[1], row[2] if len(row) > 2 else "") for row in rows if row[1] != "status"]
 
 
-def test_every_test_named_in_the_parity_table_exists() -> None:
+def test_parity_table_names_existing_tests() -> None:
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", _read("docs/parity.md"))
     assert named
     missing = [
@@ -92,11 +92,11 @@ def test_every_test_named_in_the_parity_table_exists() -> None:
     assert not missing
 
 
-def test_every_row_of_the_parity_table_says_where_it_stands() -> None:
+def test_every_parity_row_has_a_known_status() -> None:
     assert {state for _, state, _ in _rows()} == {"yes", "not yet", "differs on purpose"}
 
 
-def test_a_feature_that_is_there_names_the_test_that_proves_it() -> None:
+def test_supported_feature_names_its_test() -> None:
     there = [(feature, proof) for feature, state, proof in _rows() if state == "yes"]
     assert not [feature for feature, proof in there if "::test_" not in proof]
 
@@ -113,8 +113,8 @@ def _options(command: click.Command, context: click.Context) -> Iterator[click.P
             yield from _options(child, click.Context(child, info_name=name, parent=context))
 
 
-def _offered() -> dict[str, set[str]]:
-    """List the variables of the command line, each with the flags it stands for."""
+def _command_line_variables() -> dict[str, set[str]]:
+    """Return the variables of the command line with the flags that each of them sets."""
     offered: dict[str, set[str]] = {}
     for option in _options(cli, click.Context(cli, info_name="podpass")):
         if isinstance(option.envvar, str):
@@ -122,8 +122,8 @@ def _offered() -> dict[str, set[str]]:
     return offered
 
 
-class _Asked(dict[str, str]):
-    """An empty environment that remembers what was looked for."""
+class _RecordingEnviron(dict[str, str]):
+    """An empty environment that records which names were read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,8 +134,8 @@ class _Asked(dict[str, str]):
         return False
 
 
-def _asked(kind: type[Any]) -> set[str]:
-    asked = _Asked()
+def _variables_read(kind: type[Any]) -> set[str]:
+    asked = _RecordingEnviron()
     if hasattr(kind, "from_environ"):
         with pytest.raises(SettingsError):
             kind.from_environ(asked)
@@ -147,9 +147,9 @@ def _kinds() -> Mapping[str, type[Any]]:
 
 
 @pytest.mark.parametrize("name", sorted(_kinds()))
-def test_a_variable_or_flag_of_a_setting_is_read_by_something(name: str) -> None:
-    kind, offered = _kinds()[name], _offered()
-    own = _asked(kind)
+def test_variable_or_flag_of_a_setting_is_used(name: str) -> None:
+    kind, offered = _kinds()[name], _command_line_variables()
+    own = _variables_read(kind)
     for row in settings.describe(kind):
         if row["variable"] and row["variable"] not in own:
             assert row["flag"] in offered.get(row["variable"], set()), row
@@ -157,16 +157,18 @@ def test_a_variable_or_flag_of_a_setting_is_read_by_something(name: str) -> None
             assert hasattr(kind, "from_environ"), row
 
 
-def test_every_variable_on_the_page_of_settings_is_read_by_something() -> None:
+def test_every_variable_on_the_settings_page_is_used() -> None:
     source = "\n".join(path.read_text() for path in (ROOT / "src/podpass").rglob("*.py"))
-    known = {*_offered(), *FOREIGN}.union(*(_asked(kind) for kind in _kinds().values()))
+    known = {*_command_line_variables(), *FOREIGN}.union(
+        *(_variables_read(kind) for kind in _kinds().values())
+    )
     page = _read("docs/settings.md")
     named = set(re.findall(r"\| `([A-Z][A-Z_]+)` \|", page))
     assert {"PODPASS_DEBUG", "NO_COLOR", "PODPASS_DATA_DIR"} <= named
     assert not [name for name in named - known if f'"{name}"' not in source]
 
 
-def test_the_readme_names_commands_that_exist() -> None:
+def test_readme_names_existing_commands() -> None:
     text = _read("README.md")
     named = re.findall(r"(?:^\s*|\$\(|`)podpass ([a-z]+)(?: ([a-z]+)\b)?", text, re.MULTILINE)
     context = click.Context(cli, info_name="podpass")
@@ -178,7 +180,7 @@ def test_the_readme_names_commands_that_exist() -> None:
             assert command.get_command(context, noun) is not None, f"{name} {noun}"
 
 
-def test_the_readme_names_targets_that_exist() -> None:
+def test_readme_names_existing_make_targets() -> None:
     targets = set(re.findall(r"^([a-z-]+):", _read("Makefile"), re.MULTILINE))
     named = re.findall(r"(?:^|`|: )make ([a-z-]+)", _read("README.md"), re.MULTILINE)
     assert named

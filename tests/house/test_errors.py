@@ -1,4 +1,4 @@
-"""Errors have one root, codes that tell them apart, and a drawing that is true."""
+"""Errors have one root class and unique codes, and the class tree in the docstring is complete."""
 
 import importlib
 import pkgutil
@@ -27,28 +27,28 @@ def _ours(kind: type[BaseException]) -> set[type[BaseException]]:
     return {each for each in _below(kind) if each.__module__.startswith("podpass")}
 
 
-def test_what_podpass_raises_derives_from_its_own_root() -> None:
+def test_every_exception_derives_from_error() -> None:
     """Private exceptions never leave their module, and classes of other libraries keep their root."""
-    strangers = [
+    others = [
         f"{each.__module__}.{each.__name__}"
         for each in _ours(Exception)
         if not issubclass(each, errors.Error) and not each.__name__.startswith("_")
     ]
-    assert strangers == []
+    assert others == []
 
 
-def test_a_code_belongs_to_one_class() -> None:
+def test_error_code_belongs_to_one_class() -> None:
     codes = Counter(vars(each)["code"] for each in _ours(errors.Error) if "code" in vars(each))
     assert len(codes) > 20
     assert [code for code, count in codes.items() if count > 1] == []
 
 
-def test_a_code_is_a_slug() -> None:
+def test_error_code_is_a_slug() -> None:
     codes = [str(vars(each)["code"]) for each in _ours(errors.Error) if "code" in vars(each)]
     assert [code for code in codes if not re.fullmatch(r"[a-z][a-z0-9_]*", code)] == []
 
 
-def test_the_drawing_shows_the_classes_of_the_module() -> None:
+def test_class_tree_in_the_docstring_is_complete() -> None:
     drawn = set(re.findall(r"^    (?:\+- )?(\w+)  ", errors.__doc__ or "", re.MULTILINE))
     there = {name for name, each in vars(errors).items() if isinstance(each, type)}
     assert drawn == there

@@ -1,4 +1,4 @@
-"""The wheel carries everything that is read at run time."""
+"""The wheel contains every file that is read at run time."""
 
 import tomllib
 from pathlib import Path
@@ -12,39 +12,39 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 WHEEL = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
 
 
-def test_the_wheel_carries_the_examples_where_programs_look_for_them() -> None:
+def test_wheel_contains_the_examples() -> None:
     assert WHEEL["packages"] == ["src/podpass"]
     assert WHEEL["force-include"] == {"examples": "podpass/examples"}
-    folder = examples.find("quickstart")
+    folder = examples.find_example("quickstart")
     assert folder == ROOT / "examples" / "quickstart"
     assert {path.name for path in folder.glob("*.yaml")} == {"app.yaml", "seed.yaml"}
 
 
-def test_every_sample_has_its_sources_among_the_examples() -> None:
-    assert {path.name for path in examples.find("samples").iterdir()} == {
+def test_every_sample_has_sources() -> None:
+    assert {path.name for path in examples.find_example("samples").iterdir()} == {
         sample.folder for sample in SAMPLES
     }
 
 
-def test_the_examples_are_found_in_an_installed_package(tmp_path: Path) -> None:
+def test_examples_are_found_in_an_installed_package(tmp_path: Path) -> None:
     package = tmp_path / "podpass"
     folder = package / "examples" / "quickstart"
     folder.mkdir(parents=True)
-    assert examples.find("quickstart", package / "local" / "examples.py") == folder
+    assert examples.find_example("quickstart", package / "local" / "examples.py") == folder
 
 
-def test_the_package_says_that_it_is_typed() -> None:
+def test_package_is_marked_as_typed() -> None:
     assert (ROOT / "src" / "podpass" / "py.typed").is_file()
 
 
-def test_nothing_that_is_read_at_run_time_is_left_out_of_the_wheel() -> None:
+def test_wheel_contains_every_data_file() -> None:
     package = ROOT / "src" / "podpass"
     data = {str(path.relative_to(package)) for path in package.rglob("*.json")}
     assert {"kubernetes/apiserver/schema.json", "kubernetes/apiserver/protobuf.json"} <= data
     assert not {"exclude", "only-include"} & WHEEL.keys()
 
 
-def test_the_version_stands_once() -> None:
+def test_version_is_defined_once() -> None:
     assert PROJECT["project"]["dynamic"] == ["version"]
     assert "version" not in PROJECT["project"]
     assert PROJECT["tool"]["hatch"]["version"]["path"] == "src/podpass/__init__.py"

@@ -1,4 +1,4 @@
-"""Modules and functions stay small enough to read in one go."""
+"""Modules, functions and parameter lists stay within size limits."""
 
 import ast
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def _parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
-    """Name what a caller has to think of, which `self` and `cls` are not."""
+    """Return the parameters without `self` and `cls`."""
     args = function.args
     named = [arg.arg for arg in (*args.posonlyargs, *args.args, *args.kwonlyargs)]
     return named[1:] if named[:1] in (["self"], ["cls"]) else named
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_module_and_its_functions_stay_within_their_sizes(path: Path) -> None:
+def test_module_and_functions_are_within_size_limits(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") <= MODULE_LINES, "split the module"
     for function in _functions(ast.parse(text)):
@@ -41,10 +41,10 @@ def test_a_module_and_its_functions_stay_within_their_sizes(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", CONFTESTS, ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_conftest_stays_within_its_size(path: Path) -> None:
+def test_conftest_is_within_size_limit(path: Path) -> None:
     assert path.read_text().count("\n") <= CONFTEST_LINES
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_module_says_what_it_is(path: Path) -> None:
+def test_module_has_a_docstring(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text())), "a module begins with its docstring"

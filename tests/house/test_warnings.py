@@ -1,4 +1,4 @@
-"""What the collector finds of the network fails no test that happens to run, whatever Python calls it."""
+"""A socket or transport that the garbage collector finds fails no test, on every version of Python."""
 
 import gc
 import socket
@@ -7,23 +7,23 @@ import warnings
 
 
 class _DroppedTransport:
-    """As those of asyncio and uvloop, which complain when nobody closed them."""
+    """Warns when it is collected unclosed, as transports of asyncio and uvloop do."""
 
     def __del__(self) -> None:
         warnings.warn("unclosed transport", ResourceWarning, stacklevel=1)
 
 
-def test_a_transport_is_left_to_the_collector() -> None:
+def test_uncollected_transport_fails_no_test() -> None:
     _DroppedTransport()
     gc.collect()
 
 
-def test_a_socket_is_left_to_the_collector() -> None:
+def test_uncollected_socket_fails_no_test() -> None:
     socket.socket()
     gc.collect()
 
 
-def test_a_socket_of_tls_is_left_to_the_collector() -> None:
+def test_uncollected_tls_socket_fails_no_test() -> None:
     one, other = socket.socketpair()
     context = ssl.create_default_context()
     context.wrap_socket(one, server_hostname="a.test", do_handshake_on_connect=False)

@@ -1,5 +1,6 @@
-"""What the tree may not contain: vague module names, paths of one machine, hosts of registries."""
+"""What the tree may not contain: vague names, private words, paths of one machine, hosts of registries."""
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -31,7 +32,7 @@ def _tracked() -> list[Path]:
     return [ROOT / name for name in names if (ROOT / name).is_file()]
 
 
-def test_no_folder_or_file_has_a_name_that_says_nothing() -> None:
+def test_no_folder_or_file_has_a_vague_name() -> None:
     parts = {path: path.relative_to(ROOT).with_suffix("").parts for path in _tracked()}
     assert not [path for path, names in parts.items() if VAGUE.intersection(names)]
 
@@ -45,3 +46,79 @@ def test_no_file_names_a_registry_or_a_path_of_one_machine() -> None:
         if HOSTS.search(text) or PATHS.search(text):
             found.append(str(path.relative_to(ROOT)))
     assert not found
+
+
+# ------------------------------------------------------------------------------------------- language
+
+# Words and idioms that this field does not use, each with what to write instead.
+# A pattern sees each part of an identifier: `_tell` and `TOLD` are found as well as "told".
+DROPPED = {
+    "anybody|everybody|nobody|somebody|who(?:so)?ever": "the actor: the caller, the replica, a user",
+    "anew": "again",
+    "as it were": "nothing",
+    "at night": "the condition",
+    "beside": "in the background, next to",
+    "(?:comes?|came) about": "cause",
+    "cure[sd]?": "fix, resolution",
+    "for ever": "without limit",
+    "g(?:ive|ives|iven|ave|iving) up": "stop, release, time out",
+    "go(?:es)? on": "continue",
+    "haste|quarrels?": "the limit or the conflict",
+    "hears?|heard": "receive, connected",
+    "heed(?:s|ed|ing)?": "watch, handle",
+    "himself|hers|she": "they, their",
+    "in the middle": "median, halfway",
+    "let(?:s|ting)? go of": "release",
+    "meanwhile": "while ...",
+    "mend(?:s|ed|ing)?": "fix, repair",
+    "not to be had": "unavailable",
+    "stray(?:s|ed)?": "orphan",
+    "strangers?": "an unknown caller",
+    "tells?|telling|told": "log, report, return",
+    "under way": "in progress, in flight",
+    "wish(?:es|ed)?": "request, configuration",
+    "99 of 100": "p99",
+}
+_DROPPED = re.compile(
+    "|".join(rf"(?<![A-Za-z])(?:{words})(?![A-Za-z])" for words in DROPPED), re.IGNORECASE
+)
+# Where a dropped word is somebody else's: the beginning of a path, and the word.
+FOREIGN = {
+    ("docs/decisions/0007", "*"): "records which words are ours",
+    ("docs/glossary.md", "*"): "explains words",
+    ("tests/house/test_words.py", "*"): "lists them",
+    ("tests/vectors/", ".json"): "recorded answers of other programs",
+}
+_PROSE = {".md", ".py", ".sh", ".toml", ".tpl", ".yaml", ".yml", ""}
+
+
+def _is_foreign(name: str) -> bool:
+    return any(
+        name.startswith(start) and what in ("*", Path(name).suffix) for start, what in FOREIGN
+    )
+
+
+def test_no_text_and_no_name_uses_a_dropped_word() -> None:
+    found = []
+    for path in _tracked():
+        name = str(path.relative_to(ROOT))
+        if path.suffix not in _PROSE or "fuzz/corpus" in name or _is_foreign(name):
+            continue
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+            found += [f"{name}:{number}: {hit[0]}" for hit in _DROPPED.finditer(line)]
+    assert not found, "\n".join(found[:100])
+
+
+# Two classes of one name, and why the name is right for both.
+SHARED_NAMES: dict[str, str] = {}
+
+
+def test_a_class_name_means_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    shared = {name: paths for name, paths in places.items() if len(paths) > 1}
+    assert not {name: paths for name, paths in shared.items() if name not in SHARED_NAMES}
+    assert not SHARED_NAMES.keys() - shared.keys(), "listed, and no longer shared"

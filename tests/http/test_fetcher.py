@@ -1,4 +1,4 @@
-"""Documents from addresses that an attacker chose, served by real servers that misbehave."""
+"""Documents from URLs of an attacker, served by real servers that misbehave."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from hypothesis import given, strategies
 from podpass.http import address_policy
 from podpass.http import fetcher as fetch
 from podpass.http import server as serve
-from podpass.http.address_policy import NotPublic
+from podpass.http.address_policy import AddressNotPublic
 from podpass.http.fetcher import Fetcher, FetchError, FetchRules
 
 HOST = "good.test"
@@ -54,7 +54,7 @@ BLOCKED = [
     "::ffff:127.0.0.1",
     "::ffff:169.254.169.254",
     "::ffff:8.8.8.8",
-    # Public in Python 3.13.5, were it asked.
+    # Public in Python 3.13.5.
     "::ffff:168.63.129.16",
     "::ffff:192.0.0.9",
     "::ffff:0:10.0.0.1",
@@ -85,8 +85,8 @@ BLOCKED = [
 
 
 @pytest.mark.parametrize("address", BLOCKED)
-def test_an_address_that_is_not_public_is_refused(address: str) -> None:
-    with pytest.raises(NotPublic):
+def test_address_that_is_not_public_is_refused(address: str) -> None:
+    with pytest.raises(AddressNotPublic):
         address_policy.check_address(address)
 
 
@@ -107,13 +107,13 @@ def test_a_public_address_is_accepted(address: str) -> None:
 
 
 @given(strategies.ip_addresses())
-def test_no_address_is_public_that_python_calls_something_else(
+def test_address_that_is_private_by_python_is_not_public(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ) -> None:
-    """Of a range that this list does not know yet, a newer Python may."""
+    """A newer Python may know a range that the list does not contain yet."""
     if address.is_global or address in ipaddress.ip_network("64:ff9b::/96"):
         return
-    with pytest.raises(NotPublic):
+    with pytest.raises(AddressNotPublic):
         address_policy.check_address(str(address))
 
 
@@ -148,7 +148,7 @@ def test_no_address_is_public_that_python_calls_something_else(
         "https://good.test/|",
     ],
 )
-async def test_an_unfit_url_is_refused_before_anything_is_asked(url: str) -> None:
+async def test_invalid_url_is_refused_before_any_request(url: str) -> None:
     with pytest.raises(FetchError) as caught:
         await Fetcher(FetchRules()).get_json(url)
     assert caught.value.reason == "url"
@@ -172,7 +172,7 @@ async def test_an_unfit_url_is_refused_before_anything_is_asked(url: str) -> Non
         "127.1",
     ],
 )
-async def test_a_host_of_this_machine_or_network_is_refused_however_it_is_written(
+async def test_local_or_private_host_is_refused_in_every_notation(
     host: str,
 ) -> None:
     with pytest.raises(FetchError) as caught:
@@ -180,27 +180,27 @@ async def test_a_host_of_this_machine_or_network_is_refused_however_it_is_writte
     assert caught.value.reason in {"address", "name"}
 
 
-async def test_a_name_without_address_says_so() -> None:
+async def test_name_without_address_has_reason_name() -> None:
     with pytest.raises(FetchError) as caught:
         await Fetcher(FetchRules()).get_json("https://nowhere.invalid/")
     assert caught.value.reason == "name"
 
 
-def test_own_hosts_are_found_by_name_suffix_or_port() -> None:
+def test_hosts_of_instance_are_found_by_name_suffix_or_port() -> None:
     hosts = {
         "a.test": ("127.0.0.1", 1),
         "*.b.test": ("127.0.0.1", 2),
         "c.test:8443": ("127.0.0.1", 3),
     }
-    assert fetch.own_address(hosts, "a.test", 443) == ("127.0.0.1", 1)
-    assert fetch.own_address(hosts, "x.y.b.test", 443) == ("127.0.0.1", 2)
-    assert fetch.own_address(hosts, "c.test", 8443) == ("127.0.0.1", 3)
+    assert fetch.instance_address(hosts, "a.test", 443) == ("127.0.0.1", 1)
+    assert fetch.instance_address(hosts, "x.y.b.test", 443) == ("127.0.0.1", 2)
+    assert fetch.instance_address(hosts, "c.test", 8443) == ("127.0.0.1", 3)
     for host, port in (("b.test", 443), ("xb.test", 443), ("a.test", 8443), ("c.test", 443)):
-        assert fetch.own_address(hosts, host, port) is None
+        assert fetch.instance_address(hosts, host, port) is None
 
 
 def answer(body: bytes, status: str = "200 OK", **headers: str) -> Handler:
-    """Answer one request with a whole body, whatever was asked."""
+    """Return a handler that answers every request with a complete body."""
     lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return raw("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
@@ -238,7 +238,7 @@ async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) ->
 
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Serve]:
-    """Serve one handler under a name by TLS, and give a fetcher that knows where."""
+    """Serve a handler for a host name over TLS, and return a fetcher that can reach it."""
     ca = trustme.CA()
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
     async with AsyncExitStack() as stack:
@@ -267,7 +267,7 @@ async def refused(fetcher: Fetcher, url: str = URL) -> str:
     return caught.value.reason
 
 
-async def test_an_object_is_fetched_and_the_request_names_the_host(served: Serve) -> None:
+async def test_object_is_fetched_with_host_and_sni(served: Serve) -> None:
     seen = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -288,7 +288,7 @@ def _replay(data: bytes) -> asyncio.StreamReader:
     return reader
 
 
-async def test_a_port_of_our_own_is_reached_under_its_own_name(served: Serve) -> None:
+async def test_port_of_instance_is_reached_by_its_name(served: Serve) -> None:
     assert await (await served(answer(b"{}"))).get_json(f"https://{HOST}:8443/") == {}
 
 
@@ -307,26 +307,26 @@ async def test_any_status_but_200_is_a_failure(served: Serve, status: str) -> No
     "body",
     [b"", b"[]", b"<html>", b"{", b'{"a":1,"a":2}', b'{"a":NaN}', b'{"a":"\xff"}', b"\x1f\x8b"],
 )
-async def test_what_is_no_json_object_is_refused(served: Serve, body: bytes) -> None:
+async def test_invalid_json_object_is_refused(served: Serve, body: bytes) -> None:
     assert await refused(await served(answer(body))) == "not_json"
 
 
-async def test_a_body_over_the_cap_is_refused(served: Serve) -> None:
+async def test_body_over_limit_is_refused(served: Serve) -> None:
     assert await refused(await served(answer(b'{"a":"' + b"x" * 65536 + b'"}'))) == "too_large"
     assert await (await served(answer(b'{"a":"' + b"x" * 65000 + b'"}'))).get_json(URL)
 
 
-async def test_a_body_without_end_is_cut_off(served: Serve) -> None:
+async def test_endless_body_is_refused_at_limit(served: Serve) -> None:
     assert await refused(await served(forever)) == "too_large"
 
 
-async def test_a_compressed_body_is_refused_unopened(served: Serve) -> None:
+async def test_compressed_body_is_refused(served: Serve) -> None:
     bomb = gzip.compress(b"{" + b" " * 50_000_000 + b"}")
     assert await refused(await served(answer(bomb, content_encoding="gzip"))) == "compressed"
 
 
 @pytest.mark.parametrize("handler", [drip, silent])
-async def test_a_slow_answer_ends_with_the_budget(served: Serve, handler: Handler) -> None:
+async def test_slow_response_times_out(served: Serve, handler: Handler) -> None:
     assert await refused(await served(handler, seconds=0.3)) == "timeout"
 
 
@@ -340,7 +340,7 @@ async def test_a_slow_answer_ends_with_the_budget(served: Serve, handler: Handle
         b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n{}",
     ],
 )
-async def test_an_answer_that_is_not_http_is_unreachable(served: Serve, data: bytes) -> None:
+async def test_response_that_is_not_http_has_reason_unreachable(served: Serve, data: bytes) -> None:
     assert await refused(await served(raw(data))) == "unreachable"
 
 
@@ -348,8 +348,8 @@ async def test_a_certificate_for_another_name_is_not_accepted(served: Serve) -> 
     assert await refused(await served(answer(b"{}"), name="other.test")) == "unreachable"
 
 
-async def test_own_names_are_checked_against_the_own_authority_only(served: Serve) -> None:
-    """Another authority's certificate for our name, public or not, is a stranger's."""
+async def test_hosts_of_instance_are_verified_by_its_ca_only(served: Serve) -> None:
+    """A certificate of another CA for the name of the instance is not trusted, public or not."""
     fetcher = await served(answer(b"{}"))
     other = trustme.CA()
     rules = fetcher._rules
@@ -358,14 +358,14 @@ async def test_own_names_are_checked_against_the_own_authority_only(served: Serv
     assert await refused(fetcher) == "unreachable"
 
 
-async def test_a_port_where_nobody_listens_is_unreachable() -> None:
+async def test_closed_port_has_reason_unreachable() -> None:
     sock = serve.bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
     sock.close()
     assert await refused(Fetcher(FetchRules(hosts={HOST: ("127.0.0.1", port)}))) == "unreachable"
 
 
-async def test_proxies_of_the_environment_are_ignored(
+async def test_proxy_in_environment_is_ignored(
     served: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "HTTP_PROXY"):
@@ -375,10 +375,10 @@ async def test_proxies_of_the_environment_are_ignored(
     assert await (await served(answer(b"{}"))).get_json(URL) == {}
 
 
-async def test_the_address_that_was_checked_is_the_one_connected_to(
+async def test_connection_goes_to_checked_address(
     served: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """DNS rebinding: the second lookup of a name would give another address."""
+    """DNS rebinding: a second lookup of the name would return another address."""
     fetcher = await served(answer(b"{}"))
     lookups = []
     real = socket.getaddrinfo
@@ -394,7 +394,7 @@ async def test_the_address_that_was_checked_is_the_one_connected_to(
     assert HOST not in lookups
 
 
-async def test_an_error_shows_nothing_of_the_body(served: Serve) -> None:
+async def test_error_contains_nothing_of_the_body(served: Serve) -> None:
     fetcher = await served(answer(b"<html>secret-of-another-host"))
     with pytest.raises(FetchError) as caught:
         await fetcher.get_json(URL)

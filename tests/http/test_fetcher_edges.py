@@ -1,4 +1,4 @@
-"""The fetcher at its edges: bodies in pieces, the longest that is read, addresses and names just so."""
+"""The limits of the fetcher: chunked bodies, maximum sizes, characters of URLs, suffixes."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ LIMIT = 64 * 1024
 
 
 def pieces(*bodies: bytes) -> object:
-    """Answer with a body that comes in pieces, each long after the one before."""
+    """Return a handler that sends a body in chunks, with a pause between them."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -25,17 +25,17 @@ def pieces(*bodies: bytes) -> object:
     return handle
 
 
-async def test_a_document_that_comes_in_pieces_is_read_whole(served: Serve) -> None:
+async def test_document_in_several_chunks_is_read_completely(served: Serve) -> None:
     assert await (await served(pieces(b'{"a":', b"1", b"}"))).get_json(URL) == {"a": 1}
 
 
-async def test_pieces_count_together(served: Serve) -> None:
-    """Fails if each piece is measured by itself: a body could go on for ever."""
+async def test_size_limit_applies_to_all_chunks_together(served: Serve) -> None:
+    """Fails if each chunk is measured separately: a body could be endless."""
     third = b" " * (LIMIT // 3 + 1)
     assert await refused(await served(pieces(b"{" + third, third, third + b"}"))) == "too_large"
 
 
-async def test_the_longest_document_is_read_and_one_byte_more_is_not(
+async def test_document_at_size_limit_is_read_and_larger_one_is_refused(
     served: Serve,
 ) -> None:
     longest = b'{"a":"' + b"x" * (LIMIT - 8) + b'"}'
@@ -45,16 +45,16 @@ async def test_the_longest_document_is_read_and_one_byte_more_is_not(
     assert await refused(await served(longer)) == "too_large"
 
 
-def test_the_longest_address_is_taken_and_one_sign_more_is_not() -> None:
+def test_url_at_length_limit_is_accepted_and_longer_one_is_refused() -> None:
     longest = f"https://{HOST}/" + "a" * (fetcher.MAX_URL_CHARS - len(f"https://{HOST}/"))
-    assert fetcher.split(longest).hostname == HOST
+    assert fetcher.parse_url(longest).hostname == HOST
     with pytest.raises(fetcher.FetchError):
-        fetcher.split(longest + "a")
+        fetcher.parse_url(longest + "a")
 
 
 @pytest.mark.parametrize("sign", "XYZaz09-._~!$&'()*+,;=:/?%")
-def test_a_plain_sign_may_stand_in_an_address(sign: str) -> None:
-    assert fetcher.split(f"https://{HOST}/{sign}").hostname == HOST
+def test_allowed_character_in_url_is_accepted(sign: str) -> None:
+    assert fetcher.parse_url(f"https://{HOST}/{sign}").hostname == HOST
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,12 @@ def test_a_plain_sign_may_stand_in_an_address(sign: str) -> None:
         ("xb.test", 443, None),
     ],
 )
-def test_a_suffix_covers_names_below_it_at_any_depth(
-    host: str, port: int, found: int | None
-) -> None:
-    where = fetcher.own_address({"*.b.test": ("127.0.0.1", 2)}, host, port)
+def test_suffix_includes_subdomains_at_any_depth(host: str, port: int, found: int | None) -> None:
+    where = fetcher.instance_address({"*.b.test": ("127.0.0.1", 2)}, host, port)
     assert where == (None if found is None else ("127.0.0.1", found))
 
 
-def test_a_failure_says_its_reason_in_its_facts() -> None:
+def test_fetch_error_has_reason_in_facts() -> None:
     failed = fetcher.FetchError("a sentence", reason="slug", host="h")
     assert (failed.message, failed.reason, failed.facts) == (
         "a sentence",

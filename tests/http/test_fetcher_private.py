@@ -1,4 +1,4 @@
-"""Issuers on a private network: closed unless they are named, and some addresses never open."""
+"""Issuers on a private network: refused unless they are allowed; some addresses can never be allowed."""
 
 import ipaddress
 import ssl
@@ -12,7 +12,7 @@ import trustme
 
 from podpass.errors import SettingsError
 from podpass.http import address_policy, server
-from podpass.http.address_policy import NotPublic
+from podpass.http.address_policy import AddressNotPublic
 from podpass.http.fetcher import Fetcher, FetchError, FetchRules
 
 LOOPBACK = ("127.0.0.0/8", "::1/128")
@@ -22,20 +22,20 @@ NETWORKS = tuple(ipaddress.ip_network(each) for each in ("10.20.0.0/16", *LOOPBA
 @pytest.mark.parametrize(
     "address", ["10.1.2.3", "172.16.0.1", "192.168.9.9", "100.64.0.1", "fd12::1"]
 )
-def test_a_named_host_may_have_a_private_address(address: str) -> None:
+def test_allowed_host_may_have_private_address(address: str) -> None:
     assert address_policy.check_address(address, address_policy.PRIVATE) is False
-    with pytest.raises(NotPublic):
+    with pytest.raises(AddressNotPublic):
         address_policy.check_address(address)
 
 
 @pytest.mark.parametrize("address", ["10.20.1.2", "127.0.0.1", "::1", "64:ff9b::a14:102"])
-def test_any_host_may_have_an_address_in_a_named_network(address: str) -> None:
+def test_any_host_may_have_address_in_allowed_network(address: str) -> None:
     assert address_policy.check_address(address, NETWORKS) is False
 
 
 @pytest.mark.parametrize("address", ["10.21.1.2", "192.168.0.1", "fd12::1", "::ffff:10.20.1.2"])
-def test_the_next_network_stays_closed(address: str) -> None:
-    with pytest.raises(NotPublic):
+def test_address_outside_allowed_network_is_refused(address: str) -> None:
+    with pytest.raises(AddressNotPublic):
         address_policy.check_address(address, NETWORKS)
 
 
@@ -61,14 +61,14 @@ def test_the_next_network_stays_closed(address: str) -> None:
         "64:ff9b::a9fe:a9fe",
     ],
 )
-def test_a_clouds_metadata_is_never_opened(address: str) -> None:
+def test_metadata_address_cannot_be_allowed(address: str) -> None:
     everything = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
     for opened in (everything, address_policy.PRIVATE):
-        with pytest.raises(NotPublic):
+        with pytest.raises(AddressNotPublic):
             address_policy.check_address(address, opened)
 
 
-def test_a_public_address_stays_public_whatever_is_opened() -> None:
+def test_public_address_stays_public_with_allowed_networks() -> None:
     assert address_policy.check_address("8.8.8.8", NETWORKS) is True
 
 
@@ -80,7 +80,7 @@ class Site:
 
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    """A TLS server on loopback, under a name that really leads there, with an authority of its own."""
+    """A TLS server on loopback, with a name that resolves to loopback, and its own CA."""
     ca = trustme.CA()
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
 
@@ -102,15 +102,15 @@ async def refused(rules: FetchRules, url: str) -> str:
     return caught.value.reason
 
 
-async def test_a_network_that_is_opened_is_reached(site: Site) -> None:
+async def test_allowed_network_is_reached(site: Site) -> None:
     assert await refused(FetchRules(private_ca_file=site.ca_file), site.url) == "address"
     rules = FetchRules(private=LOOPBACK, private_ca_file=site.ca_file)
     assert await Fetcher(rules).get_json(site.url) == {}
-    # Reached, and refused for its certificate, which no public authority signed.
+    # Reached, and refused because no public CA signed its certificate.
     assert await refused(FetchRules(private=LOOPBACK), site.url) == "unreachable"
 
 
-async def test_a_named_host_is_reached_and_no_other(
+async def test_allowed_host_is_reached_and_no_other(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(address_policy, "PRIVATE", NETWORKS)
@@ -121,15 +121,13 @@ async def test_a_named_host_is_reached_and_no_other(
         assert await refused(rules, site.url) == "address"
 
 
-async def test_a_named_host_does_not_get_loopback(site: Site) -> None:
+async def test_allowed_host_may_not_have_loopback_address(site: Site) -> None:
     rules = FetchRules(private=("localhost",), private_ca_file=site.ca_file)
     assert await refused(rules, site.url) == "address"
 
 
 @pytest.mark.parametrize("text", [None, "", "no certificate"])
-def test_an_authority_that_cannot_be_read_is_told_at_the_start(
-    tmp_path: Path, text: str | None
-) -> None:
+def test_unreadable_ca_file_is_a_settings_error(tmp_path: Path, text: str | None) -> None:
     file = tmp_path / "ca.pem"
     if text is not None:
         file.write_text(text)
@@ -138,10 +136,10 @@ def test_an_authority_that_cannot_be_read_is_told_at_the_start(
     assert str(file) in str(caught.value)
 
 
-async def test_neither_authority_vouches_for_the_others_hosts(
+async def test_private_ca_is_not_trusted_for_public_hosts(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails if the instance's own CA, or a cluster's, could vouch for a public name."""
+    """Fails if the CA of the instance or of a cluster were trusted for a public name."""
     own = FetchRules(private=LOOPBACK, ca_file=site.ca_file)
     assert await refused(own, site.url) == "unreachable"
     port = int(site.url.rsplit(":", 1)[1].strip("/"))

@@ -1,4 +1,4 @@
-"""From which address a request came."""
+"""The client address of a request through proxies."""
 
 from ipaddress import ip_network
 
@@ -26,15 +26,15 @@ PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
         ([b"\xff\xfe"], "10.0.0.1"),
     ],
 )
-def test_the_last_address_that_is_no_proxy_is_the_client(lines: list[bytes], source: str) -> None:
+def test_last_untrusted_address_is_the_client(lines: list[bytes], source: str) -> None:
     headers = [(b"accept", b"*/*"), *((b"x-forwarded-for", line) for line in lines)]
-    assert proxy_headers.source("10.0.0.1", headers, PROXIES) == source
+    assert proxy_headers.client_address("10.0.0.1", headers, PROXIES) == source
 
 
-def test_what_a_client_wrote_before_its_address_does_not_count() -> None:
-    """Fails when the first address is taken: anybody could choose whose limit he uses up."""
+def test_addresses_before_the_client_are_ignored() -> None:
+    """Fails if the first address is used: a client could use up the rate limit of another."""
     headers = [(b"x-forwarded-for", b"198.51.100.1, 192.0.2.7, 10.9.9.9")]
-    assert proxy_headers.source("10.0.0.1", headers, PROXIES) == "192.0.2.7"
+    assert proxy_headers.client_address("10.0.0.1", headers, PROXIES) == "192.0.2.7"
 
 
 @pytest.mark.parametrize(

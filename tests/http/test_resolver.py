@@ -1,4 +1,4 @@
-"""Names are looked up beside one another: one that hangs keeps no other waiting, and no process alive."""
+"""Concurrent lookups: a hanging one delays no other name, and does not keep the process alive."""
 
 import asyncio
 import socket
@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from podpass.http import resolver
-from podpass.http.resolver import NameUnknown, Resolver
+from podpass.http.resolver import NameNotResolved, Resolver
 
 
 @pytest.fixture
 def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Let names that begin with `slow` hang until the test is over; list every look-up."""
+    """Let lookups of names that begin with `slow` hang until the test ends; yield the list of lookups."""
     looked: list[str] = []
     over = threading.Event()
     real: Callable[..., Any] = socket.getaddrinfo
@@ -36,16 +36,16 @@ async def wait_for(finding: Any, seconds: float = 0.05) -> Any:
         return await finding
 
 
-async def test_a_name_has_its_addresses_once_each(hanging: list[str]) -> None:
+async def test_addresses_of_name_are_unique(hanging: list[str]) -> None:
     assert await Resolver().find("good.test") == ("127.0.0.1",)
     assert await Resolver().find("::1") == ("::1",)
     for name in ("nowhere.invalid", "\x00", "a" * 300, "xn--" + "\u0430" * 70):
-        with pytest.raises(NameUnknown):
+        with pytest.raises(NameNotResolved):
             await Resolver().find(name)
     assert hanging[0] == "good.test"
 
 
-async def test_a_name_that_hangs_takes_one_thread_however_often_it_is_asked(
+async def test_hanging_name_uses_one_thread(
     hanging: list[str],
 ) -> None:
     names = Resolver()
@@ -56,17 +56,17 @@ async def test_a_name_that_hangs_takes_one_thread_however_often_it_is_asked(
     assert await wait_for(names.find("good.test"), 5) == ("127.0.0.1",)
 
 
-async def test_names_that_hang_leave_those_that_were_found_before(
+async def test_cached_names_resolve_while_all_threads_hang(
     hanging: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolver, "THREADS", 2)
+    monkeypatch.setattr(resolver, "MAX_THREADS", 2)
     names = Resolver()
     await names.find("good.test")
     for n in range(2):
         with pytest.raises(TimeoutError):
             await wait_for(names.find(f"slow-{n}.test"))
     assert await wait_for(names.find("good.test"), 5) == ("127.0.0.1",)
-    with pytest.raises(NameUnknown):
+    with pytest.raises(NameNotResolved):
         await names.find("good-too.test")
     assert hanging == ["good.test", "slow-0.test", "slow-1.test"]
     hung = [each for each in threading.enumerate() if each.name.startswith("resolve slow")]
@@ -74,13 +74,11 @@ async def test_names_that_hang_leave_those_that_were_found_before(
     assert all(each.daemon for each in hung)
 
 
-async def test_what_is_remembered_is_bounded(
-    hanging: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(resolver, "MAX_REMEMBERED", 2)
+async def test_cache_size_is_limited(hanging: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolver, "MAX_CACHED", 2)
     names = Resolver()
     for n in range(5):
         await names.find(f"good-{n}.test")
-    assert list(names._remembered) == ["good-3.test", "good-4.test"]
+    assert list(names._cache) == ["good-3.test", "good-4.test"]
     assert len(hanging) == 5
-    assert not names._looking
+    assert not names._lookups

@@ -1,106 +1,183 @@
-"""The listener itself: clients that never finish asking."""
+"""Limits on the time and size of requests, the stop of a server, and header functions."""
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 
 import pytest
 
 from podpass.http import server
-from podpass.http.server import Receive, Scope, Send
+from podpass.http.server import Limits, Receive, Scope, Send
+from tests.http.manual_loop import FakeClient
 
 WHOLE = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+CLOSE = WHOLE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+RESPONSE_SECONDS = 30.0
+LIMITS = Limits(head_seconds=10, body_seconds=10, body_rate=0.2, head_bytes=4096)
 
 
 async def _slow_app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["method"] == "POST":
         await server.read_body(receive, 1024 * 1024)
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(RESPONSE_SECONDS)
     await server.respond(send, 200, b"{}")
 
 
-async def _ends(*parts: bytes, pause: float = 0.0) -> bytes:
-    """Send parts to a server with little patience; give what came until it hung up."""
-    sock = server.bind("127.0.0.1", 0)
-    limits = server.Limits(head_seconds=0.1, body_seconds=0.1, body_rate=20, head_bytes=4096)
-    async with server.serving(_slow_app, sock, limits=limits):
-        reader, writer = await asyncio.open_connection(*sock.getsockname())
-        try:
-            for part in parts:
-                writer.write(part)
-                await asyncio.sleep(pause)
-            async with asyncio.timeout(5):
-                return await reader.read()
-        except ConnectionError:  # what we sent last found nobody
-            return b""
-        finally:
-            writer.close()
+@pytest.fixture
+def client() -> Iterator[FakeClient]:
+    """A client of a slow application, with a manual clock."""
+    client = FakeClient(_slow_app, LIMITS)
+    yield client
+    client.close()
 
 
 @pytest.mark.parametrize("head", [b"", b"GET", WHOLE[:-2]])
-async def test_a_client_that_never_ends_its_head_is_let_go(head: bytes) -> None:
-    """Slow heads cost an attacker nothing and would use up the server's connections."""
-    assert await _ends(head) == b""
+def test_connection_without_complete_head_is_closed_at_deadline(
+    client: FakeClient, head: bytes
+) -> None:
+    """Slow heads cost an attacker nothing, and would use up the server's connections."""
+    client.send(head, then=60)
+    assert client.transport.written == b""
+    assert client.transport.closed_at == LIMITS.head_seconds
 
 
-async def test_a_head_sent_by_the_byte_gains_no_time() -> None:
-    assert await _ends(b"GET / HTTP/1.1\r\n", *([b"X"] * 8), pause=0.02) == b""
+def test_head_sent_byte_by_byte_gets_no_more_time(client: FakeClient) -> None:
+    client.send(b"GET / HTTP/1.1\r\n", then=2)
+    for _ in range(8):
+        client.send(b"X", then=2)
+    assert client.transport.written == b""
+    assert client.transport.closed_at == LIMITS.head_seconds
 
 
-async def test_an_answer_may_take_longer_than_a_head() -> None:
-    answer = await _ends(WHOLE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
-    assert answer.startswith(b"HTTP/1.1 200")
+def test_response_may_take_longer_than_a_head(client: FakeClient) -> None:
+    client.send(CLOSE, then=60)
+    assert client.transport.written.startswith(b"HTTP/1.1 200")
+    assert client.transport.closed_at == RESPONSE_SECONDS
 
 
 @pytest.mark.parametrize("second", [WHOLE[:-2], b"\r\n"])
-async def test_a_second_head_has_no_more_time_than_the_first(second: bytes) -> None:
-    assert (await _ends(WHOLE, second, pause=0.5)).count(b"HTTP/1.1 200") == 1
+def test_second_head_has_no_more_time_than_the_first(client: FakeClient, second: bytes) -> None:
+    client.send(WHOLE, then=RESPONSE_SECONDS + 5)
+    client.send(second, then=60)
+    assert client.transport.written.count(b"HTTP/1.1 200") == 1
+    assert client.transport.closed_at == RESPONSE_SECONDS + 5 + LIMITS.head_seconds
 
 
-async def test_a_head_sent_ahead_spares_the_answer_before_it() -> None:
-    assert (await _ends(WHOLE + WHOLE[:-2])).count(b"HTTP/1.1 200") == 1
+def test_incomplete_pipelined_head_does_not_abort_earlier_response(client: FakeClient) -> None:
+    client.send(WHOLE + WHOLE[:-2], then=200)
+    assert client.transport.written.count(b"HTTP/1.1 200") == 1
+    assert client.transport.closed_at is not None
 
 
-async def test_a_head_over_the_limit_is_refused_before_it_ends() -> None:
-    """Fails when headers of any length are kept: one connection could fill the memory."""
-    endless = b"GET / HTTP/1.1\r\n" + b"X: " + b"a" * 1000 + b"\r\n"
-    assert b" 431 " in await _ends(endless, *([b"Y: " + b"a" * 1000 + b"\r\n"] * 4), pause=0.01)
+def test_head_over_limit_is_refused_before_it_ends(client: FakeClient) -> None:
+    """Fails if headers of any length are buffered: one connection could use all memory."""
+    client.send(b"GET / HTTP/1.1\r\n" + b"X: " + b"a" * 1000 + b"\r\n")
+    for _ in range(4):
+        client.send(b"Y: " + b"a" * 1000 + b"\r\n")
+    assert b" 431 " in client.transport.written
+    assert client.transport.closed_at == 0
 
 
-async def test_a_whole_head_over_the_limit_is_refused_too() -> None:
-    long = b"GET / HTTP/1.1\r\nX: " + b"a" * 5000 + b"\r\n\r\n"
-    assert b" 431 " in await _ends(long)
+def test_complete_head_over_limit_is_refused(client: FakeClient) -> None:
+    client.send(b"GET / HTTP/1.1\r\nX: " + b"a" * 5000 + b"\r\n\r\n")
+    assert b" 431 " in client.transport.written
 
 
-async def test_a_long_body_in_the_packet_of_its_head_is_no_long_head() -> None:
+def test_large_body_in_packet_of_its_head_is_not_counted_as_head(client: FakeClient) -> None:
     head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 9000\r\n\r\n"
-    assert b" 200 " in await _ends(head + b"a" * 9000)
+    client.send(head + b"a" * 9000, then=60)
+    assert b" 200 " in client.transport.written
 
 
-async def test_trailers_of_any_length_are_not_kept() -> None:
-    chunked = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
-    assert await _ends(chunked, *([b"Y: " + b"a" * 1000 + b"\r\n"] * 6), pause=0.01) == b""
+def test_trailers_over_limit_close_the_connection(client: FakeClient) -> None:
+    client.send(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+    for _ in range(6):
+        client.send(b"Y: " + b"a" * 1000 + b"\r\n")
+    assert client.transport.written == b""
+    assert client.transport.closed_at == 0
 
 
-async def test_a_body_that_stops_is_let_go_and_one_that_goes_on_is_not() -> None:
+def test_body_that_stops_is_closed_and_body_that_continues_is_not(client: FakeClient) -> None:
     head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 8\r\n\r\n"
-    assert await _ends(head + b"aaaa") == b""
-    assert b" 200 " in await _ends(head, *([b"a"] * 8), pause=0.04)
+    client.send(head)
+    for _ in range(8):
+        client.send(b"a", then=4)
+    client.send(b"", then=60)
+    assert b" 200 " in client.transport.written
+    stopped = FakeClient(_slow_app, LIMITS)
+    stopped.send(head + b"aaaa", then=60)
+    assert stopped.transport.written == b""
+    assert stopped.transport.closed_at == LIMITS.body_seconds
+    stopped.close()
 
 
-async def test_connections_over_the_cap_are_closed() -> None:
+async def test_connections_over_limit_are_closed() -> None:
     sock = server.bind("127.0.0.1", 0)
-    async with server.serving(_slow_app, sock, limits=server.Limits(connections=1)):
+    async with server.serving(_slow_app, sock, limits=Limits(connections=1)):
         _, first = await asyncio.open_connection(*sock.getsockname())
-        async with asyncio.timeout(5):
-            with contextlib.suppress(ConnectionError):  # reset, it may be while it connects
+        async with asyncio.timeout(30):
+            with contextlib.suppress(ConnectionError):  # the reset may arrive during the connect
                 reader, second = await asyncio.open_connection(*sock.getsockname())
                 assert await reader.read() == b""
                 second.close()
         first.close()
 
 
+async def test_stop_of_idle_server_does_not_poll() -> None:
+    """Fails if a stop sleeps: uvicorn's own takes 0.1 s, and tests start thousands of servers."""
+    loop = asyncio.get_running_loop()
+    seconds = []
+    for _ in range(20):
+        sock = server.bind("127.0.0.1", 0)
+        async with server.serving(_slow_app, sock):
+            began = loop.time()
+        seconds.append(loop.time() - began)
+    # The fastest of many, because the process may be paused.
+    assert min(seconds) < 0.05
+
+
+async def test_stop_returns_when_the_last_connection_ends() -> None:
+    sock = server.bind("127.0.0.1", 0)
+    stop, drain = asyncio.Event(), server.Drain(keepalive_seconds=3600, grace_seconds=3600)
+
+    async def run() -> None:
+        async with server.serving(_slow_app, sock, drain=drain):
+            await stop.wait()
+
+    running = asyncio.create_task(run())
+    _, idle = await asyncio.open_connection(*sock.getsockname())
+    stop.set()
+    done, _ = await asyncio.wait((running,), timeout=0.2)
+    assert not done
+    idle.close()
+    async with asyncio.timeout(30):
+        await running
+
+
+async def test_cancelled_stop_closes_all_connections() -> None:
+    sock = server.bind("127.0.0.1", 0)
+    stop, drain = asyncio.Event(), server.Drain(keepalive_seconds=3600)
+
+    async def run() -> None:
+        async with server.serving(_slow_app, sock, drain=drain):
+            await stop.wait()
+
+    running = asyncio.create_task(run())
+    reader, idle = await asyncio.open_connection(*sock.getsockname())
+    idle.write(WHOLE)
+    stop.set()
+    await asyncio.wait((running,), timeout=0.2)
+    running.cancel()
+    async with asyncio.timeout(30):
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    idle.close()
+
+
 @pytest.mark.parametrize(
-    ("given", "fits"),
+    ("given", "is_valid"),
     [
         ("a-B_9.z", True),
         ("x" * 64, True),
@@ -113,11 +190,11 @@ async def test_connections_over_the_cap_are_closed() -> None:
         (None, False),
     ],
 )
-def test_only_what_looks_like_a_request_id_is_echoed(given: str | None, fits: bool) -> None:
-    assert server.fit_request_id(given) == (given if fits else None)
+def test_only_valid_request_id_is_echoed(given: str | None, is_valid: bool) -> None:
+    assert server.validate_request_id(given) == (given if is_valid else None)
 
 
-def test_every_value_of_a_header_is_given() -> None:
+def test_header_values_returns_all_values_of_a_header() -> None:
     headers = [(b"authorization", b"Bearer a"), (b"accept", b"x"), (b"authorization", b"\xe9")]
     scope: Scope = {"headers": headers}
     assert server.header_values(scope, b"authorization") == ["Bearer a", "é"]

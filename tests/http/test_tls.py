@@ -1,4 +1,4 @@
-"""Certificates that change under a server: what is taken, what is not, and that no request notices."""
+"""Reload of certificates: which are loaded, which are not, and that no request fails."""
 
 import asyncio
 import contextlib
@@ -15,7 +15,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from podpass.http import server, tls
-from podpass.http.tls import CertificateUnfit, ReloadingTls
+from podpass.http.tls import CertificateInvalid, ReloadingTls
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
@@ -26,7 +26,7 @@ async def _app(_scope: server.Scope, _receive: server.Receive, send: server.Send
 
 @dataclass
 class Files:
-    """A folder with certificate and key."""
+    """A directory with certificate and key."""
 
     folder: Path
     ca: trustme.CA
@@ -45,7 +45,7 @@ class Files:
         return self.ca.issue_cert("localhost", not_before=not_before, not_after=not_after)
 
     def write(self, leaf: trustme.LeafCert) -> bytes:
-        """Put a certificate there, and give it as DER."""
+        """Write a certificate with its key, and return it as DER."""
         chain = b"".join(pem.bytes() for pem in leaf.cert_chain_pems)
         self.certificate.write_bytes(chain)
         self.key.write_bytes(leaf.private_key_pem.bytes())
@@ -84,7 +84,7 @@ def _trust(ca: trustme.CA) -> ssl.SSLContext:
 
 
 async def _shown(port: int, ca: trustme.CA) -> bytes:
-    """Give the certificate that a new connection is shown, which is checked."""
+    """Return the certificate that the server sends to a new connection, after its verification."""
     _, writer = await asyncio.open_connection(
         "127.0.0.1", port, ssl=_trust(ca), server_hostname="localhost"
     )
@@ -95,7 +95,7 @@ async def _shown(port: int, ca: trustme.CA) -> bytes:
     return der
 
 
-async def test_a_new_pair_is_shown_to_new_connections(files: Files) -> None:
+async def test_new_certificate_is_used_for_new_connections(files: Files) -> None:
     first = files.write(files.issue())
     reloading = files.open()
     async with _served(reloading) as port:
@@ -106,7 +106,7 @@ async def test_a_new_pair_is_shown_to_new_connections(files: Files) -> None:
         assert not reloading.reload()
 
 
-async def test_no_request_fails_while_pairs_change_under_load(files: Files) -> None:
+async def test_no_request_fails_during_reloads_under_load(files: Files) -> None:
     files.write(files.issue())
     reloading = files.open()
     answered = 0
@@ -135,7 +135,9 @@ async def test_no_request_fails_while_pairs_change_under_load(files: Files) -> N
             leaf = files.issue()
             files.write(leaf)
             if number % 3 == 1:
-                files.key.write_bytes(files.issue().private_key_pem.bytes())  # no pair
+                files.key.write_bytes(
+                    files.issue().private_key_pem.bytes()
+                )  # not the key of the certificate
             if number % 3 == 2:
                 files.certificate.write_bytes(b"garbage")
             reloading.reload()
@@ -146,15 +148,15 @@ async def test_no_request_fails_while_pairs_change_under_load(files: Files) -> N
     assert reloading.failures >= 10
 
 
-async def test_a_key_of_another_certificate_leaves_the_old_pair_working(files: Files) -> None:
-    """Loaded into the context in use, it would break each handshake from then on."""
+async def test_key_of_another_certificate_is_not_loaded(files: Files) -> None:
+    """If it were loaded into the context in use, every later handshake would fail."""
     first = files.write(files.issue())
     reloading = files.open()
     async with _served(reloading) as port:
         files.key.write_bytes(files.issue().private_key_pem.bytes())
         assert not reloading.reload()
         assert await _shown(port, files.ca) == first
-        # The other file follows a moment later, and is taken then.
+        # The other file is written later, and the pair is loaded then.
         second = files.write(files.issue())
         assert reloading.reload()
         assert await _shown(port, files.ca) == second
@@ -162,7 +164,7 @@ async def test_a_key_of_another_certificate_leaves_the_old_pair_working(files: F
 
 
 @pytest.mark.parametrize("damage", ["garbage", "empty", "missing", "long", "encrypted"])
-async def test_unfit_files_leave_the_old_pair_working(files: Files, damage: str) -> None:
+async def test_invalid_files_are_not_loaded(files: Files, damage: str) -> None:
     first = files.write(files.issue())
     reloading = files.open()
     async with _served(reloading) as port:
@@ -173,7 +175,7 @@ async def test_unfit_files_leave_the_old_pair_working(files: Files, damage: str)
         elif damage == "encrypted":
             files.key.write_bytes(_encrypted(leaf))
         else:
-            # The long one would be taken if it were read to its end.
+            # The long file would be valid if it were read completely.
             texts = {"garbage": b"-----BEGIN CERTIFICATE-----\nxx\n", "empty": b""}
             long = files.certificate.read_bytes() + b"\n" * 70_000
             files.certificate.write_bytes(texts.get(damage, long))
@@ -191,38 +193,38 @@ def _encrypted(leaf: trustme.LeafCert) -> bytes:
     )
 
 
-def test_an_encrypted_key_is_told_as_such(files: Files) -> None:
-    """Nobody is at the terminal where OpenSSL would ask for its password."""
+def test_encrypted_key_has_its_own_error(files: Files) -> None:
+    """Otherwise OpenSSL would ask for the password at the terminal."""
     leaf = files.issue()
     files.write(leaf)
     files.key.write_bytes(_encrypted(leaf))
-    with pytest.raises(CertificateUnfit, match="is encrypted"):
+    with pytest.raises(CertificateInvalid, match="is encrypted"):
         files.open()
 
 
-def test_a_fault_that_stays_is_told_once(files: Files, caplog: pytest.LogCaptureFixture) -> None:
+def test_repeated_error_is_logged_once(files: Files, caplog: pytest.LogCaptureFixture) -> None:
     files.write(files.issue())
     reloading = files.open()
     files.certificate.write_bytes(b"garbage")
     with caplog.at_level(logging.ERROR, "podpass"):
         for _ in range(5):
             reloading.reload()
-    assert [record.getMessage() for record in caplog.records] == ["certificate_not_reloaded"]
+    assert [record.getMessage() for record in caplog.records] == ["certificate_reload_failed"]
     assert reloading.failures == 1
 
 
-def test_nothing_starts_without_a_pair(files: Files) -> None:
+def test_start_without_certificate_fails(files: Files) -> None:
     files.write(files.issue())
     files.key.write_bytes(files.issue().private_key_pem.bytes())
-    with pytest.raises(CertificateUnfit, match="not a pair"):
+    with pytest.raises(CertificateInvalid, match="not a valid pair"):
         files.open()
 
 
-def test_no_error_shows_a_key(files: Files) -> None:
+def test_error_contains_no_key(files: Files) -> None:
     leaf = files.issue()
     files.write(leaf)
     files.certificate.write_bytes(leaf.private_key_pem.bytes())
-    with pytest.raises(CertificateUnfit) as refused:
+    with pytest.raises(CertificateInvalid) as refused:
         files.open()
     secret = leaf.private_key_pem.bytes().decode().splitlines()[1]
     assert secret not in f"{refused.value} {refused.value.facts}"
@@ -230,8 +232,8 @@ def test_no_error_shows_a_key(files: Files) -> None:
     assert secret not in repr(tls.read_pair(files.certificate, files.key))
 
 
-def test_minimum_version_and_ciphers_stay_after_a_reload(files: Files) -> None:
-    """A reload that came back with the library's defaults is how another identity provider lost both."""
+def test_reload_keeps_minimum_version_and_ciphers(files: Files) -> None:
+    """In another identity provider, a reload reset both to the defaults of the library."""
     files.write(files.issue())
     reloading = files.open()
     before = (
@@ -253,7 +255,7 @@ def test_minimum_version_and_ciphers_stay_after_a_reload(files: Files) -> None:
     )
 
 
-async def test_an_old_version_is_refused_after_a_reload_too(files: Files) -> None:
+async def test_old_tls_version_is_refused_after_reload(files: Files) -> None:
     files.write(files.issue())
     reloading = files.open()
     files.write(files.issue())
@@ -269,8 +271,8 @@ async def test_an_old_version_is_refused_after_a_reload_too(files: Files) -> Non
             await asyncio.open_connection("127.0.0.1", port, ssl=old, server_hostname="localhost")
 
 
-def test_both_files_are_of_one_revision_of_a_mounted_secret(files: Files) -> None:
-    """As kubelet does it: real files in a folder of their own, a link to it, links through that link."""
+def test_both_files_are_read_from_one_secret_revision(files: Files) -> None:
+    """As in kubelet: the files in a directory, a link to it, and links through that link."""
     for number in (1, 2):
         revision = Files(folder=files.folder / f"..rev{number}", ca=files.ca)
         revision.folder.mkdir()
@@ -280,22 +282,22 @@ def test_both_files_are_of_one_revision_of_a_mounted_secret(files: Files) -> Non
     for name in ("tls.crt", "tls.key"):
         (files.folder / name).symlink_to(f"..data/{name}")
     reloading = files.open()
-    found = tls.of_one_revision(files.certificate, files.key)
+    found = tls.resolve_revision(files.certificate, files.key)
     assert [path.parent.name for path in found] == ["..rev1", "..rev1"]
     swap = files.folder / "..data_tmp"
     swap.symlink_to("..rev2")
     swap.rename(link)
     assert reloading.reload()
-    # What was named before the swap is still of one revision, old as it is.
+    # Paths that were resolved before the swap still belong to one revision, the old one.
     assert [path.parent.name for path in found] == ["..rev1", "..rev1"]
-    assert [path.parent.name for path in tls.of_one_revision(files.certificate, files.key)] == [
+    assert [path.parent.name for path in tls.resolve_revision(files.certificate, files.key)] == [
         "..rev2",
         "..rev2",
     ]
     assert reloading.failures == 0
 
 
-def test_an_expired_certificate_does_not_replace_one_that_is_valid(files: Files) -> None:
+def test_expired_certificate_does_not_replace_valid_one(files: Files) -> None:
     now = datetime.now(UTC)
     files.write(files.issue(not_after=now + timedelta(days=30)))
     reloading = files.open()
@@ -310,7 +312,7 @@ def test_an_expired_certificate_does_not_replace_one_that_is_valid(files: Files)
     ("days", "event"),
     [(30, None), (3, "certificate_expires_soon"), (-1, "certificate_expired")],
 )
-def test_a_certificate_that_expires_is_told(
+def test_certificate_expiry_is_logged(
     files: Files, caplog: pytest.LogCaptureFixture, days: int, event: str | None
 ) -> None:
     now = datetime.now(UTC)
@@ -322,7 +324,7 @@ def test_a_certificate_that_expires_is_told(
     assert reloading.not_after == pytest.approx((now + timedelta(days=days)).timestamp(), abs=2)
 
 
-def test_one_that_runs_out_while_it_serves_is_told_each_day(
+def test_certificate_expiry_is_logged_daily_while_serving(
     files: Files, caplog: pytest.LogCaptureFixture
 ) -> None:
     begins = datetime.now(UTC)
@@ -333,17 +335,17 @@ def test_one_that_runs_out_while_it_serves_is_told_each_day(
         for _ in range(31 * 4):
             reloading.reload()
             now += 6 * 3600
-    told = [record.getMessage() for record in caplog.records]
-    assert told.count("certificate_expires_soon") in (7, 8)  # by the clock's days
-    assert told[-1] == "certificate_expired"
-    assert len(told) <= 10
+    events = [record.getMessage() for record in caplog.records]
+    assert events.count("certificate_expires_soon") in (7, 8)  # days of the clock
+    assert events[-1] == "certificate_expired"
+    assert len(events) <= 10
 
 
-def test_what_was_not_taken_is_behind_only_until_something_is(files: Files) -> None:
+def test_is_stale_until_a_certificate_is_loaded(files: Files) -> None:
     files.write(files.issue())
     reloading = files.open()
     seen = []
-    reloading.looked = lambda: seen.append((reloading.is_behind, reloading.failures))
+    reloading.on_check = lambda: seen.append((reloading.is_stale, reloading.failures))
     kept = files.key.read_bytes()
     files.write(files.issue())
     files.key.write_bytes(kept)
@@ -353,7 +355,7 @@ def test_what_was_not_taken_is_behind_only_until_something_is(files: Files) -> N
     assert seen == [(True, 1), (False, 1)]
 
 
-async def test_files_are_looked_at_while_it_is_watching(files: Files) -> None:
+async def test_files_are_checked_while_watching(files: Files) -> None:
     files.write(files.issue())
     reloading = files.open()
     async with _served(reloading) as port, reloading.watching(0.01):
@@ -374,8 +376,8 @@ def _no_files_left() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("minimum", ["1.2", "1.3"])
-async def test_a_client_below_the_lowest_version_is_refused(files: Files, minimum: str) -> None:
-    """Fails if the version that was asked for is not set on the context."""
+async def test_client_below_minimum_tls_version_is_refused(files: Files, minimum: str) -> None:
+    """Fails if the configured version is not set on the context."""
     files.write(files.issue())
     reloading = ReloadingTls(files.certificate, files.key, minimum=minimum)
     old = _trust(files.ca)
@@ -392,6 +394,6 @@ async def test_a_client_below_the_lowest_version_is_refused(files: Files, minimu
 
 
 @pytest.mark.parametrize("minimum", ["1.0", "1.1", "1.2"])
-def test_nothing_below_tls_1_2_is_spoken_whatever_is_asked_for(minimum: str) -> None:
-    """RFC 8996: both are broken."""
+def test_minimum_tls_version_is_at_least_1_2(minimum: str) -> None:
+    """RFC 8996: TLS 1.0 and 1.1 are deprecated."""
     assert tls.ServerTls(minimum=minimum).context.minimum_version is ssl.TLSVersion.TLSv1_2

@@ -1,4 +1,4 @@
-"""One instance for the whole folder."""
+"""One instance for all tests of the folder."""
 
 from collections.abc import Iterator
 

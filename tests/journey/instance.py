@@ -1,4 +1,4 @@
-"""An instance started as a user starts it, and what a cluster user does with it."""
+"""An instance started by the command line, with operations of a cluster user."""
 
 import json
 import os
@@ -66,7 +66,7 @@ for pair in clients or ["="]:
 
 @dataclass
 class Instance:
-    """A running instance: its addresses and what a cluster user can do with it."""
+    """A running instance: its addresses, and operations of a cluster user."""
 
     data_dir: Path
     status: dict[str, Any] = field(default_factory=dict)
@@ -91,7 +91,7 @@ class Instance:
 
     @property
     def kubernetes(self) -> Any:
-        """Give an API client of the official library; it takes plain objects, whatever its types say."""
+        """Return an API client of the official library; it accepts plain objects in spite of its types."""
         connect: Any = config.new_client_from_config
         return connect(self.status["kubernetes"]["kubeconfig"])
 
@@ -116,14 +116,14 @@ class Instance:
     def run_pod(
         self, name: str, account: str, *arguments: str, labels: dict[str, str] | None = None
     ) -> tuple[str, str]:
-        """Run the reading program as a pod to its end; give its phase and what it printed."""
+        """Run the program that reads a secret as a pod; return the final phase and the log."""
         command = ["python", "-c", READ, *(arguments or ("journey-vault",))]
         return self.run_command(name, account, command, labels=labels)
 
     def run_command(
         self, name: str, account: str, command: list[str], labels: dict[str, str] | None = None
     ) -> tuple[str, str]:
-        """Run a command as a pod to its end; give the pod's phase and what it printed."""
+        """Run a command as a pod; return the final phase and the log."""
         container = {"name": "app", "image": "none", "command": command}
         spec = {"serviceAccountName": account, "restartPolicy": "Never", "containers": [container]}
         meta = {"name": name, "labels": LABEL if labels is None else labels}
@@ -140,7 +140,7 @@ class Instance:
         raise AssertionError("the pod did not end")
 
     def run_on_host(self, account: str, command: list[str]) -> str:
-        """Run a command through `podpass run` with what the webhook would inject; give its stdout."""
+        """Run a command with `podpass run` and the variables that the webhook injects; return its stdout."""
         token_file = self.data_dir.parent / f"{account}-token"
         token_file.write_text(self.token(account))
         injected = {
@@ -153,7 +153,7 @@ class Instance:
         return done.stdout
 
     def log_lines(self, correlation_id: str) -> list[dict[str, Any]]:
-        """Read what the log says of a request: its last line is written a turn after the answer."""
+        """Read the log records of a request; the last one is written just after the response."""
         for _ in range(100):
             text = (self.data_dir / "podpass.log").read_text()
             lines = [json.loads(line) for line in text.splitlines() if correlation_id in line]
@@ -161,13 +161,13 @@ class Instance:
             if any("outcome" in line for line in found):
                 return found
             time.sleep(0.02)
-        raise AssertionError(f"the log tells no outcome of {correlation_id}: {found}")
+        raise AssertionError(f"the log contains no outcome of {correlation_id}: {found}")
 
     def issuer_key(self) -> jose.SigningKey:
-        """Read the instance's own signing key, to make assertions no honest issuer would."""
+        """Read the signing key of the issuer, to create invalid assertions."""
         files = sorted((self.data_dir / "keys" / "issuer").glob("*.pem"))
         key = jose.load_private_pem(files[-1].read_bytes())
-        return jose.SigningKey(kid=jose.kid_of(key.public_key()), key=key)
+        return jose.SigningKey(kid=jose.public_key_id(key.public_key()), key=key)
 
     async def exchange(
         self, assertion: str, *, correlation_id: str, tenant: str = "", **form: str
@@ -193,7 +193,7 @@ class Instance:
 
 @contextmanager
 def started(folder: Path, *arguments: str) -> Iterator[Instance]:
-    """Run an instance with the journey's seed and its annotated account; `arguments` are for `up`."""
+    """Run an instance with the seed and an annotated ServiceAccount; `arguments` are for `up`."""
     seed = folder / "seed.yaml"
     seed.write_text(SEED)
     running = Instance(folder / "data")

@@ -1,4 +1,4 @@
-"""Each hop broken once: the client sees what a real one would, the log names the cause under its id."""
+"""Each hop fails once: the client gets the error of Entra, and the log has the cause under the request id."""
 
 import ssl
 import time
@@ -15,13 +15,13 @@ from tests.journey.instance import AUDIENCE, CLIENT, NO_ROLE_CLIENT, Instance
 UNKNOWN = "99999999-9999-4999-8999-999999999999"
 
 
-def test_a_pod_without_the_label_gets_nothing(instance: Instance) -> None:
+def test_pod_without_the_label_is_not_mutated(instance: Instance) -> None:
     phase, printed = instance.run_pod("no-label", "web", labels={})
     assert phase == "Failed"
     assert "ValueError" in printed or "not fully configured" in printed
 
 
-def test_a_label_on_the_account_alone_does_nothing(instance: Instance) -> None:
+def test_label_on_the_service_account_alone_has_no_effect(instance: Instance) -> None:
     instance.account(
         "labelled",
         {"azure.workload.identity/client-id": CLIENT},
@@ -32,7 +32,7 @@ def test_a_label_on_the_account_alone_does_nothing(instance: Instance) -> None:
     assert "AADSTS" not in printed
 
 
-def test_an_account_without_the_annotation_gives_no_client_id(instance: Instance) -> None:
+def test_service_account_without_the_annotation_gives_no_client_id(instance: Instance) -> None:
     instance.account("plain")
     phase, printed = instance.run_pod("no-annotation", "plain")
     assert phase == "Failed"
@@ -43,12 +43,12 @@ def test_an_account_without_the_annotation_gives_no_client_id(instance: Instance
     ("name", "annotations", "code"),
     [
         ("unknown-client", {"client-id": UNKNOWN}, "AADSTS700016"),
-        # The vault's challenge names its tenant; the SDK itself refuses to leave its own for it.
+        # The challenge names the vault's tenant; the SDK refuses to use another tenant than its own.
         ("wrong-tenant", {"client-id": CLIENT, "tenant-id": UNKNOWN}, "not configured to acquire"),
         ("wrong-subject", {"client-id": CLIENT}, "AADSTS700213"),
     ],
 )
-def test_a_pod_shows_the_code_of_its_broken_hop(
+def test_pod_prints_the_error_code_of_its_broken_hop(
     instance: Instance, name: str, annotations: dict[str, str], code: str
 ) -> None:
     prefixed = {f"azure.workload.identity/{key}": value for key, value in annotations.items()}
@@ -58,14 +58,16 @@ def test_a_pod_shows_the_code_of_its_broken_hop(
     assert code in printed
 
 
-def test_an_identity_without_a_role_is_told_which_one_is_missing(instance: Instance) -> None:
+def test_identity_without_a_role_gets_an_error_with_the_missing_role(instance: Instance) -> None:
     phase, printed = instance.run_pod("no-role", "web", "x", f"journey-vault={NO_ROLE_CLIENT}")
     assert phase == "Failed"
     assert "Forbidden" in printed
     assert "Key Vault Secrets User" in printed
 
 
-async def test_the_log_names_the_missing_role_under_the_clients_id(instance: Instance) -> None:
+async def test_log_contains_the_missing_role_under_the_request_id_of_the_client(
+    instance: Instance,
+) -> None:
     asked = {"correlation_id": str(uuid.uuid4()), "client_id": NO_ROLE_CLIENT}
     _, granted = await instance.exchange(instance.token("web"), **asked)
     cause = await _refused_by_vault(instance, "journey-vault", granted["access_token"], 403)
@@ -73,8 +75,8 @@ async def test_the_log_names_the_missing_role_under_the_clients_id(instance: Ins
     assert "no-role" in cause
 
 
-def test_an_unknown_vault_is_named(instance: Instance) -> None:
-    """At the real Azure its name would not resolve: the client must meet no vault that answers for it."""
+def test_error_names_unknown_vault(instance: Instance) -> None:
+    """In Azure the host name would not resolve, so no vault may answer here."""
     phase, printed = instance.run_pod("no-vault", "web", "no-such-vault")
     assert phase == "Failed"
     assert "ServiceRequestError" in printed
@@ -85,12 +87,14 @@ def test_an_unknown_vault_is_named(instance: Instance) -> None:
     assert "no vault no-such-vault" in refused
 
 
-async def test_the_log_names_the_unknown_vault_under_the_clients_id(instance: Instance) -> None:
+async def test_log_contains_the_unknown_vault_under_the_request_id_of_the_client(
+    instance: Instance,
+) -> None:
     assert "no-such-vault" in await _refused_by_vault(instance, "no-such-vault", "x", 404)
 
 
 async def _refused_by_vault(instance: Instance, vault: str, token: str, status: int) -> str:
-    """Ask a vault without the gateway; give the cause that the log has under the request's id."""
+    """Send a request to a vault without the gateway; return the cause in the log."""
     correlation_id = str(uuid.uuid4())
     url = instance.status["vault"]
     headers = {
@@ -139,12 +143,12 @@ async def test_an_unknown_tenant_is_refused(instance: Instance) -> None:
     await _refused(instance, instance.token("web"), 90002, tenant=UNKNOWN)
 
 
-async def test_a_wrong_audience_is_named(instance: Instance) -> None:
+async def test_wrong_audience_is_named_in_the_error(instance: Instance) -> None:
     answer = await _refused(instance, instance.token("web", "api://other"), 700212)
     assert "api://other" in answer["error_description"]
 
 
-async def test_an_issuer_nobody_registered_is_refused(instance: Instance) -> None:
+async def test_unregistered_issuer_is_refused(instance: Instance) -> None:
     stranger = instance.issuer_key().sign(_claims(instance, iss="https://stranger.invalid/"))
     await _refused(instance, stranger, 700211)
 
@@ -155,16 +159,16 @@ async def test_an_expired_assertion_is_refused(instance: Instance) -> None:
     await _refused(instance, instance.issuer_key().sign(expired), 700024)
 
 
-async def test_an_issuer_that_is_down_is_said_to_be(instance: Instance) -> None:
+async def test_unavailable_issuer_is_reported(instance: Instance) -> None:
     claims = _claims(
         instance, iss="https://issuer.invalid/", sub="system:serviceaccount:default:gone"
     )
     await _refused(instance, instance.issuer_key().sign(claims), 501661)
 
 
-async def test_a_key_that_the_issuer_does_not_publish_is_refused(instance: Instance) -> None:
+async def test_unpublished_key_is_refused(instance: Instance) -> None:
     key = jose.generate_rsa()
-    withdrawn = jose.SigningKey(kid=jose.kid_of(key.public_key()), key=key)
+    withdrawn = jose.SigningKey(kid=jose.public_key_id(key.public_key()), key=key)
     await _refused(instance, withdrawn.sign(_claims(instance)), 7000272)
 
 

@@ -1,4 +1,4 @@
-"""While nobody answers for the webhook, no labelled pod starts without its identity."""
+"""While the webhook is unavailable, no labelled pod starts."""
 
 import socket
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.journey.instance import LABEL, Instance
 
 @pytest.fixture
 def hook_down(instance: Instance) -> Iterator[None]:
-    """Point the API server at a port where nobody listens, and back again."""
+    """Point the webhook registration at a closed port, and restore it at the end."""
     api: Any = client.AdmissionregistrationV1Api(instance.kubernetes)
     found = api.read_mutating_webhook_configuration(names.WEBHOOK_CONFIGURATION)
     address = found.webhooks[0].client_config.url
@@ -30,7 +30,7 @@ def _point(api: Any, url: str) -> None:
 
 
 @pytest.mark.usefixtures("hook_down")
-def test_while_the_webhook_is_down_labelled_pods_are_refused_and_others_start(
+def test_labelled_pods_are_refused_and_others_start_while_the_webhook_is_down(
     instance: Instance,
 ) -> None:
     with pytest.raises(client.ApiException) as refused:
@@ -40,5 +40,5 @@ def test_while_the_webhook_is_down_labelled_pods_are_refused_and_others_start(
     assert instance.run_command("unlabelled", "web", ["true"], labels={}) == ("Succeeded", "")
 
 
-def test_with_the_webhook_back_labelled_pods_start_again(instance: Instance) -> None:
+def test_labelled_pods_start_after_the_webhook_is_up_again(instance: Instance) -> None:
     assert instance.run_command("hook-up", "web", ["true"]) == ("Succeeded", "")

@@ -1,4 +1,4 @@
-"""The issuer, looked at from outside: through the gateway, by its own name, with nothing but the CA."""
+"""The issuer from the outside: through the gateway, under its host name, with only the CA."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ import sys
 from podpass.crypto import jose
 from tests.journey.instance import AUDIENCE, Instance
 
-# A program without any of our settings: proxy and CA come from the variables of `podpass run`.
+# A program without podpass code: proxy and CA come from the variables of `podpass run`.
 _READ = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=10).read().decode())"
 
 
@@ -16,7 +16,7 @@ def _fetch(instance: Instance, url: str) -> dict[str, object]:
     return found
 
 
-def test_the_issuer_publishes_what_its_tokens_need(instance: Instance) -> None:
+def test_issuer_publishes_discovery_document_and_keys_of_its_tokens(instance: Instance) -> None:
     issuer = instance.status["kubernetes"]["issuer"]
     document = _fetch(instance, f"{issuer}.well-known/openid-configuration")
     assert document["issuer"] == issuer

@@ -1,20 +1,20 @@
-"""The path whole, through HTTP, with the released SDK in a pod; and the mappings of the documentation."""
+"""The whole path over HTTP with the released SDK in a pod, and the documented identity mappings."""
 
 import json
 import sys
 import uuid
 
 from podpass.crypto import jose
-from podpass.local.token_trace import journey, read_hops
+from podpass.local.token_trace import read_hops, select_hops
 from tests.journey.instance import CLIENT, READ, SECOND_CLIENT, Instance
 
 
-def test_a_pod_reads_a_secret_without_holding_one(instance: Instance) -> None:
+def test_pod_reads_a_secret_without_a_stored_credential(instance: Instance) -> None:
     log = instance.data_dir / "podpass.log"
     mark = log.stat().st_size
     phase, printed = instance.run_pod("whole", "web")
     assert (phase, printed) == ("Succeeded", "hello\n")
-    hops = journey(read_hops(log, mark))
+    hops = select_hops(read_hops(log, mark))
     assert [hop.stage for hop in hops] == [
         "account",
         "admission",
@@ -31,7 +31,7 @@ def test_several_accounts_share_one_identity(instance: Instance) -> None:
         assert instance.run_pod(name, account) == ("Succeeded", "hello\n")
 
 
-def test_one_pod_asks_for_several_identities(instance: Instance) -> None:
+def test_one_pod_uses_several_identities(instance: Instance) -> None:
     phase, printed = instance.run_pod(
         "one-to-n",
         "web",
@@ -46,7 +46,7 @@ def test_a_program_on_the_host_reads_the_secret_through_podpass_run(instance: In
     assert instance.run_on_host("web", [sys.executable, "-c", READ, "journey-vault"]) == "hello\n"
 
 
-async def test_the_access_token_says_who_asked_and_for_what(instance: Instance) -> None:
+async def test_access_token_contains_client_and_audience(instance: Instance) -> None:
     status, answer = await instance.exchange(
         instance.token("web"), correlation_id=str(uuid.uuid4())
     )
@@ -55,6 +55,6 @@ async def test_the_access_token_says_who_asked_and_for_what(instance: Instance) 
     assert claims["aud"] == "https://vault.azure.net"
     assert claims["iss"] == f"https://sts.windows.net/{instance.status['tenant_id']}/"
     assert claims["appid"] == CLIENT
-    # Dated back five minutes for clocks that run behind; that Entra does so is from memory.
+    # `nbf` is five minutes in the past, for late clocks; that Entra does the same is from memory.
     assert claims["exp"] - claims["iat"] == 86399 + 300
     assert answer["expires_in"] == 86399

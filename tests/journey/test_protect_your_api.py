@@ -1,6 +1,5 @@
-"""The example of an API of one's own, as the guide has it: applied, run, and asked from a pod."""
+"""The example of the guide "protect your API": apply it, run it, and call the API from a pod."""
 
-import socket
 import time
 import uuid
 from pathlib import Path
@@ -11,16 +10,11 @@ import requests
 import yaml
 
 from tests.journey.instance import Instance
+from tests.ports import free_port
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "protect-your-api"
 API = "3f0d4a52-6f0e-4c2b-9d5e-5b1c7d2a8e10"
 SHOP = "8a6be2b1-0c54-4f3d-8d6e-93c1f5b7a2d4"
-
-
-def free_port() -> str:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return str(sock.getsockname()[1])
 
 
 def until(what: str, holds: Any) -> None:
@@ -39,7 +33,7 @@ Documents = dict[tuple[str, str], Any]
 
 
 def run_shop(core: Any, documents: Documents, name: str) -> list[str]:
-    """Run the calling pod to its end, and give the lines it printed of its calls."""
+    """Run the calling pod, and return the lines of its log."""
     core.create_namespaced_pod(
         "default",
         {
@@ -59,12 +53,12 @@ def run_shop(core: Any, documents: Documents, name: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def documents(instance: Instance) -> Documents:
-    """Do what the guide says, up to the API that is ready."""
+    """Follow the guide until the API is ready."""
     instance.podpass("apply", "-f", str(EXAMPLE / "seed.yaml"))
     core = instance.core
     programs = {name: (EXAMPLE / name).read_text() for name in ("api.py", "client.py")}
     core.create_namespaced_config_map("default", {"metadata": {"name": "orders"}, "data": programs})
-    text = (EXAMPLE / "app.yaml").read_text().replace("8086", free_port())
+    text = (EXAMPLE / "app.yaml").read_text().replace("8086", str(free_port()))
     found = {(each["kind"], each["metadata"]["name"]): each for each in yaml.safe_load_all(text)}
     for name in ("orders", "shop"):
         core.create_namespaced_service_account("default", found["ServiceAccount", name])
@@ -79,7 +73,7 @@ def printed(instance: Instance, documents: Documents) -> list[str]:
 
 
 def graph(instance: Instance, method: str, path: str, body: Any = None) -> Any:
-    """Ask Graph as the instance's admin, as `az rest` does."""
+    """Send a request to Graph as the administrator, as `az rest` does."""
     status, verify = instance.status, instance.status["ca_file"]
     form = {
         "grant_type": "password",
@@ -110,17 +104,17 @@ def test_a_token_for_another_resource_is_refused(printed: list[str]) -> None:
     assert "the token is for another resource" in printed[1]
 
 
-def test_a_token_for_the_api_names_the_pod_that_calls(printed: list[str]) -> None:
+def test_token_for_the_api_identifies_the_calling_pod(printed: list[str]) -> None:
     assert printed[2].startswith("GET /orders 200 ")
     assert SHOP in printed[2]
 
 
-def test_a_caller_without_the_role_is_told_which_one_it_lacks(printed: list[str]) -> None:
+def test_caller_without_the_role_gets_an_error_with_the_missing_role(printed: list[str]) -> None:
     assert printed[3].startswith("DELETE /orders/tea 403 ")
     assert "the caller lacks the role Orders.Cancel" in printed[3]
 
 
-def test_a_caller_that_is_given_the_role_may_what_it_allows(
+def test_caller_with_the_role_is_allowed(
     instance: Instance, documents: Documents, printed: list[str]
 ) -> None:
     assert " 403 " in printed[3]
@@ -142,7 +136,7 @@ def test_a_caller_that_is_given_the_role_may_what_it_allows(
     assert again[3] == 'DELETE /orders/tea 200 {"cancelled":"tea"}'
 
 
-def test_the_example_names_one_api_throughout() -> None:
+def test_example_uses_the_same_api_in_all_files() -> None:
     for name in ("seed.yaml", "app.yaml"):
         assert API in (EXAMPLE / name).read_text()
         assert SHOP in (EXAMPLE / name).read_text()

@@ -1,4 +1,4 @@
-"""What survives a kill -9 of the instance, and what a withdrawn signing key ends."""
+"""State after a kill -9 of the instance, and after the removal of a signing key."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def _kill(own: Instance) -> None:
         time.sleep(0.05)
 
 
-async def test_a_kill_loses_no_object_key_or_secret_and_old_tokens_stay_valid(
+async def test_killed_instance_keeps_objects_keys_secrets_and_valid_tokens(
     own: Instance,
 ) -> None:
     before = own.core.read_namespaced_service_account("web", "default").metadata
@@ -43,7 +43,7 @@ async def test_a_kill_loses_no_object_key_or_secret_and_old_tokens_stay_valid(
     assert own.run_pod("after-kill", "web") == ("Succeeded", "hello\n")
 
 
-async def test_a_signing_key_rotated_away_ends_the_tokens_it_signed(own: Instance) -> None:
+async def test_tokens_of_a_removed_signing_key_are_refused(own: Instance) -> None:
     assertion = own.token("web")
     own.podpass("down")
     for key in (own.data_dir / "keys" / "issuer").iterdir():

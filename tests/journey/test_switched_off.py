@@ -1,4 +1,4 @@
-"""Workload identity switched off as `az aks update` does, and a delay asked for at the start."""
+"""Workload identity disabled as by `az aks update`, and settings of `podpass up`."""
 
 import ssl
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ SHOW = ["sh", "-c", "echo client=$AZURE_CLIENT_ID"]
 
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    """One of its own: its restart is part of the test."""
+    """A separate instance, because the test restarts it."""
     with started(tmp_path_factory.mktemp("switched")) as running:
         yield running
 
 
 async def ask(instance: Instance, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    """Ask Resource Manager as the administrator, below the instance's subscription."""
+    """Send a request to Resource Manager as the administrator, below the subscription."""
     status = instance.status
     context = ssl.create_default_context(cafile=status["ca_file"])
     form = {
@@ -64,7 +64,7 @@ async def switch(instance: Instance, on: bool) -> None:
     assert shown is on
 
 
-async def test_pods_get_no_identity_while_it_is_off_and_again_once_it_is_on(
+async def test_pods_get_identities_only_while_workload_identity_is_enabled(
     instance: Instance,
 ) -> None:
     assert (await ask(instance, "PUT", "resourceGroups/web", {"location": "eastus"}))[0] == 201
@@ -79,7 +79,7 @@ async def test_pods_get_no_identity_while_it_is_off_and_again_once_it_is_on(
     assert instance.run_command("on", "web", SHOW)[1].strip() != "client="
 
 
-async def test_the_cluster_without_a_name_in_resource_manager_gives_identities_again(
+async def test_deleting_the_managed_cluster_enables_workload_identity_again(
     instance: Instance,
 ) -> None:
     await switch(instance, on=False)
@@ -87,7 +87,7 @@ async def test_the_cluster_without_a_name_in_resource_manager_gives_identities_a
     assert instance.run_command("forgotten", "web", SHOW)[1].strip() != "client="
 
 
-async def test_a_delay_asked_for_at_the_start_reaches_the_token_service(
+async def test_propagation_delay_of_up_reaches_the_token_service(
     instance: Instance,
 ) -> None:
     instance.podpass("down")
@@ -96,10 +96,10 @@ async def test_a_delay_asked_for_at_the_start_reaches_the_token_service(
     assert (status, answer["error_codes"]) == (401, [70025])
 
 
-async def test_algorithms_asked_for_at_the_start_reach_the_token_service(
+async def test_assertion_algorithms_of_up_reach_the_token_service(
     instance: Instance,
 ) -> None:
-    """A token whose header says ES256 is refused for that, or, where that is allowed, for its signature."""
+    """A token with ES256 is refused for its algorithm, or, if ES256 is allowed, for its signature."""
     head, body, signature = instance.token("web").split(".")
     header = {**jose.loads_object(jose.b64decode(head)), "alg": "ES256"}
     changed = f"{jose.b64encode(jose.dumps(header))}.{body}.{signature}"

@@ -1,4 +1,4 @@
-"""A live cluster over real TLS, and ways to talk to it."""
+"""An embedded cluster that is served over TLS, and a client for it."""
 
 import asyncio
 import base64
@@ -18,19 +18,19 @@ import yaml
 
 from podpass.assertion.keys import KeyRing
 from podpass.http.server import bind, server_tls, serving
-from podpass.kubernetes.cluster import Cluster, ClusterConfig, User
-from tests.kubernetes.apiserver.hooks import Hook
+from podpass.kubernetes.cluster import ClusterConfig, EmbeddedCluster, UserInfo
+from tests.kubernetes.apiserver.webhook_server import WebhookServer
 
 ISSUER = "https://oidc.example/issuer/"
 USERS = {
-    "admin-token": User(name="admin", uid="admin", groups=("system:masters",)),
-    "alice-token": User(name="alice", uid="alice", groups=("devs",)),
+    "admin-token": UserInfo(name="admin", uid="admin", groups=("system:masters",)),
+    "alice-token": UserInfo(name="alice", uid="alice", groups=("devs",)),
 }
 
 
 @dataclass(kw_only=True)
 class Reply:
-    """An answer, read whole."""
+    """A complete HTTP response."""
 
     status: int
     headers: dict[str, str]
@@ -44,9 +44,9 @@ class Reply:
 
 @dataclass(kw_only=True)
 class Live:
-    """A cluster that is being served."""
+    """A served cluster, with a client session."""
 
-    cluster: Cluster
+    cluster: EmbeddedCluster
     config: ClusterConfig
     server: str
     ca_file: Path
@@ -63,22 +63,22 @@ class Live:
         token: str | None = "admin-token",
         **headers: str,
     ) -> Reply:
-        """Send one request; header names are written with underscores."""
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        """Send a request; header names have underscores instead of hyphens."""
+        request_headers = {name.replace("_", "-"): value for name, value in headers.items()}
         if token:
-            sent["authorization"] = f"Bearer {token}"
+            request_headers["authorization"] = f"Bearer {token}"
         if body is not None:
-            sent.setdefault("content-type", "application/json")
+            request_headers.setdefault("content-type", "application/json")
         raw = isinstance(body, bytes | str | io.BytesIO | None)
         data = body if raw else json.dumps(body)
         async with self.session.request(
-            method, self.server + path, data=data, headers=sent
-        ) as answer:
-            text = (await answer.read()).decode()
-            warnings = answer.headers.getall("warning", [])
-            headers_in = {name.lower(): value for name, value in answer.headers.items()}
+            method, self.server + path, data=data, headers=request_headers
+        ) as response:
+            text = (await response.read()).decode()
+            warnings = response.headers.getall("warning", [])
+            response_headers = {name.lower(): value for name, value in response.headers.items()}
             return Reply(
-                status=answer.status, headers=headers_in, text=text, warnings=list(warnings)
+                status=response.status, headers=response_headers, text=text, warnings=list(warnings)
             )
 
     def kubeconfig(self, token: str = "admin-token") -> Path:
@@ -113,7 +113,7 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
 
 @pytest.fixture
 async def serve(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[Callable[..., Any]]:
-    """Start a cluster on a free port; settings are those of ClusterConfig."""
+    """Start a cluster on a free port; the settings are those of ClusterConfig."""
     ca_file = tmp_path / "ca.pem"
     ca.cert_pem.write_to_path(str(ca_file))
     leaf = ca.issue_cert("127.0.0.1", "localhost")
@@ -123,13 +123,13 @@ async def serve(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Live:
-            given: dict[str, Any] = {
+            defaults: dict[str, Any] = {
                 "database": tmp_path / "kubernetes.db",
                 "issuer": ISSUER,
-                "ring": ring,
+                "signer": ring,
             }
-            config = ClusterConfig(**(given | {"ca_file": ca_file, "tokens": USERS} | settings))
-            cluster = await stack.enter_async_context(Cluster(config))
+            config = ClusterConfig(**(defaults | {"ca_file": ca_file, "tokens": USERS} | settings))
+            cluster = await stack.enter_async_context(EmbeddedCluster(config))
             sock = bind("127.0.0.1", 0)
             server = f"https://127.0.0.1:{sock.getsockname()[1]}"
             await stack.enter_async_context(serving(cluster.app, sock, tls))
@@ -154,14 +154,14 @@ async def serve(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[
 
 @pytest.fixture
 async def live(serve: Callable[..., Any]) -> Live:
-    """A cluster with the plain settings."""
+    """A cluster with default settings."""
     found: Live = await serve()
     return found
 
 
 @pytest.fixture
 async def hook(ca: trustme.CA, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
-    """Start webhooks, each on its own port."""
+    """Start webhook servers, each on its own port."""
     leaf = ca.issue_cert("127.0.0.1", "hooks.one.svc")
     leaf.cert_chain_pems[0].write_to_path(str(tmp_path / "hook.pem"))
     leaf.private_key_pem.write_to_path(str(tmp_path / "hook.key"))
@@ -169,10 +169,10 @@ async def hook(ca: trustme.CA, tmp_path: Path) -> AsyncIterator[Callable[..., An
     bundle = base64.b64encode(ca.cert_pem.bytes()).decode()
     async with AsyncExitStack() as stack:
 
-        async def start(answer: Any = None) -> Hook:
+        async def start(response: Any = None) -> WebhookServer:
             sock = bind("127.0.0.1", 0)
-            made = Hook(f"https://127.0.0.1:{sock.getsockname()[1]}/mutate", bundle)
-            made.answer = answer or made.answer
+            made = WebhookServer(f"https://127.0.0.1:{sock.getsockname()[1]}/mutate", bundle)
+            made.response = response or made.response
             await stack.enter_async_context(serving(made.app, sock, tls))
             return made
 

@@ -1,4 +1,4 @@
-"""A command line client with a cluster's kubeconfig."""
+"""Runs a command line client with the kubeconfig of a cluster."""
 
 import asyncio
 from pathlib import Path
@@ -9,20 +9,20 @@ from tests.local.kubectl import PATH
 _SECONDS = 300
 
 
-class Command:
-    """One program; called with arguments, it has to end as expected and gives what it printed."""
+class CommandLineClient:
+    """One program; a call runs it, checks its exit code and returns its output."""
 
     def __init__(self, binary: Path, live: Any) -> None:
         self._binary = binary
         home = live.folder / f"home-{binary.name}"
         home.mkdir(exist_ok=True)
         self.environ = {"HOME": str(home), "KUBECONFIG": str(live.kubeconfig()), "PATH": PATH}
-        self.told = ""  # on its second output, by the last run
+        self.stderr = ""  # stderr of the last run
 
     async def __call__(
         self, *arguments: str, given: str = "", code: int = 0, **environ: str
     ) -> str:
-        """Run it; `given` goes to its input. A failure's complaints are part of what is given back."""
+        """Run it with `given` as stdin; after a failure the result includes stderr."""
         process = await asyncio.create_subprocess_exec(
             str(self._binary),
             *arguments,
@@ -32,6 +32,6 @@ class Command:
             env=self.environ | environ,
         )
         out, err = await asyncio.wait_for(process.communicate(given.encode()), _SECONDS)
-        self.told = err.decode()
-        assert process.returncode == code, f"{arguments}: {out.decode()}{self.told}"
-        return out.decode() if code == 0 else out.decode() + self.told
+        self.stderr = err.decode()
+        assert process.returncode == code, f"{arguments}: {out.decode()}{self.stderr}"
+        return out.decode() if code == 0 else out.decode() + self.stderr

@@ -1,4 +1,4 @@
-"""Go programs of other people, unmodified, on a live embedded API; each is built once, or skipped by name."""
+"""Unmodified Go programs on an embedded API server; each is built once, or its tests are skipped."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -7,23 +7,23 @@ from typing import Any
 
 import pytest
 
-from bench.peers.build import CannotBuild, built
+from bench.peers.build import CannotBuild, build_program
 from podpass.http.server import PortInUse, bind
 from tests.kubernetes.conftest import ca, ring, serve
-from tests.kubernetes_clients.command import Command
-from tests.kubernetes_clients.reference import SERVICE, Reference
+from tests.kubernetes_clients.command import CommandLineClient
+from tests.kubernetes_clients.reference import SERVICE, ReferenceWebhook
 from tests.local.kubectl import binaries
 
 __all__ = ["ca", "ring", "serve"]
 
-# Where the reference listens, whatever it is told.
+# The reference listens on this port in any case.
 _PORT = 9443
 _PORT_SECONDS = 120
 _TRIES = 5
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this folder."""
+    """Mark every test of this folder with `kubernetes`."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.kubernetes)
@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _built(name: str) -> Path:
     try:
-        return built(name)
+        return build_program(name)
     except CannotBuild as exc:
         pytest.skip(f"{name}: {exc}")
 
@@ -49,40 +49,42 @@ def helm_binary() -> Path:
 
 @pytest.fixture
 async def live(serve: Callable[..., Any]) -> Any:
-    """A cluster that finds the reference's service on this machine."""
+    """Run a cluster that resolves the reference's Service to this machine."""
     return await serve(services={SERVICE: f"https://127.0.0.1:{_PORT}"})
 
 
 @pytest.fixture
-def kubectl(live: Any) -> Command:
+def kubectl(live: Any) -> CommandLineClient:
     found = binaries()
     binary = found["machine"] or found["package"]
     if not binary:
-        pytest.skip("no kubectl is here")
-    return Command(Path(binary), live)
+        pytest.skip("kubectl is not installed")
+    return CommandLineClient(Path(binary), live)
 
 
 @pytest.fixture
-def helm(helm_binary: Path, live: Any) -> Command:
-    return Command(helm_binary, live)
+def helm(helm_binary: Path, live: Any) -> CommandLineClient:
+    return CommandLineClient(helm_binary, live)
 
 
 @pytest.fixture
-async def reference(webhook_binary: Path, live: Any, kubectl: Command) -> AsyncIterator[Reference]:
-    """The reference's webhook, ready, with a certificate it made for itself."""
-    program = Reference(webhook_binary, live, kubectl)
+async def reference(
+    webhook_binary: Path, live: Any, kubectl: CommandLineClient
+) -> AsyncIterator[ReferenceWebhook]:
+    """Run the reference's webhook; it is ready and has created its certificate."""
+    program = ReferenceWebhook(webhook_binary, live, kubectl)
     await program.install()
     for _ in range(_TRIES):
-        await _free()
+        await _wait_for_port()
         async with program.running():
             if await program.ready():
                 yield program
                 return
-    pytest.skip(f"port {_PORT} is taken again and again, and the reference can listen nowhere else")
+    pytest.skip(f"port {_PORT} is in use in every attempt, and the reference can use no other port")
 
 
-async def _free() -> None:
-    """Wait until nobody else listens where the reference must."""
+async def _wait_for_port() -> None:
+    """Wait until no process listens on the reference's port."""
     for _ in range(_PORT_SECONDS):
         try:
             bind("127.0.0.1", _PORT).close()
@@ -90,4 +92,4 @@ async def _free() -> None:
             await asyncio.sleep(1)
         else:
             return
-    pytest.skip(f"port {_PORT} is taken, and the reference can listen nowhere else")
+    pytest.skip(f"port {_PORT} is in use, and the reference can use no other port")

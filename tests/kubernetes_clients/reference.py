@@ -1,6 +1,6 @@
-"""The Go reference's webhook as a process of this machine: its objects, its files, its start and its end.
+"""Runs the Go reference's webhook as a process: its objects, its files, its start and its stop.
 
-What a kubelet would do for it is done here: the keys of its Secret become files of its certificate folder.
+The kubelet's part is done here: the keys of its Secret become files of its certificate folder.
 """
 
 import asyncio
@@ -16,8 +16,9 @@ from typing import Any
 import aiohttp
 import yaml
 
-from podpass.http.server import bind
-from tests.kubernetes_clients.command import Command
+from tests import process_reaper
+from tests.kubernetes_clients.command import CommandLineClient
+from tests.ports import free_port
 
 NAMESPACE = "azure-workload-identity-system"
 SERVICE = f"{NAMESPACE}/azure-wi-webhook-webhook-service:443"
@@ -38,7 +39,7 @@ _ALL = ["create", "delete", "get", "list", "patch", "update", "watch"]
 
 
 def manifests() -> str:
-    """Write what its chart installs, but for the deployment: rights no wider than it asks for itself."""
+    """Return the objects of its chart without the Deployment: exactly its own permissions."""
     about = {"name": "azure-wi-webhook-manager-role"}
     inside = {**about, "namespace": NAMESPACE}
     subjects = [{"kind": "ServiceAccount", "name": _ACCOUNT, "namespace": NAMESPACE}]
@@ -120,10 +121,10 @@ def _hook() -> dict[str, Any]:
     }
 
 
-class Reference:
-    """The webhook's process, and the folder its certificate lies in."""
+class ReferenceWebhook:
+    """The webhook's process and its certificate folder."""
 
-    def __init__(self, binary: Path, live: Any, kubectl: Command) -> None:
+    def __init__(self, binary: Path, live: Any, kubectl: CommandLineClient) -> None:
         self._binary, self._live, self._kubectl = binary, live, kubectl
         self._certificates = live.folder / "certificates"
         self._log: Path = live.folder / "reference.log"
@@ -145,15 +146,15 @@ class Reference:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run it as its own account, and stop it."""
+        """Run it with the token of its ServiceAccount, and stop it at the end."""
         token = (await self._kubectl("create", "token", "-n", NAMESPACE, _ACCOUNT)).strip()
-        with bind("127.0.0.1", 0) as free, bind("127.0.0.1", 0) as another:
-            self._health, self._metrics = free.getsockname()[1], another.getsockname()[1]
+        self._health, self._metrics = free_port(), free_port()
         command = [f"--webhook-cert-dir={self._certificates}", f"--log-level={LOG_LEVEL}"]
         command.append(f"--metrics-addr=127.0.0.1:{self._metrics}")
         command.append(f"--health-addr=127.0.0.1:{self._health}")
         environ = {"KUBECONFIG": str(self._kubeconfig(token)), "AZURE_TENANT_ID": TENANT}
-        environ |= IMAGES | {
+        environ |= IMAGES | process_reaper.run_mark()
+        environ |= {
             "POD_NAMESPACE": NAMESPACE,
             "PATH": os.defpath,
             "HOME": str(self._live.folder),
@@ -190,7 +191,7 @@ class Reference:
             await asyncio.sleep(0.2)
 
     async def ready(self) -> bool:
-        """Wait until it says that it is; False where somebody else took its port in the meantime."""
+        """Wait until it is ready; return False if another process listens on its port."""
         url = f"http://127.0.0.1:{self._health}/readyz"
         async with aiohttp.ClientSession() as session:
             for _ in range(_READY_SECONDS * 5):

@@ -1,4 +1,4 @@
-"""The token service's chart, by helm 3, on the embedded API: installed, changed, removed; and taken over."""
+"""The token service's chart with Helm 3 on the embedded API: install, upgrade, uninstall, and adoption."""
 
 import asyncio
 import json
@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.charts.authority.rendering import SETS, Chart
+from tests.charts.authority.rendering import SETS, AuthorityChart
 from tests.charts.rendering import FOREIGN
-from tests.kubernetes_clients.command import Command
+from tests.kubernetes_clients.command import CommandLineClient
 from tests.kubernetes_clients.test_helm import kubelet
 from tests.kubernetes_clients.test_own_chart import WAIT
 
@@ -32,13 +32,13 @@ RELEASE = ("podpass-authority", CHART, "-n", SPACE, *VALUES)
 
 
 async def uids(live: Any) -> list[str | None]:
-    """Tell the objects of the release apart from ones of the same names that were made anew."""
+    """Return the uids of the release's objects, to detect recreated objects."""
     found = [await live.call("GET", path) for path in OBJECTS]
     return [one.body["metadata"]["uid"] if one.status == 200 else None for one in found]
 
 
 async def pods(live: Any, wanted: int) -> set[str]:
-    """Wait until there are as many pods as wanted, and name them."""
+    """Wait until there is the expected number of pods; return their names."""
     found: list[Any] = []
     for _ in range(100):
         found = (await live.call("GET", PODS)).body["items"]
@@ -49,11 +49,11 @@ async def pods(live: Any, wanted: int) -> set[str]:
 
 
 async def test_a_token_service_is_installed_upgraded_rolled_back_and_uninstalled(
-    live: Any, helm: Command
+    live: Any, helm: CommandLineClient
 ) -> None:
     async with kubelet(live, SPACE):
-        told = await helm("install", *RELEASE, "--create-namespace", *WAIT)
-        assert "tokens of tenant 00000000-0000-4000-8000-000000000000" in told
+        output = await helm("install", *RELEASE, "--create-namespace", *WAIT)
+        assert "tokens of tenant 00000000-0000-4000-8000-000000000000" in output
         await pods(live, 2)
         first = await uids(live)
         assert all(first)
@@ -72,10 +72,10 @@ async def test_a_token_service_is_installed_upgraded_rolled_back_and_uninstalled
     assert await uids(live) == [None] * len(OBJECTS)
 
 
-async def test_what_was_applied_by_hand_becomes_a_release(
-    live: Any, helm: Command, kubectl: Command
+async def test_manually_applied_objects_are_adopted_by_a_release(
+    live: Any, helm: CommandLineClient, kubectl: CommandLineClient
 ) -> None:
-    """Its objects stay, and its Deployment rolls once, for the mark of the settings."""
+    """The objects stay, and the Deployment restarts once because of the checksum of its settings."""
     async with kubelet(live, SPACE):
         manifests = str(ROOT / "deploy" / "authority")
         await kubectl("apply", "-f", f"{manifests}/namespace.yaml")
@@ -99,14 +99,16 @@ async def test_what_was_applied_by_hand_becomes_a_release(
 
 
 @pytest.mark.parametrize("name", SETS)
-async def test_a_set_of_values_is_taken_by_the_api_server(
-    kubectl: Command, helm_binary: Path, name: str
+async def test_api_server_accepts_each_set_of_values(
+    kubectl: CommandLineClient, helm_binary: Path, name: str
 ) -> None:
-    """Defaults and validation, none of which a schema knows."""
+    """The API server checks defaults and validation, which a schema does not contain."""
     objects = [
-        one for one in Chart(str(helm_binary)).render(SETS[name]) if one["kind"] not in FOREIGN
+        one
+        for one in AuthorityChart(str(helm_binary)).render(SETS[name])
+        if one["kind"] not in FOREIGN
     ]
     await kubectl("create", "namespace", SPACE)
     listed = {"apiVersion": "v1", "kind": "List", "items": objects}
-    told = await kubectl("apply", "-f", "-", given=json.dumps(listed))
-    assert told.count(" created\n") == len(objects)
+    output = await kubectl("apply", "-f", "-", given=json.dumps(listed))
+    assert output.count(" created\n") == len(objects)

@@ -1,4 +1,4 @@
-"""Helm 3 as it is released, on the embedded API: a release from its first installation to its end."""
+"""Released Helm 3 on the embedded API: a release from its installation to its removal."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.kubernetes_clients.command import Command
+from tests.kubernetes_clients.command import CommandLineClient
 
 CHART = str(Path(__file__).with_name("chart"))
 CORE = "/api/v1/namespaces/default"
@@ -32,7 +32,7 @@ async def statuses(live: Any) -> list[int]:
 
 
 async def pods_ready(live: Any, namespace: str = "default") -> None:
-    """Be the kubelet: say of the deployment's pods that they are ready."""
+    """Act as kubelet: report the Deployment's pods as ready."""
     pods = f"/api/v1/namespaces/{namespace}/pods"
     for item in (await live.call("GET", pods)).body["items"]:
         status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
@@ -43,7 +43,7 @@ async def pods_ready(live: Any, namespace: str = "default") -> None:
 
 @asynccontextmanager
 async def kubelet(live: Any, namespace: str = "default") -> AsyncIterator[None]:
-    """Make pods ready as long as it lasts."""
+    """Report pods as ready while the context is active."""
 
     async def run() -> None:
         while True:
@@ -57,17 +57,17 @@ async def kubelet(live: Any, namespace: str = "default") -> AsyncIterator[None]:
         running.cancel()
 
 
-async def history(helm: Command) -> list[tuple[int, str]]:
+async def history(helm: CommandLineClient) -> list[tuple[int, str]]:
     found = json.loads(await helm("history", "shop", "-o", "json"))
     return [(each["revision"], each["status"]) for each in found]
 
 
 async def test_a_release_is_installed_upgraded_rolled_back_and_uninstalled(
-    live: Any, helm: Command
+    live: Any, helm: CommandLineClient
 ) -> None:
-    told = await helm("install", "shop", CHART)
-    assert "STATUS: deployed" in told
-    assert "shop says hello." in told
+    output = await helm("install", "shop", CHART)
+    assert "STATUS: deployed" in output
+    assert "shop says hello." in output
     assert await statuses(live) == [200] * len(PATHS)
     await helm("upgrade", "shop", CHART, "--set", "greeting=bye,port=81")
     assert await greeting(live) == "bye"
@@ -85,8 +85,10 @@ async def test_a_release_is_installed_upgraded_rolled_back_and_uninstalled(
     assert json.loads(await helm("list", "-a", "-o", "json")) == []
 
 
-async def test_what_somebody_else_added_stays_through_an_upgrade(live: Any, helm: Command) -> None:
-    """Helm merges three ways by strategic merge patches, which need each kind's list rules."""
+async def test_foreign_fields_are_preserved_by_an_upgrade(
+    live: Any, helm: CommandLineClient
+) -> None:
+    """Helm uses strategic merge patches, which need each kind's merge keys."""
     await helm("install", "shop", CHART)
     kind = "application/merge-patch+json"
     change = {"metadata": {"annotations": {"note": "mine"}}}
@@ -96,36 +98,38 @@ async def test_what_somebody_else_added_stays_through_an_upgrade(live: Any, helm
     assert (found["note"], found["azure.workload.identity/client-id"]) == ("mine", "changed")
 
 
-async def test_a_dry_run_on_the_server_leaves_nothing(live: Any, helm: Command) -> None:
-    told = await helm("install", "shop", CHART, "--dry-run=server")
-    assert "STATUS: pending-install" in told
+async def test_server_side_dry_run_stores_no_object(live: Any, helm: CommandLineClient) -> None:
+    output = await helm("install", "shop", CHART, "--dry-run=server")
+    assert "STATUS: pending-install" in output
     assert await statuses(live) == [404] * len(PATHS)
     assert json.loads(await helm("list", "-a", "-o", "json")) == []
 
 
-async def test_an_atomic_installation_that_fails_is_undone(live: Any, helm: Command) -> None:
-    told = await helm("install", "shop", CHART, "--atomic", "--set", "broken=true", code=1)
-    assert "spec.ports[0].protocol" in told
+async def test_failed_atomic_installation_is_removed(live: Any, helm: CommandLineClient) -> None:
+    output = await helm("install", "shop", CHART, "--atomic", "--set", "broken=true", code=1)
+    assert "spec.ports[0].protocol" in output
     assert await statuses(live) == [404] * len(PATHS)
     assert json.loads(await helm("list", "-a", "-o", "json")) == []
 
 
-async def test_an_atomic_upgrade_that_fails_goes_back(live: Any, helm: Command) -> None:
+async def test_failed_atomic_upgrade_is_rolled_back(live: Any, helm: CommandLineClient) -> None:
     await helm("install", "shop", CHART)
     changed = ("--atomic", "--set", "broken=true,greeting=bye")
-    async with kubelet(live):  # going back waits for the pods
+    async with kubelet(live):  # the rollback waits for the pods
         await helm("upgrade", "shop", CHART, *changed, code=1)
     assert await greeting(live) == "hello"
     assert [status for _, status in await history(helm)] == ["superseded", "failed", "deployed"]
 
 
-async def test_waiting_ends_when_all_is_ready(live: Any, helm: Command) -> None:
+async def test_waiting_ends_when_all_is_ready(live: Any, helm: CommandLineClient) -> None:
     async with kubelet(live):
-        told = await helm("install", "shop", CHART, "--wait", "--timeout", "60s")
-    assert "STATUS: deployed" in told
+        output = await helm("install", "shop", CHART, "--wait", "--timeout", "60s")
+    assert "STATUS: deployed" in output
 
 
-async def test_a_release_of_another_namespace_is_its_own(live: Any, helm: Command) -> None:
+async def test_releases_of_one_name_in_two_namespaces_are_independent(
+    live: Any, helm: CommandLineClient
+) -> None:
     await helm("install", "shop", CHART)
     await helm("install", "shop", CHART, "-n", "two", "--create-namespace")
     listed = json.loads(await helm("list", "-A", "-o", "json"))
@@ -134,12 +138,12 @@ async def test_a_release_of_another_namespace_is_its_own(live: Any, helm: Comman
     assert await statuses(live) == [200] * len(PATHS)
 
 
-async def test_a_field_nobody_knows_is_warned_of_by_name(helm: Command, tmp_path: Path) -> None:
-    """Helm leaves unknown fields to the server, and asks it for no more than a warning."""
+async def test_unknown_field_causes_a_warning(helm: CommandLineClient, tmp_path: Path) -> None:
+    """Helm requests a warning, not an error, for unknown fields."""
     chart = tmp_path / "odd"
     (chart / "templates").mkdir(parents=True)
     (chart / "Chart.yaml").write_text("apiVersion: v2\nname: odd\nversion: 1.0.0\n")
     wrong = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: odd}\nautomountToken: true\n"
     (chart / "templates" / "odd.yaml").write_text(wrong)
     assert "STATUS: deployed" in await helm("install", "odd", str(chart))
-    assert "automountToken" in helm.told
+    assert "automountToken" in helm.stderr

@@ -1,11 +1,11 @@
-"""This project's own chart, by helm 3, on the embedded API: installed, changed, taken back and removed."""
+"""This project's chart with Helm 3 on the embedded API: install, upgrade, rollback and uninstall."""
 
 import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
-from tests.kubernetes_clients.command import Command
+from tests.kubernetes_clients.command import CommandLineClient
 from tests.kubernetes_clients.test_helm import kubelet
 
 CHART = str(Path(__file__).parents[2] / "charts" / "podpass")
@@ -31,7 +31,7 @@ async def counts(live: Any) -> list[int]:
 
 
 async def pods(live: Any, wanted: int) -> None:
-    """Wait until there are as many pods as wanted, none of them on its way out."""
+    """Wait until there is the expected number of pods, and none is terminating."""
     found: list[Any] = []
     for _ in range(100):
         items = (await live.call("GET", PODS)).body["items"]
@@ -43,7 +43,7 @@ async def pods(live: Any, wanted: int) -> None:
 
 
 async def test_the_own_chart_is_installed_upgraded_rolled_back_and_uninstalled(
-    live: Any, helm: Command
+    live: Any, helm: CommandLineClient
 ) -> None:
     chart = ("podpass", CHART, "-n", SPACE, "--set")
     async with kubelet(live, SPACE):
@@ -61,8 +61,8 @@ async def test_the_own_chart_is_installed_upgraded_rolled_back_and_uninstalled(
         await pods(live, 2)
         (hooks,) = (await live.call("GET", HOOKS)).body["items"]
         assert len(hooks["webhooks"]) == 1
-        told = json.loads(await helm("history", *RELEASE, "-o", "json"))
-        assert [each["status"] for each in told] == ["superseded", "superseded", "deployed"]
+        history = json.loads(await helm("history", *RELEASE, "-o", "json"))
+        assert [each["status"] for each in history] == ["superseded", "superseded", "deployed"]
         await helm("uninstall", *RELEASE, *WAIT)
     await pods(live, 0)
     assert await counts(live) == [0] * len(LISTS)

@@ -1,11 +1,11 @@
-"""The Go reference's own webhook on the embedded API: its REST mapper, informers and certificate rotator."""
+"""The Go reference's webhook on the embedded API: its REST mapper, informers and certificate rotator."""
 
 import asyncio
 import base64
 from typing import Any
 
-from podpass.kubernetes.apiserver.storage.watch_cache import History
-from tests.kubernetes_clients.reference import HOOKS, SECRET, TENANT, Reference
+from podpass.kubernetes.apiserver.storage.watch_cache import WatchCache
+from tests.kubernetes_clients.reference import HOOKS, SECRET, TENANT, ReferenceWebhook
 
 PODS = "/api/v1/namespaces/default/pods"
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
@@ -26,7 +26,7 @@ def pod(name: str, **labels: str) -> dict[str, Any]:
 
 
 async def client_id_of(live: Any, name: str) -> str | None:
-    """Make a pod that asks for its identity, and read the client id it was given."""
+    """Create a labelled pod and return its client id."""
     made = await live.call("POST", PODS, pod(name, **{"azure.workload.identity/use": "true"}))
     assert made.status == 201, made.text
     environ = made.body["spec"]["containers"][0].get("env") or []
@@ -35,8 +35,8 @@ async def client_id_of(live: Any, name: str) -> str | None:
     return found.get("AZURE_CLIENT_ID")
 
 
-async def test_it_makes_its_certificate_and_tells_the_api_of_it(
-    live: Any, reference: Reference
+async def test_reference_creates_its_certificate_and_injects_its_ca(
+    live: Any, reference: ReferenceWebhook
 ) -> None:
     del reference
     secret = (await live.call("GET", SECRET)).body["data"]
@@ -46,7 +46,7 @@ async def test_it_makes_its_certificate_and_tells_the_api_of_it(
     assert bundle == base64.b64decode(secret["ca.crt"])
 
 
-async def test_it_mutates_the_pods_it_should_and_no_others(live: Any, reference: Reference) -> None:
+async def test_reference_mutates_only_labelled_pods(live: Any, reference: ReferenceWebhook) -> None:
     del reference
     await account(live, FIRST)
     assert await client_id_of(live, "labelled") == FIRST
@@ -63,10 +63,10 @@ async def test_it_mutates_the_pods_it_should_and_no_others(live: Any, reference:
     assert "env" not in plain.body["spec"]["containers"][0]
 
 
-async def test_its_informer_sees_accounts_that_come_change_and_go(
-    live: Any, reference: Reference
+async def test_informer_sees_created_changed_and_deleted_accounts(
+    live: Any, reference: ReferenceWebhook
 ) -> None:
-    """Fails if watches do not tell: it answers from its cache for accounts it knows."""
+    """The webhook uses its informer's cache, so it sees only changes that a watch sends."""
     del reference
     await account(live, FIRST)
     assert await client_id_of(live, "first") == FIRST
@@ -80,7 +80,7 @@ async def test_its_informer_sees_accounts_that_come_change_and_go(
 
 
 async def _eventually(live: Any, name: str, wanted: str) -> None:
-    """Make pods until one has the client id: an informer may be a moment behind."""
+    """Create pods until one has the client id, because an informer may lag."""
     found = None
     for attempt in range(50):
         found = await client_id_of(live, f"{name}-{attempt}")
@@ -90,10 +90,8 @@ async def _eventually(live: Any, name: str, wanted: str) -> None:
     raise AssertionError(f"the client id is {found}, want {wanted}")
 
 
-async def test_its_informer_lists_anew_when_its_changes_are_forgotten(
-    live: Any, reference: Reference
-) -> None:
-    """Fails if an old watch is not told 410: what changed while nobody watched would never be seen."""
+async def test_informer_lists_again_after_410_gone(live: Any, reference: ReferenceWebhook) -> None:
+    """An outdated watch must get 410; otherwise the informer would miss changes for good."""
     del reference
     await account(live, FIRST)
     assert await client_id_of(live, "before") == FIRST
@@ -101,6 +99,6 @@ async def test_its_informer_lists_anew_when_its_changes_are_forgotten(
     kind = "application/merge-patch+json"
     change = {"metadata": {"annotations": {CLIENT_ID: SECOND}}}
     await live.call("PATCH", f"{ACCOUNTS}/web", change, content_type=kind)
-    live.cluster.store.history = History(live.cluster.store.revision)
+    live.cluster.store.watch_cache = WatchCache(live.cluster.store.revision)
     live.cluster._watches._stopping = False
     await _eventually(live, "after", SECOND)

@@ -1,4 +1,4 @@
-"""`helm test` of both charts, as notes and guides have it: the pod that passed is there to be read."""
+"""`helm test` of both charts, as notes and guides describe it: the log of the finished pod can be read."""
 
 import asyncio
 import re
@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from tests.kubernetes_clients import test_authority_chart, test_own_chart
-from tests.kubernetes_clients.command import Command
+from tests.kubernetes_clients.command import CommandLineClient
 
-# What is installed, where, with what; and the pod of its test.
+# Chart, namespace, values, and the pod of its test.
 OWN = (
     *("workload-identity-webhook", test_own_chart.CHART, "-n", test_own_chart.SPACE),
-    *("--set", f"{test_own_chart.TENANT},failurePolicy=Ignore"),  # no webhook answers here
+    *("--set", f"{test_own_chart.TENANT},failurePolicy=Ignore"),  # no webhook runs here
 )
 INSTALLED = {
     "install.md": (OWN, "/api/v1/namespaces/default/pods/workload-identity-webhook-test"),
@@ -27,8 +27,8 @@ INSTALLED = {
 
 
 @asynccontextmanager
-async def passing(live: Any, pod: str) -> AsyncIterator[None]:
-    """Be the kubelet: say of one pod that it has ended well, whenever it is there."""
+async def report_success(live: Any, pod: str) -> AsyncIterator[None]:
+    """Act as kubelet: report one pod as succeeded whenever it exists."""
 
     async def run() -> None:
         while True:
@@ -45,23 +45,23 @@ async def passing(live: Any, pod: str) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("guide", INSTALLED)
-async def test_a_test_that_passed_can_be_read_and_a_next_one_takes_its_place(
-    live: Any, helm: Command, kubectl: Command, guide: str
+async def test_log_of_a_passed_test_can_be_read_and_the_next_run_replaces_it(
+    live: Any, helm: CommandLineClient, kubectl: CommandLineClient, guide: str
 ) -> None:
     release, pod = INSTALLED[guide]
     notes = await helm("install", *release, "--create-namespace")
     (test,) = re.findall(r"^  helm (test .*)$", notes, re.MULTILINE)
     reads = re.findall(r"^  kubectl (.* logs \S+-test)$", notes, re.MULTILINE)
-    told = (test_authority_chart.ROOT / "docs" / "guides" / guide).read_text()
-    assert f"\nhelm {test}\n" in told
-    assert all(f"\nkubectl {read}\n" in told for read in reads)
-    # Helm looks for the pod in the release's namespace, so only there it can read the log itself.
+    text = (test_authority_chart.ROOT / "docs" / "guides" / guide).read_text()
+    assert f"\nhelm {test}\n" in text
+    assert all(f"\nkubectl {read}\n" in text for read in reads)
+    # Helm reads logs only of pods in the release's namespace.
     assert ("--logs" in test) is not bool(reads)
     seen = []
-    async with passing(live, pod):
+    async with report_success(live, pod):
         for _ in range(2):
-            told = await helm(*shlex.split(test))
-            assert re.search(r"^Phase: +Succeeded$", told, re.MULTILINE)
+            output = await helm(*shlex.split(test))
+            assert re.search(r"^Phase: +Succeeded$", output, re.MULTILINE)
             for read in reads:
                 await kubectl(*shlex.split(read))
             seen.append((await live.call("GET", pod)).body["metadata"]["uid"])

@@ -1,4 +1,4 @@
-"""The Go reference's webhook and ours beside each other on one API: what both tell, and what both answer."""
+"""The Go reference's webhook and ours on one API server: the same metrics and the same responses."""
 
 import asyncio
 import base64
@@ -16,12 +16,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.admission.test_vectors import CASES as RECORDED
 from tests.admission.test_vectors import REFUSED_HERE
-from tests.kubernetes_clients.reference import IMAGES, LOG_LEVEL, TENANT, Reference
+from tests.kubernetes_clients.reference import IMAGES, LOG_LEVEL, TENANT, ReferenceWebhook
 from tests.servers.webhook.running import PATH, Webhook, pod, review
 
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
 CLIENT_ID = "azure.workload.identity/client-id"
-# What ours has not: docs/parity.md.
+# Metrics that ours lacks: docs/parity.md.
 GO_ALONE = (
     "go_",
     "workqueue_",
@@ -39,7 +39,7 @@ SCOPE = "otel_scope_"
 LENGTH = "azure.workload.identity/service-account-token-expiration"
 CASES = {
     "a pod": (review(pod()), "application/json"),
-    "no account": (review(pod(account="nobody")), "application/json"),
+    "no account": (review(pod(account="missing")), "application/json"),
     "a wrong annotation": (
         review({**pod(), "metadata": {"name": "a", "annotations": {LENGTH: "1"}}}),
         "application/json",
@@ -56,7 +56,7 @@ CASES = {
 
 @pytest.fixture
 async def ours(live: Any, tmp_path: Path) -> AsyncIterator[Webhook]:
-    """Ours on the same API, which runs in this loop: so the process is waited for beside it."""
+    """Start our webhook in a thread, because the API server runs in this event loop."""
     (tmp_path / "ours").mkdir()
     webhook = Webhook(tmp_path / "ours", trustme.CA(), live.kubeconfig())
     webhook.environ = {"AZURE_TENANT_ID": TENANT, **IMAGES}
@@ -66,8 +66,8 @@ async def ours(live: Any, tmp_path: Path) -> AsyncIterator[Webhook]:
     await asyncio.to_thread(webhook.stop)
 
 
-async def _answers(url: str) -> dict[str, Any]:
-    """Give a server's verdicts on all cases."""
+async def _responses(url: str) -> dict[str, Any]:
+    """Return a server's responses to all cases."""
     tls = ssl.create_default_context()
     tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
     found = {}
@@ -83,37 +83,43 @@ async def _answers(url: str) -> dict[str, Any]:
     return found
 
 
-async def test_verdicts_have_one_shape(live: Any, reference: Reference, ours: Webhook) -> None:
+async def test_responses_have_the_same_members(
+    live: Any, reference: ReferenceWebhook, ours: Webhook
+) -> None:
     del reference
     body = {"metadata": {"name": "web", "annotations": {CLIENT_ID: "client"}}}
     assert (await live.call("POST", ACCOUNTS, body)).status == 201
-    theirs = await _answers("https://127.0.0.1:9443")
-    assert await _answers(f"https://127.0.0.1:{ours.port('webhook')}") == theirs
+    theirs = await _responses("https://127.0.0.1:9443")
+    assert await _responses(f"https://127.0.0.1:{ours.port('webhook')}") == theirs
 
 
-async def test_pods_of_the_recorded_cases_become_the_same(
-    live: Any, reference: Reference, ours: Webhook
+async def test_pods_of_the_recorded_cases_are_mutated_equally(
+    live: Any, reference: ReferenceWebhook, ours: Webhook
 ) -> None:
-    """The recordings again, with both processes: what was recorded is what the reference does."""
+    """The recorded cases with both processes; the recordings equal the reference's responses."""
     del reference
     odd, cases = set[str](), [case for case in RECORDED if case["config"] == "public"]
     async with aiohttp.ClientSession() as session:
         for number, case in enumerate(cases):
-            body = review(wanted := await _given(live, f"case-{number}", case), f"case-{number}")
+            body = review(
+                wanted := await _prepare_case(live, f"case-{number}", case), f"case-{number}"
+            )
             theirs, mine = [
                 await _verdict(session, port, body) for port in (9443, ours.port("webhook"))
             ]
             if theirs["allowed"] != mine["allowed"]:
                 odd.add(case["title"])
             else:
-                assert _become(wanted, mine) == _become(wanted, theirs), case["title"]
+                assert _apply_response(wanted, mine) == _apply_response(wanted, theirs), case[
+                    "title"
+                ]
                 assert mine["status"]["code"] == theirs["status"]["code"], case["title"]
     assert len(cases) > 80
     assert odd == REFUSED_HERE
 
 
-async def _given(live: Any, namespace: str, case: Any) -> Any:
-    """Make the account of a case in a namespace of its own, and give its pod there."""
+async def _prepare_case(live: Any, namespace: str, case: Any) -> Any:
+    """Create the account of a case in a new namespace and return the case's pod."""
     await live.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
     wanted = json.loads(json.dumps(case["pod"]))
     wanted["metadata"]["namespace"] = namespace
@@ -135,13 +141,13 @@ async def _verdict(session: aiohttp.ClientSession, port: int, body: bytes) -> An
         return (await answer.json(content_type=None))["response"]
 
 
-def _become(wanted: Any, verdict: Any) -> Any:
+def _apply_response(wanted: Any, verdict: Any) -> Any:
     steps = json.loads(base64.b64decode(verdict.get("patch") or "W10="))
     return _full(jsonpatch.apply_patch(wanted, steps))
 
 
 def _full(value: Any) -> Any:
-    """Leave out what is empty, which the reference's typed copy of a pod adds or drops."""
+    """Remove empty members, which the reference's typed pod adds or drops."""
     if isinstance(value, list):
         return [_full(each) for each in value]
     if not isinstance(value, dict):
@@ -150,19 +156,20 @@ def _full(value: Any) -> Any:
     return {name: member for name, member in members.items() if member not in ({}, [], None, "")}
 
 
-async def test_ours_tells_every_metric_of_the_reference_but_those_of_go(
-    live: Any, reference: Reference, ours: Webhook
+async def test_all_reference_metrics_except_go_runtime_are_exposed(
+    live: Any, reference: ReferenceWebhook, ours: Webhook
 ) -> None:
-    """Fails if a name, a label or a bucket of theirs is not ours, on which a dashboard may be built."""
+    """Dashboards use names, labels and buckets of the reference's metrics, so ours must have them."""
     body = {"metadata": {"name": "web", "annotations": {CLIENT_ID: "client"}}}
     assert (await live.call("POST", ACCOUNTS, body)).status == 201
-    await _answers("https://127.0.0.1:9443")
-    await _answers(f"https://127.0.0.1:{ours.port('webhook')}")
+    await _responses("https://127.0.0.1:9443")
+    await _responses(f"https://127.0.0.1:{ours.port('webhook')}")
     theirs = await _series(reference.metrics_url)
     mine = await _series(f"http://127.0.0.1:{ours.port('metrics')}/metrics")
     wanted = {series for series in theirs if not series[0].startswith(GO_ALONE)}
     assert any(name == "azwi_mutation_request_bucket" for name, _ in wanted)
-    # Theirs has one of the empty namespace, for a review that names none; ours calls it other.
+    # For a review without namespace the reference has a series with an empty namespace; ours names it
+    # `other`.
     missing = wanted - mine
     assert not [one for one in missing if ("namespace", "") not in one[1]]
 

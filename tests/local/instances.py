@@ -1,4 +1,4 @@
-"""The command line on a data dir, as a user has it."""
+"""The command line on a data directory."""
 
 import json
 import os
@@ -24,7 +24,7 @@ vaults:
 
 @dataclass
 class Podpass:
-    """The command line on one data dir."""
+    """The command line on one data directory."""
 
     data_dir: Path
 
@@ -33,12 +33,12 @@ class Podpass:
 
     @property
     def environ(self) -> dict[str, str]:
-        # The kubectl beside the interpreter, where the machine has none.
+        # The kubectl next to the interpreter, if the machine has none.
         path = f"{os.environ.get('PATH', os.defpath)}:{Path(sys.executable).parent}"
         return {**os.environ, "PATH": path, "PODPASS_DATA_DIR": str(self.data_dir)}
 
     def __call__(self, *arguments: str, **how: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command; nothing it prints may ever be a traceback."""
+        """Run a command; its output must not contain a traceback."""
         done = subprocess.run(
             self.command(*arguments),
             env={**self.environ, **how.pop("env", {})},

@@ -1,4 +1,4 @@
-"""The kubectl of this machine and the one of the package index, run as they were released."""
+"""The kubectl of this machine and the kubectl of the package index."""
 
 import shutil
 import subprocess
@@ -29,13 +29,13 @@ class Kubectl:
         return {"HOME": str(self.home), "KUBECONFIG": str(self.kubeconfig), "PATH": PATH}
 
     def __call__(self, *arguments: str, given: str = "") -> str:
-        """Run a command that has to succeed; give what it prints."""
+        """Run a command that must succeed; return its output."""
         done = self._run(arguments, given)
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def fails(self, *arguments: str) -> str:
-        """Run a command that has to fail; give what it complains of."""
+        """Run a command that must fail; return its error output."""
         done = self._run(arguments, "")
         assert done.returncode != 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done.stderr
@@ -52,7 +52,7 @@ class Kubectl:
         )
 
     def following(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Start a command that prints as it goes."""
+        """Start a command with streaming output."""
         return subprocess.Popen(
             [self.binary, *arguments], env=self.environ, stdout=subprocess.PIPE, text=True
         )

@@ -1,4 +1,4 @@
-"""What an instance answers about itself: long lists by pages, which the command line puts together."""
+"""Queries of the control API: long lists are returned in pages, which the command line joins."""
 
 import uuid
 from pathlib import Path
@@ -13,24 +13,24 @@ from podpass.database import Database
 from podpass.directory.model import Identity, Tenant
 from podpass.directory.store.directory import Directory
 from podpass.local import control_queries
-from podpass.local.control_queries import Answers
-from podpass.local.datadir import DataDir, Facts
+from podpass.local.control_queries import InstanceQueries
+from podpass.local.datadir import DataDir, InstanceConfig
 from podpass.settings import LocalSettings
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 
 
 class OfTenant:
-    """Of the facts of an instance, the one that lists need."""
+    """An instance configuration with only the member that lists need."""
 
     tenant_id = TENANT
 
 
 @pytest.mark.parametrize("count", [0, 3, 4, 5])
-async def test_identities_are_answered_by_pages(
+async def test_identities_are_returned_in_pages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    """Everything else of an instance waits while a page is read, so no page may be long."""
+    """A long page would block the other parts of the instance."""
     monkeypatch.setattr(control_queries, "_PAGE", 2)
     made = [
         Identity(
@@ -46,9 +46,9 @@ async def test_identities_are_answered_by_pages(
     async with Directory(Database(f"sqlite:///{tmp_path}/directory.db")) as directory:
         await directory.create_tenant(Tenant(id=TENANT))
         await directory.identities.put_many(made)
-        facts = cast("Facts", OfTenant())
+        facts = cast("InstanceConfig", OfTenant())
         here, store = DataDir(tmp_path), cast("Any", None)
-        asked = Answers(
+        asked = InstanceQueries(
             here,
             facts,
             directory,
@@ -70,5 +70,5 @@ async def test_identities_are_answered_by_pages(
         return pages[dict(parse_qsl(urlsplit(path).query)).get("after", "")]
 
     monkeypatch.setattr(identity, "control", control)
-    names = [row["name"] for row in identity._every(DataDir(tmp_path))[0]]
+    names = [row["name"] for row in identity._list_all(DataDir(tmp_path))[0]]
     assert names == [one.name for one in made]

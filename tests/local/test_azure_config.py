@@ -1,4 +1,4 @@
-"""The instance's AZURE_CONFIG_DIR: signed in from the start, and left alone afterwards."""
+"""The instance's AZURE_CONFIG_DIR: written on the first start, then owned by az."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,9 @@ import msal
 import pytest
 
 from podpass.local import azure_config
-from podpass.local.azure_config import Account
+from podpass.local.azure_config import AzAccount
 
-ACCOUNT = Account(
+ACCOUNT = AzAccount(
     tenant_id="11111111-1111-4111-8111-111111111111",
     tenant_name="podpass local",
     user_id="77777777-7777-4777-8777-777777777777",
@@ -21,7 +21,7 @@ ACCOUNT = Account(
 
 
 class Mint:
-    """Tokens in turn, of which those named are good."""
+    """Creates numbered tokens; only the given ones are valid."""
 
     def __init__(self, *good: str) -> None:
         self.made = 0
@@ -36,7 +36,9 @@ class Mint:
 
 
 def write(folder: Path, mint: Mint) -> bool:
-    return azure_config.write(folder, ACCOUNT, mint=mint, works=mint.works, clock=lambda: 1000.0)
+    return azure_config.sign_in_administrator(
+        folder, ACCOUNT, mint=mint, works=mint.works, clock=lambda: 1000.0
+    )
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "azure"
 
 
-def test_the_admin_is_signed_in_from_the_start(folder: Path) -> None:
+def test_admin_is_signed_in_after_the_first_start(folder: Path) -> None:
     assert write(folder, Mint())
     (subscription,) = read(folder / "azureProfile.json")["subscriptions"]
     assert subscription["id"] == ACCOUNT.subscription_id
@@ -67,20 +69,20 @@ def test_msal_finds_account_and_token_in_the_cache(folder: Path) -> None:
         "RefreshToken", query={"home_account_id": account["home_account_id"], "family_id": "1"}
     )
     assert token["secret"] == "token-1"
-    # Keys as MSAL itself would make them: else it would add entries rather than replace ours.
+    # The keys must be those of MSAL: otherwise MSAL would add entries instead of replacing ours.
     for kind, entries in read(folder / "msal_token_cache.json").items():
         for key, entry in entries.items():
             assert cache.key_makers[kind](**entry) == key
 
 
-def test_the_files_are_the_owners_alone(folder: Path) -> None:
+def test_files_are_readable_by_the_owner_only(folder: Path) -> None:
     write(folder, Mint())
     assert folder.stat().st_mode & 0o777 == 0o700
     for path in folder.iterdir():
         assert path.stat().st_mode & 0o777 == 0o600, path
 
 
-def test_a_second_start_changes_nothing(folder: Path) -> None:
+def test_second_start_does_not_change_the_az_files(folder: Path) -> None:
     mint = Mint("token-1")
     write(folder, mint)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -89,7 +91,7 @@ def test_a_second_start_changes_nothing(folder: Path) -> None:
     assert mint.made == 1
 
 
-def test_a_token_that_works_no_longer_is_renewed(folder: Path) -> None:
+def test_invalid_refresh_token_is_replaced(folder: Path) -> None:
     mint = Mint()
     write(folder, mint)
     assert write(folder, mint)
@@ -98,8 +100,8 @@ def test_a_token_that_works_no_longer_is_renewed(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("left", ["", '{"half', "[]", "\xff"])
-def test_a_profile_that_was_cut_off_is_written_anew(folder: Path, left: str) -> None:
-    """A full disk does that, and az says no more than that it cannot read it."""
+def test_truncated_profile_is_written_again(folder: Path, left: str) -> None:
+    """A full disk truncates the file, and az only reports that it cannot be read."""
     mint = Mint()
     write(folder, mint)
     (folder / "azureProfile.json").write_text(left, "latin-1")
@@ -108,24 +110,24 @@ def test_a_profile_that_was_cut_off_is_written_anew(folder: Path, left: str) -> 
     assert one["user"]["name"] == ACCOUNT.user_name
 
 
-def test_who_signed_out_stays_signed_out(folder: Path) -> None:
+def test_signed_out_user_stays_signed_out(folder: Path) -> None:
     mint = Mint()
     write(folder, mint)
-    # As `az logout` and `az account clear` leave them.
+    # The content after `az logout` and `az account clear`.
     (folder / "azureProfile.json").write_text('{"installationId": "x", "subscriptions": []}')
     (folder / "msal_token_cache.json").unlink()
     assert not write(folder, mint)
     assert not (folder / "msal_token_cache.json").exists()
 
 
-def test_who_signed_out_of_the_cache_alone_stays_so_too(folder: Path) -> None:
+def test_user_without_refresh_token_stays_signed_out(folder: Path) -> None:
     mint = Mint()
     write(folder, mint)
     (folder / "msal_token_cache.json").write_text('{"RefreshToken": {}}')
     assert not write(folder, mint)
 
 
-def test_somebody_elses_sign_in_is_kept(folder: Path) -> None:
+def test_sign_in_of_another_user_is_preserved(folder: Path) -> None:
     folder.mkdir()
     other = {"subscriptions": [{"tenantId": "t", "user": {"name": "someone", "type": "user"}}]}
     (folder / "azureProfile.json").write_text(json.dumps(other), "utf-8-sig")
@@ -133,7 +135,7 @@ def test_somebody_elses_sign_in_is_kept(folder: Path) -> None:
     assert read(folder / "azureProfile.json") == other
 
 
-def test_settings_of_the_users_own_are_kept(folder: Path) -> None:
+def test_settings_changed_by_the_user_are_preserved(folder: Path) -> None:
     folder.mkdir()
     (folder / "config").write_text("[core]\noutput = table\n")
     write(folder, Mint())
@@ -141,7 +143,7 @@ def test_settings_of_the_users_own_are_kept(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{}", '{"subscriptions": 1}'])
-def test_a_profile_of_nobody_is_left_to_az(folder: Path, text: str) -> None:
+def test_profile_without_subscriptions_is_not_changed(folder: Path, text: str) -> None:
     folder.mkdir()
     (folder / "azureProfile.json").write_text(text)
     assert not write(folder, Mint())

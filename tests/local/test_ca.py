@@ -1,4 +1,4 @@
-"""The authority's certificates, and trust stores that other programs can read."""
+"""The CA of the instance, its certificates and the trust stores for clients."""
 
 import shutil
 import ssl
@@ -25,7 +25,7 @@ def data_dir(tmp_path: Path) -> DataDir:
     made = DataDir(tmp_path / "instance")
     prepare(made)
     initialise(made)
-    ca.ensure(made)
+    ca.ensure_certificates(made)
     return made
 
 
@@ -33,7 +33,7 @@ def _load(path: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificate(path.read_bytes())
 
 
-def test_the_authority_may_sign_leaves_and_nothing_deeper(data_dir: DataDir) -> None:
+def test_ca_may_sign_leaf_certificates_only(data_dir: DataDir) -> None:
     authority = _load(data_dir.ca_file)
     constraints = authority.extensions.get_extension_for_class(x509.BasicConstraints)
     assert constraints.critical
@@ -44,13 +44,13 @@ def test_the_authority_may_sign_leaves_and_nothing_deeper(data_dir: DataDir) -> 
     assert str(name).startswith(f"podpass local CA of {data_dir.id}")
 
 
-def test_keys_are_for_the_owner_alone(data_dir: DataDir) -> None:
+def test_keys_are_readable_by_the_owner_only(data_dir: DataDir) -> None:
     keys = [data_dir.path("ca", "ca.key"), *data_dir.path("tls").glob("*.key")]
     assert len(keys) == 8
     assert {stat.S_IMODE(key.stat().st_mode) for key in keys} == {0o600}
 
 
-def test_the_leaf_carries_the_names_of_azure_and_of_the_cluster(data_dir: DataDir) -> None:
+def test_leaf_certificate_contains_the_names_of_azure_and_of_the_cluster(data_dir: DataDir) -> None:
     found = _load(data_dir.certificate("leaf")).extensions
     names = found.get_extension_for_class(x509.SubjectAlternativeName).value
     hosts = names.get_values_for_type(x509.DNSName)
@@ -62,8 +62,8 @@ def test_the_leaf_carries_the_names_of_azure_and_of_the_cluster(data_dir: DataDi
     assert len(names.get_values_for_type(x509.IPAddress)) == 2
 
 
-def test_a_leaf_cannot_pose_as_a_client(data_dir: DataDir) -> None:
-    """Whoever stole the leaf's key could otherwise try it on the Kubernetes API."""
+def test_leaf_certificate_is_refused_as_client_certificate(data_dir: DataDir) -> None:
+    """An attacker with the leaf's key could otherwise use it at the Kubernetes API."""
     for name, purpose in (("leaf", "serverAuth"), ("admin", "clientAuth")):
         usage = _load(data_dir.certificate(name)).extensions.get_extension_for_class(
             x509.ExtendedKeyUsage
@@ -89,16 +89,16 @@ def test_a_client_certificate_names_its_user_and_group(
     assert [each.value for each in groups] == ([group] if group else [])
 
 
-def test_nothing_is_made_anew_while_it_is_fresh(data_dir: DataDir) -> None:
+def test_valid_certificates_are_not_replaced(data_dir: DataDir) -> None:
     before = {path: path.read_bytes() for path in data_dir.path("tls").iterdir()}
-    ca.ensure(data_dir, lambda: clock.system() + 300 * DAY)
+    ca.ensure_certificates(data_dir, lambda: clock.system() + 300 * DAY)
     assert {path: path.read_bytes() for path in data_dir.path("tls").iterdir()} == before
 
 
-def test_certificates_are_renewed_within_thirty_days_of_their_end(data_dir: DataDir) -> None:
+def test_certificates_are_renewed_thirty_days_before_expiry(data_dir: DataDir) -> None:
     authority = data_dir.ca_file.read_bytes()
     before = {name: _load(data_dir.certificate(name)) for name in ("leaf", *ca.CLIENTS)}
-    ca.ensure(data_dir, lambda: clock.system() + (397 - 29) * DAY)
+    ca.ensure_certificates(data_dir, lambda: clock.system() + (397 - 29) * DAY)
     for name, certificate in before.items():
         assert _load(data_dir.certificate(name)).serial_number != certificate.serial_number
     assert data_dir.ca_file.read_bytes() == authority
@@ -106,57 +106,53 @@ def test_certificates_are_renewed_within_thirty_days_of_their_end(data_dir: Data
 
 def test_the_leaf_is_renewed_when_it_lacks_a_name(data_dir: DataDir) -> None:
     before = _load(data_dir.certificate("leaf")).serial_number
-    ca.ensure(data_dir, hosts=(*ca.SERVER_NAMES, "new.example"))
+    ca.ensure_certificates(data_dir, hosts=(*ca.SERVER_NAMES, "new.example"))
     assert _load(data_dir.certificate("leaf")).serial_number != before
 
 
 def test_a_damaged_leaf_is_replaced(data_dir: DataDir) -> None:
     data_dir.certificate("leaf").write_bytes(b"no certificate")
-    ca.ensure(data_dir)
+    ca.ensure_certificates(data_dir)
     assert _load(data_dir.certificate("leaf")).issuer == _load(data_dir.ca_file).subject
 
 
-def test_a_damaged_authority_is_reported_with_a_way_out(data_dir: DataDir) -> None:
+def test_damaged_ca_is_reported_with_a_hint(data_dir: DataDir) -> None:
     data_dir.path("ca", "ca.key").write_bytes(b"no key")
     with pytest.raises(DataDirError) as caught:
-        ca.ensure(data_dir)
+        ca.ensure_certificates(data_dir)
     assert caught.value.code == "data_dir"
     assert str(data_dir.path("ca")) in caught.value.hint
 
 
 @pytest.mark.parametrize("days", [-400, 3700])
-def test_an_authority_outside_its_days_is_reported_and_not_called_a_network_fault(
-    data_dir: DataDir, days: int
-) -> None:
+def test_ca_outside_its_validity_is_reported_as_such(data_dir: DataDir, days: int) -> None:
     with pytest.raises(DataDirError) as refused:
-        ca.ensure(data_dir, lambda: clock.system() + days * DAY)
+        ca.ensure_certificates(data_dir, lambda: clock.system() + days * DAY)
     assert "valid from" in refused.value.message
     assert "damaged" not in refused.value.message
-    assert "set the clock" in refused.value.hint
+    assert "correct the clock" in refused.value.hint
     assert "remove the folder" in refused.value.hint
 
 
-def test_a_key_of_another_authority_is_noticed(data_dir: DataDir) -> None:
+def test_ca_with_the_key_of_another_ca_is_reported(data_dir: DataDir) -> None:
     shutil.copy(data_dir.key("leaf"), data_dir.path("ca", "ca.key"))
     with pytest.raises(DataDirError, match="another certificate"):
-        ca.ensure(data_dir)
+        ca.ensure_certificates(data_dir)
 
 
 @pytest.fixture
 def public(tmp_path: Path) -> Path:
-    """Another authority, as a system or a company would have one."""
+    """A public CA, as a system or a company has one."""
     other = DataDir(tmp_path / "other")
     prepare(other)
     initialise(other)
-    ca.ensure(other)
+    ca.ensure_certificates(other)
     copied = tmp_path / "public.pem"
     shutil.copy(other.ca_file, copied)
     return copied
 
 
-def test_the_bundle_holds_the_authorities_trusted_before_and_ours(
-    data_dir: DataDir, public: Path
-) -> None:
+def test_bundle_contains_public_cas_and_the_instance_ca(data_dir: DataDir, public: Path) -> None:
     trust.write_stores(data_dir, {"SSL_CERT_FILE": str(public)})
     context = ssl.create_default_context(cafile=str(data_dir.bundle))
     assert sorted(context.get_ca_certs(binary_form=True)) == sorted(
@@ -164,17 +160,17 @@ def test_the_bundle_holds_the_authorities_trusted_before_and_ours(
     )
 
 
-def test_the_bundle_of_another_instance_is_not_taken_over(tmp_path: Path, public: Path) -> None:
-    """Shells that have `podpass env` of one instance must not make it trusted by the next."""
+def test_bundle_of_another_instance_is_skipped(tmp_path: Path, public: Path) -> None:
+    """The environment of one instance must not make another instance trust its CA."""
     other = DataDir(tmp_path / "other")
     trust.write_stores(other, {"SSL_CERT_FILE": str(public)})
-    assert trust.public_sources({"SSL_CERT_FILE": str(other.bundle)}) == trust.public_sources({})
+    assert trust.public_ca_files({"SSL_CERT_FILE": str(other.bundle)}) == trust.public_ca_files({})
     elsewhere = tmp_path / "moved.pem"
     shutil.copy(other.bundle, elsewhere)
-    assert elsewhere not in trust.public_sources({"SSL_CERT_FILE": str(elsewhere)})
+    assert elsewhere not in trust.public_ca_files({"SSL_CERT_FILE": str(elsewhere)})
 
 
-def test_stores_are_left_alone_while_nothing_changed(data_dir: DataDir, public: Path) -> None:
+def test_unchanged_trust_stores_are_not_written(data_dir: DataDir, public: Path) -> None:
     environ = {"SSL_CERT_FILE": str(public)}
     trust.write_stores(data_dir, environ)
     before = (data_dir.bundle.stat().st_mtime_ns, data_dir.truststore.stat().st_mtime_ns)
@@ -183,9 +179,7 @@ def test_stores_are_left_alone_while_nothing_changed(data_dir: DataDir, public: 
     assert before == after
 
 
-def test_the_hashed_folder_is_one_that_openssl_finds_the_authority_in(
-    data_dir: DataDir, public: Path
-) -> None:
+def test_openssl_finds_the_ca_in_the_hashed_folder(data_dir: DataDir, public: Path) -> None:
     trust.write_stores(data_dir, {"SSL_CERT_FILE": str(public)})
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(capath=str(data_dir.certs))
@@ -202,7 +196,7 @@ def test_the_hashed_folder_is_one_that_openssl_finds_the_authority_in(
     assert client_side.getpeercert()
 
 
-def test_certificates_left_from_an_earlier_authority_leave_the_folder(data_dir: DataDir) -> None:
+def test_certificates_of_an_earlier_ca_are_removed_from_the_folder(data_dir: DataDir) -> None:
     data_dir.certs.mkdir(exist_ok=True)
     (data_dir.certs / "deadbeef.0").write_text("old")
     trust.write_stores(data_dir, {})
@@ -210,9 +204,7 @@ def test_certificates_left_from_an_earlier_authority_leave_the_folder(data_dir: 
     assert len(list(data_dir.certs.iterdir())) == 2
 
 
-def test_java_takes_every_entry_of_the_trust_store_for_trusted(
-    data_dir: DataDir, public: Path
-) -> None:
+def test_java_trusts_every_entry_of_the_trust_store(data_dir: DataDir, public: Path) -> None:
     trust.write_stores(data_dir, {"SSL_CERT_FILE": str(public)})
     password = TRUSTSTORE_PASSWORD.encode()
     loaded = pkcs12.load_pkcs12(data_dir.truststore.read_bytes(), password)

@@ -1,4 +1,4 @@
-"""The control API: its token, its bounds, what it answers."""
+"""The control API: its token, its limits, its responses."""
 
 import io
 import json
@@ -20,7 +20,7 @@ BEARER = {"Authorization": f"Bearer {TOKEN.reveal()}"}
 
 
 class Recorder:
-    """An instance that remembers what it was asked."""
+    """An instance that records the applied seeds."""
 
     def __init__(self) -> None:
         self.applied: list[tuple[str, str]] = []
@@ -38,14 +38,14 @@ class Recorder:
         self.applied.append((text, filename))
         return ["identity web created"]
 
-    async def identities(self, asked: Mapping[str, str]) -> dict[str, Any]:
-        return {"value": [{"name": "web"}], "after": asked.get("after")}
+    async def identities(self, query: Mapping[str, str]) -> dict[str, Any]:
+        return {"value": [{"name": "web"}], "after": query.get("after")}
 
     async def vaults(self) -> dict[str, Any]:
         return {"value": [{"name": "demo-vault"}]}
 
-    async def audit(self, asked: Mapping[str, str]) -> dict[str, Any]:
-        return {"value": [{"asked": dict(asked)}]}
+    async def audit(self, query: Mapping[str, str]) -> dict[str, Any]:
+        return {"value": [{"asked": dict(query)}]}
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def instance() -> Recorder:
 
 @dataclass
 class Answer:
-    """A whole answer."""
+    """A complete response."""
 
     status: int
     text: str
@@ -66,7 +66,7 @@ class Answer:
 
 
 class Client:
-    """A client that reads every answer to its end."""
+    """A client that reads every response completely."""
 
     def __init__(self, session: ClientSession) -> None:
         self._session = session
@@ -111,14 +111,14 @@ async def client(instance: Recorder) -> AsyncIterator[Client]:
         ("GET", "/audit"),
     ],
 )
-async def test_nothing_is_told_or_done_without_the_token(
+async def test_request_without_the_token_is_refused_with_401(
     client: Client,
     instance: Recorder,
     verb: str,
     path: str,
     headers: dict[str, str],
 ) -> None:
-    """Any process of any user can reach loopback; the token tells the owner apart."""
+    """Every local process can connect to loopback; only the owner can read the token."""
     answer = await client.ask(verb, path, headers=headers)
     assert answer.status == 401
     assert answer.json["error"]["code"] == "control_unauthorized"
@@ -140,12 +140,14 @@ async def test_health_needs_no_token(client: Client) -> None:
         ("/audit?limit=3&who=me", {"value": [{"asked": {"limit": "3", "who": "me"}}]}),
     ],
 )
-async def test_the_owner_is_answered(client: Client, path: str, expected: dict[str, Any]) -> None:
+async def test_request_with_the_token_is_answered(
+    client: Client, path: str, expected: dict[str, Any]
+) -> None:
     answer = await client.get(path, headers=BEARER)
     assert (answer.status, answer.json) == (200, expected)
 
 
-async def test_a_seed_is_applied_under_the_name_of_its_file(
+async def test_seed_is_applied_with_the_name_of_its_file(
     client: Client, instance: Recorder
 ) -> None:
     answer = await client.post("/apply?filename=a%20b.yaml", data="ä: 1", headers=BEARER)
@@ -153,7 +155,7 @@ async def test_a_seed_is_applied_under_the_name_of_its_file(
     assert instance.applied == [("ä: 1", "a b.yaml")]
 
 
-async def test_a_refusal_keeps_its_message_and_hint(client: Client) -> None:
+async def test_refusal_contains_message_and_hint(client: Client) -> None:
     answer = await client.post("/apply", data="wrong", headers=BEARER)
     assert answer.status == 400
     assert answer.json["error"] == {
@@ -163,7 +165,7 @@ async def test_a_refusal_keeps_its_message_and_hint(client: Client) -> None:
     }
 
 
-async def test_a_full_disk_is_told_as_such_and_logged_with_its_cause(
+async def test_full_disk_is_reported_and_logged_with_its_cause(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = await client.post("/apply", headers=BEARER, data="full")
@@ -173,27 +175,25 @@ async def test_a_full_disk_is_told_as_such_and_logged_with_its_cause(
     assert "SQLITE_FULL" in vars(line)["cause"]
 
 
-async def test_a_bug_tells_nothing_of_what_it_touched(client: Client) -> None:
+async def test_response_to_a_bug_contains_no_details(client: Client) -> None:
     answer = await client.post("/apply", data="bug", headers=BEARER)
     assert answer.status == 500
     assert "secret" not in answer.text
 
 
-async def test_a_seed_of_any_size_is_not_read_to_its_end(
-    client: Client, instance: Recorder
-) -> None:
+async def test_too_large_seed_is_refused_with_413(client: Client, instance: Recorder) -> None:
     answer = await client.post(
         "/apply", data=io.BytesIO(b"x" * (MAX_SEED_BYTES + 1)), headers=BEARER
     )
     assert (answer.status, instance.applied) == (413, [])
 
 
-async def test_a_seed_in_another_encoding_is_refused(client: Client) -> None:
+async def test_seed_that_is_not_utf8_is_refused(client: Client) -> None:
     answer = await client.post("/apply", data=b"\xff\xfe", headers=BEARER)
     assert answer.json["error"]["hint"] == "save the file as UTF-8"
     assert answer.status == 400
 
 
-async def test_only_the_verb_of_a_path_is_answered(client: Client) -> None:
+async def test_other_methods_and_paths_are_refused(client: Client) -> None:
     assert (await client.post("/status", headers=BEARER)).status == 405
     assert (await client.get("/nothing", headers=BEARER)).status == 404

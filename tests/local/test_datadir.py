@@ -1,4 +1,4 @@
-"""The data dir: whose it is, what is refused, and that one process has it at a time."""
+"""The data directory: modes, refusals, configuration, lock and ports."""
 
 import json
 import os
@@ -19,12 +19,13 @@ from podpass.local.datadir import (
     NotWritable,
     WrongVersion,
     initialise,
-    load_facts,
+    load_config,
     locate,
     prepare,
-    remember_ports,
+    save_ports,
 )
-from podpass.local.lock import Lock, holder
+from podpass.local.lock import Lock, lock_holder
+from tests.ports import free_base
 
 
 @pytest.fixture
@@ -36,13 +37,13 @@ def _modes(folder: Path) -> dict[str, int]:
     return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
 
 
-def test_the_default_is_below_the_state_folder() -> None:
+def test_default_data_dir_is_in_the_state_folder() -> None:
     assert locate(None, {"XDG_STATE_HOME": "/state"}).root == Path("/state/podpass")
     assert locate(None, {}).root == Path.home() / ".local/state/podpass"
     assert locate(None, {"XDG_STATE_HOME": "relative"}).root == Path.home() / ".local/state/podpass"
 
 
-def test_a_user_without_a_home_has_none_until_one_is_needed(
+def test_user_without_a_home_directory_fails_only_when_a_data_dir_is_needed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("HOME")
@@ -58,7 +59,7 @@ def test_a_relative_folder_becomes_absolute(
     assert locate(Path("here/../there"), {}).root == tmp_path / "there"
 
 
-def test_a_fresh_folder_is_private_in_all_its_parts(data_dir: DataDir) -> None:
+def test_new_data_dir_has_private_modes(data_dir: DataDir) -> None:
     prepare(data_dir)
     initialise(data_dir)
     assert stat.S_IMODE(data_dir.root.stat().st_mode) == 0o700
@@ -66,24 +67,24 @@ def test_a_fresh_folder_is_private_in_all_its_parts(data_dir: DataDir) -> None:
     assert data_dir.path("version").read_text() == "1\n"
 
 
-def test_a_folder_open_to_others_is_closed(data_dir: DataDir) -> None:
+def test_data_dir_mode_is_restricted_to_the_owner(data_dir: DataDir) -> None:
     data_dir.root.mkdir(parents=True, mode=0o755)
     prepare(data_dir)
     assert stat.S_IMODE(data_dir.root.stat().st_mode) == 0o700
 
 
-def test_somebody_elses_folder_is_neither_used_nor_changed(data_dir: DataDir) -> None:
-    """A home named by mistake would be closed to others and filled with our files."""
+def test_folder_with_other_files_is_refused_and_not_changed(data_dir: DataDir) -> None:
+    """A home directory passed by mistake must not get podpass files or another mode."""
     data_dir.root.mkdir(parents=True)
     data_dir.root.chmod(0o755)
     (data_dir.root / "letter.txt").write_text("dear")
-    with pytest.raises(DataDirError, match="holds other files"):
+    with pytest.raises(DataDirError, match="contains other files"):
         prepare(data_dir)
     assert _modes(data_dir.root).keys() == {"letter.txt"}
     assert stat.S_IMODE(data_dir.root.stat().st_mode) == 0o755
 
 
-def test_a_start_that_was_cut_short_can_be_repeated(data_dir: DataDir) -> None:
+def test_interrupted_start_can_be_repeated(data_dir: DataDir) -> None:
     data_dir.root.mkdir(parents=True)
     (data_dir.root / "lock").touch()
     (data_dir.root / ".version.part").touch()
@@ -91,7 +92,7 @@ def test_a_start_that_was_cut_short_can_be_repeated(data_dir: DataDir) -> None:
     initialise(data_dir)
 
 
-def test_another_version_is_refused_with_both_versions_and_a_way_out(data_dir: DataDir) -> None:
+def test_other_data_version_is_refused_with_both_versions_and_a_hint(data_dir: DataDir) -> None:
     prepare(data_dir)
     initialise(data_dir)
     data_dir.path("version").write_text("7\n")
@@ -103,7 +104,7 @@ def test_another_version_is_refused_with_both_versions_and_a_way_out(data_dir: D
     assert "--data-dir" in caught.value.hint
 
 
-def test_a_file_in_the_way_is_said_to_be_there(data_dir: DataDir) -> None:
+def test_file_in_place_of_the_data_dir_is_reported(data_dir: DataDir) -> None:
     data_dir.root.parent.mkdir()
     data_dir.root.write_text("a file")
     with pytest.raises(NotWritable) as caught:
@@ -112,7 +113,7 @@ def test_a_file_in_the_way_is_said_to_be_there(data_dir: DataDir) -> None:
     assert caught.value.hint
 
 
-def test_a_file_where_a_parent_should_be_is_said_to_be_there(data_dir: DataDir) -> None:
+def test_file_in_place_of_a_parent_folder_is_reported(data_dir: DataDir) -> None:
     data_dir.root.parent.write_text("a file")
     with pytest.raises(NotWritable):
         prepare(data_dir)
@@ -125,7 +126,7 @@ def test_a_folder_without_write_permission_is_refused(data_dir: DataDir) -> None
         prepare(data_dir)
 
 
-def test_facts_are_made_once_and_read_ever_after(data_dir: DataDir) -> None:
+def test_instance_config_is_created_once(data_dir: DataDir) -> None:
     prepare(data_dir)
     first = initialise(data_dir)
     assert initialise(data_dir) == first or _same(initialise(data_dir), first)
@@ -137,7 +138,7 @@ def _same(one: object, other: object) -> bool:
     return repr(one) == repr(other)
 
 
-def test_facts_keep_their_secrets_out_of_reprs(data_dir: DataDir) -> None:
+def test_instance_config_hides_secrets_in_its_repr(data_dir: DataDir) -> None:
     prepare(data_dir)
     facts = initialise(data_dir)
     stored = json.loads(data_dir.path("instance.json").read_text())
@@ -148,29 +149,31 @@ def test_facts_keep_their_secrets_out_of_reprs(data_dir: DataDir) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"tenant_id": "x"}', '{"ports": 1}'])
-def test_damaged_facts_are_reported_and_never_overwritten(data_dir: DataDir, content: str) -> None:
-    """Making new facts silently would orphan every credential that names the old issuer."""
+def test_damaged_instance_config_is_reported_and_not_overwritten(
+    data_dir: DataDir, content: str
+) -> None:
+    """A new configuration would break every federated credential with the old issuer."""
     prepare(data_dir)
     initialise(data_dir)
     data_dir.path("instance.json").write_text(content)
     with pytest.raises(DataDirError, match="damaged"):
-        load_facts(data_dir)
+        load_config(data_dir)
     assert data_dir.path("instance.json").read_text() == content
 
 
-def test_the_lock_belongs_to_one_and_tells_whom(tmp_path: Path) -> None:
+def test_lock_has_one_holder_and_returns_its_process_id(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    assert holder(path) is None
+    assert lock_holder(path) is None
     lock = Lock(path)
     assert lock.acquire()
-    assert holder(path) == os.getpid()
+    assert lock_holder(path) == os.getpid()
     assert not Lock(path).acquire()
     lock.release()
-    assert holder(path) is None
+    assert lock_holder(path) is None
     assert not path.exists()
 
 
-def test_a_lock_file_left_by_a_killed_process_is_no_lock(tmp_path: Path) -> None:
+def test_lock_file_of_a_killed_process_is_free(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     program = (
         "import os, sys; from pathlib import Path; from podpass.local.lock import Lock;"
@@ -178,29 +181,29 @@ def test_a_lock_file_left_by_a_killed_process_is_no_lock(tmp_path: Path) -> None
     )
     subprocess.run([sys.executable, "-c", program, str(path)], check=False, timeout=30)
     assert path.exists()
-    assert holder(path) is None
+    assert lock_holder(path) is None
     lock = Lock(path)
     assert lock.acquire()
     lock.release()
 
 
-def test_a_lock_whose_file_was_unlinked_meanwhile_is_not_taken_for_one(tmp_path: Path) -> None:
-    """Two processes could otherwise both hold a lock: one the old file's, one the new one's."""
+def test_lock_on_an_unlinked_file_is_not_accepted(tmp_path: Path) -> None:
+    """Otherwise two processes could hold a lock: one on the old file, one on the new file."""
     path = tmp_path / "lock"
     first, second = Lock(path), Lock(path)
     assert first.acquire()
     first.release()
     assert second.acquire()
-    assert holder(path) == os.getpid()
+    assert lock_holder(path) == os.getpid()
     assert not Lock(path).acquire()
     second.release()
 
 
-def test_ports_follow_each_other_from_the_base() -> None:
-    base = _free_base()
+def test_ports_are_consecutive_from_the_base() -> None:
+    base = free_base(len(ports.SERVICES))
     sockets = ports.bind_all(base, {})
     try:
-        assert list(ports.numbers(sockets).values()) == list(
+        assert list(ports.port_numbers(sockets).values()) == list(
             range(base, base + len(ports.SERVICES))
         )
         assert {sock.getsockname()[0] for sock in sockets.values()} == {"127.0.0.1"}
@@ -208,18 +211,8 @@ def test_ports_follow_each_other_from_the_base() -> None:
         ports.close_all(sockets)
 
 
-def _free_base() -> int:
-    for base in range(20000, 30000, 50):
-        try:
-            ports.close_all(ports.bind_all(base, {}))
-        except PortInUse:
-            continue
-        return base
-    raise AssertionError("no free ports")
-
-
-def test_a_port_in_use_leaves_none_of_the_others_open() -> None:
-    base = _free_base()
+def test_port_in_use_closes_all_other_ports() -> None:
+    base = free_base(len(ports.SERVICES))
     with bind("127.0.0.1", base + 3):
         with pytest.raises(PortInUse) as caught:
             ports.bind_all(base, {})
@@ -228,25 +221,25 @@ def test_a_port_in_use_leaves_none_of_the_others_open() -> None:
     ports.close_all(ports.bind_all(base, {}))
 
 
-def test_remembered_ports_are_taken_again_and_replaced_only_where_in_use() -> None:
+def test_saved_ports_are_reused_unless_they_are_in_use() -> None:
     first = ports.bind_all(0, {})
-    numbers = ports.numbers(first)
+    numbers = ports.port_numbers(first)
     ports.close_all(first)
     with bind("127.0.0.1", numbers["vault"]):
         again = ports.bind_all(0, numbers)
-        found = ports.numbers(again)
+        found = ports.port_numbers(again)
         ports.close_all(again)
     changed = {name for name in found if found[name] != numbers[name]}
     assert changed == {"vault"}
 
 
-def test_ports_are_remembered_with_the_facts(data_dir: DataDir) -> None:
+def test_ports_are_saved_in_the_instance_config(data_dir: DataDir) -> None:
     prepare(data_dir)
-    facts = remember_ports(data_dir, initialise(data_dir), {"gateway": 4711})
-    assert load_facts(data_dir).ports == facts.ports == {"gateway": 4711}
+    facts = save_ports(data_dir, initialise(data_dir), {"gateway": 4711})
+    assert load_config(data_dir).ports == facts.ports == {"gateway": 4711}
 
 
-def test_every_error_of_the_data_dir_says_what_to_do() -> None:
+def test_every_data_dir_error_has_a_hint() -> None:
     for kind in (DataDirError, WrongVersion, NotWritable):
         assert issubclass(kind, Error)
         assert kind.hint

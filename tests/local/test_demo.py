@@ -1,4 +1,4 @@
-"""The demo as `make demo` runs it, and what it does when a step goes wrong."""
+"""The demo of `make demo`, and its behaviour when a step fails."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import pytest
 from podpass.local.demo import Demo, DemoFailed, run_demo
 
 
-async def test_the_demo_tells_each_hop_and_two_ways_to_break() -> None:
+async def test_demo_prints_each_hop_and_two_failures() -> None:
     said: list[str] = []
     await run_demo(said.append)
     text = "\n".join(said)
@@ -20,12 +20,12 @@ async def test_the_demo_tells_each_hop_and_two_ways_to_break() -> None:
         ("account", "admission", "assertion", "exchange", "resource"), start=1
     ):
         assert f"  {number} {stage}" in text
-    assert "its hops:  none" in text
+    assert "hops:      none" in text
     assert "AADSTS700213" in text
     assert "stopped" in said[-1]
 
 
-async def test_without_the_sdk_nothing_is_started_and_the_cure_is_said(
+async def test_missing_sdk_is_reported_with_a_hint_before_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "azure.identity", None)
@@ -40,7 +40,7 @@ async def test_without_the_sdk_nothing_is_started_and_the_cure_is_said(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_step_that_fails_is_told_with_the_commands_own_words(tmp_path: Path) -> None:
+def test_failed_step_is_reported_with_the_output_of_the_command(tmp_path: Path) -> None:
     broken = Demo(tmp_path, print)
     with pytest.raises(DemoFailed) as failed:
         broken.podpass("apply", "-f", str(tmp_path / "missing.yaml"))
@@ -48,8 +48,8 @@ def test_a_step_that_fails_is_told_with_the_commands_own_words(tmp_path: Path) -
     assert "missing.yaml" in failed.value.message
 
 
-def test_an_interrupt_late_in_the_demo_leaves_no_instance_behind(tmp_path: Path) -> None:
-    """Ctrl-C goes to the whole group of the terminal; the `down` that cleans up must not die of it."""
+def test_interrupted_demo_leaves_no_instance(tmp_path: Path) -> None:
+    """Ctrl-C reaches the whole process group; it must not interrupt the `podpass down` of the clean-up."""
     demo = subprocess.Popen(
         [sys.executable, "-m", "podpass.cli", "demo"],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""A disk that does not take a file is told as such, other faults are not."""
+"""Disk errors are translated, other errors are not."""
 
 import errno
 import os
@@ -7,22 +7,22 @@ from types import SimpleNamespace
 
 import pytest
 
-from podpass.local.disk_errors import DiskUnfit, fault, telling
+from podpass.local.disk_errors import DiskNotWritable, find_disk_problem, translate_disk_errors
 
 
 @pytest.mark.parametrize(
     ("number", "said"),
     [(errno.ENOSPC, "the disk is full: /d/f"), (errno.EROFS, "the disk is read-only: /d/f")],
 )
-def test_a_disk_that_does_not_take_a_file_is_told_with_what_to_do(number: int, said: str) -> None:
-    with pytest.raises(DiskUnfit) as caught, telling():
+def test_disk_error_is_reported_with_a_hint(number: int, said: str) -> None:
+    with pytest.raises(DiskNotWritable) as caught, translate_disk_errors():
         raise OSError(number, "text of the system", "/d/f")
     assert caught.value.message == said
     assert "--data-dir" in caught.value.hint
 
 
-def test_other_faults_pass_as_they_are() -> None:
-    with pytest.raises(FileNotFoundError), telling():
+def test_other_os_errors_pass_unchanged() -> None:
+    with pytest.raises(FileNotFoundError), translate_disk_errors():
         raise FileNotFoundError(errno.ENOENT, "gone")
 
 
@@ -35,9 +35,9 @@ def test_other_faults_pass_as_they_are() -> None:
         (10**6, 0, None),
     ],
 )
-def test_a_disk_that_will_refuse_the_next_write_is_seen(
+def test_full_or_read_only_disk_is_detected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, flag: int, said: str | None
 ) -> None:
     found = SimpleNamespace(f_flag=flag, f_bavail=blocks, f_frsize=4096)
     monkeypatch.setattr(os, "statvfs", lambda _: found)
-    assert fault(tmp_path) == said
+    assert find_disk_problem(tmp_path) == said

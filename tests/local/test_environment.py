@@ -1,4 +1,4 @@
-"""The environment of programs: every variable, quoted for each shell, read back by real ones."""
+"""The environment of clients: all variables, quoted for each shell and read back by real shells."""
 
 import json
 import shutil
@@ -11,11 +11,11 @@ import pytest
 from podpass.local.datadir import DataDir
 from podpass.local.environment import (
     as_json,
-    exports,
-    foreign_java_options,
+    format_exports,
     host_environment,
     java_options,
     pod_environment,
+    user_java_options,
 )
 
 AWKWARD = 'it\'s a "dir" with $HOME `x` \\ und Ünïcode'
@@ -39,7 +39,7 @@ def data_dir(tmp_path: Path) -> DataDir:
     return DataDir(tmp_path / AWKWARD)
 
 
-def test_a_pod_gets_every_variable_that_a_client_family_reads(data_dir: DataDir) -> None:
+def test_pod_environment_contains_every_variable_of_the_client_families(data_dir: DataDir) -> None:
     values = pod_environment(data_dir, 18440)
     assert set(values) == POD
     assert values["HTTPS_PROXY"] == values["https_proxy"] == "http://127.0.0.1:18440"
@@ -49,35 +49,37 @@ def test_a_pod_gets_every_variable_that_a_client_family_reads(data_dir: DataDir)
         assert Path(values[name]).is_relative_to(data_dir.root)
 
 
-def test_no_azure_name_is_kept_from_the_gateway(data_dir: DataDir) -> None:
-    """One such entry would send tokens of this instance to the real host."""
+def test_no_proxy_contains_no_azure_host(data_dir: DataDir) -> None:
+    """With such an entry, clients would send tokens of this instance to the real host."""
     direct = pod_environment(data_dir, 1)["NO_PROXY"]
     assert not [word for word in ("azure", "microsoft", "windows.net", "*") if word in direct]
 
 
-def test_the_host_gets_kubeconfig_and_azure_config_besides(data_dir: DataDir) -> None:
+def test_host_environment_also_contains_kubeconfig_and_azure_config(data_dir: DataDir) -> None:
     values = host_environment(data_dir, 18440, {})
     assert set(values) == POD | {"KUBECONFIG", "AZURE_CONFIG_DIR", "PODPASS_DATA_DIR"}
     assert values["KUBECONFIG"] == str(data_dir.root / "kubeconfig")
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash", "zsh", "dash"])
-def test_exports_survive_a_shell_byte_for_byte(data_dir: DataDir, shell: str) -> None:
+def test_shell_reads_exports_byte_for_byte(data_dir: DataDir, shell: str) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not on this machine")
     values = host_environment(data_dir, 18440, {})
-    text = exports(values, "sh")
+    text = format_exports(values, "sh")
     assert _after([shell, "-c", f"{text}\nexec {_print_environment()}"], values) == values
 
 
 @pytest.mark.parametrize(
     ("syntax", "program"), [("fish", ["fish", "-c"]), ("powershell", ["pwsh", "-Command"])]
 )
-def test_exports_survive_other_shells(data_dir: DataDir, syntax: str, program: list[str]) -> None:
+def test_other_shells_read_exports_byte_for_byte(
+    data_dir: DataDir, syntax: str, program: list[str]
+) -> None:
     if shutil.which(program[0]) is None:
         pytest.skip(f"{program[0]} is not on this machine")
     values = host_environment(data_dir, 18440, {})
-    text = exports(values, syntax)
+    text = format_exports(values, syntax)
     assert _after([*program, f"{text}\n{_print_environment()}"], values) == values
 
 
@@ -92,26 +94,26 @@ def _after(command: list[str], values: dict[str, str]) -> dict[str, str]:
 
 
 def test_other_syntaxes_double_their_own_quotes() -> None:
-    assert exports({"A": "it's \\"}, "fish") == "set -gx A 'it\\'s \\\\'\n"
-    assert exports({"A": "it's"}, "powershell") == "$Env:A = 'it''s'\n"
+    assert format_exports({"A": "it's \\"}, "fish") == "set -gx A 'it\\'s \\\\'\n"
+    assert format_exports({"A": "it's"}, "powershell") == "$Env:A = 'it''s'\n"
 
 
-def test_json_has_the_same_values(data_dir: DataDir) -> None:
+def test_json_output_has_the_same_values(data_dir: DataDir) -> None:
     values = host_environment(data_dir, 18440, {})
     assert json.loads(as_json(values)) == values
 
 
-def test_own_java_options_are_kept_and_ours_stand_once(data_dir: DataDir) -> None:
+def test_user_java_options_are_preserved_and_podpass_options_appear_once(data_dir: DataDir) -> None:
     own = "-Xmx1g -Dname='a b'"
     first = host_environment(data_dir, 18440, {"JAVA_TOOL_OPTIONS": own})["JAVA_TOOL_OPTIONS"]
     second = host_environment(data_dir, 18441, {"JAVA_TOOL_OPTIONS": first})["JAVA_TOOL_OPTIONS"]
     assert second.startswith(own + " ")
     assert second.count("https.proxyPort") == 1
     assert "18441" in second
-    assert foreign_java_options(second) == ["-Xmx1g", "-Dname='a b'"]
+    assert user_java_options(second) == ["-Xmx1g", "-Dname='a b'"]
 
 
-def test_a_jvm_reads_its_options_as_they_are_meant(data_dir: DataDir) -> None:
+def test_jvm_parses_the_quoted_options(data_dir: DataDir) -> None:
     if shutil.which("java") is None:
         pytest.skip("java is not on this machine")
     options = java_options(data_dir, 18440)

@@ -1,4 +1,4 @@
-"""The gateway, with real TLS through it: what it serves itself, what it leaves alone, what it refuses."""
+"""The gateway with real TLS: hosts that it serves, tunnels and refuses."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,7 @@ import trustme
 from podpass.http.server import bind
 from podpass.local import gateway, ports
 from podpass.local.gateway import Address
+from tests.ports import free_port
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -41,7 +42,9 @@ TABLE = gateway.routes(PORTS)
         ("", None),
     ],
 )
-def test_a_name_leads_to_its_service_or_out(host: str, service: str | None) -> None:
+def test_azure_host_is_routed_to_its_service_and_others_are_not(
+    host: str, service: str | None
+) -> None:
     found = gateway.route(TABLE, host)
     assert found == (("127.0.0.1", PORTS[service]) if service else None)
 
@@ -62,9 +65,11 @@ def test_a_name_leads_to_its_service_or_out(host: str, service: str | None) -> N
         ("http://example.com:443", None),
     ],
 )
-def test_a_target_is_a_host_and_a_port(target: str, expected: tuple[str, int] | None) -> None:
+def test_connect_target_is_parsed_into_host_and_port(
+    target: str, expected: tuple[str, int] | None
+) -> None:
     if expected is None:
-        with pytest.raises(gateway.BadRequest):
+        with pytest.raises(gateway.BadProxyRequest):
             gateway.split_target(target)
     else:
         assert gateway.split_target(target) == expected
@@ -95,7 +100,7 @@ async def _listening(serve: Serve, tls: ssl.SSLContext | None = None) -> AsyncIt
 @asynccontextmanager
 async def _gateway(table: Mapping[str, Address], **limits: Any) -> AsyncIterator[Address]:
     sock = bind("127.0.0.1", 0)
-    async with gateway.running(sock, table, **limits):
+    async with gateway.run_gateway(sock, table, **limits):
         yield sock.getsockname()[:2]
 
 
@@ -130,7 +135,7 @@ def _authority(*names: str) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return server, client
 
 
-async def test_tls_of_an_azure_name_ends_at_the_service_of_this_instance() -> None:
+async def test_tls_of_an_azure_host_is_terminated_by_the_service_of_this_instance() -> None:
     server, client = _authority("demo-vault.vault.azure.net")
     async with (
         _listening(_echo, server) as service,
@@ -144,8 +149,8 @@ async def test_tls_of_an_azure_name_ends_at_the_service_of_this_instance() -> No
         writer.close()
 
 
-async def test_tls_of_another_host_passes_untouched() -> None:
-    """The certificate the client sees is the far host's own: nothing is opened on the way."""
+async def test_tls_of_another_host_is_tunnelled_unchanged() -> None:
+    """The client gets the certificate of the remote host: TLS is not terminated."""
     server, client = _authority("localhost")
     async with _listening(_echo, server) as (_, port), _gateway({}) as proxy:
         status, (reader, writer) = await _connect(proxy, f"localhost:{port}")
@@ -165,7 +170,7 @@ async def test_bytes_sent_with_the_request_are_not_lost() -> None:
         writer.close()
 
 
-async def test_a_side_that_stops_sending_still_receives() -> None:
+async def test_half_closed_connection_still_receives() -> None:
     async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         size = len(await reader.read())
         writer.write(str(size).encode())
@@ -179,8 +184,8 @@ async def test_a_side_that_stops_sending_still_receives() -> None:
         writer.close()
 
 
-async def test_a_reader_that_stalls_holds_the_sender_back() -> None:
-    """Without back-pressure one slow download would fill the memory of the instance."""
+async def test_stalled_reader_applies_back_pressure_to_the_sender() -> None:
+    """Without back-pressure, one slow download would fill the memory of the instance."""
     sent = 0
     stalled = asyncio.Event()
 
@@ -197,7 +202,7 @@ async def test_a_reader_that_stalls_holds_the_sender_back() -> None:
 
     async with _listening(flood) as service, _gateway({"vault.azure.net": service}) as proxy:
         _, (reader, writer) = await _connect(proxy, "vault.azure.net:443")
-        del reader  # nobody reads
+        del reader  # stop reading
         async with asyncio.timeout(30):
             await stalled.wait()
         assert sent < 64 * 1024 * 1024
@@ -205,8 +210,8 @@ async def test_a_reader_that_stalls_holds_the_sender_back() -> None:
 
 
 @pytest.mark.parametrize("port", [80, 8443])
-async def test_another_port_of_an_azure_name_does_not_lead_out(port: int) -> None:
-    """A client that takes the port of its own would carry its token to the real host."""
+async def test_other_port_of_an_azure_host_is_refused(port: int) -> None:
+    """A client with another port must not send its token to the real host."""
     async with _gateway(TABLE) as proxy:
         status, (reader, writer) = await _connect(proxy, f"login.microsoftonline.com:{port}")
         assert status == b"HTTP/1.1 502 Bad Gateway"
@@ -214,45 +219,44 @@ async def test_another_port_of_an_azure_name_does_not_lead_out(port: int) -> Non
         writer.close()
 
 
-async def _knows_demo(name: str) -> bool:
+async def _demo_exists(name: str) -> bool:
     return name == "demo-vault"
 
 
-async def test_a_vault_that_is_not_there_cannot_be_connected_to(
+async def test_connection_to_an_unknown_vault_is_refused(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A client of the real one would see its name not resolve; ours sees the tunnel refused, and why."""
-    async with _gateway(TABLE, knows_vault=_knows_demo) as proxy:
+    """In Azure the host name would not resolve; here the tunnel is refused with a reason."""
+    async with _gateway(TABLE, vault_exists=_demo_exists) as proxy:
         status, (reader, writer) = await _connect(proxy, "Other-Vault.vault.azure.net:443")
         assert status.startswith(b"HTTP/1.1 502 ")
         for text in (status, await reader.read()):
-            assert b"no vault other-vault" in text
+            assert b"vault other-vault does not exist" in text
             assert b"podpass vault list" in text
         writer.close()
     record = next(each for each in caplog.records if each.getMessage() == "vault_unknown")
     assert vars(record)["host"] == "Other-Vault.vault.azure.net"
-    assert "no vault other-vault" in vars(record)["cause"]
+    assert "vault other-vault does not exist" in vars(record)["cause"]
 
 
-async def test_vaults_that_are_there_and_other_names_are_let_through() -> None:
+async def test_existing_vaults_and_other_hosts_are_connected() -> None:
     async with _listening(_echo) as service:
         table = dict.fromkeys(("*.vault.azure.net", "vault.azure.net", "sts.windows.net"), service)
-        async with _gateway(table, knows_vault=_knows_demo) as proxy:
+        async with _gateway(table, vault_exists=_demo_exists) as proxy:
             for host in ("DEMO-vault.vault.azure.net.", "vault.azure.net", "sts.windows.net"):
                 status, (_, writer) = await _connect(proxy, f"{host}:443")
                 assert status.startswith(b"HTTP/1.1 200 ")
                 writer.close()
 
 
-async def test_an_unknown_vault_writes_no_line_into_the_answer() -> None:
-    async with _gateway(TABLE, knows_vault=_knows_demo) as proxy:
+async def test_unknown_vault_name_cannot_inject_a_header() -> None:
+    async with _gateway(TABLE, vault_exists=_demo_exists) as proxy:
         answer = await _ask(proxy, b"CONNECT a\nb\x1b\xe9.vault.azure.net:443 HTTP/1.1\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 502 there is no vault ab here")
+    assert answer.startswith(b"HTTP/1.1 502 vault ab does not exist")
 
 
-async def test_a_host_that_refuses_is_named_with_the_reason() -> None:
-    with bind("127.0.0.1", 0) as sock:
-        port = sock.getsockname()[1]
+async def test_refused_connection_is_reported_with_host_and_reason() -> None:
+    port = free_port()
     async with _gateway({}) as proxy:
         status, (reader, writer) = await _connect(proxy, f"127.0.0.1:{port}")
         assert status.startswith(b"HTTP/1.1 502")
@@ -263,7 +267,7 @@ async def test_a_host_that_refuses_is_named_with_the_reason() -> None:
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 300])
-async def test_a_name_without_an_address_is_a_bad_gateway(host: str) -> None:
+async def test_unresolvable_host_is_refused_with_502(host: str) -> None:
     async with _gateway({}) as proxy:
         status, (_, writer) = await _connect(proxy, f"{host}:443")
         assert status.startswith(b"HTTP/1.1 502")
@@ -283,17 +287,17 @@ async def test_the_gateway_does_not_connect_to_itself(name: str) -> None:
     ("request_line", "status", "words"),
     [
         (b"GET /healthz HTTP/1.1", b"200", b"ok"),
-        (b"GET http://example.com/ HTTP/1.1", b"501", b"HTTPS only"),
+        (b"GET http://example.com/ HTTP/1.1", b"501", b"only HTTPS"),
         (b"GET / HTTP/1.1", b"405", b"HTTPS_PROXY"),
         (b"POST /healthz HTTP/1.1", b"405", b"HTTPS_PROXY"),
         (b"CONNECT example.com HTTP/1.1", b"400", b"host:port"),
         (b"CONNECT  HTTP/1.1", b"400", b"host:port"),
-        (b"SSH-2.0-OpenSSH", b"400", b"not an HTTP"),
-        (b"\x16\x03\x01\x02", b"400", b"not an HTTP"),
-        (b"CONNECT example.com:443 HTTP/2", b"400", b"not an HTTP"),
+        (b"SSH-2.0-OpenSSH", b"400", b"is not HTTP"),
+        (b"\x16\x03\x01\x02", b"400", b"is not HTTP"),
+        (b"CONNECT example.com:443 HTTP/2", b"400", b"is not HTTP"),
     ],
 )
-async def test_what_is_no_tunnel_is_answered_with_a_sentence(
+async def test_request_other_than_connect_is_answered_with_an_explanation(
     request_line: bytes, status: bytes, words: bytes
 ) -> None:
     async with _gateway({}) as proxy:
@@ -302,20 +306,20 @@ async def test_what_is_no_tunnel_is_answered_with_a_sentence(
     assert words in answer
 
 
-async def test_a_head_without_end_is_cut_off() -> None:
+async def test_too_large_request_head_is_refused() -> None:
     async with _gateway({}) as proxy:
-        head = b"CONNECT x:443 HTTP/1.1\r\nX: " + b"a" * (2 * gateway.MAX_HEAD_BYTES)
-        with contextlib.suppress(ConnectionError):
-            assert b" 431 " in await _ask(proxy, head)
+        # One segment: the gateway reads all of it, so closing the connection does not discard the response.
+        head = b"CONNECT x:443 HTTP/1.1\r\nX: " + b"a" * gateway.MAX_HEAD_BYTES
+        assert b" 431 " in await _ask(proxy, head)
 
 
-async def test_a_client_that_never_ends_its_head_is_let_go() -> None:
-    """Slow heads cost an attacker nothing and would use up the gateway's connections."""
+async def test_incomplete_request_head_times_out() -> None:
+    """Slow request heads would exhaust the connections of the gateway (slowloris)."""
     async with _gateway({}, head_seconds=0.05) as proxy:
         assert b" 408 " in await _ask(proxy, b"CONNECT x:443 HTT")
 
 
-async def test_stopping_ends_tunnels_that_are_open() -> None:
+async def test_stop_closes_open_tunnels() -> None:
     async with _listening(_echo) as service:
         async with _gateway({"vault.azure.net": service}) as proxy:
             _, (reader, writer) = await _connect(proxy, "vault.azure.net:443")
@@ -331,7 +335,7 @@ async def test_stopping_ends_tunnels_that_are_open() -> None:
         await asyncio.open_connection(*proxy)
 
 
-async def test_more_tunnels_than_allowed_are_refused_and_room_is_made_again() -> None:
+async def test_tunnels_above_the_limit_are_refused_until_one_closes() -> None:
     async with (
         _listening(_echo) as service,
         _gateway({"vault.azure.net": service}, max_tunnels=1) as own,

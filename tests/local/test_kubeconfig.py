@@ -1,4 +1,4 @@
-"""The administrator's kubeconfig: written at every start, and what users added to it is kept."""
+"""The kubeconfig of the administrator: written at every start, except for changes of the user."""
 
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,15 @@ def read(data_dir: DataDir) -> Any:
     return yaml.safe_load(data_dir.kubeconfig.read_bytes())
 
 
-def test_the_file_leads_to_the_server_and_is_the_owners_alone(data_dir: DataDir) -> None:
+def test_kubeconfig_points_at_the_server_and_is_readable_by_the_owner_only(
+    data_dir: DataDir,
+) -> None:
     write_all(data_dir, SERVER)
     assert read(data_dir)["clusters"][0]["cluster"]["server"] == SERVER
     assert data_dir.kubeconfig.stat().st_mode & 0o777 == 0o600
 
 
-def test_contexts_that_a_user_added_outlive_a_start(data_dir: DataDir) -> None:
+def test_contexts_added_by_the_user_survive_a_start(data_dir: DataDir) -> None:
     write_all(data_dir, SERVER)
     found = read(data_dir)
     found["contexts"].append({"name": "mine", "context": {"cluster": "podpass", "user": "me"}})
@@ -38,13 +40,13 @@ def test_contexts_that_a_user_added_outlive_a_start(data_dir: DataDir) -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "{", "clusters: 3", "[]", "\x00"])
-def test_a_damaged_file_is_written_anew(data_dir: DataDir, damage: str) -> None:
+def test_damaged_kubeconfig_is_written_again(data_dir: DataDir, damage: str) -> None:
     data_dir.kubeconfig.write_text(damage)
     write_all(data_dir, SERVER)
     assert read(data_dir)["current-context"] == "podpass"
 
 
-def test_another_address_is_written_anew(data_dir: DataDir) -> None:
+def test_kubeconfig_with_another_address_is_written_again(data_dir: DataDir) -> None:
     write_all(data_dir, SERVER)
     write_all(data_dir, "https://127.0.0.1:1")
     assert read(data_dir)["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:1"

@@ -1,4 +1,4 @@
-"""kubectl as it is released against a whole instance: logs of real processes, and kubectl as a pod."""
+"""Released kubectl against a complete instance: logs of real processes, and kubectl in a pod."""
 
 import json
 import uuid
@@ -14,7 +14,7 @@ from tests.local.kubectl import Kubectl, binaries
 
 @pytest.fixture(params=["machine", "package"])
 def kubectl(request: pytest.FixtureRequest, running: Podpass, tmp_path: Path) -> Kubectl:
-    """A kubectl with the rights of the instance's owner."""
+    """A kubectl with administrator permissions."""
     binary = binaries()[request.param]
     if not binary:
         pytest.skip(f"no kubectl of the {request.param} is here")
@@ -24,7 +24,7 @@ def kubectl(request: pytest.FixtureRequest, running: Podpass, tmp_path: Path) ->
 
 @pytest.fixture
 def name(kubectl: Kubectl) -> Iterator[str]:
-    """A name of its own for what a test makes; pod, account and binding of that name go with it."""
+    """A unique name for the objects of a test; they are deleted at the end."""
     made = f"kubectl-{uuid.uuid4().hex[:8]}"
     yield made
     gone = ("--ignore-not-found", "--wait=false")
@@ -49,15 +49,15 @@ def wait_ready(kubectl: Kubectl, name: str) -> None:
 
 
 def ended(kubectl: Kubectl, name: str) -> tuple[str, str]:
-    """Wait for a pod's end; give its phase and what it printed."""
+    """Wait until a pod has ended; return its phase and its log."""
     printed = kubectl("logs", "-f", name, "--pod-running-timeout=30s")
     kubectl("wait", "--for=jsonpath={.status.containerStatuses[0].state.terminated}", f"pod/{name}")
     phase = kubectl("get", "pod", name, "-o", "jsonpath={.status.phase}")
     return phase, printed
 
 
-def test_the_versions_are_those_that_are_promised() -> None:
-    """The package's is pinned, and the parity table names it; the machine's is whatever it is."""
+def test_kubectl_versions_are_the_documented_ones() -> None:
+    """The version of the package is pinned and documented; the machine may have any version."""
     if not (binary := binaries()["package"]):
         pytest.skip("no kubectl of the package is here")
     nowhere = Path("/nonexistent")
@@ -84,7 +84,7 @@ def test_logs_are_followed_while_the_pod_runs(kubectl: Kubectl, name: str, tmp_p
     assert kubectl("logs", name, "-c", "app", "--tail=1") == "second\n"
 
 
-def test_describe_tells_what_a_pod_is_and_what_happened_to_it(kubectl: Kubectl, name: str) -> None:
+def test_describe_shows_a_pod_and_its_events(kubectl: Kubectl, name: str) -> None:
     start(kubectl, name, {"command": ["sleep", "600"]})
     wait_ready(kubectl, name)
     shown = kubectl("describe", "pod", name)
@@ -96,7 +96,9 @@ def test_describe_tells_what_a_pod_is_and_what_happened_to_it(kubectl: Kubectl, 
     assert name in nodes
 
 
-def test_debug_returns_and_describe_says_why_nothing_runs(kubectl: Kubectl, name: str) -> None:
+def test_debug_returns_and_describe_shows_why_no_container_runs(
+    kubectl: Kubectl, name: str
+) -> None:
     start(kubectl, name, {"command": ["sleep", "600"]})
     wait_ready(kubectl, name)
     kubectl("debug", name, "--image=busybox", "--container=dbg")
@@ -110,7 +112,7 @@ def test_debug_returns_and_describe_says_why_nothing_runs(kubectl: Kubectl, name
 def test_kubectl_runs_as_a_pod_with_the_rights_of_its_account(
     kubectl: Kubectl, name: str, running: Podpass
 ) -> None:
-    """Where no kubeconfig is, kubectl takes the account's token from the path every cluster has."""
+    """Without a kubeconfig, kubectl uses the token of its ServiceAccount from the standard path."""
     if running.status()["sandbox"] != "bubblewrap":
         pytest.skip("without bubblewrap a pod does not have the path at which kubectl looks")
     kubectl("create", "serviceaccount", name)
@@ -126,4 +128,4 @@ def test_kubectl_runs_as_a_pod_with_the_rights_of_its_account(
     assert f"system:serviceaccount:default:{name}\n" in printed
     assert "secrets is forbidden" in printed
     assert printed.endswith("no\n")
-    assert phase == "Failed"  # `can-i` leaves with 1 for a no
+    assert phase == "Failed"  # `can-i` exits with 1 for "no"

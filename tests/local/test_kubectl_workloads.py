@@ -1,4 +1,4 @@
-"""kubectl as it is released against a whole instance: deployments, jobs and budgets, as people use them."""
+"""Released kubectl against a complete instance: deployments, jobs and disruption budgets."""
 
 import json
 import time
@@ -18,7 +18,7 @@ IMAGE = "registry.k8s.io/pause:3.10"
 
 @pytest.fixture(params=["machine", "package"])
 def kubectl(request: pytest.FixtureRequest, running: Podpass, tmp_path: Path) -> Kubectl:
-    """A kubectl with the rights of the instance's owner."""
+    """A kubectl with administrator permissions."""
     binary = binaries()[request.param]
     if not binary:
         pytest.skip(f"no kubectl of the {request.param} is here")
@@ -28,7 +28,7 @@ def kubectl(request: pytest.FixtureRequest, running: Podpass, tmp_path: Path) ->
 
 @pytest.fixture
 def name(kubectl: Kubectl) -> Iterator[str]:
-    """A name for what a test makes, and a namespace of that name which goes with all of it."""
+    """A unique name, and a namespace of that name, which is deleted at the end."""
     made = f"work-{uuid.uuid4().hex[:8]}"
     kubectl("create", "namespace", made)
     kubectl("config", "set-context", "--current", f"--namespace={made}")
@@ -62,7 +62,7 @@ def deploy(kubectl: Kubectl, name: str, replicas: int = 2, **spec: Any) -> None:
     kubectl("apply", "-f", "-", given=json.dumps(body))
 
 
-def test_a_deployment_is_made_scaled_changed_and_taken_back(kubectl: Kubectl, name: str) -> None:
+def test_deployment_is_created_scaled_updated_and_rolled_back(kubectl: Kubectl, name: str) -> None:
     kubectl("create", "deployment", name, f"--image={IMAGE}", "--replicas=2")
     assert "successfully rolled out" in rolled_out(kubectl, name)
     kubectl("scale", f"deployment/{name}", "--replicas=3")
@@ -86,7 +86,7 @@ def test_a_deployment_is_made_scaled_changed_and_taken_back(kubectl: Kubectl, na
     kubectl("wait", "--for=condition=Available", f"deployment/{name}", "--timeout=30s")
 
 
-def test_what_is_listed_shows_how_far_things_are(kubectl: Kubectl, name: str) -> None:
+def test_lists_show_the_progress_of_workloads(kubectl: Kubectl, name: str) -> None:
     deploy(kubectl, name)
     rolled_out(kubectl, name)
     kubectl("create", "poddisruptionbudget", name, f"--selector=app={name}", "--min-available=1")
@@ -105,7 +105,7 @@ def test_what_is_listed_shows_how_far_things_are(kubectl: Kubectl, name: str) ->
     assert f"deployment.apps/{name}" in kubectl("get", "all")
 
 
-def test_describe_tells_what_a_deployment_did_and_what_its_pods_are_refused_for(
+def test_describe_shows_deployment_events_and_why_its_pods_are_refused(
     kubectl: Kubectl, name: str
 ) -> None:
     deploy(kubectl, name, serviceAccountName="nobody")
@@ -120,7 +120,7 @@ def test_describe_tells_what_a_deployment_did_and_what_its_pods_are_refused_for(
     rolled_out(kubectl, name)
 
 
-def test_a_deployment_whose_pods_the_webhook_refuses_has_the_webhooks_event_too(
+def test_deployment_with_refused_pods_has_the_event_of_the_webhook(
     kubectl: Kubectl, name: str
 ) -> None:
     deploy(kubectl, name, replicas=0)
@@ -140,7 +140,7 @@ def test_a_deployment_whose_pods_the_webhook_refuses_has_the_webhooks_event_too(
     assert names.TOKEN_EXPIRATION in found[0]["message"]
 
 
-def test_what_a_deployment_made_goes_or_stays_as_asked(kubectl: Kubectl, name: str) -> None:
+def test_deletion_of_a_deployment_follows_the_cascade_option(kubectl: Kubectl, name: str) -> None:
     deploy(kubectl, name)
     rolled_out(kubectl, name)
     kubectl("delete", f"deployment/{name}", "--cascade=orphan")
@@ -155,7 +155,7 @@ def test_what_a_deployment_made_goes_or_stays_as_asked(kubectl: Kubectl, name: s
     assert not listed(kubectl, "pods")
 
 
-def test_a_job_runs_to_its_end(kubectl: Kubectl, name: str) -> None:
+def test_job_runs_to_completion(kubectl: Kubectl, name: str) -> None:
     kubectl("create", "job", name, "--image=busybox", "--", "sh", "-c", "echo done")
     kubectl("wait", "--for=condition=complete", f"job/{name}", "--timeout=50s")
     assert kubectl("logs", f"job/{name}") == "done\n"
@@ -166,7 +166,7 @@ def test_a_job_runs_to_its_end(kubectl: Kubectl, name: str) -> None:
     kubectl("wait", "--for=delete", "pod", "-l", f"job-name={name}", "--timeout=50s")
 
 
-def test_a_job_that_cannot_succeed_is_given_up(kubectl: Kubectl, name: str) -> None:
+def test_job_fails_at_its_backoff_limit(kubectl: Kubectl, name: str) -> None:
     container = {"name": "c", "image": "busybox", "command": ["sh", "-c", "exit 3"]}
     pod = {"restartPolicy": "Never", "containers": [container]}
     spec = {"backoffLimit": 0, "template": {"spec": pod}}
@@ -176,7 +176,7 @@ def test_a_job_that_cannot_succeed_is_given_up(kubectl: Kubectl, name: str) -> N
     assert "BackoffLimitExceeded" in kubectl("describe", f"job/{name}")
 
 
-def test_a_cron_job_is_kept_and_started_by_hand(kubectl: Kubectl, name: str) -> None:
+def test_cron_job_is_stored_and_can_be_started_manually(kubectl: Kubectl, name: str) -> None:
     body = ("cronjob", name, "--image=busybox", "--schedule=0 3 * * *")
     kubectl("create", *body, "--", "sh", "-c", "echo by hand")
     kubectl("create", "job", "now", f"--from=cronjob/{name}")
@@ -184,7 +184,7 @@ def test_a_cron_job_is_kept_and_started_by_hand(kubectl: Kubectl, name: str) -> 
     assert kubectl("logs", "job/now") == "by hand\n"
 
 
-def test_a_node_is_drained_as_far_as_budgets_allow(kubectl: Kubectl, name: str) -> None:
+def test_node_drain_respects_disruption_budgets(kubectl: Kubectl, name: str) -> None:
     deploy(kubectl, name)
     rolled_out(kubectl, name)
     kubectl("create", "poddisruptionbudget", name, f"--selector=app={name}", "--min-available=2")
@@ -202,7 +202,7 @@ def test_a_node_is_drained_as_far_as_budgets_allow(kubectl: Kubectl, name: str) 
     rolled_out(kubectl, name)
 
 
-def test_a_priority_class_of_the_system_is_there_for_charts(kubectl: Kubectl, name: str) -> None:
+def test_system_priority_classes_exist_for_charts(kubectl: Kubectl, name: str) -> None:
     deploy(kubectl, name, 1, priorityClassName="system-cluster-critical")
     rolled_out(kubectl, name)
     (pod,) = listed(kubectl, "pods")

@@ -1,4 +1,4 @@
-"""Group 32, and 25: where an instance can be reached from."""
+"""Attack groups 32 and 25: the addresses on which an instance listens."""
 
 import ipaddress
 
@@ -6,7 +6,7 @@ from podpass.local import ports
 
 
 def test_every_service_of_an_instance_listens_on_loopback_only() -> None:
-    """Fails if one listens on every interface: an instance's API and its proxy are for its machine."""
+    """Fails if a service listens on another interface than loopback."""
     sockets = ports.bind_all(0, {})
     try:
         where = {name: sock.getsockname()[0] for name, sock in sockets.items()}

@@ -1,4 +1,4 @@
-"""What an instance asks its cluster before it registers a webhook there, and what it lets that one do."""
+"""The version check before the registration of the webhook, and the permissions of the webhook."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from podpass.http.server import Receive, Scope, Send, bind, respond, serving
 from podpass.kubernetes.client import KubeClient
 from podpass.kubernetes.client.config import Target
 from podpass.local import ca as authority
-from podpass.local.registration import grant_rights, runs_native_sidecars
+from podpass.local.registration import apply_rbac, runs_native_sidecars
 from tests.kubernetes.conftest import Live, ca, live, ring, serve
 
 __all__ = ["ca", "live", "ring", "serve"]
@@ -28,7 +28,7 @@ async def _asked(version: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize(("version", "native"), [("v1.31.9", False), ("v1.32.0+k3s1", True)])
-async def test_the_api_server_itself_is_asked_whether_sidecars_are_native(
+async def test_native_sidecar_support_is_read_from_the_api_server_version(
     version: str, native: bool
 ) -> None:
     assert await _asked({"gitVersion": version}) is native
@@ -51,11 +51,11 @@ async def test_a_server_without_a_version_is_an_error() -> None:
         ("patch", "serviceaccounts", False),
     ],
 )
-async def test_the_instances_webhook_may_read_accounts_and_tell_of_refusals(
+async def test_webhook_of_the_instance_may_read_accounts_and_write_events(
     live: Live, verb: str, resource: str, allowed: bool
 ) -> None:
     async with KubeClient.from_kubeconfig(live.kubeconfig()) as admin:
-        await grant_rights(admin)
+        await apply_rbac(admin)
         asked = {"namespace": "default", "verb": verb, "resource": resource}
         review = await admin.create(
             "/apis/authorization.k8s.io/v1/subjectaccessreviews",

@@ -1,4 +1,4 @@
-"""An instance's life: start, second start, refusal, and an end that leaves nothing behind."""
+"""The lifecycle of an instance: start, second start, refusal, complete stop."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from podpass.cli import down, output
 from podpass.http.server import bind
 from podpass.local import ports
-from podpass.local.lock import holder
+from podpass.local.lock import lock_holder
 from tests.local.instances import SEED, Podpass
 
 PATIENCE_SECONDS = 30
@@ -35,7 +35,7 @@ def _used_ports(podpass: Podpass) -> list[int]:
 
 
 def _processes_of(podpass: Podpass) -> list[int]:
-    """Find processes that were started with the data dir in their environment or arguments."""
+    """Find processes with the data directory in their environment or arguments."""
     mark = str(podpass.data_dir).encode()
     found = []
     for entry in Path("/proc").iterdir():
@@ -51,7 +51,7 @@ def _processes_of(podpass: Podpass) -> list[int]:
 
 def _nothing_left(podpass: Podpass) -> None:
     assert not _processes_of(podpass)
-    assert holder(podpass.data_dir / "lock") is None
+    assert lock_holder(podpass.data_dir / "lock") is None
     assert not (podpass.data_dir / "lock").exists()
     assert not (podpass.data_dir / "status.json").exists()
     for port in _used_ports(podpass):
@@ -60,7 +60,7 @@ def _nothing_left(podpass: Podpass) -> None:
 
 
 def _foreground(podpass: Podpass, *arguments: str) -> subprocess.Popen[str]:
-    """Start an instance in the foreground and wait for its ready line."""
+    """Start an instance in the foreground and wait for its ready message."""
     process = subprocess.Popen(
         podpass.command("up", "--port-base", "0", *arguments),
         env=podpass.environ,
@@ -79,7 +79,7 @@ def _wait(process: subprocess.Popen[str]) -> str:
     return talk
 
 
-def test_the_status_says_where_everything_is(running: Podpass) -> None:
+def test_status_contains_all_addresses(running: Podpass) -> None:
     status = running.status()
     assert status["ready"] is True
     assert status["data_dir"] == str(running.data_dir)
@@ -98,7 +98,7 @@ def test_the_status_says_where_everything_is(running: Podpass) -> None:
 
 
 def test_every_port_is_on_loopback(running: Podpass) -> None:
-    """Whoever could reach them from outside could ask for tokens of any identity."""
+    """A client that reaches these ports can get tokens of every identity."""
     used = {f"{port:04X}" for port in _used_ports(running)}
     listening = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
@@ -109,33 +109,37 @@ def test_every_port_is_on_loopback(running: Podpass) -> None:
     assert listening == {"0100007F"}
 
 
-def test_a_second_start_shows_the_first_and_is_no_failure(running: Podpass) -> None:
+def test_second_start_prints_the_running_instance_and_succeeds(running: Podpass) -> None:
     before = running.status()
     again = running("up", "--port-base", "0")
     assert again.returncode == 0
-    assert "runs already" in again.stderr
+    assert "already running" in again.stderr
     assert before["gateway"] in again.stdout
     assert running.status() == before
 
 
-def test_a_second_start_is_told_which_of_its_options_are_not_in_force(running: Podpass) -> None:
+def test_second_start_warns_about_ignored_options(running: Podpass) -> None:
     wanted = ["--kubernetes", "kube-apiserver", "--propagation-delay", "30", "--port-base", "0"]
     again = running("up", *wanted, env={"PODPASS_ASSERTION_ALGORITHM": "RS256"})
     assert again.returncode == 0
-    assert "runs already" in again.stderr
+    assert "already running" in again.stderr
     for flag, value, runs in (
         ("--kubernetes", "kube-apiserver", "embedded"),
         ("--propagation-delay", "30", "0"),
         ("--assertion-algorithm", "RS256", "RS256,RS384,RS512"),
     ):
-        assert f"{flag} {value} is not in force: it runs with {flag} {runs}\n" in again.stderr
+        assert f"{flag} {value} is ignored: the instance runs with {flag} {runs}\n" in again.stderr
     assert "--port-base" not in again.stderr
-    assert "podpass down`, then `podpass up` with these options" in again.stderr
+    assert "podpass down`, then `podpass up` with them" in again.stderr
     for same in (["up"], ["up", "--port-base", "0"], ["up", "--kubernetes", "embedded"]):
-        assert running(*same).stderr.splitlines() == [f"podpass runs already on {running.data_dir}"]
+        assert running(*same).stderr.splitlines() == [
+            f"an instance is already running in {running.data_dir}"
+        ]
 
 
-def test_a_second_start_applies_its_seed_to_the_first(running: Podpass, tmp_path: Path) -> None:
+def test_second_start_applies_its_seed_to_the_running_instance(
+    running: Podpass, tmp_path: Path
+) -> None:
     seed = tmp_path / "more.yaml"
     seed.write_text("identities:\n  - name: second-start\n")
     assert running("up", "--seed", str(seed)).returncode == 0
@@ -143,7 +147,7 @@ def test_a_second_start_applies_its_seed_to_the_first(running: Podpass, tmp_path
     assert "second-start" in [row["name"] for row in listed]
 
 
-def test_a_start_while_another_is_starting_waits_for_it(podpass: Podpass) -> None:
+def test_concurrent_start_waits_for_the_first_start(podpass: Podpass) -> None:
     processes = [
         subprocess.Popen(
             podpass.command("up", "--detach", "--port-base", "0"),
@@ -169,7 +173,7 @@ def test_instances_run_side_by_side(podpass: Podpass, running: Podpass) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_everything(podpass: Podpass, number: signal.Signals) -> None:
+def test_signal_stops_the_instance_completely(podpass: Podpass, number: signal.Signals) -> None:
     if signal.getsignal(number) is signal.SIG_IGN:
         pytest.skip("the tests themselves run under nohup, and so does what they start")
     process = _foreground(podpass)
@@ -179,29 +183,29 @@ def test_a_signal_ends_everything(podpass: Podpass, number: signal.Signals) -> N
     _nothing_left(podpass)
 
 
-def test_down_ends_everything_before_it_returns(podpass: Podpass) -> None:
+def test_down_returns_after_the_instance_has_stopped_completely(podpass: Podpass) -> None:
     pid = podpass.up()["pids"]["podpass"]
     assert podpass("down").returncode == 0
     assert not _alive(pid)
     _nothing_left(podpass)
     again = podpass("down")
-    assert (again.returncode, "nothing runs" in again.stderr) == (0, True)
+    assert (again.returncode, "no instance is running" in again.stderr) == (0, True)
 
 
-def test_down_says_that_it_waits_and_that_it_had_to_kill(
+def test_down_reports_waiting_and_killing(
     podpass: Podpass, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pid = podpass.up()["pids"]["podpass"]
     os.kill(pid, signal.SIGSTOP)
-    monkeypatch.setattr(down, "_PATIENCE_SECONDS", 3.0)
-    monkeypatch.setattr(output, "_SILENT_SECONDS", 0)
+    monkeypatch.setattr(down, "_STOP_TIMEOUT_SECONDS", 3.0)
+    monkeypatch.setattr(output, "_NOTICE_SECONDS", 0)
     said = CliRunner().invoke(down.command, ["--data-dir", str(podpass.data_dir)]).stderr
-    assert "waiting for it to end, for up to 3 seconds" in said
-    assert "it did not end within 3 seconds, and was killed" in said
+    assert "waiting for the instance to exit, for up to 3 seconds" in said
+    assert "it did not exit within 3 seconds and was killed" in said
     assert not _alive(pid)
 
 
-def test_down_ends_an_instance_with_clients_that_will_not_go(podpass: Podpass) -> None:
+def test_down_stops_an_instance_with_open_connections(podpass: Podpass) -> None:
     status = podpass.up()
     watching = subprocess.Popen(
         podpass.command("run", "--", "kubectl", "get", "ns", "--watch"),
@@ -224,7 +228,7 @@ def test_down_ends_an_instance_with_clients_that_will_not_go(podpass: Podpass) -
 
 @pytest.fixture
 def never_ready(tmp_path: Path) -> dict[str, str]:
-    """An environment in which a start gets as far as its etcd, and no further."""
+    """An environment in which the start does not get beyond etcd."""
     for name in ("etcd", "kube-apiserver"):
         (tmp_path / name).write_text("#!/bin/sh\nexec sleep 1000\n")
         (tmp_path / name).chmod(0o755)
@@ -232,7 +236,7 @@ def never_ready(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_signal_while_starting_ends_what_was_started(
+def test_signal_during_the_start_stops_the_started_parts(
     podpass: Podpass, never_ready: dict[str, str], number: signal.Signals, code: int
 ) -> None:
     process = subprocess.Popen(
@@ -243,7 +247,7 @@ def test_a_signal_while_starting_ends_what_was_started(
         text=True,
     )
     assert process.stderr is not None
-    process.stderr.readline()  # the first part stands, the others do not
+    process.stderr.readline()  # the first part has started, the others have not
     process.send_signal(number)
     out, talk = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == code
@@ -253,7 +257,7 @@ def test_a_signal_while_starting_ends_what_was_started(
     _nothing_left(podpass)
 
 
-def test_a_kill_is_survived_with_ports_and_identity_as_they_were(podpass: Podpass) -> None:
+def test_killed_instance_restarts_with_the_same_ports_and_identity(podpass: Podpass) -> None:
     seed = podpass.data_dir.parent / "seed.yaml"
     seed.write_text(SEED)
     before = podpass.up("--seed", str(seed))
@@ -291,12 +295,12 @@ def test_a_kill_is_survived_with_ports_and_identity_as_they_were(podpass: Podpas
 
 
 def _anonymous(status: dict[str, Any]) -> list[str]:
-    """Have kubectl use the token alone: a client certificate in the kubeconfig would win."""
+    """Return kubectl flags that use only the token: a client certificate would take precedence."""
     server, authority = status["kubernetes"]["server"], status["ca_file"]
     return ["--kubeconfig", "/dev/null", "--server", server, "--certificate-authority", authority]
 
 
-def test_a_port_in_use_is_named_and_nothing_is_left(podpass: Podpass) -> None:
+def test_port_in_use_is_reported_and_nothing_keeps_running(podpass: Podpass) -> None:
     with bind("127.0.0.1", 0) as taken:
         base = taken.getsockname()[1] - 4
         for arguments in ([], ["--detach"]):
@@ -305,26 +309,24 @@ def test_a_port_in_use_is_named_and_nothing_is_left(podpass: Podpass) -> None:
             assert "cannot listen on 127.0.0.1:" in done.stderr
             assert "--port-base" in done.stderr.splitlines()[-1]
     assert not _processes_of(podpass)
-    assert holder(podpass.data_dir / "lock") is None
+    assert lock_holder(podpass.data_dir / "lock") is None
     assert podpass.up()["ready"]
     podpass("down")
 
 
-def test_another_version_is_named_by_every_command(podpass: Podpass) -> None:
+def test_every_command_refuses_another_data_version(podpass: Podpass) -> None:
     podpass.data_dir.mkdir(mode=0o700)
     (podpass.data_dir / "version").write_text("2\n")
     for arguments in (["up"], ["up", "--detach"], ["status"], ["down"], ["identity", "list"]):
         done = podpass(*arguments)
         assert done.returncode == 1
         assert "version '2'" in done.stderr
-        assert "reads version 1" in done.stderr
+        assert "supports version 1" in done.stderr
     assert [path.name for path in podpass.data_dir.iterdir()] == ["version"]
 
 
 @pytest.mark.parametrize("arguments", [["up"], ["up", "--detach"]])
-def test_a_data_dir_that_cannot_be_written_is_said_to_be_one(
-    podpass: Podpass, arguments: list[str]
-) -> None:
+def test_unwritable_data_dir_is_reported(podpass: Podpass, arguments: list[str]) -> None:
     podpass.data_dir.write_text("a file in the way")
     done = podpass(*arguments)
     assert done.returncode == 1
@@ -334,7 +336,7 @@ def test_a_data_dir_that_cannot_be_written_is_said_to_be_one(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind the superuser")
-def test_a_data_dir_that_became_read_only_is_said_to_be_one(podpass: Podpass) -> None:
+def test_data_dir_that_became_read_only_is_reported(podpass: Podpass) -> None:
     podpass.up()
     podpass("down")
     podpass.data_dir.joinpath("ca").chmod(0o500)
@@ -345,22 +347,20 @@ def test_a_data_dir_that_became_read_only_is_said_to_be_one(podpass: Podpass) ->
     assert "cannot use" in done.stderr
 
 
-def test_a_part_that_fails_takes_the_others_down_and_is_named(podpass: Podpass) -> None:
+def test_failed_part_is_reported_and_the_other_parts_are_stopped(podpass: Podpass) -> None:
     podpass.up()
     podpass("down")
     (podpass.data_dir / "ca" / "ca.key").write_text("damaged")
     for arguments in ([], ["--detach"]):
         done = podpass("up", "--port-base", "0", *arguments)
         assert done.returncode == 1
-        assert "certificate authority" in done.stderr
+        assert "the CA in" in done.stderr
         assert "remove the folder" in done.stderr.splitlines()[-1]
     assert not _processes_of(podpass)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--detach"]])
-def test_a_wrong_seed_is_refused_before_anything_starts(
-    podpass: Podpass, arguments: list[str]
-) -> None:
+def test_invalid_seed_is_refused_before_the_start(podpass: Podpass, arguments: list[str]) -> None:
     seed = podpass.data_dir.parent / "wrong.yaml"
     seed.write_text("identities:\n  - name: web\n    clientid: x\n")
     done = podpass("up", "--port-base", "0", "--seed", str(seed), *arguments)
@@ -377,7 +377,7 @@ def test_a_seed_can_come_from_stdin(podpass: Podpass) -> None:
     podpass("down")
 
 
-def test_the_log_of_an_instance_holds_neither_tokens_nor_secrets(running: Podpass) -> None:
+def test_log_of_an_instance_contains_no_tokens_and_no_secrets(running: Podpass) -> None:
     token = running("run", "--", "kubectl", "create", "token", "default").stdout.strip()
     log = (running.data_dir / "podpass.log").read_text()
     facts = json.loads((running.data_dir / "instance.json").read_text())
@@ -387,8 +387,8 @@ def test_the_log_of_an_instance_holds_neither_tokens_nor_secrets(running: Podpas
     assert not (running.data_dir / "podpass.err").read_text()
 
 
-def test_an_instance_that_does_not_answer_is_not_called_ready(podpass: Podpass) -> None:
-    """Fails when the lock and a file of an hour ago are enough to be ready."""
+def test_instance_that_does_not_respond_is_not_ready(podpass: Podpass) -> None:
+    """Fails if a lock and an old status file are enough to be ready."""
     pid = podpass.up()["pids"]["podpass"]
     for file in ("podpass.log", "podpass.err"):
         assert (podpass.data_dir / file).stat().st_mode & 0o777 == 0o600
@@ -397,16 +397,16 @@ def test_an_instance_that_does_not_answer_is_not_called_ready(podpass: Podpass) 
         for command in (["status"], ["up", "--detach"], ["up"], ["status", "-o", "json"]):
             done = podpass(*command)
             assert done.returncode == 1
-            assert f"process {pid} holds" in done.stderr
-            assert "does not answer" in done.stderr
+            assert f"process {pid}, does not respond" in done.stderr
+            assert "does not respond" in done.stderr
         assert json.loads(done.stdout)["ready"] is False
     finally:
         os.kill(pid, signal.SIGCONT)
     assert podpass("status").returncode == 0
 
 
-def test_what_is_waited_for_is_said_once(podpass: Podpass) -> None:
-    """A process that is stopped accepts connections all the same, by its kernel."""
+def test_wait_notice_is_printed_once(podpass: Podpass) -> None:
+    """The kernel accepts connections for a stopped process."""
     pid = podpass.up()["pids"]["podpass"]
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -422,7 +422,7 @@ def test_what_is_waited_for_is_said_once(podpass: Podpass) -> None:
     finally:
         os.kill(pid, signal.SIGCONT)
     listed, more = asking.communicate(timeout=PATIENCE_SECONDS)
-    assert said.startswith("waiting for the instance to answer on port ")
+    assert said.startswith("waiting for the instance to respond on port ")
     assert said.endswith(", for up to 30 seconds\n")
     assert (asking.returncode, more) == (0, "")
     assert listed.startswith("NAME")

@@ -1,4 +1,4 @@
-"""The instance's APIs called as they are, as its administrator, on the addresses that need no gateway."""
+"""Direct calls of the instance's APIs as its administrator, on the addresses that need no gateway."""
 
 import json
 import ssl
@@ -10,21 +10,21 @@ from typing import Any
 
 from tests.journey.instance import Instance
 
-# The Azure CLI's own client id: it is public, so a password alone signs in with it.
+# The Azure CLI's client id: a public client, so a password alone is enough to sign in.
 _CLIENT = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
 ARM, GRAPH = "https://management.azure.com/", "https://graph.microsoft.com/"
 VAULT = "https://vault.azure.net"
 
 
 @dataclass
-class Rest:
-    """Calls with the administrator's tokens."""
+class RestClient:
+    """Sends requests with the administrator's tokens."""
 
     instance: Instance
     _tokens: dict[str, str] = field(default_factory=dict)
 
     def token(self, resource: str) -> str:
-        """Sign in with the administrator's password; give a token for the resource."""
+        """Sign in with the administrator's password; return a token for the resource."""
         if resource not in self._tokens:
             admin, tenant = self.instance.status["admin"], self.instance.status["tenant_id"]
             form = {
@@ -42,7 +42,7 @@ class Rest:
     def __call__(
         self, method: str, path: str, body: dict[str, Any] | None = None
     ) -> tuple[int, Any]:
-        """Call Graph below /v1.0 and /beta, Resource Manager elsewhere."""
+        """Send a request: to Graph for paths below /v1.0 and /beta, otherwise to Resource Manager."""
         resource = GRAPH if path.startswith(("/v1.0", "/beta")) else ARM
         url = self.instance.status["resource_manager"].rstrip("/") + path
         data = None if body is None else json.dumps(body).encode()

@@ -1,4 +1,4 @@
-"""The published descriptions and the route tables name the same paths and methods."""
+"""The published OpenAPI descriptions and the route tables have the same paths and methods."""
 
 import json
 import re
@@ -23,7 +23,7 @@ def _document(name: str) -> Any:
 
 
 def _described(name: str) -> set[tuple[str, str]]:
-    """List methods and paths; a path's parameters are alike whatever they are called."""
+    """Return methods and paths; the names of path parameters do not matter."""
     return {
         (method.upper(), re.sub(r"\{[^}]*\}", "*", path).lower())
         for path, methods in _document(name)["paths"].items()
@@ -62,7 +62,7 @@ def test_the_token_service_is_described_as_it_is_served() -> None:
 
 
 @pytest.mark.parametrize("name", ["graph", "resource-manager", "token"])
-def test_what_a_description_refers_to_is_there_and_is_used(name: str) -> None:
+def test_all_references_of_a_description_resolve_and_all_schemas_are_used(name: str) -> None:
     document = _document(name)
     used = set(re.findall(r'"#/components/(\w+)/([\w.-]+)"', json.dumps(document)))
     kept = {
@@ -75,7 +75,7 @@ def test_what_a_description_refers_to_is_there_and_is_used(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["graph", "resource-manager", "token"])
-def test_every_operation_has_a_name_of_its_own(name: str) -> None:
+def test_every_operation_id_is_unique(name: str) -> None:
     names = [
         methods[method]["operationId"]
         for methods in _document(name)["paths"].values()

@@ -1,4 +1,4 @@
-"""The reference's own binary beside a replica of ours, on one Secret and one configuration."""
+"""The reference's binary and a replica of ours with one Secret and one webhook configuration."""
 
 import asyncio
 import base64
@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.peers.build import CannotBuild, built
-from podpass.admission.certificates import Plan, secret_codec
-from podpass.admission.certificates.x509 import RsaMaker
+from bench.peers.build import CannotBuild, build_program
+from podpass.admission.certificates import RotationPolicy, secret_codec
+from podpass.admission.certificates.x509 import RsaCertificateIssuer
+from tests import process_reaper
 from tests.admission.certificates import reference
 from tests.admission.certificates.conftest import bare, ca, lab, ring
 from tests.admission.certificates.lab import HOST, NAMESPACE, Lab, handshake, until
@@ -22,25 +23,25 @@ from tests.admission.certificates.lab import HOST, NAMESPACE, Lab, handshake, un
 __all__ = ["bare", "ca", "lab", "ring"]  # fixtures
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(1200)]
-PLAN = Plan(lag_seconds=0.4, linger_seconds=600, check_seconds=0.2)
-PORT = 9443  # the reference listens nowhere else
+POLICY = RotationPolicy(propagation_seconds=0.4, overlap_seconds=600, check_seconds=0.2)
+PORT = 9443  # the reference can use no other port
 
 
 @pytest.fixture(scope="module")
 def program() -> Path:
     try:
-        program = built("azwi-webhook")
+        program = build_program("azwi-webhook")
     except CannotBuild as exc:
         pytest.skip(f"the reference's webhook: {exc}")
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", PORT)) == 0:
-            pytest.skip(f"the reference's webhook: another program listens on {PORT}")
+            pytest.skip(f"the reference's webhook: another process listens on port {PORT}")
     return program
 
 
 @asynccontextmanager
 async def running(program: Path, lab: Lab, folder: Path) -> AsyncIterator[None]:
-    """Run the reference's webhook on what is in the Secret, as the kubelet would have mounted it."""
+    """Run the reference's webhook with the Secret's data as files, as the kubelet mounts it."""
     (certificates := folder / "certificates").mkdir()
     for name, content in (await lab.data()).items():
         (certificates / name).write_bytes(content)
@@ -65,7 +66,11 @@ async def running(program: Path, lab: Lab, folder: Path) -> AsyncIterator[None]:
             "--health-addr=127.0.0.1:0",
             "--metrics-addr=127.0.0.1:0",
             "--log-level=all",
-            env={"AZURE_TENANT_ID": "tenant", "POD_NAMESPACE": NAMESPACE},
+            env={
+                "AZURE_TENANT_ID": "tenant",
+                "POD_NAMESPACE": NAMESPACE,
+                **process_reaper.run_mark(),
+            },
             stdout=log,
             stderr=log,
         )
@@ -77,57 +82,61 @@ async def running(program: Path, lab: Lab, folder: Path) -> AsyncIterator[None]:
             await process.wait()
 
 
-async def test_it_keeps_our_secret_in_the_middle_of_a_rotation(
+async def test_reference_keeps_our_secret_during_a_rotation(
     program: Path, lab: Lab, tmp_path: Path
 ) -> None:
-    replica = await lab.replica(plan=PLAN)
-    await until(lambda: not replica.rotation.trouble())
+    replica = await lab.replica(policy=POLICY)
+    await until(lambda: not replica.rotation.not_ready_reason())
     data = await lab.data()
-    lingering = RsaMaker(host=HOST, now=lab.clock(), plan=PLAN).authority().certificate
-    await lab.fill(data := {**data, "ca.crt": data["ca.crt"] + lingering})
-    await until(lambda: _carried(lab, 2))
+    lingering = (
+        RsaCertificateIssuer(host=HOST, now=lab.clock(), policy=POLICY).create_ca().certificate
+    )
+    await lab.write_secret(data := {**data, "ca.crt": data["ca.crt"] + lingering})
+    await until(lambda: _has_certificates(lab, 2))
     before = lab.cluster.store.revision
     async with running(program, lab, tmp_path):
         await asyncio.sleep(3)
         assert await lab.data() == data
-        assert lab.cluster.store.revision == before, "neither wrote anything"
-        # Both repair it, and then neither writes any more.
-        await lab.overwrite(b"")
-        await until(lambda: _carried(lab, 2))
+        assert lab.cluster.store.revision == before, "neither wrote to the Secret"
+        # Both repair it once; then neither writes again.
+        await lab.overwrite_bundles(b"")
+        await until(lambda: _has_certificates(lab, 2))
         await asyncio.sleep(1)
         before = lab.cluster.store.revision
         await asyncio.sleep(3)
         assert lab.cluster.store.revision == before
 
 
-async def test_both_begin_anew_together_when_the_secret_is_emptied(
+async def test_both_create_new_certificates_when_the_secret_is_emptied(
     program: Path, lab: Lab, tmp_path: Path
 ) -> None:
-    replica = await lab.replica(plan=PLAN)
-    await until(lambda: not replica.rotation.trouble())
+    replica = await lab.replica(policy=POLICY)
+    await until(lambda: not replica.rotation.not_ready_reason())
     async with running(program, lab, tmp_path):
-        await lab.fill({})
+        await lab.write_secret({})
 
-        async def served_anew() -> bool:
-            # The reference injects its CA before our replica can have read the Secret behind it.
+        async def serves_new_certificate() -> bool:
+            # The reference injects its CA before our replica has read the Secret.
             (bundle,) = await lab.bundles()
             with contextlib.suppress(ssl.SSLCertVerificationError):
                 await handshake(replica.port, bundle)
                 return replica.rotation.rotations > 1
             return False
 
-        await until(served_anew)
+        await until(serves_new_certificate)
         await asyncio.sleep(1)
         before = lab.cluster.store.revision
         await asyncio.sleep(3)
         assert lab.cluster.store.revision == before
         data = await lab.data()
-        assert reference.keeps(data, lab.clock()) == "nothing"
+        assert reference.find_outdated(data, lab.clock()) == "nothing"
         (bundle,) = await lab.bundles()
-        assert secret_codec.authorities(bundle.encode()) == secret_codec.authorities(data["ca.crt"])
+        assert secret_codec.decode_bundle(bundle.encode()) == secret_codec.decode_bundle(
+            data["ca.crt"]
+        )
         await handshake(replica.port, bundle)
 
 
-async def _carried(lab: Lab, count: int) -> bool:
+async def _has_certificates(lab: Lab, count: int) -> bool:
     (bundle,) = await lab.bundles()
     return bundle.count("BEGIN CERTIFICATE") == count

@@ -1,4 +1,4 @@
-"""schemathesis asks each API what its description allows, and what it does not."""
+"""schemathesis sends valid and invalid requests to each API, generated from its OpenAPI description."""
 
 import json
 import os
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.installed import python_with
+from tests.clients.installation import install_python
 from tests.journey.instance import CLIENT, Instance
-from tests.peers.rest import ARM, GRAPH, VAULT, Rest
+from tests.peers.rest import ARM, GRAPH, VAULT, RestClient
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(600)]
 
@@ -27,7 +27,7 @@ _OFFICER = "b86a8fe4-44ce-4948-aee5-eccb2c155cd7"
 
 
 def _given(description: str, folder: Path, values: dict[str, list[str]]) -> Path:
-    """Write a description whose parameters take the instance's own ids, so that most calls get in."""
+    """Write a description with the instance's ids as parameters, so that most calls are authorized."""
     document = json.loads((FOLDER / f"{description}.json").read_text())
     for parameter, taken in values.items():
         document["components"]["parameters"][parameter]["schema"] = {
@@ -42,7 +42,7 @@ def _given(description: str, folder: Path, values: dict[str, list[str]]) -> Path
 def _run(
     instance: Instance, description: Path, url: str, token: str | None, examples: int
 ) -> subprocess.CompletedProcess[str]:
-    python = python_with("schemathesis")
+    python = install_python("schemathesis")
     printed = json.loads(instance.podpass("env", "-o", "json").stdout)
     bearer = ["-H", f"Authorization: Bearer {token}"] if token else []
     checked = ["--checks", ",".join(CHECKS), "--max-examples", str(examples), "--seed", "1"]
@@ -64,8 +64,8 @@ def _run(
 
 
 def _calls(done: subprocess.CompletedProcess[str]) -> int:
-    """Give how many calls were made if all were answered as described."""
-    # A bearer token stands in the lines with which schemathesis would repeat a call.
+    """Return the number of calls if all responses were as described."""
+    # schemathesis prints bearer tokens in its commands for repeating a call.
     lines = [line for line in done.stdout.splitlines() if "Authorization" not in line]
     assert done.returncode == 0, "\n".join(lines)[-6000:] + done.stderr[-2000:]
     found = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
@@ -75,7 +75,7 @@ def _calls(done: subprocess.CompletedProcess[str]) -> int:
 
 
 def test_resource_manager_answers_as_described(
-    instance: Instance, rest: Rest, tmp_path: Path
+    instance: Instance, rest: RestClient, tmp_path: Path
 ) -> None:
     subscription = instance.status["subscription_id"]
     group = f"/subscriptions/{subscription}/resourceGroups/fuzzed?api-version=2024-11-01"
@@ -94,22 +94,24 @@ def test_resource_manager_answers_as_described(
     assert _calls(_run(instance, description, "https://management.azure.com", token, 8)) > 100
 
 
-def test_graph_answers_as_described(instance: Instance, rest: Rest, tmp_path: Path) -> None:
+def test_graph_answers_as_described(instance: Instance, rest: RestClient, tmp_path: Path) -> None:
     _, made = rest("POST", "/v1.0/applications", {"displayName": "fuzzed"})
     _, principal = rest("GET", f"/v1.0/servicePrincipals(appId='{CLIENT}')")
-    nobody = str(uuid.uuid4())
+    missing = str(uuid.uuid4())
     own: dict[str, list[str]] = {
-        "application": [made["id"], nobody],
-        "principal": [principal["id"], nobody],
-        "credential": ["trust", nobody],
-        "owner": [principal["id"], nobody],
+        "application": [made["id"], missing],
+        "principal": [principal["id"], missing],
+        "credential": ["trust", missing],
+        "owner": [principal["id"], missing],
     }
     description = _given("graph", tmp_path, own)
     token = rest.token(GRAPH)
     assert _calls(_run(instance, description, "https://graph.microsoft.com", token, 8)) > 100
 
 
-def test_the_vault_answers_as_described(instance: Instance, rest: Rest, tmp_path: Path) -> None:
+def test_the_vault_answers_as_described(
+    instance: Instance, rest: RestClient, tmp_path: Path
+) -> None:
     _, me = rest("GET", "/v1.0/me")
     scope = f"/subscriptions/{instance.status['subscription_id']}"
     base = f"{scope}/providers/Microsoft.Authorization"
@@ -130,5 +132,5 @@ def test_the_token_service_answers_as_described(instance: Instance, tmp_path: Pa
     own = [instance.status["tenant_id"], "common", str(uuid.uuid4())]
     description = _given("token", tmp_path, {"tenant": own})
     assert _calls(_run(instance, description, "https://login.microsoftonline.com", None, 15)) > 100
-    # What was asked has not broken it.
-    assert Rest(instance).token(ARM)
+    # The service still works after these requests.
+    assert RestClient(instance).token(ARM)

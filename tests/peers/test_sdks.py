@@ -1,4 +1,4 @@
-"""Microsoft's management SDKs and Graph's, as they are released, with a workload's own identity."""
+"""Microsoft's released management SDKs and the Graph SDK, with the identity of a workload."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.installed import python_with
+from tests.clients.installation import install_python
 from tests.journey.instance import Instance
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
@@ -16,7 +16,7 @@ _NOT_FOUND = [404, "ResourceNotFound"]
 
 
 def _facts(instance: Instance, program: str, *arguments: str) -> Any:
-    python = python_with(
+    python = install_python(
         "azure-identity",
         "azure-keyvault-secrets",
         "azure-mgmt-authorization",
@@ -58,7 +58,7 @@ def test_groups_resources_and_providers(instance: Instance) -> None:
 
 
 @pytest.mark.usefixtures("principal")
-def test_identities_their_trust_and_their_roles(instance: Instance) -> None:
+def test_identities_credentials_and_roles(instance: Instance) -> None:
     subscription = instance.status["subscription_id"]
     facts = _facts(instance, "identities.py", subscription, "peer-identities")
     assert facts == {

@@ -1,4 +1,4 @@
-"""A vault as it is met: over TLS, with an authority whose keys it fetches, and real clients."""
+"""Fixtures of the vault: over TLS, with an authority whose keys it fetches, for real clients."""
 
 import contextlib
 import ssl
@@ -24,7 +24,7 @@ from podpass.resource.app import create_app
 from podpass.resource.authority_keys import PublishedKeys
 from podpass.resource.store import SecretStore
 from podpass.settings import AZURE_VAULTS, VaultOrigin, VaultSettings
-from tests.authority import TENANT, Authority, HandClock
+from tests.authority import TENANT, Authority, ManualClock
 
 SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
 VAULT_HOST = "demo-vault.vault.azure.net"
@@ -34,19 +34,19 @@ HOSTS = (VAULT_HOST, "*.vault.azure.net", "*.vault.localhost", "localhost", "127
 
 @dataclass
 class World:
-    """One instance of the vault, and who is known to it."""
+    """One instance of the vault, and the callers in its directory."""
 
-    clock: HandClock
+    clock: ManualClock
     authority: Authority
     directory: Directory
     store: SecretStore
     ca_file: Path
     port: int
     session: aiohttp.ClientSession
-    people: dict[str, Identity] = field(default_factory=dict)
+    identities: dict[str, Identity] = field(default_factory=dict)
 
     async def identity(self, name: str, role: str | None, vault: str = "demo-vault") -> Identity:
-        """Add an identity that holds a role on a vault, or none."""
+        """Add an identity, with a role on a vault or without a role."""
         made = Identity(
             tenant_id=TENANT,
             client_id=str(uuid.uuid4()),
@@ -57,17 +57,17 @@ class World:
         await self.directory.identities.put(made)
         if role is not None:
             await self.grant(made, role, vault)
-        self.people[name] = made
+        self.identities[name] = made
         return made
 
     async def grant(self, who: Identity, role: str, vault: str = "demo-vault") -> None:
-        """Give a role on a vault."""
+        """Assign a role on a vault."""
         there = await self.directory.find_vault(vault) or self.vault_of(vault)
         assignment = RoleAssignment(scope=there.resource_id, principal_id=who.object_id, role=role)
         await self.directory.assign_role(assignment)
 
     async def vault(self, name: str, **how: Any) -> Vault:
-        """Make a vault, or change the settings of one."""
+        """Create a vault, or change its settings."""
         await self.directory.vaults.put(replace(self.vault_of(name), **how))
         found = await self.directory.find_vault(name)
         assert found is not None
@@ -89,12 +89,12 @@ class World:
         body: Any = None,
         headers: dict[str, str] | None = None,
     ) -> tuple[int, Any, Any]:
-        """Send one request as it stands, and give status, JSON and headers."""
+        """Send a request without normalization, and return status, JSON and headers."""
         sent = {"Host": host, **(headers or {})}
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
         data = body if isinstance(body, bytes) or body is None else orjson.dumps(body)
-        # The URL is taken as it is: yarl would mend what these tests break on purpose.
+        # The URL is not encoded again: yarl would correct the invalid URLs of these tests.
         url = URL(f"https://127.0.0.1:{self.port}{path}", encoded=True)
         async with self.session.request(method, url, headers=sent, data=data) as answer:
             content = await answer.read()
@@ -108,7 +108,7 @@ def signing_keys() -> list[jose.SigningKey]:
 
 @pytest.fixture
 async def world(tmp_path: Path, signing_keys: list[jose.SigningKey]) -> AsyncIterator[World]:
-    ca, clock = trustme.CA(), HandClock()
+    ca, clock = trustme.CA(), ManualClock()
     leaf, ca_file = tmp_path / "leaf.pem", tmp_path / "ca.pem"
     ca.cert_pem.write_to_path(str(ca_file))
     ca.issue_cert(*HOSTS).private_key_and_cert_chain_pem.write_to_path(str(leaf))

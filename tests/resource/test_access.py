@@ -1,4 +1,4 @@
-"""Who may do what in a vault that goes by access policies, and what users may, over the wire."""
+"""Access policies, tokens of users, and the audit of a vault, over TLS."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def policy(object_id: str, *secrets: str, **how: Any) -> AccessPolicy:
         ("nothing", set()),
     ],
 )
-async def test_a_permission_opens_its_operations_and_no_other(
+async def test_access_policy_permission_allows_only_its_operations(
     world: Any, permission: str, opens: set[str]
 ) -> None:
     who = await world.identity("who", None)
@@ -60,15 +60,13 @@ async def test_a_permission_opens_its_operations_and_no_other(
     assert opened == opens
 
 
-async def test_a_role_opens_nothing_in_a_vault_that_goes_by_policies(
-    world: Any, token: str
-) -> None:
+async def test_role_is_ignored_in_vault_with_access_policies(world: Any, token: str) -> None:
     await world.vault("demo-vault", access=VaultAccess.POLICIES)
     status, body, _ = await world.ask("GET", f"/secrets{V}", token=token)
     assert (status, body["error"]["innererror"]["code"]) == (403, "ForbiddenByPolicy")
 
 
-async def test_a_policy_opens_nothing_in_a_vault_that_goes_by_roles(world: Any) -> None:
+async def test_access_policy_is_ignored_in_vault_with_roles(world: Any) -> None:
     who = await world.identity("who", None)
     await world.vault("demo-vault", policies=(policy(who.object_id, "all"),))
     token = world.authority.mint(who)
@@ -76,8 +74,8 @@ async def test_a_policy_opens_nothing_in_a_vault_that_goes_by_roles(world: Any) 
     assert (status, body["error"]["innererror"]["code"]) == (403, "ForbiddenByRbac")
 
 
-async def test_a_policy_of_another_tenant_opens_nothing(world: Any) -> None:
-    """Attack: object ids are chosen by whoever runs the other tenant."""
+async def test_access_policy_of_another_tenant_is_ignored(world: Any) -> None:
+    """Attack: the administrator of the other tenant chooses its object IDs."""
     who = await world.identity("who", None)
     foreign = AccessPolicy(object_id=who.object_id, tenant_id="other", secrets=("all",))
     await world.vault("demo-vault", access=VaultAccess.POLICIES, policies=(foreign,))
@@ -85,7 +83,7 @@ async def test_a_policy_of_another_tenant_opens_nothing(world: Any) -> None:
     assert status == 403
 
 
-async def test_a_policy_of_one_vault_opens_no_other(world: Any) -> None:
+async def test_access_policy_is_valid_for_its_vault_only(world: Any) -> None:
     who = await world.identity("who", None)
     open_to_who = (policy(who.object_id, "all"),)
     await world.vault("mine-vault", access=VaultAccess.POLICIES, policies=open_to_who)
@@ -109,7 +107,7 @@ def user_token(world: Any, who: Any, **changes: Any) -> str:
     return str(world.authority.mint(who, **claims))
 
 
-async def test_a_users_token_works_beside_an_applications(world: Any, officer: Any) -> None:
+async def test_user_token_and_application_token_are_both_accepted(world: Any, officer: Any) -> None:
     token = user_token(world, officer)
     status, _, _ = await world.ask(
         "PUT", f"/secrets/a{V}", token=token, body={"value": "by a user"}
@@ -119,14 +117,14 @@ async def test_a_users_token_works_beside_an_applications(world: Any, officer: A
     assert (entry.actor, entry.actor_name) == (officer.object_id, "admin@podpass.example")
 
 
-async def test_a_user_without_a_role_is_named_in_the_refusal(world: Any) -> None:
-    nobody = await world.identity("nobody", None)
-    status, body, _ = await world.ask("GET", f"/secrets{V}", token=user_token(world, nobody))
+async def test_error_names_user_without_role(world: Any) -> None:
+    reader = await world.identity("reader", None)
+    status, body, _ = await world.ask("GET", f"/secrets{V}", token=user_token(world, reader))
     assert status == 403
     assert "for admin@podpass.example" in body["error"]["message"]
-    # A seed file gives roles to identities; a person gets one by az.
+    # A seed file assigns roles to identities only; a role of a user is assigned with az.
     assert "seed" not in body["error"]["message"]
-    given = f"--assignee-object-id {nobody.object_id} --assignee-principal-type User"
+    given = f"--assignee-object-id {reader.object_id} --assignee-principal-type User"
     assert given in body["error"]["message"]
 
 
@@ -139,7 +137,7 @@ async def test_a_user_without_a_role_is_named_in_the_refusal(world: Any) -> None
         {"idtyp": "app"},
     ],
 )
-async def test_a_users_token_for_something_else_opens_no_vault(
+async def test_user_token_with_another_scope_is_refused(
     world: Any, officer: Any, changes: dict[str, Any]
 ) -> None:
     token = user_token(world, officer, **changes)
@@ -148,7 +146,7 @@ async def test_a_users_token_for_something_else_opens_no_vault(
     assert headers["WWW-Authenticate"].startswith("Bearer authorization=")
 
 
-async def test_a_policy_for_a_user_through_one_application_is_for_no_other(
+async def test_policy_for_user_and_application_requires_that_application(
     world: Any, officer: Any
 ) -> None:
     through = policy(officer.object_id, "list", application_id="az")
@@ -161,8 +159,8 @@ async def test_a_policy_for_a_user_through_one_application_is_for_no_other(
 # -------------------------------------------------------------------------------------------- audit
 
 
-async def test_every_change_is_in_the_audit_and_no_value_is(world: Any, token: str) -> None:
-    officer = world.people["officer"]
+async def test_audit_has_every_change_and_no_value(world: Any, token: str) -> None:
+    officer = world.identities["officer"]
     before = len(await world.directory.audit.list(limit=999))
     secret = {"value": "the-value"}
     _, made, _ = await world.ask("PUT", f"/secrets/a{V}", token=token, body=secret)
@@ -194,11 +192,11 @@ async def test_every_change_is_in_the_audit_and_no_value_is(world: Any, token: s
     assert "the-value" not in str(entries)
 
 
-async def test_what_was_refused_or_only_read_is_not_in_the_audit(world: Any, token: str) -> None:
-    nobody = world.authority.mint(await world.identity("nobody", "Key Vault Reader"))
+async def test_audit_has_no_refused_and_no_read_operation(world: Any, token: str) -> None:
+    reader = world.authority.mint(await world.identity("reader", "Key Vault Reader"))
     before = len(await world.directory.audit.list(limit=999))
     for method, path, body, who in (
-        ("PUT", f"/secrets/a{V}", {"value": "x"}, nobody),
+        ("PUT", f"/secrets/a{V}", {"value": "x"}, reader),
         ("PUT", f"/secrets/a{V}", {"value": 7}, token),
         ("DELETE", f"/secrets/a{V}", None, token),
         ("GET", f"/secrets{V}", None, token),
@@ -207,7 +205,7 @@ async def test_what_was_refused_or_only_read_is_not_in_the_audit(world: Any, tok
     assert len(await world.directory.audit.list(limit=999)) == before
 
 
-async def test_the_audit_bears_the_callers_request_id(world: Any, token: str) -> None:
+async def test_audit_has_request_id_of_caller(world: Any, token: str) -> None:
     headers = {"x-ms-client-request-id": "abc-123"}
     body = {"value": "x"}
     await world.ask("PUT", f"/secrets/a{V}", token=token, body=body, headers=headers)

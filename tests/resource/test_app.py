@@ -1,4 +1,4 @@
-"""The vault's wire, request by request, over TLS."""
+"""Requests to the vault over TLS, and their responses."""
 
 import json
 import logging
@@ -11,18 +11,18 @@ TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 GREETING = "/secrets/greeting?api-version=7.4"
 
 
-async def test_the_refusal_for_want_of_a_role_says_who_asked_what_where_and_names_the_cure(
+async def test_missing_role_error_has_caller_action_resource_and_resolution(
     world: Any,
 ) -> None:
-    nobody = await world.identity("nobody", "Key Vault Reader")
-    status, body, _ = await world.ask("GET", GREETING, token=world.authority.mint(nobody))
+    reader = await world.identity("reader", "Key Vault Reader")
+    status, body, _ = await world.ask("GET", GREETING, token=world.authority.mint(reader))
     error = body["error"]
     assert (status, error["code"]) == (403, "Forbidden")
     assert error["innererror"] == {"code": "ForbiddenByRbac"}
     lines = error["message"].split("\r\n")
     assert lines[0] == "No role of the caller permits this."
     assert lines[1] == (
-        f"Caller: appid={nobody.client_id};oid={nobody.object_id};"
+        f"Caller: appid={reader.client_id};oid={reader.object_id};"
         f"iss=https://sts.windows.net/{TENANT}/"
     )
     assert lines[2] == "Action: 'Microsoft.KeyVault/vaults/secrets/getSecret/action'"
@@ -30,7 +30,7 @@ async def test_the_refusal_for_want_of_a_role_says_who_asked_what_where_and_name
         "/resourcegroups/rg/providers/microsoft.keyvault/vaults/demo-vault/secrets/greeting'"
     )
     assert lines[7] == "Vault: demo-vault;location=eastus"
-    assert "'Key Vault Secrets User' on vault demo-vault for nobody" in lines[8]
+    assert "'Key Vault Secrets User' on vault demo-vault for reader" in lines[8]
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ async def test_the_refusal_for_want_of_a_role_says_who_asked_what_where_and_name
         ("Key Vault Administrator", {"GET", "LIST", "PUT", "PATCH", "DELETE"}),
     ],
 )
-async def test_each_role_allows_what_it_says_and_nothing_else(
+async def test_role_allows_only_its_operations(
     world: Any, token: str, role: str, allowed: set[str]
 ) -> None:
     await world.ask("PUT", GREETING, token=token, body={"value": "hello"})
@@ -62,27 +62,27 @@ async def test_each_role_allows_what_it_says_and_nothing_else(
     assert {name for name, status in answers.items() if status == 403} == set(asked) - allowed
 
 
-async def test_a_role_on_one_vault_is_none_on_another(world: Any) -> None:
+async def test_role_is_valid_for_its_vault_only(world: Any) -> None:
     from_elsewhere = await world.identity("elsewhere", "Key Vault Administrator", "demo-vault2")
     status, _, _ = await world.ask("GET", GREETING, token=world.authority.mint(from_elsewhere))
     assert status == 403
 
 
-async def test_an_unknown_vault_is_named(world: Any, token: str) -> None:
+async def test_error_names_unknown_vault(world: Any, token: str) -> None:
     status, body, _ = await world.ask("GET", GREETING, host="nope.vault.azure.net", token=token)
     assert (status, body["error"]["code"]) == (404, "VaultNotFound")
     assert "nope" in body["error"]["message"]
 
 
 @pytest.mark.parametrize("host", ["evil.example", "vault.azure.net", "a.b.vault.azure.net", ".x"])
-async def test_a_host_that_is_no_vaults_is_not_echoed(world: Any, host: str) -> None:
+async def test_unknown_host_is_not_echoed(world: Any, host: str) -> None:
     status, body, headers = await world.ask("GET", GREETING, host=host)
     assert (status, body["error"]["code"]) == (404, "VaultNotFound")
     assert host not in json.dumps(body).replace(": *.vault", "")
     assert "WWW-Authenticate" not in headers
 
 
-async def test_a_loopback_host_needs_a_single_vault(world: Any, token: str) -> None:
+async def test_loopback_host_requires_a_single_vault(world: Any, token: str) -> None:
     await world.directory.vaults.put(world.vault_of("second-vault"))
     status, body, _ = await world.ask("GET", GREETING, host="localhost", token=token)
     assert (status, body["error"]["code"]) == (404, "VaultNotFound")
@@ -97,9 +97,7 @@ async def test_a_loopback_host_needs_a_single_vault(world: Any, token: str) -> N
         "api-version=7.6-preview.1",
     ],
 )
-async def test_every_api_version_that_clients_send_is_accepted(
-    world: Any, token: str, query: str
-) -> None:
+async def test_api_versions_of_clients_are_accepted(world: Any, token: str, query: str) -> None:
     assert (await world.ask("PUT", f"/secrets/a?{query}", token=token, body={"value": "v"}))[
         0
     ] == 200
@@ -115,12 +113,14 @@ async def test_every_api_version_that_clients_send_is_accepted(
         "x=" + "&y=" * 30,
     ],
 )
-async def test_no_or_no_such_api_version_is_refused(world: Any, token: str, query: str) -> None:
+async def test_missing_or_invalid_api_version_is_refused(
+    world: Any, token: str, query: str
+) -> None:
     status, body, _ = await world.ask("GET", f"/secrets/a?{query}", token=token)
     assert (status, body["error"]["code"]) == (400, "BadParameter")
 
 
-async def test_a_missing_api_version_is_said(world: Any, token: str) -> None:
+async def test_error_names_missing_api_version(world: Any, token: str) -> None:
     _, body, _ = await world.ask("GET", "/secrets/a", token=token)
     assert "api-version" in body["error"]["message"]
 
@@ -139,18 +139,18 @@ async def test_a_missing_api_version_is_said(world: Any, token: str) -> None:
         "%20",
     ],
 )
-async def test_a_name_no_secret_can_have_is_refused(world: Any, token: str, name: str) -> None:
-    """Attack group 31: names are letters, digits and '-', so no path hides in one."""
+async def test_invalid_secret_name_is_refused(world: Any, token: str, name: str) -> None:
+    """Attack group 31: names are letters, digits and '-', so a name cannot contain a path."""
     path = f"/secrets/{name}?api-version=7.4"
     status, body, _ = await world.ask("PUT", path, token=token, body={"value": "v"})
     assert (status, body["error"]["code"]) == (400, "BadParameter")
 
 
-async def test_the_trailing_slash_of_the_python_client_is_tolerated(world: Any, token: str) -> None:
+async def test_trailing_slash_of_python_client_is_accepted(world: Any, token: str) -> None:
     await world.ask("PUT", "/secrets/Greeting/?api-version=7.4", token=token, body={"value": "v"})
     status, body, _ = await world.ask("GET", "/secrets/greeting/?api-version=7.4", token=token)
     assert (status, body["value"]) == (200, "v")
-    # The name stays as it was first written; finding it does not mind the case.
+    # The response has the original spelling of the name; the lookup ignores case.
     assert body["id"].startswith("https://demo-vault.vault.azure.net/secrets/Greeting/")
 
 
@@ -177,23 +177,23 @@ async def test_the_trailing_slash_of_the_python_client_is_tolerated(world: Any, 
         json.dumps({"value": "x", "tags": {str(n): "" for n in range(16)}}).encode(),
     ],
 )
-async def test_a_body_that_is_no_secret_is_refused(world: Any, token: str, body: bytes) -> None:
+async def test_invalid_secret_body_is_refused(world: Any, token: str, body: bytes) -> None:
     status, answer, _ = await world.ask("PUT", GREETING, token=token, body=body)
     assert (status, answer["error"]["code"]) == (400, "BadParameter")
 
 
-async def test_a_value_of_exactly_25_kb_is_kept(world: Any, token: str) -> None:
+async def test_value_of_exactly_25_kb_is_stored(world: Any, token: str) -> None:
     value = "\n" * (25 * 1024)
     assert (await world.ask("PUT", GREETING, token=token, body={"value": value}))[0] == 200
     assert (await world.ask("GET", GREETING, token=token))[1]["value"] == value
 
 
-async def test_a_body_over_its_limit_is_refused(world: Any, token: str) -> None:
+async def test_body_over_limit_is_refused_with_413(world: Any, token: str) -> None:
     status, body, _ = await world.ask("PUT", GREETING, token=token, body=b"x" * 300_000)
     assert (status, body["error"]["code"]) == (413, "BadParameter")
 
 
-async def test_a_disabled_secret_is_refused_as_the_real_one_does(world: Any, token: str) -> None:
+async def test_disabled_secret_is_refused_with_error_of_azure(world: Any, token: str) -> None:
     hidden = {"value": "v", "attributes": {"enabled": False, "exp": 99, "nbf": 9}}
     _, made, _ = await world.ask("PUT", GREETING, token=token, body=hidden)
     assert {name: made["attributes"][name] for name in ("enabled", "exp", "nbf")} == {
@@ -206,7 +206,7 @@ async def test_a_disabled_secret_is_refused_as_the_real_one_does(world: Any, tok
     assert body["error"]["innererror"] == {"code": "SecretDisabled"}
 
 
-async def test_an_expired_secret_is_still_read(world: Any, token: str) -> None:
+async def test_expired_secret_is_readable(world: Any, token: str) -> None:
     await world.ask("PUT", GREETING, token=token, body={"value": "v", "attributes": {"exp": 1}})
     assert (await world.ask("GET", GREETING, token=token))[0] == 200
 
@@ -255,7 +255,7 @@ async def test_a_page_size_out_of_range_is_refused(world: Any, token: str, count
         ("GET", "/secrets//versions", 400, "BadParameter"),
     ],
 )
-async def test_what_is_not_there_is_said_clearly(
+async def test_missing_object_or_path_has_its_own_error(
     world: Any, token: str, method: str, path: str, status: int, code: str
 ) -> None:
     body: dict[str, str] | None = {} if method == "PATCH" else None
@@ -263,7 +263,7 @@ async def test_what_is_not_there_is_said_clearly(
     assert (got, answer["error"]["code"]) == (status, code)
 
 
-async def test_the_callers_request_id_is_echoed_and_found_in_the_log(
+async def test_request_id_of_caller_is_echoed_and_logged(
     world: Any, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "podpass")
@@ -279,17 +279,17 @@ async def test_the_callers_request_id_is_echoed_and_found_in_the_log(
         "demo-vault",
         "secret_not_found",
     )
-    assert facts["client_id"] == world.people["officer"].client_id
+    assert facts["client_id"] == world.identities["officer"].client_id
     assert facts["asked"] == "get secret greeting in vault demo-vault"
 
 
 @pytest.mark.parametrize("given", ["a b", "x" * 65, "a;b", "é"])
-async def test_a_request_id_that_is_none_is_not_echoed(world: Any, given: str) -> None:
+async def test_invalid_request_id_is_not_echoed(world: Any, given: str) -> None:
     _, _, headers = await world.ask("GET", GREETING, headers={"x-ms-client-request-id": given})
     assert "x-ms-client-request-id" not in headers
 
 
-async def test_no_log_line_holds_a_token_or_a_value(
+async def test_log_has_no_token_and_no_value(
     world: Any, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "podpass")
@@ -303,14 +303,14 @@ async def test_no_log_line_holds_a_token_or_a_value(
     assert token.split(".")[2] not in said
 
 
-async def test_a_method_that_is_not_allowed_is_told_which_are(world: Any, token: str) -> None:
+async def test_unsupported_method_gets_405_with_supported_methods(world: Any, token: str) -> None:
     for path, allowed in (("/secrets/a", "DELETE, GET, PATCH, PUT"), ("/secrets", "GET")):
         status, _, headers = await world.ask("TRACE", f"{path}?api-version=7.4", token=token)
         assert (status, headers["Allow"]) == (405, allowed)
 
 
 @pytest.mark.parametrize("value", ['"\\ud800"', '"a\\udc00b"'])
-async def test_a_value_that_is_no_text_is_refused(world: Any, token: str, value: str) -> None:
+async def test_value_with_invalid_unicode_is_refused(world: Any, token: str, value: str) -> None:
     """Half a surrogate pair is JSON and cannot be written as UTF-8."""
     body = f'{{"value":{value}}}'.encode()
     status, answer, _ = await world.ask("PUT", GREETING, token=token, body=body)

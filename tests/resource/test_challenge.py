@@ -1,4 +1,4 @@
-"""Who calls: the challenge, and each token that is not let in, over TLS."""
+"""The challenge, and each token that is refused, over TLS."""
 
 import json
 from typing import Any
@@ -15,27 +15,27 @@ CHALLENGE = (
 )
 
 
-async def test_a_request_without_a_token_is_challenged(world: Any) -> None:
+async def test_request_without_token_is_challenged(world: Any) -> None:
     status, body, headers = await world.ask("PUT", GREETING)
     assert status == 401
     assert body == {
         "error": {
             "code": "Unauthorized",
-            "message": "AKV10000: The request carries no bearer token.",
+            "message": "AKV10000: The request has no bearer token.",
         }
     }
     assert headers["WWW-Authenticate"] == CHALLENGE
 
 
 @pytest.mark.parametrize("given", ["Basic dTpw", "Bearer", "Bearer  ", "x"])
-async def test_another_scheme_or_an_empty_token_gets_the_challenge(world: Any, given: str) -> None:
+async def test_other_scheme_or_empty_token_is_challenged(world: Any, given: str) -> None:
     status, body, headers = await world.ask("GET", GREETING, headers={"Authorization": given})
     assert (status, headers["WWW-Authenticate"]) == (401, CHALLENGE)
     assert "AKV10000" in body["error"]["message"]
 
 
-async def test_two_tokens_in_one_request_are_none(world: Any, token: str) -> None:
-    """Fails when the first or the last counts: another reader on the way may have judged the other."""
+async def test_request_with_two_tokens_is_refused(world: Any, token: str) -> None:
+    """Fails if the first or the last token is used: a proxy may have checked the other one."""
     async with world.session.get(
         f"https://127.0.0.1:{world.port}{GREETING}",
         headers=[
@@ -47,7 +47,7 @@ async def test_two_tokens_in_one_request_are_none(world: Any, token: str) -> Non
         assert answer.status == 401
 
 
-async def test_direct_mode_challenges_with_its_own_authority_and_port(world: Any) -> None:
+async def test_direct_mode_challenge_has_its_authority_and_port(world: Any) -> None:
     for host in ("demo-vault.vault.localhost", "localhost", f"localhost:{world.port}", "127.0.0.1"):
         _, _, headers = await world.ask("GET", GREETING, host=host)
         assert headers["WWW-Authenticate"] == (
@@ -61,18 +61,18 @@ async def test_direct_mode_challenges_with_its_own_authority_and_port(world: Any
     [
         (
             {"aud": "https://graph.microsoft.com"},
-            "AKV10022: The token is for https://graph.microsoft.com; this vault wants one for",
+            "AKV10022: The token is for https://graph.microsoft.com; this vault requires one for",
         ),
         ({"aud": "api://AzureADTokenExchange"}, "AKV10022"),
         (
             {"iss": "https://sts.windows.net/other/"},
             "AKV10032: The token is from https://sts.windows.net/other/;",
         ),
-        ({"tid": "other"}, "The access token is not accepted: the token is of another tenant."),
-        ({"exp": 1}, "The access token is not accepted: the token has expired."),
+        ({"tid": "other"}, "The access token is invalid: the token is from another tenant."),
+        ({"exp": 1}, "The access token is invalid: the token has expired."),
     ],
 )
-async def test_a_token_for_elsewhere_is_refused_with_the_challenge(
+async def test_token_of_another_audience_or_issuer_is_refused_with_challenge(
     world: Any, officer: Any, changes: dict[str, Any], number: str
 ) -> None:
     bad = world.authority.mint(officer, **changes)
@@ -83,20 +83,20 @@ async def test_a_token_for_elsewhere_is_refused_with_the_challenge(
     assert bad not in json.dumps(body)
 
 
-async def test_a_token_of_one_tenant_opens_no_vault_of_another(world: Any, token: str) -> None:
+async def test_token_of_another_tenant_is_refused(world: Any, token: str) -> None:
     other = "77777777-0c35-4fd1-9f0e-1f6a54a3a1d0"
     await world.directory.create_tenant(Tenant(id=other))
     await world.vault("far-vault", tenant_id=other)
-    await world.grant(world.people["officer"], "Key Vault Secrets Officer", "far-vault")
+    await world.grant(world.identities["officer"], "Key Vault Secrets Officer", "far-vault")
     host = "far-vault.vault.azure.net"
     status, body, headers = await world.ask("GET", GREETING, token=token, host=host)
     assert (status, body["error"]["message"][:8]) == (401, "AKV10032")
-    # The challenge names the vault's own tenant, whoever asks.
+    # The challenge has the tenant of the vault, not that of the caller.
     assert f"https://login.microsoftonline.com/{other}" in headers["WWW-Authenticate"]
 
 
-async def test_a_version_2_token_opens_no_vault(world: Any, officer: Any) -> None:
-    """It is for somebody's own API, even if that API had the vault's audience."""
+async def test_version_2_token_is_refused_by_vault(world: Any, officer: Any) -> None:
+    """A version 2 token is for a customer's API, even if it has the vault's audience."""
     second = {
         "iss": f"https://login.microsoftonline.com/{TENANT}/v2.0",
         "azp": officer.client_id,
@@ -109,7 +109,7 @@ async def test_a_version_2_token_opens_no_vault(world: Any, officer: Any) -> Non
     assert (status, body["error"]["message"][:8]) == (401, "AKV10032")
 
 
-async def test_a_key_nobody_published_is_refused(
+async def test_unpublished_key_is_refused(
     world: Any, officer: Any, signing_keys: list[Any]
 ) -> None:
     forged = signing_keys[1].sign(world.authority.claims(officer))
@@ -117,10 +117,10 @@ async def test_a_key_nobody_published_is_refused(
     assert (status, body["error"]["message"][:8]) == (401, "AKV10046")
 
 
-async def test_a_projected_service_account_token_opens_no_vault(
+async def test_projected_service_account_token_is_refused_by_vault(
     world: Any, signing_keys: list[Any]
 ) -> None:
-    """Attack group 13: what the authority takes as an assertion is no access token."""
+    """Attack group 13: a client assertion is not an access token."""
     projected = signing_keys[1].sign(
         {
             "aud": ["api://AzureADTokenExchange"],
@@ -135,7 +135,7 @@ async def test_a_projected_service_account_token_opens_no_vault(
     assert (status, body["error"]["message"][:8]) == (401, "AKV10046")
 
 
-async def test_while_keys_cannot_be_fetched_nobody_is_let_in(world: Any, token: str) -> None:
+async def test_vault_is_unavailable_while_keys_cannot_be_fetched(world: Any, token: str) -> None:
     world.authority.down = True
     status, body, _ = await world.ask("GET", GREETING, token=token)
     assert (status, body["error"]["code"]) == (503, "ServiceUnavailable")

@@ -1,4 +1,4 @@
-"""Each rule of the guard, broken once. Delete a rule, and its test fails."""
+"""Each check of the guard, with a token that fails it. Without a check, its test fails."""
 
 import json
 from typing import Any
@@ -7,14 +7,14 @@ import pytest
 
 from podpass.crypto import jose
 from podpass.resource import checks
-from podpass.resource.checks import Accepted, Check, TokenRefused
+from podpass.resource.checks import Check, TokenRefused, TokenRequirements
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 OTHER_TENANT = "77777777-0c35-4fd1-9f0e-1f6a54a3a1d0"
 ISSUER = f"https://sts.windows.net/{TENANT}/"
 VAULT = "https://vault.azure.net"
 NOW = 1_700_000_000
-ACCEPTED = Accepted(tenant_id=TENANT, audiences=frozenset({VAULT}))
+ACCEPTED = TokenRequirements(tenant_id=TENANT, audiences=frozenset({VAULT}))
 CLAIMS = {
     "aud": VAULT,
     "iss": ISSUER,
@@ -32,22 +32,22 @@ def public(key: jose.SigningKey) -> jose.PublicKey:
     return jose.load_jwk(jose.rsa_jwk(key.key.public_key(), key.kid))
 
 
-def judge(
+def verify(
     key: jose.SigningKey,
     *,
     now: float = NOW,
-    accepted: Accepted = ACCEPTED,
+    accepted: TokenRequirements = ACCEPTED,
     header: dict[str, Any] | None = None,
     **changes: Any,
 ) -> checks.Principal:
     claims = {name: value for name, value in (CLAIMS | changes).items() if value is not None}
-    token = checks.read(key.sign(claims, header or {"typ": "JWT"}))
-    return checks.check(token, public(key), accepted, now)
+    token = checks.parse(key.sign(claims, header or {"typ": "JWT"}))
+    return checks.verify(token, public(key), accepted, now)
 
 
 def refusal(key: jose.SigningKey, **how: Any) -> TokenRefused:
     with pytest.raises(TokenRefused) as caught:
-        judge(key, **how)
+        verify(key, **how)
     assert caught.value.status == 401
     assert caught.value.facts["check"] == caught.value.check.value
     return caught.value
@@ -58,8 +58,8 @@ def key(signing_keys: list[jose.SigningKey]) -> jose.SigningKey:
     return signing_keys[0]
 
 
-def test_a_good_token_names_its_caller(key: jose.SigningKey) -> None:
-    who = judge(key)
+def test_valid_token_returns_its_caller(key: jose.SigningKey) -> None:
+    who = verify(key)
     assert (who.app_id, who.object_id) == (CLAIMS["appid"], CLAIMS["oid"])
     assert who.tenant_id == TENANT
 
@@ -68,9 +68,9 @@ def test_a_good_token_names_its_caller(key: jose.SigningKey) -> None:
     "text",
     ["", "x", "a.b", "a.b.c.d.e", "..", "." * 20000, '{"payload":""}', "ü.b.c"],
 )
-def test_what_is_no_compact_token_is_refused(text: str) -> None:
+def test_malformed_compact_token_is_refused(text: str) -> None:
     with pytest.raises(TokenRefused) as caught:
-        checks.read(text)
+        checks.parse(text)
     assert caught.value.check is Check.FORM
     assert str(caught.value).startswith("the token is ")
     assert len(text) < 3 or text not in str(caught.value)
@@ -81,41 +81,41 @@ def test_a_token_of_another_type_is_refused(key: jose.SigningKey) -> None:
 
 
 @pytest.mark.parametrize("alg", ["none", "None", "HS256", "RS384", "ES256", "", None, ["RS256"]])
-def test_only_rs256_is_read(key: jose.SigningKey, alg: Any) -> None:
+def test_algorithm_other_than_rs256_is_refused(key: jose.SigningKey, alg: Any) -> None:
     assert refusal(key, header={"alg": alg}).check is Check.ALGORITHM
 
 
 def test_an_unsigned_token_is_refused() -> None:
     parts = [jose.b64encode(json.dumps(part).encode()) for part in ({"alg": "none"}, CLAIMS)]
     with pytest.raises(TokenRefused) as caught:
-        checks.read(".".join([*parts, ""]))
+        checks.parse(".".join([*parts, ""]))
     assert caught.value.check is Check.ALGORITHM
 
 
 @pytest.mark.parametrize("kid", ["", None, 7, ["key-0"]])
-def test_a_token_that_names_no_key_is_refused(key: jose.SigningKey, kid: Any) -> None:
+def test_token_without_key_id_is_refused(key: jose.SigningKey, kid: Any) -> None:
     error = refusal(key, header={"kid": kid})
-    assert (error.check, error.message) == (Check.KEY, "the token names no key")
+    assert (error.check, error.message) == (Check.KEY, "the token has no key ID")
 
 
-def test_a_key_that_is_not_published_is_refused(key: jose.SigningKey) -> None:
-    token = checks.read(key.sign(CLAIMS))
+def test_token_with_unpublished_key_is_refused(key: jose.SigningKey) -> None:
+    token = checks.parse(key.sign(CLAIMS))
     with pytest.raises(TokenRefused) as caught:
-        checks.check(token, None, ACCEPTED, NOW)
+        checks.verify(token, None, ACCEPTED, NOW)
     assert caught.value.check is Check.KEY
 
 
-def test_a_key_of_another_name_is_not_tried(signing_keys: list[jose.SigningKey]) -> None:
-    token = checks.read(signing_keys[0].sign(CLAIMS))
+def test_key_with_another_id_is_not_tried(signing_keys: list[jose.SigningKey]) -> None:
+    token = checks.parse(signing_keys[0].sign(CLAIMS))
     with pytest.raises(TokenRefused) as caught:
-        checks.check(token, public(signing_keys[1]), ACCEPTED, NOW)
+        checks.verify(token, public(signing_keys[1]), ACCEPTED, NOW)
     assert caught.value.check is Check.KEY
 
 
 def test_a_signature_by_another_key_is_refused(signing_keys: list[jose.SigningKey]) -> None:
     forged = signing_keys[1].sign(CLAIMS, {"kid": signing_keys[0].kid})
     with pytest.raises(TokenRefused) as caught:
-        checks.check(checks.read(forged), public(signing_keys[0]), ACCEPTED, NOW)
+        checks.verify(checks.parse(forged), public(signing_keys[0]), ACCEPTED, NOW)
     assert caught.value.check is Check.SIGNATURE
 
 
@@ -123,7 +123,7 @@ def test_a_changed_claim_is_refused(key: jose.SigningKey) -> None:
     head, _, tail = key.sign(CLAIMS).split(".")
     changed = jose.b64encode(json.dumps(CLAIMS | {"oid": "someone-else"}).encode())
     with pytest.raises(TokenRefused) as caught:
-        checks.check(checks.read(f"{head}.{changed}.{tail}"), public(key), ACCEPTED, NOW)
+        checks.verify(checks.parse(f"{head}.{changed}.{tail}"), public(key), ACCEPTED, NOW)
     assert caught.value.check is Check.SIGNATURE
 
 
@@ -139,14 +139,14 @@ def test_a_changed_claim_is_refused(key: jose.SigningKey) -> None:
         None,
     ],
 )
-def test_the_issuer_is_exact(key: jose.SigningKey, issuer: Any) -> None:
+def test_issuer_must_match_exactly(key: jose.SigningKey, issuer: Any) -> None:
     error = refusal(key, iss=issuer)
     assert error.check is Check.ISSUER
     assert error.facts["expected"] == ISSUER
 
 
 @pytest.mark.parametrize("tenant", [OTHER_TENANT, TENANT.upper(), "", None, [TENANT]])
-def test_the_tenant_is_exact(key: jose.SigningKey, tenant: Any) -> None:
+def test_tenant_must_match_exactly(key: jose.SigningKey, tenant: Any) -> None:
     assert refusal(key, tid=tenant).check is Check.TENANT
 
 
@@ -162,12 +162,12 @@ def test_the_tenant_is_exact(key: jose.SigningKey, tenant: Any) -> None:
         7,
     ],
 )
-def test_the_audience_is_one_of_those_accepted(key: jose.SigningKey, audience: Any) -> None:
+def test_audience_must_be_an_accepted_one(key: jose.SigningKey, audience: Any) -> None:
     assert refusal(key, aud=audience).check is Check.AUDIENCE
 
 
-def test_a_projected_token_is_no_access_token(key: jose.SigningKey) -> None:
-    """Attack group 13, even if issuer and authority shared a key."""
+def test_projected_token_is_not_accepted_as_access_token(key: jose.SigningKey) -> None:
+    """Attack group 13: refused even if issuer and authority had the same key."""
     error = refusal(
         key,
         iss=f"https://eastus.oic.prod-aks.azure.com/{TENANT}/x/",
@@ -181,32 +181,32 @@ def test_a_projected_token_is_no_access_token(key: jose.SigningKey) -> None:
 
 
 def test_a_token_is_refused_at_its_expiry_second(key: jose.SigningKey) -> None:
-    assert judge(key, now=NOW + 3600 - 0.001)
+    assert verify(key, now=NOW + 3600 - 0.001)
     assert refusal(key, now=NOW + 3600).check is Check.EXPIRED
 
 
-def test_a_token_is_refused_before_it_begins(key: jose.SigningKey) -> None:
-    assert judge(key, now=NOW)
+def test_token_is_refused_before_nbf(key: jose.SigningKey) -> None:
+    assert verify(key, now=NOW)
     assert refusal(key, now=NOW - 0.001).check is Check.LIFETIME
 
 
-def test_leeway_moves_both_edges_and_no_further(key: jose.SigningKey) -> None:
-    lenient = Accepted(tenant_id=TENANT, audiences=frozenset({VAULT}), leeway_seconds=60)
-    assert judge(key, accepted=lenient, now=NOW + 3659)
-    assert judge(key, accepted=lenient, now=NOW - 60)
+def test_leeway_extends_exp_and_nbf_exactly(key: jose.SigningKey) -> None:
+    lenient = TokenRequirements(tenant_id=TENANT, audiences=frozenset({VAULT}), leeway_seconds=60)
+    assert verify(key, accepted=lenient, now=NOW + 3659)
+    assert verify(key, accepted=lenient, now=NOW - 60)
     assert refusal(key, accepted=lenient, now=NOW + 3660).check is Check.EXPIRED
     assert refusal(key, accepted=lenient, now=NOW - 61).check is Check.LIFETIME
 
 
 @pytest.mark.parametrize("claim", ["exp", "nbf"])
 @pytest.mark.parametrize("value", [None, str(NOW), float(NOW), True, -1, 2**53, [NOW]])
-def test_a_time_is_a_whole_number(key: jose.SigningKey, claim: str, value: Any) -> None:
+def test_time_claim_must_be_an_integer(key: jose.SigningKey, claim: str, value: Any) -> None:
     assert refusal(key, **{claim: value}).check is Check.LIFETIME
 
 
 @pytest.mark.parametrize("claim", ["appid", "oid"])
 @pytest.mark.parametrize("value", [None, "", 7, ["x"], "x" * 65])
-def test_a_token_that_names_no_caller_is_refused(
+def test_token_without_caller_claims_is_refused(
     key: jose.SigningKey, claim: str, value: Any
 ) -> None:
     assert refusal(key, **{claim: value}).check is Check.CALLER
@@ -214,7 +214,7 @@ def test_a_token_that_names_no_caller_is_refused(
 
 V2_ISSUER = f"https://login.microsoftonline.com/{TENANT}/v2.0"
 API = "99999999-aaaa-4bbb-8ccc-000000000001"
-BOTH = Accepted(
+BOTH = TokenRequirements(
     tenant_id=TENANT,
     audiences=frozenset({API}),
     authorities=("https://login.microsoftonline.com",),
@@ -228,18 +228,18 @@ V2: dict[str, Any] = {
 }
 
 
-def test_a_version_2_token_names_its_caller_in_azp(key: jose.SigningKey) -> None:
-    who = judge(key, accepted=BOTH, **V2)
+def test_version_2_token_has_client_in_azp(key: jose.SigningKey) -> None:
+    who = verify(key, accepted=BOTH, **V2)
     assert (who.app_id, who.object_id, who.is_user) == (CLAIMS["appid"], CLAIMS["oid"], False)
 
 
-def test_an_id_token_for_the_api_is_no_access_token(key: jose.SigningKey) -> None:
-    """Its audience is the API's client id and its issuer the tenant's: only `azp` is missing."""
+def test_id_token_is_not_accepted_as_access_token(key: jose.SigningKey) -> None:
+    """Its audience is the API's client ID, and its issuer is the tenant's: only `azp` is missing."""
     id_token = {**V2, "azp": None, "nonce": "n", "preferred_username": "admin@example.com"}
     assert refusal(key, accepted=BOTH, **id_token).check is Check.CALLER
 
 
-def test_each_version_names_the_client_in_its_own_claim(key: jose.SigningKey) -> None:
+def test_client_claim_of_other_version_is_not_used(key: jose.SigningKey) -> None:
     assert refusal(key, appid=None, azp=CLAIMS["appid"]).check is Check.CALLER
     crossed = {**V2, "azp": None, "appid": CLAIMS["appid"]}
     assert refusal(key, accepted=BOTH, **crossed).check is Check.CALLER
@@ -256,19 +256,19 @@ def test_each_version_names_the_client_in_its_own_claim(key: jose.SigningKey) ->
         [V2_ISSUER],
     ],
 )
-def test_the_issuer_of_version_2_is_exact(key: jose.SigningKey, issuer: Any) -> None:
+def test_version_2_issuer_must_match_exactly(key: jose.SigningKey, issuer: Any) -> None:
     assert refusal(key, accepted=BOTH, **{**V2, "iss": issuer}).check is Check.ISSUER
 
 
-def test_a_users_token_names_user_scopes_and_directory_roles(key: jose.SigningKey) -> None:
-    who = judge(key, scp="user_impersonation x", upn="admin@p.example", wids=["w"], idtyp="user")
+def test_user_token_has_user_scopes_and_directory_roles(key: jose.SigningKey) -> None:
+    who = verify(key, scp="user_impersonation x", upn="admin@p.example", wids=["w"], idtyp="user")
     assert (who.is_user, who.name) == (True, "admin@p.example")
     assert who.scopes == {"user_impersonation", "x"}
     assert who.wids == {"w"}
 
 
 def test_an_application_has_roles_and_no_name(key: jose.SigningKey) -> None:
-    who = judge(key, roles=["Orders.Read"], idtyp="app", upn="admin@p.example")
+    who = verify(key, roles=["Orders.Read"], idtyp="app", upn="admin@p.example")
     assert (who.is_user, who.name, who.roles, who.scopes) == (
         False,
         None,
@@ -292,19 +292,19 @@ def test_an_application_has_roles_and_no_name(key: jose.SigningKey) -> None:
         {"idtyp": "app", "scp": "user_impersonation"},
     ],
 )
-def test_a_caller_that_is_not_described_as_one_is_refused(
+def test_contradicting_or_malformed_caller_claims_are_refused(
     key: jose.SigningKey, changes: dict[str, Any]
 ) -> None:
     assert refusal(key, **changes).check is Check.CALLER
 
 
-def test_what_a_token_says_is_not_in_the_principals_repr(key: jose.SigningKey) -> None:
-    who = judge(key, private="keep-this")
+def test_claims_are_not_in_repr_of_principal(key: jose.SigningKey) -> None:
+    who = verify(key, private="keep-this")
     assert who.claims["private"] == "keep-this"
     assert "keep-this" not in repr(who)
 
 
-def test_a_claim_is_shown_short_and_on_one_line(key: jose.SigningKey) -> None:
+def test_claim_in_error_is_short_and_on_one_line(key: jose.SigningKey) -> None:
     shown = refusal(key, aud="x\nforged line" + "y" * 1000).facts["found"]
     assert isinstance(shown, str)
     assert "\n" not in shown

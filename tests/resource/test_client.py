@@ -1,4 +1,4 @@
-"""The released Key Vault SDK as the client, with its own check of the challenge switched on."""
+"""The released Key Vault SDK as the client, with its verification of the challenge enabled."""
 
 import asyncio
 import time
@@ -20,8 +20,8 @@ from tests.tunnel import connect_proxy
 VAULT_URL = "https://demo-vault.vault.azure.net/"
 
 
-class Minted:
-    """A credential that mints what it is asked for, and remembers it."""
+class MintingCredential:
+    """A credential that creates the requested tokens, and records the requests."""
 
     def __init__(self, mint: Callable[..., str], audience: str | None = None) -> None:
         self._mint = mint
@@ -37,8 +37,8 @@ class Minted:
 async def use(
     world: Any, who: Any, work: Callable[[SecretClient], Any], url: str = VAULT_URL
 ) -> Any:
-    """Run synchronous client code in a thread, so that the servers go on serving."""
-    credential = Minted(lambda **changes: world.authority.mint(who, **changes))
+    """Run synchronous client code in a thread, because the servers run in this event loop."""
+    credential = MintingCredential(lambda **changes: world.authority.mint(who, **changes))
 
     def run() -> Any:
         with SecretClient(
@@ -103,7 +103,7 @@ async def test_a_deleted_secret_is_recovered_or_purged(world: Any) -> None:
     await use(world, officer, work)
 
 
-async def test_attributes_are_changed_and_a_disabled_secret_is_not_read(world: Any) -> None:
+async def test_attributes_are_updated_and_disabled_secret_is_refused(world: Any) -> None:
     officer = await world.identity("officer", "Key Vault Secrets Officer")
 
     def work(client: SecretClient) -> None:
@@ -119,7 +119,7 @@ async def test_attributes_are_changed_and_a_disabled_secret_is_not_read(world: A
     await use(world, officer, work)
 
 
-async def test_a_list_of_several_pages_is_walked_to_its_end(world: Any) -> None:
+async def test_released_client_lists_several_pages(world: Any) -> None:
     officer = await world.identity("officer", "Key Vault Secrets Officer")
 
     def work(client: SecretClient) -> None:
@@ -141,8 +141,8 @@ async def test_a_list_of_several_pages_is_walked_to_its_end(world: Any) -> None:
     await use(world, officer, work)
 
 
-async def test_a_client_without_a_role_is_told_which_one_is_missing(world: Any) -> None:
-    nobody = await world.identity("nobody", None)
+async def test_released_client_gets_missing_role_in_error(world: Any) -> None:
+    other = await world.identity("other", None)
 
     def work(client: SecretClient) -> None:
         with pytest.raises(HttpResponseError) as caught:
@@ -150,12 +150,12 @@ async def test_a_client_without_a_role_is_told_which_one_is_missing(world: Any) 
         assert caught.value.status_code == 403
         assert caught.value.error is not None
         assert caught.value.error.code == "Forbidden"
-        assert "'Key Vault Secrets User' on vault demo-vault for nobody" in str(caught.value)
+        assert "'Key Vault Secrets User' on vault demo-vault for other" in str(caught.value)
 
-    await use(world, nobody, work)
+    await use(world, other, work)
 
 
-async def test_direct_mode_passes_the_clients_check_of_the_challenge(world: Any) -> None:
+async def test_direct_mode_passes_challenge_verification_of_client(world: Any) -> None:
     officer = await world.identity("officer", "Key Vault Secrets Officer")
     url = f"https://demo-vault.vault.localhost:{world.port}"
 
@@ -213,7 +213,7 @@ async def test_a_backup_is_restored_by_the_released_client(world: Any) -> None:
     await use(world, officer, work)
 
 
-async def test_purge_protection_is_told_to_the_released_client(world: Any) -> None:
+async def test_released_client_gets_purge_protection_error(world: Any) -> None:
     officer = await world.identity("officer", "Key Vault Secrets Officer")
     await world.vault("demo-vault", purge_protection=True, retention_days=7)
 
@@ -229,7 +229,7 @@ async def test_purge_protection_is_told_to_the_released_client(world: Any) -> No
     await use(world, officer, work)
 
 
-async def test_a_client_without_a_permission_in_the_access_policy_is_told_so(world: Any) -> None:
+async def test_released_client_gets_missing_permission_in_error(world: Any) -> None:
     who = await world.identity("who", None)
     given = AccessPolicy(object_id=who.object_id, tenant_id=who.tenant_id, secrets=("set",))
     await world.vault("demo-vault", access=VaultAccess.POLICIES, policies=(given,))

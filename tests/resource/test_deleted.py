@@ -1,4 +1,4 @@
-"""Deleted secrets, backups and what a vault's settings make of them, over the wire."""
+"""Deleted secrets, backups and the recovery settings of a vault, over TLS."""
 
 import asyncio
 from collections import Counter
@@ -31,7 +31,7 @@ async def put(world: Any, token: str, name: str = "greeting", value: str = "hell
         ({"retention_days": 30, "purge_protection": True}, "CustomizedRecoverable", 30),
     ],
 )
-async def test_the_vaults_settings_say_how_a_secret_comes_back(
+async def test_recovery_level_follows_vault_settings(
     world: Any, token: str, settings: dict[str, Any], level: str, days: int
 ) -> None:
     await world.vault("demo-vault", **settings)
@@ -67,7 +67,7 @@ async def test_deleted_secrets_are_listed_page_by_page_without_values(
     assert [item["id"].rpartition("/")[2] for item in live["value"]] == ["kept"]
 
 
-async def test_a_deleted_secret_is_gone_from_every_other_path(world: Any, token: str) -> None:
+async def test_deleted_secret_is_not_found_on_other_paths(world: Any, token: str) -> None:
     made = await put(world, token)
     await world.ask("DELETE", GREETING, token=token)
     version = made["id"].rpartition("/")[2]
@@ -84,9 +84,7 @@ async def test_a_deleted_secret_is_gone_from_every_other_path(world: Any, token:
         assert (status, answer["error"]["code"]) == (404, "SecretNotFound"), path
 
 
-async def test_a_deleted_secrets_name_is_taken_with_the_code_clients_look_for(
-    world: Any, token: str
-) -> None:
+async def test_name_of_deleted_secret_is_refused_with_code_of_azure(world: Any, token: str) -> None:
     await put(world, token)
     await world.ask("DELETE", GREETING, token=token)
     status, body, _ = await world.ask("PUT", GREETING, token=token, body={"value": "x"})
@@ -94,9 +92,7 @@ async def test_a_deleted_secrets_name_is_taken_with_the_code_clients_look_for(
     assert body["error"]["innererror"] == {"code": "ObjectIsDeletedButRecoverable"}
 
 
-async def test_purge_protection_refuses_a_purge_and_ends_with_the_retention(
-    world: Any, token: str
-) -> None:
+async def test_purge_protection_refuses_purge_until_retention_ends(world: Any, token: str) -> None:
     await world.vault("demo-vault", purge_protection=True, retention_days=7)
     await put(world, token)
     await world.ask("DELETE", GREETING, token=token)
@@ -106,24 +102,22 @@ async def test_purge_protection_refuses_a_purge_and_ends_with_the_retention(
     assert "purge protection" in body["error"]["message"]
     assert (await world.ask("GET", GONE, token=token))[0] == 200
     world.clock.now += 7 * DAY
-    fresh = world.authority.mint(world.people["officer"])
+    fresh = world.authority.mint(world.identities["officer"])
     assert (await world.ask("GET", GONE, token=fresh))[0] == 404
     await put(world, fresh)
 
 
-async def test_a_deleted_secret_can_be_had_back_until_its_very_last_second(
-    world: Any, token: str
-) -> None:
+async def test_deleted_secret_is_recoverable_until_last_second(world: Any, token: str) -> None:
     await world.vault("demo-vault", retention_days=7)
     await put(world, token)
     _, gone, _ = await world.ask("DELETE", GREETING, token=token)
     for late, status in ((-1, 200), (0, 404)):
         world.clock.now = float(gone["scheduledPurgeDate"] + late)
-        fresh = world.authority.mint(world.people["officer"])
+        fresh = world.authority.mint(world.identities["officer"])
         answer = await world.ask("POST", f"/deletedsecrets/greeting/recover{V}", token=fresh)
         assert answer[0] == status
         if status == 200:
-            # Its time begins anew with the next deletion; this one is cut short by hand.
+            # The next deletion starts a new retention time, so the test recovers the secret now.
             await world.ask("DELETE", GREETING, token=fresh)
             gone["scheduledPurgeDate"] += 7 * DAY - 1
 
@@ -139,7 +133,7 @@ async def test_a_deleted_secret_can_be_had_back_until_its_very_last_second(
         ("POST", f"/deletedsecrets/greeting/recover{V}", 404),
     ],
 )
-async def test_whichever_call_comes_first_finds_what_is_over_gone(
+async def test_first_request_after_retention_finds_no_secret(
     world: Any, token: str, method: str, path: str, status: int
 ) -> None:
     await world.vault("demo-vault", purge_protection=True)
@@ -147,7 +141,7 @@ async def test_whichever_call_comes_first_finds_what_is_over_gone(
     _, blob, _ = await world.ask("POST", f"/secrets/greeting/backup{V}", token=token)
     _, gone, _ = await world.ask("DELETE", GREETING, token=token)
     world.clock.now = float(gone["scheduledPurgeDate"])
-    fresh = world.authority.mint(world.people["officer"])
+    fresh = world.authority.mint(world.identities["officer"])
     got, body, _ = await world.ask(method, path, token=fresh, body=blob)
     assert got == status
     if path.startswith("/deletedsecrets?"):
@@ -172,7 +166,7 @@ async def test_a_backup_is_restored_into_another_vault_of_the_subscription(world
     _, versions, _ = await world.ask("GET", f"/secrets/greeting/versions{V}", **far)
     assert len(versions["value"]) == 2
     assert (await world.ask("GET", GREETING, **far))[1]["value"] == "second"
-    # Once more: the name is there now.
+    # A second restore fails, because the name exists now.
     status, body, _ = await world.ask("POST", f"/secrets/restore{V}", body=blob, **far)
     assert (status, body["error"]["code"]) == (409, "Conflict")
     await world.ask("DELETE", GREETING, **far)
@@ -180,13 +174,13 @@ async def test_a_backup_is_restored_into_another_vault_of_the_subscription(world
     assert body["error"]["innererror"] == {"code": "ObjectIsDeletedButRecoverable"}
 
 
-async def test_a_backup_opens_in_no_other_tenant_or_subscription(world: Any, token: str) -> None:
-    """Attack: carry a backup to a vault one rules oneself."""
+async def test_backup_is_refused_in_other_tenant_or_subscription(world: Any, token: str) -> None:
+    """Attack: restore a backup into a vault of the attacker."""
     far = f"/subscriptions/{'9' * 8}-0000-4000-8000-000000000000/resourceGroups/rg"
     await world.vault(
         "far-vault", resource_id=f"{far}/providers/Microsoft.KeyVault/vaults/far-vault"
     )
-    await world.grant(world.people["officer"], "Key Vault Secrets Officer", "far-vault")
+    await world.grant(world.identities["officer"], "Key Vault Secrets Officer", "far-vault")
     await put(world, token)
     _, blob, _ = await world.ask("POST", f"/secrets/greeting/backup{V}", token=token)
     host = "far-vault.vault.azure.net"
@@ -200,7 +194,7 @@ async def test_a_backup_opens_in_no_other_tenant_or_subscription(world: Any, tok
     "value",
     [None, 7, "", "!!", "AAAA", "AA==", ["x"], "é", jose.b64encode(b"\0" * 200)],
 )
-async def test_what_is_no_backup_is_refused(world: Any, token: str, value: Any) -> None:
+async def test_invalid_backup_is_refused(world: Any, token: str, value: Any) -> None:
     status, body, _ = await world.ask(
         "POST", f"/secrets/restore{V}", token=token, body={"value": value}
     )
@@ -208,7 +202,7 @@ async def test_what_is_no_backup_is_refused(world: Any, token: str, value: Any) 
     assert (await world.ask("GET", f"/secrets{V}", token=token))[1]["value"] == []
 
 
-async def test_a_padded_backup_is_a_backup(world: Any, token: str) -> None:
+async def test_backup_with_base64_padding_is_accepted(world: Any, token: str) -> None:
     await put(world, token, value="12")
     _, blob, _ = await world.ask("POST", f"/secrets/greeting/backup{V}", token=token)
     await world.ask("DELETE", GREETING, token=token)
@@ -218,13 +212,13 @@ async def test_a_padded_backup_is_a_backup(world: Any, token: str) -> None:
     assert answer[0] == 200
 
 
-async def test_a_secret_may_be_called_restore(world: Any, token: str) -> None:
+async def test_secret_with_name_restore_is_accepted(world: Any, token: str) -> None:
     await put(world, token, "restore")
     status, body, _ = await world.ask("GET", f"/secrets/restore{V}", token=token)
     assert (status, body["value"]) == (200, "hello")
 
 
-async def test_a_patch_changes_what_it_names_and_leaves_the_rest(world: Any, token: str) -> None:
+async def test_patch_changes_only_given_attributes(world: Any, token: str) -> None:
     whole: Any = {
         "value": "v",
         "contentType": "text/plain",
@@ -243,7 +237,7 @@ async def test_a_patch_changes_what_it_names_and_leaves_the_rest(world: Any, tok
         assert (status, body["contentType"], body["tags"]) == (200, "text/plain", whole["tags"])
         assert {n: body["attributes"][n] for n in ("enabled", "nbf", "exp")} == whole["attributes"]
         assert "value" not in body
-    # Tags are replaced as a whole; a value is never changed, only written anew.
+    # Tags are replaced completely; a value never changes, a new version is written.
     change = {"tags": {"e": "f"}, "value": "other", "attributes": {"exp": 99}}
     _, body, _ = await world.ask("PATCH", GREETING, token=token, body=change)
     assert (body["tags"], body["attributes"]["exp"]) == ({"e": "f"}, 99)
@@ -253,8 +247,8 @@ async def test_a_patch_changes_what_it_names_and_leaves_the_rest(world: Any, tok
     assert read["value"] == "v"
 
 
-async def test_values_are_given_before_and_after_their_time(world: Any, token: str) -> None:
-    """As users of the real one report: `exp` and `nbf` are for whoever reads, only `enabled` closes."""
+async def test_value_is_readable_before_nbf_and_after_exp(world: Any, token: str) -> None:
+    """As users report of Azure: `exp` and `nbf` are only information, and `enabled` is enforced."""
     now = int(world.clock.now)
     for attributes in ({"exp": now - 1}, {"nbf": now + 99}):
         body = {"value": "v", "attributes": attributes}
@@ -262,7 +256,7 @@ async def test_values_are_given_before_and_after_their_time(world: Any, token: s
         assert (await world.ask("GET", GREETING, token=token))[0] == 200
 
 
-async def test_only_the_disabled_version_is_closed(world: Any, token: str) -> None:
+async def test_only_disabled_version_is_refused(world: Any, token: str) -> None:
     old = await put(world, token, value="old")
     version = old["id"].rpartition("/")[2]
     await put(world, token, value="new")
@@ -284,7 +278,7 @@ async def test_a_backup_of_many_large_values_fits_into_a_request(world: Any, tok
     assert (await world.ask("GET", GREETING, token=token))[1]["value"] == "l" * 25 * 1024
 
 
-async def test_of_many_who_do_the_same_at_once_one_succeeds(world: Any, token: str) -> None:
+async def test_one_of_many_concurrent_requests_succeeds(world: Any, token: str) -> None:
     """Attack group 31: soft-delete and purge races."""
     await put(world, token)
     _, blob, _ = await world.ask("POST", f"/secrets/greeting/backup{V}", token=token)

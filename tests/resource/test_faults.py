@@ -1,4 +1,4 @@
-"""What a vault answers when a database fails, or a row is damaged; the others are not concerned."""
+"""Responses of the vault when the database fails or a row is corrupt; other rows are not affected."""
 
 import logging
 from pathlib import Path
@@ -6,19 +6,15 @@ from typing import Any
 
 import pytest
 
-from podpass.resource.purge_job import Housekeeping, sweep
+from podpass.resource.purge_job import PurgeJob, purge
 from podpass.resource.schema import versions
-from tests.directory.faults import damage, full, held, read_only
+from tests.directory.database_faults import corrupt, corrupt_values, full, locked, read_only
 
 V = "?api-version=7.4"
 LONG = {"value": "v" * 20_000}
 
-# By the three names a version is found, and the number no SQLite lets anybody change into anything else.
-OF_ANOTHER_TYPE = [
-    (f"{column.name} = {'7.5' if column.type.python_type is bytes else 'x' + repr('ff')}", ["good"])
-    for column in versions.columns
-    if column.name not in ("ordinal", "vault", "key")
-]
+# A version is selected by vault and key.
+CORRUPT_VALUES = [(what, ["good"]) for _, what in corrupt_values(versions, "vault", "key")]
 
 
 @pytest.mark.parametrize(
@@ -26,10 +22,10 @@ OF_ANOTHER_TYPE = [
     [
         (full, 507, "InsufficientStorage", "the disk is full", None),
         (read_only, 507, "InsufficientStorage", "read-only", None),
-        (held, 503, "ServiceUnavailable", "busy", "2"),
+        (locked, 503, "ServiceUnavailable", "busy", "2"),
     ],
 )
-async def test_a_write_that_fails_says_why_and_heals_by_itself(
+async def test_failed_write_reports_cause_and_recovers(
     world: Any,
     token: str,
     tmp_path: Path,
@@ -40,7 +36,7 @@ async def test_a_write_that_fails_says_why_and_heals_by_itself(
     said: str,
     again: str | None,
 ) -> None:
-    with fault(world.store._database._runs.engine, tmp_path / "directory.db"):
+    with fault(world.store._database._backend.engine, tmp_path / "directory.db"):
         answered = await world.ask("PUT", f"/secrets/a{V}", token=token, body=LONG)
         assert (await world.ask("GET", f"/secrets{V}", token=token))[0] == 200
     found, body, headers = answered
@@ -56,14 +52,14 @@ async def test_a_write_that_fails_says_why_and_heals_by_itself(
 
 @pytest.mark.parametrize(
     ("change", "listed"),
-    [("tags = '{'", ["good"]), ("sealed = x'00'", ["bad", "good"]), *OF_ANOTHER_TYPE],
+    [("tags = '{'", ["good"]), ("sealed = x'00'", ["bad", "good"]), *CORRUPT_VALUES],
 )
-async def test_a_damaged_secret_is_named_and_stops_no_list(
+async def test_corrupt_secret_is_named_and_list_continues(
     world: Any, token: str, tmp_path: Path, change: str, listed: list[str]
 ) -> None:
     for name in ("bad", "good"):
         await world.ask("PUT", f"/secrets/{name}{V}", token=token, body={"value": name})
-    damage(tmp_path / "directory.db", f"UPDATE secret_versions SET {change} WHERE key = 'bad'")
+    corrupt(tmp_path / "directory.db", f"UPDATE secret_versions SET {change} WHERE key = 'bad'")
     status, body, _ = await world.ask("GET", f"/secrets/bad{V}", token=token)
     assert (status, body["error"]["code"]) == (500, "InternalServerError")
     assert "/bad/" in body["error"]["message"]
@@ -73,27 +69,27 @@ async def test_a_damaged_secret_is_named_and_stops_no_list(
     assert (status, [one["id"].rsplit("/", 1)[1] for one in body["value"]]) == (200, listed)
 
 
-async def test_a_vault_that_cannot_be_read_keeps_its_secrets_and_stops_no_start(
+async def test_corrupt_vault_keeps_its_secrets_and_start_continues(
     world: Any, token: str, tmp_path: Path
 ) -> None:
-    """Left out of a list, it would look purged, and the sweep would make it so."""
+    """If it were omitted from a list, it would seem purged, and the job would purge its secrets."""
     await world.ask("PUT", f"/secrets/a{V}", token=token, body={"value": "kept"})
-    damage(tmp_path / "directory.db", "UPDATE vaults SET access = 'policy'")
-    world.directory._session.forget()
-    async with Housekeeping(world.directory, world.store, world.clock):
+    corrupt(tmp_path / "directory.db", "UPDATE vaults SET access = 'policy'")
+    world.directory._session.clear_caches()
+    async with PurgeJob(world.directory, world.store, world.clock):
         pass
-    assert await sweep(world.directory, world.store, world.clock) == 0
+    assert await purge(world.directory, world.store, world.clock) == 0
     status, body, _ = await world.ask("GET", f"/secrets/a{V}", token=token)
     assert (status, "demo-vault in table vaults" in body["error"]["message"]) == (500, True)
-    damage(tmp_path / "directory.db", "UPDATE vaults SET access = 'rbac'")
+    corrupt(tmp_path / "directory.db", "UPDATE vaults SET access = 'rbac'")
     assert (await world.ask("GET", f"/secrets/a{V}", token=token))[1]["value"] == "kept"
 
 
-async def test_a_sweep_that_fails_at_the_start_is_logged_and_does_not_stop_it(
+async def test_failed_purge_at_start_is_logged_and_start_continues(
     world: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    with held(None, tmp_path / "directory.db"):
-        async with Housekeeping(world.directory, world.store, world.clock):
+    with locked(None, tmp_path / "directory.db"):
+        async with PurgeJob(world.directory, world.store, world.clock):
             pass
-    [line] = [each for each in caplog.records if each.getMessage() == "sweep_failed"]
+    [line] = [each for each in caplog.records if each.getMessage() == "purge_failed"]
     assert "SQLITE_BUSY" in vars(line)["cause"]

@@ -1,4 +1,4 @@
-"""The guard as an API of one's own uses it: headers in, a caller or a challenge out."""
+"""The guard in a customer's API: headers in, a caller or a challenge out."""
 
 from dataclasses import replace
 from typing import Any
@@ -83,7 +83,7 @@ async def refusal(guard: Guard, given: list[str]) -> TokenRefused:
     return caught.value
 
 
-async def test_tokens_of_both_versions_name_the_same_caller(
+async def test_tokens_of_both_versions_return_same_caller(
     published: Published, key: jose.SigningKey
 ) -> None:
     guard = make(published)
@@ -94,7 +94,7 @@ async def test_tokens_of_both_versions_name_the_same_caller(
         assert who.roles == {"Orders.Read"}
 
 
-async def test_without_an_authority_only_version_1_passes(
+async def test_without_authority_only_version_1_is_accepted(
     published: Published, key: jose.SigningKey
 ) -> None:
     guard = make(published, authorities=())
@@ -103,7 +103,7 @@ async def test_without_an_authority_only_version_1_passes(
 
 
 @pytest.mark.parametrize("given", [[], ["Basic x"], ["Bearer"], ["Bearer  "], ["x"], [""]])
-async def test_a_request_without_a_token_is_told_where_to_get_one(
+async def test_challenge_of_request_without_token_has_authorization_uri(
     published: Published, given: list[str]
 ) -> None:
     error = await refusal(make(published), given)
@@ -112,12 +112,12 @@ async def test_a_request_without_a_token_is_told_where_to_get_one(
     assert error.challenge == f'Bearer authorization_uri="{place}"'
 
 
-async def test_two_tokens_are_none(published: Published, key: jose.SigningKey) -> None:
+async def test_two_tokens_are_refused(published: Published, key: jose.SigningKey) -> None:
     given = bearer(key) * 2
     assert (await refusal(make(published), given)).check is Check.MISSING
 
 
-async def test_the_challenge_says_what_is_wrong_and_nothing_of_the_token(
+async def test_challenge_has_error_and_nothing_of_the_token(
     published: Published, key: jose.SigningKey
 ) -> None:
     given = bearer(key, aud='x" evil="y')
@@ -129,9 +129,7 @@ async def test_the_challenge_says_what_is_wrong_and_nothing_of_the_token(
     assert given[0] not in f"{error!r}{error.facts}{error.challenge}"
 
 
-async def test_there_is_no_leeway_unless_it_is_asked_for(
-    published: Published, key: jose.SigningKey
-) -> None:
+async def test_leeway_is_zero_by_default(published: Published, key: jose.SigningKey) -> None:
     late, early = bearer(key, exp=NOW), bearer(key, nbf=NOW + 1)
     assert (await refusal(make(published), late)).check is Check.EXPIRED
     assert (await refusal(make(published), early)).check is Check.LIFETIME
@@ -140,7 +138,7 @@ async def test_there_is_no_leeway_unless_it_is_asked_for(
     assert await lenient.admit(early)
 
 
-async def test_while_keys_cannot_be_fetched_nobody_is_admitted(
+async def test_no_caller_is_admitted_while_keys_cannot_be_fetched(
     published: Published, key: jose.SigningKey
 ) -> None:
     published.down = True
@@ -163,14 +161,14 @@ async def test_while_keys_cannot_be_fetched_nobody_is_admitted(
         {"leeway_seconds": 301},
     ],
 )
-async def test_settings_that_admit_nobody_or_too_many_are_refused(
+async def test_invalid_guard_settings_are_refused(
     published: Published, how: dict[str, Any]
 ) -> None:
     with pytest.raises(SettingsError):
         make(published, **how)
 
 
-def test_a_role_or_scope_is_held_or_refused() -> None:
+def test_missing_role_or_scope_is_refused() -> None:
     caller = Principal(app_id="a", object_id="o", tenant_id=TENANT, roles=frozenset({"R"}))
     require_role(caller, "R")
     for role in ("r", "R ", ""):
@@ -181,17 +179,19 @@ def test_a_role_or_scope_is_held_or_refused() -> None:
     require_scope(user, "S")
     with pytest.raises(NotAllowed):
         require_scope(user, "R")
-    # An application's role is no user's leave, and the other way round.
+    # An app role is not a scope of a user, and a scope is not an app role.
     with pytest.raises(NotAllowed):
         require_scope(caller, "R")
     with pytest.raises(NotAllowed):
         require_role(user, "S")
 
 
-# --------------------------------------------------------------------- as the directory's APIs use it
+# --------------------------------------------------------------------- in the directory's APIs
 
 
-async def test_the_directorys_apis_get_a_caller(published: Published, key: jose.SigningKey) -> None:
+async def test_directory_apis_get_caller_of_guard(
+    published: Published, key: jose.SigningKey
+) -> None:
     admit = admit_with(make(published))
     token = bearer(key, scp="S", upn="admin@p.example", wids=["w"], idtyp="user")
     caller = await admit(token)
@@ -218,7 +218,7 @@ async def test_the_directorys_apis_get_a_caller(published: Published, key: jose.
         ({"oid": None}, Reason.INVALID),
     ],
 )
-async def test_the_directorys_apis_are_told_why_in_their_words(
+async def test_directory_apis_get_their_own_reason(
     published: Published, key: jose.SigningKey, changes: dict[str, Any], reason: Reason
 ) -> None:
     admit = admit_with(make(published))
@@ -227,7 +227,7 @@ async def test_the_directorys_apis_are_told_why_in_their_words(
     assert caught.value.reason is reason
 
 
-async def test_the_directorys_apis_are_told_of_missing_tokens_and_keys(
+async def test_directory_apis_get_missing_tokens_and_unavailable_keys(
     published: Published, key: jose.SigningKey
 ) -> None:
     published.down = True

@@ -1,4 +1,4 @@
-"""The authority's keys: fetched when needed, no more often, and not trusted for ever."""
+"""The authority's keys: fetched only when needed, and trusted for a limited time."""
 
 import asyncio
 from typing import Any
@@ -18,7 +18,7 @@ URL = "https://login.microsoftonline.com/common/discovery/v2.0/keys"
 
 
 class Jwks:
-    """A source of keys that counts how often it is asked."""
+    """A source of keys that counts its requests."""
 
     def __init__(self, *keys: jose.SigningKey) -> None:
         self.keys = list(keys)
@@ -34,7 +34,7 @@ class Jwks:
         return {"keys": [jose.rsa_jwk(key.key.public_key(), key.kid) for key in self.keys]}
 
 
-class HandClock:
+class ManualClock:
     def __init__(self) -> None:
         self.now = 1_700_000_000.0
 
@@ -43,8 +43,8 @@ class HandClock:
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -52,22 +52,22 @@ def jwks(signing_keys: list[jose.SigningKey]) -> Jwks:
     return Jwks(signing_keys[0])
 
 
-async def test_a_known_key_is_fetched_once(jwks: Jwks, clock: HandClock) -> None:
+async def test_a_known_key_is_fetched_once(jwks: Jwks, clock: ManualClock) -> None:
     keys = PublishedKeys(jwks, URL, clock)
     for _ in range(5):
         assert await keys.find("key-0") is not None
     assert jwks.asked == 1
 
 
-async def test_many_callers_share_one_fetch(jwks: Jwks, clock: HandClock) -> None:
+async def test_many_callers_share_one_fetch(jwks: Jwks, clock: ManualClock) -> None:
     keys = PublishedKeys(jwks, URL, clock)
     found = await asyncio.gather(*(keys.find("key-0") for _ in range(50)))
     assert all(found)
     assert jwks.asked == 1
 
 
-async def test_a_flood_of_unknown_keys_makes_one_fetch_an_interval(
-    jwks: Jwks, clock: HandClock
+async def test_many_unknown_keys_cause_one_fetch_per_interval(
+    jwks: Jwks, clock: ManualClock
 ) -> None:
     keys = PublishedKeys(jwks, URL, clock, interval_seconds=10)
     for number in range(100):
@@ -79,7 +79,7 @@ async def test_a_flood_of_unknown_keys_makes_one_fetch_an_interval(
 
 
 async def test_a_new_key_is_found_after_the_interval(
-    jwks: Jwks, clock: HandClock, signing_keys: list[jose.SigningKey]
+    jwks: Jwks, clock: ManualClock, signing_keys: list[jose.SigningKey]
 ) -> None:
     keys = PublishedKeys(jwks, URL, clock, interval_seconds=10)
     await keys.find("key-0")
@@ -88,8 +88,8 @@ async def test_a_new_key_is_found_after_the_interval(
     assert await keys.find("key-1") is not None
 
 
-async def test_a_withdrawn_key_stops_being_trusted(
-    jwks: Jwks, clock: HandClock, signing_keys: list[jose.SigningKey]
+async def test_withdrawn_key_is_not_trusted_after_interval(
+    jwks: Jwks, clock: ManualClock, signing_keys: list[jose.SigningKey]
 ) -> None:
     keys = PublishedKeys(jwks, URL, clock)
     await keys.find("key-0")
@@ -98,8 +98,8 @@ async def test_a_withdrawn_key_stops_being_trusted(
     assert await keys.find("key-0") is None
 
 
-async def test_a_withdrawn_key_is_not_revived_by_a_clock_set_back(
-    jwks: Jwks, clock: HandClock, signing_keys: list[jose.SigningKey]
+async def test_withdrawn_key_stays_untrusted_after_clock_set_back(
+    jwks: Jwks, clock: ManualClock, signing_keys: list[jose.SigningKey]
 ) -> None:
     keys = PublishedKeys(jwks, URL, clock)
     await keys.find("key-0")
@@ -108,8 +108,8 @@ async def test_a_withdrawn_key_is_not_revived_by_a_clock_set_back(
     assert await keys.find("key-0") is None
 
 
-async def test_keys_from_the_future_do_not_serve_while_the_authority_is_down(
-    jwks: Jwks, clock: HandClock
+async def test_cached_keys_from_the_future_are_not_used_while_authority_is_down(
+    jwks: Jwks, clock: ManualClock
 ) -> None:
     keys = PublishedKeys(jwks, URL, clock)
     await keys.find("key-0")
@@ -119,8 +119,8 @@ async def test_keys_from_the_future_do_not_serve_while_the_authority_is_down(
         await keys.find("key-0")
 
 
-async def test_kept_keys_serve_for_a_time_while_the_authority_is_down(
-    jwks: Jwks, clock: HandClock
+async def test_cached_keys_are_used_for_limited_time_while_authority_is_down(
+    jwks: Jwks, clock: ManualClock
 ) -> None:
     keys = PublishedKeys(jwks, URL, clock)
     await keys.find("key-0")
@@ -132,7 +132,7 @@ async def test_kept_keys_serve_for_a_time_while_the_authority_is_down(
         await keys.find("key-0")
 
 
-async def test_an_authority_that_comes_up_late_is_asked_again(jwks: Jwks, clock: HandClock) -> None:
+async def test_failed_first_fetch_is_retried(jwks: Jwks, clock: ManualClock) -> None:
     keys = PublishedKeys(jwks, URL, clock, interval_seconds=300)
     jwks.down = True
     for _ in range(3):
@@ -145,8 +145,8 @@ async def test_an_authority_that_comes_up_late_is_asked_again(jwks: Jwks, clock:
     assert await keys.find("key-0") is not None
 
 
-async def test_a_caller_that_goes_away_leaves_the_answer_to_the_others(
-    jwks: Jwks, clock: HandClock
+async def test_cancelled_caller_does_not_cancel_shared_fetch(
+    jwks: Jwks, clock: ManualClock
 ) -> None:
     keys = PublishedKeys(jwks, URL, clock)
     first = asyncio.ensure_future(keys.find("key-0"))
@@ -156,7 +156,7 @@ async def test_a_caller_that_goes_away_leaves_the_answer_to_the_others(
     assert await second is not None
 
 
-async def test_a_clock_set_back_does_not_stop_fetching(jwks: Jwks, clock: HandClock) -> None:
+async def test_a_clock_set_back_does_not_stop_fetching(jwks: Jwks, clock: ManualClock) -> None:
     keys = PublishedKeys(jwks, URL, clock, interval_seconds=10)
     await keys.find("unknown")
     clock.now -= 3600

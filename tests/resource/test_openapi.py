@@ -1,4 +1,4 @@
-"""The published description of the vault and the vault itself name the same operations."""
+"""The published OpenAPI document and the vault have the same operations."""
 
 import json
 import re
@@ -26,14 +26,12 @@ def served() -> set[tuple[str, tuple[str, ...]]]:
     return {(method, path) for path, methods in vault.PATHS.items() for method in methods}
 
 
-def test_every_operation_is_described_and_every_one_described_is_served() -> None:
+def test_described_and_served_operations_are_equal() -> None:
     assert described() == served()
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(described()))
-def test_a_described_operation_is_what_its_path_leads_to(
-    method: str, path: tuple[str, ...]
-) -> None:
+def test_path_of_described_operation_routes_to_it(method: str, path: tuple[str, ...]) -> None:
     filled = [{"*": "a-name", "+": "0" * 32}.get(part, part) for part in path]
     found, name, version = vault.route(method, filled)
     assert found is vault.PATHS[path][method]
@@ -43,7 +41,7 @@ def test_a_described_operation_is_what_its_path_leads_to(
     )
 
 
-def test_limits_are_described_as_they_are() -> None:
+def test_described_limits_are_equal_to_limits() -> None:
     parameters = DOCUMENT["components"]["parameters"]
     assert parameters["maxResults"]["schema"]["maximum"] == wire.MAX_PAGE
     name = parameters["secretName"]["schema"]["pattern"]
@@ -52,10 +50,10 @@ def test_limits_are_described_as_they_are() -> None:
     version = parameters["apiVersion"]["schema"]["pattern"]
     for text in ("7.4", "2026-04-01", "7.6-preview.1", "2025-06-01-preview"):
         assert re.fullmatch(version, text)
-        assert wire.read_query(f"api-version={text}".encode())["api-version"] == text
+        assert wire.parse_query(f"api-version={text}".encode())["api-version"] == text
 
 
-def test_every_reference_leads_somewhere() -> None:
+def test_every_reference_exists() -> None:
     references = re.findall(r'"\$ref": "#/([^"]+)"', PAGE.read_text())
     assert references
     for reference in references:

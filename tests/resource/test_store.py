@@ -1,4 +1,4 @@
-"""The store: order of versions, values sealed at rest, and nothing acknowledged lost."""
+"""The store: order of versions, sealed values, durable writes."""
 
 import sqlite3
 import stat
@@ -11,24 +11,24 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from podpass.crypto.envelope import SealingKeyUnfit
+from podpass.crypto.envelope import InvalidSealingKey
 from podpass.crypto.secret import Secret
-from podpass.database import Database, DatabaseFailed, RowDamaged
+from podpass.database import CorruptRowError, Database, DatabaseFailed
 from podpass.directory.store import schema as directory
-from podpass.resource.errors import BackupTooLarge, BackupUnfit, NameInUse, NameTaken
-from podpass.resource.model import Recovery, Told, Wanted
+from podpass.resource.errors import BackupTooLarge, InvalidBackup, NameInUse, NameTaken
+from podpass.resource.model import AuditContext, RecoveryPolicy, SecretAttributes
 from podpass.resource.schema import versions
 from podpass.resource.store import SecretStore
-from tests.directory.faults import damage
+from tests.directory.database_faults import corrupt
 
-NOTHING = Wanted(given=frozenset())
-USUAL = Recovery()
+NOTHING = SecretAttributes(given=frozenset())
+USUAL = RecoveryPolicy()
 
 WRITER = """
 import asyncio, sys, time
 from pathlib import Path
 from podpass.database import Database
-from podpass.resource.model import Wanted
+from podpass.resource.model import SecretAttributes
 from podpass.resource.store import SecretStore
 from podpass.crypto.secret import Secret
 
@@ -37,7 +37,7 @@ async def main(folder):
     await store.open()
     number = 0
     while True:
-        wanted = Wanted(given=frozenset())
+        wanted = SecretAttributes(given=frozenset())
         made = await store.set("demo-vault", f"s-{number % 7}", Secret(str(number)), wanted, 1.0)
         print(f"s-{number % 7}", made.version, number, flush=True)
         number += 1
@@ -66,19 +66,19 @@ async def test_the_latest_version_is_the_last_written_even_if_the_clock_goes_bac
     assert (found.value.reveal(), found.version) == ("second", last.version)
 
 
-async def test_vaults_do_not_see_each_others_secrets(store: SecretStore) -> None:
+async def test_vaults_have_separate_secrets(store: SecretStore) -> None:
     await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
     assert await store.get("other-vault", "a") is None
     assert await store.page("other-vault", after="", limit=9) == []
 
 
-async def test_names_are_found_without_case(store: SecretStore) -> None:
+async def test_names_are_case_insensitive(store: SecretStore) -> None:
     await store.set("demo-vault", "Name", Secret("x"), NOTHING, 1.0)
     await store.set("demo-vault", "nAME", Secret("y"), NOTHING, 1.0)
     assert [each.name for each in await store.page("demo-vault", after="", limit=9)] == ["Name"]
 
 
-async def test_a_deleted_secret_keeps_its_name_until_it_is_purged(store: SecretStore) -> None:
+async def test_deleted_secret_blocks_its_name_until_it_is_purged(store: SecretStore) -> None:
     await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
     gone = await store.delete("demo-vault", "a", 100.0, USUAL)
     assert gone is not None
@@ -101,11 +101,11 @@ async def test_a_live_secret_cannot_be_purged_or_recovered(store: SecretStore) -
 
 
 async def test_an_update_changes_only_what_is_given(store: SecretStore) -> None:
-    whole = Wanted(
+    whole = SecretAttributes(
         given=frozenset({"content_type", "tags"}), content_type="text/plain", tags={"a": "b"}
     )
     made = await store.set("demo-vault", "a", Secret("x"), whole, 1.0)
-    off = Wanted(given=frozenset({"enabled"}), enabled=False)
+    off = SecretAttributes(given=frozenset({"enabled"}), enabled=False)
     changed = await store.update("demo-vault", "a", made.version, off, 5.0)
     assert changed is not None
     assert (changed.enabled, changed.content_type, changed.tags) == (
@@ -116,14 +116,14 @@ async def test_an_update_changes_only_what_is_given(store: SecretStore) -> None:
     assert (changed.created, changed.updated) == (1, 5)
 
 
-async def test_what_is_not_there_or_deleted_is_not_updated(store: SecretStore) -> None:
+async def test_missing_or_deleted_secret_is_not_updated(store: SecretStore) -> None:
     assert await store.update("demo-vault", "a", "", NOTHING, 1.0) is None
     await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
     await store.delete("demo-vault", "a", 1.0, USUAL)
     assert await store.update("demo-vault", "a", "", NOTHING, 1.0) is None
 
 
-async def test_no_file_holds_a_value_in_plain_and_all_are_private(tmp_path: Path) -> None:
+async def test_files_are_private_and_contain_no_plain_value(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await store.set("demo-vault", "a", Secret("a-value-to-look-for"), NOTHING, 1.0)
         files = list(tmp_path.iterdir())
@@ -133,7 +133,7 @@ async def test_no_file_holds_a_value_in_plain_and_all_are_private(tmp_path: Path
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-async def test_a_value_moved_to_another_name_does_not_open(tmp_path: Path) -> None:
+async def test_value_moved_to_another_name_is_not_unsealed(tmp_path: Path) -> None:
     async with opened(tmp_path) as store:
         await store.set("demo-vault", "mine", Secret("x"), NOTHING, 1.0)
         await store.set("demo-vault", "theirs", Secret("y"), NOTHING, 1.0)
@@ -144,60 +144,60 @@ async def test_a_value_moved_to_another_name_does_not_open(tmp_path: Path) -> No
         )
     database.close()
     async with opened(tmp_path) as store:
-        with pytest.raises(RowDamaged, match="demo-vault/mine/"):
+        with pytest.raises(CorruptRowError, match="demo-vault/mine/"):
             await store.get("demo-vault", "mine")
 
 
-async def test_a_key_that_opens_nothing_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
-    """What would be sealed with it would lie beside what it cannot open."""
+async def test_wrong_sealing_key_is_refused_and_unchanged(tmp_path: Path) -> None:
+    """Otherwise new values would be sealed with another key than the old ones."""
     async with opened(tmp_path) as store:
         await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
         await store.set("demo-vault", "b", Secret("y"), NOTHING, 1.0)
     key = tmp_path / "vault.key"
     kept = key.read_bytes()
     key.write_bytes(b"k" * 32)
-    with pytest.raises(SealingKeyUnfit, match=r"vault\.key does not open") as caught:
+    with pytest.raises(InvalidSealingKey, match=r"vault\.key does not open") as caught:
         await opened(tmp_path).open()
     assert "put the instance's own key file back" in caught.value.hint
     key.write_bytes(kept)
-    # One that is damaged is no reason: the newest may be it.
-    damage(tmp_path / "vault.db", "UPDATE secret_versions SET sealed = x'00' WHERE key = 'b'")
+    # One corrupt value does not prove a wrong key: the newest may be corrupt.
+    corrupt(tmp_path / "vault.db", "UPDATE secret_versions SET sealed = x'00' WHERE key = 'b'")
     async with opened(tmp_path) as store:
         found = await store.get("demo-vault", "a")
         assert found is not None
         assert found.value.matches("x")
 
 
-@pytest.mark.parametrize("damage", [None, b"short"])
-async def test_a_missing_or_damaged_key_is_said_and_no_new_one_made(
-    tmp_path: Path, damage: bytes | None
+@pytest.mark.parametrize("content", [None, b"short"])
+async def test_missing_or_damaged_key_is_an_error_and_not_replaced(
+    tmp_path: Path, content: bytes | None
 ) -> None:
     async with opened(tmp_path) as store:
         await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
     key = tmp_path / "vault.key"
-    if damage is None:
+    if content is None:
         key.unlink()
     else:
-        key.write_bytes(damage)
-    with pytest.raises(SealingKeyUnfit) as caught:
+        key.write_bytes(content)
+    with pytest.raises(InvalidSealingKey) as caught:
         await opened(tmp_path).open()
     assert str(caught.value.facts["file"]).endswith("vault.key")
-    assert not key.exists() or key.read_bytes() == damage
+    assert not key.exists() or key.read_bytes() == content
 
 
 def write_and_kill(folder: Path) -> list[str]:
-    """Let a process of its own write secrets, kill it, and give the lines it had finished saying."""
+    """Start a process that writes secrets, kill it, and return its complete output lines."""
     command = [sys.executable, "-c", WRITER, str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout is not None
         lines = [writer.stdout.readline() for _ in range(25)]
         writer.kill()
-        # What it had said before it died counts too.
+        # Lines that it wrote before it was killed count too.
         lines += writer.stdout.read().splitlines(keepends=True)
     return [line for line in lines if line.endswith("\n")]
 
 
-async def test_nothing_acknowledged_is_lost_to_a_kill(tmp_path: Path) -> None:
+async def test_acknowledged_writes_survive_sigkill(tmp_path: Path) -> None:
     acknowledged = {}
     for _ in range(2):
         for line in write_and_kill(tmp_path):
@@ -221,15 +221,15 @@ async def test_secrets_are_counted_by_vault_without_versions_and_deleted_ones(
     assert await store.counts() == {"one": 2}
 
 
-async def test_a_secret_is_purged_by_itself_at_its_very_second(store: SecretStore) -> None:
+async def test_expired_secret_is_purged_at_the_exact_second(store: SecretStore) -> None:
     await store.set("demo-vault", "a", Secret("x"), NOTHING, 1.0)
     await store.set("demo-vault", "b", Secret("x"), NOTHING, 1.0)
-    gone = await store.delete("demo-vault", "a", 100.0, Recovery(days=7))
+    gone = await store.delete("demo-vault", "a", 100.0, RecoveryPolicy(days=7))
     assert gone is not None
     assert gone.purge_on == 100 + 7 * 86400
-    assert await store.expire(gone.purge_on - 1) == 0
+    assert await store.purge_expired(gone.purge_on - 1) == 0
     assert await store.get_deleted("demo-vault", "a") is not None
-    assert await store.expire(gone.purge_on) == 1
+    assert await store.purge_expired(gone.purge_on) == 1
     assert await store.get_deleted("demo-vault", "a") is None
     assert await store.get("demo-vault", "b") is not None
 
@@ -246,22 +246,22 @@ async def test_clearing_a_vault_leaves_the_others(store: SecretStore) -> None:
 # -------------------------------------------------------------------------------------------- audit
 
 
-async def test_a_change_whose_audit_cannot_be_written_has_not_happened(
+async def test_change_is_rolled_back_if_audit_entry_fails(
     store: SecretStore, database_url: str
 ) -> None:
-    told = Told(action="set", base="https://demo", now=1.0)
+    audit = AuditContext(action="set", base="https://demo", now=1.0)
     async with Database(database_url) as database:
-        # No table to tell of it: the change goes with it.
+        # Without the audit table, the change is rolled back.
         with pytest.raises((DatabaseFailed, SQLAlchemyError)):
-            await store.set("one", "a", Secret("x"), NOTHING, 1.0, told)
+            await store.set("one", "a", Secret("x"), NOTHING, 1.0, audit)
         assert await store.get("one", "a") is None
         await database.prepare(directory.metadata, directory.CHAIN)
-        made = await store.set("one", "a", Secret("x"), NOTHING, 1.0, told)
+        made = await store.set("one", "a", Secret("x"), NOTHING, 1.0, audit)
         await store.delete("one", "a", 1.0, USUAL)
-        assert await store.purge("one", "a", told)
-        # What was not there is not told.
-        assert not await store.purge("one", "a", told)
-        assert await store.recover("one", "a", told) is None
+        assert await store.purge("one", "a", audit)
+        # A purge without effect has no audit entry.
+        assert not await store.purge("one", "a", audit)
+        assert await store.recover("one", "a", audit) is None
         query = select(directory.audit_entries.c.target).order_by(directory.audit_entries.c.serial)
         assert await database.read(lambda one: one.scalars(query).all()) == [
             f"https://demo/secrets/a/{made.version}",
@@ -272,10 +272,10 @@ async def test_a_change_whose_audit_cannot_be_written_has_not_happened(
 # ------------------------------------------------------------------------------------------ backups
 
 
-async def test_a_backup_brings_back_every_version_with_what_describes_it(
+async def test_backup_restores_all_versions_with_attributes(
     store: SecretStore,
 ) -> None:
-    described = Wanted(
+    described = SecretAttributes(
         given=frozenset(), content_type="text/plain", tags={"a": "b"}, enabled=False, expires=99
     )
     old = await store.set("one", "Name", Secret("first"), described, 1.0)
@@ -295,21 +295,19 @@ async def test_a_backup_brings_back_every_version_with_what_describes_it(
     )
 
 
-async def test_a_backup_shows_nothing_and_opens_for_its_owner_only(store: SecretStore) -> None:
+async def test_backup_is_opaque_and_restorable_by_owner_only(store: SecretStore) -> None:
     await store.set("one", "Name", Secret("a-value-to-look-for"), NOTHING, 1.0)
     blob = await store.backup("one", "Name", "tenant\nsubscription")
     assert blob is not None
     assert b"a-value-to-look-for" not in blob
     assert b"Name" not in blob
     for owner in ("tenant\nother", "other\nsubscription", "", "tenant"):
-        with pytest.raises(BackupUnfit):
+        with pytest.raises(InvalidBackup):
             await store.restore("two", blob, owner)
     assert await store.vaults() == {"one"}
 
 
-async def test_a_changed_backup_and_one_of_another_instance_restore_nothing(
-    store: SecretStore, tmp_path: Path
-) -> None:
+async def test_changed_or_foreign_backup_is_refused(store: SecretStore, tmp_path: Path) -> None:
     """Attack group 31: forged blobs."""
     await store.set("one", "a", Secret("x"), NOTHING, 1.0)
     blob = await store.backup("one", "a", "me")
@@ -321,11 +319,11 @@ async def test_a_changed_backup_and_one_of_another_instance_restore_nothing(
     assert foreign is not None
     flipped = [blob[:place] + bytes([blob[place] ^ 1]) + blob[place + 1 :] for place in (0, 20, -1)]
     for forged in (*flipped, foreign, b"", b"x" * 12, b"[]", blob[:-1], blob + b"x"):
-        with pytest.raises(BackupUnfit):
+        with pytest.raises(InvalidBackup):
             await store.restore("two", forged, "me")
 
 
-async def test_a_sealed_value_from_the_database_is_no_backup(
+async def test_sealed_value_is_not_accepted_as_backup(
     store: SecretStore, database_url: str
 ) -> None:
     await store.set("one", "a", Secret('[{"name":"b","value":"x"}]'), NOTHING, 1.0)
@@ -333,11 +331,11 @@ async def test_a_sealed_value_from_the_database_is_no_backup(
         query = select(versions.c.sealed)
         sealed = await database.read(lambda one: one.execute(query).scalar_one())
     for owner in ("", "me", "one/a"):
-        with pytest.raises(BackupUnfit):
+        with pytest.raises(InvalidBackup):
             await store.restore("two", sealed, owner)
 
 
-async def test_a_backup_never_writes_over_a_secret(store: SecretStore) -> None:
+async def test_restore_never_replaces_a_secret(store: SecretStore) -> None:
     await store.set("one", "a", Secret("x"), NOTHING, 1.0)
     blob = await store.backup("one", "a", "me")
     assert blob is not None
@@ -351,7 +349,7 @@ async def test_a_backup_never_writes_over_a_secret(store: SecretStore) -> None:
     assert (await store.restore("one", blob, "me")).value.reveal() == "x"
 
 
-async def test_a_backup_holds_500_versions_and_no_more(store: SecretStore) -> None:
+async def test_backup_is_limited_to_500_versions(store: SecretStore) -> None:
     for number in range(500):
         await store.set("one", "a", Secret(str(number)), NOTHING, 1.0)
     blob = await store.backup("one", "a", "me")

@@ -1,4 +1,4 @@
-"""Seeds: what they bring about, how often they may be applied, and how their mistakes are told."""
+"""Seeds: the objects that they create, repeated application, and error messages."""
 
 import contextlib
 import sqlite3
@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from podpass.database import Database, RowDamaged
+from podpass.database import CorruptRowError, Database
 from podpass.directory.model import IdentityKind, RoleAssignment, Tenant
 from podpass.directory.store.directory import Directory
 from podpass.errors import UsageError
-from podpass.resource.model import Recovery, shelf_of
+from podpass.resource.model import RecoveryPolicy, vault_key
 from podpass.resource.store import SecretStore
 from podpass.seed.apply import apply_seed, parse_seed
+from tests.directory.database_faults import INVALID_UTF8
 
 TENANT = "5d9d4a3e-0c35-4fd1-9f0e-1f6a54a3a1d0"
 SUBSCRIPTION = "0b1f6471-1bf0-4dda-aec3-cb9272f09590"
@@ -65,10 +66,10 @@ class World:
         return [str(one) for one in applied if one.change != "unchanged"]
 
     async def shelf(self, name: str = "demo-vault") -> str:
-        """Name what a vault's secrets lie under."""
+        """Return the id of a vault's secrets."""
         vault = await self.directory.find_vault(name)
         assert vault is not None
-        return shelf_of(vault)
+        return vault_key(vault)
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def problems(text: str) -> list[str]:
     return caught.value.message.splitlines()
 
 
-async def test_a_seed_brings_everything_about(world: World) -> None:
+async def test_seed_creates_all_its_objects(world: World) -> None:
     assert await world.apply(SEED) == [
         "identity web created",
         "federated credential web/web created",
@@ -125,7 +126,7 @@ async def test_the_same_seed_again_changes_nothing(world: World) -> None:
     assert len(versions) == 1
 
 
-async def test_a_generated_client_id_stays(world: World) -> None:
+async def test_generated_client_id_does_not_change(world: World) -> None:
     seed = "identities: [{name: web}]"
     await world.apply(seed)
     [first] = await world.directory.list_identities(TENANT)
@@ -133,7 +134,7 @@ async def test_a_generated_client_id_stays(world: World) -> None:
     assert await world.directory.list_identities(TENANT) == [first]
 
 
-async def test_what_changed_is_said_and_what_is_not_named_stays(world: World) -> None:
+async def test_changes_are_reported_and_unnamed_objects_stay(world: World) -> None:
     await world.apply(SEED)
     changed = """
 identities:
@@ -156,17 +157,17 @@ vaults:
     assert len(await world.directory.list_identities(TENANT)) == 2
 
 
-async def test_a_deleted_secret_comes_back(world: World) -> None:
+async def test_deleted_secret_is_recovered(world: World) -> None:
     await world.apply(SEED)
     shelf = await world.shelf()
-    await world.store.delete(shelf, "greeting", 1.0, Recovery())
+    await world.store.delete(shelf, "greeting", 1.0, RecoveryPolicy())
     assert await world.apply(SEED) == ["secret demo-vault/greeting created"]
     found = await world.store.get(shelf, "greeting")
     assert found is not None
     assert found.value.reveal() == "hello"
 
 
-async def test_what_a_seed_makes_lies_in_a_group_that_is_there(world: World) -> None:
+async def test_objects_of_a_seed_are_in_an_existing_group(world: World) -> None:
     await world.apply(SEED)
     group = await world.directory.groups.get(SUBSCRIPTION, "podpass")
     assert group is not None
@@ -176,7 +177,7 @@ async def test_what_a_seed_makes_lies_in_a_group_that_is_there(world: World) -> 
     assert web.location == "eastus"
 
 
-async def test_a_deleted_vault_comes_back_with_its_secrets(world: World) -> None:
+async def test_deleted_vault_is_recovered_with_its_secrets(world: World) -> None:
     await world.apply(SEED)
     shelf = await world.shelf()
     await world.directory.vaults.delete("demo-vault")
@@ -187,7 +188,7 @@ async def test_a_deleted_vault_comes_back_with_its_secrets(world: World) -> None
     assert await world.shelf() == shelf
 
 
-async def test_a_vault_keeps_what_a_seed_cannot_say(world: World) -> None:
+async def test_seed_keeps_vault_attributes_that_it_cannot_set(world: World) -> None:
     await world.apply(SEED)
     tagged = await world.directory.vaults.change(
         "demo-vault", lambda old: replace(old, tags={"made": "by hand"}, purge_protection=True)
@@ -196,7 +197,7 @@ async def test_a_vault_keeps_what_a_seed_cannot_say(world: World) -> None:
     assert await world.directory.find_vault("demo-vault") == tagged
 
 
-async def test_the_seeds_own_group_is_meant_where_others_have_the_name(world: World) -> None:
+async def test_identity_in_the_group_of_the_seed_is_preferred(world: World) -> None:
     await world.apply(SEED)
     web = await world.directory.find_identity(TENANT, CLIENT)
     assert web is not None
@@ -211,7 +212,7 @@ async def test_the_seeds_own_group_is_meant_where_others_have_the_name(world: Wo
     assert await world.apply(SEED) == []
 
 
-async def test_a_role_may_be_given_to_an_identity_of_an_earlier_seed(world: World) -> None:
+async def test_role_can_be_assigned_to_an_identity_of_an_earlier_seed(world: World) -> None:
     await world.apply(SEED)
     more = "vaults: [{name: other, access: [{identity: app, role: Key Vault Reader}]}]"
     assert "role Key Vault Reader on other for app created" in await world.apply(more)
@@ -236,15 +237,15 @@ async def test_a_role_may_be_given_to_an_identity_of_an_earlier_seed(world: Worl
         ),
         (
             "identities: [{name: web, kind: application}]",
-            "seed.yaml:1: identity web: is there already as managed-identity",
+            "seed.yaml:1: identity web: exists already as managed-identity",
         ),
         (
             "vaults:\n- name: new-vault\n  access:\n  - {identity: wbe, role: Key Vault Reader}",
-            "seed.yaml:4: vault new-vault: access: no identity 'wbe'; there are: app, web",
+            "seed.yaml:4: vault new-vault: access: no identity 'wbe'; existing identities: app, web",
         ),
         (
             TWIN,
-            f"seed.yaml:2: identity web: web trusts issuer {ISSUER} and subject",
+            f"seed.yaml:2: identity web: web already trusts issuer {ISSUER} and subject",
         ),
     ],
 )
@@ -261,7 +262,7 @@ async def test_a_seed_that_cannot_be_applied_changes_nothing(
     assert await world.directory.list_vaults() == vaults
 
 
-async def test_the_21st_credential_counts_those_that_are_there(world: World) -> None:
+async def test_credential_limit_counts_existing_credentials(world: World) -> None:
     def seed(first: int, last: int) -> str:
         lines = "\n".join(
             f"    - {{name: name-{n}, issuer: cluster, subject: s{n}}}" for n in range(first, last)
@@ -274,12 +275,14 @@ async def test_the_21st_credential_counts_those_that_are_there(world: World) -> 
     assert "at most 20 federated credentials" in caught.value.message
 
 
-async def test_a_damaged_row_is_not_blamed_on_the_seed(world: World, tmp_path: Path) -> None:
+async def test_corrupt_row_is_not_reported_as_an_error_of_the_seed(
+    world: World, tmp_path: Path
+) -> None:
     await world.apply(SEED)
     with contextlib.closing(sqlite3.connect(tmp_path / "directory.db")) as database:
         database.execute("UPDATE identities SET document = '{not json' WHERE name = 'web'")
         database.commit()
-    with pytest.raises(RowDamaged, match="in table identities") as caught:
+    with pytest.raises(CorruptRowError, match="in table identities") as caught:
         await world.apply(SEED)
     assert "seed.yaml" not in caught.value.hint
 
@@ -287,70 +290,72 @@ async def test_a_damaged_row_is_not_blamed_on_the_seed(world: World, tmp_path: P
 @pytest.mark.parametrize(
     ("named", "change"),
     [
-        ("web", "name = x'ff'"),
-        ("web", "name = CAST(x'ff' AS TEXT), name_key = x'ff'"),
+        ("web", f"name = {INVALID_UTF8}"),
+        ("web", f"name = {INVALID_UTF8}, name_key = {INVALID_UTF8}"),
         ("web", "name = 'we' || char(1), name_key = 'we' || char(1)"),
         ("web", "name = 'wxb', name_key = 'wxb'"),
         ("web", "client_id = 'zz'"),
         ("web", "object_id = 'zz'"),
-        ("app", "name = x'ff'"),
-        ("app", "name = CAST(x'ff' AS TEXT)"),
+        ("app", f"name = {INVALID_UTF8}"),
     ],
 )
 @pytest.mark.parametrize("by_client_id", [True, False])
-async def test_what_is_damaged_of_an_identity_is_not_blamed_on_the_seed_that_names_it(
+async def test_corrupt_identity_is_not_reported_as_an_error_of_the_seed(
     world: World, tmp_path: Path, named: str, change: str, by_client_id: bool
 ) -> None:
-    """Who is told to mend the file, or gets another of that name, is helped by neither."""
+    """Neither a changed file nor a second identity with this name would help."""
     text = SEED if by_client_id else SEED.replace(f"    client_id: {CLIENT}\n", "")
     await world.apply(text)
     with contextlib.closing(sqlite3.connect(tmp_path / "directory.db")) as database, database:
         database.execute(f"UPDATE identities SET {change} WHERE name = ?", (named,))
-    world.directory.forget()
-    with pytest.raises(RowDamaged, match="in table identities cannot be read"):
+    world.directory.clear_caches()
+    with pytest.raises(CorruptRowError, match="in table identities cannot be read"):
         await world.apply(text)
 
 
-async def test_a_damaged_name_of_an_application_is_not_blamed_on_the_seed_that_has_its_client_id(
+async def test_corrupt_application_name_is_not_reported_as_an_error_of_the_seed(
     world: World, tmp_path: Path
 ) -> None:
     text = f"identities:\n- {{name: app, kind: application, client_id: {CLIENT}}}\n"
     await world.apply(text)
     with contextlib.closing(sqlite3.connect(tmp_path / "directory.db")) as database, database:
         database.execute("UPDATE identities SET name = char(27), name_key = char(27)")
-    world.directory.forget()
-    with pytest.raises(RowDamaged, match=f"{CLIENT} in table identities cannot be read"):
+    world.directory.clear_caches()
+    with pytest.raises(CorruptRowError, match=f"{CLIENT} in table identities cannot be read"):
         await world.apply(text)
 
 
 @pytest.mark.parametrize(
-    "change", ["name = 'w' || char(1)", "name = 'other', subject = 'x*'", "name = x'ff'"]
+    "change",
+    ["name = 'w' || char(1)", "name = 'other', subject = 'x*'", f"name = {INVALID_UTF8}"],
 )
-async def test_what_is_damaged_of_a_credential_is_not_blamed_on_the_seed(
+async def test_corrupt_credential_is_not_reported_as_an_error_of_the_seed(
     world: World, tmp_path: Path, change: str
 ) -> None:
     await world.apply(SEED)
     with contextlib.closing(sqlite3.connect(tmp_path / "directory.db")) as database, database:
         database.execute(f"UPDATE federated_credentials SET {change}")
-    world.directory.forget()
-    with pytest.raises(RowDamaged, match="in table federated_credentials cannot be read") as told:
+    world.directory.clear_caches()
+    with pytest.raises(
+        CorruptRowError, match="in table federated_credentials cannot be read"
+    ) as caught:
         await world.apply(SEED)
-    assert told.value.message.isprintable()
+    assert caught.value.message.isprintable()
 
 
-@pytest.mark.parametrize("change", ["x'ff'", "CAST(x'ff' AS TEXT)", "'de mo'", "'demo-vaulx'"])
-async def test_a_damaged_name_of_a_vault_is_not_blamed_on_the_seed(
+@pytest.mark.parametrize("change", [INVALID_UTF8, "'de mo'", "'demo-vaulx'"])
+async def test_corrupt_vault_name_is_not_reported_as_an_error_of_the_seed(
     world: World, tmp_path: Path, change: str
 ) -> None:
     await world.apply(SEED)
     with contextlib.closing(sqlite3.connect(tmp_path / "directory.db")) as database, database:
         database.execute(f"UPDATE vaults SET name = {change}")
-    world.directory.forget()
-    with pytest.raises(RowDamaged, match="in table vaults cannot be read"):
+    world.directory.clear_caches()
+    with pytest.raises(CorruptRowError, match="in table vaults cannot be read"):
         await world.apply(SEED)
 
 
-async def test_what_the_seed_itself_gets_wrong_of_one_that_is_there_is_told_with_its_line(
+async def test_conflict_of_the_seed_with_an_existing_identity_is_reported_with_its_line(
     world: World,
 ) -> None:
     await world.apply(SEED)
@@ -362,11 +367,11 @@ async def test_what_the_seed_itself_gets_wrong_of_one_that_is_there_is_told_with
         await world.apply(upper)
 
 
-async def test_the_example_is_a_seed(world: World) -> None:
+async def test_example_seed_can_be_applied(world: World) -> None:
     assert len(await world.apply(EXAMPLE.read_text())) == 5
 
 
-def test_every_problem_is_told_with_its_line() -> None:
+def test_every_problem_is_reported_with_its_line() -> None:
     text = """\
 identitees: []
 identities:
@@ -395,7 +400,7 @@ vaults:
         "seed.yaml:3: identity: name is missing",
         "seed.yaml:5: identity web: kind 'robot': want one of managed-identity, application",
         "seed.yaml:6: identity web: client_id: want text, not a number: put it in quotes",
-        "seed.yaml:10: identity web stands in line 4 already",
+        "seed.yaml:10: identity web is already in line 4",
         "seed.yaml:13: vault Demo: secret ok: want text, not a number: put it in quotes",
         "seed.yaml:13: vault Demo: secret ok2: want text, not a list",
         "seed.yaml:16: vault Demo: access: unknown key 'rolle'; did you mean role?",
@@ -405,13 +410,13 @@ vaults:
     begins = [
         "seed.yaml:8: identity web: federated credential w: name 'w': want 3 to 120",
         "seed.yaml:8: identity web: federated credential w: issuer 'http://x': want an https URL",
-        "seed.yaml:8: identity web: federated credential w: subject 'a:*': a subject is compared",
+        "seed.yaml:8: identity web: federated credential w: subject 'a:*': subjects are compared",
         "seed.yaml:8: identity web: federated credential w: want exactly one audience, not 0",
         "seed.yaml:9: identity web: federated credential: name is missing",
         "seed.yaml:9: identity web: federated credential: subject is missing",
         "seed.yaml:12: vault Demo: name 'Demo': want 3 to 24",
         "seed.yaml:13: vault Demo: secret a_b: A secret's name is 1 to 127",
-        "seed.yaml:15: vault Demo: access: there is no role 'Ownerr'; did you mean Owner?",
+        "seed.yaml:15: vault Demo: access: role 'Ownerr' does not exist; did you mean Owner?",
     ]
     for begin in begins:
         assert any(line.startswith(begin) for line in found), begin
@@ -424,35 +429,35 @@ vaults:
         ("identities: [", "seed.yaml:1: not YAML"),
         ("a: b: c", "seed.yaml:1: not YAML"),
         ("identities: []\n---\nvaults: []\n", "seed.yaml:2: not YAML"),
-        ("identities: []\n\x00", "seed.yaml:1: not YAML: it holds a character"),
+        ("identities: []\n\x00", "seed.yaml:1: not YAML: it contains a character"),
         ("- name: web", "seed.yaml:1: seed: want a mapping (key: value), not a list"),
         ("identities: web", "seed.yaml:1: identities: want a list (- ...), not text"),
         ("identities: {name: web}", "seed.yaml:1: identities: want a list (- ...), not a mapping"),
         ("identities: [web]", "seed.yaml:1: identity: want a mapping (key: value), not text"),
-        ("identities: [{name: web, name: web}]", "seed.yaml:1: identity: 'name' stands twice"),
+        ("identities: [{name: web, name: web}]", "seed.yaml:1: identity: duplicate key 'name'"),
         ("7: x", "seed.yaml:1: seed: key: want text, not a number"),
-        ("a: &x [1]\nb: *x", "seed.yaml:2: aliases (*x) are not read: write it out"),
+        ("a: &x [1]\nb: *x", "seed.yaml:2: aliases (*x) are not supported: repeat the value"),
         ("a: !!python/object:os.system x", "seed.yaml:1: seed: unknown key 'a'"),
         ("identities: [{name: !!binary aGk=}]", "seed.yaml:1: identity: name: want text"),
         ("a: " + "[" * 5000, "seed.yaml:1: nested too deep"),
         ("x" * (1024 * 1024 + 1), "seed.yaml:1: longer than"),
         (
             "vaults: [{name: demo, secrets: {a: x, A: y}}]",
-            "seed.yaml:1: vault demo: secret a stands",
+            "seed.yaml:1: vault demo: secret a is already",
         ),
     ],
 )
-def test_what_is_no_seed_is_refused(text: str, said: str) -> None:
+def test_invalid_seed_file_is_refused(text: str, said: str) -> None:
     assert problems(text)[0].startswith(said)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "identities:\nvaults:\n", "{}", "null"])
-def test_an_empty_seed_asks_for_nothing(text: str) -> None:
+def test_empty_seed_changes_nothing(text: str) -> None:
     seed = parse_seed(text, "seed.yaml")
     assert (seed.identities, seed.vaults) == ((), ())
 
 
-def test_a_secret_is_shown_in_no_problem() -> None:
+def test_problems_never_show_a_secret() -> None:
     text = "vaults: [{name: demo, secrets: {a: 31337, b: {c: 31337}, d: [31337]}}]"
     assert "31337" not in "\n".join(problems(text))
     assert "hidden-value" not in repr(
@@ -460,22 +465,22 @@ def test_a_secret_is_shown_in_no_problem() -> None:
     )
 
 
-def test_more_than_20_credentials_are_told_where_the_21st_stands() -> None:
+def test_more_than_20_credentials_are_reported_at_the_line_of_the_21st() -> None:
     lines = "\n".join(f"  - {{name: name-{n}, issuer: cluster, subject: s{n}}}" for n in range(22))
     text = f"identities:\n- name: web\n  federated_credentials:\n{lines}\n"
     assert problems(text) == [
-        "seed.yaml:24: identity web: an identity holds at most 20 federated credentials"
+        "seed.yaml:24: identity web: an identity has at most 20 federated credentials"
     ]
 
 
-async def test_what_a_seed_writes_is_in_the_record_also_its_secrets(world: World) -> None:
+async def test_objects_and_secrets_of_a_seed_are_in_the_audit_log(world: World) -> None:
     await world.apply(SEED)
     before = await world.directory.audit.list()
-    [told] = [one for one in before if one.action.endswith("/secrets/setSecret/action")]
+    [entry] = [one for one in before if one.action.endswith("/secrets/setSecret/action")]
     secret = await world.store.get(await world.shelf(), "greeting")
     assert secret is not None
-    assert told.target == f"https://demo-vault.vault.azure.net/secrets/greeting/{secret.version}"
-    assert told.actor_name == "podpass"
+    assert entry.target == f"https://demo-vault.vault.azure.net/secrets/greeting/{secret.version}"
+    assert entry.actor_name == "podpass"
     assert "hello" not in repr(before)
     await world.apply(SEED)
     assert await world.directory.audit.list() == before

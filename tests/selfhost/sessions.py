@@ -1,4 +1,4 @@
-"""Released clients that run on: each holds one credential, and asks with it whenever it is told to."""
+"""Long-running released clients: each has one credential and requests a token on command."""
 
 import asyncio
 import json
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from tests.clients import installed as installing
+from tests.clients import installation as installing
 from tests.clients import toolchains
-from tests.clients.installed import installed, tool
+from tests.clients.installation import find_tool, run_installation
 from tests.clients.toolchains import NEWEST, OLDEST
 
 PROGRAMS = Path(__file__).parent / "programs"
-PATIENCE_SECONDS = 40.0
+TIMEOUT_SECONDS = 40.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Client:
-    """One package at one age, and how its program is started.
+class SessionClient:
+    """One package, oldest or newest, and how its program is started.
 
-    Shapes:  `retries` says that the library asks again by itself; with the others the program does.
+    Shapes:  `retries` is true if the library retries; otherwise the test's program retries.
     """
 
     name: str
@@ -30,42 +30,42 @@ class Client:
     retries: bool = True
 
 
-def _python(package: str, kind: str, age: str, *, retries: bool = True) -> Client:
+def _python(package: str, kind: str, age: str, *, retries: bool = True) -> SessionClient:
     def command() -> list[str]:
         return [toolchains.python("answer", age)[0], str(PROGRAMS / "session.py"), kind]
 
-    return Client(name=f"python-{package}-{age}", command=command, retries=retries)
+    return SessionClient(name=f"python-{package}-{age}", command=command, retries=retries)
 
 
-def _node(package: str, kind: str, age: str, *, retries: bool = True) -> Client:
+def _node(package: str, kind: str, age: str, *, retries: bool = True) -> SessionClient:
     def folder() -> Path:
         return Path(toolchains.node("answer", age)[1]).parent
 
-    return Client(
+    return SessionClient(
         name=f"node-{package}-{age}",
-        command=lambda: [tool("node"), str(PROGRAMS / "session.cjs"), kind],
+        command=lambda: [find_tool("node"), str(PROGRAMS / "session.cjs"), kind],
         variables=lambda: {"NODE_PATH": str(folder() / "node_modules")},
         retries=retries,
     )
 
 
-def _go(age: str) -> Client:
+def _go(age: str) -> SessionClient:
     def command() -> list[str]:
         pinned = [installing.PROGRAMS / "go" / age / name for name in ("go.mod", "go.sum")]
-        build = [tool("go"), "build", "-mod=readonly", "-o", "session", "session.go"]
+        build = [find_tool("go"), "build", "-mod=readonly", "-o", "session", "session.go"]
         files = [*pinned, PROGRAMS / "session.go"]
-        return [str(installed(f"go-session-{age}", files, build, newest=False) / "session")]
+        return [str(run_installation(f"go-session-{age}", files, build, newest=False) / "session")]
 
-    return Client(name=f"go-azidentity-{age}", command=command)
+    return SessionClient(name=f"go-azidentity-{age}", command=command)
 
 
-def _java(age: str) -> Client:
+def _java(age: str) -> SessionClient:
     def command() -> list[str]:
         *java, path, _ = toolchains.java("AzureIdentity", age)
-        # From its source: Java compiles a program of one file as it starts it.
+        # Java compiles a program of one source file when it starts it.
         return [*java, path, str(PROGRAMS / "Session.java")]
 
-    return Client(name=f"java-azure-identity-{age}", command=command)
+    return SessionClient(name=f"java-azure-identity-{age}", command=command)
 
 
 CLIENTS = (
@@ -83,9 +83,9 @@ CLIENTS = (
 
 
 class Session:
-    """A program that runs, and its one credential."""
+    """A running program with its credential."""
 
-    def __init__(self, client: Client, environ: Mapping[str, str]) -> None:
+    def __init__(self, client: SessionClient, environ: Mapping[str, str]) -> None:
         self.asks_again = not client.retries
         self._command = client.command()
         self._environ = {**environ, **client.variables()}
@@ -106,14 +106,14 @@ class Session:
             self._process.kill()
         await self._process.communicate()
 
-    async def ask(self, scope: str) -> Mapping[str, str]:
-        """Let it ask for a token; give what it said: `token` or `error`."""
+    async def request_token(self, scope: str) -> Mapping[str, str]:
+        """Make the program request a token; return its response: `token` or `error`."""
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
         stdin.write(f"{scope}\n".encode())
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             while line := await stdout.readline():
                 if line.startswith(b"{"):
                     return dict(json.loads(line))
-        return {"error": f"the program ended with {await self._process.wait()}"}
+        return {"error": f"the program exited with {await self._process.wait()}"}

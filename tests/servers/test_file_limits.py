@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from podpass.servers.file_limits import affordable, raise_file_limit
+from podpass.servers.file_limits import limit_connections, raise_file_limit
 
 
 @contextmanager
@@ -24,10 +24,10 @@ def test_no_more_connections_are_taken_than_files_may_be_opened(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with _limited(1000):
-        assert affordable(936) == 936
+        assert limit_connections(936) == 936
         assert not caplog.records
-        assert affordable(937) == affordable(100_000) == 936
-    assert caplog.records[0].getMessage() == "connections_bounded"
+        assert limit_connections(937) == limit_connections(100_000) == 936
+    assert caplog.records[0].getMessage() == "connection_limit_reduced"
     assert caplog.records[0].levelno == logging.WARNING
 
 

@@ -1,4 +1,4 @@
-"""Settings of `podpass authority`: each by its type, every problem at once, nothing that could not work."""
+"""Settings of `podpass authority`: types, problems, and combinations that cannot work."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -9,8 +9,8 @@ import pytest
 
 from podpass.errors import SettingsError
 from podpass.settings import AuthorityProcessSettings, AuthoritySettings, describe
-from podpass.settings.authority_process import subscription_of
-from podpass.settings.reading import from_texts, parse_address
+from podpass.settings.authority_process import default_subscription_id
+from podpass.settings.reading import parse_address, parse_texts
 
 GIVEN = {
     "database": "sqlite:////x.db",
@@ -40,14 +40,14 @@ PROCESS = {
 
 
 def _problems(**given: str) -> list[str]:
-    _, problems = from_texts(AuthorityProcessSettings, {**GIVEN, **given})
+    _, problems = parse_texts(AuthorityProcessSettings, {**GIVEN, **given})
     return problems
 
 
 @pytest.mark.parametrize("name", sorted(EXCHANGE))
 def test_a_setting_of_the_exchange_is_read_by_its_type(name: str) -> None:
     text, value = EXCHANGE[name]
-    made, problems = from_texts(AuthoritySettings, {name: text})
+    made, problems = parse_texts(AuthoritySettings, {name: text})
     assert problems == []
     assert getattr(made, name) == value
 
@@ -55,13 +55,13 @@ def test_a_setting_of_the_exchange_is_read_by_its_type(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(PROCESS))
 def test_a_setting_of_the_process_is_read_by_its_type(name: str) -> None:
     text, value = PROCESS[name]
-    made, problems = from_texts(AuthorityProcessSettings, {**GIVEN, name: text})
+    made, problems = parse_texts(AuthorityProcessSettings, {**GIVEN, name: text})
     assert problems == []
     assert getattr(made, name) == value
 
 
-def test_every_problem_is_told_at_once() -> None:
-    made, problems = from_texts(
+def test_every_problem_is_reported_at_once() -> None:
+    made, problems = parse_texts(
         AuthorityProcessSettings,
         {"workers": "many", "listen": "x", "drain_seconds": "-1", "tenant_id": "Contoso"},
     )
@@ -74,7 +74,7 @@ def test_every_problem_is_told_at_once() -> None:
 
 
 def test_an_origin_is_required_of_the_process_though_the_class_has_a_default() -> None:
-    made, problems = from_texts(AuthoritySettings, {}, required=("origins",))
+    made, problems = parse_texts(AuthoritySettings, {}, required=("origins",))
     assert problems == ["--origin is required (or PODPASS_AUTHORITY_ORIGIN)"]
     assert made is None
 
@@ -99,7 +99,7 @@ def test_an_origin_is_required_of_the_process_though_the_class_has_a_default() -
         ("rotation_seconds", "1e12"),
     ],
 )
-def test_what_could_not_work_is_refused(name: str, text: str) -> None:
+def test_settings_that_cannot_work_are_refused(name: str, text: str) -> None:
     (problem,) = _problems(**{name: text})
     assert problem.startswith("--")
 
@@ -116,11 +116,11 @@ def test_an_address_is_a_host_and_a_port(text: str, address: tuple[str, int]) ->
     assert parse_address("--listen", text) == address
 
 
-def test_a_subscription_is_made_from_the_tenant_and_always_the_same() -> None:
-    made, _ = from_texts(AuthorityProcessSettings, {**GIVEN, "tenant_id": TENANT})
+def test_default_subscription_is_derived_from_the_tenant() -> None:
+    made, _ = parse_texts(AuthorityProcessSettings, {**GIVEN, "tenant_id": TENANT})
     assert made is not None
-    assert made.subscription == subscription_of(TENANT)
-    named, _ = from_texts(
+    assert made.subscription == default_subscription_id(TENANT)
+    named, _ = parse_texts(
         AuthorityProcessSettings, {**GIVEN, "tenant_id": TENANT, "subscription_id": TENANT}
     )
     assert named is not None
@@ -132,7 +132,7 @@ def _rows() -> Iterator[Mapping[str, str]]:
         yield from describe(kind)
 
 
-def test_every_flag_has_its_variable_and_none_is_there_twice() -> None:
+def test_every_flag_is_unique_and_has_a_variable() -> None:
     flags = [row for row in _rows() if row["flag"]]
     for row in flags:
         name = row["flag"].removeprefix("--").replace("-", "_").upper()
@@ -140,7 +140,7 @@ def test_every_flag_has_its_variable_and_none_is_there_twice() -> None:
     assert len({row["flag"] for row in flags}) == len(flags) > 35
 
 
-def test_every_flag_stands_under_a_heading() -> None:
+def test_every_flag_is_in_a_help_group() -> None:
     def group(field: Any) -> str:
         return str(field.metadata["group"])
 

@@ -30,12 +30,12 @@ def test_flags_are_read_as_go_reads_them(argv: list[str], found: dict[str, str])
     ("argv", "found", "problem"),
     [
         (["--disable", "false", "--audience", "a"], {"--disable": "true"}, "write --disable=false"),
-        (["false", "--audience", "a"], {}, "'false': is no flag"),
+        (["false", "--audience", "a"], {}, "'false': is not a flag"),
         (["--audience", "a", "false"], {"--audience": "a"}, "--flag=value"),
-        (["--", "--audience", "a"], {}, "--: nothing after it would be read, and '--audience'"),
-        (["--disable", "--", "false"], {"--disable": "true"}, "--: nothing after it"),
-        (["--disable=true", "false"], {"--disable": "true"}, "'false': is no flag"),
-        (["-", "--audience", "a"], {}, "'-': is no flag"),
+        (["--", "--audience", "a"], {}, "--: arguments after it are not read; remove '--audience'"),
+        (["--disable", "--", "false"], {"--disable": "true"}, "--: arguments after it"),
+        (["--disable=true", "false"], {"--disable": "true"}, "'false': is not a flag"),
+        (["-", "--audience", "a"], {}, "'-': is not a flag"),
         (["--audience", "a", "--disable", "b"], {"--audience": "a", "--disable": "true"}, "'b'"),
     ],
 )
@@ -75,5 +75,5 @@ def test_a_switch_is_true_or_false(text: str, value: bool) -> None:
 
 @pytest.mark.parametrize("text", ["", "yes", "tRUE"])
 def test_a_switch_of_another_value_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"--disable .*: want true or false"):
+    with pytest.raises(ValueError, match=r"--disable .*: must be true or false"):
         parse_switch("--disable", text)

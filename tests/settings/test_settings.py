@@ -1,4 +1,4 @@
-"""The webhook's settings, read as the reference reads them; and every problem named at once."""
+"""The webhook's settings, read like the reference's; every problem is reported at once."""
 
 import json
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ def _problems(environ: Mapping[str, str] | None = None, *argv: str) -> list[str]
     return caught.value.problems
 
 
-def test_a_tenant_is_enough() -> None:
+def test_tenant_is_the_only_required_setting() -> None:
     settings = _read()
     assert settings.tenant_id == "tenant"
     assert settings.authority_host == "https://login.microsoftonline.com/"
@@ -36,14 +36,14 @@ def test_a_tenant_is_enough() -> None:
 
 
 @pytest.mark.parametrize("environ", [{}, {"AZURE_TENANT_ID": ""}, {"CONFIG_AZURE_TENANT_ID": ""}])
-def test_without_a_tenant_there_is_no_start(environ: Mapping[str, str]) -> None:
+def test_missing_tenant_is_refused(environ: Mapping[str, str]) -> None:
     with pytest.raises(SettingsError) as caught:
         WebhookSettings.from_environ(environ)
     assert "AZURE_TENANT_ID" in caught.value.problems[0]
 
 
 @pytest.mark.parametrize("prefixed", ["theirs", ""])
-def test_a_prefixed_variable_wins_if_it_is_there_at_all(prefixed: str) -> None:
+def test_prefixed_variable_takes_precedence_even_if_empty(prefixed: str) -> None:
     settings = _read({"PROXY_IMAGE": "plain", "CONFIG_PROXY_IMAGE": prefixed})
     assert settings.proxy_image == prefixed
 
@@ -60,7 +60,7 @@ def test_a_prefixed_variable_wins_if_it_is_there_at_all(prefixed: str) -> None:
         ("AzureGermanCloud", "https://login.microsoftonline.de/"),
     ],
 )
-def test_a_cloud_has_its_authority(cloud: str, authority: str) -> None:
+def test_each_cloud_has_its_authority(cloud: str, authority: str) -> None:
     assert _read({"AZURE_ENVIRONMENT": cloud}).authority_host == authority
 
 
@@ -69,7 +69,7 @@ def test_an_unknown_cloud_is_refused() -> None:
     assert "AZURE_ENVIRONMENT 'InvalidCloud'" in problem
 
 
-def test_a_stack_cloud_names_its_authority_in_a_file(tmp_path: Path) -> None:
+def test_azure_stack_cloud_reads_its_authority_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "cloud.json"
     file.write_text(json.dumps({"activeDirectoryEndpoint": "https://adfs.example/"}))
     environ = {"AZURE_ENVIRONMENT": "AzureStackCloud", "AZURE_ENVIRONMENT_FILEPATH": str(file)}
@@ -85,7 +85,7 @@ def test_a_stack_cloud_without_its_file_is_refused(tmp_path: Path, content: str 
     assert "AZURE_ENVIRONMENT_FILEPATH" in _problems(environ)[0]
 
 
-def test_flags_are_taken() -> None:
+def test_flags_are_read() -> None:
     settings = _read(None, "--audience", "api://x", "-log-level=debug", "--disable-cert-rotation=1")
     assert (settings.audience, settings.log_level) == ("api://x", "debug")
     assert settings.disable_cert_rotation is True
@@ -101,12 +101,12 @@ def test_the_custom_endpoint_needs_suffix_and_audience() -> None:
     )
     settings = _read(None, suffix, "Identity-Binding", audience, "api://binding")
     assert settings.custom_endpoint_annotation == ("azure.workload.identity/use-Identity-Binding")
-    assert _problems(None, suffix, "x") == [f"{suffix} needs {audience} beside it"]
-    assert _problems(None, audience, "x") == [f"{audience} needs {suffix} beside it"]
+    assert _problems(None, suffix, "x") == [f"{suffix} needs {audience} too"]
+    assert _problems(None, audience, "x") == [f"{audience} needs {suffix} too"]
 
 
 def test_the_custom_audience_is_not_the_default_one() -> None:
-    """A token for the custom endpoint must not be good at Entra itself."""
+    """A token for the custom endpoint must not be valid at Entra."""
     (problem,) = _problems(
         None,
         "--custom-token-endpoint-annotation-suffix=x",
@@ -116,17 +116,17 @@ def test_the_custom_audience_is_not_the_default_one() -> None:
 
 
 @pytest.mark.parametrize("suffix", ["a/b", "a b", "-", "a.", "x" * 60, "é", "x\n"])
-def test_a_suffix_that_makes_no_annotation_is_refused(suffix: str) -> None:
+def test_suffix_of_invalid_annotation_is_refused(suffix: str) -> None:
     (problem,) = _problems(
         None,
         f"--custom-token-endpoint-annotation-suffix={suffix}",
         "--custom-token-endpoint-audience=x",
     )
-    assert "no valid annotation" in problem
+    assert "not a valid annotation key" in problem
 
 
 @pytest.mark.parametrize("suffix", ["x" * 59, "a.b_c-D", "1"])
-def test_a_suffix_that_makes_an_annotation_is_taken(suffix: str) -> None:
+def test_suffix_of_valid_annotation_is_accepted(suffix: str) -> None:
     assert _read(
         None,
         f"--custom-token-endpoint-annotation-suffix={suffix}",
@@ -138,10 +138,10 @@ SOURCES = ["DATA", "CONFIGMAP_NAME", "CTB_SIGNER_NAME"]
 
 
 @pytest.mark.parametrize("missing", SOURCES)
-def test_certificate_authorities_exclude_each_other(missing: str) -> None:
+def test_ca_sources_are_mutually_exclusive(missing: str) -> None:
     given = [f"AZURE_KUBERNETES_CA_{name}" for name in SOURCES if name != missing]
     (problem,) = _problems(dict.fromkeys(given, "x"))
-    assert problem == f"{given[0]} and {given[1]} exclude each other: set one"
+    assert problem == f"{given[0]} and {given[1]} are mutually exclusive: set one"
 
 
 SELECTOR = "AZURE_KUBERNETES_CA_CTB_LABEL_SELECTOR"
@@ -161,7 +161,7 @@ SIGNER = {"AZURE_KUBERNETES_CA_CTB_SIGNER_NAME": "example.com/signer"}
         ),
     ],
 )
-def test_a_selector_is_json(text: str, selector: Any) -> None:
+def test_selector_is_parsed_as_json(text: str, selector: Any) -> None:
     assert _read({**SIGNER, SELECTOR: text}).ca_selector == selector
 
 
@@ -197,7 +197,7 @@ def test_the_metrics_backend_is_named_in_any_case() -> None:
     assert _read(None, "--metrics-backend=Prometheus")
 
 
-def test_every_problem_is_named_at_once() -> None:
+def test_all_invalid_settings_are_reported_together() -> None:
     problems = _problems(
         {"CONFIG_AZURE_TENANT_ID": "", "AZURE_ENVIRONMENT": "Moon", SELECTOR: "x"},
         "--log-level=loud",
@@ -213,12 +213,14 @@ def test_the_page_of_settings_can_be_made() -> None:
         "flag": "",
         "variable": "AZURE_TENANT_ID",
         "default": "required",
-        "meaning": "tenant of accounts that name none, AZURE_TENANT_ID in pods",
+        "meaning": (
+            "default tenant ID of ServiceAccounts without a tenant-id annotation; AZURE_TENANT_ID in pods"
+        ),
     }
     assert all(row["meaning"] for row in rows.values())
 
 
-def test_where_it_listens_and_how_long_it_stays_are_taken() -> None:
+def test_listen_address_and_shutdown_times_are_read() -> None:
     found = _read(None, "--webhook-addr", "[::1]:1", "--shutdown-delay-seconds=0.5")
     assert (found.webhook_addr, found.shutdown_delay_seconds) == ("[::1]:1", 0.5)
 
@@ -236,12 +238,12 @@ def test_where_it_listens_and_how_long_it_stays_are_taken() -> None:
         "--shutdown-delay-seconds=301",
     ],
 )
-def test_an_address_or_a_time_that_is_none_is_named(flag: str) -> None:
+def test_invalid_address_or_time_is_named(flag: str) -> None:
     (problem,) = _problems(None, flag)
     assert problem.startswith(flag.partition("=")[0])
 
 
-def test_probes_and_metrics_can_be_left_out() -> None:
-    """As for the reference: 0 is no address."""
+def test_probes_and_metrics_can_be_turned_off() -> None:
+    """As in the reference, 0 is not an address."""
     found = _read(None, "--health-addr=0", "--metrics-addr=0")
     assert (found.health_addr, found.metrics_addr) == ("0", "0")

@@ -1,7 +1,8 @@
-"""kill -9 of `podpass authority` while its admin APIs are written to: what was answered is there.
+"""kill -9 of `podpass authority` during writes to its admin APIs: every acknowledged change is stored.
 
-Lanes write through Resource Manager, each one request after the other: identities, their credentials, a
-role, and their end. Afterwards the directory holds what was answered, or one request more, with its audit.
+Each lane sends Resource Manager requests one by one: it creates identities, credentials and a role
+assignment, and deletes them. After a kill the directory holds the acknowledged changes, or one change more,
+with audit entries.
 """
 
 import asyncio
@@ -15,17 +16,17 @@ from typing import Any
 
 import aiohttp
 
-from podpass import names
 from podpass.directory import resource_ids
 from podpass.directory.store.directory import Directory
-from tests.soak import people
-from tests.soak.asking import Asker, form
+from podpass.kubernetes.service_account.names import subject
+from tests.soak import identities
 from tests.soak.lane import SUB, TENANT
-from tests.soak.progress import say
+from tests.soak.progress import log_progress
 from tests.soak.quantiles import milliseconds
-from tests.soak.replica import podpass
-from tests.soak.site import Site
-from tests.soak.wrong import Wrong
+from tests.soak.replica import run_podpass
+from tests.soak.testbed import Testbed
+from tests.soak.token_client import TokenClient, token_form
+from tests.soak.violation import Violation
 
 LANES = 4
 FLAGS = (
@@ -39,37 +40,44 @@ _DONE = (200, 201, 202, 204)
 State = dict[str, frozenset[str]]
 
 
-def seed(site: Site) -> None:
-    """Make the administrator, as whoever installs the service does."""
+def seed_administrator(testbed: Testbed) -> None:
+    """Create the administrator with a seed file, as an operator does."""
     account = "manager"
-    file = site.place.folder / "seed.yaml"
+    file = testbed.config.folder / "seed.yaml"
     file.write_text(
         f"""administrators: [{account}]
 identities:
   - name: {account}
-    client_id: {people.ADMINISTRATOR}
+    client_id: {identities.ADMINISTRATOR}
     federated_credentials:
       - name: {account}
-        issuer: {site.issuer.url()}
-        subject: {names.subject("default", account)}
+        issuer: {testbed.issuer.url()}
+        subject: {subject("default", account)}
 """
     )
-    where = ["--database", site.place.database, "--tenant-id", TENANT.id, "--subscription-id", SUB]
-    podpass("authority", "seed", "-f", str(file), *where)
+    where = [
+        "--database",
+        testbed.config.database,
+        "--tenant-id",
+        TENANT.id,
+        "--subscription-id",
+        SUB,
+    ]
+    run_podpass("authority", "seed", "-f", str(file), *where)
 
 
 @dataclass
-class Lane:
-    """What one lane was answered, as the state that it must have left.
+class AdminLane:
+    """The state that one lane must have left in the directory.
 
-    Shapes:  identities by name with the names of their credentials; `next` is the state if the request
-             under way was carried out too.
+    Shapes:  a state maps identity names to credential names; `pending` is the state if the request in flight
+             was applied too.
     """
 
     number: int
-    now: State = field(default_factory=dict)
-    next: State = field(default_factory=dict)
-    turn: int = 0
+    acknowledged: State = field(default_factory=dict)
+    pending: State = field(default_factory=dict)
+    iteration: int = 0
     answered: int = 0
 
     @property
@@ -77,88 +85,93 @@ class Lane:
         return f"admin-{self.number}"
 
 
-class Writer:
-    """Requests to the admin address with a token of the authority itself."""
+class AdminWriter:
+    """Sends requests to the admin APIs with a token of the same authority."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session, self._url = session, url
 
     async def send(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
-        """Send a request; give its answer.
+        """Send a request and return the response body.
 
-        Errors:  Wrong for a refusal; aiohttp's where nobody answers.
+        Errors:  Violation for an error status; aiohttp's errors if the service does not respond.
         """
         async with self._session.request(method, self._url + path, json=body) as answered:
             found = await answered.json(content_type=None) if answered.status != 204 else {}
             if answered.status not in _DONE:
-                raise Wrong(f"{method} {path} was answered {answered.status}: {str(found)[:300]}")
+                raise Violation(f"{method} {path} returned {answered.status}: {str(found)[:300]}")
             return dict(found or {})
 
-    async def write(self, lane: Lane) -> None:
-        """Go through the lane's script until nobody answers."""
+    async def write(self, lane: AdminLane) -> None:
+        """Repeat the lane's script until the service does not respond."""
         while True:
-            lane.turn += 1
-            await self._turn(lane, f"id{lane.turn}-lane{lane.number}")
+            lane.iteration += 1
+            await self._run_script(lane, f"id{lane.iteration}-lane{lane.number}")
 
-    async def _turn(self, lane: Lane, name: str) -> None:
+    async def _run_script(self, lane: AdminLane, name: str) -> None:
         place = resource_ids.identity_id(SUB, lane.group, name)
-        made = await self._step(
+        made = await self._send_step(
             lane, name, frozenset(), "PUT", place + _IDENTITY, {"location": "eastus"}
         )
         for held in (["one"], ["one", "two"]):
             path = f"{place}/federatedIdentityCredentials/{held[-1]}{_IDENTITY}"
             trust = {"issuer": "https://issuer.test/", "subject": held[-1], "audiences": ["a"]}
-            await self._step(lane, name, frozenset(held), "PUT", path, {"properties": trust})
+            await self._send_step(lane, name, frozenset(held), "PUT", path, {"properties": trust})
         given = {
             "roleDefinitionId": f"/providers/Microsoft.Authorization/roleDefinitions/{_READER}",
             "principalId": made["properties"]["principalId"],
             "principalType": "ServicePrincipal",
         }
         role = f"{place}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}{_ROLE}"
-        await self._step(lane, name, lane.now[name], "PUT", role, {"properties": given})
+        await self._send_step(
+            lane, name, lane.acknowledged[name], "PUT", role, {"properties": given}
+        )
         path = f"{place}/federatedIdentityCredentials/one{_IDENTITY}"
-        await self._step(lane, name, frozenset(["two"]), "DELETE", path)
-        if lane.turn % 2:
-            await self._step(lane, name, None, "DELETE", place + _IDENTITY)
+        await self._send_step(lane, name, frozenset(["two"]), "DELETE", path)
+        if lane.iteration % 2:
+            await self._send_step(lane, name, None, "DELETE", place + _IDENTITY)
 
-    async def _step(
+    async def _send_step(
         self,
-        lane: Lane,
+        lane: AdminLane,
         name: str,
         then: frozenset[str] | None,
         method: str,
         path: str,
         body: Any = None,
     ) -> dict[str, Any]:
-        lane.next = {**lane.now}
+        lane.pending = {**lane.acknowledged}
         if then is None:
-            del lane.next[name]
+            del lane.pending[name]
         else:
-            lane.next[name] = then
+            lane.pending[name] = then
         found = await self.send(method, path, body)
-        lane.now = lane.next
+        lane.acknowledged = lane.pending
         lane.answered += 1
         return found
 
 
 async def admin_kills(
-    site: Site, rounds: int, seed_number: int
+    testbed: Testbed, rounds: int, seed_number: int
 ) -> tuple[dict[str, Any], list[float]]:
-    """Write, kill, start again, look; round after round. Also give how long each start took.
+    """Repeat rounds of writing, a kill, a restart and a check; return a report and the start times.
 
-    Errors:  Wrong.
+    Units:   seconds.
+    Errors:  Violation.
     """
-    chance, replica = random.Random(seed_number), site.replicas[0]
-    lanes = [Lane(number) for number in range(LANES)]
+    chance, replica = random.Random(seed_number), testbed.replicas[0]
+    lanes = [AdminLane(number) for number in range(LANES)]
     started, turns = list[float](), itertools.count()
     for number in range(rounds):
-        await _write_until(site, lanes, chance.uniform(0.1, 1.0), groups=next(turns) == 0)
+        await _write_until(testbed, lanes, chance.uniform(0.1, 1.0), groups=next(turns) == 0)
         await asyncio.to_thread(replica.start)
         started.append(replica.started_seconds)
-        await _look(site.directory, lanes)
+        await _check_directory(testbed.directory, lanes)
         if (number + 1) % 10 == 0:
             answered = sum(lane.answered for lane in lanes)
-            say(f"{number + 1} of {rounds} kills under admin writes, {answered} answers held")
+            log_progress(
+                f"{number + 1} of {rounds} kills under admin writes, {answered} changes stored"
+            )
     found = {
         "rounds": rounds,
         "changes answered": sum(lane.answered for lane in lanes),
@@ -169,13 +182,15 @@ async def admin_kills(
     return found, started
 
 
-async def _write_until(site: Site, lanes: list[Lane], seconds: float, *, groups: bool) -> None:
-    replica = site.replicas[0]
-    tls = ssl.create_default_context(cafile=site.place.ca_file)
-    headers = {"Authorization": f"Bearer {await _token(site)}"}
+async def _write_until(
+    testbed: Testbed, lanes: list[AdminLane], seconds: float, *, groups: bool
+) -> None:
+    replica = testbed.replicas[0]
+    tls = ssl.create_default_context(cafile=testbed.config.ca_file)
+    headers = {"Authorization": f"Bearer {await _token(testbed)}"}
     connector = aiohttp.TCPConnector(ssl=tls)
     async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
-        writer = Writer(session, str(replica.ready["admin"]))
+        writer = AdminWriter(session, str(replica.ready["admin"]))
         if groups:
             for lane in lanes:
                 path = f"{resource_ids.group_id(SUB, lane.group)}?api-version=2021-04-01"
@@ -189,35 +204,41 @@ async def _write_until(site: Site, lanes: list[Lane], seconds: float, *, groups:
                 raise ended
 
 
-async def _token(site: Site) -> str:
-    async with Asker(site.replicas[0].url, site.place.ca_file) as asker:
-        assertion = site.issuer.assertion("manager")
+async def _token(testbed: Testbed) -> str:
+    async with TokenClient(testbed.replicas[0].url, testbed.config.ca_file) as client:
+        assertion = testbed.issuer.assertion("manager")
         scope = "https://management.azure.com/.default"
-        answer = await asker.ask(form(people.ADMINISTRATOR, assertion, scope=scope))
+        answer = await client.request_token(
+            token_form(identities.ADMINISTRATOR, assertion, scope=scope)
+        )
     if not answer.token:
-        raise Wrong(f"the administrator got no token: {answer.cause}")
+        raise Violation(f"the administrator received no token: {answer.cause}")
     return answer.token
 
 
-async def _look(directory: Directory, lanes: list[Lane]) -> None:
+async def _check_directory(directory: Directory, lanes: list[AdminLane]) -> None:
     audited: Counter[str] = Counter(
         entry.target.rpartition("/")[2].lower()
         for entry in await directory.audit.list(limit=100_000)
     )
     held = {one.principal_id for one in await directory.assignments.list()}
     known = {one.object_id for one in await directory.list_identities(TENANT.id)}
-    if strays := held - known:
-        raise Wrong(f"roles outlived their holders: {sorted(strays)[:3]}")
+    if orphans := held - known:
+        raise Violation(f"role assignments of deleted identities: {sorted(orphans)[:3]}")
     for lane in lanes:
         seen: State = {}
         for one in await directory.identities.page(
             TENANT.id, group=resource_ids.group_id(SUB, lane.group), limit=10_000
         ):
             seen[one.name] = frozenset(each.name for each in one.credentials)
-        if seen not in (lane.now, lane.next):
-            differs = {name for name in {*seen, *lane.now} if seen.get(name) != lane.now.get(name)}
-            raise Wrong(f"{lane.group} was answered {lane.answered} changes; {differs} differ")
+        if seen not in (lane.acknowledged, lane.pending):
+            differs = {
+                name
+                for name in {*seen, *lane.acknowledged}
+                if seen.get(name) != lane.acknowledged.get(name)
+            }
+            raise Violation(f"{lane.group}: {lane.answered} changes acknowledged; {differs} differ")
         for name in seen:
             if not audited[name.lower()]:
-                raise Wrong(f"the audit does not know of {name}")
-        lane.now = lane.next = seen
+                raise Violation(f"there is no audit entry for {name}")
+        lane.acknowledged = lane.pending = seen

@@ -1,4 +1,4 @@
-"""A load balancer as a Service is one: each connection goes to the next replica that takes it."""
+"""A TCP load balancer like a Kubernetes Service: each connection goes to the next replica that accepts it."""
 
 import asyncio
 import contextlib
@@ -6,8 +6,8 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 
 
-class Balancer:
-    """TCP only, in turn; what runs over a connection that breaks is the client's to ask again."""
+class LoadBalancer:
+    """Distributes TCP connections round robin; after a broken connection, the client must retry."""
 
     def __init__(self, ports: Sequence[int]) -> None:
         self.ports = list(ports)
@@ -54,7 +54,7 @@ async def _both(
     far_reader: asyncio.StreamReader,
     far_writer: asyncio.StreamWriter,
 ) -> None:
-    """Carry both ways until either side ends: a client must learn at once that its replica is gone."""
+    """Copy both directions until one side closes: a client must see at once that its replica has ended."""
     ways = [
         asyncio.ensure_future(_pump(reader, far_writer)),
         asyncio.ensure_future(_pump(far_reader, writer)),

@@ -1,29 +1,29 @@
-"""Requests whose answers are known beforehand, good and bad: each with the code it must get."""
+"""Valid and invalid token requests, each with the code that the service must return."""
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from podpass.crypto import jose
-from tests.soak.asking import TOKEN_PATH, form
-from tests.soak.issuer import Issuer
-from tests.soak.people import (
+from tests.soak.identities import (
     APPLICATION,
     DISABLED,
     SECRET,
     STABLE,
     WITHOUT_CREDENTIALS,
-    account,
-    client,
+    account_name,
+    stable_client_id,
 )
+from tests.soak.issuer import IssuerProcess
+from tests.soak.token_client import TOKEN_PATH, token_form
 
 GRANTED = 0
-_NOBODY = "99999999-9999-4999-8999-999999999999"
+_UNKNOWN_CLIENT = "99999999-9999-4999-8999-999999999999"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A form, the path it goes to, and the answer it must get."""
+class CaseRequest:
+    """A form, its path, and the code that the service must return."""
 
     form: Mapping[str, str]
     code: int
@@ -31,50 +31,50 @@ class Request:
     path: str = TOKEN_PATH
 
 
-class Cases:
-    """Makes requests of every kind; assertions are kept and sent again, as pods do, until `renew`.
+class RequestCases:
+    """Makes requests of every kind; assertions are reused, as pods do, until `sign_again` is called.
 
-    Shapes:  `unsettled` while the issuer signs with a key that the service may not know yet.
+    Shapes:  `key_rotating` is true while the issuer signs with a key that the service may not know yet.
     """
 
-    def __init__(self, issuer: Issuer) -> None:
+    def __init__(self, issuer: IssuerProcess) -> None:
         self._issuer = issuer
-        self.unsettled = False
+        self.key_rotating = False
         self._kept: dict[int, str] = {}
 
-    def renew(self) -> None:
-        """Let every assertion be signed anew."""
+    def sign_again(self) -> None:
+        """Discard all assertions, so that new ones are signed."""
         self._kept.clear()
 
-    def good(self, number: int) -> Request:
-        """Ask rightly, as one of those whom nobody changes."""
+    def good(self, number: int) -> CaseRequest:
+        """Return a valid request of an identity that no test changes."""
         number %= STABLE
         if number not in self._kept:
-            self._kept[number] = self._issuer.assertion(account(number))
-        asked = form(client(number), self._kept[number])
-        return Request(form=asked, code=GRANTED, client_id=client(number))
+            self._kept[number] = self._issuer.assertion(account_name(number))
+        asked = token_form(stable_client_id(number), self._kept[number])
+        return CaseRequest(form=asked, code=GRANTED, client_id=stable_client_id(number))
 
-    def secret(self, number: int) -> Request:
-        """Ask rightly, with a secret."""
+    def secret(self, number: int) -> CaseRequest:
+        """Return a valid request with a client secret."""
         del number
-        asked = form(APPLICATION, "", client_assertion=None, client_assertion_type=None)
+        asked = token_form(APPLICATION, "", client_assertion=None, client_assertion_type=None)
         asked["client_secret"] = SECRET
-        return Request(form=asked, code=GRANTED, client_id=APPLICATION)
+        return CaseRequest(form=asked, code=GRANTED, client_id=APPLICATION)
 
-    def bad(self, number: int) -> Request:
-        """Ask wrongly; the number chooses how."""
-        makers: tuple[Callable[[int], Request], ...] = (
+    def bad(self, number: int) -> CaseRequest:
+        """Return an invalid request; the number selects the error."""
+        makers: tuple[Callable[[int], CaseRequest], ...] = (
             *(self._wrong_form, self._wrong_tenant, self._wrong_claims, self._wrong_signature),
             *(self._wrong_client, self._wrong_resource, self._wrong_secret),
         )
         return makers[number % len(makers)](number // len(makers))
 
-    def _changed(self, code: int, **changes: str | None) -> Request:
+    def _changed(self, code: int, **changes: str | None) -> CaseRequest:
         good = self.good(0).form
         fields: dict[str, str | None] = {**good, **changes}
-        return Request(form={k: v for k, v in fields.items() if v is not None}, code=code)
+        return CaseRequest(form={k: v for k, v in fields.items() if v is not None}, code=code)
 
-    def _wrong_form(self, number: int) -> Request:
+    def _wrong_form(self, number: int) -> CaseRequest:
         chosen: tuple[tuple[int, dict[str, str | None]], ...] = (
             (900144, {"client_id": None}),
             (900144, {"scope": None}),
@@ -87,40 +87,42 @@ class Cases:
         code, changes = chosen[number % len(chosen)]
         return self._changed(code, **changes)
 
-    def _wrong_tenant(self, number: int) -> Request:
-        code, tenant = ((90002, _NOBODY), (90002, "nobody.test"), (9001023, "common"))[number % 3]
-        return Request(form=self.good(0).form, code=code, path=f"/{tenant}/oauth2/v2.0/token")
+    def _wrong_tenant(self, number: int) -> CaseRequest:
+        code, tenant = ((90002, _UNKNOWN_CLIENT), (90002, "unknown.test"), (9001023, "common"))[
+            number % 3
+        ]
+        return CaseRequest(form=self.good(0).form, code=code, path=f"/{tenant}/oauth2/v2.0/token")
 
-    def _wrong_claims(self, number: int) -> Request:
+    def _wrong_claims(self, number: int) -> CaseRequest:
         now = int(time.time())
         chosen = (
             (700211, {"iss": "https://elsewhere.test/"}),
             (700212, {"aud": ["api://other"]}),
-            (700213, {"sub": "system:serviceaccount:default:somebody"}),
-            (7002138, {"sub": f"system:serviceaccount:default:{account(0)}".upper()}),
+            (700213, {"sub": "system:serviceaccount:default:other"}),
+            (7002138, {"sub": f"system:serviceaccount:default:{account_name(0)}".upper()}),
             (700024, {"iat": now - 7200, "nbf": now - 7200, "exp": now - 3600}),
             (70023, {"exp": now + 90 * 3600}),
             (90014, {"sub": None}),
         )
         code, changes = chosen[number % len(chosen)]
         return self._changed(
-            code, client_assertion=self._issuer.assertion(account(0), changes=changes)
+            code, client_assertion=self._issuer.assertion(account_name(0), changes=changes)
         )
 
-    def _wrong_signature(self, number: int) -> Request:
-        head, claims, signature = self._issuer.assertion(account(0)).split(".")
+    def _wrong_signature(self, number: int) -> CaseRequest:
+        head, claims, signature = self._issuer.assertion(account_name(0)).split(".")
         if number % 2:
-            other = self._issuer.assertion(account(1)).split(".")[2]
+            other = self._issuer.assertion(account_name(1)).split(".")[2]
             return self._changed(7000274, client_assertion=f"{head}.{claims}.{other}")
         unknown = jose.b64encode(b'{"alg":"RS256","kid":"no-such-key"}')
         return self._changed(7000272, client_assertion=f"{unknown}.{claims}.{signature}")
 
-    def _wrong_client(self, number: int) -> Request:
-        chosen = ((700016, _NOBODY), (7000112, DISABLED), (70025, WITHOUT_CREDENTIALS))
+    def _wrong_client(self, number: int) -> CaseRequest:
+        chosen = ((700016, _UNKNOWN_CLIENT), (7000112, DISABLED), (70025, WITHOUT_CREDENTIALS))
         code, client_id = chosen[number % len(chosen)]
         return self._changed(code, client_id=client_id)
 
-    def _wrong_resource(self, number: int) -> Request:
+    def _wrong_resource(self, number: int) -> CaseRequest:
         chosen = (
             (500011, "api://nothing-of-this-name/.default"),
             (1002012, "https://vault.azure.net/secrets.read"),
@@ -129,7 +131,7 @@ class Cases:
         code, scope = chosen[number % len(chosen)]
         return self._changed(code, scope=scope)
 
-    def _wrong_secret(self, number: int) -> Request:
+    def _wrong_secret(self, number: int) -> CaseRequest:
         del number
         asked = {**self.secret(0).form, "client_secret": "not-the-secret-that-was-given"}
-        return Request(form=asked, code=7000215)
+        return CaseRequest(form=asked, code=7000215)

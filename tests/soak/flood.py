@@ -1,4 +1,4 @@
-"""What good clients feel of a flood: their p99 before it and during it."""
+"""The p99 of well-behaved clients before and during a flood of bad requests."""
 
 import asyncio
 import contextlib
@@ -15,57 +15,59 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.soak.asking import Asker
-from tests.soak.cases import Cases
-from tests.soak.flooding import KINDS
-from tests.soak.progress import say
+from tests.soak.cases import RequestCases
+from tests.soak.flood_process import KINDS
+from tests.soak.progress import log_progress
 from tests.soak.quantiles import quantile
-from tests.soak.site import Site
-from tests.soak.wrong import Wrong
+from tests.soak.testbed import Testbed
+from tests.soak.token_client import TokenClient
+from tests.soak.violation import Violation
 
 GOOD_RATE, FLOOD_RATE = 50.0, 1000.0
 RATIO = 2.0
 _CLIENTS = 8
-_FLOODER = Path(__file__).with_name("flooding.py")
+_FLOOD_PROCESS = Path(__file__).with_name("flood_process.py")
 
 
-async def good(site: Site, seconds: float) -> list[float]:
-    """Ask rightly at a steady rate over connections that are kept; give the seconds of each answer.
+async def measure_good_clients(testbed: Testbed, seconds: float) -> list[float]:
+    """Send valid requests at a steady rate over keep-alive connections; return the seconds of each.
 
-    Errors:  Wrong, if one is refused.
+    Errors:  Violation, if a request is refused.
     """
-    cases, took = Cases(site.issuer), list[float]()
+    cases, took = RequestCases(testbed.issuer), list[float]()
 
-    async def once(asker: Asker, number: int) -> None:
-        answer = await asker.ask(cases.good(number).form)
+    async def once(client: TokenClient, number: int) -> None:
+        answer = await client.request_token(cases.good(number).form)
         if answer.code != 0:
-            raise Wrong(f"a good client was refused: {answer.status} {answer.cause}")
+            raise Violation(f"a well-behaved client was refused: {answer.status} {answer.cause}")
         took.append(answer.seconds)
 
     async with AsyncExitStack() as stack:
-        askers = [
-            await stack.enter_async_context(Asker(site.replicas[0].url, site.place.ca_file))
+        clients = [
+            await stack.enter_async_context(
+                TokenClient(testbed.replicas[0].url, testbed.config.ca_file)
+            )
             for _ in range(_CLIENTS)
         ]
-        for number, asker in enumerate(askers):
-            await once(asker, number)
+        for number, client in enumerate(clients):
+            await once(client, number)
         took.clear()
         async with asyncio.TaskGroup() as group:
             began = time.monotonic()
             for number in itertools.count():
                 if time.monotonic() - began > seconds:
                     break
-                group.create_task(once(askers[number % _CLIENTS], number))
+                group.create_task(once(clients[number % _CLIENTS], number))
                 due = began + (number + 1) / GOOD_RATE
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
     return took
 
 
-async def flood(site: Site, seconds: float, *, rounds: int) -> dict[str, Any]:
-    """Measure each kind of flood, round by round, each beside the quiet time before it."""
+async def measure_floods(testbed: Testbed, seconds: float, *, rounds: int) -> dict[str, Any]:
+    """Measure each kind of flood in several rounds, each compared with the time just before it."""
     report: dict[str, Any] = {"good_rate": GOOD_RATE, "flood_rate": FLOOD_RATE, "kinds": {}}
     for kind in KINDS:
-        found = [await _round(site, kind, seconds, number) for number in range(rounds)]
+        found = [await _round(testbed, kind, seconds, number) for number in range(rounds)]
         quiet = statistics.median(one[0] for one in found)
         loud = statistics.median(one[1] for one in found)
         report["kinds"][kind] = {
@@ -74,26 +76,26 @@ async def flood(site: Site, seconds: float, *, rounds: int) -> dict[str, Any]:
             "ratio": round(loud / quiet, 2),
             "flood": dict(sum((one[2] for one in found), Counter())),
         }
-        say(f"flood of {kind}: {report['kinds'][kind]}")
+        log_progress(f"flood of {kind}: {report['kinds'][kind]}")
     return report
 
 
 async def _round(
-    site: Site, kind: str, seconds: float, number: int
+    testbed: Testbed, kind: str, seconds: float, number: int
 ) -> tuple[float, float, Counter[str]]:
-    quiet = quantile(await good(site, seconds), 0.99)
-    with _flooding(site, kind, number) as flooder:
-        # Its first line says that it has begun.
-        first = await asyncio.to_thread(_told, flooder)
-        loud = quantile(await good(site, seconds), 0.99)
+    quiet = quantile(await measure_good_clients(testbed, seconds), 0.99)
+    with _run_flood(testbed, kind, number) as flooder:
+        # The first line shows that the flood has started.
+        first = await asyncio.to_thread(_read_counts, flooder)
+        loud = quantile(await measure_good_clients(testbed, seconds), 0.99)
         if flooder.poll() is not None:
-            raise Wrong(f"the flood of {kind} ended by itself")
+            raise Violation(f"the process of the flood of {kind} has exited")
         flooder.terminate()
-        return quiet, loud, _told(flooder, last=True) or first
+        return quiet, loud, _read_counts(flooder, last=True) or first
 
 
-def _told(flooder: subprocess.Popen[str], *, last: bool = False) -> Counter[str]:
-    """Read what a flood has sent, at the first moment at which it was something, or at last."""
+def _read_counts(flooder: subprocess.Popen[str], *, last: bool = False) -> Counter[str]:
+    """Read what a flood has sent: the first counts that are not empty, or the last ones."""
     assert flooder.stdout is not None
     counts: Counter[str] = Counter()
     while (line := flooder.stdout.readline()).endswith("\n"):
@@ -104,16 +106,16 @@ def _told(flooder: subprocess.Popen[str], *, last: bool = False) -> Counter[str]
 
 
 @contextlib.contextmanager
-def _flooding(site: Site, kind: str, number: int) -> Iterator[subprocess.Popen[str]]:
-    # An address of its own each time: one that was shut out for the last would send nothing.
+def _run_flood(testbed: Testbed, kind: str, number: int) -> Iterator[subprocess.Popen[str]]:
+    # A new source address each time: requests from an address that is still blocked would not be read.
     source = f"127.0.{number}.{10 + KINDS.index(kind)}"
-    place = [site.replicas[0].url, str(site.place.ca_file), source]
+    target = [testbed.replicas[0].url, str(testbed.config.ca_file), source]
     with subprocess.Popen(
-        [sys.executable, str(_FLOODER), *place, kind, str(FLOOD_RATE)],
+        [sys.executable, str(_FLOOD_PROCESS), *target, kind, str(FLOOD_RATE)],
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # The flood's own work must not take the processor from the service and its clients.
+        # The flood's process must not take CPU time from the service and its clients.
         preexec_fn=lambda: os.nice(19),
     ) as flooder:
         try:
@@ -123,10 +125,10 @@ def _flooding(site: Site, kind: str, number: int) -> Iterator[subprocess.Popen[s
 
 
 def check_ratio(report: dict[str, Any]) -> None:
-    """Refuse a run in which good clients felt a flood too much.
+    """Check that no flood increased the p99 of well-behaved clients beyond the allowed ratio.
 
-    Errors:  Wrong.
+    Errors:  Violation.
     """
     for kind, seen in report["kinds"].items():
         if seen["ratio"] > RATIO:
-            raise Wrong(f"good clients' p99 under a flood of {kind}: {seen}")
+            raise Violation(f"p99 of well-behaved clients under a flood of {kind}: {seen}")

@@ -1,7 +1,7 @@
-"""An issuer of ours on a port of its own: a process that can be stopped, with keys that can be replaced.
+"""A token issuer as a separate process that can be stopped, with keys that can be replaced.
 
-Every path below its origin is an issuer, all with the same keys, so that there is always one that nobody
-has asked yet. Run: python issuer.py FOLDER PORT
+Every path below its origin is an issuer with the same keys, so there is always an issuer that no client has
+used yet. Run: python issuer.py FOLDER PORT
 """
 
 import asyncio
@@ -16,15 +16,15 @@ from typing import Any
 
 from podpass import names
 from podpass.assertion import app as issuer_app
-from podpass.assertion import mint
 from podpass.assertion.keys import KeyRing
 from podpass.http import server
+from podpass.kubernetes.service_account.claims import ObjectRef, make_claims
 
 MAIN = "cluster"
 
 
-class Issuer:
-    """The issuer's keys here, its documents in a process beside."""
+class IssuerProcess:
+    """The issuer's keys in this process; another process serves its documents."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.ring = KeyRing.open(folder / "issuer")
@@ -33,7 +33,7 @@ class Issuer:
         self._process: subprocess.Popen[str] | None = None
 
     def url(self, name: str = MAIN) -> str:
-        """Name one of the issuers."""
+        """Return the URL of one of the issuers."""
         return f"https://localhost:{self._port}/{name}/"
 
     def start(self) -> None:
@@ -53,18 +53,18 @@ class Issuer:
     def assertion(
         self, account: str, *, name: str = MAIN, changes: Mapping[str, Any] | None = None
     ) -> str:
-        """Sign a projected token of an account in the namespace `default`; None leaves a claim out."""
-        claims = mint.claims(
+        """Sign a projected token for an account in the namespace `default`; None omits a claim."""
+        claims = make_claims(
             issuer=self.url(name),
             namespace="default",
-            account=mint.Ref(name=account, uid=str(uuid.uuid4())),
+            account=ObjectRef(name=account, uid=str(uuid.uuid4())),
             audiences=[names.EXCHANGE_AUDIENCE],
             seconds=3600,
             now=time.time(),
             jti=str(uuid.uuid4()),
         )
         claims.update(changes or {})
-        return mint.mint(self.ring, {k: v for k, v in claims.items() if v is not None})
+        return self.ring.sign({k: v for k, v in claims.items() if v is not None})
 
 
 async def _serve(folder: Path, port: int) -> None:
@@ -73,7 +73,7 @@ async def _serve(folder: Path, port: int) -> None:
         return KeyRing.open(folder / "issuer")
 
     async def app(scope: server.Scope, receive: server.Receive, send: server.Send) -> None:
-        # The folder is looked at anew each time: whoever replaces keys is another process.
+        # Read the folder for each request: another process replaces the keys.
         ring = ring_of(tuple(sorted(each.name for each in (folder / "issuer").glob("*.pem"))))
         name = scope["path"].split("/")[1]
         issuer = f"https://localhost:{port}/{name}/"

@@ -1,8 +1,8 @@
-"""What a writer does to the directory: one script of changes of every noun, in lanes that never meet.
+"""The changes that a writer makes: one script that changes every kind of object, in independent lanes.
 
-Every id and name of a lane ends in its mark, so that each row says whose it is, and what two lanes left
-behind can be compared. A lane makes one change after the other: when its process dies, all that it was told
-of is done, and at most the next one may or may not be.
+Every id and name of a lane ends in its mark, so each row shows its lane, and the rows of two lanes can be
+compared. A lane makes its changes one by one: when its process is killed, all acknowledged changes are
+stored, and at most the next change may be stored too.
 """
 
 import uuid
@@ -38,21 +38,21 @@ MARK = MARKED + r"[0-9a-f]{4}"
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One lane at one turn of its script."""
+    """One lane at one iteration of its script."""
 
     number: int
-    turn: int = 0
+    iteration: int = 0
 
     @property
     def mark(self) -> str:
         return f"{MARKED}{self.number:04x}"
 
     def guid(self, what: str) -> str:
-        made = uuid.uuid5(uuid.NAMESPACE_OID, f"{what} {self.turn}")
+        made = uuid.uuid5(uuid.NAMESPACE_OID, f"{what} {self.iteration}")
         return f"{str(made)[:24]}{self.mark}"
 
     def name(self, what: str) -> str:
-        return f"{what}{self.turn}-{self.mark}"
+        return f"{what}{self.iteration}-{self.mark}"
 
     @property
     def group(self) -> str:
@@ -166,11 +166,11 @@ async def _definition(directory: Directory, lane: Lane) -> None:
     await directory.role_definitions.put(made)
 
 
-async def _held_at_vault(directory: Directory, lane: Lane) -> None:
+async def _assign_at_vault(directory: Directory, lane: Lane) -> None:
     await _assign(directory, lane, lane.vault_id, "Reader")
 
 
-async def _held_at_subscription(directory: Directory, lane: Lane) -> None:
+async def _assign_at_subscription(directory: Directory, lane: Lane) -> None:
     await _assign(directory, lane, f"/subscriptions/{SUB}", lane.guid("definition"))
 
 
@@ -193,40 +193,40 @@ async def _app_role(directory: Directory, lane: Lane) -> None:
     await directory.app_roles.put(given)
 
 
-async def _other_credentials(directory: Directory, lane: Lane) -> None:
-    """Replace all credentials of one identity at once."""
+async def _replace_credentials(directory: Directory, lane: Lane) -> None:
+    """Replace all credentials of one identity in one change."""
     other = tuple(lane.credential(f"new{each}") for each in range(CREDENTIALS))
     await directory.identities.change(
         TENANT.id, lane.guid("client 2"), lambda one: replace(one, credentials=other)
     )
 
 
-async def _disabled(directory: Directory, lane: Lane) -> None:
+async def _disable_application(directory: Directory, lane: Lane) -> None:
     await directory.identities.change(
         TENANT.id, lane.guid("application"), lambda one: replace(one, enabled=False)
     )
 
 
-async def _one_identity_gone(directory: Directory, lane: Lane) -> None:
-    """Delete the holder of two roles; they go with it."""
+async def _delete_identity(directory: Directory, lane: Lane) -> None:
+    """Delete an identity with two role assignments, which are deleted with it."""
     await directory.identities.delete(TENANT.id, lane.guid("client 0"))
 
 
-async def _vault_gone(directory: Directory, lane: Lane) -> None:
+async def _delete_vault(directory: Directory, lane: Lane) -> None:
     await directory.vaults.delete(lane.name("v"))
 
 
-async def _definition_gone(directory: Directory, lane: Lane) -> None:
+async def _delete_definition(directory: Directory, lane: Lane) -> None:
     await directory.role_definitions.delete(lane.guid("definition"))
 
 
-async def _application_gone(directory: Directory, lane: Lane) -> None:
+async def _delete_application(directory: Directory, lane: Lane) -> None:
     await directory.identities.delete(TENANT.id, lane.guid("application"))
 
 
-async def _group_gone(directory: Directory, lane: Lane) -> None:
-    """Delete a group with all that lies in it."""
-    if lane.turn % 2:
+async def _delete_group(directory: Directory, lane: Lane) -> None:
+    """Delete a resource group with everything in it."""
+    if lane.iteration % 2:
         await directory.groups.delete(SUB, lane.group)
 
 
@@ -238,22 +238,22 @@ SCRIPT: tuple[Callable[[Directory, Lane], Awaitable[None]], ...] = (
     _cluster,
     _user,
     _definition,
-    _held_at_vault,
-    _held_at_subscription,
+    _assign_at_vault,
+    _assign_at_subscription,
     _app_role,
-    _other_credentials,
-    _disabled,
-    _one_identity_gone,
-    _vault_gone,
-    _definition_gone,
-    _application_gone,
-    _group_gone,
+    _replace_credentials,
+    _disable_application,
+    _delete_identity,
+    _delete_vault,
+    _delete_definition,
+    _delete_application,
+    _delete_group,
 )
 
 
-async def change(directory: Directory, lane: int, number: int) -> None:
-    """Make the lane's change of this number; its audit names the lane."""
-    turn, place = divmod(number, len(SCRIPT))
-    here = Lane(lane, turn)
+async def apply_change(directory: Directory, lane: int, number: int) -> None:
+    """Apply the lane's change of this number; the audit entry names the lane."""
+    iteration, step = divmod(number, len(SCRIPT))
+    here = Lane(lane, iteration)
     with acting(Actor(object_id=here.mark, name="lane")):
-        await SCRIPT[place](directory, here)
+        await SCRIPT[step](directory, here)

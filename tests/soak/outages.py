@@ -1,4 +1,4 @@
-"""The database goes away under exchange load: right answers or 503 with Retry-After, and then it goes on."""
+"""Database outages under load: the service responds correctly or with 503 and Retry-After, then recovers."""
 
 import asyncio
 import itertools
@@ -9,12 +9,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from tests.soak.asking import Answer, Asker
-from tests.soak.cases import Cases
-from tests.soak.progress import say
+from tests.soak.cases import RequestCases
+from tests.soak.progress import log_progress
 from tests.soak.quantiles import milliseconds
-from tests.soak.site import Site
-from tests.soak.wrong import Wrong
+from tests.soak.testbed import Testbed
+from tests.soak.token_client import TokenClient, TokenResponse
+from tests.soak.violation import Violation
 
 LONGEST_SECONDS = 3.5
 BACK_SECONDS = 10.0
@@ -23,8 +23,8 @@ _CLIENTS = 8
 _PAUSE_SECONDS = 0.02
 
 
-class Server(Protocol):
-    """A database server that can be stopped."""
+class StoppableServer(Protocol):
+    """A database server that a test can stop and kill."""
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
@@ -32,69 +32,76 @@ class Server(Protocol):
 
 
 @dataclass
-class Seen:
-    """What clients saw of an outage.
+class OutageRecord:
+    """What clients received during an outage.
 
-    Units:   seconds by the monotonic clock; `refused_last` None where nobody was refused.
+    Units:   seconds of the monotonic clock; `refused_last` is None if no client was refused.
     """
 
     answers: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
     refused_last: float | None = None
 
-    def take(self, answer: Answer, wanted: int) -> None:
-        """Judge an answer.
+    def record(self, answer: TokenResponse, wanted: int) -> None:
+        """Check and count a response.
 
-        Errors:  Wrong.
+        Errors:  Violation.
         """
         self.seconds.append(answer.seconds)
         if answer.seconds > LONGEST_SECONDS:
-            raise Wrong(f"an answer took {answer.seconds:.1f} s: {answer.status} {answer.cause}")
+            raise Violation(
+                f"a response took {answer.seconds:.1f} s: {answer.status} {answer.cause}"
+            )
         if answer.code == wanted:
             self.answers["right"] += 1
             return
         if (answer.status, answer.code) != (503, _UNREADABLE):
-            raise Wrong(f"want {wanted} or 503, got {answer.status} {answer.cause}")
+            raise Violation(f"want {wanted} or 503, got {answer.status} {answer.cause}")
         if not (answer.retry_after or "").isdigit():
-            raise Wrong(f"503 says Retry-After {answer.retry_after!r}")
+            raise Violation(f"a 503 has Retry-After {answer.retry_after!r}")
         self.answers["503"] += 1
         self.refused_last = time.monotonic()
 
 
-async def outage(
-    site: Site, down: Callable[[], None], up: Callable[[], None], *, seconds: float
+async def run_outage(
+    testbed: Testbed, down: Callable[[], None], up: Callable[[], None], *, seconds: float
 ) -> dict[str, Any]:
-    """Let clients ask while the database goes and comes.
+    """Send requests while the database stops and starts again.
 
-    Errors:  Wrong.
+    Errors:  Violation.
     """
-    seen = Seen()
+    seen = OutageRecord()
     async with AsyncExitStack() as stack:
-        askers = [
+        clients = [
             await stack.enter_async_context(
-                Asker(site.replicas[each % len(site.replicas)].url, site.place.ca_file)
+                TokenClient(
+                    testbed.replicas[each % len(testbed.replicas)].url, testbed.config.ca_file
+                )
             )
             for each in range(_CLIENTS)
         ]
         over = asyncio.Event()
         asking = [
-            asyncio.ensure_future(_ask(asker, Cases(site.issuer), seen, over)) for asker in askers
+            asyncio.ensure_future(_send_requests(client, RequestCases(testbed.issuer), seen, over))
+            for client in clients
         ]
         try:
-            await _unless_wrong(asking, asyncio.sleep(seconds / 2))
-            await _unless_wrong(asking, asyncio.to_thread(down))
-            await _unless_wrong(asking, asyncio.sleep(seconds))
-            await _unless_wrong(asking, asyncio.to_thread(up))
+            await _run_step(asking, asyncio.sleep(seconds / 2))
+            await _run_step(asking, asyncio.to_thread(down))
+            await _run_step(asking, asyncio.sleep(seconds))
+            await _run_step(asking, asyncio.to_thread(up))
             came = time.monotonic()
-            await _unless_wrong(asking, asyncio.sleep(seconds))
+            await _run_step(asking, asyncio.sleep(seconds))
             before = seen.answers.copy()
-            await _unless_wrong(asking, asyncio.sleep(1))
+            await _run_step(asking, asyncio.sleep(1))
         finally:
             over.set()
             await asyncio.gather(*asking, return_exceptions=True)
     back = max(0.0, (seen.refused_last or came) - came)
     if seen.answers["right"] == before["right"] or back > BACK_SECONDS:
-        raise Wrong(f"{back:.1f} s after the database came back, service has not: {seen.answers}")
+        raise Violation(
+            f"{back:.1f} s after the database started, the service has not recovered: {seen.answers}"
+        )
     return {
         "answers": dict(seen.answers),
         "ms": milliseconds(seen.seconds),
@@ -102,18 +109,20 @@ async def outage(
     }
 
 
-async def _ask(asker: Asker, cases: Cases, seen: Seen, over: asyncio.Event) -> None:
+async def _send_requests(
+    client: TokenClient, cases: RequestCases, seen: OutageRecord, over: asyncio.Event
+) -> None:
     for number in itertools.count():
         if over.is_set():
             return
         request = cases.bad(number) if number % 4 == 0 else cases.good(number)
-        answer = await asker.ask(request.form, request.path)
-        seen.take(answer, request.code)
+        answer = await client.request_token(request.form, request.path)
+        seen.record(answer, request.code)
         await asyncio.sleep(_PAUSE_SECONDS)
 
 
-async def _unless_wrong(asking: Sequence[asyncio.Future[None]], step: Awaitable[Any]) -> None:
-    """Do a step; whoever saw something wrong meanwhile ends it."""
+async def _run_step(asking: Sequence[asyncio.Future[None]], step: Awaitable[Any]) -> None:
+    """Run a step; raise as soon as a client has seen a violation."""
     doing = asyncio.ensure_future(step)
     await asyncio.wait([doing, *asking], return_when=asyncio.FIRST_COMPLETED)
     for one in asking:
@@ -123,12 +132,14 @@ async def _unless_wrong(asking: Sequence[asyncio.Future[None]], step: Awaitable[
     await doing
 
 
-async def outages(site: Site, server: Server, *, seconds: float, rounds: int) -> dict[str, Any]:
-    """Stop and kill the server, in turn, under load."""
+async def run_outages(
+    testbed: Testbed, server: StoppableServer, *, seconds: float, rounds: int
+) -> dict[str, Any]:
+    """Stop and kill the database server alternately under load."""
     found = []
     for number in range(rounds):
         how = "stop" if number % 2 == 0 else "kill"
         down = server.stop if how == "stop" else server.kill
-        found.append({"how": how, **await outage(site, down, server.start, seconds=seconds)})
-        say(f"database outage {number + 1} of {rounds}: {found[-1]}")
+        found.append({"how": how, **await run_outage(testbed, down, server.start, seconds=seconds)})
+        log_progress(f"database outage {number + 1} of {rounds}: {found[-1]}")
     return {"rounds": found}

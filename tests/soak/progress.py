@@ -1,4 +1,4 @@
-"""What a soak says while it runs: on stderr, a line at a time, with the time since its start."""
+"""Progress messages of a soak: lines on stderr with the time since the start."""
 
 import sys
 import time
@@ -6,7 +6,7 @@ import time
 _BEGAN = time.monotonic()
 
 
-def say(text: str) -> None:
-    """Tell how far it is."""
+def log_progress(text: str) -> None:
+    """Print one line to stderr."""
     sys.stderr.write(f"soak {time.monotonic() - _BEGAN:7.1f} s  {text}\n")
     sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""`podpass authority` as a process of its own: started, killed, drained."""
+"""`podpass authority` as a separate process: started, killed and drained."""
 
 import json
 import os
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.soak.sampling import tree
-from tests.soak.wrong import Wrong
+from tests.soak.sampling import process_tree
+from tests.soak.violation import Violation
 
 START_SECONDS = 30
 DRAIN_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """What all replicas share: the database, the key that seals, certificates, the issuer's CA."""
+class ReplicaConfig:
+    """What all replicas share: the database, the sealing key, the certificates and the issuer's CA."""
 
     folder: Path
     database: str
@@ -36,33 +36,32 @@ class Place:
     def sealing_key(self) -> Path:
         return self.folder / "sealing.key"
 
-    def stored(self) -> list[str]:
-        """Give the flags that lead a command to the database."""
+    def database_flags(self) -> list[str]:
+        """Return the flags for the database and its sealing key."""
         return ["--database", self.database, "--sealing-key-file", str(self.sealing_key)]
 
 
-def podpass(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line to its end.
+def run_podpass(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a podpass command and return the result.
 
-    Errors:  Wrong, with what it said.
+    Errors:  Violation, with the command's stderr, if it fails.
     """
     command = [sys.executable, "-m", "podpass.cli", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode != 0:
-        raise Wrong(f"podpass {' '.join(arguments[:2])} failed: {done.stderr.strip()[-500:]}")
+        raise Violation(f"podpass {' '.join(arguments[:2])} failed: {done.stderr.strip()[-500:]}")
     return done
 
 
-class Replica:
-    """One process with its workers.
+class AuthorityReplica:
+    """One replica: a supervisor process and its workers.
 
-    Shapes:  a port that was free is kept for the next start, as an address of a pod is not.
-    Units:   `started_seconds` from the start of the process to its ready line.
+    Units:   `started_seconds` is the time from the start of the process to its ready line.
     """
 
-    def __init__(self, name: str, place: Place, *, workers: int = 1) -> None:
+    def __init__(self, name: str, config: ReplicaConfig, *, workers: int = 1) -> None:
         self.name = name
-        self._place = place
+        self._config = config
         self._workers = workers
         self._process: subprocess.Popen[str] | None = None
         self.ready: dict[str, Any] = {}
@@ -86,9 +85,9 @@ class Replica:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start, and wait until it is ready.
+        """Start the replica and wait until it is ready.
 
-        Errors:  Wrong.
+        Errors:  Violation.
         """
         began = time.perf_counter()
         with self._log.open("ab") as log:
@@ -98,14 +97,14 @@ class Replica:
                 stderr=log,
                 text=True,
                 start_new_session=True,
-                env={**os.environ, "SSL_CERT_FILE": str(self._place.ca_file)},
+                env={**os.environ, "SSL_CERT_FILE": str(self._config.ca_file)},
             )
         self.ready = json.loads(self._first_line())
         self.started_seconds = time.perf_counter() - began
 
     @property
     def _log(self) -> Path:
-        return self._place.folder / f"{self.name}.log"
+        return self._config.folder / f"{self.name}.log"
 
     def _first_line(self) -> str:
         assert self._process is not None
@@ -115,36 +114,36 @@ class Replica:
         if not line:
             self.kill()
             said = self._log.read_text()[-800:]
-            raise Wrong(f"{self.name} is not ready within {START_SECONDS} seconds: {said}")
+            raise Violation(f"{self.name} is not ready within {START_SECONDS} seconds: {said}")
         return line
 
     def _command(self) -> list[str]:
-        place, certificate = self._place, str(self._place.folder / "localhost.pem")
-        origins = [part for each in place.origins for part in ("--origin", each)]
+        config, certificate = self._config, str(self._config.folder / "localhost.pem")
+        origins = [part for each in config.origins for part in ("--origin", each)]
         return [
             *(sys.executable, "-m", "podpass.cli", "authority", "-o", "json"),
-            *place.stored(),
+            *config.database_flags(),
             *("--tls-certificate", certificate, "--tls-key", certificate),
-            *("--issuer-ca-file", str(place.ca_file), "--private-issuer", "127.0.0.0/8"),
+            *("--issuer-ca-file", str(config.ca_file), "--private-issuer", "127.0.0.0/8"),
             *("--workers", str(self._workers)),
             *("--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"),
             *origins,
-            *place.flags,
+            *config.flags,
         ]
 
     def kill(self) -> None:
-        """Kill master and workers at once."""
+        """Send SIGKILL to the supervisor and its workers."""
         if self._process is None:
             return
-        for pid in tree(self._process.pid):
-            send(pid, signal.SIGKILL)
+        for pid in process_tree(self._process.pid):
+            send_signal(pid, signal.SIGKILL)
         self._process.communicate()
         self._process = None
 
     def drain(self) -> float:
-        """Ask it to end, and wait until it has; give the seconds.
+        """Send SIGTERM, wait until the replica has exited, and return the seconds that it took.
 
-        Errors:  Wrong.
+        Errors:  Violation.
         """
         assert self._process is not None
         began = time.perf_counter()
@@ -153,15 +152,15 @@ class Replica:
             self._process.communicate(timeout=DRAIN_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise Wrong(f"{self.name} does not end {DRAIN_SECONDS} s after SIGTERM") from None
+            raise Violation(f"{self.name} has not exited {DRAIN_SECONDS} s after SIGTERM") from None
         code, self._process = self._process.returncode, None
         if code != 0:
-            raise Wrong(f"{self.name} was asked to end and ended with {code}")
+            raise Violation(f"{self.name} exited with {code} after SIGTERM")
         return time.perf_counter() - began
 
 
-def send(pid: int, number: int) -> None:
-    """Signal a process that may be gone already."""
+def send_signal(pid: int, number: int) -> None:
+    """Send a signal to a process that may have ended."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:

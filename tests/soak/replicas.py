@@ -1,4 +1,4 @@
-"""Two replicas on one database: one is killed, one drained, both agree on keys and learn of changes."""
+"""Checks of two replicas on one database: failover, draining, the same keys, and propagation of changes."""
 
 import asyncio
 import itertools
@@ -8,54 +8,51 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
-from tests.soak.asking import Asker, SecondOpinion
-from tests.soak.balancer import Balancer
-from tests.soak.cases import Cases
-from tests.soak.events import STALE_SECONDS, Ages, Events
-from tests.soak.progress import say
+from tests.soak.balancer import LoadBalancer
+from tests.soak.cases import RequestCases
+from tests.soak.events import STALE_SECONDS, IssuerCacheAges, ServiceEvents
+from tests.soak.progress import log_progress
 from tests.soak.quantiles import milliseconds
-from tests.soak.replica import Replica, podpass
-from tests.soak.site import Site
-from tests.soak.wrong import Wrong
+from tests.soak.replica import AuthorityReplica, run_podpass
+from tests.soak.testbed import Testbed
+from tests.soak.token_client import PyJwtVerifier, TokenClient
+from tests.soak.violation import Violation
 
 _RATE = 100.0
 
 
-class Steady:
-    """Clients that ask rightly, on and on, at one address; each answer must be a token.
+class SteadyLoad:
+    """Clients that send valid requests to one address at a steady rate; each response must be a token."""
 
-    Shapes:  `at` is the second of the first failure, `cause` what it was.
-    """
-
-    def __init__(self, site: Site, url: str, *, retries: int, clients: int = 8) -> None:
-        self._cases = Cases(site.issuer)
-        self._make = partial(Asker, url, site.place.ca_file, retries=retries)
+    def __init__(self, testbed: Testbed, url: str, *, retries: int, clients: int = 8) -> None:
+        self._cases = RequestCases(testbed.issuer)
+        self._make = partial(TokenClient, url, testbed.config.ca_file, retries=retries)
         self._clients = clients
         self.took: list[float] = []
         self.failed: list[str] = []
         self.reconnected = 0
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Send requests until cancelled."""
         await asyncio.gather(*(self._one(number) for number in range(self._clients)))
 
-    async def _one(self, place: int) -> None:
-        async with self._make() as asker:
+    async def _one(self, first: int) -> None:
+        async with self._make() as client:
             try:
-                for number in itertools.count(place):
+                for number in itertools.count(first):
                     began = time.monotonic()
-                    answer = await asker.ask(self._cases.good(number).form)
+                    answer = await client.request_token(self._cases.good(number).form)
                     self.took.append(answer.seconds)
                     if answer.code != 0:
                         self.failed.append(f"{answer.status} {answer.cause}")
                     rest = self._clients / _RATE - (time.monotonic() - began)
                     await asyncio.sleep(max(0.0, rest))
             finally:
-                self.reconnected += asker.reconnected
+                self.reconnected += client.reconnected
 
 
-async def _during(steady: Steady, step: Callable[[], object], seconds: float) -> None:
-    """Let clients ask before, while and after something is done in a thread."""
+async def _during(steady: SteadyLoad, step: Callable[[], object], seconds: float) -> None:
+    """Run clients before, during and after a step that runs in a thread."""
     asking = asyncio.ensure_future(steady.run())
     try:
         await asyncio.sleep(seconds)
@@ -65,20 +62,20 @@ async def _during(steady: Steady, step: Callable[[], object], seconds: float) ->
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
     if not steady.took:
-        raise Wrong("no client was answered")
+        raise Violation("no client received a response")
 
 
-async def one_is_killed(
-    site: Site, stays: Replica, goes: Replica, seconds: float
+async def kill_one_replica(
+    testbed: Testbed, stays: AuthorityReplica, goes: AuthorityReplica, seconds: float
 ) -> dict[str, Any]:
-    """Kill a replica: nobody notices at the other, and clients behind a balancer go on.
+    """Kill a replica: clients of the other replica and clients behind a load balancer see no failure.
 
-    Errors:  Wrong.
+    Errors:  Violation.
     """
-    balancer = Balancer([stays.port, goes.port])
+    balancer = LoadBalancer([stays.port, goes.port])
     async with balancer.serving():
-        here = Steady(site, stays.url, retries=0)
-        there = Steady(site, f"https://localhost:{balancer.port}", retries=2)
+        here = SteadyLoad(testbed, stays.url, retries=0)
+        there = SteadyLoad(testbed, f"https://localhost:{balancer.port}", retries=2)
         asking = asyncio.ensure_future(there.run())
         try:
             await _during(here, goes.kill, seconds)
@@ -87,7 +84,7 @@ async def one_is_killed(
             await asyncio.gather(asking, return_exceptions=True)
     for name, steady in (("of the other replica", here), ("behind a balancer", there)):
         if steady.failed:
-            raise Wrong(f"a client {name} failed when one was killed: {steady.failed[0]}")
+            raise Violation(f"a client {name} failed when a replica was killed: {steady.failed[0]}")
     return {
         "through the other": len(here.took),
         "other_ms": milliseconds(here.took),
@@ -97,20 +94,20 @@ async def one_is_killed(
     }
 
 
-async def one_is_drained(
-    site: Site, stays: Replica, goes: Replica, seconds: float
+async def drain_one_replica(
+    testbed: Testbed, stays: AuthorityReplica, goes: AuthorityReplica, seconds: float
 ) -> dict[str, Any]:
-    """Drain a replica: whoever was connected to it is answered, or connects to the other.
+    """Drain a replica: its clients get their responses or connect to the other replica.
 
-    Errors:  Wrong.
+    Errors:  Violation.
     """
     ended: list[float] = []
-    balancer = Balancer([stays.port, goes.port])
+    balancer = LoadBalancer([stays.port, goes.port])
     async with balancer.serving():
-        steady = Steady(site, f"https://localhost:{balancer.port}", retries=1)
+        steady = SteadyLoad(testbed, f"https://localhost:{balancer.port}", retries=1)
         await _during(steady, lambda: ended.append(goes.drain()), seconds)
     if steady.failed:
-        raise Wrong(f"a client failed when its replica was drained: {steady.failed[0]}")
+        raise Violation(f"a client failed when its replica was drained: {steady.failed[0]}")
     return {
         "answered": len(steady.took),
         "ms": milliseconds(steady.took),
@@ -120,70 +117,81 @@ async def one_is_drained(
     }
 
 
-async def changes_are_seen(site: Site, ages: Ages, count: int) -> dict[str, Any]:
-    """Change identities, each seen at every replica within the second.
+async def check_propagation(testbed: Testbed, ages: IssuerCacheAges, count: int) -> dict[str, Any]:
+    """Change identities; every replica must use each change within a second.
 
-    Errors:  Wrong.
+    Errors:  Violation.
     """
     async with AsyncExitStack() as stack:
-        askers = [
-            await stack.enter_async_context(Asker(one.url, site.place.ca_file))
-            for one in site.replicas
+        clients = [
+            await stack.enter_async_context(TokenClient(one.url, testbed.config.ca_file))
+            for one in testbed.replicas
             if one.alive
             for _ in range(2)
         ]
-        events = Events(site, Cases(site.issuer), askers, ages)
+        events = ServiceEvents(testbed, RequestCases(testbed.issuer), clients, ages)
         for number in range(count):
-            await events.change_somebody(10_000 + number)
-    return {"changes": len(events.learnt), "seen_everywhere_after_ms": milliseconds(events.learnt)}
+            await events.change_identity(10_000 + number)
+    return {
+        "changes": len(events.propagation_seconds),
+        "seen_everywhere_after_ms": milliseconds(events.propagation_seconds),
+    }
 
 
-async def keys_agree(site: Site) -> dict[str, Any]:
-    """Rotate at once: within a second all replicas publish the new key, and sign with it.
+async def check_key_agreement(testbed: Testbed) -> dict[str, Any]:
+    """Rotate the signing key at once: within a second all replicas publish the new key and sign with it.
 
-    Errors:  Wrong.
+    Errors:  Violation.
     """
     async with AsyncExitStack() as stack:
-        askers = [
-            await stack.enter_async_context(Asker(one.url, site.place.ca_file))
-            for one in site.replicas
+        clients = [
+            await stack.enter_async_context(TokenClient(one.url, testbed.config.ca_file))
+            for one in testbed.replicas
             if one.alive
         ]
-        before = await _published(askers)
+        before = await _published(clients)
         if len(before) != 1:
-            raise Wrong(f"replicas publish different keys: {before}")
-        await asyncio.to_thread(podpass, "authority", "rotate", "--at-once", *site.place.stored())
+            raise Violation(f"replicas publish different keys: {before}")
+        await asyncio.to_thread(
+            run_podpass, "authority", "rotate", "--at-once", *testbed.config.database_flags()
+        )
         await asyncio.sleep(STALE_SECONDS)
-        after = await _published(askers)
+        after = await _published(clients)
         if len(after) != 1 or after == before:
-            raise Wrong(f"a second after a rotation replicas publish {after}, before it {before}")
-        cases, kids = Cases(site.issuer), set()
-        for asker in askers:
+            raise Violation(
+                f"a second after a rotation replicas publish {after}; before it they published {before}"
+            )
+        cases, kids = RequestCases(testbed.issuer), set()
+        for client in clients:
             request = cases.good(0)
-            answer = await asker.ask(request.form)
-            # Each token is looked at with the keys of another replica than the one that signed.
-            for other in askers:
-                kids.add(await SecondOpinion(other).check(answer.token, request.client_id))
+            answer = await client.request_token(request.form)
+            # Each token is checked with the keys of every replica, not only of the one that signed it.
+            for other in clients:
+                kids.add(await PyJwtVerifier(other).check(answer.token, request.client_id))
     if len(kids) != 1:
-        raise Wrong(f"replicas sign with different keys: {kids}")
-    return {"replicas": len(askers), "published": len(next(iter(after)))}
+        raise Violation(f"replicas sign with different keys: {kids}")
+    return {"replicas": len(clients), "published": len(next(iter(after)))}
 
 
-async def _published(askers: list[Asker]) -> set[frozenset[str]]:
-    return {frozenset(str(key["kid"]) for key in await asker.published()) for asker in askers}
+async def _published(clients: list[TokenClient]) -> set[frozenset[str]]:
+    return {
+        frozenset(str(key["kid"]) for key in await client.published_keys()) for client in clients
+    }
 
 
-async def replicas(site: Site, ages: Ages, *, seconds: float, changes: int) -> dict[str, Any]:
-    """Do all of it with the first two replicas of a site, which run again afterwards."""
-    stays, goes = site.replicas[:2]
-    report: dict[str, Any] = {"keys": await keys_agree(site)}
-    report["changes"] = await changes_are_seen(site, ages, changes)
-    say(f"changes at one replica: {report['changes']}")
-    report["drained"] = await one_is_drained(site, stays, goes, seconds)
-    say(f"one replica drained: {report['drained']}")
+async def check_two_replicas(
+    testbed: Testbed, ages: IssuerCacheAges, *, seconds: float, changes: int
+) -> dict[str, Any]:
+    """Run all checks with the first two replicas of a testbed, and restart both afterwards."""
+    stays, goes = testbed.replicas[:2]
+    report: dict[str, Any] = {"keys": await check_key_agreement(testbed)}
+    report["changes"] = await check_propagation(testbed, ages, changes)
+    log_progress(f"changes at one replica: {report['changes']}")
+    report["drained"] = await drain_one_replica(testbed, stays, goes, seconds)
+    log_progress(f"drained one replica: {report['drained']}")
     goes.start()
-    report["killed"] = await one_is_killed(site, stays, goes, seconds)
-    say(f"one replica killed: {report['killed']}")
+    report["killed"] = await kill_one_replica(testbed, stays, goes, seconds)
+    log_progress(f"killed one replica: {report['killed']}")
     goes.start()
-    report["keys_after"] = await keys_agree(site)
+    report["keys_after"] = await check_key_agreement(testbed)
     return report

@@ -1,4 +1,4 @@
-"""What a soak found, as JSON for machines and as lines for people."""
+"""The report of a soak, as JSON and as a table of lines."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 
-def write(path: Path, found: Mapping[str, Any]) -> None:
-    """Write the whole report."""
+def write_report(path: Path, found: Mapping[str, Any]) -> None:
+    """Write the report as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(found, indent=2) + "\n")
 
 
-def table(found: Mapping[str, Any]) -> str:
-    """Write it as lines: where in the report, and what stands there."""
+def format_report(found: Mapping[str, Any]) -> str:
+    """Return the report as lines: the path in the report and the value."""
     rows = [row for name, value in found.items() for row in _rows(name, value)]
     width = max((len(name) for name, _ in rows), default=0)
     return "\n".join(f"{name:{width}}  {value}" for name, value in rows)
@@ -33,7 +33,7 @@ def _rows(name: str, value: object) -> Iterator[tuple[str, str]]:
 
 
 def _is_flat(value: Mapping[str, Any]) -> bool:
-    """Tell whether a mapping fits on a line: no other in it."""
+    """Return whether a mapping fits on one line: it contains no mapping and no list."""
     return not any(isinstance(each, Mapping | list) for each in value.values())
 
 

@@ -1,4 +1,4 @@
-"""Memory and descriptors of processes over time, and whether they stay flat."""
+"""Memory and file descriptors of processes over time, and whether they stay constant."""
 
 import statistics
 import time
@@ -6,17 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# What an allocator and caches that fill may still take after the first quarter of a run: this share of the
-# median, and no less than so many megabytes.
+# The growth that is allowed after the first quarter of a run, for the allocator and for caches that fill:
+# this share of the median, and at least this number of megabytes.
 MEMORY_SHARE, MEMORY_MB = 0.10, 8.0
 DESCRIPTORS = 8.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One process at one moment.
+class ProcessSample:
+    """Memory, descriptors and threads of one process at one time.
 
-    Units:   `at` by the monotonic clock.
+    Units:   `at` is a time of the monotonic clock.
     """
 
     at: float
@@ -27,7 +27,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trend:
-    """What a figure did over a run: its median, and by how much its line rises from the first quarter on."""
+    """The trend of a value: its median, and the rise of its line after the first quarter of the run."""
 
     median: float
     rise: float
@@ -38,8 +38,8 @@ class Trend:
         return self.rise <= self.allowed
 
 
-def tree(pid: int) -> list[int]:
-    """Give a process and all that it started."""
+def process_tree(pid: int) -> list[int]:
+    """Return the ids of a process and its descendants."""
     found = [pid]
     for parent in found:
         for children in Path(f"/proc/{parent}/task").glob("*/children"):
@@ -47,8 +47,8 @@ def tree(pid: int) -> list[int]:
     return found
 
 
-def sample(pid: int) -> Sample | None:
-    """Look at a process; None if it is gone."""
+def sample_process(pid: int) -> ProcessSample | None:
+    """Return a sample of a process, or None if it has ended."""
     fields = dict(
         line.split(":", 1)
         for line in _read(Path(f"/proc/{pid}/status")).splitlines()
@@ -60,7 +60,9 @@ def sample(pid: int) -> Sample | None:
         threads = int(fields["Threads"])
     except (OSError, KeyError):
         return None
-    return Sample(at=time.monotonic(), memory_mb=memory, descriptors=descriptors, threads=threads)
+    return ProcessSample(
+        at=time.monotonic(), memory_mb=memory, descriptors=descriptors, threads=threads
+    )
 
 
 def _read(path: Path) -> str:
@@ -70,30 +72,30 @@ def _read(path: Path) -> str:
         return ""
 
 
-class Sampler:
-    """Samples of processes by name."""
+class ProcessSampler:
+    """Collects samples of processes by name."""
 
     def __init__(self) -> None:
-        self.samples: dict[str, list[Sample]] = {}
+        self.samples: dict[str, list[ProcessSample]] = {}
 
-    def take(self, named: Iterable[tuple[str, int]]) -> None:
-        """Look at each process, and at what it started."""
+    def record(self, named: Iterable[tuple[str, int]]) -> None:
+        """Sample each process and its descendants."""
         for name, root in named:
-            for place, pid in enumerate(tree(root)):
-                if (seen := sample(pid)) is not None:
-                    key = f"{name}, pid {pid}" if place == 0 else f"{name}, worker pid {pid}"
+            for depth, pid in enumerate(process_tree(root)):
+                if (seen := sample_process(pid)) is not None:
+                    key = f"{name}, pid {pid}" if depth == 0 else f"{name}, worker pid {pid}"
                     self.samples.setdefault(key, []).append(seen)
 
 
-def memory(samples: Sequence[Sample]) -> Trend:
-    """Judge the memory of one process."""
+def memory(samples: Sequence[ProcessSample]) -> Trend:
+    """Return the trend of the memory of one process."""
     values = [(one.at, one.memory_mb) for one in samples]
     median = statistics.median(value for _, value in values)
     return _trend(values, max(MEMORY_SHARE * median, MEMORY_MB))
 
 
-def descriptors(samples: Sequence[Sample]) -> Trend:
-    """Judge the descriptors of one process."""
+def descriptors(samples: Sequence[ProcessSample]) -> Trend:
+    """Return the trend of the file descriptors of one process."""
     return _trend([(one.at, float(one.descriptors)) for one in samples], DESCRIPTORS)
 
 
@@ -108,7 +110,7 @@ def _trend(values: Sequence[tuple[float, float]], allowed: float) -> Trend:
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
-    """Give the median of the slopes between all pairs of points, which single peaks do not move."""
+    """Return the median of the slopes between all pairs of points; single peaks do not change it."""
     step = max(1, len(points) // 200)
     chosen = points[::step]
     slopes = [

@@ -1,6 +1,5 @@
-"""kill -9 in the middle of writing, a few rounds; `make soak` makes two hundred."""
+"""A few rounds of kill -9 during writes; `make soak` runs two hundred."""
 
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -8,66 +7,65 @@ from pathlib import Path
 import pytest
 
 from tests import postgres
-from tests.soak.kill import Killing
-from tests.soak.wrong import Wrong
+from tests.soak.kill import KillRounds
+from tests.soak.violation import Violation
 
-SEED = int(os.environ.get("SOAK_SEED", "0")) or int.from_bytes(os.urandom(3))
 ROUNDS = 5
 
 
 @pytest.mark.timeout(120)
-async def test_what_was_acknowledged_outlives_kill_9_and_nothing_is_half_done(
-    tmp_path: Path,
+async def test_acknowledged_changes_survive_kill_9_and_none_is_partial(
+    tmp_path: Path, seed: int
 ) -> None:
-    killing = Killing(f"sqlite:///{tmp_path / 'directory.db'}", tmp_path, SEED)
-    await killing.begin()
+    rounds = KillRounds(f"sqlite:///{tmp_path / 'directory.db'}", tmp_path, seed)
+    await rounds.prepare()
     for _ in range(ROUNDS):
-        await killing.round()
-    killing.end()
-    assert killing.acknowledged > 0, "it was killed too early"
+        await rounds.run_round()
+    rounds.check_integrity()
+    assert rounds.acknowledged > 0, "every writer was killed before its first change"
 
 
 @pytest.mark.postgres
 @pytest.mark.timeout(180)
-async def test_it_outlives_the_death_of_postgresql_too(tmp_path: Path) -> None:
+async def test_acknowledged_changes_survive_kill_9_of_postgresql(tmp_path: Path, seed: int) -> None:
     with postgres.running(fsync=True) as server:
-        killing = Killing(server.fresh(), tmp_path, SEED)
-        await killing.begin()
+        rounds = KillRounds(server.fresh(), tmp_path, seed)
+        await rounds.prepare()
         for number in range(ROUNDS):
             if number % 2:
-                await killing.round(server.kill, server.start)
+                await rounds.run_round(server.kill, server.start)
             else:
-                await killing.round()
-    assert killing.acknowledged > 0, "it was killed too early"
+                await rounds.run_round()
+    assert rounds.acknowledged > 0, "every writer was killed before its first change"
 
 
-async def test_a_row_that_is_lost_is_seen(tmp_path: Path) -> None:
-    """A harness that finds nothing might look at nothing."""
+async def test_lost_row_is_reported(tmp_path: Path, seed: int) -> None:
+    """The checks must be able to fail."""
     path = tmp_path / "directory.db"
-    killing = Killing(f"sqlite:///{path}", tmp_path, SEED)
-    await killing.begin()
-    await killing.round()
-    while not killing.acknowledged:
-        await killing.round()
+    rounds = KillRounds(f"sqlite:///{path}", tmp_path, seed)
+    await rounds.prepare()
+    await rounds.run_round()
+    while not rounds.acknowledged:
+        await rounds.run_round()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("delete from audit_entries where serial = 2")
-    with pytest.raises(Wrong, match="has changed after its round"):
-        await killing.round()
+    with pytest.raises(Violation, match="has changed after its round"):
+        await rounds.run_round()
 
 
-async def test_a_change_of_which_a_part_is_there_is_seen(tmp_path: Path) -> None:
+async def test_partial_change_is_reported(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "directory.db"
-    killing = Killing(f"sqlite:///{path}", tmp_path, SEED)
-    await killing.begin()
+    rounds = KillRounds(f"sqlite:///{path}", tmp_path, seed)
+    await rounds.prepare()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(
             "create trigger forgets after insert on federated_credentials"
             " when new.name = 'c13' begin delete from federated_credentials where name = 'c13'; end"
         )
 
-    async def until_it_has_written() -> None:
-        while killing.acknowledged < 20:
-            await killing.round()
+    async def run_rounds() -> None:
+        while rounds.acknowledged < 20:
+            await rounds.run_round()
 
-    with pytest.raises(Wrong, match="lost: federated_credentials"):
-        await until_it_has_written()
+    with pytest.raises(Violation, match="lost: federated_credentials"):
+        await run_rounds()

@@ -1,4 +1,4 @@
-"""What a soak calls flat, and what it calls growth."""
+"""Which series of samples count as constant, and which as growth."""
 
 import math
 import os
@@ -6,40 +6,40 @@ import signal
 import subprocess
 import sys
 
-from tests.soak.sampling import Sample, Sampler, descriptors, memory, slope
+from tests.soak.sampling import ProcessSample, ProcessSampler, descriptors, memory, slope
 
 
-def samples(*figures: float) -> list[Sample]:
+def samples(*figures: float) -> list[ProcessSample]:
     return [
-        Sample(at=place, memory_mb=figure, descriptors=int(figure), threads=1)
+        ProcessSample(at=place, memory_mb=figure, descriptors=int(figure), threads=1)
         for place, figure in enumerate(figures)
     ]
 
 
-def test_a_process_that_grows_by_little_and_without_end_is_seen() -> None:
+def test_slow_endless_growth_is_detected() -> None:
     grows = samples(*(80 + place * 0.2 for place in range(200)))
     assert not memory(grows).flat
     assert not descriptors(grows).flat
 
 
-def test_a_process_that_warms_up_breathes_and_peaks_once_is_flat() -> None:
+def test_warm_up_variation_and_one_peak_are_not_growth() -> None:
     figures = [80 + 10 * (1 - math.exp(-place / 8)) + math.sin(place) for place in range(200)]
     figures[150] = 300
     assert memory(samples(*figures)).flat
     assert descriptors(samples(*figures)).flat
 
 
-def test_the_slope_is_that_of_the_line() -> None:
+def test_slope_equals_the_slope_of_the_line() -> None:
     assert slope([(0, 1), (1, 3), (2, 5), (3, 7)]) == 2
     assert slope([(0, 1)]) == 0
 
 
-def test_what_a_process_started_is_looked_at_too() -> None:
+def test_child_processes_are_sampled() -> None:
     program = "import subprocess, sys; subprocess.run(['sleep', '60'])"
     with subprocess.Popen([sys.executable, "-c", program]) as parent:
-        sampler = Sampler()
+        sampler = ProcessSampler()
         while len(sampler.samples) < 2:
-            sampler.take([("parent", parent.pid)])
+            sampler.record([("parent", parent.pid)])
         names = sorted(sampler.samples)
         child = int(names[1].rpartition(" ")[2])
         parent.kill()

@@ -1,7 +1,8 @@
-"""Change the directory without end, several lanes at once, and say each change once it is made.
+"""Change the directory until killed, in several lanes at once, and print each acknowledged change.
 
 Run: python writer.py DATABASE FIRST_LANE LANES
-Says `opened`, then `LANE CHANGE` for each that was acknowledged, and `failed ...` where a lane or all end.
+It prints `opened`, then `LANE CHANGE` for each acknowledged change, and `failed ...` when a lane or all of
+them end.
 """
 
 import asyncio
@@ -13,11 +14,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from podpass.database import Database, DatabaseFailed, DatabaseUnusable
 from podpass.directory.store.directory import Directory
-from tests.soak.lane import TENANT, change
+from tests.soak.lane import TENANT, apply_change
 
 
 def say(*words: object) -> None:
-    # One call of the system: no line is left in a buffer of this process.
+    # One system call per line: no line stays in a buffer when the process is killed.
     os.write(1, f"{' '.join(str(word) for word in words)}\n".encode())
 
 
@@ -25,15 +26,14 @@ async def write(directory: Directory, lane: int) -> None:
     number = 0
     while True:
         try:
-            await change(directory, lane, number)
+            await apply_change(directory, lane, number)
         except DatabaseFailed as exc:
             say("failed", lane, exc.code)
             return
         say(lane, number)
         number += 1
-        await asyncio.sleep(
-            0
-        )  # a database in the loop never waits: the other lanes would not begin
+        # SQLite statements do not yield to the event loop; without this, the other lanes would not start.
+        await asyncio.sleep(0)
 
 
 async def main(url: str, first: int, lanes: int) -> None:

@@ -1,4 +1,4 @@
-"""One instance for all samples; the tutorial starts its own."""
+"""One instance for all samples; the tutorial starts a separate instance."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The documentation's sample images: built from their registries, run as pods, asked to end."""
+"""The documentation's sample images: built from their registries, run as pods, stopped with SIGTERM."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from podpass.local.samples.cache import SampleCache, cache_folder
-from podpass.local.samples.catalogue import SAMPLES, by_name
+from podpass.local.samples.catalogue import SAMPLES, find_by_name
 from podpass.local.samples.model import Sample
 from podpass.local.samples.prepare import RegistryUnreachable, ToolsMissing, prepare
 from tests.journey.instance import CLIENT, LABEL, Instance
@@ -22,8 +22,8 @@ LINE = '"successfully got secret" secret="hello"'
 
 
 def built(name: str) -> Sample:
-    """Build a sample, or skip by name where its tools or its registry are not there."""
-    sample = by_name(name)
+    """Build a sample; skip the test if its tools or its registry are not available."""
+    sample = find_by_name(name)
     assert sample is not None
     cache = SampleCache(cache_folder(os.environ), os.environ["PATH"])
     try:
@@ -45,7 +45,7 @@ def pod(name: str, image: str, **variables: str) -> dict[str, Any]:
 
 
 def log_of(instance: Instance, name: str) -> str:
-    """Wait until a pod says how its first read went; give all it said."""
+    """Wait until a pod has logged the result of its first read; return the log."""
     core = instance.core
     deadline = time.monotonic() + 60
     log = ""
@@ -75,7 +75,7 @@ def test_a_sample_image_reads_the_secret_and_keeps_running(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_sample_takes_the_vaults_name_as_older_manifests_give_it(
+def test_sample_accepts_the_vault_name_variables_of_older_manifests(
     instance: Instance, name: str
 ) -> None:
     called = f"{name}-by-name"
@@ -86,7 +86,7 @@ def test_a_sample_takes_the_vaults_name_as_older_manifests_give_it(
 
 
 def on_host(instance: Instance, sample: Sample, **variables: str) -> "subprocess.Popen[str]":
-    """Start a sample's program as `podpass run` does, with what the webhook would inject."""
+    """Start a sample's program with `podpass run` and the variables that the webhook would inject."""
     cache = SampleCache(cache_folder(os.environ), os.environ["PATH"])
     token = instance.data_dir.parent / "sample-token"
     token.write_text(instance.token("web"))
@@ -112,9 +112,7 @@ def on_host(instance: Instance, sample: Sample, **variables: str) -> "subprocess
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_sample_that_is_asked_to_end_says_goodbye_with_zero(
-    instance: Instance, name: str
-) -> None:
+def test_sample_exits_with_zero_on_sigterm(instance: Instance, name: str) -> None:
     running = on_host(instance, built(name), SECRET_NAME="greeting")
     assert running.stdout is not None
     assert running.stdout.readline() == LINE + "\n"
@@ -124,7 +122,7 @@ def test_a_sample_that_is_asked_to_end_says_goodbye_with_zero(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_sample_that_cannot_read_says_why_and_fails(instance: Instance, name: str) -> None:
+def test_sample_that_cannot_read_logs_the_error_and_fails(instance: Instance, name: str) -> None:
     running = on_host(instance, built(name), SECRET_NAME="nothing")
     out, talk = running.communicate(timeout=60)
     assert (running.returncode, out) == (1, ""), talk

@@ -1,11 +1,11 @@
-"""Which Kubernetes releases are built, and from which packages; one go.mod pins each release whole.
+"""The Kubernetes releases that are built, and their packages; one go.mod pins each release.
 
-The etcd is the one that the release itself is tested with. Releases are those that module proxies serve.
+etcd has the version that the release itself is tested with. Only releases that module proxies serve are here.
 """
 
 from bench.peers.model import Program
 
-# The first is what CI runs; then the newest served, and the oldest.
+# CI runs the first; the others are the newest and the oldest that are served.
 VERSIONS = ("1.34.4", "1.37.2", "1.29.15")
 NAMES = {
     "etcd": "go.etcd.io/etcd/server/v3",
@@ -16,9 +16,9 @@ _VERSION = "k8s.io/component-base/version"
 
 
 def programs(version: str) -> dict[str, Program]:
-    """Give the programs of a release by name."""
+    """Return the programs of a release by name."""
     major, minor, _ = version.split(".")
-    # Without them it says v0.0.0, and clients that look at versions refuse it.
+    # Without these flags the server reports v0.0.0, and clients that check the version refuse it.
     said = {"gitVersion": f"v{version}", "gitMajor": major, "gitMinor": minor}
     ldflags = " ".join(["-s -w", *(f"-X {_VERSION}.{key}={value}" for key, value in said.items())])
     return {

@@ -1,4 +1,4 @@
-// The webhook that `bench/admission.py` is measured beside. Built into a cache outside this tree.
+// The reference's webhook, which `bench/admission.py` compares with ours. Built into a cache outside this tree.
 module podpass.dev/bench/peers/reference
 
 go 1.26.4

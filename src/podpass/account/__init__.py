@@ -1,4 +1,5 @@
-"""Stage 1: what a ServiceAccount and a Pod ask for, read from their labels and annotations.
+"""Stage 1: parse the identity configuration of a pod from the annotations of the pod and its ServiceAccount.
 
-In: the raw objects. Out: a `Wish`, or a refusal that names object, annotation and cure. Next: `admission`.
+In: the raw objects. Out: a `PodIdentityConfig`, or an error that names object, annotation and fix. Next:
+`admission`.
 """

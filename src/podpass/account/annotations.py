@@ -1,4 +1,4 @@
-"""The only reader of annotations' values: the pod's, then its account's, then the default; checked once.
+"""Parse annotations: the pod's value, else the ServiceAccount's, else the default. No other module does.
 
 Pure. Source: the reference's rules, recorded in `tests/vectors/admission.json`.
 """
@@ -9,13 +9,13 @@ from typing import Any
 
 from podpass import names
 from podpass.account.model import (
-    Account,
     BadAnnotation,
     MalformedPod,
     Pod,
+    PodIdentityConfig,
     ProxyOnHostNetwork,
-    Wish,
-    quoted,
+    ServiceAccount,
+    quote,
 )
 
 TOKEN_SECONDS = (3600, 86400)
@@ -23,80 +23,87 @@ DEFAULT_TOKEN_SECONDS = 3600
 PORTS = (1, 65535)
 DEFAULT_PROXY_PORT = 8000
 
-ON_ACCOUNT = frozenset({names.CLIENT_ID, names.TENANT_ID, names.TOKEN_EXPIRATION})
-ON_POD = frozenset(
+ACCOUNT_ANNOTATIONS = frozenset({names.CLIENT_ID, names.TENANT_ID, names.TOKEN_EXPIRATION})
+POD_ANNOTATIONS = frozenset(
     {names.TOKEN_EXPIRATION, names.SKIP_CONTAINERS, names.INJECT_PROXY, names.PROXY_PORT}
 )
-# As many unknown keys of ours are kept of an account: enough to warn of, and no room for a hoard.
+# How many unknown keys of a ServiceAccount are cached: enough for warnings, and bounded.
 _MAX_UNKNOWN = 3
-# Digits as the reference's parser takes them: no blanks, underscores, hexadecimal or other scripts.
+# Integers as the reference parses them: no blanks, underscores, hexadecimal or non-ASCII digits.
 _INTEGER = re.compile(r"[+-]?[0-9]+")
-# One digit more than any range here has; a longer text would only make int() work hard.
+# More digits than any range here needs; int() would be slow for a longer text.
 _MAX_DIGITS = 19
-# White space as the reference trims it; str.strip() would also take the separators 0x1c to 0x1f.
+# Whitespace as the reference trims it; str.strip() would also take the separators 0x1c to 0x1f.
 _BLANKS = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
 
 
-def read_wish(
-    pod: Pod, account: Account, *, tenant_id: str, custom_endpoint_annotation: str | None = None
-) -> Wish:
-    """Find out what a pod and its account ask for.
+def parse_identity_config(
+    pod: Pod,
+    account: ServiceAccount,
+    *,
+    tenant_id: str,
+    custom_endpoint_annotation: str | None = None,
+) -> PodIdentityConfig:
+    """Parse and validate the annotations of a pod and its ServiceAccount.
 
-    Shapes:  `tenant_id` is the webhook's own, for accounts that name none; the annotation is the full key,
-             None where this webhook serves no custom token endpoint.
-    Errors:  ProxyOnHostNetwork, BadAnnotation, in this order; a proxy's faults come before the token's.
+    Shapes:  `tenant_id` is the webhook's default, for ServiceAccounts without a tenant annotation;
+             `custom_endpoint_annotation` is the full key, None where the webhook serves no custom token
+             endpoint.
+    Errors:  ProxyOnHostNetwork, BadAnnotation, in this order; errors of the proxy come before those of the
+             token.
     """
-    # NOTE: the key's presence counts, not its value: "false" injects the sidecar too, as in the reference.
+    # NOTE: the presence of the key counts, not its value: "false" injects the sidecar too, as in the
+    # reference.
     wants_proxy = names.INJECT_PROXY in pod.annotations
-    return Wish(
-        proxy_port=_proxy_port(pod) if wants_proxy else None,
-        token_seconds=_token_seconds(pod, account),
+    return PodIdentityConfig(
+        proxy_port=_parse_proxy_port(pod) if wants_proxy else None,
+        token_seconds=_parse_token_seconds(pod, account),
         client_id=account.annotations.get(names.CLIENT_ID, ""),
-        # Present but empty means no tenant at all, and the SDK's own choice.
+        # An empty annotation means no tenant: the SDK chooses one.
         tenant_id=account.annotations.get(names.TENANT_ID, tenant_id),
-        skip_containers=_skip_containers(pod),
+        skip_containers=_parse_skip_containers(pod),
         custom_endpoint=custom_endpoint_annotation is not None
-        and (_annotation(pod, custom_endpoint_annotation) or "").lower() == "true",
+        and (_get_annotation(pod, custom_endpoint_annotation) or "").lower() == "true",
     )
 
 
-def _annotation(pod: Pod, key: str) -> str | None:
+def _get_annotation(pod: Pod, key: str) -> str | None:
     value = pod.annotations.get(key)
     if value is not None and not isinstance(value, str):
         raise MalformedPod(
-            f"{pod}: annotation {key} = {quoted(value)} is not text",
+            f"{pod}: annotation {key} = {quote(value)} is not text",
             hint="write its value in quotes",
             annotation=key,
         )
     return value
 
 
-def _proxy_port(pod: Pod) -> int:
+def _parse_proxy_port(pod: Pod) -> int:
     if pod.spec.get("hostNetwork") is True:
         raise ProxyOnHostNetwork(
-            f"{pod} asks for the proxy sidecar (annotation {names.INJECT_PROXY}) and for hostNetwork: true",
-            hint="remove one of the two: on the host's network the sidecar would redirect the whole node",
+            f"{pod} requests the proxy sidecar (annotation {names.INJECT_PROXY}) and hostNetwork: true",
+            hint="remove one of the two: with the host network the sidecar would redirect the whole node",
             annotation=names.INJECT_PROXY,
         )
-    value = _annotation(pod, names.PROXY_PORT)
+    value = _get_annotation(pod, names.PROXY_PORT)
     if value is None:
         return DEFAULT_PROXY_PORT
-    return _integer(value, str(pod), names.PROXY_PORT, PORTS)
+    return _parse_integer(value, str(pod), names.PROXY_PORT, PORTS)
 
 
-def _token_seconds(pod: Pod, account: Account) -> int:
-    # An empty value counts as none; a value of the pod hides the account's, good or bad.
-    if value := _annotation(pod, names.TOKEN_EXPIRATION):
-        return _integer(value, str(pod), names.TOKEN_EXPIRATION, TOKEN_SECONDS)
+def _parse_token_seconds(pod: Pod, account: ServiceAccount) -> int:
+    # An empty value counts as absent; any other value of the pod overrides that of the ServiceAccount.
+    if value := _get_annotation(pod, names.TOKEN_EXPIRATION):
+        return _parse_integer(value, str(pod), names.TOKEN_EXPIRATION, TOKEN_SECONDS)
     if value := account.annotations.get(names.TOKEN_EXPIRATION):
-        return _integer(value, str(account), names.TOKEN_EXPIRATION, TOKEN_SECONDS)
+        return _parse_integer(value, str(account), names.TOKEN_EXPIRATION, TOKEN_SECONDS)
     return DEFAULT_TOKEN_SECONDS
 
 
-def _integer(value: str, owner: str, key: str, bounds: tuple[int, int]) -> int:
+def _parse_integer(value: str, owner: str, key: str, bounds: tuple[int, int]) -> int:
     low, high = bounds
     if _INTEGER.fullmatch(value):
         digits = value.lstrip("+-").lstrip("0") or "0"
@@ -107,7 +114,7 @@ def _integer(value: str, owner: str, key: str, bounds: tuple[int, int]) -> int:
     else:
         fault = "is not a whole number"
     raise BadAnnotation(
-        f"{owner}: annotation {key} = {quoted(value)} {fault}",
+        f"{owner}: annotation {key} = {quote(value)} {fault}",
         hint=f"set it to a whole number from {low} to {high}, or remove it",
         object=owner,
         annotation=key,
@@ -115,19 +122,19 @@ def _integer(value: str, owner: str, key: str, bounds: tuple[int, int]) -> int:
     )
 
 
-def _skip_containers(pod: Pod) -> frozenset[str]:
-    text = _annotation(pod, names.SKIP_CONTAINERS)
+def _parse_skip_containers(pod: Pod) -> frozenset[str]:
+    text = _get_annotation(pod, names.SKIP_CONTAINERS)
     return frozenset(part.strip(_BLANKS) for part in text.split(";")) if text else frozenset()
 
 
-def relevant(annotations: Mapping[str, Any] | None) -> dict[str, str]:
-    """Keep of an account's annotations those that `read_wish` looks at, and names of a few others of ours.
+def filter_annotations(annotations: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return the annotations of a ServiceAccount that `parse_identity_config` reads, and a few unknown keys.
 
-    Shapes:  what is not known is kept with no value, for a warning to name it.
+    Shapes:  only keys with the prefix of Workload ID; an unknown key has an empty value, for a warning.
     """
     if not annotations:
         return {}
-    ours = [key for key in annotations if key.startswith(names.PREFIX)]
-    kept = {key: annotations[key] for key in ours if key in ON_ACCOUNT}
-    unknown = [key for key in ours if key not in ON_ACCOUNT]
-    return kept | dict.fromkeys(unknown[:_MAX_UNKNOWN], "")
+    own = [key for key in annotations if key.startswith(names.PREFIX)]
+    known = {key: annotations[key] for key in own if key in ACCOUNT_ANNOTATIONS}
+    unknown = [key for key in own if key not in ACCOUNT_ANNOTATIONS]
+    return known | dict.fromkeys(unknown[:_MAX_UNKNOWN], "")

@@ -1,7 +1,7 @@
-"""The shapes of stage 1: a pod that asks, the account it runs as, and what both together wish for.
+"""Data types of stage 1: the pod, its ServiceAccount, and the parsed configuration.
 
-What enters is JSON that an API server has accepted, though perhaps not this version's; a shape that does not
-fit is refused here, so that no later line has to look twice. Nothing is written back.
+The input is JSON that an API server has accepted, perhaps of another version. Invalid structure is refused
+here, so that later code need not check it again. Nothing is serialized back.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,58 +11,58 @@ from typing import Any
 from podpass.errors import Error
 
 _NAME = (str, type(None))
-_ESCAPES = 40  # more signs that a value may take by what had to be escaped
+_ESCAPES = 40  # how many characters escapes may add to a value
 
 
 class PodRefused(Error):
-    """This pod cannot be given its identity as it asks; nothing of it is created."""
+    """The pod cannot get its identity; the API server does not create it."""
 
     code = "pod_refused"
     status = 400
 
 
 class MalformedPod(PodRefused):
-    """The object is not a Pod of Kubernetes' v1."""
+    """The object is not a valid v1 Pod."""
 
     code = "malformed_pod"
-    hint = "send a v1 Pod as the API server serialises it"
+    hint = "send a v1 Pod as the API server serializes it"
 
 
 class NamespaceMismatch(PodRefused):
-    """The pod names another namespace than the request that creates it: which one's account would it be?"""
+    """The pod names another namespace than the request, so its ServiceAccount is ambiguous."""
 
     code = "namespace_mismatch"
-    hint = "leave metadata.namespace out, or set it to the namespace the pod is created in"
+    hint = "omit metadata.namespace, or set it to the namespace the pod is created in"
 
 
 class BadAnnotation(PodRefused):
-    """An annotation holds a value that means nothing, or one outside its range."""
+    """The value of an annotation is invalid or out of range."""
 
     code = "bad_annotation"
 
 
 class ProxyOnHostNetwork(PodRefused):
-    """The sidecar would redirect the node's traffic, not the pod's."""
+    """With the host network, the sidecar would redirect the traffic of the node, not of the pod."""
 
     code = "proxy_on_host_network"
 
 
 class MountPathTaken(PodRefused):
-    """A container mounts something else where the token has to go."""
+    """A container mounts another volume at the path of the token."""
 
     code = "mount_path_taken"
 
 
 class PatchTooLarge(PodRefused):
-    """What the pod asks for, in each of its containers, is more than an API server could keep."""
+    """The patch for all containers is larger than an object that an API server can store."""
 
     code = "patch_too_large"
     hint = "give it fewer containers, or correct the annotations of its ServiceAccount"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """A ServiceAccount as far as this stage knows it."""
+class ServiceAccount:
+    """A ServiceAccount with its relevant annotations."""
 
     namespace: str
     name: str
@@ -76,7 +76,7 @@ class Account:
 class Pod:
     """A pod as the API server sent it.
 
-    Shapes:  `identity` is the name, or `<generateName> (prefix)` while there is none; `account` is the
+    Shapes:  `identity` is the name, or `<generateName> (prefix)` while it has none; `account` is the
              ServiceAccount's name, `default` where the pod names none; `spec` is the raw object.
     """
 
@@ -91,8 +91,8 @@ class Pod:
         return f"Pod {self.namespace}/{self.identity}"
 
 
-def objects(holder: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
-    """Give a member that is a list of named objects; a missing or null one is empty.
+def list_objects(holder: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
+    """Return a member that is a list of named objects; empty if the member is missing or null.
 
     Errors:  MalformedPod, naming the member.
     """
@@ -102,14 +102,14 @@ def objects(holder: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]
     if not isinstance(found, list):
         raise MalformedPod(f"{name} is not a list", field=name)
     for entry in found:
-        # None, but no other empty value: a list as a name would break whoever collects names.
+        # None is allowed, no other type: a list as a name would break `collect_names`.
         if not isinstance(entry, dict) or not isinstance(entry.get("name", ""), _NAME):
             raise MalformedPod(f"{name} is not a list of named objects", field=name)
     return found
 
 
-def names_in(holder: Mapping[str, Any], name: str) -> set[str | None]:
-    """Collect the names in a list of named objects, in one go with the checks of `objects`.
+def collect_names(holder: Mapping[str, Any], name: str) -> set[str | None]:
+    """Return the names in a list of named objects, with the checks of `list_objects`, in a single loop.
 
     Errors:  MalformedPod, naming the member.
     """
@@ -126,60 +126,59 @@ def names_in(holder: Mapping[str, Any], name: str) -> set[str | None]:
     return collected
 
 
-def read_pod(raw: object, namespace: str) -> Pod:
-    """Read what this stage needs of a raw pod; `namespace` is the request's.
+def parse_pod(raw: object, namespace: str) -> Pod:
+    """Parse the relevant parts of a raw pod; `namespace` is that of the request.
 
     Errors:  MalformedPod, NamespaceMismatch.
     """
     if not isinstance(raw, dict):
-        raise MalformedPod("the review carries no object")
+        raise MalformedPod("the review has no object")
     kind, version = raw.get("kind"), raw.get("apiVersion")
-    # A typed client may leave out kind and version; another kind is never patched as if it were a pod.
+    # A typed client may omit kind and version; an object of another kind is never patched.
     if kind not in (None, "", "Pod") or version not in (None, "", "v1"):
         raise MalformedPod(
-            f"the object is not a v1 Pod: its kind is {quoted(kind)}, its apiVersion {quoted(version)}"
+            f"the object is not a v1 Pod: its kind is {quote(kind)}, its apiVersion {quote(version)}"
         )
-    metadata, spec = _object(raw, "metadata"), _object(raw, "spec")
+    metadata, spec = _get_object(raw, "metadata"), _get_object(raw, "spec")
     pod = Pod(
         namespace=namespace,
-        identity=_text(metadata, "name") or _text(metadata, "generateName") + " (prefix)",
-        account=_text(spec, "serviceAccountName") or "default",
-        labels=_object(metadata, "labels"),
-        annotations=_object(metadata, "annotations"),
+        identity=_get_text(metadata, "name") or _get_text(metadata, "generateName") + " (prefix)",
+        account=_get_text(spec, "serviceAccountName") or "default",
+        labels=_get_object(metadata, "labels"),
+        annotations=_get_object(metadata, "annotations"),
         spec=spec,
     )
     if raw.get("spec") is None:
         raise MalformedPod(f"{pod} has no spec", field="spec")
-    _check_namespace(pod, _text(metadata, "namespace"))
+    _check_namespace(pod, _get_text(metadata, "namespace"))
     return pod
 
 
 def _check_namespace(pod: Pod, named: str) -> None:
     if not pod.namespace:
-        raise MalformedPod(
-            f"the review of pod {pod.identity} names no namespace", field="namespace"
-        )
-    # An API server lets no such pod come this far. Whoever sends one wants another namespace's identity.
+        raise MalformedPod(f"the review of pod {pod.identity} has no namespace", field="namespace")
+    # An API server never sends such a pod. Another client could request the identity of another namespace.
     if named not in ("", pod.namespace):
         raise NamespaceMismatch(
-            f"{pod}: metadata.namespace = {quoted(named)} is not the namespace it is created in",
+            f"{pod}: metadata.namespace = {quote(named)} is not the namespace it is created in",
             object=str(pod),
             value=named[:64],
         )
 
 
-def quoted(value: object, most: int = 64) -> str:
-    """Write a value of the user's so that it shows where it ends, on one line and of bounded length."""
+def quote(value: object, max_chars: int = 64) -> str:
+    """Format a user's value in quotes, on one line and of bounded length."""
     if isinstance(value, str):
-        text = repr(value if len(value) <= most else value[:most] + "…")
-        # One sign may be written as ten.
-        return text if len(text) <= most + _ESCAPES else f"{text[: most + _ESCAPES]}…{text[-1]}"
-    if isinstance(value, list | dict):  # may be deeper than can be written
+        text = repr(value if len(value) <= max_chars else value[:max_chars] + "…")
+        # An escaped character may need ten characters.
+        limit = max_chars + _ESCAPES
+        return text if len(text) <= limit else f"{text[:limit]}…{text[-1]}"
+    if isinstance(value, list | dict):  # may be nested too deeply for repr()
         return "a list" if isinstance(value, list) else "an object"
     return repr(value)
 
 
-def _object(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _get_object(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = holder.get(name)
     if value is None:
         return {}
@@ -188,7 +187,7 @@ def _object(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value
 
 
-def _text(holder: Mapping[str, Any], name: str) -> str:
+def _get_text(holder: Mapping[str, Any], name: str) -> str:
     value = holder.get(name)
     if value is None:
         return ""
@@ -198,8 +197,8 @@ def _text(holder: Mapping[str, Any], name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What a pod and its account ask for, checked and complete.
+class PodIdentityConfig:
+    """The validated configuration of a pod's identity, with all defaults.
 
     Units:   `token_seconds` is 3600 to 86400; `proxy_port` is 1 to 65535, or None for no sidecar.
     """

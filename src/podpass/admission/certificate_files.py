@@ -1,4 +1,4 @@
-"""What the webhook needs of whoever keeps its serving certificate: files, or the rotation in the cluster."""
+"""Interface of a serving certificate, and the implementation that loads it from files."""
 
 import asyncio
 import logging
@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from podpass.clock import Clock, rfc3339, system
-from podpass.http.tls import CertificateUnfit, ReloadingTls
-from podpass.tasks import end
+from podpass.http.tls import CertificateInvalid, ReloadingTls
+from podpass.tasks import cancel_and_wait
 
 _log = logging.getLogger(__name__)
 
@@ -18,12 +18,12 @@ _POLL_SECONDS = 10.0
 _FIRST_POLL_SECONDS = 1.0
 
 
-class Serving(Protocol):
-    """A serving certificate that changes under a running server.
+class ServingCertificate(Protocol):
+    """A serving certificate that is replaced while the server runs.
 
-    Shapes:  `context` is one object for good; servers hold it.
+    Shapes:  `context` is the same object for the whole run.
     Units:   `not_after` and `ca_not_after` in seconds since the epoch, 0 where unknown; `rotations` counts
-             the certificates taken since the start.
+             the certificates loaded since the start.
     """
 
     context: ssl.SSLContext
@@ -38,18 +38,18 @@ class Serving(Protocol):
     def rotations(self) -> int: ...
 
     @property
-    def is_hindered(self) -> bool:
-        """Tell whether a renewal has something in its way, however long what is served will do."""
+    def is_degraded(self) -> bool:
+        """Return whether renewal fails, even if the served certificate is valid for months."""
 
-    def trouble(self) -> str:
-        """Say why API servers do not trust what is served; empty when they do."""
+    def not_ready_reason(self) -> str:
+        """Return why API servers do not trust the served certificate, or an empty text."""
 
 
 class CertificateFiles:
-    """A pair in a folder that somebody else renews, such as cert-manager; it is a Serving.
+    """A ServingCertificate in a directory whose files another program, such as cert-manager, renews.
 
-    Entering waits until there is a pair that fits: kubelet may mount the Secret before it is filled.
-    Nobody here knows what API servers trust then, so a pair that is valid now is all that is asked for.
+    Entering the context waits until there is a valid pair: the kubelet may mount the Secret before it is
+    filled. The webhook cannot know which CA API servers trust, so any pair that is valid now is accepted.
     """
 
     context: ssl.SSLContext
@@ -67,9 +67,9 @@ class CertificateFiles:
         self._clock = clock
         self._poll_seconds = poll_seconds
         self._tls: ReloadingTls | None = None
-        self._fault = f"{folder} has not been looked at yet"
-        self._taken = 0
-        self._watching: asyncio.Task[None] | None = None
+        self._fault = f"{folder} has not been read yet"
+        self._loaded = 0
+        self._watch_task: asyncio.Task[None] | None = None
 
     @property
     def not_after(self) -> float:
@@ -81,14 +81,14 @@ class CertificateFiles:
 
     @property
     def rotations(self) -> int:
-        return self._taken
+        return self._loaded
 
     @property
-    def is_hindered(self) -> bool:
-        return self._tls is None or self._tls.is_behind
+    def is_degraded(self) -> bool:
+        return self._tls is None or self._tls.is_stale
 
-    def trouble(self) -> str:
-        """Say why nobody can trust what is served; empty where that is not known."""
+    def not_ready_reason(self) -> str:
+        """Return why API servers cannot trust the served certificate, or an empty text."""
         if self._tls is None:
             return f"there is no certificate to serve: {self._fault}"
         if self._tls.not_after <= self._clock():
@@ -96,10 +96,10 @@ class CertificateFiles:
         return ""
 
     async def __aenter__(self) -> Self:
-        while (tls := self._open()) is None:  # noqa: ASYNC110 files tell nobody of a change
+        while (tls := self._try_open()) is None:  # noqa: ASYNC110 there is no event for a changed file
             await asyncio.sleep(min(self._poll_seconds, _FIRST_POLL_SECONDS))
         self._tls, self.context = tls, tls.context
-        self._watching = asyncio.create_task(self._watch(tls), name="certificate files")
+        self._watch_task = asyncio.create_task(self._watch(tls), name="certificate files")
         return self
 
     async def __aexit__(
@@ -108,19 +108,19 @@ class CertificateFiles:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await end(self._watching)
+        await cancel_and_wait(self._watch_task)
 
-    def _open(self) -> ReloadingTls | None:
+    def _try_open(self) -> ReloadingTls | None:
         try:
             certificate, key = self._folder / CERTIFICATE, self._folder / KEY
             return ReloadingTls(certificate, key, self._clock, minimum=self._minimum)
-        except CertificateUnfit as exc:
-            if exc.message != self._fault:  # looked at every second, told once
+        except CertificateInvalid as exc:
+            if exc.message != self._fault:  # checked every second, logged once
                 self._fault = exc.message
-                _log.error("certificate_not_usable", extra={"cause": exc.message})
+                _log.error("certificate_load_failed", extra={"cause": exc.message})
             return None
 
     async def _watch(self, tls: ReloadingTls) -> None:
         while True:
             await asyncio.sleep(self._poll_seconds)
-            self._taken += tls.reload()
+            self._loaded += tls.reload()

@@ -1,6 +1,7 @@
-"""The edge of the webhook: `POST /mutate-v1-pod` and advice. It translates and decides nothing.
+"""HTTP edge of the webhook: `POST /mutate-v1-pod` and `/warn-v1-pod`. It translates and decides nothing.
 
-Raw ASGI, because every pod of a cluster waits for it. Every fault leaves as a verdict of one shape.
+Raw ASGI, because every labelled pod of a cluster waits for it. The response to every request is an
+AdmissionReview, even after an error.
 """
 
 import logging
@@ -9,22 +10,22 @@ import uuid
 from dataclasses import dataclass
 
 from podpass import names
-from podpass.account.annotations import read_wish
-from podpass.account.model import Account, Pod, Wish, read_pod
-from podpass.admission.events import Events
-from podpass.admission.memory_budget import Hold, Room
-from podpass.admission.metrics_reasons import FAULT, Observe
-from podpass.admission.mutate import Operation, mutate
-from podpass.admission.request_log import Hop
-from podpass.admission.service_accounts import Accounts
-from podpass.admission.warn_handler import Adviser
-from podpass.admission.warnings import warn
+from podpass.account.annotations import parse_identity_config
+from podpass.account.model import Pod, PodIdentityConfig, ServiceAccount, parse_pod
+from podpass.admission.events import RefusalRecorder
+from podpass.admission.memory_budget import MemoryBudget, Reservation
+from podpass.admission.metrics_reasons import INTERNAL_ERROR, MetricsRecorder
+from podpass.admission.mutate import PatchOperation, mutate
+from podpass.admission.request_log import StageLogger
+from podpass.admission.service_accounts import ServiceAccountReader
+from podpass.admission.warn_handler import WarningHandler
+from podpass.admission.warnings import list_warnings
 from podpass.admission.wire import (
     MAX_BODY_BYTES,
     VERSIONS,
-    Review,
-    allowed,
-    denied,
+    AdmissionRequest,
+    build_allow_response,
+    build_deny_response,
     parse_review,
 )
 from podpass.errors import Error
@@ -40,25 +41,25 @@ _MAX_AUDITED = 64
 
 def create_app(
     settings: WebhookSettings,
-    accounts: Accounts,
+    accounts: ServiceAccountReader,
     *,
-    observe: Observe | None = None,
-    events: Events | None = None,
+    metrics: MetricsRecorder | None = None,
+    events: RefusalRecorder | None = None,
 ) -> App:
-    """Serve the webhook.
+    """Create the application of the webhook.
 
-    Shapes:  `observe` is told of each verdict, `events` of each pod that was refused.
+    Shapes:  `metrics` is called for each response, `events` for each refused pod.
     """
-    room = Room()
-    webhook = Webhook(settings, accounts, room, observe, events)
-    adviser = Adviser(accounts, room)
+    budget = MemoryBudget()
+    admission_handler = AdmissionHandler(settings, accounts, budget, metrics, events)
+    warning_handler = WarningHandler(accounts, budget)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         match scope["path"]:
             case names.WEBHOOK_PATH:
-                await respond(send, 200, await webhook.answer(scope, receive))
+                await respond(send, 200, await admission_handler.answer(scope, receive))
             case names.ADVICE_PATH:
-                await respond(send, 200, await adviser.answer(scope, receive))
+                await respond(send, 200, await warning_handler.answer(scope, receive))
             case _:
                 await respond(send, 404, b"not found", _TEXT)
 
@@ -66,137 +67,147 @@ def create_app(
 
 
 @dataclass(slots=True)
-class _Case:
-    """What is known of one request so far, and what came of it."""
+class _RequestState:
+    """What is known of one request so far, and its outcome."""
 
-    review: Review | None = None
+    review: AdmissionRequest | None = None
     pod: Pod | None = None
     started: float = 0.0
     outcome: str = "failed"
     reason: str = ""
 
 
-class Webhook:
-    """One verdict for one request."""
+class AdmissionHandler:
+    """Answers admission requests for pods."""
 
     def __init__(
         self,
         settings: WebhookSettings,
-        accounts: Accounts,
-        room: Room,
-        observe: Observe | None,
-        events: Events | None,
+        accounts: ServiceAccountReader,
+        budget: MemoryBudget,
+        metrics: MetricsRecorder | None,
+        events: RefusalRecorder | None,
     ) -> None:
         self._settings = settings
-        self._room = room
+        self._budget = budget
         self._accounts = accounts
-        self._observe = observe
+        self._metrics = metrics
         self._events = events
 
     async def answer(self, scope: Scope, receive: Receive) -> bytes:
-        """Answer a request with a review, whatever it holds."""
-        case, hold = _Case(), Hold(self._room)
+        """Return the AdmissionReview that answers a request, valid or not."""
+        state, reservation = _RequestState(), Reservation(self._budget)
         try:
-            body = await read_body(receive, MAX_BODY_BYTES, hold.grow)
-            case.started = time.perf_counter()
-            case.review = parse_review(body, header(scope, b"content-type"))
-            correlation_id.set(case.review.uid)
-            verdict = await self._decide(case, case.review)
+            body = await read_body(receive, MAX_BODY_BYTES, reservation.reserve)
+            state.started = time.perf_counter()
+            state.review = parse_review(body, header(scope, b"content-type"))
+            correlation_id.set(state.review.uid)
+            verdict = await self._decide(state, state.review)
         except Error as exc:
-            verdict = self._refuse(case, exc)
-        except Exception:  # noqa: BLE001 our fault: a refusal to the user, not a broken connection
-            verdict = self._broken(case)
+            verdict = self._deny(state, exc)
+        except Exception:  # noqa: BLE001 an internal error becomes a denial, not a broken connection
+            verdict = self._deny_internal_error(state)
         finally:
-            hold.release()
-        if self._observe is not None:
-            seconds = time.perf_counter() - case.started if case.started else 0.0
-            namespace = case.review.namespace if case.review else ""
-            self._observe(case.outcome, case.reason, namespace, seconds)
+            reservation.release()
+        if self._metrics is not None:
+            seconds = time.perf_counter() - state.started if state.started else 0.0
+            namespace = state.review.namespace if state.review else ""
+            self._metrics(state.outcome, state.reason, namespace, seconds)
         return verdict
 
-    async def _decide(self, case: _Case, review: Review) -> bytes:
+    async def _decide(self, state: _RequestState, review: AdmissionRequest) -> bytes:
         if not review.creates_pod:
-            _log.info("review_passed", extra={"namespace": review.namespace})
-            case.outcome = "unchanged"
-            return allowed(review.api_version, review.uid)
-        account, wish = await self._read(case, review)
-        assert case.pod is not None
-        operations, warnings = self._mutate(case.pod, account, wish)
-        case.outcome = "mutated" if operations else "unchanged"
-        audit = _audit(wish) if operations else None
-        return allowed(review.api_version, review.uid, operations, warnings=warnings, audit=audit)
+            _log.info("review_ignored", extra={"namespace": review.namespace})
+            state.outcome = "unchanged"
+            return build_allow_response(review.api_version, review.uid)
+        account, config = await self._read_config(state, review)
+        assert state.pod is not None
+        operations, warnings = self._mutate(state.pod, account, config)
+        state.outcome = "mutated" if operations else "unchanged"
+        audit = _build_audit_annotations(config) if operations else None
+        return build_allow_response(
+            review.api_version, review.uid, operations, warnings=warnings, audit=audit
+        )
 
-    async def _read(self, case: _Case, review: Review) -> tuple[Account, Wish]:
+    async def _read_config(
+        self, state: _RequestState, review: AdmissionRequest
+    ) -> tuple[ServiceAccount, PodIdentityConfig]:
         settings = self._settings
-        with Hop(_log, "account", "ServiceAccount {pod.namespace}/{pod.account}") as this:
-            this.pod = case.pod = pod = read_pod(review.object, review.namespace)
-            account = Account(
+        with StageLogger(_log, "account", "ServiceAccount {pod.namespace}/{pod.account}") as this:
+            this.pod = state.pod = pod = parse_pod(review.object, review.namespace)
+            account = ServiceAccount(
                 namespace=pod.namespace,
                 name=pod.account,
-                annotations=await self._accounts.annotations(pod.namespace, pod.account),
+                annotations=await self._accounts.read_annotations(pod.namespace, pod.account),
             )
             this.checked.append("the account exists")
-            wish = read_wish(
+            config = parse_identity_config(
                 pod,
                 account,
                 tenant_id=settings.tenant_id,
                 custom_endpoint_annotation=settings.custom_endpoint_annotation,
             )
             this.checked.append("annotations are in range")
-            this.facts = {"client_id": wish.client_id, "tenant_id": wish.tenant_id}
+            this.facts = {"client_id": config.client_id, "tenant_id": config.tenant_id}
             this.outcome = "read"
-        return account, wish
+        return account, config
 
-    def _mutate(self, pod: Pod, account: Account, wish: Wish) -> tuple[list[Operation], list[str]]:
-        with Hop(_log, "admission", names.WEBHOOK_PATH + " for {pod}", pod) as this:
-            change = mutate(pod, wish, self._settings)
-            operations = change.operations
-            this.checked.append("no other volume stands at the token's path")
-            warnings = warn(pod, account, wish, change, self._settings.custom_endpoint_annotation)
+    def _mutate(
+        self, pod: Pod, account: ServiceAccount, config: PodIdentityConfig
+    ) -> tuple[list[PatchOperation], list[str]]:
+        with StageLogger(_log, "admission", names.WEBHOOK_PATH + " for {pod}", pod) as this:
+            mutation = mutate(pod, config, self._settings)
+            operations = mutation.operations
+            this.checked.append("no other volume is mounted at the token's path")
+            warnings = list_warnings(
+                pod, account, config, mutation, self._settings.custom_endpoint_annotation
+            )
             this.facts["operations"] = len(operations)
             if warnings:
                 this.facts["warnings"] = warnings
             this.outcome = "mutated" if operations else "unchanged"
         return operations, warnings
 
-    def _refuse(self, case: _Case, exc: Error) -> bytes:
-        # Who is to mend it: whoever wrote the pod, or whoever runs the cluster.
-        case.outcome = "refused" if exc.status < 500 else "failed"
-        case.reason = exc.code
-        message = _sentence(exc, case.pod)
-        if case.review is None:
+    def _deny(self, state: _RequestState, exc: Error) -> bytes:
+        # refused: the author of the pod can fix it; failed: only an operator of the cluster can.
+        state.outcome = "refused" if exc.status < 500 else "failed"
+        state.reason = exc.code
+        message = _format_message(exc, state.pod)
+        if state.review is None:
             _log.warning("review_refused", extra={"code": exc.code, "reason": exc.message})
             version = str(exc.facts.get("api_version", VERSIONS[0]))
-            return denied(version, str(exc.facts.get("uid", "")), exc.status, message)
-        if self._events is not None and not case.review.dry_run:
-            self._events.refused(case.review.namespace, case.review.object, exc.code, message)
-        return denied(case.review.api_version, case.review.uid, exc.status, message)
+            return build_deny_response(version, str(exc.facts.get("uid", "")), exc.status, message)
+        if self._events is not None and not state.review.dry_run:
+            self._events.refused(state.review.namespace, state.review.object, exc.code, message)
+        return build_deny_response(state.review.api_version, state.review.uid, exc.status, message)
 
-    def _broken(self, case: _Case) -> bytes:
-        case.outcome, case.reason = "failed", FAULT
-        uid = case.review.uid if case.review else ""
+    def _deny_internal_error(self, state: _RequestState) -> bytes:
+        state.outcome, state.reason = "failed", INTERNAL_ERROR
+        uid = state.review.uid if state.review else ""
         cid = uid or uuid.uuid4().hex
         correlation_id.set(cid)
         _log.exception("admission_failed")
-        about = case.pod or "this pod"
-        message = f"podpass failed on {about}; its log says why under correlation id {cid}"
-        return denied(case.review.api_version if case.review else VERSIONS[0], uid, 500, message)
+        about = state.pod or "this pod"
+        message = f"podpass failed on {about}; search its log for correlation id {cid}"
+        return build_deny_response(
+            state.review.api_version if state.review else VERSIONS[0], uid, 500, message
+        )
 
 
-def _audit(wish: Wish) -> dict[str, str]:
-    """Say for the audit log that a pod was changed, and for which client.
+def _build_audit_annotations(config: PodIdentityConfig) -> dict[str, str]:
+    """Build the audit annotations of a changed pod: that it was changed, and its client ID.
 
-    Nothing is said of a pass that changes nothing: an API server keeps the first word under a key, and
-    complains of every other one.
+    An unchanged pod gets none: on reinvocation the API server keeps the first value of a key and logs a
+    warning about each other value.
     """
-    said = {names.AUDIT_MUTATED: "true"}
-    if wish.client_id:
-        said[names.AUDIT_CLIENT_ID] = wish.client_id[:_MAX_AUDITED]
-    return said
+    annotations = {names.AUDIT_MUTATED: "true"}
+    if config.client_id:
+        annotations[names.AUDIT_CLIENT_ID] = config.client_id[:_MAX_AUDITED]
+    return annotations
 
 
-def _sentence(exc: Error, pod: Pod | None) -> str:
-    """Say whom it hits, what is wrong and what to do; on one line, since names are not checked yet."""
+def _format_message(exc: Error, pod: Pod | None) -> str:
+    """Format pod, error and hint on one line; escape control characters: names are not validated yet."""
     text = f"{exc.message}; {exc.hint}" if exc.hint else exc.message
     if pod is not None and str(pod) not in text:
         text = f"{pod}: {text}"

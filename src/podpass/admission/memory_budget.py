@@ -1,53 +1,56 @@
-"""How many bytes of requests' bodies are held at a time, by all requests together.
+"""Limit the memory for request bodies of all requests together.
 
-Whoever reaches the port may open thousands of connections and send three megabytes on each, as slowly as is
-borne: the process would be ended for its memory, and every labelled pod refused until it is back. Bodies of
-everyday pods need none of this room, so they are read while strangers fill it.
+A client that reaches the port may open thousands of connections and slowly send three megabytes on each.
+Without a limit the kernel would kill the process for its memory, and the API server would refuse every
+labelled pod until the restart. Bodies of ordinary pods need no reservation, so they are read even while other
+clients use up the budget.
 """
 
 from podpass.errors import Error
 
-FREE_BYTES = 16 * 1024
-MOST_BYTES = 16 * 1024 * 1024
+UNRESERVED_BYTES = 16 * 1024
+MAX_RESERVED_BYTES = 16 * 1024 * 1024
 
 
-class TooMuchAtOnce(Error):
-    """So many large reviews are under way that there is no room for another."""
+class MemoryBudgetExhausted(Error):
+    """The large requests in flight use up the memory budget."""
 
-    code = "too_much_at_once"
+    code = "memory_budget_exhausted"
     status = 503
-    hint = "create the pod again in a moment; if that does not help, see who sends so much to the webhook"
+    hint = "create the pod again in a moment; if that fails too, find the client that sends large requests"
 
 
-class Room:
-    """The bytes that are left."""
+class MemoryBudget:
+    """The bytes that requests may still reserve."""
 
-    def __init__(self, most: int = MOST_BYTES) -> None:
-        self.left = most
+    def __init__(self, max_bytes: int = MAX_RESERVED_BYTES) -> None:
+        self.left = max_bytes
 
 
-class Hold:
-    """What one request has of the room; release it when the request is answered."""
+class Reservation:
+    """The bytes that one request has reserved; release them after the response."""
 
-    __slots__ = ("_room", "_taken")
+    __slots__ = ("_budget", "_reserved")
 
-    def __init__(self, room: Room) -> None:
-        self._room, self._taken = room, 0
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget, self._reserved = budget, 0
 
-    def grow(self, size: int) -> None:
-        """Take what a body of this size needs by now.
+    def reserve(self, size: int) -> None:
+        """Reserve what a body of this size needs in addition.
 
-        Errors:  TooMuchAtOnce.
+        Errors:  MemoryBudgetExhausted.
         """
-        more = size - FREE_BYTES - self._taken
+        more = size - UNRESERVED_BYTES - self._reserved
         if more <= 0:
             return
-        if more > self._room.left:
-            raise TooMuchAtOnce("there is no room for so large a pod at the moment")
-        self._room.left -= more
-        self._taken += more
+        if more > self._budget.left:
+            raise MemoryBudgetExhausted(
+                "the webhook has no memory for so large a pod at the moment"
+            )
+        self._budget.left -= more
+        self._reserved += more
 
     def release(self) -> None:
-        """Give everything back."""
-        self._room.left += self._taken
-        self._taken = 0
+        """Return all reserved bytes to the budget."""
+        self._budget.left += self._reserved
+        self._reserved = 0

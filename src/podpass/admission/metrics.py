@@ -1,25 +1,25 @@
-"""What the webhook counts, under the reference's names and ours.
+"""Count admission responses, under podpass's metric names and those of the reference.
 
-One measurement, three histograms: the bounds of all are one row, and a request adds one to one place in it.
-Labels are bounded: outcomes and reasons come from the program, namespaces only while some account in them
-is known, and no more than so many. Whoever can reach the port could make series without end otherwise.
+Three histograms share one list of buckets, so that a request increments one counter. Labels are bounded, so
+that a client that reaches the port cannot create series: outcomes and reasons come from the program, and a
+namespace is a label only while one of its ServiceAccounts is cached, up to a maximum number.
 """
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
 from podpass import names
-from podpass.admission import prometheus_text as exposition
-from podpass.admission.metrics_reasons import FAULT
+from podpass.admission import prometheus_text as render
+from podpass.admission.metrics_reasons import INTERNAL_ERROR
 from podpass.admission.prometheus_text import Labels
 
 OTHER = "other"
 MAX_NAMESPACES = 500
 MAX_REASONS = 64
 OUTCOMES = ("mutated", "unchanged", "refused", "failed")
-CACHE_RESULTS = ("hit", "live", "stale", "missing", "unreadable")
+LOOKUP_RESULTS = ("hit", "live", "stale", "missing", "unreadable")
 
-# The reference's own buckets, and those of the library it is built on.
+# The buckets of the reference, and those of controller-runtime.
 _REFERENCE = (
     *(n / 1000 for n in range(1, 10)),
     *(n / 100 for n in range(1, 10)),
@@ -27,7 +27,7 @@ _REFERENCE = (
     *(1.0, 1.5, 2.0, 2.5, 3.0),
 )
 _CONTROLLER = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_OURS = (
+_PODPASS = (
     0.0001,
     0.00025,
     0.0005,
@@ -43,12 +43,12 @@ _OURS = (
     5.0,
     10.0,
 )
-_BOUNDS = tuple(sorted({*_REFERENCE, *_CONTROLLER, *_OURS}))
+_BOUNDS = tuple(sorted({*_REFERENCE, *_CONTROLLER, *_PODPASS}))
 _WEBHOOK: Labels = {"webhook": names.WEBHOOK_PATH}
 
 
 class _Series:
-    """How long the requests of one namespace took: a count for each bound and one above, and the sum."""
+    """Durations of one namespace: a count for each bucket and one for longer ones, and the sum."""
 
     __slots__ = ("counts", "total")
 
@@ -57,105 +57,105 @@ class _Series:
         self.total = 0.0
 
 
-class Meter:
-    """Count verdicts; it is an Observe. A request pays about a microsecond for it."""
+class AdmissionMetrics:
+    """Counts responses as a MetricsRecorder; one call takes about a microsecond."""
 
     def __init__(self, is_known: Callable[[str], bool] = lambda _: True) -> None:
         self._is_known = is_known
         self._series: dict[str, _Series] = {OTHER: _Series()}
-        self._verdicts: dict[tuple[str, str], int] = dict.fromkeys(((o, "") for o in OUTCOMES), 0)
-        self._cache = dict.fromkeys(CACHE_RESULTS, 0)
+        self._responses: dict[tuple[str, str], int] = dict.fromkeys(((o, "") for o in OUTCOMES), 0)
+        self._cache = dict.fromkeys(LOOKUP_RESULTS, 0)
 
     def __call__(self, outcome: str, reason: str, namespace: str, seconds: float) -> None:
-        series = self._series.get(namespace) or self._find(namespace)
+        series = self._series.get(namespace) or self._find_series(namespace)
         series.counts[bisect_left(_BOUNDS, seconds)] += 1
         series.total += seconds
         try:
-            self._verdicts[outcome, reason] += 1
+            self._responses[outcome, reason] += 1
         except KeyError:
-            self._begin(outcome, reason)
+            self._add_label_pair(outcome, reason)
 
-    def asked(self, result: str) -> None:
-        """Count how a question for an account was answered."""
+    def count_lookup(self, result: str) -> None:
+        """Count the result of one ServiceAccount lookup."""
         self._cache[result] += 1
 
-    def exposition(self) -> Iterator[str]:
-        """Write what was counted."""
-        yield from exposition.counter(
+    def render(self) -> Iterator[str]:
+        """Yield all metrics in Prometheus text format."""
+        yield from render.render_counter(
             "podpass_admission_requests",
-            "Verdicts on pods, by outcome, and for refusals by the code of the reason",
-            (({"outcome": o, "reason": r}, n) for (o, r), n in sorted(self._verdicts.items())),
+            "Admission responses by outcome; reason is the error code of a denial",
+            (({"outcome": o, "reason": r}, n) for (o, r), n in sorted(self._responses.items())),
         )
-        yield from exposition.histogram(
+        yield from render.render_histogram(
             "podpass_admission_seconds",
-            "How long a verdict took, from when the whole request is there",
-            _OURS,
-            [({}, *self._all(_OURS))],
+            "Time to compute an admission response, from when the whole request has arrived",
+            _PODPASS,
+            [({}, *self._sum_series(_PODPASS))],
         )
-        yield from exposition.counter(
-            "podpass_admission_account_cache",
-            "How accounts were found: hit in the cache, live from the API server, stale where that refuses,"
-            " missing, unreadable",
+        yield from render.render_counter(
+            "podpass_admission_account_lookups",
+            "ServiceAccount lookups: hit in the cache, live from the API server, stale from the cache when"
+            " the API server refuses, missing, unreadable",
             (({"result": result}, count) for result, count in self._cache.items()),
         )
-        yield from self._aliases()
+        yield from self._render_aliases()
 
-    def _aliases(self) -> Iterator[str]:
-        """Write the reference's series, so that its dashboards go on."""
-        yield from exposition.histogram(
+    def _render_aliases(self) -> Iterator[str]:
+        """Yield the series of the reference, so that its dashboards keep working."""
+        yield from render.render_histogram(
             "azwi_mutation_request",
             "Distribution of how long it took for the azure-workload-identity mutation request",
             _REFERENCE,
             (
                 (
                     {"namespace": namespace, "service_name": "webhook"},
-                    _within(series.counts, _REFERENCE),
+                    _merge_buckets(series.counts, _REFERENCE),
                     series.total,
                 )
                 for namespace, series in list(self._series.items())
             ),
         )
-        counts, total = self._all(_CONTROLLER)
-        yield from exposition.histogram(
+        counts, total = self._sum_series(_CONTROLLER)
+        yield from render.render_histogram(
             "controller_runtime_webhook_latency_seconds",
             "Histogram of the latency of processing admission requests",
             _CONTROLLER,
             [(_WEBHOOK, counts, total)],
         )
-        yield from exposition.counter(
+        yield from render.render_counter(
             "controller_runtime_webhook_requests",
             "Total number of admission requests by HTTP status code.",
             [({**_WEBHOOK, "code": "200"}, sum(counts)), ({**_WEBHOOK, "code": "500"}, 0)],
         )
-        yield from exposition.counter(
+        yield from render.render_counter(
             "controller_runtime_webhook_panics",
             "Total number of webhook panics",
-            [({}, self._verdicts.get(("failed", FAULT), 0))],
+            [({}, self._responses.get(("failed", INTERNAL_ERROR), 0))],
         )
 
-    def _find(self, namespace: str) -> _Series:
+    def _find_series(self, namespace: str) -> _Series:
         if len(self._series) > MAX_NAMESPACES or not self._is_known(namespace):
             return self._series[OTHER]
         return self._series.setdefault(namespace, _Series())
 
-    def _begin(self, outcome: str, reason: str) -> None:
+    def _add_label_pair(self, outcome: str, reason: str) -> None:
         key = (outcome if outcome in OUTCOMES else OTHER, reason)
-        if key not in self._verdicts and len(self._verdicts) >= MAX_REASONS:
+        if key not in self._responses and len(self._responses) >= MAX_REASONS:
             key = (key[0], OTHER)
-        self._verdicts[key] = self._verdicts.get(key, 0) + 1
+        self._responses[key] = self._responses.get(key, 0) + 1
 
-    def _all(self, bounds: tuple[float, ...]) -> tuple[list[int], float]:
+    def _sum_series(self, bounds: tuple[float, ...]) -> tuple[list[int], float]:
         series = self._series.values()
         counts = [sum(column) for column in zip(*(one.counts for one in series), strict=True)]
-        return _within(counts, bounds), sum(one.total for one in series)
+        return _merge_buckets(counts, bounds), sum(one.total for one in series)
 
 
-def _within(counts: list[int], bounds: tuple[float, ...]) -> list[int]:
-    """Gather counts of all bounds into those of some of them."""
-    gathered, so_far, place = [], 0, 0
+def _merge_buckets(counts: list[int], bounds: tuple[float, ...]) -> list[int]:
+    """Merge the counts of all buckets into a subset of the buckets."""
+    merged, so_far, place = [], 0, 0
     for bound, count in zip(_BOUNDS, counts, strict=False):
         so_far += count
         if place < len(bounds) and bound == bounds[place]:
-            gathered.append(so_far)
+            merged.append(so_far)
             so_far, place = 0, place + 1
-    return [*gathered, so_far + counts[-1]]
+    return [*merged, so_far + counts[-1]]

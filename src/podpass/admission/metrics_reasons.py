@@ -1,36 +1,36 @@
-"""Whoever counts the webhook's verdicts, and the words they are counted by."""
+"""Interface for counting admission responses, and the closed set of reasons that it counts."""
 
 from typing import Protocol
 
-REASONS = frozenset(
+REASON_LABELS = frozenset(
     {
         "account_not_found",
         "account_unreadable",
         "bad_annotation",
         "bad_review",
         "body_too_large",
-        "fault",  # ours: the log has it under the correlation id that the user was told
+        "internal_error",  # the log has it under the correlation id of the message
         "malformed_pod",
         "mount_path_taken",
         "namespace_mismatch",
         "patch_too_large",
         "proxy_on_host_network",
-        "too_much_at_once",
+        "memory_budget_exhausted",
         "wrong_resource",
     }
 )
-"""Why a pod may not be created: the code of each error that can be behind it, and no other word."""
+"""Every reason why a pod is denied: the code of the error."""
 
-FAULT = "fault"
+INTERNAL_ERROR = "internal_error"
 
 
-class Observe(Protocol):
-    """Be told of each verdict, once; advice is none.
+class MetricsRecorder(Protocol):
+    """Called once for each admission response; responses of the second entry, which only warns, do not count.
 
-    Shapes:  `outcome` is "mutated", "unchanged", "refused" (by what the user wrote) or "failed" (by us or
-             the API server); `reason` is one of REASONS behind the last two, else empty; `namespace` is the
-             request's own word, empty where none could be read.
-    Units:   `seconds` from when the whole request is there to its answer; 0 where it never was.
+    Shapes:  `outcome` is "mutated", "unchanged", "refused" (the user must fix the pod) or "failed" (an error
+             of podpass or the API server). `reason` is one of REASON_LABELS for the last two, else empty.
+             `namespace` is that of the request, or empty if the request is unreadable.
+    Units:   `seconds` from the arrival of the whole request to the response; 0 if it never arrived.
     """
 
     def __call__(self, outcome: str, reason: str, namespace: str, seconds: float) -> None: ...

@@ -1,8 +1,9 @@
-"""The decision: which few operations give a pod its identity.
+"""Compute the JSON patch that gives a pod its identity.
 
-Pure. What leaves is a JSON patch (RFC 6902) over the object exactly as it came: members are added, or
-replaced where they are ours by name, never removed and never written back, so that whatever this version
-does not know survives. Paths hold member names of ours and indices only, so no pointer needs escaping.
+Pure. The result is a patch (RFC 6902) for the received object: it adds members, and replaces members only
+where podpass owns the name. It removes nothing and does not serialize the object again, so fields that this
+version does not know stay unchanged. Paths contain only fixed names and indices, so no pointer needs
+escaping.
 """
 
 import hashlib
@@ -15,23 +16,24 @@ from podpass.account.model import (
     MountPathTaken,
     PatchTooLarge,
     Pod,
-    Wish,
-    names_in,
-    objects,
-    quoted,
+    PodIdentityConfig,
+    collect_names,
+    list_objects,
+    quote,
 )
 from podpass.admission import sidecar
 from podpass.settings import WebhookSettings
 
 _SECRETS = frozenset({names.ENV_CLIENT_SECRET, names.ENV_CLIENT_CERTIFICATE})
-_DEFAULT_MODE = 420  # what the API server fills in between two passes
-# Of what a patch puts into containers. An API server's database keeps no object of this size, and one review
-# of a thousand containers whose account has a client id of 200 KB would else take a gigabyte to answer.
-MAX_GRAFTED = 2 * 1024 * 1024
+_DEFAULT_MODE = 420  # the API server sets this default between two passes
+# The limit for what a patch adds to containers. etcd stores no object of this size. Without the limit, one
+# review of a thousand containers whose ServiceAccount has a client ID of 200 KB would need a gigabyte of
+# memory.
+MAX_INJECTED_BYTES = 2 * 1024 * 1024
 _MOUNT_CHARS = 128
 
 
-class Operation(TypedDict):
+class PatchOperation(TypedDict):
     """One operation of a JSON patch; `op` is add or replace."""
 
     op: str
@@ -40,85 +42,87 @@ class Operation(TypedDict):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Graft:
-    """What every container gets."""
+class ContainerInjection:
+    """What every container gets: environment variables and a volume mount."""
 
     env: list[dict[str, str]]
     mount: dict[str, Any]
 
     @property
     def size(self) -> int:
-        """Count about how many signs each container gets."""
+        """Return about how many characters each container gets."""
         return _MOUNT_CHARS + sum(len(entry["name"]) + len(entry["value"]) for entry in self.env)
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What becomes of a pod.
+class PodMutation:
+    """The patch of a pod, and findings for warnings.
 
-    Shapes:  `secrets` are what a container has that SDKs try before the token, as (container, variable).
+    Shapes:  `secrets` lists credentials that SDKs try before the token, as (container, variable).
     """
 
-    operations: list[Operation]
+    operations: list[PatchOperation]
     secrets: list[tuple[str, str]] = field(default_factory=list)
 
 
-def mutate(pod: Pod, wish: Wish, settings: WebhookSettings) -> Change:
-    """Compute the patch that gives a pod what it asked for; empty where it has it already.
+def mutate(pod: Pod, config: PodIdentityConfig, settings: WebhookSettings) -> PodMutation:
+    """Compute the patch of a pod; it is empty if the pod already has everything.
 
     Errors:  MalformedPod, MountPathTaken, PatchTooLarge.
     """
-    volume = volume_name(pod)
+    volume = choose_volume_name(pod)
     mount = {"name": volume, "mountPath": names.MOUNT_PATH, "readOnly": True}
-    graft = Graft(env=environment(wish, settings), mount=mount)
-    operations: list[Operation] = []
-    change = Change(operations)
-    room = MAX_GRAFTED // graft.size
+    injection = ContainerInjection(env=build_environment(config, settings), mount=mount)
+    operations: list[PatchOperation] = []
+    mutation = PodMutation(operations)
+    budget = MAX_INJECTED_BYTES // injection.size
     for group in ("initContainers", "containers"):
-        for index, container in enumerate(objects(pod.spec, group)):
-            if container.get("name", "") not in wish.skip_containers:
-                if (room := room - 1) < 0:
+        for index, container in enumerate(list_objects(pod.spec, group)):
+            if container.get("name", "") not in config.skip_containers:
+                if (budget := budget - 1) < 0:
                     raise PatchTooLarge(
-                        f"{pod} has too many containers for {graft.size} signs in each"
+                        f"{pod} has too many containers for {injection.size} characters in each"
                     )
-                # Looked at here, where names are at hand: another look at each costs every pod as much again.
-                taken = names_in(container, "env")
-                if not _SECRETS.isdisjoint(taken):
-                    change.secrets.extend(_secrets(container, taken))
-                operations += _equip(pod, container, f"/spec/{group}/{index}", graft, taken)
-    if wish.proxy_port is not None:
-        operations += _inject_proxy(pod, wish, wish.proxy_port, graft, settings)
-    operations += _project(pod, projected_volume(volume, wish, settings))
-    return change
+                # Checked here, where the names are known: a second loop would take the same time again.
+                present_names = collect_names(container, "env")
+                if not _SECRETS.isdisjoint(present_names):
+                    mutation.secrets.extend(_find_secrets(container, present_names))
+                operations += _inject_container(
+                    pod, container, f"/spec/{group}/{index}", injection, present_names
+                )
+    if config.proxy_port is not None:
+        operations += _inject_proxy(pod, config, config.proxy_port, injection, settings)
+    operations += _inject_volume(pod, build_volume(volume, config, settings))
+    return mutation
 
 
-def volume_name(pod: Pod) -> str:
-    """Name the token's volume after the pod, or as an earlier pass did.
+def choose_volume_name(pod: Pod) -> str:
+    """Return the name of the token's volume: derived from the pod's name, or that of an earlier pass.
 
-    Another webhook may name the pod between two passes. A second volume would then need a second mount at
-    the same path, which the API server refuses; so a projected volume under our prefix is taken over.
+    Another webhook may name the pod between two passes. A second volume would need a second mount at the same
+    path, which the API server refuses. So an existing projected volume with the reserved prefix is reused.
     """
     digest = hashlib.sha256(pod.identity.encode("utf-8", "surrogatepass")).hexdigest()
     own = names.VOLUME_PREFIX + digest[:30]
     earlier = [
         str(volume.get("name"))
-        for volume in objects(pod.spec, "volumes")
+        for volume in list_objects(pod.spec, "volumes")
         if str(volume.get("name")).startswith(names.VOLUME_PREFIX) and "projected" in volume
     ]
     return own if own in earlier or not earlier else earlier[0]
 
 
-def environment(wish: Wish, settings: WebhookSettings) -> list[dict[str, str]]:
-    """List the variables of every container, in the reference's order; empty ones are left out."""
+def build_environment(config: PodIdentityConfig, settings: WebhookSettings) -> list[dict[str, str]]:
+    """Build the environment variables of every container in the reference's order; omit empty ones."""
     values = {
-        names.ENV_CLIENT_ID: wish.client_id,
-        names.ENV_TENANT_ID: wish.tenant_id,
+        names.ENV_CLIENT_ID: config.client_id,
+        names.ENV_TENANT_ID: config.tenant_id,
         names.ENV_TOKEN_FILE: f"{names.MOUNT_PATH}/{names.TOKEN_PATH}",
         names.ENV_AUTHORITY_HOST: settings.authority_host,
     }
-    if wish.custom_endpoint:
-        # NOTE: the reference names the CA file even where none is mounted, and beside CA_DATA; every SDK
-        # refuses the two together, so the file is named only where the volume holds it.
+    if config.custom_endpoint:
+        # NOTE: the reference sets CA_FILE even where no file is mounted, and together with CA_DATA. Every SDK
+        # refuses the two together, so CA_FILE is set only where the volume contains the file.
         has_file = settings.ca_configmap or settings.ca_signer
         values |= {
             names.ENV_TOKEN_PROXY: settings.token_proxy,
@@ -129,12 +133,12 @@ def environment(wish: Wish, settings: WebhookSettings) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in values.items() if value]
 
 
-def projected_volume(name: str, wish: Wish, settings: WebhookSettings) -> dict[str, Any]:
-    """Describe the volume: the token, and the certificate authority of a custom endpoint."""
-    custom = wish.custom_endpoint
+def build_volume(name: str, config: PodIdentityConfig, settings: WebhookSettings) -> dict[str, Any]:
+    """Build the projected volume: the token, and the CA certificate of a custom token endpoint."""
+    custom = config.custom_endpoint
     token = {
         "path": names.TOKEN_PATH,
-        "expirationSeconds": wish.token_seconds,
+        "expirationSeconds": config.token_seconds,
         "audience": settings.custom_audience if custom else settings.audience,
     }
     sources: list[dict[str, Any]] = [{"serviceAccountToken": token}]
@@ -151,34 +155,42 @@ def projected_volume(name: str, wish: Wish, settings: WebhookSettings) -> dict[s
     return {"name": name, "projected": {"sources": sources}}
 
 
-def _secrets(container: Mapping[str, Any], taken: set[str | None]) -> list[tuple[str, str]]:
-    return [(container.get("name") or "", name) for name in sorted(_SECRETS) if name in taken]
+def _find_secrets(
+    container: Mapping[str, Any], present_names: set[str | None]
+) -> list[tuple[str, str]]:
+    return [
+        (container.get("name") or "", name) for name in sorted(_SECRETS) if name in present_names
+    ]
 
 
-def _equip(
-    pod: Pod, container: Mapping[str, Any], where: str, graft: Graft, taken: set[str | None]
-) -> list[Operation]:
-    """Give one container of the user's the variables it lacks, and the mount."""
-    missing = [entry for entry in graft.env if entry["name"] not in taken]
+def _inject_container(
+    pod: Pod,
+    container: Mapping[str, Any],
+    where: str,
+    injection: ContainerInjection,
+    present_names: set[str | None],
+) -> list[PatchOperation]:
+    """Add the missing variables and the mount to one container of the user."""
+    missing = [entry for entry in injection.env if entry["name"] not in present_names]
     added = _append(f"{where}/env", container.get("env"), missing)
-    return added + _mount(pod, container, where, graft.mount)
+    return added + _inject_mount(pod, container, where, injection.mount)
 
 
-def _mount(
+def _inject_mount(
     pod: Pod, container: Mapping[str, Any], where: str, desired: dict[str, Any]
-) -> list[Operation]:
+) -> list[PatchOperation]:
     where += "/volumeMounts"
-    mounts = objects(container, "volumeMounts")
-    found: list[Operation] | None = None
+    mounts = list_objects(container, "volumeMounts")
+    found: list[PatchOperation] | None = None
     for place, mount in enumerate(mounts):
         if mount.get("name") == desired["name"]:
             if found is None:
                 found = _replace(f"{where}/{place}", mount, desired)
         elif mount.get("mountPath") == names.MOUNT_PATH:
             raise MountPathTaken(
-                f"{pod}: container {quoted(container.get('name'))} mounts volume"
-                f" {quoted(mount.get('name'))} at {names.MOUNT_PATH}, where its token goes",
-                hint=f"mount it elsewhere, or list the container in {names.SKIP_CONTAINERS}",
+                f"{pod}: container {quote(container.get('name'))} mounts volume"
+                f" {quote(mount.get('name'))} at {names.MOUNT_PATH}, the path of its token",
+                hint=f"mount it at another path, or list the container in {names.SKIP_CONTAINERS}",
                 container=container.get("name"),
                 volume=mount.get("name"),
             )
@@ -186,45 +198,53 @@ def _mount(
 
 
 def _inject_proxy(
-    pod: Pod, wish: Wish, port: int, graft: Graft, settings: WebhookSettings
-) -> list[Operation]:
-    """Put the migration sidecar first and its init container last, unless they are there.
+    pod: Pod,
+    config: PodIdentityConfig,
+    port: int,
+    injection: ContainerInjection,
+    settings: WebhookSettings,
+) -> list[PatchOperation]:
+    """Insert the migration sidecar first and its init container last, unless the pod has them.
 
-    Where sidecars are native, both are init containers; else the sidecar leads the ordinary ones.
+    With native sidecars, both are init containers. Otherwise the sidecar is the first ordinary container.
     """
     group = "initContainers" if settings.native_sidecar else "containers"
-    last = _unless_there(pod, "initContainers", sidecar.init_container(port, settings))
-    first = _unless_there(pod, group, sidecar.container(port, settings))
-    last = [_equipped(container, wish, graft) for container in last]
-    first = [_equipped(container, wish, graft) for container in first]
-    if settings.native_sidecar and not objects(pod.spec, group):
+    last = _list_if_missing(pod, "initContainers", sidecar.build_init_container(port, settings))
+    first = _list_if_missing(pod, group, sidecar.build_container(port, settings))
+    last = [_inject_own_container(container, config, injection) for container in last]
+    first = [_inject_own_container(container, config, injection) for container in first]
+    if settings.native_sidecar and not list_objects(pod.spec, group):
         return _append(f"/spec/{group}", (), first + last)
-    added = _append("/spec/initContainers", objects(pod.spec, "initContainers"), last)
-    return added + _prepend(f"/spec/{group}", objects(pod.spec, group), first)
+    added = _append("/spec/initContainers", list_objects(pod.spec, "initContainers"), last)
+    return added + _prepend(f"/spec/{group}", list_objects(pod.spec, group), first)
 
 
-def _unless_there(pod: Pod, group: str, container: dict[str, Any]) -> list[dict[str, Any]]:
-    there = any(present.get("name") == container["name"] for present in objects(pod.spec, group))
+def _list_if_missing(pod: Pod, group: str, container: dict[str, Any]) -> list[dict[str, Any]]:
+    there = any(
+        present.get("name") == container["name"] for present in list_objects(pod.spec, group)
+    )
     return [] if there else [container]
 
 
-def _equipped(container: dict[str, Any], wish: Wish, graft: Graft) -> dict[str, Any]:
-    """Give a container of ours what every container gets, unless the pod skips it by name."""
-    if container["name"] in wish.skip_containers:
+def _inject_own_container(
+    container: dict[str, Any], config: PodIdentityConfig, injection: ContainerInjection
+) -> dict[str, Any]:
+    """Add variables and mount to a container of the sidecar, unless the pod skips it by name."""
+    if container["name"] in config.skip_containers:
         return container
-    env = container.get("env", []) + graft.env
-    return container | {"env": env, "volumeMounts": [graft.mount]}
+    env = container.get("env", []) + injection.env
+    return container | {"env": env, "volumeMounts": [injection.mount]}
 
 
-def _project(pod: Pod, desired: dict[str, Any]) -> list[Operation]:
-    volumes = objects(pod.spec, "volumes")
+def _inject_volume(pod: Pod, desired: dict[str, Any]) -> list[PatchOperation]:
+    volumes = list_objects(pod.spec, "volumes")
     for place, volume in enumerate(volumes):
         if volume.get("name") == desired["name"]:
-            return _replace(f"/spec/volumes/{place}", _without_default(volume), desired)
+            return _replace(f"/spec/volumes/{place}", _drop_default_mode(volume), desired)
     return _append("/spec/volumes", volumes, [desired])
 
 
-def _without_default(volume: Mapping[str, Any]) -> Mapping[str, Any]:
+def _drop_default_mode(volume: Mapping[str, Any]) -> Mapping[str, Any]:
     projected = volume.get("projected")
     if not isinstance(projected, dict) or projected.get("defaultMode") != _DEFAULT_MODE:
         return volume
@@ -232,11 +252,13 @@ def _without_default(volume: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**volume, "projected": rest}
 
 
-def _replace(path: str, present: Mapping[str, Any], desired: Mapping[str, Any]) -> list[Operation]:
+def _replace(
+    path: str, present: Mapping[str, Any], desired: Mapping[str, Any]
+) -> list[PatchOperation]:
     return [] if present == desired else [{"op": "replace", "path": path, "value": desired}]
 
 
-def _append(path: str, present: Any, values: list[Any]) -> list[Operation]:
+def _append(path: str, present: Any, values: list[Any]) -> list[PatchOperation]:
     if not values:
         return []
     if not present:
@@ -245,7 +267,7 @@ def _append(path: str, present: Any, values: list[Any]) -> list[Operation]:
     return [{"op": "add", "path": f"{path}/-", "value": value} for value in values]
 
 
-def _prepend(path: str, present: Any, values: list[Any]) -> list[Operation]:
+def _prepend(path: str, present: Any, values: list[Any]) -> list[PatchOperation]:
     if not present:
         return _append(path, present, values)
     return [{"op": "add", "path": f"{path}/0", "value": value} for value in values]

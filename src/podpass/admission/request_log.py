@@ -1,4 +1,4 @@
-"""What the log tells of one stage of a pod's way through the webhook."""
+"""Log the stages of an admission request."""
 
 import logging
 import time
@@ -10,11 +10,11 @@ from podpass.errors import Error
 from podpass.log import hop
 
 
-class Hop:
-    """Times one stage and logs how it ended, once, whichever way it ends.
+class StageLogger:
+    """Measures one stage and logs its result once, also after an error; use it as a context.
 
-    Shapes:  `asked` says what is asked, with the members of the pod in braces. Texts are made only for a
-             line that is written, which most are not.
+    Shapes:  `asked` describes the request, with members of the pod in braces. It is formatted only if the
+             line is logged: by default most lines are not.
     """
 
     __slots__ = ("_asked", "_log", "checked", "facts", "outcome", "pod", "stage", "started")
@@ -36,17 +36,17 @@ class Hop:
         trace: TracebackType | None,
     ) -> None:
         if error is None:
-            self._tell(logging.INFO, f"{self.stage}_{self.outcome}", self.facts)
+            self._log_result(logging.INFO, f"{self.stage}_{self.outcome}", self.facts)
         elif isinstance(error, Error):
             self.outcome = "refused"
             refusal = {**self.facts, **error.facts, "code": error.code, "reason": error.message}
-            self._tell(logging.WARNING, f"{self.stage}_refused", refusal)
+            self._log_result(logging.WARNING, f"{self.stage}_refused", refusal)
 
-    def _tell(self, level: int, event: str, facts: dict[str, Any]) -> None:
+    def _log_result(self, level: int, event: str, facts: dict[str, Any]) -> None:
         if self._log.isEnabledFor(level):
-            pod, of = self.pod, {}
+            pod, about = self.pod, {}
             if pod is not None:
-                of = {"pod": pod.identity, "namespace": pod.namespace, "account": pod.account}
+                about = {"pod": pod.identity, "namespace": pod.namespace, "account": pod.account}
             hop(
                 self._log,
                 event,
@@ -56,5 +56,5 @@ class Hop:
                 checked=self.checked,
                 seconds=time.perf_counter() - self.started,
                 outcome=self.outcome,
-                **{**of, **facts},
+                **{**about, **facts},
             )

@@ -1,7 +1,7 @@
-"""Where the webhook learns an account's annotations: a cache that a watch keeps, and a live read on a miss.
+"""Read the annotations of ServiceAccounts: from a cache filled by a watch, or from the API server on a miss.
 
-The cache holds, of every ServiceAccount in the cluster, its name and the three annotations that count;
-objects themselves are let go at once, so that ten thousand accounts fit in a few megabytes.
+The cache has the name and the three relevant annotations of every ServiceAccount in the cluster. It does not
+keep the objects, so that ten thousand ServiceAccounts need a few megabytes.
 """
 
 import asyncio
@@ -11,16 +11,16 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType, TracebackType
 from typing import Any, Protocol, Self
 
-from podpass.account.annotations import relevant
+from podpass.account.annotations import filter_annotations
 from podpass.errors import Error
 from podpass.kubernetes.client import BackOff, KubeClient, KubeError
-from podpass.tasks import end
+from podpass.tasks import cancel_and_wait
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 _NONE: Mapping[str, str] = MappingProxyType({})
 _ACCOUNTS = "/api/v1/serviceaccounts"
-# An API server waits ten seconds for a webhook unless told otherwise: a reason has to come before that.
+# By default an API server waits ten seconds for a webhook: the denial with its reason must arrive earlier.
 READ_SECONDS = 5.0
 _REFUSALS = (401, 403)
 
@@ -39,66 +39,68 @@ class AccountNotFound(Error):
 
 
 class AccountUnreadable(Error):
-    """The API server would not say what a ServiceAccount asks for."""
+    """The API server did not return the ServiceAccount."""
 
     code = "account_unreadable"
     status = 503
-    hint = "see whether the webhook may get, list and watch serviceaccounts, and try again"
+    hint = "check that the webhook may get, list and watch serviceaccounts, and try again"
 
 
-class Accounts(Protocol):
-    """Whoever knows the accounts of a cluster."""
+class ServiceAccountReader(Protocol):
+    """Reads the ServiceAccounts of a cluster."""
 
-    async def annotations(self, namespace: str, name: str) -> Mapping[str, str]:
-        """Give an account's annotations of ours.
+    async def read_annotations(self, namespace: str, name: str) -> Mapping[str, str]:
+        """Return the relevant annotations of a ServiceAccount.
 
         Errors:  AccountNotFound, AccountUnreadable.
         """
 
 
-def _unheard(_: str) -> None:
-    """Let an answer go uncounted."""
+def _ignore_result(_: str) -> None:
+    """Do not count the result."""
 
 
-class ClusterAccounts:
-    """The accounts of a cluster, as its API server tells them; use it as a context.
+class ServiceAccountCache:
+    """Cache of the cluster's ServiceAccounts, filled by a watch; use it as a context.
 
-    Shapes:  `asked` is told how each question was answered: hit, live, stale, missing or unreadable.
+    Shapes:  `on_lookup` is called with the result of each lookup: hit, live, stale, missing or unreadable.
     """
 
-    def __init__(self, client: KubeClient, *, asked: Callable[[str], None] = _unheard) -> None:
+    def __init__(
+        self, client: KubeClient, *, on_lookup: Callable[[str], None] = _ignore_result
+    ) -> None:
         self._client = client
-        self._asked = asked
-        # NOTE: values are plain dicts of texts, which the garbage collector does not walk through.
+        self._on_lookup = on_lookup
+        # NOTE: values are plain dicts of strings, which the garbage collector does not traverse.
         self._known: dict[str, Mapping[str, str]] = {}
         self._namespaces: dict[str, int] = {}
-        self._watching: asyncio.Task[None] | None = None
+        self._watch_task: asyncio.Task[None] | None = None
         self._synced = asyncio.Event()
         self._fault = "the API server has not answered yet"
-        self._doubtful = False
+        self._is_stale = False
 
     @property
     def ready(self) -> bool:
-        """Whether every account was listed once."""
+        """Whether all ServiceAccounts were listed once."""
         return self._synced.is_set()
 
     @property
     def count(self) -> int:
         return len(self._known)
 
-    def trouble(self) -> str:
-        """Say why accounts are not known yet; empty when they are."""
-        return "" if self.ready else f"accounts are not listed yet: {self._fault}"
+    def not_ready_reason(self) -> str:
+        """Return why the cache is not filled yet, or an empty text."""
+        return "" if self.ready else f"ServiceAccounts are not listed yet: {self._fault}"
 
     def has_namespace(self, namespace: str) -> bool:
-        """Tell whether any account of a namespace is known."""
+        """Return whether any ServiceAccount of a namespace is cached."""
         return namespace in self._namespaces
 
     async def wait_ready(self) -> None:
         await self._synced.wait()
 
     async def __aenter__(self) -> Self:
-        self._watching = asyncio.create_task(self._follow(), name="accounts")
+        self._watch_task = asyncio.create_task(self._watch(), name="accounts")
         return self
 
     async def __aexit__(
@@ -107,36 +109,37 @@ class ClusterAccounts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await end(self._watching)
+        await cancel_and_wait(self._watch_task)
 
-    async def annotations(self, namespace: str, name: str) -> Mapping[str, str]:
-        """Give an account's annotations, from the cache, else from the API server itself.
+    async def read_annotations(self, namespace: str, name: str) -> Mapping[str, str]:
+        """Return the annotations of a ServiceAccount, from the cache or else from the API server.
 
-        The watch may lag behind a pod that is created right after its account.
+        The watch may be late when a pod is created right after its ServiceAccount.
         Errors:  AccountNotFound, AccountUnreadable.
         """
         known = self._known.get(f"{namespace}/{name}")
-        if known is not None and not self._doubtful:
-            self._asked("hit")
+        if known is not None and not self._is_stale:
+            self._on_lookup("hit")
             return known
         try:
             found = await self._read(namespace, name)
         except AccountNotFound:
-            self._asked("missing")
+            self._on_lookup("missing")
             raise
         except AccountUnreadable:
             if known is not None:
-                # As when nobody answers at all: a pod with what was last heard is better than none.
-                self._asked("stale")
+                # As while the API server is unavailable: use the last known annotations rather than refuse
+                # the pod.
+                self._on_lookup("stale")
                 return known
-            self._asked("unreadable")
+            self._on_lookup("unreadable")
             raise
-        self._asked("live")
+        self._on_lookup("live")
         return found
 
     async def _read(self, namespace: str, name: str) -> Mapping[str, str]:
-        # The name is the pod's word, which nobody has checked yet: "../../other/serviceaccounts/web" would
-        # fetch another namespace's account, since an API server decodes a path before it splits it.
+        # The name comes from the pod and is not validated yet: "../../other/serviceaccounts/web" would read a
+        # ServiceAccount of another namespace, because an API server decodes a path before it splits it.
         if not (_NAME.fullmatch(namespace) and _NAME.fullmatch(name)):
             raise AccountNotFound(namespace, name)
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}"
@@ -146,54 +149,55 @@ class ClusterAccounts:
         except KubeError as exc:
             if exc.status == 404:
                 raise AccountNotFound(namespace, name) from exc
-            raise _unreadable(namespace, name, exc.message) from exc
+            raise _unreadable_error(namespace, name, exc.message) from exc
         except TimeoutError as exc:
-            said = f"no answer within {READ_SECONDS:g} seconds"
-            raise _unreadable(namespace, name, said) from exc
-        # NOTE: not put into the cache. The watch may already have seen the account's end, and what is put
-        # in after that would never be taken out again.
-        return _wishes(account)
+            why = f"no answer within {READ_SECONDS:g} seconds"
+            raise _unreadable_error(namespace, name, why) from exc
+        # NOTE: not stored in the cache. The watch may have received the deletion already, and then nothing
+        # would remove the entry again.
+        return _parse_annotations(account)
 
-    async def _follow(self) -> None:
+    async def _watch(self) -> None:
         back_off = BackOff(1.0, 60.0)
         while True:
             try:
                 async for kind, account in self._client.watch(
-                    _ACCOUNTS, metadata_only=True, failed=self._hear
+                    _ACCOUNTS, metadata_only=True, on_failure=self._on_watch_error
                 ):
-                    self._take(kind, account)
-            except Exception:  # noqa: BLE001 whatever it is, the cache is no longer renewed
-                # A cache that nothing renews would give pods yesterday's identity: read live meanwhile.
+                    self._apply_event(kind, account)
+            except Exception:  # noqa: BLE001 after any error the cache is no longer updated
+                # An outdated cache would give pods a wrong identity: read from the API server until the next
+                # list.
                 self._known.clear()
                 self._namespaces.clear()
-                _log.exception("accounts_watch_broken")
+                _log.exception("account_watch_failed")
             await back_off.wait()
 
-    def _hear(self, exc: KubeError) -> None:
+    def _on_watch_error(self, exc: KubeError) -> None:
         self._fault = exc.message
         if exc.status in _REFUSALS and self.ready:
-            # Who may not follow hears of no change: the cache would give pods yesterday's identity.
-            self._doubtful = True
-            _log.error("accounts_not_followed", extra={"cause": exc.message})
+            # Without a watch the cache misses changes and would give pods a wrong identity.
+            self._is_stale = True
+            _log.error("account_watch_refused", extra={"cause": exc.message})
 
-    def _take(self, kind: str, account: Mapping[str, Any]) -> None:
+    def _apply_event(self, kind: str, account: Mapping[str, Any]) -> None:
         if kind == "SYNCED":
             self._synced.set()
-            self._doubtful = False
-            _log.info("accounts_listed", extra={"accounts": len(self._known)})
+            self._is_stale = False
+            _log.info("account_cache_synced", extra={"accounts": len(self._known)})
             return
-        about = account["metadata"]
-        namespace = str(about["namespace"])
-        key = f"{namespace}/{about['name']}"
+        metadata = account["metadata"]
+        namespace = str(metadata["namespace"])
+        key = f"{namespace}/{metadata['name']}"
         if kind == "DELETED":
             if self._known.pop(key, None) is not None:
-                self._count(namespace, -1)
+                self._count_account(namespace, -1)
             return
         if key not in self._known:
-            self._count(namespace, 1)
-        self._known[key] = _wishes(account)
+            self._count_account(namespace, 1)
+        self._known[key] = _parse_annotations(account)
 
-    def _count(self, namespace: str, more: int) -> None:
+    def _count_account(self, namespace: str, more: int) -> None:
         count = self._namespaces.get(namespace, 0) + more
         if count:
             self._namespaces[namespace] = count
@@ -201,7 +205,7 @@ class ClusterAccounts:
             del self._namespaces[namespace]
 
 
-def _unreadable(namespace: str, name: str, why: str) -> AccountUnreadable:
+def _unreadable_error(namespace: str, name: str, why: str) -> AccountUnreadable:
     return AccountUnreadable(
         f"ServiceAccount {namespace}/{name} cannot be read: {why}",
         namespace=namespace,
@@ -209,5 +213,5 @@ def _unreadable(namespace: str, name: str, why: str) -> AccountUnreadable:
     )
 
 
-def _wishes(account: Mapping[str, Any]) -> Mapping[str, str]:
-    return relevant(account["metadata"].get("annotations")) or _NONE
+def _parse_annotations(account: Mapping[str, Any]) -> Mapping[str, str]:
+    return filter_annotations(account["metadata"].get("annotations")) or _NONE

@@ -1,6 +1,7 @@
-"""The two containers that serve workloads which only speak IMDS, exactly as the reference writes them.
+"""Build the two containers of the migration sidecar, exactly as the reference builds them.
 
-Pure. The init container redirects the metadata address to the sidecar; the sidecar answers there.
+Pure. They serve workloads that can only use IMDS: the init container redirects requests for the metadata
+address to the sidecar, and the sidecar answers them.
 """
 
 import re
@@ -14,25 +15,25 @@ _NATIVE_SINCE = (1, 32)
 
 
 class UnknownVersion(Error):
-    """The API server's version cannot be read, so neither can what it does with sidecars."""
+    """The version of the API server is invalid, so its support for native sidecars is unknown."""
 
     code = "unknown_version"
-    hint = "see what `kubectl get --raw /version` says in gitVersion"
+    hint = "check gitVersion in the output of `kubectl get --raw /version`"
 
 
-def runs_native_sidecars(git_version: str) -> bool:
-    """Tell from an API server's `gitVersion`, such as `v1.34.4+k3s1`, whether sidecars are native to it.
+def supports_native_sidecars(git_version: str) -> bool:
+    """Return whether an API server with this `gitVersion`, such as `v1.34.4+k3s1`, has native sidecars.
 
     Errors:  UnknownVersion.
     """
     found = re.match(r"v?([0-9]+)\.([0-9]+)\.[0-9]+", git_version, re.ASCII)
     if found is None:
-        raise UnknownVersion(f"{git_version!r} is no version of Kubernetes", version=git_version)
+        raise UnknownVersion(f"{git_version!r} is not a Kubernetes version", version=git_version)
     return (int(found[1]), int(found[2])) >= _NATIVE_SINCE
 
 
-def init_container(port: int, settings: WebhookSettings) -> dict[str, Any]:
-    """Describe the container that sets the redirection up; it needs the right to change the pod's network."""
+def build_init_container(port: int, settings: WebhookSettings) -> dict[str, Any]:
+    """Build the init container that redirects; it needs the capability to change the pod's network."""
     return {
         "name": names.PROXY_INIT_CONTAINER,
         "image": settings.proxy_init_image,
@@ -47,11 +48,11 @@ def init_container(port: int, settings: WebhookSettings) -> dict[str, Any]:
     }
 
 
-def container(port: int, settings: WebhookSettings) -> dict[str, Any]:
-    """Describe the sidecar; it logs at the webhook's own level."""
+def build_container(port: int, settings: WebhookSettings) -> dict[str, Any]:
+    """Build the sidecar; its log level is that of the webhook."""
     port_flag, log_flag = f"--proxy-port={port}", f"--log-level={settings.log_level}"
     probe = ["/proxy", port_flag, "--probe", log_flag]
-    described: dict[str, Any] = {
+    built: dict[str, Any] = {
         "name": names.PROXY_CONTAINER,
         "image": settings.proxy_image,
         "imagePullPolicy": "IfNotPresent",
@@ -67,5 +68,5 @@ def container(port: int, settings: WebhookSettings) -> dict[str, Any]:
         },
     }
     if settings.native_sidecar:
-        described["restartPolicy"] = "Always"
-    return described
+        built["restartPolicy"] = "Always"
+    return built

@@ -1,7 +1,7 @@
-"""How API servers come to ask the webhook, and what it may ask of them, for whoever writes it down.
+"""Build the entries of the MutatingWebhookConfiguration and the webhook's RBAC rules. Pure.
 
-Chart, manifests and `up`. Pure. Names and failure policy are the reference's, so that either can take the
-other's place.
+The chart, `podpass manifests` and `podpass up` use them. Names and failure policy are those of the reference,
+so that podpass and the reference can replace each other.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,28 +9,28 @@ from typing import Any
 
 from podpass import names
 
-NEW_PODS = {
+POD_CREATE_RULE = {
     "apiGroups": [""],
     "apiVersions": ["v1"],
     "operations": ["CREATE"],
     "resources": ["pods"],
     "scope": "*",
 }
-_NAME_OF_NAMESPACE = "kubernetes.io/metadata.name"
+_NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name"
 
-# What it may do beside keeping its certificates: rules of a ClusterRole.
-READS_ACCOUNTS = {
+# ClusterRole rules of the webhook, without those for its certificates.
+READ_ACCOUNTS_RULE = {
     "apiGroups": [""],
     "resources": ["serviceaccounts"],
     "verbs": ["get", "list", "watch"],
 }
-WRITES_EVENTS = {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]}
+WRITE_EVENTS_RULE = {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]}
 
 
-def mutation(client_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe the entry that gives pods their identity: it fails closed, for labelled pods only.
+def build_mutation_entry(client_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Build the entry that gives pods their identity: for labelled pods only, with failurePolicy Fail.
 
-    Shapes:  `client_config` leads to WEBHOOK_PATH, by service or URL.
+    Shapes:  `client_config` is the Service or URL of WEBHOOK_PATH.
     """
     return {
         "name": names.WEBHOOK_NAME,
@@ -40,18 +40,18 @@ def mutation(client_config: Mapping[str, Any]) -> dict[str, Any]:
         "matchPolicy": "Equivalent",
         "objectSelector": {"matchLabels": {names.USE_LABEL: "true"}},
         "reinvocationPolicy": "IfNeeded",
-        # The event on a refused pod's controller is one, and a dry run leaves it out.
+        # The Event on the controller of a refused pod is a side effect; a dry run writes none.
         "sideEffects": "NoneOnDryRun",
         "timeoutSeconds": 10,
-        "rules": [NEW_PODS],
+        "rules": [POD_CREATE_RULE],
     }
 
 
-def advice(client_config: Mapping[str, Any], exempt: Sequence[str]) -> dict[str, Any]:
-    """Describe the entry that only warns: of every other pod, and in nobody's way.
+def build_advice_entry(client_config: Mapping[str, Any], exempt: Sequence[str]) -> dict[str, Any]:
+    """Build the entry that only warns, for all pods without the label, with failurePolicy Ignore.
 
-    Shapes:  `client_config` leads to ADVICE_PATH; `exempt` are namespaces in which it is never asked: the
-             webhook's own, and the system's.
+    Shapes:  `client_config` is the Service or URL of ADVICE_PATH; `exempt` lists the namespaces in which the
+             API server does not call it: the webhook's own namespace and the system's.
     """
     return {
         "name": names.ADVICE_WEBHOOK_NAME,
@@ -59,19 +59,19 @@ def advice(client_config: Mapping[str, Any], exempt: Sequence[str]) -> dict[str,
         "clientConfig": dict(client_config),
         "failurePolicy": "Ignore",
         "matchPolicy": "Equivalent",
-        "namespaceSelector": elsewhere(exempt) if exempt else {},
+        "namespaceSelector": exclude_namespaces(exempt) if exempt else {},
         "objectSelector": {
             "matchExpressions": [{"key": names.USE_LABEL, "operator": "NotIn", "values": ["true"]}]
         },
         "reinvocationPolicy": "Never",
         "sideEffects": "None",
-        # Every pod without the label waits for it, and none is worth waiting longer.
+        # Every pod without the label waits for this entry, so the timeout is the shortest possible.
         "timeoutSeconds": 1,
-        "rules": [NEW_PODS],
+        "rules": [POD_CREATE_RULE],
     }
 
 
-def elsewhere(exempt: Sequence[str]) -> dict[str, Any]:
-    """Select every namespace but these."""
-    others = {"key": _NAME_OF_NAMESPACE, "operator": "NotIn", "values": list(exempt)}
+def exclude_namespaces(exempt: Sequence[str]) -> dict[str, Any]:
+    """Build a selector for all namespaces but these."""
+    others = {"key": _NAMESPACE_NAME_LABEL, "operator": "NotIn", "values": list(exempt)}
     return {"matchExpressions": [others]}

@@ -1,5 +1,6 @@
-"""Stage 3: the projected ServiceAccount token and the issuer that publishes the keys behind it.
+"""Stage 3: the issuer of ServiceAccount tokens: its signing keys, and the host that publishes them.
 
-In: an account, perhaps a pod, an audience. Out: a signed JWT; a discovery document and a JWKS.
+In: the claims of a token, which the API server decides. Out: a signed JWT; a discovery document and a JWKS.
+Claims and documents are those of any Kubernetes: `kubernetes.service_account`.
 Source: kube-apiserver's TokenRequest, OpenID Connect Discovery 1.0. Next: `directory`.
 """

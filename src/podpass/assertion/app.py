@@ -20,7 +20,7 @@ _CACHE = (b"cache-control", f"public, max-age={MAX_AGE_SECONDS}".encode())
 
 def create_app(issuer: str, ring: KeyRing) -> App:
     """Serve an issuer's discovery document and keys below the issuer's own path."""
-    path = urlsplit(discovery.base(issuer)).path
+    path = urlsplit(discovery.issuer_base(issuer)).path
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
         if scope["method"] not in {"GET", "HEAD"}:
@@ -32,7 +32,7 @@ def create_app(issuer: str, ring: KeyRing) -> App:
         if scope["path"] == path + DISCOVERY_PATH:
             document, kind = discovery.discovery_document(issuer), discovery.DISCOVERY_TYPE
         elif scope["path"] == path + JWKS_PATH:
-            document, kind = discovery.jwks(ring.public), discovery.JWKS_TYPE
+            document, kind = discovery.jwks_document(ring.public), discovery.JWKS_TYPE
         else:
             await respond(send, 404, b'{"error":"not found"}')
             return

@@ -34,7 +34,7 @@ class KeyRing:
 
         Errors:  KeyRingError, naming the file that is not a private key.
         """
-        files.private_folder(folder)
+        files.create_private_folder(folder)
         ring = cls(folder, {path: _read(path) for path in sorted(folder.glob("*" + _SUFFIX))})
         if not ring._keys:
             ring.rotate()
@@ -62,8 +62,8 @@ class KeyRing:
         number = int(max(self._keys).stem) + 1 if self._keys else 1
         path = self._folder / f"{number:06d}{_SUFFIX}"
         key = jose.generate_rsa()
-        files.write_private(path, jose.private_pem(key))
-        self._keys[path] = jose.SigningKey(kid=jose.kid_of(key.public_key()), key=key)
+        files.write_private(path, jose.private_key_pem(key))
+        self._keys[path] = jose.SigningKey(kid=jose.public_key_id(key.public_key()), key=key)
         return self._keys[path]
 
     def retire(self, kid: str) -> None:
@@ -92,4 +92,4 @@ def _read(path: Path) -> jose.SigningKey:
         ) from exc
     if number < 1:
         raise KeyRingError(f"{path}: keys are numbered from 1", path=str(path))
-    return jose.SigningKey(kid=jose.kid_of(key.public_key()), key=key)
+    return jose.SigningKey(kid=jose.public_key_id(key.public_key()), key=key)

@@ -1,1 +1,1 @@
-"""Backups of what podpass keeps: one file for either database, read whole or refused whole."""
+"""Backup and restore: one file format for both databases. A damaged file is refused as a whole."""

@@ -1,7 +1,7 @@
-"""The backup's file, written and read piece by piece: never more than one part in memory.
+"""Writes and reads the backup file, with at most one part in memory.
 
-What is read is a stranger's until it has been checked: plain files only, names of one form, sizes bounded
-before a byte is taken, every digest compared. Nothing is ever unpacked under a name from the file.
+A file is untrusted until it has been checked: only regular members, names of one form, bounded sizes, and
+every digest compared. No file is ever created under a name from the archive.
 """
 
 import gzip
@@ -17,24 +17,24 @@ from typing import BinaryIO
 import orjson
 
 from podpass.backup import model
-from podpass.backup.model import BackupUnfit, Manifest, Part
+from podpass.backup.model import InvalidBackupFile, Manifest, Part
 
 PART_BYTES = 1024 * 1024
-# A row is never cut, so a part may be longer by one.
-_LONGEST_PART = 16 * PART_BYTES
-_LONGEST_MANIFEST = 64 * PART_BYTES
+# A row is never split, so a part may be longer than PART_BYTES by one row.
+_MAX_PART_BYTES = 16 * PART_BYTES
+_MAX_MANIFEST_BYTES = 64 * PART_BYTES
 _BLOCK = tarfile.BLOCKSIZE
-# Rows compress well at any level; this one costs a third of the time of the usual.
+# Rows compress well at any level. This level takes a third of the default's time.
 _LEVEL = 2
-# zlib's word for gzip's frame around what is compressed, with no name and no time in it.
+# Makes zlib write the gzip format, without a name and a time.
 _GZIP = 16 + zlib.MAX_WBITS
 
 
 class Writer:
-    """Writes one backup to a stream, part after part."""
+    """Writes one backup to a stream, one part after another."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        # No `GzipFile`: one that a refusal leaves unfinished is told of by the collector, which ends it too.
+        # No `GzipFile`: the garbage collector would complete an unfinished one after a failure.
         self._stream = stream
         self._zip = zlib.compressobj(_LEVEL, wbits=_GZIP)
         self.parts: list[Part] = []
@@ -48,7 +48,7 @@ class Writer:
 
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest and the end."""
-        self._put(model.MANIFEST, orjson.dumps(model.written(manifest), option=orjson.OPT_INDENT_2))
+        self._put(model.MANIFEST, orjson.dumps(model.to_json(manifest), option=orjson.OPT_INDENT_2))
         self._write(bytes(2 * _BLOCK))
         self._stream.write(self._zip.flush())
 
@@ -64,42 +64,42 @@ class Writer:
 
 
 def check(path: Path) -> Manifest:
-    """Read a whole backup, and compare every part with what the manifest says.
+    """Read a whole backup, and compare every part with the manifest.
 
-    Errors:  BackupUnfit.
+    Errors:  InvalidBackupFile.
     """
     found: list[Part] = []
     rows: Counter[tuple[str, str]] = Counter()
     with _members(path) as members:
         for name, data in members:
             if name == model.MANIFEST:
-                manifest = model.read(data)
+                manifest = model.parse_manifest(data)
                 break
             table = model.table_of(name)
             if table is None and model.file_of(name) is None:
-                raise BackupUnfit(f"{path.name} has a part that no backup has")
+                raise InvalidBackupFile(f"{path.name} has an unknown part")
             if table is not None:
                 rows[table] += data.count(b"\n")
             digest = hashlib.sha256(data).hexdigest()
             found.append(Part(name=name, size=len(data), sha256=digest))
         else:
-            raise BackupUnfit(f"{path.name} is cut off: it has no manifest")
+            raise InvalidBackupFile(f"{path.name} is truncated: it has no manifest")
         if next(members, None) is not None:
-            raise BackupUnfit(f"{path.name} goes on after its manifest")
+            raise InvalidBackupFile(f"{path.name} has data after its manifest")
     _compare(path, manifest, found, rows)
     return manifest
 
 
-def parts(path: Path, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
-    """Read the parts of a backup that was checked; it may have been written over since.
+def read_parts(path: Path, manifest: Manifest) -> Iterator[tuple[str, bytes]]:
+    """Read the parts of a checked backup. The file may have been replaced since the check.
 
-    Errors:  BackupUnfit.
+    Errors:  InvalidBackupFile.
     """
     with _members(path) as members:
         for part in manifest.parts:
             name, data = next(members, ("", b""))
             if (name, hashlib.sha256(data).hexdigest()) != (part.name, part.sha256):
-                raise BackupUnfit(f"{path.name} has changed while it was read")
+                raise InvalidBackupFile(f"{path.name} changed while it was read")
             yield name, data
 
 
@@ -107,68 +107,76 @@ def _compare(
     path: Path, manifest: Manifest, found: list[Part], rows: Counter[tuple[str, str]]
 ) -> None:
     if tuple(found) != manifest.parts:
-        odd = next(
-            (one.name for one, told in zip(found, manifest.parts, strict=False) if one != told),
+        wrong = next(
+            (one.name for one, listed in zip(found, manifest.parts, strict=False) if one != listed),
             "the list of parts",
         )
-        raise BackupUnfit(f"{path.name} is damaged: {odd} is not what the manifest says")
-    told = {
+        raise InvalidBackupFile(f"{path.name} is damaged: {wrong} differs from the manifest")
+    listed_rows = {
         (store, name): table.rows
         for store, one in manifest.stores.items()
         for name, table in one.tables.items()
         if table.rows
     }
-    if told != dict(rows):
-        raise BackupUnfit(f"{path.name} is damaged: it does not have the rows that it says")
+    if listed_rows != dict(rows):
+        raise InvalidBackupFile(f"{path.name} is damaged: its row counts differ from the manifest")
 
 
 @contextmanager
 def _members(path: Path) -> Iterator[Iterator[tuple[str, bytes]]]:
-    with _telling(path), path.open("rb") as stream, gzip.GzipFile("", "rb", 9, stream) as unzipped:
+    with (
+        _translating_errors(path),
+        path.open("rb") as stream,
+        gzip.GzipFile("", "rb", 9, stream) as unzipped,
+    ):
         yield _read(path, unzipped)
 
 
 @contextmanager
-def _telling(path: Path) -> Iterator[None]:
+def _translating_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (gzip.BadGzipFile, zlib.error, EOFError, tarfile.HeaderError) as exc:
-        raise BackupUnfit(f"{path.name} is damaged, cut off, or no backup") from exc
+        raise InvalidBackupFile(f"{path.name} is damaged, truncated, or not a backup") from exc
     except OSError as exc:
-        raise BackupUnfit(f"{path} cannot be read: {exc.strerror}", hint="name a backup") from exc
+        raise InvalidBackupFile(
+            f"{path} cannot be read: {exc.strerror}", hint="pass the path of a backup"
+        ) from exc
 
 
 def _read(path: Path, unzipped: gzip.GzipFile) -> Iterator[tuple[str, bytes]]:
     name, data = _member(path, unzipped) or ("", b"")
     if name != model.BEGIN:
-        raise BackupUnfit(f"{path.name} is no backup of podpass", hint="name a backup")
+        raise InvalidBackupFile(
+            f"{path.name} is not a backup of podpass", hint="pass the path of a backup"
+        )
     if data != f"format {model.FORMAT}\n".encode():
-        raise BackupUnfit(
-            f"{path.name} is a backup of another format than {model.FORMAT}",
-            hint="restore it with the podpass that made it, or a newer one",
+        raise InvalidBackupFile(
+            f"{path.name} has another backup format than {model.FORMAT}",
+            hint="restore it with the podpass that created it, or a newer one",
         )
     while (member := _member(path, unzipped)) is not None:
         yield member
 
 
 def _member(path: Path, unzipped: gzip.GzipFile) -> tuple[str, bytes] | None:
-    header = _exactly(unzipped, _BLOCK)
+    header = _read_exactly(unzipped, _BLOCK)
     if header == bytes(_BLOCK):
-        # To the very end, where gzip keeps its own sum; tar itself fills its last record with zeros.
+        # Read to the end, where gzip has its checksum. tar fills its last record with zeros.
         rest = unzipped.read(tarfile.RECORDSIZE + 1)
         if not _BLOCK <= len(rest) <= tarfile.RECORDSIZE or rest.strip(b"\0"):
-            raise BackupUnfit(f"{path.name} goes on after its end")
+            raise InvalidBackupFile(f"{path.name} has data after its end")
         return None
     member = tarfile.TarInfo.frombuf(header, "ascii", "strict")
-    longest = _LONGEST_MANIFEST if member.name == model.MANIFEST else _LONGEST_PART
-    if member.type != tarfile.REGTYPE or not 0 <= member.size <= longest:
-        raise BackupUnfit(f"{path.name} has a part that no backup has")
-    data = _exactly(unzipped, member.size)
-    _exactly(unzipped, -member.size % _BLOCK)
+    max_bytes = _MAX_MANIFEST_BYTES if member.name == model.MANIFEST else _MAX_PART_BYTES
+    if member.type != tarfile.REGTYPE or not 0 <= member.size <= max_bytes:
+        raise InvalidBackupFile(f"{path.name} has an unknown part")
+    data = _read_exactly(unzipped, member.size)
+    _read_exactly(unzipped, -member.size % _BLOCK)
     return member.name, data
 
 
-def _exactly(stream: gzip.GzipFile, size: int) -> bytes:
+def _read_exactly(stream: gzip.GzipFile, size: int) -> bytes:
     data = stream.read(size)
     if len(data) != size:
         raise EOFError

@@ -1,4 +1,4 @@
-"""Take a backup: one moment of a database, and with a local instance what belongs to it."""
+"""Create a backup: a consistent snapshot of a database, with the files of a local instance."""
 
 import errno
 import os
@@ -18,50 +18,50 @@ from podpass.clock import Clock
 from podpass.database import Database
 from podpass.local.datadir import DataDir
 
-# However large it is: nobody waits for it, writers least of all.
-_SECONDS = 24 * 3600.0
+# A day, because a backup may be large. Writers do not wait for it.
+_MAX_SECONDS = 24 * 3600.0
 
 
-async def of_database(
+async def back_up_database(
     url: str, path: Path, progress: Progress, clock: Clock, sealing_key: Path | None = None
 ) -> Manifest:
-    """Back a database up into a new file.
+    """Back up a database into a new file.
 
-    Shapes:  of `sealing_key` only the fingerprint goes in, so that a restore knows which one it needs; it
-             has to be the one that opens what the database has sealed.
-    Errors:  BackupRefused, DatabaseUnusable, DatabaseFailed; no file is left behind.
+    Shapes:  the file records only the fingerprint of `sealing_key`, so that a restore can check its key. It
+             must be the key that opens the sealed values of the database.
+    Errors:  BackupRefused, DatabaseUnusable, DatabaseFailed. No file remains after an error.
     """
     sealing = {} if sealing_key is None else {"authority": instance.fingerprint(sealing_key)}
-    with _new(path) as stream:
-        writer, stores = await _rows(url, stream, progress, sealing_key)
+    with _new_file(path) as stream:
+        writer, stores = await _write_rows(url, stream, progress, sealing_key)
         manifest = _manifest(writer, stores, clock, sealing=sealing)
         writer.finish(manifest)
     return manifest
 
 
-async def of_instance(
+async def back_up_instance(
     data_dir: DataDir, path: Path, progress: Progress, clock: Clock, *, with_keys: bool
 ) -> Manifest:
-    """Back a local instance up into a new file, whether it runs or not.
+    """Back up a local instance, running or stopped, into a new file.
 
-    Errors:  BackupRefused, DatabaseUnusable, DatabaseFailed; no file is left behind.
+    Errors:  BackupRefused, DatabaseUnusable, DatabaseFailed. No file remains after an error.
     """
-    instance.check_there(data_dir)
-    with _new(path) as stream:
-        writer, stores = await _rows(instance.url(data_dir), stream, progress)
+    instance.check_exists(data_dir)
+    with _new_file(path) as stream:
+        writer, stores = await _write_rows(instance.database_url(data_dir), stream, progress)
         instance.add_files(writer, data_dir, with_keys=with_keys)
         manifest = _manifest(
             writer,
             stores,
             clock,
-            sealing=instance.sealing(data_dir),
-            facts=instance.facts(data_dir),
+            sealing=instance.sealing_fingerprints(data_dir),
+            facts=instance.public_config(data_dir),
         )
         writer.finish(manifest)
     return manifest
 
 
-async def _rows(
+async def _write_rows(
     url: str, stream: BinaryIO, progress: Progress, sealing_key: Path | None = None
 ) -> tuple[Writer, dict[str, Store]]:
     async with Database(url, make=False) as database:
@@ -72,7 +72,7 @@ async def _rows(
             writer = Writer(stream)
             return writer, database_reader.write(connection, writer, progress)
 
-        return await database.read(step, seconds=_SECONDS, once=True)
+        return await database.read(step, seconds=_MAX_SECONDS, once=True)
 
 
 def _manifest(
@@ -94,10 +94,10 @@ def _manifest(
 
 
 @contextmanager
-def _new(path: Path) -> Iterator[BinaryIO]:
-    """Make a file that is there when it is whole, and on the disk, for its owner's eyes only."""
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """Create a file that only its owner can read. It gets its name when it is complete and on the disk."""
     if path.exists():
-        raise BackupRefused(f"{path} is there already", hint="name a file that is not there yet")
+        raise BackupRefused(f"{path} exists already", hint="use the path of a new file")
     part = path.with_name(f".{path.name}.part")
     try:
         part.unlink(missing_ok=True)
@@ -115,7 +115,7 @@ def _new(path: Path) -> Iterator[BinaryIO]:
         full = exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise BackupRefused(
             f"{path} cannot be written: {exc.strerror}",
-            hint="make room there, or name a file on another disk; nothing was left behind"
+            hint="free space on that disk, or use a path on another disk; no file remains"
             if full
-            else "name a file in a folder of yours",
+            else "use a path in an existing directory that you can write to",
         ) from exc

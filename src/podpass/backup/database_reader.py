@@ -1,4 +1,4 @@
-"""From a database into a backup: every row of one moment, while others go on writing."""
+"""Read a database into a backup: every row of one snapshot, without blocking writers."""
 
 from collections.abc import Iterable
 
@@ -7,23 +7,23 @@ from sqlalchemy import Connection, Table, inspect, select
 from podpass.backup import model, row_format
 from podpass.backup.archive import PART_BYTES, Writer
 from podpass.backup.model import BackupRefused, Progress
-from podpass.backup.tables import STORES, kept
+from podpass.backup.tables import STORES, backed_up_tables
 from podpass.database import migrate
 
-_ROWS_AT_ONCE = 500
-_STAMPS = "alembic_version_"
+_BATCH_ROWS = 500
+_STAMP_PREFIX = "alembic_version_"
 
 
 def write(connection: Connection, archive: Writer, progress: Progress) -> dict[str, model.Store]:
-    """Write every store that a database has, and say what there was of each.
+    """Write every store of a database, and describe each for the manifest.
 
-    Shapes:  `progress` is told of each table with its rows, and of one that takes long more than once.
+    Shapes:  `progress` is called with each table and its row count, several times for a large table.
     Errors:  BackupRefused.
     """
     found = {}
     _check_known(connection)
     for name, (_, chain) in STORES.items():
-        revision = migrate.recorded(connection, chain)
+        revision = migrate.current_revision(connection, chain)
         if revision is None:
             continue
         tables = {
@@ -33,37 +33,37 @@ def write(connection: Connection, archive: Writer, progress: Progress) -> dict[s
                     connection, archive, f"rows/{name}/{table.name}", table, progress
                 ),
             )
-            for table in kept(connection, name)
+            for table in backed_up_tables(connection, name)
         }
         found[name] = model.Store(revision=revision, tables=tables)
     if not found:
         raise BackupRefused(
-            "the database has nothing of this podpass",
-            hint="start this podpass on it once, which brings the database of an older one up to date",
+            "the database has no tables of this podpass",
+            hint="start this podpass on it once, which creates or upgrades its tables",
         )
     return found
 
 
 def _check_known(connection: Connection) -> None:
-    """Refuse a newer database: what this podpass does not know of would be missing, and nobody told."""
+    """Reject the database of a newer podpass: its unknown tables would be missing from the backup."""
     known = {chain.stamp.name: chain for _, chain in STORES.values()}
     for name in inspect(connection).get_table_names():
         chain = known.get(name)
-        revision = chain and migrate.recorded(connection, chain)
+        revision = chain and migrate.current_revision(connection, chain)
         newer = revision and chain and revision > chain.head
-        if newer or (name.startswith(_STAMPS) and chain is None):
-            store = name.removeprefix(_STAMPS)
+        if newer or (name.startswith(_STAMP_PREFIX) and chain is None):
+            store = name.removeprefix(_STAMP_PREFIX)
             raise BackupRefused(
                 f"the database is of a newer podpass: this one does not know its {store}"
                 + (f" of schema {revision}" if revision else ""),
-                hint="back it up with the podpass that serves it, or a newer one",
+                hint="back it up with the podpass that uses it, or a newer one",
             )
 
 
 def _write_table(
     connection: Connection, archive: Writer, name: str, table: Table, progress: Progress
 ) -> int:
-    statement = select(table).execution_options(yield_per=_ROWS_AT_ONCE)
+    statement = select(table).execution_options(yield_per=_BATCH_ROWS)
     count = 0
     for number, (rows, piece) in enumerate(_pieces(connection.execute(statement)), start=1):
         count += rows
@@ -75,13 +75,13 @@ def _write_table(
 
 
 def _pieces(rows: Iterable[Iterable[object]]) -> Iterable[tuple[int, bytes]]:
-    """Give rows as lines, as many at a time as make one part."""
-    written, count = bytearray(), 0
+    """Serialize rows into pieces, each of the size of one part. Yield the row count with each piece."""
+    lines, count = bytearray(), 0
     for row in rows:
-        written += row_format.write(row)
+        lines += row_format.write(row)
         count += 1
-        if len(written) >= PART_BYTES:
-            yield count, bytes(written)
-            written, count = bytearray(), 0
+        if len(lines) >= PART_BYTES:
+            yield count, bytes(lines)
+            lines, count = bytearray(), 0
     if count:
-        yield count, bytes(written)
+        yield count, bytes(lines)

@@ -1,28 +1,57 @@
-"""From a backup into a database: all of it in one transaction, whatever was there before goes."""
+"""Write a backup into a database, in one transaction. Existing rows are deleted."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import (
+    TEXT,
+    Connection,
+    Table,
+    TypeDecorator,
+    cast,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+)
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    ProgrammingError,
+    StatementError,
+)
 
 from podpass.backup import model, row_format
-from podpass.backup.model import BackupRefused, BackupUnfit, Manifest, Progress
-from podpass.backup.tables import STORES, kept, tables
+from podpass.backup.model import BackupRefused, InvalidBackupFile, Manifest, Progress
+from podpass.backup.tables import STORES, backed_up_tables, reflect_tables
 from podpass.database import migrate
 
-_ROWS_AT_ONCE = 500
+_BATCH_ROWS = 500
+_INVALID_ROW_ERRORS = (IntegrityError, DataError, ProgrammingError)
+
+
+class _AnyText(TypeDecorator[str]):
+    """A SQLite text column that accepts invalid UTF-8 as bytes, so that a restore keeps it unchanged."""
+
+    impl = TEXT
+    cache_ok = True
+
+    def bind_expression(self, bindvalue: Any) -> Any:
+        return cast(bindvalue, TEXT)
 
 
 def check(manifest: Manifest) -> None:
-    """Check that this podpass knows what a backup holds.
+    """Check that this podpass knows every store and revision of a backup.
 
-    Errors:  BackupUnfit.
+    Errors:  InvalidBackupFile.
     """
     for name, store in manifest.stores.items():
         head = STORES[name][1].head if name in STORES else "none"
         if name not in STORES or store.revision > head:
-            raise BackupUnfit(
+            raise InvalidBackupFile(
                 f"the backup is of a newer podpass ({manifest.podpass}): its {name} has schema"
                 f" {store.revision}, this podpass reads up to {head}",
                 hint="restore it with that podpass, or a newer one; nothing was changed",
@@ -37,12 +66,12 @@ def write(
     *,
     replace: bool,
 ) -> None:
-    """Fill the stores of a database with what a backup holds of them.
+    """Replace the content of the stores in a backup.
 
-    Shapes:  a backup of an older podpass is written into tables of its own time, which are then brought up
-             to date. A store of which the backup holds nothing stays as it is.
-    Errors:  BackupRefused for a database that holds something, unless it may be replaced; BackupUnfit,
-             DatabaseUnusable. The caller's transaction goes back with any of them.
+    Shapes:  the rows of an older podpass are written into tables of their revision, which are then upgraded.
+             Stores that are not in the backup stay unchanged.
+    Errors:  BackupRefused for a database that has rows, unless `replace` is set; InvalidBackupFile,
+             DatabaseUnusable. The caller must roll back after an error.
     """
     check(manifest)
     for name in manifest.stores:
@@ -50,7 +79,7 @@ def write(
         migrate.prepare(connection, schema, chain)
     if not replace:
         _check_empty(connection, manifest)
-    room = {name: _make_room(connection, name, one) for name, one in manifest.stores.items()}
+    targets = {name: _clear(connection, name, one) for name, one in manifest.stores.items()}
     filled: Counter[str] = Counter()
     try:
         for name, data in parts:
@@ -58,52 +87,59 @@ def write(
             if found is not None:
                 owner, table = found
                 columns = manifest.stores[owner].tables[table].columns
-                filled[table] += _fill(connection, room[owner].get(table), columns, data)
+                filled[table] += _fill(connection, targets[owner].get(table), columns, data)
                 progress(table, filled[table])
-    except IntegrityError as exc:
-        raise BackupUnfit("rows of the backup do not fit together") from exc
+    except StatementError as exc:
+        if isinstance(exc, DBAPIError) and not isinstance(exc, _INVALID_ROW_ERRORS):
+            raise
+        raise InvalidBackupFile("the database rejects rows of the backup") from exc
     for name, store in manifest.stores.items():
-        _count_on(connection, room[name].values())
+        _advance_sequences(connection, targets[name].values())
         _, chain = STORES[name]
         if store.revision != chain.head:
-            migrate.climb(connection, chain, store.revision, chain.head)
+            migrate.upgrade(connection, chain, store.revision, chain.head)
 
 
 def _check_empty(connection: Connection, manifest: Manifest) -> None:
     for name in manifest.stores:
-        for table in kept(connection, name):
+        for table in backed_up_tables(connection, name):
             if connection.execute(select(table).limit(1)).first() is not None:
                 raise BackupRefused(
                     f"the database is not empty: table {table.name} has rows",
-                    hint="take a backup of it, then restore with --replace; nothing was changed",
+                    hint="back it up, then restore with --replace; nothing was changed",
                 )
 
 
-def _make_room(connection: Connection, name: str, store: model.Store) -> Mapping[str, Table]:
-    """Empty a store's tables, or make them anew where the backup's are older."""
+def _clear(connection: Connection, name: str, store: model.Store) -> Mapping[str, Table]:
+    """Delete the rows of a store, or recreate its tables at an older revision of the backup."""
     _, chain = STORES[name]
-    for table in reversed(tables(connection, name)):
-        # Whoever reads meanwhile sees the old rows to the end: dropped tables would make them wait.
+    for table in reversed(reflect_tables(connection, name)):
+        # Concurrent readers see the old rows until the commit. Dropping the tables would make them wait.
         if store.revision == chain.head:
             connection.execute(delete(table))
         else:
             table.drop(connection)
     if store.revision != chain.head:
-        migrate.climb(connection, chain, None, store.revision)
-    return {table.name: table for table in kept(connection, name)}
+        migrate.upgrade(connection, chain, None, store.revision)
+    found = {table.name: table for table in backed_up_tables(connection, name)}
+    if connection.dialect.name == "sqlite":
+        for column in (one for table in found.values() for one in table.columns):
+            if isinstance(column.type, TEXT):
+                column.type = _AnyText()
+    return found
 
 
 def _fill(connection: Connection, table: Table | None, columns: Sequence[str], data: bytes) -> int:
     if table is None or set(columns) - set(table.columns.keys()):
-        raise BackupUnfit("a table of the backup is not one of the schema that it names")
+        raise InvalidBackupFile("a table of the backup does not match its schema revision")
     rows = [row_format.read(line, columns) for line in data.splitlines()]
-    for begin in range(0, len(rows), _ROWS_AT_ONCE):
-        connection.execute(insert(table), rows[begin : begin + _ROWS_AT_ONCE])
+    for begin in range(0, len(rows), _BATCH_ROWS):
+        connection.execute(insert(table), rows[begin : begin + _BATCH_ROWS])
     return len(rows)
 
 
-def _count_on(connection: Connection, filled: Iterable[Table]) -> None:
-    """Let numbers that PostgreSQL gives go on after the last; SQLite looks for itself."""
+def _advance_sequences(connection: Connection, filled: Iterable[Table]) -> None:
+    """Set PostgreSQL sequences to the last restored number. SQLite needs no such step."""
     if connection.dialect.name != "postgresql":
         return
     for table in filled:

@@ -1,7 +1,7 @@
-"""What makes a local instance whole beside its database: who it is, and the files that go with it.
+"""The parts of a local instance outside its database: its identity and its files.
 
-The key of its certificate authority never leaves the data dir. Keys, and the cluster's objects, whose Secrets
-lie open, are in a backup only when they are asked for.
+The key of its certificate authority never leaves the data directory. Other keys, and the cluster's objects
+with their unencrypted Secrets, are in a backup only on request.
 """
 
 import hashlib
@@ -13,108 +13,113 @@ from dataclasses import replace
 from pathlib import Path
 
 from podpass.backup.archive import PART_BYTES, Writer
-from podpass.backup.model import BackupRefused, BackupUnfit, Manifest
-from podpass.crypto.envelope import read_key
+from podpass.backup.model import BackupRefused, InvalidBackupFile, Manifest
+from podpass.crypto.envelope import decode_sealing_key
 from podpass.directory import naming
 from podpass.guids import is_lower_guid
-from podpass.local.datadir import DataDir, Facts, check_version, load_facts
+from podpass.local.datadir import DataDir, InstanceConfig, check_version, load_config
 
 DATABASE, CLUSTER, INSTANCE = "directory.db", "kubernetes.db", "instance.json"
 _IMAGES = "images.json"
 _SEALING = ("keys/authority.key", "keys/vault.key")
-# Nothing else is taken from a backup, whatever it calls its files.
+# A restore accepts no other files.
 _KNOWN = re.compile(rf"keys/(?:[a-z]+/)?[a-z0-9.]+|{CLUSTER}|{INSTANCE}|{_IMAGES}")
 
 
-def url(data_dir: DataDir) -> str:
-    """Name the instance's database."""
+def database_url(data_dir: DataDir) -> str:
+    """Return the URL of the instance's database."""
     return f"sqlite:///{data_dir.path(DATABASE)}"
 
 
-def check_there(data_dir: DataDir) -> None:
-    """Check that there is an instance.
+def check_exists(data_dir: DataDir) -> None:
+    """Check that the data directory holds an instance.
 
     Errors:  BackupRefused, WrongVersion.
     """
     check_version(data_dir)
     if not data_dir.path(DATABASE).exists():
         raise BackupRefused(
-            f"{data_dir.root} holds no instance", hint="name its folder with --data-dir D"
+            f"there is no instance in {data_dir.root}", hint="pass its directory with --data-dir D"
         )
 
 
-def facts(data_dir: DataDir) -> dict[str, str]:
-    """Tell what an instance is told apart by; none of it is secret."""
-    return _open_facts(load_facts(data_dir))
+def public_config(data_dir: DataDir) -> dict[str, str]:
+    """Return the values that identify an instance. None of them is secret."""
+    return _public_values(load_config(data_dir))
 
 
 def is_same(data_dir: DataDir, manifest: Manifest) -> bool:
-    """Tell whether a data dir holds the instance of which the backup is."""
-    return data_dir.path(INSTANCE).exists() and facts(data_dir) == dict(manifest.instance or {})
+    """Report whether a data directory holds the instance of the backup."""
+    return data_dir.path(INSTANCE).exists() and public_config(data_dir) == dict(
+        manifest.instance or {}
+    )
 
 
-def sealing(data_dir: DataDir) -> dict[str, str]:
-    """Give the fingerprints of the keys that values are sealed with."""
+def sealing_fingerprints(data_dir: DataDir) -> dict[str, str]:
+    """Return the fingerprints of the sealing keys, by file."""
     return {
         name: fingerprint(data_dir.path(name)) for name in _SEALING if data_dir.path(name).exists()
     }
 
 
 def fingerprint(key: Path) -> str:
-    """Tell one sealing key from another; it says nothing of the key.
+    """Return the fingerprint of a sealing key. It does not reveal the key.
 
-    Errors:  BackupRefused, SealingKeyUnfit.
+    Errors:  BackupRefused, InvalidSealingKey.
     """
     try:
-        data = read_key(key.read_bytes(), str(key))
+        data = decode_sealing_key(key.read_bytes(), str(key))
     except OSError as exc:
         raise BackupRefused(
             f"the sealing key {key} cannot be read: {exc.strerror}",
-            hint="name the file with --sealing-key-file F",
+            hint="pass the file with --sealing-key-file F",
         ) from exc
     return hashlib.sha256(b"podpass sealing key\n" + data).hexdigest()[:16]
 
 
 def check_sealing(data_dir: DataDir, manifest: Manifest) -> None:
-    """Check that what is sealed in a backup will open here.
+    """Check that the keys here open the sealed values of a backup.
 
     Errors:  BackupRefused.
     """
-    here = sealing(data_dir)
+    here = sealing_fingerprints(data_dir)
     for name, wanted in manifest.sealing.items():
         if name not in manifest.files and here.get(name) != wanted:
-            found = "another one" if name in here else "missing"
+            found = "another key" if name in here else "missing"
             raise BackupRefused(
-                f"what the backup holds is sealed with a key that is not in it, and {name} here is {found}",
-                hint=f"put the {name} of then into {data_dir.root}, or restore a backup --with-keys",
+                f"the backup is sealed with a key that it does not contain, and {name} here is {found}",
+                hint=f"copy the {name} that was in use at the time of the backup to {data_dir.root},"
+                " or restore a backup that was created with --with-keys",
             )
 
 
-def check_told(manifest: Manifest) -> None:
-    """Check that a backup's instance is one, and that it brings no file that it has no business with.
+def check_instance(manifest: Manifest) -> None:
+    """Check that a backup is of a valid instance and contains only known files.
 
-    Errors:  BackupRefused, where it is of a database by itself too; BackupUnfit.
+    Errors:  BackupRefused, also for a backup of a database without an instance; InvalidBackupFile.
     """
-    told = manifest.instance
-    if told is None:
+    found = manifest.instance
+    if found is None:
         raise BackupRefused(
-            "the backup is of a database by itself, not of a local instance",
+            "the backup is of a database, not of a local instance",
             hint="restore it with --database URL",
         )
-    # Folders and addresses are made of them.
-    ids = [told.get(name, "") for name in ("tenant_id", "subscription_id", "issuer_id")]
-    person = naming.user_name_fault(told.get("admin_username", ""))
-    if person is not None or not all(map(is_lower_guid, ids)):
-        raise BackupUnfit("the backup's instance has ids or an administrator that none can have")
-    odd = [name for name in manifest.files if not _KNOWN.fullmatch(name)]
-    if odd:
+    # These values become parts of paths and URLs.
+    ids = [found.get(name, "") for name in ("tenant_id", "subscription_id", "issuer_id")]
+    fault = naming.user_name_fault(found.get("admin_username", ""))
+    if fault is not None or not all(map(is_lower_guid, ids)):
+        raise InvalidBackupFile(
+            "the backup's instance has invalid ids or an invalid administrator name"
+        )
+    unknown = [name for name in manifest.files if not _KNOWN.fullmatch(name)]
+    if unknown:
         raise BackupRefused(
-            f"the backup holds a file that no instance has: {odd[0]}", hint="take another"
+            f"the backup has an unknown file: {unknown[0]}", hint="use another backup"
         )
 
 
 def add_files(archive: Writer, data_dir: DataDir, *, with_keys: bool) -> None:
-    """Write the files that belong to an instance into a backup."""
+    """Write the files of an instance into a backup."""
     names = [_IMAGES]
     if with_keys:
         names += [INSTANCE, *_keys(data_dir)]
@@ -139,30 +144,30 @@ def _add(archive: Writer, name: str, data: bytes) -> None:
 
 
 def _cluster(path: Path) -> bytes:
-    """Copy the cluster's objects as they are at one moment, whoever writes them."""
+    """Return a consistent copy of the cluster's database."""
     if not path.exists():
         return b""
-    with closing(sqlite3.connect(path)) as theirs, closing(sqlite3.connect(":memory:")) as copy:
-        theirs.backup(copy)
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(":memory:")) as copy:
+        source.backup(copy)
         return copy.serialize()
 
 
-def renamed(mine: Facts | None, manifest: Manifest) -> Facts:
-    """Give the facts of an instance that a backup without its secrets becomes: those stay, or are made."""
-    told = manifest.instance or {}
+def restored_config(current: InstanceConfig | None, manifest: Manifest) -> InstanceConfig:
+    """Return the configuration for a backup without keys: existing or new secrets, the backup's ids."""
+    found = manifest.instance or {}
     return replace(
-        mine or Facts.new(),
-        tenant_id=told["tenant_id"],
-        subscription_id=told["subscription_id"],
-        issuer_id=told["issuer_id"],
-        admin_username=told["admin_username"],
+        current or InstanceConfig.new(),
+        tenant_id=found["tenant_id"],
+        subscription_id=found["subscription_id"],
+        issuer_id=found["issuer_id"],
+        admin_username=found["admin_username"],
     )
 
 
-def _open_facts(one: Facts) -> dict[str, str]:
+def _public_values(config: InstanceConfig) -> dict[str, str]:
     return {
-        "tenant_id": one.tenant_id,
-        "subscription_id": one.subscription_id,
-        "issuer_id": one.issuer_id,
-        "admin_username": one.admin_username,
+        "tenant_id": config.tenant_id,
+        "subscription_id": config.subscription_id,
+        "issuer_id": config.issuer_id,
+        "admin_username": config.admin_username,
     }

@@ -1,7 +1,7 @@
-"""Shapes of a backup: what is in the file, by store, table and part.
+"""Data types of a backup: the file's content by store, table and part.
 
-The file is a gzipped tar: `podpass-backup` with the format's number, then the parts, then `manifest.json`,
-which names each of them with its length and its digest. Rows are JSON arrays, one a line.
+The file is a gzipped tar: `podpass-backup` with the format number, then the parts, then `manifest.json`,
+which lists each part with its length and digest. Rows are JSON arrays, one on each line.
 """
 
 import re
@@ -14,24 +14,24 @@ from podpass.errors import Error
 
 FORMAT = 1
 BEGIN, MANIFEST = "podpass-backup", "manifest.json"
-# Told of a table, and how many of its rows are through.
+# Called with a table and the number of its processed rows.
 Progress = Callable[[str, int], None]
 
-_STEP = r"[a-z0-9][a-z0-9_.-]{0,59}"
-# What a part may be called: nothing of it can lead out of a folder.
+_SEGMENT = r"[a-z0-9][a-z0-9_.-]{0,59}"
+# Valid names of parts. No valid name leaves its directory.
 _ROWS = re.compile(r"rows/([a-z]{1,20})/([a-z_]{1,40})/\d{6}\.jsonl")
-_FILE = re.compile(rf"files/((?:{_STEP}/){{0,2}}{_STEP})/\d{{6}}")
+_FILE = re.compile(rf"files/((?:{_SEGMENT}/){{0,2}}{_SEGMENT})/\d{{6}}")
 
 
-class BackupUnfit(Error):
-    """A file is no backup, is damaged, or is of a podpass that this one cannot read."""
+class InvalidBackupFile(Error):
+    """A file is not a backup, is damaged, or is of an unsupported version of podpass."""
 
-    code = "backup_file_unfit"
-    hint = "take another backup; nothing was changed"
+    code = "invalid_backup_file"
+    hint = "use another backup; nothing was changed"
 
 
 class BackupRefused(Error):
-    """A backup cannot be taken from here, or restored to here, as things stand."""
+    """A backup cannot be created or restored in the current state."""
 
     code = "backup_refused"
 
@@ -47,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """One table: the columns, in the order of a row's values, and how many rows."""
+    """One table: its columns, in the order of a row's values, and its row count."""
 
     columns: tuple[str, ...]
     rows: int
@@ -55,7 +55,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """One store: the revision of its tables, and the tables in an order in which they can be filled."""
+    """One store: its revision, and its tables in an order that satisfies foreign keys."""
 
     revision: str
     tables: Mapping[str, Table]
@@ -63,10 +63,10 @@ class Store:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a backup holds.
+    """The content of a backup.
 
-    Shapes:  `created` in RFC 3339; `sealing` are fingerprints of the keys that values are sealed with, by
-             file; `instance` the facts of a local instance, None for a database by itself.
+    Shapes:  `created` in RFC 3339; `sealing` holds the fingerprints of the sealing keys, by file; `instance`
+             identifies a local instance, None for a database without one.
     """
 
     podpass: str
@@ -78,31 +78,31 @@ class Manifest:
 
     @property
     def rows(self) -> dict[str, int]:
-        """Count rows by table."""
+        """Row counts by table."""
         return {
             name: table.rows for one in self.stores.values() for name, table in one.tables.items()
         }
 
     @property
     def files(self) -> list[str]:
-        """Name the files that come along."""
+        """Names of the files in the backup."""
         return sorted({found[1] for part in self.parts if (found := _FILE.fullmatch(part.name))})
 
 
 def table_of(part: str) -> tuple[str, str] | None:
-    """Tell of which store and table a part holds rows."""
+    """Return the store and table of a part with rows, or None."""
     found = _ROWS.fullmatch(part)
     return (found[1], found[2]) if found else None
 
 
 def file_of(part: str) -> str | None:
-    """Tell of which file a part is a piece."""
+    """Return the file name of a part of a file, or None."""
     found = _FILE.fullmatch(part)
     return found[1] if found else None
 
 
-def written(manifest: Manifest) -> dict[str, Any]:
-    """Write a manifest as JSON has it."""
+def to_json(manifest: Manifest) -> dict[str, Any]:
+    """Convert a manifest to JSON values."""
     return {
         "podpass": manifest.podpass,
         "created": manifest.created,
@@ -122,10 +122,10 @@ def written(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def read(text: bytes) -> Manifest:
-    """Read a manifest.
+def parse_manifest(text: bytes) -> Manifest:
+    """Parse a manifest.
 
-    Errors:  BackupUnfit.
+    Errors:  InvalidBackupFile.
     """
     try:
         raw = jose.loads_object(text)
@@ -138,7 +138,7 @@ def read(text: bytes) -> Manifest:
             instance=raw["instance"] and {str(n): str(v) for n, v in raw["instance"].items()},
         )
     except (ValueError, KeyError, TypeError, AttributeError, Error) as exc:
-        raise BackupUnfit("the backup's manifest cannot be read") from exc
+        raise InvalidBackupFile("the backup's manifest cannot be read") from exc
 
 
 def _store(raw: Mapping[str, Any]) -> Store:

@@ -1,7 +1,8 @@
-"""Restore a backup: checked to its end first, then all of it at once, or nothing.
+"""Restore a backup. The file is checked to its end first; then everything is restored, or nothing.
 
-A running instance or a cluster gets it in one transaction and goes on. Of an instance that does not run, a
-new database and the files are made ready in a folder beside; giving that its name is when it happens.
+A running instance or a cluster is restored in one transaction, without a restart. For a stopped instance, a
+new database and the files are prepared in a separate directory; renaming that directory completes the
+restore.
 """
 
 import shutil
@@ -13,57 +14,65 @@ from sqlalchemy import Connection, delete
 
 from podpass import files
 from podpass.backup import archive, database_writer, instance, model, sealing_check
-from podpass.backup.model import BackupRefused, BackupUnfit, Manifest, Progress
+from podpass.backup.model import BackupRefused, InvalidBackupFile, Manifest, Progress
 from podpass.backup.tables import TOPICS
 from podpass.database import Database
 from podpass.directory.store.schema import users
 from podpass.local import finish_restore
 from podpass.local.administrator import admin_id
-from podpass.local.datadir import DataDir, Facts, claim, load_facts, prepare, save_facts
+from podpass.local.datadir import (
+    DataDir,
+    InstanceConfig,
+    load_config,
+    prepare,
+    save_config,
+    write_version,
+)
 from podpass.local.lock import Lock
 
-_SECONDS = 24 * 3600.0
-_MAKING = "restore.part"
+_MAX_SECONDS = 24 * 3600.0
+_STAGING = "restore.part"
 
 
-async def to_database(
+async def restore_database(
     url: str, path: Path, progress: Progress, *, replaces: bool, sealing_key: Path | None = None
 ) -> Manifest:
-    """Restore into a database; every replica hears of it.
+    """Restore into a database. All replicas are notified.
 
-    Errors:  BackupUnfit, BackupRefused, DatabaseUnusable, DatabaseFailed, with nothing changed.
+    Errors:  InvalidBackupFile, BackupRefused, DatabaseUnusable, DatabaseFailed, with nothing changed.
     """
-    manifest = _checked(path)
+    manifest = _read_checked(path)
     if sealing_key is not None:
-        here = {"authority": instance.fingerprint(sealing_key)}
-        theirs = {name: value for name, value in manifest.sealing.items() if "authority" in name}
-        if set(theirs.values()) - set(here.values()):
+        given = {"authority": instance.fingerprint(sealing_key)}
+        required = {name: value for name, value in manifest.sealing.items() if "authority" in name}
+        if set(required.values()) - set(given.values()):
             raise BackupRefused(
-                f"the backup's keys are not sealed with {sealing_key}", hint="name the key of then"
+                f"the backup's keys are not sealed with {sealing_key}",
+                hint="pass the sealing key that was in use when the backup was made",
             )
     await _fill(url, path, manifest, progress, replaces=replaces, sealing_key=sealing_key)
     return manifest
 
 
-async def to_instance(
+async def restore_instance(
     data_dir: DataDir, path: Path, progress: Progress, *, replaces: bool
 ) -> tuple[Manifest, bool]:
-    """Restore into a data dir, and tell whether its instance runs: then its files stay as they are.
+    """Restore into a data directory. Return the manifest, and whether the instance runs: then its files stay.
 
-    Errors:  BackupUnfit, BackupRefused, DataDirError, DatabaseFailed, with nothing changed.
+    Errors:  InvalidBackupFile, BackupRefused, DataDirError, DatabaseFailed, with nothing changed.
     """
-    manifest = _checked(path)
-    instance.check_told(manifest)
+    manifest = _read_checked(path)
+    instance.check_instance(manifest)
     prepare(data_dir)
-    with _alone(data_dir) as alone:
-        if alone:
-            await _to_stopped(data_dir, path, manifest, progress, replaces=replaces)
+    with _lock_instance(data_dir) as is_stopped:
+        if is_stopped:
+            await _restore_stopped(data_dir, path, manifest, progress, replaces=replaces)
         else:
-            await _to_running(data_dir, path, manifest, progress, replaces=replaces)
-    return manifest, not alone
+            await _restore_running(data_dir, path, manifest, progress, replaces=replaces)
+    return manifest, not is_stopped
 
 
-def _checked(path: Path) -> Manifest:
+def _read_checked(path: Path) -> Manifest:
     manifest = archive.check(path)
     database_writer.check(manifest)
     return manifest
@@ -79,98 +88,98 @@ async def _fill(
     sealing_key: Path | None = None,
 ) -> None:
     def step(connection: Connection) -> None:
-        parts = archive.parts(path, manifest)
+        parts = archive.read_parts(path, manifest)
         database_writer.write(connection, manifest, parts, progress, replace=replaces)
         if sealing_key is not None and "authority" in manifest.stores:
             sealing_check.check(connection, sealing_key, "the backup's")
 
     async with Database(url) as database:
-        await database.write(step, tells=TOPICS, seconds=_SECONDS)
+        await database.write(step, topics=TOPICS, seconds=_MAX_SECONDS)
 
 
-async def _to_running(
+async def _restore_running(
     data_dir: DataDir, path: Path, manifest: Manifest, progress: Progress, *, replaces: bool
 ) -> None:
     if not instance.is_same(data_dir, manifest):
         raise BackupRefused(
-            "the backup is of another instance than the one that runs here",
-            hint="stop this one first: `podpass down`",
+            "the backup is of another instance than the running one",
+            hint="stop the running instance first: `podpass down`",
         )
-    keys = _pieces(path, manifest, "keys/")
+    keys = _read_files(path, manifest, "keys/")
     for name, data in keys.items():
         if not data_dir.path(name).exists() or data_dir.path(name).read_bytes() != data:
             raise BackupRefused(
-                f"the backup brings another {name} than the instance runs with",
-                hint="stop it first: `podpass down`",
+                f"the backup has another {name} than the running instance",
+                hint="stop the instance first: `podpass down`",
             )
     instance.check_sealing(data_dir, manifest)
-    await _fill(instance.url(data_dir), path, manifest, progress, replaces=replaces)
+    await _fill(instance.database_url(data_dir), path, manifest, progress, replaces=replaces)
 
 
-async def _to_stopped(
+async def _restore_stopped(
     data_dir: DataDir, path: Path, manifest: Manifest, progress: Progress, *, replaces: bool
 ) -> None:
     finish_restore.finish(data_dir)
     if data_dir.path(instance.DATABASE).exists() and not replaces:
         raise BackupRefused(
-            f"{data_dir.root} holds an instance already",
-            hint="take a backup of it, then restore with --replace, or name another --data-dir D",
+            f"{data_dir.root} already holds an instance",
+            hint="back it up, then restore with --replace, or use another --data-dir D",
         )
-    # Ours from here on, so that a key can be put into it.
-    claim(data_dir)
+    # Marks the directory as one of podpass, even if the check fails: the user can then copy a key into it.
+    write_version(data_dir)
     instance.check_sealing(data_dir, manifest)
-    making = DataDir(data_dir.path(_MAKING))
-    shutil.rmtree(making.root, ignore_errors=True)
+    staging = DataDir(data_dir.path(_STAGING))
+    shutil.rmtree(staging.root, ignore_errors=True)
     try:
-        await _make_ready(data_dir, making, path, manifest, progress)
-        making.root.rename(finish_restore.folder(data_dir))
+        await _stage(data_dir, staging, path, manifest, progress)
+        staging.root.rename(finish_restore.pending_folder(data_dir))
     finally:
-        shutil.rmtree(making.root, ignore_errors=True)
+        shutil.rmtree(staging.root, ignore_errors=True)
     files.sync_folder(data_dir.root)
     finish_restore.finish(data_dir)
 
 
-async def _make_ready(
-    data_dir: DataDir, making: DataDir, path: Path, manifest: Manifest, progress: Progress
+async def _stage(
+    data_dir: DataDir, staging: DataDir, path: Path, manifest: Manifest, progress: Progress
 ) -> None:
-    files.private_folder(making.root)
-    await _fill(instance.url(making), path, manifest, progress, replaces=True)
-    for name, data in _pieces(path, manifest).items():
-        files.private_folder(making.path(name).parent)
-        files.write_private(making.path(name), data)
+    files.create_private_folder(staging.root)
+    await _fill(instance.database_url(staging), path, manifest, progress, replaces=True)
+    for name, data in _read_files(path, manifest).items():
+        files.create_private_folder(staging.path(name).parent)
+        files.write_private(staging.path(name), data)
     if instance.INSTANCE in manifest.files:
-        # The file is what the next start believes; only the manifest was checked.
-        if not instance.is_same(making, manifest):
-            raise BackupUnfit("the backup's instance is not the one that its manifest tells of")
+        # The next start reads this file, and only the manifest has been checked.
+        if not instance.is_same(staging, manifest):
+            raise InvalidBackupFile("the instance file of the backup differs from its manifest")
         return
     if instance.is_same(data_dir, manifest):
         return
-    mine = load_facts(data_dir) if data_dir.path(instance.INSTANCE).exists() else None
-    facts = instance.renamed(mine, manifest)
-    save_facts(making, facts)
-    await _forget_password(making, facts)
+    mine = load_config(data_dir) if data_dir.path(instance.INSTANCE).exists() else None
+    facts = instance.restored_config(mine, manifest)
+    save_config(staging, facts)
+    await _forget_password(staging, facts)
 
 
-async def _forget_password(making: DataDir, facts: Facts) -> None:
-    """Let the next start make the administrator anew: the instance has a password of its own."""
-    gone = delete(users).where(users.c.id == admin_id(facts))
-    async with Database(instance.url(making)) as database:
-        await database.write(lambda connection: connection.execute(gone))
+async def _forget_password(staging: DataDir, facts: InstanceConfig) -> None:
+    """Delete the administrator. The next start recreates it with the password of this instance."""
+    statement = delete(users).where(users.c.id == admin_id(facts))
+    async with Database(instance.database_url(staging)) as database:
+        await database.write(lambda connection: connection.execute(statement))
 
 
-def _pieces(path: Path, manifest: Manifest, beginning: str = "") -> Mapping[str, bytes]:
-    """Read the files that a backup brings; they are those of one laptop, not rows by the million."""
+def _read_files(path: Path, manifest: Manifest, prefix: str = "") -> Mapping[str, bytes]:
+    """Read the files of a backup into memory. They are small, unlike the rows."""
     found: dict[str, bytes] = {}
-    for name, data in archive.parts(path, manifest):
+    for name, data in archive.read_parts(path, manifest):
         file = model.file_of(name)
-        if file is not None and file.startswith(beginning):
+        if file is not None and file.startswith(prefix):
             found[file] = found.get(file, b"") + data
     return found
 
 
 @contextmanager
-def _alone(data_dir: DataDir) -> Iterator[bool]:
-    """Take the place of the instance, so that none starts meanwhile; or tell that one runs."""
+def _lock_instance(data_dir: DataDir) -> Iterator[bool]:
+    """Hold the instance's lock, so that it cannot start. Yield false if it is running."""
     lock = Lock(data_dir.lock_file)
     if not lock.acquire():
         yield False

@@ -1,4 +1,4 @@
-"""A row as one line of JSON, the same from every database. Pure."""
+"""Serialize a row as one line of JSON, in the same format for both databases. Pure."""
 
 import base64
 import binascii
@@ -7,34 +7,34 @@ from typing import Any
 
 import orjson
 
-from podpass.backup.model import BackupUnfit
+from podpass.backup.model import InvalidBackupFile
 
 _BYTES = "base64"
 
 
 def write(values: Iterable[Any]) -> bytes:
-    """Write a row's values; bytes are the only ones that JSON does not have."""
-    return orjson.dumps([_written(value) for value in values]) + b"\n"
+    """Serialize the values of a row. Bytes, which JSON lacks, become an object."""
+    return orjson.dumps([_to_json(value) for value in values]) + b"\n"
 
 
 def read(line: bytes, columns: Sequence[str]) -> dict[str, Any]:
-    """Read a row.
+    """Parse a row.
 
-    Errors:  BackupUnfit.
+    Errors:  InvalidBackupFile.
     """
     try:
-        return dict(zip(columns, map(_read, orjson.loads(line)), strict=True))
+        return dict(zip(columns, map(_from_json, orjson.loads(line)), strict=True))
     except (ValueError, TypeError, KeyError, binascii.Error) as exc:
-        raise BackupUnfit("a row of the backup cannot be read") from exc
+        raise InvalidBackupFile("a row of the backup cannot be read") from exc
 
 
-def _written(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     if isinstance(value, bytes | memoryview):
         return {_BYTES: base64.b64encode(value).decode()}
     return value
 
 
-def _read(value: Any) -> Any:
+def _from_json(value: Any) -> Any:
     if isinstance(value, dict):
         return base64.b64decode(value[_BYTES], validate=True)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Whether a cluster's sealing key is the one that its signing keys lie sealed with."""
+"""Checks that a sealing key opens the signing keys of a database."""
 
 from pathlib import Path
 
@@ -12,19 +12,20 @@ from podpass.exchange.signing import key_store
 
 
 def check(connection: Connection, key: Path, whose: str) -> None:
-    """Check that a sealing key opens something of what a database has sealed, if it has anything.
+    """Check that a sealing key opens at least one sealed value of a database, if there is one.
 
-    A fingerprint alone would only say which key somebody named when the backup was taken.
+    A fingerprint alone only shows which key was passed when the backup was created.
 
-    Errors:  BackupRefused, SealingKeyUnfit.
+    Errors:  BackupRefused, InvalidSealingKey.
     """
     if not migrate.is_current(connection, CHAIN):
         return
-    sealer, found = Sealer.from_file(key, make=False), key_store.read(connection)
-    if not found.rows or key_store.open_all(found, sealer).keys:
+    sealer, found = Sealer.from_file(key, make=False), key_store.read_keys(connection)
+    if not found.rows or key_store.unseal_keys(found, sealer).keys:
         return
-    if key_store.open_seal(found, sealer) is None:
+    if key_store.unseal_token_seal(found, sealer) is None:
         raise BackupRefused(
             f"{whose} keys are not sealed with {key}",
-            hint="name the sealing key of then with --sealing-key-file F; nothing was changed",
+            hint="pass the sealing key that was in use at that time with --sealing-key-file F;"
+            " nothing was changed",
         )

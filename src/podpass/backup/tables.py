@@ -1,33 +1,33 @@
-"""What a backup holds of a database: every store's tables but those of what is under way."""
+"""The tables of a backup: those of every store, except sign-ins in progress."""
 
 from sqlalchemy import Connection, MetaData, Table, inspect
 
-from podpass.database import Chain
+from podpass.database import MigrationChain
 from podpass.directory.store import schema as directory
 from podpass.directory.store.session import TOPIC as DIRECTORY
 from podpass.exchange import schema as authority
 from podpass.exchange.signing.key_store import TOPIC as KEYS
 from podpass.resource import schema as vault
 
-STORES: dict[str, tuple[MetaData, Chain]] = {
+STORES: dict[str, tuple[MetaData, MigrationChain]] = {
     schema.CHAIN.name: (schema.metadata, schema.CHAIN) for schema in (directory, authority, vault)
 }
 TOPICS = (DIRECTORY, KEYS)
-# Sign-ins that wait for their second half: minutes old, and a code that was used must not come back.
-_UNDER_WAY = frozenset(
+# Sign-ins in progress live for minutes, and a restore must not make a used code valid again.
+_IN_PROGRESS = frozenset(
     table.name for table in (authority.codes, authority.devices, authority.wrong_codes)
 )
 
 
-def tables(connection: Connection, store: str) -> list[Table]:
-    """Describe a store's tables as they are, in an order in which they can be filled."""
+def reflect_tables(connection: Connection, store: str) -> list[Table]:
+    """Reflect the existing tables of a store, in an order that satisfies foreign keys."""
     schema, _ = STORES[store]
-    there = sorted(set(inspect(connection).get_table_names()) & set(schema.tables))
+    existing = sorted(set(inspect(connection).get_table_names()) & set(schema.tables))
     found = MetaData()
-    found.reflect(connection, only=there)
-    return [table for table in found.sorted_tables if table.name in there]
+    found.reflect(connection, only=existing)
+    return [table for table in found.sorted_tables if table.name in existing]
 
 
-def kept(connection: Connection, store: str) -> list[Table]:
-    """Describe those of a store's tables that a backup holds."""
-    return [table for table in tables(connection, store) if table.name not in _UNDER_WAY]
+def backed_up_tables(connection: Connection, store: str) -> list[Table]:
+    """Reflect the tables of a store that belong in a backup."""
+    return [table for table in reflect_tables(connection, store) if table.name not in _IN_PROGRESS]

@@ -1,6 +1,6 @@
-"""The command line: one file a noun, imported when its command is called.
+"""The command line: one module per command, imported when the command is called.
 
-What a command lists goes to stdout, what it says to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage.
+Data goes to stdout, messages go to stderr. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted.
 """
 
 import sys
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with its exit code."""
+    """Run the command line and exit with its exit code."""
     try:
         from podpass.cli.main import INTERRUPTED, run
-    except KeyboardInterrupt:  # in the first tenth of a second, before anything was begun
+    except KeyboardInterrupt:  # during the import; no command has started
         sys.exit(130)
     try:
         sys.exit(run(sys.argv[1:] if arguments is None else arguments))

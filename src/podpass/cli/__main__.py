@@ -1,4 +1,4 @@
-"""`python -m podpass.cli`, for places where no script is installed."""
+"""Entry point of `python -m podpass.cli`, for installations without the `podpass` script."""
 
 from podpass.cli import main
 

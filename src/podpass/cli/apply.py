@@ -7,26 +7,25 @@ from urllib.parse import quote
 import click
 
 from podpass.cli import options
-from podpass.cli.client import control
-from podpass.cli.output import say
+from podpass.cli.client import call_control
+from podpass.cli.output import print_message
 from podpass.errors import UsageError
 from podpass.local.datadir import DataDir
 
 
 @click.command
 @options.data_dir
-@click.option(
-    "-f", "--filename", required=True, metavar="FILE", help="The seed file; - reads stdin."
-)
+@click.option("-f", "--filename", required=True, metavar="FILE", help="Seed file; - reads stdin.")
 def command(data_dir: DataDir, filename: str) -> None:
     """Apply a seed file to the running instance.
 
-    Identities, federated credentials, vaults, secrets and roles; applying it again changes nothing.
+    It creates or updates identities, federated credentials, vaults, secrets and roles. Applying the same
+    file again changes nothing.
     """
-    send(data_dir, read(filename), filename)
+    apply_to_instance(data_dir, read_seed(filename), filename)
 
 
-def read(filename: str) -> bytes:
+def read_seed(filename: str) -> bytes:
     """Read a seed file.
 
     Errors:  UsageError.
@@ -37,14 +36,15 @@ def read(filename: str) -> bytes:
         return Path(filename).read_bytes()
     except OSError as exc:
         raise UsageError(
-            f"cannot read {filename}: {exc.strerror}", hint="name a seed file that is there"
+            f"cannot read {filename}: {exc.strerror}",
+            hint="pass the path of an existing seed file with -f",
         ) from exc
 
 
-def send(data_dir: DataDir, text: bytes, filename: str) -> None:
-    """Have a running instance apply a seed, and say what came of it."""
-    answer = control(data_dir, "POST", f"/apply?filename={quote(filename, safe='')}", text)
+def apply_to_instance(data_dir: DataDir, text: bytes, filename: str) -> None:
+    """Apply a seed to the running instance and print the changes."""
+    answer = call_control(data_dir, "POST", f"/apply?filename={quote(filename, safe='')}", text)
     for line in answer["changed"]:
         click.echo(line)
     if not answer["changed"]:
-        say("nothing to change")
+        print_message("no changes")

@@ -1,4 +1,4 @@
-"""`podpass authority`: the token service as a process of its own."""
+"""`podpass authority`: run the token service."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -8,25 +8,25 @@ from typing import Any
 
 import click
 
-from podpass.cli.commands import ByName
-from podpass.cli.output import say
+from podpass.cli.commands import SuggestingGroup
+from podpass.cli.output import print_message
 from podpass.settings import AuthorityProcessSettings, AuthoritySettings
 
 _COMMANDS = {
-    "seed": ("authority_seed", "Bring the authority's directory to what a seed file says"),
-    "keys": ("authority_keys", "List the signing keys: which one signs, which comes"),
-    "rotate": ("authority_keys", "Sign with the next key"),
+    "seed": ("authority_seed", "Apply a seed file to the directory of the token service"),
+    "keys": ("authority_keys", "List the signing keys and their states"),
+    "rotate": ("authority_keys", "Rotate the signing key"),
 }
 _METAVARS: dict[Any, str] = {int: "N", float: "N", Path: "FILE", Path | None: "FILE", bool: "BOOL"}
 _KINDS = (AuthorityProcessSettings, AuthoritySettings)
-# The class has a default, for the local loop; a service of one's own has its own name.
+# The class has a default, for the local loop; here the flag is required.
 _REQUIRED = ("origins",)
 
 
-class Authority(ByName):
-    """A command with commands: without one it runs the service. Its long help is grouped."""
+class AuthorityCommand(SuggestingGroup):
+    """A command group that runs the service when no subcommand is given; its help is grouped."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's own signature
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 signature of click
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
@@ -37,7 +37,7 @@ class Authority(ByName):
         return command
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups = {field.metadata["flag"]: field.metadata["group"] for field in _flagged()}
+        groups = {field.metadata["flag"]: field.metadata["group"] for field in _flag_fields()}
         sections: dict[str, list[tuple[str, str]]] = {}
         for option in self.get_params(ctx):
             record = option.get_help_record(ctx)
@@ -51,66 +51,67 @@ class Authority(ByName):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
 
-def _flagged() -> list[Field[Any]]:
-    found = [field for kind in _KINDS for field in fields(kind) if field.metadata["flag"]]
-    titles = list(dict.fromkeys(field.metadata["group"] for field in found))
-    return sorted(found, key=lambda field: titles.index(field.metadata["group"]))
+def _flag_fields() -> list[Field[Any]]:
+    flagged = [field for kind in _KINDS for field in fields(kind) if field.metadata["flag"]]
+    titles = list(dict.fromkeys(field.metadata["group"] for field in flagged))
+    return sorted(flagged, key=lambda field: titles.index(field.metadata["group"]))
 
 
 def _option(field: Field[Any]) -> Callable[[Any], Any]:
     about, many = field.metadata, field.type == tuple[str, ...]
     meaning = f"{about['meaning'][0].upper()}{about['meaning'][1:]}."
     required = field.default is MISSING or field.name in _REQUIRED
-    default = "" if required else about["shown"] or _shown(field.default)
-    told = "  [required]" if required else f"  [default: {default}]" if default else ""
+    default = "" if required else about["shown"] or _format_default(field.default)
+    suffix = "  [required]" if required else f"  [default: {default}]" if default else ""
     return click.option(
         about["flag"],
         field.name,
         envvar=about["variable"],
         metavar=_METAVARS.get(field.type, "TEXT"),
         multiple=many,
-        help=meaning + told,
+        help=meaning + suffix,
     )
 
 
-def _shown(default: object) -> str:
+def _format_default(default: object) -> str:
     if isinstance(default, tuple):
         return ",".join(default)
     return str(default) if isinstance(default, str | int | float) and default != "" else ""
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for field in reversed(_flagged()):
+    for field in reversed(_flag_fields()):
         command = _option(field)(command)
     return command
 
 
-@click.group(cls=Authority, invoke_without_command=True)
+@click.group(cls=AuthorityCommand, invoke_without_command=True)
 @click.option(
     "-o",
     "--output",
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="How the ready line is printed: to stderr for people, or to stdout as one line of JSON.",
+    help="Format of the ready message: text on stderr, or one line of JSON on stdout.",
 )
 @_options
 @click.pass_context
 def command(ctx: click.Context, /, output: str, **given: Any) -> None:
-    """Run the token service for a cluster: several processes, one address.
+    """Run the token service.
 
-    Every flag has a variable, PODPASS_AUTHORITY_ and its name; flags that may stand several times take commas
-    there. SIGTERM ends it when what is under way is answered, SIGHUP reads the certificate again.
+    It runs several worker processes behind one address. Every flag has an environment variable:
+    PODPASS_AUTHORITY_ and the flag's name. The variable of a repeatable flag takes a comma-separated list.
+    On SIGTERM the service completes the requests in flight and exits. On SIGHUP it reloads the certificate.
     """
     if ctx.invoked_subcommand is not None:
         return
     from podpass.servers.authority.authority import run
 
-    run(read(texts(given)), ready=lambda facts: _ready(facts, output))
+    run(parse_settings(as_texts(given)), ready=lambda facts: _print_ready(facts, output))
 
 
-def texts(given: Mapping[str, Any]) -> dict[str, str]:
-    """Give what was given as texts: a list of several with commas."""
+def as_texts(given: Mapping[str, Any]) -> dict[str, str]:
+    """Convert option values to texts; a list becomes a comma-separated text."""
     return {
         name: ",".join(value) if isinstance(value, tuple) else str(value)
         for name, value in given.items()
@@ -118,30 +119,30 @@ def texts(given: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def read(given: Mapping[str, str]) -> Any:
-    """Make the settings of both kinds.
+def parse_settings(given: Mapping[str, str]) -> Any:
+    """Parse both settings classes.
 
-    Errors:  SettingsError with every problem.
+    Errors:  SettingsError, with every problem.
     """
     from podpass.errors import SettingsError
     from podpass.servers.authority.resources import Settings
-    from podpass.settings.reading import from_texts
+    from podpass.settings.reading import parse_texts
 
-    process, problems = from_texts(AuthorityProcessSettings, given)
-    exchange, others = from_texts(AuthoritySettings, given, required=_REQUIRED)
+    process, problems = parse_texts(AuthorityProcessSettings, given)
+    exchange, more = parse_texts(AuthoritySettings, given, required=_REQUIRED)
     if process is None or exchange is None:
-        raise SettingsError([*problems, *others])
+        raise SettingsError([*problems, *more])
     return Settings(process=process, exchange=exchange)
 
 
-def _ready(facts: dict[str, Any], output: str) -> None:
+def _print_ready(facts: dict[str, Any], output: str) -> None:
     if output == "json":
         import json
 
         click.echo(json.dumps(facts))
         return
-    say("podpass authority is ready")
+    print_message("podpass authority is ready")
     for name in ("service", "health", "admin"):
         if name in facts:
-            say(f"  {name:8} {facts[name]}")
-    say(f"  {'workers':8} {', '.join(map(str, facts['workers']))}")
+            print_message(f"  {name:8} {facts[name]}")
+    print_message(f"  {'workers':8} {', '.join(map(str, facts['workers']))}")

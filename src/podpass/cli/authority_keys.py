@@ -1,6 +1,6 @@
-"""`podpass authority keys` and `podpass authority rotate`: the token service's signing keys.
+"""`podpass authority keys` and `podpass authority rotate`: the signing keys of the token service.
 
-Both work on the database itself, so it does not matter whether the service runs; every replica hears of a
+Both commands use the database directly, so the service does not have to run. Every running replica reads a
 change within a second.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from podpass.cli import options
-from podpass.cli.output import emit, say
+from podpass.cli.output import print_message, print_output
 from podpass.clock import rfc3339, system
 from podpass.errors import Error, UsageError
 from podpass.local.datadir import DataDir
@@ -23,7 +23,7 @@ from podpass.settings import AuthorityProcessSettings
 if TYPE_CHECKING:
     from podpass.database import Database
     from podpass.exchange.signing.key_set import AuthorityKeys
-    from podpass.exchange.signing.schedule import Schedule, Turn
+    from podpass.exchange.signing.schedule import KeyPeriod, KeySchedule
 
 _COLUMNS = {
     "KID": "kid",
@@ -35,16 +35,15 @@ _COLUMNS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Where:
-    """Whose keys they are; `sealing` is None where nobody said it, `files` an earlier version's folder."""
+class KeyLocation:
+    """The database and the sealing key file; `sealing` is None without --sealing-key-file."""
 
     url: str
     sealing: Path | None
-    files: Path | None
-    schedule: "Schedule"
+    schedule: "KeySchedule"
 
 
-def _where(command: Callable[..., Any]) -> Callable[..., Any]:
+def _location_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         options.setting(AuthorityProcessSettings, "publish_ahead_seconds", "N"),
         options.setting(AuthorityProcessSettings, "rotation_seconds", "N"),
@@ -53,13 +52,13 @@ def _where(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Path(path_type=Path),
             envvar="PODPASS_AUTHORITY_SEALING_KEY_FILE",
             metavar="FILE",
-            help="What the keys in that database are sealed with.",
+            help="File of the sealing key of that database.",
         ),
         click.option(
             "--database",
             envvar="PODPASS_AUTHORITY_DATABASE",
             metavar="URL",
-            help="The authority's database; without it, the local instance's keys.",
+            help="Database of the token service; default: the keys of the local instance.",
         ),
         options.data_dir,
     ):
@@ -68,201 +67,216 @@ def _where(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command("keys")
-@_where
+@_location_options
 @options.output()
 def keys(output: str, **given: Any) -> None:
-    """List the signing keys: which one signs, which comes, which are still published."""
-    turns, damaged = asyncio.run(_list(_find(**given)))
-    if not turns and not damaged and output == "table":
-        say("there are no keys yet: the first start makes them")
+    """List the signing keys: active, upcoming and still published ones."""
+    periods, damaged = asyncio.run(_list_keys(_locate_keys(**given)))
+    if not periods and not damaged and output == "table":
+        print_message("there are no keys yet: the first start of the service creates them")
         return
-    emit(_rows(turns), output, _COLUMNS)
+    print_output(_rows(periods), output, _COLUMNS)
     for kid in damaged:
-        say(f"{kid} is damaged, or sealed with another key")
+        print_message(f"{kid} is damaged, or encrypted with another sealing key")
 
 
 @click.command("rotate")
-@_where
+@_location_options
 @click.option(
     "--at-once",
     is_flag=True,
-    help="Sign with the next key now, also if it is too new for everybody to know it.",
+    help="Sign with the next key now, even if clients may not have fetched it yet.",
 )
 @click.option(
     "--retire",
     "retired",
     multiple=True,
     metavar="KID",
-    help="Withdraw this key, which signs no longer or is damaged; its tokens are refused from then on.",
+    help="Withdraw this key, an old or damaged one; its tokens are refused from now on.",
 )
 @click.option(
-    "--retire-others", is_flag=True, help="Make new keys, sign at once, and withdraw all others."
+    "--retire-others",
+    is_flag=True,
+    help="Create new keys, sign with them now, and withdraw all other keys.",
 )
 @options.output()
 def rotate(
     at_once: bool, retired: Sequence[str], retire_others: bool, output: str, **given: Any
 ) -> None:
-    """Sign with the next key.
+    """Rotate the signing key.
 
-    The next key signs as soon as it has been published for long enough, and the old one stays published
-    until no token of it lives: nobody notices. --at-once and --retire are for a key that leaked, and
-    --retire-others for keys that leaked all, or that no longer open. --retire alone does not rotate.
+    The next key signs as soon as it has been published for the configured time. The old key stays published
+    until its last token expires, so clients notice nothing. Use --at-once with --retire for a leaked key.
+    Use --retire-others if all keys leaked or cannot be decrypted. --retire alone does not rotate.
     """
     if retire_others and (at_once or retired):
-        raise UsageError("--retire-others does what --at-once and --retire do, for every key")
-    where = _find(**given)
+        raise UsageError(
+            "--retire-others cannot be combined with --at-once or --retire",
+            hint="pass --retire-others alone: it rotates at once and withdraws every other key",
+        )
+    location = _locate_keys(**given)
     if retire_others:
-        turns = asyncio.run(_replace(where))
+        periods = asyncio.run(_replace_all(location))
     else:
-        turns = asyncio.run(_rotate(where, at_once=at_once, retired=retired))
+        periods = asyncio.run(_rotate(location, at_once=at_once, retired=retired))
     if output != "table":
-        emit(_rows(turns), output)
+        print_output(_rows(periods), output)
         return
-    for line in _told(turns):
+    for line in _describe(periods):
         click.echo(line)
     if at_once or retire_others:
-        say("who keeps published keys and does not ask again refuses tokens for up to a day")
+        print_message("clients that cache the published keys may refuse tokens for up to a day")
 
 
-def _find(
+def _locate_keys(
     data_dir: DataDir,
     database: str | None,
     sealing_key_file: Path | None,
     rotation_seconds: float,
     publish_ahead_seconds: float,
-) -> Where:
-    from podpass.exchange.signing.schedule import Schedule
+) -> KeyLocation:
+    from podpass.exchange.signing.schedule import KeySchedule
 
-    schedule = Schedule(rotation_seconds=rotation_seconds, ahead_seconds=publish_ahead_seconds)
+    schedule = KeySchedule(rotation_seconds=rotation_seconds, ahead_seconds=publish_ahead_seconds)
     if database is not None:
-        return Where(url=database, sealing=sealing_key_file, files=None, schedule=schedule)
+        return KeyLocation(url=database, sealing=sealing_key_file, schedule=schedule)
     path = data_dir.path("directory.db")
     if not path.exists():
         raise UsageError(
-            f"{data_dir.root} holds no instance",
-            hint="name one with --data-dir D, or a cluster's database with --database URL",
+            f"there is no instance in {data_dir.root}",
+            hint="pass the data directory with --data-dir D, or a cluster's database with --database URL",
         )
-    folder = data_dir.path("keys")
-    return Where(
+    return KeyLocation(
         url=f"sqlite:///{path}",
-        sealing=folder / "authority.key",
-        files=folder / "authority",
+        sealing=data_dir.path("keys", "authority.key"),
         schedule=schedule,
     )
 
 
-async def _list(where: Where) -> tuple[Sequence["Turn"], Sequence[str]]:
-    """Give the keys' times, and which of them do not open, where the sealing key is known."""
+async def _list_keys(location: KeyLocation) -> tuple[Sequence["KeyPeriod"], Sequence[str]]:
+    """Return the keys' timeline, and the keys that cannot be decrypted if the sealing key is known."""
     from podpass.exchange.signing import key_store
     from podpass.exchange.signing import schedule as key_schedule
-    from podpass.exchange.signing.key_store import open_all, sealer_of
+    from podpass.exchange.signing.key_store import load_sealer, unseal_keys
 
-    async with _opened(where) as database:
-        found = await database.read(key_store.read)
-    known = where.sealing is not None and where.sealing.exists()
-    damaged = open_all(found, sealer_of(_sealing(where))).damaged if known else found.timeless
-    return key_schedule.timeline(found.slots, system(), where.schedule), sorted(damaged)
+    async with _open_database(location) as database:
+        found = await database.read(key_store.read_keys)
+    known = location.sealing is not None and location.sealing.exists()
+    damaged = (
+        unseal_keys(found, load_sealer(_require_sealing_key(location))).damaged
+        if known
+        else found.undated
+    )
+    return key_schedule.timeline(found.slots, system(), location.schedule), sorted(damaged)
 
 
-async def _rotate(where: Where, *, at_once: bool, retired: Sequence[str]) -> Sequence["Turn"]:
+async def _rotate(
+    location: KeyLocation, *, at_once: bool, retired: Sequence[str]
+) -> Sequence["KeyPeriod"]:
     from podpass.exchange.signing.key_set import AuthorityKeys
 
-    async with _opened(where) as database:
-        await _check_there_are(database, where)
+    async with _open_database(location) as database:
+        await _require_keys(database)
         if at_once or not retired:
             keys = await AuthorityKeys.open(
-                database, _sealing(where), system, where.schedule, files=where.files
+                database, _require_sealing_key(location), system, location.schedule
             )
             await keys.rotate(at_once=at_once)
         else:
-            keys = _unchecked(database, where)
+            keys = _without_decryption(database, location)
         for kid in retired:
             await keys.retire(kid)
-        return await _turns(keys)
+        return await _read_timeline(keys)
 
 
-async def _replace(where: Where) -> Sequence["Turn"]:
-    async with _opened(where) as database:
-        await _check_there_are(database, where)
-        keys = _unchecked(database, where)
+async def _replace_all(location: KeyLocation) -> Sequence["KeyPeriod"]:
+    async with _open_database(location) as database:
+        await _require_keys(database)
+        keys = _without_decryption(database, location)
         await keys.replace_all()
-        return await _turns(keys)
+        return await _read_timeline(keys)
 
 
-async def _check_there_are(database: "Database", where: Where) -> None:
+async def _require_keys(database: "Database") -> None:
     from podpass.exchange.signing import key_store
 
-    old = where.files is not None and where.files.exists()
-    if not old and (await database.read(key_store.read)).is_empty:
+    if (await database.read(key_store.read_keys)).is_empty:
         raise Error(
-            "there are no keys in that database",
-            hint="see that it is the service's database; its first start makes keys",
+            "the database contains no signing keys",
+            hint="check --database; the first start of the service creates keys",
         )
 
 
-def _unchecked(database: "Database", where: Where) -> "AuthorityKeys":
-    """Take the keys as they are: they may not open, and to read them would cry of damage that is expected."""
+def _without_decryption(database: "Database", location: KeyLocation) -> "AuthorityKeys":
+    """Return the keys without decrypting them: keys that are being replaced may be undecryptable."""
     from podpass.exchange.signing.key_set import AuthorityKeys
-    from podpass.exchange.signing.key_store import sealer_of
+    from podpass.exchange.signing.key_store import load_sealer
 
-    return AuthorityKeys(database, sealer_of(_sealing(where)), system, where.schedule)
+    return AuthorityKeys(
+        database, load_sealer(_require_sealing_key(location)), system, location.schedule
+    )
 
 
 @asynccontextmanager
-async def _opened(where: Where) -> AsyncIterator["Database"]:
+async def _open_database(location: KeyLocation) -> AsyncIterator["Database"]:
     from podpass.database import Database
-    from podpass.exchange.signing.key_set import prepare
+    from podpass.exchange.signing.key_set import prepare_tables
 
-    # A name that was mistyped must not become a database of its own.
-    async with Database(where.url, make=False) as database:
-        await prepare(database)
+    # A mistyped URL must not create a database.
+    async with Database(location.url, make=False) as database:
+        await prepare_tables(database)
         yield database
 
 
-async def _turns(keys: "AuthorityKeys") -> Sequence["Turn"]:
+async def _read_timeline(keys: "AuthorityKeys") -> Sequence["KeyPeriod"]:
     from podpass.exchange.signing import key_store
     from podpass.exchange.signing import schedule as key_schedule
 
-    found = await keys.database.read(key_store.read)
+    found = await keys.database.read(key_store.read_keys)
     return key_schedule.timeline(found.slots, system(), keys.schedule)
 
 
-def _sealing(where: Where) -> Path:
-    if where.sealing is None:
-        raise UsageError("--sealing-key-file is needed to make keys in that database")
-    return where.sealing
+def _require_sealing_key(location: KeyLocation) -> Path:
+    if location.sealing is None:
+        raise UsageError(
+            "the sealing key is needed to create keys in that database",
+            hint="pass its file with --sealing-key-file FILE",
+        )
+    return location.sealing
 
 
-def _rows(turns: Sequence["Turn"]) -> list[dict[str, str | None]]:
+def _rows(periods: Sequence["KeyPeriod"]) -> list[dict[str, str | None]]:
     return [
         {
-            "kid": turn.slot.kid,
-            "state": turn.state,
-            "created": rfc3339(turn.slot.created),
-            "signs_from": rfc3339(turn.slot.activates),
-            "signs_until": _when(turn.until),
-            "published_until": _when(turn.published),
+            "kid": period.slot.kid,
+            "state": period.state,
+            "created": rfc3339(period.slot.created),
+            "signs_from": rfc3339(period.slot.activates),
+            "signs_until": _format_time(period.until),
+            "published_until": _format_time(period.published),
         }
-        for turn in turns
+        for period in periods
     ]
 
 
-def _when(seconds: float | None) -> str | None:
+def _format_time(seconds: float | None) -> str | None:
     return None if seconds is None else rfc3339(seconds)
 
 
-def _told(turns: Sequence["Turn"]) -> list[str]:
-    """Say from when each key signs and until when each old one is published."""
+def _describe(periods: Sequence["KeyPeriod"]) -> list[str]:
+    """Describe each key: when it signs, and until when an old key is published."""
     lines = []
-    for turn in turns:
-        kid, begins = turn.slot.kid, rfc3339(turn.slot.activates)
-        if turn.state == "old":
-            assert turn.published is not None
-            lines.append(f"{kid} signs no longer; published until {rfc3339(turn.published)}")
-        elif turn.state == "active":
-            lines.append(f"{kid} signs since {begins}")
+    for period in periods:
+        kid, begins = period.slot.kid, rfc3339(period.slot.activates)
+        if period.state == "old":
+            assert period.published is not None
+            lines.append(
+                f"{kid} no longer signs; it is published until {rfc3339(period.published)}"
+            )
+        elif period.state == "active":
+            lines.append(f"{kid} has signed since {begins}")
         else:
-            lines.append(f"{kid} is published, and signs from {begins}")
+            lines.append(f"{kid} is published and will sign from {begins}")
     if not lines:
-        raise Error("there are no keys", hint="start the service, which makes them")
+        raise Error("there are no keys", hint="start the service: its first start creates keys")
     return lines

@@ -5,43 +5,39 @@ from typing import Any
 import click
 
 from podpass import guids
-from podpass.cli.output import emit, say
+from podpass.cli.output import print_message, print_output
 from podpass.errors import UsageError
 
 
 @click.command("seed")
-@click.option(
-    "-f", "--filename", required=True, metavar="FILE", help="The seed file; - reads stdin."
-)
+@click.option("-f", "--filename", required=True, metavar="FILE", help="Seed file; - reads stdin.")
 @click.option(
     "--database",
     envvar="PODPASS_AUTHORITY_DATABASE",
     required=True,
     metavar="URL",
-    help="The authority's database; made if it is new.",
+    help="Database of the token service; created if it does not exist.",
 )
 @click.option(
     "--tenant-id",
     envvar="PODPASS_AUTHORITY_TENANT_ID",
     default="",
     metavar="GUID",
-    help="The tenant; made if it is not there. Without it, the only one there is.",
+    help="Tenant id; the tenant is created if it does not exist. Default: the only tenant.",
 )
-@click.option(
-    "--tenant-name", default="podpass", show_default=True, help="How a new tenant is called."
-)
-@click.option("--domain", "domains", multiple=True, help="A domain of a new tenant.")
+@click.option("--tenant-name", default="podpass", show_default=True, help="Name of a new tenant.")
+@click.option("--domain", "domains", multiple=True, help="Domain of a new tenant; repeatable.")
 @click.option(
     "--subscription-id",
     envvar="PODPASS_AUTHORITY_SUBSCRIPTION_ID",
     default="",
     metavar="GUID",
-    help="The subscription that managed identities lie in; made from the tenant's id otherwise.",
+    help="Subscription of managed identities; default: derived from the tenant id.",
 )
 @click.option(
     "--cluster-issuer",
     metavar="URL",
-    help="What `issuer: cluster` in the file stands for, byte for byte as its tokens have it.",
+    help="Issuer URL for `issuer: cluster` in the file, byte for byte as in the cluster's tokens.",
 )
 @click.option(
     "-o",
@@ -49,32 +45,32 @@ from podpass.errors import UsageError
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="How to print it.",
+    help="Output format.",
 )
-def seed(filename: str, output: str, **where: Any) -> None:
-    """Bring the authority's directory to what a seed file says.
+def seed(filename: str, output: str, **target: Any) -> None:
+    """Apply a seed file to the directory of the token service.
 
-    Tenant, identities, federated credentials, and the identities that may manage all of them through the
-    admin address (`administrators: [NAME]`). Applying it again changes nothing, and nothing is deleted. It
-    works on the database itself, whether the authority runs or not.
+    It creates or updates the tenant, identities, federated credentials, and the identities that may manage
+    the directory through the admin address (`administrators: [NAME]`). Applying the same file again changes
+    nothing, and nothing is deleted. It uses the database directly, so the service does not have to run.
     """
-    from podpass.cli.apply import read
+    from podpass.cli.apply import read_seed
     from podpass.seed.apply import parse_seed
     from podpass.servers.authority import seeding
 
     for flag in ("tenant_id", "subscription_id"):
-        if where[flag] and not guids.is_lower_guid(where[flag]):
-            said = f"--{flag.replace('_', '-')} {where[flag]!r}: want a GUID in lower case"
-            raise UsageError(said)
+        if target[flag] and not guids.is_lower_guid(target[flag]):
+            message = f"--{flag.replace('_', '-')} {target[flag]!r} is not a GUID in lower case"
+            raise UsageError(message)
     try:
-        text = read(filename).decode()
+        text = read_seed(filename).decode()
     except UnicodeDecodeError as exc:
         raise UsageError(f"{filename} is not UTF-8", hint="save the file as UTF-8") from exc
-    done = seeding.seed(parse_seed(text, filename), seeding.Target(**where))
+    done = seeding.seed(parse_seed(text, filename), seeding.SeedTarget(**target))
     if output == "json":
-        emit(done, "json")
+        print_output(done, "json")
         return
     for line in done["changed"]:
         click.echo(line)
     if not done["changed"]:
-        say("nothing to change")
+        print_message("no changes")

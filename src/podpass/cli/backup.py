@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from podpass.cli import options
-from podpass.cli.backup_summary import print_summary, progress
-from podpass.cli.output import say
+from podpass.cli.backup_summary import print_summary, table_progress
+from podpass.cli.output import print_message
 from podpass.clock import system
 from podpass.errors import UsageError
 from podpass.local.datadir import DataDir
@@ -19,9 +19,9 @@ from podpass.local.datadir import DataDir
 @options.sealing_key_file
 @options.output()
 @click.option(
-    "--with-keys", is_flag=True, help="Also what opens it: the instance's keys, and its cluster."
+    "--with-keys", is_flag=True, help="Also save the instance's keys and its Kubernetes objects."
 )
-@click.option("--check", is_flag=True, help="Read a backup to its end, and change nothing.")
+@click.option("--check", is_flag=True, help="Only check an existing backup file; change nothing.")
 @click.argument("file", type=click.Path(path_type=Path))
 def command(
     data_dir: DataDir,
@@ -32,27 +32,35 @@ def command(
     check: bool,
     file: Path,
 ) -> None:
-    """Write all that podpass keeps to one file.
+    """Write all stored data to one file.
 
-    Of a local instance, running or not, or of a cluster's --database. Everybody goes on working; the file
-    holds one moment. What is sealed stays sealed: keep the keys apart.
+    It saves a local instance, running or not, or the database of a cluster (--database). The backup is a
+    consistent snapshot. The service keeps running. Encrypted values stay encrypted: store the keys
+    separately.
     """
     from podpass.backup import archive, create
 
     if database is not None and with_keys:
         raise UsageError(
-            "--with-keys is for a local instance", hint="a cluster's sealing key is kept apart"
+            "--with-keys works only with a local instance",
+            hint="omit --with-keys; store the sealing key of a cluster separately",
         )
     if check:
         manifest = archive.check(file)
     elif database is not None:
-        taking = create.of_database(database, file, progress(), system, sealing_key_file)
-        manifest = asyncio.run(taking)
+        work = create.back_up_database(database, file, table_progress(), system, sealing_key_file)
+        manifest = asyncio.run(work)
         if sealing_key_file is None and manifest.rows.get("authority_keys"):
-            say("which sealing key opens it is not in it: name the key, --sealing-key-file F")
+            print_message(
+                "the backup does not name its sealing key: pass --sealing-key-file F to record it"
+            )
     else:
-        taking = create.of_instance(data_dir, file, progress(), system, with_keys=with_keys)
-        manifest = asyncio.run(taking)
+        work = create.back_up_instance(
+            data_dir, file, table_progress(), system, with_keys=with_keys
+        )
+        manifest = asyncio.run(work)
         if with_keys:
-            say(f"{file} opens all that this instance seals: keep it as you keep its keys")
+            print_message(
+                f"{file} contains the keys of this instance: protect it as you protect the keys"
+            )
     print_summary(file, manifest, output)

@@ -1,11 +1,11 @@
-"""What `podpass backup` and `podpass restore` say: how far they are, and what the file holds."""
+"""Output of `podpass backup` and `podpass restore`: progress and a summary of the file."""
 
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from podpass.cli.output import emit, say
+from podpass.cli.output import print_message, print_output
 
 if TYPE_CHECKING:
     from podpass.backup.model import Manifest
@@ -14,30 +14,30 @@ _EVERY_SECONDS = 2.0
 _COLUMNS = {"STORE": "store", "TABLE": "table", "ROWS": "rows"}
 
 
-def progress() -> Callable[[str, int], None]:
-    """Give what is told of each table; it speaks when there is something to wait for."""
-    spoken = time.monotonic()
+def table_progress() -> Callable[[str, int], None]:
+    """Return a progress callback that prints a line at most every two seconds."""
+    printed = time.monotonic()
 
-    def told(table: str, rows: int) -> None:
-        nonlocal spoken
-        if time.monotonic() - spoken >= _EVERY_SECONDS:
-            spoken = time.monotonic()
-            say(f"{table}: {rows:,} rows")
+    def report(table: str, rows: int) -> None:
+        nonlocal printed
+        if time.monotonic() - printed >= _EVERY_SECONDS:
+            printed = time.monotonic()
+            print_message(f"{table}: {rows:,} rows")
 
-    return told
+    return report
 
 
 def print_summary(file: Path, manifest: "Manifest", form: str) -> None:
-    """Print what a backup holds: a table for people, everything for programs."""
+    """Print the contents of a backup: row counts as a table, or all details as JSON or YAML."""
     if form == "table":
         rows = [
-            {"store": store, "table": table, "rows": one.rows}
-            for store, held in manifest.stores.items()
-            for table, one in held.tables.items()
+            {"store": store, "table": table, "rows": entry.rows}
+            for store, content in manifest.stores.items()
+            for table, entry in content.tables.items()
         ]
-        emit(rows, form, _COLUMNS)
+        print_output(rows, form, _COLUMNS)
     else:
-        emit(_summary(file, manifest), form)
+        print_output(_summary(file, manifest), form)
 
 
 def _summary(file: Path, manifest: "Manifest") -> dict[str, Any]:

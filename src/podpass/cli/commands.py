@@ -1,4 +1,4 @@
-"""The table of commands. Help is printed from it alone; a command's file is imported when it is called."""
+"""The table of commands for `podpass --help`; a command's module is imported when it is called."""
 
 import importlib
 from difflib import get_close_matches
@@ -9,34 +9,34 @@ import click
 from podpass import __version__
 
 SECTIONS: dict[str, dict[str, str]] = {
-    "The local loop": {
-        "up": "Start the whole loop on this machine",
-        "status": "Show what runs, and where",
-        "env": "Print the environment that leads programs here",
-        "run": "Run one command in that environment",
+    "Local loop": {
+        "up": "Start an instance on this machine",
+        "status": "Show the status and the addresses of the instance",
+        "env": "Print environment variables that point clients at this instance",
+        "run": "Run one command with the environment variables of `podpass env`",
         "down": "Stop the instance",
-        "demo": "Follow one token from a pod to a secret",
-        "tutorial": "Run the AKS tutorial with the real az",
+        "demo": "Follow one token from a pod to a vault secret",
+        "tutorial": "Run the AKS tutorial with a released az",
     },
-    "Its directory and images": {
+    "Directory and images": {
         "apply": "Apply a seed file to the running instance",
-        "identity": "Identities and their federated credentials",
-        "vault": "Key vaults",
-        "image": "What the instance runs for an image name",
-        "audit": "Show who changed what",
+        "identity": "Show identities and their federated credentials",
+        "vault": "Show key vaults",
+        "image": "Manage the commands that run for container images",
+        "audit": "Show the audit log",
     },
-    "For a cluster": {
-        "webhook": "Run the admission webhook for a cluster",
-        "authority": "Run the token service for a cluster: several processes, one address",
-        "manifests": "Print the objects that the chart renders, for people without Helm",
+    "Cluster": {
+        "webhook": "Run the admission webhook",
+        "authority": "Run the token service",
+        "manifests": "Print the Kubernetes objects of the chart, without Helm",
     },
-    "What it keeps": {
-        "backup": "Write all that podpass keeps to one file",
-        "restore": "Bring back what a backup holds, all of it or nothing",
+    "Backup": {
+        "backup": "Write all stored data to one file",
+        "restore": "Restore all data from a backup file",
     },
-    "Why it does not work": {
-        "explain": "Say what an AADSTS error means, how it comes about, and what to do",
-        "token": "Look into a token",
+    "Troubleshooting": {
+        "explain": "Explain an AADSTS error: meaning, cause and resolution",
+        "token": "Inspect a token",
     },
     "Shell": {
         "completion": "Print a completion script for your shell",
@@ -44,8 +44,8 @@ SECTIONS: dict[str, dict[str, str]] = {
 }
 
 
-class ByName(click.Group):
-    """A group whose commands are found by their names, in `list_commands`, when they are called."""
+class SuggestingGroup(click.Group):
+    """A command group that suggests similar command names for an unknown one."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -59,10 +59,10 @@ class ByName(click.Group):
             raise click.UsageError(f"{exc.message} Did you mean {near[0]!r}?", ctx) from exc
 
 
-class Commands(ByName):
-    """A group whose commands are files beside this one."""
+class LazyGroup(SuggestingGroup):
+    """A command group that imports the module of a command when the command is called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 click's own signature
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 signature of click
         return [name for section in SECTIONS.values() for name in section]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -79,18 +79,18 @@ class Commands(ByName):
 
 
 @click.group(
-    cls=Commands,
+    cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start with `podpass demo`, or with `podpass up` and what it tells you to run next.",
+    epilog="To begin, run `podpass demo`, or run `podpass up` and then the commands that it prints.",
 )
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
     metavar="D",
     envvar="PODPASS_DATA_DIR",
-    help="Folder of the instance; default $XDG_STATE_HOME/podpass.",
+    help="Data directory of the instance; default $XDG_STATE_HOME/podpass.",
 )
 @click.version_option(__version__, "--version", "-V", message="podpass %(version)s")
 def cli(data_dir: Path | None) -> None:
-    """Microsoft Entra Workload ID, the whole loop: a pod gets its Azure tokens without a stored secret."""
-    del data_dir  # read by `options.data_dir` of the command that is called
+    """Microsoft Entra Workload ID, both halves: a pod gets Azure tokens without a stored secret."""
+    del data_dir  # `options.data_dir` of the called command reads it

@@ -11,10 +11,11 @@ from podpass.settings import LocalSettings
 
 @click.command
 @options.setting(LocalSettings, "kubernetes", "KIND")
-@click.option("--keep", is_flag=True, help="Keep the instance's folder for a look.")
+@click.option("--keep", is_flag=True, help="Keep the data directory of the instance.")
 def command(keep: bool, kubernetes: str) -> None:
-    """Follow one token from a pod to a secret, hop by hop, and see it refused twice.
+    """Follow one token from a pod to a vault secret, hop by hop, then see two refused requests.
 
-    An instance is started on free ports in a folder of its own, and stopped and removed at the end.
+    It starts an instance on free ports in a temporary directory. At the end it stops the instance and removes
+    the directory.
     """
     asyncio.run(run_demo(click.echo, keep=keep, kubernetes=kubernetes))

@@ -8,18 +8,18 @@ from pathlib import Path
 import click
 
 from podpass.cli import options
-from podpass.cli.output import patience, say
+from podpass.cli.output import print_message, slow_notice
 from podpass.errors import Error
 from podpass.local.datadir import DataDir, check_version
-from podpass.local.lock import holder
+from podpass.local.lock import lock_holder
 
-_PATIENCE_SECONDS = 20.0
+_STOP_TIMEOUT_SECONDS = 20.0
 
 
-class WillNotStop(Error):
-    """The instance is there and cannot be ended."""
+class StopFailed(Error):
+    """The instance is running and cannot be stopped."""
 
-    code = "will_not_stop"
+    code = "stop_failed"
 
 
 @click.command
@@ -27,36 +27,40 @@ class WillNotStop(Error):
 def command(data_dir: DataDir) -> None:
     """Stop the instance.
 
-    It ends its pods, closes its ports and gives its lock back before this returns.
+    It returns when the pods have ended, the ports are closed and the lock is released.
     """
     check_version(data_dir)
-    if holder(data_dir.lock_file) is None:
-        say(f"nothing runs on {data_dir.root}")
+    if lock_holder(data_dir.lock_file) is None:
+        print_message(f"no instance is running in {data_dir.root}")
         return
-    ended = _end(data_dir, signal.SIGTERM)
-    if not ended and not _end(data_dir, signal.SIGKILL):
-        raise WillNotStop(
-            f"process {holder(data_dir.lock_file)} does not end",
-            hint=f"end it yourself; its log is {data_dir.log_file}",
+    stopped = _signal_and_wait(data_dir, signal.SIGTERM)
+    if not stopped and not _signal_and_wait(data_dir, signal.SIGKILL):
+        raise StopFailed(
+            f"process {lock_holder(data_dir.lock_file)} of the instance does not exit",
+            hint=f"end the process yourself; its log is {data_dir.log_file}",
         )
     how = (
-        "" if ended else f": it did not end within {_PATIENCE_SECONDS:.0f} seconds, and was killed"
+        ""
+        if stopped
+        else f": it did not exit within {_STOP_TIMEOUT_SECONDS:.0f} seconds and was killed"
     )
-    say(f"stopped the instance on {data_dir.root}{how}")
+    print_message(f"stopped the instance in {data_dir.root}{how}")
 
 
-def _end(data_dir: DataDir, number: signal.Signals) -> bool:
-    """Send a signal to whoever holds the lock, and wait until nobody does and the process is gone."""
-    asked: set[int] = set()
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    with patience(f"waiting for it to end, for up to {_PATIENCE_SECONDS:.0f} seconds"):
+def _signal_and_wait(data_dir: DataDir, number: signal.Signals) -> bool:
+    """Send a signal to the lock holder; wait until the lock is free and the process has exited."""
+    signalled: set[int] = set()
+    deadline = time.monotonic() + _STOP_TIMEOUT_SECONDS
+    with slow_notice(
+        f"waiting for the instance to exit, for up to {_STOP_TIMEOUT_SECONDS:.0f} seconds"
+    ):
         while time.monotonic() < deadline:
-            pid = holder(data_dir.lock_file)
-            if pid is None and all(_is_gone(each) for each in asked):
+            pid = lock_holder(data_dir.lock_file)
+            if pid is None and all(_has_exited(each) for each in signalled):
                 return True
-            # 0: it took the lock this instant and has not said who it is.
-            if pid and pid not in asked:
-                asked.add(pid)
+            # 0: the holder has not written its process id yet.
+            if pid and pid not in signalled:
+                signalled.add(pid)
                 _send(pid, number)
             time.sleep(0.02)
     return False
@@ -66,23 +70,23 @@ def _send(pid: int, number: signal.Signals) -> None:
     try:
         os.kill(pid, number)
     except ProcessLookupError:
-        pass  # it ended by itself
+        pass  # it has exited already
     except PermissionError as exc:
-        raise WillNotStop(
-            f"process {pid} belongs to somebody else", hint="ask its owner to stop it"
+        raise StopFailed(
+            f"process {pid} belongs to another user", hint="ask that user to run `podpass down`"
         ) from exc
 
 
-def _is_gone(pid: int) -> bool:
-    """Tell whether a process has ended, though nobody may have collected it yet."""
+def _has_exited(pid: int) -> bool:
+    """Return whether a process has exited; a zombie counts as exited."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
-        return Path("/proc/self").exists() or not _answers(pid)
+        return Path("/proc/self").exists() or not _exists(pid)
     return state in ("Z", "X")
 
 
-def _answers(pid: int) -> bool:
+def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

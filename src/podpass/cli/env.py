@@ -4,8 +4,8 @@ import click
 
 from podpass.cli import options
 from podpass.cli.client import require_status
-from podpass.local.datadir import DataDir, load_facts
-from podpass.local.environment import SHELLS, as_json, exports, host_environment
+from podpass.local.datadir import DataDir, load_config
+from podpass.local.environment import SHELLS, as_json, format_exports, host_environment
 
 
 @click.command
@@ -15,24 +15,24 @@ from podpass.local.environment import SHELLS, as_json, exports, host_environment
     type=click.Choice(list(SHELLS)),
     default="sh",
     show_default=True,
-    help="Whose syntax.",
+    help="Syntax of the output.",
 )
 @options.output("shell", "json")
 def command(data_dir: DataDir, shell: str, output: str) -> None:
-    """Print the environment that leads programs here.
+    """Print environment variables that point clients at this instance.
 
     \b
-    Use it as   eval "$(podpass env)"
-    in fish     podpass env --shell fish | source
+    sh, bash, zsh   eval "$(podpass env)"
+    fish            podpass env --shell fish | source
     """
-    values = environment_of(data_dir)
-    click.echo(as_json(values) if output == "json" else exports(values, shell), nl=False)
+    values = instance_environment(data_dir)
+    click.echo(as_json(values) if output == "json" else format_exports(values, shell), nl=False)
 
 
-def environment_of(data_dir: DataDir) -> dict[str, str]:
-    """Give the environment of a running instance.
+def instance_environment(data_dir: DataDir) -> dict[str, str]:
+    """Return the environment variables for clients of the running instance.
 
     Errors:  NotRunning.
     """
     require_status(data_dir)
-    return host_environment(data_dir, load_facts(data_dir).ports["gateway"], options.environ())
+    return host_environment(data_dir, load_config(data_dir).ports["gateway"], options.environ())

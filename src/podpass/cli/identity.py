@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 import click
 
 from podpass.cli import options
-from podpass.cli.client import control
-from podpass.cli.output import align, emit, say_left_out
+from podpass.cli.client import call_control
+from podpass.cli.output import align, print_output, print_skipped_rows
 from podpass.errors import Error
 from podpass.local.datadir import DataDir
 
@@ -21,30 +21,32 @@ _COLUMNS = {
 }
 
 
-class NoSuchIdentity(Error):
+class IdentityNotFound(Error):
     """No identity has this name or client id."""
 
-    code = "no_such_identity"
+    code = "identity_not_found"
     hint = "list them with `podpass identity list`"
 
 
-class IdentityUnreadable(Error):
-    """No identity that can be read has this name or client id, and there are some that cannot."""
+class IdentityNotReadable(Error):
+    """No readable identity has this name or client id, and some identities cannot be read."""
 
-    code = "identity_unreadable"
-    hint = "it may be one of those left out: put them right as is said there, then ask again"
+    code = "identity_not_readable"
+    hint = (
+        "it may be one of the skipped identities: repair them as described above, then run it again"
+    )
 
 
-class SeveralIdentities(Error):
-    """A name is that of several identities; their client ids tell them apart."""
+class AmbiguousIdentity(Error):
+    """Several identities have this name."""
 
-    code = "several_identities"
-    hint = "name one by its client id: podpass identity show CLIENT-ID"
+    code = "ambiguous_identity"
+    hint = "pass the client id: podpass identity show CLIENT-ID"
 
 
 @click.group
 def command() -> None:
-    """Identities and their federated credentials."""
+    """Show identities and their federated credentials."""
 
 
 @command.command("list")
@@ -52,11 +54,14 @@ def command() -> None:
 @options.output()
 def list_(data_dir: DataDir, output: str) -> None:
     """List identities."""
-    every, damaged = _every(data_dir)
-    found = sorted(every, key=lambda row: (row["name"], row["client_id"]))
-    rows = [{**row, "credential_names": _names(row), "group": _group(row)} for row in found]
-    emit(rows if output == "table" else found, output, _COLUMNS)
-    say_left_out(damaged)
+    identities, skipped = _list_all(data_dir)
+    found = sorted(identities, key=lambda row: (row["name"], row["client_id"]))
+    rows = [
+        {**row, "credential_names": _credential_names(row), "group": _resource_group(row)}
+        for row in found
+    ]
+    print_output(rows if output == "table" else found, output, _COLUMNS)
+    print_skipped_rows(skipped)
 
 
 @command.command
@@ -65,42 +70,44 @@ def list_(data_dir: DataDir, output: str) -> None:
 @click.argument("name")
 def show(data_dir: DataDir, name: str, output: str) -> None:
     """Show one identity, by its name or client id."""
-    every, damaged = _every(data_dir)
-    found = [row for row in every if name in (row["name"], row["client_id"])]
-    if not found and damaged:
-        # Whether a row that cannot be read is the one, nobody knows.
-        say_left_out(damaged)
-        raise IdentityUnreadable(f"none that can be read is called {name}")
+    identities, skipped = _list_all(data_dir)
+    found = [row for row in identities if name in (row["name"], row["client_id"])]
+    if not found and skipped:
+        # One of the rows that cannot be read may be the requested identity.
+        print_skipped_rows(skipped)
+        raise IdentityNotReadable(f"no readable identity has the name or client id {name}")
     if not found:
-        raise NoSuchIdentity(f"no identity is called {name}")
+        raise IdentityNotFound(f"no identity has the name or client id {name}")
     if len(found) > 1:
-        # Any one of them would look right, and its client id would trust the wrong workloads.
-        each = ", ".join(f"{row['client_id']} ({_group(row) or row['kind']})" for row in found)
-        raise SeveralIdentities(f"{len(found)} identities are called {name}: {each}")
-    _print(found[0]) if output == "table" else emit(found[0], output)
-    say_left_out(damaged)
+        # With the wrong client id, the caller would configure trust for the wrong workloads.
+        each = ", ".join(
+            f"{row['client_id']} ({_resource_group(row) or row['kind']})" for row in found
+        )
+        raise AmbiguousIdentity(f"{len(found)} identities have the name {name}: {each}")
+    _print_identity(found[0]) if output == "table" else print_output(found[0], output)
+    print_skipped_rows(skipped)
 
 
-def _group(row: dict[str, Any]) -> str:
-    """Name the resource group of a managed identity; an application is in none."""
+def _resource_group(row: dict[str, Any]) -> str:
+    """Return the resource group of a managed identity, empty for an application."""
     return row["resource_id"].split("/")[4] if row["resource_id"] else ""
 
 
-def _every(data_dir: DataDir) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Read the identities a page at a time; and of those that cannot be read what is wrong, with its cure."""
-    every: list[dict[str, Any]] = []
-    damaged: list[dict[str, str]] = []
+def _list_all(data_dir: DataDir) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Read all identities, page by page, and a message and a hint for each that cannot be read."""
+    identities: list[dict[str, Any]] = []
+    skipped: list[dict[str, str]] = []
     query = ""
     while True:
-        page = control(data_dir, "GET", f"/identities{query}")
-        every += page["value"]
-        damaged += page["damaged"]
+        page = call_control(data_dir, "GET", f"/identities{query}")
+        identities += page["value"]
+        skipped += page["damaged"]
         if page["after"] is None:
-            return every, damaged
+            return identities, skipped
         query = "?" + urlencode({"after": page["after"]})
 
 
-def _print(row: dict[str, Any]) -> None:
+def _print_identity(row: dict[str, Any]) -> None:
     lines = [[member, str(row[member])] for member in row if member != "federated_credentials"]
     for credential in row["federated_credentials"]:
         trusted = f"{credential['subject']} of {credential['issuer']}"
@@ -108,5 +115,5 @@ def _print(row: dict[str, Any]) -> None:
     click.echo(align(lines), nl=False)
 
 
-def _names(row: dict[str, Any]) -> list[str]:
+def _credential_names(row: dict[str, Any]) -> list[str]:
     return [credential["name"] for credential in row["federated_credentials"]]

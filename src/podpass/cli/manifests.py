@@ -13,26 +13,26 @@ from podpass.errors import UsageError
 _NAME_CHARS = 63
 
 
-class _WithValues(click.Command):
-    """Its help names the values too, so that nobody has to guess them."""
+class _ManifestsCommand(click.Command):
+    """A command whose help also lists the values."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from podpass import manifests
 
         super().format_options(ctx, formatter)
         with formatter.section("Values"):
-            formatter.write_text(", ".join(manifests.Values.settable()))
-        with formatter.section("Those of a policy"):
+            formatter.write_text(", ".join(manifests.ManifestValues.list_keys()))
+        with formatter.section("Values with --mode policy"):
             formatter.write_text(", ".join(manifests.POLICY_KEYS))
 
 
-@click.command(cls=_WithValues)
+@click.command(cls=_ManifestsCommand)
 @click.option(
     "--mode",
     type=click.Choice(["webhook", "policy"]),
     default="webhook",
     show_default=True,
-    help="What mutates pods: the webhook, or a MutatingAdmissionPolicy of the API server's own.",
+    help="What mutates pods: the webhook, or a MutatingAdmissionPolicy in the API server.",
 )
 @click.option(
     "--namespace",
@@ -40,39 +40,45 @@ class _WithValues(click.Command):
     default=names.SYSTEM_NAMESPACE,
     show_default=True,
     metavar="N",
-    help="Where it runs.",
+    help="Namespace of the webhook.",
 )
 @click.option(
     "--tenant-id",
     required=True,
     envvar="AZURE_TENANT_ID",
     metavar="T",
-    help="Tenant of accounts that name none; also by AZURE_TENANT_ID.",
+    help="Default tenant ID for ServiceAccounts without a tenant-id annotation; or AZURE_TENANT_ID.",
 )
 @click.option(
     "--set",
     "sets",
     multiple=True,
     metavar="KEY=VALUE",
-    help="One of the chart's values, such as image.repository=REGISTRY/podpass; may be given again.",
+    help="Set a chart value, for example image.repository=REGISTRY/podpass; repeatable.",
 )
 @options.output("yaml", "json")
 def command(mode: str, namespace: str, tenant_id: str, sets: tuple[str, ...], output: str) -> None:
-    """Print the objects that the chart renders, for people without Helm.
+    """Print the Kubernetes objects of the chart, without Helm.
 
-    They bear the names and the selector of the reference's static manifest, so that they can be applied over
-    that one, and that one over them.
+    Names and selector are those of the static manifest of azure-workload-identity, so that either manifest
+    can be applied over the other.
     """
     from podpass import manifests
 
-    _check(namespace)
+    _check_namespace(namespace)
     only = manifests.POLICY_KEYS if mode == "policy" else None
-    values = manifests.Values.from_sets(sets, only=only, tenant_id=tenant_id, namespace=namespace)
-    objects = manifests.policy(values) if mode == "policy" else manifests.webhook(values)
-    click.echo(_text(objects, output), nl=False)
+    values = manifests.ManifestValues.from_sets(
+        sets, only=only, tenant_id=tenant_id, namespace=namespace
+    )
+    objects = (
+        manifests.build_policy_objects(values)
+        if mode == "policy"
+        else manifests.build_webhook_objects(values)
+    )
+    click.echo(_render(objects, output), nl=False)
 
 
-def _check(namespace: str) -> None:
+def _check_namespace(namespace: str) -> None:
     letters = namespace.replace("-", "")
     if not (
         0 < len(namespace) <= _NAME_CHARS
@@ -81,18 +87,18 @@ def _check(namespace: str) -> None:
         and namespace == namespace.lower().strip("-")
     ):
         raise UsageError(
-            f"--namespace {namespace!r} is no name of a namespace",
-            hint="lower-case letters, digits and '-', 63 at most",
+            f"--namespace {namespace!r} is not a valid namespace name",
+            hint="use lower-case letters, digits and '-', at most 63 characters",
         )
 
 
-def _text(objects: Sequence[dict[str, Any]], form: str) -> str:
+def _render(objects: Sequence[dict[str, Any]], form: str) -> str:
     if form == "json":
         return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}, indent=2) + "\n"
     import yaml
 
     class Dumper(yaml.SafeDumper):
-        """Writes a text of several lines as one can read it."""
+        """Write texts of several lines as literal blocks."""
 
         def represent_text(self, text: str) -> yaml.Node:
             style = "|" if "\n" in text else None
@@ -100,5 +106,5 @@ def _text(objects: Sequence[dict[str, Any]], form: str) -> str:
 
     Dumper.add_representer(str, Dumper.represent_text)
     return "---\n".join(
-        yaml.dump(one, Dumper=Dumper, sort_keys=False, width=110) for one in objects
+        yaml.dump(item, Dumper=Dumper, sort_keys=False, width=110) for item in objects
     )

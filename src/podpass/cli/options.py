@@ -1,4 +1,4 @@
-"""Options that many commands share."""
+"""Options that several commands share."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -14,8 +14,8 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 def environ() -> Mapping[str, str]:
-    """Give the environment; it is read here and nowhere below."""
-    return os.environ  # noqa: TID251 this is the place
+    """Return the environment variables; commands pass them down as an argument."""
+    return os.environ  # noqa: TID251 the only place that reads it
 
 
 def _locate(ctx: click.Context, _: click.Parameter, value: Path | None) -> DataDir:
@@ -27,11 +27,13 @@ data_dir: Decorator = click.option(
     type=click.Path(path_type=Path),
     metavar="D",
     callback=_locate,
-    help="Folder of the instance; default $XDG_STATE_HOME/podpass.",
+    help="Data directory of the instance; default $XDG_STATE_HOME/podpass.",
 )
 
 database: Decorator = click.option(
-    "--database", metavar="URL", help="A cluster's database instead: postgresql://user@host/name."
+    "--database",
+    metavar="URL",
+    help="Use this database of a cluster instead: postgresql://user@host/name.",
 )
 
 sealing_key_file: Decorator = click.option(
@@ -39,12 +41,12 @@ sealing_key_file: Decorator = click.option(
     type=click.Path(path_type=Path),
     envvar="PODPASS_AUTHORITY_SEALING_KEY_FILE",
     metavar="F",
-    help="The cluster's sealing key, to tell whether it opens what the backup holds.",
+    help="The cluster's sealing key; the backup's keys are tested against it.",
 )
 
 
 def setting(settings: type[Any], name: str, metavar: str) -> Decorator:
-    """Offer a setting under its flag and variable, with its default and its meaning as help."""
+    """Add the option of a setting: flag, variable, default and description."""
     declared = next(field for field in fields(settings) if field.name == name)
     meaning = declared.metadata["meaning"]
     return click.option(
@@ -60,26 +62,26 @@ def setting(settings: type[Any], name: str, metavar: str) -> Decorator:
 
 
 def output(default: str = "table", *others: str) -> Decorator:
-    """Offer `-o`."""
+    """Add the option `-o`, the output format."""
     return click.option(
         "-o",
         "--output",
         type=click.Choice([*dict.fromkeys([default, *others])] if others else _FORMATS),
         default=default,
         show_default=True,
-        help="How to print it.",
+        help="Output format.",
     )
 
 
 _FORMATS = ["table", "json", "yaml"]
 
 
-def as_command(data_dir: DataDir, command: str) -> str:
-    """Spell a command that reaches this instance, for sentences that say what to run next."""
+def format_command(data_dir: DataDir, command: str) -> str:
+    """Return a podpass command for this instance, for hints: `podpass down --data-dir D`."""
     import shlex
 
-    named = environ().get("PODPASS_DATA_DIR")
-    usual = locate(Path(named) if named else None, environ())
-    where = "" if data_dir == usual else f" --data-dir {shlex.quote(str(data_dir.root))}"
+    configured = environ().get("PODPASS_DATA_DIR")
+    default = locate(Path(configured) if configured else None, environ())
+    option = "" if data_dir == default else f" --data-dir {shlex.quote(str(data_dir.root))}"
     noun, _, rest = command.partition(" -- ")
-    return f"podpass {noun}{where}" + (f" -- {rest}" if rest else "")
+    return f"podpass {noun}{option}" + (f" -- {rest}" if rest else "")

@@ -1,4 +1,4 @@
-"""What commands print: JSON and YAML for programs, columns for people."""
+"""Output of commands: JSON, YAML or a table on stdout, messages on stderr."""
 
 import json
 import threading
@@ -10,13 +10,13 @@ import click
 
 Row = Mapping[str, Any]
 
-_SILENT_SECONDS = 3.0
+_NOTICE_SECONDS = 3.0
 
 
-def emit(value: Any, form: str, columns: Mapping[str, str] | None = None) -> None:
-    """Print a value on stdout.
+def print_output(value: Any, form: str, columns: Mapping[str, str] | None = None) -> None:
+    """Print a value on stdout as JSON, YAML or a table.
 
-    Shapes:  for `table`, `value` is a list of rows and `columns` maps a heading to a row's member.
+    Shapes:  for `table`, `value` is a list of rows and `columns` maps each heading to a member of a row.
     """
     if form == "json":
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
@@ -29,15 +29,15 @@ def emit(value: Any, form: str, columns: Mapping[str, str] | None = None) -> Non
 
 
 def table(rows: Sequence[Row], columns: Mapping[str, str]) -> str:
-    """Align rows under their headings, three spaces apart, as kubectl does."""
+    """Format rows as a table with headings, columns three spaces apart, as kubectl does."""
     lines = [list(columns)]
     lines += [[_cell(row.get(member)) for member in columns.values()] for row in rows]
     return align(lines)
 
 
 def align(lines: Sequence[Sequence[str]]) -> str:
-    """Pad every column but the last to its widest cell; no cell may reach the terminal's controls."""
-    lines = [[plain(cell) for cell in line] for line in lines]
+    """Align columns with spaces, and escape cells that contain control characters."""
+    lines = [[escape_unprintable(cell) for cell in line] for line in lines]
     widths = [max(len(line[n]) for line in lines) for n in range(len(lines[0]))] if lines else []
     text = ""
     for line in lines:
@@ -46,8 +46,8 @@ def align(lines: Sequence[Sequence[str]]) -> str:
     return text
 
 
-def plain(text: str) -> str:
-    """Write a text so that it cannot move the cursor, colour, or turn the order of a line around."""
+def escape_unprintable(text: str) -> str:
+    """Return the text as JSON if it contains control or direction characters, else unchanged."""
     return text if text.isprintable() else json.dumps(text)
 
 
@@ -61,15 +61,15 @@ def _cell(value: object) -> str:
     return str(value)
 
 
-def say(text: str) -> None:
-    """Talk to the person at the terminal, on stderr."""
+def print_message(text: str) -> None:
+    """Print a message to stderr."""
     click.echo(text, err=True)
 
 
 @contextmanager
-def patience(said: str) -> Iterator[None]:
-    """Say once what is waited for inside, where it takes long."""
-    timer = threading.Timer(_SILENT_SECONDS, say, (said,))
+def slow_notice(text: str) -> Iterator[None]:
+    """Print the text once if the body of the context takes longer than three seconds."""
+    timer = threading.Timer(_NOTICE_SECONDS, print_message, (text,))
     timer.daemon = True
     timer.start()
     try:
@@ -78,7 +78,7 @@ def patience(said: str) -> Iterator[None]:
         timer.cancel()
 
 
-def say_left_out(damaged: Sequence[Row]) -> None:
-    """Say what is missing in a list, and what to do about it, as the instance tells it beside the list."""
-    for row in damaged:
-        say(f"left out: {row['message']}\n  {row['hint']}")
+def print_skipped_rows(skipped: Sequence[Row]) -> None:
+    """Print a message and a hint for each row that a list skipped because it cannot be read."""
+    for row in skipped:
+        print_message(f"skipped: {row['message']}\n  {row['hint']}")

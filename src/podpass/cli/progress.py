@@ -1,4 +1,4 @@
-"""The picture of an instance that starts: alive on a terminal, one line a part anywhere else."""
+"""Progress of a starting instance: a live table on a terminal, one line per part elsewhere."""
 
 import os
 import sys
@@ -9,43 +9,43 @@ Progress = Callable[[str, str], None]
 
 
 @contextmanager
-def drawing() -> Iterator[Progress]:
-    """Draw what is told, on stderr; an empty part ends the picture before the context does."""
+def show_progress() -> Iterator[Progress]:
+    """Show progress on stderr; a call with an empty part ends the live table early."""
     if sys.stderr.isatty():
-        with _live() as progress:
+        with _live_table() as progress:
             yield progress
     else:
-        yield _plain
+        yield _print_line
 
 
-def _plain(part: str, where: str) -> None:
-    if where:
-        print(f"{part}: {where}", file=sys.stderr, flush=True)  # noqa: T201 talk
+def _print_line(part: str, detail: str) -> None:
+    if detail:
+        print(f"{part}: {detail}", file=sys.stderr, flush=True)  # noqa: T201 message to stderr
 
 
 @contextmanager
-def _live() -> Iterator[Progress]:
+def _live_table() -> Iterator[Progress]:
     from rich.console import Console
     from rich.live import Live
     from rich.table import Table
 
-    console = Console(stderr=True, no_color=bool(os.environ.get("NO_COLOR")))  # noqa: TID251 edge
+    console = Console(stderr=True, no_color=bool(os.environ.get("NO_COLOR")))  # noqa: TID251 read for the terminal only
     parts: dict[str, str] = {}
 
-    def picture() -> Table:
+    def build_table() -> Table:
         table = Table.grid(padding=(0, 2))
-        for part, where in parts.items():
-            mark = "[green]✓[/]" if where else "[yellow]…[/]"
-            table.add_row(mark, part, f"[dim]{where}[/]" if where else "starting")
+        for part, detail in parts.items():
+            mark = "[green]✓[/]" if detail else "[yellow]…[/]"
+            table.add_row(mark, part, f"[dim]{detail}[/]" if detail else "starting")
         return table
 
-    with Live(picture(), console=console, auto_refresh=False) as live:
+    with Live(build_table(), console=console, auto_refresh=False) as live:
 
-        def progress(part: str, where: str) -> None:
+        def progress(part: str, detail: str) -> None:
             if not part:
                 live.stop()
                 return
-            parts[part] = where
-            live.update(picture(), refresh=True)
+            parts[part] = detail
+            live.update(build_table(), refresh=True)
 
         yield progress

@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from podpass.cli import options
-from podpass.cli.backup_summary import print_summary, progress
-from podpass.cli.output import say
+from podpass.cli.backup_summary import print_summary, table_progress
+from podpass.cli.output import print_message
 from podpass.local.datadir import DataDir
 
 
@@ -17,7 +17,9 @@ from podpass.local.datadir import DataDir
 @options.sealing_key_file
 @options.output()
 @click.option(
-    "--replace", is_flag=True, help="What is there now goes; otherwise there may be nothing."
+    "--replace",
+    is_flag=True,
+    help="Replace existing data. Without this flag the target must be empty.",
 )
 @click.argument("file", type=click.Path(path_type=Path))
 def command(
@@ -28,26 +30,29 @@ def command(
     replace: bool,
     file: Path,
 ) -> None:
-    """Bring back what a backup holds, all of it or nothing.
+    """Restore all data from a backup file.
 
-    To a local instance, running or not, or to a cluster's --database, SQLite or PostgreSQL whatever it came
-    from. Who runs meanwhile goes on with it at once.
+    It restores to a local instance, running or not, or to the database of a cluster (--database). The target
+    can be SQLite or PostgreSQL, whatever the source was. The restore is atomic. A running instance uses the
+    restored data immediately.
     """
     from podpass.backup import restore
 
     if database is not None:
-        bringing = restore.to_database(
-            database, file, progress(), replaces=replace, sealing_key=sealing_key_file
+        work = restore.restore_database(
+            database, file, table_progress(), replaces=replace, sealing_key=sealing_key_file
         )
-        manifest = asyncio.run(bringing)
+        manifest = asyncio.run(work)
         if sealing_key_file is None and manifest.rows.get("authority_keys"):
-            say("whether your sealing key opens it was not checked: name it, --sealing-key-file F")
+            print_message("the sealing key was not checked: pass --sealing-key-file F to check it")
     else:
         manifest, runs = asyncio.run(
-            restore.to_instance(data_dir, file, progress(), replaces=replace)
+            restore.restore_instance(data_dir, file, table_progress(), replaces=replace)
         )
         if runs and manifest.files:
-            say(f"the instance runs, so these stay as they are: {', '.join(manifest.files)}")
+            print_message(
+                f"not restored, because the instance is running: {', '.join(manifest.files)}"
+            )
         elif not runs:
-            say(f"start it with `{options.as_command(data_dir, 'up')}`")
+            print_message(f"start it with `{options.format_command(data_dir, 'up')}`")
     print_summary(file, manifest, output)

@@ -7,15 +7,15 @@ import click
 
 from podpass import names
 from podpass.cli import options
-from podpass.cli.client import NotAnswering, check_answers, read_status
-from podpass.cli.output import align, emit, say
+from podpass.cli.client import NotResponding, check_health, read_status
+from podpass.cli.output import align, print_message, print_output
 from podpass.local import disk_errors
 from podpass.local.datadir import DataDir
-from podpass.local.lock import holder
+from podpass.local.lock import lock_holder
 
 _SANDBOXES = {
-    "bubblewrap": "your processes; of this data dir they see only what is theirs (bubblewrap)",
-    "rewrite": "your processes; they see all your files, also this data dir's keys (no bubblewrap)",
+    "bubblewrap": "processes of your user; bubblewrap hides other files of the data directory",
+    "rewrite": "processes of your user; they can read all your files and the instance's keys (no bubblewrap)",
 }
 
 
@@ -24,63 +24,63 @@ _SANDBOXES = {
 @options.output()
 @click.pass_context
 def command(ctx: click.Context, data_dir: DataDir, output: str) -> None:
-    """Show what runs, and where.
+    """Show the status and the addresses of the instance.
 
-    Leaves with 1 when no instance is ready.
+    Exits with status 1 when no instance is ready.
     """
     status = read_status(data_dir)
     if status is None:
         if output != "table":
-            emit({"ready": False, "data_dir": str(data_dir.root)}, output)
-        _tell_why(data_dir)
+            print_output({"ready": False, "data_dir": str(data_dir.root)}, output)
+        _print_not_ready(data_dir)
         ctx.exit(1)
     try:
-        check_answers(data_dir, status["pids"]["podpass"])
-    except NotAnswering:
+        check_health(data_dir, status["pids"]["podpass"])
+    except NotResponding:
         if output != "table":
-            emit({**status, "ready": False}, output)
+            print_output({**status, "ready": False}, output)
         raise
-    if (fault := disk_errors.fault(data_dir.root)) is not None:
-        say(f"podpass: {fault}: what is to be written to {data_dir.root} may be refused")
-        say(f"  {disk_errors.DiskUnfit.hint}")
+    if (problem := disk_errors.find_disk_problem(data_dir.root)) is not None:
+        print_message(f"podpass: {problem}: writes to {data_dir.root} may fail")
+        print_message(f"  {disk_errors.DiskNotWritable.hint}")
     if output == "table":
-        click.echo(align(picture(status)), nl=False)
+        click.echo(align(status_rows(status)), nl=False)
     else:
-        emit(status | ({"disk": fault} if fault else {}), output)
+        print_output(status | ({"disk": problem} if problem else {}), output)
 
 
-def _tell_why(data_dir: DataDir) -> None:
-    if holder(data_dir.lock_file) is None:
-        say(f"podpass: nothing runs on {data_dir.root}")
-        say(f"  start it with `{options.as_command(data_dir, 'up --detach')}`")
+def _print_not_ready(data_dir: DataDir) -> None:
+    if lock_holder(data_dir.lock_file) is None:
+        print_message(f"podpass: no instance is running in {data_dir.root}")
+        print_message(f"  start it with `{options.format_command(data_dir, 'up --detach')}`")
     else:
-        say(f"podpass: the instance on {data_dir.root} is still starting")
-        say(f"  ask again in a moment; its log is {data_dir.log_file}")
+        print_message(f"podpass: the instance in {data_dir.root} is starting")
+        print_message(f"  try again in a few seconds; its log is {data_dir.log_file}")
 
 
 def _direct_vault(origin: str) -> str:
-    """Name a vault on the port of the vaults' own origin."""
+    """Return the URL of a vault on the port of the vault service, for clients without the gateway."""
     return f"https://NAME.{names.DIRECT_VAULT_SUFFIX}:{urlsplit(origin).port}"
 
 
-def picture(status: dict[str, Any]) -> list[list[str]]:
-    """Lay a status out as lines of a name and a value."""
+def status_rows(status: dict[str, Any]) -> list[list[str]]:
+    """Format a status as rows of name and value."""
     kubernetes = status["kubernetes"]
     return [
-        ["gateway", f"{status['gateway']} (HTTPS_PROXY for Azure's names)"],
+        ["gateway", f"{status['gateway']} (HTTPS_PROXY for Azure host names)"],
         ["kubernetes", f"{kubernetes['server']} ({kubernetes['kind']})"],
         ["kubeconfig", kubernetes["kubeconfig"]],
         ["issuer", kubernetes["issuer"]],
         ["webhook", kubernetes["webhook"]],
         ["authority", f"{status['authority']} (AZURE_AUTHORITY_HOST without the gateway)"],
         ["vault", f"{status['vault']} (https://NAME.{names.VAULT_SUFFIX} through the gateway)"],
-        ["vault by name", f"{_direct_vault(status['vault'])} (without the gateway)"],
-        ["manager and graph", f"{status['resource_manager']} (without the gateway)"],
+        ["vault, direct", f"{_direct_vault(status['vault'])} (without the gateway)"],
+        ["ARM and Graph", f"{status['resource_manager']} (without the gateway)"],
         ["tenant", status["tenant_id"]],
         ["subscription", status["subscription_id"]],
         [
             "admin",
-            f"{status['admin']['username']} (its password: -o json; az is signed in already)",
+            f"{status['admin']['username']} (password: podpass status -o json; az is signed in)",
         ],
         ["ca_file", status["ca_file"]],
         ["containers", _SANDBOXES.get(status["sandbox"], status["sandbox"])],

@@ -6,7 +6,7 @@ import click
 
 from podpass.cli import options
 from podpass.local.tutorial.azure_cli import NEWEST
-from podpass.local.tutorial.play import Wish, run_tutorial
+from podpass.local.tutorial.play import TutorialOptions, run_tutorial
 
 
 @click.command
@@ -15,16 +15,16 @@ from podpass.local.tutorial.play import Wish, run_tutorial
     metavar="VERSION",
     default=NEWEST,
     show_default=True,
-    help="Which Azure CLI: newest, oldest (2.47.0 where Python 3.10 is), or a version.",
+    help="Azure CLI version: newest, oldest (2.47.0 if Python 3.10 is installed), or X.Y.Z.",
 )
-@click.option("--full", is_flag=True, help="Show every answer whole.")
-@click.option("--keep", is_flag=True, help="Keep the instance's folder for a look.")
+@click.option("--full", is_flag=True, help="Show the complete output of every command.")
+@click.option("--keep", is_flag=True, help="Keep the data directory of the instance.")
 def command(az: str, full: bool, keep: bool) -> None:
-    """Run the AKS tutorial with the real az.
+    """Run the AKS tutorial with a released az.
 
-    Microsoft's page about workload identity, command by command, with an unmodified kubectl beside az. The
-    Azure CLI is installed once into a folder of its own; an instance is started on free ports in
-    another, the tutorial's commands run against it, and it is stopped and removed at the end.
+    It runs Microsoft's tutorial about workload identity command by command, with an unmodified kubectl and
+    az. It installs the Azure CLI once into its own directory, and starts an instance on free ports in a
+    temporary directory. At the end it stops the instance and removes the directory.
     """
-    wish = Wish(az=az, full=full, keep=keep)
-    run_tutorial(wish, options.environ(), datetime.now(UTC), click.echo)
+    chosen = TutorialOptions(az=az, full=full, keep=keep)
+    run_tutorial(chosen, options.environ(), datetime.now(UTC), click.echo)

@@ -10,20 +10,27 @@ import click
 from click.core import ParameterSource
 
 from podpass.cli import options
-from podpass.cli.client import check_answers, read_status
-from podpass.cli.output import align, patience, say
+from podpass.cli.client import check_health, read_status
+from podpass.cli.output import align, print_message, slow_notice
 from podpass.errors import Error
-from podpass.local.datadir import DataDir, claim, prepare
-from podpass.local.lock import holder
+from podpass.local.datadir import DataDir, prepare, write_version
+from podpass.local.lock import lock_holder
 from podpass.settings import LocalSettings
 
-_PATIENCE_SECONDS = 30.0
+_READY_TIMEOUT_SECONDS = 30.0
 
 
 @click.command
 @options.data_dir
-@click.option("--detach", "-d", is_flag=True, help="Return when it is ready, and leave it running.")
-@click.option("--seed", metavar="FILE", help="Identities, vaults and roles to apply, as YAML.")
+@click.option(
+    "--detach",
+    "-d",
+    is_flag=True,
+    help="Return when the instance is ready; it keeps running in the background.",
+)
+@click.option(
+    "--seed", metavar="FILE", help="Seed file to apply: identities, vaults and roles, as YAML."
+)
 @options.setting(LocalSettings, "port_base", "N")
 @options.setting(LocalSettings, "kubernetes", "KIND")
 @options.setting(LocalSettings, "propagation_seconds", "SECONDS")
@@ -41,21 +48,22 @@ def command(
     seed_name: str,
     **chosen: Any,
 ) -> None:
-    """Start the whole loop on this machine.
+    """Start an instance on this machine.
 
-    A Kubernetes API with the webhook, an issuer, a token service, a directory and a key vault, behind a
-    gateway that gives them Azure's names. Ctrl-C or `podpass down` stops it; what it holds stays in the data
-    dir for the next start. Ctrl-C before it is ready leaves with 130.
+    An instance is a Kubernetes API with the webhook, an issuer, a token service, a directory and key vaults.
+    A gateway serves them under Azure's host names. Ctrl-C or `podpass down` stops the instance; its data
+    stays in the data directory. Ctrl-C before the instance is ready exits with status 130.
 
-    Where it runs already, a seed is applied to it, and options that are not in force are told.
+    If the instance is already running, the command applies the seed and warns about options that the running
+    instance does not use.
     """
     settings = LocalSettings(data_dir=data_dir.root, **chosen)
     if ready_fd is not None:
-        return _as_daemon(data_dir, settings, _read_seed(seed, seed_name), ready_fd)
+        return _run_daemon(data_dir, settings, _read_seed(seed, seed_name), ready_fd)
     text = _read_seed(seed, seed)
     prepare(data_dir)
-    claim(data_dir)
-    if holder(data_dir.lock_file) is None:
+    write_version(data_dir)
+    if lock_holder(data_dir.lock_file) is None:
         try:
             return (
                 _detach(data_dir, settings, text)
@@ -63,50 +71,54 @@ def command(
                 else _foreground(data_dir, settings, text)
             )
         except Error as exc:
-            # Another start may have been quicker by a moment; then this one joins it.
+            # Another process may have started the instance at the same time; then use that instance.
             if "already_running" not in (exc.code, exc.facts.get("cause")):
                 raise
-    return _join(data_dir, _given(ctx, settings), text)
+    return _join_running(data_dir, _chosen_settings(ctx, settings), text)
 
 
 def _read_seed(seed: str | None, name: str | None) -> tuple[str, str] | None:
-    """Read and check a seed before anything is started for it; `name` is what it is called in messages.
+    """Read and parse a seed before the instance starts; `name` is its name in messages.
 
-    Errors:  UsageError, and what the parser says of its contents.
+    Errors:  UsageError, and the errors of `parse_seed`.
     """
     if seed is None or name is None:
         return None
-    from podpass.cli.apply import read
+    from podpass.cli.apply import read_seed
     from podpass.errors import UsageError
     from podpass.seed.apply import parse_seed
 
     try:
-        text = read(seed).decode()
+        text = read_seed(seed).decode()
     except UnicodeDecodeError as exc:
         raise UsageError(f"{name} is not UTF-8", hint="save the file as UTF-8") from exc
     parse_seed(text, name)
     return text, name
 
 
-def _join(data_dir: DataDir, given: Mapping[str, object], seed: tuple[str, str] | None) -> None:
-    """Meet the instance that runs already: wait for it, apply the seed to it, show it."""
+def _join_running(
+    data_dir: DataDir, given: Mapping[str, object], seed: tuple[str, str] | None
+) -> None:
+    """Use the running instance: wait until it is ready, apply the seed, print its addresses."""
     status = _wait_ready(data_dir)
-    check_answers(data_dir, status["pids"]["podpass"])
-    say(f"podpass runs already on {data_dir.root}")
-    if others := _unheeded(given, status["settings"]):
-        for line in others:
-            say(f"  {line}")
-        down, up = (options.as_command(data_dir, verb) for verb in ("down", "up"))
-        say(f"  stop it with `{down}`, then `{up}` with these options; what it holds stays")
+    check_health(data_dir, status["pids"]["podpass"])
+    print_message(f"an instance is already running in {data_dir.root}")
+    if ignored := _ignored_options(given, status["settings"]):
+        for line in ignored:
+            print_message(f"  {line}")
+        down, up = (options.format_command(data_dir, verb) for verb in ("down", "up"))
+        print_message(
+            f"  to use these options, run `{down}`, then `{up}` with them; the data is kept"
+        )
     if seed is not None:
-        from podpass.cli.apply import send
+        from podpass.cli.apply import apply_to_instance
 
-        send(data_dir, seed[0].encode(), seed[1])
-    _show(data_dir, status)
+        apply_to_instance(data_dir, seed[0].encode(), seed[1])
+    _print_ready(data_dir, status)
 
 
-def _given(ctx: click.Context, settings: LocalSettings) -> dict[str, object]:
-    """Give the settings that somebody chose, by flag or variable, as `LocalSettings.told` names them."""
+def _chosen_settings(ctx: click.Context, settings: LocalSettings) -> dict[str, object]:
+    """Return the settings given by flag or variable, named as in `LocalSettings.by_flag`."""
     chosen = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
     return {
         f.metadata["flag"]: getattr(settings, f.name)
@@ -115,34 +127,34 @@ def _given(ctx: click.Context, settings: LocalSettings) -> dict[str, object]:
     }
 
 
-def _unheeded(given: Mapping[str, object], runs: Mapping[str, object]) -> list[str]:
-    """Say which of the options given are not those that an instance runs with."""
+def _ignored_options(given: Mapping[str, object], active: Mapping[str, object]) -> list[str]:
+    """Return a line for each given option whose value differs from that of the running instance."""
     return [
-        f"{flag} {value} is not in force: it runs with {flag} {runs[flag]}"
+        f"{flag} {value} is ignored: the instance runs with {flag} {active[flag]}"
         for flag, value in given.items()
-        if flag in runs and runs[flag] != value
+        if flag in active and active[flag] != value
     ]
 
 
 def _wait_ready(data_dir: DataDir) -> dict[str, Any]:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    with patience(f"waiting for it to be ready, for up to {_PATIENCE_SECONDS:.0f} seconds"):
+    deadline = time.monotonic() + _READY_TIMEOUT_SECONDS
+    with slow_notice(
+        f"waiting for the instance to be ready, for up to {_READY_TIMEOUT_SECONDS:.0f} seconds"
+    ):
         while time.monotonic() < deadline:
             if status := read_status(data_dir):
                 return status
-            if holder(data_dir.lock_file) is None:
-                raise Error(
-                    "the instance that was starting has ended", hint=f"look at {data_dir.log_file}"
-                )
+            if lock_holder(data_dir.lock_file) is None:
+                raise Error("the instance exited while starting", hint=f"check {data_dir.log_file}")
             time.sleep(0.05)
     raise Error(
-        f"the instance on {data_dir.root} is not ready after {_PATIENCE_SECONDS:.0f} s",
-        hint=f"look at {data_dir.log_file}, or stop it with `podpass down`",
+        f"the instance in {data_dir.root} is not ready after {_READY_TIMEOUT_SECONDS:.0f} seconds",
+        hint=f"check {data_dir.log_file}, or stop it with `podpass down`",
     )
 
 
 def _detach(data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | None) -> None:
-    from podpass.cli.progress import drawing
+    from podpass.cli.progress import show_progress
     from podpass.local import daemon
 
     arguments = ["up", "--data-dir", str(data_dir.root), "--port-base", str(settings.port_base)]
@@ -150,9 +162,9 @@ def _detach(data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | 
     arguments += ["--propagation-delay", str(settings.propagation_seconds)]
     arguments += ["--assertion-algorithm", settings.assertion_algorithms]
     if seed is not None:
-        # Handed over by its text: the name may mean another file, or stdin, where the child runs.
+        # Pass the text on stdin: the child runs in another directory and has another stdin.
         arguments += ["--seed", "-", "--seed-name", seed[1]]
-    with drawing() as progress:
+    with show_progress() as progress:
         daemon.start(
             arguments,
             errors=data_dir.path("podpass.err"),
@@ -160,18 +172,18 @@ def _detach(data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | 
             progress=progress,
             stdin=seed[0] if seed is not None else "",
         )
-    _show(data_dir, _wait_ready(data_dir))
+    _print_ready(data_dir, _wait_ready(data_dir))
 
 
 def _foreground(data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | None) -> None:
-    from podpass.cli.progress import drawing
+    from podpass.cli.progress import show_progress
     from podpass.local.run import run
 
-    with drawing() as progress:
+    with show_progress() as progress:
 
         def ready() -> None:
             progress("", "")
-            _show(data_dir, _wait_ready(data_dir))
+            _print_ready(data_dir, _wait_ready(data_dir))
 
         run(
             data_dir,
@@ -181,43 +193,47 @@ def _foreground(data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str
             progress=progress,
             ready=ready,
         )
-    say("stopped")
+    print_message("stopped")
 
 
-def _as_daemon(
+def _run_daemon(
     data_dir: DataDir, settings: LocalSettings, seed: tuple[str, str] | None, ready_fd: int
 ) -> None:
-    """Run as the child of `--detach`: success and failure are told through the pipe."""
-    from podpass.local.daemon import Voice
+    """Run as the child of `--detach`; report success or failure through the pipe."""
+    from podpass.local.daemon import StartupPipe
     from podpass.local.run import run
 
-    voice = Voice(ready_fd)
+    pipe = StartupPipe(ready_fd)
     try:
         run(
             data_dir,
             settings=settings,
             seed=seed,
             environ=options.environ(),
-            progress=voice.progress,
-            ready=voice.ready,
+            progress=pipe.progress,
+            ready=pipe.report_ready,
         )
     except Error as exc:
-        voice.failed(exc.code, exc.message, exc.hint)
+        pipe.report_failure(exc.code, exc.message, exc.hint)
         raise
     except Exception as exc:
         errors = data_dir.path("podpass.err")
-        voice.failed("bug", f"unexpected {type(exc).__name__}", f"please report it with {errors}")
-        traceback.print_exception(exc)  # stderr is that file
+        pipe.report_failure(
+            "bug",
+            f"unexpected {type(exc).__name__}",
+            f"this is a bug in podpass; report it with {errors}",
+        )
+        traceback.print_exception(exc)  # stderr of the child is `errors`
         raise click.exceptions.Exit(1) from exc
     finally:
-        voice.close()
+        pipe.close()
 
 
-def _show(data_dir: DataDir, status: dict[str, Any]) -> None:
-    """Print the ready line: where everything is, and what to run next."""
+def _print_ready(data_dir: DataDir, status: dict[str, Any]) -> None:
+    """Print the ready message: addresses, and commands to run next."""
 
-    def spell(command: str) -> str:
-        return options.as_command(data_dir, command)
+    def command_line(command: str) -> str:
+        return options.format_command(data_dir, command)
 
     addresses = [
         ["  kubernetes", status["kubernetes"]["server"]],
@@ -228,7 +244,7 @@ def _show(data_dir: DataDir, status: dict[str, Any]) -> None:
     click.echo("podpass is ready")
     click.echo(align(addresses), nl=False)
     click.echo(
-        f'next: eval "$({spell("env")})"   then kubectl, az and the Azure SDKs work as they are'
+        f'next: eval "$({command_line("env")})"   then kubectl, az and the Azure SDKs use this instance'
     )
-    click.echo(f"      {spell('run -- kubectl get nodes')}   for a single command")
-    click.echo(f"      {spell('down')}   stops it")
+    click.echo(f"      {command_line('run -- kubectl get nodes')}   for a single command")
+    click.echo(f"      {command_line('down')}   to stop the instance")

@@ -3,8 +3,8 @@
 import click
 
 from podpass.cli import options
-from podpass.cli.client import control
-from podpass.cli.output import emit, say_left_out
+from podpass.cli.client import call_control
+from podpass.cli.output import print_output, print_skipped_rows
 from podpass.local.datadir import DataDir
 
 _COLUMNS = {"NAME": "name", "URI": "uri", "LOCATION": "location", "SECRETS": "secrets"}
@@ -12,14 +12,14 @@ _COLUMNS = {"NAME": "name", "URI": "uri", "LOCATION": "location", "SECRETS": "se
 
 @click.group
 def command() -> None:
-    """Key vaults."""
+    """Show key vaults."""
 
 
 @command.command("list")
 @options.data_dir
 @options.output()
 def list_(data_dir: DataDir, output: str) -> None:
-    """List vaults and how many secrets each holds."""
-    found = control(data_dir, "GET", "/vaults")
-    emit(found["value"], output, _COLUMNS)
-    say_left_out(found["damaged"])
+    """List vaults and the number of secrets in each."""
+    found = call_control(data_dir, "GET", "/vaults")
+    print_output(found["value"], output, _COLUMNS)
+    print_skipped_rows(found["damaged"])

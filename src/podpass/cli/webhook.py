@@ -1,4 +1,4 @@
-"""`podpass webhook`: the admission webhook for a cluster, with the reference's flags in Go's syntax."""
+"""`podpass webhook`: run the admission webhook, with the reference's flags in Go syntax."""
 
 import json
 import os
@@ -16,16 +16,16 @@ from podpass.settings.webhook import WebhookSettings
 
 _HELP = ("-h", "-help", "--help")
 _VERSION = "--version"
-_SAYS_VERSION = re.compile(r"--?version(=.*)?")
-_AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_VERSION_FLAG = re.compile(r"--?version(=.*)?")
+_CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class GoFlags(click.Command):
-    """A command whose arguments are read elsewhere, all of them; its options are there for help alone."""
+    """A command that passes all arguments on unparsed; its options exist only for `--help`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not ctx.resilient_parsing and any(one in _HELP for one in args):
+        if not ctx.resilient_parsing and any(argument in _HELP for argument in args):
             click.echo(ctx.get_help())
             ctx.exit()
         ctx.params["arguments"] = tuple(args)
@@ -33,7 +33,7 @@ class GoFlags(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_options(ctx, formatter)
-        with formatter.section("Environment, each also with CONFIG_ before it, which wins"):
+        with formatter.section("Environment variables (CONFIG_NAME overrides NAME)"):
             formatter.write_dl(list(_variables()))
 
 
@@ -53,7 +53,7 @@ def _options() -> Iterator[click.Parameter]:
         if flag := field.metadata["flag"]:
             switch = field.type is bool
             default = str(field.default).lower() if switch else str(field.default)
-            # What a switch is without being named is told only of those that have to be turned off.
+            # The default of a switch is shown only if it is true.
             shown = f"  [default: {default}]" if default not in ("", "false") else ""
             yield click.Option(
                 [flag],
@@ -66,7 +66,7 @@ def _options() -> Iterator[click.Parameter]:
         [_VERSION],
         is_flag=True,
         expose_value=False,
-        help="Print what this is made of, as one line of JSON.",
+        help="Print version and build information as one line of JSON.",
     )
 
 
@@ -76,36 +76,37 @@ def _options() -> Iterator[click.Parameter]:
     context_settings={"help_option_names": ["--help"]},
 )
 def command(arguments: tuple[str, ...]) -> None:
-    """Run the admission webhook for a cluster.
+    """Run the admission webhook.
 
-    Flags are written with one dash or two, their value after = or as the next argument, a switch's after =
-    alone; an argument that is no flag is refused. It speaks to the cluster it runs in, or to that of
-    --kubeconfig. /readyz says what it waits for, SIGTERM lets it finish, a second one ends it at once.
+    Flags follow Go syntax: one or two dashes, the value after = or as the next argument; a switch takes a
+    value only after =. Other arguments are refused. The webhook uses the API server of its own cluster, or
+    of --kubeconfig. /readyz names what is missing until it is ready. On SIGTERM it completes requests in
+    flight and exits; a second SIGTERM exits immediately.
     """
     from podpass.cli.options import environ
     from podpass.settings.flags import parse_flags, parse_switch
 
-    asked, _ = parse_flags(arguments, {**_known(), _VERSION: True})
-    if parse_switch(_VERSION, asked.get(_VERSION, "false")):
+    flags, _ = parse_flags(arguments, {**_known_flags(), _VERSION: True})
+    if parse_switch(_VERSION, flags.get(_VERSION, "false")):
         click.echo(version(environ()))
         return
-    with _no_authorities():
+    with _without_system_cas():
         from podpass.servers.webhook.webhook import run
 
-    flags = [one for one in arguments if not _SAYS_VERSION.fullmatch(one)]
-    run(WebhookSettings.from_environ(environ(), flags), environ())
+    rest = [argument for argument in arguments if not _VERSION_FLAG.fullmatch(argument)]
+    run(WebhookSettings.from_environ(environ(), rest), environ())
 
 
 @contextmanager
-def _no_authorities() -> Iterator[None]:
-    """Hide the system's authorities: the HTTP client reads them as it is imported, and keeps two megabytes.
+def _without_system_cas() -> Iterator[None]:
+    """Hide the system's CA bundle while the HTTP client is imported; loading it would keep 2 MB of memory.
 
-    Nobody here asks it about them. An API server is known by its own authority, and whoever needs the
-    system's reads them then.
+    The webhook does not need it: it verifies the API server with the cluster's CA. Code that needs the
+    system's bundle loads it when needed.
     """
-    environ = os.environ  # noqa: TID251 OpenSSL takes them from nowhere else
-    before = {name: environ.get(name) for name in _AUTHORITIES}
-    environ.update(dict.fromkeys(_AUTHORITIES, os.devnull))
+    environ = os.environ  # noqa: TID251 OpenSSL reads them from here only
+    before = {name: environ.get(name) for name in _CA_VARIABLES}
+    environ.update(dict.fromkeys(_CA_VARIABLES, os.devnull))
     try:
         yield
     finally:
@@ -116,7 +117,7 @@ def _no_authorities() -> Iterator[None]:
                 environ[name] = value
 
 
-def _known() -> dict[str, bool]:
+def _known_flags() -> dict[str, bool]:
     return {
         field.metadata["flag"]: field.type is bool
         for field in fields(WebhookSettings)
@@ -125,7 +126,7 @@ def _known() -> dict[str, bool]:
 
 
 def version(environ: Mapping[str, str]) -> str:
-    """Say what this is made of, in the reference's words; `goVersion` is the interpreter's."""
+    """Return version and build information with the reference's members; `goVersion` is Python's version."""
     machine = platform.machine()
     return json.dumps(
         {

@@ -1,1 +1,1 @@
-"""Sign, verify and seal: JOSE, envelope encryption, and the type that keeps a secret out of logs."""
+"""Cryptography: JOSE tokens and keys, a cache of an issuer's keys, encryption of stored values, secrets."""

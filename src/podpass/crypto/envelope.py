@@ -1,7 +1,7 @@
-"""Values at rest: AES-256-GCM under a key that is kept apart from the database.
+"""Encryption of stored values: AES-256-GCM with a key that is stored apart from the database.
 
-A copy of the database alone, in a backup or a bug report, shows no value; a value moved to another place
-does not open.
+A copy of the database alone, in a backup or a bug report, reveals no value. A value that is moved to another
+row or column does not open.
 """
 
 import binascii
@@ -18,11 +18,11 @@ KEY_BYTES = 32
 _NONCE_BYTES = 12
 
 
-class SealingKeyUnfit(Error):
-    """The key that values are sealed with is missing, damaged, or another one's."""
+class InvalidSealingKey(Error):
+    """The key that values are sealed with is missing, damaged, or of another database."""
 
-    code = "sealing_key_unfit"
-    hint = "put the sealing key that belongs to this database back"
+    code = "invalid_sealing_key"
+    hint = "restore the sealing key file that belongs to this database"
 
 
 class Sealer:
@@ -33,43 +33,44 @@ class Sealer:
 
     @classmethod
     def from_file(cls, path: Path, *, make: bool) -> "Sealer":
-        """Read the key, making it only where nothing can be sealed with another one yet.
+        """Read the key from a file.
 
-        Shapes:  the file holds 32 bytes as they are, or in base64.
-        Errors:  SealingKeyUnfit.
+        Shapes:  the file has 32 bytes, raw or in base64. With `make`, a missing file is created; only for a
+                 database that has no sealed values yet.
+        Errors:  InvalidSealingKey.
         """
         if make and not path.exists():
-            files.private_folder(path.parent)
-            # Of several processes that start at once, one makes it, and all read that one.
+            files.create_private_folder(path.parent)
+            # If several processes start together, one creates the file and all read that one.
             files.create_private(path, os.urandom(KEY_BYTES))
         try:
             data = path.read_bytes()
         except OSError as exc:
-            said = f"the sealing key {path} cannot be read: {exc.strerror}"
-            raise SealingKeyUnfit(said, file=str(path)) from exc
-        return cls(read_key(data, str(path)))
+            message = f"the sealing key {path} cannot be read: {exc.strerror}"
+            raise InvalidSealingKey(message, file=str(path)) from exc
+        return cls(decode_sealing_key(data, str(path)))
 
-    def seal(self, value: bytes, place: str) -> bytes:
-        """Encrypt a value for one place, and only that."""
+    def seal(self, value: bytes, context: str) -> bytes:
+        """Encrypt a value for one context, such as one row; it opens in no other context."""
         nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, value, place.encode())
+        return nonce + self._cipher.encrypt(nonce, value, context.encode())
 
-    def open(self, sealed: bytes, place: str) -> bytes:
-        """Decrypt a value at its place.
+    def open(self, sealed: bytes, context: str) -> bytes:
+        """Decrypt a value that was sealed for this context.
 
-        Errors:  SealingKeyUnfit.
+        Errors:  InvalidSealingKey.
         """
         nonce, body = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         try:
-            return self._cipher.decrypt(nonce, body, place.encode())
+            return self._cipher.decrypt(nonce, body, context.encode())
         except (InvalidTag, ValueError) as exc:
-            raise SealingKeyUnfit("a value does not open with this sealing key") from exc
+            raise InvalidSealingKey("a value does not open with this sealing key") from exc
 
 
-def read_key(data: bytes, name: str) -> bytes:
-    """Read a sealing key.
+def decode_sealing_key(data: bytes, name: str) -> bytes:
+    """Decode a sealing key from raw bytes or base64.
 
-    Errors:  SealingKeyUnfit.
+    Errors:  InvalidSealingKey.
     """
     if len(data) == KEY_BYTES:
         return data
@@ -78,5 +79,5 @@ def read_key(data: bytes, name: str) -> bytes:
     except ValueError:
         key = b""
     if len(key) != KEY_BYTES:
-        raise SealingKeyUnfit(f"{name} holds no sealing key of {KEY_BYTES} bytes", file=name)
+        raise InvalidSealingKey(f"{name} is not a sealing key of {KEY_BYTES} bytes", file=name)
     return key

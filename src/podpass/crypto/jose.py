@@ -1,8 +1,10 @@
-"""Compact JWS and JWK on `cryptography`: RS256/384/512 and ES256/384, nothing else.
+"""Compact JWS and JWK on top of `cryptography`: RS256/384/512 and ES256/384 only.
 
-What enters is untrusted. Length is capped before anything is split; five-part, JSON-form, `crit`-bearing
-and duplicate-member tokens are refused; keys named inside a header (`jwk`, `jku`, `x5u`, `x5c`) are never
-looked at. Source: RFC 7515, 7517, 7518, 8725.
+All input is untrusted. The length is checked before a token is split; tokens with five parts, in JSON form,
+with `crit`, or with duplicate members are refused; keys named in a header (`jwk`, `jku`, `x5u`, `x5c`) are
+ignored.
+
+Source: RFC 7515, 7517, 7518, 8725.
 """
 
 import binascii
@@ -27,7 +29,7 @@ MAX_HEADER_BYTES = 4 * 1024
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 8192
 MAX_EXPONENT_BITS = 64
-MAX_KEYS = 100  # as many as Entra stores of one issuer
+MAX_KEYS = 100  # as many as Entra stores for one issuer
 # The path of an issuer's discovery document, after its own URL: OpenID Connect Discovery 1.0 section 4.
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 
@@ -42,28 +44,28 @@ _EC: dict[str, tuple[str, ec.EllipticCurve, hashes.HashAlgorithm, int]] = {
 }
 _PKCS1 = padding.PKCS1v15()
 _TO_URL = bytes.maketrans(b"+/", b"-_")
-# What is no sign of base64url becomes none of base64.
+# Characters that are not base64url become characters that are not base64.
 _FROM_URL = bytes.maketrans(b"-_+/=", b"+/!!!")
-# By the bytes of an unfinished group: the signs that it may end with, whose unused bits are zero.
+# By the number of bytes in an incomplete last group: the last characters whose unused bits are zero.
 _LAST = {1: "AQgw", 2: "AEIMQUYcgkosw048"}
 
 
 class MalformedToken(Error):
-    """The text is not a compact JWS that we read."""
+    """The text is not a valid compact JWS."""
 
     code = "malformed_token"
     status = 400
 
 
 class BadSignature(Error):
-    """The signature does not fit key and text."""
+    """The signature was not made over this text by this key."""
 
     code = "bad_signature"
     status = 401
 
 
 class BadKey(Error):
-    """A JWK is of a kind or size that is not accepted."""
+    """A key has a type or size that is not accepted."""
 
     code = "bad_key"
     status = 400
@@ -71,7 +73,7 @@ class BadKey(Error):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnverifiedToken:
-    """A parsed token of which nothing has been proved yet.
+    """A parsed token whose signature and claims are not verified yet.
 
     Shapes:  `header` and `claims` are JSON objects with unique members.
     """
@@ -94,7 +96,7 @@ class UnverifiedToken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicKey:
-    """A key a token can be checked with; `algs` are those that fit its type."""
+    """A key that verifies tokens; `algs` are the algorithms that it may be used with."""
 
     kid: str | None
     algs: frozenset[str]
@@ -103,33 +105,35 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SigningKey:
-    """An RSA key that signs RS256, under the `kid` it is published with."""
+    """An RSA key that signs with RS256, and the `kid` that it is published with."""
 
     kid: str
     key: rsa.RSAPrivateKey = field(repr=False)
 
     def sign(self, claims: Mapping[str, Any], header: Mapping[str, Any] | None = None) -> str:
-        """Sign claims as a compact JWS with `alg`, `kid` and what `header` adds."""
-        text = self.text(claims, header)
-        return attach(text, self.signature(text))
+        """Sign claims as a compact JWS; `header` adds members to `alg` and `kid`."""
+        text = self.signing_input(claims, header)
+        return attach_signature(text, self.signature(text))
 
-    def text(self, claims: Mapping[str, Any], header: Mapping[str, Any] | None = None) -> str:
-        """Write what is to be signed: a compact JWS but for its last part."""
+    def signing_input(
+        self, claims: Mapping[str, Any], header: Mapping[str, Any] | None = None
+    ) -> str:
+        """Return the JWS signing input (RFC 7515): the encoded header and the encoded claims."""
         head = {"alg": "RS256", "kid": self.kid, **(header or {})}
         return f"{b64encode(dumps(head))}.{b64encode(dumps(claims))}"
 
     def signature(self, text: str) -> bytes:
-        """Sign such a text."""
+        """Sign a JWS signing input."""
         return self.key.sign(text.encode(), _PKCS1, _RSA_HASHES["RS256"])
 
 
-def attach(text: str, signature: bytes) -> str:
-    """Make a compact JWS of a text and its signature."""
+def attach_signature(text: str, signature: bytes) -> str:
+    """Append the signature to a JWS signing input, which makes a compact JWS."""
     return f"{text}.{b64encode(signature)}"
 
 
 def dumps(value: object) -> bytes:
-    """Write JSON without spaces, as it stands in tokens."""
+    """Serialize JSON without spaces, as in tokens."""
     return orjson.dumps(value)
 
 
@@ -138,55 +142,55 @@ def b64encode(data: bytes) -> str:
 
 
 def b64decode(text: str) -> bytes:
-    """Decode base64url without padding; refuse any text that does not encode back to itself."""
+    """Decode base64url without padding; refuse a text that is not the canonical encoding of its bytes."""
     try:
         raw = text.encode("ascii").translate(_FROM_URL)
         data = binascii.a2b_base64(raw + b"=" * (-len(raw) % 4), strict_mode=True)
     except ValueError as exc:
         raise MalformedToken("not base64url") from exc
-    # Bits left over at the end would give one token many spellings; only the last sign can have them.
+    # Unused bits at the end would give one token many encodings; only the last character has such bits.
     if (rest := len(data) % 3) and text[-1] not in _LAST[rest]:
         raise MalformedToken("not canonical base64url")
     return data
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise MalformedToken("a JSON member stands twice")
+        raise MalformedToken("a JSON member occurs twice")
     return found
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique_members)
 
 
 def loads_object(data: bytes) -> dict[str, Any]:
-    """Read a JSON object with unique members, UTF-8, no NaN or Infinity."""
+    """Parse a JSON object: UTF-8, unique members, no NaN or Infinity."""
     try:
-        # The first reader is strict on UTF-8, surrogates, NaN and 1e400, the second on unique members;
-        # it also keeps long integers exact. What the first writes back as it stands needs no second
-        # reader: a written object has no member twice, and no number that was not exact.
+        # orjson is strict on UTF-8, surrogates, NaN and 1e400; the second parser is strict on unique members
+        # and keeps long integers exact. A text that orjson writes back unchanged needs no second parser: what
+        # orjson writes has no duplicate member and no inexact number.
         value = orjson.loads(data)
         if orjson.dumps(value) != data:
             value = _DECODER.decode(data.decode())
     except MalformedToken:
         raise
-    except (ValueError, TypeError, RecursionError) as exc:  # TypeError: too deep to be written back
+    except (ValueError, TypeError, RecursionError) as exc:  # TypeError: too deep for orjson.dumps
         raise MalformedToken("not a JSON object") from exc
     if not isinstance(value, dict):
         raise MalformedToken("not a JSON object")
     return value
 
 
-@lru_cache(maxsize=256)  # the tokens of one key share theirs
-def _header(text: str) -> Mapping[str, Any]:
+@lru_cache(maxsize=256)  # all tokens of one key have the same header
+def _parse_header(text: str) -> Mapping[str, Any]:
     return MappingProxyType(loads_object(b64decode(text)))
 
 
 def parse(token: str) -> UnverifiedToken:
-    """Split and read a compact JWS without trusting any of it.
+    """Parse a compact JWS without verifying it.
 
-    Errors:  MalformedToken, with the part that is wrong; never the token.
+    Errors:  MalformedToken, which names the part that is not valid and never contains the token.
     """
     if len(token) > MAX_TOKEN_BYTES:
         raise MalformedToken(f"longer than {MAX_TOKEN_BYTES} bytes")
@@ -198,10 +202,10 @@ def parse(token: str) -> UnverifiedToken:
         raise MalformedToken(f"header longer than {MAX_HEADER_BYTES} bytes")
     if not token.isascii():
         raise MalformedToken("not base64url")
-    header = _header(head)
-    # RFC 7515 4.1.11: an extension that is not understood makes the token invalid; we know none.
+    header = _parse_header(head)
+    # RFC 7515 4.1.11: an unsupported critical extension makes the token invalid; none is supported here.
     if "crit" in header or "b64" in header:
-        raise MalformedToken("a critical header extension is not understood")
+        raise MalformedToken("a critical header extension is not supported")
     return UnverifiedToken(
         header=header,
         claims=loads_object(b64decode(body)),
@@ -211,35 +215,35 @@ def parse(token: str) -> UnverifiedToken:
 
 
 def verify(token: UnverifiedToken, key: PublicKey) -> None:
-    """Check the signature with a key whose type fits the token's algorithm.
+    """Verify the signature with a key that may be used with the token's algorithm.
 
     Errors:  BadSignature.
     """
     alg = token.alg
-    # Algorithm and key type must fit, or a public key could serve as an HMAC secret.
+    # Without this check a public key could be used as an HMAC secret.
     if alg not in key.algs:
-        raise BadSignature("the key does not fit the algorithm", alg=alg)
+        raise BadSignature("the key must not be used with the algorithm", alg=alg)
     try:
-        # What `algs` names fits the key's type, which is slow to ask of an abstract class.
+        # `algs` implies the key's type; isinstance of an abstract class is slow.
         if (digest := _RSA_HASHES.get(alg)) is not None:
             cast("rsa.RSAPublicKey", key.key).verify(token.signature, token.signed, _PKCS1, digest)
         else:
             _verify_ec(cast("ec.EllipticCurvePublicKey", key.key), token, alg)
     except (InvalidSignature, ValueError) as exc:
-        raise BadSignature("the signature does not fit") from exc
+        raise BadSignature("the signature is not valid") from exc
 
 
 def _verify_ec(key: ec.EllipticCurvePublicKey, token: UnverifiedToken, alg: str) -> None:
     _, _, digest, size = _EC[alg]
     if len(token.signature) != 2 * size:
-        raise BadSignature("the signature has a wrong length")
+        raise BadSignature("the signature has the wrong length")
     r = int.from_bytes(token.signature[:size])
     s = int.from_bytes(token.signature[size:])
     key.verify(encode_dss_signature(r, s), token.signed, ec.ECDSA(digest))
 
 
-def kid_of(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> str:
-    """Name a key as kube-apiserver does: base64url of SHA-256 over its DER SubjectPublicKeyInfo."""
+def public_key_id(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> str:
+    """Return the key ID that kube-apiserver uses: base64url of SHA-256 over the DER SubjectPublicKeyInfo."""
     der = key.public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -247,7 +251,7 @@ def kid_of(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey) -> str:
 
 
 def rsa_jwk(key: rsa.RSAPublicKey, kid: str, **more: object) -> dict[str, object]:
-    """Write a public RSA key as a JWK for signatures."""
+    """Return a public RSA key as a JWK for signatures."""
     numbers = key.public_numbers()
     return {
         "use": "sig",
@@ -261,9 +265,9 @@ def rsa_jwk(key: rsa.RSAPublicKey, kid: str, **more: object) -> dict[str, object
 
 
 def load_jwks(document: Mapping[str, Any]) -> Sequence[PublicKey]:
-    """Read the signing keys of a JWKS; keys of other kinds, uses or sizes are left out.
+    """Load the signing keys of a JWKS; skip keys of other types, uses or sizes.
 
-    Errors:  BadKey when the document is not a JWKS at all.
+    Errors:  BadKey if the document is not a JWKS.
     """
     entries = document.get("keys")
     if not isinstance(entries, list):
@@ -279,15 +283,15 @@ def load_jwks(document: Mapping[str, Any]) -> Sequence[PublicKey]:
 
 
 def load_jwk(jwk: Mapping[str, Any]) -> PublicKey:
-    """Read one public key.
+    """Load one public key.
 
-    Errors:  BadKey when it is not for signatures, of another type, too small, too large or off its curve.
+    Errors:  BadKey if it is not for signatures, of another type, too small, too large or not on its curve.
     """
     operations = jwk.get("key_ops", ["verify"])
     if jwk.get("use", "sig") != "sig" or not isinstance(operations, list):
         raise BadKey("the key is not for signatures")
     if "verify" not in operations:
-        raise BadKey("the key is not for checking signatures")
+        raise BadKey("the key is not for verifying signatures")
     kid = jwk.get("kid")
     if kid is not None and not isinstance(kid, str):
         raise BadKey("kid is not text")
@@ -298,19 +302,19 @@ def load_jwk(jwk: Mapping[str, Any]) -> PublicKey:
             return _load_ec(jwk, kid)
         case other:
             raise BadKey("the key type is not accepted", kty=str(other))
-    return PublicKey(kid=kid, algs=_narrow(algs, jwk), key=key)
+    return PublicKey(kid=kid, algs=_restrict_algorithms(algs, jwk), key=key)
 
 
-def _narrow(algs: frozenset[str], jwk: Mapping[str, Any]) -> frozenset[str]:
+def _restrict_algorithms(algs: frozenset[str], jwk: Mapping[str, Any]) -> frozenset[str]:
     named = jwk.get("alg")
     if named is None:
         return algs
     if not isinstance(named, str) or named not in algs:
-        raise BadKey("alg does not fit the key type", alg=str(named))
+        raise BadKey("alg is not an algorithm of the key type", alg=str(named))
     return frozenset({named})
 
 
-def _number(jwk: Mapping[str, Any], name: str, max_bytes: int) -> int:
+def _decode_integer(jwk: Mapping[str, Any], name: str, max_bytes: int) -> int:
     text = jwk.get(name)
     if not isinstance(text, str) or len(text) > max_bytes * 2:
         raise BadKey(f"{name} is missing or too long")
@@ -318,8 +322,8 @@ def _number(jwk: Mapping[str, Any], name: str, max_bytes: int) -> int:
 
 
 def _load_rsa(jwk: Mapping[str, Any]) -> rsa.RSAPublicKey:
-    n, e = _number(jwk, "n", MAX_RSA_BITS // 8 + 1), _number(jwk, "e", 8)
-    # The upper bound keeps a hostile issuer from making each check cost milliseconds.
+    n, e = _decode_integer(jwk, "n", MAX_RSA_BITS // 8 + 1), _decode_integer(jwk, "e", 8)
+    # Without the upper bound, a hostile issuer could make each verification take milliseconds.
     if not MIN_RSA_BITS <= n.bit_length() <= MAX_RSA_BITS:
         raise BadKey("the RSA modulus is too small or too large", bits=n.bit_length())
     if n % 2 == 0:
@@ -335,12 +339,12 @@ def _load_rsa(jwk: Mapping[str, Any]) -> rsa.RSAPublicKey:
 def _load_ec(jwk: Mapping[str, Any], kid: str | None) -> PublicKey:
     for alg, (name, curve, _, size) in _EC.items():
         if jwk.get("crv") == name:
-            x, y = _number(jwk, "x", size), _number(jwk, "y", size)
+            x, y = _decode_integer(jwk, "x", size), _decode_integer(jwk, "y", size)
             try:
                 key = ec.EllipticCurvePublicNumbers(x, y, curve).public_key()
             except ValueError as exc:
                 raise BadKey("the point is not on its curve") from exc
-            return PublicKey(kid=kid, algs=_narrow(frozenset({alg}), jwk), key=key)
+            return PublicKey(kid=kid, algs=_restrict_algorithms(frozenset({alg}), jwk), key=key)
     raise BadKey("the curve is not accepted", crv=str(jwk.get("crv")))
 
 
@@ -348,7 +352,7 @@ def generate_rsa() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-def private_pem(key: rsa.RSAPrivateKey) -> bytes:
+def private_key_pem(key: rsa.RSAPrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -357,9 +361,9 @@ def private_pem(key: rsa.RSAPrivateKey) -> bytes:
 
 
 def load_private_pem(pem: bytes) -> rsa.RSAPrivateKey:
-    """Read an RSA private key.
+    """Load an RSA private key.
 
-    Errors:  BadKey when it is something else.
+    Errors:  BadKey for any other text.
     """
     try:
         key = serialization.load_pem_private_key(pem, password=None)

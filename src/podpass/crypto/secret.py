@@ -1,4 +1,4 @@
-"""A value that cannot be printed by accident."""
+"""A secret value that is not printed by accident."""
 
 import hmac
 from dataclasses import dataclass, field
@@ -17,5 +17,5 @@ class Secret:
         return self._value
 
     def matches(self, other: str) -> bool:
-        """Compare in constant time."""
+        """Compare with a text in constant time."""
         return hmac.compare_digest(self._value.encode(), other.encode())

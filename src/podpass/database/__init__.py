@@ -1,6 +1,6 @@
-"""A durable SQL database: SQLite in WAL with full sync, or PostgreSQL for several replicas.
+"""Durable SQL storage: SQLite in WAL mode with full sync, or PostgreSQL for several replicas.
 
-Statements are SQLAlchemy Core and hold to what both understand; what is acknowledged is on the disk.
+Statements are SQLAlchemy Core that both databases accept. A write that returned is on the disk.
 """
 
 from podpass.database.database import Database
@@ -11,27 +11,27 @@ from podpass.database.errors import (
     DatabaseReadOnly,
     DatabaseUncertain,
     DatabaseUnusable,
-    ValueUnfit,
-    telling,
+    UnstorableValue,
+    translate_driver_errors,
 )
-from podpass.database.migrate import Chain
-from podpass.database.prepared import Prepared
+from podpass.database.migrate import MigrationChain
+from podpass.database.prepared import PreparedStatement
 from podpass.database.row_validation import (
-    WRONG,
-    RowDamaged,
-    Types,
-    check_types,
-    damaged,
-    full_page,
-    hearing,
-    list_page,
-    readable,
-    shaping,
+    DECODE_ERRORS,
+    CorruptRowError,
+    RowCheck,
+    collecting_errors,
+    corrupt_row,
+    decode_full_page,
+    decode_rows,
+    decoding_row,
+    fetch_page,
+    row_decoder,
 )
 
 __all__ = [
-    "WRONG",
-    "Chain",
+    "DECODE_ERRORS",
+    "CorruptRowError",
     "Database",
     "DatabaseBusy",
     "DatabaseFailed",
@@ -39,16 +39,16 @@ __all__ = [
     "DatabaseReadOnly",
     "DatabaseUncertain",
     "DatabaseUnusable",
-    "Prepared",
-    "RowDamaged",
-    "Types",
-    "ValueUnfit",
-    "check_types",
-    "damaged",
-    "full_page",
-    "hearing",
-    "list_page",
-    "readable",
-    "shaping",
-    "telling",
+    "MigrationChain",
+    "PreparedStatement",
+    "RowCheck",
+    "UnstorableValue",
+    "collecting_errors",
+    "corrupt_row",
+    "decode_full_page",
+    "decode_rows",
+    "decoding_row",
+    "fetch_page",
+    "row_decoder",
+    "translate_driver_errors",
 ]

@@ -1,31 +1,52 @@
-"""Text that means the same in every database."""
+"""Column types that store and compare the same values on SQLite and on PostgreSQL.
+
+SQLite tables are STRICT, so each type maps to one of the types that SQLite enforces: TEXT, INTEGER, REAL,
+BLOB.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Boolean, Dialect, Double, String
+from sqlalchemy import (
+    REAL,
+    TEXT,
+    BigInteger,
+    Boolean,
+    Dialect,
+    Double,
+    Integer,
+    MetaData,
+    String,
+    Table,
+)
+from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from podpass.database.errors import TextDamaged, ValueUnfit
+from podpass.database.errors import CorruptTextError, UnstorableValue
 
 
-class NotUtf8(bytes):
-    """What SQLite keeps as a text and is none: a value of no column's type, so that its row is damaged."""
+def strict_table(name: str, metadata: MetaData, *items: SchemaItem, **options: Any) -> Table:
+    """Define a table that refuses values of another type than its columns', on SQLite too."""
+    return Table(name, metadata, *items, sqlite_strict=True, **options)
 
 
-def decoded(kept: bytes) -> str | NotUtf8:
-    """Read a text of SQLite's, whatever it is."""
+class InvalidUtf8(bytes):
+    """The bytes of a SQLite TEXT value that is not valid UTF-8. Row validation rejects it."""
+
+
+def decode_text(stored: bytes) -> str | InvalidUtf8:
+    """Decode a SQLite TEXT value, or return its bytes as `InvalidUtf8`."""
     try:
-        return kept.decode()
+        return stored.decode()
     except UnicodeDecodeError:
-        return NotUtf8(kept)
+        return InvalidUtf8(stored)
 
 
 class Text(TypeDecorator[str]):
-    """A column of text that is compared and ordered byte for byte, whatever the database's locale.
+    """A text column that is compared and ordered by bytes, whatever the locale of the database.
 
-    Errors:  ValueUnfit for a NUL character, which PostgreSQL does not keep, and SQLite's own tools cut at;
-             TextDamaged.
+    Errors:  UnstorableValue for a NUL character: PostgreSQL does not store it, and the sqlite3 tool stops at
+             it; CorruptTextError.
     """
 
     impl = String
@@ -36,28 +57,29 @@ class Text(TypeDecorator[str]):
         return str
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        collation = "C" if dialect.name == "postgresql" else None
-        return dialect.type_descriptor(String(collation=collation))
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(String(collation="C"))
+        return dialect.type_descriptor(TEXT())
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
         del dialect
         if value is None:
             return None
         if not isinstance(value, str):
-            raise TextDamaged(f"the database holds {type(value).__name__} where a text belongs")
+            raise CorruptTextError("the database holds invalid UTF-8 in a text column")
         if "\0" in value:
-            raise ValueUnfit("a text holds a NUL character")
+            raise UnstorableValue("a text contains a NUL character")
         return value
 
 
-_KEPT_AS = {0: False, 1: True}
+_BOOLEANS = {0: False, 1: True}
 
 
 class Flag(TypeDecorator[bool]):
-    """A column of true or false.
+    """A boolean column.
 
-    SQLite keeps a number, or whatever somebody else wrote; that is given as it stands, for `check_types` to
-    refuse: as a truth value, `'false'` would be true.
+    SQLite stores an integer. A value other than 0 and 1 is returned unchanged, and row validation rejects it:
+    2 must not be read as true.
     """
 
     impl = Boolean
@@ -67,14 +89,40 @@ class Flag(TypeDecorator[bool]):
     def python_type(self) -> type[bool]:
         return bool
 
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        kind = Boolean() if dialect.name == "postgresql" else Integer()
+        return dialect.type_descriptor(kind)
+
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
         del dialect, coltype
-        return lambda value: _KEPT_AS.get(value, value)
+        return lambda value: _BOOLEANS.get(value, value)
 
 
-# Midnight before the years 1 and 10000: beyond them no date can be written.
-BEGIN, END = -62135596800.0, 253402300800.0
+# Midnight before the years 1 and 10000: `datetime` has no time outside this range.
+MIN_TIME, MAX_TIME = -62135596800.0, 253402300800.0
 
 
-class Moment(Double[float]):
-    """A column of seconds since the epoch; a row in which they are no date is damaged."""
+class Moment(TypeDecorator[float]):
+    """A column of seconds since the epoch. Row validation rejects values that `datetime` cannot represent."""
+
+    impl = Double
+    cache_ok = True
+
+    @property
+    def python_type(self) -> type[float]:
+        return float
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        kind: TypeEngine[Any] = Double() if dialect.name == "postgresql" else REAL()
+        return dialect.type_descriptor(kind)
+
+
+# A number of seconds that is not always a date.
+Seconds: TypeEngine[float] = Double().with_variant(REAL(), "sqlite")
+# 64 bits. On SQLite only a column of type INTEGER can be an AUTOINCREMENT primary key.
+WholeNumber: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def short_text(length: int) -> TypeEngine[str]:
+    """Return the type of a text column whose values podpass generates: ASCII, up to `length` characters."""
+    return String(length).with_variant(TEXT(), "sqlite")

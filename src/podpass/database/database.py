@@ -1,4 +1,4 @@
-"""One open database, which several stores of a process share."""
+"""One open database, shared by the stores of a process."""
 
 import errno
 from collections.abc import Callable, Iterable
@@ -9,30 +9,33 @@ from sqlalchemy.engine import Connection
 
 from podpass.database import engine, migrate
 from podpass.database.errors import DatabaseFailed, DatabaseUnusable
-from podpass.database.migrate import Chain
-from podpass.database.notifications import News, Stale
-from podpass.database.postgres.backend import Postgres
-from podpass.database.prepared import Prepared, Values
-from podpass.database.sqlite import Sqlite
+from podpass.database.migrate import MigrationChain
+from podpass.database.notifications import ChangeNotifier, OnChange
+from podpass.database.postgres.backend import PostgresBackend
+from podpass.database.prepared import PreparedStatement, Values
+from podpass.database.sqlite import SqliteBackend
 
-# What a caller waits for before it is told to try again later.
-_PATIENCE_SECONDS = 2.0
+# How long a caller waits before it gets DatabaseBusy.
+_WAIT_SECONDS = 2.0
 _CONNECTIONS = 4
-_PREPARING_SECONDS = 600.0
-_READ_ONLY_HINT = "make its disk writable again; `podpass backup` reads what is there meanwhile"
+_PREPARE_SECONDS = 600.0
+_READ_ONLY_HINT = (
+    "make its disk writable again; until then `podpass backup` can read the data that it holds"
+)
 
 Result = TypeVar("Result")
 
 
 class Database:
-    """A SQLite file or a PostgreSQL database, and the news of what others write to it.
+    """A SQLite file or a PostgreSQL database, with notifications about changes by other processes.
 
-    A step is a plain function of a connection. It runs in the loop on SQLite and in a thread on
-    PostgreSQL, so it holds to what it was given, and never calls back into what serves.
+    A step is a plain function of a connection. On SQLite it runs in the event loop, on PostgreSQL in a
+    thread. So it uses only its arguments, and never calls the server's own code.
 
     Shapes:  `sqlite:////absolute/path` or `postgresql://user:password@host/database`. `connections` bounds
-             those of steps to PostgreSQL; there are three more, two for single statements, one to listen.
-             `make` makes a file that is not there.
+             the connections for steps to PostgreSQL; there are three more, two for single statements and one
+             for notifications. `make` creates a file that does not exist. `patience` is the longest wait for
+             a connection or a lock, in seconds.
     """
 
     def __init__(
@@ -40,37 +43,37 @@ class Database:
         url: str,
         *,
         connections: int = _CONNECTIONS,
-        patience: float = _PATIENCE_SECONDS,
+        patience: float = _WAIT_SECONDS,
         make: bool = True,
     ) -> None:
-        self._url = engine.parsed(url)
-        self._news = News()
-        self._runs: Sqlite | Postgres
+        self._url = engine.parse_url(url)
+        self._notifier = ChangeNotifier()
+        self._backend: SqliteBackend | PostgresBackend
         if self._url.get_backend_name() == "sqlite":
-            self._runs = Sqlite(self._url, self._news, patience, make=make)
+            self._backend = SqliteBackend(self._url, self._notifier, patience, make=make)
         else:
-            self._runs = Postgres(self._url, self._news, patience, connections)
+            self._backend = PostgresBackend(self._url, self._notifier, patience, connections)
         self.is_open = False
 
     async def open(self) -> None:
-        """Connect, and begin to hear of what other processes write.
+        """Connect, and start to receive notifications about changes by other processes.
 
         Errors:  DatabaseUnusable.
         """
         try:
-            await self._runs.open()
+            await self._backend.open()
         except (DatabaseFailed, OSError) as exc:
-            await self._runs.close()
+            await self._backend.close()
             raise self._unusable(exc) from exc
         except BaseException:
-            await self._runs.close()
+            await self._backend.close()
             raise
         self.is_open = True
 
     async def close(self) -> None:
-        """Let go of the database: afterwards there is no thread and no connection of it left."""
+        """Close the database with all its threads and connections."""
         self.is_open = False
-        await self._runs.close()
+        await self._backend.close()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -79,28 +82,28 @@ class Database:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def prepare(self, schema: MetaData, chain: Chain) -> None:
-        """Make the tables of a store if they are not there, and bring old ones up to date.
+    async def prepare(self, schema: MetaData, chain: MigrationChain) -> None:
+        """Create the tables of a store, or upgrade them.
 
         Errors:  DatabaseUnusable, for tables of a later podpass too.
         """
         try:
-            # Most starts find nothing to do: they need not wait for whoever writes.
+            # At most starts the tables are current, and a read does not wait for a writer.
             if await self.read(lambda connection: migrate.is_current(connection, chain)):
                 return
             await self.write(
                 lambda connection: migrate.prepare(connection, schema, chain),
-                seconds=_PREPARING_SECONDS,
+                seconds=_PREPARE_SECONDS,
             )
         except DatabaseFailed as exc:
             raise self._unusable(exc) from exc
 
-    async def look(self) -> None:
-        """Ask whether it is there, and what lies in it can be read.
+    async def ping(self) -> None:
+        """Check that the database is available and its tables can be read.
 
         Errors:  DatabaseFailed.
         """
-        await self._runs.look()
+        await self._backend.ping()
 
     async def read(
         self,
@@ -111,52 +114,52 @@ class Database:
     ) -> Result:
         """Run a step that reads: all its statements see one state of the database.
 
-        Shapes:  it may run twice, where a connection was dead or a text is none; `once` for one that writes
-                 elsewhere meanwhile.
+        Shapes:  the step may run twice, after a lost connection or invalid UTF-8; `once` prevents that, for a
+                 step with side effects elsewhere.
         Errors:  DatabaseFailed, those of the step.
         """
-        return await self._runs.read(step, seconds, once=once)
+        return await self._backend.read(step, seconds, once=once)
 
-    async def fetch(self, query: Prepared, values: Values) -> list[Any]:
-        """Give the rows of one prepared statement: the short way for what every token asks.
+    async def fetch(self, statement: PreparedStatement, values: Values) -> list[Any]:
+        """Return the rows of one prepared statement: the fast path for queries of every token request.
 
         Errors:  DatabaseFailed.
         """
-        return await self._runs.fetch(query, values)
+        return await self._backend.fetch(statement, values)
 
     async def write(
         self,
         step: Callable[[Connection], Result],
         *,
-        tells: Iterable[str] = (),
+        topics: Iterable[str] = (),
         seconds: float | None = None,
     ) -> Result:
         """Run a step in one transaction, which is on the disk when this returns.
 
-        Writers come one at a time, in all processes together: what a step reads to decide stays true
-        until it has written. A step that raises leaves nothing behind.
+        Writers of all processes run one at a time: what a step reads stays true until it commits. A step that
+        raises changes nothing.
 
-        Shapes:  `tells` are the topics of which what was read is stale afterwards, here and in every
-                 other process; they are looked at when the step is done. `seconds` to wait and to take,
-                 if it may be more than what serves can be kept waiting.
-        Errors:  DatabaseFailed; DatabaseUncertain, when nobody knows whether it was committed; those of the
-                 step; IntegrityError of what is there already.
+        Shapes:  subscribers of `topics`, here and in every other process, are notified after the commit; the
+                 iterable is read when the step is done. `seconds` bounds wait and run time, if it may exceed
+                 what requests can wait.
+        Errors:  DatabaseFailed; DatabaseUncertain when it is unknown whether the commit succeeded; those of
+                 the step; IntegrityError for a duplicate.
         """
-        return await self._runs.write(step, tells, seconds)
+        return await self._backend.write(step, topics, seconds)
 
-    def listen(self, topic: str, stale: Stale) -> None:
-        """Call back, in the loop, whenever what was read of a topic may be stale."""
-        self._news.listen(topic, stale)
+    def subscribe(self, topic: str, on_change: OnChange) -> None:
+        """Call `on_change` in the event loop whenever data of a topic may have changed."""
+        self._notifier.subscribe(topic, on_change)
 
     @property
-    def heard(self) -> bool:
-        """Tell whether news of other processes arrive; while they do not, nothing that was read is kept."""
-        return self._news.heard
+    def is_connected(self) -> bool:
+        """Whether notifications from other processes arrive. While they do not, nothing may be cached."""
+        return self._notifier.is_connected
 
     @property
     def name(self) -> str:
-        """The URL, for people: without its password."""
-        return engine.shown(self._url)
+        """The URL without its password, for messages."""
+        return engine.redact_url(self._url)
 
     def _unusable(self, exc: DatabaseFailed | OSError) -> DatabaseUnusable:
         if isinstance(exc, OSError):
@@ -164,7 +167,7 @@ class Database:
                 f"{self.name} cannot be opened: {exc.strerror}",
                 hint=_READ_ONLY_HINT
                 if exc.errno == errno.EROFS
-                else "name a file in a folder that is there and yours",
+                else "use a path in an existing directory that you can write to",
             )
-        said = f"{self.name} cannot be opened: {exc.facts.get('cause', exc.message)}"
-        return DatabaseUnusable(said, hint=exc.hint)
+        message = f"{self.name} cannot be opened: {exc.facts.get('cause', exc.message)}"
+        return DatabaseUnusable(message, hint=exc.hint)

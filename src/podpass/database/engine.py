@@ -1,13 +1,14 @@
-"""How each kind of database is connected to: durable, bounded in time, and private.
+"""Creates database engines whose commits are durable and whose waits are bounded.
 
-SQLite in WAL with full sync; PostgreSQL by psycopg. A server's own settings may make a commit surer than we
-ask, never less sure.
+SQLite in WAL mode with full sync; PostgreSQL by psycopg. The settings of a PostgreSQL server may make commits
+more durable than podpass requires, never less.
 """
 
 import contextlib
 import errno
 import os
 import socket
+import sqlite3
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,19 @@ from sqlalchemy.pool import QueuePool
 from podpass import files
 from podpass.database.errors import DatabaseUnusable
 
-# One try for the file's lock; longer waits are made in turns, between which the loop serves.
+# Timeout of one attempt to lock the file. The event loop runs between attempts.
 _LOCK_MILLISECONDS = 10
+# The first with STRICT tables.
+_MIN_SQLITE = (3, 37, 0)
 _WRITES = "podpass_writes"
 _DRIVER = "postgresql+psycopg"
 _URL_HINT = (
-    "give sqlite:////absolute/path or postgresql://user:password@host:port/database; in user and password"
-    " write what is no letter, digit, '-', '.' or '_' as %40"
+    "use sqlite:////absolute/path or postgresql://user:password@host:port/database; percent-encode characters"
+    " other than letters, digits, '-', '.' and '_' in the user and the password: %40 for @"
 )
 
-# How soon a server that is gone is found out, whatever the connection was doing. The URL may say otherwise.
-_CONNECT = {
+# These detect a lost server quickly, in every state of the connection. The URL may override them.
+_CONNECT_DEFAULTS = {
     "connect_timeout": 2,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -39,9 +42,9 @@ _CONNECT = {
     "tcp_user_timeout": 5000,
     "application_name": "podpass",
 }
-# Nobody who is served waits longer than this for a step, whatever becomes of it.
+# The longest run time of a step for a request.
 STEP_SECONDS = 3.0
-# In milliseconds. A replica that lost its machine in the middle of a write holds the lock no longer.
+# In milliseconds. They also bound how long a replica that crashed during a write holds the lock.
 _SESSION = {
     "statement_timeout": f"{STEP_SECONDS * 1000:.0f}",
     "lock_timeout": "1000",
@@ -51,40 +54,41 @@ _SESSION = {
     "tcp_keepalives_interval": "2",
     "tcp_keepalives_count": "3",
     "client_encoding": "UTF8",
-    # What the server's setting or its locale say must not change what a statement means.
+    # The meaning of a statement must not depend on the server's settings.
     "TimeZone": "UTC",
     "default_transaction_isolation": "read committed",
 }
-_ASKED = "current_setting('synchronous_commit')"
-_SURE = f"CASE {_ASKED} WHEN 'off' THEN 'on' ELSE {_ASKED} END"
-# What every connection begins with.
+_CURRENT = "current_setting('synchronous_commit')"
+_DURABLE = f"CASE {_CURRENT} WHEN 'off' THEN 'on' ELSE {_CURRENT} END"
+# The first statement of every connection.
 SESSION = "SELECT " + ", ".join(
     (
         *(f"set_config('{name}', '{value}', false)" for name, value in _SESSION.items()),
-        f"set_config('synchronous_commit', {_SURE}, false)",
+        f"set_config('synchronous_commit', {_DURABLE}, false)",
     )
 )
 
 
-def parsed(url: str) -> URL:
-    """Read a database's URL.
+def parse_url(url: str) -> URL:
+    """Parse a database URL.
 
-    Errors:  DatabaseUnusable for one that cannot be read, or is of another kind; it shows nothing of it.
+    Errors:  DatabaseUnusable for an invalid URL or another kind of database; the error shows no part of the
+             URL.
     """
     try:
-        made = make_url(url.strip())  # of a file: a line, with its end
+        parsed = make_url(url.strip())  # a URL from a file ends with a line break
     except (ArgumentError, ValueError):
-        # Not even as its cause: what is wrong with it may be that a password stands where the port should.
+        # No cause either: in a wrong URL the password may be where the port belongs.
         raise DatabaseUnusable("the database's URL cannot be read", hint=_URL_HINT) from None
-    backend = made.get_backend_name()
-    if backend == "sqlite" and made.database:
-        return made
+    backend = parsed.get_backend_name()
+    if backend == "sqlite" and parsed.database:
+        return parsed
     if backend in ("postgresql", "postgres"):
-        return _checked(made.set(drivername=_DRIVER))
-    raise DatabaseUnusable(f"{backend} is no database that podpass keeps things in", hint=_URL_HINT)
+        return _check_options(parsed.set(drivername=_DRIVER))
+    raise DatabaseUnusable(f"podpass does not support {backend} databases", hint=_URL_HINT)
 
 
-def _checked(url: URL) -> URL:
+def _check_options(url: URL) -> URL:
     from psycopg import ProgrammingError
     from psycopg.conninfo import make_conninfo
 
@@ -97,21 +101,26 @@ def _checked(url: URL) -> URL:
     return url
 
 
-def shown(url: URL) -> str:
-    """Write a URL for people: without its password, and without its options, which may hold one too."""
+def redact_url(url: URL) -> str:
+    """Return a URL without its password and its options, which may hold a password too."""
     return url.set(query={}).render_as_string(hide_password=True)
 
 
-def sqlite(url: URL, *, make: bool) -> Engine:
-    """Make the engine of a SQLite file: one connection, which its process reads and writes through.
+def create_sqlite_engine(url: URL, *, make: bool) -> Engine:
+    """Create the engine of a SQLite file, with one connection for all reads and writes of the process.
 
-    So `PRAGMA data_version` on it changes for what other processes write, never for what this one does.
+    `PRAGMA data_version` on it changes with commits of other processes, never with those of this one.
 
-    Errors:  OSError, for a file that is not there and is not to be made.
+    Errors:  OSError, for a file that does not exist if `make` is false; DatabaseUnusable for an old SQLite.
     """
     assert url.database
+    if sqlite3.sqlite_version_info < _MIN_SQLITE:
+        raise DatabaseUnusable(
+            f"SQLite {sqlite3.sqlite_version} is too old",
+            hint="use a Python with SQLite 3.37 or later",
+        )
     try:
-        # Before SQLite does, which would let the umask choose; its journal files copy the mode.
+        # SQLite would create the file with a mode that the umask chooses. Its journal files copy the mode.
         flags = os.O_WRONLY | (os.O_CREAT if make else 0)
         os.close(os.open(url.database, flags, files.PRIVATE_FILE))
     except OSError as exc:
@@ -125,68 +134,68 @@ def sqlite(url: URL, *, make: bool) -> Engine:
 
 
 def _read_only(path: str) -> URL:
-    """Name a file on a disk that takes no writes any more, so that what is left can be read."""
+    """Return the URL of a file on a read-only disk, so that its data can be read."""
     query = {"mode": "ro", "uri": "true"}
-    # Without a journal SQLite would want to make one; with one, what is in it has to be read too.
+    # Without a journal SQLite would create one. With one, its content must be read too.
     if not Path(f"{path}-wal").exists():
         query["immutable"] = "1"
     return URL.create("sqlite", database=f"file:{quote(str(Path(path).absolute()))}", query=query)
 
 
-def postgres(url: URL, connections: int, used: set[Any]) -> Engine:
-    """Make the engine of a PostgreSQL server, with no more connections than told.
+def create_postgres_engine(url: URL, connections: int, used: set[Any]) -> Engine:
+    """Create the engine of a PostgreSQL server, with a bounded number of connections.
 
-    Shapes:  `used` holds those of the driver that are in use at any moment.
+    Shapes:  `used` always holds the driver's connections that are in use.
     """
-    made = create_engine(
+    created = create_engine(
         url,
         pool_size=connections,
         max_overflow=0,
         pool_timeout=0.5,
         connect_args=_defaults(url),
     )
-    event.listen(made, "connect", _on_postgres_connect)
-    event.listen(made, "checkout", lambda connection, *_: used.add(connection))
-    for over in ("checkin", "invalidate", "close"):
-        event.listen(made, over, lambda connection, *_: used.discard(connection))
-    return made
+    event.listen(created, "connect", _on_postgres_connect)
+    event.listen(created, "checkout", lambda connection, *_: used.add(connection))
+    for end in ("checkin", "invalidate", "close"):
+        event.listen(created, end, lambda connection, *_: used.discard(connection))
+    return created
 
 
 def connect_arguments(url: URL) -> dict[str, Any]:
-    """Give what the driver connects with, for a connection outside of the pool."""
+    """Return the driver's arguments for a connection outside the pool."""
     arguments: Any = url.get_dialect()().create_connect_args(url)
     return {**_defaults(url), **arguments[1]}
 
 
-def hang_up(used: Collection[Any]) -> None:
-    """End connections that are in use; whoever waits on one is told that it is lost."""
+def shut_down_sockets(used: Collection[Any]) -> None:
+    """Shut down the sockets in use. A call that waits on one fails as for a lost connection."""
     for connection in (one for one in tuple(used) if not one.closed):
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as end:
             end.shutdown(socket.SHUT_RDWR)
 
 
 def _defaults(url: URL) -> dict[str, Any]:
-    return {name: value for name, value in _CONNECT.items() if name not in url.query}
+    return {name: value for name, value in _CONNECT_DEFAULTS.items() if name not in url.query}
 
 
-def writes(connection: Connection) -> Connection:
-    """Let the next transaction of a SQLite connection be one that writes."""
+def use_write_transaction(connection: Connection) -> Connection:
+    """Make the next transaction of a SQLite connection a write transaction."""
     return connection.execution_options(**{_WRITES: True})
 
 
 def _on_sqlite_connect(connection: Any, _record: object) -> None:
-    # The driver would begin transactions by itself, late and without the write lock.
+    # The driver would start transactions itself: late, and without the write lock.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
         f"busy_timeout = {_LOCK_MILLISECONDS}",
         "journal_mode = WAL",
-        # Full: a commit is on the disk before anyone is told of it.
+        # Full: a commit is on the disk before it is acknowledged.
         "synchronous = FULL",
         "foreign_keys = ON",
-        # 16 MB: what leads to the rows of a million credentials stays in memory, the rows need not.
+        # 16 MB: enough for the index pages of a million credentials.
         "cache_size = -16384",
-        # What was deleted is overwritten, not left in free pages.
+        # Deleted data is overwritten, and does not remain in free pages.
         "secure_delete = ON",
     ):
         cursor.execute(f"PRAGMA {pragma}")
@@ -194,10 +203,10 @@ def _on_sqlite_connect(connection: Any, _record: object) -> None:
 
 
 def _on_sqlite_begin(connection: Connection) -> None:
-    # The lock first: what a transaction reads to decide stays true until it has written. Readers take
-    # none, and none stops them.
-    asked = connection.get_execution_options().get(_WRITES)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if asked else "BEGIN")
+    # A writer takes the lock first, so that what it reads stays true until it commits. Readers take no lock
+    # and wait for none.
+    is_write = connection.get_execution_options().get(_WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_write else "BEGIN")
 
 
 def _on_postgres_connect(connection: Any, _record: object) -> None:

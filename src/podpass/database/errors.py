@@ -1,4 +1,4 @@
-"""What can go wrong with a database, in words of ours; no statement and no value of one is ever shown."""
+"""Errors of a database. They never show a statement or its values."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,120 +18,120 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from podpass.errors import Error
 
-# What SQLite calls its faults, and PostgreSQL; by the first that begins with it.
+# Names of SQLite errors and SQLSTATE codes of PostgreSQL, by their beginning; the first match counts.
 _FULL = ("SQLITE_FULL", "53100")
 _READ_ONLY = ("SQLITE_READONLY", "25006")
 _BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED", "55P03", "40001", "40P01", "57", "08", "53", "25P03")
-# The server shuts down, crashed or starts; the connection failed.
-_GONE = ("57P", "08")
-# A value too large for an index, of a kind the column does not keep, or with a sign it does not know.
-_UNFIT = ("54000", "22")
-# No right to make tables in the schema, or not even to see it.
+# The server is shutting down, has crashed or is starting, or the connection failed.
+_CONNECTION_LOST = ("57P", "08")
+# A value that is too large for an index, or has a type or a character that the column does not accept.
+_UNSTORABLE = ("54000", "22")
+# The user has no right to create tables in the schema, or no access to it.
 _FORBIDDEN = ("42501", "3F000")
-# What to do where PostgreSQL is not to be had, by a word of its driver's: a connection that was never made
-# has no number.
+# Hints for a PostgreSQL server that cannot be reached, by a word in the driver's message: a connection that
+# was never established has no SQLSTATE.
 _SERVER_HINTS = (
-    ("authentication failed", "see the user and the password in the database's URL"),
-    ("does not exist", "make it first, as the server's administrator: createuser, createdb"),
-    ("resolve", "see the host in the database's URL"),
-    ("", "see whether PostgreSQL runs, and host and port in the database's URL"),
+    ("authentication failed", "check the user and the password in the database's URL"),
+    ("does not exist", "create it first, as the server's administrator: createuser, createdb"),
+    ("resolve", "check the host in the database's URL"),
+    ("", "check that PostgreSQL runs, and the host and port in the database's URL"),
 )
-_ENGINE_FAULTS = (OperationalError, InternalError, DatabaseError, InterfaceError, DataError)
+_ENGINE_ERRORS = (OperationalError, InternalError, DatabaseError, InterfaceError, DataError)
 
 
 class DatabaseUnusable(Error):
     """The database cannot be opened, or was written by another version of podpass."""
 
     code = "database_unusable"
-    hint = "use the version of podpass that made it, or another database"
+    hint = "use the version of podpass that created it, or another database"
 
 
 class DatabaseFailed(Error):
-    """The database does not do what it is asked: its disk is full, read-only, damaged, or somebody else's.
+    """The database failed: its disk is full, read-only or corrupt, or the user has no right to it.
 
-    Shapes:  `message` is one sentence without names of files, fit for a caller; `cause` of the facts is what
-             the database said. `retry_seconds` is None where waiting does not help.
+    Shapes:  `message` is one sentence without file names, safe to send to a caller; `cause` in the facts is
+             the database's own message. `retry_seconds` is None where a retry does not help.
     """
 
     code = "database_failed"
-    hint = "see the disk that holds it, and restore the database from a backup if it is damaged"
+    hint = "check the disk that holds it, and restore the database from a backup if it is corrupt"
     retry_seconds: int | None = None
 
     @property
-    def again_seconds(self) -> int:
-        """When to ask again: clients of a damaged one do so whatever we say, so at least not at once."""
+    def retry_after_seconds(self) -> int:
+        """Seconds for Retry-After. Clients retry even where that does not help, so the value is never 0."""
         return self.retry_seconds or 30
 
 
 class DatabaseFull(DatabaseFailed):
-    """There is no room left for a write."""
+    """The disk has no space for a write."""
 
     code = "database_full"
-    # Insufficient Storage: clients try 500 and 503 again by themselves, which does not help here.
+    # Insufficient Storage: clients retry 500 and 503 automatically, which does not help here.
     status = 507
-    hint = "free space on the disk that holds the database; what was there before is whole"
+    hint = "free space on the disk that holds the database; existing data is intact"
 
 
 class DatabaseReadOnly(DatabaseFailed):
-    """The file or its disk does not take writes."""
+    """The database file or its disk is read-only."""
 
     code = "database_read_only"
     status = 507
-    hint = "make the database and its disk writable again; what was there before is whole"
+    hint = "make the database and its disk writable again; existing data is intact"
 
 
 class DatabaseBusy(DatabaseFailed):
-    """Somebody else writes, or the server is not to be had; a later try may do."""
+    """Another process writes, or the server is unavailable. A retry may succeed."""
 
     code = "database_busy"
     status = 503
-    hint = "look for another program that holds the database open"
+    hint = "check for another program that holds the database open"
     retry_seconds = 2
 
 
 class DatabaseUncertain(DatabaseBusy):
-    """The database was lost while it committed: the change may be there, or not."""
+    """The connection was lost during a commit: the change may be stored or not."""
 
     code = "database_uncertain"
-    hint = "look whether the change is there before making it again"
+    hint = "check whether the change is stored before you repeat it"
 
 
-class ValueUnfit(Error, DontWrapMixin):
-    """A value cannot be kept: it holds a NUL character, or is too large for what finds it again."""
+class UnstorableValue(Error, DontWrapMixin):
+    """A value cannot be stored: it contains a NUL character, or is too large for an index."""
 
-    code = "value_unfit"
+    code = "unstorable_value"
     status = 400
     hint = "leave out control characters and shorten the value"
 
 
-class TextDamaged(DatabaseFailed, DontWrapMixin):
-    """What was read as a text is none, and would be looked up: callers hold texts, so a row is damaged."""
+class CorruptTextError(DatabaseFailed, DontWrapMixin):
+    """Invalid UTF-8 from one row was used to query another row."""
 
     hint = "restore the database from a backup"
 
 
 @contextmanager
-def telling() -> Iterator[None]:
-    """Tell of a fault of the engine below the statements as an error of ours; others pass.
+def translate_driver_errors() -> Iterator[None]:
+    """Convert errors of the database engine into errors of this module; others pass unchanged.
 
-    Errors:  DatabaseFailed, ValueUnfit.
+    Errors:  DatabaseFailed, UnstorableValue.
     """
     try:
         yield
     except PoolTimeout as exc:
         raise DatabaseBusy("the database is busy", cause="no connection is free") from exc
-    except _ENGINE_FAULTS as exc:
-        if type(exc) not in _ENGINE_FAULTS and _number(exc) not in _FORBIDDEN:
-            raise  # what a statement is to blame for: a row that is there twice, wrong SQL
-        raise told(exc) from exc
+    except _ENGINE_ERRORS as exc:
+        if type(exc) not in _ENGINE_ERRORS and _code(exc) not in _FORBIDDEN:
+            raise  # an error of the statement: a duplicate row, wrong SQL
+        raise to_database_error(exc) from exc
 
 
-def told(exc: SQLAlchemyError) -> Error:
-    """Say what a fault of the engine comes to."""
-    # What the driver says, not SQLAlchemy, which would show the statement and its values.
-    said = getattr(exc, "orig", None)
-    name = _number(exc)
-    cause = f"{first_line(said) or type(exc).__name__} {name}".rstrip()
+def to_database_error(exc: SQLAlchemyError) -> Error:
+    """Return the error that an engine error stands for."""
+    # The driver's message, because SQLAlchemy's shows the statement and its values.
+    original = getattr(exc, "orig", None)
+    name = _code(exc)
+    cause = f"{first_line(original) or type(exc).__name__} {name}".rstrip()
     if name.startswith(_FULL):
         return DatabaseFull("the disk is full", cause=cause)
     if name.startswith(_READ_ONLY):
@@ -139,39 +139,39 @@ def told(exc: SQLAlchemyError) -> Error:
     if name in _FORBIDDEN:
         owner = "let the URL's user own the database: ALTER DATABASE name OWNER TO user"
         return DatabaseFailed("the database forbids it to this user", cause=cause, hint=owner)
-    if name.startswith(_BUSY) or lost(exc):
+    if name.startswith(_BUSY) or is_connection_lost(exc):
         busy = None if name.startswith("SQLITE") else _server_hint(cause)
         return DatabaseBusy("the database is busy", cause=cause, hint=busy)
-    if name.startswith(_UNFIT) or isinstance(exc, DataError):
-        # The driver's sentence may show the value.
-        return ValueUnfit("the database does not keep such a value", cause=name)
+    if name.startswith(_UNSTORABLE) or isinstance(exc, DataError):
+        # The driver's message may show the value.
+        return UnstorableValue("the database cannot store such a value", cause=name)
     other = _server_hint(cause) if name.startswith("28") else None
     return DatabaseFailed("the database cannot be read or written", cause=cause, hint=other)
 
 
-def lost(exc: SQLAlchemyError) -> bool:
-    """Tell whether the server was not reached, or the connection to it is gone."""
+def is_connection_lost(exc: SQLAlchemyError) -> bool:
+    """Report whether the server was not reached, or the connection to it is lost."""
     if not isinstance(exc, DBAPIError):
         return False
     if exc.connection_invalidated:
         return True
-    said: Any = exc.orig
-    if (state := getattr(said, "sqlstate", None)) is not None:
-        return str(state).startswith(_GONE)
-    # What the driver itself says, having lost the server or never reached it, has no number.
+    original: Any = exc.orig
+    if (state := getattr(original, "sqlstate", None)) is not None:
+        return str(state).startswith(_CONNECTION_LOST)
+    # Errors that the driver itself raises, for a server that it lost or never reached, have no SQLSTATE.
     unreached = isinstance(exc, (OperationalError, InterfaceError))
-    return unreached and type(said).__module__.startswith("psycopg")
+    return unreached and type(original).__module__.startswith("psycopg")
 
 
-def _number(exc: SQLAlchemyError) -> str:
-    said = getattr(exc, "orig", None)
-    return getattr(said, "sqlite_errorname", None) or getattr(said, "sqlstate", None) or ""
+def _code(exc: SQLAlchemyError) -> str:
+    original = getattr(exc, "orig", None)
+    return getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None) or ""
 
 
 def _server_hint(cause: str) -> str:
     return next(hint for word, hint in _SERVER_HINTS if word in cause)
 
 
-def first_line(said: object) -> str:
-    """Give what a driver said without what follows: a server's DETAIL line shows values."""
-    return str(said).partition("\n")[0] if said is not None else ""
+def first_line(message: object) -> str:
+    """Return the first line of a driver's message: a later DETAIL line shows values."""
+    return str(message).partition("\n")[0] if message is not None else ""

@@ -1,8 +1,8 @@
-"""Tables made, and brought from one version to the next: one chain of Alembic's scripts for each store.
+"""Creates and upgrades the tables of each store: one chain of Alembic migrations for each.
 
-A new database is made at once and stamped; scripts run, and Alembic is imported, only where a database is
-behind. All of it happens inside one transaction that writes: several processes that start together do it
-once, and what fails half-way has not happened.
+A new database gets its tables at once, with the head revision as its stamp. Migrations run, and Alembic is
+imported, only for a database that is behind. All of it runs in one write transaction: of several processes
+that start together one upgrades, and an upgrade that fails changes nothing.
 """
 
 import importlib
@@ -10,22 +10,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-from sqlalchemy import Column, Connection, MetaData, String, Table, delete, insert, inspect, select
+from sqlalchemy import Column, Connection, MetaData, Table, delete, insert, inspect, select
 
+from podpass.database.column_types import InvalidUtf8, short_text, strict_table
 from podpass.database.errors import DatabaseUnusable
-
-# What stamped a database before there were chains: one table, with a number.
-_EARLIER = Table("schema_version", MetaData(), Column("version"))
 
 
 @dataclass(frozen=True, slots=True)
-class Chain:
-    """The versions of one store's tables.
+class MigrationChain:
+    """The revisions of one store's tables.
 
-    Shapes:  `name` tells stores of one database apart; the modules of `package` are Alembic's scripts, with
-             revisions of four digits; `head` is the one that the store's metadata describes.
+    Shapes:  `name` identifies the store in a database; the modules of `package` are Alembic migrations with
+             revisions of four digits; `head` is the revision that the store's metadata describes.
     """
 
     name: str
@@ -35,24 +32,24 @@ class Chain:
     @property
     def stamp(self) -> Table:
         """The table that holds the revision of the store's tables."""
-        column = Column("version_num", String(32), primary_key=True)
-        return Table(f"alembic_version_{self.name}", MetaData(), column)
+        column = Column("version_num", short_text(32), primary_key=True)
+        return strict_table(f"alembic_version_{self.name}", MetaData(), column)
 
 
-def is_current(connection: Connection, chain: Chain) -> bool:
-    """Tell whether there is nothing to prepare; a connection that reads is enough."""
-    return recorded(connection, chain) == chain.head
+def is_current(connection: Connection, chain: MigrationChain) -> bool:
+    """Report whether the tables are at the head revision. A read connection is enough."""
+    return current_revision(connection, chain) == chain.head
 
 
-def recorded(connection: Connection, chain: Chain) -> str | None:
-    """Read the revision of a store's tables; None where the chain has not been begun.
+def current_revision(connection: Connection, chain: MigrationChain) -> str | None:
+    """Return the revision of a store's tables; None where the store has no tables.
 
     Errors:  DatabaseUnusable.
     """
     if not inspect(connection).has_table(chain.stamp.name):
         return None
-    revision: Any = connection.execute(select(chain.stamp)).scalar_one_or_none()
-    if revision is not None and not isinstance(revision, str):
+    revision = connection.execute(select(chain.stamp)).scalar_one_or_none()
+    if isinstance(revision, InvalidUtf8):
         raise DatabaseUnusable(
             f"table {chain.stamp.name} does not say which schema the database has",
             hint="restore the database from a backup",
@@ -60,14 +57,14 @@ def recorded(connection: Connection, chain: Chain) -> str | None:
     return revision
 
 
-def prepare(connection: Connection, schema: MetaData, chain: Chain) -> None:
-    """Make a store's tables, or bring those that are there up to date, or leave them.
+def prepare(connection: Connection, schema: MetaData, chain: MigrationChain) -> None:
+    """Create a store's tables, or upgrade them to the head revision.
 
-    Errors:  DatabaseUnusable, with nothing changed, for tables of a newer podpass or of somebody else.
+    Errors:  DatabaseUnusable, with nothing changed, for tables of a newer podpass or of another program.
     """
-    found = recorded(connection, chain) or _carried_over(connection, schema, chain)
+    found = current_revision(connection, chain)
     if found is None:
-        _refuse_others(connection, schema)
+        _reject_foreign_tables(connection, schema)
         schema.create_all(connection)
         _stamp(connection, chain, chain.head)
     elif found > chain.head:
@@ -79,25 +76,25 @@ def prepare(connection: Connection, schema: MetaData, chain: Chain) -> None:
             head=chain.head,
         )
     elif found < chain.head:
-        climb(connection, chain, found, chain.head)
+        upgrade(connection, chain, found, chain.head)
 
 
-def climb(connection: Connection, chain: Chain, found: str | None, target: str) -> None:
-    """Run the scripts after one revision up to another; from None they make the tables."""
+def upgrade(connection: Connection, chain: MigrationChain, found: str | None, target: str) -> None:
+    """Run the migrations after one revision up to another. None as the first revision creates the tables."""
     from alembic.operations import Operations
     from alembic.runtime.migration import MigrationContext
 
     context = MigrationContext.configure(connection)
     with Operations.context(context):
-        for script in scripts(chain, found, target):
+        for script in list_scripts(chain, found, target):
             script.upgrade()
     _stamp(connection, chain, target)
 
 
-def scripts(chain: Chain, found: str | None, target: str) -> Iterable[ModuleType]:
-    """List the scripts after `found` up to `target`, in the order in which they run.
+def list_scripts(chain: MigrationChain, found: str | None, target: str) -> Iterable[ModuleType]:
+    """List the migrations after `found` up to `target`, in the order in which they run.
 
-    Errors:  DatabaseUnusable where the chain does not know one of them.
+    Errors:  DatabaseUnusable for a revision that the chain does not have.
     """
     from alembic.script import ScriptDirectory
     from alembic.script.revision import RevisionError
@@ -116,30 +113,18 @@ def scripts(chain: Chain, found: str | None, target: str) -> Iterable[ModuleType
     return [step.module for step in reversed(steps)]
 
 
-def _carried_over(connection: Connection, schema: MetaData, chain: Chain) -> str | None:
-    """Take a database over from the number that stamped it; its table belongs to the tables beside it."""
-    there = set(inspect(connection).get_table_names())
-    if _EARLIER.name not in there or not there & set(schema.tables):
-        return None
-    version = connection.execute(select(_EARLIER.c.version)).scalar_one()
-    revision = f"{int(version):04}"
-    _EARLIER.drop(connection)
-    _stamp(connection, chain, revision)
-    return revision
-
-
-def _refuse_others(connection: Connection, schema: MetaData) -> None:
-    """Keep off a database that is somebody else's: our rows would go into tables of their making."""
-    theirs = sorted(set(inspect(connection).get_table_names()) & set(schema.tables))
-    if theirs:
+def _reject_foreign_tables(connection: Connection, schema: MetaData) -> None:
+    """Refuse a database of another program: podpass must not write into tables that it did not create."""
+    foreign = sorted(set(inspect(connection).get_table_names()) & set(schema.tables))
+    if foreign:
         raise DatabaseUnusable(
-            f"the database has tables that podpass did not make: {', '.join(theirs)}",
+            f"the database has tables that podpass did not make: {', '.join(foreign)}",
             hint="give podpass a database of its own",
-            tables=theirs,
+            tables=foreign,
         )
 
 
-def _stamp(connection: Connection, chain: Chain, revision: str) -> None:
+def _stamp(connection: Connection, chain: MigrationChain, revision: str) -> None:
     stamp = chain.stamp
     stamp.create(connection, checkfirst=True)
     connection.execute(delete(stamp))

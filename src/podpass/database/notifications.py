@@ -1,37 +1,33 @@
-"""Who wants to know that something was written, here or by another process."""
+"""Callbacks for changes of the database, made by this process or by another one."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
-Stale = Callable[[], None]
+OnChange = Callable[[], None]
 
 
-class News:
-    """Tells those that keep what they read when it is stale.
+class ChangeNotifier:
+    """Calls subscribers when data that they may have cached has changed.
 
-    Shapes:  `heard` is false while other processes may write without it being heard of here: nothing
-             may be kept then.
+    Shapes:  while `is_connected` is false, changes of other processes go unnoticed, so nothing may be cached.
     """
 
     def __init__(self) -> None:
-        self.heard = False
-        self._listeners: dict[str, list[Stale]] = defaultdict(list)
+        self.is_connected = False
+        self._subscribers: dict[str, list[OnChange]] = defaultdict(list)
 
-    def listen(self, topic: str, stale: Stale) -> None:
-        """Call back, in the loop, whenever what was read of a topic may be stale."""
-        self._listeners[topic].append(stale)
+    def subscribe(self, topic: str, on_change: OnChange) -> None:
+        """Call `on_change` in the event loop whenever data of a topic may have changed."""
+        self._subscribers[topic].append(on_change)
 
-    def tell(self, topics: Iterable[str]) -> None:
-        """Tell that these topics were written."""
+    def publish(self, topics: Iterable[str]) -> None:
+        """Notify the subscribers of these topics."""
         for topic in topics:
-            for stale in self._listeners.get(topic, ()):
-                stale()
+            for on_change in self._subscribers.get(topic, ()):
+                on_change()
 
-    def tell_all(self) -> None:
-        """Tell that anything may have been written."""
-        self.tell(tuple(self._listeners))
-
-    def hears(self, *, heard: bool) -> None:
-        """Note whether others are heard; whatever was read before is stale either way."""
-        self.heard = heard
-        self.tell_all()
+    def set_connected(self, *, connected: bool) -> None:
+        """Record whether changes of other processes arrive, and notify all subscribers."""
+        self.is_connected = connected
+        # Changes may have been missed, so everything that was read before is out of date.
+        self.publish(tuple(self._subscribers))

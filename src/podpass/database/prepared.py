@@ -1,4 +1,4 @@
-"""Statements of the hot path: compiled once for a database, then only the driver's work."""
+"""Statements for every token request: compiled once for each database, then run by the driver alone."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,31 +11,31 @@ from sqlalchemy.sql import ClauseElement
 Values = Mapping[str, object]
 
 
-class Prepared:
-    """One statement with named parameters, which sees one state of the database.
+class PreparedStatement:
+    """One statement with named parameters, which reads one state of the database.
 
-    Shapes:  rows come as the driver gives them: SQLite knows no booleans.
+    Shapes:  values are those of the driver: SQLite returns 0 and 1 for booleans.
     """
 
     def __init__(self, query: ClauseElement) -> None:
         self._query = query
         self._compiled: dict[str, tuple[str, Mapping[str, object], tuple[str, ...] | None]] = {}
 
-    def on(self, dialect: Dialect, values: Values) -> tuple[str, Any]:
-        """Give statement and parameters as the driver of a database takes them."""
+    def render(self, dialect: Dialect, values: Values) -> tuple[str, Any]:
+        """Return the SQL and the parameters in the form that the driver expects."""
         found = self._compiled.get(dialect.name)
         if found is None:
-            made: Any = self._query.compile(dialect=dialect)
-            places = tuple(made.positiontup) if made.positional else None
-            found = self._compiled[dialect.name] = (str(made), made.params, places)
-        sql, constants, places = found
+            compiled: Any = self._query.compile(dialect=dialect)
+            names = tuple(compiled.positiontup) if compiled.positional else None
+            found = self._compiled[dialect.name] = (str(compiled), compiled.params, names)
+        sql, constants, names = found
         given = {**constants, **values}
-        return sql, given if places is None else [given[name] for name in places]
+        return sql, given if names is None else [given[name] for name in names]
 
 
 @contextmanager
-def from_driver(dialect: Dialect) -> Iterator[None]:
-    """Let faults of the driver look like those of statements that went through SQLAlchemy."""
+def wrap_driver_errors(dialect: Dialect) -> Iterator[None]:
+    """Convert errors of the driver into the SQLAlchemy errors that `translate_driver_errors` handles."""
     kind: Any = dialect.dbapi
     try:
         yield

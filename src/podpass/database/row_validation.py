@@ -1,184 +1,185 @@
-"""Rows that hold what podpass never wrote: each is told by its place, and takes no other with it."""
+"""Decodes database rows into model objects. A row that cannot be decoded is reported by table and key.
+
+The database enforces the type of each value: PostgreSQL always, SQLite because its tables are STRICT. This
+module checks what the types leave open: invalid UTF-8, flags other than 0 and 1, times outside the calendar,
+and every ValueError, TypeError or LookupError that the decoder of a table raises, for example for JSON of the
+wrong shape. A corrupt row is never decoded in part, and never hides the other rows of a list.
+"""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import cache
-from types import NoneType
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, Table
+from sqlalchemy import Connection, Select, Table
 
-from podpass.database.column_types import BEGIN, END, Moment
+from podpass.database.column_types import MAX_TIME, MIN_TIME, Flag, InvalidUtf8, Moment
 from podpass.database.errors import DatabaseFailed
 
 _log = logging.getLogger(__name__)
-Shape = TypeVar("Shape")
-_heard: "ContextVar[list[RowDamaged] | None]" = ContextVar("damaged_rows", default=None)
-# What comes of values that podpass never wrote, where they are made a shape.
-WRONG = (ValueError, TypeError, LookupError)
+Model = TypeVar("Model")
+Arguments = ParamSpec("Arguments")
+_collected: "ContextVar[list[CorruptRowError] | None]" = ContextVar("corrupt_rows", default=None)
+# What a decoder raises for a value that podpass never writes.
+DECODE_ERRORS = (ValueError, TypeError, LookupError)
 
 
-class RowDamaged(DatabaseFailed):
-    """A row holds what podpass never wrote; the others are not concerned."""
+class CorruptRowError(DatabaseFailed):
+    """A row holds a value that podpass never writes. Other rows are not affected."""
 
-    code = "row_damaged"
+    code = "corrupt_row"
     hint = "stop podpass, then restore the database from a backup, or delete this row with sqlite3"
 
 
 @contextmanager
-def shaping(table: str, key: str, hint: str | None = None) -> Iterator[None]:
-    """Read one row inside; what is wrong with its values is told with the row's place.
+def decoding_row(table: str, key: str, hint: str | None = None) -> Iterator[None]:
+    """Convert an error that decoding raises into one that names the row's table and key.
 
-    Shapes:  `hint` is for rows that others belong to, which nobody is to delete.
-    Errors:  RowDamaged.
+    Shapes:  `hint` replaces the default hint, for rows that must not be deleted.
+    Errors:  CorruptRowError.
     """
     try:
         yield
-    except WRONG as exc:
-        raise damaged(table, key, exc, hint) from exc
+    except DECODE_ERRORS as exc:
+        raise corrupt_row(table, key, exc, hint) from exc
 
 
-def damaged(table: str, key: str, exc: Exception, hint: str | None = None) -> RowDamaged:
-    """Say what is wrong with a row, by its place."""
-    # It goes to terminals, and is as damaged as the rest of the row may be.
+def corrupt_row(table: str, key: str, exc: Exception, hint: str | None = None) -> CorruptRowError:
+    """Create the error for a row that cannot be decoded."""
+    # The key is printed on terminals, and may itself be corrupt.
     shown = key if str(key).isprintable() else repr(key)
-    said = f"the row of {shown} in table {table} cannot be read"
-    return RowDamaged(said, cause=f"{said}: {type(exc).__name__}: {exc}"[:400], hint=hint)
+    message = f"the row of {shown} in table {table} cannot be read"
+    return CorruptRowError(
+        message, cause=f"{message}: {type(exc).__name__}: {exc}"[:400], hint=hint
+    )
 
 
-_KEPT_AS = {
-    str: ("a text", frozenset({str})),
-    bool: ("a flag", frozenset({bool})),
-    int: ("a whole number", frozenset({int})),
-    float: ("a number", frozenset({float, int})),
-    bytes: ("bytes", frozenset({bytes, memoryview})),
-}
-# SQLite knows no flags; a union has one type for a place, which is that of numbers on PostgreSQL.
-_DRIVERS: dict[type, frozenset[type]] = {bool: frozenset({int}), int: frozenset({float})}
+class RowCheck:
+    """Checks the values of rows that the types of their columns leave open.
 
-
-class Types:
-    """What the values of rows have to be, by the columns that they are of.
-
-    Shapes:  a place for each value, in their order; one that is None is of no column. `from_driver` for rows
-             of a `Prepared`.
+    Shapes:  one column for each value of a row, in order; None for a value that belongs to no column. It
+             accepts rows of a `PreparedStatement` too, in which SQLite's flags are integers.
     """
 
-    def __init__(
-        self, places: Iterable[ColumnElement[Any] | None], *, from_driver: bool = False
-    ) -> None:
-        self._places = [None if one is None else _kept_as(one, from_driver) for one in places]
-        self._fit: set[tuple[type, ...]] = set()
-        self._moments = [
-            (at, one.name)
-            for at, one in enumerate(self._places)
-            if one is not None and one.is_moment
+    def __init__(self, columns: Iterable[Any]) -> None:
+        self._columns = list(columns)
+        self._flags = self._of_type(Flag)
+        self._times = self._of_type(Moment)
+
+    def _of_type(self, kind: type) -> list[tuple[int, str]]:
+        return [
+            (index, str(column.name))
+            for index, column in enumerate(self._columns)
+            if column is not None and isinstance(column.type, kind)
         ]
 
     def check(self, row: Sequence[Any]) -> None:
-        """Check a row: SQLite keeps any value in any column.
+        """Check one row.
 
-        Errors:  TypeError; ValueError for a time that is no date. `shaping` tells them.
+        Errors:  ValueError, which names the column. `decoding_row` adds the table and the key.
         """
-        found = tuple(map(type, row))
-        # Rows of a table are of few makes, which differ in what is null: one look tells that one more fits.
-        if found not in self._fit:
-            self._check_types(found)
-        for at, name in self._moments:
-            if (value := row[at]) is not None and not BEGIN <= value < END:
+        if InvalidUtf8 in map(type, row):
+            raise ValueError(f"{self._invalid_text(row)}: want text, found invalid UTF-8")
+        for index, name in self._flags:
+            if row[index] not in (0, 1):
+                raise ValueError(f"{name}: want a flag, found {row[index]}")
+        for index, name in self._times:
+            if (value := row[index]) is not None and not MIN_TIME <= value < MAX_TIME:
                 raise ValueError(f"{name}: want seconds since the epoch, found {value}")
 
-    def _check_types(self, found: tuple[type, ...]) -> None:
-        for place, kind in zip(self._places, found, strict=True):
-            if place is not None and kind not in place.allowed:
-                raise TypeError(f"{place.name}: want {place.want}, found {kind.__name__}")
-        self._fit.add(found)
+    def _invalid_text(self, row: Sequence[Any]) -> str:
+        found = next(index for index, value in enumerate(row) if type(value) is InvalidUtf8)
+        column = self._columns[found]
+        return "a value" if column is None else str(column.name)
 
 
-def check_types(row: Sequence[Any], of: Table | Select[Any]) -> None:
-    """Check that the values of a row are of their columns' types.
+def row_decoder(
+    source: Table | Select[Any],
+    key: Callable[[Any], Any],
+    *,
+    table: str = "",
+    hint: str | None = None,
+) -> Callable[
+    [Callable[Concatenate[Any, Arguments], Model]],
+    Callable[Concatenate[Any, Arguments], Model],
+]:
+    """Turn a function that builds a model object from a row into a decoder that validates the row first.
 
-    Shapes:  `row` has a value for each column of the table, or of the query, in their order.
-    Errors:  TypeError; ValueError for a time that is no date. `shaping` tells them.
+    Shapes:  `source` is the table or query that the rows come from; `key` names a row in errors; `table` is
+             required for a query.
+    Errors:  the decoder raises CorruptRowError, whatever the function raises for a value.
     """
-    _types(of).check(row)
+    columns = source.columns if isinstance(source, Table) else source.selected_columns
+    check = RowCheck(columns)
+    name = source.name if isinstance(source, Table) else table
 
+    def decorate(
+        build: Callable[Concatenate[Any, Arguments], Model],
+    ) -> Callable[Concatenate[Any, Arguments], Model]:
+        @wraps(build)
+        def decode(row: Any, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Model:
+            with decoding_row(name, key(row), hint):
+                check.check(row)
+                return build(row, *args, **kwargs)
 
-@cache
-def _types(of: Table | Select[Any]) -> Types:
-    return Types(of.selected_columns if isinstance(of, Select) else of.columns)
+        return decode
 
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """What may stand in one column."""
-
-    name: str
-    want: str
-    allowed: frozenset[type]
-    is_moment: bool
-
-
-def _kept_as(column: Any, from_driver: bool) -> _Place:
-    kind = column.type.python_type
-    want, allowed = _KEPT_AS[kind]
-    if from_driver:
-        allowed |= _DRIVERS.get(kind, frozenset())
-    allowed |= {NoneType} if column.nullable else set()
-    return _Place(column.name, want, allowed, isinstance(column.type, Moment))
+    return decorate
 
 
 @contextmanager
-def hearing() -> Iterator[list[RowDamaged]]:
-    """Give the rows that lists inside leave out, each once: who asked may want to know of them."""
-    heard: list[RowDamaged] = []
-    token = _heard.set(heard)
+def collecting_errors() -> Iterator[list[CorruptRowError]]:
+    """Collect the corrupt rows that lists leave out inside this context, each once."""
+    collected: list[CorruptRowError] = []
+    token = _collected.set(collected)
     try:
-        yield heard
+        yield collected
     finally:
-        _heard.reset(token)
+        _collected.reset(token)
 
 
-def readable(rows: Iterable[Any], shape: Callable[[Any], Shape]) -> list[Shape]:
-    """Shape the rows of a list; one that is damaged is logged and left out, the others are answered."""
+def decode_rows(rows: Iterable[Any], decode: Callable[[Any], Model]) -> list[Model]:
+    """Decode the rows of a list. A corrupt row is logged and left out."""
     found = []
     for row in rows:
         try:
-            found.append(shape(row))
-        except RowDamaged as exc:
-            _log.error("row_damaged", extra=exc.facts)
-            _tell(exc)
+            found.append(decode(row))
+        except CorruptRowError as exc:
+            _log.error("corrupt_row_skipped", extra=exc.facts)
+            _collect(exc)
     return found
 
 
-def _tell(exc: RowDamaged) -> None:
-    heard = _heard.get()
-    # A page is read anew where it is short, and its damaged rows come again.
-    if heard is not None and exc.message not in [one.message for one in heard]:
-        heard.append(exc)
+def _collect(exc: CorruptRowError) -> None:
+    collected = _collected.get()
+    # A page with corrupt rows is read again with a higher limit, and then has the same rows again.
+    if collected is not None and exc.message not in [one.message for one in collected]:
+        collected.append(exc)
 
 
-def list_page(
-    connection: Connection, query: Select[Any], limit: int | None, shape: Callable[[Any], Shape]
-) -> list[Shape]:
-    """Read the rows of a list, all or as many as the limit, without those that are damaged."""
+def fetch_page(
+    connection: Connection, query: Select[Any], limit: int | None, decode: Callable[[Any], Model]
+) -> list[Model]:
+    """Read the rows of a list, up to the limit, without the corrupt ones."""
     if limit is None:
-        return readable(connection.execute(query).all(), shape)
-    return full_page(limit, lambda many: connection.execute(query.limit(many)).all(), shape)
+        return decode_rows(connection.execute(query).all(), decode)
+    return decode_full_page(limit, lambda size: connection.execute(query.limit(size)).all(), decode)
 
 
-def full_page(
-    limit: int, read: Callable[[int], Sequence[Any]], shape: Callable[[Any], Shape]
-) -> list[Shape]:
-    """Shape as many rows as a page has: a page that is short for a damaged row would look like the last."""
-    damaged = 0
+def decode_full_page(
+    limit: int, read: Callable[[int], Sequence[Any]], decode: Callable[[Any], Model]
+) -> list[Model]:
+    """Decode a page with as many rows as the limit.
+
+    Corrupt rows are replaced by later ones, because clients take a short page for the last one.
+    """
+    corrupt = 0
     while True:
-        rows = read(limit + damaged)
-        found = readable(rows, shape)
+        rows = read(limit + corrupt)
+        found = decode_rows(rows, decode)
         left_out = len(rows) - len(found)
-        if left_out == damaged or len(rows) < limit + damaged:
+        if left_out == corrupt or len(rows) < limit + corrupt:
             return found
-        damaged = left_out
+        corrupt = left_out

@@ -1,4 +1,4 @@
-"""A SQLite file: statements run in the loop, where a local commit is shorter than a switch to a thread."""
+"""SQLite backend. Statements run in the event loop: a local commit takes less time than a thread switch."""
 
 import asyncio
 import contextlib
@@ -15,33 +15,33 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 
 from podpass.database import engine
-from podpass.database.column_types import decoded
-from podpass.database.errors import DatabaseBusy, DatabaseFailed, telling
-from podpass.database.notifications import News
-from podpass.database.prepared import Prepared, Values, from_driver
+from podpass.database.column_types import decode_text
+from podpass.database.errors import DatabaseBusy, DatabaseFailed, translate_driver_errors
+from podpass.database.notifications import ChangeNotifier
+from podpass.database.prepared import PreparedStatement, Values, wrap_driver_errors
 
 _log = logging.getLogger(__name__)
 
-_TURN_SECONDS = 0.01
-# Well under the second in which every process of one file must have heard of a change.
+_RETRY_SECONDS = 0.01
+# Every process must notice a change of a shared file within a second.
 _POLL_SECONDS = 0.4
 
 Result = TypeVar("Result")
 
 
-class Sqlite:
-    """One connection to a file, and the watch over what other processes write to it."""
+class SqliteBackend:
+    """One connection to a file, and a task that polls it for changes by other processes."""
 
-    def __init__(self, url: URL, news: News, patience: float, *, make: bool) -> None:
+    def __init__(self, url: URL, notifier: ChangeNotifier, patience: float, *, make: bool) -> None:
         self._url = url
-        self._news = news
+        self._notifier = notifier
         self._patience = patience
         self._make = make
         self._engine: Engine | None = None
         self._driver: Any = None
-        self._seen = 0
+        self._last_version = 0
         self._file: tuple[int, int] | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._poll_task: asyncio.Task[None] | None = None
 
     @property
     def engine(self) -> Engine:
@@ -49,21 +49,21 @@ class Sqlite:
         return self._engine
 
     async def open(self) -> None:
-        """Open the file, making it if it is new and may be made.
+        """Open the file, and create it if it does not exist and may be created.
 
-        Errors:  DatabaseFailed, OSError.
+        Errors:  DatabaseFailed, DatabaseUnusable, OSError.
         """
-        self._engine = engine.sqlite(self._url, make=self._make)
-        await self._patiently(self._connect)
-        self._news.hears(heard=True)
-        self._watching = asyncio.create_task(self._watch(), name="database-watch")
+        self._engine = engine.create_sqlite_engine(self._url, make=self._make)
+        await self._retry_while_busy(self._connect)
+        self._notifier.set_connected(connected=True)
+        self._poll_task = asyncio.create_task(self._poll_changes(), name="database-poll")
 
     async def close(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
-            self._watching = None
-        self._news.hears(heard=False)
+        if self._poll_task is not None:
+            self._poll_task.cancel()
+            await asyncio.wait([self._poll_task])
+            self._poll_task = None
+        self._notifier.set_connected(connected=False)
         if self._engine is not None:
             self._engine.dispose()
             self._engine = self._driver = None
@@ -71,95 +71,100 @@ class Sqlite:
     async def read(
         self, step: Callable[[Connection], Result], seconds: float | None, *, once: bool = False
     ) -> Result:
-        """Run a step that sees one state of the database; twice where a text is none."""
-        connection = await self._patiently(lambda: self._begun(self.engine.connect()), seconds)
-        with connection, telling():
+        """Run a step that sees one state of the database. Run it again if a text is invalid UTF-8."""
+        connection = await self._retry_while_busy(
+            lambda: self._begin(self.engine.connect()), seconds
+        )
+        with connection, translate_driver_errors():
             try:
                 if not once:
                     return step(connection)
             except OperationalError as exc:
-                if not _is_undecoded(exc.orig):
+                if not _is_decode_error(exc.orig):
                     raise
-            # Once more, of the same state, and by way of what would slow down every read of what is whole.
-            with self._bearing():
+            # The second run sees the same state. It decodes each text in Python, which would slow down every
+            # other read.
+            with self._allow_invalid_utf8():
                 return step(connection)
 
-    async def fetch(self, query: Prepared, values: Values) -> list[Any]:
-        """Give the rows of one statement."""
-        sql, given = query.on(self.engine.dialect, values)
+    async def fetch(self, statement: PreparedStatement, values: Values) -> list[Any]:
+        """Return the rows of one statement."""
+        sql, given = statement.render(self.engine.dialect, values)
         try:
-            # Outside of every transaction: a step never leaves one open when it gives the loop back.
+            # No transaction is open here: a step never leaves one open when it returns to the event loop.
             return self._driver.execute(sql, given).fetchall()  # type: ignore[no-any-return]
         except sqlite3.Error:
-            return await self._patiently(lambda: self._fetched(sql, given))
+            return await self._retry_while_busy(lambda: self._fetch_any_text(sql, given))
 
     async def write(
-        self, step: Callable[[Connection], Result], tells: Iterable[str], seconds: float | None
+        self, step: Callable[[Connection], Result], topics: Iterable[str], seconds: float | None
     ) -> Result:
-        """Run a step in a transaction that nobody else's comes between."""
-        connection = await self._patiently(
-            lambda: self._begun(engine.writes(self.engine.connect())), seconds
+        """Run a step in a write transaction, which excludes all other writers."""
+        connection = await self._retry_while_busy(
+            lambda: self._begin(engine.use_write_transaction(self.engine.connect())), seconds
         )
-        # From here on without a turn of the loop: the connection is the only one. What writes does not run
-        # twice, and waits for the disk longer than for texts.
-        with connection, telling(), self._bearing():
+        # No await from here on: the process has only this connection. A write step never runs twice, and the
+        # disk takes longer than decoding texts in Python.
+        with connection, translate_driver_errors(), self._allow_invalid_utf8():
             result = step(connection)
             try:
                 connection.commit()
             except BaseException:
-                # It may have left the transaction open, and with it the lock that every writer waits for.
+                # The transaction may still be open, with the lock that every writer waits for.
                 with contextlib.suppress(sqlite3.Error):
                     self._driver.rollback()
                 raise
             finally:
-                self._news.tell(tells)
+                self._notifier.publish(topics)
         return result
 
-    async def look(self) -> None:
-        """Check that the file that was opened is still there, and a row of each table can be read.
+    async def ping(self) -> None:
+        """Check that the opened file still exists and a row of each table can be read.
 
         Errors:  DatabaseFailed.
         """
         self._check_file()
-        await self._patiently(self._look)
+        await self._retry_while_busy(self._read_each_table)
 
     def _check_file(self) -> None:
-        if self._file != _identity(self._url.database):
+        if self._file != _file_identity(self._url.database):
             raise DatabaseFailed(
                 "the database is gone",
-                cause="its file is another one, or none",
-                hint="put the file back, or stop everything that has the old one open and start it again",
+                cause="the file was removed or replaced",
+                hint="put the file back, or restart every process that has the old file open",
             )
 
-    def _look(self) -> None:
-        # By a connection of its own: this one's pages are in memory, whatever became of the file.
+    def _read_each_table(self) -> None:
+        # Another connection, because this one has the pages in memory even if the file is gone.
         with (
-            from_driver(self.engine.dialect),
+            wrap_driver_errors(self.engine.dialect),
             contextlib.closing(
                 sqlite3.connect(f"file:{quote(self._url.database or '')}?mode=rw", uri=True)
             ) as other,
         ):
             tables = other.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-            other.text_factory = bytes  # a text that is none is damage of its row
+            other.text_factory = bytes  # invalid UTF-8 affects one row, not the database
             for (table,) in tables:
                 other.execute(f'SELECT * FROM "{table}" LIMIT 1').fetchall()  # noqa: S608 our own table
 
-    async def _patiently(self, work: Callable[[], Result], seconds: float | None = None) -> Result:
-        """Do what changes nothing when it fails, again and again until the file's lock is free."""
+    async def _retry_while_busy(
+        self, work: Callable[[], Result], seconds: float | None = None
+    ) -> Result:
+        """Retry until the file's lock is free. A failed attempt must change nothing."""
         deadline = time.monotonic() + (seconds or self._patience)
         while True:
             try:
-                with telling():
+                with translate_driver_errors():
                     return work()
             except DatabaseBusy:
                 if time.monotonic() >= deadline:
                     raise
-            await asyncio.sleep(_TURN_SECONDS)
+            await asyncio.sleep(_RETRY_SECONDS)
 
     @contextlib.contextmanager
-    def _bearing(self) -> Iterator[None]:
-        """Read texts that are none, without a turn of the loop."""
-        self._driver.text_factory = decoded
+    def _allow_invalid_utf8(self) -> Iterator[None]:
+        """Read invalid UTF-8 as `InvalidUtf8` inside this context, which must not await."""
+        self._driver.text_factory = decode_text
         try:
             yield
         finally:
@@ -168,10 +173,10 @@ class Sqlite:
     def _connect(self) -> None:
         with self.engine.connect() as connection:
             self._driver = connection.connection.driver_connection
-        self._file = _identity(self._url.database)
-        self._seen = self._version()
+        self._file = _file_identity(self._url.database)
+        self._last_version = self._data_version()
 
-    def _begun(self, connection: Connection) -> Connection:
+    def _begin(self, connection: Connection) -> Connection:
         try:
             connection.begin()
         except BaseException:
@@ -179,41 +184,41 @@ class Sqlite:
             raise
         return connection
 
-    def _fetched(self, sql: str, given: Any) -> list[Any]:
-        with from_driver(self.engine.dialect), self._bearing():
+    def _fetch_any_text(self, sql: str, given: Any) -> list[Any]:
+        with wrap_driver_errors(self.engine.dialect), self._allow_invalid_utf8():
             return self._driver.execute(sql, given).fetchall()  # type: ignore[no-any-return]
 
-    def _version(self) -> int:
-        """Give a number that changes when another process commits."""
-        [(version,)] = self._fetched("PRAGMA data_version", ())
+    def _data_version(self) -> int:
+        """Return a number that changes when another process commits."""
+        [(version,)] = self._fetch_any_text("PRAGMA data_version", ())
         return int(version)
 
-    async def _watch(self) -> None:
+    async def _poll_changes(self) -> None:
         while True:
             await asyncio.sleep(_POLL_SECONDS)
             try:
-                with telling():
+                with translate_driver_errors():
                     self._check_file()
-                    version = self._version()
+                    version = self._data_version()
             except DatabaseFailed as exc:
-                if self._news.heard:
-                    _log.error("database_not_watched", extra=exc.facts)
-                # Nobody knows what others write meanwhile: nothing is kept.
-                self._news.hears(heard=False)
+                if self._notifier.is_connected:
+                    _log.error("database_polling_failed", extra=exc.facts)
+                # Changes by other processes go unnoticed, so nothing may be cached.
+                self._notifier.set_connected(connected=False)
                 continue
-            if not self._news.heard:
-                _log.info("database_watched")
-            if version != self._seen or not self._news.heard:
-                self._seen = version
-                self._news.hears(heard=True)
+            if not self._notifier.is_connected:
+                _log.info("database_polling_recovered")
+            if version != self._last_version or not self._notifier.is_connected:
+                self._last_version = version
+                self._notifier.set_connected(connected=True)
 
 
-def _is_undecoded(said: object) -> bool:
-    """Tell whether the driver itself stopped, at a text that is no UTF-8: SQLite's faults have a number."""
-    return getattr(said, "sqlite_errorcode", None) is None
+def _is_decode_error(original: object) -> bool:
+    """Report whether the driver failed to decode a text: errors of SQLite itself have a code."""
+    return getattr(original, "sqlite_errorcode", None) is None
 
 
-def _identity(path: str | None) -> tuple[int, int] | None:
+def _file_identity(path: str | None) -> tuple[int, int] | None:
     try:
         found = Path(path or "").stat()
     except OSError:

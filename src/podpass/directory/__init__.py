@@ -1,4 +1,4 @@
-"""Stage 4: tenants, identities, the federated credentials that trust an issuer, role assignments.
+"""Stage 4: tenants, identities, federated credentials, vaults and role assignments.
 
-In: seed files and management calls. Out: answers for `exchange` and `resource`, which may read it.
+Seed files and the management APIs write the directory. The stages `exchange` and `resource` read it.
 """

@@ -1,6 +1,6 @@
-"""Who calls an API of the directory, as whoever checked the token says.
+"""The caller of a management API, as read from a validated access token.
 
-The APIs get `Admit` handed in: checking tokens is the guard's trade, in another stage.
+The APIs receive an `Admit` function: the guard, in another stage, validates tokens.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,10 +15,10 @@ GLOBAL_ADMINISTRATOR = "62e90394-69f5-4237-9190-012177145e10"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who calls, out of a checked access token.
+    """The caller, from a validated access token.
 
-    Shapes:  `roles` are application permissions, `scopes` delegated ones, `wids` a user's directory
-             roles (template ids); `name` is for the audit, never for a decision.
+    Shapes:  `roles` are application permissions, `scopes` delegated permissions, `wids` a user's directory
+             roles (template ids); `name` is for the audit log only, never for a decision.
     """
 
     object_id: str
@@ -32,7 +32,7 @@ class Caller:
 
 
 class Reason(StrEnum):
-    """Why a caller is not let in."""
+    """Why a caller is not admitted."""
 
     MISSING = "missing"
     INVALID = "invalid"
@@ -43,11 +43,11 @@ class Reason(StrEnum):
 
 
 class NotAdmitted(Error):
-    """The request carries no access token that opens this API."""
+    """The request has no access token that this API accepts."""
 
     code = "not_admitted"
     status = 401
-    hint = "ask the tenant's token endpoint for a token for this API and send it as a bearer token"
+    hint = "request a token for this API from the tenant's token endpoint and send it as a bearer token"
 
     def __init__(self, message: str, *, reason: Reason, **facts: object) -> None:
         super().__init__(message)
@@ -55,5 +55,5 @@ class NotAdmitted(Error):
         self.reason = reason
 
 
-# The values of the request's Authorization headers in; the caller out, or NotAdmitted.
+# Takes the values of the Authorization headers. Returns the caller or raises NotAdmitted.
 Admit = Callable[[Sequence[str]], Awaitable[Caller]]

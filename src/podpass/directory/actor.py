@@ -1,4 +1,4 @@
-"""Who changes the directory: an edge sets the actor, and the store records it with each change."""
+"""The author of changes: an API sets the actor, and the store records it with each change."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

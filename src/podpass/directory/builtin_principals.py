@@ -1,4 +1,4 @@
-"""The service principals every tenant has: Microsoft's own resources and their permissions. Pure.
+"""The service principals of every tenant: Microsoft's resources and their permissions. Pure.
 
 Source: https://learn.microsoft.com/graph/permissions-reference
 """
@@ -60,13 +60,13 @@ _SCOPES: Mapping[str, Mapping[str, str]] = {
 
 
 def object_id(tenant_id: str, app_id: str) -> str:
-    """Give the object id of a built-in principal in a tenant: always the same, and nobody else's."""
+    """Return the object id of a built-in principal in a tenant. It is stable and unique."""
     return str(uuid.uuid5(_SPACE, f"{tenant_id}/{app_id}"))
 
 
 @lru_cache(maxsize=16)
-def principals(tenant_id: str) -> tuple[Mapping[str, Any], ...]:
-    """Show the built-in service principals of a tenant, in the order of their application ids."""
+def list_principals(tenant_id: str) -> tuple[Mapping[str, Any], ...]:
+    """Return the built-in service principals of a tenant, ordered by application id."""
     found = [
         {
             "id": object_id(tenant_id, resource.app_id),

@@ -16,8 +16,8 @@ _CONTAINER = f"{_BLOBS}/containers"
 _QUEUES = "Microsoft.Storage/storageAccounts/queueServices/queues"
 _TABLES = "Microsoft.Storage/storageAccounts/tableServices/tables"
 
-# What most roles of one service carry besides: looking around, deploying, asking for help.
-_AROUND = (
+# Permissions that most roles of a service have in addition: read, deployments, support requests.
+_COMMON = (
     "Microsoft.Authorization/*/read",
     "Microsoft.Insights/alertRules/*",
     "Microsoft.Resources/deployments/*",
@@ -25,11 +25,11 @@ _AROUND = (
     "Microsoft.Support/*",
 )
 _VAULTS_READ = (
-    *_AROUND,
+    *_COMMON,
     "Microsoft.KeyVault/checkNameAvailability/read",
     "Microsoft.KeyVault/deletedVaults/read",
     "Microsoft.KeyVault/locations/*/read",
-    # Azure's text holds the next one only, and lets its holders see the vault too.
+    # Azure's definition has only the next one, and its holders can read the vault too.
     f"{_VAULTS}/read",
     f"{_VAULTS}/*/read",
     "Microsoft.KeyVault/operations/read",
@@ -51,13 +51,13 @@ _GENERAL = (
     RoleDefinition(
         id=OWNER,
         name="Owner",
-        description="Manages every resource and says who else may.",
+        description="Manages all resources, and assigns roles.",
         actions=("*",),
     ),
     RoleDefinition(
         id="b24988ac-6180-42a0-ab88-20f7382dd24c",
         name="Contributor",
-        description="Manages every resource, but gives nobody a role.",
+        description="Manages every resource, but cannot assign roles.",
         actions=("*",),
         not_actions=(
             "Microsoft.Authorization/*/Delete",
@@ -76,19 +76,19 @@ _GENERAL = (
     RoleDefinition(
         id="acdd72a7-3385-48ef-bd42-f606fba81ae7",
         name="Reader",
-        description="Sees every resource and changes none.",
+        description="Reads all resources, and changes nothing.",
         actions=("*/read",),
     ),
     RoleDefinition(
         id="18d7d88d-d35e-4fb5-a5c3-7773c20a72d9",
         name="User Access Administrator",
-        description="Says who may do what with resources, by any means.",
+        description="Manages access to resources.",
         actions=("*/read", "Microsoft.Authorization/*", "Microsoft.Support/*"),
     ),
     RoleDefinition(
         id="f58310d9-a9f6-439a-9e8d-f62e7b41a168",
         name="Role Based Access Control Administrator",
-        description="Gives and takes roles, by role assignments only.",
+        description="Manages access to resources by role assignments only.",
         actions=(
             "Microsoft.Authorization/roleAssignments/write",
             "Microsoft.Authorization/roleAssignments/delete",
@@ -102,13 +102,13 @@ _IDENTITY = (
     RoleDefinition(
         id="f1a07417-d97a-45cb-824c-7a7467783830",
         name="Managed Identity Operator",
-        description="Sees user-assigned identities and puts them on resources.",
-        actions=(f"{_IDENTITIES}/*/read", f"{_IDENTITIES}/*/assign/action", *_AROUND),
+        description="Reads user-assigned identities, and assigns them to resources.",
+        actions=(f"{_IDENTITIES}/*/read", f"{_IDENTITIES}/*/assign/action", *_COMMON),
     ),
     RoleDefinition(
         id="e40ec5ca-96e0-45a2-b4ff-59039f2c2b59",
         name="Managed Identity Contributor",
-        description="Manages user-assigned identities and whom they trust.",
+        description="Manages user-assigned identities and their federated credentials.",
         actions=(
             f"{_IDENTITIES}/read",
             f"{_IDENTITIES}/write",
@@ -117,12 +117,12 @@ _IDENTITY = (
             f"{_TRUSTS}/write",
             f"{_TRUSTS}/delete",
             f"{_IDENTITIES}/revokeTokens/action",
-            *_AROUND,
+            *_COMMON,
         ),
     ),
 )
 
-# From the one that may least to the one that may most: a hint names the first that suffices.
+# Ordered from the least to the most privileged: a hint names the first one that is sufficient.
 VAULT_ROLES = (
     RoleDefinition(
         id="4633458b-17de-408a-b874-0445c86b69e6",
@@ -133,28 +133,28 @@ VAULT_ROLES = (
     RoleDefinition(
         id="21090545-7ca7-4776-b22c-e363652d74d2",
         name="Key Vault Reader",
-        description="Reads what is known of secrets, keys and certificates, but no value.",
+        description="Reads the metadata of secrets, keys and certificates, but not their values.",
         actions=_VAULTS_READ,
         data_actions=(f"{_VAULTS}/*/read", f"{_SECRETS}/readMetadata/action"),
     ),
     RoleDefinition(
         id="b86a8fe4-44ce-4948-aee5-eccb2c155cd7",
         name="Key Vault Secrets Officer",
-        description="Does everything with secrets.",
+        description="Performs any action on secrets.",
         actions=_VAULTS_READ,
         data_actions=(f"{_SECRETS}/*",),
     ),
     RoleDefinition(
         id="00482a5a-887f-4fb3-b363-3b7fe8e74483",
         name="Key Vault Administrator",
-        description="Does everything inside a vault, but does not manage the vault itself.",
+        description="Performs any data action in a vault, but does not manage the vault itself.",
         actions=_VAULTS_READ,
         data_actions=(f"{_VAULTS}/*",),
     ),
     RoleDefinition(
         id="db79e9a7-68ee-4b58-9aeb-b90e7c24fcba",
         name="Key Vault Certificate User",
-        description="Reads certificates with their private parts.",
+        description="Reads certificates with their private keys.",
         data_actions=(
             f"{_VAULTS}/certificates/read",
             f"{_SECRETS}/getSecret/action",
@@ -168,8 +168,8 @@ _VAULT_MANAGEMENT = (
     RoleDefinition(
         id="f25e0fa2-a7c8-4377-a976-54943a77a395",
         name="Key Vault Contributor",
-        description="Manages vaults, but sees nothing inside them.",
-        actions=(*_AROUND, "Microsoft.KeyVault/*"),
+        description="Manages vaults, but has no access to their content.",
+        actions=(*_COMMON, "Microsoft.KeyVault/*"),
         not_actions=(
             "Microsoft.KeyVault/locations/deletedVaults/purge/action",
             "Microsoft.KeyVault/hsmPools/*",
@@ -179,7 +179,7 @@ _VAULT_MANAGEMENT = (
     RoleDefinition(
         id="8b54135c-b56d-4d72-a534-26097cfdc8d8",
         name="Key Vault Data Access Administrator",
-        description="Gives and takes the Key Vault roles.",
+        description="Assigns the Key Vault roles.",
         actions=(
             "Microsoft.Authorization/roleAssignments/write",
             "Microsoft.Authorization/roleAssignments/delete",
@@ -196,7 +196,7 @@ _VAULT_MANAGEMENT = (
     RoleDefinition(
         id="a4417e6f-fecd-4de8-b567-7b0420556985",
         name="Key Vault Certificates Officer",
-        description="Does everything with certificates.",
+        description="Performs any action on certificates.",
         actions=_VAULTS_READ,
         data_actions=(
             f"{_VAULTS}/certificatecas/*",
@@ -207,7 +207,7 @@ _VAULT_MANAGEMENT = (
     RoleDefinition(
         id="14b46e9e-c2b7-41b4-b07b-48a6ebf60603",
         name="Key Vault Crypto Officer",
-        description="Does everything with keys.",
+        description="Performs any action on keys.",
         actions=_VAULTS_READ,
         data_actions=(f"{_KEYS}/*", f"{_VAULTS}/keyrotationpolicies/*"),
     ),
@@ -230,7 +230,7 @@ _VAULT_MANAGEMENT = (
     RoleDefinition(
         id="e147488a-f6f5-4113-8e2d-b22465e65bf6",
         name="Key Vault Crypto Service Encryption User",
-        description="Wraps and unwraps with keys, for a service that encrypts what it stores.",
+        description="Wraps and unwraps keys, for a service that encrypts its storage.",
         actions=(
             "Microsoft.EventGrid/eventSubscriptions/write",
             "Microsoft.EventGrid/eventSubscriptions/read",
@@ -241,7 +241,7 @@ _VAULT_MANAGEMENT = (
     RoleDefinition(
         id="08bbd89e-9f13-488c-ac41-acfcb10c90ab",
         name="Key Vault Crypto Service Release User",
-        description="Releases keys to whoever proves where it runs.",
+        description="Releases keys to attested environments.",
         data_actions=(f"{_KEYS}/release/action",),
     ),
 )
@@ -250,7 +250,7 @@ _CONTAINERS = (
     RoleDefinition(
         id="0ab0b1a8-8aac-4efd-b8c2-3ee1fb270be8",
         name="Azure Kubernetes Service Cluster Admin Role",
-        description="Gets the administrator's credentials of a cluster.",
+        description="Reads the administrator credentials of a cluster.",
         actions=(
             f"{_CLUSTERS}/listClusterAdminCredential/action",
             f"{_CLUSTERS}/accessProfiles/listCredential/action",
@@ -261,13 +261,13 @@ _CONTAINERS = (
     RoleDefinition(
         id="4abbcc35-e782-43d8-92c5-2d3f1bd2253f",
         name="Azure Kubernetes Service Cluster User Role",
-        description="Gets a user's credentials of a cluster.",
+        description="Reads the user credentials of a cluster.",
         actions=(f"{_CLUSTERS}/listClusterUserCredential/action", f"{_CLUSTERS}/read"),
     ),
     RoleDefinition(
         id="b1ff04bb-8a4e-4dc4-8eb5-8693973ce19b",
         name="Azure Kubernetes Service RBAC Cluster Admin",
-        description="Does everything inside a cluster that asks Azure who may.",
+        description="Performs any action in a cluster with Azure RBAC.",
         actions=(
             "Microsoft.Authorization/*/read",
             "Microsoft.Resources/subscriptions/operationresults/read",
@@ -286,7 +286,7 @@ _CONTAINERS = (
     RoleDefinition(
         id="8311e382-0749-4cb8-b61a-304f252e45ec",
         name="AcrPush",
-        description="Pulls images from a registry and pushes them.",
+        description="Pulls and pushes images of a registry.",
         actions=(
             "Microsoft.ContainerRegistry/registries/pull/read",
             "Microsoft.ContainerRegistry/registries/push/write",
@@ -323,14 +323,14 @@ _STORAGE = (
     RoleDefinition(
         id="b7e6dc6d-f1e8-4753-8033-0f276bb0955b",
         name="Storage Blob Data Owner",
-        description="Does everything with containers and blobs, and says who owns them.",
+        description="Performs any action on containers and blobs, and sets their owners.",
         actions=(f"{_CONTAINER}/*", f"{_BLOBS}/generateUserDelegationKey/action"),
         data_actions=(f"{_CONTAINER}/blobs/*",),
     ),
     RoleDefinition(
         id="db58b8e5-c6ad-4a2a-8342-4190687cbf4a",
         name="Storage Blob Delegator",
-        description="Gets a key with which it signs links to blobs.",
+        description="Gets a user delegation key to sign SAS URLs of blobs.",
         actions=(f"{_BLOBS}/generateUserDelegationKey/action",),
     ),
     RoleDefinition(
@@ -355,26 +355,26 @@ _STORAGE = (
     RoleDefinition(
         id="8a0f0c08-91a1-4084-bc3d-661d67233fed",
         name="Storage Queue Data Message Processor",
-        description="Takes messages out of queues.",
+        description="Receives messages from queues.",
         data_actions=(f"{_QUEUES}/messages/read", f"{_QUEUES}/messages/process/action"),
     ),
     RoleDefinition(
         id="c6a89b2d-59bc-44d0-9896-0f6e12d7b80a",
         name="Storage Queue Data Message Sender",
-        description="Puts messages into queues.",
+        description="Sends messages to queues.",
         data_actions=(f"{_QUEUES}/messages/add/action",),
     ),
     RoleDefinition(
         id="76199698-9eea-4c19-bc75-cec21354c6b6",
         name="Storage Table Data Reader",
-        description="Reads tables and what is in them.",
+        description="Reads tables and their entities.",
         actions=(f"{_TABLES}/read",),
         data_actions=(f"{_TABLES}/entities/read",),
     ),
     RoleDefinition(
         id="0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3",
         name="Storage Table Data Contributor",
-        description="Reads, writes and deletes tables and what is in them.",
+        description="Reads, writes and deletes tables and their entities.",
         actions=(f"{_TABLES}/read", f"{_TABLES}/write", f"{_TABLES}/delete"),
         data_actions=(
             f"{_TABLES}/entities/read",

@@ -1,32 +1,32 @@
-"""Every refusal of the directory; edges answer with the code of the service they stand for."""
+"""Errors of the directory. Each API translates them into the error codes of its service."""
 
 from podpass.errors import Error
 
 
 class DirectoryError(Error):
-    """The directory refuses a write."""
+    """The directory rejects a write."""
 
     code = "directory_refused"
     status = 400
 
 
 class InvalidValue(DirectoryError):
-    """A name or id is not written as it must be; `field` says which."""
+    """A value is invalid; `field` names it."""
 
     code = "invalid_value"
 
 
 class InvalidCredential(DirectoryError):
-    """A federated credential breaks a rule; `faults` lists every one."""
+    """A federated credential breaks rules; `faults` lists all of them."""
 
     code = "invalid_federated_credential"
 
 
 class TooManyCredentials(DirectoryError):
-    """An identity has as many federated credentials as it may."""
+    """An identity has the maximum number of federated credentials."""
 
     code = "too_many_federated_credentials"
-    hint = "delete one that is no longer used, or give this workload an identity of its own"
+    hint = "delete an unused one, or use a separate identity for this workload"
 
 
 class TrustNotUnique(DirectoryError):
@@ -38,59 +38,59 @@ class TrustNotUnique(DirectoryError):
 
 
 class Conflict(DirectoryError):
-    """Something with this name or id is there already, and cannot become what was asked."""
+    """An object with this name or id exists, and cannot be changed as requested."""
 
     code = "conflict"
     status = 409
 
 
 class NotFound(DirectoryError):
-    """What a write names is not in the directory."""
+    """An object that a write refers to does not exist."""
 
     code = "not_found"
     status = 404
 
 
 class GroupNotFound(NotFound):
-    """The resource group that something is to lie in is not there, or not any more."""
+    """The resource group of a new resource does not exist."""
 
     code = "resource_group_not_found"
 
 
 class NameHeld(Conflict):
-    """A deleted vault keeps its name until it is purged or its time is over."""
+    """A deleted vault keeps its name until it is purged or its retention time is over."""
 
     code = "name_held_by_deleted"
-    hint = "recover the deleted one, purge it, or take another name"
+    hint = "recover the deleted vault, purge it, or use another name"
 
 
 class AssignmentExists(Conflict):
-    """The principal holds this role at this scope already, under another name."""
+    """The principal already has this role at this scope, in an assignment with another name."""
 
     code = "role_assignment_exists"
 
 
 class InUse(Conflict):
-    """It cannot be deleted while something refers to it."""
+    """An object cannot be deleted while another one refers to it."""
 
     code = "in_use"
 
 
 class PurgeProtected(DirectoryError):
-    """A vault that is protected goes when its time is over, and not before."""
+    """A vault with purge protection cannot be purged before its retention time is over."""
 
     code = "purge_protected"
     status = 409
 
 
 class TooMany(DirectoryError):
-    """An object holds as many of something as it may; `limit` says how many."""
+    """An object has the maximum number of elements; `limit` is that number."""
 
     code = "too_many"
 
 
 class PageExpired(DirectoryError):
-    """A page goes on from an entry that is gone."""
+    """The last entry of the previous page no longer exists."""
 
     code = "page_expired"
-    hint = "begin again at the first page"
+    hint = "start again at the first page"

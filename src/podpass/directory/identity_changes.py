@@ -1,4 +1,4 @@
-"""What a write makes of an identity: what it fills in, what cannot change, what the audit is told. Pure."""
+"""Rules for a write of an identity: default values, immutable attributes, audit events. Pure."""
 
 import uuid
 from collections.abc import Iterator
@@ -12,19 +12,19 @@ TRUST = f"{MANAGED}/federatedIdentityCredentials"
 APPLICATION = "microsoft.directory/applications"
 PRINCIPAL = "microsoft.directory/servicePrincipals"
 
-_FIXED = ("kind", "resource_id", "application_id", "location")
+_IMMUTABLE = ("kind", "resource_id", "application_id", "location")
 _SECRETS = ("credentials", "passwords", "keys")
 _OF_PRINCIPAL = ("has_principal", "object_id", "enabled", "principal")
 
 
-def settled(old: Identity | None, new: Identity, now: float) -> Identity:
-    """Give an identity as it is kept: lists in order, ids made, times of what is there already kept.
+def normalize(old: Identity | None, new: Identity, now: float) -> Identity:
+    """Return an identity as it is stored: lists sorted, ids generated, existing ids and times kept.
 
-    Whoever loses its service principal gets another object id with the next one, so that nothing given
-    to the old one comes with it.
+    An application that loses its service principal gets a new object id, so that a later service principal
+    does not get the assignments of the old one.
     """
-    was = {one.name: one for one in old.credentials} if old else {}
-    credentials = [_credential(was.get(one.name), one, now) for one in new.credentials]
+    before = {one.name: one for one in old.credentials} if old else {}
+    credentials = [_credential(before.get(one.name), one, now) for one in new.credentials]
     application_id = new.application_id or (old.application_id if old else None)
     if new.kind is IdentityKind.APPLICATION:
         application_id = application_id or str(uuid.uuid4())
@@ -42,22 +42,22 @@ def settled(old: Identity | None, new: Identity, now: float) -> Identity:
 
 
 def _credential(
-    was: FederatedCredential | None, new: FederatedCredential, now: float
+    old: FederatedCredential | None, new: FederatedCredential, now: float
 ) -> FederatedCredential:
-    if was is not None:
-        return replace(new, id=was.id, created=was.created)
+    if old is not None:
+        return replace(new, id=old.id, created=old.created)
     return replace(new, id=new.id or str(uuid.uuid4()), created=new.created or now)
 
 
-def check_fixed(old: Identity, new: Identity) -> None:
-    """Refuse to change what an identity is found by elsewhere.
+def check_immutable(old: Identity, new: Identity) -> None:
+    """Reject changes of immutable attributes.
 
     Errors:  Conflict.
     """
-    # A location that was never told may still be.
+    # An empty location can still be set.
     changed = [
         field
-        for field in _FIXED
+        for field in _IMMUTABLE
         if getattr(old, field) != getattr(new, field) and (field != "location" or old.location)
     ]
     if new.kind is IdentityKind.MANAGED_IDENTITY and old.name != new.name:
@@ -74,17 +74,19 @@ def check_fixed(old: Identity, new: Identity) -> None:
         )
 
 
-def audited(old: Identity | None, new: Identity | None) -> Iterator[tuple[str, str]]:
-    """Give action and target of every change between two states of one identity."""
+def audit_events(old: Identity | None, new: Identity | None) -> Iterator[tuple[str, str]]:
+    """Yield action and target of every change between two states of an identity."""
     one = new or old
     assert one is not None
     if one.kind is IdentityKind.MANAGED_IDENTITY:
-        yield from _of_managed(old, new)
+        yield from _managed_identity_events(old, new)
     else:
-        yield from _of_application(old, new)
+        yield from _application_events(old, new)
 
 
-def _of_managed(old: Identity | None, new: Identity | None) -> Iterator[tuple[str, str]]:
+def _managed_identity_events(
+    old: Identity | None, new: Identity | None
+) -> Iterator[tuple[str, str]]:
     if new is None:
         assert old is not None
         yield f"{MANAGED}/delete", old.resource_id or ""
@@ -92,15 +94,15 @@ def _of_managed(old: Identity | None, new: Identity | None) -> Iterator[tuple[st
     target = new.resource_id or ""
     if old is None or replace(old, credentials=new.credentials) != new:
         yield f"{MANAGED}/write", target
-    was = {one.name: one for one in old.credentials} if old else {}
+    before = {one.name: one for one in old.credentials} if old else {}
     for one in new.credentials:
-        if was.pop(one.name, None) != one:
+        if before.pop(one.name, None) != one:
             yield f"{TRUST}/write", f"{target}/federatedIdentityCredentials/{one.name}"
-    for name in was:
+    for name in before:
         yield f"{TRUST}/delete", f"{target}/federatedIdentityCredentials/{name}"
 
 
-def _of_application(old: Identity | None, new: Identity | None) -> Iterator[tuple[str, str]]:
+def _application_events(old: Identity | None, new: Identity | None) -> Iterator[tuple[str, str]]:
     if new is None:
         assert old is not None
         if old.has_principal:
@@ -116,8 +118,9 @@ def _of_application(old: Identity | None, new: Identity | None) -> Iterator[tupl
     if _differ(old, new, _SECRETS):
         yield f"{APPLICATION}/credentials/update", target
     if old.has_principal != new.has_principal:
-        made = new.has_principal
-        yield f"{PRINCIPAL}/{'create' if made else 'delete'}", (new if made else old).object_id
+        created = new.has_principal
+        action = "create" if created else "delete"
+        yield f"{PRINCIPAL}/{action}", (new if created else old).object_id
     elif _differ(old, new, _OF_PRINCIPAL):
         yield f"{PRINCIPAL}/basic/update", new.object_id
     others = {name: getattr(new, name) for name in (*_SECRETS, *_OF_PRINCIPAL)}

@@ -1,4 +1,4 @@
-"""Azure Resource Manager and Microsoft Graph on one port, told apart by host name, or by path without one."""
+"""Azure Resource Manager and Microsoft Graph on one port, routed by host name, or else by path."""
 
 from podpass import names
 from podpass.http.server import App, Receive, Scope, Send, header
@@ -7,10 +7,10 @@ _GRAPH_PATHS = ("v1.0", "beta")
 
 
 def create_app(manager: App, graph: App) -> App:
-    """Make the application that leads each request to its API.
+    """Create the application that routes each request to its API.
 
-    Shapes:  under `localhost` and the like, paths below /v1.0 and /beta are Graph's; Resource Manager has
-             none that begin so.
+    Shapes:  under other host names, such as `localhost`, paths below /v1.0 and /beta belong to Graph.
+             Resource Manager has no such paths.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,10 +1,11 @@
-"""Shapes of the directory: who may ask, whom it trusts, what is protected, who holds which role.
+"""Data types of the directory: identities, federated credentials, vaults, roles, audit entries.
 
-Values only: they have passed `rules` when they come out of the store. Ids are lower-case GUIDs, times are
-seconds since 1970. A `document` holds what an API shows of a thing, as that API checked it. Decisions read
-little of it: of an application `exchange.clients` (redirect URIs, public client, audience), `exchange.lookup`
+The store returns only values that passed `rules`. Ids are lower-case GUIDs, times are seconds since 1970. A
+`document` holds further attributes of an object, as its API validated them. Decisions read only these of
+them: of an application `exchange.clients` (redirect URIs, public client, audience), `exchange.lookup`
 (assignment required), `resources` (version of tokens), `app_roles` (roles) and `graph.targets` (owners: who
-may change it with OwnedBy); of a cluster whether workload identity is on. Whoever reads more names it here.
+may change it with OwnedBy); of a cluster whether workload identity is on. Code that reads more of them must
+list it here.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from typing import Any
 
 
 class IdentityKind(StrEnum):
-    """What an identity is; both are asked for by `client_id`."""
+    """The kind of an identity. Token requests name both kinds by `client_id`."""
 
     MANAGED_IDENTITY = "managed-identity"
     APPLICATION = "application"
@@ -22,7 +23,7 @@ class IdentityKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """A directory of its own, named by id or by one of its domains (lower case)."""
+    """A tenant, found by id or by one of its domains (lower case)."""
 
     id: str
     display_name: str = ""
@@ -31,9 +32,9 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FederatedCredential:
-    """Trust in the tokens of one issuer for one subject.
+    """Trust in the tokens of one issuer with one subject.
 
-    Shapes:  issuer, subject and the single audience are kept byte for byte as they were given.
+    Shapes:  issuer, subject and the single audience are stored byte for byte as given.
     """
 
     name: str
@@ -47,9 +48,10 @@ class FederatedCredential:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PasswordCredential:
-    """A client secret of an application, of which only the digest is kept.
+    """A client secret of an application. Only its digest is stored.
 
-    Shapes:  `digest` is the SHA-256 of the text, which we made and nobody can guess; `hint` how it begins.
+    Shapes:  `digest` is the SHA-256 of the secret, which podpass generates at random; `hint` is its
+             beginning.
     """
 
     key_id: str
@@ -62,9 +64,9 @@ class PasswordCredential:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyCredential:
-    """A certificate with which an application may sign assertions about itself.
+    """A certificate that an application signs client assertions with.
 
-    Shapes:  `certificate` is DER; `thumbprint` its SHA-1, as a token's `x5t` names it (base64url).
+    Shapes:  `certificate` is DER; `thumbprint` its SHA-1 in base64url, as in the `x5t` header of a token.
     """
 
     key_id: str
@@ -77,7 +79,7 @@ class KeyCredential:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """A user-assigned managed identity, or an application with or without its service principal.
+    """A user-assigned managed identity, or an application with or without a service principal.
 
     Shapes:  `object_id` is the service principal's (`oid` and `sub` of its tokens; role assignments name
              it), `application_id` the application's own in Graph, None for a managed identity;
@@ -109,7 +111,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """A person who signs in; `password` is a salted hash, empty for one who cannot."""
+    """A user who signs in; `password` is a salted hash, empty for a user without a password."""
 
     id: str
     tenant_id: str
@@ -131,7 +133,7 @@ class ResourceGroup:
 
 
 class VaultAccess(StrEnum):
-    """How a vault decides what a caller may: by role assignments or by its own list."""
+    """How a vault authorizes callers: by role assignments or by its access policies."""
 
     ROLES = "rbac"
     POLICIES = "access-policies"
@@ -139,9 +141,9 @@ class VaultAccess(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessPolicy:
-    """What one principal may do with the secrets of a vault: `get`, `list`, ..., lower case.
+    """The permissions of one principal on the secrets of a vault: `get`, `list` and so on, in lower case.
 
-    Shapes:  `document` holds the permissions on keys, certificates and storage, which we only keep.
+    Shapes:  `document` holds the permissions on keys, certificates and storage, which are stored only.
     """
 
     object_id: str
@@ -155,7 +157,8 @@ class AccessPolicy:
 class Vault:
     """A key vault; `name` is the first label of its host name, lower case.
 
-    Shapes:  secrets are kept under `uid`, so that a vault never sees those of a purged one of its name.
+    Shapes:  `uid` identifies its secrets, so that a vault never has the secrets of a purged vault of its
+             name.
     """
 
     name: str
@@ -174,7 +177,7 @@ class Vault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeletedVault:
-    """A vault that can still be recovered, until `purge_on`."""
+    """A soft-deleted vault. It can be recovered until `purge_on`."""
 
     vault: Vault
     deleted: float
@@ -183,7 +186,7 @@ class DeletedVault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """What Resource Manager shows of the instance's own Kubernetes cluster."""
+    """A managed cluster of Resource Manager: the instance's own Kubernetes cluster."""
 
     subscription_id: str
     group: str
@@ -197,10 +200,10 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleDefinition:
-    """What a role allows; patterns may hold `*`, which stands for any text.
+    """The permissions of a role; in a pattern, `*` matches any text.
 
-    Shapes:  `scopes` are where it can be assigned, `/` for the built-in ones; `assigns` are the ids of the
-             only roles that it lets its holder give and take, None for any.
+    Shapes:  the role can be assigned at `scopes`, `/` for built-in roles; `assigns` holds the ids of the only
+             roles that a holder may assign, None for all roles.
     """
 
     id: str
@@ -218,9 +221,10 @@ class RoleDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleAssignment:
-    """A role held by a principal (object id) at a scope (lower-case ARM id).
+    """A role of a principal (object id) at a scope (lower-case ARM id).
 
-    Shapes:  `name` is a GUID, made by the store if it is empty; `role` a role definition's id.
+    Shapes:  `name` is a GUID, which the store generates if it is empty; `role` is the id of a role
+             definition.
     """
 
     scope: str
@@ -235,7 +239,7 @@ class RoleAssignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppRoleAssignment:
-    """An application role of one service principal (`resource_id`) given to another principal."""
+    """An application role of a service principal (`resource_id`), assigned to another principal."""
 
     id: str
     principal_id: str
@@ -247,7 +251,7 @@ class AppRoleAssignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One change of the directory: who did what to which thing, when."""
+    """One change of the directory: actor, action, target and time."""
 
     time: float
     actor: str
@@ -260,9 +264,10 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourcePrincipal:
-    """Something an access token can be asked for.
+    """A resource that an access token can be requested for.
 
-    Shapes:  `uris` without a trailing slash; `token_version` 1 echoes the URI as `aud`, 2 puts `app_id`.
+    Shapes:  `uris` without a trailing slash; with `token_version` 1 the `aud` is the requested URI, with 2
+             `app_id`.
     """
 
     app_id: str
@@ -271,8 +276,8 @@ class ResourcePrincipal:
     token_version: int
 
 
-class Change(StrEnum):
-    """What a write did; writing what is there already is no fault and changes nothing."""
+class WriteResult(StrEnum):
+    """The result of a write. Writing an existing object again is accepted and changes nothing."""
 
     CREATED = "created"
     UPDATED = "updated"

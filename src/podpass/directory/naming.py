@@ -1,4 +1,4 @@
-"""How things of the directory may be named. Pure.
+"""Naming rules of directory objects. Pure.
 
 Source:  https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules
 """
@@ -21,20 +21,20 @@ _USER_NAME = re.compile(
 )
 _UNIQUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,119}")
 _ACTION = re.compile(r"[A-Za-z0-9.*_-]+(?:/[A-Za-z0-9.*_-]+)*")
-_TAG_SIGNS = frozenset("<>%&\\?/")
+_FORBIDDEN_IN_TAGS = frozenset("<>%&\\?/")
 _MAX_URI = 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One broken rule: in which field, and what is wrong with it."""
+    """One broken rule: the field and what is wrong with it."""
 
     field: str
     message: str
 
 
 def check_guid(field: str, value: str) -> None:
-    """Refuse what is not a GUID in lower case.
+    """Reject a value that is not a GUID in lower case.
 
     Errors:  InvalidValue.
     """
@@ -43,7 +43,7 @@ def check_guid(field: str, value: str) -> None:
 
 
 def check_domain(domain: str) -> None:
-    """Refuse what is not a domain name in lower case.
+    """Reject a value that is not a domain name in lower case.
 
     Errors:  InvalidValue.
     """
@@ -52,7 +52,7 @@ def check_domain(domain: str) -> None:
 
 
 def vault_name_fault(name: str) -> Fault | None:
-    """Say what is wrong with a vault's name, if anything is."""
+    """Return the fault of a vault name, or None."""
     if _VAULT_NAME.fullmatch(name) and len(name) <= 24:
         return None
     return Fault(
@@ -63,8 +63,8 @@ def vault_name_fault(name: str) -> Fault | None:
 
 
 def group_name_fault(name: str) -> Fault | None:
-    """Say what is wrong with a resource group's name, if anything is."""
-    plain = all(sign.isalnum() or sign in "_-.()" for sign in name)
+    """Return the fault of a resource group name, or None."""
+    plain = all(char.isalnum() or char in "_-.()" for char in name)
     if 0 < len(name) <= 90 and plain and not name.endswith("."):
         return None
     return Fault(
@@ -75,7 +75,7 @@ def group_name_fault(name: str) -> Fault | None:
 
 
 def cluster_name_fault(name: str) -> Fault | None:
-    """Say what is wrong with a cluster's name, if anything is."""
+    """Return the fault of a cluster name, or None."""
     if _CLUSTER_NAME.fullmatch(name):
         return None
     return Fault(
@@ -86,14 +86,16 @@ def cluster_name_fault(name: str) -> Fault | None:
 
 
 def user_name_fault(name: str) -> Fault | None:
-    """Say what is wrong with a user principal name, if anything is."""
+    """Return the fault of a user principal name, or None."""
     if len(name) <= 113 and _USER_NAME.fullmatch(name):
         return None
-    return Fault(field="name", message=f"name {name!r}: want name@domain, the name 1 to 64 signs")
+    return Fault(
+        field="name", message=f"name {name!r}: want name@domain with a name of 1 to 64 characters"
+    )
 
 
 def unique_name_fault(name: str) -> Fault | None:
-    """Say what is wrong with an application's unique name, if anything is."""
+    """Return the fault of an application's unique name, or None."""
     if _UNIQUE_NAME.fullmatch(name):
         return None
     want = "1 to 120 letters, digits, '.', '_', ':', '/' and '-', beginning with a letter or digit"
@@ -101,7 +103,7 @@ def unique_name_fault(name: str) -> Fault | None:
 
 
 def uri_fault(uri: str) -> Fault | None:
-    """Say what is wrong with an application's identifier URI, if anything is.
+    """Return the fault of an application's identifier URI, or None.
 
     Source:  https://learn.microsoft.com/entra/identity-platform/identifier-uri-formats
     """
@@ -111,7 +113,7 @@ def uri_fault(uri: str) -> Fault | None:
         fits = fits and not parts.fragment and not parts.query and "*" not in uri
     except ValueError:
         fits = False
-    # Signs that only look like letters would make one URI of two.
+    # Outside ASCII, lower() maps several characters to one, so that two URIs would be equal.
     fits = fits and uri.isascii() and uri.isprintable() and " " not in uri and len(uri) <= _MAX_URI
     if fits:
         return None
@@ -120,18 +122,18 @@ def uri_fault(uri: str) -> Fault | None:
 
 
 def uri_key(uri: str) -> str:
-    """Give what identifier URIs are compared by: case and one slash at the end do not matter."""
+    """Return the comparison key of an identifier URI: lower case, without one trailing slash."""
     return uri.removesuffix("/").lower()
 
 
 def tags_fault(tags: Mapping[str, str]) -> Fault | None:
-    """Say what is wrong with the tags of a resource, if anything is."""
+    """Return the first fault of a resource's tags, or None."""
     if len(tags) > MAX_TAGS:
         return Fault(field="tags", message=f"want at most {MAX_TAGS} tags, not {len(tags)}")
     if len({name.lower() for name in tags}) < len(tags):
-        return Fault(field="tags", message="a tag stands twice; case does not tell tags apart")
+        return Fault(field="tags", message="duplicate tag name; names are compared without case")
     for name, value in tags.items():
-        if not 0 < len(name) <= 512 or _TAG_SIGNS.intersection(name):
+        if not 0 < len(name) <= 512 or _FORBIDDEN_IN_TAGS.intersection(name):
             text = "want 1 to 512 characters, none of < > % & \\ ? /"
             return Fault(field="tags", message=f"tag name {name!r}: {text}")
         if len(value) > 256:
@@ -141,8 +143,8 @@ def tags_fault(tags: Mapping[str, str]) -> Fault | None:
     return None
 
 
-def refuse(*faults: Fault | None) -> None:
-    """Refuse the first fault there is.
+def raise_fault(*faults: Fault | None) -> None:
+    """Raise the first fault that is not None.
 
     Errors:  InvalidValue.
     """
@@ -152,15 +154,15 @@ def refuse(*faults: Fault | None) -> None:
 
 
 def role_name_fault(name: str) -> Fault | None:
-    """Say what is wrong with a custom role's name, if anything is."""
+    """Return the fault of a custom role's name, or None."""
     if 0 < len(name) <= 512 and name.isprintable() and name.strip() == name:
         return None
     return Fault(field="name", message=f"name {name!r}: want 1 to 512 printable characters")
 
 
 def action_fault(field: str, pattern: str) -> Fault | None:
-    """Say what is wrong with an action of a custom role, if anything is."""
-    # A role that allows by many wildcards is dear to compare, and says nothing to its reader.
+    """Return the fault of an action pattern of a custom role, or None."""
+    # Patterns with many wildcards are slow to match.
     if _ACTION.fullmatch(pattern) and pattern.count("*") <= 5 and len(pattern) <= 500:
         return None
     want = "letters, digits, '.', '-', '_' and '*' between slashes"

@@ -1,4 +1,4 @@
-"""Where a code may be sent after a sign-in: what an application can register as a redirect URI. Pure.
+"""Rules for the redirect URIs of applications. Pure.
 
 Source:  https://learn.microsoft.com/entra/identity-platform/reply-url
 """
@@ -10,31 +10,31 @@ PUBLIC = "publicClient"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _PLAIN = re.compile(r'[!"$-\[\]-~]+')
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
-# Besides https; brokers of Windows and of Microsoft's applications take the answer for a web page.
-_OF_PAGES = re.compile(r"urn|ms-appx-web|brk-[a-z0-9-]+")
-# A browser would run or open these itself, in the place of a program that takes the answer.
-_OPENED = frozenset(
+# Schemes besides https for web platforms: Windows and Microsoft brokers receive the response for a web page.
+_BROKERS = re.compile(r"urn|ms-appx-web|brk-[a-z0-9-]+")
+# A browser would open these itself instead of an application.
+_BROWSER_SCHEMES = frozenset(
     ("javascript", "vbscript", "data", "blob", "file", "filesystem", "about", "view-source")
 )
 
 
-def fault(platform: str, uri: str) -> str | None:
-    """Say what a redirect URI has to be that it is not; None if nothing.
+def redirect_fault(platform: str, uri: str) -> str | None:
+    """Return what a redirect URI must be and is not, or None if it is valid.
 
-    Shapes:  `platform` is `web`, `spa` or `publicClient`; programs of the last have schemes of their own.
+    Shapes:  `platform` is `web`, `spa` or `publicClient`. A public client may use a scheme of its own.
     """
     try:
         parts = urlsplit(uri)
         host = parts.hostname or ""
     except ValueError:
         return "a URI"
-    # Browsers read a backslash as a slash, and pass over blanks: what is shown would not be what is meant.
+    # Browsers read a backslash as a slash and ignore spaces, so the real target would differ from the text.
     if not _PLAIN.fullmatch(uri):
-        return "plain signs, without blanks, '#' and '\\'"
-    if not _SCHEME.fullmatch(parts.scheme) or parts.scheme in _OPENED:
+        return "ASCII characters without spaces, '#' and '\\'"
+    if not _SCHEME.fullmatch(parts.scheme) or parts.scheme in _BROWSER_SCHEMES:
         return "https, or http at localhost"
     if "*" in parts.netloc:
-        return "the whole host: it is compared letter by letter, and '*' stands for nothing"
+        return "a complete host: hosts are compared exactly, and '*' matches nothing"
     if "@" in parts.netloc:
         return "no user name before its host"
     if parts.scheme == "http" and host not in _LOOPBACK:
@@ -43,4 +43,4 @@ def fault(platform: str, uri: str) -> str | None:
         return "a URI with a host"
     if parts.scheme in ("http", "https") or platform == PUBLIC:
         return None
-    return None if _OF_PAGES.fullmatch(parts.scheme) else "https, or http at localhost"
+    return None if _BROKERS.fullmatch(parts.scheme) else "https, or http at localhost"

@@ -1,4 +1,4 @@
-"""What tokens can be asked for: Microsoft's own resources, and the applications of a tenant. Pure."""
+"""The resources that tokens can be requested for: Microsoft's, and the applications of a tenant. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -39,7 +39,7 @@ BUILT_IN = (
         display_name="Azure Storage",
         token_version=1,
     ),
-    # A managed identity asks for this one, and sends the token as another application's credential.
+    # A managed identity requests a token for this resource, and uses it as the credential of an application.
     ResourcePrincipal(
         app_id=EXCHANGE_APP_ID,
         uris=(PUBLIC.exchange_audience,),
@@ -50,7 +50,7 @@ BUILT_IN = (
 
 
 class Resources:
-    """The resources that every tenant has, found by URI or application id."""
+    """The resources of every tenant, by URI or application id."""
 
     def __init__(self, extra: Iterable[ResourcePrincipal] = ()) -> None:
         self._by_name: dict[str, ResourcePrincipal] = {}
@@ -59,13 +59,13 @@ class Resources:
                 self._by_name.setdefault(name, resource)
 
     def find(self, uri: str) -> ResourcePrincipal | None:
-        """Find a resource by URI, where one trailing slash does not matter, or by application id."""
+        """Return a resource by URI, ignoring one trailing slash, or by application id."""
         app_id = uri.lower()
         return self._by_name.get(app_id if is_lower_guid(app_id) else uri.removesuffix("/"))
 
 
-def of_cloud(cloud: Cloud) -> tuple[ResourcePrincipal, ...]:
-    """Give Microsoft's resources under the names of another cloud, to be known beside the built-in ones."""
+def resources_of_cloud(cloud: Cloud) -> tuple[ResourcePrincipal, ...]:
+    """Return Microsoft's resources with the URIs of another cloud, in addition to the built-in ones."""
     uris = {
         VAULT_APP_ID: cloud.vaults,
         GRAPH_APP_ID: cloud.graphs,
@@ -76,24 +76,24 @@ def of_cloud(cloud: Cloud) -> tuple[ResourcePrincipal, ...]:
 
 
 def audiences(app_id: str, extra: Iterable[str] = ()) -> frozenset[str]:
-    """List every `aud` under which a token for a built-in resource may have been asked for.
+    """Return every `aud` that a token for a built-in resource may have.
 
-    Shapes:  `extra` are further URIs of it, without a trailing slash.
+    Shapes:  `extra` are further URIs of the resource, without a trailing slash.
     """
     uris = [uri for one in BUILT_IN if one.app_id == app_id for uri in one.uris] + [*extra]
     return frozenset([*uris, *(f"{uri}/" for uri in uris), app_id])
 
 
 def application_id(uri: str) -> str | None:
-    """Read `api://{client id}` or a bare client id as the client id of an application."""
+    """Return the client id in `api://{client id}` or in a plain client id, or None."""
     name = uri.removesuffix("/").lower().removeprefix(_API)
     return name if is_lower_guid(name) else None
 
 
-def of_application(identity: Identity) -> ResourcePrincipal | None:
-    """Give an application as a resource of its own; a managed identity is none.
+def application_resource(identity: Identity) -> ResourcePrincipal | None:
+    """Return an application as a resource; None for a managed identity.
 
-    Nor is an application without service principal: nothing of it is in the tenant that could be asked for.
+    An application without a service principal is not in the tenant, so it is not a resource either.
     """
     if identity.kind is not IdentityKind.APPLICATION:
         return None
@@ -108,9 +108,9 @@ def of_application(identity: Identity) -> ResourcePrincipal | None:
 
 
 def token_version(identity: Identity) -> int:
-    """Read which tokens an application wants: null means version 1, as in Graph.
+    """Return the token version of an application: null means version 1, as in Graph.
 
-    Graph always keeps the member. Who writes none, as a seed, gets version 2, which new APIs are made for.
+    Graph always stores the attribute. An application without it, for example from a seed, gets version 2.
     """
     api = identity.document.get("api")
     if not isinstance(api, Mapping) or "requestedAccessTokenVersion" not in api:

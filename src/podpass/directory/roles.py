@@ -1,4 +1,4 @@
-"""Roles: which actions each allows. Pure."""
+"""Evaluates which actions roles allow. Pure."""
 
 import difflib
 import re
@@ -15,9 +15,9 @@ __all__ = [
     "BY_NAME",
     "allows",
     "find_role",
+    "is_permitted",
     "least_for",
     "may_assign",
-    "permit",
 ]
 
 SECRETS = "Microsoft.KeyVault/vaults/secrets"
@@ -36,20 +36,22 @@ BY_NAME = {role.name.lower(): role for role in BUILT_IN}
 
 
 def allows(role: RoleDefinition, action: str, *, data: bool = False) -> bool:
-    """Tell whether a role allows an action, or a data action; case does not matter."""
-    yes, no = (
+    """Report whether a role allows an action or data action, compared without case."""
+    allowed, excluded = (
         (role.data_actions, role.not_data_actions) if data else (role.actions, role.not_actions)
     )
-    return any(fits(each, action) for each in yes) and not any(fits(each, action) for each in no)
+    return any(matches(one, action) for one in allowed) and not any(
+        matches(one, action) for one in excluded
+    )
 
 
-def permit(held: Iterable[RoleDefinition], action: str, *, data: bool = False) -> bool:
-    """Tell whether any of the roles allows an action: what one takes away another may give."""
+def is_permitted(held: Iterable[RoleDefinition], action: str, *, data: bool = False) -> bool:
+    """Report whether any of the roles allows an action. Exclusions of one role do not restrict another."""
     return any(allows(role, action, data=data) for role in held)
 
 
 def may_assign(held: Iterable[RoleDefinition], action: str, role_id: str | None) -> bool:
-    """Tell whether any of the roles lets its holder give, or take, a role; None asks for every role."""
+    """Report whether any of the roles allows its holder to assign a role; None stands for every role."""
     return any(
         allows(one, action) and (one.assigns is None or role_id in one.assigns) for one in held
     )
@@ -64,31 +66,31 @@ _FOR_SECRETS = (
 
 
 def find_role(name_or_id: str) -> RoleDefinition:
-    """Find a built-in role by its name or id.
+    """Return a built-in role by name or id.
 
-    Errors:  UsageError, with names that are near.
+    Errors:  UsageError, with similar names.
     """
     key = name_or_id.lower()
     role = BY_ID.get(key) or BY_NAME.get(key)
     if role is None:
-        near = [BY_NAME[name].name for name in difflib.get_close_matches(key, BY_NAME, n=3)]
-        meant = f"did you mean {' or '.join(near)}? " if near else ""
-        hint = f"{meant}For secrets: {', '.join(_FOR_SECRETS)}"
-        raise UsageError(f"there is no role {name_or_id!r}", hint=hint, role=name_or_id)
+        similar = [BY_NAME[name].name for name in difflib.get_close_matches(key, BY_NAME, n=3)]
+        suggestion = f"did you mean {' or '.join(similar)}? " if similar else ""
+        hint = f"{suggestion}For secrets: {', '.join(_FOR_SECRETS)}"
+        raise UsageError(f"role {name_or_id!r} does not exist", hint=hint, role=name_or_id)
     return role
 
 
 def least_for(action: str) -> RoleDefinition:
-    """Name the least role that allows a data action of a vault."""
+    """Return the least privileged role that allows a data action of a vault."""
     return next(role for role in VAULT_ROLES if allows(role, action, data=True))
 
 
-def fits(pattern: str, action: str) -> bool:
-    """Tell whether a pattern, in which `*` stands for any text, means an action."""
+def matches(pattern: str, action: str) -> bool:
+    """Report whether a pattern, in which `*` matches any text, matches an action."""
     return _compiled(pattern).fullmatch(action) is not None
 
 
 @lru_cache(maxsize=4096)
 def _compiled(pattern: str) -> "re.Pattern[str]":
-    wanted = ".*".join(re.escape(part) for part in pattern.split("*"))
-    return re.compile(wanted, re.IGNORECASE | re.ASCII)
+    regex = ".*".join(re.escape(part) for part in pattern.split("*"))
+    return re.compile(regex, re.IGNORECASE | re.ASCII)

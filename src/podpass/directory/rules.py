@@ -1,7 +1,7 @@
-"""What the directory accepts, decided without looking anything up in it. Pure.
+"""Validation rules for objects of the directory, which need no lookup. Pure.
 
-It must never change what it is given: issuer, subject and audience are matched byte for byte later, so a
-blank at an end is kept as it came, and simply never matches.
+The rules never change a value. Issuer, subject and audience are compared byte for byte later, so a leading or
+trailing space is stored as given, and then never matches.
 """
 
 import re
@@ -33,7 +33,7 @@ _MANAGED_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,127}")
 
 
 def credential_faults(credential: FederatedCredential) -> list[Fault]:
-    """List the rules that a federated credential breaks by itself.
+    """Return the rules that a federated credential breaks.
 
     Source:  https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations
     """
@@ -63,27 +63,27 @@ def credential_faults(credential: FederatedCredential) -> list[Fault]:
 
 
 def check_credential(credential: FederatedCredential) -> None:
-    """Refuse a federated credential that breaks a rule by itself.
+    """Reject a federated credential that breaks a rule.
 
     Errors:  InvalidCredential, with all `faults`.
     """
     if faults := credential_faults(credential):
         raise InvalidCredential(
             "; ".join(fault.message for fault in faults),
-            hint=f"mend {', '.join(dict.fromkeys(fault.field for fault in faults))}",
+            hint=f"fix {', '.join(dict.fromkeys(fault.field for fault in faults))}",
             name=credential.name,
             faults=[(fault.field, fault.message) for fault in faults],
         )
 
 
 def check_together(credentials: Sequence[FederatedCredential]) -> None:
-    """Refuse credentials that one identity cannot hold together.
+    """Reject credentials that one identity cannot have together.
 
-    Errors:  TooManyCredentials; TrustNotUnique; Conflict for a name that stands twice.
+    Errors:  TooManyCredentials; TrustNotUnique; Conflict for a duplicate name.
     """
     if len(credentials) > MAX_CREDENTIALS:
         raise TooManyCredentials(
-            f"an identity holds at most {MAX_CREDENTIALS} federated credentials",
+            f"an identity has at most {MAX_CREDENTIALS} federated credentials",
             limit=MAX_CREDENTIALS,
         )
     names: set[str] = set()
@@ -91,14 +91,14 @@ def check_together(credentials: Sequence[FederatedCredential]) -> None:
     for credential in credentials:
         if credential.name in names:
             raise Conflict(
-                f"the federated credential {credential.name} is there already",
+                f"the federated credential {credential.name} exists already",
                 name=credential.name,
             )
         names.add(credential.name)
         trust = (credential.issuer, credential.subject)
         if trust in trusted:
             raise TrustNotUnique(
-                f"{trusted[trust]} trusts issuer {trust[0]} and subject {trust[1]} already",
+                f"{trusted[trust]} already trusts issuer {trust[0]} and subject {trust[1]}",
                 name=credential.name,
                 other=trusted[trust],
                 issuer=trust[0],
@@ -107,23 +107,23 @@ def check_together(credentials: Sequence[FederatedCredential]) -> None:
         trusted[trust] = credential.name
 
 
-def replaced(
+def put_credential(
     credentials: Iterable[FederatedCredential], new: FederatedCredential
 ) -> tuple[FederatedCredential, ...]:
-    """Give the credentials with the one of the same name replaced, or the new one added.
+    """Return the credentials with the new one added, or in place of the one with the same name.
 
-    The name is what a credential is found by, so it cannot change: another name is another credential.
+    Names identify credentials: a new name is a new credential.
     """
-    kept = list(credentials)
-    for place, credential in enumerate(kept):
+    result = list(credentials)
+    for index, credential in enumerate(result):
         if credential.name == new.name:
-            kept[place] = new
-            return tuple(kept)
-    return (*kept, new)
+            result[index] = new
+            return tuple(result)
+    return (*result, new)
 
 
 def check_identity(identity: Identity) -> None:
-    """Refuse an identity whose ids, names, URIs or secrets are not as they must be.
+    """Reject an identity with invalid ids, names, URIs or secrets.
 
     Errors:  InvalidValue, TooMany; those of its credentials.
     """
@@ -143,13 +143,15 @@ def check_identity(identity: Identity) -> None:
 def _check_managed(identity: Identity) -> None:
     if not identity.resource_id:
         raise InvalidValue("a managed identity has a resource id", field="resource_id")
-    # Whoever could add one of these would act as the identity without what it trusts.
+    # A client with one of these could act as the identity without a federated credential.
     for field in ("application_id", "unique_name", "identifier_uris", "passwords", "keys"):
         if getattr(identity, field):
             raise InvalidValue(f"a managed identity has no {field}", field=field)
     if not identity.has_principal:
-        raise InvalidValue("a managed identity is its principal", field="has_principal")
-    naming.refuse(naming.tags_fault(identity.tags))
+        raise InvalidValue(
+            "a managed identity always has a service principal", field="has_principal"
+        )
+    naming.raise_fault(naming.tags_fault(identity.tags))
 
 
 def _check_application(identity: Identity) -> None:
@@ -158,32 +160,32 @@ def _check_application(identity: Identity) -> None:
     if identity.application_id is not None:
         check_guid("application_id", identity.application_id)
     if identity.unique_name is not None:
-        naming.refuse(naming.unique_name_fault(identity.unique_name))
+        naming.raise_fault(naming.unique_name_fault(identity.unique_name))
     check_uris(identity.identifier_uris)
     for field in ("passwords", "keys"):
         held = getattr(identity, field)
         if len(held) > MAX_SECRETS:
-            message = f"an application holds at most {MAX_SECRETS} {field}"
+            message = f"an application has at most {MAX_SECRETS} {field}"
             raise TooMany(message, field=field, limit=MAX_SECRETS)
         if len({one.key_id for one in held}) < len(held):
-            raise InvalidValue(f"{field}: a key id stands twice", field=field)
+            raise InvalidValue(f"{field}: duplicate key id", field=field)
 
 
 def check_uris(uris: Sequence[str]) -> None:
-    """Refuse identifier URIs that an application cannot hold.
+    """Reject invalid identifier URIs of an application.
 
     Errors:  InvalidValue, TooMany.
     """
     if len(uris) > MAX_URIS:
-        message = f"an application holds at most {MAX_URIS} identifier URIs"
+        message = f"an application has at most {MAX_URIS} identifier URIs"
         raise TooMany(message, field="identifier_uris", limit=MAX_URIS)
-    naming.refuse(*(naming.uri_fault(uri) for uri in uris))
+    naming.raise_fault(*(naming.uri_fault(uri) for uri in uris))
     if len({naming.uri_key(uri) for uri in uris}) < len(uris):
-        raise InvalidValue("an identifier URI stands twice", field="identifier_uris")
+        raise InvalidValue("duplicate identifier URI", field="identifier_uris")
 
 
 def name_fault(name: str, kind: IdentityKind) -> Fault | None:
-    """Say what is wrong with an identity's name, if anything is."""
+    """Return the fault of an identity's name, or None."""
     if kind is IdentityKind.MANAGED_IDENTITY:
         fits = _MANAGED_NAME.fullmatch(name) is not None
         want = "3 to 128 letters, digits, '-' and '_', beginning with a letter or digit"
@@ -202,9 +204,9 @@ def _text_faults(field: str, text: str) -> list[Fault]:
         return [Fault(field=field, message=f"{field} is empty")]
     if len(text) > MAX_CHARS:
         return [_too_long(field)]
-    # A line break here would forge lines wherever the value is printed, and could never match.
-    if any(ord(sign) < 0x20 or ord(sign) == 0x7F for sign in text):
-        return [Fault(field=field, message=f"{field} holds a control character")]
+    # A line break would forge lines where the value is printed, and would never match.
+    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in text):
+        return [Fault(field=field, message=f"{field} contains a control character")]
     return []
 
 
@@ -226,7 +228,7 @@ def _subject_faults(subject: str) -> list[Fault]:
     return [
         Fault(
             field="subject",
-            message=f"subject {subject!r}: a subject is compared as it stands, wildcards match"
-            " nothing; name each subject in a federated credential of its own",
+            message=f"subject {subject!r}: subjects are compared exactly and wildcards match nothing;"
+            " create one federated credential for each subject",
         )
     ]

@@ -1,4 +1,5 @@
-"""Stage 5: a client assertion in, an access token out, or an AADSTS error with a true cause.
+"""Stage 5, the token service: exchanges a client assertion for an access token, or returns an AADSTS error.
 
-Source: RFC 7521/7523 in Entra's form; see `docs/errors.md` for the order of the checks. Next: `resource`.
+It implements RFC 7521 and 7523 as Entra does. `docs/errors.md` lists the checks in their order. Next stage:
+`resource`.
 """

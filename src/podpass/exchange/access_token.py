@@ -1,4 +1,4 @@
-"""A verified exchange in, the access token's claims and the answer's members out. Pure.
+"""Builds the claims of an access token and the members of the token response. Pure.
 
 Source: https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
 """
@@ -9,36 +9,35 @@ from typing import Any
 
 from podpass.clouds import PUBLIC, Cloud
 from podpass.directory.model import Identity, ResourcePrincipal, Tenant
-from podpass.exchange.client_auth.authenticator import Proof
+from podpass.exchange.client_auth.authenticator import ClientAuthentication
 
-# For resources whose clock is behind. Entra's documentation says only that `nbf` is `iat`; that both lie
-# five minutes back is what its tokens are known for.
+# For resources whose clock is behind. Entra documents only that `nbf` equals `iat`; in its tokens, both are
+# five minutes in the past.
 BACKDATED_SECONDS = 300
-# From this lifetime on a client is told to renew at half of it.
+# For lifetimes from here on, the response tells the client to renew after half of it (`refresh_in`).
 LONG_LIVED_SECONDS = 7200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """A token request that has passed every check.
+    """A token request that passed every check.
 
-    Shapes:  `asked` is the resource's identifier as the client wrote it; `origin` the service's; `roles`
-             the application roles of the resource that the client holds. Of `identity` only what names it
-             need be there.
+    Shapes:  `requested` is the resource's identifier as the client wrote it; `origin` that of this service;
+             `roles` the client's app roles of the resource. `identity` may lack other members than its names.
     """
 
     tenant: Tenant
     identity: Identity
-    proof: Proof
+    client_auth: ClientAuthentication
     resource: ResourcePrincipal
     roles: tuple[str, ...] = ()
-    asked: str
+    requested: str
     origin: str
     cloud: Cloud = PUBLIC
 
 
-def claims(exchange: Exchange, *, now: float, seconds: int, uti: str) -> dict[str, Any]:
-    """Make the access token's claims, in the version the resource wants.
+def build_claims(exchange: Exchange, *, now: float, seconds: int, uti: str) -> dict[str, Any]:
+    """Build the access token's claims, in the version that the resource requires.
 
     Units:   `seconds` from `now` to `exp`.
     """
@@ -48,22 +47,22 @@ def claims(exchange: Exchange, *, now: float, seconds: int, uti: str) -> dict[st
         "nbf": issued - BACKDATED_SECONDS,
         "exp": issued + seconds,
     }
-    make = _v2 if exchange.resource.token_version == 2 else _v1
-    made = make(exchange, times, uti)
+    build = _v2_claims if exchange.resource.token_version == 2 else _v1_claims
+    claims = build(exchange, times, uti)
     if exchange.roles:
-        made["roles"] = list(exchange.roles)
-    return made
+        claims["roles"] = list(exchange.roles)
+    return claims
 
 
-def _v1(exchange: Exchange, times: dict[str, int], uti: str) -> dict[str, Any]:
+def _v1_claims(exchange: Exchange, times: dict[str, int], uti: str) -> dict[str, Any]:
     tenant, identity = exchange.tenant, exchange.identity
     issuer = exchange.cloud.v1_issuer(tenant.id)
-    made = {
-        "aud": exchange.asked,
+    claims = {
+        "aud": exchange.requested,
         "iss": issuer,
         **times,
         "appid": identity.client_id,
-        "appidacr": exchange.proof.acr,
+        "appidacr": exchange.client_auth.acr,
         "idp": issuer,
         "idtyp": "app",
         "oid": identity.object_id,
@@ -73,18 +72,18 @@ def _v1(exchange: Exchange, times: dict[str, int], uti: str) -> dict[str, Any]:
         "ver": "1.0",
     }
     if identity.resource_id is not None:
-        made["xms_mirid"] = identity.resource_id
-    return made
+        claims["xms_mirid"] = identity.resource_id
+    return claims
 
 
-def _v2(exchange: Exchange, times: dict[str, int], uti: str) -> dict[str, Any]:
+def _v2_claims(exchange: Exchange, times: dict[str, int], uti: str) -> dict[str, Any]:
     tenant, identity = exchange.tenant, exchange.identity
     return {
         "aud": exchange.resource.app_id,
         "iss": v2_issuer(exchange.origin, tenant.id),
         **times,
         "azp": identity.client_id,
-        "azpacr": exchange.proof.acr,
+        "azpacr": exchange.client_auth.acr,
         "idtyp": "app",
         "oid": identity.object_id,
         "sub": identity.object_id,
@@ -94,22 +93,25 @@ def _v2(exchange: Exchange, times: dict[str, int], uti: str) -> dict[str, Any]:
     }
 
 
-def header(claims: Mapping[str, Any], key_id: str) -> dict[str, str]:
-    """Make the token's header beside `alg` and `kid`: version 1 names the certificate too.
+def build_header(claims: Mapping[str, Any], key_id: str) -> dict[str, str]:
+    """Return the members of the token's header besides `alg` and `kid`: version 1 has the thumbprint too.
 
-    Shapes:  `key_id` is the certificate's thumbprint.
+    Shapes:  `key_id` is the thumbprint of the certificate.
     """
     return {"typ": "JWT", "x5t": key_id} if claims["ver"] == "1.0" else {"typ": "JWT"}
 
 
 def v2_issuer(origin: str, tenant: str) -> str:
+    """Return the issuer of version 2 tokens of a tenant."""
     return f"{origin}/{tenant}/v2.0"
 
 
-def answer(token: str, *, version: int, asked: str, now: float, seconds: int) -> dict[str, Any]:
-    """Make the members of a success, as the endpoint's version writes them.
+def build_response(
+    token: str, *, version: int, requested: str, now: float, seconds: int
+) -> dict[str, Any]:
+    """Build the members of a token response, in the format of the endpoint's version.
 
-    There is no `scope`: MSAL Go takes one that misses a scope it asked for as a refusal.
+    There is no `scope`: MSAL Go treats a response as an error if its scope lacks a requested one.
     """
     expires_on, not_before = int(now) + seconds, int(now) - BACKDATED_SECONDS
     times = {"expires_in": seconds, "ext_expires_in": seconds, "expires_on": expires_on}
@@ -121,7 +123,7 @@ def answer(token: str, *, version: int, asked: str, now: float, seconds: int) ->
             "token_type": "Bearer",
             **texts,
             "not_before": str(not_before),
-            "resource": asked,
+            "resource": requested,
             "access_token": token,
         }
     return {"token_type": "Bearer", **times, "access_token": token}

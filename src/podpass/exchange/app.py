@@ -1,7 +1,7 @@
-"""The token service's edge: which path is whose, and its documents. It translates, nothing else.
+"""The ASGI application of the token service: routes requests, and serves its metadata documents.
 
-Every request leaves one line in the log, under the correlation id its answer carries. Neither has a token
-or a form value that was not read as an identifier.
+Every request writes one log line with the correlation ID of its response. Neither the line nor the response
+contains a token, or a form value that is not a known identifier.
 """
 
 import logging
@@ -14,25 +14,31 @@ import orjson
 from podpass import log
 from podpass.clock import Clock
 from podpass.exchange import error_page, metadata, responses, token_request
-from podpass.exchange.client_auth.authenticator import Facts, Prover
+from podpass.exchange.client_auth.authenticator import ClientAuthenticator
 from podpass.exchange.client_auth.directory_lookup import (
     SHARED_TENANTS,
-    Directory,
+    DirectoryReader,
     find_tenant,
 )
-from podpass.exchange.client_auth.issuer_discovery import Source
-from podpass.exchange.client_auth.issuer_keys import Issuers
-from podpass.exchange.client_credentials import Verifier
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.client_auth.issuer_discovery import JsonFetcher
+from podpass.exchange.client_auth.issuer_keys import IssuerKeyCache
+from podpass.exchange.client_credentials import ClientCredentialsVerifier
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.form_reader import receive_form
-from podpass.exchange.metrics import Observe
+from podpass.exchange.metrics import RequestObserver
 from podpass.exchange.origins import Origins
-from podpass.exchange.sign_in.app import Answer, SignInApp
+from podpass.exchange.sign_in.app import Handler, SignInApp
 from podpass.exchange.sign_in.sign_in import SignIn
 from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.exchange.signing.signer import Signer
-from podpass.exchange.throttling import Gate, admit, is_fault_of_caller, source_of
+from podpass.exchange.throttling import (
+    RequestLimiter,
+    client_address,
+    is_client_error,
+    require_no_wait,
+)
 from podpass.exchange.token_endpoint import TokenEndpoint
+from podpass.exchange.token_request import Facts
 from podpass.http.server import App, Headers, Receive, Reply, Scope, Send, header, respond
 from podpass.settings import AuthoritySettings
 
@@ -49,111 +55,117 @@ _PUBLIC: Headers = (
 
 def create_app(
     settings: AuthoritySettings,
-    directory: Directory,
-    fetcher: Source,
+    directory: DirectoryReader,
+    fetcher: JsonFetcher,
     keys: AuthorityKeys,
     clock: Clock,
     *,
-    gate: Gate | None = None,
-    observe: Observe | None = None,
+    limiter: RequestLimiter | None = None,
+    observe: RequestObserver | None = None,
     signer: Signer | None = None,
 ) -> App:
-    """Make the token service's application.
+    """Create the application of the token service.
 
-    Shapes:  `gate` decides how much one client and one address may ask, `observe` counts the answers,
+    Shapes:  `limiter` limits the requests of a client and of an address, `observe` records the responses,
              `signer` signs the tokens.
     """
     signer = signer or Signer()
-    return _Authority(settings, directory, fetcher, keys, clock, gate, observe, signer)
+    return _TokenService(settings, directory, fetcher, keys, clock, limiter, observe, signer)
 
 
-class _Authority:
+class _TokenService:
     def __init__(
         self,
         settings: AuthoritySettings,
-        directory: Directory,
-        fetcher: Source,
+        directory: DirectoryReader,
+        fetcher: JsonFetcher,
         keys: AuthorityKeys,
         clock: Clock,
-        gate: Gate | None,
-        observe: Observe | None,
+        limiter: RequestLimiter | None,
+        observe: RequestObserver | None,
         signer: Signer,
     ) -> None:
         self._settings = settings
         self._directory = directory
         self._keys = keys
-        kept = f"max-age={keys.schedule.cache_seconds}, private"
-        self._public: Headers = (*_PUBLIC, (b"cache-control", kept.encode()))
+        cache_control = f"max-age={keys.schedule.cache_seconds}, private"
+        self._public: Headers = (*_PUBLIC, (b"cache-control", cache_control.encode()))
         self._clock = clock
-        self._gate = gate
-        self._origins = Origins.of(settings)
-        prover = Prover(directory, Issuers(fetcher, settings, clock), keys, settings, clock)
-        signin = SignIn(directory, prover, keys, clock)
-        self._sign_in_app = SignInApp(signin, directory, keys.seal, settings, clock, gate=gate)
+        self._limiter = limiter
+        self._origins = Origins.from_settings(settings)
+        authenticator = ClientAuthenticator(
+            directory, IssuerKeyCache(fetcher, settings, clock), keys, settings, clock
+        )
+        signin = SignIn(directory, authenticator, keys, clock)
+        self._sign_in_app = SignInApp(
+            signin, directory, keys.token_sealer, settings, clock, limiter=limiter
+        )
         self._tokens = TokenEndpoint(
-            Verifier(directory, prover),
+            ClientCredentialsVerifier(directory, authenticator),
             signin,
             keys,
             settings,
             clock,
             signer,
-            gate=gate,
+            limiter=limiter,
             observe=observe,
         )
 
-    def quick(self, scope: Scope, body: bytes) -> Coroutine[Any, Any, Reply] | None:
+    def fast_path(self, scope: Scope, body: bytes) -> Coroutine[Any, Any, Reply] | None:
         """Take the short way to a token, see `podpass.http.connection`."""
-        tenant, rest = _split(scope["path"])
-        version = _version(rest)
-        return None if version is None else self._token(scope, body, tenant, version)
+        tenant, rest = _split_path(scope["path"])
+        version = _token_version(rest)
+        return None if version is None else self._handle_token(scope, body, tenant, version)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        tenant, rest = _split(scope["path"])
-        version = _version(rest)
+        tenant, rest = _split_path(scope["path"])
+        version = _token_version(rest)
         if version is not None:
             body = await receive_form(scope, receive, self._settings.max_body_bytes)
-            reply = await self._token(scope, body, tenant, version)
+            reply = await self._handle_token(scope, body, tenant, version)
         else:
-            reply = await self._other(scope, receive, tenant, rest)
+            reply = await self._handle_other(scope, receive, tenant, rest)
         await respond(send, reply.status, reply.body, reply.headers)
 
-    def _token(
+    def _handle_token(
         self, scope: Scope, body: bytes | None, tenant: str, version: int
     ) -> Coroutine[Any, Any, Reply]:
-        return self._tokens.answer(scope, body, tenant=tenant, version=version)
+        return self._tokens.handle(scope, body, tenant=tenant, version=version)
 
-    async def _other(self, scope: Scope, receive: Receive, tenant: str, rest: str) -> Reply:
+    async def _handle_other(self, scope: Scope, receive: Receive, tenant: str, rest: str) -> Reply:
         correlation = token_request.correlation_id(scope["headers"], scope["query_string"])
         log.correlation_id.set(correlation)
         trace = token_request.new_id()
-        around = self._sign_in_app.find(tenant, rest) or error_page.find(tenant, rest)
-        source = source_of(scope)
+        page = self._sign_in_app.find_handler(tenant, rest) or error_page.find_page(tenant, rest)
+        source = client_address(scope)
         try:
-            if self._gate is not None:
-                admit(self._gate.admit(source, ""))
-            if around is not None:
-                reply = await around(scope, receive)
+            if self._limiter is not None:
+                require_no_wait(self._limiter.acquire(source, ""))
+            if page is not None:
+                reply = await page(scope, receive)
             else:
-                reply = await self._document(scope, tenant, rest.lower())
-        except Exception as exc:  # noqa: BLE001 the edge answers for bugs too
-            reply = self._refused(exc, around, source, trace, correlation)
-        if self._gate is not None and is_fault_of_caller(reply.status):
-            self._gate.refused(source)
-        return Reply(reply.status, responses.ids(reply.headers, trace, correlation), reply.body)
+                reply = await self._handle_document(scope, tenant, rest.lower())
+        except Exception as exc:  # noqa: BLE001 a bug must have a response too
+            reply = self._error_reply(exc, page, source, trace, correlation)
+        if self._limiter is not None and is_client_error(reply.status):
+            self._limiter.on_rejection(source)
+        return Reply(
+            reply.status, responses.with_ids(reply.headers, trace, correlation), reply.body
+        )
 
-    def _refused(
-        self, exc: Exception, around: Answer | None, source: str, trace: str, correlation: str
+    def _error_reply(
+        self, exc: Exception, page: Handler | None, source: str, trace: str, correlation: str
     ) -> Reply:
         facts: Facts = {"source": source}
-        refused, level = responses.refusal(exc, facts)
-        if level != responses.TOLD:
-            event = "document_refused" if around is None else "sign_in_refused"
+        refused, level = responses.as_refusal(exc, facts)
+        if level != responses.ALREADY_LOGGED:
+            event = "document_refused" if page is None else "sign_in_refused"
             _log.log(level, event, extra={"stage": "exchange", **facts})
-        body = responses.refused_body(refused, self._origins, trace, correlation, self._clock())
-        headers = responses.JSON if around is None else responses.PRIVATE
+        body = responses.error_body(refused, self._origins, trace, correlation, self._clock())
+        headers = responses.JSON_HEADERS if page is None else responses.NO_STORE_HEADERS
         return Reply(refused.status, (*responses.retry_after(exc), *headers), body)
 
-    async def _document(self, scope: Scope, tenant: str, rest: str) -> Reply:
+    async def _handle_document(self, scope: Scope, tenant: str, rest: str) -> Reply:
         if scope["method"] not in {"GET", "HEAD", "OPTIONS"}:
             return responses.not_allowed("GET", "HEAD", "OPTIONS")
         document = await self._find_document(scope, tenant, rest)
@@ -165,16 +177,16 @@ class _Authority:
         self, scope: Scope, tenant: str, rest: str
     ) -> dict[str, object] | None:
         if rest == "discovery/instance":
-            return self._instance(scope["query_string"])
+            return self._instance_document(scope["query_string"])
         if rest not in metadata.PATHS:
             return None
         if tenant.lower() in SHARED_TENANTS:
             segment, name = tenant.lower(), metadata.ANY_TENANT
         else:
             segment = name = await self._tenant_id(tenant)
-        return metadata.document(
+        return metadata.build_document(
             rest,
-            origin=self._origins.of_host(header(scope, b"host")),
+            origin=self._origins.for_host(header(scope, b"host")),
             segment=segment,
             tenant=name,
             keys=self._keys.published,
@@ -185,24 +197,24 @@ class _Authority:
     async def _tenant_id(self, name: str) -> str:
         try:
             return (await find_tenant(self._directory, name, grant="")).id
-        except Refused as exc:
-            raise exc.answered(error="invalid_tenant") from exc
+        except AadstsError as exc:
+            raise exc.with_response(error="invalid_tenant") from exc
 
-    def _instance(self, query: bytes) -> dict[str, object]:
-        asked = {name: values[0] for name, values in parse_qs(query.decode("latin-1")).items()}
-        endpoint = asked.get("authorization_endpoint", "")
+    def _instance_document(self, query: bytes) -> dict[str, object]:
+        parameters = {name: values[0] for name, values in parse_qs(query.decode("latin-1")).items()}
+        endpoint = parameters.get("authorization_endpoint", "")
         try:
-            origin = self._origins.of_endpoint(endpoint)
+            origin = self._origins.for_endpoint(endpoint)
         except ValueError as exc:
-            raise Refused(50049) from exc
-        return metadata.instance(origin, asked.get("api-version", "1.1"), endpoint)
+            raise AadstsError(50049) from exc
+        return metadata.instance_discovery(origin, parameters.get("api-version", "1.1"), endpoint)
 
 
-def _split(path: str) -> tuple[str, str]:
-    # object_store clients send `//{tenant}/...` when the authority's host ends in a slash.
+def _split_path(path: str) -> tuple[str, str]:
+    # object_store clients send `//{tenant}/...` if the authority host ends with a slash.
     tenant, _, rest = path.lstrip("/").partition("/")
     return tenant, rest
 
 
-def _version(rest: str) -> int | None:
+def _token_version(rest: str) -> int | None:
     return _TOKEN_VERSIONS.get(rest) or _TOKEN_VERSIONS.get(rest.lower())

@@ -1,7 +1,8 @@
-"""A token request in, a verified exchange out: every check, in the one order of `aadsts.STEPS`.
+"""The client credentials grant: every check of a token request, in the order of `errors.model.STEPS`.
 
-`Verifier.check` is that order for a client that asks for itself, written down once; read it from the top,
-with `proof.Prover.prove` for its middle. `signin.SignIn.check` is the one for a client that asks for a user.
+`ClientCredentialsVerifier.check` runs the checks for a client that requests a token for itself; the steps
+from `credential` to `time` are in `ClientAuthenticator.authenticate`. `sign_in.SignIn.check` is the
+counterpart for a token of a user.
 """
 
 from podpass import names
@@ -10,31 +11,31 @@ from podpass.directory.model import Identity, ResourcePrincipal, Tenant
 from podpass.exchange import scope
 from podpass.exchange.access_token import Exchange
 from podpass.exchange.client_auth import directory_lookup
-from podpass.exchange.client_auth.authenticator import Prover
-from podpass.exchange.client_auth.directory_lookup import Directory
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.client_auth.authenticator import ClientAuthenticator
+from podpass.exchange.client_auth.directory_lookup import DirectoryReader
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.token_request import Facts, TokenRequest
 
-# Steps that only a user's sign-in goes through.
+# Steps that apply only to the sign-in of a user.
 USER_STEPS = ("grant", "user")
-# Microsoft's own resources take anybody, and are none of the tenant's applications.
-_OPEN = frozenset(each.app_id for each in resources.BUILT_IN)
-# Of those, Graph alone has roles that can be given.
-_WITHOUT_ROLES = _OPEN - {resources.GRAPH_APP_ID}
+# Microsoft's own resources accept every client, and are not applications of the tenant.
+_BUILT_IN = frozenset(each.app_id for each in resources.BUILT_IN)
+# Of these, only Graph has app roles.
+_WITHOUT_ROLES = _BUILT_IN - {resources.GRAPH_APP_ID}
 
 
-class Verifier:
-    """Judge requests of clients that ask for themselves."""
+class ClientCredentialsVerifier:
+    """Check requests of clients that request a token for themselves."""
 
-    def __init__(self, directory: Directory, prover: Prover) -> None:
+    def __init__(self, directory: DirectoryReader, authenticator: ClientAuthenticator) -> None:
         self._directory = directory
-        self._prover = prover
+        self._authenticator = authenticator
 
     async def check(self, request: TokenRequest, facts: Facts) -> Exchange:
-        """Carry a request through every check.
+        """Run every check on a request.
 
-        Shapes:  what is learnt on the way, for the log only, is put into `facts`.
-        Errors:  Refused, for the first check that fails.
+        Shapes:  `facts` receives fields for the log.
+        Errors:  AadstsError of the first check that fails.
         """
         facts["skipped"] = USER_STEPS
         directory = self._directory
@@ -43,25 +44,25 @@ class Verifier:
         )
         check_request(request)
         identity = await directory_lookup.find_client(
-            directory, tenant, request.get("client_id"), self._prover.claim(request)
+            directory, tenant, request.get("client_id"), self._authenticator.peek_claim(request)
         )
         facts["tenant_id"], facts["client_id"] = tenant.id, identity.client_id
-        proof = await self._prover.prove(tenant, identity, request, facts)
-        asked = scope.resource(request)
-        facts["resource"] = asked
-        resource = await directory_lookup.find_resource(directory, tenant, asked)
+        client_auth = await self._authenticator.authenticate(tenant, identity, request, facts)
+        requested = scope.requested_resource(request)
+        facts["resource"] = requested
+        resource = await directory_lookup.find_resource(directory, tenant, requested)
         roles: tuple[str, ...] = ()
         if resource.app_id not in _WITHOUT_ROLES:
             roles = await directory.app_roles.roles_of(identity.object_id, resource.app_id)
-        if not roles and resource.app_id not in _OPEN:
+        if not roles and resource.app_id not in _BUILT_IN:
             await self._check_assigned(tenant, identity, resource)
         return Exchange(
             tenant=tenant,
             identity=identity,
-            proof=proof,
+            client_auth=client_auth,
             resource=resource,
             roles=roles,
-            asked=asked,
+            requested=requested,
             origin=request.origin,
             cloud=request.cloud,
         )
@@ -72,31 +73,31 @@ class Verifier:
         application = await self._directory.find_identity(tenant.id, resource.app_id)
         if application is None:
             return
-        if await directory_lookup.assignment_missing(
+        if await directory_lookup.is_assignment_missing(
             self._directory, application, identity.object_id
         ):
             facts = {"client": identity.client_id, "name": identity.name}
-            raise Refused(501051, **facts, resource=resource.app_id)
+            raise AadstsError(501051, **facts, resource=resource.app_id)
 
 
 def check_request(request: TokenRequest) -> None:
-    """Check that the parameters of a client credentials grant are there.
+    """Check that the parameters of a client credentials grant are present.
 
-    Errors:  Refused 900144, 70003, 901002.
+    Errors:  AadstsError 900144, 70003, 901002.
     """
-    require(request, "grant_type")
+    require_parameter(request, "grant_type")
     if request.get("grant_type") != names.CLIENT_CREDENTIALS:
-        raise Refused(70003, grant=request.get("grant_type"))
-    require(request, "client_id")
+        raise AadstsError(70003, grant=request.get("grant_type"))
+    require_parameter(request, "client_id")
     if request.version == 2 and request.get("resource"):
-        raise Refused(901002)
-    require(request, "resource" if request.version == 1 else "scope")
+        raise AadstsError(901002)
+    require_parameter(request, "resource" if request.version == 1 else "scope")
 
 
-def require(request: TokenRequest, name: str) -> None:
-    """Check that a parameter is there and not blank.
+def require_parameter(request: TokenRequest, name: str) -> None:
+    """Check that a parameter is present and not blank.
 
-    Errors:  Refused 900144.
+    Errors:  AadstsError 900144.
     """
     if not request.get(name).strip():
-        raise Refused(900144, name=name)
+        raise AadstsError(900144, name=name)

@@ -1,17 +1,17 @@
-"""A form posted to the token service, read from the wire with its bounds; for token and device endpoint."""
+"""Reads the form of a POST request within its size limit, for the token and device code endpoints."""
 
 from typing import Any
 
 from podpass import log
 from podpass.exchange import token_request
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.origins import Origins
 from podpass.guids import is_guid
 from podpass.http.server import BodyTooLarge, Receive, Scope, header, read_body
 
 
 async def receive_form(scope: Scope, receive: Receive, limit: int) -> bytes | None:
-    """Wait for the body of a POST; None when it is longer than allowed."""
+    """Receive the body of a POST; None if it is longer than `limit`."""
     if scope["method"] != "POST":
         return b""
     try:
@@ -30,16 +30,16 @@ def read_request(
     limit: int,
     facts: dict[str, Any],
 ) -> token_request.TokenRequest:
-    """Read a request; what the log may know of it is put into `facts`.
+    """Parse a request, and add the fields that may be logged to `facts`.
 
-    Shapes:  `body` is None when it is longer than `limit`.
-    Errors:  Refused 900561, 9002313.
+    Shapes:  `body` is None if it is longer than `limit`.
+    Errors:  AadstsError 900561, 9002313.
     """
     if scope["method"] != "POST":
-        raise Refused(900561, method=scope["method"])
+        raise AadstsError(900561, method=scope["method"])
     if body is None or len(body) > limit:
         reason = f"the body is longer than {limit} bytes"
-        raise Refused(9002313, reason=reason).answered(status=BodyTooLarge.status)
+        raise AadstsError(9002313, reason=reason).with_response(status=BodyTooLarge.status)
     form = token_request.read_form(
         body, header(scope, b"content-type"), header(scope, b"authorization")
     )
@@ -50,7 +50,7 @@ def read_request(
     return token_request.TokenRequest(
         tenant=tenant,
         version=version,
-        origin=origins.of_host(header(scope, b"host")),
+        origin=origins.for_host(header(scope, b"host")),
         form=form,
         cloud=origins.cloud,
     )

@@ -1,6 +1,7 @@
-"""What the token service says about itself: OpenID configuration, keys, instances. Pure.
+"""Builds the metadata documents: OpenID configuration, JWKS, instance discovery. Pure.
 
-Every address in a document begins with the origin handed in, which comes from the settings.
+Every URL in a document starts with the given origin, which comes from the settings.
+
 Source: Entra's published documents; RFC 8414, OpenID Connect Discovery 1.0.
 """
 
@@ -13,10 +14,10 @@ from urllib.parse import urlsplit
 from podpass.clouds import CLOUDS, PUBLIC, Cloud
 from podpass.crypto import jose
 from podpass.exchange.access_token import v2_issuer
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.signing.key import AuthorityKey
 
-# The issuer of documents that speak for any tenant holds this very text.
+# The issuer in documents for any tenant contains this literal text.
 ANY_TENANT = "{tenantid}"
 _SEGMENT = re.compile(r"[0-9a-zA-Z._-]+")
 _CLAIMS = (
@@ -35,7 +36,7 @@ PATHS = (
 )
 
 
-def document(
+def build_document(
     path: str,
     *,
     origin: str,
@@ -45,21 +46,22 @@ def document(
     pages: str = "",
     cloud: Cloud = PUBLIC,
 ) -> dict[str, Any]:
-    """Make the document of a path below a tenant.
+    """Build the document of a path below a tenant.
 
-    Shapes:  `path` is one of PATHS; `segment` the tenant in the endpoints, its id or `common` and the
-             like; `tenant` the one in the issuer, its id or ANY_TENANT; `pages` the origin at which
-             browsers reach the sign-in page, if it is another one.
+    Shapes:  `path` is one of PATHS; `segment` is the tenant in the endpoints, a tenant ID or `common` and
+             the like; `tenant` is the tenant in the issuer, a tenant ID or ANY_TENANT; `pages` is the origin
+             at which browsers reach the sign-in page, if it is another one.
     """
     if path == _OPENID_V2:
-        return _for_browsers(openid_v2(origin, segment, tenant, cloud), origin, pages)
+        return _with_pages_origin(openid_v2(origin, segment, tenant, cloud), origin, pages)
     if path == _OPENID_V1:
-        return _for_browsers(openid_v1(origin, segment, tenant, cloud), origin, pages)
+        return _with_pages_origin(openid_v1(origin, segment, tenant, cloud), origin, pages)
     return jwks(keys, v2_issuer(origin, tenant) if path == _KEYS_V2 else None, cloud)
 
 
-def _for_browsers(document: dict[str, Any], origin: str, pages: str) -> dict[str, Any]:
-    # A program reaches us through the gateway under Microsoft's name; the browser it opens does not.
+def _with_pages_origin(document: dict[str, Any], origin: str, pages: str) -> dict[str, Any]:
+    # A client reaches this service through the gateway at Microsoft's host name; the browser it opens does
+    # not.
     if pages:
         for name in ("authorization_endpoint", "end_session_endpoint"):
             document[name] = pages + document[name].removeprefix(origin)
@@ -67,7 +69,7 @@ def _for_browsers(document: dict[str, Any], origin: str, pages: str) -> dict[str
 
 
 def openid_v2(origin: str, segment: str, tenant: str, cloud: Cloud = PUBLIC) -> dict[str, Any]:
-    """Describe the v2.0 endpoints of a tenant."""
+    """Build the OpenID configuration of a tenant's v2.0 endpoints."""
     base = f"{origin}/{segment}"
     return {
         "token_endpoint": f"{base}/oauth2/v2.0/token",
@@ -92,12 +94,12 @@ def openid_v2(origin: str, segment: str, tenant: str, cloud: Cloud = PUBLIC) -> 
         "end_session_endpoint": f"{base}/oauth2/v2.0/logout",
         "claims_supported": _CLAIMS.split(),
         "kerberos_endpoint": f"{base}/kerberos",
-        **_of_cloud(cloud),
+        **_cloud_members(cloud),
     }
 
 
 def openid_v1(origin: str, segment: str, tenant: str, cloud: Cloud = PUBLIC) -> dict[str, Any]:
-    """Describe the v1.0 endpoints of a tenant; a validator of v1 tokens reads this one."""
+    """Build the OpenID configuration of a tenant's v1.0 endpoints, which validators of v1 tokens read."""
     base = f"{origin}/{segment}"
     return {
         "token_endpoint": f"{base}/oauth2/token",
@@ -128,31 +130,31 @@ def openid_v1(origin: str, segment: str, tenant: str, cloud: Cloud = PUBLIC) -> 
         "claims_supported": _CLAIMS.split(),
         "userinfo_endpoint": f"{base}/openid/userinfo",
         "kerberos_endpoint": f"{base}/kerberos",
-        **_of_cloud(cloud),
+        **_cloud_members(cloud),
     }
 
 
-def _of_cloud(cloud: Cloud) -> dict[str, str | None]:
-    told = {
+def _cloud_members(cloud: Cloud) -> dict[str, str | None]:
+    members = {
         "cloud_instance_name": cloud.instance,
         "cloud_graph_host_name": cloud.old_graph,
         "msgraph_host": cloud.graph,
         "rbac_url": cloud.roles,
     }
-    return {"tenant_region_scope": None, **{name: said for name, said in told.items() if said}}
+    return {"tenant_region_scope": None, **{k: value for k, value in members.items() if value}}
 
 
 def jwks(keys: Sequence[AuthorityKey], issuer: str | None, cloud: Cloud = PUBLIC) -> dict[str, Any]:
-    """Write the keys as Entra does: no `alg`, the certificate beside the numbers.
+    """Build the JWKS like Entra: without `alg`, with the certificate.
 
-    Shapes:  `issuer` only in the v2.0 document.
+    Shapes:  `issuer` is None except in the v2.0 document.
     """
     return {"keys": [_jwk(key, issuer, cloud) for key in keys]}
 
 
 def _jwk(key: AuthorityKey, issuer: str | None, cloud: Cloud) -> dict[str, Any]:
     numbers = jose.rsa_jwk(key.public, key.kid)
-    written = {
+    jwk = {
         "kty": "RSA",
         "use": "sig",
         "kid": key.kid,
@@ -163,21 +165,21 @@ def _jwk(key: AuthorityKey, issuer: str | None, cloud: Cloud) -> dict[str, Any]:
         "cloud_instance_name": cloud.instance,
     }
     if issuer is not None:
-        written["issuer"] = issuer
-    return written
+        jwk["issuer"] = issuer
+    return jwk
 
 
-def instance(origin: str | None, api_version: str, endpoint: str) -> dict[str, Any]:
-    """Tell a client where the documents of an authority of this cloud are.
+def instance_discovery(origin: str | None, api_version: str, endpoint: str) -> dict[str, Any]:
+    """Build the instance discovery document for an authority.
 
-    Shapes:  `endpoint` is the authorization endpoint the client would use, `origin` that of its host,
-             None when it is not of this cloud.
-    Errors:  Refused 50049.
+    Shapes:  `endpoint` is the authorization endpoint that the client would use; `origin` is the origin of its
+             host, None if the host is unknown.
+    Errors:  AadstsError 50049.
     """
     path = urlsplit(endpoint).path
     segment = path.strip("/").partition("/")[0]
     if origin is None or _SEGMENT.fullmatch(segment) is None:
-        raise Refused(50049)
+        raise AadstsError(50049)
     version = "/v2.0" if "/v2.0/" in path else ""
     return {
         "tenant_discovery_endpoint": f"{origin}/{segment}{version}{jose.DISCOVERY_PATH}",

@@ -1,35 +1,36 @@
-"""Under which origin the service was asked: one of the configured ones, whatever the caller's Host says.
+"""Maps the Host header of a request to one of the configured origins.
 
-A Host header that could name any origin would let its sender poison documents that others cache. Entra is
-one issuer under several names: asked under an alias it writes the main one, which is what validators pin.
+Documents contain only configured origins: with the caller's Host header in them, a caller could poison
+documents that others cache. Entra is one issuer with several host names; a request to an alias gets
+documents with the main name, which is the issuer that validators expect.
 """
 
 from collections.abc import Sequence
 from typing import Self
 from urllib.parse import urlsplit
 
-from podpass.clouds import CLOUDS, PUBLIC, Cloud, of_host
+from podpass.clouds import CLOUDS, PUBLIC, Cloud, find_cloud
 from podpass.settings import AuthoritySettings
 
 
 class Origins:
-    """The service's own origins, the main one first."""
+    """The origins of this service, the main origin first."""
 
     def __init__(self, origins: Sequence[str], cloud: Cloud = PUBLIC, pages: str = "") -> None:
         self.cloud = cloud
         self._pages = pages
-        written = {origin: _written(origin, origins, cloud) for origin in origins}
-        self._main = written[origins[0]]
+        canonical = {origin: _canonical(origin, origins, cloud) for origin in origins}
+        self._main = canonical[origins[0]]
         self._by_host: dict[str, str] = {}
         for origin in origins:
-            self._by_host[urlsplit(origin).netloc] = written[origin]
+            self._by_host[urlsplit(origin).netloc] = canonical[origin]
         for origin in origins:
-            # azure-sdk-for-cpp and MSAL Python leave the port out.
-            self._by_host.setdefault(urlsplit(origin).hostname or "", written[origin])
+            # azure-sdk-for-cpp and MSAL Python omit the port.
+            self._by_host.setdefault(urlsplit(origin).hostname or "", canonical[origin])
 
     @classmethod
-    def of(cls, settings: AuthoritySettings) -> Self:
-        """Take a token service's origins from its settings."""
+    def from_settings(cls, settings: AuthoritySettings) -> Self:
+        """Create the origins from the settings of the token service."""
         return cls(settings.origins, CLOUDS[settings.cloud], settings.pages_origin)
 
     @property
@@ -38,29 +39,29 @@ class Origins:
 
     @property
     def pages(self) -> str:
-        """The origin at which a browser really reaches us."""
+        """Return the origin at which browsers reach the sign-in page."""
         return self._pages or self._main
 
-    def of_host(self, host: str | None) -> str:
-        """Choose the origin that a Host header means; the main one when it means none."""
+    def for_host(self, host: str | None) -> str:
+        """Return the origin for a Host header; the main origin for an unknown host."""
         return self.find(host or "") or self._main
 
     def find(self, netloc: str) -> str | None:
-        """Find the origin of a `host[:port]`."""
+        """Return the origin for a `host[:port]`; None for an unknown host."""
         return self._by_host.get(netloc.lower().removesuffix(":443"))
 
-    def of_endpoint(self, url: str) -> str | None:
-        """Find the origin of an authority's URL; those of Azure's clouds are known as they are there."""
+    def for_endpoint(self, url: str) -> str | None:
+        """Return the origin of an authority URL: of this service, or of one of Azure's clouds; else None."""
         parts = urlsplit(url)
         if parts.scheme != "https":
             return None
-        if of_host(parts.hostname or "") is not None and parts.port in {None, 443}:
+        if find_cloud(parts.hostname or "") is not None and parts.port in {None, 443}:
             return f"https://{parts.hostname}"
         return self.find(parts.netloc)
 
 
-def _written(origin: str, origins: Sequence[str], cloud: Cloud) -> str:
-    """Choose the name an origin goes by in tokens and documents."""
+def _canonical(origin: str, origins: Sequence[str], cloud: Cloud) -> str:
+    """Return the origin that tokens and documents contain instead of an alias."""
     main = f"https://{cloud.login}"
     alias = origin.removeprefix("https://") in cloud.aliases
     return main if alias and main in origins else origin

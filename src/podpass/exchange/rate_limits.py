@@ -1,15 +1,15 @@
-"""How much one client and one address may ask: a decision over a clock and a few numbers, no I/O.
+"""Rate limits for clients and addresses. Pure: a clock and a few numbers, no I/O.
 
-    a client id    so many tokens a second, over all addresses; only tokens count, or anyone could use up
-                   what belongs to another
-    an address     so many requests a second, whatever it asks; of IPv6, a /64 counts as one
-    a flood        an address that sends nothing but refused requests, or connects and asks nothing, is not
-                   even listened to for a while, on connections that it kept neither; one that has lately
-                   had a token may send ten times as many of them, since behind it may be a whole cluster
-    device codes   so many for one address: anybody may begin one, and no more than so many can wait
+    client ID      tokens per second, over all addresses; only issued tokens count, so that a caller without a
+                   credential cannot use up another client's limit
+    address        requests per second of any kind; an IPv6 /64 counts as one address
+    rejections     an address that sends only refused requests, or opens connections without a request, is
+                   blocked for a while, on its open connections too; an address that received a token
+                   recently may have ten times as many, because a whole cluster may be behind it
+    device codes   device codes per address, because no credential is needed for one
 
-Each process decides for itself: with N workers, each is given an N-th of what the settings say. What is
-remembered is bounded; what was not seen for longest is forgotten, as if it had never asked.
+Each process decides alone: with N workers, each gets an N-th of the configured limits. Memory is bounded; the
+least recently seen address is forgotten and starts anew.
 """
 
 import ipaddress
@@ -19,33 +19,34 @@ from functools import lru_cache
 
 from podpass.clock import Clock
 
-MAX_KEPT = 65_536
-GOOD_SECONDS = 600.0
-# Not without end: whoever holds one valid credential would be free to flood.
-GOOD_TIMES = 10
+MAX_ENTRIES = 65_536
+TRUSTED_SECONDS = 600.0
+# A limit is needed here too: otherwise one valid credential would permit a flood.
+TRUSTED_FACTOR = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """So many a second on average, so many at once.
+    """The parameters of a token bucket: an average rate and a burst.
 
-    Shapes:  `per_second` 0 is no limit.
+    Shapes:  `per_second` 0 means no limit.
     """
 
     per_second: float
     burst: float
 
-    def times(self, factor: float) -> "Rate":
+    def scaled(self, factor: float) -> "Rate":
+        """Return the rate multiplied by a factor."""
         return Rate(per_second=self.per_second * factor, burst=self.burst * factor)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What one process lets pass.
+class RateLimits:
+    """The limits of one process.
 
-    Shapes:  `devices` are device codes of one address.
-    Units:   `penalty_seconds` for which an address is dropped whose `refused` requests are too many, 0 for
-             never; `connections` of one address at a time, 0 for no limit.
+    Shapes:  `devices` limits the device codes of one address; `connections` the concurrent connections of one
+             address, 0 for no limit; `penalty_seconds` is how long an address is blocked that exceeds
+             `refused`, 0 for never.
     """
 
     client: Rate
@@ -56,60 +57,60 @@ class Rules:
     connections: int = 0
 
 
-class Gate:
-    """Decide who may go on. The clock must not go backwards."""
+class RateLimiter:
+    """Decide which connections and requests are allowed. The clock must be monotonic."""
 
     def __init__(
-        self, rules: Rules, clock: Clock, *, penalised: Callable[[str], None] | None = None
+        self, rules: RateLimits, clock: Clock, *, on_block: Callable[[str], None] | None = None
     ) -> None:
         self._clock = clock
         self._clients = _Buckets(rules.client)
         self._sources = _Buckets(rules.source)
-        self._refused = _Buckets(rules.refused)
-        self._refused_of_good = _Buckets(rules.refused.times(GOOD_TIMES))
+        self._rejections = _Buckets(rules.refused)
+        self._trusted_rejections = _Buckets(rules.refused.scaled(TRUSTED_FACTOR))
         self._devices = _Buckets(rules.devices)
-        self._good = _Recent()
-        self._out = _Recent()
+        self._trusted = _RecentTimes()
+        self._blocked = _RecentTimes()
         self._penalty_seconds = rules.penalty_seconds
-        self._penalised = penalised
+        self._on_block = on_block
         self._connections: dict[str, int] = {}
-        self._most = rules.connections
+        self._max_connections = rules.connections
 
-    def accepts(self, source: str) -> bool:
-        """Tell whether an address's connection is worth a handshake."""
-        network = _network(source)
-        if self._most and self._connections.get(network, 0) >= self._most:
+    def allow_connection(self, source: str) -> bool:
+        """Return whether a new connection of an address is accepted, before the TLS handshake."""
+        network = _to_network(source)
+        if self._max_connections and self._connections.get(network, 0) >= self._max_connections:
             return False
-        return self._clock() >= self._out.get(network)
+        return self._clock() >= self._blocked.get(network)
 
-    def hears(self, source: str) -> bool:
-        """Tell whether another request of a connection that was accepted is worth reading."""
-        # Nearly always nobody is out, and this is asked for every request.
-        return self._out.is_empty or self._clock() >= self._out.get(_network(source))
+    def allow_request(self, source: str) -> bool:
+        """Return whether another request on an open connection is read."""
+        # Called for every request; almost always, no address is blocked.
+        return self._blocked.is_empty or self._clock() >= self._blocked.get(_to_network(source))
 
-    def opened(self, source: str) -> None:
-        """Count a connection that was accepted."""
-        network = _network(source)
+    def on_open(self, source: str) -> None:
+        """Count an accepted connection."""
+        network = _to_network(source)
         self._connections[network] = self._connections.get(network, 0) + 1
 
-    def closed(self, source: str) -> None:
-        """Count one that ended."""
-        network = _network(source)
+    def on_close(self, source: str) -> None:
+        """Count a closed connection."""
+        network = _to_network(source)
         left = self._connections.get(network, 0) - 1
         if left > 0:
             self._connections[network] = left
         else:
             self._connections.pop(network, None)
 
-    def admit(self, source: str, client_id: str) -> float | None:
-        """Let a request go on, or give the seconds after which it may be tried again.
+    def acquire(self, source: str, client_id: str) -> float | None:
+        """Allow a request and return None, or return the seconds until it is allowed.
 
-        Shapes:  `client_id` as the caller wrote it, with its tenant; empty where none counts.
+        Shapes:  `client_id` is as the caller wrote it, with its tenant; empty if no client limit applies.
         """
-        now, network = self._clock(), _network(source)
-        # Who is out comes here by a proxy alone: that goes on being listened to.
+        now, network = self._clock(), _to_network(source)
+        # A blocked address gets this far only through a trusted proxy, whose connections are not blocked.
         wait = max(
-            self._out.get(network) - now,
+            self._blocked.get(network) - now,
             self._sources.wait(network, now),
             self._clients.wait(client, now) if (client := client_id.lower()) else 0.0,
         )
@@ -118,43 +119,44 @@ class Gate:
         self._sources.take(network, now)
         return None
 
-    def granted(self, source: str, client_id: str) -> None:
-        """Count a token; its address is no mere flood from then on, whoever else is behind it."""
-        now, network = self._clock(), _network(source)
+    def on_success(self, source: str, client_id: str) -> None:
+        """Count an issued token, and mark its address as trusted."""
+        now, network = self._clock(), _to_network(source)
         if client_id:
             self._clients.take(client_id.lower(), now)
-        if self._good.get(network) - now < GOOD_SECONDS / 2:
-            self._good.put(network, now + GOOD_SECONDS)
-            self._out.drop(network)
+        if self._trusted.get(network) - now < TRUSTED_SECONDS / 2:
+            self._trusted.put(network, now + TRUSTED_SECONDS)
+            self._blocked.remove(network)
 
-    def begins_device(self, source: str) -> float | None:
-        """Let an address have one more device code, or give the seconds after which it may."""
-        now, network = self._clock(), _network(source)
+    def acquire_device_code(self, source: str) -> float | None:
+        """Allow one more device code and return None, or return the seconds until it is allowed."""
+        now, network = self._clock(), _to_network(source)
         wait = self._devices.wait(network, now)
         if wait > 0:
             return wait
         self._devices.take(network, now)
         return None
 
-    def refused(self, source: str) -> None:
-        """Count a refused request, or a connection on which nothing was asked, against its address."""
-        now, network = self._clock(), _network(source)
-        allowed = self._refused_of_good if self._good.get(network) > now else self._refused
+    def on_rejection(self, source: str) -> None:
+        """Count a refused request, or a connection without a request, against its address."""
+        now, network = self._clock(), _to_network(source)
+        is_trusted = self._trusted.get(network) > now
+        allowed = self._trusted_rejections if is_trusted else self._rejections
         if allowed.wait(network, now) <= 0:
             allowed.take(network, now)
-        elif self._penalty_seconds and now >= self._out.get(network):
-            self._out.put(network, now + self._penalty_seconds)
-            if self._penalised is not None:
-                self._penalised(network)
+        elif self._penalty_seconds and now >= self._blocked.get(network):
+            self._blocked.put(network, now + self._penalty_seconds)
+            if self._on_block is not None:
+                self._on_block(network)
 
 
-def _network(source: str) -> str:
-    # Who has one address of IPv6 has the 18446744073709551616 beside it.
-    return _prefix(source) if ":" in source else source
+def _to_network(source: str) -> str:
+    # A host with one IPv6 address usually controls its whole /64.
+    return _network_prefix(source) if ":" in source else source
 
 
 @lru_cache(maxsize=4096)
-def _prefix(source: str) -> str:
+def _network_prefix(source: str) -> str:
     try:
         address = ipaddress.IPv6Address(source.partition("%")[0])
     except ValueError:
@@ -164,46 +166,46 @@ def _prefix(source: str) -> str:
     return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
 
 
-class _Recent:
-    """Times by name; over the bound, the one that was put longest ago goes."""
+class _RecentTimes:
+    """A bounded map from name to time; the least recently written entry is evicted."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, float] = {}
+        self._entries: dict[str, float] = {}
 
     @property
     def is_empty(self) -> bool:
-        return not self._kept
+        return not self._entries
 
     def get(self, name: str, default: float = float("-inf")) -> float:
-        return self._kept.get(name, default)
+        return self._entries.get(name, default)
 
     def put(self, name: str, when: float) -> None:
-        self._kept.pop(name, None)
-        self._kept[name] = when
-        if len(self._kept) > MAX_KEPT:
-            del self._kept[next(iter(self._kept))]
+        self._entries.pop(name, None)
+        self._entries[name] = when
+        if len(self._entries) > MAX_ENTRIES:
+            del self._entries[next(iter(self._entries))]
 
-    def drop(self, name: str) -> None:
-        self._kept.pop(name, None)
+    def remove(self, name: str) -> None:
+        self._entries.pop(name, None)
 
 
 class _Buckets:
-    """Token buckets, each one number: the moment at which it would be full again."""
+    """Token buckets by name, each stored as one number: the time at which it is full again."""
 
     def __init__(self, rate: Rate) -> None:
         self._each = 1 / rate.per_second if rate.per_second > 0 else 0.0
         self._depth = max(rate.burst, 1) * self._each
-        self._full = _Recent()
+        self._full = _RecentTimes()
 
     def wait(self, name: str, now: float) -> float:
-        """Give the seconds until the bucket holds one; 0 when it does."""
+        """Return the seconds until the bucket has a token; 0 if it has one."""
         if not self._each:
             return 0.0
-        # Rounding must not refuse the last one of a burst.
+        # A rounding error must not refuse the last request of a burst.
         wait = self._full.get(name, now) + self._each - self._depth - now
         return wait if wait > 1e-9 else 0.0
 
     def take(self, name: str, now: float) -> None:
-        """Take one out."""
+        """Take a token."""
         if self._each:
             self._full.put(name, max(self._full.get(name, now), now) + self._each)

@@ -1,11 +1,11 @@
-"""Answers for programs that are the same wherever they are given, and what a fault becomes as one of them."""
+"""JSON responses that all endpoints share, and the conversion of exceptions into error responses."""
 
 import logging
 import math
 
 from podpass.database import DatabaseFailed
 from podpass.exchange import token_request
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.metrics import THROTTLED
 from podpass.exchange.origins import Origins
 from podpass.exchange.throttling import is_throttled
@@ -14,13 +14,13 @@ from podpass.http.server import Headers, Reply
 
 _log = logging.getLogger(__name__)
 
-JSON: Headers = (
+JSON_HEADERS: Headers = (
     (b"content-type", b"application/json; charset=utf-8"),
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 )
-# No Strict-Transport-Security: on localhost a browser would apply it to every port of the machine.
-PRIVATE: Headers = (
+# Without Strict-Transport-Security: on localhost, a browser would apply it to every port of the machine.
+NO_STORE_HEADERS: Headers = (
     (b"content-type", b"application/json; charset=utf-8"),
     (b"cache-control", b"no-store, no-cache"),
     (b"pragma", b"no-cache"),
@@ -28,61 +28,61 @@ PRIVATE: Headers = (
     (b"p3p", b'CP="DSP CUR OTPi IND OTRi ONL FIN"'),
     (b"x-content-type-options", b"nosniff"),
 )
-TOLD = logging.NOTSET
+ALREADY_LOGGED = logging.NOTSET
 
 
 def not_allowed(*methods: str) -> Reply:
-    """Refuse a method, and name those that are not refused."""
+    """Return 405, with the allowed methods."""
     allow = (b"allow", ", ".join(methods).encode())
-    return Reply(405, (allow, *JSON), b'{"error":"method_not_allowed"}')
+    return Reply(405, (allow, *JSON_HEADERS), b'{"error":"method_not_allowed"}')
 
 
 def not_found() -> Reply:
-    """Tell that nothing has this path."""
-    return Reply(404, JSON, b'{"error":"not_found"}')
+    """Return 404."""
+    return Reply(404, JSON_HEADERS, b'{"error":"not_found"}')
 
 
-def refusal(exc: Exception, facts: Facts) -> tuple[Refused, int]:
-    """Say as a refusal what went wrong, and how loud the log is to be; the cause goes into `facts`.
+def as_refusal(exc: Exception, facts: Facts) -> tuple[AadstsError, int]:
+    """Convert an exception into the error to return and a log level; add the cause to `facts`.
 
-    Shapes:  a level of TOLD says that a bug has had its line already, with its traceback.
+    Shapes:  the level ALREADY_LOGGED means that a bug was logged here, with its traceback.
     """
-    if isinstance(exc, Refused):
+    if isinstance(exc, AadstsError):
         outcome = THROTTLED if is_throttled(exc) else exc.entry.name
         facts |= {"outcome": outcome, "cause": exc.message}
         return exc, logging.INFO
     if isinstance(exc, DatabaseFailed):
-        unread = Refused(90033)
-        facts |= {"outcome": unread.entry.name, **exc.facts}
-        return unread, logging.ERROR
+        unavailable = AadstsError(90033)
+        facts |= {"outcome": unavailable.entry.name, **exc.facts}
+        return unavailable, logging.ERROR
     _log.error("request_failed", exc_info=exc, extra={"stage": "exchange", **facts})
-    failure = Refused(50000)
+    failure = AadstsError(50000)
     facts["outcome"] = failure.entry.name
-    return failure, TOLD
+    return failure, ALREADY_LOGGED
 
 
 def retry_after(exc: Exception) -> Headers:
-    """Say when to ask again, where that may help."""
+    """Return the header Retry-After, if another attempt may succeed."""
     if isinstance(exc, DatabaseFailed):
-        seconds: float | None = exc.again_seconds
+        seconds: float | None = exc.retry_after_seconds
     else:
-        seconds = exc.retry_seconds if isinstance(exc, Refused) else None
+        seconds = exc.retry_seconds if isinstance(exc, AadstsError) else None
     if seconds is None:
         return ()
     return ((b"retry-after", b"%d" % max(1, math.ceil(seconds))),)
 
 
-def refused_body(
-    refused: Refused, origins: Origins, trace: str, correlation: str, now: float
+def error_body(
+    refused: AadstsError, origins: Origins, trace: str, correlation: str, now: float
 ) -> bytes:
-    """Write a refusal, with the page that explains it."""
+    """Return the JSON body of an error, with the URL of the page that explains it."""
     return token_request.error_body(
         refused, login=origins.pages, trace_id=trace, correlation_id=correlation, now=now
     )
 
 
-def ids(headers: Headers, trace: str, correlation: str) -> Headers:
-    """Add the ids that tie an answer to the log."""
+def with_ids(headers: Headers, trace: str, correlation: str) -> Headers:
+    """Add the headers with trace ID and correlation ID, which connect a response to the log."""
     return (
         *headers,
         (b"x-ms-request-id", trace.encode()),

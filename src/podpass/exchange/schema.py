@@ -1,11 +1,11 @@
-"""Tables of the token service: its keys, and the sign-ins under way. What is secret in them is sealed."""
+"""The tables of the token service: its keys, and the sign-ins in progress. Secret values are sealed."""
 
-from sqlalchemy import Column, Double, Index, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData
 
-from podpass.database.column_types import Moment
-from podpass.database.migrate import Chain
+from podpass.database.column_types import Moment, Seconds, short_text, strict_table
+from podpass.database.migrate import MigrationChain
 
-CHAIN = Chain("authority", "podpass.exchange.migrations", head="0001")
+CHAIN = MigrationChain("authority", "podpass.exchange.migrations", head="0001")
 metadata = MetaData()
 
 
@@ -17,27 +17,28 @@ def _sealed() -> Column[bytes]:
     return Column("sealed", LargeBinary, nullable=False)
 
 
-# `ordinal` counts the keys ever made: two replicas that make one at the same time cannot both have it.
-signing_keys = Table(
+# `ordinal` numbers all keys ever created: two replicas that create a key at the same time cannot both store
+# it.
+signing_keys = strict_table(
     "authority_keys",
     metadata,
     Column("ordinal", Integer, primary_key=True, autoincrement=False),
-    Column("kid", String(64), nullable=False, unique=True),
+    Column("kid", short_text(64), nullable=False, unique=True),
     _time("created"),
     _time("activates"),
     _sealed(),
 )
 
-seals = Table(
+seals = strict_table(
     "authority_seals",
     metadata,
-    Column("name", String(32), primary_key=True),
+    Column("name", short_text(32), primary_key=True),
     _time("created"),
     _sealed(),
 )
 
-# An authorization code by its digest; one that was redeemed stays, marked, until it would have expired.
-codes = Table(
+# Authorization codes by digest. A redeemed code is marked, and deleted when it would have expired.
+codes = strict_table(
     "authority_codes",
     metadata,
     Column("digest", LargeBinary(32), primary_key=True),
@@ -47,32 +48,32 @@ codes = Table(
     Index("authority_codes_issued", "issued"),
 )
 
-# A device code by its digest, and the code that people type by its own until it was typed.
-devices = Table(
+# Device codes by digest. `user_code` is the digest of the code that a user enters, NULL after it was entered.
+devices = strict_table(
     "authority_devices",
     metadata,
     Column("digest", LargeBinary(32), primary_key=True),
     Column("user_code", LargeBinary(32), nullable=True, unique=True),
     _time("begun"),
-    Column("polled", Double, nullable=False),  # before any date as long as it never was
+    Column("polled", Seconds, nullable=False),  # before any date as long as it never was
     _sealed(),
     Index("authority_devices_begun", "begun"),
 )
 
-# When somebody typed a wrong code.
-wrong_codes = Table(
+# The times of wrong user codes.
+wrong_codes = strict_table(
     "authority_wrong_codes",
     metadata,
-    Column("id", String(36), primary_key=True),
+    Column("id", short_text(36), primary_key=True),
     _time("at"),
     Index("authority_wrong_codes_at", "at"),
 )
 
-# Wrong passwords of a user in a row, and when the last was typed.
-guesses = Table(
+# The number of wrong passwords in a row for each user, and the time of the last one.
+guesses = strict_table(
     "authority_guesses",
     metadata,
-    Column("user_id", String(64), primary_key=True),
+    Column("user_id", short_text(64), primary_key=True),
     Column("wrong", Integer, nullable=False),
     _time("since"),
 )

@@ -1,56 +1,58 @@
-"""A scope or resource parameter in, the identifier of the one resource asked for out. Pure."""
+"""Parses the scope or resource parameter into the identifier of the requested resource. Pure."""
 
 import re
 from functools import lru_cache
 
-from podpass.exchange.errors.catalogue import Refused
-from podpass.exchange.token_request import ALIKE_CHARS, TokenRequest
+from podpass.exchange.errors.catalogue import AadstsError
+from podpass.exchange.token_request import MAX_CACHED_CHARS, TokenRequest
 from podpass.guids import is_guid
 
-DEFAULT = "/.default"
-# MSAL Go adds these to every request; they mean nothing without a user.
+DEFAULT_SUFFIX = "/.default"
+# MSAL Go adds these to every request; without a user they have no effect.
 USER_SCOPES = frozenset({"openid", "offline_access", "profile", "email"})
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\x21-\x7e]+")
 
 
-def resource(request: TokenRequest) -> str:
-    """Name the resource a request is about, as it was asked for.
+def requested_resource(request: TokenRequest) -> str:
+    """Return the requested resource as the client wrote it.
 
-    Shapes:  from a scope, the text before the last `/.default`; a slash before that stays.
-    Errors:  Refused 70011, 1002012, 700022.
+    Shapes:  for a scope, the text before the last `/.default`; a slash before that is part of it.
+    Errors:  AadstsError 70011, 1002012, 700022.
     """
     if request.version == 1:
         return request.get("resource")
     scope = request.get("scope")
-    # A pod asks for the same few, again and again.
-    return _scope_alike(scope) if len(scope) <= ALIKE_CHARS else from_scope(scope)
+    # Pods request the same few scopes again and again.
+    return _cached_resource(scope) if len(scope) <= MAX_CACHED_CHARS else resource_from_scope(scope)
 
 
-def from_scope(scope: str) -> str:
-    """Read the scope of a client credentials grant.
+def resource_from_scope(scope: str) -> str:
+    """Parse the scope of a client credentials grant.
 
-    Errors:  Refused 70011, 1002012, 700022.
+    Errors:  AadstsError 70011, 1002012, 700022.
     """
     scopes = [each for each in scope.split() if each not in USER_SCOPES]
     if not scopes:
-        raise Refused(70011, scope=scope)
-    resources = {each.removesuffix(DEFAULT) for each in scopes if each.endswith(DEFAULT)}
-    others = [each for each in scopes if not each.endswith(DEFAULT)]
+        raise AadstsError(70011, scope=scope)
+    resources = {
+        each.removesuffix(DEFAULT_SUFFIX) for each in scopes if each.endswith(DEFAULT_SUFFIX)
+    }
+    others = [each for each in scopes if not each.endswith(DEFAULT_SUFFIX)]
     if not resources:
-        raise Refused(1002012, scope=others[0])
+        raise AadstsError(1002012, scope=others[0])
     if others:
-        raise Refused(70011, scope=scope)
+        raise AadstsError(70011, scope=scope)
     if len(resources) > 1:
-        raise Refused(700022, scope=scope)
+        raise AadstsError(700022, scope=scope)
     name = resources.pop()
     if not is_resource(name):
-        raise Refused(70011, scope=scope)
+        raise AadstsError(70011, scope=scope)
     return name
 
 
-_scope_alike = lru_cache(maxsize=256)(from_scope)
+_cached_resource = lru_cache(maxsize=256)(resource_from_scope)
 
 
 def is_resource(name: str) -> bool:
-    """Tell whether a text can name a resource: a URI or an application id."""
+    """Return whether a text can be a resource identifier: a URI or an application ID."""
     return is_guid(name) or _URI.fullmatch(name) is not None

@@ -1,50 +1,51 @@
-"""How the edges ask whoever decides how much one client and one address may ask."""
+"""Rate limiting of requests: the limiter's interface, and the error for a request that exceeds a limit."""
 
 from typing import Protocol
 
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.http.server import Scope
 
 _TOO_MANY = 429
 
 
-class Gate(Protocol):
-    """Whoever decides how much one client and one address may ask."""
+class RequestLimiter(Protocol):
+    """Limits the requests of a client and of an address, as `rate_limits.RateLimiter` does."""
 
-    def admit(self, source: str, client_id: str) -> float | None: ...
-    def granted(self, source: str, client_id: str) -> None: ...
-    def refused(self, source: str) -> None: ...
-    def begins_device(self, source: str) -> float | None: ...
+    def acquire(self, source: str, client_id: str) -> float | None: ...
+    def on_success(self, source: str, client_id: str) -> None: ...
+    def on_rejection(self, source: str) -> None: ...
+    def acquire_device_code(self, source: str) -> float | None: ...
 
 
-def admit(wait: float | None) -> None:
-    """Let a request go on if a gate does.
+def require_no_wait(wait: float | None) -> None:
+    """Check that a limiter allowed a request.
 
-    Errors:  Refused 90055.
+    Shapes:  `wait` is None for an allowed request, else the seconds until it is allowed.
+    Errors:  AadstsError 90055.
     """
     if wait is not None:
-        raise too_many(wait)
+        raise too_many_requests(wait)
 
 
-def too_many(wait: float) -> Refused:
-    """Refuse what is asked too often, and say when to ask again.
+def too_many_requests(wait: float) -> AadstsError:
+    """Return the error for a request that exceeds a limit.
 
-    Units:   `wait` in seconds.
+    Units:   `wait` in seconds, for the header Retry-After.
     """
-    return Refused(90055).answered(step="wire", status=_TOO_MANY, retry_seconds=wait)
+    return AadstsError(90055).with_response(step="wire", status=_TOO_MANY, retry_seconds=wait)
 
 
-def is_throttled(refused: Refused) -> bool:
-    """Tell whether a request only came too early."""
+def is_throttled(refused: AadstsError) -> bool:
+    """Return whether a request was refused because of a rate limit."""
     return refused.status == _TOO_MANY
 
 
-def is_fault_of_caller(status: int) -> bool:
-    """Tell whether an answer counts against the address that asked; one that only came too early does not."""
+def is_client_error(status: int) -> bool:
+    """Return whether a response counts against its address: an error of the client, but not a rate limit."""
     return 400 <= status < 500 and status != _TOO_MANY
 
 
-def source_of(scope: Scope) -> str:
-    """Give the address a request came from."""
+def client_address(scope: Scope) -> str:
+    """Return the address that a request came from."""
     client = scope.get("client")
     return client[0] if client else ""

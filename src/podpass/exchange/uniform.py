@@ -1,34 +1,35 @@
-"""What a caller is told where no refusal may say which part was wrong: one answer, on a grid of time.
+"""Uniform refusals: with `uniform_refusals`, every authentication failure has the same error and duration.
 
-Entra tells an unknown client from a wrong issuer, audience, subject or key, before it knows who asks; so does
-this service unless `uniform_refusals` is set. The log says the cause either way.
+Without it, this service distinguishes an unknown client, a wrong issuer, audience, subject and key before the
+client is authenticated, as Entra does. The log has the cause in both cases.
 """
 
 import asyncio
 import time
 
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.errors.catalogue import AadstsError
 
-# From here on a caller has shown that an issuer or the application itself signed: the rest helps him alone.
-HIDDEN = frozenset(
+# The steps whose errors are hidden. After them, the caller is authenticated: later errors help no other
+# caller.
+HIDDEN_STEPS = frozenset(
     {"client", "credential", "assertion", "trust", "lifetime", "issuer", "key", "signature"}
 )
-NUMBER = 70002
-# Wider than the difference between looking up a client and checking a signature, keys at hand.
+UNIFORM_NUMBER = 70002
+# Longer than the time difference between looking up a client and verifying a signature with cached keys.
 GRID_SECONDS = 0.1
 
 
-async def told(refused: Refused, began: float) -> Refused:
-    """Give what the caller is told of a refusal, and not before the next line of the grid.
+async def as_uniform_error(refused: AadstsError, began: float) -> AadstsError:
+    """Return the error that the caller sees, after waiting for the next point of the time grid.
 
     Units:   `began` by `time.perf_counter`.
     """
-    if refused.step not in HIDDEN:
+    if refused.step not in HIDDEN_STEPS:
         return refused
-    await asyncio.sleep(wait(time.perf_counter() - began))
-    return Refused(NUMBER)
+    await asyncio.sleep(seconds_to_grid(time.perf_counter() - began))
+    return AadstsError(UNIFORM_NUMBER)
 
 
-def wait(elapsed: float) -> float:
-    """Say how long it is to the next line of the grid."""
+def seconds_to_grid(elapsed: float) -> float:
+    """Return the seconds until the next point of the time grid."""
     return GRID_SECONDS - elapsed % GRID_SECONDS

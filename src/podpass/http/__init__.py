@@ -1,1 +1,1 @@
-"""Listen and fetch: HTTP server, TLS, connection limits, and a client that fetches allowed addresses only."""
+"""HTTP server, TLS, connection limits, and a client that connects only to allowed addresses."""

@@ -1,9 +1,9 @@
-"""Connections taken from a listening socket that several processes may share, one at a time.
+"""Accept connections from a listening socket that several processes may share.
 
-fair         one connection a turn of the loop: a busy process comes round less often than an idle one
-early        a door may refuse an address before a byte of TLS was spent on it
-nothing lost whoever shares the socket goes on when one process ends; on a stop, connections that wait
-             in the kernel are served too, since closing the socket would reset them
+fairness     one connection per event-loop iteration: a busy process accepts less often than an idle one
+early close  a connection filter may close a connection before the TLS handshake
+shutdown     other processes continue to accept when one process stops; on a stop, the acceptor also
+             accepts the connections in the kernel's queue, because closing the socket would reset them
 """
 
 import asyncio
@@ -20,64 +20,65 @@ from podpass.http.connection import Connection
 _log = logging.getLogger(__name__)
 
 HANDSHAKE_SECONDS = 10.0
-# A client that keeps a connection without reading it never says goodbye: the default is half a minute.
-GOODBYE_SECONDS = 1.0
+# A client that keeps a connection without reading it never sends close_notify. asyncio's default is 30 s.
+TLS_SHUTDOWN_SECONDS = 1.0
 _PAUSE_SECONDS = 0.1
-_QUIET_SECONDS = 10.0
-_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-# Reset instead of a goodbye: nothing of the connection is kept, not even for the kernel's minute.
-_AT_ONCE = struct.pack("ii", 1, 0)
+_LOG_INTERVAL_SECONDS = 10.0
+_OUT_OF_RESOURCES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# Close with a reset: the kernel then keeps no state of the connection, not even for TIME_WAIT.
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class Door(Protocol):
-    """Whoever decides which addresses are listened to.
+class ConnectionFilter(Protocol):
+    """Decides from which addresses connections and requests are read.
 
-    `hears` is asked before each request of a connection that was accepted; `opened` and `closed` are told
-    of the connection, and `wasted` besides of one that ends without a whole request.
+    `allow_connection` is called for each new connection, before TLS. `allow_request` is called before each
+    request of an accepted connection. `on_open` and `on_close` are called once for each connection;
+    `on_unused` is also called if a connection ends without a complete request.
     """
 
-    def accepts(self, source: str) -> bool: ...
-    def hears(self, source: str) -> bool: ...
-    def opened(self, source: str) -> None: ...
-    def closed(self, source: str) -> None: ...
-    def wasted(self, source: str) -> None: ...
+    def allow_connection(self, source: str) -> bool: ...
+    def allow_request(self, source: str) -> bool: ...
+    def on_open(self, source: str) -> None: ...
+    def on_close(self, source: str) -> None: ...
+    def on_unused(self, source: str) -> None: ...
 
 
 class Acceptor:
-    """Accept on one socket, and hand each connection to a protocol of its own.
+    """Accept connections on one socket, and create a protocol for each.
 
-    Shapes:  `full` is told how many are in a handshake, and says whether one more is too many.
+    Shapes:  `is_full` takes the number of handshakes, and returns whether a further connection is too many.
     """
 
     def __init__(
         self,
         sock: socket.socket,
-        make: Callable[[], Connection],
+        new_connection: Callable[[], Connection],
         tls: ssl.SSLContext | None,
         *,
-        door: Door | None,
-        full: Callable[[int], bool],
+        connection_filter: ConnectionFilter | None,
+        is_full: Callable[[int], bool],
     ) -> None:
         self._sock = sock
-        self._make = make
+        self._new_connection = new_connection
         self._tls = tls
-        self._door = door
-        self._full = full
+        self._filter = connection_filter
+        self._is_full = is_full
         self._loop = asyncio.get_running_loop()
         self._handshakes: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
-        self._quiet_until = 0.0
+        self._log_after = 0.0
         self._closed = False
         sock.setblocking(False)
         self._resume()
 
     @property
-    def handshakes(self) -> int:
-        """How many connections are not yet their protocol's."""
-        return len(self._handshakes)
+    def handshakes(self) -> set[asyncio.Future[None]]:
+        """Return a future for each connection that has no protocol yet."""
+        return set(self._handshakes)
 
     def close(self) -> None:
-        """Accept what waits in the kernel, and nothing after it; the same again does nothing."""
+        """Accept the connections in the kernel's queue, then close the socket; a second call does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -88,13 +89,8 @@ class Acceptor:
             pass
         self._sock.close()
 
-    async def wait_closed(self) -> None:
-        """Wait for those in a handshake: each ends, by success or by its time."""
-        if self._handshakes:
-            await asyncio.wait(self._handshakes)
-
     def abort(self) -> None:
-        """Give up those in a handshake."""
+        """Cancel the handshakes."""
         for task in self._handshakes:
             task.cancel()
 
@@ -104,84 +100,87 @@ class Acceptor:
 
     def _accept(self) -> bool:
         try:
-            taken, address = self._sock.accept()
+            accepted, address = self._sock.accept()
         except OSError as exc:
-            # Else another process was quicker, or the client has gone.
-            if exc.errno in _NO_ROOM:
-                self._wait_for_room(exc)
+            # Any other error: another process accepted the connection first, or the client closed it.
+            if exc.errno in _OUT_OF_RESOURCES:
+                self._pause_accepting(exc)
             return False
         source = str(address[0])
-        refused = self._door is not None and not self._door.accepts(source)
-        is_full = not refused and self._full(len(self._handshakes))
+        is_blocked = self._filter is not None and not self._filter.allow_connection(source)
+        is_full = not is_blocked and self._is_full(len(self._handshakes))
         if is_full:
-            self._tell_full(source)
-        if refused or is_full:
-            taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
-            taken.close()
+            self._log_full(source)
+        if is_blocked or is_full:
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            accepted.close()
             return True
-        task = self._loop.create_task(self._connect(taken, source))
+        task = self._loop.create_task(self._connect(accepted, source))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
         return True
 
-    def _tell_full(self, source: str) -> None:
-        """Say that there are as many connections as may be, once in a while."""
+    def _log_full(self, source: str) -> None:
+        """Log that the connection limit is reached, at most once per interval."""
         now = self._loop.time()
-        if now >= self._quiet_until:
-            self._quiet_until = now + _QUIET_SECONDS
+        if now >= self._log_after:
+            self._log_after = now + _LOG_INTERVAL_SECONDS
             _log.warning(
-                "connections_refused", extra={"cause": "too many are open", "source": source}
+                "connection_limit_reached", extra={"cause": "too many are open", "source": source}
             )
 
-    def _wait_for_room(self, exc: OSError) -> None:
-        # The socket stays readable, so the loop would do nothing but fail.
+    def _pause_accepting(self, exc: OSError) -> None:
+        # The socket stays readable: without a pause, the loop would call accept again at once.
         if self._pause is None and not self._closed:
-            if self._loop.time() >= self._quiet_until:
-                self._quiet_until = self._loop.time() + _QUIET_SECONDS
-                _log.error("connections_not_accepted", extra={"cause": exc.strerror})
+            if self._loop.time() >= self._log_after:
+                self._log_after = self._loop.time() + _LOG_INTERVAL_SECONDS
+                _log.error("connection_accept_failed", extra={"cause": exc.strerror})
             self._loop.remove_reader(self._sock)
             self._pause = self._loop.call_later(_PAUSE_SECONDS, self._resume)
 
-    async def _connect(self, taken: socket.socket, source: str) -> None:
-        if self._door is not None:
-            self._door.opened(source)
-        made: list[Connection] = []
+    async def _connect(self, accepted: socket.socket, source: str) -> None:
+        if self._filter is not None:
+            self._filter.on_open(source)
+        created: list[Connection] = []
 
-        def make() -> Connection:
-            made.append(self._make())
-            return made[0]
+        def create() -> Connection:
+            created.append(self._new_connection())
+            return created[0]
 
-        taken.setblocking(False)
-        taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        accepted.setblocking(False)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             await self._loop.connect_accepted_socket(
-                make,
-                taken,
+                create,
+                accepted,
                 ssl=self._tls,
                 ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls is not None else None,
-                ssl_shutdown_timeout=GOODBYE_SECONDS if self._tls is not None else None,
+                ssl_shutdown_timeout=TLS_SHUTDOWN_SECONDS if self._tls is not None else None,
             )
         except (OSError, TimeoutError) as exc:  # ssl.SSLError is an OSError
             _log.debug("handshake_failed", extra={"source": source, "cause": type(exc).__name__})
         finally:
-            self._see_off(made, taken, source)
+            self._report_close(created, accepted, source)
 
-    def _see_off(self, made: list[Connection], taken: socket.socket, source: str) -> None:
-        """Tell the door when the connection ends, or now if it never began."""
-        if not made:
-            taken.close()
-        # Else the socket is its transport's: closed under it, its number would be the next connection's.
-        if (door := self._door) is None:
+    def _report_close(
+        self, created: list[Connection], accepted: socket.socket, source: str
+    ) -> None:
+        """Call the filter when the connection ends, or now if it has no protocol."""
+        if not created:
+            accepted.close()
+        # Otherwise the transport owns the socket. If it were closed here, the kernel would reuse its file
+        # descriptor for the next connection.
+        if (connection_filter := self._filter) is None:
             return
-        connection = made[0] if made else None
+        connection = created[0] if created else None
 
-        def ended() -> None:
-            door.closed(source)
-            if connection is None or not connection.asked:
-                door.wasted(source)
+        def on_lost() -> None:
+            connection_filter.on_close(source)
+            if connection is None or not connection.has_request:
+                connection_filter.on_unused(source)
 
         transport = connection.transport if connection is not None else None
         if connection is None or transport is None or transport.is_closing():
-            ended()
+            on_lost()
         else:
-            connection.on_lost = ended
+            connection.on_lost = on_lost

@@ -1,8 +1,9 @@
-"""One client's connection: uvicorn's protocol with bounds of ours, and a short way for small POSTs.
+"""The HTTP protocol of one connection: uvicorn's, with limits and a fast path for small POST requests.
 
-An application may have a second door beside ASGI, `quick`. It is shown each small POST that came whole, and
-either makes the whole answer or declines, and then the request goes through ASGI as any other does. Both
-ways read the same bytes with the same parser, bounds and times, one answer after the other.
+An application may have a method `fast_path` next to its ASGI interface. The connection calls it with each
+small POST request that has arrived completely. The method either returns the whole response, or declines,
+and then the request takes the ASGI path as any other request. Both paths use the same parser, limits and
+timeouts, and send responses in the order of the requests.
 """
 
 import asyncio
@@ -13,52 +14,36 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from podpass.http import proxy_headers, request_validation
+from podpass.http.reply import Reply, serialize
 
 _log = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
-Headers = request_validation.Headers
 
-QUICK_BYTES = 64 * 1024
-# Requests sent ahead of the answer to one before them. No client that we know of sends any.
-MAX_WAITING = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A whole answer.
-
-    Shapes:  header names in lower case, without the length.
-    """
-
-    status: int
-    headers: Headers
-    body: bytes
+FAST_PATH_MAX_BYTES = 64 * 1024
+# Requests that are sent before the response to an earlier one. No known client sends any.
+MAX_PIPELINED = 32
 
 
-Quick = Callable[[Scope, bytes], Coroutine[Any, Any, Reply] | None]
-"""Takes a POST's scope and whole body; declines with None, and has then done nothing."""
+FastPathHandler = Callable[[Scope, bytes], Coroutine[Any, Any, Reply] | None]
+"""Takes scope and body of a POST request; returns None, without any side effect, if it declines."""
 
 
-Hears = Callable[[str], bool]
-"""Tells of a peer's address whether another request of it is worth reading."""
+AllowRequest = Callable[[str], bool]
+"""Takes the address of a peer; returns whether another request of it is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How much and how long a client may take to send a request; answers may take as long as they like.
+    """Limits on the size and duration of a request; the duration of a response is not limited.
 
-    Shapes:  `head_bytes` bounds the trailer of a chunked body too.
-    Units:   `head_seconds` from a connection, or the first byte of a later request, to the end of that
-             request's head; `body_seconds` without a byte of the body, and for the whole of it, with a
-             second more for each `body_rate` bytes of it; `connections` at a time.
+    Shapes:  `head_bytes` also limits the trailer of a chunked body.
+    Units:   `head_seconds` from the start of a connection, or from the first byte of a later request, to
+             the end of the request's head; `body_seconds` between two reads of the body, and for the whole
+             body plus one second for each `body_rate` bytes; `connections` at the same time.
     """
 
     head_bytes: int = 64 * 1024
@@ -72,16 +57,16 @@ LIMITS = Limits()
 
 
 class Config(uvicorn.Config):
-    """uvicorn's configuration, with what is ours."""
+    """uvicorn's configuration with the settings of `Connection`."""
 
     limits = LIMITS
-    quick: Quick | None = None
+    fast_path: FastPathHandler | None = None
     proxies: Sequence[proxy_headers.Network] = ()
-    hears: Hears | None = None
+    allow_request: AllowRequest | None = None
 
 
 _VERSIONS = ("1.1", "1.0")
-# A target that reads the same to everybody: a path and perhaps a query, nothing escaped in the path.
+# A target that every parser reads in the same way: a path without escapes, and an optional query.
 _PLAIN = re.compile(rb"/[\w.~/-]*(\?[!-~]*)?")
 _IDLE, _HEAD, _BODY, _REFUSED = range(4)
 _TOO_LONG = (
@@ -91,10 +76,10 @@ _TOO_LONG = (
 _FAILED = Reply(500, ((b"content-type", b"text/plain; charset=utf-8"),), b"Internal Server Error")
 
 
-class _Turn(RequestResponseCycle):
-    """A request that takes the short way: of uvicorn's cycle, only what its protocol asks for."""
+class _FastPathRequest(RequestResponseCycle):
+    """A request on the fast path, with those attributes of uvicorn's cycle that its protocol reads."""
 
-    message_event = asyncio.Event()  # nobody waits for it
+    message_event = asyncio.Event()  # has no waiter
     task: asyncio.Task[None]
 
     def __init__(self, *, keep_alive: bool) -> None:
@@ -105,168 +90,193 @@ class _Turn(RequestResponseCycle):
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's protocol, which also bounds what it reads and tells the client's certificate (DER).
+    """uvicorn's protocol with limits on requests, and with the client's certificate (DER) in the scope.
 
-    uvicorn times only a connection that waits for another request, and holds a head of any length: a
-    head sent by the byte would hold its connection for ever, one sent by the megabyte all memory.
+    uvicorn has a timeout only for an idle connection, and buffers a head of any length: a client that
+    sends a head byte by byte would keep its connection without limit, and a long head would use all memory.
 
-    One timer a connection, not one a request: it is moved only when it fires, or when it would fire late.
+    There is one timer per connection and not one per request. It is moved only when it fires, or when it
+    would fire too late.
     """
 
     _phase = _IDLE
-    _unread = 0  # bytes that came since the parser last gave us something whole
+    _unread = 0  # bytes since the parser last returned a complete part
     _body_began, _body_bytes = 0.0, 0
-    _trailer = 0  # bytes of fields that came after the body
-    _due: float | None = None
+    _trailer = 0  # bytes of the fields after the body
+    _deadline: float | None = None
     _timer: asyncio.TimerHandle | None = None
-    _turn: _Turn | None = None  # the request being read, if it may take the short way
-    asked = False  # whether a whole request has come
+    _reading: _FastPathRequest | None = (
+        None  # the request that is being read, if it may use the fast path
+    )
+    has_request = False  # whether a complete request has arrived
     on_lost: Callable[[], None] | None = None
+    _lost: asyncio.Future[None] | None = None
 
-    # What the transport tells
+    # Callbacks of the transport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Read the configuration, and start the timer of the first head."""
         super().connection_made(transport)
         assert isinstance(self.config, Config)
-        # As it is now: since this was made, a handshake has passed, and a stop may have begun.
+        # The configuration is read now and not in `__init__`: a stop may have begun during the handshake.
         self.app: Any = self.config.loaded_app
-        self._limits, self._quick = self.config.limits, self.config.quick
+        self._limits, self._fast_path = self.config.limits, self.config.fast_path
         tls = transport.get_extra_info("ssl_object")
         self._certificate = None if tls is None else tls.getpeercert(binary_form=True)
         peer = self.client[0] if self.client else ""
         self._proxies = self.config.proxies
         self._is_proxy = proxy_headers.is_trusted(peer, self._proxies)
-        self._peer, self._hears = peer, self.config.hears
+        self._peer, self._allow_request = peer, self.config.allow_request
         if len(self.connections) > self._limits.connections:
             transport.abort()
         else:
-            self._expect(self._limits.head_seconds)
+            self._set_deadline(self._limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timer, and report the end of the connection."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._due, self._phase, self._turn = None, _REFUSED, None
+        self._deadline, self._phase, self._reading = None, _REFUSED, None
         super().connection_lost(exc)
         if self.on_lost is not None:
             self.on_lost()
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(None)
 
-    def answer_once_more(self, app: Any) -> None:
-        """Answer the next request through this application, which should then close the connection."""
+    def wait_lost(self) -> asyncio.Future[None]:
+        """Return a future that is done when the connection is lost."""
+        if self._lost is None:
+            self._lost = self.loop.create_future()
+        return self._lost
+
+    def close_after_next_response(self, app: Any) -> None:
+        """Use this application for the next request; its response should close the connection."""
         self.app = app
-        if self._turn is None:
-            self._quick = None
+        if self._reading is None:
+            self._fast_path = None
         else:
-            self._turn.keep_alive = False  # it is being read: its answer is the last
+            self._reading.keep_alive = False  # the response to this request is the last one
 
     def data_received(self, data: bytes) -> None:
+        """Parse data, unless the peer's address is blocked or a limit is exceeded."""
         if self._phase == _REFUSED:
             return
-        if self._phase == _IDLE and self._hears is not None and not self._hears(self._peer):
-            # Who was shut out while its connection was kept is shut out here too, at the same price.
+        if (
+            self._phase == _IDLE
+            and self._allow_request is not None
+            and not self._allow_request(self._peer)
+        ):
+            # An address that was blocked while its connection was open is refused here too, at the same cost.
             self._phase = _REFUSED
             self.transport.abort()
             return
         self._unread += len(data)
         super().data_received(data)
         if self._phase != _REFUSED and self._unread > self._limits.head_bytes:
-            self._refuse()
-        elif self._phase == _IDLE and self._due is not None and self._answered():
-            # A bare line break begins no request, and gains no more time than a head has.
-            self._expect(min(self._limits.head_seconds, self._due - self.loop.time()))
+            self._reject()
+        elif self._phase == _IDLE and self._deadline is not None and self._is_response_complete():
+            # An empty line does not start a request, and does not extend the time for the head.
+            self._set_deadline(min(self._limits.head_seconds, self._deadline - self.loop.time()))
 
-    # What the parser tells
+    # Callbacks of the parser
 
     def on_message_begin(self) -> None:
+        """Start a request, unless too many wait for their response."""
         if self._phase == _REFUSED:
             return
-        if len(self.pipeline) >= MAX_WAITING:
-            # Each takes forty times the memory it was sent in, and one read may bring a thousand of them.
+        if len(self.pipeline) >= MAX_PIPELINED:
+            # A waiting request needs 40 times the memory of its bytes, and one read may contain a thousand.
             self._phase = _REFUSED
             self.transport.abort()
             return
         self._phase, self._trailer = _HEAD, 0
-        self._expect(self._limits.head_seconds)
+        self._set_deadline(self._limits.head_seconds)
         super().on_message_begin()
         if self.scheme == "https":
             self.scope["extensions"] = {"tls": {"client_cert": self._certificate}}
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Store a header; count a field of a trailer and drop it."""
         if self._phase == _HEAD:
-            # The parser leaves blanks at the end, which belong to no value: a host with one would be another.
+            # The parser keeps trailing blanks, which are not part of a value: `x ` would be another host.
             super().on_header(name, value.rstrip(b" \t"))
             return
         if self._phase == _REFUSED:
             return
-        # A trailer's field is no header: whoever judged the head before us, as a proxy that strips fields
-        # does, never saw it.
+        # A field of a trailer is not a header: a proxy that removes headers by name did not check it.
         self._trailer += len(name) + len(value) + 4
         if self._trailer > self._limits.head_bytes:
-            self._refuse()
+            self._reject()
 
     def on_headers_complete(self) -> None:
-        # Rarely counted: what came is most often less than the limit as a whole.
+        """Check the head, and choose the path of the request."""
+        # The head is counted only if all unread bytes together exceed the limit.
         if self._unread > self._limits.head_bytes and self._head_size() > self._limits.head_bytes:
-            self._refuse()
+            self._reject()
         elif self.parser.get_http_version() not in _VERSIONS:
-            # HTTP/0.9 has no head: what a proxy before us takes for one request would be another here.
+            # HTTP/0.9 has no head: a proxy in front would read the same bytes as another request.
             self._phase = _REFUSED
             self.transport.close()
-        elif answer := request_validation.objection(
+        elif response := request_validation.reject_ambiguous_framing(
             self.headers, self.parser.get_http_version(), upgrades=self.parser.should_upgrade()
         ):
-            self._refuse(answer)
+            self._reject(response)
         if self._phase == _REFUSED:
             return
         self._phase, self._unread, self._body_bytes = _BODY, 0, 0
-        self._expect(self._limits.body_seconds)
+        self._set_deadline(self._limits.body_seconds)
         self._body_began = self.loop.time()
         if self._is_proxy and self.client is not None:
             peer, port = self.client
-            source = proxy_headers.source(peer, self.headers, self._proxies)
+            source = proxy_headers.client_address(peer, self.headers, self._proxies)
             self.scope["client"] = (source, port)
-        if self._may_be_quick():
-            self.cycle = self._turn = _Turn(keep_alive=self.parser.should_keep_alive())
+        if self._is_fast_path_candidate():
+            self.cycle = self._reading = _FastPathRequest(
+                keep_alive=self.parser.should_keep_alive()
+            )
         else:
             super().on_headers_complete()
             if self.parser.should_upgrade():
-                self.cycle.keep_alive = False  # what follows would be read by other rules
+                self.cycle.keep_alive = False  # later bytes may belong to the other protocol
 
     def on_body(self, body: bytes) -> None:
+        """Store a part of the body, and move the deadline within the limits."""
         if self._phase != _BODY:
             return
         self._unread = 0
         self._body_bytes += len(body)
         limits, now = self._limits, self.loop.time()
-        # A byte at a time would hold the connection for weeks.
+        # Without this limit, a body that is sent byte by byte would keep the connection for weeks.
         whole = self._body_began + limits.body_seconds + self._body_bytes / limits.body_rate
-        self._due = min(now + limits.body_seconds, whole)
-        if self._turn is None:
+        self._deadline = min(now + limits.body_seconds, whole)
+        if self._reading is None:
             super().on_body(body)
         else:
-            self._turn.body += body
-            if len(self._turn.body) > QUICK_BYTES:
-                self._take_long_way(self._turn)
+            self._reading.body += body
+            if len(self._reading.body) > FAST_PATH_MAX_BYTES:
+                self._fall_back_to_asgi(self._reading)
 
     def on_message_complete(self) -> None:
+        """Pass a complete request to the application."""
         if self._phase != _BODY:
             return
-        self._phase, self._unread, self._due = _IDLE, 0, None
-        self.asked = True
-        if self._turn is not None:
-            self._ask(self._turn)
+        self._phase, self._unread, self._deadline = _IDLE, 0, None
+        self.has_request = True
+        if self._reading is not None:
+            self._start_fast_path(self._reading)
         else:
             if self.parser.should_upgrade():
                 self._phase = _REFUSED
             super().on_message_complete()
 
-    # The short way
+    # The fast path
 
-    def _may_be_quick(self) -> bool:
-        """Tell whether a head is a plain POST's, with no answer before it still to be given."""
+    def _is_fast_path_candidate(self) -> bool:
+        """Return whether a head is that of a plain POST, and no earlier response is outstanding."""
         return (
-            self._quick is not None
-            and self._answered()
+            self._fast_path is not None
+            and self._is_response_complete()
             and self.parser.get_method() == b"POST"
             and self.parser.get_http_version() == "1.1"
             and not self.expect_100_continue
@@ -274,53 +284,53 @@ class Connection(HttpToolsProtocol):
             and _PLAIN.fullmatch(self.url) is not None
         )
 
-    def _ask(self, turn: _Turn) -> None:
-        assert self._quick is not None
+    def _start_fast_path(self, request: _FastPathRequest) -> None:
+        assert self._fast_path is not None
         raw_path, _, query = self.url.partition(b"?")
         scope = cast("Scope", self.scope)
         scope["method"], scope["path"] = "POST", raw_path.decode("ascii")
         scope["raw_path"], scope["query_string"] = raw_path, query
-        reply = self._quick(scope, bytes(turn.body))
+        reply = self._fast_path(scope, bytes(request.body))
         if reply is None:
-            self._take_long_way(turn)
+            self._fall_back_to_asgi(request)
             super().on_message_complete()
             return
-        self._turn = None
-        turn.task = self.loop.create_task(self._answer(turn, reply))
-        self.tasks.add(turn.task)
+        self._reading = None
+        request.task = self.loop.create_task(self._respond(request, reply))
+        self.tasks.add(request.task)
 
-    def _take_long_way(self, turn: _Turn) -> None:
-        """Let uvicorn make of head and body what it would have made of them when they came."""
-        self._turn = None
-        turn.response_complete = True
+    def _fall_back_to_asgi(self, request: _FastPathRequest) -> None:
+        """Pass head and body to uvicorn as if they had just arrived."""
+        self._reading = None
+        request.response_complete = True
         super().on_headers_complete()
-        self.cycle.keep_alive = self.cycle.keep_alive and turn.keep_alive
-        super().on_body(bytes(turn.body))
+        self.cycle.keep_alive = self.cycle.keep_alive and request.keep_alive
+        super().on_body(bytes(request.body))
 
-    async def _answer(self, turn: _Turn, coming: Coroutine[Any, Any, Reply]) -> None:
+    async def _respond(self, request: _FastPathRequest, reply: Coroutine[Any, Any, Reply]) -> None:
         try:
-            written = _written(await coming, keep_alive=turn.keep_alive)
-            while self.flow.write_paused and not turn.disconnected:
+            data = serialize(await reply, keep_alive=request.keep_alive)
+            while self.flow.write_paused and not request.disconnected:
                 await self.flow.drain()
-        except asyncio.CancelledError:  # told to stop, and there was no time left
+        except asyncio.CancelledError:  # the grace period of a stop is over
             self.transport.abort()
             raise
         except Exception:  # noqa: BLE001 as uvicorn does for an application
-            _log.exception("quick_answer_failed")
-            turn.keep_alive = False
-            written = _written(_FAILED, keep_alive=False)
+            _log.exception("fast_path_request_failed")
+            request.keep_alive = False
+            data = serialize(_FAILED, keep_alive=False)
         finally:
-            self.tasks.discard(turn.task)
-        if not turn.disconnected:
-            # A whole answer in one write is one TLS record and one packet.
-            self.transport.write(written)
-            turn.response_complete = True
-            if not turn.keep_alive:
+            self.tasks.discard(request.task)
+        if not request.disconnected:
+            # A whole response in one write is one TLS record and one packet.
+            self.transport.write(data)
+            request.response_complete = True
+            if not request.keep_alive:
                 self.transport.close()
             self.on_response_complete()
 
     def on_response_complete(self) -> None:
-        """Go on with what was asked meanwhile, or wait for more as long as a connection is kept."""
+        """Start the next pipelined request, or wait for one as long as the connection is kept alive."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -328,58 +338,48 @@ class Connection(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif self._phase == _IDLE:
-            self._expect(self.timeout_keep_alive)
+            self._set_deadline(self.timeout_keep_alive)
 
-    # Bounds
+    # Limits
 
     def _head_size(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
-    def _answered(self) -> bool:
+    def _is_response_complete(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _refuse(self, answer: bytes = _TOO_LONG) -> None:
-        in_head = self._phase != _BODY and self._answered()
+    def _reject(self, response: bytes = _TOO_LONG) -> None:
+        in_head = self._phase != _BODY and self._is_response_complete()
         self._phase = _REFUSED
         if in_head and not self.transport.is_closing():
-            status = int(answer[9:12])
-            _log.debug("head_refused", extra={"source": self._peer, "status": status})
-            self.transport.write(answer)
+            status = int(response[9:12])
+            _log.debug("request_head_rejected", extra={"source": self._peer, "status": status})
+            self.transport.write(response)
         self.transport.close()
 
-    def _expect(self, seconds: float) -> None:
-        """Give the client so long for what is awaited now."""
-        self._due = due = self.loop.time() + seconds
-        if self._timer is not None and self._timer.when() > due:
+    def _set_deadline(self, seconds: float) -> None:
+        """Close the connection if the client does not continue within this time."""
+        self._deadline = deadline = self.loop.time() + seconds
+        if self._timer is not None and self._timer.when() > deadline:
             self._timer.cancel()
             self._timer = None
         if self._timer is None:
-            self._timer = self.loop.call_at(due, self._look)
+            self._timer = self.loop.call_at(deadline, self._check_deadline)
 
-    def _look(self) -> None:
+    def _check_deadline(self) -> None:
         self._timer = None
-        if self._due is None or self.transport.is_closing():
+        if self._deadline is None or self.transport.is_closing():
             return
-        # Not the client's fault: we stopped reading, or the head was sent ahead of an answer.
-        waits = self.flow.read_paused or (self._phase != _BODY and not self._answered())
+        # The client did not cause this delay: reading is paused, or the head was sent before a response.
+        is_waiting = self.flow.read_paused or (
+            self._phase != _BODY and not self._is_response_complete()
+        )
         now = self.loop.time()
-        if waits:
-            self._due = max(self._due, now + self._limits.head_seconds)
-        if now < self._due:
-            self._timer = self.loop.call_at(self._due, self._look)
+        if is_waiting:
+            self._deadline = max(self._deadline, now + self._limits.head_seconds)
+        if now < self._deadline:
+            self._timer = self.loop.call_at(self._deadline, self._check_deadline)
         elif self._phase == _IDLE and self.cycle is not None:
             self.transport.close()
         else:
             self.transport.abort()
-
-
-def _written(reply: Reply, *, keep_alive: bool) -> bytes:
-    lines = [STATUS_LINE[reply.status][:-2], *map(b": ".join, reply.headers)]
-    lines.append(b"content-length: %d" % len(reply.body))
-    if not keep_alive:
-        lines.append(b"connection: close")
-    head = b"\r\n".join(lines)
-    # A value with a line break in it would be a header of its sender's choice.
-    if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
-        raise RuntimeError("a line break in a header of an answer")
-    return b"%b\r\n\r\n%b" % (head, reply.body)

@@ -1,8 +1,8 @@
-"""One way to read a JSON document from an address somebody else chose: as an attacker would choose it.
+"""Fetch a JSON document from a URL that an attacker may have chosen.
 
-HTTPS only, no redirect, no proxy from the environment, no cookie, no compression; the name is resolved
-once, every address it gives is checked, and the connection goes to a checked one with SNI and Host of the
-name; bytes and seconds are capped. It must never say more of a remote body than that it was unfit.
+HTTPS only, no redirect, no proxy from the environment, no cookie, no compression. The name is resolved
+once, every address is checked, and the connection goes to a checked address with SNI and Host of the name.
+Bytes and seconds are limited. Errors never contain anything of the remote body.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from podpass.crypto import jose
 from podpass.errors import Error, SettingsError
-from podpass.http import address_policy as addresses
-from podpass.http.address_policy import NotPublic
-from podpass.http.resolver import NameUnknown, Resolver
+from podpass.http import address_policy
+from podpass.http.address_policy import AddressNotPublic
+from podpass.http.resolver import NameNotResolved, Resolver
 
 if TYPE_CHECKING:
     import aiohttp
@@ -30,7 +30,7 @@ _HTTPS_PORT = 443
 
 
 class FetchError(Error):
-    """A document could not be fetched, or is not what it should be; `reason` is a stable slug."""
+    """A document could not be fetched or is invalid; `reason` is a stable slug."""
 
     code = "fetch_failed"
     status = 502
@@ -43,15 +43,15 @@ class FetchError(Error):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchRules:
-    """Where a fetcher may go, and how far.
+    """To which hosts a fetcher may connect, and its limits.
 
-    Shapes:  `hosts` maps names served by this very instance to their loopback address and port; a name is
-             `host`, `*.suffix` or, for another port than 443, `host:port`. Only they are checked
-             against `ca_file`; all others against the system's authorities.
-             `private` opens what is closed: a host's name lets that host have an address of a private
-             network, a network (`10.20.0.0/16`) lets any host have an address in it. For such addresses,
-             and no other, `private_ca_file` holds authorities beside the system's.
-    Units:   `seconds` is for everything, name lookup included.
+    Shapes:  `hosts` maps names that this instance serves to their loopback address and port; a name is
+             `host`, `*.suffix` or, for another port than 443, `host:port`. Only their certificates are
+             verified against `ca_file`, all others against the system's CAs.
+             `private` allows more addresses: a host name allows addresses of private networks for that
+             host, a network (`10.20.0.0/16`) allows its addresses for every host. Only for these
+             addresses, the CAs in `private_ca_file` are trusted in addition to the system's.
+    Units:   `seconds` for everything, including the name lookup.
     """
 
     hosts: Mapping[str, tuple[str, int]] = field(default_factory=dict)
@@ -62,8 +62,8 @@ class FetchRules:
     seconds: float = 3.0
 
 
-class Trust(StrEnum):
-    """Whose authorities a host's certificate is checked against."""
+class TrustStore(StrEnum):
+    """Which CAs verify the certificate of a host."""
 
     OWN = "own"
     PRIVATE = "private"
@@ -71,15 +71,15 @@ class Trust(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where a URL really leads: checked addresses, and who vouches for the host there."""
+class FetchTarget:
+    """The checked addresses of a URL, and the CAs that verify its host."""
 
     addresses: tuple[tuple[str, int], ...]
-    trust: Trust
+    trust_store: TrustStore
 
 
 class Fetcher:
-    """Fetch JSON objects under one set of rules.
+    """Fetches JSON objects by one set of rules.
 
     Errors:  SettingsError when `private_ca_file` cannot be read.
     """
@@ -89,121 +89,125 @@ class Fetcher:
         self._networks = tuple(ipaddress.ip_network(each) for each in rules.private if "/" in each)
         self._names = frozenset(each for each in rules.private if "/" not in each)
         self._resolver = Resolver()
-        self._contexts: dict[Trust, ssl.SSLContext] = {}
+        self._contexts: dict[TrustStore, ssl.SSLContext] = {}
         if rules.private_ca_file is not None:
-            # Now, so that a file that is missing is a fault of the start and not of an issuer.
-            self._contexts[Trust.PRIVATE] = self._make_tls(Trust.PRIVATE)
+            # Loaded now, so that a missing file makes the start fail and not the fetch for an issuer.
+            self._contexts[TrustStore.PRIVATE] = self._create_tls(TrustStore.PRIVATE)
 
     async def get_json(self, url: str) -> dict[str, Any]:
         """Fetch one JSON object.
 
         Errors:  FetchError.
         """
-        parts = split(url)
+        parts = parse_url(url)
         try:
             async with asyncio.timeout(self._rules.seconds):
                 target = await self._locate(parts)
                 body = await self._read(url, target)
         except TimeoutError as exc:
             raise FetchError(
-                "the answer took too long", reason="timeout", host=parts.hostname
+                "the response took too long", reason="timeout", host=parts.hostname
             ) from exc
         try:
             return jose.loads_object(body)
         except jose.MalformedToken as exc:
             raise FetchError(
-                "the answer is no JSON object", reason="not_json", host=parts.hostname
+                "the response is not a JSON object", reason="not_json", host=parts.hostname
             ) from exc
 
-    async def _locate(self, parts: SplitResult) -> Target:
+    async def _locate(self, parts: SplitResult) -> FetchTarget:
         host, port = str(parts.hostname), parts.port or _HTTPS_PORT
-        if own := own_address(self._rules.hosts, host, port):
-            return Target(addresses=(own,), trust=Trust.OWN)
-        opened = addresses.PRIVATE if host in self._names else self._networks
+        if own := instance_address(self._rules.hosts, host, port):
+            return FetchTarget(addresses=(own,), trust_store=TrustStore.OWN)
+        allowed = address_policy.PRIVATE if host in self._names else self._networks
         try:
             found = await self._resolver.find(host)
-        except NameUnknown as exc:
+        except NameNotResolved as exc:
             raise FetchError(exc.message, reason="name", host=host) from exc
         try:
-            public = [addresses.check_address(address, opened) for address in found]
-        except NotPublic as exc:
+            public = [address_policy.check_address(address, allowed) for address in found]
+        except AddressNotPublic as exc:
             raise FetchError(exc.message, reason="address") from exc
-        return Target(
+        return FetchTarget(
             addresses=tuple((address, port) for address in found),
-            trust=Trust.PUBLIC if all(public) else Trust.PRIVATE,
+            trust_store=TrustStore.PUBLIC if all(public) else TrustStore.PRIVATE,
         )
 
-    async def _read(self, url: str, target: Target) -> bytes:
-        import aiohttp  # a tenth of a second and 10 MB, for a process that may never fetch
+    async def _read(self, url: str, target: FetchTarget) -> bytes:
+        import aiohttp  # costs 0.1 s and 10 MB, and some processes never fetch
 
         try:
             async with (
-                _session(target, self._tls(target.trust)) as session,
-                session.get(url, allow_redirects=False) as answer,
+                _session(target, self._tls(target.trust_store)) as session,
+                session.get(url, allow_redirects=False) as response,
             ):
-                return await self._checked(answer)
+                return await self._read_body(response)
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             raise FetchError(
-                "the address cannot be read", reason="unreachable", cause=type(exc).__name__
+                "the URL cannot be fetched", reason="unreachable", cause=type(exc).__name__
             ) from exc
 
-    async def _checked(self, answer: "aiohttp.ClientResponse") -> bytes:
-        if answer.status != 200:
-            raise FetchError("the answer is not 200", reason="status", http_status=answer.status)
-        # Asked for none, so a compressed body is a mistake or a bomb.
-        if answer.headers.get("Content-Encoding", "identity") != "identity":
-            raise FetchError("the answer is compressed", reason="compressed")
+    async def _read_body(self, response: "aiohttp.ClientResponse") -> bytes:
+        if response.status != 200:
+            raise FetchError(
+                "the status of the response is not 200",
+                reason="status",
+                http_status=response.status,
+            )
+        # The request does not allow compression, so a compressed body is an error or a decompression bomb.
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise FetchError("the response is compressed", reason="compressed")
         limit = self._rules.max_bytes
         body = bytearray()
-        async for chunk in answer.content.iter_any():
+        async for chunk in response.content.iter_any():
             body += chunk
             if len(body) > limit:
-                raise FetchError(f"the answer is over {limit} bytes", reason="too_large")
+                raise FetchError(f"the response is larger than {limit} bytes", reason="too_large")
         return bytes(body)
 
-    def _tls(self, trust: Trust) -> ssl.SSLContext:
-        if trust not in self._contexts:
-            self._contexts[trust] = self._make_tls(trust)
-        return self._contexts[trust]
+    def _tls(self, trust_store: TrustStore) -> ssl.SSLContext:
+        if trust_store not in self._contexts:
+            self._contexts[trust_store] = self._create_tls(trust_store)
+        return self._contexts[trust_store]
 
-    def _make_tls(self, trust: Trust) -> ssl.SSLContext:
-        if trust is Trust.OWN:
+    def _create_tls(self, trust_store: TrustStore) -> ssl.SSLContext:
+        if trust_store is TrustStore.OWN:
             return ssl.create_default_context(cafile=self._rules.ca_file)
-        made = ssl.create_default_context()
-        if trust is Trust.PRIVATE and self._rules.private_ca_file is not None:
+        context = ssl.create_default_context()
+        if trust_store is TrustStore.PRIVATE and self._rules.private_ca_file is not None:
             try:
-                made.load_verify_locations(cafile=self._rules.private_ca_file)
+                context.load_verify_locations(cafile=self._rules.private_ca_file)
             except OSError as exc:
                 problem = f"{self._rules.private_ca_file}: not a PEM file of certificates"
                 raise SettingsError([problem]) from exc
-        return made
+        return context
 
 
-def split(url: str) -> SplitResult:
-    """Take a URL apart, and refuse what two parsers might read in two ways.
+def parse_url(url: str) -> SplitResult:
+    """Parse a URL, and refuse one that two parsers may read differently.
 
     Errors:  FetchError, reason `url`.
     """
     if len(url) > MAX_URL_CHARS or not url.isascii() or not url.isprintable():
-        raise FetchError("the URL is too long or not plain ASCII", reason="url")
-    if any(sign in url for sign in ' \\"<>^`{|}'):
-        raise FetchError("the URL holds a character that has to be escaped", reason="url")
+        raise FetchError("the URL is too long or not printable ASCII", reason="url")
+    if any(char in url for char in ' \\"<>^`{|}'):
+        raise FetchError("the URL contains a character that must be percent-encoded", reason="url")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as exc:
-        raise FetchError("the URL cannot be read", reason="url") from exc
+        raise FetchError("the URL is invalid", reason="url") from exc
     if parts.scheme != "https" or not parts.hostname or port == 0:
-        raise FetchError("want a URL with https and a host", reason="url")
+        raise FetchError("the URL must have the scheme https and a host", reason="url")
     if "@" in parts.netloc or "%" in parts.netloc or "#" in url:
-        raise FetchError("the URL names a user, a zone or a fragment", reason="url")
+        raise FetchError("the URL must not have a user, a zone or a fragment", reason="url")
     return parts
 
 
-def own_address(
+def instance_address(
     hosts: Mapping[str, tuple[str, int]], host: str, port: int
 ) -> tuple[str, int] | None:
-    """Find the loopback address under which this instance serves a name itself."""
+    """Return the loopback address at which this instance serves a name, or None."""
     if port != _HTTPS_PORT:
         return hosts.get(f"{host}:{port}")
     if host in hosts:
@@ -212,17 +216,17 @@ def own_address(
     return next((hosts[name] for name in suffixes if name in hosts), None)
 
 
-def _session(target: Target, tls: ssl.SSLContext) -> "aiohttp.ClientSession":
+def _session(target: FetchTarget, tls: ssl.SSLContext) -> "aiohttp.ClientSession":
     import aiohttp
     from aiohttp.abc import AbstractResolver, ResolveResult
 
     class Pinned(AbstractResolver):
-        """Give the addresses that were checked, whatever the name says by now."""
+        """Returns the checked addresses, even if the name now resolves to others."""
 
         async def resolve(
             self,
             host: str,
-            port: int = 0,  # noqa: ARG002 the checked one counts
+            port: int = 0,  # noqa: ARG002 the checked port is used
             family: socket.AddressFamily = socket.AF_INET,  # noqa: ARG002
         ) -> list[ResolveResult]:
             return [

@@ -1,7 +1,7 @@
-"""From which address a request came, where a proxy stands before us. Pure.
+"""Find the client's address of a request that came through a proxy. Pure.
 
-Anybody may write `X-Forwarded-For`. Only what a trusted proxy appended to it counts, so it is read from
-its end, and the first address there that is no trusted proxy's is the client's.
+Every client can send `X-Forwarded-For`. Only the parts that a trusted proxy appended count. The header is
+therefore read from its end, and the first address that does not belong to a trusted proxy is the client's.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,12 +9,12 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Network = IPv4Network | IPv6Network
 HEADER = b"x-forwarded-for"
-_LONGEST = 64  # an IPv6 address with a port is 47
+_MAX_CHARS = 64  # an IPv6 address with a port has 47
 
 
 def is_trusted(address: str, proxies: Sequence[Network]) -> bool:
-    """Tell whether an address is a trusted proxy's."""
-    if not proxies:  # most often, and asked of each connection twice
+    """Return whether an address belongs to a trusted proxy."""
+    if not proxies:  # the usual case; this is called twice for each connection
         return False
     try:
         given = ip_address(address)
@@ -25,16 +25,18 @@ def is_trusted(address: str, proxies: Sequence[Network]) -> bool:
     return any(given in each for each in proxies if each.version == given.version)
 
 
-def source(peer: str, headers: Iterable[tuple[bytes, bytes]], proxies: Sequence[Network]) -> str:
-    """Give the address a trusted peer forwards for; the peer's own where it names none.
+def client_address(
+    peer: str, headers: Iterable[tuple[bytes, bytes]], proxies: Sequence[Network]
+) -> str:
+    """Return the client's address that a trusted peer forwards, or the peer's own address.
 
-    Shapes:  `peer` is trusted; header names in lower case. What is no address ends the search: it was
-             not a proxy that wrote it, or not one that we understand.
+    Shapes:  `peer` is trusted; header names in lower case. A text that is not an address ends the search:
+             no known proxy wrote it.
     """
     found = peer
     lines = [value for name, value in headers if name == HEADER]
     for text in reversed(b",".join(lines).decode("latin-1").split(",")):
-        hop = _bare(text.strip())
+        hop = _parse_address(text.strip())
         if hop is None:
             return found
         found = hop
@@ -43,9 +45,9 @@ def source(peer: str, headers: Iterable[tuple[bytes, bytes]], proxies: Sequence[
     return found
 
 
-def _bare(text: str) -> str | None:
-    """Take an address out of `address`, `address:port` or `[address]:port`."""
-    if len(text) > _LONGEST:
+def _parse_address(text: str) -> str | None:
+    """Parse the address in `address`, `address:port` or `[address]:port`."""
+    if len(text) > _MAX_CHARS:
         return None
     if text.startswith("["):
         text = text[1:].partition("]")[0]

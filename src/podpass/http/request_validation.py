@@ -1,6 +1,7 @@
-"""Which heads of requests are refused, since we and a proxy before us could take them differently. Pure.
+"""Refuse request heads that this server and a proxy in front of it could read differently. Pure.
 
-Two readers who see other bodies see other requests in one stream: an answer then reaches the wrong client.
+If two parsers disagree on where a body ends, they see different requests in one stream, and a response
+reaches the wrong client (request smuggling, RFC 9112 section 11.2).
 """
 
 import re
@@ -14,40 +15,39 @@ def _refusal(status: bytes, why: bytes) -> bytes:
     return b"HTTP/1.1 %b\r\n%b\r\n\r\n%b\n" % (status, head % (len(why) + 1), why)
 
 
-_UPGRADE = _refusal(b"400 Bad Request", b"send no body with a wish for another protocol")
-_HOSTS = _refusal(b"400 Bad Request", b"send one Host header, and one alone")
+_UPGRADE = _refusal(b"400 Bad Request", b"a request with an Upgrade header must not have a body")
+_HOSTS = _refusal(b"400 Bad Request", b"send exactly one Host header")
 _NO_HOST = _refusal(
-    b"400 Bad Request", b"send a host in Host: a name or an address, a port at most"
+    b"400 Bad Request", b"the Host header must be a name or an address, with an optional port"
 )
-_CODING = _refusal(b"501 Not Implemented", b"send the body as it is, or in chunks")
-# RFC 9112 section 3.2 and RFC 3986 section 3.2.2, but for the comma, by which a proxy may have joined two
-# hosts, and for addresses of versions yet to come. It is empty where the target has no host; a zone is no
-# server's business, but some clients send it.
+_CODING = _refusal(b"501 Not Implemented", b"the only supported transfer coding is chunked")
+# RFC 9112 section 3.2 and RFC 3986 section 3.2.2, without the comma, with which a proxy may have joined two
+# hosts, and without IPvFuture. Host is empty if the target has no host. Some clients send an IPv6 zone.
 _LETTERS = rb"[A-Za-z0-9._~!$&'()*+;=-]*"
 _NAME = rb"%b(?:%%[0-9A-Fa-f]{2}%b)*" % (_LETTERS, _LETTERS)
 _ADDRESS = rb"\[[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:.]{1,40}(?:%[A-Za-z0-9._~-]{1,40})?\]"
 _HOST = re.compile(rb"(?:%b|%b)(?::[0-9]{0,5})?" % (_NAME, _ADDRESS))
 
 
-def objection(headers: Headers, version: str, *, upgrades: bool) -> bytes:
-    """Give the whole answer to a head that is ambiguous, and nothing to one that is not.
+def reject_ambiguous_framing(headers: Headers, version: str, *, upgrades: bool) -> bytes:
+    """Return the complete error response to an ambiguous head, or an empty one if the head is valid.
 
-    Shapes:  header names in lower case; `upgrades` tells whether the client wishes for another protocol.
+    Shapes:  header names in lower case; `upgrades` says whether the client requests another protocol.
     """
     fields = [name for name, _ in headers]
     has_coding = b"transfer-encoding" in fields
     if upgrades and (has_coding or _has_length(headers)):
-        # The parser stops here, so the body would be read as a request of its own, and every answer
-        # after it would reach the wrong client of a proxy that goes by lengths.
+        # The parser stops here, so it would read the body as another request. A proxy that uses the length
+        # would then send each later response to the wrong client.
         return _UPGRADE
     if fields.count(b"host") != 1 and (b"host" in fields or version == "1.1"):
-        # Hosts choose vaults and documents, and of two the proxy may go by the other.
+        # The host selects vaults and documents. Of two hosts, a proxy may use the other one.
         return _HOSTS
     if b"host" in fields and not _HOST.fullmatch(headers[fields.index(b"host")][1]):
-        # Of `a@b` or `a/b` one reader takes the first part, and another the second or the whole.
+        # Parsers disagree on the host in `a@b` or `a/b`.
         return _NO_HOST
     if has_coding and not _is_chunked(headers):
-        # A proxy that gives up at a coding we pass over, or takes the first of two, sees another body.
+        # A proxy that rejects a coding which this parser skips, or uses the first of two, sees another body.
         return _CODING
     return b""
 

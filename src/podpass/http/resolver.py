@@ -1,8 +1,8 @@
-"""Names looked up so that a slow one keeps nobody else waiting.
+"""Resolve host names so that a slow DNS server delays only its own names.
 
-The system's own look-up blocks a thread for half a minute when a name's server does not answer, and the
-event loop has few threads for it. Here each look-up has a thread of its own, a name at most one, and when
-all are taken a name that was found before is found again from memory.
+The system's resolver blocks a thread for 30 seconds when a DNS server does not respond, and the event
+loop has few threads for it. This resolver uses one thread per lookup and at most one lookup per name. When
+all threads are in use, it returns the cached addresses of the name.
 """
 
 import asyncio
@@ -13,70 +13,70 @@ from collections import OrderedDict
 
 from podpass.errors import Error
 
-THREADS = 32
-MAX_REMEMBERED = 1000
+MAX_THREADS = 32
+MAX_CACHED = 1000
 
 Addresses = tuple[str, ...]
 
 
-class NameUnknown(Error):
-    """A name has no address, or could not be looked up now."""
+class NameNotResolved(Error):
+    """A name has no address, or the lookup failed."""
 
-    code = "name_unknown"
+    code = "name_not_resolved"
     status = 502
 
 
 class Resolver:
-    """Look names up, several at once."""
+    """Resolves several names at the same time."""
 
     def __init__(self) -> None:
-        self._looking: dict[str, asyncio.Future[Addresses]] = {}
-        self._remembered: OrderedDict[str, Addresses] = OrderedDict()
+        self._lookups: dict[str, asyncio.Future[Addresses]] = {}
+        self._cache: OrderedDict[str, Addresses] = OrderedDict()
 
     async def find(self, host: str) -> Addresses:
-        """Find the addresses of a name.
+        """Return the addresses of a name.
 
-        Errors:  NameUnknown.
+        Errors:  NameNotResolved.
         """
-        looking = self._looking.get(host)
-        if looking is None and len(self._looking) >= THREADS:
-            found = self._remembered.get(host, ())
+        lookup = self._lookups.get(host)
+        if lookup is None and len(self._lookups) >= MAX_THREADS:
+            found = self._cache.get(host, ())
         else:
-            # Shielded: the thread cannot be stopped, and others may wait for it.
-            found = await asyncio.shield(looking or self._begin(host))
+            # Shielded, because the thread cannot be stopped, and other callers may wait for it.
+            found = await asyncio.shield(lookup or self._start(host))
         if not found:
-            raise NameUnknown("the host's name has no address", host=host)
+            raise NameNotResolved("the host name has no address", host=host)
         return found
 
-    def _begin(self, host: str) -> "asyncio.Future[Addresses]":
+    def _start(self, host: str) -> "asyncio.Future[Addresses]":
         loop = asyncio.get_running_loop()
-        looking: asyncio.Future[Addresses] = loop.create_future()
-        self._looking[host] = looking
+        lookup: asyncio.Future[Addresses] = loop.create_future()
+        self._lookups[host] = lookup
 
-        def look() -> None:
-            found = _look(host)
-            # The loop may have ended meanwhile; nobody waits then.
+        def run() -> None:
+            found = _resolve(host)
+            # RuntimeError: the loop is closed, so no caller waits.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._done, host, looking, found)
+                loop.call_soon_threadsafe(self._finish, host, lookup, found)
 
-        # A daemon: a look-up that hangs must not keep the process from ending.
-        threading.Thread(target=look, name=f"resolve {host}", daemon=True).start()
-        return looking
+        # A daemon thread, so that a blocked lookup does not keep the process alive.
+        threading.Thread(target=run, name=f"resolve {host}", daemon=True).start()
+        return lookup
 
-    def _done(self, host: str, looking: "asyncio.Future[Addresses]", found: Addresses) -> None:
-        del self._looking[host]
-        if not looking.done():
-            looking.set_result(found)
+    def _finish(self, host: str, lookup: "asyncio.Future[Addresses]", found: Addresses) -> None:
+        del self._lookups[host]
+        if not lookup.done():
+            lookup.set_result(found)
         if found:
-            self._remembered[host] = found
-            self._remembered.move_to_end(host)
-            while len(self._remembered) > MAX_REMEMBERED:
-                self._remembered.popitem(last=False)
+            self._cache[host] = found
+            self._cache.move_to_end(host)
+            while len(self._cache) > MAX_CACHED:
+                self._cache.popitem(last=False)
 
 
-def _look(host: str) -> Addresses:
+def _resolve(host: str) -> Addresses:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return ()
-    return tuple(dict.fromkeys(str(where[0]) for *_, where in found))
+    return tuple(dict.fromkeys(str(address[0]) for *_, address in found))

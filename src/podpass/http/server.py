@@ -1,49 +1,40 @@
-"""A thin layer over uvicorn and raw ASGI: listeners, bounded bodies, JSON answers, clean stops.
+"""An HTTP server on raw ASGI: listening sockets, size limits of bodies, JSON responses, connection draining.
 
-Servers run inside a loop that already runs; signals belong to the process that owns the loop.
+A server runs in an event loop that already runs. The process that owns the loop handles signals.
 """
 
 import asyncio
-import contextlib
 import logging
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import uvicorn
+from uvicorn.server import ServerState
 
 from podpass.errors import Error
-from podpass.http.acceptor import Acceptor, Door
-from podpass.http.connection import (
-    LIMITS,
-    Config,
-    Connection,
-    Headers,
-    Limits,
-    Quick,
-    Reply,
-    Scope,
-)
+from podpass.http.acceptor import Acceptor, ConnectionFilter
+from podpass.http.connection import LIMITS, Config, Connection, FastPathHandler, Limits, Scope
 from podpass.http.proxy_headers import Network
+from podpass.http.reply import Reply
+from podpass.http.request_validation import Headers
 
 __all__ = [
     "JSON",
     "App",
     "BodyTooLarge",
+    "FastPathHandler",
     "Headers",
     "Limits",
     "PortInUse",
-    "Quick",
     "Receive",
     "Reply",
     "Scope",
     "Send",
     "bind",
-    "fit_request_id",
     "header",
     "header_values",
     "read_body",
@@ -51,6 +42,7 @@ __all__ = [
     "server_context",
     "server_tls",
     "serving",
+    "validate_request_id",
 ]
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -58,33 +50,32 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 JSON = (b"content-type", b"application/json")
-_LOOK_SECONDS = 0.02
 _REQUEST_ID = re.compile(r"[0-9A-Za-z_.-]{1,64}")
 
 
 class PortInUse(Error):
-    """Another program listens where we were asked to."""
+    """Another program already listens on this address and port."""
 
     code = "port_in_use"
 
 
 class BodyTooLarge(Error):
-    """A request body is over its limit."""
+    """A request body is larger than its limit."""
 
     code = "body_too_large"
     status = 413
 
 
 def bind(host: str, port: int, *, otherwise: str = "choose another port") -> socket.socket:
-    """Open a listening socket; port 0 takes a free one.
+    """Open a listening socket; port 0 selects a free port.
 
-    Shapes:  `otherwise` says what to do where it is taken, beside freeing it.
+    Shapes:  `otherwise` is the second way to resolve a port conflict, for the hint of the error.
     Errors:  PortInUse.
     """
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if host == "::":  # every interface, of both families
+        if host == "::":  # all interfaces, IPv4 and IPv6
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind((host, port))
         sock.listen(1024)
@@ -93,7 +84,7 @@ def bind(host: str, port: int, *, otherwise: str = "choose another port") -> soc
         sock.close()
         raise PortInUse(
             f"cannot listen on {host}:{port}: {exc.strerror}",
-            hint=f"stop the program that does, or {otherwise}",
+            hint=f"stop the program that uses this port, or {otherwise}",
             port=port,
         ) from exc
     return sock
@@ -101,111 +92,138 @@ def bind(host: str, port: int, *, otherwise: str = "choose another port") -> soc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
-    """How a server stops.
+    """How long a server drains its connections when it stops.
 
-    Units:   seconds. For `linger`, connections that are kept open may ask once more and are told then that
-             it was the last time, so that no request crosses a goodbye on the wire; `patience` is for
-             answers under way.
+    Units:   seconds. During `keepalive_seconds` each keep-alive connection may send one more request, and
+             the response closes it: no request is lost because the server closes the connection while the
+             request is on its way. `grace_seconds` is the time for requests in flight after that.
     """
 
-    linger: float = 0.0
-    patience: float = 2.0
+    keepalive_seconds: float = 0.0
+    grace_seconds: float = 2.0
 
 
 DRAIN = Drain()
 
 
-class Serving:
-    """A server that runs."""
+class RunningServer:
+    """The counters of a running server."""
 
-    def __init__(self, server: "_Server") -> None:
-        self._state = server.server_state
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
 
     @property
     def connections(self) -> int:
+        """Return the number of open connections."""
         return len(self._state.connections)
 
     @property
-    def under_way(self) -> int:
-        """How many requests wait for their answer."""
+    def in_flight(self) -> int:
+        """Return the number of requests without a complete response."""
         return len(self._state.tasks)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server, with an acceptor of ours, asleep until it is told to stop.
+class _Server:
+    """Accept connections on one socket, and drain them when it stops.
 
-    Its own loop wakes ten times a second.
+    It replaces `uvicorn.Server`, which wakes up every 0.1 s while it runs and while it drains, and sleeps
+    0.1 s at each stop. This class waits for events only, so a stop ends when the last connection ends.
     """
 
-    def __init__(self, config: Config, drain: Drain, door: Door | None) -> None:
-        super().__init__(config)
-        self._told = asyncio.Event()
+    def __init__(
+        self,
+        config: Config,
+        sock: socket.socket,
+        drain: Drain,
+        connection_filter: ConnectionFilter | None,
+    ) -> None:
+        config.load()
+        self.state = ServerState()
+        self._config = config
         self._drain = drain
-        self._door = door
         self._limit = config.limits.connections
+        self._acceptor = Acceptor(
+            sock,
+            self._new_connection,
+            config.ssl,
+            connection_filter=connection_filter,
+            is_full=self._is_full,
+        )
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        tls = self.config.ssl
-        self.servers: list[Any] = [
-            Acceptor(sock, self._connection, tls, door=self._door, full=self._is_full)
-            for sock in sockets or ()
-        ]
-        self.started = True
+    async def stop(self) -> None:
+        """Drain the connections, then abort those that are still open.
 
-    async def main_loop(self) -> None:
-        await self.on_tick(0)
-        await self._told.wait()
+        Afterwards, also if this is cancelled, the application gets no further request, and the caller may
+        close the resources of the application.
+        """
+        connections: Any = self.state.connections
+        try:
+            self._acceptor.close()
+            self._close_after_next_response()
+            await _wait_until_empty(self._open_connections, self._drain.keepalive_seconds)
+            for connection in tuple(connections):
+                connection.shutdown()
+            if not await _wait_until_empty(self._unfinished, self._drain.grace_seconds):
+                for task in tuple(self.state.tasks):
+                    task.cancel("the grace period of the stop is over")
+        finally:
+            self._acceptor.abort()
+            for connection in tuple(connections):
+                connection.transport.abort()
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for acceptor in self.servers:
-            acceptor.close()
-        await self._see_off()
-        await super().shutdown(sockets)
-        # Whoever stops us may close what the application needs.
-        for acceptor in self.servers:
-            acceptor.abort()
-        for connection in tuple(self.server_state.connections):
-            connection.transport.abort()
-
-    def stop(self) -> None:
-        self.should_exit = True
-        self._told.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    def _connection(self) -> Connection:
-        return Connection(config=self.config, server_state=self.server_state, app_state={})
+    def _new_connection(self) -> Connection:
+        return Connection(config=self._config, server_state=self.state, app_state={})
 
     def _is_full(self, handshakes: int) -> bool:
-        return handshakes + len(self.server_state.connections) >= self._limit
+        return handshakes + len(self.state.connections) >= self._limit
 
-    async def _see_off(self) -> None:
-        """Tell each connection with its next answer that it was the last."""
-        last: Any = closing(self.config.loaded_app)
-        self.config.loaded_app, self.config.quick = last, None  # type: ignore[attr-defined]
-        connections: Any = self.server_state.connections
+    def _close_after_next_response(self) -> None:
+        """Make the next response of each connection its last one."""
+        last: Any = connection_close_middleware(self._config.loaded_app)
+        self._config.loaded_app, self._config.fast_path = last, None
+        connections: Any = self.state.connections
         for connection in connections:
-            connection.answer_once_more(last)
-        for _ in range(round(self._drain.linger / _LOOK_SECONDS)):
-            if not connections and not any(acceptor.handshakes for acceptor in self.servers):
-                return
-            await asyncio.sleep(_LOOK_SECONDS)
+            connection.close_after_next_response(last)
+
+    def _open_connections(self) -> set[asyncio.Future[None]]:
+        """Return a future for each connection and each handshake, which is done when it ends."""
+        connections: Any = self.state.connections
+        return self._acceptor.handshakes | {each.wait_lost() for each in connections}
+
+    def _unfinished(self) -> set[asyncio.Future[None]]:
+        """Return a future for each connection, each handshake and each request in flight."""
+        return self._open_connections() | self.state.tasks
 
 
-def closing(app: App) -> App:
-    """Make each answer of an application the last of its connection."""
+async def _wait_until_empty(
+    pending: Callable[[], set[asyncio.Future[None]]], seconds: float
+) -> bool:
+    """Wait until nothing is pending or the time is over; return whether nothing is pending.
 
-    async def last(scope: Scope, receive: Receive, send: Send) -> None:
-        async def tell(message: MutableMapping[str, Any]) -> None:
+    `pending` is called again after each wait, because a handshake that ends may create a connection.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while waiting := pending():
+        remaining = deadline - loop.time()
+        if remaining <= 0:
+            return False
+        await asyncio.wait(waiting, timeout=remaining)
+    return True
+
+
+def connection_close_middleware(app: App) -> App:
+    """Add `connection: close` to each response of an application."""
+
+    async def closing_app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def closing_send(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
             await send(message)
 
-        await app(scope, receive, tell)
+        await app(scope, receive, closing_send)
 
-    return last
+    return closing_app
 
 
 @asynccontextmanager
@@ -217,21 +235,20 @@ async def serving(
     keep_alive_seconds: int = 75,
     limits: Limits = LIMITS,
     proxies: Sequence[Network] = (),
-    door: Door | None = None,
+    connection_filter: ConnectionFilter | None = None,
     drain: Drain = DRAIN,
-) -> AsyncIterator[Serving]:
-    """Serve an ASGI application on a socket for as long as the context lasts, then drain.
+) -> AsyncIterator[RunningServer]:
+    """Serve an ASGI application on a socket until the context ends, then drain and close the socket.
 
-    Shapes:  an application's attribute `quick` is its second door, see `connection`; of peers in `proxies`
-             the address they forward for counts; `door` is asked before TLS and
+    Shapes:  a method `fast_path` of the application is used as `connection` describes; the addresses that
+             peers in `proxies` forward replace their own; `connection_filter` is called before TLS and
              before each request.
-    Errors:  RuntimeError if the server ends by itself.
     """
     config = Config(
         app,
         http=Connection,
-        interface="asgi3",  # told, since a guess takes bound methods for something else
-        proxy_headers=False,  # the connection reads them, where they are true
+        interface="asgi3",  # set, because uvicorn guesses wrong for a bound method
+        proxy_headers=False,  # `Connection` reads them, and only from trusted proxies
         ws="none",
         lifespan="off",
         log_config=None,
@@ -239,29 +256,23 @@ async def serving(
         server_header=False,
         date_header=False,
         timeout_keep_alive=keep_alive_seconds,
-        # Whole seconds, says its type; it is handed to asyncio, which takes parts too.
-        timeout_graceful_shutdown=drain.patience,  # type: ignore[arg-type]
         ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
     )
     config.limits, config.proxies = limits, proxies
-    config.quick = getattr(app, "quick", None)
-    config.hears = None if door is None else door.hears
-    server = _Server(config, drain, door)
-    task = asyncio.create_task(server.serve(sockets=[sock]))
+    config.fast_path = getattr(app, "fast_path", None)
+    config.allow_request = None if connection_filter is None else connection_filter.allow_request
     try:
-        while not server.started:
-            if task.done():
-                raise RuntimeError("the server stopped while starting") from task.exception()
-            await asyncio.sleep(0.001)
-        yield Serving(server)
+        server = _Server(config, sock, drain, connection_filter)
+        try:
+            yield RunningServer(server.state)
+        finally:
+            await server.stop()
     finally:
-        server.stop()
-        await task
         sock.close()
 
 
 def server_tls(certificate: str, key: str, *, client_ca: str | None = None) -> ssl.SSLContext:
-    """Make a TLS 1.2+ server context; with `client_ca`, clients may present certificates."""
+    """Return a server context for TLS 1.2 and later; with `client_ca`, clients may send a certificate."""
     context = server_context(client_ca=client_ca)
     context.load_cert_chain(certificate, key)
     return context
@@ -272,7 +283,7 @@ def server_context(
     client_ca: str | None = None,
     minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
 ) -> ssl.SSLContext:
-    """Make a server context that has no certificate yet: until it has, every handshake fails."""
+    """Return a server context without a certificate; every handshake fails until one is loaded."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = minimum
     context.set_alpn_protocols(["http/1.1"])
@@ -283,12 +294,12 @@ def server_context(
 
 
 async def read_body(
-    receive: Receive, limit: int, grew: Callable[[int], None] | None = None
+    receive: Receive, limit: int, on_size: Callable[[int], None] | None = None
 ) -> bytes:
     """Read a whole request body of at most `limit` bytes.
 
-    Shapes:  `grew` is told how long it is by now, and may refuse it.
-    Errors:  BodyTooLarge, as soon as the limit is passed.
+    Shapes:  `on_size` is called with the size so far after each part, and may raise.
+    Errors:  BodyTooLarge, as soon as the limit is exceeded.
     """
     chunks: list[bytes] = []
     size = 0
@@ -300,22 +311,22 @@ async def read_body(
         size += len(chunk)
         if size > limit:
             raise BodyTooLarge(f"the body is longer than {limit} bytes", limit=limit)
-        if grew is not None:
-            grew(size)
+        if on_size is not None:
+            on_size(size)
         chunks.append(chunk)
         if not message.get("more_body"):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 async def respond(send: Send, status: int, body: bytes, headers: Headers = (JSON,)) -> None:
-    """Answer with a whole body and its length."""
+    """Send a response with a complete body."""
     length = (b"content-length", str(len(body)).encode())
     await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
     await send({"type": "http.response.body", "body": body})
 
 
 def header(scope: Scope, name: bytes) -> str | None:
-    """Give a request header's first value; `name` in lower case."""
+    """Return the first value of a request header; `name` in lower case."""
     for key, value in scope["headers"]:
         if key == name:
             return bytes(value).decode("latin-1")
@@ -323,12 +334,12 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 
 def header_values(scope: Scope, name: bytes) -> list[str]:
-    """Give every value of a request header; `name` in lower case."""
+    """Return all values of a request header; `name` in lower case."""
     return [bytes(value).decode("latin-1") for key, value in scope["headers"] if key == name]
 
 
-def fit_request_id(given: str | None) -> str | None:
-    """Give a caller's request id if it may be echoed into headers and logs: if it looks like one."""
+def validate_request_id(given: str | None) -> str | None:
+    """Return a caller's request ID if it is safe in headers and logs, otherwise None."""
     return given if given is not None and _REQUEST_ID.fullmatch(given) else None
 
 

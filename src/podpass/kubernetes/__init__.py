@@ -1,1 +1,1 @@
-"""A small Kubernetes in one process: client, API server, controllers, kubelet. Independent of Azure."""
+"""A small Kubernetes in one process, independent of Azure: client, API server, controllers and kubelet."""

@@ -1,4 +1,4 @@
-"""The embedded cluster as one thing: its parts put together, opened, and closed in order."""
+"""The embedded cluster: builds the API server and the controllers, opens them, and closes them in order."""
 
 import asyncio
 import contextlib
@@ -12,67 +12,72 @@ from typing import Self
 from podpass.clock import Clock, system
 from podpass.http.server import App
 from podpass.kubernetes.apiserver import bootstrap
-from podpass.kubernetes.apiserver.admission.webhook_dispatcher import Services, Webhooks
-from podpass.kubernetes.apiserver.auth.authentication import Authenticator, Trust
-from podpass.kubernetes.apiserver.auth.rbac import Rbac
-from podpass.kubernetes.apiserver.handler import Api
-from podpass.kubernetes.apiserver.read.discovery import Discovery
-from podpass.kubernetes.apiserver.read.watch import Watches
-from podpass.kubernetes.apiserver.registry.deletion import Deletions
-from podpass.kubernetes.apiserver.registry.pod_logs import Logs
-from podpass.kubernetes.apiserver.registry.store import Resources
-from podpass.kubernetes.apiserver.request import User
-from podpass.kubernetes.apiserver.storage.storage import Store
-from podpass.kubernetes.controllers.controller_manager import Controllers
+from podpass.kubernetes.apiserver.admission.webhook_dispatcher import (
+    ServiceOrigins,
+    WebhookDispatcher,
+)
+from podpass.kubernetes.apiserver.auth.authentication import AuthConfig, Authenticator
+from podpass.kubernetes.apiserver.auth.rbac import RbacAuthorizer
+from podpass.kubernetes.apiserver.handler import ApiServer
+from podpass.kubernetes.apiserver.read.discovery import DiscoveryHandler
+from podpass.kubernetes.apiserver.read.watch import WatchHandler
+from podpass.kubernetes.apiserver.registry.deletion import DeletionHandler
+from podpass.kubernetes.apiserver.registry.pod_logs import PodLogHandler
+from podpass.kubernetes.apiserver.registry.store import Registry
+from podpass.kubernetes.apiserver.request import UserInfo
+from podpass.kubernetes.apiserver.storage.storage import ObjectStore
+from podpass.kubernetes.controllers.controller_manager import ControllerManager
+from podpass.kubernetes.service_account.signer import TokenSigner
 
-__all__ = ["Cluster", "ClusterConfig", "User"]
+__all__ = ["ClusterConfig", "EmbeddedCluster", "UserInfo"]
 
 API_AUDIENCE = "https://kubernetes.default.svc"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
-    """What a cluster is made from.
+    """Configuration of an embedded cluster.
 
-    Shapes:  `tokens` are static bearer tokens and their users; `kubelet_tls` a client context with the
-             API server's client certificate, for `pods/log`; `services` origins of services that
-             webhooks name, by `NAMESPACE/NAME:PORT`; `signer` signs tokens of ServiceAccounts in the
-             name of `issuer`.
+    Shapes:  `tokens` maps static bearer tokens to their users; `kubelet_tls` is a client context with
+             the API server's client certificate, for `pods/log`; `services` maps `NAMESPACE/NAME:PORT`
+             of a Service that webhook configurations name to its origin; `signer` signs ServiceAccount
+             tokens for `issuer`; `jwks_uri` is below the issuer if it is empty.
     """
 
     database: Path
     issuer: str
     signer: TokenSigner
     ca_file: Path
-    tokens: Mapping[str, User] = field(default_factory=dict, repr=False)
+    tokens: Mapping[str, UserInfo] = field(default_factory=dict, repr=False)
     kubelet_tls: ssl.SSLContext | None = None
-    services: Services = field(default_factory=dict)
+    services: ServiceOrigins = field(default_factory=dict)
     audiences: tuple[str, ...] = (API_AUDIENCE,)
+    jwks_uri: str = ""
     clock: Clock = system
 
 
-class Cluster:
-    """An embedded Kubernetes API; use it as a context and serve `app`.
+class EmbeddedCluster:
+    """An embedded Kubernetes API server with controllers; use it as a context manager and serve `app`.
 
-    Clients are known by certificates that TLS has verified (CN the user, O its groups), by the static
-    tokens, and by tokens of accounts.
+    Clients authenticate with a client certificate that TLS has verified (CN is the user, O its groups),
+    with a static token, or with a ServiceAccount token.
     """
 
     def __init__(self, config: ClusterConfig) -> None:
         self._config = config
-        self.store = Store(config.database)
-        self._webhooks = Webhooks(self.store, config.services)
-        self._rbac = Rbac(self.store)
-        self.resources = Resources(self.store, self._rbac, self._webhooks, config.clock)
-        self.deletions = Deletions(self.resources)
-        self._logs = Logs(self.store, config.kubelet_tls)
+        self.store = ObjectStore(config.database)
+        self._webhooks = WebhookDispatcher(self.store, config.services)
+        self._rbac = RbacAuthorizer(self.store)
+        self.registry = Registry(self.store, self._rbac, self._webhooks, config.clock)
+        self.deletion_handler = DeletionHandler(self.registry)
+        self._logs = PodLogHandler(self.store, config.kubelet_tls)
         self._tasks: list[asyncio.Task[None]] = []
-        self._watches: Watches | None = None
-        self._app: Api | None = None
+        self._watches: WatchHandler | None = None
+        self._app: ApiServer | None = None
 
     @property
     def app(self) -> App:
-        """The ASGI application, once the cluster is open."""
+        """Return the ASGI application; the cluster must be open."""
         assert self._app is not None
         return self._app
 
@@ -80,26 +85,26 @@ class Cluster:
         config, store = self._config, self.store
         store.open()
         try:
-            bootstrap.fill(store, config.clock)
-            controllers = Controllers(self.resources, self.deletions, config.ca_file)
+            bootstrap.create_defaults(store, config.clock)
+            controllers = ControllerManager(self.registry, self.deletion_handler, config.ca_file)
             controllers.prepare()
         except BaseException:
             store.close()
             raise
-        trust = Trust(
+        auth_config = AuthConfig(
             issuer=config.issuer,
             signer=config.signer,
             audiences=config.audiences,
             tokens=config.tokens,
             clock=config.clock,
         )
-        self._watches = Watches(store, config.clock)
-        self._app = Api(
-            resources=self.resources,
-            authenticator=Authenticator(trust, store),
-            trust=trust,
+        self._watches = WatchHandler(store, config.clock)
+        self._app = ApiServer(
+            registry=self.registry,
+            authenticator=Authenticator(auth_config, store),
+            auth_config=auth_config,
             rbac=self._rbac,
-            discovery=Discovery(trust),
+            discovery=DiscoveryHandler(auth_config, config.jwks_uri),
             watches=self._watches,
             logs=self._logs,
             clock=config.clock,
@@ -108,7 +113,7 @@ class Cluster:
         return self
 
     def drain(self) -> None:
-        """End every watch, so that a server that stops need not wait for its clients."""
+        """End every watch, so that a server that stops does not wait for its clients."""
         if self._watches is not None:
             self._watches.stop()
 

@@ -1,17 +1,17 @@
-"""Whole numbers that strangers write in a query."""
+"""Parse 64-bit integers of untrusted query parameters."""
 
 import re
 
-_WRITTEN = re.compile(r"-?[0-9]{1,19}", re.ASCII)
-_BEYOND = 1 << 63
+_DECIMAL = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+_LIMIT = 1 << 63
 
 
-def read(text: str) -> int | None:
-    """Read a signed 64-bit number, as every API here has them; None for anything else.
+def parse(text: str) -> int | None:
+    """Parse a signed 64-bit integer; return None for any other text.
 
-    `int` alone refuses 5,000 digits with an error of its own, and takes `1_0` and digits of any script.
+    `int` alone raises a different error for 5,000 digits, and accepts `1_0` and digits of any script.
     """
-    if not _WRITTEN.fullmatch(text):
+    if not _DECIMAL.fullmatch(text):
         return None
     number = int(text)
-    return number if -_BEYOND <= number < _BEYOND else None
+    return number if -_LIMIT <= number < _LIMIT else None

@@ -1,1 +1,1 @@
-"""The local loop: cluster, runtime, gateway and the instance that holds them together."""
+"""The local loop: one instance of podpass on one machine, with its own gateway and CA."""

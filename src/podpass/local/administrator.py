@@ -6,42 +6,42 @@ from typing import TYPE_CHECKING
 
 from podpass.directory.builtin_roles import OWNER
 from podpass.directory.model import RoleAssignment, User
-from podpass.local.datadir import Facts
+from podpass.local.datadir import InstanceConfig
 
 if TYPE_CHECKING:
     from podpass.directory.store.directory import Directory
 
 
-def admin_id(facts: Facts) -> str:
-    """Name the administrator in the directory, the same in every life of an instance."""
-    return str(uuid.uuid5(uuid.UUID(facts.tenant_id), facts.admin_username))
+def admin_id(config: InstanceConfig) -> str:
+    """Return the object id of the administrator; it is the same on every start of an instance."""
+    return str(uuid.uuid5(uuid.UUID(config.tenant_id), config.admin_username))
 
 
-async def ensure(directory: "Directory", facts: Facts) -> User:
-    """Let the instance's administrator sign in, as owner of the subscription.
+async def ensure_administrator(directory: "Directory", config: InstanceConfig) -> User:
+    """Create the administrator with the role Owner on the subscription, unless it exists.
 
-    A password that was made for the instance is hashed once: that is meant to be slow.
+    The password is hashed in a thread, because hashing is slow by design.
     """
     from podpass.exchange.sign_in.passwords import hash_password
 
-    user = await directory.users.get(admin_id(facts))
+    user = await directory.users.get(admin_id(config))
     if user is None:
-        password = facts.admin_password.reveal()
+        password = config.admin_password.reveal()
         user = User(
-            id=admin_id(facts),
-            tenant_id=facts.tenant_id,
-            name=facts.admin_username,
+            id=admin_id(config),
+            tenant_id=config.tenant_id,
+            name=config.admin_username,
             display_name="podpass administrator",
             password=await asyncio.to_thread(hash_password, password),
         )
         await directory.users.put(user)
-        await directory.assignments.put(_ownership(user, facts))
+        await directory.assignments.put(_ownership(user, config))
     return user
 
 
-def _ownership(user: User, facts: Facts) -> RoleAssignment:
+def _ownership(user: User, config: InstanceConfig) -> RoleAssignment:
     return RoleAssignment(
-        scope=f"/subscriptions/{facts.subscription_id}",
+        scope=f"/subscriptions/{config.subscription_id}",
         principal_id=user.id,
         role=OWNER,
         principal_type="User",

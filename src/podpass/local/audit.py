@@ -1,4 +1,4 @@
-"""The changes of an instance's directory, as `podpass audit` asks for them."""
+"""Search the audit log of an instance, for `podpass audit`."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,38 +12,38 @@ if TYPE_CHECKING:
 
 MAX_ENTRIES = 10_000
 _PAGE = 500
-# Looking for a text reads the record backwards; it stops somewhere, whatever is asked.
+# A text filter reads the log backwards; it stops after this many entries.
 _MAX_READ = 200_000
 
 
-async def read(
-    directory: "Directory", asked: Mapping[str, str], clock: Clock
+async def list_changes(
+    directory: "Directory", filters: Mapping[str, str], clock: Clock
 ) -> list[dict[str, Any]]:
-    """List changes, the latest last.
+    """List changes, the newest last.
 
-    Shapes:  `asked` may hold `limit`, `since` (seconds back), `who` and `target` (texts to be found in them).
+    Shapes:  `filters` may contain `limit`, `since` (seconds back), `who` and `target` (texts to search for).
     """
-    limit = min(int(asked.get("limit", "100")), MAX_ENTRIES)
-    since = clock() - int(asked["since"]) if "since" in asked else None
+    limit = min(int(filters.get("limit", "100")), MAX_ENTRIES)
+    since = clock() - int(filters["since"]) if "since" in filters else None
     found: list[dict[str, Any]] = []
     after: int | None = None
     for _ in range(_MAX_READ // _PAGE):
         page = await directory.audit.list(after=after, limit=_PAGE, since=since)
-        found += [_row(entry) for entry in page if _fits(entry, asked)]
+        found += [_format_entry(entry) for entry in page if _matches(entry, filters)]
         if len(found) >= limit or len(page) < _PAGE:
             break
         after = page[-1].serial
-        await asyncio.sleep(0)  # everything else of the instance lives in this loop
+        await asyncio.sleep(0)  # let the other parts of the instance run
     return found[:limit][::-1]
 
 
-def _fits(entry: "AuditEntry", asked: Mapping[str, str]) -> bool:
-    who, target = asked.get("who", "").lower(), asked.get("target", "").lower()
-    named = f"{entry.actor} {entry.actor_name}".lower()
-    return who in named and target in entry.target.lower()
+def _matches(entry: "AuditEntry", filters: Mapping[str, str]) -> bool:
+    who, target = filters.get("who", "").lower(), filters.get("target", "").lower()
+    actor = f"{entry.actor} {entry.actor_name}".lower()
+    return who in actor and target in entry.target.lower()
 
 
-def _row(entry: "AuditEntry") -> dict[str, Any]:
+def _format_entry(entry: "AuditEntry") -> dict[str, Any]:
     return {
         "time": rfc3339(entry.time),
         "who": entry.actor_name or entry.actor,

@@ -1,8 +1,8 @@
-"""The instance's AZURE_CONFIG_DIR: `az` finds its administrator signed in there from the start.
+"""The instance's AZURE_CONFIG_DIR, in which `az` is signed in as the administrator from the start.
 
-The files are az's own, so they are written once and then left to it: a user who signs out, or signs in as
-somebody else, stays so. Only the refresh token is renewed, when the administrator is still the one signed
-in and the token works no longer.
+az owns the files: podpass writes them once. If the user signs out or signs in with another account, the files
+stay unchanged. Only the refresh token is replaced, if the administrator is still signed in and the token is
+no longer valid.
 """
 
 import json
@@ -20,8 +20,8 @@ _PROFILE = "azureProfile.json"
 _TOKENS = "msal_token_cache.json"
 _CONFIG = "config"
 _TARGET = "https://management.core.windows.net//.default"
-# Nothing is told to anybody, nothing is asked for on the terminal, and tokens lie where we write them. The
-# HTTP cache is a pickle that another release of az cannot read, and remembers ports of an earlier start.
+# No telemetry, no prompts, and tokens in a plain file that podpass can write. The HTTP cache is a pickle that
+# another release of az cannot read, and it contains ports of an earlier start.
 _SETTINGS = """[core]
 collect_telemetry = false
 survey_message = false
@@ -39,8 +39,8 @@ use_dynamic_install = no
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """Who is signed in, and what `az account show` says."""
+class AzAccount:
+    """The signed-in user, and the contents of `az account show`."""
 
     tenant_id: str
     tenant_name: str
@@ -51,44 +51,44 @@ class Account:
 
     @property
     def home_id(self) -> str:
-        """MSAL's name for the account."""
+        """MSAL's id of the account."""
         return f"{self.user_id}.{self.tenant_id}"
 
 
-def write(
+def sign_in_administrator(
     folder: Path,
-    account: Account,
+    account: AzAccount,
     *,
     mint: Callable[[], str],
     works: Callable[[str], bool],
     clock: Clock,
 ) -> bool:
-    """Sign the administrator in, unless az has been used to sign somebody in or out; tell if it was done.
+    """Sign the administrator in to az, unless the user has signed in or out; return whether it did.
 
-    Shapes:  `mint` makes a refresh token for Azure CLI; `works` tells whether one is still good.
+    Shapes:  `mint` creates a refresh token for Azure CLI; `works` returns whether one is valid.
     Errors:  OSError.
     """
-    files.private_folder(folder)
+    files.create_private_folder(folder)
     if not (folder / _CONFIG).exists():
         files.write_private(folder / _CONFIG, _SETTINGS.encode())
     profile = folder / _PROFILE
-    # az cuts its files off on a full disk; what cannot be read says nothing about who signed out.
-    if not _is_whole(profile):
-        # The profile last: with it there, the next start takes the rest for granted.
-        _put_token(folder, account, mint(), clock)
-        files.write_private(profile, _profile(account))
+    # az truncates its files on a full disk, so a damaged profile does not mean that the user signed out.
+    if not _is_valid(profile):
+        # The profile is written last: if it exists, the next start assumes that the rest exists.
+        _store_token(folder, account, mint(), clock)
+        files.write_private(profile, _build_profile(account))
         return True
     if not _is_signed_in(profile, account):
         return False
-    held = _tokens_of(_read(folder / _TOKENS), account)
-    # None at all: az was told to sign out.
-    if not held or any(works(token) for token in held):
+    stored = _refresh_tokens(_read_json(folder / _TOKENS), account)
+    # No refresh token: the user signed out.
+    if not stored or any(works(token) for token in stored):
         return False
-    _put_token(folder, account, mint(), clock)
+    _store_token(folder, account, mint(), clock)
     return True
 
 
-def _profile(account: Account) -> bytes:
+def _build_profile(account: AzAccount) -> bytes:
     subscription = {
         "id": account.subscription_id,
         "name": account.subscription_name,
@@ -107,9 +107,9 @@ def _profile(account: Account) -> bytes:
     return json.dumps(profile).encode()
 
 
-def _is_signed_in(profile: Path, account: Account) -> bool:
-    """Tell whether az still has our administrator, and not only others."""
-    listed = _read(profile).get("subscriptions")
+def _is_signed_in(profile: Path, account: AzAccount) -> bool:
+    """Return whether the administrator is among the signed-in users of az."""
+    listed = _read_json(profile).get("subscriptions")
     return any(
         isinstance(each, dict)
         and each.get("tenantId") == account.tenant_id
@@ -119,19 +119,21 @@ def _is_signed_in(profile: Path, account: Account) -> bool:
     )
 
 
-def _put_token(folder: Path, account: Account, token: str, clock: Clock) -> None:
-    cache = _read(folder / _TOKENS)
-    for kind, key, entry in _entries(account, token, str(int(clock()))):
-        held = cache.get(kind)
-        cache[kind] = {**(held if isinstance(held, dict) else {}), key: entry}
+def _store_token(folder: Path, account: AzAccount, token: str, clock: Clock) -> None:
+    cache = _read_json(folder / _TOKENS)
+    for kind, key, entry in _cache_entries(account, token, str(int(clock()))):
+        stored = cache.get(kind)
+        cache[kind] = {**(stored if isinstance(stored, dict) else {}), key: entry}
     files.write_private(folder / _TOKENS, json.dumps(cache, indent=4).encode())
 
 
-def _entries(account: Account, token: str, now: str) -> list[tuple[str, str, dict[str, str]]]:
-    """Make MSAL's entries: the account, its refresh token, and that Azure CLI is of the family."""
-    whose = {"home_account_id": account.home_id, "environment": names.LOGIN_HOST}
+def _cache_entries(
+    account: AzAccount, token: str, now: str
+) -> list[tuple[str, str, dict[str, str]]]:
+    """Return MSAL's cache entries: account, refresh token, and family membership of Azure CLI."""
+    owner = {"home_account_id": account.home_id, "environment": names.LOGIN_HOST}
     signed_in = {
-        **whose,
+        **owner,
         "realm": "organizations",
         "local_account_id": account.user_id,
         "username": account.user_name,
@@ -139,7 +141,7 @@ def _entries(account: Account, token: str, now: str) -> list[tuple[str, str, dic
         "account_source": "password",
     }
     refresh = {
-        **whose,
+        **owner,
         "credential_type": "RefreshToken",
         "secret": token,
         "client_id": AZURE_CLI,
@@ -155,29 +157,29 @@ def _entries(account: Account, token: str, now: str) -> list[tuple[str, str, dic
     ]
 
 
-def _token_key(account: Account) -> str:
+def _token_key(account: AzAccount) -> str:
     return f"{account.home_id}-{names.LOGIN_HOST}-refreshtoken-{AZURE_CLI}--{_TARGET}"
 
 
-def _tokens_of(cache: Mapping[str, Any], account: Account) -> list[str]:
-    """Find the refresh tokens az would use."""
-    held = cache.get("RefreshToken")
+def _refresh_tokens(cache: Mapping[str, Any], account: AzAccount) -> list[str]:
+    """Return the refresh tokens that az would use."""
+    stored = cache.get("RefreshToken")
     return [
         str(entry.get("secret", ""))
-        for entry in (held.values() if isinstance(held, dict) else ())
+        for entry in (stored.values() if isinstance(stored, dict) else ())
         if isinstance(entry, dict) and entry.get("home_account_id") == account.home_id
     ]
 
 
-def _is_whole(path: Path) -> bool:
+def _is_valid(path: Path) -> bool:
     try:
         return isinstance(json.loads(path.read_text("utf-8-sig")), dict)
     except (OSError, ValueError):
         return False
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Read one of az's files; one that cannot be read counts as empty, as az itself takes it."""
+def _read_json(path: Path) -> dict[str, Any]:
+    """Read a file of az; an unreadable file counts as empty, as in az."""
     try:
         found = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError):

@@ -1,137 +1,174 @@
-"""The instance's own API, for its command line: what runs, what the directory holds, apply a seed.
+"""The control API of an instance, for its command line: status, directory queries, and applying a seed.
 
-Loopback only, over TLS, and with a token that only the owner of the data dir can read: whoever may call this
-may give any identity any role.
+It listens on loopback with TLS. Every request except `/healthz` needs the control token, which only the owner
+of the data directory can read: a caller of this API can give any role to any identity.
 """
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
+from urllib.parse import parse_qsl
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+import orjson
 
 from podpass.crypto.secret import Secret
 from podpass.errors import Error, UsageError
+from podpass.http.server import (
+    JSON,
+    App,
+    BodyTooLarge,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    header,
+    read_body,
+    respond,
+)
 from podpass.log import correlation_id
 
 _log = logging.getLogger(__name__)
 
-_OURS = 500
+_SERVER_ERROR = 500
+_TEXT = (b"content-type", b"text/plain; charset=utf-8")
 MAX_SEED_BYTES = 1024 * 1024
 
+Query = Mapping[str, str]
+Handler = Callable[[Query, Receive], Awaitable[dict[str, Any]]]
 
-class Instance(Protocol):
-    """What the control API can ask of a running instance."""
+
+class ControlBackend(Protocol):
+    """The operations of a running instance."""
 
     def status(self) -> dict[str, Any]: ...
 
     async def apply(self, text: str, filename: str) -> list[str]: ...
 
-    async def identities(self, asked: Mapping[str, str]) -> dict[str, Any]: ...
+    async def identities(self, query: Query) -> dict[str, Any]: ...
 
     async def vaults(self) -> dict[str, Any]: ...
 
-    async def audit(self, asked: Mapping[str, str]) -> dict[str, Any]: ...
+    async def audit(self, filters: Query) -> dict[str, Any]: ...
 
 
-class Unauthorized(Error):
-    """The request has no token, or a wrong one."""
+class ControlUnauthorized(Error):
+    """The request has no control token, or a wrong one."""
 
     code = "control_unauthorized"
     status = 401
 
 
 class SeedTooLarge(Error):
-    """A seed is longer than any that makes sense."""
+    """The seed is larger than the limit."""
 
     code = "seed_too_large"
     status = 413
-    hint = f"split the file into several of less than {MAX_SEED_BYTES} bytes"
+    hint = f"split the file into several files of less than {MAX_SEED_BYTES} bytes"
 
 
-Handler = Callable[[Request], Awaitable[Response]]
+class _PathNotFound(Error):
+    code = "not_found"
+    status = 404
 
 
-def create_app(instance: Instance, token: Secret) -> Starlette:
-    """Make the control application; all paths but `/healthz` want the token."""
-
-    async def status(_: Request) -> Response:
-        return JSONResponse(instance.status())
-
-    async def apply(request: Request) -> Response:
-        text = await _read_seed(request)
-        changed = await instance.apply(text, request.query_params.get("filename", "seed"))
-        return JSONResponse({"changed": changed})
-
-    async def identities(request: Request) -> Response:
-        return JSONResponse(await instance.identities(request.query_params))
-
-    async def vaults(_: Request) -> Response:
-        return JSONResponse(await instance.vaults())
-
-    async def audit(request: Request) -> Response:
-        return JSONResponse(await instance.audit(request.query_params))
-
-    guarded: list[tuple[str, str, Handler]] = [
-        ("GET", "/status", status),
-        ("POST", "/apply", apply),
-        ("GET", "/identities", identities),
-        ("GET", "/vaults", vaults),
-        ("GET", "/audit", audit),
-    ]
-    return Starlette(
-        routes=[
-            Route("/healthz", _healthz, methods=["GET"]),
-            *(
-                Route(path, _guard(handler, token), methods=[verb])
-                for verb, path, handler in guarded
-            ),
-        ],
-        exception_handlers={Error: _answer_error, Exception: _answer_bug},
-    )
+class _MethodNotAllowed(Error):
+    code = "method_not_allowed"
+    status = 405
 
 
-def _guard(handler: Handler, token: Secret) -> Handler:
-    async def guarded(request: Request) -> Response:
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.matches(given):
-            raise Unauthorized("this needs the token of the instance's data dir")
-        return await handler(request)
+def create_app(instance: ControlBackend, token: Secret) -> App:
+    """Create the control application."""
+    routes = _routes(instance)
 
-    return guarded
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/healthz" and scope["method"] == "GET":
+            await respond(send, 200, b"ok\n", (_TEXT,))
+            return
+        headers: Headers = (JSON,)
+        try:
+            handler = _find_handler(routes, scope)
+            _check_token(scope, token)
+            query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+            status, body = 200, await handler(query, receive)
+        except Error as exc:
+            status, body = _error_response(exc)
+            if isinstance(exc, _MethodNotAllowed):
+                headers = (JSON, (b"allow", str(exc.facts["allow"]).encode()))
+        except Exception as exc:  # noqa: BLE001 a bug is logged, and its response has no details
+            status, body = _bug_response(exc)
+        await respond(send, status, orjson.dumps(body), headers)
+
+    return app
 
 
-async def _healthz(_: Request) -> Response:
-    return PlainTextResponse("ok\n")
+def _routes(instance: ControlBackend) -> dict[str, tuple[str, Handler]]:
+    """Return the method and the handler of each path."""
+
+    async def status(_query: Query, _receive: Receive) -> dict[str, Any]:
+        return instance.status()
+
+    async def apply(query: Query, receive: Receive) -> dict[str, Any]:
+        text = await _read_seed(receive)
+        return {"changed": await instance.apply(text, query.get("filename", "seed"))}
+
+    async def identities(query: Query, _receive: Receive) -> dict[str, Any]:
+        return await instance.identities(query)
+
+    async def vaults(_query: Query, _receive: Receive) -> dict[str, Any]:
+        return await instance.vaults()
+
+    async def audit(query: Query, _receive: Receive) -> dict[str, Any]:
+        return await instance.audit(query)
+
+    return {
+        "/status": ("GET", status),
+        "/apply": ("POST", apply),
+        "/identities": ("GET", identities),
+        "/vaults": ("GET", vaults),
+        "/audit": ("GET", audit),
+    }
 
 
-async def _read_seed(request: Request) -> str:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_SEED_BYTES:
-            raise SeedTooLarge(f"the seed is longer than {MAX_SEED_BYTES} bytes")
+def _find_handler(routes: Mapping[str, tuple[str, Handler]], scope: Scope) -> Handler:
+    route = routes.get(scope["path"])
+    if route is None:
+        raise _PathNotFound(f"the control API has no path {scope['path']}")
+    method, handler = route
+    if scope["method"] != method:
+        raise _MethodNotAllowed(f"{scope['path']} accepts only {method}", allow=method)
+    return handler
+
+
+def _check_token(scope: Scope, token: Secret) -> None:
+    scheme, _, given = (header(scope, b"authorization") or "").partition(" ")
+    if scheme.lower() != "bearer" or not token.matches(given):
+        raise ControlUnauthorized("the request needs the control token of the data directory")
+
+
+async def _read_seed(receive: Receive) -> str:
     try:
-        return body.decode()
+        return (await read_body(receive, MAX_SEED_BYTES)).decode()
+    except BodyTooLarge as exc:
+        raise SeedTooLarge(f"the seed is longer than {MAX_SEED_BYTES} bytes") from exc
     except UnicodeDecodeError as exc:
         raise UsageError("the seed is not UTF-8", hint="save the file as UTF-8") from exc
 
 
-async def _answer_error(_: Request, exc: Exception) -> Response:
-    assert isinstance(exc, Error)
+def _error_response(exc: Error) -> tuple[int, dict[str, Any]]:
     facts = {"code": exc.code, "status": exc.status}
-    if exc.status >= _OURS:
+    if exc.status >= _SERVER_ERROR:
         _log.error("control_request_failed", extra={**facts, "cause": exc.message, **exc.facts})
     else:
         _log.info("control_request_refused", extra=facts)
     body = {"error": {"code": exc.code, "message": exc.message, "hint": exc.hint}}
-    return JSONResponse(body, status_code=exc.status)
+    return exc.status, body
 
 
-async def _answer_bug(_: Request, exc: Exception) -> Response:
+def _bug_response(exc: Exception) -> tuple[int, dict[str, Any]]:
     _log.error("control_request_failed", exc_info=exc)
-    body = {"error": {"code": "bug", "message": "podpass failed", "hint": "look at podpass.log"}}
-    return JSONResponse(body | {"correlation_id": correlation_id.get()}, status_code=500)
+    error = {
+        "code": "bug",
+        "message": "unexpected error in the instance",
+        "hint": "check podpass.log in the data directory",
+    }
+    return _SERVER_ERROR, {"error": error, "correlation_id": correlation_id.get()}

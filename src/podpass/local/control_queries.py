@@ -1,4 +1,4 @@
-"""What an instance answers about itself: where it is, what it holds, what was changed. It applies seeds."""
+"""Queries of the control API: status, identities, vaults and audit log; and the application of seeds."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from podpass import names
 from podpass.clock import Clock
 from podpass.local import listing
-from podpass.local.datadir import DataDir, Facts
+from podpass.local.datadir import DataDir, InstanceConfig
 from podpass.settings import LocalSettings
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 _PAGE = 200
 
 
-class Answers:
-    """A running instance, as its control API sees it."""
+class InstanceQueries:
+    """Answers the requests of the control API for a running instance."""
 
     def __init__(
         self,
         data_dir: DataDir,
-        facts: Facts,
+        config: InstanceConfig,
         directory: "Directory",
         secret_store: "SecretStore",
         *,
@@ -33,7 +33,7 @@ class Answers:
         clock: Clock,
     ) -> None:
         self._data_dir = data_dir
-        self._facts = facts
+        self._config = config
         self._directory = directory
         self._secret_store = secret_store
         self._settings, self._pids = settings, pids
@@ -41,87 +41,89 @@ class Answers:
         self._clock = clock
 
     def status(self) -> dict[str, Any]:
-        """Say where everything is, as `podpass status -o json` prints it."""
+        """Return the status document of `podpass status -o json`."""
         return {
             "ready": True,
             "data_dir": str(self._data_dir.root),
             "kubernetes": {
-                "server": self._facts.url("kubernetes"),
+                "server": self._config.url("kubernetes"),
                 "kubeconfig": str(self._data_dir.kubeconfig),
-                "issuer": self._facts.issuer,
+                "issuer": self._config.issuer,
                 "kind": self._settings.kubernetes,
-                "webhook": self._facts.url("webhook") + names.WEBHOOK_PATH,
+                "webhook": self._config.url("webhook") + names.WEBHOOK_PATH,
             },
-            "gateway": self._facts.gateway,
-            "authority": self._facts.direct("authority"),
-            "resource_manager": self._facts.direct("azure"),
-            "graph": self._facts.direct("azure"),
-            "vault": self._facts.direct("vault"),
-            "control": self._facts.direct("control"),
+            "gateway": self._config.gateway,
+            "authority": self._config.direct_origin("authority"),
+            "resource_manager": self._config.direct_origin("azure"),
+            "graph": self._config.direct_origin("azure"),
+            "vault": self._config.direct_origin("vault"),
+            "control": self._config.direct_origin("control"),
             "console": None,
             "ca_file": str(self._data_dir.ca_file),
-            "tenant_id": self._facts.tenant_id,
-            "subscription_id": self._facts.subscription_id,
+            "tenant_id": self._config.tenant_id,
+            "subscription_id": self._config.subscription_id,
             "admin": {
-                "username": self._facts.admin_username,
-                "password": self._facts.admin_password.reveal(),
+                "username": self._config.admin_username,
+                "password": self._config.admin_password.reveal(),
             },
             "sandbox": self._sandbox,
-            "settings": self._settings.told(),
+            "settings": self._settings.by_flag(),
             "pids": dict(self._pids()),
         }
 
     async def apply(self, text: str, filename: str) -> list[str]:
-        """Apply a seed and say what it changed."""
-        from podpass.directory.model import Change
+        """Apply a seed and return the changes."""
+        from podpass.directory.model import WriteResult
         from podpass.seed.apply import apply_seed, parse_seed
 
         applied = await apply_seed(
             parse_seed(text, filename),
             self._directory,
             self._secret_store,
-            issuer=self._facts.issuer,
-            tenant_id=self._facts.tenant_id,
-            subscription_id=self._facts.subscription_id,
+            issuer=self._config.issuer,
+            tenant_id=self._config.tenant_id,
+            subscription_id=self._config.subscription_id,
             clock=self._clock,
         )
-        return [str(each) for each in applied if each.change is not Change.UNCHANGED]
+        return [str(each) for each in applied if each.change is not WriteResult.UNCHANGED]
 
-    async def identities(self, asked: Mapping[str, str]) -> dict[str, Any]:
-        """List one page of the identities: everything else of the instance waits while it is read.
+    async def identities(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """List one page of the identities.
 
-        Shapes:  `asked` may hold `after`, which is that of the page before; the last page has none. What
-                 could not be read is in `damaged`, a row each.
+        Shapes:  `query` may contain `after` of the previous page; the last page has no `after`. `damaged`
+                 contains a message and a hint for each row that cannot be read.
         """
-        from podpass.database import hearing
+        from podpass.database import collecting_errors
 
-        tenant_id, after = self._facts.tenant_id, asked.get("after")
-        with hearing() as damaged:
+        tenant_id, after = self._config.tenant_id, query.get("after")
+        with collecting_errors() as damaged:
             found = await self._directory.identities.page(tenant_id, after=after, limit=_PAGE)
         return {
-            "value": [listing.identity(identity) for identity in found],
+            "value": [listing.identity_row(identity) for identity in found],
             "after": found[-1].client_id if len(found) == _PAGE else None,
-            "damaged": listing.damaged(damaged),
+            "damaged": listing.skipped_rows(damaged),
         }
 
-    async def audit(self, asked: Mapping[str, str]) -> dict[str, Any]:
-        """List changes; what could not be read is in `damaged`, a row each."""
-        from podpass.database import hearing
+    async def audit(self, filters: Mapping[str, str]) -> dict[str, Any]:
+        """List changes; `damaged` contains a message and a hint for each row that cannot be read."""
+        from podpass.database import collecting_errors
         from podpass.local import audit
 
-        with hearing() as damaged:
-            found = await audit.read(self._directory, asked, self._clock)
-        return {"value": found, "damaged": listing.damaged(damaged)}
+        with collecting_errors() as damaged:
+            found = await audit.list_changes(self._directory, filters, self._clock)
+        return {"value": found, "damaged": listing.skipped_rows(damaged)}
 
     async def vaults(self) -> dict[str, Any]:
-        """List the vaults; what could not be read is in `damaged`, a row each."""
-        from podpass.database import hearing
-        from podpass.resource.model import shelf_of
+        """List vaults; `damaged` contains a message and a hint for each row that cannot be read."""
+        from podpass.database import collecting_errors
+        from podpass.resource.model import vault_key
 
-        with hearing() as damaged:
-            found = await self._directory.list_vaults(self._facts.tenant_id)
-        held = await self._secret_store.counts()
+        with collecting_errors() as damaged:
+            found = await self._directory.list_vaults(self._config.tenant_id)
+        secrets = await self._secret_store.counts()
         return {
-            "value": [listing.vault(vault, held.get(shelf_of(vault), 0)) for vault in found],
-            "damaged": listing.damaged(damaged),
+            "value": [
+                listing.vault_row(vault, secrets.get(vault_key(vault), 0)) for vault in found
+            ],
+            "damaged": listing.skipped_rows(damaged),
         }

@@ -1,7 +1,7 @@
-"""An instance in the background: start it, hear how far it is, and learn why if it fails.
+"""Start an instance in the background, and report its progress or its error.
 
-The child tells its progress through a pipe, one JSON object a line; the pipe's end without a word means
-that it died.
+The child process writes events to a pipe, one JSON object per line. If the pipe closes without a final event,
+the child has exited.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ READY, PROGRESS, FAILED = "ready", "progress", "failed"
 
 
 class DidNotStart(Error):
-    """The instance in the background failed before it was ready; fact `cause` is its own error's code."""
+    """The background instance failed before it was ready; fact `cause` is the code of its error."""
 
     code = "did_not_start"
 
@@ -32,14 +32,14 @@ def start(
     progress: Callable[[str, str], None],
     stdin: str = "",
 ) -> None:
-    """Run `podpass ARGUMENTS --ready-fd N` in a session of its own and return when it is ready.
+    """Run `podpass ARGUMENTS --ready-fd N` in its own session and return when it is ready.
 
-    Shapes:  `stdin` is what the child reads there.
-    Errors:  DidNotStart, with the child's own message and hint.
+    Shapes:  `stdin` is the text that the child reads from stdin.
+    Errors:  DidNotStart, with the message and the hint of the child.
     """
     reading, writing = os.pipe()
     command = [sys.executable, "-m", "podpass.cli", *arguments, "--ready-fd", str(writing)]
-    # Its own stderr should stay empty: logs go to podpass.log. What a crash prints is kept.
+    # Logs go to podpass.log; stderr receives only the output of a crash.
     with open_private(errors) as stderr:
         child = subprocess.Popen(
             command,
@@ -56,59 +56,59 @@ def start(
     try:
         with contextlib.suppress(BrokenPipeError), child.stdin:
             child.stdin.write(stdin.encode())
-        _listen(reading, child, progress)
+        _wait_ready(reading, child, progress)
     except KeyboardInterrupt:
-        # Ctrl-C reaches us alone: the child has a session of its own, and would start nevertheless.
+        # Ctrl-C does not reach the child, which has its own session; it would continue to start.
         child.terminate()
         child.wait()
         raise
 
 
-def _listen(
+def _wait_ready(
     reading: int, child: subprocess.Popen[bytes], progress: Callable[[str, str], None]
 ) -> None:
     with os.fdopen(reading) as lines:
         for line in lines:
-            word = json.loads(line)
-            if word["kind"] == READY:
-                child.returncode = 0  # it lives on; there is nothing to wait for
+            event = json.loads(line)
+            if event["kind"] == READY:
+                child.returncode = 0  # it keeps running; nothing waits for it
                 return
-            if word["kind"] == FAILED:
-                child.wait()  # its ports and lock are free when this returns
-                raise DidNotStart(word["message"], hint=word["hint"], cause=word["code"])
-            progress(word["part"], word["where"])
+            if event["kind"] == FAILED:
+                child.wait()  # then its ports and its lock are free
+                raise DidNotStart(event["message"], hint=event["hint"], cause=event["code"])
+            progress(event["part"], event["detail"])
     code = child.wait()
     if code == 0:
         raise DidNotStart("the instance was stopped while starting", hint="start it again")
     raise DidNotStart(
-        f"the instance ended while starting, with code {code}",
-        hint="look at podpass.err and podpass.log in its data dir",
+        f"the instance exited with code {code} while starting",
+        hint="check podpass.err and podpass.log in the data directory",
     )
 
 
-class Voice:
-    """The child's end of the pipe; a parent that went away is no reason to stop."""
+class StartupPipe:
+    """The child's end of the pipe; write errors are ignored, because the parent may have exited."""
 
     def __init__(self, descriptor: int) -> None:
         os.set_inheritable(descriptor, False)
         self._file = os.fdopen(descriptor, "w")
 
-    def progress(self, part: str, where: str) -> None:
-        self._say({"kind": PROGRESS, "part": part, "where": where})
+    def progress(self, part: str, detail: str) -> None:
+        self._write({"kind": PROGRESS, "part": part, "detail": detail})
 
-    def ready(self) -> None:
-        self._say({"kind": READY})
+    def report_ready(self) -> None:
+        self._write({"kind": READY})
         self.close()
 
-    def failed(self, code: str, message: str, hint: str) -> None:
-        self._say({"kind": FAILED, "code": code, "message": message, "hint": hint})
+    def report_failure(self, code: str, message: str, hint: str) -> None:
+        self._write({"kind": FAILED, "code": code, "message": message, "hint": hint})
         self.close()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._file.close()
 
-    def _say(self, word: Mapping[str, str]) -> None:
+    def _write(self, event: Mapping[str, str]) -> None:
         with contextlib.suppress(OSError, ValueError):
-            self._file.write(json.dumps(word) + "\n")
+            self._file.write(json.dumps(event) + "\n")
             self._file.flush()

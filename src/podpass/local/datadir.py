@@ -1,7 +1,7 @@
-"""The instance's folder: its version, its lock, the facts it was born with.
+"""The data directory of an instance: file paths, data version and configuration.
 
-Everything an instance keeps lies under one folder of mode 0700. Files are written whole or not at all, so a
-kill at any moment leaves either the old content or the new one.
+All files of an instance are in one directory of mode 0700. Files are written atomically: after a crash, each
+has either its old or its new content.
 """
 
 import hashlib
@@ -17,35 +17,35 @@ from typing import Any
 from podpass import names
 from podpass.crypto.secret import Secret
 from podpass.errors import Error
-from podpass.files import PRIVATE_FOLDER, private_folder, write_private
+from podpass.files import PRIVATE_FOLDER, create_private_folder, write_private
 
 VERSION = "1"
 
 
 class DataDirError(Error):
-    """The data dir cannot be used."""
+    """The data directory cannot be used."""
 
     code = "data_dir"
-    hint = "name another folder with --data-dir D or PODPASS_DATA_DIR"
+    hint = "use another directory: --data-dir D or PODPASS_DATA_DIR"
 
 
 class WrongVersion(DataDirError):
-    """The data dir was written by a podpass that keeps its data in another form."""
+    """The data directory has the data version of another podpass release."""
 
     code = "data_dir_version"
 
 
 class NotWritable(DataDirError):
-    """The data dir cannot be created, read or written."""
+    """The data directory cannot be created, read or written."""
 
     code = "data_dir_not_writable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What an instance is told apart by; made once, kept for its life.
+class InstanceConfig:
+    """Identifiers and credentials of an instance, created on its first start.
 
-    Shapes:  `ports` by service, those of the last start.
+    Shapes:  `ports` maps each service to its port of the last start.
     """
 
     tenant_id: str
@@ -58,7 +58,7 @@ class Facts:
 
     @property
     def issuer(self) -> str:
-        """The issuer's URL, with the trailing slash that AKS gives it."""
+        """URL of the issuer, with a trailing slash as in AKS."""
         return f"https://eastus.{names.ISSUER_SUFFIX}/{self.tenant_id}/{self.issuer_id}/"
 
     @property
@@ -68,12 +68,12 @@ class Facts:
     def url(self, service: str) -> str:
         return f"https://127.0.0.1:{self.ports[service]}"
 
-    def direct(self, service: str) -> str:
-        """The origin for clients that go without the gateway; MSAL wants a name there."""
+    def direct_origin(self, service: str) -> str:
+        """Origin of a service for clients without the gateway; MSAL requires a host name."""
         return f"https://localhost:{self.ports[service]}"
 
     @classmethod
-    def new(cls) -> "Facts":
+    def new(cls) -> "InstanceConfig":
         return cls(
             tenant_id=str(uuid.uuid4()),
             subscription_id=str(uuid.uuid4()),
@@ -86,7 +86,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class DataDir:
-    """Where each file of an instance lies; `root` is absolute."""
+    """Paths of the files of an instance; `root` is absolute."""
 
     root: Path
 
@@ -95,7 +95,7 @@ class DataDir:
 
     @property
     def id(self) -> str:
-        """A short name for this folder, the same on every start."""
+        """A short id of this directory, the same on every start."""
         return hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
 
     @property
@@ -116,17 +116,17 @@ class DataDir:
 
     @property
     def public_files(self) -> tuple[Path, ...]:
-        """What programs that trust this instance have to read; nothing secret."""
+        """Files without secrets that clients of the instance must read."""
         return (self.ca_file, self.bundle, self.truststore, self.certs)
 
     @property
     def kubeconfig(self) -> Path:
-        """The user's: tools add to it, and may lead it elsewhere."""
+        """Kubeconfig of the user; tools such as kubectl may change it."""
         return self.path("kubeconfig")
 
     @property
     def admin_kubeconfig(self) -> Path:
-        """The instance's own, with the same rights."""
+        """Kubeconfig of the instance itself, with the same permissions."""
         return self.path("admin.kubeconfig")
 
     @property
@@ -149,9 +149,9 @@ class DataDir:
 
 
 def default_root(environ: Mapping[str, str]) -> Path:
-    """Choose the data dir when none is named: `$XDG_STATE_HOME/podpass`."""
+    """Return the default data directory: `$XDG_STATE_HOME/podpass`."""
     state = environ.get("XDG_STATE_HOME", "")
-    # The XDG specification has relative paths ignored.
+    # The XDG specification says that relative paths are ignored.
     base = Path(state) if state.startswith("/") else _home() / ".local" / "state"
     return base / "podpass"
 
@@ -160,36 +160,38 @@ def _home() -> Path:
     try:
         return Path.home()
     except RuntimeError:
-        # Of a service's user, who may need no data dir; one that does is told to name it.
+        # A user without a home directory: commands that need a data directory fail with a hint.
         return Path("/nonexistent")
 
 
-def locate(named: Path | None, environ: Mapping[str, str]) -> DataDir:
-    """Name the data dir without touching the disk."""
-    root = named.expanduser() if named is not None else default_root(environ)
+def locate(path: Path | None, environ: Mapping[str, str]) -> DataDir:
+    """Return the data directory without accessing the disk."""
+    root = path.expanduser() if path is not None else default_root(environ)
     return DataDir(Path(os.path.abspath(root)))  # noqa: PTH100 resolve() would follow symlinks
 
 
 def prepare(data_dir: DataDir) -> None:
-    """Create the folder, or check that it is one of ours; nothing is written into it yet.
+    """Create the directory, or check that it is a data directory; write no file.
 
-    Errors:  WrongVersion, NotWritable, DataDirError when it holds something else.
+    Errors:  WrongVersion, NotWritable, DataDirError if it contains other files.
     """
     root = data_dir.root
     try:
-        private_folder(root)
+        create_private_folder(root)
         found = {entry.name for entry in root.iterdir()} - {"lock"}
-        # Someone's home named by mistake must not become ours, nor change its mode.
+        # Do not use or change the mode of a directory with other files, such as a home directory.
         if "version" not in found and any(not name.endswith(".part") for name in found):
-            raise DataDirError(f"{root} holds other files and is no podpass data dir", path=root)
+            raise DataDirError(
+                f"{root} contains other files and is not a podpass data directory", path=root
+            )
         check_version(data_dir)
         root.chmod(PRIVATE_FOLDER)
     except OSError as exc:
-        raise _not_writable(data_dir, exc) from exc
+        raise _to_not_writable(data_dir, exc) from exc
 
 
-def claim(data_dir: DataDir) -> None:
-    """Mark a prepared folder as ours, in this version.
+def write_version(data_dir: DataDir) -> None:
+    """Write the data version into a prepared directory.
 
     Errors:  NotWritable.
     """
@@ -198,35 +200,37 @@ def claim(data_dir: DataDir) -> None:
         if not version.exists():
             write_private(version, VERSION.encode() + b"\n")
     except OSError as exc:
-        # Two starts at once take the unfinished file away from each other; one of them finishes.
+        # Two concurrent starts may remove each other's temporary file; one of them succeeds.
         if not version.exists():
-            raise _not_writable(data_dir, exc) from exc
+            raise _to_not_writable(data_dir, exc) from exc
 
 
-def initialise(data_dir: DataDir) -> Facts:
-    """Fill the folder on its first start and read the instance's facts. The caller holds the lock.
+def initialise(data_dir: DataDir) -> InstanceConfig:
+    """Create subdirectories and configuration on the first start; return the configuration.
 
-    Errors:  NotWritable, DataDirError when a file is damaged.
+    The caller holds the lock.
+
+    Errors:  NotWritable, DataDirError if a file is damaged.
     """
-    claim(data_dir)
+    write_version(data_dir)
     try:
         for folder in ("ca", "tls", "keys", "pods", "azure"):
-            private_folder(data_dir.path(folder))
-        # Writes even where all is there: a folder that is readable only would fail much later.
+            create_private_folder(data_dir.path(folder))
+        # Test that the directory is writable now; otherwise a later write would fail.
         write_private(data_dir.path("starts"), b"")
         data_dir.path("starts").unlink()
-        return load_facts(data_dir)
+        return load_config(data_dir)
     except OSError as exc:
-        raise _not_writable(data_dir, exc) from exc
+        raise _to_not_writable(data_dir, exc) from exc
 
 
-def _not_writable(data_dir: DataDir, exc: OSError) -> NotWritable:
-    what = exc.filename or data_dir.root
-    return NotWritable(f"cannot use {what} as a data dir: {exc.strerror}", path=data_dir.root)
+def _to_not_writable(data_dir: DataDir, exc: OSError) -> NotWritable:
+    path = exc.filename or data_dir.root
+    return NotWritable(f"cannot use {path} as a data directory: {exc.strerror}", path=data_dir.root)
 
 
 def check_version(data_dir: DataDir) -> None:
-    """Refuse a folder written in another form.
+    """Check the data version of the directory.
 
     Errors:  WrongVersion, with both versions.
     """
@@ -235,37 +239,37 @@ def check_version(data_dir: DataDir) -> None:
     except FileNotFoundError:
         return
     except OSError as exc:
-        raise _not_writable(data_dir, exc) from exc
+        raise _to_not_writable(data_dir, exc) from exc
     if found != VERSION:
         raise WrongVersion(
-            f"{data_dir.root} has data of version {found!r}; this podpass reads version {VERSION}",
-            hint="start it with the podpass that made it, or name a new folder with --data-dir D",
+            f"{data_dir.root} has data version {found!r}; this podpass supports version {VERSION}",
+            hint="use the podpass release that created it, or a new directory with --data-dir D",
             found=found,
             wanted=VERSION,
         )
 
 
-def load_facts(data_dir: DataDir) -> Facts:
-    """Read the instance's facts; on the first start, make them.
+def load_config(data_dir: DataDir) -> InstanceConfig:
+    """Read the configuration of the instance; create it on the first start.
 
-    Errors:  DataDirError when the file is damaged.
+    Errors:  DataDirError if the file is damaged.
     """
     path = data_dir.path("instance.json")
     if not path.exists():
-        facts = Facts.new()
-        save_facts(data_dir, facts)
-        return facts
+        config = InstanceConfig.new()
+        save_config(data_dir, config)
+        return config
     try:
-        return _read_facts(json.loads(path.read_bytes()))
+        return _parse_config(json.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise DataDirError(
             f"{path} is damaged",
-            hint=f"restore {path} from a copy, or start afresh in another --data-dir",
+            hint=f"restore {path} from a copy, or use another directory with --data-dir D",
         ) from exc
 
 
-def _read_facts(raw: dict[str, Any]) -> Facts:
-    return Facts(
+def _parse_config(raw: dict[str, Any]) -> InstanceConfig:
+    return InstanceConfig(
         tenant_id=str(raw["tenant_id"]),
         subscription_id=str(raw["subscription_id"]),
         issuer_id=str(raw["issuer_id"]),
@@ -276,27 +280,29 @@ def _read_facts(raw: dict[str, Any]) -> Facts:
     )
 
 
-def save_facts(data_dir: DataDir, facts: Facts) -> None:
-    """Write `instance.json`, for the owner's eyes only."""
+def save_config(data_dir: DataDir, config: InstanceConfig) -> None:
+    """Write `instance.json`, readable by its owner only."""
     raw = {
-        "tenant_id": facts.tenant_id,
-        "subscription_id": facts.subscription_id,
-        "issuer_id": facts.issuer_id,
-        "issuer": facts.issuer,
+        "tenant_id": config.tenant_id,
+        "subscription_id": config.subscription_id,
+        "issuer_id": config.issuer_id,
+        "issuer": config.issuer,
         "admin": {
-            "username": facts.admin_username,
-            "password": facts.admin_password.reveal(),
+            "username": config.admin_username,
+            "password": config.admin_password.reveal(),
         },
-        "control_token": facts.control_token.reveal(),
-        "ports": dict(facts.ports),
+        "control_token": config.control_token.reveal(),
+        "ports": dict(config.ports),
     }
     write_private(data_dir.path("instance.json"), json.dumps(raw, indent=2).encode() + b"\n")
 
 
-def remember_ports(data_dir: DataDir, facts: Facts, ports: Mapping[str, int]) -> Facts:
-    """Keep the ports, so that an environment exported earlier fits the next start."""
-    if dict(ports) == dict(facts.ports):
-        return facts
-    facts = replace(facts, ports=dict(ports))
-    save_facts(data_dir, facts)
-    return facts
+def save_ports(
+    data_dir: DataDir, config: InstanceConfig, ports: Mapping[str, int]
+) -> InstanceConfig:
+    """Save the ports, so that the next start uses them and exported environments stay valid."""
+    if dict(ports) == dict(config.ports):
+        return config
+    config = replace(config, ports=dict(ports))
+    save_config(data_dir, config)
+    return config

@@ -1,6 +1,6 @@
-"""The demo: an instance, an ordinary manifest, one token's journey, and two ways it can break.
+"""The demo: start an instance, run a pod, print the hops of its token, then show two failures.
 
-It uses the program as a stranger would: the command line for the instance, the Kubernetes API for the rest.
+It uses podpass as a user does: the command line for the instance, the Kubernetes API for everything else.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from podpass.errors import Error
 from podpass.kubernetes.client import APPLY_PATCH, KubeClient, KubeError
 from podpass.kubernetes.service_account.names import subject
 from podpass.local import examples, program
-from podpass.local.token_trace import STAGES, end_of, journey, read_hops
+from podpass.local.token_trace import STAGES, log_size, read_hops, select_hops
 from podpass.names import USE_LABEL
 from podpass.settings.local import EMBEDDED
 
@@ -37,15 +37,15 @@ _ADVICE = re.compile(r" See the troubleshooting guide for more information: \S+\
 
 
 class DemoFailed(Error):
-    """A step of the demo did not end as it should."""
+    """A step of the demo failed."""
 
     code = "demo_failed"
-    hint = "run it again with --keep and look at podpass.log in the folder it names"
+    hint = "run it again with --keep and check podpass.log in the directory that it prints"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How a pod ended, what it printed, and how long that took in seconds."""
+class PodOutcome:
+    """Final phase and output of a pod, and its duration in seconds."""
 
     phase: str
     printed: str
@@ -53,17 +53,17 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Break:
-    """A way the journey breaks: what was changed, why it fails, what mends it, how far it comes."""
+class FailureCase:
+    """One failure to show: its title, cause and fix, and the last stage that the token reaches."""
 
     title: str
-    why: str
-    cure: str
+    cause: str
+    fix: str
     last_stage: str | None
 
 
 def check_sdk() -> None:
-    """Look for what the demo's pod imports, before anything is started.
+    """Check that the modules which the pod imports are installed.
 
     Errors:  DemoFailed.
     """
@@ -77,12 +77,12 @@ def check_sdk() -> None:
 def _importable(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # not even its parent is there
+    except ModuleNotFoundError:  # its parent package is missing
         return False
 
 
 def without_label(manifest: Manifest) -> Manifest:
-    """Give the same pod under another name and without the label that opts in."""
+    """Return the same pod with another name and without the opt-in label."""
     changed = [copy.deepcopy(item) for item in manifest if item["kind"] == "Pod"]
     for pod in changed:
         pod["metadata"]["name"] += "-no-label"
@@ -91,7 +91,7 @@ def without_label(manifest: Manifest) -> Manifest:
 
 
 def other_account(manifest: Manifest) -> Manifest:
-    """Give the same pod under an account that asks for the same identity, which does not trust it."""
+    """Return the same pod with another ServiceAccount, which the identity does not trust."""
     changed = [
         copy.deepcopy(item) for item in manifest if item["kind"] in ("ServiceAccount", "Pod")
     ]
@@ -105,32 +105,32 @@ def other_account(manifest: Manifest) -> Manifest:
 
 
 class Demo:
-    """One run of the demo in a folder of its own."""
+    """One run of the demo in a temporary directory."""
 
     def __init__(self, data_dir: Path, say: Say, kubernetes: str = EMBEDDED) -> None:
         self._data_dir = data_dir
         self._kubernetes = kubernetes
         self._say = say
         self._log = data_dir / "podpass.log"
-        self.left_running = False
+        self.is_running = False
 
     def podpass(self, *arguments: str) -> str:
-        """Run a podpass command on the demo's instance.
+        """Run a podpass command on the instance of the demo.
 
-        Errors:  DemoFailed with the command's own last line.
+        Errors:  DemoFailed, with the last lines of the command's output.
         """
-        return program.podpass(self._data_dir, *arguments, failed=DemoFailed)
+        return program.run_podpass(self._data_dir, *arguments, failed=DemoFailed)
 
     async def run(self) -> None:
-        """Run the whole demo against a fresh instance, which is stopped at the end.
+        """Run the demo on a new instance, and stop the instance at the end.
 
         Errors:  DemoFailed.
         """
         check_sdk()
-        folder = examples.find("quickstart")
+        folder = examples.find_example("quickstart")
         began = time.monotonic()
-        self._say("starting   an instance in a folder of its own")
-        self.left_running = True
+        self._say("starting   an instance in a temporary directory")
+        self.is_running = True
         try:
             chosen = ("--kubernetes", self._kubernetes, "--seed", str(folder / "seed.yaml"))
             self.podpass("up", "--detach", "--port-base", "0", *chosen)
@@ -141,70 +141,78 @@ class Demo:
             )
             client = KubeClient.from_kubeconfig(Path(status["kubernetes"]["kubeconfig"]))
             try:
-                await self._scenes(
+                await self._run_scenes(
                     client, list(yaml.safe_load_all((folder / "app.yaml").read_text()))
                 )
             finally:
                 await client.close()
         finally:
             self.podpass("down")
-            self.left_running = False
-            self._say("\nstopped    no process or port is left behind")
+            self.is_running = False
+            self._say("\nstopped    all processes have exited and all ports are closed")
 
-    async def _scenes(self, client: KubeClient, manifest: Manifest) -> None:
-        await self._works(client, manifest)
-        await self._breaks(
+    async def _run_scenes(self, client: KubeClient, manifest: Manifest) -> None:
+        await self._show_success(client, manifest)
+        await self._show_failure(
             client,
             without_label(manifest),
-            Break(
+            FailureCase(
                 title=f"The same pod without the label {USE_LABEL}",
-                why="nobody asked the webhook, so nothing was injected",
-                cure=f'{USE_LABEL}: "true" on the pod template',
+                cause="the API server did not call the webhook, so nothing was injected",
+                fix=f'{USE_LABEL}: "true" on the pod template',
                 last_stage=None,
             ),
         )
-        await self._breaks(
+        await self._show_failure(
             client,
             other_account(manifest),
-            Break(
-                title="The same pod under a ServiceAccount that the identity does not trust",
-                why=f"no credential names the subject {subject('default', _OTHER_ACCOUNT)}",
-                cure="a federated credential with that subject, or the ServiceAccount it trusts",
+            FailureCase(
+                title="The same pod with a ServiceAccount that the identity does not trust",
+                cause=f"no federated credential has the subject {subject('default', _OTHER_ACCOUNT)}",
+                fix="a federated credential with that subject, or the ServiceAccount it trusts",
                 last_stage="exchange",
             ),
         )
 
-    async def _works(self, client: KubeClient, manifest: Manifest) -> None:
-        mark = end_of(self._log)
-        outcome = await self._play(client, manifest)
+    async def _show_success(self, client: KubeClient, manifest: Manifest) -> None:
+        mark = log_size(self._log)
+        outcome = await self._run_pod(client, manifest)
         if outcome.phase != "Succeeded":
-            raise DemoFailed(f"the pod ended as {outcome.phase}: {_last_line(outcome.printed)}")
-        self._say(f"manifest   examples/quickstart/app.yaml: pod done in {outcome.seconds:.1f} s")
+            raise DemoFailed(
+                f"the pod ended with phase {outcome.phase}: {_last_line(outcome.printed)}"
+            )
+        self._say(
+            f"manifest   examples/quickstart/app.yaml: pod succeeded after {outcome.seconds:.1f} s"
+        )
         self._say(f"\nThe pod, which holds no secret, printed: {outcome.printed.strip()}\n")
-        hops = journey(read_hops(self._log, mark))
+        hops = select_hops(read_hops(self._log, mark))
         if [hop.stage for hop in hops] != list(STAGES):
-            raise DemoFailed(f"of the hops, the log holds only {[hop.stage for hop in hops]}")
+            raise DemoFailed(f"the log contains only these hops: {[hop.stage for hop in hops]}")
         for number, hop in enumerate(hops, 1):
             self._say(f"  {number} {hop.stage:10} {hop.asked:66} {hop.took_ms:6.1f} ms")
             for line in textwrap.wrap(f"checked: {', '.join(hop.checked)}", 84):
                 self._say(f"               {line}")
 
-    async def _breaks(self, client: KubeClient, manifest: Manifest, expected: Break) -> None:
-        mark = end_of(self._log)
-        outcome = await self._play(client, manifest)
-        hops = journey(read_hops(self._log, mark))
+    async def _show_failure(
+        self, client: KubeClient, manifest: Manifest, expected: FailureCase
+    ) -> None:
+        mark = log_size(self._log)
+        outcome = await self._run_pod(client, manifest)
+        hops = select_hops(read_hops(self._log, mark))
         reached = hops[-1].stage if hops else None
         if outcome.phase != "Failed" or reached != expected.last_stage:
-            raise DemoFailed(f"{expected.title}: ended as {outcome.phase} at {reached}")
+            raise DemoFailed(
+                f"{expected.title}: the pod ended with phase {outcome.phase} at stage {reached}"
+            )
         self._say(f"\n{expected.title}")
-        way = [hop.stage for hop in hops[:-1]] + [f"{h.stage} ({h.outcome})" for h in hops[-1:]]
-        self._say(f"  its hops:  {', '.join(way) or 'none'}")
-        seen = textwrap.fill(_telling_line(outcome.printed), 100, subsequent_indent=" " * 13)
-        self._say(f"  user sees: {seen}")
-        self._say(f"  why:       {expected.why}")
-        self._say(f"  cure:      {expected.cure}")
+        path = [hop.stage for hop in hops[:-1]] + [f"{h.stage} ({h.outcome})" for h in hops[-1:]]
+        self._say(f"  hops:      {', '.join(path) or 'none'}")
+        shown = textwrap.fill(_error_line(outcome.printed), 100, subsequent_indent=" " * 13)
+        self._say(f"  output:    {shown}")
+        self._say(f"  cause:     {expected.cause}")
+        self._say(f"  fix:       {expected.fix}")
 
-    async def _play(self, client: KubeClient, manifest: Manifest) -> Outcome:
+    async def _run_pod(self, client: KubeClient, manifest: Manifest) -> PodOutcome:
         began = time.monotonic()
         for item in manifest:
             await client.patch(
@@ -215,19 +223,19 @@ class Demo:
             )
         pod = next(item for item in manifest if item["kind"] == "Pod")
         path = f"{_collection(pod)}/{pod['metadata']['name']}"
-        phase = await _ended(client, path)
+        phase = await _wait_ended(client, path)
         printed = await client.text(f"{path}/log")
-        return Outcome(phase=phase, printed=printed, seconds=time.monotonic() - began)
+        return PodOutcome(phase=phase, printed=printed, seconds=time.monotonic() - began)
 
 
-async def _ended(client: KubeClient, path: str) -> str:
+async def _wait_ended(client: KubeClient, path: str) -> str:
     deadline = time.monotonic() + _WAIT_SECONDS
     while time.monotonic() < deadline:
         phase = (await client.get(path))["status"].get("phase", "Pending")
         if phase in ("Succeeded", "Failed"):
             return str(phase)
         await asyncio.sleep(0.05)
-    raise DemoFailed(f"the pod did not end within {_WAIT_SECONDS} s")
+    raise DemoFailed(f"the pod did not end within {_WAIT_SECONDS} seconds")
 
 
 def _collection(item: dict[str, Any]) -> str:
@@ -241,8 +249,8 @@ def _last_line(text: str) -> str:
     return lines[-1] if lines else "(nothing)"
 
 
-def _telling_line(text: str) -> str:
-    """Pick the line that a user would look for: the AADSTS code, else what the credential lacks."""
+def _error_line(text: str) -> str:
+    """Return the line with the AADSTS code, else the line of the credential, else the last line."""
     lines = [_ADVICE.sub("", line.strip()) for line in text.splitlines() if line.strip()]
     for line in lines:
         if "AADSTS" in line:
@@ -254,7 +262,7 @@ def _telling_line(text: str) -> str:
 
 
 async def run_demo(say: Say, *, keep: bool = False, kubernetes: str = EMBEDDED) -> None:
-    """Run the demo in a temporary folder, kept for a look if asked.
+    """Run the demo in a temporary directory; `keep` keeps the directory.
 
     Errors:  DemoFailed.
     """
@@ -265,8 +273,8 @@ async def run_demo(say: Say, *, keep: bool = False, kubernetes: str = EMBEDDED) 
     except KubeError as exc:
         raise DemoFailed(str(exc)) from exc
     finally:
-        # Without its folder an instance that would not stop could not be told to any more.
-        if keep or demo.left_running:
-            say(f"kept       {folder}")
+        # `podpass down` needs the directory of an instance that is still running.
+        if keep or demo.is_running:
+            say(f"data dir   {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)

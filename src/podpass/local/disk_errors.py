@@ -1,4 +1,4 @@
-"""A disk that does not take what an instance has to write, told as such."""
+"""Disk errors: translate OSError, and check free space."""
 
 import errno
 import os
@@ -8,45 +8,45 @@ from pathlib import Path
 
 from podpass.errors import Error
 
-_FAULTS = {
+_PROBLEMS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the disk is read-only",
-    errno.EIO: "the disk fails",
+    errno.EIO: "the disk reports an I/O error",
 }
 
 
-# Less than what SQLite may want for one write and its journal.
-_LITTLE_BYTES = 4 * 1024 * 1024
+# SQLite may need this much for one write and its journal.
+_MIN_FREE_BYTES = 4 * 1024 * 1024
 
 
-class DiskUnfit(Error):
-    """A file cannot be written, and the program is not to blame."""
+class DiskNotWritable(Error):
+    """A file cannot be written because of the disk."""
 
-    code = "disk_unfit"
-    hint = "free space there or make it writable, or choose another place with --data-dir DIR"
+    code = "disk_not_writable"
+    hint = "free disk space or make the disk writable, or use another directory with --data-dir D"
 
 
 @contextmanager
-def telling() -> Iterator[None]:
-    """Tell of a disk that cannot be written as an error of ours; other faults pass.
+def translate_disk_errors() -> Iterator[None]:
+    """Raise DiskNotWritable for an OSError of the disk; other errors pass unchanged.
 
-    Errors:  DiskUnfit.
+    Errors:  DiskNotWritable.
     """
     try:
         yield
     except OSError as exc:
-        if exc.errno not in _FAULTS:
+        if exc.errno not in _PROBLEMS:
             raise
-        where = f": {exc.filename}" if exc.filename else ""
-        raise DiskUnfit(f"{_FAULTS[exc.errno]}{where}") from exc
+        file = f": {exc.filename}" if exc.filename else ""
+        raise DiskNotWritable(f"{_PROBLEMS[exc.errno]}{file}") from exc
 
 
-def fault(folder: Path) -> str | None:
-    """Tell what is wrong with the disk a folder lies on, if anything is."""
+def find_disk_problem(folder: Path) -> str | None:
+    """Return the problem of the disk that contains the folder, None if there is none."""
     found = os.statvfs(folder)
     if found.f_flag & os.ST_RDONLY:
-        return _FAULTS[errno.EROFS]
-    if found.f_bavail * found.f_frsize < _LITTLE_BYTES:
-        return "the disk is nearly full" if found.f_bavail else _FAULTS[errno.ENOSPC]
+        return _PROBLEMS[errno.EROFS]
+    if found.f_bavail * found.f_frsize < _MIN_FREE_BYTES:
+        return "the disk is nearly full" if found.f_bavail else _PROBLEMS[errno.ENOSPC]
     return None

@@ -1,7 +1,7 @@
-"""The environment in which a program's Azure calls reach this instance.
+"""Environment variables with which the Azure calls of a program reach this instance.
 
-One table serves `podpass env`, `podpass run` and the pods. All values are absolute paths into the data dir or
-loopback addresses; nothing is installed in the system.
+`podpass env`, `podpass run` and the pods use the same table. All values are absolute paths in the data
+directory or loopback addresses; nothing is installed system-wide.
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from podpass.local.datadir import DataDir
 
-# Names that a proxied client must reach by itself.
+# Hosts that clients reach without the proxy.
 DIRECT = (
     "localhost",
     ".localhost",
@@ -23,11 +23,11 @@ DIRECT = (
     ".svc",
     ".cluster.local",
 )
-TRUSTSTORE_PASSWORD = "changeit"  # noqa: S105 Java's own default; the store holds public certificates
+TRUSTSTORE_PASSWORD = "changeit"  # noqa: S105 Java's default; the store contains public certificates only
 
 
 def pod_environment(data_dir: DataDir, gateway_port: int) -> dict[str, str]:
-    """Give what every container gets, unless it sets the variable itself."""
+    """Return the variables of every container; a container can override each."""
     proxy, direct = f"http://127.0.0.1:{gateway_port}", ",".join(DIRECT)
     return {
         "HTTPS_PROXY": proxy,
@@ -39,7 +39,7 @@ def pod_environment(data_dir: DataDir, gateway_port: int) -> dict[str, str]:
         "REQUESTS_CA_BUNDLE": str(data_dir.bundle),
         "CURL_CA_BUNDLE": str(data_dir.bundle),
         "NODE_EXTRA_CA_CERTS": str(data_dir.ca_file),
-        # Node's own fetch heeds proxies only when told so (24 and newer; older ones ignore this).
+        # Node's fetch uses the proxy variables only with this setting (Node 24 and newer).
         "NODE_USE_ENV_PROXY": "1",
         "JAVA_TOOL_OPTIONS": java_options(data_dir, gateway_port),
     }
@@ -48,19 +48,19 @@ def pod_environment(data_dir: DataDir, gateway_port: int) -> dict[str, str]:
 def host_environment(
     data_dir: DataDir, gateway_port: int, environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """Give what a program outside the cluster gets; the caller's own Java options are kept."""
+    """Return the variables for programs outside the cluster; the user's Java options are preserved."""
     values = pod_environment(data_dir, gateway_port)
-    kept = foreign_java_options(environ.get("JAVA_TOOL_OPTIONS", ""))
+    preserved = user_java_options(environ.get("JAVA_TOOL_OPTIONS", ""))
     return {
         **values,
-        "JAVA_TOOL_OPTIONS": " ".join([*kept, values["JAVA_TOOL_OPTIONS"]]),
+        "JAVA_TOOL_OPTIONS": " ".join([*preserved, values["JAVA_TOOL_OPTIONS"]]),
         "KUBECONFIG": str(data_dir.kubeconfig),
         "AZURE_CONFIG_DIR": str(data_dir.path("azure")),
         "PODPASS_DATA_DIR": str(data_dir.root),
     }
 
 
-_JAVA_OURS = (
+_JAVA_PROPERTIES = (
     "javax.net.ssl.trustStore",
     "javax.net.ssl.trustStoreType",
     "javax.net.ssl.trustStorePassword",
@@ -71,7 +71,7 @@ _JAVA_OURS = (
 
 
 def java_options(data_dir: DataDir, gateway_port: int) -> str:
-    """Write the options a JVM needs; it reads neither proxy variables nor PEM bundles."""
+    """Return the options for a JVM, which reads neither proxy variables nor PEM bundles."""
     hosts = "|".join(_java_host(name) for name in DIRECT)
     values = (
         str(data_dir.truststore),
@@ -82,7 +82,8 @@ def java_options(data_dir: DataDir, gateway_port: int) -> str:
         hosts,
     )
     return " ".join(
-        _java_quote(f"-D{name}={value}") for name, value in zip(_JAVA_OURS, values, strict=True)
+        _java_quote(f"-D{name}={value}")
+        for name, value in zip(_JAVA_PROPERTIES, values, strict=True)
     )
 
 
@@ -93,17 +94,17 @@ def _java_host(name: str) -> str:
 
 
 def _java_quote(word: str) -> str:
-    """Quote as the JVM reads JAVA_TOOL_OPTIONS: blanks part words, either quote joins them."""
+    """Quote a word for JAVA_TOOL_OPTIONS: whitespace separates words, quotes of both kinds group them."""
     if not re.search(r"[\s'\"]", word):
         return word
     return "'" + word.replace("'", "'\"'\"'") + "'"
 
 
-def foreign_java_options(text: str) -> list[str]:
-    """Keep the words of JAVA_TOOL_OPTIONS that are not ours, so that exporting twice adds nothing."""
+def user_java_options(text: str) -> list[str]:
+    """Return the words of JAVA_TOOL_OPTIONS that podpass did not add; a second export adds nothing."""
     words = re.findall(r"(?:[^\s'\"]|'[^']*'|\"[^\"]*\")+", text)
-    ours = tuple(f"-D{name}=" for name in _JAVA_OURS)
-    return [word for word in words if not word.lstrip("'\"").startswith(ours)]
+    prefixes = tuple(f"-D{name}=" for name in _JAVA_PROPERTIES)
+    return [word for word in words if not word.lstrip("'\"").startswith(prefixes)]
 
 
 def _sh(name: str, value: str) -> str:
@@ -127,8 +128,8 @@ SHELLS: Mapping[str, Callable[[str, str], str]] = {
 }
 
 
-def exports(values: Mapping[str, str], shell: str) -> str:
-    """Write the variables as lines for `eval` in a shell."""
+def format_exports(values: Mapping[str, str], shell: str) -> str:
+    """Format the variables as lines for `eval` in a shell."""
     return "".join(SHELLS[shell](name, value) + "\n" for name, value in values.items())
 
 

@@ -1,4 +1,4 @@
-"""Where the examples lie: beside the sources in a checkout, inside the package once it is installed."""
+"""Find the example files: next to `src` in a checkout, inside the package when installed."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ from podpass.errors import Error
 
 
 class ExamplesMissing(Error):
-    """The files of the examples are not where they should be."""
+    """The example files are missing."""
 
     code = "examples_missing"
     hint = "install podpass again"
 
 
-def find(name: str, here: Path = Path(__file__)) -> Path:
-    """Find the folder of one example.
+def find_example(name: str, here: Path = Path(__file__)) -> Path:
+    """Return the folder of an example.
 
     Errors:  ExamplesMissing.
     """
@@ -21,4 +21,4 @@ def find(name: str, here: Path = Path(__file__)) -> Path:
     for folder in (here.parents[1] / "examples", here.parents[3] / "examples"):
         if (folder / name).is_dir():
             return folder / name
-    raise ExamplesMissing(f"the example {name} is not where it should be", name=name)
+    raise ExamplesMissing(f"the files of the example {name} are missing", name=name)

@@ -1,6 +1,7 @@
-"""What a restore made ready beside a data dir's own files: put in their place before anything is opened.
+"""Finish a pending restore: move the restored files into the data directory before any file is opened.
 
-The folder has its name only when it is whole. A kill in here leaves it there, and the next start goes on.
+The folder has its final name only when it is complete. If the process is killed here, the folder remains and
+the next start finishes the restore.
 """
 
 import shutil
@@ -9,34 +10,26 @@ from pathlib import Path
 from podpass import files
 from podpass.local.datadir import DataDir
 
-_JOURNALS = ("-wal", "-shm")
 
-
-def folder(data_dir: DataDir) -> Path:
-    """Name where a restore lies that is ready."""
+def pending_folder(data_dir: DataDir) -> Path:
+    """Return the folder of a pending restore."""
     return data_dir.path("restore")
 
 
 def finish(data_dir: DataDir) -> None:
-    """Put a restore in place, if one is ready; only for whoever holds the data dir's lock."""
-    ready = folder(data_dir)
-    if not ready.exists():
+    """Move the files of a pending restore into place, if there is one; the caller holds the lock."""
+    pending = pending_folder(data_dir)
+    if not pending.exists():
         return
-    for found in sorted(ready.iterdir()):
+    for found in sorted(pending.iterdir()):
         target = data_dir.path(found.name)
         if found.is_dir():
             shutil.rmtree(target, ignore_errors=True)
         elif target.suffix == ".db":
-            # The old one's: what is in them would be written into the new.
-            _remove(target, _JOURNALS)
+            # SQLite would apply the journals of the old database to the new one.
+            for suffix in ("-wal", "-shm"):
+                target.with_name(target.name + suffix).unlink(missing_ok=True)
         found.replace(target)
-    # An older podpass had the vault in a file of its own.
-    _remove(data_dir.path("vault.db"), ("", *_JOURNALS))
     files.sync_folder(data_dir.root)
-    ready.rmdir()
+    pending.rmdir()
     files.sync_folder(data_dir.root)
-
-
-def _remove(path: Path, ends: tuple[str, ...]) -> None:
-    for end in ends:
-        path.with_name(path.name + end).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""The gateway: a CONNECT proxy on loopback that leads Azure's names to the services of this instance.
+"""The gateway: a CONNECT proxy on loopback that serves Azure's host names from this instance.
 
-It relays bytes and never ends TLS itself: for an Azure host the bytes go to the loopback port of the
-service, which holds the leaf; every other host is connected to and left alone.
+It relays bytes and does not terminate TLS. Connections to an Azure host go to the loopback port of the
+service, which has the leaf certificate. Connections to other hosts are tunnelled unchanged.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from podpass.errors import Error
 _log = logging.getLogger(__name__)
 
 Address = tuple[str, int]
-KnowsVault = Callable[[str], Awaitable[bool]]
+VaultExists = Callable[[str], Awaitable[bool]]
 
 HTTPS = 443
 MAX_HEAD_BYTES = 16 * 1024
@@ -33,28 +33,28 @@ _STOP_SECONDS = 1.0
 _TLS_PORTS_ONLY = "the gateway serves this name on port 443 only"
 
 
-class BadRequest(Error):
-    """What came in is no CONNECT request."""
+class BadProxyRequest(Error):
+    """The request is not a valid proxy request."""
 
     code = "bad_proxy_request"
     status = 400
 
 
-class NoWay(Error):
-    """The host that was asked for cannot be reached."""
+class HostUnreachable(Error):
+    """The requested host cannot be reached."""
 
     code = "unreachable"
     status = 502
 
 
-class UnknownVault(NoWay):
-    """A vault of this name does not exist; at the real Azure its name would not resolve."""
+class UnknownVault(HostUnreachable):
+    """The vault does not exist; in Azure its host name would not resolve."""
 
     code = "unknown_vault"
 
 
 def routes(ports: Mapping[str, int], host: str = "127.0.0.1") -> dict[str, Address]:
-    """Say which service answers for which name; `*.` stands for one label, as in the certificate."""
+    """Return the routing table from host names to services; `*.` matches one label, as in a certificate."""
     table = dict.fromkeys(names.LOGIN_ALIASES, "authority")
     table |= {
         names.ARM_HOST: "azure",
@@ -67,16 +67,16 @@ def routes(ports: Mapping[str, int], host: str = "127.0.0.1") -> dict[str, Addre
 
 
 def route(table: Mapping[str, Address], host: str) -> Address | None:
-    """Find the service for a host, or None for a host that is not Azure's.
+    """Return the service address for a host, None for a host outside Azure.
 
-    Shapes:  names are compared in lower case, without the dot at their end.
+    Shapes:  the comparison ignores case and a trailing dot.
     """
     name = host.lower().removesuffix(".")
     return table.get(name) or table.get("*." + name.partition(".")[2])
 
 
-def vault_of(host: str) -> str | None:
-    """Take a vault's name out of its host name, None for a host that is no vault's."""
+def vault_name(host: str) -> str | None:
+    """Return the vault name in a host name, None if the host is not a vault."""
     vault, _, suffix = host.lower().removesuffix(".").partition(".")
     return vault if vault and suffix == names.VAULT_SUFFIX else None
 
@@ -84,7 +84,7 @@ def vault_of(host: str) -> str | None:
 def split_target(target: str) -> tuple[str, int]:
     """Split `host:port` or `[address]:port`.
 
-    Errors:  BadRequest.
+    Errors:  BadProxyRequest.
     """
     host, colon, port = target.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
@@ -92,54 +92,54 @@ def split_target(target: str) -> tuple[str, int]:
     elif ":" in host:
         colon = ""
     if not (colon and host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
-        raise BadRequest("CONNECT wants host:port")
+        raise BadProxyRequest("the target of CONNECT must be host:port")
     return host, int(port)
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """The head of a proxy request."""
+class RequestHead:
+    """The request line of a proxy request."""
 
     method: str
     target: str
 
 
-def parse_head(head: bytes) -> Head:
-    """Read the request line; the headers of a CONNECT say nothing that we need.
+def parse_head(head: bytes) -> RequestHead:
+    """Parse the request line; the headers of a CONNECT request are ignored.
 
-    Errors:  BadRequest.
+    Errors:  BadProxyRequest.
     """
     line = head.split(b"\r\n", 1)[0].decode("latin-1")
     parts = line.split(" ")
     if len(parts) != 3 or not parts[2].startswith("HTTP/1.") or not parts[0].isalpha():
-        raise BadRequest("this is not an HTTP/1.1 request")
-    return Head(parts[0], parts[1])
+        raise BadProxyRequest("the request is not HTTP/1.1")
+    return RequestHead(parts[0], parts[1])
 
 
 class Gateway:
-    """Tunnels between clients and services or hosts."""
+    """Tunnels from clients to services of the instance or to other hosts."""
 
     def __init__(
         self,
         table: Mapping[str, Address],
         own: Address,
         *,
-        knows_vault: KnowsVault | None,
+        vault_exists: VaultExists | None,
         head_seconds: float,
         max_tunnels: int,
     ) -> None:
         self._table = table
         self._own = own
-        self._knows_vault = knows_vault
+        self._vault_exists = vault_exists
         self._head_seconds = head_seconds
         self._max_tunnels = max_tunnels
         self._tunnels: set[asyncio.Task[None]] = set()
         self._stopping = False
-        # Beyond their task's end, transports live on while a slow side still takes what is buffered.
+        # A transport may outlive its task while its buffer drains to a slow peer.
         self._transports: WeakSet[asyncio.WriteTransport] = WeakSet()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one client from its request to the end of its tunnel."""
+        """Serve one client: its request, then its tunnel."""
         task = asyncio.current_task()
         assert task is not None
         self._tunnels.add(task)
@@ -147,9 +147,9 @@ class Gateway:
         try:
             await self._serve(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
-            pass  # the client left; nobody is there to be told
+            pass  # the client disconnected
         except asyncio.CancelledError:
-            # NOTE: not raised again by `stop`: asyncio's streams would log their own failure over it.
+            # NOTE: not re-raised after `stop`, because asyncio's streams would log it as an error.
             if not self._stopping:
                 raise
         finally:
@@ -161,17 +161,17 @@ class Gateway:
             async with asyncio.timeout(self._head_seconds):
                 head = parse_head(await reader.readuntil(b"\r\n\r\n"))
             if head.method != "CONNECT":
-                return await _answer_plain(writer, head)
+                return await _respond_without_tunnel(writer, head)
             remote = await self._open(*split_target(head.target))
         except TimeoutError:
-            return await _answer(writer, 408, "no whole request came in time")
+            return await _respond(writer, 408, "the request was not complete in time")
         except asyncio.LimitOverrunError:
-            return await _answer(writer, 431, "the request's headers are too long")
+            return await _respond(writer, 431, "the request headers are too long")
         except UnknownVault as exc:
-            # Clients print the phrase of a refused tunnel and never its body.
-            return await _answer(writer, exc.status, exc.message, phrase=exc.message)
-        except (BadRequest, NoWay) as exc:
-            return await _answer(writer, exc.status, exc.message)
+            # Clients print only the reason phrase of a refused tunnel, not the body.
+            return await _respond(writer, exc.status, exc.message, phrase=exc.message)
+        except (BadProxyRequest, HostUnreachable) as exc:
+            return await _respond(writer, exc.status, exc.message)
         try:
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             await _relay((reader, writer), remote)
@@ -182,11 +182,11 @@ class Gateway:
         self, host: str, port: int
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if len(self._tunnels) > self._max_tunnels:
-            raise NoWay(f"{self._max_tunnels} tunnels are open already")
+            raise HostUnreachable(f"the limit of {self._max_tunnels} open tunnels is reached")
         service = route(self._table, host)
-        # Another port of an Azure name must not lead out: the request may carry a token of ours.
+        # Never forward another port of an Azure host: the request may contain a token of this instance.
         if service is not None and port != HTTPS:
-            raise NoWay(f"{host}:{port}: {_TLS_PORTS_ONLY}")
+            raise HostUnreachable(f"{host}:{port}: {_TLS_PORTS_ONLY}")
         if service is not None:
             await self._check_vault(host)
         address = service or (host, port)
@@ -194,31 +194,33 @@ class Gateway:
             async with asyncio.timeout(CONNECT_SECONDS):
                 reader, writer = await asyncio.open_connection(*address, limit=_CHUNK)
         except TimeoutError as exc:
-            raise NoWay(f"{host}:{port} did not answer in {CONNECT_SECONDS:.0f} s") from exc
+            raise HostUnreachable(
+                f"{host}:{port} did not respond within {CONNECT_SECONDS:.0f} seconds"
+            ) from exc
         except (OSError, UnicodeError) as exc:
-            raise NoWay(f"cannot connect to {host}:{port}: {_reason(exc)}") from exc
-        # A tunnel into the gateway would let one request open thousands.
-        if _plain(writer.get_extra_info("peername")) == self._own:
+            raise HostUnreachable(f"cannot connect to {host}:{port}: {_reason(exc)}") from exc
+        # A tunnel to the gateway itself would let one request open thousands of tunnels.
+        if _unmap_ipv4(writer.get_extra_info("peername")) == self._own:
             _abort(writer)
-            raise NoWay("the gateway does not connect to itself")
+            raise HostUnreachable("the gateway does not connect to itself")
         self._transports.add(writer.transport)
         _log.debug("tunnel_opened", extra={"host": host, "port": port, "served": bool(service)})
         return reader, writer
 
     async def _check_vault(self, host: str) -> None:
-        vault = vault_of(host)
-        if vault is None or self._knows_vault is None or await self._knows_vault(vault):
+        vault = vault_name(host)
+        if vault is None or self._vault_exists is None or await self._vault_exists(vault):
             return
-        # What a client asked for goes into our status line, so only what can stand in a line of HTTP.
-        shown = "".join(sign for sign in vault if sign.isascii() and sign.isprintable())
-        refused = UnknownVault(f"there is no vault {shown} here, see `podpass vault list`")
+        # The name goes into the status line, so only printable ASCII is allowed.
+        shown = "".join(char for char in vault if char.isascii() and char.isprintable())
+        refused = UnknownVault(f"vault {shown} does not exist, see `podpass vault list`")
         _log.warning(
             "vault_unknown", extra={"host": host, "vault": shown, "cause": refused.message}
         )
         raise refused
 
     async def stop(self) -> None:
-        """End every tunnel that is still open."""
+        """Close all open tunnels."""
         self._stopping = True
         tunnels = list(self._tunnels)
         for task in tunnels:
@@ -233,7 +235,7 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def _relay(client: Stream, remote: Stream) -> None:
-    """Copy both ways until both have ended; an error on one side ends both."""
+    """Copy in both directions until both have ended; an error in one direction ends both."""
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(_copy(client[0], remote[1]))
@@ -245,41 +247,43 @@ async def _relay(client: Stream, remote: Stream) -> None:
 async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
     while data := await source.read(_CHUNK):
         sink.write(data)
-        # Wait for the slower side, so that no tunnel holds more than a buffer of a fast one.
+        # Wait for a slow peer, so that a tunnel buffers only a bounded amount.
         await sink.drain()
     if sink.can_write_eof() and not sink.is_closing():
         sink.write_eof()
 
 
 def _abort(writer: asyncio.StreamWriter) -> None:
-    """Close for good: flush what can be flushed, wait for nobody."""
+    """Close the connection without waiting; the transport still flushes its buffer."""
     if not writer.transport.is_closing():
         writer.close()
 
 
-def _plain(peer: tuple[str, int]) -> Address:
-    """Write an IPv4 address that came as IPv6 (::ffff:127.0.0.1) as what it is."""
+def _unmap_ipv4(peer: tuple[str, int]) -> Address:
+    """Convert an IPv4-mapped IPv6 address (::ffff:127.0.0.1) to IPv4."""
     mapped = getattr(ipaddress.ip_address(peer[0].partition("%")[0]), "ipv4_mapped", None)
     return (str(mapped) if mapped else peer[0]), peer[1]
 
 
 def _reason(exc: Exception) -> str:
     if isinstance(exc, socket.gaierror | UnicodeError):
-        return "the name is not known"
+        return "the host name does not resolve"
     if isinstance(exc, OSError) and exc.errno:
         return os.strerror(exc.errno)
-    return "no address of it answers"
+    return "no address of the host responds"
 
 
-async def _answer_plain(writer: asyncio.StreamWriter, head: Head) -> None:
+async def _respond_without_tunnel(writer: asyncio.StreamWriter, head: RequestHead) -> None:
     if head.target == "/healthz" and head.method in ("GET", "HEAD"):
-        await _answer(writer, 200, "ok" if head.method == "GET" else "")
+        await _respond(writer, 200, "ok" if head.method == "GET" else "")
     elif head.target.lower().startswith("http://"):
-        await _answer(
-            writer, 501, "podpass carries HTTPS only (CONNECT); unset HTTP_PROXY for plain HTTP"
+        await _respond(
+            writer,
+            501,
+            "the podpass gateway supports only HTTPS (CONNECT); unset HTTP_PROXY for plain HTTP",
         )
     else:
-        await _answer(writer, 405, "this is podpass's gateway, a proxy: set it as HTTPS_PROXY")
+        await _respond(writer, 405, "this is the podpass gateway, a proxy: set it as HTTPS_PROXY")
 
 
 _PHRASES = {
@@ -293,7 +297,7 @@ _PHRASES = {
 }
 
 
-async def _answer(
+async def _respond(
     writer: asyncio.StreamWriter, status: int, text: str, *, phrase: str | None = None
 ) -> None:
     body = (text + "\n").encode() if text else b""
@@ -310,21 +314,21 @@ async def _answer(
 
 
 @asynccontextmanager
-async def running(
+async def run_gateway(
     sock: socket.socket,
     table: Mapping[str, Address],
     *,
-    knows_vault: KnowsVault | None = None,
+    vault_exists: VaultExists | None = None,
     head_seconds: float = HEAD_SECONDS,
     max_tunnels: int = MAX_TUNNELS,
 ) -> AsyncIterator[Gateway]:
-    """Run a gateway on a listening socket for as long as the context lasts.
+    """Run a gateway on a listening socket until the context ends.
 
-    Shapes:  `knows_vault` tells whether there is a vault of a name; without it every one is taken to be.
+    Shapes:  `vault_exists` returns whether a vault exists; without it the gateway accepts every vault name.
     """
     own = sock.getsockname()[:2]
     gateway = Gateway(
-        table, own, knows_vault=knows_vault, head_seconds=head_seconds, max_tunnels=max_tunnels
+        table, own, vault_exists=vault_exists, head_seconds=head_seconds, max_tunnels=max_tunnels
     )
     server = await asyncio.start_server(gateway.handle, sock=sock, limit=MAX_HEAD_BYTES)
     try:

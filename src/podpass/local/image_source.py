@@ -23,7 +23,7 @@ BUILT_IN: Mapping[str, tuple[str, ...]] = {
     "busybox": ("sh",),
     "python": (sys.executable,),
     "registry.k8s.io/pause": ("sleep", "infinity"),
-    # The tutorial's first pod only has to run, to show what the webhook adds to it.
+    # The first pod of the tutorial only runs, so that the reader can see the changes of the webhook.
     "mcr.microsoft.com/mirror/docker/library/rabbitmq": ("sleep", "infinity"),
 }
 
@@ -42,8 +42,8 @@ class ImageUnknown(ImageUnavailable):
 
     def __init__(self, image: str, policy: str) -> None:
         super().__init__(
-            f'nothing is known to run for image "{image}"; podpass pulls no images. Give the container a'
-            f" command, or say what to run: podpass image add {base_name(image)} -- COMMAND ARGS...",
+            f'no command is configured for image "{image}", and podpass does not pull images. Set the'
+            f" container's command, or run: podpass image add {base_name(image)} -- COMMAND ARGS...",
             reason="ErrImageNeverPull" if policy == "Never" else "ImageUnknown",
             image=image,
         )
@@ -57,7 +57,7 @@ class SampleNotReady(ImageUnavailable):
     def __init__(self, sample: Sample, readiness: Readiness) -> None:
         super().__init__(
             f"podpass has a program for {sample.image}, but {readiness.why}."
-            f" Do this, and the container starts by itself: {readiness.todo}",
+            f" To start the container: {readiness.todo}",
             reason="SampleNotReady",
             image=sample.image,
         )
@@ -73,14 +73,14 @@ class InstanceImages:
     def command_for(self, image: str, policy: str) -> tuple[str, ...]:
         """Return the command that runs for an image; tags and digests are ignored.
 
-        Errors:  ImageUnknown, SampleNotReady; the message says what to do.
+        Errors:  ImageUnknown, SampleNotReady; the message contains the resolution.
         """
         wanted = base_name(image)
         known = {base_name(name): argv for name, argv in _added(self.images_file).items()}
         found = known.get(wanted) or BUILT_IN.get(wanted)
         if found:
             return found
-        sample = catalogue.by_image(wanted)
+        sample = catalogue.find_by_image(wanted)
         if sample is None:
             raise ImageUnknown(image, policy)
         readiness = self.samples.readiness(sample)

@@ -1,7 +1,4 @@
-"""Which command stands for an image: `images.json`, shared with the runtime.
-
-Shapes:  a JSON object of image names to argument lists.
-"""
+"""Add images to an instance, and list every image that can run there."""
 
 import json
 import shlex
@@ -17,25 +14,25 @@ from podpass.local.samples.catalogue import SAMPLES
 from podpass.local.samples.model import Readiness, Sample
 
 
-def add(data_dir: DataDir, name: str, argv: list[str]) -> None:
-    """Add an image or replace it; the next container that asks for it runs the new command.
+def add_image(data_dir: DataDir, name: str, argv: list[str]) -> None:
+    """Add an image or replace it; the next container with this image runs the new command.
 
     Errors:  UsageError, ImagesDamaged.
     """
-    if not name.strip() or any(sign.isspace() for sign in name):
+    if not name.strip() or any(char.isspace() for char in name):
         raise UsageError(
-            f"{name!r} is no image name",
-            hint="give it as in the pod: podpass image add NAME -- CMD",
+            f"{name!r} is not a valid image name",
+            hint="use the name in the pod: podpass image add NAME -- CMD",
         )
     found = read(data_dir.path(IMAGES_FILE)) | {name: tuple(argv)}
     text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
     write_private(data_dir.path(IMAGES_FILE), text.encode())
 
 
-def everything(data_dir: DataDir, samples: SampleCache) -> list[dict[str, Any]]:
-    """List what can run: what was added, what is built in and the samples, each unless it was replaced.
+def list_images(data_dir: DataDir, samples: SampleCache) -> list[dict[str, Any]]:
+    """List added images, built-in images and samples; an added image replaces others of the same name.
 
-    Shapes:  `samples` has the PATH of whoever asks, which is an instance's own if the same user started it.
+    Shapes:  `samples` has the PATH of the caller, which may differ from the PATH of the running instance.
     """
     added = read(data_dir.path(IMAGES_FILE))
     known = {base_name(name) for name in added}
@@ -50,10 +47,10 @@ def everything(data_dir: DataDir, samples: SampleCache) -> list[dict[str, Any]]:
 
 
 def _command(name: str, argv: Sequence[str], origin: str, samples: SampleCache) -> dict[str, Any]:
-    """Show an image that stands for a command, and whether its program is where the runtime looks."""
+    """Return the row of an image with a command, and whether the kubelet finds its program."""
     if argv and samples.has(argv[0]):
         return _row(name, origin, Readiness(command=argv))
-    why = f"{argv[0] if argv else 'its command'} is not beside this Python, nor on the PATH"
+    why = f"{argv[0] if argv else 'its command'} is neither next to this Python nor on the PATH"
     todo = f"install it, or: podpass image add {name} -- COMMAND ARGS..."
     return _row(name, origin, Readiness(command=argv, why=why, todo=todo))
 

@@ -1,4 +1,4 @@
-"""Kubeconfig files of the instance: one for people, one for each part that is a client of the API."""
+"""Kubeconfig files of the instance: one for the user, one for each part that is a client of the API."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ _FILES = {
 
 
 def render(data_dir: DataDir, user: str, server: str) -> str:
-    """Write a kubeconfig that names the instance's authority and a client certificate by absolute path."""
+    """Return a kubeconfig with absolute paths of the instance's CA and of a client certificate."""
     quoted = {
         "server": server,
         "ca": str(data_dir.ca_file),
@@ -53,23 +53,23 @@ preferences: {{}}
 
 
 def write_all(data_dir: DataDir, server: str) -> None:
-    """Write the files, for the owner only: the admin's name a key without a password.
+    """Write the kubeconfig files, readable by their owner only: they name unencrypted keys.
 
-    The user's own stays as it is while it leads here: `kubectl` and `az aks` add to it.
+    The user's file is not replaced while it points at this instance: `kubectl` and `az aks` add to it.
     """
     for file, user in _FILES.items():
         path, text = data_dir.path(file), render(data_dir, user, server)
-        if path != data_dir.kubeconfig or not _leads_here(path, text):
+        if path != data_dir.kubeconfig or not _points_here(path, text):
             write_private(path, text.encode())
 
 
-def _leads_here(path: Path, wanted: str) -> bool:
+def _points_here(path: Path, expected: str) -> bool:
     try:
-        there, ours = yaml.safe_load(path.read_bytes()), yaml.safe_load(wanted)
+        actual, wanted = yaml.safe_load(path.read_bytes()), yaml.safe_load(expected)
         return all(
-            entry in there[kind]
+            entry in actual[kind]
             for kind in ("clusters", "users", "contexts")
-            for entry in ours[kind]
+            for entry in wanted[kind]
         )
     except (OSError, yaml.YAMLError, KeyError, TypeError):
         return False

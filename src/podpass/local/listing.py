@@ -1,4 +1,4 @@
-"""The directory of an instance as the command line lists it."""
+"""Rows of identities and vaults for the command line."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 from podpass import names
 
 if TYPE_CHECKING:
-    from podpass.database import RowDamaged
+    from podpass.database import CorruptRowError
     from podpass.directory.model import Identity, Vault
 
 
-def identity(found: "Identity") -> dict[str, Any]:
-    """Show an identity under the names that `podpass identity list -o json` promises."""
+def identity_row(found: "Identity") -> dict[str, Any]:
+    """Return the row of an identity in `podpass identity list -o json`."""
     return {
         "name": found.name,
         "kind": str(found.kind),
@@ -33,8 +33,8 @@ def identity(found: "Identity") -> dict[str, Any]:
     }
 
 
-def vault(found: "Vault", secrets: int) -> dict[str, Any]:
-    """Show a vault, and how many secrets it holds."""
+def vault_row(found: "Vault", secrets: int) -> dict[str, Any]:
+    """Return the row of a vault, with the number of its secrets."""
     return {
         "name": found.name,
         "uri": f"https://{found.name}.{names.VAULT_SUFFIX}/",
@@ -45,6 +45,6 @@ def vault(found: "Vault", secrets: int) -> dict[str, Any]:
     }
 
 
-def damaged(rows: "Iterable[RowDamaged]") -> list[dict[str, str]]:
-    """Show what a list left out, and what to do about it."""
+def skipped_rows(rows: "Iterable[CorruptRowError]") -> list[dict[str, str]]:
+    """Return a message and a hint for each row that cannot be read."""
     return [{"message": row.message, "hint": row.hint} for row in rows]

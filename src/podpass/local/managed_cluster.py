@@ -1,4 +1,4 @@
-"""The instance's own cluster as Resource Manager manages it: its issuer, its kubeconfig, its webhook."""
+"""The cluster of the instance for Resource Manager: its issuer, its kubeconfig, its webhook."""
 
 import base64
 from pathlib import Path
@@ -13,7 +13,7 @@ from podpass.local.registration import register_webhook, unregister_webhook
 
 
 class ManagedCluster:
-    """The cluster of one instance; switching workload identity off removes its webhook."""
+    """The cluster of one instance; disabling workload identity removes the webhook."""
 
     def __init__(
         self, data_dir: DataDir, *, issuer: str, server: str, version: str, webhook_url: str
@@ -25,23 +25,23 @@ class ManagedCluster:
         self._server = server
         self._webhook_url = webhook_url
 
-    async def set_workload_identity(self, on: bool) -> None:
-        """Register the webhook, or take it out; pods that run keep what they have.
+    async def set_workload_identity(self, enabled: bool) -> None:
+        """Register or remove the webhook; running pods do not change.
 
         Errors:  KubeError.
         """
         async with KubeClient.from_kubeconfig(self._data_dir.admin_kubeconfig) as admin:
-            if on:
+            if enabled:
                 ca_pem = self._data_dir.ca_file.read_bytes()
                 await register_webhook(admin, self._webhook_url, ca_pem)
             else:
                 await unregister_webhook(admin)
-        self.workload_identity = on
+        self.workload_identity = enabled
 
     def kubeconfig(self, name: str) -> bytes:
-        """Write a kubeconfig of the cluster's administrator that needs no other file.
+        """Return a self-contained kubeconfig of the cluster's administrator.
 
-        Shapes:  `name` is the cluster's in Resource Manager; user and context are named as AKS does.
+        Shapes:  `name` is the cluster's name in Resource Manager; user and context are named as in AKS.
         """
         user = f"clusterUser_{name}"
         document = {
@@ -58,15 +58,15 @@ class ManagedCluster:
     def _cluster(self) -> dict[str, Any]:
         return {
             "server": self._server,
-            "certificate-authority-data": _data(self._data_dir.ca_file),
+            "certificate-authority-data": _base64(self._data_dir.ca_file),
         }
 
     def _user(self) -> dict[str, Any]:
         return {
-            "client-certificate-data": _data(self._data_dir.certificate(ca.ADMIN)),
-            "client-key-data": _data(self._data_dir.key(ca.ADMIN)),
+            "client-certificate-data": _base64(self._data_dir.certificate(ca.ADMIN)),
+            "client-key-data": _base64(self._data_dir.key(ca.ADMIN)),
         }
 
 
-def _data(path: Path) -> str:
+def _base64(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()

@@ -1,4 +1,4 @@
-"""Which loopback port each service listens on."""
+"""Loopback ports of the services of an instance."""
 
 import socket
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from podpass.http.server import PortInUse, bind
 
 LOOPBACK = "127.0.0.1"
-_OTHERWISE = "choose other ports with --port-base N (0 takes free ones)"
+_HINT = "use other ports with --port-base N (0 selects free ports)"
 SERVICES = (
     "gateway",
     "kubernetes",
@@ -20,19 +20,20 @@ SERVICES = (
 )
 
 
-def bind_all(base: int, remembered: Mapping[str, int]) -> dict[str, socket.socket]:
-    """Open every listening socket at once, before anything is started on them.
+def bind_all(base: int, saved: Mapping[str, int]) -> dict[str, socket.socket]:
+    """Open the listening sockets of all services.
 
-    Shapes:  `base` is the first of consecutive ports; 0 takes the remembered ones where they are free.
-    Errors:  PortInUse; then none stays open.
+    Shapes:  `base` is the first of consecutive ports; 0 selects the saved ports, or free ports instead of
+             those that are in use.
+    Errors:  PortInUse; then all sockets are closed.
     """
     sockets: dict[str, socket.socket] = {}
     try:
         for offset, service in enumerate(SERVICES):
             sockets[service] = (
-                bind(LOOPBACK, base + offset, otherwise=_OTHERWISE)
+                bind(LOOPBACK, base + offset, otherwise=_HINT)
                 if base
-                else _again(remembered.get(service, 0))
+                else _bind_saved(saved.get(service, 0))
             )
     except PortInUse:
         close_all(sockets)
@@ -40,14 +41,14 @@ def bind_all(base: int, remembered: Mapping[str, int]) -> dict[str, socket.socke
     return sockets
 
 
-def _again(port: int) -> socket.socket:
+def _bind_saved(port: int) -> socket.socket:
     try:
         return bind(LOOPBACK, port)
     except PortInUse:
         return bind(LOOPBACK, 0)
 
 
-def numbers(sockets: Mapping[str, socket.socket]) -> dict[str, int]:
+def port_numbers(sockets: Mapping[str, socket.socket]) -> dict[str, int]:
     return {service: int(sock.getsockname()[1]) for service, sock in sockets.items()}
 
 

@@ -1,4 +1,4 @@
-"""podpass's own command line on one data dir, as a program that somebody else started."""
+"""Run the podpass command line on a data directory, as a child process."""
 
 import subprocess
 import sys
@@ -7,17 +7,17 @@ from pathlib import Path
 from podpass.errors import Error
 
 
-def podpass(data_dir: Path, *arguments: str, failed: type[Error]) -> str:
-    """Run a podpass command and give what it printed.
+def run_podpass(data_dir: Path, *arguments: str, failed: type[Error]) -> str:
+    """Run a podpass command and return its output.
 
-    Errors:  `failed`, with the command's own last lines.
+    Errors:  `failed`, with the last lines of the output.
     """
     done = subprocess.run(
         [sys.executable, "-m", "podpass.cli", *arguments, "--data-dir", str(data_dir)],
         capture_output=True,
         text=True,
         check=False,
-        # Ctrl-C is for the caller: a `down` that died with it would leave the instance running.
+        # Ctrl-C must not reach the child: an interrupted `down` would leave the instance running.
         start_new_session=True,
     )
     if done.returncode != 0:

@@ -1,6 +1,6 @@
-"""What an instance asks of its cluster and applies to it, like any installer: its webhook, and who may what.
+"""Objects that an instance applies to its cluster: RBAC rules and the registration of the webhook.
 
-Server-side apply, so that a start after an address changed mends what the last one wrote.
+Server-side apply updates the objects when an address has changed since the last start.
 """
 
 import base64
@@ -22,8 +22,8 @@ RUNTIME_ROLE, WEBHOOK_ROLE = "podpass:runtime", "podpass:webhook"
 Object = dict[str, Any]
 
 
-async def grant_rights(client: KubeClient) -> None:
-    """Apply who may what, in the name of an administrator.
+async def apply_rbac(client: KubeClient) -> None:
+    """Apply the RBAC objects of the kubelet and the webhook; the client must be an administrator.
 
     Errors:  KubeError.
     """
@@ -34,7 +34,7 @@ async def grant_rights(client: KubeClient) -> None:
 
 
 async def register_webhook(client: KubeClient, url: str, ca_pem: bytes) -> None:
-    """Apply the webhook's registration, in the name of an administrator.
+    """Apply the MutatingWebhookConfiguration; the client must be an administrator.
 
     Errors:  KubeError.
     """
@@ -42,7 +42,7 @@ async def register_webhook(client: KubeClient, url: str, ca_pem: bytes) -> None:
 
 
 async def unregister_webhook(client: KubeClient) -> None:
-    """Take the webhook out, if it is there.
+    """Delete the MutatingWebhookConfiguration, if it exists.
 
     Errors:  KubeError.
     """
@@ -59,12 +59,12 @@ async def _apply(client: KubeClient, collection: str, body: Object) -> None:
 
 
 async def runs_native_sidecars(client: KubeClient) -> bool:
-    """Ask an API server whether it runs sidecars as init containers.
+    """Return whether the API server supports native sidecars (restartable init containers).
 
     Errors:  KubeError, UnknownVersion.
     """
     version = await client.get("/version")
-    return sidecar.runs_native_sidecars(str(version.get("gitVersion")))
+    return sidecar.supports_native_sidecars(str(version.get("gitVersion")))
 
 
 def _role(name: str, *rules: Object) -> Object:
@@ -76,18 +76,19 @@ def _role(name: str, *rules: Object) -> Object:
     }
 
 
-# Beside being the kubelet, the runtime is the only scheduler here: it gives pods to its node.
+# The kubelet is also the only scheduler here: it binds pods to its node.
 _RUNTIME_ROLE = _role(
     RUNTIME_ROLE, {"apiGroups": [""], "resources": ["pods/binding"], "verbs": ["create"]}
 )
-# The chart's ClusterRole without what a rotation needs: here the instance's authority signs.
-_WEBHOOK_ROLE = _role(WEBHOOK_ROLE, registration.READS_ACCOUNTS, registration.WRITES_EVENTS)
+# The chart's ClusterRole without the rules for certificate rotation: the instance's CA signs here.
+_WEBHOOK_ROLE = _role(WEBHOOK_ROLE, registration.READ_ACCOUNTS_RULE, registration.WRITE_EVENTS_RULE)
 
 
 def _bindings() -> Iterator[Object]:
-    """Bind each part to its role, and the runtime to what a kubelet may beside.
+    """Return the role bindings of the kubelet and the webhook.
 
-    A real API server gives kubelets their rights by an authorizer that lets none see unbound pods.
+    The kubelet also gets the role system:node: the node authorizer of a real API server would hide unbound
+    pods from it.
     """
     runtime, webhook = (ca.CLIENTS[part][0] for part in (ca.RUNTIME, ca.WEBHOOK))
     for name, role, user in (
@@ -105,11 +106,11 @@ def _bindings() -> Iterator[Object]:
 
 
 def webhook_configuration(url: str, ca_pem: bytes) -> dict[str, Any]:
-    """Register the webhook under the reference's names, failing closed for labelled pods only."""
+    """Return the MutatingWebhookConfiguration, with the reference's names and failurePolicy Fail."""
     config = {"url": url, "caBundle": base64.b64encode(ca_pem).decode()}
     return {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "MutatingWebhookConfiguration",
         "metadata": {"name": names.WEBHOOK_CONFIGURATION},
-        "webhooks": [registration.mutation(config)],
+        "webhooks": [registration.build_mutation_entry(config)],
     }

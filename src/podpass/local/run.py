@@ -1,7 +1,7 @@
-"""One instance: every part of the loop in one process, started in the order they need each other.
+"""Run one instance: lock the data directory, start all parts, wait for a signal, stop all parts.
 
-Ports are opened before anything else is touched. Each part is a context of its own, so a failure while
-starting and a wish to stop take the same way out: backwards through what stands.
+The ports are opened first. Each part is a context manager on one exit stack, so a failed start and a shutdown
+stop the started parts in reverse order.
 """
 
 import asyncio
@@ -19,25 +19,26 @@ from podpass.clock import Clock, system
 from podpass.errors import Error
 from podpass.local import disk_errors, finish_restore
 from podpass.local import ports as loopback
-from podpass.local.datadir import DataDir, initialise, remember_ports
-from podpass.local.instance import Loop
+from podpass.local.datadir import DataDir, initialise, save_ports
+from podpass.local.instance import Instance
 from podpass.local.lock import Lock
 from podpass.servers.file_limits import raise_file_limit
+from podpass.servers.shutdown_signal import ShutdownSignal
 from podpass.settings import LocalSettings
 
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[str, str], None]
-"""Told twice of each part: with an empty text when it begins, with its address when it stands."""
+"""Called twice for each part: with an empty text when it starts, with its address when it is ready."""
 
 _STOP_SECONDS = 15.0
 
 
 class AlreadyRunning(Error):
-    """Another process runs this instance."""
+    """Another process is running this instance."""
 
     code = "already_running"
-    hint = "ask it with `podpass status`, stop it with `podpass down`"
+    hint = "check it with `podpass status`, or stop it with `podpass down`"
 
 
 def run(
@@ -50,13 +51,13 @@ def run(
     ready: Callable[[], None],
     clock: Clock = system,
 ) -> None:
-    """Run an instance on a prepared data dir until a signal ends it.
+    """Run an instance in a prepared data directory until a signal stops it.
 
-    Shapes:  `seed` is a seed's text and the name of its file.
-    Errors:  KeyboardInterrupt for a Ctrl-C before it is ready, when nothing of it is left; AlreadyRunning,
-             PortInUse, DataDirError, DiskUnfit, and what a part says of its own data.
+    Shapes:  `seed` is the text of a seed and the name of its file.
+    Errors:  KeyboardInterrupt after a Ctrl-C before it was ready; AlreadyRunning, PortInUse, DataDirError,
+             DiskNotWritable, and errors of the parts about their data.
     """
-    with disk_errors.telling():
+    with disk_errors.translate_disk_errors():
         _run(data_dir, settings, seed, environ, progress, ready, clock)
 
 
@@ -71,19 +72,21 @@ def _run(
 ) -> None:
     lock = Lock(data_dir.lock_file)
     if not lock.acquire():
-        raise AlreadyRunning(f"an instance runs on {data_dir.root} already")
+        raise AlreadyRunning(f"an instance is already running in {data_dir.root}")
     try:
         data_dir.status_file.unlink(missing_ok=True)
         finish_restore.finish(data_dir)
-        facts = initialise(data_dir)
-        _log_to(data_dir)
-        sockets = loopback.bind_all(settings.port_base, facts.ports)
-        facts = remember_ports(data_dir, facts, loopback.numbers(sockets))
-        raise_file_limit()  # tunnels need many, and a login shell's usual limit is 1024
+        config = initialise(data_dir)
+        _configure_logging(data_dir)
+        sockets = loopback.bind_all(settings.port_base, config.ports)
+        config = save_ports(data_dir, config, loopback.port_numbers(sockets))
+        raise_file_limit()  # each tunnel needs descriptors, and the usual soft limit is 1024
         try:
-            with _runner() as runner:
-                instance = Loop(data_dir, facts, sockets, settings, environ=environ, clock=clock)
-                ended_by = runner.run(_live(instance, seed, progress, ready))
+            with _create_runner() as runner:
+                instance = Instance(
+                    data_dir, config, sockets, settings, environ=environ, clock=clock
+                )
+                ended_by = runner.run(_run_until_signal(instance, seed, progress, ready))
         finally:
             loopback.close_all(sockets)
             data_dir.status_file.unlink(missing_ok=True)
@@ -93,54 +96,61 @@ def _run(
         raise KeyboardInterrupt
 
 
-def _runner() -> asyncio.Runner:
+def _create_runner() -> asyncio.Runner:
     import uvloop
 
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
-async def _live(
-    instance: Loop, seed: tuple[str, str] | None, progress: Progress, ready: Callable[[], None]
+async def _run_until_signal(
+    instance: Instance, seed: tuple[str, str] | None, progress: Progress, ready: Callable[[], None]
 ) -> int | None:
-    """Start, wait for a signal, stop; give the signal that came while starting, which is stopped then."""
-    wish = _Wish()
-    stack = AsyncExitStack()
-    try:
-        starting = asyncio.ensure_future(_start(instance, stack, seed, progress))
-        stopping = asyncio.ensure_future(wish.asked.wait())
-        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            starting.cancel()
-        try:
-            await starting
-        except asyncio.CancelledError:
-            return wish.by
+    """Start, wait for a signal, stop; return the signal if it arrived during the start."""
+
+    async def start() -> None:
+        await _start(instance, stack, seed, progress)
         ready()
-        await stopping
-        return None
-    finally:
-        _log.info("instance_stopping")
-        await _stop(stack)
-        _log.info("instance_stopped")
+
+    stack = AsyncExitStack()
+    with ShutdownSignal(_handled_signals(), on_repeat=_exit_on_interrupt) as shutdown:
+        try:
+            return None if await shutdown.wait_after(start()) else shutdown.number
+        finally:
+            _log.info("instance_stopping")
+            await _stop(stack)
+            _log.info("instance_stopped")
+
+
+def _handled_signals() -> list[signal.Signals]:
+    handled = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        handled.append(signal.SIGHUP)  # nohup ignores SIGHUP; keep that
+    return handled
+
+
+def _exit_on_interrupt(number: signal.Signals) -> None:
+    """Exit immediately if Ctrl-C is the second signal."""
+    if number == signal.SIGINT:
+        os._exit(130)
 
 
 async def _start(
-    instance: Loop, stack: AsyncExitStack, seed: tuple[str, str] | None, progress: Progress
+    instance: Instance, stack: AsyncExitStack, seed: tuple[str, str] | None, progress: Progress
 ) -> None:
     began = time.monotonic()
     await instance.start(stack, progress)
     if seed is not None:
         progress("seed", "")
-        changed = await instance.answers.apply(*seed)
+        changed = await instance.queries.apply(*seed)
         progress("seed", f"{len(changed)} changes from {seed[1]}")
-    _tell(instance)
-    instance.status_changed = partial(_tell, instance)
+    _write_status(instance)
+    instance.status_changed = partial(_write_status, instance)
     _log.info("instance_ready", extra={"took_ms": round((time.monotonic() - began) * 1000)})
 
 
-def _tell(instance: Loop) -> None:
-    """Write where everything is, for commands that ask no further."""
-    status = json.dumps(instance.answers.status(), indent=2) + "\n"
+def _write_status(instance: Instance) -> None:
+    """Write the status file, which commands read without a request."""
+    status = json.dumps(instance.queries.status(), indent=2) + "\n"
     files.write_private(instance.data_dir.status_file, status.encode())
 
 
@@ -149,32 +159,12 @@ async def _stop(stack: AsyncExitStack) -> None:
         async with asyncio.timeout(_STOP_SECONDS):
             await stack.aclose()
     except TimeoutError:
-        # Ports and lock go with the process; better late pods than a `down` that never returns.
-        _log.error("instance_stop_took_too_long", extra={"seconds": _STOP_SECONDS})
+        # The exit of the process frees ports and lock; `podpass down` must not wait longer for slow pods.
+        _log.error("instance_stop_timed_out", extra={"seconds": _STOP_SECONDS})
 
 
-class _Wish:
-    """The wish to stop, and the first signal that it came by."""
-
-    def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.by: int | None = None
-        loop = asyncio.get_running_loop()
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            numbers.append(signal.SIGHUP)  # under nohup it is ignored, and stays so
-        for number in numbers:
-            loop.add_signal_handler(number, self._hear, number)
-
-    def _hear(self, number: int) -> None:
-        if self.asked.is_set() and number == signal.SIGINT:
-            os._exit(130)  # asked twice at the keyboard: leave at once
-        self.by = self.by or number
-        self.asked.set()
-
-
-def _log_to(data_dir: DataDir) -> None:
-    """Log to the data dir, what asyncio has to say included."""
+def _configure_logging(data_dir: DataDir) -> None:
+    """Write the logs of podpass and asyncio to the log file of the data directory."""
     log.configure(file=data_dir.log_file)
     loops = logging.getLogger("asyncio")
     loops.handlers[:] = logging.getLogger("podpass").handlers

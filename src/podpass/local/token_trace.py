@@ -1,4 +1,4 @@
-"""The token's hops, read back from an instance's log."""
+"""Read the hops of tokens from the log of an instance."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ STAGES = ("account", "admission", "assertion", "exchange", "resource")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hop:
-    """One hop: what was asked, what was checked, how long it took in milliseconds."""
+    """One hop: the request, the checks, the outcome and the duration in milliseconds."""
 
     stage: str
     asked: str
@@ -26,13 +26,13 @@ class Hop:
     facts: dict[str, Any]
 
 
-def end_of(log: Path) -> int:
-    """Give the place in the log from which later hops can be read."""
+def log_size(log: Path) -> int:
+    """Return the size of the log, the start position for later hops."""
     return log.stat().st_size if log.exists() else 0
 
 
 def read_hops(log: Path, start: int = 0) -> Iterator[Hop]:
-    """Read the hops logged since `start`, in the order they were logged."""
+    """Read the hops logged after position `start`, in log order."""
     with log.open("rb") as lines:
         lines.seek(start)
         for line in lines:
@@ -50,22 +50,22 @@ def read_hops(log: Path, start: int = 0) -> Iterator[Hop]:
                 )
 
 
-def journey(hops: Iterable[Hop]) -> list[Hop]:
-    """Keep the hop of each stage that decided, in the order a token passes the stages.
+def select_hops(hops: Iterable[Hop]) -> list[Hop]:
+    """Return the deciding hop of each stage, in the order of the stages.
 
-    A vault is first asked without a token and answers with its challenge, which is no hop of a token; of
-    the tokens a pod is given, the one for the exchange counts.
+    The first vault request has no token and gets a challenge; it is not a hop. Of a pod's tokens, only the
+    one for the exchange counts.
     """
     last: dict[str, Hop] = {}
-    for hop in filter(_is_of_the_token, hops):
+    for hop in filter(_belongs_to_token, hops):
         known = last.get(hop.stage)
-        # The runtime tells of a token after whoever signed it, who knows more of it.
+        # The kubelet logs the token after the issuer; the issuer's record has more facts.
         if hop.outcome != PROJECTED or known is None or known.outcome == PROJECTED:
             last[hop.stage] = hop
     return [last[stage] for stage in STAGES if stage in last]
 
 
-def _is_of_the_token(hop: Hop) -> bool:
+def _belongs_to_token(hop: Hop) -> bool:
     if hop.stage == "assertion":
         return hop.facts.get("audience") == EXCHANGE_AUDIENCE
     return hop.outcome != CHALLENGED

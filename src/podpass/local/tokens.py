@@ -1,6 +1,6 @@
-"""What a token is, which hop of the journey it belongs to, and whether it still lives. Pure.
+"""Inspect a token: what it is, which hop it belongs to, and whether it is valid now. No I/O.
 
-For a person who holds a token and does not know why it is refused. Nothing here trusts it.
+This is for a user who has a token that was refused. Nothing here trusts the token.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,14 @@ from podpass import names
 from podpass.clock import rfc3339
 from podpass.crypto.jose import BadSignature, PublicKey, UnverifiedToken, verify
 from podpass.directory.resources import BUILT_IN, EXCHANGE_APP_ID
+from podpass.kubernetes.service_account.names import USERNAME_PREFIX
 
 _DAY, _HOUR, _MINUTE = 86400, 3600, 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What was found out about a token.
+    """The result of an inspection.
 
     Shapes:  `hop` is a stage's name, or `unknown`; `state` is `valid`, `expired`, `not yet valid` or
              `without expiry`.
@@ -32,34 +33,34 @@ class Finding:
     claims: Mapping[str, Any] = field(repr=False)
 
 
-def examine(token: UnverifiedToken, now: float) -> Finding:
-    """Say what a token is, from what it claims."""
+def inspect_token(token: UnverifiedToken, now: float) -> Finding:
+    """Inspect the claims of a token."""
     hop, what = classify(token.claims)
-    state, lifetime = judge_time(token.claims, now)
+    state, lifetime = check_lifetime(token.claims, now)
     return Finding(
         hop=hop, what=what, state=state, lifetime=lifetime, header=token.header, claims=token.claims
     )
 
 
 def classify(claims: Mapping[str, Any]) -> tuple[str, str]:
-    """Tell the hop a token belongs to, and what it is in words."""
+    """Return the hop of a token, and a description."""
     issuer, audiences = str(claims.get("iss", "")), _audiences(claims)
-    if _from_authority(issuer) and EXCHANGE_APP_ID in audiences:
-        return "exchange", "managed identity's token, for an application that trusts it"
-    if _from_authority(issuer):
+    if _is_authority(issuer) and EXCHANGE_APP_ID in audiences:
+        return "exchange", "token of a managed identity, for an application that trusts it"
+    if _is_authority(issuer):
         return "resource", f"access token for {resource_name(audiences)}"
-    if "kubernetes.io" in claims or str(claims.get("sub", "")).startswith("system:serviceaccount:"):
+    if "kubernetes.io" in claims or str(claims.get("sub", "")).startswith(USERNAME_PREFIX):
         if names.EXCHANGE_AUDIENCE in audiences:
-            return "exchange", "ServiceAccount token made to be exchanged (client assertion)"
-        if _for_kubernetes(issuer, audiences):
+            return "exchange", "ServiceAccount token for a token exchange (client assertion)"
+        if _is_for_kubernetes(issuer, audiences):
             return "assertion", "ServiceAccount token for the Kubernetes API"
-        return "assertion", f"ServiceAccount token for {', '.join(audiences) or 'nobody'}"
+        return "assertion", f"ServiceAccount token for {', '.join(audiences) or 'no audience'}"
     if names.EXCHANGE_AUDIENCE in audiences:
-        return "exchange", "token of another issuer made to be exchanged (client assertion)"
-    return "unknown", "a token that belongs to no hop of this journey"
+        return "exchange", "token of another issuer for a token exchange (client assertion)"
+    return "unknown", "token that belongs to no hop"
 
 
-def _from_authority(issuer: str) -> bool:
+def _is_authority(issuer: str) -> bool:
     try:
         parts = urlsplit(issuer)
     except ValueError:
@@ -69,18 +70,18 @@ def _from_authority(issuer: str) -> bool:
     )
 
 
-def _for_kubernetes(issuer: str, audiences: Sequence[str]) -> bool:
+def _is_for_kubernetes(issuer: str, audiences: Sequence[str]) -> bool:
     own = {issuer, "https://kubernetes.default.svc", "https://kubernetes.default.svc.cluster.local"}
     return bool(own & set(audiences))
 
 
 def resource_name(audiences: Sequence[str]) -> str:
-    """Name the resource that an access token opens."""
+    """Return the name of the resource that accepts an access token."""
     for audience in audiences:
         for resource in BUILT_IN:
             if audience.removesuffix("/") in (*resource.uris, resource.app_id):
                 return resource.display_name
-    return f"the resource {', '.join(audiences) or 'nobody'}"
+    return f"the resource {', '.join(audiences) or 'no audience'}"
 
 
 def _audiences(claims: Mapping[str, Any]) -> list[str]:
@@ -88,18 +89,18 @@ def _audiences(claims: Mapping[str, Any]) -> list[str]:
     return [str(each) for each in audience] if isinstance(audience, list) else [str(audience)]
 
 
-def judge_time(claims: Mapping[str, Any], now: float) -> tuple[str, str]:
-    """Tell whether a token lives at `now`; at `exp` itself it no longer does."""
+def check_lifetime(claims: Mapping[str, Any], now: float) -> tuple[str, str]:
+    """Check whether a token is valid at `now`; at `exp` itself it is expired."""
     begins, ends = _number(claims, "nbf"), _number(claims, "exp")
     if ends is None and "exp" in claims:
-        return "without expiry", "its exp is not a time, so nobody accepts it"
+        return "without expiry", "its exp is not a time, so no service accepts it"
     if ends is None:
-        return "without expiry", "it has no exp, so nobody accepts it"
+        return "without expiry", "it has no exp, so no service accepts it"
     if now >= ends:
-        return "expired", f"ended {rfc3339(ends)}, {span(now - ends)} ago"
+        return "expired", f"expired {rfc3339(ends)}, {format_duration(now - ends)} ago"
     if begins is not None and now < begins:
-        return "not yet valid", f"begins {rfc3339(begins)}, in {span(begins - now)}"
-    return "valid", f"ends {rfc3339(ends)}, in {span(ends - now)}"
+        return "not yet valid", f"valid from {rfc3339(begins)}, in {format_duration(begins - now)}"
+    return "valid", f"expires {rfc3339(ends)}, in {format_duration(ends - now)}"
 
 
 def _number(claims: Mapping[str, Any], name: str) -> float | None:
@@ -109,8 +110,8 @@ def _number(claims: Mapping[str, Any], name: str) -> float | None:
     return float(value) if 0 <= value < 253402300800 else None  # to the end of the year 9999
 
 
-def span(seconds: float) -> str:
-    """Write a length of time as people say it."""
+def format_duration(seconds: float) -> str:
+    """Format a duration with its two largest units, for example 1 h 5 min."""
     whole = int(seconds)
     for size, unit, smaller, small_unit in (
         (_DAY, "d", _HOUR, "h"),
@@ -124,15 +125,15 @@ def span(seconds: float) -> str:
 
 
 def check_signature(token: UnverifiedToken, keys: Sequence[PublicKey]) -> str | None:
-    """Check a signature against published keys; None when it fits, else why it does not."""
+    """Check a signature against published keys; return None if it is valid, else the reason."""
     if token.kid is None:
-        return "its header names no key (kid)"
-    fitting = [key for key in keys if key.kid == token.kid]
-    if not fitting:
-        return f"its issuer publishes no key {token.kid}: rotated away, or another issuer's"
-    for key in fitting:
+        return "its header contains no kid"
+    matching = [key for key in keys if key.kid == token.kid]
+    if not matching:
+        return f"its issuer publishes no key {token.kid}: it was removed, or another issuer signed the token"
+    for key in matching:
         try:
             verify(token, key)
         except BadSignature as exc:
-            return f"{exc.message}: the token was changed, or signed by somebody else"
+            return f"{exc.message}: the token was changed, or signed with another key"
     return None

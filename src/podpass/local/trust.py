@@ -1,7 +1,7 @@
-"""Trust stores for programs: the instance's authority beside the public ones they trusted before.
+"""Trust stores for clients: the CA of the instance and the public CAs.
 
-With a proxy in front, a program still meets public hosts, so a store that holds our authority alone would
-break them. Written for each family: one PEM bundle, a hashed folder, a Java trust store.
+Clients also connect to public hosts through the gateway, so a store with only the instance's CA would break
+these connections. There are three forms: a PEM bundle, a folder with hashed names, a Java trust store.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ from podpass.local.environment import TRUSTSTORE_PASSWORD
 _PEM = re.compile(
     rb"-----BEGIN (?:TRUSTED )?CERTIFICATE-----[^-]+-----END (?:TRUSTED )?CERTIFICATE-----"
 )
-_MARK = b"# podpass: the instance's own authority\n"
-# Variables through which a user, often a company, has named other authorities.
+_BUNDLE_HEADER = b"# podpass: the CA of an instance\n"
+# Variables with which a user or a company configures other CAs.
 _VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
-_USUAL = (
+_SYSTEM_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
@@ -34,34 +34,38 @@ _USUAL = (
 )
 
 
-def public_sources(environ: Mapping[str, str]) -> list[Path]:
-    """Find the files of public authorities: those the environment names, else the system's.
+def public_ca_files(environ: Mapping[str, str]) -> list[Path]:
+    """Return the files of public CAs: those of the environment variables, else the system's.
 
-    A bundle of another podpass instance is left out: it would make that instance trusted here.
+    A bundle of another podpass instance is skipped, so that clients do not trust that instance.
     """
-    named = [Path(environ[name]) for name in _VARIABLES if environ.get(name)]
-    found = [path for path in dict.fromkeys(named) if path.is_file() and not _is_ours(path)]
+    configured = [Path(environ[name]) for name in _VARIABLES if environ.get(name)]
+    found = [
+        path
+        for path in dict.fromkeys(configured)
+        if path.is_file() and not _is_podpass_bundle(path)
+    ]
     if any(environ.get(name) and Path(environ[name]) in found for name in _VARIABLES[:3]):
         return found
     default = ssl.get_default_verify_paths().openssl_cafile
-    usual = [path for name in (default, *_USUAL) if (path := Path(name)).is_file()]
-    return [*usual[:1], *found]
+    system = [path for name in (default, *_SYSTEM_BUNDLES) if (path := Path(name)).is_file()]
+    return [*system[:1], *found]
 
 
-def _is_ours(path: Path) -> bool:
+def _is_podpass_bundle(path: Path) -> bool:
     if (path.parent / "ca.key").exists():
         return True
     with path.open("rb") as file:
-        return file.read(len(_MARK)) == _MARK
+        return file.read(len(_BUNDLE_HEADER)) == _BUNDLE_HEADER
 
 
 def write_stores(data_dir: DataDir, environ: Mapping[str, str]) -> None:
-    """Write bundle, hashed folder and Java trust store, where they differ from what is there."""
+    """Write the bundle, the hashed folder and the Java trust store, if their content has changed."""
     own = data_dir.ca_file.read_bytes()
     blocks = dict.fromkeys([own.strip()])
-    for source in public_sources(environ):
+    for source in public_ca_files(environ):
         blocks |= dict.fromkeys(_PEM.findall(source.read_bytes()))
-    bundle = _MARK + b"\n".join(blocks) + b"\n"
+    bundle = _BUNDLE_HEADER + b"\n".join(blocks) + b"\n"
     _write_folder(data_dir.certs, own)
     if (
         data_dir.truststore.exists()
@@ -74,20 +78,19 @@ def write_stores(data_dir: DataDir, environ: Mapping[str, str]) -> None:
 
 
 def java_truststore(blocks: Iterable[bytes]) -> bytes:
-    """Pack certificates as a PKCS#12 trust store.
+    """Return a PKCS#12 trust store with the certificates.
 
-    Shapes:  Java takes an entry for trusted only with its own attribute on it, which is what the
-             serializer adds; aliases must differ.
+    Java trusts an entry only with Java's own attribute, which the serializer adds. Aliases must be unique.
     """
     entries = []
     with warnings.catch_warnings():
-        # Old roots have serial numbers that today's rules would refuse; that is not our affair.
+        # Some old root certificates have serial numbers that cryptography warns about.
         warnings.simplefilter("ignore")
         for number, block in enumerate(blocks):
             try:
                 certificate = x509.load_pem_x509_certificate(block)
             except ValueError:
-                continue  # one odd certificate of the system does not cost us the rest
+                continue  # skip a system certificate that cannot be parsed
             entries.append(pkcs12.PKCS12Certificate(certificate, f"podpass-{number}".encode()))
     return pkcs12.serialize_java_truststore(
         entries, serialization.BestAvailableEncryption(TRUSTSTORE_PASSWORD.encode())
@@ -108,7 +111,7 @@ def _write_folder(folder: Path, own: bytes) -> None:
 
 
 def subject_hash(certificate: x509.Certificate) -> int:
-    """Compute the name under which OpenSSL looks a certificate up in a folder.
+    """Compute the file name with which OpenSSL finds a certificate in a folder.
 
     Source:  OpenSSL x509_name_canon: each attribute as UTF8String, lower case, spaces folded, without
              the outer SEQUENCE; the first four bytes of its SHA-1, little end first.
@@ -124,11 +127,11 @@ def subject_hash(certificate: x509.Certificate) -> int:
 
 
 def _der(tag: int, content: bytes) -> bytes:
-    assert len(content) < 128, "our own subject is short"
+    assert len(content) < 128, "the subject of the CA is short"
     return bytes([tag, len(content)]) + content
 
 
 def _oid(dotted: str) -> bytes:
     first, second, *rest = (int(part) for part in dotted.split("."))
-    assert all(part < 128 for part in rest), "attributes of a name are 2.5.4.x"
+    assert all(part < 128 for part in rest), "the attribute types of a name are 2.5.4.x"
     return bytes([first * 40 + second, *rest])

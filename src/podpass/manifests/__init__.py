@@ -1,12 +1,13 @@
-"""What podpass is in a cluster, as plain objects, for people without Helm.
+"""Build the Kubernetes objects of podpass for installations without Helm.
 
-In: a handful of the chart's values. Out: the objects that the chart renders from them, under the labels of
-the reference's static manifest, so that one goes over the other in place. Nothing here talks to a cluster.
+In: some of the chart's values. Out: the objects that the chart renders from them, with the labels of the
+reference's static manifest, so that podpass can replace the reference in place. This package calls no
+cluster.
 """
 
-from podpass.manifests.policy import KEYS as POLICY_KEYS
-from podpass.manifests.policy import policy
-from podpass.manifests.values import Values
-from podpass.manifests.webhook import webhook
+from podpass.manifests.policy import POLICY_KEYS as POLICY_KEYS
+from podpass.manifests.policy import build_policy_objects
+from podpass.manifests.values import ManifestValues
+from podpass.manifests.webhook import build_webhook_objects
 
-__all__ = ["POLICY_KEYS", "Values", "policy", "webhook"]
+__all__ = ["POLICY_KEYS", "ManifestValues", "build_policy_objects", "build_webhook_objects"]

@@ -1,9 +1,9 @@
-"""Names and labels that the objects share, and the shortest way to write one down."""
+"""Names and labels that the objects share, and builders for one object."""
 
 from typing import Any
 
 from podpass import __version__, names
-from podpass.manifests.values import Values
+from podpass.manifests.values import ManifestValues
 
 Object = dict[str, Any]
 
@@ -18,7 +18,7 @@ CERT_MANAGER_SELF_SIGNED = "azure-wi-webhook-selfsigned"
 SERVICE = names.WEBHOOK_SERVICE
 DEPLOYMENT = "azure-wi-webhook-controller-manager"
 
-# The reference's static manifest selects by this alone, and a Deployment keeps its selector for ever.
+# The selector of the reference's static manifest; the selector of a Deployment is immutable.
 SELECTOR = {"azure-workload-identity.io/system": "true"}
 LABELS = {
     **SELECTOR,
@@ -27,17 +27,21 @@ LABELS = {
 }
 
 
-def write(version: str, kind: str, name: str, namespace: str | None = None, **rest: Any) -> Object:
-    """Write an object with its labels; without a namespace it belongs to the cluster."""
-    place = {"namespace": namespace} if namespace else {}
+def build_object(
+    version: str, kind: str, name: str, namespace: str | None = None, **rest: Any
+) -> Object:
+    """Build an object with the common labels; without a namespace it is cluster-scoped."""
+    scope = {"namespace": namespace} if namespace else {}
     return {
         "apiVersion": version,
         "kind": kind,
-        "metadata": {"name": name, **place, "labels": dict(LABELS)},
+        "metadata": {"name": name, **scope, "labels": dict(LABELS)},
         **rest,
     }
 
 
-def own(values: Values, version: str, kind: str, name: str, **rest: Any) -> Object:
-    """Write an object of the webhook's namespace."""
-    return write(version, kind, name, values.namespace, **rest)
+def build_namespaced_object(
+    values: ManifestValues, version: str, kind: str, name: str, **rest: Any
+) -> Object:
+    """Build an object in the webhook's namespace."""
+    return build_object(version, kind, name, values.namespace, **rest)

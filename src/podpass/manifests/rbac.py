@@ -1,4 +1,4 @@
-"""Who the webhook is and what it may do: read accounts, keep its own Secret and its own registration."""
+"""Build the webhook's ServiceAccount and RBAC: read ServiceAccounts, update its Secret and registration."""
 
 from typing import Any
 
@@ -10,54 +10,56 @@ from podpass.manifests.meta import (
     ROLE_BINDING,
     SERVER_CERT,
     Object,
-    own,
-    write,
+    build_namespaced_object,
+    build_object,
 )
-from podpass.manifests.values import Values
+from podpass.manifests.values import ManifestValues
 
 _GROUP = "rbac.authorization.k8s.io"
 _VERSION = f"{_GROUP}/v1"
-# What it keeps it watches by name, so no list is needed.
-_KEEPS = ["get", "watch", "update"]
+# The webhook watches its own objects by name, so it needs no list.
+_UPDATE_VERBS = ["get", "watch", "update"]
 
 
-def rights(values: Values) -> list[Object]:
-    """Write the account, its roles and their bindings."""
-    found = [own(values, "v1", "ServiceAccount", ACCOUNT)]
+def build_rbac_objects(values: ManifestValues) -> list[Object]:
+    """Build the ServiceAccount, its roles and their bindings."""
+    found = [build_namespaced_object(values, "v1", "ServiceAccount", ACCOUNT)]
     if not values.cert_manager:
         found += [
-            own(values, _VERSION, "Role", ROLE, rules=_own_rules()),
-            own(values, _VERSION, "RoleBinding", ROLE_BINDING, **_binds("Role", values)),
+            build_namespaced_object(values, _VERSION, "Role", ROLE, rules=_build_namespace_rules()),
+            build_namespaced_object(
+                values, _VERSION, "RoleBinding", ROLE_BINDING, **_bind("Role", values)
+            ),
         ]
     return [
         *found,
-        write(_VERSION, "ClusterRole", ROLE, rules=_cluster_rules(values)),
-        write(_VERSION, "ClusterRoleBinding", ROLE_BINDING, **_binds("ClusterRole", values)),
+        build_object(_VERSION, "ClusterRole", ROLE, rules=_build_cluster_rules(values)),
+        build_object(_VERSION, "ClusterRoleBinding", ROLE_BINDING, **_bind("ClusterRole", values)),
     ]
 
 
-def _own_rules() -> list[Object]:
-    # `create` knows no names, so it is left out: the Secret comes with the manifest.
-    return [{**_rule("", "secrets", _KEEPS), "resourceNames": [SERVER_CERT]}]
+def _build_namespace_rules() -> list[Object]:
+    # No `create`, because resourceNames cannot restrict it: the manifest contains the Secret.
+    return [{**_build_rule("", "secrets", _UPDATE_VERBS), "resourceNames": [SERVER_CERT]}]
 
 
-def _cluster_rules(values: Values) -> list[Object]:
-    rules = [webhook_configuration.READS_ACCOUNTS]
+def _build_cluster_rules(values: ManifestValues) -> list[Object]:
+    rules = [webhook_configuration.READ_ACCOUNTS_RULE]
     if not values.cert_manager:
-        registrations = _rule(
-            "admissionregistration.k8s.io", "mutatingwebhookconfigurations", _KEEPS
+        registrations = _build_rule(
+            "admissionregistration.k8s.io", "mutatingwebhookconfigurations", _UPDATE_VERBS
         )
         rules.append({**registrations, "resourceNames": [names.WEBHOOK_CONFIGURATION]})
     if values.events:
-        rules.append(webhook_configuration.WRITES_EVENTS)
+        rules.append(webhook_configuration.WRITE_EVENTS_RULE)
     return rules
 
 
-def _rule(group: str, resource: str, verbs: list[str]) -> Object:
+def _build_rule(group: str, resource: str, verbs: list[str]) -> Object:
     return {"apiGroups": [group], "resources": [resource], "verbs": verbs}
 
 
-def _binds(kind: str, values: Values) -> dict[str, Any]:
+def _bind(kind: str, values: ManifestValues) -> dict[str, Any]:
     account = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": values.namespace}
     return {
         "roleRef": {"apiGroup": _GROUP, "kind": kind, "name": ROLE},

@@ -1,9 +1,13 @@
-"""How the API server comes to ask the webhook, and cert-manager's part where it has one."""
+"""Build the MutatingWebhookConfiguration, and cert-manager's objects where it issues the certificate."""
 
 from typing import Any
 
 from podpass import names
-from podpass.admission.webhook_configuration import advice, elsewhere, mutation
+from podpass.admission.webhook_configuration import (
+    build_advice_entry,
+    build_mutation_entry,
+    exclude_namespaces,
+)
 from podpass.manifests.meta import (
     CERT_MANAGER_CA,
     CERT_MANAGER_SECRET,
@@ -11,18 +15,18 @@ from podpass.manifests.meta import (
     SERVER_CERT,
     SERVICE,
     Object,
-    own,
-    write,
+    build_namespaced_object,
+    build_object,
 )
-from podpass.manifests.values import Values
+from podpass.manifests.values import ManifestValues
 
 
-def registration(values: Values) -> Object:
-    """Write the MutatingWebhookConfiguration; whoever has the certificate adds its caBundle."""
-    entries = [_mutation(values)]
+def build_registration(values: ManifestValues) -> Object:
+    """Build the MutatingWebhookConfiguration; the webhook or cert-manager adds the caBundle later."""
+    entries = [_build_mutation_entry(values)]
     if values.advice:
-        entries.append(_advice(values))
-    found = write(
+        entries.append(_build_advice_entry(values))
+    found = build_object(
         "admissionregistration.k8s.io/v1",
         "MutatingWebhookConfiguration",
         names.WEBHOOK_CONFIGURATION,
@@ -34,29 +38,30 @@ def registration(values: Values) -> Object:
     return found
 
 
-def _mutation(values: Values) -> Object:
+def _build_mutation_entry(values: ManifestValues) -> Object:
     return {
-        **mutation(_service(values, names.WEBHOOK_PATH)),
+        **build_mutation_entry(_build_client_config(values, names.WEBHOOK_PATH)),
         "failurePolicy": values.failure_policy,
-        "namespaceSelector": elsewhere(values.exempt),
+        "namespaceSelector": exclude_namespaces(values.exempt),
         "sideEffects": "NoneOnDryRun" if values.events else "None",
         "timeoutSeconds": values.timeout_seconds,
     }
 
 
-def _advice(values: Values) -> Object:
-    entry = advice(_service(values, names.ADVICE_PATH), values.exempt)
+def _build_advice_entry(values: ManifestValues) -> Object:
+    entry = build_advice_entry(_build_client_config(values, names.ADVICE_PATH), values.exempt)
     return {**entry, "timeoutSeconds": values.advice_timeout_seconds}
 
 
-def _service(values: Values, path: str) -> Object:
+def _build_client_config(values: ManifestValues, path: str) -> Object:
     return {"service": {"name": SERVICE, "namespace": values.namespace, "path": path}}
 
 
-def certificates(values: Values) -> list[Object]:
-    """Write what cert-manager makes the certificate from: an authority that outlives its leaves.
+def build_cert_manager_objects(values: ManifestValues) -> list[Object]:
+    """Build cert-manager's objects for the certificate: a CA that outlives its leaf certificates.
 
-    Were a leaf its own authority, the API server would trust a new one a minute before pods serve it.
+    With self-signed leaf certificates, the API server would trust a new one a minute before the pods serve
+    it.
     """
     if not values.cert_manager:
         return []
@@ -80,12 +85,12 @@ def certificates(values: Values) -> list[Object]:
         "issuerRef": {"kind": "Issuer", "name": authority},
     }
     return [
-        _made(values, "Issuer", self_signed, {"selfSigned": {}}),
-        _made(values, "Certificate", authority, ca),
-        _made(values, "Issuer", authority, {"ca": {"secretName": authority}}),
-        _made(values, "Certificate", SERVER_CERT, leaf),
+        _build_object(values, "Issuer", self_signed, {"selfSigned": {}}),
+        _build_object(values, "Certificate", authority, ca),
+        _build_object(values, "Issuer", authority, {"ca": {"secretName": authority}}),
+        _build_object(values, "Certificate", SERVER_CERT, leaf),
     ]
 
 
-def _made(values: Values, kind: str, name: str, spec: dict[str, Any]) -> Object:
-    return own(values, "cert-manager.io/v1", kind, name, spec=spec)
+def _build_object(values: ManifestValues, kind: str, name: str, spec: dict[str, Any]) -> Object:
+    return build_namespaced_object(values, "cert-manager.io/v1", kind, name, spec=spec)

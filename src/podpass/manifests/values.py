@@ -1,4 +1,4 @@
-"""The chart's values that matter without it, under the chart's names; a test holds both together."""
+"""The values of the chart that `podpass manifests` accepts, with the chart's names; a test compares both."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,56 +14,56 @@ _NUMBER = re.compile(r"[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """What a value has to be, as the chart's `values.schema.json` has it; of a list, each part.
+class ValueRule:
+    """The valid values of a setting, as in the chart's `values.schema.json`; for a list, of each item.
 
-    Shapes:  `between` is for numbers, the others are for texts; `want` says the pattern in words.
+    Shapes:  `between` is for numbers, the others are for texts; `want` describes the pattern in words.
     """
 
     among: Sequence[str] = ()
     between: tuple[int, int] | None = None
     pattern: str = ""
-    longest: int | None = None
+    max_chars: int | None = None
     want: str = ""
 
 
-_ANY = Rule()
+_ANY = ValueRule()
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _REGISTRY = r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?)(:[0-9]{1,5})?"
 _PATH = r"[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*"
-# Counts are of 32 bits there.
-_COUNT = Rule(between=(0, 2**31 - 1))
-# What Kubernetes lets an API server wait for a webhook.
-_TIMEOUT = Rule(between=(1, 30))
+# Kubernetes stores counts in 32 bits.
+_COUNT = ValueRule(between=(0, 2**31 - 1))
+# The timeouts that Kubernetes allows for webhooks.
+_TIMEOUT = ValueRule(between=(1, 30))
 
 
-def _value(key: str, default: Any, rule: Rule = _ANY, *, among: Sequence[str] = ()) -> Any:
-    rule = Rule(among=among) if among else rule
+def _declare(key: str, default: Any, rule: ValueRule = _ANY, *, among: Sequence[str] = ()) -> Any:
+    rule = ValueRule(among=among) if among else rule
     return field(default=default, metadata={"key": key, "rule": rule})
 
 
 class UnknownValue(UsageError):
-    """There is no such value here."""
+    """`podpass manifests` has no such value."""
 
     code = "unknown_value"
 
 
 class WrongValue(UsageError):
-    """A value is not of its kind."""
+    """A value is invalid."""
 
     code = "wrong_value"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Values:
-    """Values of the chart; its defaults are the chart's.
+class ManifestValues:
+    """The chart's values, with the chart's defaults.
 
-    Units:   seconds for what the API server waits.
+    Units:   timeouts in seconds.
     """
 
-    tenant_id: str = _value("azureTenantID", MISSING)
+    tenant_id: str = _declare("azureTenantID", MISSING)
     namespace: str = names.SYSTEM_NAMESPACE
-    environment: str = _value(
+    environment: str = _declare(
         "azureEnvironment",
         "AzurePublicCloud",
         among=(
@@ -76,93 +76,93 @@ class Values:
             "AzureStackCloud",
         ),
     )
-    replicas: int = _value("replicaCount", 2, _COUNT)
-    image_repository: str = _value(
+    replicas: int = _declare("replicaCount", 2, _COUNT)
+    image_repository: str = _declare(
         "image.repository",
         "podpass",
-        Rule(
+        ValueRule(
             pattern=f"^({_REGISTRY}/)?{_PATH}(/{_PATH})*$",
-            longest=255,
-            want="a name of an image, registry included, without tag and digest",
+            max_chars=255,
+            want="an image name with registry, without tag and digest",
         ),
     )
-    image_pull_policy: str = _value(
+    image_pull_policy: str = _declare(
         "image.pullPolicy", "IfNotPresent", among=("Always", "IfNotPresent", "Never")
     )
-    image_release: str = _value(
+    image_release: str = _declare(
         "image.release",
         __version__,
-        Rule(
+        ValueRule(
             pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$",
             want="a tag: letters, digits, '_', '.' and '-', 128 at most",
         ),
     )
-    image_digest: str = _value(
+    image_digest: str = _declare(
         "image.digest",
         "",
-        Rule(
-            pattern="^(sha256:[0-9a-f]{64})?$", want="nothing, or sha256: and 64 hexadecimal digits"
+        ValueRule(
+            pattern="^(sha256:[0-9a-f]{64})?$", want="empty, or sha256: and 64 hexadecimal digits"
         ),
     )
-    log_level: str = _value("logLevel", "info", among=("", "info", "debug", "trace", "all"))
-    priority_class: str = _value(
+    log_level: str = _declare("logLevel", "info", among=("", "info", "debug", "trace", "all"))
+    priority_class: str = _declare(
         "priorityClassName",
         "system-cluster-critical",
-        Rule(
+        ValueRule(
             pattern=rf"^({_LABEL}(\.{_LABEL})*)?$",
-            longest=253,
-            want="nothing, or the name of a PriorityClass: lower-case letters, digits, '-' and '.'",
+            max_chars=253,
+            want="empty, or the name of a PriorityClass: lower-case letters, digits, '-' and '.'",
         ),
     )
-    custom_suffix: str = _value(
+    custom_suffix: str = _declare(
         "customTokenEndpoint.annotationSuffix",
         "",
-        Rule(
+        ValueRule(
             pattern="^([A-Za-z0-9]([-_.A-Za-z0-9]*[A-Za-z0-9])?)?$",
-            longest=59,
+            max_chars=59,
             want="the end of an annotation's name: letters, digits, '-', '_' and '.', 59 at most",
         ),
     )
-    custom_audience: str = _value("customTokenEndpoint.audience", "")
-    token_proxy: str = _value(
+    custom_audience: str = _declare("customTokenEndpoint.audience", "")
+    token_proxy: str = _declare(
         "customTokenEndpoint.azureKubernetesTokenProxy",
         "",
-        Rule(pattern="^(https://.+)?$", want="an https:// URL"),
+        ValueRule(pattern="^(https://.+)?$", want="an https:// URL"),
     )
-    sni_name: str = _value("customTokenEndpoint.azureKubernetesSniName", "")
-    ca_config_map: str = _value("customTokenEndpoint.azureKubernetesCAConfigMapName", "")
-    audience: str = _value("audience", "")
-    failure_policy: str = _value("failurePolicy", "Fail", among=("Fail", "Ignore"))
-    timeout_seconds: int = _value("timeoutSeconds", 10, _TIMEOUT)
-    tls_min_version: str = _value("tlsMinVersion", "", among=("", "1.0", "1.1", "1.2", "1.3"))
-    proxy_image: str = _value("proxyImage", "")
-    proxy_init_image: str = _value("proxyInitImage", "")
-    exempt_namespaces: tuple[str, ...] = _value(
+    sni_name: str = _declare("customTokenEndpoint.azureKubernetesSniName", "")
+    ca_config_map: str = _declare("customTokenEndpoint.azureKubernetesCAConfigMapName", "")
+    audience: str = _declare("audience", "")
+    failure_policy: str = _declare("failurePolicy", "Fail", among=("Fail", "Ignore"))
+    timeout_seconds: int = _declare("timeoutSeconds", 10, _TIMEOUT)
+    tls_min_version: str = _declare("tlsMinVersion", "", among=("", "1.0", "1.1", "1.2", "1.3"))
+    proxy_image: str = _declare("proxyImage", "")
+    proxy_init_image: str = _declare("proxyInitImage", "")
+    exempt_namespaces: tuple[str, ...] = _declare(
         "exemptNamespaces",
         ("kube-system",),
-        Rule(
+        ValueRule(
             pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
-            longest=63,
+            max_chars=63,
             want="names of namespaces: lower-case letters, digits and '-', 63 at most",
         ),
     )
-    events: bool = _value("events.enabled", True)
-    advice: bool = _value("advice.enabled", False)
-    advice_timeout_seconds: int = _value("advice.timeoutSeconds", 1, _TIMEOUT)
-    cert_manager: bool = _value("certManager.enabled", False)
-    network_policy: bool = _value("networkPolicy.enabled", True)
-    host_network: bool = _value("hostNetwork", False)
+    events: bool = _declare("events.enabled", True)
+    advice: bool = _declare("advice.enabled", False)
+    advice_timeout_seconds: int = _declare("advice.timeoutSeconds", 1, _TIMEOUT)
+    cert_manager: bool = _declare("certManager.enabled", False)
+    network_policy: bool = _declare("networkPolicy.enabled", True)
+    host_network: bool = _declare("hostNetwork", False)
 
     @classmethod
-    def settable(cls) -> list[str]:
-        """Name what `from_sets` takes."""
+    def list_keys(cls) -> list[str]:
+        """Return the keys that `from_sets` accepts."""
         return sorted(f.metadata["key"] for f in fields(cls) if f.metadata)
 
     @classmethod
     def from_sets(
         cls, sets: Sequence[str], *, only: Sequence[str] | None = None, **given: str
     ) -> Self:
-        """Read `KEY=VALUE` texts; a list is written with commas, and `only` these keys mean something.
+        """Parse `KEY=VALUE` texts; list items are separated by commas, and `only` limits the accepted keys.
 
         Errors:  UnknownValue, WrongValue.
         """
@@ -173,52 +173,50 @@ class Values:
             if not equals:
                 raise WrongValue(f"--set {text!r}: want KEY=VALUE")
             if key not in known:
-                raise _unknown(key, known)
+                raise _build_unknown_error(key, known)
             if only is not None and key not in only:
                 raise UnknownValue(
-                    f"--set {key}: means nothing to a policy",
-                    hint=f"it has {', '.join(only)}",
+                    f"--set {key}: has no effect on a policy",
+                    hint=f"a policy accepts {', '.join(only)}",
                     key=key,
                 )
-            found[known[key].name] = _read(known[key], value)
+            found[known[key].name] = _parse(known[key], value)
         return cls(**found)
 
     @property
     def exempt(self) -> list[str]:
-        """Namespaces whose pods are left alone, the webhook's own first: it must never block itself."""
+        """The namespaces that the webhook ignores, first its own: it must never block itself."""
         return list(dict.fromkeys([self.namespace, *self.exempt_namespaces]))
 
     @property
     def image(self) -> str:
-        """Name the image, by its digest where there is one."""
+        """Return the image reference, with its digest if there is one."""
         if self.image_digest:
             return f"{self.image_repository}@{self.image_digest}"
         return f"{self.image_repository}:{self.image_release}"
 
 
-def _unknown(key: str, known: Mapping[str, Any]) -> UnknownValue:
+def _build_unknown_error(key: str, known: Mapping[str, Any]) -> UnknownValue:
     near = get_close_matches(key, known, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(known))}"
-    return UnknownValue(
-        f"--set {key}: no such value without the chart", hint=f"{hint}; the chart has more", key=key
-    )
+    hint = f"did you mean {near[0]}?" if near else f"known values: {', '.join(sorted(known))}"
+    return UnknownValue(f"--set {key}: unknown value", hint=f"{hint}; the chart has more", key=key)
 
 
-def _read(declared: Field[Any], text: str) -> object:
-    """Read a value by its type and its rule.
+def _parse(declared: Field[Any], text: str) -> object:
+    """Parse a value by its type and its rule.
 
     Errors:  WrongValue.
     """
     key, rule = declared.metadata["key"], declared.metadata["rule"]
-    value = _typed(declared.type, text)
+    value = _convert(declared.type, text)
     parts = value if isinstance(value, tuple) else (value,)
     if value is None or not all(_fits(part, rule) for part in parts):
-        raise WrongValue(f"--set {key}={text[:80]}: want {_wanted(declared.type, rule)}", key=key)
+        raise WrongValue(f"--set {key}={text[:80]}: want {_describe(declared.type, rule)}", key=key)
     return value
 
 
-def _typed(kind: Any, text: str) -> object:
-    """Give a text as what it says; None where it does not say such a thing."""
+def _convert(kind: Any, text: str) -> object:
+    """Convert a text to a type; return None if it is not valid."""
     if kind is bool:
         return text == "true" if text in _TRUE_FALSE else None
     if kind is int:
@@ -228,22 +226,22 @@ def _typed(kind: Any, text: str) -> object:
     return text
 
 
-def _fits(value: object, rule: Rule) -> bool:
+def _fits(value: object, rule: ValueRule) -> bool:
     if isinstance(value, int) and rule.between:
-        least, most = rule.between
-        return least <= value <= most
+        low, high = rule.between
+        return low <= value <= high
     if not isinstance(value, str):
         return True
     return (
         (not rule.among or value in rule.among)
         and (not rule.pattern or re.fullmatch(rule.pattern, value) is not None)
-        and (rule.longest is None or len(value) <= rule.longest)
+        and (rule.max_chars is None or len(value) <= rule.max_chars)
     )
 
 
-def _wanted(kind: Any, rule: Rule) -> str:
+def _describe(kind: Any, rule: ValueRule) -> str:
     if rule.among:
-        return ", ".join(choice or "nothing" for choice in rule.among)
+        return ", ".join(choice or "empty" for choice in rule.among)
     if kind is bool:
         return "true or false"
     if rule.between:

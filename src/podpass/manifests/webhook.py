@@ -1,20 +1,25 @@
-"""All objects of the webhook, in the order in which they can be applied."""
+"""Build all objects of the webhook, in the order in which they can be applied."""
 
 from podpass.manifests.meta import Object
-from podpass.manifests.rbac import rights
-from podpass.manifests.registration import certificates, registration
-from podpass.manifests.values import Values
-from podpass.manifests.workload import deployment, namespace, network, settings
+from podpass.manifests.rbac import build_rbac_objects
+from podpass.manifests.registration import build_cert_manager_objects, build_registration
+from podpass.manifests.values import ManifestValues
+from podpass.manifests.workload import (
+    build_deployment,
+    build_namespace,
+    build_network,
+    build_settings,
+)
 
 
-def webhook(values: Values) -> list[Object]:
-    """Write the objects; the registration comes last, when there is something to call."""
+def build_webhook_objects(values: ManifestValues) -> list[Object]:
+    """Build the objects; the registration is the last one, so that the API server has a webhook to call."""
     return [
-        *namespace(values),
-        *rights(values),
-        *settings(values),
-        *network(values),
-        *certificates(values),
-        deployment(values),
-        registration(values),
+        *build_namespace(values),
+        *build_rbac_objects(values),
+        *build_settings(values),
+        *build_network(values),
+        *build_cert_manager_objects(values),
+        build_deployment(values),
+        build_registration(values),
     ]

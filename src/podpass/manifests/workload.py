@@ -1,4 +1,4 @@
-"""The process in its cluster: settings, pods, what leads to them and what may."""
+"""Build the objects of the process: namespace, settings, Deployment, Service and NetworkPolicy."""
 
 import hashlib
 import json
@@ -14,38 +14,42 @@ from podpass.manifests.meta import (
     SERVER_CERT,
     SERVICE,
     Object,
-    own,
-    write,
+    build_namespaced_object,
+    build_object,
 )
-from podpass.manifests.values import Values
+from podpass.manifests.values import ManifestValues
 
 _UID = 65532
 _METRICS, _WEBHOOK, _HEALTH = 8095, 9443, 9440
 _LEVELS = ("audit", "enforce", "warn")
-# What Kubernetes made, or everybody uses: its labels are not ours to write.
-_NOT_OURS = ("default", "kube-")
+# Namespaces of Kubernetes and the default namespace: podpass does not set their labels.
+_SYSTEM_PREFIXES = ("default", "kube-")
 
 
-def namespace(values: Values) -> list[Object]:
-    """Write the namespace, closed to pods that could harm the node; ports of the node need it open."""
-    if values.namespace.startswith(_NOT_OURS):
+def build_namespace(values: ManifestValues) -> list[Object]:
+    """Build the namespace with Pod Security labels: restricted, or privileged where hostNetwork needs it."""
+    if values.namespace.startswith(_SYSTEM_PREFIXES):
         return []
     level = "privileged" if values.host_network else "restricted"
-    found = write("v1", "Namespace", values.namespace)
+    found = build_object("v1", "Namespace", values.namespace)
     for mode in _LEVELS:
         found["metadata"]["labels"][f"pod-security.kubernetes.io/{mode}"] = level
         found["metadata"]["labels"][f"pod-security.kubernetes.io/{mode}-version"] = "latest"
     return [found]
 
 
-def settings(values: Values) -> list[Object]:
-    """Write the ConfigMap, and the Secret that the webhook fills: it may not create one."""
-    found = [own(values, "v1", "ConfigMap", CONFIG, data=_data(values))]
-    return found if values.cert_manager else [*found, own(values, "v1", "Secret", SERVER_CERT)]
+def build_settings(values: ManifestValues) -> list[Object]:
+    """Build the ConfigMap, and an empty Secret for the webhook, which has no permission to create one."""
+    found = [build_namespaced_object(values, "v1", "ConfigMap", CONFIG, data=_build_data(values))]
+    return (
+        found
+        if values.cert_manager
+        else [*found, build_namespaced_object(values, "v1", "Secret", SERVER_CERT)]
+    )
 
 
-def _data(values: Values) -> dict[str, str]:
-    told = {
+def _build_data(values: ManifestValues) -> dict[str, str]:
+    settings = {
         "AZURE_ENVIRONMENT": values.environment,
         "AZURE_KUBERNETES_CA_CONFIGMAP_NAME": values.ca_config_map,
         "AZURE_KUBERNETES_SNI_NAME": values.sni_name,
@@ -54,26 +58,32 @@ def _data(values: Values) -> dict[str, str]:
         "PROXY_IMAGE": values.proxy_image,
         "PROXY_INIT_IMAGE": values.proxy_init_image,
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in settings.items() if value}
 
 
-def network(values: Values) -> list[Object]:
-    """Write the Service, the budget, and the policy that opens what is served."""
+def build_network(values: ManifestValues) -> list[Object]:
+    """Build the Service, the PodDisruptionBudget, and the NetworkPolicy that opens the served ports."""
     port = {"port": 443, "protocol": "TCP", "targetPort": _WEBHOOK}
     spec = {"type": "ClusterIP", "selector": dict(SELECTOR), "ports": [port]}
     budget = {"minAvailable": 1, "selector": {"matchLabels": dict(SELECTOR)}}
     found = [
-        own(values, "v1", "Service", SERVICE, spec=spec),
-        own(values, "policy/v1", "PodDisruptionBudget", DEPLOYMENT, spec=budget),
+        build_namespaced_object(values, "v1", "Service", SERVICE, spec=spec),
+        build_namespaced_object(
+            values, "policy/v1", "PodDisruptionBudget", DEPLOYMENT, spec=budget
+        ),
     ]
     if values.network_policy:
         version = "networking.k8s.io/v1"
-        found.append(own(values, version, "NetworkPolicy", DEPLOYMENT, spec=_open_ports()))
+        found.append(
+            build_namespaced_object(
+                values, version, "NetworkPolicy", DEPLOYMENT, spec=_open_ports()
+            )
+        )
     return found
 
 
 def _open_ports() -> dict[str, Any]:
-    """Open both ports to anyone: the API server's address and the nodes' fit no selector."""
+    """Open the ports to all clients: no selector matches the addresses of API server and nodes."""
     ports = [{"port": name, "protocol": "TCP"} for name in ("webhook-server", "healthz", "metrics")]
     return {
         "podSelector": {"matchLabels": dict(SELECTOR)},
@@ -82,14 +92,14 @@ def _open_ports() -> dict[str, Any]:
     }
 
 
-def deployment(values: Values) -> Object:
-    """Write the Deployment."""
+def build_deployment(values: ManifestValues) -> Object:
+    """Build the Deployment."""
     template = {
         "metadata": {
             "labels": dict(SELECTOR),
-            "annotations": {"podpass/config": _checksum(_data(values))},
+            "annotations": {"podpass/config": _compute_checksum(_build_data(values))},
         },
-        "spec": _pod(values),
+        "spec": _build_pod_spec(values),
     }
     spec = {
         "replicas": values.replicas,
@@ -97,25 +107,25 @@ def deployment(values: Values) -> Object:
         "strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": template,
     }
-    return own(values, "apps/v1", "Deployment", DEPLOYMENT, spec=spec)
+    return build_namespaced_object(values, "apps/v1", "Deployment", DEPLOYMENT, spec=spec)
 
 
-def _checksum(data: dict[str, str]) -> str:
-    """Sum the settings as the chart does: a changed one starts new pods."""
+def _compute_checksum(data: dict[str, str]) -> str:
+    """Return the checksum of the settings as the chart computes it: a changed setting starts new pods."""
     text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    for sign in "<>&":  # Helm writes JSON that could stand in HTML
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    for character in "<>&":  # Helm escapes JSON for HTML
+        text = text.replace(character, f"\\u{ord(character):04x}")
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _pod(values: Values) -> dict[str, Any]:
+def _build_pod_spec(values: ManifestValues) -> dict[str, Any]:
     spread = {
         "maxSkew": 1,
         "whenUnsatisfiable": "ScheduleAnyway",
         "labelSelector": {"matchLabels": dict(SELECTOR)},
     }
-    places = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
-    # For the report of an error that nobody thought of; the root cannot be written.
+    topologies = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+    # For the report of an internal error; the root file system is read-only.
     volumes: list[Object] = [{"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}}]
     if values.cert_manager:
         secret = {"secretName": CERT_MANAGER_SECRET, "defaultMode": 0o644}
@@ -125,8 +135,8 @@ def _pod(values: Values) -> dict[str, Any]:
         "enableServiceLinks": False,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "nodeSelector": {"kubernetes.io/os": "linux"},
-        "topologySpreadConstraints": [{**spread, "topologyKey": place} for place in places],
-        "containers": [_container(values)],
+        "topologySpreadConstraints": [{**spread, "topologyKey": each} for each in topologies],
+        "containers": [_build_container(values)],
         "volumes": volumes,
     }
     if values.priority_class:
@@ -136,9 +146,9 @@ def _pod(values: Values) -> dict[str, Any]:
     return pod
 
 
-def _container(values: Values) -> dict[str, Any]:
+def _build_container(values: ManifestValues) -> dict[str, Any]:
     namespace = {"fieldRef": {"fieldPath": "metadata.namespace"}}
-    mounts: list[Object] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 a mount's path
+    mounts: list[Object] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 the path of a mount
     if values.cert_manager:
         mounts.append({"name": "cert", "mountPath": "/certs", "readOnly": True})
     ports = (("metrics", _METRICS), ("webhook-server", _WEBHOOK), ("healthz", _HEALTH))
@@ -147,14 +157,14 @@ def _container(values: Values) -> dict[str, Any]:
         "image": values.image,
         "imagePullPolicy": values.image_pull_policy,
         "command": ["podpass", "webhook"],
-        "args": list(_arguments(values)),
+        "args": list(_list_arguments(values)),
         "envFrom": [{"configMapRef": {"name": CONFIG}}],
         "env": [{"name": "POD_NAMESPACE", "valueFrom": namespace}],
         "ports": [{"name": name, "containerPort": port, "protocol": "TCP"} for name, port in ports],
-        "livenessProbe": _probe(
+        "livenessProbe": _build_probe(
             "/healthz", failureThreshold=6, initialDelaySeconds=15, periodSeconds=20
         ),
-        "readinessProbe": _probe("/readyz", initialDelaySeconds=1, periodSeconds=5),
+        "readinessProbe": _build_probe("/readyz", initialDelaySeconds=1, periodSeconds=5),
         "resources": {
             "requests": {"cpu": "100m", "memory": "64Mi"},
             "limits": {"memory": "160Mi"},
@@ -170,11 +180,11 @@ def _container(values: Values) -> dict[str, Any]:
     }
 
 
-def _probe(path: str, **times: int) -> dict[str, Any]:
+def _build_probe(path: str, **times: int) -> dict[str, Any]:
     return {"httpGet": {"path": path, "port": "healthz"}, **times, "timeoutSeconds": 3}
 
 
-def _arguments(values: Values) -> Iterator[str]:
+def _list_arguments(values: ManifestValues) -> Iterator[str]:
     yield f"--log-level={values.log_level}"
     yield f"--metrics-addr=:{_METRICS}"
     yield "--metrics-backend=prometheus"

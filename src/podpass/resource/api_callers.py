@@ -1,7 +1,4 @@
-"""The directory's APIs let callers in through the same guard: its words turned into theirs. Pure.
-
-In: a guard. Out: the `Admit` that Graph and Resource Manager are handed.
-"""
+"""Adapt the guard to the directory's APIs: convert its callers and errors to theirs. Pure."""
 
 from collections.abc import Sequence
 
@@ -13,13 +10,13 @@ _REASONS = {
     Check.EXPIRED: Reason.EXPIRED,
     Check.AUDIENCE: Reason.AUDIENCE,
     Check.TENANT: Reason.TENANT,
-    # The issuer names the tenant: a token of another tenant fails here first.
+    # The issuer contains the tenant, so a token of another tenant fails this check first.
     Check.ISSUER: Reason.TENANT,
 }
 
 
 def admit_with(guard: Guard) -> Admit:
-    """Make the `Admit` of a guard."""
+    """Return the `Admit` function of a guard, for Graph and Resource Manager."""
 
     async def admit(authorization: Sequence[str]) -> Caller:
         try:

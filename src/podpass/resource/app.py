@@ -1,14 +1,12 @@
-"""The vault's edge: a request in, an operation run, an answer or a refusal out. It only translates.
+"""The edge of the vault: it translates between HTTP and the operations, and decides nothing.
 
-The order is: which vault, who calls, what is asked, may they, do it; the verdicts are `authorise`'s and
-`guard`'s. A body is read only after the caller is known; every client's first request has neither body nor
-token and is answered with the challenge.
+The order is: find the vault, authenticate the caller, find the operation, authorize it, run it; `guard` and
+`authorization` decide. The body is read after the authorization. The first request of every client has
+neither body nor token, and gets the challenge.
 """
 
 import logging
-import time
-import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -20,6 +18,14 @@ from podpass.directory.actor import Actor, acting
 from podpass.directory.model import Vault
 from podpass.directory.resources import VAULT_APP_ID, audiences
 from podpass.errors import Error
+from podpass.http.api_frame import (
+    ApiFrame,
+    EncodedResponse,
+    ErrorOutcome,
+    RequestProgress,
+    common_headers,
+    request_ids,
+)
 from podpass.http.server import (
     JSON,
     App,
@@ -27,54 +33,48 @@ from podpass.http.server import (
     Headers,
     Receive,
     Scope,
-    Send,
-    fit_request_id,
     header,
     header_values,
     read_body,
-    respond,
 )
 from podpass.resource import authorization, errors, guard, vault, vault_hosts, wire
-from podpass.resource.authorization import Directory
+from podpass.resource.authorization import VaultDirectory
 from podpass.resource.guard import Principal, PublishedKeys
 from podpass.resource.store import SecretStore
 from podpass.settings import VaultSettings
-
-_log = logging.getLogger(__name__)
 
 _NO_CONTENT = 204
 
 
 @dataclass(slots=True, kw_only=True)
-class _Progress:
-    """What is known of a request so far, for the answer's headers and the log."""
+class _Progress(RequestProgress):
+    """The progress of a request, and headers that its response may need."""
 
-    client_request_id: str | None
-    request_id: str
-    began: float
     challenge: str = ""
     allow: str = ""
-    asked: str = "a vault"
-    checked: list[str] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def create_app(
     settings: VaultSettings,
-    directory: Directory,
+    directory: VaultDirectory,
     store: SecretStore,
     keys: PublishedKeys,
     clock: Clock,
 ) -> App:
-    """Make the application that serves every vault of the directory."""
+    """Create the ASGI application that serves all vaults of the directory."""
     return _VaultApp(settings, directory, store, keys, clock)
 
 
-class _VaultApp:
+class _VaultApp(ApiFrame[vault.VaultResponse, _Progress]):
+    logger = logging.getLogger(__name__)
+    stage = "resource"
+    answered_event = "vault_request_answered"
+    failed_event = "vault_request_failed"
+
     def __init__(
         self,
         settings: VaultSettings,
-        directory: Directory,
+        directory: VaultDirectory,
         store: SecretStore,
         keys: PublishedKeys,
         clock: Clock,
@@ -84,48 +84,56 @@ class _VaultApp:
         self._store = store
         self._keys = keys
         self._clock = clock
-        self._doors: dict[str, guard.Guard] = {}
+        self._guards: dict[str, guard.Guard] = {}
         origins = [origin.resource for origin in settings.origins]
         self._audiences = audiences(VAULT_APP_ID, origins)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        progress = _begin(scope)
-        log.correlation_id.set(progress.client_request_id or progress.request_id)
-        status, body = await self._answer(scope, receive, progress)
-        content = b"" if body is None else orjson.dumps(body)
-        await respond(send, status, content, _headers(progress, status))
+    def begin(self, scope: Scope) -> _Progress:
+        return _Progress(asked="a vault", **request_ids(scope, b"x-ms-client-request-id"))
 
-    async def _answer(self, scope: Scope, receive: Receive, progress: _Progress) -> vault.Answer:
-        try:
-            answer = await self._serve(scope, receive, progress)
-        except errors.VaultRefusal as exc:
-            _hop(progress, _outcome(exc), **_cause(exc))
+    def error_outcome(
+        self, exc: Exception, progress: _Progress
+    ) -> ErrorOutcome[vault.VaultResponse] | None:
+        if isinstance(exc, errors.VaultError):
             if isinstance(exc, errors.MethodNotAllowed):
                 progress.allow = ", ".join(exc.allowed)
-            return exc.status, wire.error(exc)
-        except database.DatabaseFailed as exc:
-            told = errors.of_database(exc)
-            _hop(progress, exc.code, level=logging.ERROR, **exc.facts)
-            return told.status, wire.error(told)
-        except Exception:  # noqa: BLE001 the edge answers for bugs too
-            _log.exception("vault_request_failed", extra={"stage": "resource", **progress.facts})
-            text = f"Something went wrong in the vault. Request id: {progress.request_id}."
-            return 500, {"error": {"code": "InternalServerError", "message": text}}
-        _hop(progress, "ok")
-        return answer
+            response = exc.status, wire.error_body(exc)
+            return ErrorOutcome(response=response, outcome=_outcome(exc), facts=_cause(exc))
+        if isinstance(exc, database.DatabaseFailed):
+            error = errors.from_database_error(exc)
+            return ErrorOutcome(
+                response=(error.status, wire.error_body(error)),
+                outcome=exc.code,
+                facts=exc.facts,
+                level=logging.ERROR,
+            )
+        return None
 
-    async def _serve(self, scope: Scope, receive: Receive, progress: _Progress) -> vault.Answer:
-        place = vault_hosts.locate(header(scope, b"host"), self._settings.origins)
-        found = await authorization.find_vault(self._directory, place.vault)
+    def internal_error(self, progress: _Progress) -> vault.VaultResponse:
+        text = f"The vault had an internal error. Request ID: {progress.request_id}."
+        return 500, {"error": {"code": "InternalServerError", "message": text}}
+
+    def encode(
+        self, _scope: Scope, response: vault.VaultResponse, progress: _Progress
+    ) -> EncodedResponse:
+        status, body = response
+        content = b"" if body is None else orjson.dumps(body)
+        return EncodedResponse(status, content, _headers(progress, status))
+
+    async def serve(
+        self, scope: Scope, receive: Receive, progress: _Progress
+    ) -> vault.VaultResponse:
+        host = vault_hosts.parse_host(header(scope, b"host"), self._settings.origins)
+        found = await authorization.find_vault(self._directory, host.vault)
         progress.asked = f"{scope['method']} in vault {found.name}"
         progress.facts["vault"] = found.name
-        progress.challenge = wire.challenge(place.authority, found.tenant_id, place.resource)
-        principal = await self._admit(scope, found, place, progress)
+        progress.challenge = wire.challenge(host.authority, found.tenant_id, host.resource)
+        principal = await self._admit(scope, found, host, progress)
         operation, name, version = vault.route(scope["method"], _segments(scope))
         progress.asked = f"{operation.title} {name}".strip() + f" in vault {found.name}"
         progress.facts["secret"] = name
-        query = wire.read_query(scope["query_string"])
-        allowed = await authorization.authorise(
+        query = wire.parse_query(scope["query_string"])
+        allowed = await authorization.authorize(
             self._directory,
             principal,
             found,
@@ -134,10 +142,10 @@ class _VaultApp:
             secret=name,
         )
         progress.checked.append(allowed)
-        call = vault.Call(
+        request = vault.SecretRequest(
             store=self._store,
             vault=found,
-            base=place.base,
+            base=host.base,
             name=name,
             version=version,
             query=query,
@@ -146,65 +154,60 @@ class _VaultApp:
             action=operation.action,
         )
         if not operation.changes:
-            return await operation.run(call)
-        who = await authorization.name_of(self._directory, principal)
-        with acting(Actor(object_id=principal.object_id, name=who)):
-            return await operation.run(call)
+            return await operation.run(request)
+        name_of_caller = await authorization.display_name(self._directory, principal)
+        with acting(Actor(object_id=principal.object_id, name=name_of_caller)):
+            return await operation.run(request)
 
     async def _admit(
-        self, scope: Scope, found: Vault, place: vault_hosts.Place, progress: _Progress
+        self, scope: Scope, found: Vault, host: vault_hosts.VaultHost, progress: _Progress
     ) -> Principal:
         given = header_values(scope, b"authorization")
         if given:
             token = given[0].partition(" ")[2].strip()
             progress.facts["token_sha256"] = log.fingerprint(token)
-        door = self._door(found.tenant_id)
+        tenant_guard = self._find_guard(found.tenant_id)
         try:
-            principal = await door.admit(given)
+            principal = await tenant_guard.admit(given)
             authorization.check_scope(principal)
         except guard.TokenRefused as exc:
-            raise errors.of_token(exc, door.accepted.issuer, place.resource) from exc
+            raise errors.from_token_error(
+                exc, tenant_guard.requirements.issuer, host.resource
+            ) from exc
         except guard.KeysUnavailable as exc:
             raise errors.Unavailable(
                 "The vault cannot check tokens at the moment.", hint=exc.hint
             ) from exc
-        # The authority logs the token's `uti` too, which ties the two hops together.
+        # The authority logs the token's `uti` too, which connects the two hops.
         progress.facts |= {"client_id": principal.app_id, "uti": principal.claims.get("uti")}
         progress.checked += [
             f"signature by key {principal.key_id}",
-            f"issuer {door.accepted.issuer}",
+            f"issuer {tenant_guard.requirements.issuer}",
             f"audience {principal.claims['aud']}",
             "lifetime",
         ]
         return principal
 
-    def _door(self, tenant_id: str) -> guard.Guard:
-        if (kept := self._doors.get(tenant_id)) is not None:
-            return kept
-        door = guard.Guard(
+    def _find_guard(self, tenant_id: str) -> guard.Guard:
+        if (existing := self._guards.get(tenant_id)) is not None:
+            return existing
+        created = guard.Guard(
             tenant_id=tenant_id,
             audiences=self._audiences,
-            # Version 1 only, as the real vault: a version 2 token is for somebody's own API.
+            # Only version 1, as Azure's vault: version 2 tokens are for customers' own APIs.
             authorities=(),
             keys=self._keys,
             leeway_seconds=self._settings.leeway_seconds,
             clock=self._clock,
         )
-        return self._doors.setdefault(tenant_id, door)
-
-
-def _begin(scope: Scope) -> _Progress:
-    fit = fit_request_id(header(scope, b"x-ms-client-request-id"))
-    return _Progress(client_request_id=fit, request_id=str(uuid.uuid4()), began=time.perf_counter())
+        return self._guards.setdefault(tenant_id, created)
 
 
 def _headers(progress: _Progress, status: int) -> Headers:
     headers = [
         *([JSON] if status != _NO_CONTENT else []),
-        (b"cache-control", b"no-cache"),
+        *common_headers(progress, b"x-ms-request-id"),
         (b"pragma", b"no-cache"),
-        (b"x-content-type-options", b"nosniff"),
-        (b"x-ms-request-id", progress.request_id.encode()),
     ]
     if progress.client_request_id is not None:
         headers.append((b"x-ms-client-request-id", progress.client_request_id.encode()))
@@ -234,32 +237,18 @@ async def _body(receive: Receive, limit: int) -> bytes:
 
 
 def _too_large(limit: int) -> errors.BadParameter:
-    refused = errors.BadParameter(f"The body is over {limit} bytes.")
+    refused = errors.BadParameter(f"The body is larger than {limit} bytes.")
     refused.status = BodyTooLarge.status
     return refused
 
 
-def _outcome(refused: errors.VaultRefusal) -> str:
+def _outcome(refused: errors.VaultError) -> str:
     return "challenge" if isinstance(refused, errors.MissingToken) else refused.code
 
 
-def _cause(refused: errors.VaultRefusal) -> dict[str, Any]:
+def _cause(refused: errors.VaultError) -> dict[str, Any]:
     cause = refused.__cause__
     facts: dict[str, Any] = {"cause": refused.message}
     if isinstance(cause, Error):
         facts |= {"cause": cause.message, **cause.facts}
     return facts
-
-
-def _hop(progress: _Progress, outcome: str, *, level: int = logging.INFO, **facts: object) -> None:
-    log.hop(
-        _log,
-        "vault_request_answered",
-        level=level,
-        stage="resource",
-        asked=progress.asked,
-        checked=progress.checked,
-        seconds=time.perf_counter() - progress.began,
-        outcome=outcome,
-        **{**progress.facts, **facts},
-    )

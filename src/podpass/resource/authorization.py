@@ -1,7 +1,7 @@
-"""Which vault is meant, and whether the caller may do there what is asked.
+"""Find the vault of a request, and authorize the caller's operation.
 
-In: what the token and the path say. Out: a vault, what allows it, or the refusal that names what is missing.
-The directory is read and nothing is changed; a refusal is the only way to say no.
+The result is the vault and the role or access policy that allows the operation; otherwise an error with the
+missing permission is raised. The directory is only read.
 """
 
 from collections.abc import Sequence
@@ -23,18 +23,18 @@ _SCOPE = "user_impersonation"
 _ALL, _PURGE = "all", "purge"
 
 
-class Vaults(Protocol):
-    """The deleted vaults: those that can still come back, and the end of those that cannot."""
+class PurgeableVaults(Protocol):
+    """The part of the directory's vault store that the purge needs."""
 
     async def uids(self) -> frozenset[str]: ...
-    async def sweep(self) -> list[DeletedVault]: ...
+    async def purge_expired(self) -> list[DeletedVault]: ...
 
 
-class Directory(Protocol):
-    """What the vault reads of the directory."""
+class VaultDirectory(Protocol):
+    """The part of the directory that the vault needs."""
 
     @property
-    def vaults(self) -> Vaults: ...
+    def vaults(self) -> PurgeableVaults: ...
     async def find_vault(self, name: str) -> Vault | None: ...
     async def list_vaults(self) -> list[Vault]: ...
     async def roles_for(self, principal_id: str, scope: str) -> Sequence[RoleDefinition]: ...
@@ -42,7 +42,7 @@ class Directory(Protocol):
 
 
 def check_scope(principal: Principal) -> None:
-    """Let pass applications, and users whose application may use vaults for them.
+    """Check that the token of a user has the delegated permission; applications need none.
 
     Errors:  TokenRefused.
     """
@@ -50,26 +50,26 @@ def check_scope(principal: Principal) -> None:
         raise TokenRefused(f"the token lacks the scope {_SCOPE}", check=Check.CALLER)
 
 
-async def find_vault(directory: Directory, name: str | None) -> Vault:
-    """Find a vault by name; without one, the only vault there is.
+async def find_vault(directory: VaultDirectory, name: str | None) -> Vault:
+    """Return a vault by name, or the only vault if there is no name.
 
     Errors:  VaultNotFound.
     """
     if name is not None:
         if (found := await directory.find_vault(name)) is None:
-            raise errors.VaultNotFound(f"There is no vault {name} in this instance.", vault=name)
+            raise errors.VaultNotFound(f"This instance has no vault {name}.", vault=name)
         return found
-    every = await directory.list_vaults()
-    if len(every) != 1:
+    vaults = await directory.list_vaults()
+    if len(vaults) != 1:
         raise errors.VaultNotFound(
-            f"This instance has {len(every)} vaults, so the host must name one.",
-            hint="use the vault's own host name",
+            f"This instance has {len(vaults)} vaults, so the host must select one.",
+            hint="use the host name of the vault",
         )
-    return every[0]
+    return vaults[0]
 
 
-async def authorise(
-    directory: Directory,
+async def authorize(
+    directory: VaultDirectory,
     principal: Principal,
     vault: Vault,
     *,
@@ -77,38 +77,38 @@ async def authorise(
     permission: str,
     secret: str,
 ) -> str:
-    """Find what allows a caller an action on a secret, and name it; no secret means the whole vault.
+    """Return the role or access policy that allows an action on a secret, or on the vault without a secret.
 
-    Shapes:  `action` is asked of roles, `permission` of access policies: a vault goes by one of the two.
-    Errors:  Forbidden, with the least role that would do; ForbiddenByPolicy.
+    Shapes:  roles are checked for `action`, access policies for `permission`; a vault uses one of the two.
+    Errors:  Forbidden, with the least privileged role that is sufficient; ForbiddenByPolicy.
     """
     if vault.access is VaultAccess.POLICIES:
-        if not any(_gives(policy, principal, permission) for policy in vault.policies):
-            raise errors.by_policy(principal, vault, permission)
+        if not any(_policy_allows(policy, principal, permission) for policy in vault.policies):
+            raise errors.policy_denied(principal, vault, permission)
         return f"access policy of vault {vault.name}: {permission}"
     scope = f"{vault.resource_id}/secrets/{secret}" if secret else vault.resource_id
-    held = await directory.roles_for(principal.object_id, scope)
-    role = next((one for one in held if roles.allows(one, action, data=True)), None)
+    assigned = await directory.roles_for(principal.object_id, scope)
+    role = next((each for each in assigned if roles.allows(each, action, data=True)), None)
     if role is None:
-        called = await name_of(directory, principal)
-        raise errors.by_rbac(principal, called, vault, action, secret)
+        name = await display_name(directory, principal)
+        raise errors.rbac_denied(principal, name, vault, action, secret)
     return f"role {role.name} on vault {vault.name}"
 
 
-async def name_of(directory: Directory, principal: Principal) -> str:
-    """Name a caller for people."""
+async def display_name(directory: VaultDirectory, principal: Principal) -> str:
+    """Return a name of the caller for logs and errors."""
     if principal.is_user:
         return principal.name or principal.object_id
     identity = await directory.find_identity(principal.tenant_id, principal.app_id)
     return identity.name if identity else principal.app_id
 
 
-def _gives(policy: AccessPolicy, principal: Principal, permission: str) -> bool:
-    # An object id belongs to one tenant; another tenant's policy must not mean ours by chance.
+def _policy_allows(policy: AccessPolicy, principal: Principal, permission: str) -> bool:
+    # Object IDs are unique only within a tenant, so the tenant of the policy must match too.
     if (policy.tenant_id, policy.object_id) != (principal.tenant_id, principal.object_id):
         return False
-    # With an application it is for this user through this application, and no other.
+    # A policy with an application is only for this user through this application.
     if policy.application_id not in (None, principal.app_id):
         return False
-    # `all` was there before `purge`, which has always had to be given by name.
+    # `all` is older than `purge`, and has never included it.
     return permission in policy.secrets or (_ALL in policy.secrets and permission != _PURGE)

@@ -1,7 +1,7 @@
-"""A secret with all its versions as one text, which is sealed and given away. Pure.
+"""Serialize a secret with all its versions for a backup. Pure.
 
-Whoever holds a backup can read nothing of it and change nothing in it: it is sealed with the instance's key,
-for vaults of one tenant and subscription.
+A backup is sealed with the key of the instance, for vaults of one tenant and subscription, so its owner can
+neither read nor change it.
 """
 
 import dataclasses
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from podpass.crypto.secret import Secret
 from podpass.resource.model import SecretVersion
 
-# Key Vault's own limit of versions; the bytes bound what one request may cost.
+# Key Vault's limit of versions; the byte limit bounds the cost of a request.
 MAX_VERSIONS = 500
 MAX_BYTES = 6 * 1024 * 1024
-_KEPT = (
+_STORED_FIELDS = (
     "name",
     "version",
     "content_type",
@@ -27,22 +27,22 @@ _KEPT = (
 )
 
 
-def place(owner: str) -> str:
-    """Name what a backup is sealed for; no value of a secret has a line break in its place."""
+def seal_context(owner: str) -> str:
+    """Return the seal context of a backup; with its line break it differs from every context of a value."""
     return f"backup\n{owner}"
 
 
-def write(versions: Sequence[SecretVersion]) -> Secret:
-    """Write the versions, oldest first."""
-    kept = [
-        {"value": one.value.reveal()} | {name: getattr(one, name) for name in _KEPT}
+def serialize(versions: Sequence[SecretVersion]) -> Secret:
+    """Serialize the versions, oldest first."""
+    items = [
+        {"value": one.value.reveal()} | {name: getattr(one, name) for name in _STORED_FIELDS}
         for one in versions
     ]
-    return Secret(json.dumps(kept, default=dict, ensure_ascii=False, separators=(",", ":")))
+    return Secret(json.dumps(items, default=dict, ensure_ascii=False, separators=(",", ":")))
 
 
-def read(text: Secret, vault: str) -> list[SecretVersion]:
-    """Read the versions of a backup that has been opened, for another vault or the same."""
+def deserialize(text: Secret, vault: str) -> list[SecretVersion]:
+    """Deserialize the versions of an unsealed backup, for any vault of the owner."""
     blank = SecretVersion(vault=vault, name="", version="", ordinal=0, value=Secret(""))
     return [
         dataclasses.replace(blank, **{**one, "value": Secret(one["value"])})

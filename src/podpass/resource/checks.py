@@ -1,7 +1,7 @@
-"""The checks of an access token, in their order, and nothing else. Pure.
+"""The checks of an access token, in their order. Pure.
 
-In: the text after `Bearer`, a published key, what is accepted, the time. Out: who calls. It must never
-take a key, an issuer or a tenant from the token's own word.
+In: the text after `Bearer`, a published key, the requirements, the time. Out: the caller. A key, an issuer or
+a tenant must never be taken from the token itself.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _MAX_ID_CHARS = 64
 
 
 class Check(StrEnum):
-    """The checks, in the order in which they are made; `expired` and `lifetime` are one step."""
+    """The checks in their order; `expired` and `lifetime` are one step."""
 
     MISSING = "missing"
     FORM = "form"
@@ -35,11 +35,11 @@ class Check(StrEnum):
 
 
 class TokenRefused(Error):
-    """The token does not pass; `check` is the one it failed, `challenge` the WWW-Authenticate header."""
+    """The token failed a check; `check` is the failed one, `challenge` the WWW-Authenticate header."""
 
     code = "token_refused"
     status = 401
-    hint = "ask the tenant's token endpoint for a new token for this API"
+    hint = "request a new token for this API from the tenant's token endpoint"
 
     def __init__(self, message: str, *, check: Check, **facts: object) -> None:
         super().__init__(message)
@@ -49,12 +49,12 @@ class TokenRefused(Error):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """What a token must say.
+class TokenRequirements:
+    """The requirements for the claims of a token.
 
-    Shapes:  `audiences` whole and exact, a trailing slash counts; `authorities` are the origins whose
-             version 2 tokens are accepted, none for an API that only takes version 1.
-    Units:   `leeway_seconds` for clocks that differ; `exp` plus it is too late.
+    Shapes:  `audiences` are compared exactly, including a trailing slash; `authorities` are the origins whose
+             version 2 tokens are accepted, empty for an API that accepts only version 1.
+    Units:   `leeway_seconds` for clock differences; a token is expired at `exp` plus the leeway.
     """
 
     tenant_id: str
@@ -64,24 +64,24 @@ class Accepted:
 
     @property
     def issuer(self) -> str:
-        """The issuer of version 1 access tokens."""
+        """Return the issuer of version 1 access tokens."""
         return names.v1_issuer(self.tenant_id)
 
     @property
     def issuers(self) -> Mapping[str, str]:
-        """Every issuer, each with the claim in which its tokens name the client."""
-        second = {f"{origin}/{self.tenant_id}/v2.0": "azp" for origin in self.authorities}
-        return {self.issuer: "appid", **second}
+        """Return each accepted issuer, with the claim that has the client ID in its tokens."""
+        version_2 = {f"{origin}/{self.tenant_id}/v2.0": "azp" for origin in self.authorities}
+        return {self.issuer: "appid", **version_2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Who calls: an application for itself, or for a user who has signed in.
+    """The caller: an application, or a user through an application.
 
-    Shapes:  `app_id` is the client id, `object_id` what roles are given to: the service principal's, or
-             the user's. `roles` are application roles, `scopes` what the user lets the application do,
-             `wids` the user's directory roles. `name` is for people, never for a decision; `claims` are
-             all that the token says, `key_id` the key that signed it.
+    Shapes:  `app_id` is the client ID; `object_id` is that of the service principal or user, to which roles
+             are assigned. `roles` are app roles, `scopes` delegated permissions, `wids` the user's directory
+             roles. `name` is only for display; `claims` are all claims of the token, `key_id` is the ID of
+             the key that signed it.
     """
 
     app_id: str
@@ -96,8 +96,8 @@ class Principal:
     claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def read(bearer: str) -> jose.UnverifiedToken:
-    """Read a token far enough to know which key to check it with.
+def parse(bearer: str) -> jose.UnverifiedToken:
+    """Parse a token to find the ID of its key; nothing is verified yet.
 
     Errors:  TokenRefused for form, algorithm or key.
     """
@@ -106,18 +106,21 @@ def read(bearer: str) -> jose.UnverifiedToken:
     except jose.MalformedToken as exc:
         raise TokenRefused(f"the token is {exc.message}", check=Check.FORM) from exc
     if token.header.get("typ", "JWT") != "JWT":
-        raise TokenRefused("the token is of another type", check=Check.FORM)
+        raise TokenRefused("the type of the token is not JWT", check=Check.FORM)
     if token.alg != _ALGORITHM:
         raise TokenRefused(f"the token is not signed with {_ALGORITHM}", check=Check.ALGORITHM)
     if not token.kid:
-        raise TokenRefused("the token names no key", check=Check.KEY)
+        raise TokenRefused("the token has no key ID", check=Check.KEY)
     return token
 
 
-def check(
-    token: jose.UnverifiedToken, key: jose.PublicKey | None, accepted: Accepted, now: float
+def verify(
+    token: jose.UnverifiedToken,
+    key: jose.PublicKey | None,
+    accepted: TokenRequirements,
+    now: float,
 ) -> Principal:
-    """Check a token with the published key it names, None if none is published under that name.
+    """Verify a token with the published key of its key ID, which is None if it is not published.
 
     Errors:  TokenRefused.
     """
@@ -126,14 +129,14 @@ def check(
     try:
         jose.verify(token, key)
     except jose.BadSignature as exc:
-        raise TokenRefused("the token's signature does not fit", check=Check.SIGNATURE) from exc
+        raise TokenRefused("the token's signature is invalid", check=Check.SIGNATURE) from exc
     claims = token.claims
     client_claim = _check_origin(claims, accepted)
     _check_lifetime(claims, now, accepted.leeway_seconds)
     return _principal(token, accepted.tenant_id, client_claim)
 
 
-def _check_origin(claims: Mapping[str, Any], accepted: Accepted) -> str:
+def _check_origin(claims: Mapping[str, Any], accepted: TokenRequirements) -> str:
     issuer = claims.get("iss")
     client_claim = accepted.issuers.get(issuer) if isinstance(issuer, str) else None
     # An assertion, or a token of another version, may carry a good signature; none has this issuer.
@@ -142,14 +145,14 @@ def _check_origin(claims: Mapping[str, Any], accepted: Accepted) -> str:
             "the token is from another issuer",
             check=Check.ISSUER,
             expected=" or ".join(accepted.issuers),
-            found=_shown(issuer),
+            found=_display(issuer),
         )
     if claims.get("tid") != accepted.tenant_id:
-        raise TokenRefused("the token is of another tenant", check=Check.TENANT)
+        raise TokenRefused("the token is from another tenant", check=Check.TENANT)
     audience = claims.get("aud")
     if not isinstance(audience, str) or audience not in accepted.audiences:
         raise TokenRefused(
-            "the token is for another resource", check=Check.AUDIENCE, found=_shown(audience)
+            "the token is for another resource", check=Check.AUDIENCE, found=_display(audience)
         )
     return client_claim
 
@@ -165,25 +168,25 @@ def _check_lifetime(claims: Mapping[str, Any], now: float, leeway: int) -> None:
 
 def _principal(token: jose.UnverifiedToken, tenant_id: str, client_claim: str) -> Principal:
     claims = token.claims
-    # An id token for an API that signs people in has its audience and issuer; it names no client.
+    # An ID token for an API that signs in users has its audience and issuer, but no client.
     app_id, object_id = _id(claims, client_claim), _id(claims, "oid")
     scopes = claims.get("scp", "")
     if not isinstance(scopes, str):
-        raise TokenRefused("scp is no text", check=Check.CALLER)
+        raise TokenRefused("scp is not a string", check=Check.CALLER)
     is_user = bool(scopes.split())
-    # `idtyp` is optional; where it stands it must not say otherwise.
+    # `idtyp` is optional, but must not contradict `scp`.
     if claims.get("idtyp", "user" if is_user else "app") != ("user" if is_user else "app"):
-        raise TokenRefused("idtyp and scp do not fit each other", check=Check.CALLER)
+        raise TokenRefused("idtyp and scp contradict each other", check=Check.CALLER)
     name = claims.get("upn") or claims.get("preferred_username")
     return Principal(
         app_id=app_id,
         object_id=object_id,
         tenant_id=tenant_id,
         is_user=is_user,
-        name=_shown(name) if is_user and isinstance(name, str) else None,
-        roles=_texts(claims, "roles"),
+        name=_display(name) if is_user and isinstance(name, str) else None,
+        roles=_string_set(claims, "roles"),
         scopes=frozenset(scopes.split()),
-        wids=_texts(claims, "wids"),
+        wids=_string_set(claims, "wids"),
         key_id=token.kid or "",
         claims=claims,
     )
@@ -193,7 +196,7 @@ def _time(claims: Mapping[str, Any], name: str) -> int:
     value = claims.get(name)
     # Not isinstance: True is an int to Python.
     if type(value) is not int or not 0 <= value < _MAX_TIME:
-        raise TokenRefused(f"{name} is no time", check=Check.LIFETIME)
+        raise TokenRefused(f"{name} is not a time", check=Check.LIFETIME)
     return value
 
 
@@ -204,16 +207,16 @@ def _id(claims: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _texts(claims: Mapping[str, Any], name: str) -> frozenset[str]:
+def _string_set(claims: Mapping[str, Any], name: str) -> frozenset[str]:
     values = claims.get(name, [])
-    # A text is a sequence of texts to Python: "Admin" would give the roles A, d, m, i, n.
+    # A string is a sequence of strings: "Admin" would give the roles A, d, m, i, n.
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise TokenRefused(f"{name} is no list of texts", check=Check.CALLER)
+        raise TokenRefused(f"{name} is not a list of strings", check=Check.CALLER)
     return frozenset(values)
 
 
-def _shown(value: object) -> str:
-    """Give a claim as an error may show it: text only, short, on one line."""
+def _display(value: object) -> str:
+    """Return a claim for an error message: only a string, short, on one line."""
     if not isinstance(value, str):
         return f"({type(value).__name__})"
-    return "".join(sign if sign.isprintable() else "?" for sign in value[:200])
+    return "".join(char if char.isprintable() else "?" for char in value[:200])

@@ -1,7 +1,7 @@
-"""Every refusal of the vault, with the status, code and AKV number that clients of Key Vault know.
+"""The errors of the vault, with the status, code and AKV number of Azure Key Vault.
 
-Source: recorded answers of Azure Key Vault; the sentences are our own. A missing permission
-was innererror AccessDenied until about 2021 and is ForbiddenByPolicy since; purge protection has none.
+Source: recorded responses of Azure Key Vault; the messages are podpass's own. The innererror of a missing
+permission was AccessDenied until about 2021 and is ForbiddenByPolicy now; purge protection has no innererror.
 """
 
 from collections.abc import Sequence
@@ -14,22 +14,22 @@ from podpass.errors import Error
 from podpass.resource.checks import Check, Principal, TokenRefused
 
 
-class VaultRefusal(Error):
-    """A request the vault does not carry out; `wire_code` and `inner_code` go to the client."""
+class VaultError(Error):
+    """An error of a vault request; the response contains `wire_code` and `inner_code`."""
 
     wire_code = "BadParameter"
     inner_code = ""
     status = 400
 
 
-class BadParameter(VaultRefusal):
-    """The request is not written as it must be."""
+class BadParameter(VaultError):
+    """The request is malformed."""
 
     code = "bad_parameter"
 
 
-class Unauthorized(VaultRefusal):
-    """No token, or none that is accepted; the answer carries the challenge."""
+class Unauthorized(VaultError):
+    """The token is missing or invalid; the response contains the challenge."""
 
     code = "unauthorized"
     wire_code = "Unauthorized"
@@ -37,13 +37,13 @@ class Unauthorized(VaultRefusal):
 
 
 class MissingToken(Unauthorized):
-    """The request carries no bearer token: how every client begins, and no fault."""
+    """The request has no bearer token, as the first request of every client."""
 
     code = "missing_token"
 
 
-class Forbidden(VaultRefusal):
-    """The caller is known and may not do this."""
+class Forbidden(VaultError):
+    """The caller lacks a role for the operation."""
 
     code = "forbidden"
     wire_code = "Forbidden"
@@ -52,14 +52,14 @@ class Forbidden(VaultRefusal):
 
 
 class ForbiddenByPolicy(Forbidden):
-    """No access policy of the vault gives the caller what it asks for."""
+    """No access policy of the vault grants the permission to the caller."""
 
     code = "forbidden_by_policy"
     inner_code = "ForbiddenByPolicy"
 
 
-class SecretDisabled(VaultRefusal):
-    """The secret's version is switched off."""
+class SecretDisabled(VaultError):
+    """The version of the secret is disabled."""
 
     code = "secret_disabled"
     wire_code = "Forbidden"
@@ -67,25 +67,25 @@ class SecretDisabled(VaultRefusal):
     status = 403
 
 
-class SecretNotFound(VaultRefusal):
-    """There is no such secret or version."""
+class SecretNotFound(VaultError):
+    """The secret or version does not exist."""
 
     code = "secret_not_found"
     wire_code = "SecretNotFound"
     status = 404
 
 
-class VaultNotFound(VaultRefusal):
-    """There is no vault of this name; a client of the real one would see its name not resolve."""
+class VaultNotFound(VaultError):
+    """No vault has this name; with Azure, the host name would not resolve."""
 
     code = "vault_not_found"
     wire_code = "VaultNotFound"
     status = 404
-    hint = "see `podpass vault list`; add the vault with a seed file and `podpass apply -f FILE`"
+    hint = "run `podpass vault list`; add the vault with a seed file and `podpass apply -f FILE`"
 
 
-class NameTaken(VaultRefusal):
-    """A deleted secret still holds the name."""
+class NameTaken(VaultError):
+    """A deleted secret still has the name."""
 
     code = "secret_deleted_but_recoverable"
     wire_code = "Conflict"
@@ -93,54 +93,54 @@ class NameTaken(VaultRefusal):
     status = 409
 
 
-class NameInUse(VaultRefusal):
-    """A secret has the name that a backup would be restored under."""
+class NameInUse(VaultError):
+    """A secret with the name in the backup already exists."""
 
     code = "secret_already_exists"
     wire_code = "Conflict"
     status = 409
 
 
-class BackupUnfit(BadParameter):
-    """What is to be restored is no backup of this owner's vaults, or was changed."""
+class InvalidBackup(BadParameter):
+    """The data is not a backup of this owner's vaults, or was changed."""
 
-    code = "backup_unfit"
-    hint = "restore it in the instance, tenant and subscription it was made in, byte for byte"
+    code = "invalid_backup"
+    hint = "restore the unchanged backup in the instance, tenant and subscription that created it"
 
 
 class BackupTooLarge(BadParameter):
-    """A secret has more to back up than a backup holds."""
+    """A secret has more or larger versions than a backup may contain."""
 
     code = "backup_too_large"
 
 
-class PurgeProtected(VaultRefusal):
-    """The vault keeps deleted secrets until their time is over, whoever asks."""
+class SecretPurgeProtected(VaultError):
+    """Purge protection: deleted secrets stay until their retention time is over."""
 
     code = "secret_purge_protected"
     wire_code = "Forbidden"
     status = 403
 
 
-class NotThere(VaultRefusal):
-    """A part of Key Vault that podpass does not have."""
+class NotSupported(VaultError):
+    """A feature of Key Vault that podpass does not support."""
 
-    code = "not_in_podpass"
+    code = "not_supported"
     wire_code = "NotImplemented"
     status = 501
-    hint = "docs/parity.md lists what podpass has"
+    hint = "docs/parity.md lists the supported features"
 
 
-class PathNotFound(VaultRefusal):
-    """Key Vault has nothing at this path."""
+class PathNotFound(VaultError):
+    """Key Vault does not have this path."""
 
     code = "path_not_found"
     wire_code = "NotFound"
     status = 404
 
 
-class MethodNotAllowed(VaultRefusal):
-    """The path is there, the method is not; `allowed` are those that are."""
+class MethodNotAllowed(VaultError):
+    """The path does not support the method; `allowed` are the supported ones."""
 
     code = "method_not_allowed"
     wire_code = "MethodNotAllowed"
@@ -151,110 +151,111 @@ class MethodNotAllowed(VaultRefusal):
         self.allowed = allowed
 
 
-class Unavailable(VaultRefusal):
-    """The vault cannot tell a good token from a bad one at the moment, or reach its database."""
+class Unavailable(VaultError):
+    """The vault cannot verify tokens now, or its database is unavailable."""
 
     code = "vault_unavailable"
     wire_code = "ServiceUnavailable"
     status = 503
 
 
-class Broken(VaultRefusal):
-    """A database cannot be read as it should; somebody has to see to it."""
+class DatabaseCorrupt(VaultError):
+    """The database cannot be read; an operator has to repair it."""
 
-    code = "vault_broken"
+    code = "vault_database_corrupt"
     wire_code = "InternalServerError"
     status = 500
 
 
-class NoRoom(VaultRefusal):
-    """What is to be kept cannot be, until somebody has seen to the disk."""
+class StorageFull(VaultError):
+    """The disk is full; an operator has to free space."""
 
-    code = "vault_no_room"
+    code = "vault_storage_full"
     wire_code = "InsufficientStorage"
     status = 507
 
 
-def of_database(failed: DatabaseFailed) -> VaultRefusal:
-    """Say that a database does not do what it should, and what to do."""
-    kinds = {each.status: each for each in (Unavailable, NoRoom, Broken)}
-    text = f"The vault cannot do this: {failed.message}. Operator: {failed.hint}."
+def from_database_error(failed: DatabaseFailed) -> VaultError:
+    """Convert an error of the database to an error of the vault, with the hint for the operator."""
+    kinds = {each.status: each for each in (Unavailable, StorageFull, DatabaseCorrupt)}
+    text = f"The request failed: {failed.message}. Operator: {failed.hint}."
     return kinds[failed.status](text)
 
 
-def of_token(refused: TokenRefused, issuer: str, resource: str) -> Unauthorized:
-    """Say why a token is refused, with Key Vault's number where it is known."""
+def from_token_error(refused: TokenRefused, issuer: str, resource: str) -> Unauthorized:
+    """Convert an error of the token to an error of the vault, with Key Vault's number where it is known."""
     found = refused.facts.get("found")
     if refused.check is Check.MISSING:
-        return MissingToken("AKV10000: The request carries no bearer token.")
+        return MissingToken("AKV10000: The request has no bearer token.")
     match refused.check:
         case Check.AUDIENCE:
-            text = f"AKV10022: The token is for {found}; this vault wants one for {resource}."
+            text = f"AKV10022: The token is for {found}; this vault requires one for {resource}."
         case Check.ISSUER:
-            text = f"AKV10032: The token is from {found}; this vault believes {issuer}."
+            text = f"AKV10032: The token is from {found}; this vault accepts {issuer}."
         case Check.KEY:
-            text = "AKV10046: The authority publishes no key of the token's key id."
+            text = "AKV10046: The authority publishes no key with the token's key ID."
         case _:
-            text = f"The access token is not accepted: {refused.message}."
+            text = f"The access token is invalid: {refused.message}."
     return Unauthorized(text, hint=refused.hint, check=refused.check.value)
 
 
 def not_found(name: str) -> SecretNotFound:
-    """Say that a secret, or a version of it, is not there."""
+    """Return the error that a secret, or a version of it, does not exist."""
     return SecretNotFound(
-        f"There is no secret {name} in this vault. If it was deleted, `az keyvault secret list-deleted` shows"
-        " it and `az keyvault secret recover` brings it back.",
+        f"The vault has no secret {name}. If it was deleted, `az keyvault secret list-deleted` lists it"
+        " and `az keyvault secret recover` recovers it.",
         name=name,
     )
 
 
 def name_taken(name: str) -> NameTaken:
-    """Say that a deleted secret must be recovered or purged before its name is free."""
+    """Return the error that a deleted secret has the name."""
     return NameTaken(
-        f"A deleted secret holds the name {name}: recover it, or purge it and take the name anew.",
+        f"A deleted secret has the name {name}. Recover it, or purge it and then create the new secret.",
         name=name,
     )
 
 
-def name_in_use(name: str, *, deleted: bool) -> VaultRefusal:
-    """Say that a backup does not write over a secret, deleted or not."""
+def name_in_use(name: str, *, deleted: bool) -> VaultError:
+    """Return the error that a backup cannot replace a secret, deleted or not."""
     if deleted:
         return name_taken(name)
     return NameInUse(
-        f"There is a secret {name} already, and a backup never replaces one: delete and purge it first, or "
-        "restore into another vault.",
+        f"The secret {name} already exists, and a restore never replaces a secret. Delete and purge it "
+        "first, or restore the backup into another vault.",
         name=name,
     )
 
 
-def purge_protected(vault: Vault) -> PurgeProtected:
-    """Say that nobody can purge in this vault, and that it happens by itself."""
-    return PurgeProtected(
-        "Nobody can purge here: the vault has purge protection, and purges deleted secrets by itself after "
-        f"{vault.retention_days} days.\r\n"
+def purge_protected(vault: Vault) -> SecretPurgeProtected:
+    """Return the error that the vault has purge protection."""
+    return SecretPurgeProtected(
+        "The vault has purge protection: deleted secrets cannot be purged manually. They are purged "
+        f"automatically after {vault.retention_days} days.\r\n"
         f"Vault: {vault.name};location={vault.location}",
         vault=vault.name,
     )
 
 
-def by_policy(principal: Principal, vault: Vault, permission: str) -> ForbiddenByPolicy:
-    """Refuse for want of a permission in the vault's access policies, and say how to give it."""
+def policy_denied(principal: Principal, vault: Vault, permission: str) -> ForbiddenByPolicy:
+    """Return the error of a missing permission, with the command that grants it."""
     issuer = names.v1_issuer(principal.tenant_id)
-    cure = (
+    resolution = (
         f"Grant it with `az keyvault set-policy --name {vault.name} --object-id {principal.object_id} "
         f"--secret-permissions {permission}`."
     )
     return ForbiddenByPolicy(
-        f"No access policy of the vault {vault.name} gives the caller {permission} on secrets. {cure}\r\n"
+        f"No access policy of the vault {vault.name} grants the caller {permission} on secrets. "
+        f"{resolution}\r\n"
         f"Caller: appid={principal.app_id};oid={principal.object_id};iss={issuer}\r\n"
         f"Vault: {vault.name};location={vault.location}",
-        hint=cure,
+        hint=resolution,
         permission=permission,
         vault=vault.name,
     )
 
 
-def _how_to_grant(principal: Principal, who: str, vault: Vault, role: str) -> str:
+def _grant_instruction(principal: Principal, caller: str, vault: Vault, role: str) -> str:
     command = (
         f"`az role assignment create --role '{role}' --assignee-object-id {principal.object_id} "
         f"--assignee-principal-type {'User' if principal.is_user else 'ServicePrincipal'} "
@@ -263,33 +264,35 @@ def _how_to_grant(principal: Principal, who: str, vault: Vault, role: str) -> st
     if principal.is_user:
         return f"Grant it with {command}."
     return (
-        f"Grant it with a seed file, vaults: [{{name: {vault.name}, access: [{{identity: {who}, "
+        f"Grant it with a seed file, vaults: [{{name: {vault.name}, access: [{{identity: {caller}, "
         f"role: {role}}}]}}], and `podpass apply -f FILE`, or with {command}."
     )
 
 
-def by_rbac(
+def rbac_denied(
     principal: Principal, identity: str | None, vault: Vault, action: str, secret: str
 ) -> Forbidden:
-    """Refuse for want of a role, and say which role, on which vault, and how to give it.
+    """Return the error of a missing role, with the vault and the command that grants the role.
 
-    Shapes:  `identity` is the caller's name in the directory, `secret` may be empty.
+    Shapes:  `identity` is the caller's name in the directory; `secret` may be empty.
     """
     role = least_for(action).name
     issuer = names.v1_issuer(principal.tenant_id)
-    place = vault.resource_id.lower() + (f"/secrets/{secret}" if secret else "")
-    who = identity or principal.app_id
-    missing = f"Missing role: '{role}' on vault {vault.name} for {who}."
-    cure = f"{missing} {_how_to_grant(principal, who, vault, role)}"
+    scope = vault.resource_id.lower() + (f"/secrets/{secret}" if secret else "")
+    caller = identity or principal.app_id
+    missing = f"Missing role: '{role}' on vault {vault.name} for {caller}."
+    resolution = f"{missing} {_grant_instruction(principal, caller, vault, role)}"
     lines = (
         "No role of the caller permits this.",
         f"Caller: appid={principal.app_id};oid={principal.object_id};iss={issuer}",
         f"Action: '{action}'",
-        f"Resource: '{place}'",
+        f"Resource: '{scope}'",
         "Assignment: (not found)",
         "DenyAssignmentId: null",
         "DecisionReason: null ",
         f"Vault: {vault.name};location={vault.location}",
-        cure,
+        resolution,
     )
-    return Forbidden("\r\n".join(lines), hint=cure, role=role, vault=vault.name, action=action)
+    return Forbidden(
+        "\r\n".join(lines), hint=resolution, role=role, vault=vault.name, action=action
+    )

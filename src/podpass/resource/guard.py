@@ -1,11 +1,11 @@
-"""Who calls, for any API: one object that admits a request's access token or says why not.
+"""The guard of an API: it verifies the access token of a request and returns the caller.
 
     guard = Guard(tenant_id=TENANT, audiences={"api://orders"})
     caller = await guard.admit(request.headers.getlist("authorization"))
     require_role(caller, "Orders.Read")
 
-The verdicts are `checks`'; this holds what they need: the keys, the clock, what is accepted. The key vault
-uses it, and so can your own API: docs/guides/protect-your-api.md.
+The module `checks` has the checks; the guard provides keys, clock and requirements. The vault uses it, and
+your own API can use it too: docs/guides/protect-your-api.md.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,8 +17,8 @@ from podpass.crypto import jose
 from podpass.errors import Error, SettingsError
 from podpass.resource import checks
 from podpass.resource.authority_keys import KeysUnavailable, PublishedKeys
-from podpass.resource.bearer import WebFetcher
-from podpass.resource.checks import Accepted, Check, Principal, TokenRefused
+from podpass.resource.checks import Check, Principal, TokenRefused, TokenRequirements
+from podpass.resource.web_fetcher import WebFetcher
 
 __all__ = [
     "Check",
@@ -36,29 +36,29 @@ AUTHORITY = f"https://{names.LOGIN_HOST}"
 _MAX_LEEWAY_SECONDS = 300
 
 
-class Keys(Protocol):
-    """Where the authority's keys are found by name; PublishedKeys is one."""
+class KeySource(Protocol):
+    """A source of the authority's keys, such as PublishedKeys."""
 
     async def find(self, kid: str) -> jose.PublicKey | None: ...
 
 
 class NotAllowed(Error):
-    """The caller is known and lacks a role or a scope."""
+    """The caller lacks a role or a scope."""
 
     code = "not_allowed"
     status = 403
-    hint = "give the caller the role, or ask for a token with the scope"
+    hint = "assign the role to the caller, or request a token with the scope"
 
 
 class Guard:
-    """Admit callers with access tokens of one tenant for one API, versions 1 and 2.
+    """Verifies access tokens of one tenant for one API, versions 1 and 2.
 
-    Shapes:  `audiences` are exact: the API's client id (`aud` of version 2 tokens) and its identifier URIs
-             as clients write them (version 1). `authorities` are origins whose version 2 tokens are
-             accepted; with none, only version 1 passes. Without `keys`, those of the first authority are
-             fetched over HTTPS, through the proxy the environment names.
-    Units:   `leeway_seconds` for clocks that differ, 0 to 300; both edges are exact without it.
-    Errors:  SettingsError for what could never admit anyone, or would admit too many.
+    Shapes:  `audiences` are compared exactly: the API's client ID (`aud` of version 2 tokens) and its
+             identifier URIs as clients write them (version 1). `authorities` are origins whose version 2
+             tokens are accepted; without one, only version 1 is accepted. Without `keys`, the keys of the
+             first authority are fetched over HTTPS, through the proxy in the environment.
+    Units:   `leeway_seconds` for clock differences, 0 to 300; `exp` and `nbf` are exact without it.
+    Errors:  SettingsError for settings that would admit no caller, or too many.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class Guard:
         tenant_id: str,
         audiences: Collection[str],
         authorities: Sequence[str] = (AUTHORITY,),
-        keys: Keys | None = None,
+        keys: KeySource | None = None,
         leeway_seconds: int = 0,
         clock: Clock = system,
     ) -> None:
         _check_settings(tenant_id, audiences, authorities, leeway_seconds)
-        self.accepted = Accepted(
+        self.requirements = TokenRequirements(
             tenant_id=tenant_id,
             audiences=frozenset(audiences),
             authorities=tuple(authorities),
@@ -81,35 +81,35 @@ class Guard:
         first = next(iter(authorities), AUTHORITY)
         self._realm = f"{first}/{tenant_id}"
         url = f"{self._realm}/discovery/v2.0/keys"
-        self._keys: Keys = keys or PublishedKeys(WebFetcher(), url, clock)
+        self._keys: KeySource = keys or PublishedKeys(WebFetcher(), url, clock)
         self._clock = clock
 
     async def admit(self, authorization: Sequence[str]) -> Principal:
-        """Check the token in the values of a request's Authorization headers, and say who calls.
+        """Verify the token in the values of a request's Authorization headers, and return the caller.
 
-        Errors:  TokenRefused, with the answer's WWW-Authenticate in `challenge`; KeysUnavailable.
+        Errors:  TokenRefused, with the WWW-Authenticate header in `challenge`; KeysUnavailable.
         """
         try:
-            return await self._judge(_bearer(authorization))
+            return await self._verify(_bearer(authorization))
         except TokenRefused as exc:
             exc.challenge = self._challenge(exc)
             raise
 
-    async def _judge(self, bearer: str) -> Principal:
-        token = checks.read(bearer)
+    async def _verify(self, bearer: str) -> Principal:
+        token = checks.parse(bearer)
         key = await self._keys.find(token.kid or "")
-        return checks.check(token, key, self.accepted, self._clock())
+        return checks.verify(token, key, self.requirements, self._clock())
 
     def _challenge(self, refused: TokenRefused) -> str:
-        # RFC 6750 3.1: a request that tried nothing is told no error.
-        place = f'Bearer authorization_uri="{self._realm}"'
+        # RFC 6750 3.1: the challenge of a request without a token contains no error.
+        challenge = f'Bearer authorization_uri="{self._realm}"'
         if refused.check is Check.MISSING:
-            return place
-        return f'{place}, error="invalid_token", error_description="{refused.message}"'
+            return challenge
+        return f'{challenge}, error="invalid_token", error_description="{refused.message}"'
 
 
 def require_role(caller: Principal, role: str) -> None:
-    """Let pass a caller who holds an application role.
+    """Check that the caller has an app role.
 
     Errors:  NotAllowed.
     """
@@ -118,7 +118,7 @@ def require_role(caller: Principal, role: str) -> None:
 
 
 def require_scope(caller: Principal, scope: str) -> None:
-    """Let pass a user who lets the application do this.
+    """Check that the token has a delegated permission.
 
     Errors:  NotAllowed.
     """
@@ -128,13 +128,13 @@ def require_scope(caller: Principal, scope: str) -> None:
 
 def _bearer(authorization: Sequence[str]) -> str:
     if not authorization:
-        raise TokenRefused("the request carries no token", check=Check.MISSING)
-    # Whoever stands in front may have looked at the other one.
+        raise TokenRefused("the request has no token", check=Check.MISSING)
+    # A proxy in front may have checked the other one.
     if len(authorization) > 1:
-        raise TokenRefused("the request carries more than one token", check=Check.MISSING)
+        raise TokenRefused("the request has more than one token", check=Check.MISSING)
     scheme, _, token = authorization[0].partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise TokenRefused("the request carries no bearer token", check=Check.MISSING)
+        raise TokenRefused("the request has no bearer token", check=Check.MISSING)
     return token.strip()
 
 
@@ -143,15 +143,15 @@ def _check_settings(
 ) -> None:
     problems = []
     if not guids.is_lower_guid(tenant_id):
-        problems.append(f"tenant_id {tenant_id!r}: want the tenant's id, a GUID in lower case")
-    # A text is a collection of its letters: each would be an audience.
+        problems.append(f"tenant_id {tenant_id!r}: want the tenant's ID, a GUID in lower case")
+    # A string is a collection of its characters: each would be an audience.
     if isinstance(audiences, str) or not audiences or not all(audiences):
-        problems.append("audiences: want a list of one audience at least")
+        problems.append("audiences: want a list with at least one audience")
     if isinstance(authorities, str):
         problems.append("authorities: want a list of origins")
     else:
         problems += [
-            f"authorities {origin!r}: want https://host without a slash at the end"
+            f"authorities {origin!r}: want https://host without a trailing slash"
             for origin in authorities
             if not origin.startswith("https://") or origin.endswith("/")
         ]

@@ -1,4 +1,4 @@
-"""Shapes of the vault: versions of a secret, and what a caller may set. Times are seconds since 1970."""
+"""Data types of the vault: versions of a secret, and its attributes. Times are seconds since 1970."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,40 +7,35 @@ from podpass.crypto.secret import Secret
 from podpass.directory.model import AuditEntry, Vault
 from podpass.directory.store import audit_writer
 
-_LONGEST_DAYS = 90
+_MAX_DAYS = 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recovery:
-    """How a vault's deleted secrets come back: for how many days, and whether a caller may end that.
+class RecoveryPolicy:
+    """How long a vault's deleted secrets can be recovered, and whether a caller may purge them earlier."""
 
-    Shapes:  `level` is what Key Vault calls it; a retention of its own choice makes it "customized".
-    """
-
-    days: int = _LONGEST_DAYS
+    days: int = _MAX_DAYS
     purgeable: bool = True
 
     @property
     def level(self) -> str:
-        whole = "Recoverable" if self.days == _LONGEST_DAYS else "CustomizedRecoverable"
-        return f"{whole}+Purgeable" if self.purgeable else whole
+        """Return Key Vault's recovery level; a shorter retention makes it "Customized"."""
+        level = "Recoverable" if self.days == _MAX_DAYS else "CustomizedRecoverable"
+        return f"{level}+Purgeable" if self.purgeable else level
 
 
-def recovery_of(vault: Vault) -> Recovery:
-    """Read a vault's settings."""
-    return Recovery(days=vault.retention_days, purgeable=not vault.purge_protection)
+def recovery_policy(vault: Vault) -> RecoveryPolicy:
+    """Return the recovery policy of a vault."""
+    return RecoveryPolicy(days=vault.retention_days, purgeable=not vault.purge_protection)
 
 
-def shelf_of(vault: Vault) -> str:
-    """Name what a vault's secrets lie under.
-
-    A vault made before it had an id of its own keeps them under its name.
-    """
+def vault_key(vault: Vault) -> str:
+    """Return the key under which a vault's secrets are stored: its ID, or its name if it has none."""
     return vault.uid or vault.name
 
 
-def owner_of(vault: Vault) -> str:
-    """Name whose vaults a backup can be restored into: those of one tenant and subscription."""
+def backup_owner(vault: Vault) -> str:
+    """Return the owner of backups: a backup can be restored only in the same tenant and subscription."""
     parts = vault.resource_id.lower().split("/")
     subscription = parts[2] if parts[1:2] == ["subscriptions"] and len(parts) > 2 else ""
     return f"{vault.tenant_id}\n{subscription}"
@@ -50,9 +45,9 @@ def owner_of(vault: Vault) -> str:
 class SecretVersion:
     """One version of a secret.
 
-    Shapes:  `vault` is the shelf it lies on; `version` is 32 hex digits; `ordinal` grows with every version
-             written, so the latest version is the one with the highest, whatever the clock said. `deleted`
-             and `purge_on` are set for all versions of a deleted secret.
+    Shapes:  `vault` is the key of the vault; `version` is 32 hex digits; `ordinal` increases with every
+             version, so the latest version has the highest one, independent of the clock. `deleted` and
+             `purge_on` are set for all versions of a deleted secret.
     """
 
     vault: str
@@ -72,8 +67,8 @@ class SecretVersion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What a caller sets; a field that is absent from `given` is left as it is, or at its default."""
+class SecretAttributes:
+    """The attributes that a caller sets; a field that is not in `given` keeps its value or its default."""
 
     given: frozenset[str]
     content_type: str | None = None
@@ -84,13 +79,13 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """What the audit is told of a change: the action, and where the ids of the vault's secrets begin."""
+class AuditContext:
+    """The values of an audit entry: the action, the base URL of the vault's secrets, the time."""
 
     action: str
     base: str
     now: float
 
     def entry(self, path: str) -> AuditEntry:
-        """Say who does it, to what lies at a path of the vault."""
-        return audit_writer.entry(self.action, f"{self.base}/{path}", self.now)
+        """Return the audit entry of a change at a path of the vault."""
+        return audit_writer.create_entry(self.action, f"{self.base}/{path}", self.now)

@@ -1,4 +1,4 @@
-"""What goes by itself: deleted secrets and vaults whose time is over, secrets of purged vaults."""
+"""The periodic purge of expired deleted vaults and secrets, and of secrets of purged vaults."""
 
 import asyncio
 import contextlib
@@ -7,66 +7,66 @@ from typing import Self
 
 from podpass.clock import Clock
 from podpass.database import DatabaseFailed
-from podpass.resource.authorization import Directory
+from podpass.resource.authorization import VaultDirectory
 from podpass.resource.store import SecretStore
 
 _log = logging.getLogger(__name__)
 
-EVERY_SECONDS = 600.0
+INTERVAL_SECONDS = 600.0
 
 
-async def sweep(directory: Directory, store: SecretStore, clock: Clock) -> int:
-    """Delete for good what no vault holds any more, and count the secrets."""
-    await directory.vaults.sweep()
-    gone = await store.expire(clock())
-    # Before the vaults are read: one that is made meanwhile is not among those looked at.
-    kept = await store.vaults()
-    orphans = kept - await directory.vaults.uids()
+async def purge(directory: VaultDirectory, store: SecretStore, clock: Clock) -> int:
+    """Purge expired vaults and secrets, and secrets without a vault; return the number of secrets."""
+    await directory.vaults.purge_expired()
+    purged = await store.purge_expired(clock())
+    # Secrets are read before vaults, so that a vault that is created in between is not an orphan.
+    stored = await store.vaults()
+    orphans = stored - await directory.vaults.uids()
     if orphans:
-        gone += await store.clear(orphans)
-    if gone:
-        _log.info("secrets_swept", extra={"secrets": gone, "vaults": sorted(orphans)})
-    return gone
+        purged += await store.clear(orphans)
+    if purged:
+        _log.info("secrets_purged", extra={"secrets": purged, "vaults": sorted(orphans)})
+    return purged
 
 
-class Housekeeping:
-    """Sweep at the start, and from time to time until the end."""
+class PurgeJob:
+    """Purges at the start and at an interval until the context ends."""
 
     def __init__(
         self,
-        directory: Directory,
+        directory: VaultDirectory,
         store: SecretStore,
         clock: Clock,
         *,
-        every_seconds: float = EVERY_SECONDS,
+        interval_seconds: float = INTERVAL_SECONDS,
     ) -> None:
         self._directory = directory
         self._store = store
         self._clock = clock
-        self._every = every_seconds
+        self._interval = interval_seconds
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await self._sweep()
+        await self._purge()
         self._task = asyncio.create_task(self._run())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._task is not None, "it is entered before it is left"
+        assert self._task is not None, "the context was not entered"
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._every)
-            await self._sweep()
+            await asyncio.sleep(self._interval)
+            await self._purge()
 
-    async def _sweep(self) -> None:
-        # Neither the start nor what else runs depends on it; the next round may go better.
+    async def _purge(self) -> None:
+        # The purge is not needed for the start, and the next one may succeed.
         try:
-            await sweep(self._directory, self._store, self._clock)
+            await purge(self._directory, self._store, self._clock)
         except DatabaseFailed as exc:
-            _log.error("sweep_failed", extra={"stage": "resource", **exc.facts})
-        except Exception:  # noqa: BLE001 a bug must not stop it either
-            _log.exception("sweep_failed", extra={"stage": "resource"})
+            _log.error("purge_failed", extra={"stage": "resource", **exc.facts})
+        except Exception:  # noqa: BLE001 a bug must not stop the job
+            _log.exception("purge_failed", extra={"stage": "resource"})

@@ -1,6 +1,6 @@
-"""What a vault does with secrets, one function an operation, and the table that finds it.
+"""The operations of a vault, one function each, and their routes.
 
-Whoever calls has been admitted already; roles are checked by `app` before an operation runs.
+`app` authenticates and authorizes the caller before it runs an operation.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -10,18 +10,24 @@ from typing import Any
 from podpass.directory import roles
 from podpass.directory.model import Vault
 from podpass.resource import errors, wire
-from podpass.resource.model import SecretVersion, Told, owner_of, recovery_of, shelf_of
+from podpass.resource.model import (
+    AuditContext,
+    SecretVersion,
+    backup_owner,
+    recovery_policy,
+    vault_key,
+)
 from podpass.resource.store import SecretStore
 
-Answer = tuple[int, dict[str, Any] | None]
+VaultResponse = tuple[int, dict[str, Any] | None]
 
-# A value of 25 KB, every byte of it escaped, and what describes it.
+# A value of 25 KB with every byte escaped, and its attributes.
 MAX_BODY_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One admitted request: `name` and `version` may be empty, `base` begins the ids of secrets."""
+class SecretRequest:
+    """An authorized request: `name` and `version` may be empty, `base` is the origin in secret IDs."""
 
     store: SecretStore
     vault: Vault
@@ -34,136 +40,151 @@ class Call:
     action: str
 
     @property
-    def shelf(self) -> str:
-        return shelf_of(self.vault)
+    def key(self) -> str:
+        """Return the key of the vault in the store."""
+        return vault_key(self.vault)
 
     @property
-    def told(self) -> Told:
-        return Told(action=self.action, base=self.base, now=self.now)
+    def audit(self) -> AuditContext:
+        """Return the context of the audit entry."""
+        return AuditContext(action=self.action, base=self.base, now=self.now)
 
     @property
-    def site(self) -> wire.Site:
-        return wire.Site(base=self.base, recovery=recovery_of(self.vault))
+    def context(self) -> wire.VaultContext:
+        """Return the values of the vault in responses."""
+        return wire.VaultContext(base=self.base, recovery=recovery_policy(self.vault))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One operation: the data action it needs, or the permission in an access policy, and what it does.
+    """An operation, with the data action or the access policy permission that it needs.
 
-    Shapes:  `changes` for one that the audit tells of.
+    Shapes:  `changes` is set for operations with an audit entry.
     """
 
     title: str
     action: str
     permission: str
-    run: Callable[[Call], Awaitable[Answer]]
+    run: Callable[[SecretRequest], Awaitable[VaultResponse]]
     changes: bool = False
     max_body: int = MAX_BODY_BYTES
 
 
-def _found(call: Call, secret: SecretVersion | None) -> SecretVersion:
+def _require_found(request: SecretRequest, secret: SecretVersion | None) -> SecretVersion:
     if secret is None:
-        raise errors.not_found(f"{call.name}/{call.version}" if call.version else call.name)
+        raise errors.not_found(
+            f"{request.name}/{request.version}" if request.version else request.name
+        )
     return secret
 
 
-async def _get(call: Call) -> Answer:
-    secret = _found(call, await call.store.get(call.shelf, call.name, call.version))
-    # Only that: `exp` and `nbf` are for whoever reads. Users report 200 past `exp` (Azure/AzureKeyVault
-    # issue 19), and the documentation says that `get` works outside of both.
-    if not secret.enabled:
-        raise errors.SecretDisabled(
-            "This version of the secret is switched off: enable it to read it."
-        )
-    return 200, wire.bundle(call.site, secret)
-
-
-async def _set(call: Call) -> Answer:
-    value, wanted = wire.read_set(call.body)
-    await call.store.expire(call.now)
-    secret = await call.store.set(call.shelf, call.name, value, wanted, call.now, call.told)
-    return 200, wire.bundle(call.site, secret)
-
-
-async def _update(call: Call) -> Answer:
-    wanted = wire.read_update(call.body)
-    changed = await call.store.update(
-        call.shelf, call.name, call.version, wanted, call.now, call.told
+async def _get(request: SecretRequest) -> VaultResponse:
+    secret = _require_found(
+        request, await request.store.get(request.key, request.name, request.version)
     )
-    return 200, wire.item(call.site, _found(call, changed))
+    # Only `enabled` is checked: `exp` and `nbf` are information for the reader. Azure returns 200 after `exp`
+    # (Azure/AzureKeyVault issue 19), and its documentation says that `get` works outside of both.
+    if not secret.enabled:
+        raise errors.SecretDisabled("This version of the secret is disabled. Enable it to read it.")
+    return 200, wire.bundle(request.context, secret)
 
 
-async def _delete(call: Call) -> Answer:
-    recovery = recovery_of(call.vault)
-    gone = await call.store.delete(call.shelf, call.name, call.now, recovery, call.told)
-    return 200, wire.deleted_item(call.site, _found(call, gone))
+async def _set(request: SecretRequest) -> VaultResponse:
+    value, wanted = wire.parse_set(request.body)
+    await request.store.purge_expired(request.now)
+    secret = await request.store.set(
+        request.key, request.name, value, wanted, request.now, request.audit
+    )
+    return 200, wire.bundle(request.context, secret)
 
 
-async def _list(call: Call) -> Answer:
-    limit, after = wire.read_page(call.query)
-    found = await call.store.page(call.shelf, after=after, limit=limit + 1)
-    items = [wire.item(call.site, secret, version=False) for secret in found[:limit]]
+async def _update(request: SecretRequest) -> VaultResponse:
+    wanted = wire.parse_update(request.body)
+    changed = await request.store.update(
+        request.key, request.name, request.version, wanted, request.now, request.audit
+    )
+    return 200, wire.item(request.context, _require_found(request, changed))
+
+
+async def _delete(request: SecretRequest) -> VaultResponse:
+    recovery = recovery_policy(request.vault)
+    deleted = await request.store.delete(
+        request.key, request.name, request.now, recovery, request.audit
+    )
+    return 200, wire.deleted_item(request.context, _require_found(request, deleted))
+
+
+async def _list(request: SecretRequest) -> VaultResponse:
+    limit, after = wire.parse_page(request.query)
+    found = await request.store.page(request.key, after=after, limit=limit + 1)
+    items = [wire.item(request.context, secret, version=False) for secret in found[:limit]]
     last = found[limit - 1].name if len(found) > limit else None
-    return 200, wire.page(items, f"{call.base}/secrets", call.query, last)
+    return 200, wire.page(items, f"{request.base}/secrets", request.query, last)
 
 
-async def _list_deleted(call: Call) -> Answer:
-    limit, after = wire.read_page(call.query)
-    await call.store.expire(call.now)
-    found = await call.store.page(call.shelf, after=after, limit=limit + 1, deleted=True)
-    items = [wire.deleted_item(call.site, secret, version=False) for secret in found[:limit]]
+async def _list_deleted(request: SecretRequest) -> VaultResponse:
+    limit, after = wire.parse_page(request.query)
+    await request.store.purge_expired(request.now)
+    found = await request.store.page(request.key, after=after, limit=limit + 1, deleted=True)
+    items = [wire.deleted_item(request.context, secret, version=False) for secret in found[:limit]]
     last = found[limit - 1].name if len(found) > limit else None
-    return 200, wire.page(items, f"{call.base}/deletedsecrets", call.query, last)
+    return 200, wire.page(items, f"{request.base}/deletedsecrets", request.query, last)
 
 
-async def _versions(call: Call) -> Answer:
-    limit, after = wire.read_page(call.query)
+async def _versions(request: SecretRequest) -> VaultResponse:
+    limit, after = wire.parse_page(request.query)
     if after and not after.isdigit():
-        raise errors.BadParameter("The $skiptoken is not one of ours.")
-    begin = int(after[:18] or 0)
-    found = await call.store.page_versions(call.shelf, call.name, after=begin, limit=limit + 1)
+        raise errors.BadParameter("The $skiptoken is invalid.")
+    ordinal = int(after[:18] or 0)
+    found = await request.store.page_versions(
+        request.key, request.name, after=ordinal, limit=limit + 1
+    )
     if not found and not after:
-        raise errors.not_found(call.name)
-    items = [wire.item(call.site, secret) for secret in found[:limit]]
+        raise errors.not_found(request.name)
+    items = [wire.item(request.context, secret) for secret in found[:limit]]
     last = str(found[limit - 1].ordinal) if len(found) > limit else None
-    address = f"{call.base}/secrets/{found[0].name if found else call.name}/versions"
-    return 200, wire.page(items, address, call.query, last)
+    address = f"{request.base}/secrets/{found[0].name if found else request.name}/versions"
+    return 200, wire.page(items, address, request.query, last)
 
 
-async def _get_deleted(call: Call) -> Answer:
-    await call.store.expire(call.now)
-    gone = _found(call, await call.store.get_deleted(call.shelf, call.name))
-    return 200, wire.deleted_item(call.site, gone)
+async def _get_deleted(request: SecretRequest) -> VaultResponse:
+    await request.store.purge_expired(request.now)
+    deleted = _require_found(request, await request.store.get_deleted(request.key, request.name))
+    return 200, wire.deleted_item(request.context, deleted)
 
 
-async def _recover(call: Call) -> Answer:
-    await call.store.expire(call.now)
-    back = _found(call, await call.store.recover(call.shelf, call.name, call.told))
-    return 200, wire.item(call.site, back)
+async def _recover(request: SecretRequest) -> VaultResponse:
+    await request.store.purge_expired(request.now)
+    recovered = _require_found(
+        request, await request.store.recover(request.key, request.name, request.audit)
+    )
+    return 200, wire.item(request.context, recovered)
 
 
-async def _purge(call: Call) -> Answer:
-    await call.store.expire(call.now)
-    if call.vault.purge_protection:
-        _found(call, await call.store.get_deleted(call.shelf, call.name))
-        raise errors.purge_protected(call.vault)
-    if not await call.store.purge(call.shelf, call.name, call.told):
-        raise errors.not_found(call.name)
+async def _purge(request: SecretRequest) -> VaultResponse:
+    await request.store.purge_expired(request.now)
+    if request.vault.purge_protection:
+        _require_found(request, await request.store.get_deleted(request.key, request.name))
+        raise errors.purge_protected(request.vault)
+    if not await request.store.purge(request.key, request.name, request.audit):
+        raise errors.not_found(request.name)
     return 204, None
 
 
-async def _backup(call: Call) -> Answer:
-    blob = await call.store.backup(call.shelf, call.name, owner_of(call.vault))
+async def _backup(request: SecretRequest) -> VaultResponse:
+    blob = await request.store.backup(request.key, request.name, backup_owner(request.vault))
     if blob is None:
-        raise errors.not_found(call.name)
+        raise errors.not_found(request.name)
     return 200, wire.backup(blob)
 
 
-async def _restore(call: Call) -> Answer:
-    blob = wire.read_restore(call.body)
-    await call.store.expire(call.now)
-    back = await call.store.restore(call.shelf, blob, owner_of(call.vault), call.told)
-    return 200, wire.item(call.site, back)
+async def _restore(request: SecretRequest) -> VaultResponse:
+    blob = wire.parse_restore(request.body)
+    await request.store.purge_expired(request.now)
+    restored = await request.store.restore(
+        request.key, blob, backup_owner(request.vault), request.audit
+    )
+    return 200, wire.item(request.context, restored)
 
 
 GET = Operation(title="get secret", action=roles.GET_SECRET, permission="get", run=_get)
@@ -213,7 +234,7 @@ RESTORE = Operation(
 )
 
 _RESTORE = ("secrets", "restore")
-# By path, where `*` is a name and `+` a version; then by method.
+# By path, in which `*` is a name and `+` a version, then by method.
 PATHS: dict[tuple[str, ...], dict[str, Operation]] = {
     ("secrets",): {"GET": LIST},
     ("secrets", "*"): {"GET": GET, "PUT": SET, "PATCH": UPDATE, "DELETE": DELETE},
@@ -225,8 +246,8 @@ PATHS: dict[tuple[str, ...], dict[str, Operation]] = {
     ("deletedsecrets", "*"): {"GET": GET_DELETED, "DELETE": PURGE},
     ("deletedsecrets", "*", "recover"): {"POST": RECOVER},
 }
-_WORDS = frozenset({"versions", "backup", "recover"})
-_NOT_HERE = frozenset(
+_KEYWORDS = frozenset({"versions", "backup", "recover"})
+_UNSUPPORTED = frozenset(
     {
         "keys",
         "deletedkeys",
@@ -243,26 +264,30 @@ _NOT_HERE = frozenset(
 
 
 def route(method: str, segments: Sequence[str]) -> tuple[Operation, str, str]:
-    """Find the operation of a request, with the secret's name and version if the path has them.
+    """Return the operation of a request, with the secret's name and version if the path has them.
 
-    Shapes:  `segments` are those of the path, decoded, without empty ones at the end.
-    Errors:  BadParameter for a name no secret can have, NotThere, PathNotFound, MethodNotAllowed.
+    Shapes:  `segments` are the decoded segments of the path, without empty ones at the end.
+    Errors:  BadParameter for a name that no secret can have, NotSupported, PathNotFound, MethodNotAllowed.
     """
     head = segments[0].lower() if segments else ""
-    if head in _NOT_HERE:
-        raise errors.NotThere(f"podpass's vaults hold secrets only: /{head} is not in podpass.")
-    # A secret may be called `restore`; only a POST, which no secret takes, means the other thing.
+    if head in _UNSUPPORTED:
+        raise errors.NotSupported(
+            f"podpass's vaults contain only secrets; /{head} is not supported."
+        )
+    # A secret may have the name `restore`. Only a POST is the operation, because no secret supports POST.
     if (method, head, *segments[1:]) == ("POST", *_RESTORE):
         return PATHS[_RESTORE][method], "", ""
     name = wire.check_name(segments[1]) if len(segments) > 1 else ""
     third = segments[2] if len(segments) > 2 else ""
-    version = third if third not in ("", *_WORDS) else ""
+    version = third if third not in ("", *_KEYWORDS) else ""
     shape = (head, *("*" for _ in segments[1:2]), *("+" if version else s for s in segments[2:3]))
     methods = PATHS.get(shape) if len(segments) <= 3 else None
     if methods is None:
-        raise errors.PathNotFound("There is nothing at this path of a key vault.")
+        raise errors.PathNotFound("Key Vault has no such path.")
     if method not in methods:
-        raise errors.MethodNotAllowed(f"{method} is not allowed here.", allowed=sorted(methods))
+        raise errors.MethodNotAllowed(
+            f"The path does not support {method}.", allowed=sorted(methods)
+        )
     if version and not wire.is_version(version):
-        raise errors.BadParameter("A secret's version is 32 hexadecimal digits in lower case.")
+        raise errors.BadParameter("A secret's version must be 32 hexadecimal digits in lower case.")
     return methods[method], name, version

@@ -1,7 +1,7 @@
-"""Which vault a request is for, and what its challenge says, from the Host header. Pure.
+"""Find the vault of a request by its Host header. Pure.
 
-Only suffixes from the settings count: an unknown Host is never echoed, and the port is not looked at, for
-some clients leave it out.
+Only the suffixes in the settings are accepted, and an unknown host is never returned to the caller. The port
+is ignored, because some clients omit it.
 """
 
 from collections.abc import Iterable
@@ -14,11 +14,11 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a request arrived.
+class VaultHost:
+    """The vault in a Host header.
 
-    Shapes:  `vault` is None for a loopback host, which stands for the instance's only vault; `base` is
-             the origin that ids of secrets begin with.
+    Shapes:  `vault` is None for a loopback host, which means the only vault of the instance; `base` is the
+             origin in the IDs of secrets.
     """
 
     vault: str | None
@@ -27,28 +27,28 @@ class Place:
     resource: str
 
 
-def locate(host: str | None, origins: Iterable[VaultOrigin]) -> Place:
-    """Read a Host header.
+def parse_host(host: str | None, origins: Iterable[VaultOrigin]) -> VaultHost:
+    """Parse a Host header.
 
-    Errors:  VaultNotFound for a host that is no vault's.
+    Errors:  VaultNotFound for a host that is not a vault.
     """
     name = _without_port((host or "").lower())
     for origin in origins:
         _, _, netloc = origin.resource.partition("://")
         vault, dot, rest = name.partition(".")
         if dot and vault and rest == origin.suffix:
-            return _place(vault, f"https://{vault}.{netloc}", origin)
+            return _vault_host(vault, f"https://{vault}.{netloc}", origin)
         if name in _LOOPBACK and origin.suffix.endswith("localhost"):
             port = netloc.removeprefix(_without_port(netloc))
-            return _place(None, f"https://{name}{port}", origin)
+            return _vault_host(None, f"https://{name}{port}", origin)
     suffixes = ", ".join(origin.suffix for origin in origins)
     raise VaultNotFound(
-        "This host is not a vault's.", hint=f"use https://VAULT.SUFFIX with one of: {suffixes}"
+        "This host is not a vault.", hint=f"use https://VAULT.SUFFIX with one of: {suffixes}"
     )
 
 
-def _place(vault: str | None, base: str, origin: VaultOrigin) -> Place:
-    return Place(vault=vault, base=base, authority=origin.authority, resource=origin.resource)
+def _vault_host(vault: str | None, base: str, origin: VaultOrigin) -> VaultHost:
+    return VaultHost(vault=vault, base=base, authority=origin.authority, resource=origin.resource)
 
 
 def _without_port(host: str) -> str:

@@ -1,16 +1,16 @@
-"""Grant an identity of a seed everything: owner of the subscription, and the directory through Graph."""
+"""Grant an identity of a seed administrator rights: subscription owner, and Graph permissions."""
 
 from typing import TYPE_CHECKING
 
 from podpass.directory import builtin_principals
 from podpass.directory.builtin_roles import OWNER
-from podpass.directory.model import AppRoleAssignment, Change, Identity, RoleAssignment
+from podpass.directory.model import AppRoleAssignment, Identity, RoleAssignment, WriteResult
 from podpass.directory.resources import GRAPH_APP_ID
 
 if TYPE_CHECKING:
     from podpass.directory.store.directory import Directory
 
-# What an application needs to do in Graph whatever this Graph can.
+# The permissions for every operation that this Graph API supports.
 _PERMISSIONS = (
     "Application.ReadWrite.All",
     "AppRoleAssignment.ReadWrite.All",
@@ -20,17 +20,19 @@ _PERMISSIONS = (
 )
 
 
-async def grant_all(directory: "Directory", identity: Identity, subscription_id: str) -> Change:
-    """Make an identity owner of the subscription, and let it manage the directory through Graph."""
+async def grant_all(
+    directory: "Directory", identity: Identity, subscription_id: str
+) -> WriteResult:
+    """Make an identity owner of the subscription and assign it Graph permissions for the directory."""
     owner = RoleAssignment(
         scope=f"/subscriptions/{subscription_id}", principal_id=identity.object_id, role=OWNER
     )
     change = await directory.assignments.put(owner)
-    held = set(await directory.app_roles.roles_of(identity.object_id, GRAPH_APP_ID))
+    assigned = set(await directory.app_roles.roles_of(identity.object_id, GRAPH_APP_ID))
     for role_id, value in builtin_principals.GRAPH_ROLES.items():
-        if value in _PERMISSIONS and value not in held:
+        if value in _PERMISSIONS and value not in assigned:
             await directory.app_roles.put(_permission(identity, role_id))
-            change = Change.CREATED if change is Change.CREATED else Change.UPDATED
+            change = WriteResult.CREATED if change is WriteResult.CREATED else WriteResult.UPDATED
     return change
 
 

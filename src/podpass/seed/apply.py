@@ -1,7 +1,7 @@
-"""Bring an instance's directory and vaults to what a seed file says, as often as it is applied.
+"""Apply a seed file to an instance's directory and vaults. Applying it again changes nothing.
 
-What the file does not name stays as it is. Everything that can be checked is checked before the first
-write, and a secret whose value is there already gets no new version.
+Objects that the file does not name stay unchanged. Everything that can be checked is checked before the first
+write. A secret that already has its value gets no new version.
 """
 
 import uuid
@@ -14,19 +14,19 @@ from podpass.crypto.secret import Secret
 from podpass.database import DatabaseFailed
 from podpass.directory import errors, resource_ids, rules
 from podpass.directory.model import (
-    Change,
     FederatedCredential,
     Identity,
     IdentityKind,
     ResourceGroup,
     RoleAssignment,
     Vault,
+    WriteResult,
 )
 from podpass.directory.roles import RECOVER_SECRET, SET_SECRET
 from podpass.directory.store.directory import Directory
-from podpass.directory.store.integrity import check_kept_identity, check_kept_vault
+from podpass.directory.store.integrity import validate_stored_identity, validate_stored_vault
 from podpass.errors import Error
-from podpass.resource.model import Told, Wanted, shelf_of
+from podpass.resource.model import AuditContext, SecretAttributes, vault_key
 from podpass.resource.store import SecretStore
 from podpass.seed.administrator import grant_all
 from podpass.seed.model import (
@@ -43,20 +43,18 @@ from podpass.seed.yaml_reader import Reader
 __all__ = ["Applied", "Seed", "apply_seed", "parse_seed"]
 
 GROUP = "podpass"
-NO_CLUSTER = (
-    "there is no cluster of this instance's own; write its issuer out, or give --cluster-issuer"
-)
-NO_VAULTS = "the token service holds no vaults"
+NO_CLUSTER = "this instance has no cluster; write the issuer in the seed, or use --cluster-issuer"
+NO_VAULTS = "the token service has no vaults"
 LOCATION = "eastus"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What became of one thing in the file."""
+    """The result for one object of the file."""
 
     what: str
     name: str
-    change: Change
+    change: WriteResult
 
     def __str__(self) -> str:
         return f"{self.what} {self.name} {self.change.value}"
@@ -72,10 +70,10 @@ async def apply_seed(
     subscription_id: str,
     clock: Clock = system,
 ) -> list[Applied]:
-    """Apply a seed to one tenant, and say what became of each thing in it.
+    """Apply a seed to one tenant. Return the result for each object.
 
-    Shapes:  `issuer` stands for `issuer: cluster` in the file; without one, or without a store, a file that
-             asks for it is refused.
+    Shapes:  `issuer` replaces `issuer: cluster` in the file. Without an issuer, or without a store, a file
+             that needs it is rejected.
     Errors:  UsageError with file and line, before anything is written; errors of the directory and store.
     """
     target = _Target(
@@ -98,6 +96,8 @@ async def apply_seed(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
+    """The directory and vault store that a seed is applied to."""
+
     directory: Directory
     store: SecretStore | None
     issuer: str | None
@@ -106,7 +106,7 @@ class _Target:
     clock: Clock
 
     async def plan(self, seed: Seed) -> list[tuple[Identity, Identity | None]]:
-        """Give each identity as it will be and as it is, if all of the seed can be applied."""
+        """Check the whole seed. Return each identity in its new and its current state."""
         reader = Reader(seed.filename)
         planned = []
         for wanted in seed.identities:
@@ -118,10 +118,10 @@ class _Target:
                 rules.check_identity(new)
                 planned.append((new, old))
             except DatabaseFailed:
-                raise  # the seed is not to blame
+                raise  # not an error of the seed
             except Error as exc:
                 if old is not None:
-                    check_kept_identity(old)  # nor is it for what was read
+                    validate_stored_identity(old)  # raises for a corrupt row
                 reader.problem(wanted.line, f"identity {wanted.name}: {exc.message}")
         await self._check_vaults(seed, reader)
         await self._check_administrators(seed, reader)
@@ -134,10 +134,10 @@ class _Target:
             if credential.issuer == CLUSTER and self.issuer is None:
                 raise errors.Conflict(f"credential {credential.name}: {NO_CLUSTER}")
             issued = with_issuer(credential, self.issuer or "")
-            credentials = rules.replaced(credentials, issued)
+            credentials = rules.put_credential(credentials, issued)
         if old is not None:
             if old.kind is not wanted.kind:
-                raise errors.Conflict(f"is there already as {old.kind.value}")
+                raise errors.Conflict(f"exists already as {old.kind.value}")
             return replace(old, credentials=credentials)
         managed = wanted.kind is IdentityKind.MANAGED_IDENTITY
         return Identity(
@@ -163,17 +163,17 @@ class _Target:
                 self.tenant_id, resource_id=new.resource_id
             )
             if holder is not None:
-                check_kept_identity(holder)
+                validate_stored_identity(holder)
                 raise errors.Conflict(f"its resource id belongs to {holder.name}")
         if wanted.client_id is None:
             return
         if old is not None and old.client_id != wanted.client_id:
             raise errors.Conflict(
-                f"its client_id is {old.client_id} and cannot change; give the new one another name"
+                f"its client_id is {old.client_id} and cannot change; use another name for a new identity"
             )
         holder = await self.directory.find_identity(self.tenant_id, wanted.client_id)
         if holder is not None and holder.name != wanted.name:
-            check_kept_identity(holder)
+            validate_stored_identity(holder)
             raise errors.Conflict(f"client_id {wanted.client_id} belongs to {holder.name}")
 
     async def _check_vaults(self, seed: Seed, reader: Reader) -> None:
@@ -183,14 +183,14 @@ class _Target:
                 reader.problem(vault.line, f"vault {vault.name}: {NO_VAULTS}")
                 continue
             old = await self.directory.find_vault(vault.name)
-            there = await self.directory.vaults.at(self._vault_id(vault.name))
-            if there is not None:
-                check_kept_vault(there)
+            existing = await self.directory.vaults.find_by_resource_id(self._vault_id(vault.name))
+            if existing is not None:
+                validate_stored_vault(existing)
             if old is not None and old.tenant_id != self.tenant_id:
                 reader.problem(vault.line, f"vault {vault.name}: belongs to another tenant")
-            for held in await self.directory.vaults.deleted(name=vault.name):
-                if held.vault.resource_id.lower() != self._vault_id(vault.name).lower():
-                    text = f"a deleted vault has this name: {held.vault.resource_id}"
+            for deleted in await self.directory.vaults.deleted(name=vault.name):
+                if deleted.vault.resource_id.lower() != self._vault_id(vault.name).lower():
+                    text = f"a deleted vault has this name: {deleted.vault.resource_id}"
                     reader.problem(vault.line, f"vault {vault.name}: {text}")
             for access in vault.access:
                 if fault := await self._unknown(access.identity, named):
@@ -203,18 +203,18 @@ class _Target:
                 reader.problem(one.line, f"administrators: {fault}")
 
     async def _unknown(self, name: str, named: set[str]) -> str:
-        """Say that a name is no identity's, neither in the file nor in the directory."""
+        """Return a message if no identity has this name in the file or directory, or an empty text."""
         if name in named or await self._find(name):
             return ""
         known = ", ".join(sorted(named | await self._names())) or "none"
-        return f"no identity {name!r}; there are: {known}"
+        return f"no identity {name!r}; existing identities: {known}"
 
     async def _names(self) -> set[str]:
         return {found.name for found in await self.directory.list_identities(self.tenant_id)}
 
     async def _find(self, name: str) -> Identity | None:
         found = await self.directory.list_identities(self.tenant_id, name)
-        # Other groups may have one of this name; the seed's own is meant.
+        # Other resource groups may have an identity of this name. The one in the seed's group counts.
         ours = [one for one in found if one.resource_id == self._resource_id(name)]
         found = ours or found
         if len(found) > 1:
@@ -222,7 +222,7 @@ class _Target:
         return found[0] if found else None
 
     async def put_group(self) -> None:
-        """Write the resource group that everything in a seed lies in."""
+        """Create the resource group of all resources of a seed."""
         if await self.directory.groups.get(self.subscription_id, GROUP) is None:
             group = ResourceGroup(
                 subscription_id=self.subscription_id, name=GROUP, location=LOCATION
@@ -230,21 +230,21 @@ class _Target:
             await self.directory.groups.put(group)
 
     async def put(self, planned: Sequence[tuple[Identity, Identity | None]]) -> Iterable[Applied]:
-        """Write the identities with their credentials: all of them, or none."""
+        """Write the identities with their credentials, in one transaction."""
         await self.directory.identities.put_many(new for new, _ in planned)
-        return [done for new, old in planned for done in _done(new, old)]
+        return [result for new, old in planned for result in _identity_results(new, old)]
 
     async def put_administrator(self, name: str) -> Applied:
-        """Let an identity manage the directory and the subscription."""
+        """Grant an identity administrator rights."""
         identity = await self._find(name)
         assert identity is not None, "checked before the first write"
         change = await grant_all(self.directory, identity, self.subscription_id)
         return Applied(what="administrator", name=name, change=change)
 
     async def put_vault(self, wanted: SeedVault) -> Iterable[Applied]:
-        """Write a vault, its secrets and who may read them."""
-        there = await self.directory.find_vault(wanted.name)
-        old = there or await self._recovered(wanted.name)
+        """Write a vault, its secrets and its role assignments."""
+        existing = await self.directory.find_vault(wanted.name)
+        old = existing or await self._recover_vault(wanted.name)
         new = old or Vault(
             name=wanted.name,
             tenant_id=self.tenant_id,
@@ -253,7 +253,7 @@ class _Target:
         )
         new = replace(new, location=wanted.location or new.location)
         change = await self.directory.vaults.put(new)
-        change = change if there else Change.CREATED
+        change = change if existing else WriteResult.CREATED
         applied = [Applied(what="vault", name=wanted.name, change=change)]
         vault = await self.directory.find_vault(wanted.name)
         assert vault is not None, "it was written just now"
@@ -263,31 +263,33 @@ class _Target:
         applied += [await self._put_access(vault, access) for access in wanted.access]
         return applied
 
-    async def _recovered(self, name: str) -> Vault | None:
-        # A deleted vault still holds its name, so it comes back before it can get anything.
+    async def _recover_vault(self, name: str) -> Vault | None:
+        # A deleted vault keeps its name, so it must be recovered before it can be changed.
         if not await self.directory.vaults.deleted(name=name):
             return None
         return await self.directory.vaults.recover(name)
 
-    async def _put_secret(self, vault: Vault, name: str, value: Secret) -> Change:
+    async def _put_secret(self, vault: Vault, name: str, value: Secret) -> WriteResult:
         assert self.store is not None, "checked before the first write"
-        shelf = shelf_of(vault)
-        there = await self.store.get(shelf, name)
-        # A deleted secret still holds its name, so it comes back before it can get a value.
-        old = there or await self.store.recover(shelf, name, self._told(vault, RECOVER_SECRET))
+        shelf = vault_key(vault)
+        existing = await self.store.get(shelf, name)
+        # A deleted secret keeps its name, so it must be recovered before it can get a value.
+        old = existing or await self.store.recover(
+            shelf, name, self._audit_record(vault, RECOVER_SECRET)
+        )
         same = old is not None and old.enabled and old.value.matches(value.reveal())
         if not same:
-            wanted = Wanted(given=frozenset())
-            told = self._told(vault, SET_SECRET)
-            await self.store.set(shelf, name, value, wanted, self.clock(), told)
-        if there is None:
-            return Change.CREATED
-        return Change.UNCHANGED if same else Change.UPDATED
+            wanted = SecretAttributes(given=frozenset())
+            record = self._audit_record(vault, SET_SECRET)
+            await self.store.set(shelf, name, value, wanted, self.clock(), record)
+        if existing is None:
+            return WriteResult.CREATED
+        return WriteResult.UNCHANGED if same else WriteResult.UPDATED
 
-    def _told(self, vault: Vault, action: str) -> Told:
-        """Say what is done, as the vault itself tells it of what comes over the wire."""
+    def _audit_record(self, vault: Vault, action: str) -> AuditContext:
+        """Return the audit record of an action, in the same form as for a request to the vault."""
         base = f"https://{vault.name}.{names.VAULT_SUFFIX}"
-        return Told(action=action, base=base, now=self.clock())
+        return AuditContext(action=action, base=base, now=self.clock())
 
     async def _put_access(self, vault: Vault, access: SeedAccess) -> Applied:
         identity = await self._find(access.identity)
@@ -301,18 +303,18 @@ class _Target:
         return Applied(what="role", name=name, change=change)
 
 
-def _done(new: Identity, old: Identity | None) -> Iterable[Applied]:
-    was = {credential.name: credential for credential in old.credentials} if old else {}
-    change = Change.UNCHANGED if old else Change.CREATED
+def _identity_results(new: Identity, old: Identity | None) -> Iterable[Applied]:
+    before = {credential.name: credential for credential in old.credentials} if old else {}
+    change = WriteResult.UNCHANGED if old else WriteResult.CREATED
     yield Applied(what="identity", name=new.name, change=change)
     for credential in new.credentials:
-        change = _change(was.get(credential.name), credential)
+        change = _change(before.get(credential.name), credential)
         name = f"{new.name}/{credential.name}"
         yield Applied(what="federated credential", name=name, change=change)
 
 
-def _change(before: FederatedCredential | None, now: FederatedCredential) -> Change:
-    if before is None:
-        return Change.CREATED
-    same = before == replace(now, id=before.id, created=before.created)
-    return Change.UNCHANGED if same else Change.UPDATED
+def _change(old: FederatedCredential | None, new: FederatedCredential) -> WriteResult:
+    if old is None:
+        return WriteResult.CREATED
+    same = old == replace(new, id=old.id, created=old.created)
+    return WriteResult.UNCHANGED if same else WriteResult.UPDATED

@@ -1,7 +1,6 @@
-"""A seed file: its shapes, and how it is read with every problem named by line.
+"""The data types of a seed file, and its parser, which reports every problem with its line.
 
-In: YAML. Out: a `Seed` that breaks no rule that can be checked without the directory. Values of secrets
-are never shown.
+A parsed `Seed` breaks no rule that can be checked without the directory. Values of secrets are never shown.
 """
 
 from collections.abc import Iterable, Mapping
@@ -24,13 +23,13 @@ _IDENTITY = ("name", "kind", "client_id", "federated_credentials")
 _CREDENTIAL = ("name", "issuer", "subject", "audiences", "description")
 _VAULT = ("name", "location", "secrets", "access")
 _ACCESS = ("identity", "role")
-# Stands for the instance's issuer while the other rules are checked.
+# Replaces `cluster` while the other rules are checked.
 _SOME_ISSUER = "https://issuer.example/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedIdentity:
-    """An identity; credentials whose issuer is `cluster` trust the instance's own."""
+    """An identity. Credentials with the issuer `cluster` trust the instance's own issuer."""
 
     line: int
     name: str
@@ -41,7 +40,7 @@ class SeedIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedAccess:
-    """A role that an identity, named by its name, holds on a vault."""
+    """A role of an identity, given by name, on a vault."""
 
     line: int
     identity: str
@@ -50,7 +49,7 @@ class SeedAccess:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedVault:
-    """A vault with its secrets and who may read them."""
+    """A vault with its secrets and role assignments."""
 
     line: int
     name: str
@@ -61,7 +60,7 @@ class SeedVault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeedName:
-    """An identity that is meant by its name."""
+    """A reference to an identity by name."""
 
     line: int
     name: str
@@ -69,7 +68,7 @@ class SeedName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
-    """What a seed file asks for."""
+    """The content of a seed file."""
 
     filename: str
     identities: tuple[SeedIdentity, ...] = ()
@@ -78,18 +77,18 @@ class Seed:
 
 
 def parse_seed(text: str, filename: str) -> Seed:
-    """Read a seed file.
+    """Parse a seed file.
 
     Errors:  UsageError with every problem, each with file and line.
     """
     reader = Reader(filename)
-    file = _File(reader)
+    file = _SeedParser(reader)
     top = reader.mapping(reader.load(text), "seed", _SEED)
     identities = [file.identity(n) for n in reader.items(top.get("identities"), "identities")]
     vaults = [file.vault(n) for n in reader.items(top.get("vaults"), "vaults")]
-    file.distinct("identity", ((i.line, i.name.lower()) for i in identities))
-    file.distinct("client_id", ((i.line, i.client_id) for i in identities if i.client_id))
-    file.distinct("vault", ((v.line, v.name) for v in vaults))
+    file.check_unique("identity", ((i.line, i.name.lower()) for i in identities))
+    file.check_unique("client_id", ((i.line, i.client_id) for i in identities if i.client_id))
+    file.check_unique("vault", ((v.line, v.name) for v in vaults))
     named = [file.named(n) for n in reader.items(top.get("administrators"), "administrators")]
     reader.finish()
     return Seed(
@@ -100,18 +99,18 @@ def parse_seed(text: str, filename: str) -> Seed:
     )
 
 
-class _File:
-    """Reads the parts of a seed file; a part with problems comes out with blanks in it."""
+class _SeedParser:
+    """Parses the parts of a seed file. A part with problems has empty values."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
-    def distinct(self, what: str, named: Iterable[tuple[int, str]]) -> None:
-        """Note names that stand twice."""
+    def check_unique(self, what: str, named: Iterable[tuple[int, str]]) -> None:
+        """Report duplicate names."""
         first: dict[str, int] = {}
         for line, name in named:
             if name and name in first:
-                self._reader.problem(line, f"{what} {name} stands in line {first[name]} already")
+                self._reader.problem(line, f"{what} {name} is already in line {first[name]}")
             first.setdefault(name, line)
 
     def identity(self, node: yaml.Node) -> SeedIdentity:
@@ -130,7 +129,7 @@ class _File:
             if credential is not None:
                 credentials.append(credential)
             if number == rules.MAX_CREDENTIALS:
-                limit = f"an identity holds at most {rules.MAX_CREDENTIALS} federated credentials"
+                limit = f"an identity has at most {rules.MAX_CREDENTIALS} federated credentials"
                 read.problem(line_of(child), f"{where}: {limit}")
         return SeedIdentity(
             line=line,
@@ -182,8 +181,8 @@ class _File:
             description=texts["description"] or "",
         )
         for fault in rules.credential_faults(with_issuer(credential, _SOME_ISSUER)):
-            at = entry.get(fault.field, node)
-            read.problem(line_of(at), f"{where} {credential.name}: {fault.message}")
+            culprit = entry.get(fault.field, node)
+            read.problem(line_of(culprit), f"{where} {credential.name}: {fault.message}")
         return credential
 
     def named(self, node: yaml.Node) -> SeedName:
@@ -211,17 +210,17 @@ class _File:
         entries = read.mapping(node, f"{where}: secrets", ())
         found = {}
         for name, child in entries.items():
-            place = f"{where}: secret {name}"
-            value = read.text(child, place)
+            label = f"{where}: secret {name}"
+            value = read.text(child, label)
             try:
                 wire.check_name(name)
             except Error as exc:
-                read.problem(line_of(child), f"{place}: {exc.message}")
+                read.problem(line_of(child), f"{label}: {exc.message}")
             if value is not None and len(value.encode()) > wire.MAX_VALUE_BYTES:
-                read.problem(line_of(child), f"{place}: over {wire.MAX_VALUE_BYTES} bytes")
+                read.problem(line_of(child), f"{label}: over {wire.MAX_VALUE_BYTES} bytes")
             found[name] = Secret(value or "")
         lines = ((line_of(child), name.lower()) for name, child in entries.items())
-        self.distinct(f"{where}: secret", lines)
+        self.check_unique(f"{where}: secret", lines)
         return found
 
     def _access(self, node: yaml.Node, vault: str) -> SeedAccess:
@@ -237,7 +236,7 @@ class _File:
 
 
 def with_issuer(credential: FederatedCredential, issuer: str) -> FederatedCredential:
-    """Put an issuer where a credential says `cluster`."""
+    """Replace the issuer `cluster` of a credential."""
     if credential.issuer != CLUSTER:
         return credential
     return replace(credential, issuer=issuer)

@@ -1,4 +1,4 @@
-"""YAML read node by node, so that each problem can be told with its line; all of them at once."""
+"""Reads YAML node by node, so that all problems are reported together, each with its line."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ _NULL = "tag:yaml.org,2002:null"
 
 
 class Reader:
-    """Read the nodes of one file and collect what is wrong with them."""
+    """Reads the nodes of one file and collects their problems."""
 
     def __init__(self, filename: str) -> None:
         self._filename = filename
@@ -24,18 +24,18 @@ class Reader:
     def load(self, text: str) -> yaml.Node | None:
         """Parse a file of one document; None if it is empty.
 
-        Errors:  UsageError when it is no YAML, too long, too deep, or uses aliases.
+        Errors:  UsageError for text that is not YAML, too long, too deeply nested, or has aliases.
         """
         if len(text) > MAX_CHARS:
-            self._refuse(1, f"longer than {MAX_CHARS} characters")
+            self._fail(1, f"longer than {MAX_CHARS} characters")
         try:
             self._check_events(text)
             return yaml.compose(text, Loader=yaml.SafeLoader)
         except yaml.MarkedYAMLError as exc:
             mark = exc.problem_mark
-            self._refuse(mark.line + 1 if mark else 1, f"not YAML: {exc.problem or exc.context}")
+            self._fail(mark.line + 1 if mark else 1, f"not YAML: {exc.problem or exc.context}")
         except yaml.YAMLError:
-            self._refuse(1, "not YAML: it holds a character that may not stand there")
+            self._fail(1, "not YAML: it contains a character that is not allowed")
 
     def _check_events(self, text: str) -> None:
         depth = 0
@@ -45,38 +45,38 @@ class Reader:
                 depth += 1
             elif isinstance(event, yaml.CollectionEndEvent):
                 depth -= 1
-            # A few lines of aliases can stand for a billion nodes.
+            # A few lines with aliases can expand to a billion nodes.
             if isinstance(event, yaml.AliasEvent):
-                self._refuse(line, f"aliases (*{event.anchor}) are not read: write it out")
+                self._fail(line, f"aliases (*{event.anchor}) are not supported: repeat the value")
             if depth > _MAX_DEPTH:
-                self._refuse(line, "nested too deep")
+                self._fail(line, "nested too deeply")
 
-    def _refuse(self, line: int, text: str) -> NoReturn:
+    def _fail(self, line: int, text: str) -> NoReturn:
         self._problems = [(line, text)]
         self.finish()
         raise AssertionError
 
     def problem(self, line: int, text: str) -> None:
-        """Note what is wrong in a line."""
+        """Add a problem of a line."""
         self._problems.append((line, text))
 
     def finish(self) -> None:
-        """Stop here if anything was wrong.
+        """Raise if there are problems.
 
-        Errors:  UsageError, one line a problem, in the order of the file.
+        Errors:  UsageError with one line for each problem, in the order of the file.
         """
         if self._problems:
             lines = [f"{self._filename}:{line}: {text}" for line, text in sorted(self._problems)]
             raise UsageError(
                 "\n".join(lines),
-                hint=f"mend {self._filename} and apply it again; nothing was changed",
+                hint=f"fix {self._filename} and apply it again; nothing was changed",
                 problems=lines,
             )
 
     def mapping(
         self, node: yaml.Node | None, where: str, known: Sequence[str], required: Sequence[str] = ()
     ) -> dict[str, yaml.Node]:
-        """Read a mapping with these keys; `known` empty allows any."""
+        """Read a mapping. Only the `known` keys are allowed, or any key if `known` is empty."""
         if node is None or _is_null(node):
             return {}
         if not isinstance(node, yaml.MappingNode):
@@ -86,7 +86,7 @@ class Reader:
         for key, value in node.value:
             name = self.text(key, f"{where}: key")
             if name in found:
-                self.problem(line_of(key), f"{where}: {name!r} stands twice")
+                self.problem(line_of(key), f"{where}: duplicate key {name!r}")
             elif known and name is not None and name not in known:
                 self.problem(line_of(key), _unknown(where, name, known))
             if name is not None:
@@ -97,7 +97,7 @@ class Reader:
         return found
 
     def items(self, node: yaml.Node | None, where: str) -> Iterator[yaml.Node]:
-        """Read a list; nothing and null are an empty one."""
+        """Read a list. A missing or null node is an empty list."""
         if node is None or _is_null(node):
             return
         if not isinstance(node, yaml.SequenceNode):
@@ -106,19 +106,19 @@ class Reader:
         yield from node.value
 
     def text(self, node: yaml.Node | None, where: str) -> str | None:
-        """Read text; None, with the problem noted, for anything else. A missing node is no problem here."""
+        """Read text; None for a missing node. Anything else is a problem and gives None."""
         if node is None:
             return None
         if isinstance(node, yaml.ScalarNode) and node.tag == _TEXT:
             return str(node.value)
         # The value itself may be a secret, so it is not shown.
-        cure = ": put it in quotes" if isinstance(node, yaml.ScalarNode) else ""
-        self.problem(line_of(node), f"{where}: want text, not {_kind(node)}{cure}")
+        fix = ": put it in quotes" if isinstance(node, yaml.ScalarNode) else ""
+        self.problem(line_of(node), f"{where}: want text, not {_kind(node)}{fix}")
         return None
 
 
 def line_of(node: yaml.Node) -> int:
-    """Give the line a node begins in, counted from 1."""
+    """Return the line where a node begins, counted from 1."""
     return int(node.start_mark.line) + 1
 
 
@@ -137,6 +137,6 @@ def _kind(node: yaml.Node) -> str:
 
 
 def _unknown(where: str, name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    guess = f"did you mean {near[0]}?" if near else f"want {', '.join(known)}"
-    return f"{where}: unknown key {name!r}; {guess}"
+    similar = difflib.get_close_matches(name, known, n=1)
+    suggestion = f"did you mean {similar[0]}?" if similar else f"want {', '.join(known)}"
+    return f"{where}: unknown key {name!r}; {suggestion}"

@@ -1,32 +1,32 @@
-"""How many files a process may open, how many connections it can afford by that, and what a crash leaves."""
+"""Limits of a process: open files, connections, and core dumps."""
 
 import logging
 import resource
 
 _log = logging.getLogger(__name__)
 
-_WANTED = 65536
-_OTHERS = 64
+_MAX_FILES = 65536
+_RESERVED_FILES = 64
 
 
 def raise_file_limit() -> None:
-    """Take as many as the system gives without asking."""
+    """Raise the limit of open files as far as the hard limit allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _WANTED if hard == resource.RLIM_INFINITY else min(_WANTED, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    target = _MAX_FILES if hard == resource.RLIM_INFINITY else min(_MAX_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < target:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))
 
 
-def leave_no_core() -> None:
-    """Leave nothing of this process's memory when it crashes: it holds private keys in the clear."""
+def disable_core_dumps() -> None:
+    """Disable core dumps, because the memory of this process contains private keys."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def affordable(connections: int) -> int:
-    """Bound connections by the files this process may open, some of which others need."""
+def limit_connections(connections: int) -> int:
+    """Return the number of connections, reduced to the file limit minus a reserve."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if limit == resource.RLIM_INFINITY or connections <= limit - _OTHERS:
+    if limit == resource.RLIM_INFINITY or connections <= limit - _RESERVED_FILES:
         return connections
-    most = max(limit - _OTHERS, 1)
-    _log.warning("connections_bounded", extra={"connections": most, "open_files": limit})
-    return most
+    allowed = max(limit - _RESERVED_FILES, 1)
+    _log.warning("connection_limit_reduced", extra={"connections": allowed, "open_files": limit})
+    return allowed

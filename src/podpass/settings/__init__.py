@@ -1,8 +1,8 @@
-"""One frozen dataclass per process, read once from flags and environment; every problem named at once.
+"""Settings: one frozen dataclass per process, read once from flags and environment variables.
 
-Precedence: flag, variable, default. `docs/settings.md` is made from these classes. A field is made by
-`setting`, which holds what the page says: meaning, unit, flag, variable. A field without either is set by
-whoever builds the class.
+A flag overrides a variable, a variable overrides the default. All problems are reported together. `setting`
+declares a field with its meaning, unit, flag and variable; `docs/settings.md` is generated from this. A field
+without flag and variable is set only in code.
 """
 
 from podpass.settings.authority import AuthoritySettings

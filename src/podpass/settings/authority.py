@@ -11,10 +11,11 @@ from podpass.errors import SettingsError
 from podpass.http import address_policy
 from podpass.settings.fields import authority_flag, setting
 
-# What an assertion may be signed with; Entra takes the first three.
+# The supported signature algorithms of assertions; Entra accepts the first three.
 ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384")
 _WANT_PRIVATE = (
-    "want hosts, or networks as 10.20.0.0/16; this machine is 127.0.0.0/8 and ::1/128, and no host"
+    "want host names, or networks such as 10.20.0.0/16; for this machine use 127.0.0.0/8 and ::1/128,"
+    " not localhost"
 )
 
 
@@ -23,16 +24,16 @@ class AuthoritySettings:
     """Settings of the token service."""
 
     origins: tuple[str, ...] = setting(
-        "origins (https://host[:port]) the service is reached under, the main one first; documents name "
-        "the one a client asked, and never any other",
-        **authority_flag("--origin", "Where it is reached"),
+        "origins (https://host[:port]) at which clients reach the service, the main origin first; documents "
+        "contain the origin of the request, and no other",
+        **authority_flag("--origin", "Addresses"),
         default=("https://login.microsoftonline.com",),
     )
     cloud: str = setting(
-        "cloud whose names documents and tokens bear, as `az cloud list` calls it",
+        "cloud whose host names documents and tokens contain; a name from `az cloud list`",
         flag="--cloud",
         variable="PODPASS_AUTHORITY_CLOUD",
-        group="Where it is reached",
+        group="Addresses",
         default="AzureCloud",
     )
     token_seconds: int = setting(
@@ -41,91 +42,98 @@ class AuthoritySettings:
         default=86399,
     )
     assertion_seconds: int = setting(
-        "longest lifetime (exp - iat) of an assertion in seconds",
+        "maximum lifetime (exp - iat) of an assertion in seconds",
         **authority_flag("--assertion-seconds", "Tokens"),
         default=25 * 3600,
     )
     assertion_algorithms: tuple[str, ...] = setting(
-        "algorithms an assertion may be signed with; Entra takes the RSA ones, ES256 and ES384 are an "
-        "extension",
+        "signature algorithms that assertions may have; Entra accepts the RSA algorithms, ES256 and ES384 "
+        "are "
+        "an extension",
         **authority_flag("--assertion-algorithm", "Tokens"),
         default=("RS256", "RS384", "RS512"),
     )
     uniform_refusals: bool = setting(
-        "answer every refusal of a client, from its id to its signature, by one number and on a grid of 100 "
-        "ms, so that nobody can try out which clients and credentials there are; Entra tells them apart",
+        "return the same error for every authentication failure, after a multiple of 100 ms, so that a "
+        "caller "
+        "cannot find out which clients and credentials exist; Entra returns different errors",
         **authority_flag("--uniform-refusals", "Tokens"),
         default=False,
     )
     early_seconds: int = setting(
-        "how far `nbf` and `iat` of an assertion may lie ahead of our clock, in seconds; `exp` is exact",
+        "how far `nbf` and `iat` of an assertion may be ahead of the service's clock, in seconds; `exp` "
+        "has no "
+        "tolerance",
         **authority_flag("--early-seconds", "Tokens"),
         default=300,
     )
     user_token_seconds: int = setting(
-        "lifetime of an access token for a user in seconds, 600 to 86399; Entra's are 60 to 90 minutes",
+        "lifetime of an access token for a user in seconds, 600 to 86399; in Entra it is 60 to 90 minutes",
         **authority_flag("--user-token-seconds", "Tokens"),
         default=75 * 60,
     )
     administrators: tuple[str, ...] = setting(
-        "object ids of the users whose tokens say Global Administrator, to whom Graph lets change "
-        "everything; a user who is not named here is an ordinary member, whatever database he came with",
+        "object IDs of the users whose tokens have the role Global Administrator, with which Graph permits "
+        "every change; other users are members without a role, whatever the database says",
         **authority_flag("--administrator", "Tokens"),
         default=(),
     )
     pages_origin: str = setting(
-        "origin (https://host[:port]) of the pages on which people sign in, where browsers reach them; "
-        "empty for the one a client asked",
-        **authority_flag("--pages-origin", "Where it is reached"),
+        "origin (https://host[:port]) at which browsers reach the sign-in pages; empty for the origin of the "
+        "request",
+        **authority_flag("--pages-origin", "Addresses"),
         default="",
     )
     propagation_seconds: int = setting(
-        "how long a new federated credential is not seen yet, in seconds; the real directory takes minutes",
+        "delay until a new federated credential takes effect, in seconds; in Entra it takes minutes",
         default=0,
     )
     issuer_fresh_seconds: int = setting(
-        "how long an issuer's keys are used before a request waits for new ones, which from half of it on "
-        "are fetched behind the requests; a withdrawn key works no longer than this",
+        "age of an issuer's cached keys from which a request waits for a fetch, in seconds; from half of "
+        "it on, "
+        "a request starts a fetch in the background; a withdrawn key works no longer than this",
         **authority_flag("--issuer-fresh-seconds", "Issuers"),
         default=300,
     )
     issuer_stale_seconds: int = setting(
-        "how much longer they are used while the issuer is down",
+        "how much longer cached keys are used while the issuer is unavailable, in seconds",
         **authority_flag("--issuer-stale-seconds", "Issuers"),
         default=3600,
     )
     issuer_retry_seconds: int = setting(
-        "how long an issuer that failed is left alone; up to six times as long if it fails again and again",
+        "delay before an issuer that failed is contacted again, in seconds; it grows up to six times as long "
+        "with repeated failures",
         **authority_flag("--issuer-retry-seconds", "Issuers"),
         default=10,
     )
     issuer_refetch_seconds: int = setting(
-        "how often, at most, an unknown key id makes us ask an issuer again",
+        "minimum time between two fetches from an issuer because of unknown key IDs, in seconds",
         **authority_flag("--issuer-refetch-seconds", "Issuers"),
         default=30,
     )
     jwks_origins: tuple[str, ...] = setting(
-        "origins besides the issuer's own where an issuer's keys may be",
+        "origins, besides the issuer's own, at which an issuer may publish its keys",
         **authority_flag("--jwks-origin", "Issuers"),
         default=("https://www.googleapis.com",),
     )
     private_issuers: tuple[str, ...] = setting(
-        "issuers' hosts that may have a private address, or networks (10.20.0.0/16) in which any may; "
-        "whoever may write a federated credential can make the service connect there",
+        "host names of issuers that may have private addresses, or networks (10.20.0.0/16) that any issuer's "
+        "address may be in; every user who can create a federated credential can make the service connect "
+        "there",
         flag="--private-issuer",
         variable="PODPASS_AUTHORITY_PRIVATE_ISSUER",
         group="Issuers",
         default=(),
     )
     issuer_ca_file: Path | None = setting(
-        "PEM file of an authority that, beside the system's, vouches for those private issuers",
+        "PEM file of a CA that, in addition to the system's CAs, is trusted for those private issuers",
         flag="--issuer-ca-file",
         variable="PODPASS_AUTHORITY_ISSUER_CA_FILE",
         group="Issuers",
         default=None,
     )
     max_body_bytes: int = setting(
-        "longest body of a token request in bytes",
+        "maximum body size of a token request in bytes",
         **authority_flag("--max-body-bytes", "Limits"),
         default=64 * 1024,
     )
@@ -135,7 +143,7 @@ class AuthoritySettings:
             (bool(self.origins), "--origin: want at least one"),
             (
                 all(re.fullmatch(r"https://[a-z0-9.-]+(:[0-9]+)?", each) for each in self.origins),
-                f"--origin {_listed(self.origins)}: want https://host[:port], in lower case, no slash after",
+                f"--origin {_listed(self.origins)}: want https://host[:port] in lower case, no final slash",
             ),
             (self.cloud in CLOUDS, f"--cloud {self.cloud}: want one of {', '.join(CLOUDS)}"),
             (
@@ -152,7 +160,7 @@ class AuthoritySettings:
             ),
             (
                 all(map(guids.is_lower_guid, self.administrators)),
-                f"--administrator {_listed(self.administrators)}: want users' object ids, in lower case",
+                f"--administrator {_listed(self.administrators)}: want object IDs of users, in lower case",
             ),
             (
                 not self.pages_origin or self.pages_origin in self.origins,
@@ -165,14 +173,14 @@ class AuthoritySettings:
             (
                 bool(self.assertion_algorithms)
                 and set(ALGORITHMS).issuperset(self.assertion_algorithms),
-                f"--assertion-algorithm {_listed(self.assertion_algorithms)}: want of {_listed(ALGORITHMS)}",
+                f"--assertion-algorithm {_listed(self.assertion_algorithms)}: want {_listed(ALGORITHMS)}",
             ),
             (
                 self.max_body_bytes >= 20_000,
                 f"--max-body-bytes {self.max_body_bytes}: want 20000 or more",
             ),
         )
-        if problems := [problem for fine, problem in checks if not fine]:
+        if problems := [problem for is_valid, problem in checks if not is_valid]:
             raise SettingsError(problems)
 
 
@@ -183,22 +191,22 @@ def _listed(texts: tuple[str, ...]) -> str:
 def _is_private_name(text: str) -> bool:
     if "/" not in text:
         is_host = re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", text) is not None
-        return is_host and not _opens_nothing(text)
+        return is_host and not _is_unusable_host(text)
     try:
         network = ipaddress.ip_network(text)
     except ValueError:
         return False
-    # A network of every address would be no list.
-    return network.prefixlen > 0 and address_policy.may_be_opened(network)
+    # A network of all addresses would turn off the check.
+    return network.prefixlen > 0 and address_policy.can_be_allowed(network)
 
 
-def _opens_nothing(host: str) -> bool:
-    """Tell this machine's names, and addresses that no name opens; 127.1 is one, to a resolver."""
+def _is_unusable_host(host: str) -> bool:
+    """Return whether a host is localhost or an address that is never allowed, such as 127.1."""
     last = host.rpartition(".")[2]
     if not re.fullmatch(r"[0-9]+|0x[0-9a-f]*", last):
         return last == "localhost"
     try:
         address_policy.check_address(host, address_policy.PRIVATE)
-    except (ValueError, address_policy.NotPublic):
+    except (ValueError, address_policy.AddressNotPublic):
         return True
     return False

@@ -1,4 +1,4 @@
-"""Settings of `podpass authority`, the processes around the token service."""
+"""Settings of `podpass authority`: the processes that run the token service."""
 
 import ipaddress
 import re
@@ -12,126 +12,127 @@ from podpass.errors import SettingsError
 from podpass.settings.fields import authority_flag, setting
 from podpass.settings.reading import parse_address
 
-_REACHED = "Where it is reached"
-_HOLDS = "What it holds"
-_PROCESS = "The process"
+_ADDRESSES = "Addresses"
+_DATA = "Data"
+_PROCESS = "Process"
 _LIMITS = "Limits"
 _KEYS = "Signing keys"
 _LEVELS = ("debug", "info", "warning", "error")
 _MAX_WORKERS = 64
 ANY_MULTIBUFFER, NO_MULTIBUFFER = "auto", "none"
-# A hundred years: times beyond the calendar are read back as damage.
+# A hundred years: a time outside the calendar would be read as a corrupt row.
 MAX_ROTATION_SECONDS = 100 * 365 * 86400
 
 
-def subscription_of(tenant_id: str) -> str:
-    """Make the id of a tenant's subscription where none is given: the same in every process."""
+def default_subscription_id(tenant_id: str) -> str:
+    """Return the default subscription ID of a tenant, which is the same in every process."""
     return str(uuid.uuid5(uuid.UUID(tenant_id), "subscription"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorityProcessSettings:
-    """Settings of `podpass authority`, around those of the token service itself."""
+    """Settings of `podpass authority`, in addition to those of the token service itself."""
 
     listen: str = setting(
-        "address of the token service, over TLS; port 0 takes a free one",
-        **authority_flag("--listen", _REACHED),
+        "listen address of the token service, over TLS; port 0 selects a free port",
+        **authority_flag("--listen", _ADDRESSES),
         default="0.0.0.0:8443",
     )
     health_listen: str = setting(
-        "address of /healthz, /readyz and /metrics, over plain HTTP",
-        **authority_flag("--health-listen", _REACHED),
+        "listen address of /healthz, /readyz and /metrics, over plain HTTP",
+        **authority_flag("--health-listen", _ADDRESSES),
         default="0.0.0.0:8095",
     )
     admin_listen: str = setting(
-        "address of Microsoft Graph and Resource Manager over this directory, over TLS; empty for none."
-        " Every request needs a token of this authority",
-        **authority_flag("--admin-listen", _REACHED),
+        "listen address of the Microsoft Graph and Resource Manager APIs of this directory, over TLS; "
+        "empty to"
+        " turn them off. Every request needs a token of this authority",
+        **authority_flag("--admin-listen", _ADDRESSES),
         default="",
     )
     admin_origin: str = setting(
-        "origin (https://host[:port]) under which the admin address is reached; an audience of its tokens",
-        **authority_flag("--admin-origin", _REACHED),
+        "origin (https://host[:port]) at which clients reach the admin address; an audience of its tokens",
+        **authority_flag("--admin-origin", _ADDRESSES),
         default="",
     )
     tls_certificate: Path = setting(
-        "file of the certificate chain, as PEM; read again when it changes",
-        **authority_flag("--tls-certificate", _REACHED),
+        "PEM file of the certificate chain; reloaded when it changes",
+        **authority_flag("--tls-certificate", _ADDRESSES),
     )
     tls_key: Path = setting(
-        "file of its private key, as PEM; read again when it changes",
-        **authority_flag("--tls-key", _REACHED),
+        "PEM file of the certificate's private key; reloaded when it changes",
+        **authority_flag("--tls-key", _ADDRESSES),
     )
     trusted_proxies: tuple[str, ...] = setting(
-        "networks (10.0.0.0/8) of the proxies whose X-Forwarded-For says who asks; nobody else's does",
-        **authority_flag("--trusted-proxy", _REACHED),
+        "networks (10.0.0.0/8) of trusted proxies: only their X-Forwarded-For header is used",
+        **authority_flag("--trusted-proxy", _ADDRESSES),
         default=(),
     )
     database: str = setting(
-        "the directory's database: sqlite:////absolute/path or postgresql://user:password@host/name;"
-        " give it by its variable, since others may see a process's flags",
-        **authority_flag("--database", _HOLDS),
+        "database of the directory: sqlite:////absolute/path or postgresql://user:password@host/name;"
+        " use the variable for a URL with a password, because other users can see a process's flags",
+        **authority_flag("--database", _DATA),
     )
     sealing_key_file: Path = setting(
-        "file of the 32 bytes that the signing keys in the database are sealed with",
-        **authority_flag("--sealing-key-file", _HOLDS),
+        "file of the 32-byte key that seals the signing keys in the database",
+        **authority_flag("--sealing-key-file", _DATA),
     )
     tenant_id: str = setting(
-        "the tenant that seeds and the admin address are about, a GUID in lower case",
-        **authority_flag("--tenant-id", _HOLDS),
+        "tenant ID of seed files and of the admin address, a GUID in lower case",
+        **authority_flag("--tenant-id", _DATA),
         default="",
     )
     subscription_id: str = setting(
-        "the subscription that managed identities lie in, a GUID in lower case",
-        **authority_flag("--subscription-id", _HOLDS),
+        "subscription ID of managed identities, a GUID in lower case",
+        **authority_flag("--subscription-id", _DATA),
         default="",
-        shown="made from the tenant's id",
+        shown="derived from the tenant ID",
     )
     rotation_seconds: float = setting(
-        "how long a key signs before the next one does, in seconds",
+        "time between two rotations of the signing key, in seconds",
         **authority_flag("--rotation-seconds", _KEYS),
         default=90 * 86400.0,
     )
     publish_ahead_seconds: float = setting(
-        "how long a key is published before it signs, in seconds; whoever keeps published keys may keep them"
-        " for so long",
+        "how long a key is published before it signs, in seconds; consumers may cache the published keys for"
+        " this time",
         **authority_flag("--publish-ahead-seconds", _KEYS),
         default=25 * 3600.0,
     )
     workers: int = setting(
-        "how many processes answer; one a core serves best",
+        "number of worker processes; one for each core is fastest",
         **authority_flag("--workers", _PROCESS),
         default=2,
     )
     multibuffer: str = setting(
-        "library that signs several tokens at once where the processor has AVX-512 IFMA, libcrypto_mb: `auto`"
-        " takes the one that is installed, `none` none, else the absolute path of its file",
+        "the library libcrypto_mb, which signs several tokens at once on processors with AVX-512 IFMA: `auto`"
+        " uses the installed library, `none` turns it off, or the absolute path of the library",
         **authority_flag("--multibuffer", _PROCESS),
         default=ANY_MULTIBUFFER,
     )
     start_seconds: float = setting(
-        "how long a worker may take until it is ready, in seconds, waiting for the database included",
+        "maximum time until a worker is ready, in seconds; includes the wait for the database",
         **authority_flag("--start-seconds", _PROCESS),
         default=60.0,
     )
     stuck_seconds: float = setting(
-        "how long a worker may do nothing at all before it is replaced, in seconds",
+        "how long a worker may be unresponsive before it is replaced, in seconds",
         **authority_flag("--stuck-seconds", _PROCESS),
         default=15.0,
     )
     drain_seconds: float = setting(
-        "how long requests under way may take to end after SIGTERM, in seconds",
+        "how long requests in flight may take to complete after SIGTERM, in seconds",
         **authority_flag("--drain-seconds", _PROCESS),
         default=20.0,
     )
     shutdown_delay_seconds: float = setting(
-        "how long it goes on as before after SIGTERM, but for /readyz, in seconds: load balancers learn of it"
-        " meanwhile",
+        "delay between SIGTERM and connection draining, in seconds; /readyz fails during it, so that load"
+        " balancers stop sending requests",
         **authority_flag("--shutdown-delay-seconds", _PROCESS),
         default=0.0,
     )
     tls_poll_seconds: float = setting(
-        "how often certificate and key are looked at for a change, in seconds; SIGHUP looks at once",
+        "how often the certificate and key files are checked for a change, in seconds; SIGHUP checks at once",
         **authority_flag("--tls-poll-seconds", _PROCESS),
         default=5.0,
     )
@@ -141,53 +142,56 @@ class AuthorityProcessSettings:
         default="info",
     )
     client_rate: float = setting(
-        "tokens a second for one client id, on average; 0 for no limit",
+        "average rate of tokens per second for one client ID; 0 for no limit",
         **authority_flag("--client-rate", _LIMITS),
         default=500.0,
     )
     client_burst: int = setting(
-        "tokens for one client id at once, before --client-rate counts",
+        "burst of tokens for one client ID above --client-rate",
         **authority_flag("--client-burst", _LIMITS),
         default=5000,
     )
     source_rate: float = setting(
-        "requests a second of one address, on average; 0 for no limit",
+        "average rate of requests per second from one address; 0 for no limit",
         **authority_flag("--source-rate", _LIMITS),
         default=2000.0,
     )
     source_burst: int = setting(
-        "requests of one address at once, before --source-rate counts",
+        "burst of requests from one address above --source-rate",
         **authority_flag("--source-burst", _LIMITS),
         default=10000,
     )
     refused_rate: float = setting(
-        "refused requests a second of one address, and connections that ask nothing, before its connections"
-        " are dropped unanswered; ten times as many if it had a token in the last ten minutes; 0 for never",
+        "average rate of refused requests, and of connections without a request, per second from one address"
+        " before its connections are dropped; ten times as high if the address received a token in the "
+        "last ten"
+        " minutes; 0 for no limit",
         **authority_flag("--refused-rate", _LIMITS),
         default=10.0,
     )
     refused_burst: int = setting(
-        "refused requests of such an address at once, before --refused-rate counts",
+        "burst of refused requests from one address above --refused-rate",
         **authority_flag("--refused-burst", _LIMITS),
         default=500,
     )
     penalty_seconds: float = setting(
-        "how long such an address is dropped, in seconds",
+        "how long connections of such an address are dropped, in seconds",
         **authority_flag("--penalty-seconds", _LIMITS),
         default=30.0,
     )
     connections: int = setting(
-        "connections at a time, over all workers",
+        "maximum number of concurrent connections of all workers together",
         **authority_flag("--connections", _LIMITS),
         default=8192,
     )
     source_connections: int = setting(
-        "connections of one address at a time, over all workers; 0 for no limit",
+        "maximum number of concurrent connections of one address, of all workers together; 0 for no limit",
         **authority_flag("--source-connections", _LIMITS),
         default=1024,
     )
     source_device_codes: int = setting(
-        "device codes of one address within their quarter of an hour, over all workers; 0 for no limit",
+        "maximum number of device codes of one address in 15 minutes, of all workers together; 0 for no "
+        "limit",
         **authority_flag("--source-device-codes", _LIMITS),
         default=200,
     )
@@ -203,8 +207,8 @@ class AuthorityProcessSettings:
 
     @property
     def subscription(self) -> str:
-        """The subscription, given or made from the tenant."""
-        return self.subscription_id or subscription_of(self.tenant_id)
+        """Return the subscription ID, given or derived from the tenant ID."""
+        return self.subscription_id or default_subscription_id(self.tenant_id)
 
     def _address_problems(self) -> Iterator[str]:
         for flag, text in (
@@ -222,7 +226,7 @@ class AuthorityProcessSettings:
             try:
                 ipaddress.ip_network(network)
             except ValueError:
-                yield f"--trusted-proxy {network!r}: want a network, as 10.0.0.0/8"
+                yield f"--trusted-proxy {network!r}: want a network, such as 10.0.0.0/8"
         if self.admin_origin and not re.fullmatch(r"https://[a-z0-9.-]+(:\d+)?", self.admin_origin):
             yield f"--admin-origin {self.admin_origin!r}: want https://host or https://host:port"
 
@@ -253,8 +257,8 @@ class AuthorityProcessSettings:
         if self.rotation_seconds > MAX_ROTATION_SECONDS:
             yield f"--rotation-seconds {self.rotation_seconds}: want {MAX_ROTATION_SECONDS} or less"
         if not re.fullmatch(f"{ANY_MULTIBUFFER}|{NO_MULTIBUFFER}|/.+", self.multibuffer):
-            known = f"{ANY_MULTIBUFFER}, {NO_MULTIBUFFER}"
-            yield f"--multibuffer {self.multibuffer!r}: want {known}, or an absolute path"
+            keywords = f"{ANY_MULTIBUFFER}, {NO_MULTIBUFFER}"
+            yield f"--multibuffer {self.multibuffer!r}: want {keywords}, or an absolute path"
         if self.log_level not in _LEVELS:
             yield f"--log-level {self.log_level!r}: want {', '.join(_LEVELS)}"
 
@@ -266,4 +270,4 @@ class AuthorityProcessSettings:
             if text and not guids.is_lower_guid(text):
                 yield f"{flag} {text!r}: want a GUID in lower case"
         if self.admin_listen and not self.tenant_id:
-            yield "--admin-listen needs --tenant-id beside it"
+            yield "--admin-listen needs --tenant-id"

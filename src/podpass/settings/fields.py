@@ -1,4 +1,4 @@
-"""How a setting is declared and described."""
+"""Declare and describe settings."""
 
 from dataclasses import MISSING, field, fields
 from typing import Any
@@ -11,31 +11,31 @@ def setting(
     flag: str = "",
     shown: str = "",
     group: str = "",
-    **how: Any,
+    **options: Any,
 ) -> Any:
-    """Declare a setting: what it means, and where it is read from.
+    """Declare a setting with its meaning, and the flag and variable that set it.
 
-    Shapes:  `shown` says a default that is found when it is needed; `group` the heading in a long help;
-             `how` is what `dataclasses.field` takes, `default` first of all.
+    Shapes:  `shown` describes a default that is computed at run time; `group` is its heading in the help;
+             `options` are arguments of `dataclasses.field`, such as `default`.
     """
-    about = {
+    metadata = {
         "meaning": meaning,
         "variable": variable,
         "flag": flag,
         "shown": shown,
         "group": group,
     }
-    return field(metadata=about, **how)
+    return field(metadata=metadata, **options)
 
 
 def authority_flag(flag: str, group: str) -> dict[str, str]:
-    """Name a flag of `podpass authority`, and the variable that stands for it."""
+    """Return a flag of `podpass authority`, its variable and its help group."""
     variable = "PODPASS_AUTHORITY_" + flag.removeprefix("--").replace("-", "_").upper()
     return {"flag": flag, "variable": variable, "group": group}
 
 
 def describe(settings: type[Any]) -> list[dict[str, str]]:
-    """List a settings class as rows for the generated page."""
+    """Return the fields of a settings class as rows of the generated page."""
     return [
         {
             "name": f.name,

@@ -1,8 +1,8 @@
-"""Flags as Go's `flag` package takes them: a Deployment written for the reference keeps its arguments.
+"""Parse flags in the syntax of Go's `flag` package, so that a Deployment of the reference works unchanged.
 
-One dash or two, `=` or the next argument; a switch takes a value only after `=`. Reading stops at `--` or
-at the first argument that is no flag. Go's programs ignore what is left then, flags that follow included;
-here it is wrong, since nothing of ours takes such an argument.
+A flag has one or two dashes, and its value follows after `=` or as the next argument; a switch takes a value
+only after `=`. Parsing stops at `--` or at the first argument that is not a flag. Go programs ignore the
+rest. Here the rest is an error, because no command takes positional arguments.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,48 +13,46 @@ _END = "--"
 
 
 def parse_switch(flag: str, text: str) -> bool:
-    """Read a switch's value.
+    """Parse the value of a switch.
 
-    Errors:  ValueError, naming the flag.
+    Errors:  ValueError, with the flag.
     """
     if text not in _TRUE | _FALSE:
-        raise ValueError(f"{flag} {text!r}: want true or false")
+        raise ValueError(f"{flag} {text!r}: must be true or false")
     return text in _TRUE
 
 
 def parse_flags(argv: Sequence[str], known: Mapping[str, bool]) -> tuple[dict[str, str], list[str]]:
-    """Split arguments into flags and what is wrong with them.
+    """Parse arguments into flag values and a list of problems.
 
-    Shapes:  `known` says of each flag, as `--name`, whether it is a switch; the last of several wins.
+    Shapes:  `known` maps each flag, as `--name`, to whether it is a switch; the last value of a flag wins.
     """
     found: dict[str, str] = {}
     problems: list[str] = []
-    rest, bare = list(argv), ""
+    rest, switch = list(argv), ""
     while rest and rest[0].startswith("-") and rest[0] not in ("-", _END):
         name, given, value = rest.pop(0).partition("=")
-        flag, bare = "--" + name.removeprefix("-").removeprefix("-"), ""
+        flag, switch = "--" + name.removeprefix("-").removeprefix("-"), ""
         if flag not in known:
-            problems.append(f"{flag}: no such flag; known are {', '.join(sorted(known))}")
+            problems.append(f"{flag}: unknown flag; known flags are {', '.join(sorted(known))}")
         elif given:
             found[flag] = value
         elif known[flag]:
-            found[flag], bare = "true", flag
+            found[flag], switch = "true", flag
         elif rest:
             found[flag] = rest.pop(0)
         else:
-            problems.append(f"{flag}: wants a value")
+            problems.append(f"{flag}: needs a value")
     if rest and rest != [_END]:
-        problems.append(_left(rest, bare))
+        problems.append(_describe_rest(rest, switch))
     return found, problems
 
 
-def _left(rest: Sequence[str], bare: str) -> str:
-    """Say what is wrong with what is left; `bare` is the switch right before it that was given no value."""
+def _describe_rest(rest: Sequence[str], switch: str) -> str:
+    """Return the problem of the unparsed arguments; `switch` is the switch directly before them, if any."""
     if rest[0] == _END:
-        return (
-            f"{_END}: nothing after it would be read, and {rest[1]!r} comes after it; take it out"
-        )
-    said = f"{rest[0]!r}: is no flag, and nothing after it would be read"
-    if bare and rest[0] in _TRUE | _FALSE:
-        return f"{said}; write {bare}={rest[0]}"
-    return f"{said}; take it out, or write a flag's value as --flag=value"
+        return f"{_END}: arguments after it are not read; remove {rest[1]!r}"
+    problem = f"{rest[0]!r}: is not a flag, and arguments after it are not read"
+    if switch and rest[0] in _TRUE | _FALSE:
+        return f"{problem}; write {switch}={rest[0]}"
+    return f"{problem}; remove it, or write a flag's value as --flag=value"

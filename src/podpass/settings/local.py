@@ -16,42 +16,41 @@ class LocalSettings:
     """Settings of `podpass up`, the local loop."""
 
     data_dir: Path = setting(
-        "folder that holds the whole instance",
+        "data directory of the instance",
         flag="--data-dir",
         variable="PODPASS_DATA_DIR",
         shown="$XDG_STATE_HOME/podpass",
     )
     port_base: int = setting(
-        "first of the loopback ports; 0 takes free ones, and the same ones the next time it is 0",
+        "first of the loopback ports; 0 selects free ports, and reuses them on the next start with 0",
         flag="--port-base",
         variable="PODPASS_PORT_BASE",
         default=18440,
     )
     kubernetes: str = setting(
-        "which Kubernetes API to run: embedded, or kube-apiserver, the real one with its etcd, found in "
-        "KUBEBUILDER_ASSETS or on the PATH",
+        "Kubernetes API to run: embedded, or kube-apiserver with etcd from KUBEBUILDER_ASSETS or the PATH",
         flag="--kubernetes",
         variable="PODPASS_KUBERNETES",
         default="embedded",
     )
 
     propagation_seconds: int = setting(
-        "seconds until a new federated credential is trusted; the real directory takes up to two minutes",
+        "seconds until a new federated credential is trusted; in Entra this takes up to two minutes",
         flag="--propagation-delay",
         variable="PODPASS_PROPAGATION_DELAY",
         default=0,
     )
 
     assertion_algorithms: str = setting(
-        "algorithms a pod's token may be signed with, with commas; Entra takes the RSA ones, ES256 and ES384 "
-        "are an extension for clusters that sign with them",
+        "comma-separated signature algorithms that are accepted in pods' tokens; Entra accepts the RSA "
+        "algorithms, ES256 and ES384 are an extension",
         flag="--assertion-algorithm",
         variable="PODPASS_ASSERTION_ALGORITHM",
         default="RS256,RS384,RS512",
     )
 
-    def told(self) -> dict[str, object]:
-        """Tell every setting but the folder by its flag, for who starts an instance that runs already."""
+    def by_flag(self) -> dict[str, object]:
+        """Return all settings except the data directory, by flag."""
         return {
             f.metadata["flag"]: getattr(self, f.name) for f in fields(self) if f.name != "data_dir"
         }
@@ -59,14 +58,14 @@ class LocalSettings:
     def __post_init__(self) -> None:
         problems = []
         if unknown := set(self.assertion_algorithms.split(",")) - set(ALGORITHMS):
-            named = f"--assertion-algorithm {self.assertion_algorithms}"
-            problems.append(f"{named}: {sorted(unknown)} is none of {', '.join(ALGORITHMS)}")
+            given = f"--assertion-algorithm {self.assertion_algorithms}"
+            problems.append(f"{given}: {sorted(unknown)} must be among {', '.join(ALGORITHMS)}")
         if not 0 <= self.port_base <= 65535 - 16:
-            problems.append(f"--port-base {self.port_base}: want 0 or a port up to {65535 - 16}")
+            problems.append(f"--port-base {self.port_base}: must be 0 or a port up to {65535 - 16}")
         if self.kubernetes not in KINDS:
-            problems.append(f"--kubernetes {self.kubernetes}: want {' or '.join(KINDS)}")
+            problems.append(f"--kubernetes {self.kubernetes}: must be {' or '.join(KINDS)}")
         if not 0 <= self.propagation_seconds <= _MAX_PROPAGATION:
             delay = f"--propagation-delay {self.propagation_seconds}"
-            problems.append(f"{delay}: want seconds from 0 to {_MAX_PROPAGATION}")
+            problems.append(f"{delay}: must be 0 to {_MAX_PROPAGATION} seconds")
         if problems:
             raise SettingsError(problems)

@@ -1,4 +1,4 @@
-"""Settings out of texts, as flags and variables give them: each by its type, every problem at once."""
+"""Parse settings from texts of flags and variables, by the type of each field; report all problems."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, fields
@@ -11,23 +11,22 @@ from podpass.settings.flags import parse_switch
 Settings = TypeVar("Settings")
 
 
-def from_texts(
+def parse_texts(
     settings: type[Settings], given: Mapping[str, str], required: Collection[str] = ()
 ) -> tuple[Settings | None, list[str]]:
-    """Make settings of what was given, by field name; None where that cannot be, and every reason.
+    """Parse the texts of fields into a settings object; return None and the problems if there are any.
 
-    Shapes:  a list is written with commas. `required` are fields that have a default which is not for
-             this process.
+    Shapes:  a list is comma-separated. `required` are fields whose default this process must not use.
     """
     values: dict[str, Any] = {}
     problems: list[str] = []
-    for field in fields(settings):  # type: ignore[arg-type]  # a dataclass, which no type says
+    for field in fields(settings):  # type: ignore[arg-type]  # a dataclass; no type expresses that
         flag, text = field.metadata["flag"], given.get(field.name)
         reader = _READERS.get(field.type, _text)
         if text is None:
             if field.default is MISSING or field.name in required:
                 problems.append(f"{flag} is required (or {field.metadata['variable']})")
-            # Some value, so that the others are looked at too.
+            # A placeholder, so that the other fields are checked too.
             if field.default is MISSING:
                 values[field.name] = reader(flag, "")
             continue
@@ -36,51 +35,53 @@ def from_texts(
         except ValueError as exc:
             problems.append(str(exc))
     try:
-        made = settings(**values)
+        parsed = settings(**values)
     except SettingsError as exc:
         return None, [*problems, *exc.problems]
-    return (None if problems else made), problems
+    return (None if problems else parsed), problems
 
 
 def parse_address(flag: str, text: str) -> tuple[str, int]:
-    """Read `host:port`; no host is every interface, port 0 a free one.
+    """Parse `host:port`; without a host it is all interfaces, port 0 selects a free port.
 
-    Errors:  ValueError, naming the flag.
+    Errors:  ValueError, with the flag.
     """
     host, colon, port = text.rpartition(":")
     if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise ValueError(f"{flag} {text!r}: want HOST:PORT, as 127.0.0.1:8443 or [::1]:8443")
-    return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)  # noqa: S104 as asked
+        raise ValueError(
+            f"{flag} {text!r}: must be HOST:PORT, for example 127.0.0.1:8443 or [::1]:8443"
+        )
+    return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)  # noqa: S104 as requested
 
 
 def _text(_flag: str, text: str) -> str:
     return text
 
 
-def _whole(flag: str, text: str) -> int:
+def _integer(flag: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"{flag} {text!r}: want a whole number") from None
+        raise ValueError(f"{flag} {text!r}: must be an integer") from None
 
 
 def _number(flag: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"{flag} {text!r}: want a number") from None
+        raise ValueError(f"{flag} {text!r}: must be a number") from None
 
 
-def _list(_flag: str, text: str) -> tuple[str, ...]:
+def _parse_list(_flag: str, text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 _READERS: dict[Any, Callable[[str, str], Any]] = {
     str: _text,
-    int: _whole,
+    int: _integer,
     float: _number,
     bool: parse_switch,
     Path: lambda _flag, text: Path(text),
     Path | None: lambda _flag, text: Path(text) if text else None,
-    tuple[str, ...]: _list,
+    tuple[str, ...]: _parse_list,
 }

@@ -1,4 +1,4 @@
-"""Settings of the webhook, as the reference takes them: flags in Go's syntax, and the environment."""
+"""Settings of the webhook, with the flags (in Go's syntax) and environment variables of the reference."""
 
 import json
 import re
@@ -13,8 +13,8 @@ from podpass.settings.fields import setting
 from podpass.settings.flags import parse_flags, parse_switch
 from podpass.settings.reading import parse_address
 
-# The authority of each cloud, by the names its tools know it under, in lower case.
-_AUTHORITIES = {
+# The login endpoint of each cloud, by its names in lower case.
+_LOGIN_ENDPOINTS = {
     "": "https://login.microsoftonline.com/",
     "azurepubliccloud": "https://login.microsoftonline.com/",
     "azurecloud": "https://login.microsoftonline.com/",
@@ -23,16 +23,16 @@ _AUTHORITIES = {
     "azurechinacloud": "https://login.chinacloudapi.cn/",
     "azuregermancloud": "https://login.microsoftonline.de/",
 }
-# As for the reference: an address that is not listened on.
-NOWHERE = "0"
+# As in the reference: this address turns a listener off.
+DISABLED_ADDRESS = "0"
 _MAX_DELAY_SECONDS = 300
 _QUALIFIED_NAME = re.compile(r"[a-z0-9]([-_.a-z0-9]*[a-z0-9])?")
 
 
-def _raw(
+def _read_texts(
     settings: type[Any], environ: Mapping[str, str], argv: Sequence[str], *, prefix: str
 ) -> tuple[dict[str, str], list[str]]:
-    """Find each setting's text: flag, then the variable with `prefix`, then the variable; and wrong flags."""
+    """Return the text of each setting (flag, variable with `prefix`, or variable), and errors in flags."""
     known = {f.metadata["flag"]: f.type is bool for f in fields(settings) if f.metadata["flag"]}
     flags, problems = parse_flags(argv, known)
     found = {}
@@ -47,8 +47,8 @@ def _raw(
     return found, problems
 
 
-def _authority(cloud: str, environ: Mapping[str, str]) -> str:
-    """Find a cloud's login endpoint; AzureStackCloud describes itself in a file."""
+def _find_login_endpoint(cloud: str, environ: Mapping[str, str]) -> str:
+    """Return the login endpoint of a cloud; for AzureStackCloud a file has it."""
     if cloud.lower() == "azurestackcloud":
         file = Path(environ.get("AZURE_ENVIRONMENT_FILEPATH", ""))
         try:
@@ -59,7 +59,7 @@ def _authority(cloud: str, environ: Mapping[str, str]) -> str:
             ) from exc
         return str(endpoint)
     try:
-        return _AUTHORITIES[cloud.lower()]
+        return _LOGIN_ENDPOINTS[cloud.lower()]
     except KeyError:
         raise ValueError(
             f"AZURE_ENVIRONMENT {cloud!r}: want AzurePublicCloud, AzureUSGovernmentCloud,"
@@ -67,7 +67,7 @@ def _authority(cloud: str, environ: Mapping[str, str]) -> str:
         ) from None
 
 
-def _seconds(text: str) -> float:
+def _parse_delay(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
@@ -79,8 +79,8 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _selector(text: str) -> dict[str, Any] | None:
-    """Read a label selector; what Kubernetes does not know in it is left out."""
+def _parse_selector(text: str) -> dict[str, Any] | None:
+    """Parse a label selector; drop members that Kubernetes does not know."""
     if not text.strip():
         return None
     try:
@@ -88,7 +88,7 @@ def _selector(text: str) -> dict[str, Any] | None:
     except ValueError:
         selector = None
     if not isinstance(selector, dict):
-        raise ValueError(  # noqa: TRY004 a wrong text, not a wrong type
+        raise ValueError(  # noqa: TRY004 the value of a text is wrong, not its type
             f"AZURE_KUBERNETES_CA_CTB_LABEL_SELECTOR {text!r}: want a label selector as a JSON object"
         )
     parts = {name: selector.get(name) for name in ("matchLabels", "matchExpressions")}
@@ -97,10 +97,11 @@ def _selector(text: str) -> dict[str, Any] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookSettings:
-    """Settings of the webhook: the reference's flags and variables; `CONFIG_<NAME>` wins over `<NAME>`."""
+    """Settings of the webhook, from flags and variables; `CONFIG_<NAME>` overrides `<NAME>`."""
 
     tenant_id: str = setting(
-        "tenant of accounts that name none, AZURE_TENANT_ID in pods", variable="AZURE_TENANT_ID"
+        "default tenant ID of ServiceAccounts without a tenant-id annotation; AZURE_TENANT_ID in pods",
+        variable="AZURE_TENANT_ID",
     )
     authority_host: str = setting(
         "login endpoint in pods, by the cloud's name: AzurePublicCloud, AzureUSGovernmentCloud,"
@@ -122,8 +123,8 @@ class WebhookSettings:
         default="mcr.microsoft.com/oss/azure/workload-identity/proxy-init:v1.6.0",
     )
     native_sidecar: bool = setting(
-        "whether the cluster runs sidecars as init containers, as 1.32 and later do; not read from anywhere:"
-        " whoever starts the webhook asks the API server for its version",
+        "whether the cluster runs sidecars as init containers, as 1.32 and later do; set from the version of"
+        " the API server, not by a flag",
         default=True,
     )
     custom_suffix: str = setting(
@@ -143,15 +144,15 @@ class WebhookSettings:
         "TLS name of the custom token endpoint", variable="AZURE_KUBERNETES_SNI_NAME", default=""
     )
     ca_data: str = setting(
-        "its certificate authority, as PEM", variable="AZURE_KUBERNETES_CA_DATA", default=""
+        "its CA certificate in PEM", variable="AZURE_KUBERNETES_CA_DATA", default=""
     )
     ca_configmap: str = setting(
-        "ConfigMap with its certificate authority under ca.crt",
+        "ConfigMap with its CA certificate under ca.crt",
         variable="AZURE_KUBERNETES_CA_CONFIGMAP_NAME",
         default="",
     )
     ca_signer: str = setting(
-        "signer of the ClusterTrustBundle with its certificate authority",
+        "signer of the ClusterTrustBundle with its CA certificate",
         variable="AZURE_KUBERNETES_CA_CTB_SIGNER_NAME",
         default="",
     )
@@ -164,10 +165,10 @@ class WebhookSettings:
         "the webhook's own namespace", variable="POD_NAMESPACE", default=names.SYSTEM_NAMESPACE
     )
     cert_dir: str = setting(
-        "folder of tls.crt and tls.key", flag="--webhook-cert-dir", default="/certs"
+        "directory of tls.crt and tls.key", flag="--webhook-cert-dir", default="/certs"
     )
     disable_cert_rotation: bool = setting(
-        "leave certificate and caBundle to someone else",
+        "do not rotate certificate and caBundle; another program manages them",
         flag="--disable-cert-rotation",
         default=False,
     )
@@ -180,58 +181,58 @@ class WebhookSettings:
         "lowest TLS version: 1.0, 1.1, 1.2 or 1.3", flag="--tls-min-version", default="1.3"
     )
     webhook_addr: str = setting(
-        "address of the webhook; no host is every interface",
+        "address of the webhook; without a host, all interfaces",
         flag="--webhook-addr",
         default=":9443",
     )
     health_addr: str = setting(
-        "address of the probes; 0 for none", flag="--health-addr", default=":9440"
+        "address of the probes; 0 turns them off", flag="--health-addr", default=":9440"
     )
     metrics_addr: str = setting(
-        "address of the metrics; 0 for none", flag="--metrics-addr", default=":8095"
+        "address of the metrics; 0 turns them off", flag="--metrics-addr", default=":8095"
     )
     metrics_backend: str = setting(
-        "kind of the metrics: prometheus", flag="--metrics-backend", default="prometheus"
+        "metrics backend: prometheus", flag="--metrics-backend", default="prometheus"
     )
     log_level: str = setting(
-        "info, debug, trace or all; empty for warnings and errors only; also the sidecar's",
+        "log level: info, debug, trace or all; empty for warnings and errors only; also for the sidecar",
         flag="--log-level",
         default="",
     )
     kubeconfig: str = setting(
-        "kubeconfig to use outside a cluster; without one, the account of the pod",
+        "kubeconfig to use outside a cluster; by default the ServiceAccount of the pod",
         flag="--kubeconfig",
         variable="KUBECONFIG",
         default="",
     )
     otlp_endpoint: str = setting(
-        "address of a collector, as http://collector:4318, to which a span for each verdict is sent by OTLP"
-        " over HTTP; none is sent without it",
+        "address of a collector, for example http://collector:4318; the webhook sends it a span for each"
+        " response by OTLP over HTTP; without it, traces are off",
         flag="--otlp-endpoint",
         variable="OTEL_EXPORTER_OTLP_ENDPOINT",
         default="",
     )
     shutdown_delay_seconds: float = setting(
-        "seconds to serve on after SIGTERM, unready, until nobody is led here any more",
+        "seconds to keep serving after SIGTERM while /readyz fails",
         flag="--shutdown-delay-seconds",
         default=5.0,
     )
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str], argv: Sequence[str] = ()) -> Self:
-        """Read flags and environment.
+        """Read the settings from flags and environment variables.
 
         Errors:  SettingsError with every problem.
         """
-        raw, problems = _raw(cls, environ, argv, prefix="CONFIG_")
+        raw, problems = _read_texts(cls, environ, argv, prefix="CONFIG_")
         values: dict[str, Any] = {"tenant_id": "", **raw}
         converters: dict[str, Callable[[str], object]] = {
-            "authority_host": lambda text: _authority(text, environ),
+            "authority_host": lambda text: _find_login_endpoint(text, environ),
             "audience": lambda text: text or names.EXCHANGE_AUDIENCE,
-            "ca_selector": _selector,
+            "ca_selector": _parse_selector,
             "disable_cert_rotation": lambda text: parse_switch("--disable-cert-rotation", text),
             "refusal_events": lambda text: parse_switch("--refusal-events", text),
-            "shutdown_delay_seconds": _seconds,
+            "shutdown_delay_seconds": _parse_delay,
         }
         for name in converters.keys() & raw.keys():
             try:
@@ -249,11 +250,11 @@ class WebhookSettings:
 
     @property
     def custom_endpoint_annotation(self) -> str | None:
-        """The annotation by which a pod asks for the custom token endpoint, if this webhook serves one."""
+        """The annotation that requests the custom token endpoint, or None if the webhook serves none."""
         return names.USE_CUSTOM_ENDPOINT_PREFIX + self.custom_suffix if self.custom_suffix else None
 
     def __post_init__(self) -> None:
-        problems = [*self._custom_endpoint_problems(), *self._authority_problems()]
+        problems = [*self._check_custom_endpoint(), *self._check_ca_source()]
         if not self.tenant_id:
             problems.append("AZURE_TENANT_ID is required: set it to the tenant of your identities")
         for flag, value, choices in (
@@ -262,46 +263,46 @@ class WebhookSettings:
             ("--log-level", self.log_level, ("", "info", "debug", "trace", "all")),
         ):
             if value not in choices:
-                want = ", ".join(choice or "empty" for choice in choices)
-                problems.append(f"{flag} {value!r}: want {want}")
-        problems += self._address_problems()
+                expected = ", ".join(choice or "empty" for choice in choices)
+                problems.append(f"{flag} {value!r}: want {expected}")
+        problems += self._check_addresses()
         if self.otlp_endpoint and not self.otlp_endpoint.startswith(("http://", "https://")):
             problems.append(f"--otlp-endpoint {self.otlp_endpoint!r}: want http:// or https://")
         if problems:
             raise SettingsError(problems)
 
-    def _address_problems(self) -> Iterator[str]:
+    def _check_addresses(self) -> Iterator[str]:
         for flag, address, optional in (
             ("--webhook-addr", self.webhook_addr, False),
             ("--health-addr", self.health_addr, True),
             ("--metrics-addr", self.metrics_addr, True),
         ):
-            if optional and address == NOWHERE:
+            if optional and address == DISABLED_ADDRESS:
                 continue
             try:
                 parse_address(flag, address)
             except ValueError as exc:
                 yield str(exc)
 
-    def _custom_endpoint_problems(self) -> Iterator[str]:
+    def _check_custom_endpoint(self) -> Iterator[str]:
         suffix, audience = (
             "--custom-token-endpoint-annotation-suffix",
             "--custom-token-endpoint-audience",
         )
         if bool(self.custom_suffix) != bool(self.custom_audience):
             there, missing = (suffix, audience) if self.custom_suffix else (audience, suffix)
-            yield f"{there} needs {missing} beside it"
-        # One audience for both would let a token for the custom endpoint be traded at Entra itself.
+            yield f"{there} needs {missing} too"
+        # With one audience for both, a token for the custom endpoint could be exchanged at Entra.
         if self.custom_audience.lower() == names.EXCHANGE_AUDIENCE.lower():
             yield f"{audience} must not be the default audience {names.EXCHANGE_AUDIENCE}"
         key = "use-" + self.custom_suffix.lower()
         if self.custom_suffix and not (len(key) <= 63 and _QUALIFIED_NAME.fullmatch(key)):
             yield (
-                f"{suffix} {self.custom_suffix!r}: {names.PREFIX}{key} is no valid annotation; want letters,"
-                " digits, '-', '_' and '.', ending in a letter or digit, 59 at most"
+                f"{suffix} {self.custom_suffix!r}: {names.PREFIX}{key} is not a valid annotation key; want"
+                " letters, digits, '-', '_' and '.', ending in a letter or digit, 59 at most"
             )
 
-    def _authority_problems(self) -> Iterator[str]:
+    def _check_ca_source(self) -> Iterator[str]:
         given = [
             f"AZURE_KUBERNETES_CA_{name}"
             for name, value in (
@@ -312,9 +313,8 @@ class WebhookSettings:
             if value
         ]
         if len(given) > 1:
-            yield f"{' and '.join(given)} exclude each other: set one"
+            yield f"{' and '.join(given)} are mutually exclusive: set one"
         if self.ca_selector is not None and not self.ca_signer:
             yield (
-                "AZURE_KUBERNETES_CA_CTB_LABEL_SELECTOR needs AZURE_KUBERNETES_CA_CTB_SIGNER_NAME"
-                " beside it"
+                "AZURE_KUBERNETES_CA_CTB_LABEL_SELECTOR needs AZURE_KUBERNETES_CA_CTB_SIGNER_NAME too"
             )

@@ -1,4 +1,4 @@
-"""One cluster a test, with what the chart installs before the webhook starts."""
+"""One cluster per test, with the objects that the chart installs before the webhook starts."""
 
 import asyncio
 import ssl
@@ -14,7 +14,7 @@ from podpass.assertion.keys import KeyRing
 from podpass.crypto.secret import Secret
 from podpass.http.server import bind, server_tls, serving
 from podpass.kubernetes.client import KubeClient, Target
-from podpass.kubernetes.cluster import Cluster, ClusterConfig
+from podpass.kubernetes.cluster import ClusterConfig, EmbeddedCluster
 from tests.admission.certificates.lab import (
     CONFIGURATIONS,
     MAIN,
@@ -23,8 +23,8 @@ from tests.admission.certificates.lab import (
     RULES,
     SECRETS,
     USERS,
-    HandClock,
     Lab,
+    ManualClock,
     configuration,
 )
 
@@ -41,8 +41,8 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
 
 @pytest.fixture
 async def bare(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[Lab]:
-    """A cluster in which nothing is installed but rights."""
-    clock = HandClock()
+    """A cluster in which only the RBAC objects are installed."""
+    clock = ManualClock()
     ca_file, leaf = tmp_path / "ca.pem", ca.issue_cert("127.0.0.1")
     ca.cert_pem.write_to_path(str(ca_file))
     leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "leaf.pem"))
@@ -50,17 +50,17 @@ async def bare(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[L
     config = ClusterConfig(
         database=tmp_path / "kubernetes.db",
         issuer="https://oidc.example/",
-        ring=ring,
+        signer=ring,
         ca_file=ca_file,
         tokens=USERS,
         clock=clock,
     )
     async with AsyncExitStack() as stack:
-        cluster = await stack.enter_async_context(Cluster(config))
+        cluster = await stack.enter_async_context(EmbeddedCluster(config))
         sock = bind("127.0.0.1", 0)
         server = f"https://127.0.0.1:{sock.getsockname()[1]}"
-        tls, present = server_tls(pem, pem), await stack.enter_async_context(AsyncExitStack())
-        await present.enter_async_context(serving(cluster.app, sock, tls))
+        tls, api_server = server_tls(pem, pem), await stack.enter_async_context(AsyncExitStack())
+        await api_server.enter_async_context(serving(cluster.app, sock, tls))
         stack.callback(cluster.drain)
         trust = ssl.create_default_context(cafile=str(ca_file))
         admin = KubeClient(Target(server=server, tls=trust, token=Secret("admin-token")))
@@ -72,18 +72,18 @@ async def bare(tmp_path: Path, ca: trustme.CA, ring: KeyRing) -> AsyncIterator[L
             admin=admin,
             stack=stack,
             cluster=cluster,
-            present=present,
+            api_server=api_server,
             server_tls=tls,
         )
         await _install_rights(lab)
-        # The connection of a watch ends a turn after its session is closed.
+        # The connection of a watch closes one event-loop iteration after its session.
         stack.push_async_callback(asyncio.sleep, 0)
         yield lab
 
 
 @pytest.fixture
 async def lab(bare: Lab) -> Lab:
-    """A cluster in which the chart was installed: an empty Secret, a configuration without a bundle."""
+    """A cluster in which the chart is installed: an empty Secret, and a configuration without a bundle."""
     await bare.admin.create(SECRETS, {"metadata": {"name": names.CERTIFICATE_SECRET}})
     await bare.admin.create(CONFIGURATIONS, configuration(MAIN))
     return bare

@@ -1,4 +1,4 @@
-"""An embedded Kubernetes over TLS, replicas with the chart's rights, and a caller that is strict."""
+"""An embedded Kubernetes API over TLS, replicas with the chart's permissions, and a strict TLS client."""
 
 import asyncio
 import base64
@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from podpass import names
-from podpass.admission.certificates import Plan, Rotation
+from podpass.admission.certificates import CertificateRotator, RotationPolicy
 from podpass.crypto.secret import Secret
 from podpass.http.server import Receive, Scope, Send, bind, respond, serving
 from podpass.kubernetes.client import KubeClient, KubeError, Target
-from podpass.kubernetes.cluster import Cluster, User
+from podpass.kubernetes.cluster import EmbeddedCluster, UserInfo
 
 NAMESPACE = names.SYSTEM_NAMESPACE
 HOST = f"{names.WEBHOOK_SERVICE}.{NAMESPACE}.svc"
@@ -26,10 +26,10 @@ MAIN = names.WEBHOOK_CONFIGURATION
 SECOND = "azure-wi-webhook-warnings"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 USERS = {
-    "admin-token": User(name="admin", uid="admin", groups=("system:masters",)),
-    "webhook-token": User(name="webhook", uid="webhook", groups=()),
+    "admin-token": UserInfo(name="admin", uid="admin", groups=("system:masters",)),
+    "webhook-token": UserInfo(name="webhook", uid="webhook", groups=()),
 }
-# What the chart grants: one Secret by name, and the reference's rights on configurations.
+# The chart's permissions: one Secret by name, and those of the reference on configurations.
 RULES: dict[str, list[dict[str, Any]]] = {
     "secrets": [
         {
@@ -47,11 +47,11 @@ RULES: dict[str, list[dict[str, Any]]] = {
         }
     ],
 }
-QUICK = Plan(lag_seconds=0.4, linger_seconds=12, check_seconds=0.2)
+FAST = RotationPolicy(propagation_seconds=0.4, overlap_seconds=12, check_seconds=0.2)
 
 
-class HandClock:
-    """Real time, moved by hand."""
+class ManualClock:
+    """The system clock plus an offset that tests set."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
@@ -62,24 +62,24 @@ class HandClock:
 
 @dataclass(kw_only=True)
 class Replica:
-    """A rotation, and the port on which its certificate is served."""
+    """A CertificateRotator, and the port that serves its certificate."""
 
-    rotation: Rotation
+    rotation: CertificateRotator
     port: int
     end: AsyncExitStack
 
 
 @dataclass(kw_only=True)
 class Lab:
-    """A cluster, its administrator, and whatever was started in it."""
+    """A cluster, its administrator client, and the replicas that tests started."""
 
     server: str
     tls: ssl.SSLContext
-    clock: HandClock
+    clock: ManualClock
     admin: KubeClient
     stack: AsyncExitStack
-    cluster: Cluster
-    present: AsyncExitStack
+    cluster: EmbeddedCluster
+    api_server: AsyncExitStack
     server_tls: ssl.SSLContext
     replicas: list[Replica] = field(default_factory=list)
 
@@ -89,20 +89,20 @@ class Lab:
     async def replica(
         self,
         *,
-        plan: Plan = QUICK,
+        policy: RotationPolicy = FAST,
         configurations: tuple[str, ...] = (MAIN,),
         clock: Callable[[], float] | None = None,
     ) -> Replica:
-        """Start a replica with the webhook's rights, and serve its certificate."""
+        """Start a replica with the webhook's permissions, and serve its certificate."""
         end = await self.stack.enter_async_context(AsyncExitStack())
         client = await end.enter_async_context(self.client())
-        rotation = Rotation(
+        rotation = CertificateRotator(
             client,
             namespace=NAMESPACE,
             configurations=configurations,
             clock=clock or self.clock,
             tls_min_version="1.3",
-            plan=plan,
+            policy=policy,
         )
         await end.enter_async_context(rotation)
         sock = bind("127.0.0.1", 0)
@@ -112,24 +112,24 @@ class Lab:
         self.replicas.append(made)
         return made
 
-    async def go_away(self) -> None:
-        """Let the API server be away: no connection to it is taken."""
+    async def stop_api_server(self) -> None:
+        """Stop the API server: it accepts no connections."""
         self.cluster.drain()
-        await self.present.aclose()
+        await self.api_server.aclose()
 
-    async def come_back(self) -> None:
-        self.cluster._watches._stopping = False  # type: ignore[union-attr]  # as a new process would have it
-        self.present = await self.stack.enter_async_context(AsyncExitStack())
+    async def start_api_server(self) -> None:
+        self.cluster._watches._stopping = False  # type: ignore[union-attr]  # as in a new process
+        self.api_server = await self.stack.enter_async_context(AsyncExitStack())
         sock = bind("127.0.0.1", int(self.server.rpartition(":")[2]))
-        await self.present.enter_async_context(serving(self.cluster.app, sock, self.server_tls))
+        await self.api_server.enter_async_context(serving(self.cluster.app, sock, self.server_tls))
         self.stack.callback(self.cluster.drain)
 
     async def data(self) -> dict[str, bytes]:
         secret = await self.admin.get(SECRET)
         return {k: base64.b64decode(v) for k, v in (secret.get("data") or {}).items()}
 
-    async def fill(self, data: dict[str, bytes]) -> None:
-        """Put contents into the Secret, whatever was there."""
+    async def write_secret(self, data: dict[str, bytes]) -> None:
+        """Overwrite the contents of the Secret."""
         encoded = {k: base64.b64encode(v).decode() for k, v in data.items()}
         about = {"name": names.CERTIFICATE_SECRET}
         await self.admin.replace(SECRET, {"metadata": about, "data": encoded})
@@ -139,8 +139,8 @@ class Lab:
         pems = [hook["clientConfig"].get("caBundle") or "" for hook in found["webhooks"]]
         return [base64.b64decode(pem).decode() for pem in pems]
 
-    async def overwrite(self, pem: bytes, name: str = MAIN) -> None:
-        """Set every caBundle of a configuration, as a person or another program does."""
+    async def overwrite_bundles(self, pem: bytes, name: str = MAIN) -> None:
+        """Overwrite every caBundle of a configuration, like a user or another program."""
         while True:
             found = await self.admin.get(f"{CONFIGURATIONS}/{name}")
             for hook in found["webhooks"]:
@@ -153,7 +153,7 @@ class Lab:
             return
 
     async def grant(self, part: str, rules: list[dict[str, Any]]) -> None:
-        """Set what the webhook may do, in its namespace or for configurations."""
+        """Set the webhook's permissions in its namespace or for configurations."""
         where = f"{RBAC}/namespaces/{NAMESPACE}/roles"
         if part == "configurations":
             where = f"{RBAC}/clusterroles"
@@ -166,7 +166,7 @@ async def _app(_scope: Scope, _receive: Receive, send: Send) -> None:
 
 
 async def until(true: Callable[[], Any], seconds: float = 30) -> Any:
-    """Wait until something holds; give what it gave."""
+    """Wait until a function returns a true value, and return that value."""
     async with asyncio.timeout(seconds):
         while True:
             found = true()
@@ -178,7 +178,7 @@ async def until(true: Callable[[], Any], seconds: float = 30) -> Any:
 
 
 async def handshake(port: int, bundle: str) -> bytes:
-    """Connect as an API server does, trusting the bundle alone; give the certificate as DER.
+    """Connect like an API server that trusts only the bundle; return the certificate as DER.
 
     Errors:  ssl.SSLError, ValueError for a bundle without certificates.
     """
@@ -198,7 +198,7 @@ async def handshake(port: int, bundle: str) -> bytes:
 
 
 def configuration(name: str = MAIN, hooks: int = 1) -> dict[str, Any]:
-    """Make a configuration as the chart does, with further entries."""
+    """Build a configuration like the chart, with several entries."""
     service = {"name": names.WEBHOOK_SERVICE, "namespace": NAMESPACE, "path": names.WEBHOOK_PATH}
     rule = {
         "apiGroups": [""],

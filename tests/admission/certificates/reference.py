@@ -1,4 +1,4 @@
-"""The reference's part: the Secret as it writes it, and the check by which it keeps one or begins anew."""
+"""The behaviour of the reference: the Secret that it writes, and its check of a stored Secret."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,7 @@ _SHA256_RSA = bytes.fromhex("300d06092a864886f70d01010b0500")
 def secret(
     now: float, *, ca_days: float = 3650, leaf_days: float = 365, host: str = HOST
 ) -> dict[str, bytes]:
-    """Make the four keys of its Secret: RSA as PKCS#1, serial number 0 for the authority, 1 for the leaf."""
+    """Build the four keys of its Secret: RSA in PKCS#1, serial number 0 for the CA, 1 for the leaf."""
     moment = datetime.fromtimestamp(int(now), tz=UTC)
     ca_key, key = (rsa.generate_private_key(65537, 2048) for _ in range(2))
     subject = x509.Name(
@@ -56,20 +56,20 @@ def secret(
     }
 
 
-def keeps(data: dict[str, bytes], now: float, host: str = HOST) -> str:
-    """Say what the reference would make anew: `nothing`, `leaf` or `everything`."""
+def find_outdated(data: dict[str, bytes], now: float, host: str = HOST) -> str:
+    """Return what the reference would replace: `nothing`, `leaf` or `everything`."""
     at = datetime.fromtimestamp(now, tz=UTC) + LOOK_AHEAD
-    authority = _first(data["ca.crt"])
-    if not _works(authority, authority, data["ca.crt"], data["ca.key"], CA_NAME, at):
+    ca = _first(data["ca.crt"])
+    if not _is_valid(ca, ca, data["ca.crt"], data["ca.key"], CA_NAME, at):
         return "everything"
-    # What it signs with is the first key alone, and only as PKCS#1.
+    # It signs only with the first key, and only in PKCS#1.
     assert data["ca.key"].startswith(b"-----BEGIN RSA PRIVATE KEY-----")
     leaf = _first(data["tls.crt"])
-    works = _works(authority, leaf, data["tls.crt"], data["tls.key"], host, at)
+    works = _is_valid(ca, leaf, data["tls.crt"], data["tls.key"], host, at)
     return "nothing" if works else "leaf"
 
 
-def _works(
+def _is_valid(
     root: x509.Certificate | None,
     certificate: x509.Certificate | None,
     pem: bytes,
@@ -96,7 +96,7 @@ def _first(pem: bytes) -> x509.Certificate | None:
     import warnings
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its serial number 0
+        warnings.simplefilter("ignore")  # about the serial number 0
         return x509.load_pem_x509_certificate(pem) if pem else None
 
 
@@ -129,7 +129,7 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
 
 
 def _with_serial_zero(certificate: x509.Certificate, key: rsa.RSAPrivateKey) -> bytes:
-    """Sign a certificate again with a serial number that no builder gives out; as DER."""
+    """Sign a certificate again with the serial number 0, which no builder accepts; return DER."""
     signed = certificate.tbs_certificate_bytes.replace(b"\x02\x01\x01", b"\x02\x01\x00", 1)
     signature = key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
     return _der(0x30, signed + _SHA256_RSA + _der(0x03, b"\0" + signature))

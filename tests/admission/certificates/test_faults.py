@@ -1,4 +1,4 @@
-"""What people and other programs do to the Secret and the configurations, and rights that are missing."""
+"""Changes of Secret and configurations by other writers, missing permissions, and wrong clocks."""
 
 import asyncio
 import logging
@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from podpass import names
-from podpass.admission.certificates import Plan, secret_codec, x509
-from podpass.admission.certificates.x509 import RsaMaker
+from podpass.admission.certificates import RotationPolicy, secret_codec, x509
+from podpass.admission.certificates.x509 import RsaCertificateIssuer
 from tests.admission.certificates import reference
 from tests.admission.certificates.lab import (
     CONFIGURATIONS,
+    FAST,
     HOST,
     MAIN,
-    QUICK,
     RULES,
     SECOND,
     SECRET,
@@ -33,7 +33,7 @@ Data = dict[str, bytes]
 
 
 @pytest.fixture(autouse=True)
-def _told(caplog: pytest.LogCaptureFixture) -> None:
+def _log_level(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "podpass.admission.certificates")
 
 
@@ -41,87 +41,87 @@ def events(caplog: pytest.LogCaptureFixture, name: str) -> list[dict[str, Any]]:
     return [vars(record) for record in caplog.records if record.message == name]
 
 
-async def ready(lab: Lab, **how: Any) -> Replica:
+async def start_ready(lab: Lab, **how: Any) -> Replica:
     replica = await lab.replica(**how)
-    await until(lambda: not replica.rotation.trouble())
+    await until(lambda: not replica.rotation.not_ready_reason())
     return replica
 
 
-async def bundle_of(lab: Lab, name: str = MAIN) -> str:
+async def read_bundle(lab: Lab, name: str = MAIN) -> str:
     first, *rest = await lab.bundles(name)
     assert all(each == first for each in rest)
     return first
 
 
-# --------------------------------------------------------------------------------------- configurations
+# -------------------------------------------------------------------------------------- configurations
 
 
-@pytest.mark.parametrize("left", [b"", b"no PEM at all"])
-async def test_a_bundle_that_is_edited_away_is_repaired(
-    lab: Lab, caplog: pytest.LogCaptureFixture, left: bytes
+@pytest.mark.parametrize("removed", [b"", b"no PEM at all"])
+async def test_overwritten_bundle_is_repaired(
+    lab: Lab, caplog: pytest.LogCaptureFixture, removed: bytes
 ) -> None:
-    # With no look in between: what wakes the replica is the change itself.
-    plan = Plan(lag_seconds=0.4, check_seconds=3600)
-    await ready(lab, plan=plan)
-    before = await bundle_of(lab)
-    await lab.overwrite(left)
-    await until(lambda: _is(lab, before), 10)
-    (repaired,) = events(caplog, "bundle_repaired")
+    # No periodic reconcile: only the watch event wakes the replica.
+    policy = RotationPolicy(propagation_seconds=0.4, check_seconds=3600)
+    await start_ready(lab, policy=policy)
+    before = await read_bundle(lab)
+    await lab.overwrite_bundles(removed)
+    await until(lambda: _equals(lab, before), 10)
+    (repaired,) = events(caplog, "ca_bundle_repaired")
     assert repaired["configuration"] == MAIN
-    assert repaired["changed_by"] == "podpass"  # the user agent of the test's own client
+    assert repaired["changed_by"] == "podpass"  # the user agent of the test's client
 
 
-async def test_every_entry_of_every_configuration_is_kept_in_step(lab: Lab) -> None:
+async def test_every_entry_of_every_configuration_gets_the_bundle(lab: Lab) -> None:
     await lab.admin.create(CONFIGURATIONS, configuration(SECOND, hooks=3))
-    await ready(lab, configurations=(MAIN, SECOND))
+    await start_ready(lab, configurations=(MAIN, SECOND))
     found = await lab.admin.get(f"{CONFIGURATIONS}/{SECOND}")
     del found["webhooks"][1]["clientConfig"]["caBundle"]
     await lab.admin.replace(f"{CONFIGURATIONS}/{SECOND}", found)
-    await until(lambda: _whole(lab, SECOND, 3), 10)
-    assert await bundle_of(lab, SECOND) == await bundle_of(lab)
+    await until(lambda: _are_complete(lab, SECOND, 3), 10)
+    assert await read_bundle(lab, SECOND) == await read_bundle(lab)
 
 
-async def test_a_configuration_that_is_made_anew_is_filled_again(lab: Lab) -> None:
-    replica = await ready(lab)
-    before = await bundle_of(lab)
+async def test_recreated_configuration_gets_its_bundle(lab: Lab) -> None:
+    replica = await start_ready(lab)
+    before = await read_bundle(lab)
     await lab.admin.delete(f"{CONFIGURATIONS}/{MAIN}")
-    await until(lambda: "is missing" in replica.rotation.trouble(), 10)
+    await until(lambda: "is missing" in replica.rotation.not_ready_reason(), 10)
     await lab.admin.create(CONFIGURATIONS, configuration(MAIN))
-    await until(lambda: not replica.rotation.trouble(), 10)
-    assert await bundle_of(lab) == before
+    await until(lambda: not replica.rotation.not_ready_reason(), 10)
+    assert await read_bundle(lab) == before
 
 
-async def test_a_strangers_authority_stays_and_one_of_ours_that_is_gone_leaves(lab: Lab) -> None:
-    """Who moves from or to another keeper of certificates needs both for a while."""
-    replica = await ready(lab)
-    ours = await bundle_of(lab)
-    maker = RsaMaker(host=HOST, now=lab.clock(), plan=Plan())
-    gone = maker.authority().certificate
-    stranger = _stranger()
-    await lab.overwrite(stranger + gone)
-    want = {each.id for each in secret_codec.authorities(ours.encode() + stranger)}
-    await until(lambda: _holds(lab, want), 10)
-    await until(lambda: not replica.rotation.trouble(), 10)
+async def test_foreign_ca_stays_in_bundle_and_removed_own_ca_does_not(lab: Lab) -> None:
+    """A migration from or to cert-manager needs both for some time."""
+    replica = await start_ready(lab)
+    own = await read_bundle(lab)
+    issuer = RsaCertificateIssuer(host=HOST, now=lab.clock(), policy=RotationPolicy())
+    gone = issuer.create_ca().certificate
+    foreign = _foreign_ca()
+    await lab.overwrite_bundles(foreign + gone)
+    want = {each.id for each in secret_codec.decode_bundle(own.encode() + foreign)}
+    await until(lambda: _has_ids(lab, want), 10)
+    await until(lambda: not replica.rotation.not_ready_reason(), 10)
 
 
-async def test_a_quarrel_over_a_bundle_is_not_fought_at_full_speed(
+async def test_repairs_of_a_repeatedly_overwritten_bundle_back_off(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
-    replica = await ready(lab)
-    ours = await bundle_of(lab)
-    stranger = _stranger().decode()
+    replica = await start_ready(lab)
+    own = await read_bundle(lab)
+    foreign = _foreign_ca().decode()
     for _ in range(40):
-        if await bundle_of(lab) != stranger:
-            await lab.overwrite(stranger.encode())
+        if await read_bundle(lab) != foreign:
+            await lab.overwrite_bundles(foreign.encode())
         await asyncio.sleep(0.1)
-    repairs = events(caplog, "bundle_repaired")
+    repairs = events(caplog, "ca_bundle_repaired")
     assert 2 <= len(repairs) <= 4
-    assert "keeps overwriting it" in replica.rotation.trouble()
-    await until(lambda: _holds(lab, _ids(ours + stranger)), 30)
-    await until(lambda: not replica.rotation.trouble(), 10)
+    assert "keeps overwriting it" in replica.rotation.not_ready_reason()
+    await until(lambda: _has_ids(lab, _decode_ids(own + foreign)), 30)
+    await until(lambda: not replica.rotation.not_ready_reason(), 10)
 
 
-# -------------------------------------------------------------------------------------------- the Secret
+# ------------------------------------------------------------------------------------------ the Secret
 
 
 def _garbage(data: Data, _now: float) -> Data:
@@ -140,19 +140,23 @@ def _another_leaf(data: Data, now: float) -> Data:
 
 
 def _another_host(data: Data, now: float) -> Data:
-    held = secret_codec.read(data, HOST)
-    assert held.current is not None
-    leaf = RsaMaker(host="other.svc", now=now, plan=Plan()).leaf(held.current)
+    certificates = secret_codec.decode_secret(data, HOST)
+    assert certificates.current is not None
+    leaf = RsaCertificateIssuer(host="other.svc", now=now, policy=RotationPolicy()).sign_leaf(
+        certificates.current
+    )
     return data | {names.TLS_CERTIFICATE: leaf.chain, names.TLS_KEY: leaf.key}
 
 
 def _short_key(data: Data, now: float) -> Data:
-    """Give a leaf that is right in every way but one: OpenSSL's security level refuses it."""
-    held = secret_codec.read(data, HOST)
-    assert held.current is not None
+    """Return a leaf that is correct, but that OpenSSL's security level refuses."""
+    certificates = secret_codec.decode_secret(data, HOST)
+    assert certificates.current is not None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(x509, "_BITS", 1024)
-        leaf = RsaMaker(host=HOST, now=now, plan=Plan()).leaf(held.current)
+        leaf = RsaCertificateIssuer(host=HOST, now=now, policy=RotationPolicy()).sign_leaf(
+            certificates.current
+        )
     return data | {names.TLS_CERTIFICATE: leaf.chain, names.TLS_KEY: leaf.key}
 
 
@@ -177,102 +181,105 @@ def _emptied(_data: Data, _now: float) -> Data:
     [
         (_garbage, "a certificate cannot be read"),
         (_another_key, "ca.key does not belong to ca.crt"),
-        (_another_leaf, "tls.crt is not signed by the first of ca.crt"),
+        (_another_leaf, "tls.crt is not signed by the first CA of ca.crt"),
         (_another_host, f"tls.crt is not for {HOST}"),
-        (_short_key, "not a pair that can be used"),
+        (_short_key, "not a valid pair"),
         (_another_leaf_key, "tls.key does not belong to tls.crt"),
-        (_expired, "the authority has expired"),
-        (_not_yet_valid, "the authority is not valid yet"),
+        (_expired, "the CA has expired"),
+        (_not_yet_valid, "the CA is not valid yet"),
         (_emptied, "the Secret is empty"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-async def test_a_broken_secret_is_mended_and_no_call_fails_meanwhile(
+async def test_damaged_secret_is_repaired_without_failed_calls(
     lab: Lab, caplog: pytest.LogCaptureFixture, broken: Callable[[Data, float], Data], why: str
 ) -> None:
-    await lab.fill(data := reference.secret(lab.clock()))
-    await lab.overwrite(data[names.CA_CERTIFICATE])
-    replica = await ready(lab)
+    await lab.write_secret(data := reference.secret(lab.clock()))
+    await lab.overwrite_bundles(data[names.CA_CERTIFICATE])
+    replica = await start_ready(lab)
     serving = replica.rotation.rotations
-    await lab.fill(broken(data, lab.clock()))
+    await lab.write_secret(broken(data, lab.clock()))
 
-    async def mended() -> bool:
-        await handshake(replica.port, await bundle_of(lab))
-        assert replica.rotation.trouble() == ""
+    async def repaired() -> bool:
+        await handshake(replica.port, await read_bundle(lab))
+        assert replica.rotation.not_ready_reason() == ""
         return replica.rotation.rotations > serving
 
-    await until(mended)
-    told = [*events(caplog, "ca_made_anew"), *events(caplog, "certificate_signed")]
-    assert any(why in each["why"] for each in told)
-    assert reference.keeps(await lab.data(), lab.clock()) == "nothing"
-    fresh = await ready(lab)
-    await handshake(fresh.port, await bundle_of(lab))
+    await until(repaired)
+    logged = [*events(caplog, "ca_created"), *events(caplog, "certificate_signed")]
+    assert any(why in each["why"] for each in logged)
+    assert reference.find_outdated(await lab.data(), lab.clock()) == "nothing"
+    fresh = await start_ready(lab)
+    await handshake(fresh.port, await read_bundle(lab))
 
 
-async def test_a_secret_that_keeps_being_broken_is_not_mended_at_full_speed(
+async def test_repairs_of_a_repeatedly_damaged_secret_back_off(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
-    replica = await ready(lab)
+    replica = await start_ready(lab)
     for _ in range(30):
-        await lab.fill({})
+        await lab.write_secret({})
         await asyncio.sleep(0.1)
-    assert len(events(caplog, "ca_made_anew")) <= 3
-    assert replica.rotation.is_hindered
-    assert not events(caplog, "certificates_unhindered"), "it is told of once"
+    assert len(events(caplog, "ca_created")) <= 3
+    assert replica.rotation.is_degraded
+    assert not events(caplog, "certificate_rotation_recovered"), "it is logged once"
     assert any(
-        "keeps being broken" in each["cause"] for each in events(caplog, "certificates_hindered")
+        "is damaged repeatedly" in each["cause"]
+        for each in events(caplog, "certificate_rotation_degraded")
     )
-    assert replica.rotation.trouble() == "", "what is served is trusted all the same"
+    assert replica.rotation.not_ready_reason() == "", "the served certificate is still trusted"
 
 
-async def test_a_secret_that_gathers_authorities_is_told_of(lab: Lab) -> None:
-    """Who empties it once an hour is never quick enough to be held back."""
-    replica = await ready(lab)
+async def test_secret_with_many_old_cas_is_degraded(lab: Lab) -> None:
+    """A writer that empties the Secret once an hour never triggers the backoff."""
+    replica = await start_ready(lab)
     data = await lab.data()
-    maker = RsaMaker(host=HOST, now=lab.clock(), plan=Plan())
-    gathered = [secret_codec.bundle([maker.authority()]) for _ in range(5)]
-    await lab.fill(data | {names.CA_CERTIFICATE: data[names.CA_CERTIFICATE] + b"".join(gathered)})
-    await until(lambda: replica.rotation.is_hindered, 10)
-    assert replica.rotation.trouble() == "", "what is served is trusted all the same"
-    await lab.fill(data)
-    await until(lambda: not replica.rotation.is_hindered, 10)
+    issuer = RsaCertificateIssuer(host=HOST, now=lab.clock(), policy=RotationPolicy())
+    gathered = [secret_codec.encode_bundle([issuer.create_ca()]) for _ in range(5)]
+    await lab.write_secret(
+        data | {names.CA_CERTIFICATE: data[names.CA_CERTIFICATE] + b"".join(gathered)}
+    )
+    await until(lambda: replica.rotation.is_degraded, 10)
+    assert replica.rotation.not_ready_reason() == "", "the served certificate is still trusted"
+    await lab.write_secret(data)
+    await until(lambda: not replica.rotation.is_degraded, 10)
 
 
-async def test_a_secret_that_is_missing_and_may_not_be_made_is_waited_for(bare: Lab) -> None:
+async def test_missing_secret_without_create_permission_is_reported(bare: Lab) -> None:
     await bare.admin.create(CONFIGURATIONS, configuration(MAIN))
     replica = await bare.replica()
-    said = await until(lambda: "is missing" in (t := replica.rotation.trouble()) and t)
-    assert names.CERTIFICATE_SECRET in said
-    assert 'cannot create resource "secrets"' in said
+    message = await until(lambda: "is missing" in (t := replica.rotation.not_ready_reason()) and t)
+    assert names.CERTIFICATE_SECRET in message
+    assert 'cannot create resource "secrets"' in message
     await bare.admin.create(SECRETS, {"metadata": {"name": names.CERTIFICATE_SECRET}})
-    await until(lambda: not replica.rotation.trouble())
+    await until(lambda: not replica.rotation.not_ready_reason())
 
 
-async def test_a_secret_that_is_missing_is_made_where_that_is_permitted(bare: Lab) -> None:
+async def test_missing_secret_is_created_with_permission(bare: Lab) -> None:
     await bare.admin.create(CONFIGURATIONS, configuration(MAIN))
     create = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}
     await bare.grant("secrets", [*RULES["secrets"], create])
-    await ready(bare)
+    await start_ready(bare)
     assert (await bare.admin.get(SECRET))["type"] == "Opaque"
-    assert reference.keeps(await bare.data(), bare.clock()) == "nothing"
+    assert reference.find_outdated(await bare.data(), bare.clock()) == "nothing"
 
 
-async def test_other_keys_of_the_secret_stay(lab: Lab) -> None:
-    await lab.fill({"note": b"of somebody"})
-    await ready(lab)
-    assert (await lab.data())["note"] == b"of somebody"
+async def test_other_keys_of_the_secret_are_kept(lab: Lab) -> None:
+    await lab.write_secret({"note": b"of another program"})
+    await start_ready(lab)
+    assert (await lab.data())["note"] == b"of another program"
 
 
-# ------------------------------------------------------------------------------------------------ rights
+# ---------------------------------------------------------------------------------------------- rights
 
 
-def _without(part: str, verb: str) -> list[dict[str, Any]]:
+def _drop_verb(part: str, verb: str) -> list[dict[str, Any]]:
     (rule,) = RULES[part]
     return [{**rule, "verbs": [each for each in rule["verbs"] if each != verb]}]
 
 
 @pytest.mark.parametrize(
-    ("part", "verb", "said"),
+    ("part", "verb", "message"),
     [
         ("secrets", "get", 'cannot get resource "secrets"'),
         ("secrets", "update", 'cannot update resource "secrets"'),
@@ -280,151 +287,156 @@ def _without(part: str, verb: str) -> list[dict[str, Any]]:
         ("configurations", "update", 'cannot update resource "mutatingwebhookconfigurations"'),
     ],
 )
-async def test_a_right_that_is_missing_is_named_and_waited_for(
-    lab: Lab, caplog: pytest.LogCaptureFixture, part: str, verb: str, said: str
+async def test_missing_permission_is_reported_until_granted(
+    lab: Lab, caplog: pytest.LogCaptureFixture, part: str, verb: str, message: str
 ) -> None:
-    await lab.grant(part, _without(part, verb))
+    await lab.grant(part, _drop_verb(part, verb))
     replica = await lab.replica()
-    await until(lambda: said in replica.rotation.trouble())
+    await until(lambda: message in replica.rotation.not_ready_reason())
     await asyncio.sleep(1)
-    assert said in replica.rotation.trouble()
-    hindered = [each for each in events(caplog, "certificates_hindered") if said in each["cause"]]
-    assert len(hindered) == 1, "said once, however often it is tried"
+    assert message in replica.rotation.not_ready_reason()
+    hindered = [
+        each for each in events(caplog, "certificate_rotation_degraded") if message in each["cause"]
+    ]
+    assert len(hindered) == 1, "logged once, however often it fails"
     await lab.grant(part, RULES[part])
-    await until(lambda: not replica.rotation.trouble())
+    await until(lambda: not replica.rotation.not_ready_reason())
 
 
 @pytest.mark.parametrize("part", ["secrets", "configurations"])
-async def test_without_the_right_to_watch_looks_go_on(
+async def test_replica_without_watch_permission_polls(
     lab: Lab, caplog: pytest.LogCaptureFixture, part: str
 ) -> None:
-    await lab.grant(part, _without(part, "watch"))
-    await ready(lab)
+    await lab.grant(part, _drop_verb(part, "watch"))
+    await start_ready(lab)
     await until(lambda: events(caplog, "watch_forbidden"))
-    before = await bundle_of(lab)
-    await lab.overwrite(b"")
-    await until(lambda: _is(lab, before), 10)
+    before = await read_bundle(lab)
+    await lab.overwrite_bundles(b"")
+    await until(lambda: _equals(lab, before), 10)
 
 
-async def test_rights_that_are_withdrawn_make_no_trouble_while_what_is_served_is_trusted(
+async def test_replica_without_permission_stays_ready_while_its_ca_is_trusted(
     lab: Lab,
 ) -> None:
-    """A slip in the rights must not take every replica out of service at once."""
-    replica = await ready(lab)
+    """A removed permission must not make all replicas unready at once."""
+    replica = await start_ready(lab)
     await lab.grant("secrets", [])
-    await asyncio.sleep(QUICK.stale_seconds + 1)
-    assert replica.rotation.trouble() == ""
-    # Another authority in the bundle means a rotation that cannot be followed.
-    joining = RsaMaker(host=HOST, now=lab.clock(), plan=Plan()).authority()
-    await lab.overwrite((await bundle_of(lab)).encode() + joining.certificate)
-    said = await until(replica.rotation.trouble, 10)
-    assert "another authority has joined" in said
-    assert 'cannot get resource "secrets"' in said
+    await asyncio.sleep(FAST.stale_seconds + 1)
+    assert replica.rotation.not_ready_reason() == ""
+    # A new CA in the bundle means a rotation that the replica cannot follow.
+    added = RsaCertificateIssuer(host=HOST, now=lab.clock(), policy=RotationPolicy()).create_ca()
+    await lab.overwrite_bundles((await read_bundle(lab)).encode() + added.certificate)
+    message = await until(replica.rotation.not_ready_reason, 10)
+    assert "another CA was added" in message
+    assert 'cannot get resource "secrets"' in message
 
 
-# ------------------------------------------------------------------------------------ clocks, and silence
+# --------------------------------------------------------------------------- clocks and disconnections
 
 
 @pytest.mark.parametrize(("years", "way"), [(9, "ahead of"), (-3, "behind"), (30, "ahead of")])
-async def test_a_clock_far_off_makes_nothing_and_says_so(
+async def test_replica_with_wrong_clock_creates_nothing_and_reports_it(
     lab: Lab, caplog: pytest.LogCaptureFixture, years: int, way: str
 ) -> None:
     replica = await lab.replica(clock=lambda: lab.clock() + years * YEAR)
-    said = await until(lambda: "clock" in (t := replica.rotation.trouble()) and t)
-    assert way in said
+    message = await until(lambda: "clock" in (t := replica.rotation.not_ready_reason()) and t)
+    assert way in message
     before = lab.cluster.store.revision
     await asyncio.sleep(1)
     assert lab.cluster.store.revision == before
-    assert len(events(caplog, "certificates_hindered")) == 1
+    assert len(events(caplog, "certificate_rotation_degraded")) == 1
     assert await lab.data() == {}
 
 
-async def test_a_clock_that_jumps_neither_changes_nor_stops_what_is_served(lab: Lab) -> None:
-    """The others go on, and the one comes back when its clock does."""
+async def test_clock_jump_changes_neither_secret_nor_served_certificate(lab: Lab) -> None:
+    """The other replica keeps serving, and this one recovers with its clock."""
     ahead = [0.0]
-    right, wrong = await ready(lab), await ready(lab, clock=lambda: lab.clock() + ahead[0])
+    right, wrong = (
+        await start_ready(lab),
+        await start_ready(lab, clock=lambda: lab.clock() + ahead[0]),
+    )
     before, revision = await lab.data(), lab.cluster.store.revision
     for jump in (11 * YEAR, -5 * YEAR):
         ahead[0] = jump
-        said = await until(wrong.rotation.trouble, 10)
-        assert "clock" in said
+        message = await until(wrong.rotation.not_ready_reason, 10)
+        assert "clock" in message
         await asyncio.sleep(0.7)
-        await handshake(wrong.port, await bundle_of(lab))
-        assert right.rotation.trouble() == ""
+        await handshake(wrong.port, await read_bundle(lab))
+        assert right.rotation.not_ready_reason() == ""
         assert await lab.data() == before
         assert lab.cluster.store.revision == revision
     ahead[0] = 0
-    await until(lambda: not wrong.rotation.trouble(), 10)
+    await until(lambda: not wrong.rotation.not_ready_reason(), 10)
 
 
-async def test_an_api_server_that_is_away_is_said_once_and_come_back_to(
+async def test_unavailable_api_server_is_logged_once_and_replica_recovers(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
-    replica = await ready(lab)
-    bundle = await bundle_of(lab)
-    await lab.go_away()
-    await until(lambda: events(caplog, "certificates_hindered"))
+    replica = await start_ready(lab)
+    bundle = await read_bundle(lab)
+    await lab.stop_api_server()
+    await until(lambda: events(caplog, "certificate_rotation_degraded"))
     await asyncio.sleep(1.5)
-    assert len(events(caplog, "certificates_hindered")) == 1
+    assert len(events(caplog, "certificate_rotation_degraded")) == 1
     await handshake(replica.port, bundle)
-    # Nobody can tell any more whether it is trusted: another replica may have gone on with the rotation.
-    said = await until(replica.rotation.trouble, 10)
-    assert "unknown" in said
-    assert "no answer from" in said
-    await lab.come_back()
-    await until(lambda: not replica.rotation.trouble())
+    # The replica does not know whether it is trusted: another replica may have rotated.
+    message = await until(replica.rotation.not_ready_reason, 10)
+    assert "unknown" in message
+    assert "no answer from" in message
+    await lab.start_api_server()
+    await until(lambda: not replica.rotation.not_ready_reason())
     assert replica.rotation.rotations == 1
-    assert events(caplog, "certificates_unhindered")
+    assert events(caplog, "certificate_rotation_recovered")
 
 
-async def test_a_leaf_that_openssl_refuses_lengthens_no_silence(lab: Lab) -> None:
-    """It is as good as none, and nobody gives up the authority that signs."""
-    replica = await ready(lab)
-    await lab.grant("secrets", _without("secrets", "update"))
-    await lab.fill(_short_key(await lab.data(), lab.clock()))
+async def test_leaf_that_openssl_refuses_does_not_prolong_a_disconnection(lab: Lab) -> None:
+    """Such a leaf counts as missing, and no replica removes the current CA."""
+    replica = await start_ready(lab)
+    await lab.grant("secrets", _drop_verb("secrets", "update"))
+    await lab.write_secret(_short_key(await lab.data(), lab.clock()))
     await asyncio.sleep(1)
-    assert replica.rotation.trouble() == ""
-    await lab.go_away()
-    await asyncio.sleep(QUICK.stale_seconds + 0.5)
-    assert replica.rotation.trouble()
-    await lab.come_back()
-    await until(lambda: not replica.rotation.trouble(), 10)
+    assert replica.rotation.not_ready_reason() == ""
+    await lab.stop_api_server()
+    await asyncio.sleep(FAST.stale_seconds + 0.5)
+    assert replica.rotation.not_ready_reason()
+    await lab.start_api_server()
+    await until(lambda: not replica.rotation.not_ready_reason(), 10)
 
 
 async def test_no_key_is_logged_or_shown(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    replica = await ready(lab)
-    await lab.fill({})
+    replica = await start_ready(lab)
+    await lab.write_secret({})
     await until(lambda: replica.rotation.rotations == 2)
     data = await lab.data()
-    held = secret_codec.read(data, HOST)
-    shown = repr(held) + "".join(f"{vars(record)}" for record in caplog.records)
+    certificates = secret_codec.decode_secret(data, HOST)
+    shown = repr(certificates) + "".join(f"{vars(record)}" for record in caplog.records)
     assert "PRIVATE KEY" not in shown
     for name in (names.CA_KEY, names.TLS_KEY):
         assert data[name].decode().splitlines()[3] not in shown
 
 
-# ----------------------------------------------------------------------------------------------- helpers
+# --------------------------------------------------------------------------------------------- helpers
 
 
-def _stranger() -> bytes:
+def _foreign_ca() -> bytes:
     import trustme
 
     return trustme.CA().cert_pem.bytes()
 
 
-def _ids(pem: str) -> set[str]:
-    return {each.id for each in secret_codec.authorities(pem.encode())}
+def _decode_ids(pem: str) -> set[str]:
+    return {each.id for each in secret_codec.decode_bundle(pem.encode())}
 
 
-async def _holds(lab: Lab, ids: set[str]) -> bool:
-    return _ids(await bundle_of(lab)) == ids
+async def _has_ids(lab: Lab, ids: set[str]) -> bool:
+    return _decode_ids(await read_bundle(lab)) == ids
 
 
-async def _is(lab: Lab, bundle: str) -> bool:
-    return await bundle_of(lab) == bundle
+async def _equals(lab: Lab, bundle: str) -> bool:
+    return await read_bundle(lab) == bundle
 
 
-async def _whole(lab: Lab, name: str, count: int) -> bool:
+async def _are_complete(lab: Lab, name: str, count: int) -> bool:
     found = await lab.bundles(name)
     return len([each for each in found if each]) == count

@@ -1,7 +1,7 @@
-"""Any sequence of replicas' steps, crashes, lost contact, wrong clocks and faults: no call fails.
+"""No call fails in any sequence of steps, crashes, disconnections, wrong clocks and damage.
 
-A call fails when a replica that Kubernetes still sends calls to serves a leaf whose authority is missing in
-a bundle that some API server may still go by.
+A call fails when a replica that still gets calls serves a leaf whose CA is missing in a bundle that some API
+server may still use.
 """
 
 import math
@@ -15,31 +15,36 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from podpass.admission.certificates import planner
-from podpass.admission.certificates.ca_bundles import Registered
+from podpass.admission.certificates.ca_bundles import ObservedConfiguration
 from podpass.admission.certificates.model import (
-    Authority,
-    Drop,
-    Held,
-    Keep,
-    Served,
-    Sight,
+    CertificateAuthority,
+    ObservedState,
+    RemoveCA,
+    RestoreCA,
+    ServedCertificate,
     Step,
+    StoredCertificates,
 )
-from podpass.admission.certificates.status import CLOCK, Standing
-from tests.admission.certificates.world import BACKDATE, NOW, PLAN, Numbered
+from podpass.admission.certificates.status import CLOCK, CertificateStatus
+from tests.admission.certificates.fake_issuer import BACKDATE, NOW, POLICY, FakeIssuer
 
 NAMES = ("one", "two")
 REPLICAS = 3
-ENDPOINT_SECONDS = 20  # until no call reaches a replica any more that is not ready
-SLOW, FAR = -160.0, 1e6  # so slow that what is new is not valid yet, and what was there still is
-STRANGER = Authority(id="stranger", certificate=b"", not_before=0, not_after=math.inf, ours=False)
+ENDPOINT_SECONDS = 20  # until a replica that is not ready gets no calls any more
+SLOW, FAR = (
+    -160.0,
+    1e6,
+)  # so slow that a new certificate is not valid yet, and the previous one still is
+FOREIGN = CertificateAuthority(
+    id="foreign", certificate=b"", not_before=0, not_after=math.inf, is_own=False
+)
 
-Bundle = tuple[Authority, ...]
+Bundle = tuple[CertificateAuthority, ...]
 T = TypeVar("T")
 
 
 class Versioned(Generic[T]):
-    """A value that is written by whoever read its latest version, with all that it was."""
+    """A value with optimistic concurrency, and its history."""
 
     def __init__(self, value: T) -> None:
         self.past = [(-math.inf, value)]
@@ -57,34 +62,34 @@ class Versioned(Generic[T]):
             self.past.append((at, value))
 
     def since(self, moment: float) -> Sequence[T]:
-        """List every value that it had after a moment."""
+        """Return every value that it had after a time."""
         ends = [at for at, _ in self.past[1:]] + [math.inf]
         return [value for (_, value), end in zip(self.past, ends, strict=True) if end > moment]
 
 
 @dataclass
 class Replica:
-    """One process: what it remembers, and how far it got in its look."""
+    """One process: its memory, and the progress of its reconcile."""
 
-    standing: Standing = field(default_factory=lambda: Standing(PLAN))
+    status: CertificateStatus = field(default_factory=lambda: CertificateStatus(POLICY))
     began: float = 0
     read: dict[str, tuple[int, Bundle]] | None = None
-    step: tuple[int, Held, Step] | None = None
+    step: tuple[int, StoredCertificates, Step] | None = None
     bundles: dict[str, tuple[int, Bundle]] = field(default_factory=dict)
     ready_at: float = -math.inf
 
-    def idle(self) -> None:
+    def reset(self) -> None:
         self.read, self.step, self.bundles = None, None, {}
 
 
 class Cluster(RuleBasedStateMachine):
-    """Replicas at one API server, whose views of the bundles may be as old as the plan allows."""
+    """Replicas with one API server, whose view of the bundles may be as old as the policy allows."""
 
     def __init__(self) -> None:
         super().__init__()
         self.time = NOW
-        self.maker = Numbered()
-        self.secret = Versioned(Held())
+        self.issuer = FakeIssuer()
+        self.secret = Versioned(StoredCertificates())
         self.configurations = {name: Versioned[Bundle](()) for name in NAMES}
         self.replicas = [Replica() for _ in range(REPLICAS)]
         self.offsets = [0.0] * REPLICAS
@@ -96,54 +101,56 @@ class Cluster(RuleBasedStateMachine):
         if settled:
             self.run(100)
 
-    # ------------------------------------------------------------------------------- a look, in pieces
+    # ------------------------------------------------------------------------------- the parts of a reconcile
 
     @rule(which=which)
     def read_configurations(self, which: int) -> None:
         replica = self.replicas[which]
-        replica.idle()
-        replica.began = replica.standing.heard = self.time
+        replica.reset()
+        replica.began = replica.status.configurations_read_at = self.time
         replica.read = {name: (c.version, c.value) for name, c in self.configurations.items()}
-        replica.standing.registered = {
-            name: Registered(name=name, object={}, bundles=(bundle,))
+        replica.status.configurations = {
+            name: ObservedConfiguration(name=name, object={}, bundles=(bundle,))
             for name, (_, bundle) in replica.read.items()
         }
 
     @rule(which=which)
     def read_secret(self, which: int) -> None:
-        replica, standing = self.replicas[which], self.replicas[which].standing
+        replica, status = self.replicas[which], self.replicas[which].status
         if replica.read is None:
             return
-        held = self.secret.value
+        certificates = self.secret.value
         bundles = [bundle for _, bundle in replica.read.values()]
-        sight = Sight(
-            held=held,
+        state = ObservedState(
+            certificates=certificates,
             bundles=[frozenset(each.id for each in bundle) for bundle in bundles],
-            found=[each for bundle in bundles for each in bundle if each.ours],
+            own_cas=[each for bundle in bundles for each in bundle if each.is_own],
             version=tuple(str(version) for version, _ in replica.read.values()),
         )
-        standing.read_secret = replica.began
+        status.secret_read_at = replica.began
         now = self.time + self.offsets[which]
-        standing.judge(held, now)
-        standing.seen = planner.noted(
-            standing.seen, sight, standing.served, ticks=self.time, plan=PLAN
+        status.record_secret(certificates, now)
+        status.history = planner.update_history(
+            status.history, state, status.served, ticks=self.time, policy=POLICY
         )
-        if planner.takes(
-            sight, standing.seen, standing.served, now=now, ticks=self.time, plan=PLAN
+        if planner.should_serve(
+            state, status.history, status.served, now=now, ticks=self.time, policy=POLICY
         ):
-            assert held.leaf is not None
-            assert held.current is not None
-            standing.take(Served(leaf=held.leaf, authority=replace(held.current, key=b"")))
-        step = planner.decide(
-            sight, standing.seen, standing.served, now=now, ticks=self.time, plan=PLAN
+            assert certificates.leaf is not None
+            assert certificates.current is not None
+            status.record_served(
+                ServedCertificate(leaf=certificates.leaf, ca=replace(certificates.current, key=b""))
+            )
+        step = planner.plan_step(
+            state, status.history, status.served, now=now, ticks=self.time, policy=POLICY
         )
         if step is not None:
-            replica.step = (self.secret.version, held, step)
-        elif held.current is not None:
+            replica.step = (self.secret.version, certificates, step)
+        elif certificates.current is not None:
             replica.bundles = {
-                name: (version, mended)
+                name: (version, patched)
                 for name, (version, bundle) in replica.read.items()
-                if (mended := in_step(held, bundle)) is not None
+                if (patched := desired_bundle(certificates, bundle)) is not None
             }
         replica.read = None
 
@@ -151,25 +158,27 @@ class Cluster(RuleBasedStateMachine):
     def write_secret(self, which: int) -> None:
         replica = self.replicas[which]
         if replica.step is None:
-            replica.standing.say(CLOCK)
+            replica.status.set_condition(CLOCK)
             return
-        (version, held, step), replica.step = replica.step, None
-        if not isinstance(step, Drop | Keep):
+        (version, certificates, step), replica.step = replica.step, None
+        if not isinstance(step, RemoveCA | RestoreCA):
             if abs(self.offsets[which]) > BACKDATE / 2:
-                replica.standing.say(CLOCK, "the API server's own time says that it is wrong")
+                replica.status.set_condition(
+                    CLOCK, "the API server's own time says that it is wrong"
+                )
                 return
-            replica.standing.say(CLOCK)
-        self.maker.now = self.time + self.offsets[which]
-        self.secret.put(self.time, planner.changed(held, step, self.maker), version)
+            replica.status.set_condition(CLOCK)
+        self.issuer.now = self.time + self.offsets[which]
+        self.secret.put(self.time, planner.apply_step(certificates, step, self.issuer), version)
 
     @rule(which=which, name=st.sampled_from(NAMES))
     def write_configuration(self, which: int, name: str) -> None:
-        if (wanted := self.replicas[which].bundles.pop(name, None)) is not None:
-            version, bundle = wanted
+        if (write := self.replicas[which].bundles.pop(name, None)) is not None:
+            version, bundle = write
             self.configurations[name].put(self.time, bundle, version)
 
     @rule(which=which)
-    def look_whole(self, which: int) -> None:
+    def reconcile(self, which: int) -> None:
         for _ in range(4):
             self.read_configurations(which)
             self.read_secret(which)
@@ -177,42 +186,42 @@ class Cluster(RuleBasedStateMachine):
             for name in NAMES:
                 self.write_configuration(which, name)
 
-    # -------------------------------------------------------------------------------------- what happens
+    # -------------------------------------------------------------------------------------- events
 
     @rule(seconds=st.integers(1, 40))
     def wait(self, seconds: int) -> None:
         for _ in range(seconds):
             self.time += 1
-            self.note_ready()
+            self.record_ready()
 
     @rule(seconds=st.sampled_from([20, 100, 260]))
-    def live(self, seconds: int) -> None:
-        """Let every replica look as often as it does in peace."""
+    def run_all(self, seconds: int) -> None:
+        """Let every replica reconcile at the usual interval."""
         self.run(seconds)
 
     @rule(which=which, seconds=st.sampled_from([60, 150, 300]))
-    def live_without(self, which: int, seconds: int) -> None:
-        """Let one of them not look at all, while the others go on."""
+    def run_without(self, which: int, seconds: int) -> None:
+        """Let all replicas but one reconcile."""
         self.run(seconds, but=which)
 
     @rule(which=which, seconds=st.sampled_from([60, 150, 300]))
-    def live_blind(self, which: int, seconds: int) -> None:
-        """Let one of them read the configurations, and get an error instead of the Secret."""
+    def run_without_secret(self, which: int, seconds: int) -> None:
+        """Let one replica read the configurations but not the Secret."""
         for _ in range(0, seconds, 5):
             self.run(5, but=which)
             self.read_configurations(which)
-            self.lose_contact(which)
+            self.fail_reconcile(which)
 
     @rule(seconds=st.sampled_from([10, 40, 90, 150]))
     def outage(self, seconds: int) -> None:
-        """Let the API server be away: nobody can look, or hears of who is not ready."""
-        self.note_ready()
-        called = [replica for replica in self.replicas if replica.ready_at == self.time]
+        """Make the API server unavailable: no replica reconciles, and readiness is not observed."""
+        self.record_ready()
+        ready = [replica for replica in self.replicas if replica.ready_at == self.time]
         self.time += seconds
         for replica in self.replicas:
-            replica.idle()
-            replica.standing.seen = planner.out_of_touch(replica.standing.seen)
-        for replica in called:
+            replica.reset()
+            replica.status.history = planner.reset_timers(replica.status.history)
+        for replica in ready:
             replica.ready_at = self.time
 
     @rule(which=which)
@@ -222,87 +231,89 @@ class Cluster(RuleBasedStateMachine):
     @rule(which=which)
     def restart(self, which: int) -> None:
         self.replicas[which] = Replica()
-        self.look_whole(which)
+        self.reconcile(which)
 
     @rule(which=which)
-    def lose_contact(self, which: int) -> None:
+    def fail_reconcile(self, which: int) -> None:
         replica = self.replicas[which]
-        replica.idle()
-        replica.standing.seen = planner.out_of_touch(replica.standing.seen)
+        replica.reset()
+        replica.status.history = planner.reset_timers(replica.status.history)
 
     @rule(which=which, offset=st.sampled_from([0.0, 5.0, -5.0, -60.0, SLOW, FAR, -FAR]))
     def set_clock(self, which: int, offset: float) -> None:
         self.offsets[which] = offset
 
-    @rule(what=st.sampled_from(["all", "key", "leaf", "coming"]))
-    def break_secret(self, what: str) -> None:
-        held = self.secret.value
+    @rule(what=st.sampled_from(["all", "key", "leaf", "added"]))
+    def damage_secret(self, what: str) -> None:
+        certificates = self.secret.value
         broken = {
-            "all": Held(faults=("nothing can be read",)),
-            "key": Held(old=held.authorities, faults=("ca.key does not fit",)),
-            "leaf": replace(held, leaf=None, faults=("tls.crt cannot be read",)),
-            "coming": replace(
-                held, coming=None, old=(*([held.coming] if held.coming else []), *held.old)
+            "all": StoredCertificates(faults=("nothing can be read",)),
+            "key": StoredCertificates(old=certificates.cas, faults=("ca.key does not fit",)),
+            "leaf": replace(certificates, leaf=None, faults=("tls.crt cannot be read",)),
+            "added": replace(
+                certificates,
+                added=None,
+                old=(*([certificates.added] if certificates.added else []), *certificates.old),
             ),
         }[what]
         self.secret.put(self.time, broken, self.secret.version)
 
     @precondition(lambda self: self.secret.value.current is not None)
-    @rule(name=st.sampled_from(NAMES), age=st.integers(0, int(PLAN.lag_seconds) - 1))
-    def reference_reconciles(self, name: str, age: int) -> None:
-        """A reference's replica beside ours replaces the bundle by `ca.crt`, as old as it has heard of."""
-        held = self.secret.since(self.time - age)[0]
-        if held.current is not None:
+    @rule(name=st.sampled_from(NAMES), age=st.integers(0, int(POLICY.propagation_seconds) - 1))
+    def reference_copies_ca_crt(self, name: str, age: int) -> None:
+        """Let a replica of the reference replace the bundle by `ca.crt`, as old as it observed it."""
+        certificates = self.secret.since(self.time - age)[0]
+        if certificates.current is not None:
             configuration = self.configurations[name]
-            configuration.put(self.time, held.authorities, configuration.version)
+            configuration.put(self.time, certificates.cas, configuration.version)
 
     @rule(name=st.sampled_from(NAMES))
-    def stranger_joins(self, name: str) -> None:
+    def add_foreign_ca(self, name: str) -> None:
         configuration = self.configurations[name]
         bundle = configuration.value
-        if STRANGER not in bundle:
-            configuration.put(self.time, (STRANGER, *bundle), configuration.version)
+        if FOREIGN not in bundle:
+            configuration.put(self.time, (FOREIGN, *bundle), configuration.version)
 
-    # ------------------------------------------------------------------------------------ what must hold
+    # ------------------------------------------------------------------------------------ invariants
 
     @invariant()
     def every_call_is_trusted(self) -> None:
-        self.note_ready()
+        self.record_ready()
         for replica in self.replicas:
-            served = replica.standing.served
+            served = replica.status.served
             if served is None or replica.ready_at < self.time - ENDPOINT_SECONDS:
                 continue
             for name, configuration in self.configurations.items():
-                for bundle in configuration.since(self.time - PLAN.lag_seconds):
+                for bundle in configuration.since(self.time - POLICY.propagation_seconds):
                     ids = {each.id for each in bundle}
-                    assert served.authority.id in ids, f"{name} lacks what is served"
+                    assert served.ca.id in ids, f"{name} lacks the served CA"
 
     @invariant()
-    def the_reference_could_go_on(self) -> None:
-        held = self.secret.value
-        if held.leaf is not None:
-            assert held.current is not None
-            assert held.leaf.authority == held.current.id
-            assert held.current.key
+    def reference_accepts_the_secret(self) -> None:
+        certificates = self.secret.value
+        if certificates.leaf is not None:
+            assert certificates.current is not None
+            assert certificates.leaf.ca_id == certificates.current.id
+            assert certificates.current.key
 
     def teardown(self) -> None:
-        """Left alone with right clocks, all of them come to rest at one authority."""
+        """Undisturbed and with correct clocks, all replicas converge to one CA."""
         self.offsets = [0.0] * REPLICAS
         self.run(400)
-        for _ in range(40):  # ages pass until a moment at which nothing is being rotated
-            held = self.secret.value
-            if held.current and not held.coming and not held.old:
+        for _ in range(40):  # wait until no rotation is in progress
+            certificates = self.secret.value
+            if certificates.current and not certificates.added and not certificates.old:
                 break
             self.run(20)
-        assert held.current is not None
-        assert [each.id for each in held.authorities] == [held.current.id]
+        assert certificates.current is not None
+        assert [each.id for each in certificates.cas] == [certificates.current.id]
         for replica in self.replicas:
-            assert replica.standing.served is not None
-            assert replica.standing.served.leaf == held.leaf
-            assert replica.standing.trouble(self.time, self.time) == ""
+            assert replica.status.served is not None
+            assert replica.status.served.leaf == certificates.leaf
+            assert replica.status.not_ready_reason(self.time, self.time) == ""
         for configuration in self.configurations.values():
             bundle = configuration.value
-            assert {each.id for each in bundle} - {"stranger"} == {held.current.id}
+            assert {each.id for each in bundle} - {"foreign"} == {certificates.current.id}
 
     # ------------------------------------------------------------------------------------------- helpers
 
@@ -312,100 +323,96 @@ class Cluster(RuleBasedStateMachine):
             if second % 5 == 0:
                 for which in range(REPLICAS):
                     if which != but:
-                        self.look_whole(which)
+                        self.reconcile(which)
             self.every_call_is_trusted()
 
-    def note_ready(self) -> None:
+    def record_ready(self) -> None:
         for which, replica in enumerate(self.replicas):
             now = self.time + self.offsets[which]
-            if not replica.standing.trouble(now, self.time):
+            if not replica.status.not_ready_reason(now, self.time):
                 replica.ready_at = self.time
 
 
-def test_a_bundle_set_back_between_two_looks_delays_the_first_leaf_of_an_authority_made_anew() -> (
-    None
-):
-    """Found by the machine above: a reference's replica had not heard of the new authority yet."""
+def test_bundle_reset_between_reconciles_delays_first_leaf_of_new_ca() -> None:
+    """Found by the state machine: a replica of the reference had not observed the new CA yet."""
     cluster = Cluster()
     cluster.begin(settled=True)
-    cluster.break_secret(what="all")
-    cluster.look_whole(which=0)
-    cluster.reference_reconciles(age=1, name="one")
+    cluster.damage_secret(what="all")
+    cluster.reconcile(which=0)
+    cluster.reference_copies_ca_crt(age=1, name="one")
     cluster.outage(seconds=10)
-    cluster.reference_reconciles(age=0, name="one")
+    cluster.reference_copies_ca_crt(age=0, name="one")
     cluster.teardown()
 
 
-def test_who_comes_back_to_a_destroyed_secret_is_not_called_before_it_has_another_leaf() -> None:
-    """Found by the machine above: it serves what the others are about to drop."""
+def test_reconnected_replica_is_unready_while_the_secret_is_destroyed() -> None:
+    """Found by the state machine: it serves the CA that the others are about to remove."""
     cluster = Cluster()
     cluster.begin(settled=False)
-    cluster.live(seconds=300)
-    cluster.live_without(which=0, seconds=150)
-    cluster.live(seconds=260)
-    cluster.live_without(which=0, seconds=150)
-    cluster.break_secret(what="all")
+    cluster.run_all(seconds=300)
+    cluster.run_without(which=0, seconds=150)
+    cluster.run_all(seconds=260)
+    cluster.run_without(which=0, seconds=150)
+    cluster.damage_secret(what="all")
     cluster.teardown()
 
 
-def test_a_leaf_that_is_away_for_a_moment_does_not_end_a_silence() -> None:
-    """The others need not have noticed that it was away, and count on to the end of what is served here."""
+def test_temporarily_missing_leaf_does_not_end_a_disconnection() -> None:
+    """The others may not have observed the gap, and still count down to the removal of the served CA."""
     cluster = Cluster()
     cluster.begin(settled=False)
-    cluster.live(seconds=247)
-    cluster.live_without(
-        which=0, seconds=113
-    )  # a join, a turn, and a second short of the old one's end
-    cluster.break_secret(what="leaf")
+    cluster.run_all(seconds=247)
+    cluster.run_without(which=0, seconds=113)  # until one second before the removal of the old CA
+    cluster.damage_secret(what="leaf")
     cluster.read_configurations(which=0)
     cluster.read_secret(which=0)
-    served = cluster.replicas[0].standing.served
+    served = cluster.replicas[0].status.served
     assert served is not None
-    assert served.authority in cluster.secret.value.old
-    assert "after a silence" in cluster.replicas[0].standing.trouble(cluster.time, cluster.time)
-    cluster.look_whole(which=2)
+    assert served.ca in cluster.secret.value.old
+    assert "was disconnected too long" in cluster.replicas[0].status.not_ready_reason(
+        cluster.time, cluster.time
+    )
+    cluster.reconcile(which=2)
     cluster.time += 1
-    cluster.look_whole(which=0)
+    cluster.reconcile(which=0)
     cluster.teardown()
 
 
-def test_who_takes_the_new_leaf_for_one_of_the_future_is_not_called_when_the_old_authority_leaves() -> (
-    None
-):
-    """Its clock is so slow that it goes on with the old one's leaf. Fails if it stays ready with that."""
+def test_replica_with_slow_clock_is_unready_before_old_ca_is_removed() -> None:
+    """Its clock is so slow that it keeps serving the old leaf. Fails if it stays ready with that."""
     cluster = Cluster()
     cluster.begin(settled=True)
-    cluster.live(seconds=150)
+    cluster.run_all(seconds=150)
     cluster.set_clock(which=0, offset=SLOW)
-    cluster.live(seconds=1200)
-    assert cluster.replicas[0].ready_at > NOW + 150, "it is called as long as it is trusted"
+    cluster.run_all(seconds=1200)
+    assert cluster.replicas[0].ready_at > NOW + 150, "it is ready as long as its CA is trusted"
     cluster.teardown()
 
 
-def test_that_the_new_leafs_time_has_come_is_not_enough_to_be_called_with_the_old_one() -> None:
-    """Found by the machine above: not looking, it was ready as soon as its slow clock let the new leaf be."""
+def test_replica_stays_unready_until_it_serves_the_newer_leaf() -> None:
+    """Found by the state machine: it became ready when its clock reached the new leaf."""
     cluster = Cluster()
     cluster.begin(settled=True)
-    cluster.live(seconds=150)
+    cluster.run_all(seconds=150)
     cluster.set_clock(which=0, offset=SLOW)
-    standing = cluster.replicas[0].standing
-    while "another authority signs" not in standing.trouble(cluster.time + SLOW, cluster.time):
-        cluster.live(seconds=5)
+    status = cluster.replicas[0].status
+    while "a newer CA signs" not in status.not_ready_reason(cluster.time + SLOW, cluster.time):
+        cluster.run_all(seconds=5)
     leaf = cluster.secret.value.leaf
     assert leaf is not None
-    cluster.live(seconds=int(leaf.not_before - SLOW - cluster.time) - 15)
-    cluster.live_without(
+    cluster.run_all(seconds=int(leaf.not_before - SLOW - cluster.time) - 15)
+    cluster.run_without(
         which=0, seconds=20
-    )  # the others drop what it serves, and its clock gets there
-    assert standing.served is not None
-    assert standing.served.authority not in cluster.secret.value.authorities
-    said = standing.trouble(cluster.time + SLOW, cluster.time)
-    assert "another authority signs by now" in said
+    )  # the others remove the served CA, and the slow clock reaches the new leaf
+    assert status.served is not None
+    assert status.served.ca not in cluster.secret.value.cas
+    reasons = status.not_ready_reason(cluster.time + SLOW, cluster.time)
+    assert "a newer CA signs" in reasons
     cluster.teardown()
 
 
-def test_a_first_leaf_comes_though_somebody_keeps_changing_the_configurations() -> None:
-    """What he changes is none of our bundles; only while others may not have heard of us does it count."""
+def test_first_leaf_is_signed_although_configurations_keep_changing() -> None:
+    """The writer changes no bundle; its changes count only until all have observed the CA."""
     cluster = Cluster()
     for second in range(60):
         cluster.time += 1
@@ -414,16 +421,16 @@ def test_a_first_leaf_comes_though_somebody_keeps_changing_the_configurations() 
                 configuration.put(cluster.time, configuration.value, configuration.version)
         if second % 5 == 0:
             for which in range(REPLICAS):
-                cluster.look_whole(which)
+                cluster.reconcile(which)
     assert cluster.secret.value.leaf is not None
 
 
-def test_who_could_not_look_is_called_again_though_nobody_may_mend_the_secret() -> None:
-    """Nobody can be giving up what is served, once all must have seen that the Secret is empty."""
+def test_reconnected_replica_is_ready_again_although_secret_stays_missing() -> None:
+    """Once all replicas have observed the empty Secret, none can remove the served CA."""
     cluster = Cluster()
     cluster.begin(settled=True)
-    gone = Held(faults=("the Secret is missing",))
-    cluster.secret.put(cluster.time, gone, cluster.secret.version)
+    missing = StoredCertificates(faults=("the Secret is missing",))
+    cluster.secret.put(cluster.time, missing, cluster.secret.version)
 
     def look(seconds: int) -> list[str]:
         for _ in range(seconds):
@@ -431,27 +438,27 @@ def test_who_could_not_look_is_called_again_though_nobody_may_mend_the_secret() 
             for which in range(REPLICAS):
                 cluster.read_configurations(which)
                 cluster.read_secret(which)
-        said = [each.standing.trouble(cluster.time, cluster.time) for each in cluster.replicas]
-        return said
+        reasons = [
+            each.status.not_ready_reason(cluster.time, cluster.time) for each in cluster.replicas
+        ]
+        return reasons
 
     assert look(1) == [""] * REPLICAS
-    cluster.outage(seconds=int(PLAN.stale_seconds) + 5)
-    assert all("after a silence" in each for each in look(1))
-    assert look(int(PLAN.stale_seconds)) == [""] * REPLICAS
+    cluster.outage(seconds=int(POLICY.stale_seconds) + 5)
+    assert all("was disconnected too long" in each for each in look(1))
+    assert look(int(POLICY.stale_seconds)) == [""] * REPLICAS
     cluster.teardown()
 
 
 @pytest.mark.parametrize(("what", "rights"), [("key", "secret"), ("all", "configurations")])
-def test_what_is_served_is_not_out_of_use_while_there_is_no_leaf_to_go_to(
-    what: str, rights: str
-) -> None:
-    """Who signs the first leaf drops nothing that others serve. Fails if the time before it counts."""
+def test_served_ca_is_not_removed_while_there_is_no_other_leaf(what: str, rights: str) -> None:
+    """The replica that signs the first leaf removes no CA that others serve. Fails if earlier time counts."""
     cluster = Cluster()
     cluster.begin(settled=True)
-    cluster.break_secret(what=what)
-    for second in range(int(PLAN.linger_seconds) + 80):
+    cluster.damage_secret(what=what)
+    for second in range(int(POLICY.overlap_seconds) + 80):
         cluster.time += 1
-        withdrawn = rights if second < PLAN.linger_seconds + 20 else ""
+        withdrawn = rights if second < POLICY.overlap_seconds + 20 else ""
         looking = [which for which in range(REPLICAS) if which == 0 or (second + which) % 5 == 0]
         for which in looking * 4:
             cluster.read_configurations(which)
@@ -464,13 +471,13 @@ def test_what_is_served_is_not_out_of_use_while_there_is_no_leaf_to_go_to(
     cluster.teardown()
 
 
-def in_step(held: Held, bundle: Bundle) -> Bundle | None:
-    """Do as `contents.wanted` does, without PEM."""
-    strangers = [each for each in bundle if not each.ours]
-    want = {each.id: each for each in (*held.authorities, *strangers)}
-    if want.keys() == {each.id for each in bundle}:
+def desired_bundle(certificates: StoredCertificates, bundle: Bundle) -> Bundle | None:
+    """Do the same as `secret_codec.desired_bundle`, without PEM."""
+    foreign = [each for each in bundle if not each.is_own]
+    desired = {each.id: each for each in (*certificates.cas, *foreign)}
+    if desired.keys() == {each.id for each in bundle}:
         return None
-    return tuple(replace(each, key=b"") for each in want.values())
+    return tuple(replace(each, key=b"") for each in desired.values())
 
 
 TestCluster = Cluster.TestCase

@@ -1,4 +1,4 @@
-"""To podpass and back: an installation's certificates go on, and no call fails on the way."""
+"""Migration from the reference and back: the certificates stay in use, and no call fails."""
 
 import asyncio
 import ssl
@@ -6,56 +6,58 @@ import ssl
 import pytest
 
 from podpass import names
-from podpass.admission.certificates import Plan, secret_codec
-from podpass.admission.certificates.model import Held
-from podpass.admission.certificates.x509 import RsaMaker
+from podpass.admission.certificates import RotationPolicy, secret_codec
+from podpass.admission.certificates.model import StoredCertificates
+from podpass.admission.certificates.x509 import RsaCertificateIssuer
 from tests.admission.certificates import reference
-from tests.admission.certificates.lab import HOST, QUICK, Lab, handshake, until
+from tests.admission.certificates.lab import FAST, HOST, Lab, handshake, until
 
 DAY = 24 * 3600
 NOW = 1_800_000_000.0
 
 
-def test_the_reference_signs_its_authority_with_a_serial_number_that_is_read_here() -> None:
-    """Fails if reading lets the library's warning through, or takes it for damage."""
+def test_ca_of_the_reference_with_serial_number_zero_is_decoded() -> None:
+    """Fails if decoding shows the library's warning, or treats it as damage."""
     data = reference.secret(NOW)
-    held = secret_codec.read(data, HOST)
-    assert held.faults == ()
-    assert held.current is not None
-    assert held.leaf is not None
-    assert held.current.ours
-    assert held.current.not_after == NOW + 3650 * DAY
-    assert held.leaf.not_after == NOW + 365 * DAY
+    certificates = secret_codec.decode_secret(data, HOST)
+    assert certificates.faults == ()
+    assert certificates.current is not None
+    assert certificates.leaf is not None
+    assert certificates.current.is_own
+    assert certificates.current.not_after == NOW + 3650 * DAY
+    assert certificates.leaf.not_after == NOW + 365 * DAY
 
 
-@pytest.mark.parametrize("coming", [False, True])
+@pytest.mark.parametrize("added", [False, True])
 @pytest.mark.parametrize("old", [0, 2])
-def test_the_reference_keeps_what_was_written_here_at_every_step(coming: bool, old: int) -> None:
-    maker = RsaMaker(host=HOST, now=NOW, plan=Plan())
-    first = maker.authority()
-    held = Held(
+def test_reference_accepts_the_secret_at_every_step(added: bool, old: int) -> None:
+    issuer = RsaCertificateIssuer(host=HOST, now=NOW, policy=RotationPolicy())
+    first = issuer.create_ca()
+    certificates = StoredCertificates(
         current=first,
-        leaf=maker.leaf(first),
-        coming=maker.authority() if coming else None,
-        old=tuple(maker.authority() for _ in range(old)),
+        leaf=issuer.sign_leaf(first),
+        added=issuer.create_ca() if added else None,
+        old=tuple(issuer.create_ca() for _ in range(old)),
     )
-    data = secret_codec.written(held)
-    assert reference.keeps(data, NOW) == "nothing"
-    assert reference.keeps(data, NOW + 274 * DAY) == "nothing", "we renew before it would"
-    assert reference.keeps(data, NOW + 276 * DAY) == "leaf"
-    again = secret_codec.read(data, HOST)
-    assert [each.id for each in again.authorities] == [each.id for each in held.authorities]
-    assert (again.coming is None) != coming
-    assert again.leaf == held.leaf
+    data = secret_codec.encode_secret(certificates)
+    assert reference.find_outdated(data, NOW) == "nothing"
+    assert reference.find_outdated(data, NOW + 274 * DAY) == "nothing", (
+        "podpass renews before the reference does"
+    )
+    assert reference.find_outdated(data, NOW + 276 * DAY) == "leaf"
+    again = secret_codec.decode_secret(data, HOST)
+    assert [each.id for each in again.cas] == [each.id for each in certificates.cas]
+    assert (again.added is None) != added
+    assert again.leaf == certificates.leaf
 
 
-async def test_its_authority_and_leaf_are_taken_over_and_nothing_is_written(lab: Lab) -> None:
+async def test_ca_and_leaf_of_the_reference_are_used_without_a_write(lab: Lab) -> None:
     data = reference.secret(lab.clock())
-    await lab.fill(data)
-    await lab.overwrite(data["ca.crt"])
+    await lab.write_secret(data)
+    await lab.overwrite_bundles(data["ca.crt"])
     before = lab.cluster.store.revision
     replica = await lab.replica()
-    await until(lambda: not replica.rotation.trouble())
+    await until(lambda: not replica.rotation.not_ready_reason())
     (bundle,) = await lab.bundles()
     served = await handshake(replica.port, bundle)
     assert served == ssl.PEM_cert_to_DER_cert(data["tls.crt"].decode())
@@ -64,85 +66,85 @@ async def test_its_authority_and_leaf_are_taken_over_and_nothing_is_written(lab:
     assert await lab.data() == data
 
 
-async def test_its_leaf_is_renewed_by_its_own_authority(lab: Lab) -> None:
+async def test_leaf_of_the_reference_is_renewed_by_its_own_ca(lab: Lab) -> None:
     data = reference.secret(lab.clock(), leaf_days=90.5)
-    await lab.fill(data)
-    await lab.overwrite(data["ca.crt"])
+    await lab.write_secret(data)
+    await lab.overwrite_bundles(data["ca.crt"])
     replica = await lab.replica()
     await until(lambda: replica.rotation.rotations == 2)
-    assert replica.rotation.trouble() == ""
+    assert replica.rotation.not_ready_reason() == ""
     after = await lab.data()
-    assert secret_codec.authorities(after["ca.crt"]) == secret_codec.authorities(data["ca.crt"])
+    assert secret_codec.decode_bundle(after["ca.crt"]) == secret_codec.decode_bundle(data["ca.crt"])
     assert after["ca.key"] == data["ca.key"]
-    assert reference.keeps(after, lab.clock()) == "nothing"
+    assert reference.find_outdated(after, lab.clock()) == "nothing"
     await handshake(replica.port, data["ca.crt"].decode())
 
 
-async def test_its_authority_is_replaced_with_an_overlap(lab: Lab) -> None:
+async def test_ca_of_the_reference_is_replaced_with_an_overlap(lab: Lab) -> None:
     data = reference.secret(lab.clock(), ca_days=90.5, leaf_days=90.5)
-    await lab.fill(data)
-    await lab.overwrite(data["ca.crt"])
+    await lab.write_secret(data)
+    await lab.overwrite_bundles(data["ca.crt"])
     replica = await lab.replica()
     await until(lambda: replica.rotation.rotations == 2)
     (bundle,) = await lab.bundles()
     assert bundle.count("BEGIN CERTIFICATE") == 2
-    (before,) = secret_codec.authorities(data["ca.crt"])
-    assert before in secret_codec.authorities(bundle.encode()), "the old one is still trusted"
+    (before,) = secret_codec.decode_bundle(data["ca.crt"])
+    assert before in secret_codec.decode_bundle(bundle.encode()), "the old CA is still trusted"
     after = await lab.data()
-    assert reference.keeps(after, lab.clock()) == "nothing"
-    assert secret_codec.authorities(after["ca.crt"])[1] == before
-    await until(lambda: _alone(lab, secret_codec.authorities(after["ca.crt"])[0].id))
+    assert reference.find_outdated(after, lab.clock()) == "nothing"
+    assert secret_codec.decode_bundle(after["ca.crt"])[1] == before
+    await until(lambda: _is_only_ca(lab, secret_codec.decode_bundle(after["ca.crt"])[0].id))
 
 
-async def test_a_reference_beside_us_that_copies_ca_crt_is_not_quarrelled_with(lab: Lab) -> None:
-    """It replaces every bundle by `ca.crt`: what it writes is what we want, and a stranger's is not ours."""
+async def test_reference_that_copies_ca_crt_causes_no_write_conflict(lab: Lab) -> None:
+    """It replaces every bundle by `ca.crt`, which is the desired content."""
     replica = await lab.replica()
-    await until(lambda: not replica.rotation.trouble())
+    await until(lambda: not replica.rotation.not_ready_reason())
     for _ in range(5):
-        await lab.overwrite((await lab.data())["ca.crt"])
+        await lab.overwrite_bundles((await lab.data())["ca.crt"])
         await asyncio.sleep(0.1)
         before = lab.cluster.store.revision
         await asyncio.sleep(0.5)
         assert lab.cluster.store.revision == before
-    assert replica.rotation.trouble() == ""
+    assert replica.rotation.not_ready_reason() == ""
 
 
-async def test_an_authority_that_it_changes_at_once_is_not_served_before_it_is_trusted(
+async def test_ca_replaced_by_the_reference_is_not_served_before_it_is_trusted(
     lab: Lab,
 ) -> None:
-    """Its rotation has no overlap: we give it one, and take the old authority back until we have turned."""
+    """Its rotation has no overlap: podpass restores the old CA until it serves the new leaf."""
     replica = await lab.replica()
-    await until(lambda: not replica.rotation.trouble())
+    await until(lambda: not replica.rotation.not_ready_reason())
     (before,) = await lab.bundles()
     data = reference.secret(lab.clock())
-    await lab.fill(data)
-    new = secret_codec.authorities(data["ca.crt"])[0].id
+    await lab.write_secret(data)
+    new = secret_codec.decode_bundle(data["ca.crt"])[0].id
 
-    async def joined() -> bool:
+    async def added() -> bool:
         (bundle,) = await lab.bundles()
-        return new in {each.id for each in secret_codec.authorities(bundle.encode())}
+        return new in {each.id for each in secret_codec.decode_bundle(bundle.encode())}
 
-    while not await joined():
+    while not await added():
         await handshake(replica.port, before)
     (both,) = await lab.bundles()
     assert both.count("BEGIN CERTIFICATE") == 2
     await until(lambda: replica.rotation.rotations == 2)
     await handshake(replica.port, data["ca.crt"].decode())
-    assert replica.rotation.trouble() == ""
+    assert replica.rotation.not_ready_reason() == ""
     after = await lab.data()
     assert after["ca.key"] == data["ca.key"]
-    assert reference.keeps(after, lab.clock()) == "nothing"
+    assert reference.find_outdated(after, lab.clock()) == "nothing"
 
 
-async def test_going_back_the_reference_finds_its_four_keys(lab: Lab) -> None:
-    replica = await lab.replica(plan=QUICK)
-    await until(lambda: not replica.rotation.trouble())
+async def test_secret_has_the_four_keys_of_the_reference(lab: Lab) -> None:
+    replica = await lab.replica(policy=FAST)
+    await until(lambda: not replica.rotation.not_ready_reason())
     data = await lab.data()
     assert {names.CA_CERTIFICATE, names.CA_KEY, names.TLS_CERTIFICATE, names.TLS_KEY} == set(data)
-    assert reference.keeps(data, lab.clock()) == "nothing"
+    assert reference.find_outdated(data, lab.clock()) == "nothing"
     assert data[names.TLS_KEY].startswith(b"-----BEGIN RSA PRIVATE KEY-----")
 
 
-async def _alone(lab: Lab, authority: str) -> bool:
+async def _is_only_ca(lab: Lab, ca_id: str) -> bool:
     (bundle,) = await lab.bundles()
-    return [each.id for each in secret_codec.authorities(bundle.encode())] == [authority]
+    return [each.id for each in secret_codec.decode_bundle(bundle.encode())] == [ca_id]

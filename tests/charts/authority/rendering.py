@@ -1,14 +1,14 @@
-"""What the token service's chart renders to, and sets of values in which every one occurs."""
+"""Renders the token service's chart; sets of values that together contain every value."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.charts.rendering import MOST, Helm, Values
-from tests.charts.schema import Files
+from tests.charts.schema import ChartFiles
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "charts" / "podpass-authority"
-FILES = Files(CHART, ("affinity.", "settings.", "resources.claims"))
+FILES = ChartFiles(CHART, ("affinity.", "settings.", "resources.claims"))
 DEPLOY = ROOT / "deploy"
 NAME = "podpass-authority"
 NAMESPACE = "podpass"
@@ -123,7 +123,7 @@ SETS: dict[str, Values] = {
         "podAnnotations": {"prometheus.io/scrape": None, "prometheus.io/port": None},
         "shutdownDelaySeconds": 0,
     },
-    "a policy that names nobody": {
+    "a policy without peers": {
         "networkPolicy": {"metricsNamespace": "", "issuerPorts": []},
         "admin": {"enabled": True},
     },
@@ -131,8 +131,8 @@ SETS: dict[str, Values] = {
 
 
 @dataclass(frozen=True)
-class Chart(Helm):
-    """Helm, and what it says of this chart."""
+class AuthorityChart(Helm):
+    """The Helm program and this chart."""
 
     chart: Path = CHART
     release: str = NAME

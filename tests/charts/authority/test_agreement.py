@@ -1,4 +1,4 @@
-"""Values, example and guide agree with the program's settings and its seed; nothing of it needs Helm."""
+"""Values, example and guide are consistent with the program's settings and its seed; without Helm."""
 
 import re
 from typing import Any
@@ -17,7 +17,7 @@ from tests.charts.schema import keys
 
 SCHEMA, DEFAULTS = FILES.schema, FILES.defaults
 GUIDE = (ROOT / "docs" / "guides" / "self-host.md").read_text()
-# Settings that a value of the chart has, or a Secret, or the place of a mount.
+# Settings that a value of the chart, a Secret or a mount sets.
 BY_VALUES = {
     "PODPASS_AUTHORITY_ORIGIN",
     "PODPASS_AUTHORITY_TENANT_ID",
@@ -40,12 +40,12 @@ def test_every_setting_of_the_authority_can_be_given() -> None:
     assert not given & BY_VALUES
 
 
-def test_a_seed_has_the_keys_that_a_seed_file_has() -> None:
+def test_seed_value_has_the_keys_of_a_seed_file() -> None:
     ours = set(SCHEMA["properties"]["seed"]["properties"]) - {"clusterIssuer"}
-    assert ours == set(_SEED) - {"vaults"}  # an authority holds none
+    assert ours == set(_SEED) - {"vaults"}  # an authority has none
 
 
-def test_the_seed_s_shapes_are_those_of_a_seed_file() -> None:
+def test_seed_schema_equals_that_of_a_seed_file() -> None:
     identity = SCHEMA["properties"]["seed"]["properties"]["identities"]["items"]
     credential = identity["properties"]["federated_credentials"]["items"]
     for shape, keys_ in ((identity, _IDENTITY), (credential, _CREDENTIAL)):
@@ -103,25 +103,25 @@ _REFUSED: list[Any] = [
 
 
 @pytest.mark.parametrize("identity", _TAKEN)
-def test_what_the_command_takes_the_schema_takes(identity: dict[str, Any]) -> None:
+def test_schema_accepts_what_the_command_accepts(identity: dict[str, Any]) -> None:
     Draft7Validator(SCHEMA["properties"]["seed"]).validate({"identities": [identity]})
     assert parse_seed(yaml.safe_dump({"identities": [identity]}), "seed.yaml").identities
 
 
 @pytest.mark.parametrize("identity", _REFUSED)
-def test_what_the_schema_refuses_the_command_would_refuse(identity: Any) -> None:
-    """Before anything is installed, and not by a Job after it."""
+def test_command_refuses_what_the_schema_refuses(identity: Any) -> None:
+    """The schema refuses an invalid seed before the installation; without it the seed Job would fail."""
     assert not Draft7Validator(SCHEMA["properties"]["seed"]).is_valid({"identities": [identity]})
     with pytest.raises(UsageError):
         parse_seed(yaml.safe_dump({"identities": [identity]}), "seed.yaml")
 
 
-def test_every_value_occurs_in_the_sets_that_are_rendered() -> None:
+def test_every_value_is_in_a_rendered_set() -> None:
     used = {key for values in SETS.values() for key in keys(values)}
     assert FILES.ours - used == {"tenantID", "image.tag"}
 
 
-def test_the_example_says_what_has_no_default_and_else_the_defaults() -> None:
+def test_example_sets_required_values_and_otherwise_the_defaults() -> None:
     example = yaml.safe_load((DEPLOY / "values.yaml").read_text())
     assert not set(keys(example)) - set(keys(DEFAULTS))
     required = {key: example.pop(key) for key in ("origin", "tenantID")}
@@ -131,7 +131,7 @@ def test_the_example_says_what_has_no_default_and_else_the_defaults() -> None:
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Lay values over others as Helm does."""
+    """Merge values over others as Helm does."""
     merged = {
         key: _merged(under[key], value) if isinstance(value, dict) else value
         for key, value in over.items()
@@ -139,15 +139,15 @@ def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return under | merged
 
 
-def test_page_and_guide_have_the_secrets_made_before_the_chart_is_installed() -> None:
-    """With a seed Helm waits for its Job, whose pod cannot start without the database's."""
+def test_readme_and_guide_create_the_secrets_before_the_installation() -> None:
+    """With a seed Helm waits for its Job, whose pod cannot start without the database's Secret."""
     made, _, _ = GUIDE.partition("helm install podpass-authority")
     for name in ("databaseSecret", "sealingKeySecret", "tlsSecret"):
         assert re.search(rf"create secret \w+ {DEFAULTS[name]} ", made), name
     assert "Create them before `helm install`" in FILES.page
 
 
-def test_every_value_that_the_guide_gives_is_one_of_the_chart() -> None:
+def test_every_value_in_the_guide_exists_in_the_chart() -> None:
     known = FILES.known
     blocks = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
     given = [yaml.safe_load(block) for block in blocks if block.startswith("origin:")]

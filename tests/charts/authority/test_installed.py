@@ -1,4 +1,4 @@
-"""The whole chart on a local instance, whose pods are processes: the real service, seeded and changed."""
+"""The complete chart on a local instance, whose pods are processes: the real service, seeded and upgraded."""
 
 import json
 import secrets
@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from podpass.http.server import PortInUse, bind
-from tests.charts.authority.rendering import CHART, NAME, NAMESPACE, TENANT, Chart
+from tests.charts.authority.rendering import CHART, NAME, NAMESPACE, TENANT, AuthorityChart
 from tests.charts.rendering import Values
 from tests.local.instances import Podpass
 from tests.local.kubectl import Kubectl, binaries
@@ -19,7 +19,7 @@ from tests.servers.authority.running import Authority
 
 pytestmark = pytest.mark.kubernetes
 
-# Of the chart: an instance's pods have no addresses of their own.
+# Ports of the chart: pods of an instance share the machine's addresses.
 _PORTS = {"service": "https://localhost:8443", "health": "http://localhost:8095"}
 _WAIT = ("--wait", "--timeout", "100s")
 
@@ -34,7 +34,7 @@ def kubectl(tmp_path: Path) -> Iterator[Kubectl]:
             bind("127.0.0.1", port).close()
         except PortInUse:
             pytest.skip(
-                f"port {port} is taken, and pods of an instance have no addresses of their own"
+                f"port {port} is in use, and pods of an instance share the machine's addresses"
             )
     instance = Podpass(tmp_path / "data")
     status = instance.up()
@@ -48,7 +48,7 @@ def kubectl(tmp_path: Path) -> Iterator[Kubectl]:
 
 @pytest.fixture
 def authority(kubectl: Kubectl, tmp_path: Path) -> Authority:
-    """A client of the service that is to be, with the Secrets that the notes ask for."""
+    """Create the Secrets that the notes name, and return a client of the service."""
     made = Authority(folder=tmp_path, ca=trustme.CA(), facts=dict(_PORTS))
     made.write_certificate()
     (tmp_path / "sealing.key").write_bytes(secrets.token_bytes(32))
@@ -74,7 +74,7 @@ def _values(**more: Any) -> Values:
         "replicaCount": 1,
         "workers": 1,
         "shutdownDelaySeconds": 0,
-        "runAsUser": None,  # the tests' own
+        "runAsUser": None,  # CAs of the test
         "seed": {
             "identities": [{"name": "web", "federated_credentials": [credential]}],
             "clusterIssuer": "https://issuer.example.com/",
@@ -84,7 +84,7 @@ def _values(**more: Any) -> Values:
 
 
 def test_the_service_runs_and_is_seeded_changed_and_removed(
-    chart: Chart, kubectl: Kubectl, authority: Authority
+    chart: AuthorityChart, kubectl: Kubectl, authority: Authority
 ) -> None:
     def helm(*arguments: str, values: Values | None = None) -> str:
         done = subprocess.run(
@@ -107,8 +107,8 @@ def test_the_service_runs_and_is_seeded_changed_and_removed(
         )
         return set(found.split())
 
-    told = helm("install", NAME, str(CHART), "--values", "-", values=_values())
-    assert f"tokens of tenant {TENANT}, at https://localhost:8443." in told
+    notes = helm("install", NAME, str(CHART), "--values", "-", values=_values())
+    assert f"tokens of tenant {TENANT}, at https://localhost:8443." in notes
     assert "federated credential web/web created" in seeded()
     document = authority.get(f"/{TENANT}/v2.0/.well-known/openid-configuration", "service").body
     assert document["token_endpoint"] == f"https://localhost:8443/{TENANT}/oauth2/v2.0/token"

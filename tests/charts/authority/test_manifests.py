@@ -1,4 +1,4 @@
-"""The chart renders what lies in deploy/, so that people with and without Helm run the same."""
+"""The chart renders the manifests of deploy/, so that users with and without Helm run the same objects."""
 
 import copy
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.charts.authority.rendering import DEPLOY, NAME, Chart
+from tests.charts.authority.rendering import DEPLOY, NAME, AuthorityChart
 from tests.charts.rendering import Object, find
 
 pytestmark = pytest.mark.kubernetes
 
 
 def _plain(one: Object) -> Object:
-    """Take away what a release adds: labels of its own, hooks, and the mark of the settings."""
+    """Remove what a release adds: its labels, hooks, and the checksum of the settings."""
     one = copy.deepcopy(one)
     labels = one["metadata"].pop("labels", {})
     one["metadata"].pop("annotations", None)
@@ -35,13 +35,13 @@ def _files(*paths: Path) -> list[Object]:
 
 
 def _seed(objects: dict[tuple[str, str], Object]) -> Any:
-    """Parse the seed, whose comments and style are no part of it."""
+    """Parse the seed, to ignore comments and formatting."""
     data = objects["ConfigMap", f"{NAME}-seed"]["data"]
     data["seed.yaml"] = yaml.safe_load(data["seed.yaml"])
     return data["seed.yaml"]
 
 
-def test_the_example_s_values_render_to_the_manifests(chart: Chart) -> None:
+def test_example_values_render_to_the_manifests(chart: AuthorityChart) -> None:
     written = _by_name(_files(*sorted((DEPLOY / "authority").glob("*.yaml"))))
     del written["Namespace", "podpass"]
     rendered = _by_name(chart.render(yaml.safe_load((DEPLOY / "values.yaml").read_text())))
@@ -50,15 +50,15 @@ def test_the_example_s_values_render_to_the_manifests(chart: Chart) -> None:
     assert len(written) == 6
 
 
-def test_a_seed_renders_to_the_manifest_of_one(chart: Chart) -> None:
+def test_seed_renders_to_the_seed_manifest(chart: AuthorityChart) -> None:
     written = _by_name(_files(DEPLOY / "authority-seed.yaml"))
     rendered = _by_name(chart.render({"seed": _seed(written)}))
     _seed(rendered)
     assert {key: rendered[key] for key in written} == written
 
 
-def test_a_release_s_labels_select_nothing(chart: Chart) -> None:
-    """A Deployment keeps its selector, so that of the manifests has to stay what it is."""
+def test_release_labels_are_in_no_selector(chart: AuthorityChart) -> None:
+    """A Deployment's selector cannot change, so it must equal that of the manifests."""
     for one in chart.render():
         if one["kind"] != "Pod":
             assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == NAME

@@ -1,4 +1,4 @@
-"""The pod of `helm test`, its program against the real service: it passes where clients are served."""
+"""The program of the `helm test` pod against the real service: it passes if clients are served."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from tests.charts.authority.rendering import Chart
+from tests.charts.authority.rendering import AuthorityChart
 from tests.charts.rendering import find
 from tests.servers.authority.running import TENANT, Authority
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.kubernetes
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
-    """One that is reached under the name of its certificate, which is not that of its Service."""
+    """Run an authority whose certificate has another name than its Service."""
     made = Authority(folder=tmp_path_factory.mktemp("authority"), ca=trustme.CA())
     made.write_certificate()
     made.fill()
@@ -30,9 +30,9 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
 
 
 def _run(
-    chart: Chart, authority: Authority, origin: str, certificate: Path
+    chart: AuthorityChart, authority: Authority, origin: str, certificate: Path
 ) -> subprocess.CompletedProcess[str]:
-    """Run what the pod runs, with the Service's address and the mount where a test has them."""
+    """Run the pod's command with the address and the mount of the test."""
     (only,) = find(chart.render({"origin": origin, "tenantID": TENANT}), "Pod")["spec"][
         "containers"
     ]
@@ -50,15 +50,17 @@ def _run(
     )
 
 
-def test_it_passes_where_clients_are_served(chart: Chart, authority: Authority) -> None:
+def test_release_test_passes_if_clients_are_served(
+    chart: AuthorityChart, authority: Authority
+) -> None:
     done = _run(chart, authority, "https://localhost", authority.folder / "tls.crt")
     assert done.returncode == 0, done.stderr
     assert f"gives tokens at https://localhost/{TENANT}/oauth2/v2.0/token" in done.stdout
     assert "signed by" in done.stdout
 
 
-def test_it_fails_where_the_certificate_is_not_the_origin_s(
-    chart: Chart, authority: Authority
+def test_release_test_fails_if_the_certificate_is_not_for_the_origin(
+    chart: AuthorityChart, authority: Authority
 ) -> None:
     done = _run(chart, authority, "https://login.corp.example", authority.folder / "tls.crt")
     assert done.returncode == 1
@@ -66,8 +68,8 @@ def test_it_fails_where_the_certificate_is_not_the_origin_s(
     assert "login.corp.example" in done.stderr.partition("certificate is not valid for")[2]
 
 
-def test_it_fails_where_another_certificate_is_served(
-    chart: Chart, authority: Authority, tmp_path: Path
+def test_release_test_fails_if_another_certificate_is_served(
+    chart: AuthorityChart, authority: Authority, tmp_path: Path
 ) -> None:
     other = tmp_path / "tls.crt"
     trustme.CA().issue_cert("localhost").cert_chain_pems[0].write_to_path(other)
@@ -76,13 +78,15 @@ def test_it_fails_where_another_certificate_is_served(
     assert "certificate verify failed" in done.stderr
 
 
-def test_it_fails_where_the_service_has_another_origin(chart: Chart, authority: Authority) -> None:
+def test_release_test_fails_if_the_service_has_another_origin(
+    chart: AuthorityChart, authority: Authority
+) -> None:
     done = _run(chart, authority, "https://127.0.0.1", authority.folder / "tls.crt")
     assert done.returncode == 1
     assert "which is not under https://127.0.0.1" in done.stderr
 
 
-def test_it_is_a_hook_that_stays_to_be_read_until_the_next(chart: Chart) -> None:
+def test_release_test_is_a_hook_that_is_deleted_before_the_next_run(chart: AuthorityChart) -> None:
     annotations = find(chart.render(), "Pod")["metadata"]["annotations"]
     assert annotations["helm.sh/hook"] == "test"
     assert annotations["helm.sh/hook-delete-policy"] == "before-hook-creation"

@@ -1,4 +1,4 @@
-"""What is rendered: valid, closed where it can be, and every value is where it belongs."""
+"""The rendered objects are valid, have minimal permissions, and contain every value in its place."""
 
 import copy
 import warnings
@@ -17,12 +17,12 @@ from tests.charts.authority.rendering import (
     OLDEST,
     SETS,
     TENANT,
-    Chart,
+    AuthorityChart,
 )
 from tests.charts.rendering import FOREIGN, Object, Values, container, find
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # its import warns of its own dependencies
+    warnings.simplefilter("ignore")  # its import emits deprecation warnings
     import kubernetes_validate
 
 pytestmark = pytest.mark.kubernetes
@@ -34,12 +34,12 @@ def values(request: pytest.FixtureRequest) -> Values:
 
 
 @pytest.fixture
-def objects(chart: Chart, values: Values) -> list[Object]:
+def objects(chart: AuthorityChart, values: Values) -> list[Object]:
     return chart.render(values)
 
 
 @pytest.fixture
-def everything(chart: Chart) -> list[Object]:
+def everything(chart: AuthorityChart) -> list[Object]:
     return chart.render(EVERYTHING)
 
 
@@ -56,7 +56,7 @@ def test_every_object_fits_kubernetes_schemas(objects: list[Object], version: st
             kubernetes_validate.validate(one, version, strict=True)
 
 
-def test_no_object_is_there_twice_and_all_are_in_the_release_s_namespace(
+def test_objects_are_unique_and_in_the_release_namespace(
     objects: list[Object],
 ) -> None:
     keys = [(one["kind"], one["metadata"]["name"]) for one in objects]
@@ -65,8 +65,8 @@ def test_no_object_is_there_twice_and_all_are_in_the_release_s_namespace(
     assert not {"Secret", "Role", "ClusterRole"} & {one["kind"] for one in objects}
 
 
-def test_pods_may_do_nothing_they_need_not(objects: list[Object], values: Values) -> None:
-    """What the `restricted` profile asks for, a root that cannot be written, and no token of the cluster."""
+def test_pods_have_a_restricted_security_context(objects: list[Object], values: Values) -> None:
+    """The pods fulfil the `restricted` profile, have a read-only root and no ServiceAccount token."""
     user = values.get("runAsUser", 65532)
     for pod in _pods(objects):
         assert pod["enableServiceLinks"] is False
@@ -83,7 +83,7 @@ def test_pods_may_do_nothing_they_need_not(objects: list[Object], values: Values
     assert find(objects, "ServiceAccount")["automountServiceAccountToken"] is False
 
 
-def test_what_selects_selects_the_replicas_and_neither_test_nor_seed(
+def test_selectors_match_the_replicas_and_not_test_or_seed_pods(
     objects: list[Object],
 ) -> None:
     template = find(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
@@ -107,7 +107,7 @@ def test_what_selects_selects_the_replicas_and_neither_test_nor_seed(
             assert not [each for each in selectors if each.items() <= seeding.items()]
 
 
-def test_ports_probes_and_policies_lead_to_what_listens(objects: list[Object]) -> None:
+def test_ports_probes_and_policies_match_the_listeners(objects: list[Object]) -> None:
     only, data = container(objects), find(objects, "ConfigMap", _name(objects))["data"]
     ports = {port["name"]: port["containerPort"] for port in only["ports"]}
     listening = {"https": "LISTEN", "health": "HEALTH_LISTEN", "admin": "ADMIN_LISTEN"}
@@ -129,7 +129,7 @@ def _name(objects: list[Object]) -> str:
     return name
 
 
-def test_the_time_to_end_is_enough(objects: list[Object]) -> None:
+def test_termination_grace_period_is_long_enough(objects: list[Object]) -> None:
     data = find(objects, "ConfigMap", _name(objects))["data"]
     delay = float(data["PODPASS_AUTHORITY_SHUTDOWN_DELAY_SECONDS"])
     drain = float(data["PODPASS_AUTHORITY_DRAIN_SECONDS"])
@@ -145,7 +145,7 @@ def _leaves(tree: Values, *of: str) -> Iterator[tuple[str, ...]]:
             yield (*of, key)
 
 
-def test_no_value_is_without_effect(chart: Chart, everything: list[Object]) -> None:
+def test_every_value_has_an_effect(chart: AuthorityChart, everything: list[Object]) -> None:
     paths = list(_leaves(EVERYTHING))
     assert len(paths) > 50
     idle = []
@@ -161,10 +161,10 @@ def test_no_value_is_without_effect(chart: Chart, everything: list[Object]) -> N
             and [one for one in yaml.safe_load_all(done.stdout) if one] == everything
         ):
             idle.append(".".join(path))
-    assert idle == ["podLabels.app.kubernetes.io/name"]  # what the replicas are selected by
+    assert idle == ["podLabels.app.kubernetes.io/name"]  # the selector of the replicas
 
 
-def test_each_value_of_the_pods_is_where_it_belongs(everything: list[Object]) -> None:
+def test_each_pod_value_is_in_its_field(everything: list[Object]) -> None:
     spec = find(everything, "Deployment")["spec"]
     template, only = spec["template"], container(everything)
     pod, given = template["spec"], EVERYTHING
@@ -187,7 +187,7 @@ def test_each_value_of_the_pods_is_where_it_belongs(everything: list[Object]) ->
     assert find(everything, "ServiceAccount")["imagePullSecrets"] == [{"name": "registry"}]
 
 
-def test_each_secret_is_named_where_it_is_read(everything: list[Object]) -> None:
+def test_each_secret_is_mounted_where_it_is_read(everything: list[Object]) -> None:
     pod = find(everything, "Deployment")["spec"]["template"]["spec"]
     secrets = {
         one["name"]: one["secret"]["secretName"] for one in pod["volumes"] if "secret" in one
@@ -202,7 +202,7 @@ def test_each_secret_is_named_where_it_is_read(everything: list[Object]) -> None
     assert [item["key"] for item in tested["secret"]["items"]] == ["tls.crt"]
 
 
-def test_each_setting_reaches_the_process_as_it_reads_it(everything: list[Object]) -> None:
+def test_each_setting_reaches_the_process(everything: list[Object]) -> None:
     data = find(everything, "ConfigMap", NAME)["data"]
     assert data == {
         "PODPASS_AUTHORITY_ORIGIN": EVERYTHING["origin"],
@@ -229,7 +229,7 @@ def test_each_setting_reaches_the_process_as_it_reads_it(everything: list[Object
     assert set(data) <= {row["variable"] for kind in kinds for row in describe(kind)}
 
 
-def test_a_changed_setting_starts_new_pods_and_nothing_else_does(chart: Chart) -> None:
+def test_a_changed_setting_starts_new_pods_and_nothing_else_does(chart: AuthorityChart) -> None:
     def mark(values: dict[str, Any]) -> str:
         template = find(chart.render(values), "Deployment")["spec"]["template"]["metadata"]
         text: str = template["annotations"]["podpass/config"]
@@ -239,13 +239,13 @@ def test_a_changed_setting_starts_new_pods_and_nothing_else_does(chart: Chart) -
     assert mark({}) != mark({"settings": {"PODPASS_AUTHORITY_LOG_LEVEL": "debug"}})
 
 
-def test_a_count_is_written_in_whole_digits(chart: Chart) -> None:
-    """Helm reads numbers of a file as floats, and would write this one as 2.147483647e+09."""
+def test_large_integer_is_rendered_without_exponent(chart: AuthorityChart) -> None:
+    """Helm parses numbers of a file as floats and would print this one as 2.147483647e+09."""
     spec = find(chart.render({"replicaCount": 2**31 - 1}), "Deployment")["spec"]
     assert spec["replicas"] == 2**31 - 1
 
 
-def test_the_service_is_as_it_is_told(everything: list[Object]) -> None:
+def test_service_has_the_configured_fields(everything: list[Object]) -> None:
     service = find(everything, "Service", NAME)
     assert service["metadata"]["annotations"] == {"lb.example.com/internal": "true"}
     assert service["spec"]["type"] == "LoadBalancer"
@@ -254,8 +254,8 @@ def test_the_service_is_as_it_is_told(everything: list[Object]) -> None:
     assert ports == {"https": 8443, "admin": 9444}
 
 
-def test_the_network_policy_lets_in_and_out_whom_it_is_told(
-    chart: Chart, everything: list[Object]
+def test_network_policy_has_the_configured_peers(
+    chart: AuthorityChart, everything: list[Object]
 ) -> None:
     policy = find(everything, "NetworkPolicy", NAME)["spec"]
     peers = {rule["ports"][0]["port"]: rule.get("from") for rule in policy["ingress"]}
@@ -269,14 +269,14 @@ def test_the_network_policy_lets_in_and_out_whom_it_is_told(
     }
     out = [port["port"] for rule in policy["egress"] for port in rule["ports"]]
     assert out == [53, 53, 6432, 8443, 4443]
-    open_to_all = find(chart.render(SETS["a policy that names nobody"]), "NetworkPolicy")["spec"]
+    open_to_all = find(chart.render(SETS["a policy without peers"]), "NetworkPolicy")["spec"]
     assert not [rule for rule in open_to_all["ingress"] if "from" in rule]
     bare = chart.render(SETS["nothing that can be left out"])
     assert not {one["kind"] for one in bare} & {"NetworkPolicy", "PodDisruptionBudget"}
 
 
-def test_the_seed_s_pods_reach_the_database_and_nobody_reaches_them(
-    chart: Chart, everything: list[Object]
+def test_seed_pods_may_connect_to_the_database_and_accept_no_connections(
+    chart: AuthorityChart, everything: list[Object]
 ) -> None:
     policy = find(everything, "NetworkPolicy", f"{NAME}-seed")["spec"]
     labels = find(everything, "Job")["spec"]["template"]["metadata"]["labels"]
@@ -290,22 +290,24 @@ def test_the_seed_s_pods_reach_the_database_and_nobody_reaches_them(
     assert "NetworkPolicy" not in {one["kind"] for one in bare}
 
 
-def test_a_seed_that_cannot_be_applied_ends_and_leaves_its_log(everything: list[Object]) -> None:
-    """Helm's own patience is five minutes; a Job whose pods restart takes their logs with it."""
+def test_failing_seed_job_ends_and_keeps_its_log(everything: list[Object]) -> None:
+    """Helm waits five minutes; a Job whose pods restart loses their logs."""
     job = find(everything, "Job")["spec"]
     assert job["template"]["spec"]["restartPolicy"] == "Never"
     assert sum(10 * 2**tried for tried in range(job["backoffLimit"])) < 240
     assert job["activeDeadlineSeconds"] <= 600
 
 
-def test_the_budget_is_as_it_is_told(chart: Chart, everything: list[Object]) -> None:
+def test_disruption_budget_has_the_configured_value(
+    chart: AuthorityChart, everything: list[Object]
+) -> None:
     budget = find(everything, "PodDisruptionBudget")["spec"]
     assert budget["minAvailable"] == "50%"
     assert "maxUnavailable" not in budget
     assert find(chart.render(), "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
 
 
-def test_prometheus_finds_the_metrics_and_not_the_token_service(everything: list[Object]) -> None:
+def test_authority_service_monitor_selects_the_metrics_port(everything: list[Object]) -> None:
     monitor = find(everything, "ServiceMonitor")
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
     assert monitor["spec"]["endpoints"] == [{"port": "metrics", "interval": "15s"}]
@@ -318,7 +320,9 @@ def test_prometheus_finds_the_metrics_and_not_the_token_service(everything: list
     assert matched == [f"{NAME}-metrics"]
 
 
-def test_a_seed_is_one_that_the_command_reads(chart: Chart, everything: list[Object]) -> None:
+def test_rendered_seed_is_valid_for_the_command(
+    chart: AuthorityChart, everything: list[Object]
+) -> None:
     text = find(everything, "ConfigMap", f"{NAME}-seed")["data"]["seed.yaml"]
     found = parse_seed(text, "seed.yaml")
     assert [one.name for one in found.identities] == ["ops"]

@@ -1,4 +1,4 @@
-"""Values: what is missing, misspelt or cannot work is named before anything is installed."""
+"""Missing, misspelt and inconsistent values are refused by name before the installation."""
 
 import re
 import shutil
@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from podpass.settings.authority_process import MAX_ROTATION_SECONDS
-from tests.charts.authority.rendering import CHART, EVERYTHING, NAMESPACE, Chart
+from tests.charts.authority.rendering import CHART, EVERYTHING, NAMESPACE, AuthorityChart
 from tests.charts.rendering import Values, find
 
 pytestmark = pytest.mark.kubernetes
@@ -78,7 +78,7 @@ TRUST = {"name": "web", "issuer": "cluster", "subject": "system:serviceaccount:d
     ],
 )
 def test_a_wrong_key_or_type_is_refused_by_name(
-    chart: Chart, values: Values, where: str, said: str
+    chart: AuthorityChart, values: Values, where: str, said: str
 ) -> None:
     refusal = chart.refusal(values)
     assert f"at '{where}'" in refusal
@@ -110,16 +110,16 @@ def test_a_wrong_key_or_type_is_refused_by_name(
         ),
     ],
 )
-def test_what_is_missing_or_cannot_work_is_refused_before_anything_is_installed(
-    chart: Chart, values: Values, said: str
+def test_missing_or_inconsistent_values_are_refused(
+    chart: AuthorityChart, values: Values, said: str
 ) -> None:
     assert said in chart.refusal(values)
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 599, 86400, 100000, 864000])
 @pytest.mark.parametrize("name", ["TOKEN", "USER_TOKEN"])
-def test_a_life_of_tokens_that_the_process_refuses_is_refused_before(
-    chart: Chart, name: str, seconds: int
+def test_token_lifetime_that_the_process_refuses_is_refused_by_the_chart(
+    chart: AuthorityChart, name: str, seconds: int
 ) -> None:
     for value in (seconds, str(seconds)):
         refusal = chart.refusal({"settings": {f"PODPASS_AUTHORITY_{name}_SECONDS": value}})
@@ -127,7 +127,9 @@ def test_a_life_of_tokens_that_the_process_refuses_is_refused_before(
 
 
 @pytest.mark.parametrize("seconds", [600, 999, 1000, 79999, 85999, 86399])
-def test_a_life_of_tokens_that_the_process_takes_is_taken(chart: Chart, seconds: int) -> None:
+def test_token_lifetime_that_the_process_accepts_is_accepted_by_the_chart(
+    chart: AuthorityChart, seconds: int
+) -> None:
     for value in (seconds, str(seconds)):
         objects = chart.render({"settings": {"PODPASS_AUTHORITY_TOKEN_SECONDS": value}})
         data = find(objects, "ConfigMap")["data"]
@@ -135,14 +137,16 @@ def test_a_life_of_tokens_that_the_process_takes_is_taken(chart: Chart, seconds:
 
 
 @pytest.mark.parametrize("seconds", [MAX_ROTATION_SECONDS + 1, 10**12])
-def test_a_rotation_that_the_process_refuses_is_refused_before(chart: Chart, seconds: int) -> None:
+def test_rotation_period_that_the_process_refuses_is_refused_by_the_chart(
+    chart: AuthorityChart, seconds: int
+) -> None:
     for value in (seconds, str(seconds)):
         refusal = chart.refusal({"settings": {"PODPASS_AUTHORITY_ROTATION_SECONDS": value}})
         assert "at '/settings/PODPASS_AUTHORITY_ROTATION_SECONDS'" in refusal
 
 
-def test_names_of_the_user_do_not_stand_beside_ours(chart: Chart) -> None:
-    """Of one key twice, some readers take the first and others the last."""
+def test_user_keys_that_duplicate_chart_keys_are_rendered_once(chart: AuthorityChart) -> None:
+    """Of a duplicate key, some parsers use the first value and others the last."""
     mine = {"podpass/config": "mine", "app.kubernetes.io/name": "mine"}
     monitor = {"enabled": True, "labels": mine}
     said = chart.template({"podAnnotations": mine, "serviceMonitor": monitor}).stdout
@@ -155,15 +159,17 @@ def test_names_of_the_user_do_not_stand_beside_ours(chart: Chart) -> None:
 
 
 @pytest.mark.parametrize("name", ["1abc", "my.rel", "1abc-podpass-authority"])
-def test_a_release_whose_name_no_service_can_have_is_refused(chart: Chart, name: str) -> None:
+def test_release_name_that_is_invalid_for_a_service_is_refused(
+    chart: AuthorityChart, name: str
+) -> None:
     assert "cannot name a Service, which begins with a letter" in chart.refusal({}, name=name)
     named = chart.render({"nameOverride": "tokens"}, name=name)
     assert {one["metadata"]["labels"]["app.kubernetes.io/instance"] for one in named} == {name}
 
 
 @pytest.mark.parametrize("override", ["", "a" * 51 + "--b", "a" * 60])
-def test_the_longest_name_leaves_room_for_what_is_put_after_it(chart: Chart, override: str) -> None:
-    """A pod of the seed's Job has `-seed-` and five letters more; 63 is what a label may have."""
+def test_longest_name_leaves_space_for_suffixes(chart: AuthorityChart, override: str) -> None:
+    """The name of the seed Job's pod adds `-seed-` and five letters; a label has at most 63 characters."""
     for one in chart.render({**EVERYTHING, "nameOverride": override}, name="true" + "x" * 49):
         assert isinstance(one["metadata"]["labels"]["app.kubernetes.io/instance"], str)
         assert re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", one["metadata"]["name"])
@@ -171,15 +177,15 @@ def test_the_longest_name_leaves_room_for_what_is_put_after_it(chart: Chart, ove
         assert len(one["metadata"]["name"]) + pods <= 63
 
 
-def test_a_release_called_as_a_truth_is_called_so_in_its_labels(chart: Chart) -> None:
+def test_release_named_like_a_boolean_has_string_labels(chart: AuthorityChart) -> None:
     for one in chart.render({"nameOverride": "null"}, name="true"):
         assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == "true"
         assert one["metadata"]["labels"].get("app.kubernetes.io/name", "null") == "null"
         assert str(one["metadata"]["name"]).startswith("null")
 
 
-def test_the_notes_say_what_to_do_next(chart: Chart, tmp_path: Path) -> None:
-    """Helm shows notes only where it installs; as any other file of the chart they are rendered here."""
+def test_notes_describe_the_next_steps(chart: AuthorityChart, tmp_path: Path) -> None:
+    """Helm prints notes only when it installs, so they are rendered here as another file of the chart."""
     copied = tmp_path / "podpass-authority"
     shutil.copytree(CHART, copied)
     text = (copied / "templates" / "NOTES.txt").read_text()

@@ -1,7 +1,7 @@
-/* Another time of day for one process: the seconds in the file that CLOCK_AHEAD names are added to the wall clock.
+/* Changes the wall clock of one process: it adds the number of seconds in the file that CLOCK_AHEAD names.
 
-   Preloaded before the C library. The file is mapped, so the clock can be put on while the process runs. The
-   monotonic clock stays as it is: waits and time-outs take as long as ever. */
+   It is preloaded before the C library. The file is mapped, so the clock can be advanced while the process runs.
+   The monotonic clock does not change, so waits and time-outs take the same time. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-"""Ask a vault for what podpass does not have, as the released clients do; print what they make of it."""
+"""Call vault operations that podpass does not implement with released clients; print their errors."""
 
 import sys
 from collections.abc import Callable
@@ -13,7 +13,7 @@ refused = 0
 
 
 def count(response: Any) -> None:
-    """Count refusals: a client that tries again would make more than one."""
+    """Count refusals: a client that retries would get more than one."""
     global refused
     refused += response.http_response.status_code == 501
 

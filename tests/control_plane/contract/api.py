@@ -1,4 +1,4 @@
-"""One API server, embedded or real, and what a test asks of it in a namespace of its own."""
+"""A client of one API server, embedded or real, with a namespace for each test."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ ADMIN, ALICE = "admin-token", "alice-token"
 USERS = {ADMIN: ("admin", "system:masters"), ALICE: ("alice", "devs")}
 MERGE, STRATEGIC = "application/merge-patch+json", "application/strategic-merge-patch+json"
 JSON, APPLY = "application/json-patch+json", "application/apply-patch+yaml"
-PATIENCE_SECONDS = 20
+TIMEOUT_SECONDS = 20
 
 _GROUPS = {
     "deployments": "/apis/apps/v1",
@@ -30,8 +30,8 @@ _GROUPS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Server:
-    """A server that runs as long as the tests do."""
+class ContractServer:
+    """An API server that runs during all tests."""
 
     kind: str
     url: str
@@ -62,8 +62,8 @@ class Server:
 
 
 @dataclass(kw_only=True)
-class Reply:
-    """An answer, read whole."""
+class ApiReply:
+    """A response with its body."""
 
     status: int
     headers: dict[str, str]
@@ -76,22 +76,22 @@ class Reply:
 
 
 @dataclass(kw_only=True)
-class Api:
-    """A server as one test sees it; `space` is the test's own namespace."""
+class ContractApi:
+    """The client of one test; `space` is the namespace of the test."""
 
-    server: Server
+    server: ContractServer
     session: aiohttp.ClientSession
-    space: str = "default"
+    namespace: str = "default"
 
     def path(self, plural: str, name: str = "", sub: str = "") -> str:
-        """Spell an object's path in the test's namespace."""
-        root = f"{_GROUPS.get(plural, '/api/v1')}/namespaces/{self.space}/{plural}"
+        """Return the path of an object in the test's namespace."""
+        root = f"{_GROUPS.get(plural, '/api/v1')}/namespaces/{self.namespace}/{plural}"
         return "/".join(part for part in (root, name, sub) if part)
 
     async def call(
         self, method: str, path: str, body: Any = None, *, token: str | None = ADMIN, **headers: str
-    ) -> Reply:
-        """Send one request; header names are written with underscores."""
+    ) -> ApiReply:
+        """Send one request; header names are given with underscores."""
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if token:
             sent["authorization"] = f"Bearer {token}"
@@ -100,7 +100,7 @@ class Api:
         data = body if isinstance(body, bytes | str | None) else json.dumps(body)
         url = self.server.url + path
         async with self.session.request(method, url, data=data, headers=sent) as answer:
-            return Reply(
+            return ApiReply(
                 status=answer.status,
                 headers={name.lower(): value for name, value in answer.headers.items()},
                 text=(await answer.read()).decode(),
@@ -108,7 +108,7 @@ class Api:
             )
 
     async def create(self, plural: str, body: Any, query: str = "", **headers: str) -> Any:
-        """Create an object that has to be taken; give it."""
+        """Create an object, which must succeed, and return it."""
         reply = await self.call("POST", self.path(plural) + query, body, **headers)
         assert reply.status == 201, reply.text
         return reply.body
@@ -118,17 +118,17 @@ class Api:
         assert reply.status == 200, reply.text
         return reply.body
 
-    async def patch(self, path: str, body: Any, kind: str = MERGE, **how: Any) -> Reply:
+    async def patch(self, path: str, body: Any, kind: str = MERGE, **how: Any) -> ApiReply:
         return await self.call("PATCH", path, body, content_type=kind, **how)
 
-    async def apply(self, path: str, body: Any, manager: str, query: str = "") -> Reply:
+    async def apply(self, path: str, body: Any, manager: str, query: str = "") -> ApiReply:
         return await self.patch(f"{path}?fieldManager={manager}{query}", body, APPLY)
 
-    async def until(
-        self, path: str, wanted: Callable[[Reply], bool], method: str = "GET", **how: Any
-    ) -> Reply:
-        """Ask until the answer is as wanted: rights, webhooks and controllers take a moment."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+    async def wait_for(
+        self, path: str, wanted: Callable[[ApiReply], bool], method: str = "GET", **how: Any
+    ) -> ApiReply:
+        """Repeat a request until the reply is as expected: RBAC, webhooks, controllers are asynchronous."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
             reply = await self.call(method, path, **how)
             if wanted(reply):
@@ -137,26 +137,26 @@ class Api:
             await asyncio.sleep(0.05)
 
     async def watch(self, path: str, query: str, seconds: int = 1) -> list[Any]:
-        """Read the events of one watch that the server ends."""
+        """Return the events of one watch that the server ends."""
         joint = "&" if "?" in path else "?"
         reply = await self.call("GET", f"{path}{joint}watch=true&timeoutSeconds={seconds}{query}")
         assert reply.status == 200, reply.text
         return [json.loads(line) for line in reply.text.splitlines()]
 
 
-def fresh(prefix: str = "contract") -> str:
-    """Make a name that nothing else has."""
+def unique_name(prefix: str = "contract") -> str:
+    """Return a unique name."""
     return f"{prefix}-{uuid.uuid4().hex[:8]}"
 
 
 def pod(name: str = "p", **spec: Any) -> dict[str, Any]:
-    """Make a pod that no scheduler takes, so that nothing changes it but the test."""
+    """Return a pod that no scheduler binds, so only the test changes it."""
     container = {"name": "c", "image": "i"}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": name},
-        "spec": {"schedulerName": "nobody", "containers": [container], **spec},
+        "spec": {"schedulerName": "none", "containers": [container], **spec},
     }
 
 
@@ -166,7 +166,7 @@ def config_map(name: str = "m", **data: str) -> dict[str, Any]:
 
 def deployment(name: str = "d", replicas: int = 1) -> dict[str, Any]:
     labels = {"app": name}
-    spec = {"schedulerName": "nobody", "containers": [{"name": "c", "image": "i"}]}
+    spec = {"schedulerName": "none", "containers": [{"name": "c", "image": "i"}]}
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -179,8 +179,8 @@ def deployment(name: str = "d", replicas: int = 1) -> dict[str, Any]:
     }
 
 
-def refused(reply: Reply, status: int, reason: str, *fields: str) -> Any:
-    """Hold that a request was refused for these fields, and give the Status."""
+def check_refused(reply: ApiReply, status: int, reason: str, *fields: str) -> Any:
+    """Check that a request was refused because of these fields, and return the Status."""
     assert reply.status == status, reply.text
     body = reply.body
     assert (body["kind"], body["status"], body["code"]) == ("Status", "Failure", status)

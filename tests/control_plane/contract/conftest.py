@@ -1,8 +1,7 @@
-"""The two servers, each of them for all tests, and a namespace for each test.
+"""Both servers for all tests, and a namespace for each test.
 
-A behaviour in which the embedded server is known to differ is listed in `known.py`, and its test has to
-fail there: a row that is not true any more fails, too. What real servers of another release answer otherwise
-is listed there as well, and not asked of them.
+`known_differences.py` lists the tests that must fail on the embedded server; such a test that passes is an
+error too. It also lists the tests that are skipped on real servers of other releases.
 """
 
 import ssl
@@ -16,17 +15,17 @@ import trustme
 
 from podpass.assertion.keys import KeyRing
 from podpass.http.server import bind, server_tls, serving
-from podpass.kubernetes.cluster import Cluster, ClusterConfig, User
-from tests.control_plane.background import Background
-from tests.control_plane.contract.api import ADMIN, USERS, Api, Server, fresh
-from tests.control_plane.contract.known import KNOWN, OTHERS, not_asked
+from podpass.kubernetes.cluster import ClusterConfig, EmbeddedCluster, UserInfo
+from tests.control_plane.background_loop import BackgroundLoop
+from tests.control_plane.contract.api import ADMIN, USERS, ContractApi, ContractServer, unique_name
+from tests.control_plane.contract.known_differences import KNOWN, OTHERS, skip_reason
 from tests.control_plane.plane import ISSUER, running
 
 EMBEDDED, REAL = "embedded", "kube-apiserver"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Expect the known differences of the embedded server, and nothing else."""
+    """Mark the tests of known differences of the embedded server as expected failures."""
     for item in items:
         name, _, which = item.name.partition("[")
         case = item.name.replace(f"{EMBEDDED}-", "")
@@ -40,16 +39,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 )
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    """Give each server in turn."""
+) -> Iterator[ContractServer]:
+    """Run each of the two servers."""
     folder = tmp_path_factory.mktemp("contract")
     with (_embedded if request.param == EMBEDDED else _real)(folder) as found:
         yield found
 
 
 @contextmanager
-def _embedded(folder: Path) -> Iterator[Server]:
-    background, stack = Background(), AsyncExitStack()
+def _embedded(folder: Path) -> Iterator[ContractServer]:
+    background, stack = BackgroundLoop(), AsyncExitStack()
     try:
         yield background.run(_serve(stack, folder))
     finally:
@@ -57,7 +56,7 @@ def _embedded(folder: Path) -> Iterator[Server]:
         background.close()
 
 
-async def _serve(stack: AsyncExitStack, folder: Path) -> Server:
+async def _serve(stack: AsyncExitStack, folder: Path) -> ContractServer:
     authority = trustme.CA()
     ca_file, leaf, key = (folder / name for name in ("ca.pem", "leaf.pem", "leaf.key"))
     authority.cert_pem.write_to_path(str(ca_file))
@@ -65,51 +64,52 @@ async def _serve(stack: AsyncExitStack, folder: Path) -> Server:
     issued.cert_chain_pems[0].write_to_path(str(leaf))
     issued.private_key_pem.write_to_path(str(key))
     users = {
-        token: User(name=name, uid=name, groups=(group,)) for token, (name, group) in USERS.items()
+        token: UserInfo(name=name, uid=name, groups=(group,))
+        for token, (name, group) in USERS.items()
     }
     config = ClusterConfig(
         database=folder / "kubernetes.db",
         issuer=ISSUER,
-        ring=KeyRing.open(folder / "issuer"),
+        signer=KeyRing.open(folder / "issuer"),
         ca_file=ca_file,
         tokens=users,
     )
-    cluster = await stack.enter_async_context(Cluster(config))
+    cluster = await stack.enter_async_context(EmbeddedCluster(config))
     sock = bind("127.0.0.1", 0)
     url = f"https://127.0.0.1:{sock.getsockname()[1]}"
     tls = server_tls(str(leaf), str(key), client_ca=str(ca_file))
     await stack.enter_async_context(serving(cluster.app, sock, tls))
     stack.callback(cluster.drain)
-    return Server(kind=EMBEDDED, url=url, ca_file=ca_file, folder=folder)
+    return ContractServer(kind=EMBEDDED, url=url, ca_file=ca_file, folder=folder)
 
 
 @contextmanager
-def _real(folder: Path) -> Iterator[Server]:
+def _real(folder: Path) -> Iterator[ContractServer]:
     users = folder / "users.csv"
     users.touch(0o600)
     lines = [f'{token},{name},{name},"{group}"' for token, (name, group) in USERS.items()]
     users.write_text("\n".join(lines))
     with running(folder / "plane", [f"--token-auth-file={users}"]) as plane:
-        yield Server(kind=REAL, url=plane.server, ca_file=plane.ca_file, folder=folder)
+        yield ContractServer(kind=REAL, url=plane.server, ca_file=plane.ca_file, folder=folder)
 
 
 @pytest.fixture
-async def api(server: Server, request: pytest.FixtureRequest) -> AsyncIterator[Api]:
-    """A session with the server, and a namespace that is ready for pods."""
+async def api(server: ContractServer, request: pytest.FixtureRequest) -> AsyncIterator[ContractApi]:
+    """Return a client of the server with a namespace that is ready for pods."""
     tls = ssl.create_default_context(cafile=str(server.ca_file))
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls)) as session:
-        found = Api(server=server, session=session, space=fresh())
+        found = ContractApi(server=server, session=session, namespace=unique_name())
         test = request.node.originalname
         if test in OTHERS:
             version = (await found.get("/version"))["gitVersion"]
-            if why := not_asked(test, version):
+            if why := skip_reason(test, version):
                 pytest.skip(why)
-        await found.call("POST", "/api/v1/namespaces", {"metadata": {"name": found.space}})
-        await found.until(
+        await found.call("POST", "/api/v1/namespaces", {"metadata": {"name": found.namespace}})
+        await found.wait_for(
             found.path("serviceaccounts", "default"), lambda reply: reply.status == 200
         )
-        await found.until(
+        await found.wait_for(
             found.path("configmaps", "kube-root-ca.crt"), lambda reply: reply.status == 200
         )
         yield found
-        await found.call("DELETE", f"/api/v1/namespaces/{found.space}", token=ADMIN)
+        await found.call("DELETE", f"/api/v1/namespaces/{found.namespace}", token=ADMIN)

@@ -1,4 +1,4 @@
-"""Webhooks for a test: real HTTPS servers, and registrations that only its namespace meets."""
+"""Webhooks for a test: real HTTPS servers, and configurations that select only the test's namespace."""
 
 import asyncio
 import base64
@@ -12,7 +12,7 @@ from typing import Any
 import trustme
 
 from podpass.http.server import bind, read_body, respond, server_tls, serving
-from tests.control_plane.contract.api import Api, Reply, config_map, fresh
+from tests.control_plane.contract.api import ApiReply, ContractApi, config_map, unique_name
 
 MUTATING = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 VALIDATING = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
@@ -21,20 +21,20 @@ BEACON = "beacon"
 Answer = Callable[[Any], dict[str, Any]] | dict[str, Any]
 
 
-def patched(*steps: dict[str, Any]) -> dict[str, Any]:
-    """Answer with a patch."""
+def patch_response(*steps: dict[str, Any]) -> dict[str, Any]:
+    """Return a response with a patch."""
     encoded = base64.b64encode(json.dumps(steps).encode()).decode()
     return {"allowed": True, "patchType": "JSONPatch", "patch": encoded}
 
 
-def labelled(name: str, value: str = "x") -> dict[str, Any]:
-    """Answer with a patch that sets a label; the objects of these tests have labels."""
-    return patched({"op": "add", "path": f"/metadata/labels/{name}", "value": value})
+def label_response(name: str, value: str = "x") -> dict[str, Any]:
+    """Return a response with a patch that sets a label; the objects of these tests have labels."""
+    return patch_response({"op": "add", "path": f"/metadata/labels/{name}", "value": value})
 
 
 @dataclass
-class Hook:
-    """A webhook that keeps what it was asked, and answers what it was told to."""
+class RecordingWebhook:
+    """A webhook that records requests and returns a configured response."""
 
     url: str
     bundle: str
@@ -56,10 +56,10 @@ class Hook:
         )
 
 
-class Hooks:
+class ContractWebhooks:
     """The webhooks of one test."""
 
-    def __init__(self, api: Api, folder: Path, stack: AsyncExitStack) -> None:
+    def __init__(self, api: ContractApi, folder: Path, stack: AsyncExitStack) -> None:
         self._api, self._folder, self._stack = api, folder, stack
         self._authority = trustme.CA()
         self.bundle = base64.b64encode(self._authority.cert_pem.bytes()).decode()
@@ -67,23 +67,23 @@ class Hooks:
         leaf.cert_chain_pems[0].write_to_path(str(folder / "hook.pem"))
         leaf.private_key_pem.write_to_path(str(folder / "hook.key"))
 
-    async def start(self, answer: Answer | None = None) -> Hook:
+    async def start(self, answer: Answer | None = None) -> RecordingWebhook:
         sock = bind("127.0.0.1", 0)
         url = f"https://127.0.0.1:{sock.getsockname()[1]}/hook"
-        hook = Hook(url, self.bundle, answer or {"allowed": True})
+        hook = RecordingWebhook(url, self.bundle, answer or {"allowed": True})
         tls = server_tls(str(self._folder / "hook.pem"), str(self._folder / "hook.key"))
         await self._stack.enter_async_context(serving(hook.app, sock, tls))
         return hook
 
     def spec(self, url: str, name: str = "hook.example.com", **changes: Any) -> dict[str, Any]:
-        """Register a webhook for this test's labelled config maps."""
+        """Return a webhook entry for the labelled ConfigMaps of this test."""
         rule = {
             "apiGroups": [""],
             "apiVersions": ["v1"],
             "operations": ["CREATE"],
             "resources": ["configmaps"],
         }
-        space = {"matchLabels": {"kubernetes.io/metadata.name": self._api.space}}
+        space = {"matchLabels": {"kubernetes.io/metadata.name": self._api.namespace}}
         return {
             "name": name,
             "clientConfig": {"url": url, "caBundle": self.bundle},
@@ -96,28 +96,28 @@ class Hooks:
         }
 
     async def register(self, *specs: dict[str, Any], to: str = MUTATING) -> None:
-        """Register webhooks, and return when the server calls them."""
+        """Register webhooks and return when the server calls them."""
         reply = await self.try_to_register(*specs, to=to)
         assert reply.status == 201, reply.text
 
-    async def try_to_register(self, *specs: dict[str, Any], to: str = MUTATING) -> Reply:
-        """Register webhooks beside one that tells when the server knows them."""
+    async def try_to_register(self, *specs: dict[str, Any], to: str = MUTATING) -> ApiReply:
+        """Register webhooks with a beacon, a webhook that shows when the server calls them."""
         seen = await self.start()
         only = {"matchLabels": {"hook": BEACON}}
         beacon = self.spec(seen.url, "beacon.example.com", objectSelector=only)
-        name = fresh("hooks")
+        name = unique_name("hooks")
         body = {"metadata": {"name": name}, "webhooks": [*specs, beacon]}
         reply = await self._api.call("POST", to, body)
         if reply.status == 201:
             self._stack.push_async_callback(self._api.call, "DELETE", f"{to}/{name}")
-            probe = labelled_map("beacon", BEACON)
+            probe = labelled_config_map("beacon", BEACON)
             path = self._api.path("configmaps") + "?dryRun=All"
-            await self._api.until(path, lambda _: bool(seen.asked), "POST", body=probe)
+            await self._api.wait_for(path, lambda _: bool(seen.asked), "POST", body=probe)
         return reply
 
 
-def labelled_map(name: str = "m", hook: str = "yes") -> dict[str, Any]:
-    """Make a config map that the webhooks of a test are called for."""
+def labelled_config_map(name: str = "m", hook: str = "yes") -> dict[str, Any]:
+    """Return a ConfigMap for which the webhooks of a test are called."""
     body = config_map(name, a="b")
     body["metadata"]["labels"] = {"hook": hook}
     return body

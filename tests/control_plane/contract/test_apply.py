@@ -1,14 +1,14 @@
-"""Server-side apply: who owns which field, and what happens when two want it."""
+"""Server-side apply: field ownership and conflicts."""
 
 from typing import Any
 
 import pytest
 
-from tests.control_plane.contract.api import Api, config_map, deployment, refused
+from tests.control_plane.contract.api import ContractApi, check_refused, config_map, deployment
 
 
 @pytest.fixture
-async def path(api: Api) -> str:
+async def path(api: ContractApi) -> str:
     path = api.path("configmaps", "m")
     assert (await api.apply(path, config_map(a="1"), "one")).status == 201
     return path
@@ -18,67 +18,73 @@ def _managers(body: Any) -> dict[str, str]:
     return {entry["manager"]: entry["operation"] for entry in body["metadata"]["managedFields"]}
 
 
-async def test_the_first_apply_makes_and_the_next_changes(api: Api, path: str) -> None:
+async def test_first_apply_creates_and_the_next_updates(api: ContractApi, path: str) -> None:
     reply = await api.apply(path, config_map(a="2"), "one")
     assert reply.status == 200
     assert reply.body["data"] == {"a": "2"}
     assert _managers(reply.body) == {"one": "Apply"}
 
 
-async def test_what_is_not_applied_any_more_goes(api: Api, path: str) -> None:
+async def test_field_that_is_no_longer_applied_is_removed(api: ContractApi, path: str) -> None:
     reply = await api.apply(path, config_map(b="2"), "one")
     assert reply.body["data"] == {"b": "2"}
 
 
-async def test_two_managers_keep_their_fields(api: Api, path: str) -> None:
+async def test_two_managers_keep_their_fields(api: ContractApi, path: str) -> None:
     reply = await api.apply(path, config_map(b="2"), "two")
     assert reply.body["data"] == {"a": "1", "b": "2"}
     assert _managers(reply.body) == {"one": "Apply", "two": "Apply"}
 
 
-async def test_another_value_of_an_owned_field_is_a_conflict_that_names_it(
-    api: Api, path: str
+async def test_other_value_of_an_owned_field_is_a_conflict_that_names_the_field(
+    api: ContractApi, path: str
 ) -> None:
-    body = refused(await api.apply(path, config_map(a="2"), "two"), 409, "Conflict", ".data.a")
+    body = check_refused(
+        await api.apply(path, config_map(a="2"), "two"), 409, "Conflict", ".data.a"
+    )
     (cause,) = body["details"]["causes"]
     assert cause["reason"] == "FieldManagerConflict"
     assert '"one"' in cause["message"]
 
 
-async def test_force_takes_the_field_over(api: Api, path: str) -> None:
+async def test_force_changes_the_field_owner(api: ContractApi, path: str) -> None:
     reply = await api.apply(path, config_map(a="2"), "two", "&force=true")
     assert reply.body["data"] == {"a": "2"}
     assert _managers(reply.body) == {"two": "Apply"}
 
 
-async def test_the_same_value_is_shared(api: Api, path: str) -> None:
+async def test_the_same_value_is_shared(api: ContractApi, path: str) -> None:
     assert (await api.apply(path, config_map(a="1"), "two")).status == 200
     left = await api.apply(path, config_map(), "one")
     assert left.body["data"] == {"a": "1"}
 
 
-async def test_an_update_takes_fields_over_and_apply_then_conflicts(api: Api, path: str) -> None:
+async def test_apply_conflicts_with_fields_that_an_update_has_set(
+    api: ContractApi, path: str
+) -> None:
     await api.patch(path + "?fieldManager=editor", {"data": {"a": "9"}})
-    body = refused(await api.apply(path, config_map(a="1"), "one"), 409, "Conflict", ".data.a")
+    body = check_refused(
+        await api.apply(path, config_map(a="1"), "one"), 409, "Conflict", ".data.a"
+    )
     assert "editor" in body["details"]["causes"][0]["message"]
 
 
-async def test_apply_wants_to_know_who_asks(api: Api) -> None:
+async def test_apply_without_field_manager_is_refused(api: ContractApi) -> None:
     path = api.path("configmaps", "m")
     reply = await api.patch(path, config_map(), "application/apply-patch+yaml")
-    refused(reply, 422, "Invalid", "fieldManager")
+    check_refused(reply, 422, "Invalid", "fieldManager")
 
 
-async def test_apply_takes_no_record_of_managers(api: Api, path: str) -> None:
+async def test_apply_with_managed_fields_is_refused(api: ContractApi, path: str) -> None:
     found = await api.get(path)
-    refused(
+    check_refused(
         await api.apply(path, found | {"kind": "ConfigMap", "apiVersion": "v1"}, "one"),
         400,
         "BadRequest",
     )
 
 
-async def test_apply_in_yaml(api: Api) -> None:
+async def test_apply_in_yaml(api: ContractApi) -> None:
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: yaml}\ndata:\n  a: b\n"
     reply = await api.apply(api.path("configmaps", "yaml"), text, "one")
     assert (reply.status, reply.body["data"]) == (201, {"a": "b"})
@@ -90,7 +96,7 @@ def _applied(*containers: dict[str, Any]) -> dict[str, Any]:
     return body
 
 
-async def test_lists_with_keys_are_owned_item_by_item(api: Api) -> None:
+async def test_lists_with_keys_are_owned_item_by_item(api: ContractApi) -> None:
     path = api.path("deployments", "d")
     await api.apply(path, _applied({"name": "c", "image": "i"}), "one")
     side = {
@@ -106,15 +112,15 @@ async def test_lists_with_keys_are_owned_item_by_item(api: Api) -> None:
     assert [(each["name"], each["image"]) for each in found] == [("c", "i2"), ("side", "s")]
 
 
-async def test_a_conflict_in_a_list_names_the_item_by_its_key(api: Api) -> None:
+async def test_a_conflict_in_a_list_names_the_item_by_its_key(api: ContractApi) -> None:
     path = api.path("deployments", "d")
     await api.apply(path, _applied({"name": "c", "image": "i"}), "one")
     reply = await api.apply(path, _applied({"name": "c", "image": "other"}), "two")
     field = '.spec.template.spec.containers[name="c"].image'
-    refused(reply, 409, "Conflict", field)
+    check_refused(reply, 409, "Conflict", field)
 
 
-async def test_a_dry_run_of_apply_keeps_nothing(api: Api, path: str) -> None:
+async def test_dry_run_of_apply_stores_nothing(api: ContractApi, path: str) -> None:
     reply = await api.apply(path, config_map(a="2"), "one", "&dryRun=All")
     assert reply.body["data"] == {"a": "2"}
     assert (await api.get(path))["data"] == {"a": "1"}

@@ -1,4 +1,4 @@
-"""The same through released clients: kubectl, and the official library for Python."""
+"""The API with released clients: kubectl and the official Python library."""
 
 import asyncio
 import json
@@ -11,23 +11,23 @@ import pytest
 import yaml
 from kubernetes import client, config, dynamic, watch
 
-from tests.control_plane.contract.api import Api, config_map, deployment, pod
+from tests.control_plane.contract.api import ContractApi, config_map, deployment, pod
 from tests.local.kubectl import PATH, binaries
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def kubectl(api: Api, tmp_path: Path) -> Run:
-    """The kubectl of the package index, else the machine's, in the test's namespace."""
+def kubectl(api: ContractApi, tmp_path: Path) -> Run:
+    """Return kubectl, from the package index or the machine, in the test's namespace."""
     found = binaries()
     binary = found["package"] or found["machine"]
-    assert binary, "no kubectl: the development requirements have one"
+    assert binary, "kubectl is missing: install the development requirements"
     environ = {"HOME": str(tmp_path), "KUBECONFIG": str(api.server.kubeconfig()), "PATH": PATH}
 
     def run(*arguments: str, given: Any = None) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [binary, "--namespace", api.space, *arguments],
+            [binary, "--namespace", api.namespace, *arguments],
             env=environ,
             input="" if given is None else yaml.safe_dump(given),
             capture_output=True,
@@ -39,45 +39,50 @@ def kubectl(api: Api, tmp_path: Path) -> Run:
     return run
 
 
-def _said(done: "subprocess.CompletedProcess[str]") -> str:
+def _output(done: "subprocess.CompletedProcess[str]") -> str:
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
-async def test_kubectl_creates_lists_and_deletes(api: Api, kubectl: Run) -> None:
+async def test_kubectl_creates_lists_and_deletes(api: ContractApi, kubectl: Run) -> None:
     assert api
-    assert _said(kubectl("create", "-f", "-", given=pod())) == "pod/p created"
-    lines = _said(kubectl("get", "pods")).splitlines()
+    assert _output(kubectl("create", "-f", "-", given=pod())) == "pod/p created"
+    lines = _output(kubectl("get", "pods")).splitlines()
     assert lines[0].split() == ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
     assert lines[1].split()[:4] == ["p", "0/1", "Pending", "0"]
-    assert _said(kubectl("get", "pod", "p", "-o", "jsonpath={.spec.containers[0].name}")) == "c"
-    assert "deleted" in _said(kubectl("delete", "pod", "p"))
+    assert _output(kubectl("get", "pod", "p", "-o", "jsonpath={.spec.containers[0].name}")) == "c"
+    assert "deleted" in _output(kubectl("delete", "pod", "p"))
 
 
 @pytest.mark.parametrize("server_side", [False, True], ids=["client", "server"])
 async def test_kubectl_applies_again_and_shows_the_difference(
-    api: Api, kubectl: Run, server_side: bool
+    api: ContractApi, kubectl: Run, server_side: bool
 ) -> None:
     assert api
     how = ["--server-side"] if server_side else []
-    _said(kubectl("apply", *how, "-f", "-", given=config_map(a="1")))
+    _output(kubectl("apply", *how, "-f", "-", given=config_map(a="1")))
     changed = kubectl("diff", *how, "-f", "-", given=config_map(a="2"))
     assert changed.returncode == 1, changed.stderr
     assert '-  a: "1"' in changed.stdout
-    _said(kubectl("apply", *how, "-f", "-", given=config_map(a="2")))
+    _output(kubectl("apply", *how, "-f", "-", given=config_map(a="2")))
     assert kubectl("diff", *how, "-f", "-", given=config_map(a="2")).returncode == 0
-    assert _said(kubectl("get", "cm", "m", "-o", "jsonpath={.data.a}")) == "2"
+    assert _output(kubectl("get", "cm", "m", "-o", "jsonpath={.data.a}")) == "2"
 
 
-async def test_kubectl_explains_fields(api: Api, kubectl: Run) -> None:
+async def test_kubectl_explains_fields(api: ContractApi, kubectl: Run) -> None:
     assert api
-    text = _said(kubectl("explain", "pod.spec.serviceAccountName"))
+    text = _output(kubectl("explain", "pod.spec.serviceAccountName"))
     assert "FIELD: serviceAccountName <string>" in text
 
 
-async def test_kubectl_describes_with_events(api: Api, kubectl: Run) -> None:
+async def test_kubectl_describes_with_events(api: ContractApi, kubectl: Run) -> None:
     made = await api.create("pods", pod())
-    involved = {"kind": "Pod", "name": "p", "namespace": api.space, "uid": made["metadata"]["uid"]}
+    involved = {
+        "kind": "Pod",
+        "name": "p",
+        "namespace": api.namespace,
+        "uid": made["metadata"]["uid"],
+    }
     event = {
         "metadata": {"name": "e"},
         "involvedObject": involved,
@@ -86,59 +91,59 @@ async def test_kubectl_describes_with_events(api: Api, kubectl: Run) -> None:
         "type": "Normal",
     }
     await api.create("events", event)
-    text = await asyncio.to_thread(lambda: _said(kubectl("describe", "pod", "p")))
+    text = await asyncio.to_thread(lambda: _output(kubectl("describe", "pod", "p")))
     assert "Tested" in text
 
 
-async def test_kubectl_waits_for_a_condition(api: Api, kubectl: Run) -> None:
+async def test_kubectl_waits_for_a_condition(api: ContractApi, kubectl: Run) -> None:
     await api.create("pods", pod())
     waiting = asyncio.to_thread(kubectl, "wait", "pod/p", "--for=condition=Ready", "--timeout=30s")
     task = asyncio.create_task(waiting)
     status = {"conditions": [{"type": "Ready", "status": "True"}]}
     kind = "application/strategic-merge-patch+json"
     await api.patch(api.path("pods", "p", "status"), {"status": status}, kind)
-    assert _said(await task) == "pod/p condition met"
+    assert _output(await task) == "pod/p condition met"
 
 
-async def test_kubectl_follows_a_rollout_and_rolls_back(api: Api, kubectl: Run) -> None:
+async def test_kubectl_follows_a_rollout_and_rolls_back(api: ContractApi, kubectl: Run) -> None:
     assert api
-    _said(kubectl("apply", "-f", "-", given=deployment(replicas=0)))
-    _said(kubectl("set", "image", "deployment/d", "c=second"))
-    assert "successfully rolled out" in _said(
+    _output(kubectl("apply", "-f", "-", given=deployment(replicas=0)))
+    _output(kubectl("set", "image", "deployment/d", "c=second"))
+    assert "successfully rolled out" in _output(
         await asyncio.to_thread(kubectl, "rollout", "status", "deployment/d", "--timeout=30s")
     )
-    _said(kubectl("rollout", "undo", "deployment/d"))
+    _output(kubectl("rollout", "undo", "deployment/d"))
     image = "jsonpath={.spec.template.spec.containers[0].image}"
-    assert _said(kubectl("get", "deployment", "d", "-o", image)) == "i"
+    assert _output(kubectl("get", "deployment", "d", "-o", image)) == "i"
 
 
-async def test_kubectl_asks_what_it_may(api: Api, kubectl: Run) -> None:
-    assert _said(kubectl("auth", "can-i", "create", "pods")) == "yes"
-    reply = kubectl("auth", "can-i", "create", "pods", "--as", "nobody")
+async def test_kubectl_auth_can_i_returns_permissions(api: ContractApi, kubectl: Run) -> None:
+    assert _output(kubectl("auth", "can-i", "create", "pods")) == "yes"
+    reply = kubectl("auth", "can-i", "create", "pods", "--as", "missing")
     assert (reply.returncode, reply.stdout.strip()) == (1, "no")
-    who = json.loads(_said(kubectl("auth", "whoami", "-o", "json")))
+    who = json.loads(_output(kubectl("auth", "whoami", "-o", "json")))
     assert who["status"]["userInfo"]["username"] == "admin"
     assert api
 
 
-async def test_kubectl_makes_a_token_and_uses_it(api: Api, kubectl: Run) -> None:
-    token = _said(kubectl("create", "token", "default", "--duration", "10m"))
+async def test_kubectl_makes_a_token_and_uses_it(api: ContractApi, kubectl: Run) -> None:
+    token = _output(kubectl("create", "token", "default", "--duration", "10m"))
     reply = await api.call(
         "POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", {}, token=token
     )
     assert reply.body["status"]["userInfo"]["username"].endswith(":default")
 
 
-async def test_kubectl_labels_annotates_and_patches(api: Api, kubectl: Run) -> None:
+async def test_kubectl_labels_annotates_and_patches(api: ContractApi, kubectl: Run) -> None:
     await api.create("configmaps", config_map(a="1"))
-    _said(kubectl("label", "cm", "m", "x=y"))
-    _said(kubectl("annotate", "cm", "m", "note=this"))
-    _said(kubectl("patch", "cm", "m", "--type=json", "-p", '[{"op":"remove","path":"/data/a"}]'))
+    _output(kubectl("label", "cm", "m", "x=y"))
+    _output(kubectl("annotate", "cm", "m", "note=this"))
+    _output(kubectl("patch", "cm", "m", "--type=json", "-p", '[{"op":"remove","path":"/data/a"}]'))
     found = await api.get(api.path("configmaps", "m"))
     assert (found["metadata"]["labels"], found.get("data")) == ({"x": "y"}, None)
 
 
-async def test_kubectl_says_what_is_wrong_with_a_field(api: Api, kubectl: Run) -> None:
+async def test_kubectl_reports_an_unknown_field(api: ContractApi, kubectl: Run) -> None:
     assert api
     done = kubectl("create", "-f", "-", given=pod(restartPolicy="Sometimes"))
     assert done.returncode == 1
@@ -148,29 +153,29 @@ async def test_kubectl_says_what_is_wrong_with_a_field(api: Api, kubectl: Run) -
 
 
 @pytest.fixture
-def library(api: Api) -> Any:
+def library(api: ContractApi) -> Any:
     connect: Any = config.new_client_from_config
     return connect(str(api.server.kubeconfig()))
 
 
-async def test_the_library_creates_reads_and_lists(api: Api, library: Any) -> None:
+async def test_the_library_creates_reads_and_lists(api: ContractApi, library: Any) -> None:
     core: Any = client.CoreV1Api(library)
-    made = core.create_namespaced_pod(api.space, pod())
+    made = core.create_namespaced_pod(api.namespace, pod())
     assert made.spec.containers[0].name == "c"
-    assert core.read_namespaced_pod("p", api.space).metadata.uid == made.metadata.uid
-    assert [each.metadata.name for each in core.list_namespaced_pod(api.space).items] == ["p"]
+    assert core.read_namespaced_pod("p", api.namespace).metadata.uid == made.metadata.uid
+    assert [each.metadata.name for each in core.list_namespaced_pod(api.namespace).items] == ["p"]
     with pytest.raises(client.ApiException) as refused:
-        core.create_namespaced_pod(api.space, pod())
+        core.create_namespaced_pod(api.namespace, pod())
     assert refused.value.status == 409
 
 
-async def test_the_library_watches(api: Api, library: Any) -> None:
+async def test_the_library_watches(api: ContractApi, library: Any) -> None:
     core: Any = client.CoreV1Api(library)
-    core.create_namespaced_config_map(api.space, config_map())
+    core.create_namespaced_config_map(api.namespace, config_map())
     watcher: Any = watch
     events = watcher.Watch().stream(
         core.list_namespaced_config_map,
-        api.space,
+        api.namespace,
         field_selector="metadata.name=m",
         timeout_seconds=1,
     )
@@ -178,11 +183,13 @@ async def test_the_library_watches(api: Api, library: Any) -> None:
     assert seen == [("ADDED", "m")]
 
 
-async def test_the_librarys_dynamic_client_finds_kinds_by_itself(api: Api, library: Any) -> None:
+async def test_dynamic_client_of_the_library_discovers_kinds(
+    api: ContractApi, library: Any
+) -> None:
     connect: Any = dynamic.DynamicClient
     accounts = connect(library).resources.get(api_version="v1", kind="ServiceAccount")
     body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "web"}}
-    made = accounts.server_side_apply(body, namespace=api.space, field_manager="me")
+    made = accounts.server_side_apply(body, namespace=api.namespace, field_manager="me")
     assert made.metadata.name == "web"
-    found = accounts.get(name="web", namespace=api.space)
+    found = accounts.get(name="web", namespace=api.namespace)
     assert found.metadata.uid == made.metadata.uid

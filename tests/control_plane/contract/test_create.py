@@ -1,13 +1,13 @@
-"""What becomes of an object that is created: defaults, names, what is refused before it is looked at."""
+"""Creation of objects: defaults, names, and requests that are refused before validation."""
 
 import re
 
 import pytest
 
-from tests.control_plane.contract.api import Api, config_map, deployment, pod, refused
+from tests.control_plane.contract.api import ContractApi, check_refused, config_map, deployment, pod
 
 
-async def test_a_pod_gets_the_defaults_of_the_api(api: Api) -> None:
+async def test_a_pod_gets_the_defaults_of_the_api(api: ContractApi) -> None:
     spec = (await api.create("pods", pod()))["spec"]
     assert spec["restartPolicy"] == "Always"
     assert spec["dnsPolicy"] == "ClusterFirst"
@@ -27,25 +27,25 @@ async def test_a_pod_gets_the_defaults_of_the_api(api: Api) -> None:
         ("i@sha256:" + "a" * 64, "IfNotPresent"),
     ],
 )
-async def test_an_image_is_pulled_always_only_where_it_has_no_tag_of_its_own(
-    api: Api, image: str, policy: str
+async def test_pull_policy_is_always_only_for_images_without_a_tag(
+    api: ContractApi, image: str, policy: str
 ) -> None:
     made = await api.create("pods", pod(containers=[{"name": "c", "image": image}]))
     assert made["spec"]["containers"][0]["imagePullPolicy"] == policy
 
 
-async def test_a_digest_behind_a_tag_counts_for_nothing(api: Api) -> None:
+async def test_digest_after_a_tag_does_not_change_the_pull_policy(api: ContractApi) -> None:
     image = "i:latest@sha256:" + "a" * 64
     made = await api.create("pods", pod(containers=[{"name": "c", "image": image}]))
     assert made["spec"]["containers"][0]["imagePullPolicy"] == "Always"
 
 
-async def test_a_negative_grace_period_is_one_second(api: Api) -> None:
+async def test_a_negative_grace_period_is_one_second(api: ContractApi) -> None:
     made = await api.create("pods", pod(terminationGracePeriodSeconds=-1))
     assert made["spec"]["terminationGracePeriodSeconds"] == 1
 
 
-async def test_a_negative_grace_period_stays_in_a_template(api: Api) -> None:
+async def test_a_negative_grace_period_stays_in_a_template(api: ContractApi) -> None:
     body = deployment(replicas=0)
     body["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] = -5
     made = await api.create("deployments", body)
@@ -53,7 +53,9 @@ async def test_a_negative_grace_period_stays_in_a_template(api: Api) -> None:
 
 
 @pytest.mark.parametrize("policy", ["Always", "Never", "OnFailure", "Odd"])
-async def test_only_a_sidecar_has_a_restart_policy_of_its_own(api: Api, policy: str) -> None:
+async def test_only_sidecars_may_have_a_container_restart_policy(
+    api: ContractApi, policy: str
+) -> None:
     inits = [{"name": "i", "image": "i", "restartPolicy": policy}]
     again = {"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}}
     rules = {"restartPolicy": policy, "restartPolicyRules": [again]}
@@ -64,7 +66,7 @@ async def test_only_a_sidecar_has_a_restart_policy_of_its_own(api: Api, policy: 
     assert "restartPolicyRules" not in spec["containers"][0]
 
 
-async def test_a_pod_gets_its_accounts_token_unless_it_says_no(api: Api) -> None:
+async def test_pod_gets_a_token_volume_unless_it_opts_out(api: ContractApi) -> None:
     made = await api.create("pods", pod())
     volume = made["spec"]["volumes"][0]
     assert re.fullmatch(r"kube-api-access-[a-z0-9]{5}", volume["name"])
@@ -75,17 +77,17 @@ async def test_a_pod_gets_its_accounts_token_unless_it_says_no(api: Api) -> None
     assert "volumes" not in without["spec"]
 
 
-async def test_a_pod_of_an_account_that_is_not_there_is_forbidden(api: Api) -> None:
-    reply = await api.call("POST", api.path("pods"), pod(serviceAccountName="nobody"))
-    refused(reply, 403, "Forbidden")
+async def test_pod_of_a_missing_account_is_forbidden(api: ContractApi) -> None:
+    reply = await api.call("POST", api.path("pods"), pod(serviceAccountName="missing"))
+    check_refused(reply, 403, "Forbidden")
 
 
-async def test_a_pod_starts_pending_whatever_status_it_brings(api: Api) -> None:
+async def test_status_in_a_new_pod_is_replaced_by_pending(api: ContractApi) -> None:
     made = await api.create("pods", pod() | {"status": {"phase": "Running"}})
     assert made["status"] == {"phase": "Pending", "qosClass": "BestEffort"}
 
 
-async def test_requests_and_limits_make_the_quality_of_service(api: Api) -> None:
+async def test_qos_class_follows_requests_and_limits(api: ContractApi) -> None:
     resources = {"requests": {"cpu": "100m", "memory": "1Mi"}}
     limits = {"limits": resources["requests"]}
     container = {"name": "c", "image": "i"}
@@ -96,7 +98,7 @@ async def test_requests_and_limits_make_the_quality_of_service(api: Api) -> None
     assert made["spec"]["containers"][0]["resources"]["requests"] == resources["requests"]
 
 
-async def test_a_deployment_gets_the_defaults_of_its_rollout(api: Api) -> None:
+async def test_a_deployment_gets_the_defaults_of_its_rollout(api: ContractApi) -> None:
     made = await api.create("deployments", deployment())
     spec = made["spec"]
     assert spec["strategy"] == {
@@ -107,37 +109,37 @@ async def test_a_deployment_gets_the_defaults_of_its_rollout(api: Api) -> None:
     assert made["metadata"]["generation"] == 1
 
 
-async def test_a_generated_name_ends_in_five_letters(api: Api) -> None:
+async def test_a_generated_name_ends_in_five_letters(api: ContractApi) -> None:
     body = config_map()
     body["metadata"] = {"generateName": "web-"}
     made = await api.create("configmaps", body)
     assert re.fullmatch(r"web-[bcdfghjklmnpqrstvwxz2456789]{5}", made["metadata"]["name"])
 
 
-async def test_a_name_can_be_taken_once(api: Api) -> None:
+async def test_second_object_of_one_name_is_refused(api: ContractApi) -> None:
     await api.create("configmaps", config_map())
-    body = refused(
+    body = check_refused(
         await api.call("POST", api.path("configmaps"), config_map()), 409, "AlreadyExists"
     )
     assert body["details"] == {"name": "m", "kind": "configmaps"}
 
 
-async def test_in_a_namespace_that_is_not_there_nothing_is_made(api: Api) -> None:
+async def test_creation_in_a_missing_namespace_is_refused(api: ContractApi) -> None:
     reply = await api.call("POST", "/api/v1/namespaces/not-there/configmaps", config_map())
-    assert refused(reply, 404, "NotFound")["details"]["kind"] == "namespaces"
+    assert check_refused(reply, 404, "NotFound")["details"]["kind"] == "namespaces"
 
 
-async def test_a_body_of_another_namespace_is_refused(api: Api) -> None:
+async def test_a_body_of_another_namespace_is_refused(api: ContractApi) -> None:
     body = config_map()
     body["metadata"]["namespace"] = "elsewhere"
-    refused(await api.call("POST", api.path("configmaps"), body), 400, "BadRequest")
+    check_refused(await api.call("POST", api.path("configmaps"), body), 400, "BadRequest")
 
 
-async def test_a_body_of_another_kind_is_refused(api: Api) -> None:
-    refused(await api.call("POST", api.path("configmaps"), pod()), 400, "BadRequest")
+async def test_a_body_of_another_kind_is_refused(api: ContractApi) -> None:
+    check_refused(await api.call("POST", api.path("configmaps"), pod()), 400, "BadRequest")
 
 
-async def test_a_version_cannot_be_given_at_creation(api: Api) -> None:
+async def test_resource_version_at_creation_is_refused(api: ContractApi) -> None:
     body = config_map()
     body["metadata"]["resourceVersion"] = "7"
     reply = await api.call("POST", api.path("configmaps"), body)
@@ -147,25 +149,25 @@ async def test_a_version_cannot_be_given_at_creation(api: Api) -> None:
     assert dry.status == 201
 
 
-async def test_what_is_no_object_is_refused(api: Api) -> None:
-    refused(await api.call("POST", api.path("configmaps"), "{"), 400, "BadRequest")
+async def test_body_that_is_not_an_object_is_refused(api: ContractApi) -> None:
+    check_refused(await api.call("POST", api.path("configmaps"), "{"), 400, "BadRequest")
     reply = await api.call("POST", api.path("configmaps"), "x", content_type="text/csv")
-    refused(reply, 415, "UnsupportedMediaType")
+    check_refused(reply, 415, "UnsupportedMediaType")
 
 
-async def test_yaml_is_taken_as_json_is(api: Api) -> None:
+async def test_yaml_is_accepted_like_json(api: ContractApi) -> None:
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: yaml}\ndata: {a: b}\n"
     made = await api.create("configmaps", text, content_type="application/yaml")
     assert made["data"] == {"a": "b"}
 
 
-async def test_yaml_may_begin_with_a_brace(api: Api) -> None:
+async def test_yaml_may_begin_with_a_brace(api: ContractApi) -> None:
     text = "{apiVersion: v1, kind: ConfigMap, metadata: {name: flow}}"
     made = await api.create("configmaps", text, content_type="application/yaml")
     assert made["metadata"]["name"] == "flow"
 
 
-async def test_fields_nobody_knows_are_dropped_told_of_or_refused(api: Api) -> None:
+async def test_unknown_fields_are_dropped_warned_about_or_refused(api: ContractApi) -> None:
     body = config_map() | {"extra": 1}
     path = api.path("configmaps") + "?dryRun=All&fieldValidation="
     ignored = await api.call("POST", path + "Ignore", body)
@@ -174,25 +176,25 @@ async def test_fields_nobody_knows_are_dropped_told_of_or_refused(api: Api) -> N
     warned = await api.call("POST", path + "Warn", body)
     assert warned.status == 201
     assert warned.warnings == ['299 - "unknown field \\"extra\\""']
-    refused(await api.call("POST", path + "Strict", body), 400, "BadRequest")
+    check_refused(await api.call("POST", path + "Strict", body), 400, "BadRequest")
 
 
-async def test_a_dry_run_answers_as_if_and_keeps_nothing(api: Api) -> None:
+async def test_dry_run_returns_the_object_and_stores_nothing(api: ContractApi) -> None:
     made = await api.create("configmaps", config_map(), "?dryRun=All")
     assert made["metadata"]["uid"]
     assert (await api.call("GET", api.path("configmaps", "m"))).status == 404
     reply = await api.call("POST", api.path("configmaps") + "?dryRun=Some", config_map())
-    refused(reply, 422, "Invalid", "dryRun")
+    check_refused(reply, 422, "Invalid", "dryRun")
 
 
-async def test_text_of_a_secret_becomes_data_and_is_not_shown_again(api: Api) -> None:
+async def test_string_data_of_a_secret_becomes_data(api: ContractApi) -> None:
     body = {"metadata": {"name": "s"}, "stringData": {"a": "b"}, "type": "Opaque"}
     made = await api.create("secrets", body)
     assert made["data"] == {"a": "Yg=="}
     assert "stringData" not in made
 
 
-async def test_whoever_writes_is_recorded_with_the_fields_he_set(api: Api) -> None:
+async def test_managed_fields_record_the_manager_and_its_fields(api: ContractApi) -> None:
     made = await api.create("configmaps", config_map(a="b"), "?fieldManager=me")
     (entry,) = made["metadata"]["managedFields"]
     assert (entry["manager"], entry["operation"], entry["apiVersion"]) == ("me", "Update", "v1")

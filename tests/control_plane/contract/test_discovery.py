@@ -1,10 +1,10 @@
-"""What clients find out before they ask for anything: versions, groups, resources, schemas."""
+"""Discovery: versions, groups, resources, schemas."""
 
 from typing import Any
 
 import pytest
 
-from tests.control_plane.contract.api import Api, refused
+from tests.control_plane.contract.api import ContractApi, check_refused
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 GROUPS = {
@@ -19,27 +19,29 @@ GROUPS = {
 }
 
 
-async def _resources(api: Api, path: str) -> dict[str, Any]:
+async def _resources(api: ContractApi, path: str) -> dict[str, Any]:
     return {each["name"]: each for each in (await api.get(path))["resources"]}
 
 
-async def test_the_version_is_one_that_clients_can_read(api: Api) -> None:
+async def test_version_has_the_format_that_clients_parse(api: ContractApi) -> None:
     version = await api.get("/version")
     assert version["gitVersion"].startswith(f"v{version['major']}.{version['minor']}.")
 
 
-async def test_the_core_group_has_one_version(api: Api) -> None:
+async def test_the_core_group_has_one_version(api: ContractApi) -> None:
     found = await api.get("/api")
     assert (found["kind"], found["versions"]) == ("APIVersions", ["v1"])
 
 
-async def test_the_groups_of_the_loop_are_listed_with_a_preferred_version(api: Api) -> None:
+async def test_api_groups_are_listed_with_a_preferred_version(api: ContractApi) -> None:
     found = {each["name"]: each for each in (await api.get("/apis"))["groups"]}
     assert found.keys() >= GROUPS
     assert found["apps"]["preferredVersion"] == {"groupVersion": "apps/v1", "version": "v1"}
 
 
-async def test_pods_and_their_subresources_have_the_verbs_that_clients_look_for(api: Api) -> None:
+async def test_pods_and_their_subresources_have_the_verbs_that_clients_look_for(
+    api: ContractApi,
+) -> None:
     found = await _resources(api, "/api/v1")
     pods = found["pods"]
     assert (pods["kind"], pods["namespaced"], pods["singularName"]) == ("Pod", True, "pod")
@@ -55,13 +57,13 @@ async def test_pods_and_their_subresources_have_the_verbs_that_clients_look_for(
     )
 
 
-async def test_deployments_can_be_scaled(api: Api) -> None:
+async def test_deployments_can_be_scaled(api: ContractApi) -> None:
     scale = (await _resources(api, "/apis/apps/v1"))["deployments/scale"]
     assert (scale["group"], scale["version"], scale["kind"]) == ("autoscaling", "v1", "Scale")
 
 
 @pytest.mark.parametrize("path", ["/api", "/apis"])
-async def test_all_groups_come_in_one_answer_for_those_who_ask(api: Api, path: str) -> None:
+async def test_aggregated_discovery_is_returned_on_request(api: ContractApi, path: str) -> None:
     reply = await api.call("GET", path, accept=AGGREGATED)
     assert reply.body["kind"] == "APIGroupDiscoveryList"
     assert reply.headers["content-type"] == AGGREGATED
@@ -69,13 +71,15 @@ async def test_all_groups_come_in_one_answer_for_those_who_ask(api: Api, path: s
     assert all(version["resources"] for version in versions)
 
 
-async def test_a_group_that_is_not_there_is_not_found(api: Api) -> None:
+async def test_unknown_group_is_not_found(api: ContractApi) -> None:
     assert (await api.call("GET", "/apis/none.example/v1")).status == 404
-    assert (await api.call("GET", f"/apis/apps/v1/namespaces/{api.space}/nothings")).status == 404
+    assert (
+        await api.call("GET", f"/apis/apps/v1/namespaces/{api.namespace}/nothings")
+    ).status == 404
 
 
-async def test_schemas_are_published_for_each_group_by_an_address_that_names_their_content(
-    api: Api,
+async def test_schema_of_each_group_is_published_under_a_url_with_its_hash(
+    api: ContractApi,
 ) -> None:
     paths = (await api.get("/openapi/v3"))["paths"]
     assert paths.keys() >= {"api/v1", "apis/apps/v1"}
@@ -85,7 +89,7 @@ async def test_schemas_are_published_for_each_group_by_an_address_that_names_the
     assert "spec" in schemas["io.k8s.api.core.v1.Pod"]["properties"]
 
 
-async def test_the_schema_tells_how_lists_are_merged(api: Api) -> None:
+async def test_schema_contains_list_types_and_merge_keys(api: ContractApi) -> None:
     document = await api.get("/openapi/v2")
     containers = document["definitions"]["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"]
     assert containers["x-kubernetes-patch-merge-key"] == "name"
@@ -93,10 +97,10 @@ async def test_the_schema_tells_how_lists_are_merged(api: Api) -> None:
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/livez", "/readyz"])
-async def test_it_says_that_it_lives_to_anybody(api: Api, path: str) -> None:
+async def test_health_endpoints_need_no_authentication(api: ContractApi, path: str) -> None:
     reply = await api.call("GET", path, token=None)
     assert (reply.status, reply.text) == (200, "ok")
 
 
-async def test_a_method_that_a_resource_does_not_have_is_told(api: Api) -> None:
-    refused(await api.call("PUT", api.path("pods"), {}), 405, "MethodNotAllowed")
+async def test_unsupported_method_is_refused_with_405(api: ContractApi) -> None:
+    check_refused(await api.call("PUT", api.path("pods"), {}), 405, "MethodNotAllowed")

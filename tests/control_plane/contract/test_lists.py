@@ -1,8 +1,8 @@
-"""Lists: selectors, pages, tables, and only the metadata for those who ask."""
+"""Lists: selectors, pages, tables and metadata-only lists."""
 
 import pytest
 
-from tests.control_plane.contract.api import Api, config_map, deployment, pod, refused
+from tests.control_plane.contract.api import ContractApi, check_refused, config_map, deployment, pod
 
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 PARTIAL = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
@@ -10,7 +10,7 @@ PARTIALS = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 
 @pytest.fixture
-async def maps(api: Api) -> str:
+async def maps(api: ContractApi) -> str:
     for number in range(5):
         body = config_map(f"m{number}")
         body["metadata"]["labels"] = {"half": "low" if number < 2 else "high", "n": str(number)}
@@ -34,11 +34,11 @@ def _names(body: dict[str, list[dict[str, dict[str, str]]]]) -> list[str]:
         ("half==high,n=4", ["m4"]),
     ],
 )
-async def test_labels_select(api: Api, maps: str, selector: str, names: list[str]) -> None:
+async def test_labels_select(api: ContractApi, maps: str, selector: str, names: list[str]) -> None:
     assert _names(await api.get(f"{maps}?labelSelector={selector}")) == names
 
 
-async def test_fields_select(api: Api, maps: str) -> None:
+async def test_fields_select(api: ContractApi, maps: str) -> None:
     assert _names(await api.get(f"{maps}?fieldSelector=metadata.name=m3")) == ["m3"]
     await api.create("pods", pod())
     pods = api.path("pods")
@@ -51,11 +51,13 @@ async def test_fields_select(api: Api, maps: str) -> None:
 @pytest.mark.parametrize(
     "query", ["labelSelector=a b", "labelSelector=a in", "fieldSelector=data.a=b"]
 )
-async def test_a_selector_that_means_nothing_is_refused(api: Api, query: str) -> None:
-    refused(await api.call("GET", f"{api.path('configmaps')}?{query}"), 400, "BadRequest")
+async def test_invalid_selector_is_refused(api: ContractApi, query: str) -> None:
+    check_refused(await api.call("GET", f"{api.path('configmaps')}?{query}"), 400, "BadRequest")
 
 
-async def test_pages_follow_each_other_and_tell_what_is_left(api: Api, maps: str) -> None:
+async def test_pages_are_consecutive_and_name_the_remaining_count(
+    api: ContractApi, maps: str
+) -> None:
     query = f"{maps}?labelSelector=half&limit=2"
     plain = f"{maps}?limit=4"
     first = await api.get(plain)
@@ -70,31 +72,33 @@ async def test_pages_follow_each_other_and_tell_what_is_left(api: Api, maps: str
     assert "remainingItemCount" not in selected["metadata"]
 
 
-async def test_a_page_shows_the_moment_of_the_first(api: Api, maps: str) -> None:
+async def test_later_pages_show_the_state_of_the_first_page(api: ContractApi, maps: str) -> None:
     first = await api.get(f"{maps}?limit=4")
     await api.call("DELETE", api.path("configmaps", "m4"))
     rest = await api.get(f"{maps}?limit=4&continue={first['metadata']['continue']}")
     assert _names(rest) == ["m3", "m4"]
 
 
-async def test_a_token_for_a_page_that_is_none_is_refused(api: Api, maps: str) -> None:
-    refused(await api.call("GET", f"{maps}?limit=1&continue=nonsense"), 400, "BadRequest")
+async def test_invalid_continue_token_is_refused(api: ContractApi, maps: str) -> None:
+    check_refused(await api.call("GET", f"{maps}?limit=1&continue=nonsense"), 400, "BadRequest")
 
 
-async def test_a_version_that_is_none_is_refused(api: Api, maps: str) -> None:
+async def test_invalid_resource_version_is_refused(api: ContractApi, maps: str) -> None:
     reply = await api.call("GET", f"{maps}?resourceVersion=abc")
     assert (reply.status, reply.body["status"]) == (400, "Failure")
     reply = await api.call("GET", f"{maps}?resourceVersionMatch=Exact")
-    refused(reply, 422, "Invalid", "resourceVersionMatch")
+    check_refused(reply, 422, "Invalid", "resourceVersionMatch")
 
 
-async def test_a_list_over_all_namespaces_holds_this_one(api: Api, maps: str) -> None:
+async def test_list_over_all_namespaces_contains_this_namespace(
+    api: ContractApi, maps: str
+) -> None:
     assert maps
-    found = await api.get(f"/api/v1/configmaps?fieldSelector=metadata.namespace={api.space}")
+    found = await api.get(f"/api/v1/configmaps?fieldSelector=metadata.namespace={api.namespace}")
     assert len(_names(found)) == 5
 
 
-async def test_pods_come_as_a_table(api: Api) -> None:
+async def test_pods_come_as_a_table(api: ContractApi) -> None:
     await api.create("pods", pod())
     table = await api.get(api.path("pods"), accept=TABLE)
     assert (table["kind"], table["apiVersion"]) == ("Table", "meta.k8s.io/v1")
@@ -112,14 +116,14 @@ async def test_pods_come_as_a_table(api: Api) -> None:
     ("include", "kind"),
     [("None", None), ("Metadata", "PartialObjectMetadata"), ("Object", "ConfigMap")],
 )
-async def test_a_row_holds_as_much_of_its_object_as_is_asked_for(
-    api: Api, maps: str, include: str, kind: str | None
+async def test_table_row_contains_the_requested_part_of_its_object(
+    api: ContractApi, maps: str, include: str, kind: str | None
 ) -> None:
     table = await api.get(f"{maps}?includeObject={include}", accept=TABLE)
     assert {(row.get("object") or {}).get("kind") for row in table["rows"]} == {kind}
 
 
-async def test_deployments_come_as_a_table(api: Api) -> None:
+async def test_deployments_come_as_a_table(api: ContractApi) -> None:
     await api.create("deployments", deployment(replicas=0))
     table = await api.get(api.path("deployments", "d"), accept=TABLE)
     columns = [each["name"] for each in table["columnDefinitions"] if each["priority"] == 0]
@@ -127,12 +131,12 @@ async def test_deployments_come_as_a_table(api: Api) -> None:
     assert table["rows"][0]["cells"][:4] == ["d", "0/0", 0, 0]
 
 
-async def test_metadata_alone_comes_to_those_who_ask(api: Api, maps: str) -> None:
+async def test_metadata_only_list_is_returned_on_request(api: ContractApi, maps: str) -> None:
     one = await api.get(api.path("configmaps", "m1"), accept=PARTIAL)
     assert (one["kind"], "data" in one) == ("PartialObjectMetadata", False)
     many = await api.get(maps, accept=PARTIALS)
     assert many["kind"] == "PartialObjectMetadataList"
 
 
-async def test_a_form_nobody_speaks_is_not_acceptable(api: Api) -> None:
-    refused(await api.call("GET", api.path("pods"), accept="text/csv"), 406, "NotAcceptable")
+async def test_unknown_media_type_is_not_acceptable(api: ContractApi) -> None:
+    check_refused(await api.call("GET", api.path("pods"), accept="text/csv"), 406, "NotAcceptable")

@@ -1,11 +1,11 @@
-"""Tokens of accounts: what is in them, what they are bound to, when they stop being good."""
+"""ServiceAccount tokens: claims, bound objects, and when they become invalid."""
 
 from typing import Any
 
 import pytest
 
 from podpass.crypto import jose
-from tests.control_plane.contract.api import ADMIN, Api, pod, refused
+from tests.control_plane.contract.api import ADMIN, ContractApi, check_refused, pod
 from tests.control_plane.plane import ISSUER
 
 AUDIENCE = "api://AzureADTokenExchange"
@@ -13,49 +13,49 @@ REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 REVIEWS_OF_SELF = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
 
-async def _ask(api: Api, **spec: Any) -> Any:
+async def _request_token(api: ContractApi, **spec: Any) -> Any:
     path = api.path("serviceaccounts", "default", "token")
     return await api.call("POST", path, {"spec": spec})
 
 
-async def _token(api: Api, **spec: Any) -> str:
-    reply = await _ask(api, **spec)
+async def _token(api: ContractApi, **spec: Any) -> str:
+    reply = await _request_token(api, **spec)
     assert reply.status == 201, reply.text
     return str(reply.body["status"]["token"])
 
 
-async def _review(api: Api, token: str, *audiences: str) -> Any:
+async def _review(api: ContractApi, token: str, *audiences: str) -> Any:
     spec = {"token": token, "audiences": list(audiences)} if audiences else {"token": token}
     reply = await api.call("POST", REVIEWS, {"spec": spec})
     assert reply.status == 201, reply.text
     return reply.body["status"]
 
 
-async def _ends(api: Api, token: str) -> None:
-    """Wait until a token is good no more: what was found out of one is kept for seconds."""
+async def _wait_until_refused(api: ContractApi, token: str) -> None:
+    """Wait until a token is refused: API servers cache the result of a review for seconds."""
     body = {"spec": {"token": token}}
-    await api.until(
+    await api.wait_for(
         REVIEWS, lambda reply: "authenticated" not in reply.body["status"], "POST", body=body
     )
 
 
-async def test_claims_name_the_account_for_the_audience_asked_for(api: Api) -> None:
+async def test_claims_name_the_account_for_the_audience_asked_for(api: ContractApi) -> None:
     account = await api.get(api.path("serviceaccounts", "default"))
     token = jose.parse(await _token(api, audiences=[AUDIENCE], expirationSeconds=3600))
     claims = dict(token.claims)
     assert claims["iss"] == ISSUER
-    assert claims["sub"] == f"system:serviceaccount:{api.space}:default"
+    assert claims["sub"] == f"system:serviceaccount:{api.namespace}:default"
     assert claims["aud"] == [AUDIENCE]
     assert claims["exp"] - claims["iat"] == 3600
     assert claims["nbf"] == claims["iat"]
     assert claims["kubernetes.io"] == {
-        "namespace": api.space,
+        "namespace": api.namespace,
         "serviceaccount": {"name": "default", "uid": account["metadata"]["uid"]},
     }
     assert token.header["alg"] == "RS256"
 
 
-async def test_a_token_is_signed_by_a_key_that_is_published(api: Api) -> None:
+async def test_a_token_is_signed_by_a_key_that_is_published(api: ContractApi) -> None:
     token = jose.parse(await _token(api))
     keys = await api.get("/openid/v1/jwks")
     assert token.header["kid"] in [key["kid"] for key in keys["keys"]]
@@ -63,30 +63,38 @@ async def test_a_token_is_signed_by_a_key_that_is_published(api: Api) -> None:
     assert document["issuer"] == ISSUER
 
 
-async def test_without_an_audience_a_token_is_for_the_api_server(api: Api) -> None:
+async def test_without_an_audience_a_token_is_for_the_api_server(api: ContractApi) -> None:
     token = await _token(api)
     assert jose.parse(token).claims["aud"] == ["https://kubernetes.default.svc"]
     reply = await api.call("POST", REVIEWS_OF_SELF, {}, token=token)
     user = reply.body["status"]["userInfo"]
-    assert user["username"] == f"system:serviceaccount:{api.space}:default"
+    assert user["username"] == f"system:serviceaccount:{api.namespace}:default"
     assert set(user["groups"]) == {
-        *("system:serviceaccounts", f"system:serviceaccounts:{api.space}", "system:authenticated"),
+        *(
+            "system:serviceaccounts",
+            f"system:serviceaccounts:{api.namespace}",
+            "system:authenticated",
+        ),
     }
     assert user["extra"].keys() == {"authentication.kubernetes.io/credential-id"}
 
 
-async def test_a_token_for_another_audience_does_not_open_the_api(api: Api) -> None:
+async def test_token_for_another_audience_is_refused_by_the_api(api: ContractApi) -> None:
     token = await _token(api, audiences=[AUDIENCE])
-    refused(await api.call("POST", REVIEWS_OF_SELF, {}, token=token), 401, "Unauthorized")
+    check_refused(await api.call("POST", REVIEWS_OF_SELF, {}, token=token), 401, "Unauthorized")
 
 
 @pytest.mark.parametrize("seconds", [0, 599, 2**32 + 1])
-async def test_a_life_that_is_too_short_or_too_long_is_refused(api: Api, seconds: int) -> None:
-    reply = await _ask(api, expirationSeconds=seconds)
-    refused(reply, 422, "Invalid", "spec.expirationSeconds")
+async def test_token_lifetime_that_is_too_short_or_too_long_is_refused(
+    api: ContractApi, seconds: int
+) -> None:
+    reply = await _request_token(api, expirationSeconds=seconds)
+    check_refused(reply, 422, "Invalid", "spec.expirationSeconds")
 
 
-async def test_a_token_bound_to_a_pod_names_it_and_ends_with_it(api: Api) -> None:
+async def test_token_bound_to_a_pod_names_the_pod_and_becomes_invalid_with_it(
+    api: ContractApi,
+) -> None:
     made = await api.create("pods", pod())
     uid = made["metadata"]["uid"]
     bound = {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": uid}
@@ -97,41 +105,41 @@ async def test_a_token_bound_to_a_pod_names_it_and_ends_with_it(api: Api) -> Non
     assert extra["authentication.kubernetes.io/pod-name"] == ["p"]
     assert extra["authentication.kubernetes.io/pod-uid"] == [uid]
     await api.call("DELETE", api.path("pods", "p"))
-    await _ends(api, token)
+    await _wait_until_refused(api, token)
 
 
-async def test_a_token_for_another_pods_uid_is_a_conflict(api: Api) -> None:
+async def test_a_token_for_another_pods_uid_is_a_conflict(api: ContractApi) -> None:
     await api.create("pods", pod())
     uid = "00000000-0000-4000-8000-000000000000"
     bound = {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": uid}
-    refused(await _ask(api, boundObjectRef=bound), 409, "Conflict")
+    check_refused(await _request_token(api, boundObjectRef=bound), 409, "Conflict")
 
 
-async def test_a_token_for_a_pod_of_another_account_is_refused(api: Api) -> None:
+async def test_a_token_for_a_pod_of_another_account_is_refused(api: ContractApi) -> None:
     await api.create("serviceaccounts", {"metadata": {"name": "other"}})
     await api.create("pods", pod(serviceAccountName="other"))
     bound = {"kind": "Pod", "apiVersion": "v1", "name": "p"}
-    refused(await _ask(api, boundObjectRef=bound), 400, "BadRequest")
+    check_refused(await _request_token(api, boundObjectRef=bound), 400, "BadRequest")
 
 
-async def test_a_token_for_what_is_not_there_is_not_found(api: Api) -> None:
-    path = api.path("serviceaccounts", "nobody", "token")
-    refused(await api.call("POST", path, {"spec": {}}), 404, "NotFound")
+async def test_token_for_a_missing_account_or_pod_is_not_found(api: ContractApi) -> None:
+    path = api.path("serviceaccounts", "missing", "token")
+    check_refused(await api.call("POST", path, {"spec": {}}), 404, "NotFound")
     bound = {"kind": "Pod", "apiVersion": "v1", "name": "none"}
-    refused(await _ask(api, boundObjectRef=bound), 404, "NotFound")
+    check_refused(await _request_token(api, boundObjectRef=bound), 404, "NotFound")
 
 
-async def test_a_token_ends_with_its_account(api: Api) -> None:
+async def test_token_becomes_invalid_when_its_account_is_deleted(api: ContractApi) -> None:
     await api.create("serviceaccounts", {"metadata": {"name": "brief"}})
     path = api.path("serviceaccounts", "brief", "token")
     made = await api.call("POST", path, {"spec": {}})
     token = made.body["status"]["token"]
     assert (await _review(api, token))["authenticated"] is True
     await api.call("DELETE", api.path("serviceaccounts", "brief"))
-    await _ends(api, token)
+    await _wait_until_refused(api, token)
 
 
-async def test_a_review_says_which_audiences_a_token_is_good_for(api: Api) -> None:
+async def test_token_review_returns_the_valid_audiences(api: ContractApi) -> None:
     token = await _token(api, audiences=[AUDIENCE, "other"])
     status = await _review(api, token, "other", "third")
     assert (status["authenticated"], status["audiences"]) == (True, ["other"])
@@ -140,22 +148,22 @@ async def test_a_review_says_which_audiences_a_token_is_good_for(api: Api) -> No
     assert status["error"]
 
 
-async def test_a_review_of_what_is_no_token_says_no(api: Api) -> None:
+async def test_token_review_of_an_invalid_token_is_unauthenticated(api: ContractApi) -> None:
     status = await _review(api, "not-a-token")
     assert "authenticated" not in status
     head, body, signature = (await _token(api)).split(".")
     assert "authenticated" not in await _review(api, f"{head}.{body}.{signature[::-1]}")
 
 
-async def test_who_shows_a_token_that_is_none_is_refused_and_who_shows_none_is_anonymous(
-    api: Api,
+async def test_invalid_token_is_refused_and_a_request_without_token_is_anonymous(
+    api: ContractApi,
 ) -> None:
-    refused(await api.call("GET", api.path("pods"), token="wrong"), 401, "Unauthorized")
-    body = refused(await api.call("GET", api.path("pods"), token=None), 403, "Forbidden")
+    check_refused(await api.call("GET", api.path("pods"), token="wrong"), 401, "Unauthorized")
+    body = check_refused(await api.call("GET", api.path("pods"), token=None), 403, "Forbidden")
     assert "system:anonymous" in body["message"]
 
 
-async def test_the_administrator_is_who_he_is(api: Api) -> None:
+async def test_self_subject_review_names_the_administrator(api: ContractApi) -> None:
     reply = await api.call("POST", REVIEWS_OF_SELF, {}, token=ADMIN)
     user = reply.body["status"]["userInfo"]
     assert (user["username"], user["uid"]) == ("admin", "admin")

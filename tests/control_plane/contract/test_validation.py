@@ -1,4 +1,4 @@
-"""What is refused for its content, and which fields are named as the cause."""
+"""Validation of objects: invalid content is refused, and the Status names the invalid fields."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import pytest
 
 from tests.control_plane.contract.api import (
     MERGE,
-    Api,
+    ContractApi,
+    check_refused,
     config_map,
     deployment,
     pod,
-    refused,
 )
 
 C = {"name": "c", "image": "i"}
@@ -19,7 +19,7 @@ BAD_PODS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("no image", {"containers": [{"name": "c"}]}, ("spec.containers[0].image",)),
     ("one name twice", {"containers": [C, C]}, ("spec.containers[1].name",)),
     ("a name in capitals", {"containers": [C | {"name": "C"}]}, ("spec.containers[0].name",)),
-    ("a policy nobody knows", {"restartPolicy": "Sometimes"}, ("spec.restartPolicy",)),
+    ("an unknown policy", {"restartPolicy": "Sometimes"}, ("spec.restartPolicy",)),
     (
         "a port that cannot be",
         {"containers": [C | {"ports": [{"containerPort": 0}]}]},
@@ -93,81 +93,83 @@ BAD_PODS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     [(spec, fields) for _, spec, fields in BAD_PODS],
     ids=[title.replace(" ", "-") for title, _, _ in BAD_PODS],
 )
-async def test_a_pod_is_refused_with_the_fields_that_are_wrong(
-    api: Api, spec: dict[str, Any], fields: tuple[str, ...]
+async def test_invalid_pod_is_refused_and_its_fields_are_named(
+    api: ContractApi, spec: dict[str, Any], fields: tuple[str, ...]
 ) -> None:
-    refused(await api.call("POST", api.path("pods"), pod(**spec)), 422, "Invalid", *fields)
+    check_refused(await api.call("POST", api.path("pods"), pod(**spec)), 422, "Invalid", *fields)
 
 
-async def test_an_init_container_that_ends_has_no_hooks(api: Api) -> None:
+async def test_lifecycle_hooks_of_an_init_container_are_refused(api: ContractApi) -> None:
     init = {"name": "i", "image": "i", "lifecycle": {}}
     reply = await api.call("POST", api.path("pods"), pod(initContainers=[init]))
-    refused(reply, 422, "Invalid", "spec.initContainers[0].lifecycle")
+    check_refused(reply, 422, "Invalid", "spec.initContainers[0].lifecycle")
 
 
 @pytest.mark.parametrize("name", ["Upper", "under_score", "-dash", "a" * 254, ""])
-async def test_a_name_that_is_no_dns_name_is_refused(api: Api, name: str) -> None:
+async def test_name_that_is_not_a_dns_name_is_refused(api: ContractApi, name: str) -> None:
     reply = await api.call("POST", api.path("configmaps"), config_map(name))
-    refused(reply, 422, "Invalid", "metadata.name")
+    check_refused(reply, 422, "Invalid", "metadata.name")
 
 
-async def test_a_label_that_no_selector_could_name_is_refused(api: Api) -> None:
+async def test_label_that_no_selector_can_match_is_refused(api: ContractApi) -> None:
     body = config_map()
     body["metadata"] |= {"labels": {"a": "no spaces"}, "annotations": {"no spaces": "x"}}
     reply = await api.call("POST", api.path("configmaps"), body)
-    refused(reply, 422, "Invalid", "metadata.labels", "metadata.annotations")
+    check_refused(reply, 422, "Invalid", "metadata.labels", "metadata.annotations")
 
 
-async def test_a_key_that_is_no_file_name_is_refused(api: Api) -> None:
+async def test_data_key_that_is_not_a_file_name_is_refused(api: ContractApi) -> None:
     reply = await api.call("POST", api.path("configmaps"), config_map(**{"a/b": "c"}))
-    refused(reply, 422, "Invalid", "data[a/b]")
+    check_refused(reply, 422, "Invalid", "data[a/b]")
 
 
-async def test_values_of_another_type_are_refused_as_no_such_object(api: Api) -> None:
+async def test_values_of_a_wrong_type_are_refused(api: ContractApi) -> None:
     body = config_map() | {"data": {"a": 1}}
-    refused(await api.call("POST", api.path("configmaps"), body), 400, "BadRequest")
+    check_refused(await api.call("POST", api.path("configmaps"), body), 400, "BadRequest")
 
 
-async def test_a_pod_that_is_made_can_change_its_image_and_little_else(api: Api) -> None:
+async def test_only_the_image_and_few_other_fields_of_a_pod_can_change(api: ContractApi) -> None:
     await api.create("pods", pod())
     path = api.path("pods", "p")
     image = {"spec": {"containers": [{"name": "c", "image": "other"}]}}
     kind = "application/strategic-merge-patch+json"
     assert (await api.patch(path, image, kind)).status == 200
     change = {"spec": {"containers": [{"name": "c", "command": ["x"]}]}}
-    refused(await api.patch(path, change, kind), 422, "Invalid", "spec")
+    check_refused(await api.patch(path, change, kind), 422, "Invalid", "spec")
 
 
-async def test_what_is_immutable_stays(api: Api) -> None:
+async def test_change_of_an_immutable_field_is_refused(api: ContractApi) -> None:
     await api.create("configmaps", config_map(a="b") | {"immutable": True})
     reply = await api.patch(api.path("configmaps", "m"), {"data": {"a": "c"}}, MERGE)
-    refused(reply, 422, "Invalid", "data")
+    check_refused(reply, 422, "Invalid", "data")
 
 
-async def test_a_deployment_has_to_select_its_own_pods(api: Api) -> None:
+async def test_a_deployment_has_to_select_its_own_pods(api: ContractApi) -> None:
     body = deployment()
     body["spec"]["template"]["metadata"]["labels"] = {"app": "other"}
     reply = await api.call("POST", api.path("deployments"), body)
-    refused(reply, 422, "Invalid", "spec.template.metadata.labels")
+    check_refused(reply, 422, "Invalid", "spec.template.metadata.labels")
 
 
-async def test_a_deployment_keeps_its_selector(api: Api) -> None:
+async def test_a_deployment_keeps_its_selector(api: ContractApi) -> None:
     body = deployment()
     made = await api.create("deployments", body)
     made["spec"]["selector"]["matchLabels"]["more"] = "x"
     made["spec"]["template"]["metadata"]["labels"]["more"] = "x"
     del made["metadata"]["resourceVersion"]  # its controller has written since
     reply = await api.call("PUT", api.path("deployments", "d"), made)
-    refused(reply, 422, "Invalid", "spec.selector")
+    check_refused(reply, 422, "Invalid", "spec.selector")
 
 
-async def test_a_job_needs_a_restart_policy_that_ends(api: Api) -> None:
+async def test_job_with_restart_policy_always_is_refused(api: ContractApi) -> None:
     body = {"metadata": {"name": "j"}, "spec": {"template": {"spec": {"containers": [C]}}}}
     reply = await api.call("POST", api.path("jobs"), body)
-    refused(reply, 422, "Invalid", "spec.template.spec.restartPolicy")
+    check_refused(reply, 422, "Invalid", "spec.template.spec.restartPolicy")
 
 
-async def test_a_service_needs_ports_that_can_be(api: Api) -> None:
+async def test_service_with_invalid_ports_is_refused(api: ContractApi) -> None:
     body = {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 70000}]}}
     fields = ("spec.ports[0].port", "spec.ports[0].targetPort")
-    refused(await api.call("POST", "/".join([api.path("services")]), body), 422, "Invalid", *fields)
+    check_refused(
+        await api.call("POST", "/".join([api.path("services")]), body), 422, "Invalid", *fields
+    )

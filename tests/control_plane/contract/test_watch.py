@@ -1,10 +1,10 @@
-"""Watches: every change in its order, from a version on, for those it is of interest to."""
+"""Watches: all changes in order, from a given version, for selected objects."""
 
 from typing import Any
 
 import pytest
 
-from tests.control_plane.contract.api import Api, config_map
+from tests.control_plane.contract.api import ContractApi, config_map
 
 ONE = "&fieldSelector=metadata.name=m"
 
@@ -14,8 +14,8 @@ def _seen(events: list[Any]) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-async def before(api: Api) -> str:
-    """Make, change and delete an object; give the version before that."""
+async def before(api: ContractApi) -> str:
+    """Create, change and delete an object; return the version before that."""
     found = await api.get(api.path("configmaps"))
     version = str(found["metadata"]["resourceVersion"])
     await api.create("configmaps", config_map(a="1"))
@@ -24,30 +24,34 @@ async def before(api: Api) -> str:
     return version
 
 
-async def test_changes_come_in_their_order(api: Api, before: str) -> None:
+async def test_changes_arrive_in_order(api: ContractApi, before: str) -> None:
     events = await api.watch(api.path("configmaps"), f"&resourceVersion={before}{ONE}")
     assert _seen(events) == [("ADDED", "1"), ("MODIFIED", "2"), ("DELETED", "2")]
 
 
-async def test_versions_grow_and_a_deletion_has_one_of_its_own(api: Api, before: str) -> None:
+async def test_resource_versions_grow_and_a_deletion_has_its_own(
+    api: ContractApi, before: str
+) -> None:
     events = await api.watch(api.path("configmaps"), f"&resourceVersion={before}{ONE}")
     versions = [int(event["object"]["metadata"]["resourceVersion"]) for event in events]
     assert versions == sorted(set(versions))
 
 
-async def test_a_watch_goes_on_from_a_version(api: Api, before: str) -> None:
+async def test_watch_continues_from_a_resource_version(api: ContractApi, before: str) -> None:
     events = await api.watch(api.path("configmaps"), f"&resourceVersion={before}{ONE}")
     later = events[0]["object"]["metadata"]["resourceVersion"]
     rest = await api.watch(api.path("configmaps"), f"&resourceVersion={later}{ONE}")
     assert _seen(rest) == [("MODIFIED", "2"), ("DELETED", "2")]
 
 
-async def test_without_a_version_what_is_there_comes_first(api: Api) -> None:
+async def test_watch_without_resource_version_starts_with_existing_objects(
+    api: ContractApi,
+) -> None:
     await api.create("configmaps", config_map(a="1"))
     assert _seen(await api.watch(api.path("configmaps"), ONE)) == [("ADDED", "1")]
 
 
-async def test_what_leaves_the_selection_is_told_as_deleted(api: Api) -> None:
+async def test_object_that_leaves_the_selection_is_reported_as_deleted(api: ContractApi) -> None:
     body = config_map(a="1")
     body["metadata"]["labels"] = {"in": "yes"}
     made = await api.create("configmaps", body)
@@ -57,11 +61,11 @@ async def test_what_leaves_the_selection_is_told_as_deleted(api: Api) -> None:
     await api.patch(path, {"metadata": {"labels": {"in": "yes"}}, "data": {"a": "3"}})
     query = f"&labelSelector=in=yes&resourceVersion={version}"
     events = await api.watch(api.path("configmaps"), query)
-    # What was in the selection last is shown, and not what it became outside.
+    # The event contains the last selected state and not the new state.
     assert _seen(events) == [("DELETED", "1"), ("ADDED", "3")]
 
 
-async def test_the_first_events_end_with_a_bookmark_for_those_who_ask(api: Api) -> None:
+async def test_initial_events_end_with_a_bookmark_on_request(api: ContractApi) -> None:
     await api.create("configmaps", config_map(a="1"))
     query = "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
     events = await api.watch(api.path("configmaps"), query + ONE)
@@ -70,14 +74,14 @@ async def test_the_first_events_end_with_a_bookmark_for_those_who_ask(api: Api) 
     assert annotations == {"k8s.io/initial-events-end": "true"}
 
 
-async def test_a_version_from_the_future_cannot_be_listed(api: Api) -> None:
+async def test_list_at_a_future_resource_version_is_refused(api: ContractApi) -> None:
     reply = await api.call("GET", f"{api.path('configmaps')}?resourceVersion=99999999999")
     assert reply.status == 504
     causes = reply.body["details"]["causes"]
     assert [cause["reason"] for cause in causes] == ["ResourceVersionTooLarge"]
 
 
-async def test_a_watch_of_metadata_holds_no_more(api: Api, before: str) -> None:
+async def test_metadata_only_watch_contains_only_metadata(api: ContractApi, before: str) -> None:
     accept = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
     query = f"watch=true&timeoutSeconds=1&resourceVersion={before}{ONE}"
     reply = await api.call("GET", f"{api.path('configmaps')}?{query}", accept=accept)

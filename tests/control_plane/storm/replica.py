@@ -1,7 +1,7 @@
-"""`podpass webhook` as the chart's container, but with certificates that live for a minute.
+"""`podpass webhook` as the chart's container, but with certificates that are valid for a minute.
 
-Run as a program: the folder of the pod's account, then the chart's own arguments. Without bubblewrap a
-pod's mounts are found by what its command line says of them, so the account is named there.
+Arguments: the folder of the pod's ServiceAccount token, then the chart's own arguments. Without bubblewrap a
+pod has no mounts, so the command line names the folder.
 """
 
 import json
@@ -9,28 +9,28 @@ import os
 import sys
 from pathlib import Path
 
-from podpass.admission.certificates import Plan
+from podpass.admission.certificates import RotationPolicy
 from podpass.servers.webhook.webhook import run
 from podpass.settings.webhook import WebhookSettings
 
-# A new authority joins every other second and signs as soon as each API server must have heard of it.
-PLAN = Plan(
+# A new CA is added every other second and signs as soon as each API server must have received it.
+POLICY = RotationPolicy(
     ca_seconds=90,
     leaf_seconds=90,
-    look_ahead_seconds=88,
-    lag_seconds=2,
-    linger_seconds=40,
+    renew_before_seconds=88,
+    propagation_seconds=2,
+    overlap_seconds=40,
     check_seconds=0.2,
 )
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until SIGTERM."""
     environ = dict(os.environ)
     kubeconfig = Path.cwd() / "account.kubeconfig"
     kubeconfig.write_text(json.dumps(_kubeconfig(Path(sys.argv[1]), environ)))
     arguments = [*sys.argv[2:], f"--kubeconfig={kubeconfig}"]
-    run(WebhookSettings.from_environ(environ, arguments), environ, plan=PLAN)
+    run(WebhookSettings.from_environ(environ, arguments), environ, policy=POLICY)
 
 
 def _kubeconfig(account: Path, environ: dict[str, str]) -> dict[str, object]:

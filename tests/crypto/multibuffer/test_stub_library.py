@@ -1,4 +1,4 @@
-"""Libraries with nothing in them: whoever is linked to one loads, and gets nothing from it."""
+"""Stub libraries: a library that is linked to one can be loaded, and finds no symbol in it."""
 
 import ctypes
 import platform
@@ -9,36 +9,36 @@ from pathlib import Path
 
 import pytest
 
-from podpass.crypto.multibuffer.stub_library import load_empty
+from podpass.crypto.multibuffer.stub_library import load_stubs
 
 pytestmark = pytest.mark.skipif(
     (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="made for x86-64 Linux"
 )
 
 
-def test_the_loader_finds_them_by_their_names() -> None:
-    """Fails when one is closed before the next comes: the loader takes its number for the same file."""
+def test_loader_finds_stub_libraries_by_name() -> None:
+    """Fails if a descriptor is closed before the next stub: the loader would confuse the two files."""
     names = [f"libpodpass_nothing_{number}.so" for number in range(3)]
     for name in names:
         with pytest.raises(OSError, match="cannot open shared object file"):
             ctypes.CDLL(name)
-    load_empty(names[:2])
-    load_empty(names[2:])
+    load_stubs(names[:2])
+    load_stubs(names[2:])
     for name in names:
         with pytest.raises(AttributeError, match="undefined symbol"):
             _ = ctypes.CDLL(name).exp_of_nothing
 
 
-def test_nothing_of_them_is_executable_and_no_stack_becomes_so() -> None:
-    load_empty(["libpodpass_not_executable.so"])
+def test_stub_library_has_no_executable_segment_or_stack() -> None:
+    load_stubs(["libpodpass_not_executable.so"])
     maps = Path("/proc/self/maps").read_text().splitlines()
     mine = [line for line in maps if "libpodpass_not_executable" in line or "[stack]" in line]
     assert len(mine) >= 2
     assert [line for line in mine if "x" in line.split()[1]] == []
 
 
-def test_a_program_that_calls_one_does_not_start(tmp_path: Path) -> None:
-    """What was linked to the real one and uses it is refused by the loader, not run without it."""
+def test_program_that_calls_a_stub_does_not_start(tmp_path: Path) -> None:
+    """The loader refuses a program that uses a symbol of the real library; the program does not run."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler")
@@ -51,6 +51,6 @@ def test_a_program_that_calls_one_does_not_start(tmp_path: Path) -> None:
     )
     subprocess.run([*build, str(user), str(tmp_path / "user.c"), str(real)], check=True)
     real.unlink()
-    load_empty(["libpodpass_real.so"])
+    load_stubs(["libpodpass_real.so"])
     with pytest.raises(OSError, match="undefined symbol: answer"):
         ctypes.CDLL(str(user))

@@ -1,4 +1,4 @@
-"""Graph on a real directory with two people in it: an administrator and a guest."""
+"""Fixtures: Graph on a real directory with two users, an administrator and a guest."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -12,12 +12,12 @@ from podpass.directory.graph.app import create_app
 from podpass.directory.model import Tenant, User
 from podpass.directory.store.directory import Directory
 from podpass.http.server import bind, serving
-from tests.directory.graph.world import ADMIN, DOMAIN, GUEST, TENANT, HandClock, World
+from tests.directory.graph.harness import ADMIN, DOMAIN, GUEST, TENANT, GraphHarness, ManualClock
 
 
 @pytest.fixture
-async def world(database_url: str) -> AsyncIterator[World]:
-    clock = HandClock()
+async def graph(database_url: str) -> AsyncIterator[GraphHarness]:
+    clock = ManualClock()
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
         directory = await enter(Directory(Database(database_url), clock=clock))
@@ -27,10 +27,10 @@ async def world(database_url: str) -> AsyncIterator[World]:
                 User(id=object_id, tenant_id=TENANT, name=f"{name}@{DOMAIN}", display_name=name)
             )
         session = await enter(aiohttp.ClientSession())
-        made = World(clock=clock, directory=directory, session=session)
-        every = ("Directory.AccessAsUser.All",)
-        made.user("admin", ADMIN, GLOBAL_ADMINISTRATOR, scopes=every)
-        made.user("guest", GUEST, scopes=every)
+        made = GraphHarness(clock=clock, directory=directory, session=session)
+        every_scope = ("Directory.AccessAsUser.All",)
+        made.add_user("admin", ADMIN, GLOBAL_ADMINISTRATOR, scopes=every_scope)
+        made.add_user("guest", GUEST, scopes=every_scope)
         sock = bind("127.0.0.1", 0)
         made.port = sock.getsockname()[1]
         await enter(serving(create_app(directory, made.admit, TENANT, DOMAIN, clock), sock))

@@ -1,22 +1,24 @@
-"""What one request can make the directory parse: cert-manager CVE-2024-12401, as it would look here."""
+"""The cost of parsing a certificate in a request: the equivalent of cert-manager CVE-2024-12401."""
 
 import base64
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from tests.directory.graph.harness import GraphHarness
 from tests.directory.graph.test_credentials import certificate, key_credential
-from tests.directory.graph.world import World
 
 
 @pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
-async def test_a_certificate_is_read_within_bounds(world: World, encoding: Encoding) -> None:
-    """Fails if a text of any length goes to the parser: this one holds a good certificate, and padding."""
-    made = await world.application()
+async def test_certificate_over_the_size_limit_is_rejected(
+    graph: GraphHarness, encoding: Encoding
+) -> None:
+    """Fails if a text of unlimited length reaches the parser: here a valid certificate with padding."""
+    made = await graph.application()
     path = f"/applications/{made['id']}"
     whole = certificate().public_bytes(encoding)
     good = key_credential() | {"key": base64.b64encode(whole).decode()}
-    assert (await world.patch(path, {"keyCredentials": [good]})).status == 204
+    assert (await graph.patch(path, {"keyCredentials": [good]})).status == 204
     padded = key_credential() | {"key": base64.b64encode(whole).decode() + "\n" * 16 * 1024}
-    reply = await world.patch(path, {"keyCredentials": [padded]})
+    reply = await graph.patch(path, {"keyCredentials": [padded]})
     assert (reply.status, reply.code) == (400, "Request_BadRequest")

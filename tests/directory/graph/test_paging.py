@@ -1,4 +1,4 @@
-"""Listings: filters, options, pages, counts, and that none looks through everything."""
+"""Lists: filters, query options, pages, counts, and the bound of scanned objects."""
 
 import uuid
 from typing import Any
@@ -8,12 +8,12 @@ import pytest
 
 from podpass.directory.graph import paging
 from podpass.directory.model import Identity, IdentityKind
-from tests.directory.graph.world import TENANT, World, every
+from tests.directory.graph.harness import TENANT, GraphHarness, follow_pages
 
 EVENTUAL = {"ConsistencyLevel": "eventual"}
 
 
-async def fill(world: World, count: int, **changes: Any) -> list[Identity]:
+async def fill(graph: GraphHarness, count: int, **changes: Any) -> list[Identity]:
     made = [
         Identity(
             tenant_id=TENANT,
@@ -26,50 +26,50 @@ async def fill(world: World, count: int, **changes: Any) -> list[Identity]:
         )
         for number in range(count)
     ]
-    await world.directory.identities.put_many(made)
+    await graph.directory.identities.put_many(made)
     return made
 
 
-async def test_pages_follow_each_other_without_gap_or_repetition(world: World) -> None:
-    made = await fill(world, 25)
-    pages = await every(world, "/applications?$top=10&$select=appId")
+async def test_pages_follow_each_other_without_gap_or_repetition(graph: GraphHarness) -> None:
+    made = await fill(graph, 25)
+    pages = await follow_pages(graph, "/applications?$top=10&$select=appId")
     assert [len(page) for page in pages] == [10, 10, 5]
     assert [one["appId"] for page in pages for one in page] == [one.client_id for one in made]
 
 
-async def test_a_page_has_a_hundred_unless_told(world: World) -> None:
-    await fill(world, 101)
-    assert [len(page) for page in await every(world, "/applications")] == [100, 1]
+async def test_page_has_100_entries_by_default(graph: GraphHarness) -> None:
+    await fill(graph, 101)
+    assert [len(page) for page in await follow_pages(graph, "/applications")] == [100, 1]
 
 
 @pytest.mark.parametrize("top", [1, 2, 3, 4, 5, 999])
-async def test_built_in_principals_are_paged_with_the_others(world: World, top: int) -> None:
-    made = await fill(world, 3)
-    pages = await every(world, f"/servicePrincipals?$top={top}&$select=appId")
+async def test_built_in_principals_are_paged_with_the_others(graph: GraphHarness, top: int) -> None:
+    made = await fill(graph, 3)
+    pages = await follow_pages(graph, f"/servicePrincipals?$top={top}&$select=appId")
     found = [one["appId"] for page in pages for one in page]
     assert all(len(page) <= top for page in pages)
     assert len(found) == len(set(found)) == 8
     assert found[5:] == [one.client_id for one in made]
 
 
-async def test_a_filter_by_name_is_paged_by_name(world: World) -> None:
-    await fill(world, 25)
+async def test_a_filter_by_name_is_paged_by_name(graph: GraphHarness) -> None:
+    await fill(graph, 25)
     clause = quote("startswith(displayName,'APP-001')")
-    pages = await every(world, f"/applications?$filter={clause}&$top=4")
+    pages = await follow_pages(graph, f"/applications?$filter={clause}&$top=4")
     names = [one["displayName"] for page in pages for one in page]
     assert names == [f"app-001{number}" for number in range(10)]
 
 
-async def test_what_no_index_knows_is_looked_for_within_bounds(
-    world: World, monkeypatch: pytest.MonkeyPatch
+async def test_filter_without_index_scans_a_bounded_number_of_objects(
+    graph: GraphHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it one request could read the whole directory."""
-    await fill(world, 30)
-    await world.application("tagged", tags=["rare"])
-    monkeypatch.setattr(paging, "LOOKED_AT", 10)
-    monkeypatch.setattr(paging, "_AT_ONCE", 5)
+    """Fails if one request can read the whole directory."""
+    await fill(graph, 30)
+    await graph.application("tagged", tags=["rare"])
+    monkeypatch.setattr(paging, "MAX_SCANNED", 10)
+    monkeypatch.setattr(paging, "_BATCH_SIZE", 5)
     clause = quote("tags/any(t:t eq 'rare')")
-    pages = await every(world, f"/applications?$filter={clause}")
+    pages = await follow_pages(graph, f"/applications?$filter={clause}")
     assert [one["displayName"] for page in pages for one in page] == ["tagged"]
     assert len(pages) > 1
 
@@ -88,18 +88,20 @@ async def test_what_no_index_knows_is_looked_for_within_bounds(
         ("createdDateTime ge 2001-01-01T00:00:00Z", 5),
     ],
 )
-async def test_filters_of_every_kind(world: World, clause: str, count: int) -> None:
-    await fill(world, 5)
-    assert len((await world.get(f"/applications?$filter={quote(clause)}")).value) == count
+async def test_filters_match_the_expected_objects(
+    graph: GraphHarness, clause: str, count: int
+) -> None:
+    await fill(graph, 5)
+    assert len((await graph.get(f"/applications?$filter={quote(clause)}")).value) == count
 
 
-async def test_advanced_filters_want_eventual_consistency(world: World) -> None:
-    await fill(world, 3)
+async def test_advanced_filter_requires_eventual_consistency(graph: GraphHarness) -> None:
+    await fill(graph, 3)
     clause = quote(f"appId ne '{uuid.UUID(int=1)}'")
     ne = f"/applications?$count=true&$filter={clause}"
-    reply = await world.get(ne)
+    reply = await graph.get(ne)
     assert (reply.status, reply.code) == (400, "Request_UnsupportedQuery")
-    reply = await world.get(ne, headers=EVENTUAL)
+    reply = await graph.get(ne, headers=EVENTUAL)
     assert (len(reply.value), reply.body["@odata.count"]) == (2, 2)
 
 
@@ -113,39 +115,39 @@ async def test_advanced_filters_want_eventual_consistency(world: World) -> None:
         ("endswith(displayName,'x')", 0),
     ],
 )
-async def test_advanced_filters_want_a_count_as_well_and_give_it(
-    world: World, clause: str, count: int
+async def test_advanced_filter_requires_count_and_returns_it(
+    graph: GraphHarness, clause: str, count: int
 ) -> None:
-    """Programs written for Graph always send both, since it answers nothing else."""
-    await fill(world, 3)
+    """Clients of Graph always send both, because Graph requires them."""
+    await fill(graph, 3)
     text = "/applications?$filter=" + quote(clause)
     for path, headers in ((text, EVENTUAL), (f"{text}&$count=true", {})):
-        reply = await world.get(path, headers=headers)
+        reply = await graph.get(path, headers=headers)
         assert (reply.status, reply.code) == (400, "Request_UnsupportedQuery")
-    reply = await world.get(f"{text}&$count=true", headers=EVENTUAL)
+    reply = await graph.get(f"{text}&$count=true", headers=EVENTUAL)
     assert (len(reply.value), reply.body["@odata.count"]) == (count, count)
-    alone = await world.get(f"/applications/$count?$filter={quote(clause)}", headers=EVENTUAL)
+    alone = await graph.get(f"/applications/$count?$filter={quote(clause)}", headers=EVENTUAL)
     assert alone.body == str(count)
 
 
-async def test_what_cannot_be_counted_within_bounds_is_listed_without_a_count(
-    world: World, monkeypatch: pytest.MonkeyPatch
+async def test_list_over_the_scan_limit_has_no_count(
+    graph: GraphHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without it a count could read the whole directory."""
-    await fill(world, 30)
-    monkeypatch.setattr(paging, "LOOKED_AT", 10)
-    monkeypatch.setattr(paging, "_AT_ONCE", 5)
+    """Fails if a count can read the whole directory."""
+    await fill(graph, 30)
+    monkeypatch.setattr(paging, "MAX_SCANNED", 10)
+    monkeypatch.setattr(paging, "_BATCH_SIZE", 5)
     clause = quote("displayName ne 'app-0001'")
-    reply = await world.get(f"/applications?$count=true&$filter={clause}", headers=EVENTUAL)
+    reply = await graph.get(f"/applications?$count=true&$filter={clause}", headers=EVENTUAL)
     assert "@odata.nextLink" in reply.body
     assert "@odata.count" not in reply.body
-    alone = await world.get(f"/applications/$count?$filter={clause}", headers=EVENTUAL)
+    alone = await graph.get(f"/applications/$count?$filter={clause}", headers=EVENTUAL)
     assert (alone.status, alone.code) == (400, "Request_UnsupportedQuery")
 
 
-async def test_properties_are_named_in_any_case(world: World) -> None:
-    await fill(world, 3)
-    await world.application("tagged", tags=["rare"])
+async def test_property_names_are_case_insensitive(graph: GraphHarness) -> None:
+    await fill(graph, 3)
+    await graph.application("tagged", tags=["rare"])
     for clause, count in (
         ("displayname eq 'APP-0001'", 1),
         ("startswith(DISPLAYNAME,'app-')", 3),
@@ -153,61 +155,61 @@ async def test_properties_are_named_in_any_case(world: World) -> None:
         ("Tags/any(t:t eq 'rare')", 1),
         ("signinaudience eq 'AzureADMyOrg'", 4),
     ):
-        reply = await world.get(f"/applications?$filter={quote(clause)}")
+        reply = await graph.get(f"/applications?$filter={quote(clause)}")
         assert len(reply.value) == count, clause
-    reply = await world.get("/applications?$select=APPID&$orderby=displayname%20desc&$top=1")
+    reply = await graph.get("/applications?$select=APPID&$orderby=displayname%20desc&$top=1")
     assert set(reply.value[0]) == {"appId"}
     assert reply.value[0]["appId"] not in {str(uuid.UUID(int=number + 1)) for number in range(3)}
 
 
-async def test_counts(world: World) -> None:
-    await fill(world, 3)
-    reply = await world.get("/applications/$count", headers=EVENTUAL)
+async def test_count_requires_eventual_consistency_and_is_plain_text(graph: GraphHarness) -> None:
+    await fill(graph, 3)
+    reply = await graph.get("/applications/$count", headers=EVENTUAL)
     assert (reply.status, reply.body, reply.headers["Content-Type"]) == (200, "3", "text/plain")
-    reply = await world.get("/servicePrincipals/$count", headers=EVENTUAL)
+    reply = await graph.get("/servicePrincipals/$count", headers=EVENTUAL)
     assert reply.body == "8"
-    plain = await world.get("/applications/$count")
+    plain = await graph.get("/applications/$count")
     assert (plain.status, plain.code) == (400, "Request_UnsupportedQuery")
-    both = await world.get("/applications?$count=true&$top=1", headers=EVENTUAL)
+    both = await graph.get("/applications?$count=true&$top=1", headers=EVENTUAL)
     assert (both.body["@odata.count"], len(both.value)) == (3, 1)
-    assert "@odata.count" not in (await world.get("/applications?$count=true")).body
-    hidden = await world.get(
+    assert "@odata.count" not in (await graph.get("/applications?$count=true")).body
+    hidden = await graph.get(
         "/applications?$count=true&$filter=" + quote("tags/any(t:t eq 'x')"), headers=EVENTUAL
     )
     assert (hidden.value, hidden.body["@odata.count"]) == ([], 0)
 
 
-async def test_an_order_is_kept_across_pages(world: World) -> None:
-    await fill(world, 5)
-    pages = await every(world, "/applications?$orderby=displayName%20desc&$top=2")
+async def test_order_is_the_same_across_pages(graph: GraphHarness) -> None:
+    await fill(graph, 5)
+    pages = await follow_pages(graph, "/applications?$orderby=displayName%20desc&$top=2")
     names = [one["displayName"] for page in pages for one in page]
     assert names == [f"app-000{number}" for number in range(4, -1, -1)]
 
 
-async def test_an_order_of_too_many_is_refused(
-    world: World, monkeypatch: pytest.MonkeyPatch
+async def test_order_of_too_many_objects_is_rejected(
+    graph: GraphHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await fill(world, 5)
-    monkeypatch.setattr(paging, "_ORDERED", 3)
-    reply = await world.get("/applications?$orderby=displayName")
+    await fill(graph, 5)
+    monkeypatch.setattr(paging, "_MAX_ORDERED", 3)
+    reply = await graph.get("/applications?$orderby=displayName")
     assert (reply.status, reply.code) == (400, "Request_UnsupportedQuery")
 
 
-async def test_a_search_by_name(world: World) -> None:
-    await fill(world, 3)
+async def test_search_finds_objects_by_name(graph: GraphHarness) -> None:
+    await fill(graph, 3)
     path = "/applications?$search=" + quote('"displayName:0002"')
-    assert [one["displayName"] for one in (await world.get(path, headers=EVENTUAL)).value] == [
+    assert [one["displayName"] for one in (await graph.get(path, headers=EVENTUAL)).value] == [
         "app-0002"
     ]
-    assert (await world.get(path)).code == "Request_UnsupportedQuery"
+    assert (await graph.get(path)).code == "Request_UnsupportedQuery"
     for wrong in ("displayName:x", '"tags:x"'):
-        reply = await world.get(f"/applications?$search={quote(wrong)}", headers=EVENTUAL)
+        reply = await graph.get(f"/applications?$search={quote(wrong)}", headers=EVENTUAL)
         assert reply.status == 400
 
 
-async def test_select_shows_what_is_asked_for(world: World) -> None:
-    made = await world.application()
-    reply = await world.get(f"/applications/{made['id']}?$select=id,displayName")
+async def test_select_returns_the_named_properties(graph: GraphHarness) -> None:
+    made = await graph.application()
+    reply = await graph.get(f"/applications/{made['id']}?$select=id,displayName")
     assert reply.body == {
         "@odata.context": "https://graph.microsoft.com/v1.0/$metadata"
         "#applications(id,displayName)/$entity",
@@ -215,7 +217,7 @@ async def test_select_shows_what_is_asked_for(world: World) -> None:
         "displayName": "web",
     }
     for path in (f"/applications/{made['id']}", "/applications"):
-        wrong = await world.get(f"{path}?$select=colour")
+        wrong = await graph.get(f"{path}?$select=colour")
         assert (wrong.status, wrong.code) == (400, "BadRequest")
         assert "'colour'" in wrong.message
 
@@ -240,31 +242,33 @@ async def test_select_shows_what_is_asked_for(world: World) -> None:
         ("$filter=%FF", "BadRequest"),
     ],
 )
-async def test_an_option_that_cannot_be_is_refused(world: World, query: str, code: str) -> None:
-    reply = await world.get(f"/applications?{query}")
+async def test_invalid_query_option_is_rejected(graph: GraphHarness, query: str, code: str) -> None:
+    reply = await graph.get(f"/applications?{query}")
     assert (reply.status, reply.code) == (400, code)
 
 
-async def test_options_may_be_written_without_their_dollar(world: World) -> None:
-    await fill(world, 3)
-    assert len((await world.get("/applications?top=2")).value) == 2
-    assert (await world.get("/applications?unknown=1")).status == 200
+async def test_query_options_are_valid_without_dollar_sign(graph: GraphHarness) -> None:
+    await fill(graph, 3)
+    assert len((await graph.get("/applications?top=2")).value) == 2
+    assert (await graph.get("/applications?unknown=1")).status == 200
 
 
-async def test_a_next_link_names_the_host_it_was_asked_by(world: World) -> None:
-    await fill(world, 2)
+async def test_next_link_has_the_host_of_the_request(graph: GraphHarness) -> None:
+    await fill(graph, 2)
     for host, named in (("localhost:18446", "localhost:18446"), ("e;vil", "graph.microsoft.com")):
-        reply = await world.get("/applications?$top=1", headers={"Host": host})
+        reply = await graph.get("/applications?$top=1", headers={"Host": host})
         assert reply.body["@odata.nextLink"].startswith(f"https://{named}/v1.0/applications?")
 
 
-async def test_a_list_of_several_kinds_shows_what_each_has(world: World) -> None:
-    made = await world.application()
-    other = await world.principal(made["appId"])
+async def test_select_on_a_list_of_several_types_skips_missing_properties(
+    graph: GraphHarness,
+) -> None:
+    made = await graph.application()
+    other = await graph.principal(made["appId"])
     reference = {"@odata.id": f"https://graph.microsoft.com/v1.0/directoryObjects/{other['id']}"}
     path = f"/applications/{made['id']}/owners"
-    await world.post(f"{path}/$ref", reference)
-    found = (await world.get(f"{path}?$select=id,userPrincipalName")).value
+    await graph.post(f"{path}/$ref", reference)
+    found = (await graph.get(f"{path}?$select=id,userPrincipalName")).value
     assert [set(one) for one in found] == [
         {"@odata.type", "id", "userPrincipalName"},
         {"@odata.type", "id"},

@@ -1,4 +1,4 @@
-"""Who may do what: each operation of the table asked by callers with and without what it needs."""
+"""Permissions: every operation, requested by applications with exactly one permission, and by users."""
 
 import uuid
 from typing import Any
@@ -7,63 +7,146 @@ import pytest
 
 from podpass.directory.access import GLOBAL_ADMINISTRATOR, Caller
 from podpass.directory.graph import permissions, routes
-from podpass.directory.graph.permissions import Grant, Needs
-from tests.directory.graph.world import ADMIN, GUEST, OTHER, World
+from podpass.directory.graph.permissions import AccessLevel, RequiredPermissions
+from tests.directory.graph.harness import ADMIN, GUEST, OTHER, GraphHarness, Reply
+from tests.directory.graph.permission_reference import (
+    EVERY_PERMISSION,
+    NONE_NEEDED,
+    REFERENCE,
+    USERS_ONLY,
+    Row,
+)
 
 OWNED = "Application.ReadWrite.OwnedBy"
 DENIED = (403, "Authorization_RequestDenied")
-EVERY = [
-    pytest.param(path, method, operation, id=f"{method} {'/'.join(path)}")
-    for path, methods in routes.TABLE.items()
-    for method, operation in methods.items()
+EVERY_ROW = [pytest.param(row, id=f"{row.method} {row.path}") for row in REFERENCE]
+
+
+async def _send(graph: GraphHarness, row: Row, caller: str) -> Reply:
+    body: Any = {} if row.method in ("POST", "PATCH") else None
+    path = row.path.replace("{id}", str(uuid.UUID(int=1)))
+    return await graph.ask(row.method, path, body, caller=caller)
+
+
+def test_reference_covers_every_served_operation() -> None:
+    served = {
+        (method, "/" + "/".join(path).replace("*", "{id}"))
+        for path, methods in routes.TABLE.items()
+        for method in methods
+    }
+    assert {(row.method, row.path.lower()) for row in REFERENCE} == served
+
+
+@pytest.mark.parametrize("row", EVERY_ROW)
+async def test_application_with_one_permission_runs_only_what_the_reference_allows(
+    graph: GraphHarness, row: Row
+) -> None:
+    """Fails if `Application.ReadWrite.All` can assign app roles, or a reader can change an object."""
+    allowed = set()
+    for name in EVERY_PERMISSION:
+        graph.add_app("one-permission", name)
+        reply = await _send(graph, row, "one-permission")
+        if USERS_ONLY in row.allowed:
+            assert (reply.status, reply.code) == (400, "BadRequest"), name
+        elif (reply.status, reply.code) != DENIED:
+            allowed.add(name)
+    singles = {name for name in row.allowed if name in EVERY_PERMISSION}
+    assert allowed == (set(EVERY_PERMISSION) if NONE_NEEDED in row.allowed else singles)
+
+
+_PAIRS = [
+    pytest.param(row, pair, id=f"{row.method} {row.path} {pair}")
+    for row in REFERENCE
+    for pair in row.allowed
+    if " and " in pair
 ]
 
 
-def _url(path: tuple[str, ...]) -> str:
-    return "/" + "/".join(str(uuid.UUID(int=1)) if step == "*" else step for step in path)
-
-
-@pytest.mark.parametrize(("path", "method", "operation"), EVERY)
-async def test_an_application_without_permissions_may_do_nothing(
-    world: World, path: tuple[str, ...], method: str, operation: Any
+@pytest.mark.parametrize(("row", "pair"), _PAIRS)
+async def test_application_with_both_permissions_of_a_pair_is_allowed(
+    graph: GraphHarness, row: Row, pair: str
 ) -> None:
-    """Without it every application of the tenant could read and change all others."""
-    world.app("nobody")
-    body: Any = {} if operation.body else None
-    reply = await world.ask(method, _url(path), body, who="nobody")
-    if operation.needs.users_only:
+    graph.add_app("pair", *pair.split(" and "))
+    reply = await _send(graph, row, "pair")
+    assert (reply.status, reply.code) != DENIED
+
+
+@pytest.mark.parametrize("row", EVERY_ROW)
+async def test_application_without_permissions_is_denied(graph: GraphHarness, row: Row) -> None:
+    """Fails if an application can read or change other objects without a permission."""
+    graph.add_app("unprivileged")
+    reply = await _send(graph, row, "unprivileged")
+    if USERS_ONLY in row.allowed:
         assert (reply.status, reply.code) == (400, "BadRequest")
-    elif operation.needs.itself:
+    elif NONE_NEEDED in row.allowed:
         assert (reply.status, reply.code) == (404, "Request_ResourceNotFound")
     else:
         assert (reply.status, reply.code) == DENIED
 
 
-@pytest.mark.parametrize(("path", "method", "operation"), EVERY)
-async def test_a_user_who_is_no_administrator_changes_nothing(
-    world: World, path: tuple[str, ...], method: str, operation: Any
+@pytest.mark.parametrize("row", EVERY_ROW)
+async def test_user_without_administrator_role_reads_and_is_denied_writes(
+    graph: GraphHarness, row: Row
 ) -> None:
-    reply = await world.ask(method, _url(path), {} if operation.body else None, who="guest")
-    assert ((reply.status, reply.code) == DENIED) is operation.needs.writes
+    reply = await _send(graph, row, "guest")
+    assert ((reply.status, reply.code) == DENIED) is row.writes
 
 
-def test_whatever_changes_something_says_so() -> None:
-    reading = {"checkmembergroups", "getmembergroups", "getmemberobjects", "getbyids"}
-    for path, methods in routes.TABLE.items():
-        for method, operation in methods.items():
-            assert operation.needs.writes is (method != "GET" and not reading.intersection(path)), (
-                path
-            )
-
-
-@pytest.mark.parametrize(("path", "method", "operation"), EVERY)
-async def test_a_user_gives_a_client_only_what_its_scopes_say(
-    world: World, path: tuple[str, ...], method: str, operation: Any
+@pytest.mark.parametrize("row", EVERY_ROW)
+async def test_administrator_is_limited_by_the_scopes_of_the_client(
+    graph: GraphHarness, row: Row
 ) -> None:
-    """Without it a client a user has let read a profile could do whatever the user may."""
-    world.user("narrow", ADMIN, GLOBAL_ADMINISTRATOR, scopes=["User.Read"])
-    reply = await world.ask(method, _url(path), {} if operation.body else None, who="narrow")
-    assert ((reply.status, reply.code) == DENIED) is not operation.needs.users_only
+    """Fails if a client with only `User.Read` can do everything that its user may do."""
+    graph.add_user("narrow", ADMIN, GLOBAL_ADMINISTRATOR, scopes=["User.Read"])
+    reply = await _send(graph, row, "narrow")
+    assert ((reply.status, reply.code) == DENIED) is (USERS_ONLY not in row.allowed)
+
+
+@pytest.mark.parametrize("permission", ["Application.Read.All", "Application.ReadWrite.All"])
+async def test_application_reader_cannot_read_users_as_directory_objects(
+    graph: GraphHarness, permission: str
+) -> None:
+    """Fails if a reader of applications can read users by their ids."""
+    made = await graph.application()
+    graph.add_app("reader", permission)
+    reply = await graph.get(f"/directoryObjects/{ADMIN}", caller="reader")
+    assert (reply.status, reply.code) == (404, "Request_ResourceNotFound")
+    body = {"ids": [ADMIN, made["id"]]}
+    reply = await graph.post("/directoryObjects/getByIds", body, caller="reader")
+    assert [one["id"] for one in reply.value] == [made["id"]]
+    graph.add_app("user-reader", permission, "User.Read.All")
+    assert (await graph.get(f"/directoryObjects/{ADMIN}", caller="user-reader")).status == 200
+    reply = await graph.post("/directoryObjects/getByIds", body, caller="user-reader")
+    assert [one["id"] for one in reply.value] == [ADMIN, made["id"]]
+
+
+async def test_owned_by_reads_app_role_assignments_of_owned_principals_only(
+    graph: GraphHarness,
+) -> None:
+    graph.add_app("robot", OWNED)
+    mine = await graph.application("mine", caller="robot")
+    made = await graph.post("/servicePrincipals", {"appId": mine["appId"]}, caller="robot")
+    other = await graph.principal((await graph.application("other"))["appId"])
+    for below in ("appRoleAssignments", "appRoleAssignedTo"):
+        path = f"/servicePrincipals/{made.body['id']}/{below}"
+        assert (await graph.get(path, caller="robot")).value == []
+        reply = await graph.get(f"/servicePrincipals/{other['id']}/{below}", caller="robot")
+        assert (reply.status, reply.code) == DENIED
+
+
+async def test_upsert_of_a_service_principal_needs_the_permission_to_create(
+    graph: GraphHarness,
+) -> None:
+    """Fails if `Directory.ReadWrite.All`, which may update service principals, can also create one."""
+    made = await graph.application()
+    path = f"/servicePrincipals(appId='{made['appId']}')"
+    prefer = {"Prefer": "create-if-missing"}
+    graph.add_app("robot", "Directory.ReadWrite.All")
+    reply = await graph.patch(path, {"notes": "n"}, headers=prefer, caller="robot")
+    assert (reply.status, reply.code) == DENIED
+    await graph.principal(made["appId"])
+    reply = await graph.patch(path, {"notes": "n"}, headers=prefer, caller="robot")
+    assert reply.status == 204
 
 
 @pytest.mark.parametrize(
@@ -73,19 +156,19 @@ async def test_a_user_gives_a_client_only_what_its_scopes_say(
         ("Directory.Read.All", {"list"}),
         ("Application.ReadWrite.All", {"list", "create", "update"}),
         ("User.Read.All", set()),
-        (OWNED, {"create"}),
+        (OWNED, {"list", "create"}),
         ("application.read.all", set()),
     ],
 )
-async def test_application_permissions_reach_as_far_as_they_say(
-    world: World, role: str, may: set[str]
+async def test_application_permission_allows_only_its_operations(
+    graph: GraphHarness, role: str, may: set[str]
 ) -> None:
-    made = await world.application()
-    world.app("robot", role)
+    made = await graph.application()
+    graph.add_app("robot", role)
     done = {
-        "list": await world.get("/applications", who="robot"),
-        "create": await world.post("/applications", {"displayName": "n"}, who="robot"),
-        "update": await world.patch(f"/applications/{made['id']}", {"notes": "n"}, who="robot"),
+        "list": await graph.get("/applications", caller="robot"),
+        "create": await graph.post("/applications", {"displayName": "n"}, caller="robot"),
+        "update": await graph.patch(f"/applications/{made['id']}", {"notes": "n"}, caller="robot"),
     }
     for name, reply in done.items():
         assert (reply.status < 300) is (name in may), name
@@ -93,15 +176,15 @@ async def test_application_permissions_reach_as_far_as_they_say(
             assert (reply.status, reply.code) == DENIED
 
 
-async def test_owned_by_reaches_what_the_caller_owns_and_nothing_else(world: World) -> None:
-    """Without it an application that may create others could take over every one there is."""
-    foreign = await world.application("foreign")
-    foreign_principal = await world.principal(foreign["appId"])
-    world.app("robot", OWNED)
-    mine = await world.application("mine", who="robot")
+async def test_owned_by_allows_only_objects_that_the_caller_owns(graph: GraphHarness) -> None:
+    """Fails if an application that may create applications can take over existing ones."""
+    foreign = await graph.application("foreign")
+    foreign_principal = await graph.principal(foreign["appId"])
+    graph.add_app("robot", OWNED)
+    mine = await graph.application("mine", caller="robot")
     own, other = f"/applications/{mine['id']}", f"/applications/{foreign['id']}"
     body = {"appId": mine["appId"]}
-    made = await world.post("/servicePrincipals", body, who="robot")
+    made = await graph.post("/servicePrincipals", body, caller="robot")
     assert made.status == 201
     for method, below, sent in (
         ("GET", "", None),
@@ -110,81 +193,89 @@ async def test_owned_by_reaches_what_the_caller_owns_and_nothing_else(world: Wor
         ("GET", "/owners", None),
         ("GET", "/federatedIdentityCredentials", None),
     ):
-        assert (await world.ask(method, own + below, sent, who="robot")).status < 300, below
-        reply = await world.ask(method, other + below, sent, who="robot")
+        assert (await graph.ask(method, own + below, sent, caller="robot")).status < 300, below
+        reply = await graph.ask(method, other + below, sent, caller="robot")
         assert (reply.status, reply.code) == DENIED, below
     trust = {"name": "pod", "issuer": "https://i.example", "subject": "s", "audiences": ["a"]}
-    reply = await world.post(f"{other}/federatedIdentityCredentials", trust, who="robot")
+    reply = await graph.post(f"{other}/federatedIdentityCredentials", trust, caller="robot")
     assert (reply.status, reply.code) == DENIED
     theirs = f"/servicePrincipals/{foreign_principal['id']}"
     for method, sent in (("GET", None), ("PATCH", {"notes": "n"}), ("DELETE", None)):
-        reply = await world.ask(method, theirs, sent, who="robot")
+        reply = await graph.ask(method, theirs, sent, caller="robot")
         assert (reply.status, reply.code) == DENIED
     principal = f"/servicePrincipals/{made.body['id']}"
-    assert (await world.get(principal, who="robot")).status == 200
-    assert (await world.delete(principal, who="robot")).status == 204
-    assert (await world.delete(own, who="robot")).status == 204
-    assert (await world.delete(other, who="robot")).status == 403
+    assert (await graph.get(principal, caller="robot")).status == 200
+    assert (await graph.delete(principal, caller="robot")).status == 204
+    assert (await graph.delete(own, caller="robot")).status == 204
+    assert (await graph.delete(other, caller="robot")).status == 403
 
 
-async def test_owned_by_makes_no_principal_of_a_foreign_application(world: World) -> None:
-    foreign = await world.application("foreign")
-    world.app("robot", OWNED)
-    reply = await world.post("/servicePrincipals", {"appId": foreign["appId"]}, who="robot")
+async def test_owned_by_cannot_create_a_service_principal_of_a_foreign_application(
+    graph: GraphHarness,
+) -> None:
+    foreign = await graph.application("foreign")
+    graph.add_app("robot", OWNED)
+    reply = await graph.post("/servicePrincipals", {"appId": foreign["appId"]}, caller="robot")
     assert (reply.status, reply.code) == DENIED
 
 
-async def test_an_upsert_does_not_reach_what_the_caller_does_not_own(world: World) -> None:
-    await world.application("foreign", uniqueName="theirs")
-    world.app("robot", OWNED)
+async def test_upsert_of_an_object_that_the_caller_does_not_own_is_denied(
+    graph: GraphHarness,
+) -> None:
+    await graph.application("foreign", uniqueName="theirs")
+    graph.add_app("robot", OWNED)
     prefer = {"Prefer": "create-if-missing"}
     path = "/applications(uniqueName='theirs')"
-    reply = await world.patch(path, {"notes": "n"}, headers=prefer, who="robot")
+    reply = await graph.patch(path, {"notes": "n"}, headers=prefer, caller="robot")
     assert (reply.status, reply.code) == DENIED
 
 
-async def test_an_application_lists_what_it_owns_itself(world: World) -> None:
-    app = await world.application("robot")
-    principal = await world.principal(app["appId"])
-    found = await world.directory.identities.get(world.callers["admin"].tenant_id, app["appId"])
-    world.app("robot", OWNED, identity=found)
-    mine = await world.application("mine", who="robot")
+async def test_application_lists_only_its_own_owned_objects(graph: GraphHarness) -> None:
+    app = await graph.application("robot")
+    principal = await graph.principal(app["appId"])
+    found = await graph.directory.identities.get(graph.callers["admin"].tenant_id, app["appId"])
+    graph.add_app("robot", OWNED, identity=found)
+    mine = await graph.application("mine", caller="robot")
     path = f"/servicePrincipals/{principal['id']}/ownedObjects"
-    assert [one["id"] for one in (await world.get(path, who="robot")).value] == [mine["id"]]
-    world.app("stranger", OWNED)
-    reply = await world.get(path, who="stranger")
+    assert [one["id"] for one in (await graph.get(path, caller="robot")).value] == [mine["id"]]
+    graph.add_app("foreign", OWNED)
+    reply = await graph.get(path, caller="foreign")
     assert (reply.status, reply.code) == DENIED
 
 
-async def test_a_token_of_another_tenant_is_refused(world: World) -> None:
-    world.app("stranger", "Directory.ReadWrite.All", tenant_id=OTHER)
-    reply = await world.get("/applications", who="stranger")
+async def test_token_of_another_tenant_is_rejected(graph: GraphHarness) -> None:
+    graph.add_app("foreign", "Directory.ReadWrite.All", tenant_id=OTHER)
+    reply = await graph.get("/applications", caller="foreign")
     assert (reply.status, reply.code) == (401, "InvalidAuthenticationToken")
 
 
-async def test_an_application_has_no_me(world: World) -> None:
-    world.app("robot", "Directory.Read.All")
-    reply = await world.get("/me", who="robot")
+async def test_me_is_rejected_for_an_application(graph: GraphHarness) -> None:
+    graph.add_app("robot", "Directory.Read.All")
+    reply = await graph.get("/me", caller="robot")
     assert (reply.status, reply.code) == (400, "BadRequest")
 
 
 @pytest.mark.parametrize(("name", "object_id"), [("admin", ADMIN), ("guest", GUEST)])
-async def test_a_user_sees_themselves(world: World, name: str, object_id: str) -> None:
-    assert (await world.get("/me?$select=id", who=name)).body["id"] == object_id
+async def test_me_returns_the_signed_in_user(
+    graph: GraphHarness, name: str, object_id: str
+) -> None:
+    assert (await graph.get("/me?$select=id", caller=name)).body["id"] == object_id
 
 
-def test_what_no_rule_allows_is_refused() -> None:
-    blank = Needs()
+def test_operation_without_a_matching_rule_is_denied() -> None:
+    blank = RequiredPermissions()
     user = Caller(object_id="o", app_id="a", tenant_id="t", name="n", is_user=True)
     app = Caller(object_id="o", app_id="a", tenant_id="t", name="n", roles=frozenset({OWNED}))
-    assert permissions.grant(user, blank) is None
-    assert permissions.grant(app, blank) is None
-    assert permissions.grant(app, Needs(owned=True)) is Grant.OWNED
+    assert permissions.authorize(user, blank) is None
+    assert permissions.authorize(app, blank) is None
+    assert permissions.authorize(app, RequiredPermissions(owned=(OWNED,))) is AccessLevel.OWNED
 
 
-async def test_built_in_principals_are_shown_to_whoever_manages_their_own(world: World) -> None:
-    world.app("robot", OWNED)
+async def test_owned_by_reads_built_in_service_principals(
+    graph: GraphHarness,
+) -> None:
+    graph.add_app("robot", OWNED)
     path = "/servicePrincipals(appId='00000003-0000-0000-c000-000000000000')"
-    assert (await world.get(path, who="robot")).status == 200
-    reply = await world.patch(path, {"notes": "n"}, who="robot")
+    assert (await graph.get(path, caller="robot")).status == 200
+    reply = await graph.patch(path, {"notes": "n"}, caller="robot")
     assert (reply.status, reply.code) == DENIED

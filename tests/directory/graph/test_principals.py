@@ -1,4 +1,4 @@
-"""Service principals: of applications, of managed identities, built in; and the roles they are given."""
+"""Service principals: of applications, of managed identities, built-in; and app role assignments."""
 
 import uuid
 from typing import Any
@@ -6,32 +6,32 @@ from typing import Any
 import pytest
 
 from podpass.directory.model import RoleAssignment
-from tests.directory.graph.world import ADMIN, DOMAIN, TENANT, World
+from tests.directory.graph.harness import ADMIN, DOMAIN, TENANT, GraphHarness
 
 GRAPH_APP = "00000003-0000-0000-c000-000000000000"
 READ_APPS = "9a5d68dd-52b0-4cc2-bd40-abcf44ac3a30"
 
 
-async def of_graph(world: World) -> Any:
-    return (await world.get(f"/servicePrincipals(appId='{GRAPH_APP}')")).body
+async def of_graph(graph: GraphHarness) -> Any:
+    return (await graph.get(f"/servicePrincipals(appId='{GRAPH_APP}')")).body
 
 
-async def test_an_application_gets_its_principal(world: World) -> None:
-    made = await world.application("web", identifierUris=[f"https://{DOMAIN}/x"])
-    principal = await world.principal(made["appId"], accountEnabled=True)
+async def test_application_gets_a_service_principal(graph: GraphHarness) -> None:
+    made = await graph.application("web", identifierUris=[f"https://{DOMAIN}/x"])
+    principal = await graph.principal(made["appId"], accountEnabled=True)
     assert principal["servicePrincipalType"] == "Application"
     assert principal["servicePrincipalNames"] == [made["appId"], f"https://{DOMAIN}/x"]
     assert principal["appOwnerOrganizationId"] == TENANT
     for path in (principal["id"], f"(appId='{made['appId']}')"):
         join = "" if path.startswith("(") else "/"
-        read = await world.get(f"/servicePrincipals{join}{path}")
+        read = await graph.get(f"/servicePrincipals{join}{path}")
         assert (read.status, read.body["id"]) == (200, principal["id"])
 
 
-async def test_an_application_has_one_principal(world: World) -> None:
-    made = await world.application()
-    await world.principal(made["appId"])
-    again = await world.post("/servicePrincipals", {"appId": made["appId"]})
+async def test_second_service_principal_of_an_application_is_rejected(graph: GraphHarness) -> None:
+    made = await graph.application()
+    await graph.principal(made["appId"])
+    again = await graph.post("/servicePrincipals", {"appId": made["appId"]})
     assert (again.status, again.code) == (409, "Request_MultipleObjectsWithSameKeyValue")
 
 
@@ -43,112 +43,118 @@ async def test_an_application_has_one_principal(world: World) -> None:
         ({}, "Request_BadRequest"),
     ],
 )
-async def test_a_principal_of_nothing_is_refused(
-    world: World, body: dict[str, object], code: str
+async def test_service_principal_without_application_is_rejected(
+    graph: GraphHarness, body: dict[str, object], code: str
 ) -> None:
-    reply = await world.post("/servicePrincipals", body)
+    reply = await graph.post("/servicePrincipals", body)
     assert (reply.status, reply.code) == (400, code)
 
 
-async def test_an_upsert_by_application_id(world: World) -> None:
-    made = await world.application()
+async def test_upsert_by_app_id_creates_or_updates_a_service_principal(graph: GraphHarness) -> None:
+    made = await graph.application()
     path, prefer = f"/servicePrincipals(appId='{made['appId']}')", {"Prefer": "create-if-missing"}
-    assert (await world.patch(path, {"notes": "a"})).status == 404
-    assert (await world.patch(path, {"notes": "a"}, headers=prefer)).status == 201
-    assert (await world.patch(path, {"notes": "b"}, headers=prefer)).status == 204
-    assert (await world.get(path)).body["notes"] == "b"
+    assert (await graph.patch(path, {"notes": "a"})).status == 404
+    assert (await graph.patch(path, {"notes": "a"}, headers=prefer)).status == 201
+    assert (await graph.patch(path, {"notes": "b"}, headers=prefer)).status == 204
+    assert (await graph.get(path)).body["notes"] == "b"
 
 
-async def test_a_principal_is_changed(world: World) -> None:
-    made = await world.application()
-    principal = await world.principal(made["appId"])
+async def test_service_principal_is_updated(graph: GraphHarness) -> None:
+    made = await graph.application()
+    principal = await graph.principal(made["appId"])
     path = f"/servicePrincipals/{principal['id']}"
     body = {"accountEnabled": False, "tags": ["x"], "appRoleAssignmentRequired": True}
-    assert (await world.patch(path, body)).status == 204
-    read = (await world.get(path)).body
+    assert (await graph.patch(path, body)).status == 204
+    read = (await graph.get(path)).body
     assert {name: read[name] for name in body} == body
-    kept = await world.directory.identities.get(TENANT, made["appId"])
+    kept = await graph.directory.identities.get(TENANT, made["appId"])
     assert kept is not None
     assert kept.enabled is False
     for wrong in ({"appId": str(uuid.uuid4())}, {"colour": 1}, {"servicePrincipalNames": ["x"]}):
-        reply = await world.patch(path, wrong)
+        reply = await graph.patch(path, wrong)
         assert (reply.status, reply.code) == (400, "Request_BadRequest")
 
 
-async def test_a_deleted_principal_leaves_its_application_and_none_of_its_rights(
-    world: World,
+async def test_deleting_a_service_principal_keeps_the_application_and_removes_its_roles(
+    graph: GraphHarness,
 ) -> None:
-    """Without it the next principal of the application would inherit what this one might."""
-    made = await world.application()
-    principal = await world.principal(made["appId"])
+    """Fails if the next service principal of the application inherits the roles of the deleted one."""
+    made = await graph.application()
+    principal = await graph.principal(made["appId"])
     path = f"/servicePrincipals/{principal['id']}"
-    graph = await of_graph(world)
-    role = {"principalId": principal["id"], "resourceId": graph["id"], "appRoleId": READ_APPS}
-    await world.post(f"{path}/appRoleAssignments", role)
-    await world.directory.assignments.put(
+    resource_principal = await of_graph(graph)
+    role = {
+        "principalId": principal["id"],
+        "resourceId": resource_principal["id"],
+        "appRoleId": READ_APPS,
+    }
+    await graph.post(f"{path}/appRoleAssignments", role)
+    await graph.directory.assignments.put(
         RoleAssignment(scope="/s", principal_id=principal["id"], role=str(uuid.uuid4()))
     )
-    assert (await world.delete(path)).status == 204
-    assert (await world.get(path)).status == 404
-    assert (await world.get(f"/applications/{made['id']}")).status == 200
-    again = await world.principal(made["appId"])
+    assert (await graph.delete(path)).status == 204
+    assert (await graph.get(path)).status == 404
+    assert (await graph.get(f"/applications/{made['id']}")).status == 200
+    again = await graph.principal(made["appId"])
     assert again["id"] != principal["id"]
-    assert (await world.get(f"/servicePrincipals/{again['id']}/appRoleAssignments")).value == []
-    assert await world.directory.assignments.list(principal=principal["id"]) == []
+    assert (await graph.get(f"/servicePrincipals/{again['id']}/appRoleAssignments")).value == []
+    assert await graph.directory.assignments.list(principal=principal["id"]) == []
 
 
-async def test_a_managed_identity_is_shown_and_not_deleted_here(world: World) -> None:
-    managed = await world.managed("web-mi")
+async def test_managed_identity_is_listed_and_cannot_be_deleted(graph: GraphHarness) -> None:
+    managed = await graph.managed("web-mi")
     path = f"/servicePrincipals/{managed.object_id}"
-    read = (await world.get(path)).body
+    read = (await graph.get(path)).body
     assert read["servicePrincipalType"] == "ManagedIdentity"
     assert read["alternativeNames"] == ["isExplicit=True", managed.resource_id]
     assert read["appId"] == managed.client_id
-    reply = await world.delete(path)
+    reply = await graph.delete(path)
     assert (reply.status, reply.code) == (400, "Request_BadRequest")
-    assert (await world.get(path)).status == 200
-    assert (await world.get(f"/applications(appId='{managed.client_id}')")).status == 404
+    assert (await graph.get(path)).status == 200
+    assert (await graph.get(f"/applications(appId='{managed.client_id}')")).status == 404
 
 
-async def test_the_kinds_of_principals_are_told_apart_by_filter(world: World) -> None:
-    managed = await world.managed("web-mi")
-    made = await world.principal((await world.application())["appId"])
+async def test_service_principals_are_filtered_by_type(graph: GraphHarness) -> None:
+    managed = await graph.managed("web-mi")
+    made = await graph.principal((await graph.application())["appId"])
     kind = "/servicePrincipals?$filter=servicePrincipalType%20eq%20"
-    assert [one["id"] for one in (await world.get(f"{kind}'ManagedIdentity'")).value] == [
+    assert [one["id"] for one in (await graph.get(f"{kind}'ManagedIdentity'")).value] == [
         managed.object_id
     ]
-    ids = {one["id"] for one in (await world.get(f"{kind}'Application'")).value}
+    ids = {one["id"] for one in (await graph.get(f"{kind}'Application'")).value}
     assert made["id"] in ids
     assert managed.object_id not in ids
 
 
-# ------------------------------------------------------------------------------------- built in
+# ------------------------------------------------------------------------------------- built-in
 
 
-async def test_graph_is_a_principal_of_the_tenant_with_its_permissions(world: World) -> None:
-    graph = await of_graph(world)
-    roles = {role["id"]: role["value"] for role in graph["appRoles"]}
+async def test_graph_service_principal_has_its_app_roles(graph: GraphHarness) -> None:
+    resource_principal = await of_graph(graph)
+    roles = {role["id"]: role["value"] for role in resource_principal["appRoles"]}
     assert roles[READ_APPS] == "Application.Read.All"
     assert roles["06b708a9-e830-4db3-a914-8e69da51d44f"] == "AppRoleAssignment.ReadWrite.All"
-    assert (await of_graph(world))["id"] == graph["id"]
-    assert graph["id"] != GRAPH_APP
+    assert (await of_graph(graph))["id"] == resource_principal["id"]
+    assert resource_principal["id"] != GRAPH_APP
 
 
 @pytest.mark.parametrize(
     "name", ["https://vault.azure.net", "https://management.azure.com", GRAPH_APP]
 )
-async def test_built_in_principals_are_found_by_their_names(world: World, name: str) -> None:
+async def test_built_in_service_principals_are_found_by_name(
+    graph: GraphHarness, name: str
+) -> None:
     clause = f"servicePrincipalNames/any(c:c%20eq%20'{name}')"
-    [found] = (await world.get(f"/servicePrincipals?$filter={clause}")).value
+    [found] = (await graph.get(f"/servicePrincipals?$filter={clause}")).value
     assert name in found["servicePrincipalNames"]
 
 
-async def test_nobody_changes_a_built_in_principal(world: World) -> None:
-    path = f"/servicePrincipals/{(await of_graph(world))['id']}"
+async def test_built_in_service_principal_is_read_only(graph: GraphHarness) -> None:
+    path = f"/servicePrincipals/{(await of_graph(graph))['id']}"
     for reply in (
-        await world.patch(path, {"notes": "mine"}),
-        await world.delete(path),
-        await world.post(f"{path}/addPassword", {}),
+        await graph.patch(path, {"notes": "mine"}),
+        await graph.delete(path),
+        await graph.post(f"{path}/addPassword", {}),
     ):
         assert (reply.status, reply.code) == (403, "Authorization_RequestDenied")
 
@@ -156,46 +162,58 @@ async def test_nobody_changes_a_built_in_principal(world: World) -> None:
 # ------------------------------------------------------------------------------------ app roles
 
 
-async def test_a_permission_of_graph_is_given_and_taken(world: World) -> None:
-    managed = await world.managed("web-mi")
-    graph = await of_graph(world)
-    body = {"principalId": managed.object_id, "resourceId": graph["id"], "appRoleId": READ_APPS}
+async def test_graph_permission_is_assigned_and_removed(graph: GraphHarness) -> None:
+    managed = await graph.managed("web-mi")
+    resource_principal = await of_graph(graph)
+    body = {
+        "principalId": managed.object_id,
+        "resourceId": resource_principal["id"],
+        "appRoleId": READ_APPS,
+    }
     path = f"/servicePrincipals/{managed.object_id}/appRoleAssignments"
-    given = await world.post(path, body)
+    given = await graph.post(path, body)
     assert given.status == 201
     assert (given.body["principalDisplayName"], given.body["resourceDisplayName"]) == (
         "web-mi",
         "Microsoft Graph",
     )
-    roles = world.directory.app_roles
+    roles = graph.directory.app_roles
     assert await roles.roles_of(managed.object_id, GRAPH_APP) == ("Application.Read.All",)
-    to = f"/servicePrincipals/{graph['id']}/appRoleAssignedTo"
-    assert [one["id"] for one in (await world.get(to)).value] == [given.body["id"]]
-    assert (await world.get(f"{path}/{given.body['id']}")).status == 200
-    assert (await world.delete(f"{path}/{given.body['id']}")).status == 204
+    to = f"/servicePrincipals/{resource_principal['id']}/appRoleAssignedTo"
+    assert [one["id"] for one in (await graph.get(to)).value] == [given.body["id"]]
+    assert (await graph.get(f"{path}/{given.body['id']}")).status == 200
+    assert (await graph.delete(f"{path}/{given.body['id']}")).status == 204
     assert await roles.roles_of(managed.object_id, GRAPH_APP) == ()
-    assert (await world.delete(f"{path}/{given.body['id']}")).status == 404
+    assert (await graph.delete(f"{path}/{given.body['id']}")).status == 404
 
 
-async def test_roles_are_given_from_the_resources_end_too(world: World) -> None:
-    managed = await world.managed("web-mi")
-    graph = await of_graph(world)
-    body = {"principalId": managed.object_id, "resourceId": graph["id"], "appRoleId": READ_APPS}
+async def test_app_role_is_assigned_through_the_resource(graph: GraphHarness) -> None:
+    managed = await graph.managed("web-mi")
+    resource_principal = await of_graph(graph)
+    body = {
+        "principalId": managed.object_id,
+        "resourceId": resource_principal["id"],
+        "appRoleId": READ_APPS,
+    }
     path = f"/servicePrincipals(appId='{GRAPH_APP}')/appRoleAssignedTo"
-    given = await world.post(path, body)
+    given = await graph.post(path, body)
     assert given.status == 201
-    held = (await world.get(f"/servicePrincipals/{managed.object_id}/appRoleAssignments")).value
+    held = (await graph.get(f"/servicePrincipals/{managed.object_id}/appRoleAssignments")).value
     assert [one["id"] for one in held] == [given.body["id"]]
-    assert (await world.delete(f"{path}/{given.body['id']}")).status == 204
+    assert (await graph.delete(f"{path}/{given.body['id']}")).status == 204
 
 
-async def test_a_role_is_given_once_and_has_to_be_there(world: World) -> None:
-    managed = await world.managed("web-mi")
-    graph = await of_graph(world)
-    body = {"principalId": managed.object_id, "resourceId": graph["id"], "appRoleId": READ_APPS}
+async def test_duplicate_or_unknown_app_role_assignment_is_rejected(graph: GraphHarness) -> None:
+    managed = await graph.managed("web-mi")
+    resource_principal = await of_graph(graph)
+    body = {
+        "principalId": managed.object_id,
+        "resourceId": resource_principal["id"],
+        "appRoleId": READ_APPS,
+    }
     path = f"/servicePrincipals/{managed.object_id}/appRoleAssignments"
-    assert (await world.post(path, body)).status == 201
-    again = await world.post(path, body)
+    assert (await graph.post(path, body)).status == 201
+    again = await graph.post(path, body)
     assert (again.status, again.code) == (400, "Request_BadRequest")
     for wrong, status in (
         ({"appRoleId": str(uuid.uuid4())}, 400),
@@ -204,12 +222,12 @@ async def test_a_role_is_given_once_and_has_to_be_there(world: World) -> None:
         ({"resourceId": str(uuid.uuid4())}, 404),
         ({"colour": "red"}, 400),
     ):
-        reply = await world.post(path, body | wrong)
+        reply = await graph.post(path, body | wrong)
         assert reply.status == status, wrong
-    assert len((await world.get(path)).value) == 1
+    assert len((await graph.get(path)).value) == 1
 
 
-async def test_a_role_for_users_goes_to_no_application(world: World) -> None:
+async def test_app_role_for_users_cannot_be_assigned_to_an_application(graph: GraphHarness) -> None:
     role = {
         "id": str(uuid.uuid4()),
         "value": "Sign",
@@ -217,40 +235,50 @@ async def test_a_role_for_users_goes_to_no_application(world: World) -> None:
         "description": "d",
         "allowedMemberTypes": ["User"],
     }
-    api = await world.application("api", appRoles=[role])
-    resource = await world.principal(api["appId"])
-    managed = await world.managed("web-mi")
+    api = await graph.application("api", appRoles=[role])
+    resource = await graph.principal(api["appId"])
+    managed = await graph.managed("web-mi")
     body = {"principalId": managed.object_id, "resourceId": resource["id"], "appRoleId": role["id"]}
-    reply = await world.post(f"/servicePrincipals/{managed.object_id}/appRoleAssignments", body)
+    reply = await graph.post(f"/servicePrincipals/{managed.object_id}/appRoleAssignments", body)
     assert (reply.status, reply.code) == (400, "Request_BadRequest")
     body |= {"principalId": ADMIN}
-    given = await world.post(f"/users/{ADMIN}/appRoleAssignments", body)
+    given = await graph.post(f"/users/{ADMIN}/appRoleAssignments", body)
     assert (given.status, given.body["principalType"]) == (201, "User")
-    assert len((await world.get(f"/users/{ADMIN}/appRoleAssignments")).value) == 1
+    assert len((await graph.get(f"/users/{ADMIN}/appRoleAssignments")).value) == 1
 
 
-async def test_an_assignment_is_found_below_its_ends_only(world: World) -> None:
-    one, other = await world.managed("one"), await world.managed("two")
-    graph = await of_graph(world)
-    body = {"principalId": one.object_id, "resourceId": graph["id"], "appRoleId": READ_APPS}
-    given = await world.post(f"/servicePrincipals/{one.object_id}/appRoleAssignments", body)
+async def test_assignment_is_found_only_below_its_principal_or_resource(
+    graph: GraphHarness,
+) -> None:
+    one, other = await graph.managed("one"), await graph.managed("two")
+    resource_principal = await of_graph(graph)
+    body = {
+        "principalId": one.object_id,
+        "resourceId": resource_principal["id"],
+        "appRoleId": READ_APPS,
+    }
+    given = await graph.post(f"/servicePrincipals/{one.object_id}/appRoleAssignments", body)
     path = f"/servicePrincipals/{other.object_id}/appRoleAssignments/{given.body['id']}"
-    assert (await world.delete(path)).status == 404
-    wrong_end = f"/servicePrincipals/{graph['id']}/appRoleAssignments/{given.body['id']}"
-    assert (await world.delete(wrong_end)).status == 404
+    assert (await graph.delete(path)).status == 404
+    wrong_end = (
+        f"/servicePrincipals/{resource_principal['id']}/appRoleAssignments/{given.body['id']}"
+    )
+    assert (await graph.delete(wrong_end)).status == 404
 
 
 @pytest.mark.parametrize("what", ["memberOf", "transitiveMemberOf", "oauth2PermissionGrants"])
-async def test_memberships_and_grants_are_empty_lists(world: World, what: str) -> None:
-    managed = await world.managed("web-mi")
-    assert (await world.get(f"/servicePrincipals/{managed.object_id}/{what}")).value == []
+async def test_memberships_and_grants_are_empty_lists(graph: GraphHarness, what: str) -> None:
+    managed = await graph.managed("web-mi")
+    assert (await graph.get(f"/servicePrincipals/{managed.object_id}/{what}")).value == []
 
 
-async def test_the_owners_of_a_principal(world: World) -> None:
-    principal = await world.principal((await world.application())["appId"])
+async def test_owners_of_a_service_principal_are_listed_added_and_removed(
+    graph: GraphHarness,
+) -> None:
+    principal = await graph.principal((await graph.application())["appId"])
     path = f"/servicePrincipals/{principal['id']}/owners"
-    assert [one["id"] for one in (await world.get(path)).value] == [ADMIN]
-    assert (await world.delete(f"{path}/{ADMIN}/$ref")).status == 204
-    assert (await world.get(path)).value == []
+    assert [one["id"] for one in (await graph.get(path)).value] == [ADMIN]
+    assert (await graph.delete(f"{path}/{ADMIN}/$ref")).status == 204
+    assert (await graph.get(path)).value == []
     reference = {"@odata.id": f"https://graph.microsoft.com/v1.0/users/{ADMIN}"}
-    assert (await world.post(f"{path}/$ref", reference)).status == 204
+    assert (await graph.post(f"{path}/$ref", reference)).status == 204

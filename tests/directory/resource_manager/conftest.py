@@ -1,4 +1,4 @@
-"""Resource Manager as it is met: over HTTP, on a real directory; its cluster notes what it is told."""
+"""Fixtures: Resource Manager over HTTP on a real directory, with a fake cluster."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -10,24 +10,24 @@ from podpass.database import Database
 from podpass.directory.access import Caller
 from podpass.directory.model import RoleAssignment, Tenant, User
 from podpass.directory.resource_manager.app import create_app
-from podpass.directory.resource_manager.model import Place
+from podpass.directory.resource_manager.model import SubscriptionContext
 from podpass.directory.store.directory import Directory
 from podpass.http.server import bind, serving
-from tests.directory.resource_manager.world import (
+from tests.directory.resource_manager.harness import (
     ADMIN,
     SUB,
     SUBSCRIPTION,
     TENANT,
-    HandClock,
-    NotedCluster,
-    World,
+    FakeCluster,
+    ManualClock,
+    ManagerHarness,
 )
 
 
 @pytest.fixture
-async def world(database_url: str) -> AsyncIterator[World]:
-    clock, cluster = HandClock(), NotedCluster()
-    place = Place(
+async def manager(database_url: str) -> AsyncIterator[ManagerHarness]:
+    clock, cluster = ManualClock(), FakeCluster()
+    subscription = SubscriptionContext(
         tenant_id=TENANT,
         tenant_name="Contoso",
         domain="contoso.example",
@@ -44,13 +44,13 @@ async def world(database_url: str) -> AsyncIterator[World]:
         await directory.users.put(User(id=ADMIN, tenant_id=TENANT, name="admin@contoso.example"))
         await directory.assign_role(RoleAssignment(scope=SUB, principal_id=ADMIN, role="Owner"))
         session = await enter(aiohttp.ClientSession())
-        made = World(
+        made = ManagerHarness(
             clock=clock,
             cluster=cluster,
             directory=directory,
             port=sock.getsockname()[1],
             session=session,
-            place=place,
+            subscription=subscription,
         )
         made.callers["admin"] = Caller(
             object_id=ADMIN,
@@ -59,6 +59,6 @@ async def world(database_url: str) -> AsyncIterator[World]:
             name="admin@contoso.example",
             is_user=True,
         )
-        app = create_app(directory, made.admit, place, cluster, clock)
+        app = create_app(directory, made.admit, subscription, cluster, clock)
         await enter(serving(app, sock))
         yield made

@@ -1,4 +1,4 @@
-"""What holds for every request: versions, tokens, subscriptions, paths, bodies, headers, roles, the audit."""
+"""Rules for every request: api-versions, tokens, subscriptions, paths, bodies, headers, roles, audit."""
 
 import logging
 import re
@@ -26,10 +26,10 @@ ADMIN = "11111111-1111-4111-8111-111111111111"
         ("2024-01-01%00", "InvalidApiVersionParameter"),
     ],
 )
-async def test_no_or_no_such_api_version_is_refused(
-    world: Any, version: str | None, code: str
+async def test_missing_or_invalid_api_version_is_rejected(
+    manager: Any, version: str | None, code: str
 ) -> None:
-    status, body, _ = await world.ask("GET", "/subscriptions", version=version)
+    status, body, _ = await manager.ask("GET", "/subscriptions", version=version)
     assert (status, body["error"]["code"]) == (400, code)
 
 
@@ -42,8 +42,8 @@ async def test_no_or_no_such_api_version_is_refused(
         "api-version=2020-04-01-preview.1",
     ],
 )
-async def test_every_well_formed_version_is_served(world: Any, query: str) -> None:
-    assert (await world.ask("GET", f"/subscriptions?{query}", version=None))[0] == 200
+async def test_every_valid_api_version_is_accepted(manager: Any, query: str) -> None:
+    assert (await manager.ask("GET", f"/subscriptions?{query}", version=None))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ async def test_every_well_formed_version_is_served(world: Any, query: str) -> No
         ("$filter=color%20eq%20'b'", "InvalidFilterInQueryString"),
     ],
 )
-async def test_a_query_that_is_none_is_refused(world: Any, query: str, code: str) -> None:
-    status, body, _ = await world.ask("GET", f"{SUB}/resourcegroups?{query}")
+async def test_invalid_query_is_rejected(manager: Any, query: str, code: str) -> None:
+    status, body, _ = await manager.ask("GET", f"{SUB}/resourcegroups?{query}")
     assert (status, body["error"]["code"]) == (400, code)
 
 
 @pytest.mark.parametrize(
-    ("who", "status", "code"),
+    ("caller", "status", "code"),
     [
         (None, 401, "AuthenticationFailed"),
         ("invalid", 401, "InvalidAuthenticationToken"),
@@ -77,14 +77,14 @@ async def test_a_query_that_is_none_is_refused(world: Any, query: str, code: str
         ("unavailable", 503, "ServiceUnavailable"),
     ],
 )
-async def test_whoever_brings_no_good_token_is_told_where_to_get_one(
-    world: Any, who: str | None, status: int, code: str
+async def test_rejected_token_gets_a_challenge_with_the_tenant(
+    manager: Any, caller: str | None, status: int, code: str
 ) -> None:
-    found, body, headers = await world.ask("GET", SUB, who=who)
+    found, body, headers = await manager.ask("GET", SUB, caller=caller)
     assert (found, body["error"]["code"]) == (status, code)
     if status == 401:
         challenge = headers["WWW-Authenticate"]
-        # This is how azwi finds the tenant of a subscription.
+        # azwi finds the tenant of a subscription in this way.
         match = re.search(r'authorization_uri=".*/([0-9a-f\-]+)"', challenge)
         assert match is not None
         assert match[1] == TENANT
@@ -92,43 +92,43 @@ async def test_whoever_brings_no_good_token_is_told_where_to_get_one(
         assert 'error="invalid_token", error_description="' in challenge
 
 
-async def test_the_challenge_names_the_instances_own_authority_to_those_without_the_gateway(
-    world: Any,
+async def test_challenge_has_the_loopback_authority_for_clients_without_the_gateway(
+    manager: Any,
 ) -> None:
-    _, _, headers = await world.ask("GET", SUB, who=None, host=f"localhost:{world.port}")
+    _, _, headers = await manager.ask("GET", SUB, caller=None, host=f"localhost:{manager.port}")
     assert f'authorization_uri="https://localhost:18443/{TENANT}"' in headers["WWW-Authenticate"]
 
 
-async def test_what_stands_in_a_refused_token_writes_no_header(world: Any) -> None:
-    """Attack: a line break or a quote in a claim that the refusal repeats."""
-    status, _, headers = await world.ask("GET", SUB, who="forged")
+async def test_claims_of_a_rejected_token_cannot_inject_a_header(manager: Any) -> None:
+    """Attack: a line break or a quote in a claim that the error repeats."""
+    status, _, headers = await manager.ask("GET", SUB, caller="forged")
     assert status == 401
     assert "X-Forged" not in headers
     said = headers["WWW-Authenticate"].partition("error_description=")[2]
     assert said.strip('"') == "audience 'x'''X-Forged: '."
 
 
-async def test_a_caller_of_another_tenant_is_refused(world: Any) -> None:
-    """Whoever checks tokens may serve several tenants; this subscription belongs to one."""
+async def test_caller_of_another_tenant_is_rejected(manager: Any) -> None:
+    """The token check may accept several tenants; the subscription belongs to one tenant."""
     from dataclasses import replace
 
-    other = replace(world.callers["admin"], tenant_id="99999999-9999-4999-8999-999999999999")
-    world.callers["stranger"] = other
-    status, body, headers = await world.ask("GET", SUB, who="stranger")
+    other = replace(manager.callers["admin"], tenant_id="99999999-9999-4999-8999-999999999999")
+    manager.callers["foreign"] = other
+    status, body, headers = await manager.ask("GET", SUB, caller="foreign")
     assert (status, body["error"]["code"]) == (401, "InvalidAuthenticationTokenTenant")
     assert "WWW-Authenticate" in headers
 
 
 @pytest.mark.parametrize("path", ["", "/resourcegroups", "/providers/Microsoft.KeyVault/vaults"])
-async def test_a_foreign_subscription_is_not_there(world: Any, path: str) -> None:
+async def test_other_subscription_is_not_found(manager: Any, path: str) -> None:
     strange = f"/subscriptions/22222222-2222-4222-8222-222222222222{path}"
-    status, body, _ = await world.ask("GET", strange)
+    status, body, _ = await manager.ask("GET", strange)
     assert (status, body["error"]["code"]) == (404, "SubscriptionNotFound")
 
 
 @pytest.mark.parametrize("name", ["podpass", "0b1f6471", "0b1f6471-1bf0-4dda-aec3-cb9272f0959g"])
-async def test_a_subscription_id_is_a_guid(world: Any, name: str) -> None:
-    status, body, _ = await world.ask("GET", f"/subscriptions/{name}/resourcegroups")
+async def test_subscription_id_that_is_not_a_guid_is_rejected(manager: Any, name: str) -> None:
+    status, body, _ = await manager.ask("GET", f"/subscriptions/{name}/resourcegroups")
     assert (status, body["error"]["code"]) == (400, "InvalidSubscriptionId")
 
 
@@ -142,75 +142,75 @@ async def test_a_subscription_id_is_a_guid(world: Any, name: str) -> None:
         f"{GROUP}/providers/Microsoft.KeyVault/vaults/v/keys",
     ],
 )
-async def test_a_path_that_is_not_served_is_said_to_be(world: Any, path: str) -> None:
-    status, body, _ = await world.ask("GET", path)
+async def test_unserved_path_is_not_found(manager: Any, path: str) -> None:
+    status, body, _ = await manager.ask("GET", path)
     assert (status, body["error"]["code"]) == (404, "NotFound")
     assert "podpass does not serve" in body["error"]["message"]
 
 
-async def test_a_method_that_is_not_served_is_refused(world: Any) -> None:
-    status, body, _ = await world.ask("POST", GROUP, {})
+async def test_a_method_that_is_not_served_is_refused(manager: Any) -> None:
+    status, body, _ = await manager.ask("POST", GROUP, {})
     assert (status, body["error"]["code"]) == (405, "MethodNotAllowed")
 
 
 @pytest.mark.parametrize(
     "name", ["a%2Fb", "..%2F..", "%2E%2E", "a%00b", "a%0Ab", "%FF", "%E2%80%AE", "."]
 )
-async def test_no_name_in_a_path_can_stand_for_another_path(world: Any, name: str) -> None:
-    status, body, _ = await world.ask("GET", f"{SUB}/resourcegroups/{name}")
+async def test_name_that_could_be_another_path_is_rejected(manager: Any, name: str) -> None:
+    status, body, _ = await manager.ask("GET", f"{SUB}/resourcegroups/{name}")
     assert (status, body["error"]["code"]) == (400, "InvalidResourceName")
 
 
-async def test_doubled_slashes_are_tolerated_as_clients_send_them(world: Any) -> None:
-    await world.group()
+async def test_doubled_slashes_in_a_path_are_accepted(manager: Any) -> None:
+    await manager.group()
     path = f"/{GROUP}//providers/Microsoft.Authorization/roleAssignments"
-    assert (await world.ask("GET", path))[0] == 200
+    assert (await manager.ask("GET", path))[0] == 200
 
 
-async def test_a_body_over_its_limit_is_refused(world: Any) -> None:
-    status, body, _ = await world.ask("PUT", GROUP, b" " * 600_000)
+async def test_body_over_limit_is_refused_with_413(manager: Any) -> None:
+    status, body, _ = await manager.ask("PUT", GROUP, b" " * 600_000)
     assert (status, body["error"]["code"]) == (413, "RequestContentTooLarge")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
-async def test_a_body_has_to_be_json_by_name(world: Any, kind: str) -> None:
-    answer = await world.ask("PUT", GROUP, {"location": "eastus"}, headers={"Content-Type": kind})
+async def test_body_without_a_json_content_type_is_rejected(manager: Any, kind: str) -> None:
+    answer = await manager.ask("PUT", GROUP, {"location": "eastus"}, headers={"Content-Type": kind})
     assert (answer[0], answer[1]["error"]["code"]) == (415, "UnsupportedMediaType")
 
 
-async def test_every_answer_carries_the_ids_that_clients_log(world: Any) -> None:
-    asked = {"x-ms-client-request-id": "abc-123"}
-    _, _, headers = await world.ask("GET", "/subscriptions", headers=asked)
+async def test_every_response_has_the_request_ids(manager: Any) -> None:
+    request_headers = {"x-ms-client-request-id": "abc-123"}
+    _, _, headers = await manager.ask("GET", "/subscriptions", headers=request_headers)
     assert headers["x-ms-client-request-id"] == "abc-123"
     assert headers["x-ms-request-id"] == headers["x-ms-correlation-request-id"]
     assert headers["x-ms-request-id"] in headers["x-ms-routing-request-id"]
     forged = {"x-ms-client-request-id": "a b"}
-    _, _, headers = await world.ask("GET", "/nothing", headers=forged)
+    _, _, headers = await manager.ask("GET", "/nothing", headers=forged)
     assert "x-ms-client-request-id" not in headers
     assert "x-ms-request-id" in headers
 
 
-async def test_a_refusal_for_want_of_a_role_names_who_what_and_where(world: Any) -> None:
-    await world.group()
-    nobody = await world.caller("nobody", "Key Vault Secrets User")
-    status, body, _ = await world.ask("PUT", GROUP, {"location": "eastus"}, who="nobody")
+async def test_authorization_error_names_caller_action_and_scope(manager: Any) -> None:
+    await manager.group()
+    unprivileged = await manager.add_caller("unprivileged", "Key Vault Secrets User")
+    status, body, _ = await manager.ask("PUT", GROUP, {"location": "eastus"}, caller="unprivileged")
     assert (status, body["error"]["code"]) == (403, "AuthorizationFailed")
     for fact in (
-        f"'{nobody.client_id}'",
-        f"'{nobody.object_id}'",
+        f"'{unprivileged.client_id}'",
+        f"'{unprivileged.object_id}'",
         "'Microsoft.Resources/subscriptions/resourceGroups/write'",
         f"'{GROUP}'",
     ):
         assert fact in body["error"]["message"]
 
 
-async def test_a_body_is_not_looked_at_before_the_caller_may(world: Any) -> None:
-    await world.caller("nobody")
-    assert (await world.ask("PUT", GROUP, b"{", who="nobody"))[0] == 403
+async def test_body_is_not_parsed_before_authorization(manager: Any) -> None:
+    await manager.add_caller("unprivileged")
+    assert (await manager.ask("PUT", GROUP, b"{", caller="unprivileged"))[0] == 403
 
 
 def _example(path: str) -> str:
-    """Fill in the names of a path, and put one group's scope before an extension."""
+    """Return a path with names filled in, and with the scope of a group."""
     path = path.replace("{scope}", GROUP).replace("/subscriptions/{subscription}", SUB)
     return re.sub(r"\{\w+\}", "44444444-4444-4444-8444-444444444444", path)
 
@@ -223,18 +223,20 @@ _GUARDED = [
 
 
 @pytest.mark.parametrize("route", _GUARDED)
-async def test_no_operation_is_open_to_a_caller_without_a_role(world: Any, route: Any) -> None:
-    await world.group()
-    await world.caller("nobody")
+async def test_caller_without_a_role_is_denied_every_operation(manager: Any, route: Any) -> None:
+    await manager.group()
+    await manager.add_caller("unprivileged")
     body: dict[str, Any] | None = {} if route.operation.reads_body else None
-    status, answer, _ = await world.ask(route.method, _example(route.path), body, who="nobody")
+    status, answer, _ = await manager.ask(
+        route.method, _example(route.path), body, caller="unprivileged"
+    )
     assert status == 403
     if route.method != "HEAD":
         assert answer["error"]["code"] == "AuthorizationFailed"
 
 
-def test_what_is_open_to_every_caller_is_known_by_name() -> None:
-    """A new operation without an action has to be put here on purpose."""
+def test_operations_without_an_action_are_listed_explicitly() -> None:
+    """A new operation without an action must be added here on purpose."""
     assert {route.operation.title for route in ROUTES if route.operation.action is None} == {
         "list tenants",
         "list subscriptions",
@@ -247,23 +249,23 @@ def test_what_is_open_to_every_caller_is_known_by_name() -> None:
     }
 
 
-async def test_a_reader_reads_and_writes_nothing(world: Any) -> None:
-    await world.group()
-    await world.caller("reader", "Reader")
-    assert (await world.ask("GET", GROUP, who="reader"))[0] == 200
+async def test_reader_can_read_and_cannot_write(manager: Any) -> None:
+    await manager.group()
+    await manager.add_caller("reader", "Reader")
+    assert (await manager.ask("GET", GROUP, caller="reader"))[0] == 200
     for method, path, body in (
         ("PUT", GROUP, {"location": "eastus"}),
         ("DELETE", GROUP, None),
         ("PUT", f"{GROUP}/providers/Microsoft.KeyVault/vaults/v12", {}),
         ("POST", f"{SUB}/providers/Microsoft.KeyVault/register", None),
     ):
-        assert (await world.ask(method, path, body, who="reader"))[0] == 403
-    assert (await world.ask("HEAD", GROUP))[0] == 204
+        assert (await manager.ask(method, path, body, caller="reader"))[0] == 403
+    assert (await manager.ask("HEAD", GROUP))[0] == 204
 
 
-async def test_a_contributor_gives_no_roles(world: Any) -> None:
-    scope = await world.group()
-    maker = await world.caller("maker", "Contributor")
+async def test_contributor_cannot_assign_roles(manager: Any) -> None:
+    scope = await manager.group()
+    maker = await manager.add_caller("maker", "Contributor")
     role = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
     path = f"{scope}/providers/Microsoft.Authorization/roleAssignments"
     body = {
@@ -273,29 +275,29 @@ async def test_a_contributor_gives_no_roles(world: Any) -> None:
         }
     }
     name = "55555555-5555-4555-8555-555555555555"
-    status, _, _ = await world.ask("PUT", f"{path}/{name}", body, who="maker")
+    status, _, _ = await manager.ask("PUT", f"{path}/{name}", body, caller="maker")
     assert status == 403
-    assert await world.directory.assignments.get(name) is None
+    assert await manager.directory.assignments.get(name) is None
 
 
-async def test_every_change_is_recorded_with_who_and_what(world: Any) -> None:
-    await world.caller("maker", "Contributor")
-    asked = {"x-ms-client-request-id": "the-request"}
-    await world.ask("PUT", GROUP, {"location": "eastus"}, who="maker", headers=asked)
-    await world.ask("PUT", GROUP, {"location": "atlantis"})
-    [latest] = await world.directory.audit.list(limit=1)
+async def test_every_change_is_audited_with_actor_and_action(manager: Any) -> None:
+    await manager.add_caller("maker", "Contributor")
+    request_headers = {"x-ms-client-request-id": "the-request"}
+    await manager.ask("PUT", GROUP, {"location": "eastus"}, caller="maker", headers=request_headers)
+    await manager.ask("PUT", GROUP, {"location": "atlantis"})
+    [latest] = await manager.directory.audit.list(limit=1)
     assert latest.action == "Microsoft.Resources/subscriptions/resourceGroups/write"
     assert latest.target.lower() == GROUP.lower()
-    assert latest.actor == world.callers["maker"].object_id
+    assert latest.actor == manager.callers["maker"].object_id
     assert (latest.actor_name, latest.correlation_id) == ("maker", "the-request")
 
 
-async def test_the_log_has_one_line_an_answer_and_never_a_body(
-    world: Any, caplog: pytest.LogCaptureFixture
+async def test_request_is_logged_in_one_line_without_a_body(
+    manager: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="podpass"):
-        await world.ask("PUT", GROUP, {"location": "eastus", "tags": {"a": "very-private"}})
-        await world.ask("GET", f"{SUB}/resourceGroups/nope")
+        await manager.ask("PUT", GROUP, {"location": "eastus", "tags": {"a": "very-private"}})
+        await manager.ask("GET", f"{SUB}/resourceGroups/nope")
     lines = [record for record in caplog.records if record.message == "manager_request_answered"]
     facts = [(vars(one)["status"], vars(one)["outcome"], vars(one)["object_id"]) for one in lines]
     assert facts == [(201, "ok", ADMIN), (404, "ResourceGroupNotFound", ADMIN)]
@@ -309,15 +311,15 @@ async def test_the_log_has_one_line_an_answer_and_never_a_body(
     assert "very-private" not in str([vars(one) for one in caplog.records])
 
 
-async def test_a_bug_is_answered_without_telling_what_it_was(
-    world: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_unexpected_error_is_500_without_details(
+    manager: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def broken(*_: Any) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(world.directory.groups, "get", broken)
+    monkeypatch.setattr(manager.directory.groups, "get", broken)
     with caplog.at_level(logging.ERROR, logger="podpass"):
-        status, body, headers = await world.ask("GET", GROUP)
+        status, body, headers = await manager.ask("GET", GROUP)
     assert (status, body["error"]["code"]) == (500, "InternalServerError")
     assert "secret detail" not in str(body)
     assert headers["x-ms-request-id"] in body["error"]["message"]

@@ -1,4 +1,4 @@
-"""The one managed cluster, request by request."""
+"""The managed cluster, over HTTP."""
 
 import asyncio
 import base64
@@ -31,12 +31,12 @@ ON: dict[str, Any] = {"oidcIssuerProfile": {"enabled": True}, "securityProfile":
 
 
 @pytest.fixture(autouse=True)
-async def group(world: Any) -> str:
-    return str(await world.group())
+async def group(manager: Any) -> str:
+    return str(await manager.group())
 
 
-async def test_the_cluster_is_named_by_the_first_who_writes_it(world: Any) -> None:
-    status, body, headers = await world.ask("PUT", ONE, cluster(**ON) | {"tags": {"a": "b"}})
+async def test_first_put_names_the_cluster(manager: Any) -> None:
+    status, body, headers = await manager.ask("PUT", ONE, cluster(**ON) | {"tags": {"a": "b"}})
     assert (status, body["id"], body["tags"]) == (201, ONE, {"a": "b"})
     properties = body["properties"]
     assert properties["provisioningState"] == "Succeeded"
@@ -57,47 +57,47 @@ async def test_the_cluster_is_named_by_the_first_who_writes_it(world: Any) -> No
     assert body["identity"]["principalId"]
     for name in ("Azure-AsyncOperation", "Location"):
         path = headers[name].removeprefix("https://management.azure.com")
-        assert (await world.ask("GET", path, version=None))[0] == 200
+        assert (await manager.ask("GET", path, version=None))[0] == 200
     assert headers["Retry-After"] == "1"
     path = headers["Azure-AsyncOperation"].removeprefix("https://management.azure.com")
-    assert (await world.ask("GET", path, version=None))[1]["status"] == "Succeeded"
-    assert (await world.ask("GET", ONE))[1] == body
+    assert (await manager.ask("GET", path, version=None))[1]["status"] == "Succeeded"
+    assert (await manager.ask("GET", ONE))[1] == body
     for where in (ALL, f"{SUB}/providers/Microsoft.ContainerService/managedClusters"):
-        assert (await world.ask("GET", where))[1]["value"] == [body]
+        assert (await manager.ask("GET", where))[1]["value"] == [body]
 
 
-async def test_there_is_one_cluster(world: Any) -> None:
-    await world.ask("PUT", ONE, cluster(**ON))
-    status, body, _ = await world.ask("PUT", f"{ALL}/second", cluster(**ON))
+async def test_second_cluster_is_rejected(manager: Any) -> None:
+    await manager.ask("PUT", ONE, cluster(**ON))
+    status, body, _ = await manager.ask("PUT", f"{ALL}/second", cluster(**ON))
     assert (status, body["error"]["code"]) == (409, "Conflict")
     assert ONE in body["error"]["message"]
-    # Forgotten, it can be named again; the cluster itself goes on.
-    status, _, headers = await world.ask("DELETE", ONE)
+    # After its deletion it can get another name; the running cluster continues.
+    status, _, headers = await manager.ask("DELETE", ONE)
     assert (status, "Azure-AsyncOperation" in headers) == (202, True)
-    assert (await world.ask("DELETE", ONE))[0] == 204
-    assert world.cluster.workload_identity is True
-    assert (await world.ask("PUT", f"{ALL}/second", cluster(**ON)))[0] == 201
+    assert (await manager.ask("DELETE", ONE))[0] == 204
+    assert manager.cluster.workload_identity is True
+    assert (await manager.ask("PUT", f"{ALL}/second", cluster(**ON)))[0] == 201
 
 
-async def test_the_instances_cluster_is_not_given_to_whoever_may_write_in_a_group(
-    world: Any,
+async def test_contributor_of_a_group_cannot_claim_the_cluster(
+    manager: Any,
 ) -> None:
-    """Attack: the contributor of one group names the cluster, and so becomes its administrator."""
-    await world.caller("contributor", "Contributor", f"{SUB}/resourceGroups/rg")
+    """Attack: a contributor of one group names the cluster and becomes its administrator."""
+    await manager.add_caller("contributor", "Contributor", f"{SUB}/resourceGroups/rg")
     off = cluster(securityProfile=workload(False))
-    status, body, _ = await world.ask("PUT", ONE, off, who="contributor")
+    status, body, _ = await manager.ask("PUT", ONE, off, caller="contributor")
     assert (status, body["error"]["code"]) == (403, "AuthorizationFailed")
-    assert (await world.ask("GET", ONE))[0] == 404
-    assert world.cluster.switched == []
-    # Once somebody who may has named it there, it is written like anything else in the group.
-    await world.ask("PUT", ONE, cluster(**ON))
-    assert (await world.ask("PUT", ONE, cluster(**ON), who="contributor"))[0] == 200
+    assert (await manager.ask("GET", ONE))[0] == 404
+    assert manager.cluster.switched == []
+    # Once a permitted caller has named it, a contributor of the group may write it.
+    await manager.ask("PUT", ONE, cluster(**ON))
+    assert (await manager.ask("PUT", ONE, cluster(**ON), caller="contributor"))[0] == 200
 
 
-async def test_what_a_client_read_it_can_write_back(world: Any) -> None:
-    """`az aks update` sends the whole object again, changed."""
-    _, body, _ = await world.ask("PUT", ONE, cluster(**ON))
-    status, again, _ = await world.ask("PUT", ONE, body)
+async def test_cluster_can_be_written_back_unchanged(manager: Any) -> None:
+    """`az aks update` sends the complete object with its changes."""
+    _, body, _ = await manager.ask("PUT", ONE, cluster(**ON))
+    status, again, _ = await manager.ask("PUT", ONE, body)
     assert (status, again) == (200, body)
 
 
@@ -111,68 +111,68 @@ async def test_what_a_client_read_it_can_write_back(world: Any) -> None:
         (False, None, False, []),
     ],
 )
-async def test_a_new_cluster_really_switches_the_webhook(
-    world: Any, before: bool, asked: bool | None, after: bool, switched: list[bool]
+async def test_new_cluster_switches_the_webhook(
+    manager: Any, before: bool, asked: bool | None, after: bool, switched: list[bool]
 ) -> None:
-    world.cluster.workload_identity = before
+    manager.cluster.workload_identity = before
     body = cluster(oidcIssuerProfile={"enabled": True}, securityProfile=workload(asked))
-    _, answer, _ = await world.ask("PUT", ONE, body)
+    _, answer, _ = await manager.ask("PUT", ONE, body)
     assert answer["properties"]["securityProfile"]["workloadIdentity"] == {"enabled": after}
-    assert (world.cluster.workload_identity, world.cluster.switched) == (after, switched)
+    assert (manager.cluster.workload_identity, manager.cluster.switched) == (after, switched)
 
 
-async def test_an_update_switches_the_webhook_off_and_on(world: Any) -> None:
-    await world.ask("PUT", ONE, cluster(**ON))
+async def test_an_update_switches_the_webhook_off_and_on(manager: Any) -> None:
+    await manager.ask("PUT", ONE, cluster(**ON))
     for on in (False, True):
         body = cluster(securityProfile=workload(on))
-        _, answer, _ = await world.ask("PUT", ONE, body)
+        _, answer, _ = await manager.ask("PUT", ONE, body)
         assert answer["properties"]["securityProfile"]["workloadIdentity"] == {"enabled": on}
-        assert world.cluster.workload_identity is on
-    await world.ask("PUT", ONE, cluster())
-    assert world.cluster.switched == [False, True]
+        assert manager.cluster.workload_identity is on
+    await manager.ask("PUT", ONE, cluster())
+    assert manager.cluster.switched == [False, True]
 
 
-async def test_what_cannot_be_switched_is_not_said_to_be(world: Any) -> None:
-    await world.ask("PUT", ONE, cluster(**ON))
-    world.cluster.broken = True
-    status, _, _ = await world.ask("PUT", ONE, cluster(securityProfile=workload(False)))
+async def test_failed_webhook_switch_is_not_stored(manager: Any) -> None:
+    await manager.ask("PUT", ONE, cluster(**ON))
+    manager.cluster.broken = True
+    status, _, _ = await manager.ask("PUT", ONE, cluster(securityProfile=workload(False)))
     assert status == 500
-    _, body, _ = await world.ask("GET", ONE)
+    _, body, _ = await manager.ask("GET", ONE)
     assert body["properties"]["securityProfile"]["workloadIdentity"] == {"enabled": True}
-    world.cluster.broken = False
-    assert (await world.ask("PUT", ONE, cluster(securityProfile=workload(False))))[0] == 200
+    manager.cluster.broken = False
+    assert (await manager.ask("PUT", ONE, cluster(securityProfile=workload(False))))[0] == 200
 
 
-async def test_a_write_that_fails_switches_the_webhook_back(
-    world: Any, monkeypatch: pytest.MonkeyPatch
+async def test_failed_write_switches_the_webhook_back(
+    manager: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def full(_: Any) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(world.directory.clusters, "put", full)
-    assert (await world.ask("PUT", ONE, cluster(securityProfile=workload(False))))[0] == 500
-    assert (world.cluster.workload_identity, world.cluster.switched) == (True, [False, True])
+    monkeypatch.setattr(manager.directory.clusters, "put", full)
+    assert (await manager.ask("PUT", ONE, cluster(securityProfile=workload(False))))[0] == 500
+    assert (manager.cluster.workload_identity, manager.cluster.switched) == (True, [False, True])
 
 
-async def test_the_issuer_stays_once_it_is_on(world: Any) -> None:
-    await world.ask("PUT", ONE, cluster(**ON))
+async def test_issuer_cannot_be_disabled_once_enabled(manager: Any) -> None:
+    await manager.ask("PUT", ONE, cluster(**ON))
     off = cluster(oidcIssuerProfile={"enabled": False})
-    status, body, _ = await world.ask("PUT", ONE, off)
+    status, body, _ = await manager.ask("PUT", ONE, off)
     assert (status, body["error"]["code"]) == (400, "OIDCIssuerFeatureCannotBeDisabled")
-    assert (await world.ask("PUT", ONE, cluster(oidcIssuerProfile=None)))[0] == 200
-    _, body, _ = await world.ask("GET", ONE)
+    assert (await manager.ask("PUT", ONE, cluster(oidcIssuerProfile=None)))[0] == 200
+    _, body, _ = await manager.ask("GET", ONE)
     assert body["properties"]["oidcIssuerProfile"] == {"enabled": True, "issuerURL": ISSUER}
 
 
-async def test_the_issuer_can_begin_off(world: Any) -> None:
+async def test_issuer_can_be_disabled_at_creation(manager: Any) -> None:
     off = cluster(oidcIssuerProfile={"enabled": False})
-    _, body, _ = await world.ask("PUT", ONE, off)
+    _, body, _ = await manager.ask("PUT", ONE, off)
     assert body["properties"]["oidcIssuerProfile"] == {"enabled": False}
     with_identity = cluster(oidcIssuerProfile={"enabled": False}, securityProfile=workload(True))
-    status, body, _ = await world.ask("PUT", ONE, with_identity)
+    status, body, _ = await manager.ask("PUT", ONE, with_identity)
     assert (status, body["error"]["code"]) == (400, "OIDCIssuerNotEnabled")
-    assert world.cluster.workload_identity is False
-    assert (await world.ask("PUT", ONE, cluster(**ON)))[0] == 200
+    assert manager.cluster.workload_identity is False
+    assert (await manager.ask("PUT", ONE, cluster(**ON)))[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -191,54 +191,56 @@ async def test_the_issuer_can_begin_off(world: Any) -> None:
         (cluster("atlantis"), "LocationNotAvailableForResourceType"),
     ],
 )
-async def test_a_body_that_is_no_cluster_changes_nothing(world: Any, body: Any, code: str) -> None:
-    status, answer, _ = await world.ask("PUT", ONE, body)
+async def test_invalid_cluster_is_rejected_and_changes_nothing(
+    manager: Any, body: Any, code: str
+) -> None:
+    status, answer, _ = await manager.ask("PUT", ONE, body)
     assert (status, answer["error"]["code"]) == (400, code)
-    assert (await world.ask("GET", ONE))[0] == 404
-    assert world.cluster.switched == []
+    assert (await manager.ask("GET", ONE))[0] == 404
+    assert manager.cluster.switched == []
 
 
 @pytest.mark.parametrize("version", ["1.33", "1.33.2", ""])
-async def test_the_clusters_own_version_can_be_asked_for(world: Any, version: str) -> None:
-    assert (await world.ask("PUT", ONE, cluster(kubernetesVersion=version)))[0] == 201
+async def test_version_of_the_running_cluster_is_accepted(manager: Any, version: str) -> None:
+    assert (await manager.ask("PUT", ONE, cluster(kubernetesVersion=version)))[0] == 201
 
 
-async def test_passwords_that_are_sent_are_not_kept(world: Any) -> None:
+async def test_passwords_in_a_cluster_are_not_stored(manager: Any) -> None:
     body = cluster(
         servicePrincipalProfile={"clientId": "x", "secret": "s3cret"},
         windowsProfile={"adminUsername": "azure", "adminPassword": "s3cret"},
     )
-    _, answer, _ = await world.ask("PUT", ONE, body)
+    _, answer, _ = await manager.ask("PUT", ONE, body)
     assert answer["properties"]["windowsProfile"] == {"adminUsername": "azure"}
-    [kept] = await world.directory.clusters.page(SUB.rpartition("/")[2])
+    [kept] = await manager.directory.clusters.page(SUB.rpartition("/")[2])
     assert "s3cret" not in str(kept)
     assert "s3cret" not in str(answer)
 
 
-async def test_tags_are_changed_alone(world: Any) -> None:
-    _, made, _ = await world.ask("PUT", ONE, cluster(**ON))
-    status, body, _ = await world.ask("PATCH", ONE, {"tags": {"x": "y"}})
+async def test_patch_changes_only_tags(manager: Any) -> None:
+    _, made, _ = await manager.ask("PUT", ONE, cluster(**ON))
+    status, body, _ = await manager.ask("PATCH", ONE, {"tags": {"x": "y"}})
     assert (status, body["tags"], body["properties"]) == (200, {"x": "y"}, made["properties"])
-    status, body, _ = await world.ask("PUT", ONE, cluster("westus"))
+    status, body, _ = await manager.ask("PUT", ONE, cluster("westus"))
     assert (status, body["error"]["code"]) == (409, "InvalidResourceLocation")
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
-async def test_a_write_can_be_bound_to_what_was_read(world: Any, method: str) -> None:
-    _, made, _ = await world.ask("PUT", ONE, cluster(**ON))
+async def test_write_with_a_stale_etag_is_rejected(manager: Any, method: str) -> None:
+    _, made, _ = await manager.ask("PUT", ONE, cluster(**ON))
     body = None if method == "DELETE" else cluster(**ON) | {"tags": {"new": "tag"}}
     for stale in ({"If-Match": '"stale"'}, {"If-None-Match": "*"}):
-        status, answer, _ = await world.ask(method, ONE, body, headers=stale)
+        status, answer, _ = await manager.ask(method, ONE, body, headers=stale)
         assert (status, answer["error"]["code"]) == (412, "PreconditionFailed")
-    assert (await world.ask("GET", ONE))[1] == made
+    assert (await manager.ask("GET", ONE))[1] == made
     fresh = {"If-Match": f'"{made["eTag"]}"'}
-    assert (await world.ask(method, ONE, body, headers=fresh))[0] in (200, 202)
+    assert (await manager.ask(method, ONE, body, headers=fresh))[0] in (200, 202)
 
 
-async def test_a_cluster_can_be_made_only_if_it_is_there_or_not(world: Any) -> None:
-    answer = await world.ask("PUT", ONE, cluster(), headers={"If-Match": "*"})
+async def test_if_match_and_if_none_match_apply_to_creation(manager: Any) -> None:
+    answer = await manager.ask("PUT", ONE, cluster(), headers={"If-Match": "*"})
     assert answer[0] == 412
-    answer = await world.ask("PUT", ONE, cluster(), headers={"If-None-Match": "*"})
+    answer = await manager.ask("PUT", ONE, cluster(), headers={"If-None-Match": "*"})
     assert answer[0] == 201
 
 
@@ -250,106 +252,108 @@ async def test_a_cluster_can_be_made_only_if_it_is_there_or_not(world: Any) -> N
         ("listClusterMonitoringUserCredential", "clusterMonitoringUser"),
     ],
 )
-async def test_credentials_are_a_kubeconfig(world: Any, verb: str, name: str) -> None:
-    await world.ask("PUT", ONE, cluster(**ON))
-    status, body, _ = await world.ask("POST", f"{ONE}/{verb}")
+async def test_credentials_are_an_audited_kubeconfig(manager: Any, verb: str, name: str) -> None:
+    await manager.ask("PUT", ONE, cluster(**ON))
+    status, body, _ = await manager.ask("POST", f"{ONE}/{verb}")
     assert status == 200
     [one] = body["kubeconfigs"]
     assert (one["name"], base64.b64decode(one["value"])) == (name, b"clusters: [{name: aks}]\n")
-    [entry] = await world.directory.audit.list(limit=1)
+    [entry] = await manager.directory.audit.list(limit=1)
     assert (entry.actor_name, entry.target) == ("admin@contoso.example", ONE)
     assert entry.action == f"Microsoft.ContainerService/managedClusters/{verb}/action"
-    await world.caller("reader", "Reader")
-    assert (await world.ask("POST", f"{ONE}/{verb}", who="reader"))[0] == 403
+    await manager.add_caller("reader", "Reader")
+    assert (await manager.ask("POST", f"{ONE}/{verb}", caller="reader"))[0] == 403
 
 
-async def test_access_profiles_give_the_same(world: Any) -> None:
-    await world.ask("PUT", ONE, cluster(**ON))
+async def test_access_profile_returns_a_kubeconfig(manager: Any) -> None:
+    await manager.ask("PUT", ONE, cluster(**ON))
     path = f"{ONE}/accessProfiles/clusterUser/listCredential"
-    _, body, _ = await world.ask("POST", path)
+    _, body, _ = await manager.ask("POST", path)
     assert base64.b64decode(body["properties"]["kubeConfig"]).startswith(b"clusters")
-    [entry] = await world.directory.audit.list(limit=1)
+    [entry] = await manager.directory.audit.list(limit=1)
     assert entry.action.endswith("/accessProfiles/listCredential/action")
-    assert (await world.ask("POST", path.replace("User", "King")))[0] == 404
+    assert (await manager.ask("POST", path.replace("User", "King")))[0] == 404
 
 
-async def test_what_lies_beside_the_cluster_is_shown(world: Any) -> None:
-    await world.ask("PUT", ONE, cluster(**ON))
-    _, body, _ = await world.ask("GET", f"{ONE}/agentPools")
+async def test_cluster_subresources_are_readable(manager: Any) -> None:
+    await manager.ask("PUT", ONE, cluster(**ON))
+    _, body, _ = await manager.ask("GET", f"{ONE}/agentPools")
     [pool] = body["value"]
     assert (pool["name"], pool["properties"]["count"]) == ("nodepool1", 3)
-    assert (await world.ask("GET", f"{ONE}/agentPools/nodepool1"))[1] == pool
-    assert (await world.ask("GET", f"{ONE}/agentPools/other"))[0] == 404
-    status, body, _ = await world.ask("PUT", f"{ONE}/agentPools/two")
+    assert (await manager.ask("GET", f"{ONE}/agentPools/nodepool1"))[1] == pool
+    assert (await manager.ask("GET", f"{ONE}/agentPools/other"))[0] == 404
+    status, body, _ = await manager.ask("PUT", f"{ONE}/agentPools/two")
     assert (status, body["error"]["code"]) == (501, "NotImplemented")
-    _, body, _ = await world.ask("GET", f"{ONE}/upgradeProfiles/default")
+    _, body, _ = await manager.ask("GET", f"{ONE}/upgradeProfiles/default")
     assert body["properties"]["controlPlaneProfile"]["kubernetesVersion"] == "1.33.2"
-    _, body, _ = await world.ask("GET", f"{ONE}/availableAgentPoolVersions")
+    _, body, _ = await manager.ask("GET", f"{ONE}/availableAgentPoolVersions")
     assert body["properties"]["agentPoolVersions"][0]["kubernetesVersion"] == "1.33.2"
     versions = f"{SUB}/providers/Microsoft.ContainerService/locations/eastus/kubernetesVersions"
-    _, body, _ = await world.ask("GET", versions)
+    _, body, _ = await manager.ask("GET", versions)
     assert body["values"][0]["patchVersions"] == {"1.33.2": {"upgrades": []}}
-    assert (await world.ask("GET", versions.replace("eastus", "atlantis")))[0] == 404
-    _, body, _ = await world.ask("GET", versions.replace("kubernetesVersions", "orchestrators"))
+    assert (await manager.ask("GET", versions.replace("eastus", "atlantis")))[0] == 404
+    _, body, _ = await manager.ask("GET", versions.replace("kubernetesVersions", "orchestrators"))
     assert body["properties"]["orchestrators"][0]["orchestratorVersion"] == "1.33.2"
 
 
-async def test_two_writes_at_once_are_one_too_many(
-    world: Any, monkeypatch: pytest.MonkeyPatch
+async def test_concurrent_cluster_write_is_rejected(
+    manager: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def slow(on: bool) -> None:
         await asyncio.sleep(0.05)
-        world.cluster.workload_identity = on
+        manager.cluster.workload_identity = on
 
-    monkeypatch.setattr(world.cluster, "set_workload_identity", slow)
+    monkeypatch.setattr(manager.cluster, "set_workload_identity", slow)
     body = cluster(securityProfile=workload(False))
-    answers = await asyncio.gather(*(world.ask("PUT", ONE, body) for _ in range(2)))
+    answers = await asyncio.gather(*(manager.ask("PUT", ONE, body) for _ in range(2)))
     assert sorted(status for status, _, _ in answers) == [201, 409]
     [refused] = [answer for status, answer, _ in answers if status == 409]
     assert refused["error"]["code"] == "OperationNotAllowed"
-    assert (await world.ask("PUT", ONE, body))[0] == 200
+    assert (await manager.ask("PUT", ONE, body))[0] == 200
 
 
-async def test_the_cluster_goes_with_its_group_and_its_groups_roles(world: Any) -> None:
-    await world.ask("PUT", ONE, cluster(**ON))
-    await world.ask("DELETE", f"{SUB}/resourceGroups/rg")
-    status, body, _ = await world.ask("GET", ONE)
+async def test_cluster_and_its_roles_are_deleted_with_the_resource_group(manager: Any) -> None:
+    await manager.ask("PUT", ONE, cluster(**ON))
+    await manager.ask("DELETE", f"{SUB}/resourceGroups/rg")
+    status, body, _ = await manager.ask("GET", ONE)
     assert (status, body["error"]["code"]) == (404, "ResourceGroupNotFound")
-    await world.group("fresh")
-    assert (await world.ask("PUT", ONE.replace("/rg/", "/fresh/"), cluster(**ON)))[0] == 201
+    await manager.group("fresh")
+    assert (await manager.ask("PUT", ONE.replace("/rg/", "/fresh/"), cluster(**ON)))[0] == 201
 
 
 @pytest.mark.parametrize("gone", [ONE, f"{SUB}/resourceGroups/rg"])
-async def test_pods_get_identities_again_when_the_cluster_is_gone(world: Any, gone: str) -> None:
-    """As in an instance that never had one here, and as after its next start."""
-    await world.ask("PUT", ONE, cluster(securityProfile=workload(False)))
-    assert world.cluster.workload_identity is False
-    assert (await world.ask("DELETE", gone))[0] == 202
-    assert world.cluster.workload_identity is True
+async def test_deleting_the_cluster_enables_the_webhook(manager: Any, gone: str) -> None:
+    """As in an instance without a cluster resource, and as after the next start."""
+    await manager.ask("PUT", ONE, cluster(securityProfile=workload(False)))
+    assert manager.cluster.workload_identity is False
+    assert (await manager.ask("DELETE", gone))[0] == 202
+    assert manager.cluster.workload_identity is True
 
 
-async def test_a_cluster_that_cannot_be_deleted_leaves_the_webhook_off(
-    world: Any, monkeypatch: pytest.MonkeyPatch
+async def test_failed_delete_of_the_cluster_keeps_the_webhook_disabled(
+    manager: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*_: object) -> None:
         raise OSError
 
-    await world.ask("PUT", ONE, cluster(securityProfile=workload(False)))
-    monkeypatch.setattr(world.directory.clusters, "delete", broken)
-    assert (await world.ask("DELETE", ONE))[0] == 500
-    assert world.cluster.workload_identity is False
+    await manager.ask("PUT", ONE, cluster(securityProfile=workload(False)))
+    monkeypatch.setattr(manager.directory.clusters, "delete", broken)
+    assert (await manager.ask("DELETE", ONE))[0] == 500
+    assert manager.cluster.workload_identity is False
 
 
-async def test_a_group_without_the_cluster_leaves_the_webhook_alone(world: Any) -> None:
-    await world.group("other")
-    await world.ask("PUT", ONE, cluster(securityProfile=workload(False)))
-    assert (await world.ask("DELETE", f"{SUB}/resourceGroups/other"))[0] == 202
-    assert world.cluster.workload_identity is False
+async def test_deleting_a_group_without_the_cluster_does_not_switch_the_webhook(
+    manager: Any,
+) -> None:
+    await manager.group("other")
+    await manager.ask("PUT", ONE, cluster(securityProfile=workload(False)))
+    assert (await manager.ask("DELETE", f"{SUB}/resourceGroups/other"))[0] == 202
+    assert manager.cluster.workload_identity is False
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_what_is_noted_of_workload_identity_is_read_back(on: bool) -> None:
-    noted = cluster_wire.decided({"properties": {}}, issuer=True, workload_identity=on)
-    assert cluster_wire.workload_identity_on(noted) is on
-    # A cluster nobody has named yet gives its pods identities.
-    assert cluster_wire.workload_identity_on({}) is True
+def test_stored_workload_identity_state_is_read_back(on: bool) -> None:
+    noted = cluster_wire.record_features({"properties": {}}, issuer=True, workload_identity=on)
+    assert cluster_wire.is_workload_identity_enabled(noted) is on
+    # A cluster without a name gives its pods identities.
+    assert cluster_wire.is_workload_identity_enabled({}) is True

@@ -1,4 +1,4 @@
-"""What Resource Manager answers when its database fails: status, code, sentence, and one line in the log."""
+"""Responses of Resource Manager when its database fails: status, code, message, and one log line."""
 
 import logging
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.directory.faults import damage, full, held, read_only
-from tests.directory.resource_manager.world import SUB, TENANT
+from tests.directory.database_faults import corrupt, full, locked, read_only
+from tests.directory.resource_manager.harness import SUB, TENANT
 
 TAGS = {f"{number:04}{'n' * 400}": "v" * 256 for number in range(15)}
 GROUP = f"{SUB}/resourceGroups/rg"
@@ -19,58 +19,58 @@ def database_url(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "code", "said", "again"),
+    ("fault", "status", "code", "message", "retry_after"),
     [
         (full, 507, "InsufficientStorage", "the disk is full", None),
         (read_only, 507, "InsufficientStorage", "read-only", None),
-        (held, 503, "ServiceUnavailable", "busy", "2"),
+        (locked, 503, "ServiceUnavailable", "busy", "2"),
     ],
 )
-async def test_a_write_that_fails_says_why_and_heals_by_itself(
-    world: Any,
+async def test_failed_write_reports_its_cause_and_the_next_write_succeeds(
+    manager: Any,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     fault: Any,
     status: int,
     code: str,
-    said: str,
-    again: str | None,
+    message: str,
+    retry_after: str | None,
 ) -> None:
     body = {"location": "eastus", "tags": TAGS}
-    with fault(world.directory._session.database._runs.engine, tmp_path / "directory.db"):
-        found, answer, headers = await world.ask("PUT", GROUP, body)
-        assert (await world.ask("GET", SUB))[0] == 200
+    with fault(manager.directory._session.database._backend.engine, tmp_path / "directory.db"):
+        found, answer, headers = await manager.ask("PUT", GROUP, body)
+        assert (await manager.ask("GET", SUB))[0] == 200
     assert (found, answer["error"]["code"]) == (status, code)
-    assert said in answer["error"]["message"]
-    assert headers.get("Retry-After") == again
+    assert message in answer["error"]["message"]
+    assert headers.get("Retry-After") == retry_after
     [line] = [each for each in caplog.records if each.levelno >= logging.ERROR]
     assert "SQLITE_" in vars(line)["cause"]
     assert line.exc_info is None
     assert "nnnn" not in repr(vars(line))
-    assert (await world.ask("PUT", GROUP, body))[0] == 201
+    assert (await manager.ask("PUT", GROUP, body))[0] == 201
 
 
-async def test_a_vault_that_does_not_know_when_it_was_made_does_not_say_1970(
-    world: Any, tmp_path: Path
+async def test_vault_without_a_creation_time_has_no_system_data(
+    manager: Any, tmp_path: Path
 ) -> None:
     path = f"{GROUP}/providers/Microsoft.KeyVault/vaults/old-vault"
-    await world.ask("PUT", GROUP, {"location": "eastus"})
+    await manager.ask("PUT", GROUP, {"location": "eastus"})
     properties = {"tenantId": TENANT, "sku": {"family": "A", "name": "standard"}}
     body = {"location": "eastus", "properties": properties | {"enableRbacAuthorization": True}}
-    status, made, _ = await world.ask("PUT", path, body, version="2023-07-01")
+    status, made, _ = await manager.ask("PUT", path, body, version="2023-07-01")
     assert (status, "systemData" in made) == (201, True)
-    damage(tmp_path / "directory.db", "UPDATE vaults SET created = 0")
-    world.directory._session.forget()
-    assert "1970" not in str((await world.ask("GET", path, version="2023-07-01"))[1])
+    corrupt(tmp_path / "directory.db", "UPDATE vaults SET created = 0")
+    manager.directory._session.clear_caches()
+    assert "1970" not in str((await manager.ask("GET", path, version="2023-07-01"))[1])
 
 
-async def test_a_damaged_row_is_named_and_stops_no_list(world: Any, tmp_path: Path) -> None:
+async def test_a_damaged_row_is_named_and_stops_no_list(manager: Any, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        await world.ask("PUT", f"{SUB}/resourceGroups/{name}", {"location": "eastus"})
-    damage(tmp_path / "directory.db", "UPDATE resource_groups SET tags = 'x' WHERE name = 'one'")
-    status, body, _ = await world.ask("GET", f"{SUB}/resourceGroups/one")
+        await manager.ask("PUT", f"{SUB}/resourceGroups/{name}", {"location": "eastus"})
+    corrupt(tmp_path / "directory.db", "UPDATE resource_groups SET tags = 'x' WHERE name = 'one'")
+    status, body, _ = await manager.ask("GET", f"{SUB}/resourceGroups/one")
     assert (status, body["error"]["code"]) == (500, "InternalServerError")
     assert "the row of one in table resource_groups cannot be read" in body["error"]["message"]
     assert "restore the database" in body["error"]["message"]
-    status, body, _ = await world.ask("GET", f"{SUB}/resourceGroups")
+    status, body, _ = await manager.ask("GET", f"{SUB}/resourceGroups")
     assert (status, [one["name"] for one in body["value"]]) == (200, ["two"])

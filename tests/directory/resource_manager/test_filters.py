@@ -1,10 +1,10 @@
-"""Filters, paths and ETags as values."""
+"""Filters, paths and ETags, without HTTP."""
 
 import pytest
 
 from podpass.directory.resource_manager import filters, paths, wire
+from podpass.directory.resource_manager.errors import ManagerError
 from podpass.directory.resource_manager.filters import Filter
-from podpass.directory.resource_manager.refusals import ManagerRefusal
 from podpass.directory.resource_manager.routes import ROUTES
 
 
@@ -22,10 +22,10 @@ from podpass.directory.resource_manager.routes import ROUTES
         ("f('a','b')", {}, {"f": ("a", "b")}),
     ],
 )
-def test_a_filter_is_read(
+def test_filter_is_parsed(
     text: str, equal: dict[str, str], calls: dict[str, tuple[str, ...]]
 ) -> None:
-    assert filters.read(text) == Filter(equal=equal, calls=calls)
+    assert filters.parse(text) == Filter(equal=equal, calls=calls)
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_a_filter_is_read(
         f"a eq '{'x' * 3000}'",
     ],
 )
-def test_what_is_not_understood_is_refused_and_never_left_out(text: str) -> None:
-    with pytest.raises(ManagerRefusal) as caught:
-        filters.read(text)
+def test_unsupported_filter_is_rejected_and_not_ignored(text: str) -> None:
+    with pytest.raises(ManagerError) as caught:
+        filters.parse(text)
     assert (caught.value.status, caught.value.wire_code) == (400, "InvalidFilterInQueryString")
 
 
@@ -76,29 +76,31 @@ def test_what_is_not_understood_is_refused_and_never_left_out(text: str) -> None
         ("/providers/Microsoft.Authorization/roleDefinitions", "GET", "/", "/"),
     ],
 )
-def test_a_path_is_matched_without_case(path: str, method: str, scope: str, params: str) -> None:
-    found = paths.Table(ROUTES).find(method, paths.split(path.encode()))
+def test_path_is_matched_case_insensitively(
+    path: str, method: str, scope: str, params: str
+) -> None:
+    found = paths.RouteTable(ROUTES).find(method, paths.split_path(path.encode()))
     assert (found.scope, " ".join(found.params.values())) == (scope, params)
 
 
-def test_what_is_authorised_is_the_resource_and_never_less() -> None:
-    """A role at a scope counts for what lies in it: the scope of a route must not be cut too short."""
+def test_authorization_scope_is_the_whole_resource_path() -> None:
+    """A role at a scope applies to everything below it, so the scope of a route must not be too short."""
     for route in ROUTES:
         if route.path.startswith("{scope}") or not route.path.endswith("}"):
             continue
         path = route.path.replace("{", "").replace("}", "")
-        found = paths.Table([route]).find(route.method, paths.split(path.encode()))
+        found = paths.RouteTable([route]).find(route.method, paths.split_path(path.encode()))
         assert found.scope == path
 
 
 @pytest.mark.parametrize(
     "path", [b"/a%2Fb", b"/..", b"/a/%2e%2e", b"/a%00", b"/\xff", b"/%ff", b"/a" * 41]
 )
-def test_a_path_that_could_stand_for_another_is_refused(path: bytes) -> None:
-    with pytest.raises(ManagerRefusal):
-        paths.split(path)
+def test_ambiguous_path_is_rejected(path: bytes) -> None:
+    with pytest.raises(ManagerError):
+        paths.split_path(path)
 
 
-def test_an_etag_depends_on_what_is_shown_and_not_on_its_order() -> None:
+def test_etag_depends_on_content_and_not_on_member_order() -> None:
     assert wire.etag({"a": 1, "b": {"c": 2}}) == wire.etag({"b": {"c": 2}, "a": 1})
     assert wire.etag({"a": 1}) != wire.etag({"a": 2})

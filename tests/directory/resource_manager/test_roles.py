@@ -1,4 +1,4 @@
-"""Role definitions and role assignments, request by request."""
+"""Role definitions and role assignments, over HTTP."""
 
 import uuid
 from typing import Any
@@ -33,9 +33,9 @@ def at(scope: str, name: str = NAME) -> str:
     "name",
     ["Owner", "Reader", "Contributor", "Key Vault Secrets User", "key vault secrets officer"],
 )
-async def test_a_built_in_role_is_found_by_name(world: Any, name: str) -> None:
+async def test_a_built_in_role_is_found_by_name(manager: Any, name: str) -> None:
     query = f"$filter=roleName%20eq%20'{name.replace(' ', '%20')}'"
-    _, body, _ = await world.ask("GET", f"{SUB}/{AUTH}/roleDefinitions?{query}")
+    _, body, _ = await manager.ask("GET", f"{SUB}/{AUTH}/roleDefinitions?{query}")
     [role] = body["value"]
     assert role["properties"]["roleName"].lower() == name.lower()
     assert role["properties"]["type"] == "BuiltInRole"
@@ -48,14 +48,14 @@ async def test_a_built_in_role_is_found_by_name(world: Any, name: str) -> None:
     }
 
 
-async def test_a_role_is_shown_at_every_scope(world: Any) -> None:
-    scope = await world.group()
+async def test_built_in_role_is_readable_at_every_scope(manager: Any) -> None:
+    scope = await manager.group()
     for above in (SUB, scope):
-        _, body, _ = await world.ask("GET", f"{above}/{AUTH}/roleDefinitions/{USER_ROLE}")
+        _, body, _ = await manager.ask("GET", f"{above}/{AUTH}/roleDefinitions/{USER_ROLE}")
         assert body["properties"]["roleName"] == "Key Vault Secrets User"
-    status, body, _ = await world.ask("GET", f"{SUB}/{AUTH}/roleDefinitions/{NAME}")
+    status, body, _ = await manager.ask("GET", f"{SUB}/{AUTH}/roleDefinitions/{NAME}")
     assert (status, body["error"]["code"]) == (404, "RoleDefinitionDoesNotExist")
-    status, body, _ = await world.ask("GET", f"{SUB}/{AUTH}/roleDefinitions/Reader")
+    status, body, _ = await manager.ask("GET", f"{SUB}/{AUTH}/roleDefinitions/Reader")
     assert (status, body["error"]["code"]) == (400, "InvalidRoleDefinitionId")
 
 
@@ -70,23 +70,23 @@ def custom(**changes: Any) -> dict[str, Any]:
     return {"properties": properties | changes}
 
 
-async def test_a_custom_role_is_made_used_and_deleted(world: Any) -> None:
-    scope, path = await world.group(), f"{SUB}/{AUTH}/roleDefinitions/{NAME}"
-    caller = await world.caller("limited")
-    status, body, _ = await world.ask("PUT", path, custom())
+async def test_custom_role_is_created_assigned_and_deleted(manager: Any) -> None:
+    scope, path = await manager.group(), f"{SUB}/{AUTH}/roleDefinitions/{NAME}"
+    caller = await manager.add_caller("limited")
+    status, body, _ = await manager.ask("PUT", path, custom())
     assert (status, body["properties"]["type"]) == (201, "CustomRole")
-    assert (await world.ask("PUT", path, custom(description="new")))[0] == 201
+    assert (await manager.ask("PUT", path, custom(description="new")))[0] == 201
     query = "$filter=type%20eq%20'CustomRole'"
-    _, body, _ = await world.ask("GET", f"{SUB}/{AUTH}/roleDefinitions?{query}")
+    _, body, _ = await manager.ask("GET", f"{SUB}/{AUTH}/roleDefinitions?{query}")
     assert [one["properties"]["description"] for one in body["value"]] == ["new"]
-    await world.ask("PUT", at(scope), assignment(caller.object_id, NAME))
-    assert (await world.ask("GET", scope, who="limited"))[0] == 200
-    assert (await world.ask("DELETE", scope, who="limited"))[0] == 403
-    status, body, _ = await world.ask("DELETE", path)
+    await manager.ask("PUT", at(scope), assignment(caller.object_id, NAME))
+    assert (await manager.ask("GET", scope, caller="limited"))[0] == 200
+    assert (await manager.ask("DELETE", scope, caller="limited"))[0] == 403
+    status, body, _ = await manager.ask("DELETE", path)
     assert (status, body["error"]["code"]) == (409, "RoleDefinitionHasAssignments")
-    await world.ask("DELETE", at(scope))
-    assert (await world.ask("DELETE", path))[0] == 200
-    assert (await world.ask("DELETE", path))[0] == 204
+    await manager.ask("DELETE", at(scope))
+    assert (await manager.ask("DELETE", path))[0] == 200
+    assert (await manager.ask("DELETE", path))[0] == 204
 
 
 @pytest.mark.parametrize(
@@ -104,125 +104,129 @@ async def test_a_custom_role_is_made_used_and_deleted(world: Any) -> None:
         ({"assignableScopes": [f"{SUB}x"]}, 400, "InvalidAssignableScope"),
     ],
 )
-async def test_a_custom_role_that_breaks_a_rule_is_refused(
-    world: Any, changes: Any, status: int, code: str
+async def test_invalid_custom_role_is_rejected(
+    manager: Any, changes: Any, status: int, code: str
 ) -> None:
     path = f"{SUB}/{AUTH}/roleDefinitions/{NAME}"
-    found, body, _ = await world.ask("PUT", path, custom(**changes))
+    found, body, _ = await manager.ask("PUT", path, custom(**changes))
     assert (found, body["error"]["code"]) == (status, code)
-    assert (await world.ask("GET", path))[0] == 404
+    assert (await manager.ask("GET", path))[0] == 404
 
 
-async def test_built_in_roles_stay(world: Any) -> None:
+async def test_built_in_role_cannot_be_changed_or_deleted(manager: Any) -> None:
     path = f"{SUB}/{AUTH}/roleDefinitions/{READER}"
-    status, body, _ = await world.ask("PUT", path, custom())
+    status, body, _ = await manager.ask("PUT", path, custom())
     assert (status, body["error"]["code"]) == (409, "RoleDefinitionExists")
-    status, body, _ = await world.ask("DELETE", path)
+    status, body, _ = await manager.ask("DELETE", path)
     assert (status, body["error"]["code"]) == (400, "RoleDefinitionCannotBeDeleted")
 
 
-async def test_a_role_cannot_be_made_assignable_where_its_maker_holds_none(world: Any) -> None:
-    """Attack: the owner of one group makes a role that others will then hold everywhere."""
-    mine = await world.group("mine")
-    await world.caller("owner-of-one", "Owner", mine)
+async def test_custom_role_needs_permission_at_each_assignable_scope(manager: Any) -> None:
+    """Attack: the owner of one group creates a role that is assignable everywhere."""
+    mine = await manager.group("mine")
+    await manager.add_caller("owner-of-one", "Owner", mine)
     path = f"{mine}/{AUTH}/roleDefinitions/{NAME}"
-    status, body, _ = await world.ask("PUT", path, custom(), who="owner-of-one")
+    status, body, _ = await manager.ask("PUT", path, custom(), caller="owner-of-one")
     assert (status, body["error"]["code"]) == (403, "AuthorizationFailed")
-    answer = await world.ask("PUT", path, custom(assignableScopes=[mine]), who="owner-of-one")
+    answer = await manager.ask("PUT", path, custom(assignableScopes=[mine]), caller="owner-of-one")
     assert answer[0] == 201
-    # The other way round: nobody below takes away what is assignable above.
-    await world.ask("PUT", path, custom())
-    assert (await world.ask("DELETE", path, who="owner-of-one"))[0] == 403
+    # Also in the other direction: a caller at a lower scope cannot remove a higher scope.
+    await manager.ask("PUT", path, custom())
+    assert (await manager.ask("DELETE", path, caller="owner-of-one"))[0] == 403
 
 
-async def test_a_role_held_elsewhere_is_not_rewritten_from_a_group(world: Any) -> None:
-    """Attack: the owner of one group fills a role that it holds in another with every action."""
-    mine, other = await world.group("mine"), await world.group("other")
-    mal = await world.caller("mal", "Owner", mine)
+async def test_custom_role_with_other_scopes_cannot_be_rewritten_from_a_group(manager: Any) -> None:
+    """Attack: the owner of one group adds all actions to a role that it has in another group."""
+    mine, other = await manager.group("mine"), await manager.group("other")
+    mal = await manager.add_caller("mal", "Owner", mine)
     path, all_of_it = f"{{}}/{AUTH}/roleDefinitions/{NAME}", [{"actions": ["*"]}]
-    await world.ask("PUT", path.format(other), custom(assignableScopes=[other]))
-    await world.ask("PUT", at(other), assignment(mal.object_id, NAME))
+    await manager.ask("PUT", path.format(other), custom(assignableScopes=[other]))
+    await manager.ask("PUT", at(other), assignment(mal.object_id, NAME))
     wide = custom(assignableScopes=[mine], permissions=all_of_it)
-    status, body, _ = await world.ask("PUT", path.format(mine), wide, who="mal")
+    status, body, _ = await manager.ask("PUT", path.format(mine), wide, caller="mal")
     assert (status, body["error"]["code"]) == (409, "RoleDefinitionExists")
     assert other not in body["error"]["message"]
-    # Seen from both groups, it still takes the right at both.
-    await world.ask("PUT", path.format(SUB), custom(assignableScopes=[mine, other]))
-    status, body, _ = await world.ask("PUT", path.format(mine), wide, who="mal")
+    # A role with both groups as scopes needs the permission at both.
+    await manager.ask("PUT", path.format(SUB), custom(assignableScopes=[mine, other]))
+    status, body, _ = await manager.ask("PUT", path.format(mine), wide, caller="mal")
     assert (status, body["error"]["code"]) == (403, "AuthorizationFailed")
-    assert (await world.ask("PATCH", other, {"tags": {}}, who="mal"))[0] == 403
-    kept = await world.directory.role_definitions.get(NAME)
+    assert (await manager.ask("PATCH", other, {"tags": {}}, caller="mal"))[0] == 403
+    kept = await manager.directory.role_definitions.get(NAME)
     assert (kept.actions, kept.scopes) == (
         ("Microsoft.Resources/subscriptions/resourceGroups/read",),
         (mine, other),
     )
 
 
-async def test_a_role_stays_assignable_where_it_is_assigned(world: Any) -> None:
-    mine, other = await world.group("mine"), await world.group("other")
+async def test_assigned_scope_of_a_custom_role_cannot_be_removed(manager: Any) -> None:
+    mine, other = await manager.group("mine"), await manager.group("other")
     path = f"{SUB}/{AUTH}/roleDefinitions/{NAME}"
-    await world.ask("PUT", path, custom(assignableScopes=[mine, other]))
-    await world.ask("PUT", at(other), assignment(ADMIN, NAME))
-    status, body, _ = await world.ask("PUT", path, custom(assignableScopes=[mine]))
+    await manager.ask("PUT", path, custom(assignableScopes=[mine, other]))
+    await manager.ask("PUT", at(other), assignment(ADMIN, NAME))
+    status, body, _ = await manager.ask("PUT", path, custom(assignableScopes=[mine]))
     assert (status, body["error"]["code"]) == (409, "RoleDefinitionHasAssignments")
-    assert (await world.ask("PUT", path, custom(assignableScopes=[other])))[0] == 201
-    await world.ask("DELETE", at(other))
-    assert (await world.ask("PUT", path, custom(assignableScopes=[mine])))[0] == 201
+    assert (await manager.ask("PUT", path, custom(assignableScopes=[other])))[0] == 201
+    await manager.ask("DELETE", at(other))
+    assert (await manager.ask("PUT", path, custom(assignableScopes=[mine])))[0] == 201
 
 
-async def test_a_custom_role_is_assigned_only_where_it_may_be(world: Any) -> None:
-    mine, other = await world.group("mine"), await world.group("other")
-    await world.ask("PUT", f"{mine}/{AUTH}/roleDefinitions/{NAME}", custom(assignableScopes=[mine]))
-    status, body, _ = await world.ask("PUT", at(other), assignment(ADMIN, NAME))
+async def test_custom_role_is_assignable_only_at_its_scopes(manager: Any) -> None:
+    mine, other = await manager.group("mine"), await manager.group("other")
+    await manager.ask(
+        "PUT", f"{mine}/{AUTH}/roleDefinitions/{NAME}", custom(assignableScopes=[mine])
+    )
+    status, body, _ = await manager.ask("PUT", at(other), assignment(ADMIN, NAME))
     assert (status, body["error"]["code"]) == (
         400,
         "RoleAssignmentScopeNotAssignableToRoleDefinition",
     )
-    assert (await world.ask("PUT", at(mine), assignment(ADMIN, NAME)))[0] == 201
+    assert (await manager.ask("PUT", at(mine), assignment(ADMIN, NAME)))[0] == 201
 
 
 # ------------------------------------------------------------------------------------- assignments
 
 
-async def test_a_role_is_given_shown_and_taken_away(world: Any) -> None:
-    await world.group("My-RG")
-    vault = await world.vault(group="my-rg")
-    who = await world.caller("web")
-    body = assignment(who.object_id, USER_ROLE, principalType="ServicePrincipal", description="x")
-    status, made, _ = await world.ask("PUT", at(vault.lower().replace(SUB.lower(), SUB)), body)
+async def test_role_is_assigned_read_and_removed(manager: Any) -> None:
+    await manager.group("My-RG")
+    vault = await manager.vault(group="my-rg")
+    caller = await manager.add_caller("web")
+    body = assignment(
+        caller.object_id, USER_ROLE, principalType="ServicePrincipal", description="x"
+    )
+    status, made, _ = await manager.ask("PUT", at(vault.lower().replace(SUB.lower(), SUB)), body)
     assert status == 201
-    # The scope is shown as what lies there is named, whatever was written.
+    # The scope is returned in the spelling of the resource.
     assert (made["properties"]["scope"], made["id"]) == (vault, at(vault))
     assert made["properties"]["roleDefinitionId"] == role_id(USER_ROLE)
     assert made["properties"]["principalType"] == "ServicePrincipal"
     assert made["properties"]["createdBy"] == ADMIN
-    assert (await world.ask("GET", at(vault)))[1] == made
-    assert await world.directory.roles_at(who.object_id, vault) == (USER_ROLE,)
-    assert (await world.ask("DELETE", at(vault)))[1] == made
-    assert (await world.ask("DELETE", at(vault)))[0] == 204
-    status, gone, _ = await world.ask("GET", at(vault))
+    assert (await manager.ask("GET", at(vault)))[1] == made
+    assert await manager.directory.roles_at(caller.object_id, vault) == (USER_ROLE,)
+    assert (await manager.ask("DELETE", at(vault)))[1] == made
+    assert (await manager.ask("DELETE", at(vault)))[0] == 204
+    status, gone, _ = await manager.ask("GET", at(vault))
     assert (status, gone["error"]["code"]) == (404, "RoleAssignmentNotFound")
-    assert await world.directory.roles_at(who.object_id, vault) == ()
+    assert await manager.directory.roles_at(caller.object_id, vault) == ()
 
 
-async def test_the_same_role_is_given_once(world: Any) -> None:
-    scope, other = await world.group(), await world.group("other")
-    who = await world.caller("web")
-    assert (await world.ask("PUT", at(scope), assignment(who.object_id)))[0] == 201
-    # Templates write the same assignment again and again.
-    assert (await world.ask("PUT", at(scope), assignment(who.object_id)))[0] == 200
+async def test_duplicate_role_assignment_is_rejected(manager: Any) -> None:
+    scope, other = await manager.group(), await manager.group("other")
+    caller = await manager.add_caller("web")
+    assert (await manager.ask("PUT", at(scope), assignment(caller.object_id)))[0] == 201
+    # Templates write the same assignment repeatedly.
+    assert (await manager.ask("PUT", at(scope), assignment(caller.object_id)))[0] == 200
     second = at(scope, "66666666-6666-4666-8666-666666666666")
-    status, body, _ = await world.ask("PUT", second, assignment(who.object_id))
+    status, body, _ = await manager.ask("PUT", second, assignment(caller.object_id))
     assert (status, body["error"]["code"]) == (409, "RoleAssignmentExists")
     assert NAME in body["error"]["message"]
     for path, changed in (
-        (at(scope), assignment(who.object_id, USER_ROLE)),
+        (at(scope), assignment(caller.object_id, USER_ROLE)),
         (at(scope), assignment(ADMIN)),
-        (at(other), assignment(who.object_id)),
+        (at(other), assignment(caller.object_id)),
     ):
-        status, body, _ = await world.ask("PUT", path, changed)
+        status, body, _ = await manager.ask("PUT", path, changed)
         assert (status, body["error"]["code"]) == (400, "RoleAssignmentUpdateNotPermitted")
-    assert len(await world.directory.assignments.list(principal=who.object_id)) == 1
+    assert len(await manager.directory.assignments.list(principal=caller.object_id)) == 1
 
 
 @pytest.mark.parametrize(
@@ -240,53 +244,53 @@ async def test_the_same_role_is_given_once(world: Any) -> None:
         ({"properties": {"roleDefinitionId": 7}}, "InvalidRequestContent"),
     ],
 )
-async def test_an_assignment_that_cannot_be_is_refused(world: Any, body: Any, code: str) -> None:
-    scope = await world.group()
-    status, answer, _ = await world.ask("PUT", at(scope), body)
+async def test_invalid_role_assignment_is_rejected(manager: Any, body: Any, code: str) -> None:
+    scope = await manager.group()
+    status, answer, _ = await manager.ask("PUT", at(scope), body)
     assert (status, answer["error"]["code"]) == (400, code)
-    assert await world.directory.assignments.get(NAME) is None
+    assert await manager.directory.assignments.get(NAME) is None
 
 
 VAULT_ACCESS = "8b54135c-b56d-4d72-a534-26097cfdc8d8"
 OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
 
 
-async def test_who_gives_the_roles_of_vaults_gives_no_other(world: Any) -> None:
-    """Attack: the administrator of access to vaults makes itself owner, or takes the owner's role away."""
-    scope = await world.group()
-    mal = await world.caller("mal", "Key Vault Data Access Administrator", scope)
+async def test_vault_access_administrator_assigns_only_vault_roles(manager: Any) -> None:
+    """Attack: the administrator of vault access assigns itself Owner, or removes the role of the owner."""
+    scope = await manager.group()
+    mal = await manager.add_caller("mal", "Key Vault Data Access Administrator", scope)
     for role in (OWNER, READER, VAULT_ACCESS):
         body = assignment(mal.object_id, role)
-        status, answer, _ = await world.ask("PUT", at(scope), body, who="mal")
+        status, answer, _ = await manager.ask("PUT", at(scope), body, caller="mal")
         assert (status, answer["error"]["code"]) == (403, "AuthorizationFailed")
-    await world.ask("PUT", at(scope), assignment(ADMIN, OWNER))
-    assert (await world.ask("DELETE", at(scope), who="mal"))[0] == 403
-    assert (await world.directory.assignments.get(NAME)) is not None
-    await world.ask("DELETE", at(scope))
+    await manager.ask("PUT", at(scope), assignment(ADMIN, OWNER))
+    assert (await manager.ask("DELETE", at(scope), caller="mal"))[0] == 403
+    assert (await manager.directory.assignments.get(NAME)) is not None
+    await manager.ask("DELETE", at(scope))
     given = assignment(mal.object_id, USER_ROLE)
-    assert (await world.ask("PUT", at(scope), given, who="mal"))[0] == 201
-    assert (await world.ask("DELETE", at(scope), who="mal"))[0] == 200
-    # With another role that gives them all, it may give them all.
-    await world.ask("PUT", at(scope), assignment(mal.object_id, OWNER))
+    assert (await manager.ask("PUT", at(scope), given, caller="mal"))[0] == 201
+    assert (await manager.ask("DELETE", at(scope), caller="mal"))[0] == 200
+    # With another role that may assign all roles, it may assign all roles.
+    await manager.ask("PUT", at(scope), assignment(mal.object_id, OWNER))
     second = at(scope, "66666666-6666-4666-8666-666666666666")
-    assert (await world.ask("PUT", second, assignment(ADMIN, READER), who="mal"))[0] == 201
+    assert (await manager.ask("PUT", second, assignment(ADMIN, READER), caller="mal"))[0] == 201
 
 
-async def test_the_condition_of_a_role_is_shown(world: Any) -> None:
-    _, body, _ = await world.ask("GET", f"{SUB}/{AUTH}/roleDefinitions/{VAULT_ACCESS}")
+async def test_condition_of_a_built_in_role_is_returned(manager: Any) -> None:
+    _, body, _ = await manager.ask("GET", f"{SUB}/{AUTH}/roleDefinitions/{VAULT_ACCESS}")
     [shown] = body["properties"]["permissions"]
     assert USER_ROLE in shown["condition"]
     assert OWNER not in shown["condition"]
 
 
-async def test_an_application_without_a_service_principal_holds_no_role(world: Any) -> None:
+async def test_application_without_a_service_principal_gets_no_role(manager: Any) -> None:
     from dataclasses import replace
 
-    scope, who = await world.group(), await world.caller("app")
-    await world.directory.identities.put(replace(who, has_principal=False))
-    status, body, _ = await world.ask("PUT", at(scope), assignment(who.object_id))
+    scope, caller = await manager.group(), await manager.add_caller("app")
+    await manager.directory.identities.put(replace(caller, has_principal=False))
+    status, body, _ = await manager.ask("PUT", at(scope), assignment(caller.object_id))
     assert (status, body["error"]["code"]) == (400, "PrincipalNotFound")
-    status, body, _ = await world.ask("PUT", at(scope), assignment(who.client_id))
+    status, body, _ = await manager.ask("PUT", at(scope), assignment(caller.client_id))
     assert (status, body["error"]["code"]) == (400, "PrincipalNotFound")
 
 
@@ -304,31 +308,31 @@ async def test_an_application_without_a_service_principal_holds_no_role(world: A
         ("/locations/eastus", 400, "InvalidScope"),
     ],
 )
-async def test_roles_are_held_only_where_something_is(
-    world: Any, scope: str, status: int, code: str
+async def test_role_assignment_at_a_missing_scope_is_rejected(
+    manager: Any, scope: str, status: int, code: str
 ) -> None:
-    await world.group()
-    found, body, _ = await world.ask("PUT", at(SUB + scope), assignment(ADMIN))
+    await manager.group()
+    found, body, _ = await manager.ask("PUT", at(SUB + scope), assignment(ADMIN))
     assert (found, body["error"]["code"]) == (status, code)
 
 
-async def test_a_role_is_not_held_at_a_vault_that_lies_in_another_group(world: Any) -> None:
-    await world.group()
-    await world.group("other")
-    elsewhere = (await world.vault()).replace("/rg/", "/other/")
-    status, body, _ = await world.ask("PUT", at(elsewhere), assignment(ADMIN, USER_ROLE))
+async def test_role_assignment_at_a_vault_in_another_group_is_rejected(manager: Any) -> None:
+    await manager.group()
+    await manager.group("other")
+    elsewhere = (await manager.vault()).replace("/rg/", "/other/")
+    status, body, _ = await manager.ask("PUT", at(elsewhere), assignment(ADMIN, USER_ROLE))
     assert (status, body["error"]["code"]) == (404, "ResourceNotFound")
 
 
-async def test_a_role_is_held_at_a_single_secret(world: Any) -> None:
-    await world.group()
-    secret = f"{await world.vault()}/secrets/greeting"
-    assert (await world.ask("PUT", at(secret), assignment(ADMIN, USER_ROLE)))[0] == 201
+async def test_role_is_assignable_at_a_single_secret(manager: Any) -> None:
+    await manager.group()
+    secret = f"{await manager.vault()}/secrets/greeting"
+    assert (await manager.ask("PUT", at(secret), assignment(ADMIN, USER_ROLE)))[0] == 201
 
 
-async def test_an_assignment_is_named_by_a_guid(world: Any) -> None:
-    scope = await world.group()
-    status, body, _ = await world.ask("PUT", at(scope, "mine"), assignment(ADMIN))
+async def test_role_assignment_name_must_be_a_guid(manager: Any) -> None:
+    scope = await manager.group()
+    status, body, _ = await manager.ask("PUT", at(scope, "mine"), assignment(ADMIN))
     assert (status, body["error"]["code"]) == (400, "InvalidRoleAssignmentId")
 
 
@@ -337,52 +341,52 @@ async def test_an_assignment_is_named_by_a_guid(world: Any) -> None:
     [
         ("", {"subscription", "group", "vault"}),
         ("$filter=atScope()", {"subscription", "group"}),
-        ("$filter=principalId%20eq%20'{who}'", {"group", "vault"}),
-        ("$filter=assignedTo('{who}')", {"group", "vault"}),
-        ("$filter=atScope()%20and%20assignedTo('{who}')", {"group"}),
+        ("$filter=principalId%20eq%20'{caller}'", {"group", "vault"}),
+        ("$filter=assignedTo('{caller}')", {"group", "vault"}),
+        ("$filter=atScope()%20and%20assignedTo('{caller}')", {"group"}),
     ],
 )
 async def test_assignments_are_listed_from_a_scope(
-    world: Any, wanted: str, found: set[str]
+    manager: Any, wanted: str, found: set[str]
 ) -> None:
-    scopes = {"subscription": SUB, "group": await world.group()}
-    scopes["vault"] = await world.vault()
-    who = await world.caller("web")
+    scopes = {"subscription": SUB, "group": await manager.group()}
+    scopes["vault"] = await manager.vault()
+    caller = await manager.add_caller("web")
     for name in ("group", "vault"):
-        await world.ask("PUT", at(scopes[name], str(uuid.uuid4())), assignment(who.object_id))
-    elsewhere = at(await world.group("other"), str(uuid.uuid4()))
-    await world.ask("PUT", elsewhere, assignment(who.object_id))
-    query = wanted.format(who=who.object_id)
+        await manager.ask("PUT", at(scopes[name], str(uuid.uuid4())), assignment(caller.object_id))
+    elsewhere = at(await manager.group("other"), str(uuid.uuid4()))
+    await manager.ask("PUT", elsewhere, assignment(caller.object_id))
+    query = wanted.format(caller=caller.object_id)
     path = f"{scopes['group']}/{AUTH}/roleAssignments?{query}"
-    status, body, _ = await world.ask("GET", path)
+    status, body, _ = await manager.ask("GET", path)
     assert status == 200
     listed = [one["properties"]["scope"] for one in body["value"]]
     assert sorted(listed) == sorted(scopes[name] for name in found)
 
 
-async def test_assignments_are_listed_page_by_page(world: Any) -> None:
-    scope, who = await world.group(), await world.caller("web")
+async def test_assignments_are_listed_page_by_page(manager: Any) -> None:
+    scope, caller = await manager.group(), await manager.add_caller("web")
     for role in (READER, USER_ROLE):
-        await world.ask("PUT", at(scope, str(uuid.uuid4())), assignment(who.object_id, role))
-    pages = await world.pages(f"{SUB}/{AUTH}/roleAssignments?$top=1")
+        await manager.ask("PUT", at(scope, str(uuid.uuid4())), assignment(caller.object_id, role))
+    pages = await manager.pages(f"{SUB}/{AUTH}/roleAssignments?$top=1")
     assert [len(page) for page in pages] == [1, 1, 1]
     assert len({name for page in pages for name in page}) == 3
 
 
-async def test_a_caller_reads_its_own_permissions(world: Any) -> None:
-    scope = await world.group()
-    await world.caller("reader", "Reader", scope)
-    await world.caller("nobody")
-    _, body, _ = await world.ask("GET", f"{scope}/{AUTH}/permissions", who="reader")
+async def test_a_caller_reads_its_own_permissions(manager: Any) -> None:
+    scope = await manager.group()
+    await manager.add_caller("reader", "Reader", scope)
+    await manager.add_caller("unprivileged")
+    _, body, _ = await manager.ask("GET", f"{scope}/{AUTH}/permissions", caller="reader")
     assert [one["actions"] for one in body["value"]] == [["*/read"]]
-    _, body, _ = await world.ask("GET", f"{scope}/{AUTH}/permissions", who="nobody")
+    _, body, _ = await manager.ask("GET", f"{scope}/{AUTH}/permissions", caller="unprivileged")
     assert body["value"] == []
-    assert (await world.ask("GET", f"{scope}/{AUTH}/denyAssignments"))[1]["value"] == []
+    assert (await manager.ask("GET", f"{scope}/{AUTH}/denyAssignments"))[1]["value"] == []
 
 
-async def test_deleting_a_vault_takes_the_roles_at_it_along(world: Any) -> None:
-    await world.group()
-    vault = await world.vault()
-    await world.ask("PUT", at(vault), assignment(ADMIN, USER_ROLE))
-    await world.ask("DELETE", vault)
-    assert await world.directory.assignments.get(NAME) is None
+async def test_deleting_a_vault_deletes_its_role_assignments(manager: Any) -> None:
+    await manager.group()
+    vault = await manager.vault()
+    await manager.ask("PUT", at(vault), assignment(ADMIN, USER_ROLE))
+    await manager.ask("DELETE", vault)
+    assert await manager.directory.assignments.get(NAME) is None

@@ -1,4 +1,4 @@
-"""Key vaults: the control plane, request by request."""
+"""Key vaults: the control plane, over HTTP."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,7 @@ ALL = f"{SUB}/resourceGroups/rg/providers/Microsoft.KeyVault/vaults"
 ONE = f"{ALL}/demo-vault"
 PROVIDER = f"{SUB}/providers/Microsoft.KeyVault"
 DELETED = f"{PROVIDER}/locations/eastus/deletedVaults/demo-vault"
-WHO = "77777777-7777-4777-8777-777777777777"
+OBJECT_ID = "77777777-7777-4777-8777-777777777777"
 SKU = {"family": "A", "name": "standard"}
 
 
@@ -23,19 +23,24 @@ def vault(location: str = "eastus", **more: Any) -> dict[str, Any]:
     return {"location": location, "properties": kept}
 
 
-def policy(*secrets: str, who: str = WHO, **more: Any) -> dict[str, Any]:
-    return {"tenantId": TENANT, "objectId": who, "permissions": {"secrets": list(secrets)}, **more}
+def policy(*secrets: str, object_id: str = OBJECT_ID, **more: Any) -> dict[str, Any]:
+    return {
+        "tenantId": TENANT,
+        "objectId": object_id,
+        "permissions": {"secrets": list(secrets)},
+        **more,
+    }
 
 
 @pytest.fixture(autouse=True)
-async def group(world: Any) -> str:
-    return str(await world.group())
+async def group(manager: Any) -> str:
+    return str(await manager.group())
 
 
-async def test_a_vault_is_made_as_the_tutorial_asks(world: Any) -> None:
+async def test_vault_is_created_as_in_the_tutorial(manager: Any) -> None:
     body = vault(enableRbacAuthorization=True, enablePurgeProtection=True, enableSoftDelete=True)
     body["properties"]["networkAcls"] = {"bypass": "AzureServices", "defaultAction": "Allow"}
-    status, made, _ = await world.ask("PUT", ONE, body | {"tags": {"a": "b"}})
+    status, made, _ = await manager.ask("PUT", ONE, body | {"tags": {"a": "b"}})
     assert (status, made["id"], made["tags"]) == (201, ONE, {"a": "b"})
     assert made["type"] == "Microsoft.KeyVault/vaults"
     properties = made["properties"]
@@ -45,14 +50,14 @@ async def test_a_vault_is_made_as_the_tutorial_asks(world: Any) -> None:
     assert properties["enablePurgeProtection"] is True
     assert properties["softDeleteRetentionInDays"] == 90
     assert properties["networkAcls"]["bypass"] == "AzureServices"
-    assert (await world.ask("GET", ONE))[1] == made
-    kept = await world.directory.find_vault("demo-vault")
+    assert (await manager.ask("GET", ONE))[1] == made
+    kept = await manager.directory.find_vault("demo-vault")
     assert (kept.access, kept.purge_protection) == (VaultAccess.ROLES, True)
 
 
-async def test_a_vaults_address_fits_how_the_client_came(world: Any) -> None:
-    await world.vault()
-    _, body, _ = await world.ask("GET", ONE, host=f"localhost:{world.port}")
+async def test_vault_uri_matches_the_host_of_the_client(manager: Any) -> None:
+    await manager.vault()
+    _, body, _ = await manager.ask("GET", ONE, host=f"localhost:{manager.port}")
     assert body["properties"]["vaultUri"] == "https://demo-vault.vault.localhost:18444/"
 
 
@@ -60,18 +65,18 @@ async def test_a_vaults_address_fits_how_the_client_came(world: Any) -> None:
     ("version", "by_roles"),
     [("2023-07-01", False), ("2026-02-01", True), ("2026-02-01-preview", True)],
 )
-async def test_what_a_vault_goes_by_depends_on_the_version_where_nothing_is_said(
-    world: Any, version: str, by_roles: bool
+async def test_default_access_model_depends_on_the_api_version(
+    manager: Any, version: str, by_roles: bool
 ) -> None:
-    _, body, _ = await world.ask("PUT", ONE, vault(), version=version)
+    _, body, _ = await manager.ask("PUT", ONE, vault(), version=version)
     assert body["properties"]["enableRbacAuthorization"] is by_roles
 
 
 @pytest.mark.parametrize(
     "name", ["ab", "1vault", "va--ult", "vault-", "x" * 25, "va_ult", "v%C3%A4ult"]
 )
-async def test_a_name_no_vault_can_have_is_refused(world: Any, name: str) -> None:
-    status, body, _ = await world.ask("PUT", f"{ALL}/{name}", vault())
+async def test_invalid_vault_name_is_rejected(manager: Any, name: str) -> None:
+    status, body, _ = await manager.ask("PUT", f"{ALL}/{name}", vault())
     assert (status, body["error"]["code"]) == (400, "VaultNameNotValid")
 
 
@@ -95,187 +100,191 @@ async def test_a_name_no_vault_can_have_is_refused(world: Any, name: str) -> Non
         (vault(createMode="overwrite"), "BadRequest"),
         (vault(accessPolicies={}), "InvalidRequestContent"),
         (vault(accessPolicies=[{}]), "BadRequest"),
-        (vault(accessPolicies=[policy("get", who="me")]), "BadRequest"),
+        (vault(accessPolicies=[policy("get", object_id="me")]), "BadRequest"),
         (vault(accessPolicies=[policy("fetch")]), "BadRequest"),
         (vault(accessPolicies=[policy("get"), policy("list")]), "BadRequest"),
-        (vault(accessPolicies=[policy("get") | {"tenantId": WHO}]), "BadRequest"),
+        (vault(accessPolicies=[policy("get") | {"tenantId": OBJECT_ID}]), "BadRequest"),
         (vault(accessPolicies=[policy("get", applicationId="x")]), "BadRequest"),
         (
-            vault(accessPolicies=[policy(who=WHO[:-4] + f"{n:04}") for n in range(1025)]),
+            vault(
+                accessPolicies=[policy(object_id=OBJECT_ID[:-4] + f"{n:04}") for n in range(1025)]
+            ),
             "BadRequest",
         ),
     ],
 )
-async def test_a_body_that_is_no_vault_makes_none(world: Any, body: Any, code: str) -> None:
-    status, answer, _ = await world.ask("PUT", ONE, body)
+async def test_invalid_vault_is_rejected_and_not_created(
+    manager: Any, body: Any, code: str
+) -> None:
+    status, answer, _ = await manager.ask("PUT", ONE, body)
     assert (status, answer["error"]["code"]) == (400, code)
-    assert await world.directory.find_vault("demo-vault") is None
+    assert await manager.directory.find_vault("demo-vault") is None
 
 
-async def test_a_name_is_there_once_in_the_whole_cloud(world: Any) -> None:
-    await world.vault()
-    await world.group("other")
+async def test_vault_name_is_unique_across_resource_groups(manager: Any) -> None:
+    await manager.vault()
+    await manager.group("other")
     elsewhere = ONE.replace("/rg/", "/other/")
-    status, body, _ = await world.ask("PUT", elsewhere, vault())
+    status, body, _ = await manager.ask("PUT", elsewhere, vault())
     assert (status, body["error"]["code"]) == (409, "VaultAlreadyExists")
-    status, body, _ = await world.ask("GET", elsewhere)
+    status, body, _ = await manager.ask("GET", elsewhere)
     assert (status, body["error"]["code"]) == (404, "ResourceNotFound")
-    assert (await world.ask("DELETE", elsewhere))[0] == 204
-    assert (await world.ask("GET", ONE))[0] == 200
+    assert (await manager.ask("DELETE", elsewhere))[0] == 204
+    assert (await manager.ask("GET", ONE))[0] == 200
 
 
-async def test_a_vault_is_changed_in_part_and_whole(world: Any) -> None:
-    await world.ask("PUT", ONE, vault(accessPolicies=[policy("get")]) | {"tags": {"a": "b"}})
+async def test_patch_changes_a_part_and_put_replaces_the_vault(manager: Any) -> None:
+    await manager.ask("PUT", ONE, vault(accessPolicies=[policy("get")]) | {"tags": {"a": "b"}})
     change = {"properties": {"enabledForDeployment": True}, "tags": {"c": "d"}}
-    status, body, _ = await world.ask("PATCH", ONE, change)
+    status, body, _ = await manager.ask("PATCH", ONE, change)
     assert (status, body["tags"]) == (200, {"c": "d"})
     assert body["properties"]["enabledForDeployment"] is True
     assert body["properties"]["accessPolicies"][0]["permissions"]["secrets"] == ["get"]
-    status, body, _ = await world.ask("PUT", ONE, vault())
+    status, body, _ = await manager.ask("PUT", ONE, vault())
     assert (status, body["tags"], body["properties"]["accessPolicies"]) == (200, {}, [])
-    status, body, _ = await world.ask("PUT", ONE, vault("westus"))
+    status, body, _ = await manager.ask("PUT", ONE, vault("westus"))
     assert (status, body["error"]["code"]) == (409, "InvalidResourceLocation")
 
 
-async def test_protection_and_retention_are_for_good(world: Any) -> None:
-    await world.ask("PUT", ONE, vault(enablePurgeProtection=True, softDeleteRetentionInDays=7))
+async def test_purge_protection_and_retention_cannot_be_changed(manager: Any) -> None:
+    await manager.ask("PUT", ONE, vault(enablePurgeProtection=True, softDeleteRetentionInDays=7))
     for change in ({"enablePurgeProtection": False}, {"softDeleteRetentionInDays": 8}):
-        status, body, _ = await world.ask("PATCH", ONE, {"properties": change})
+        status, body, _ = await manager.ask("PATCH", ONE, {"properties": change})
         assert (status, body["error"]["code"]) == (400, "BadRequest")
-    _, body, _ = await world.ask("PUT", ONE, vault())
+    _, body, _ = await manager.ask("PUT", ONE, vault())
     assert body["properties"]["enablePurgeProtection"] is True
     assert body["properties"]["softDeleteRetentionInDays"] == 7
 
 
-async def test_who_may_give_no_roles_does_not_switch_what_a_vault_goes_by(world: Any) -> None:
-    """Attack: a contributor switches a vault to access policies and puts itself on the list."""
-    await world.ask("PUT", ONE, vault(enableRbacAuthorization=True))
-    await world.caller("maker", "Contributor")
-    both = await world.caller("both", "Contributor")
-    # One that gives some roles only is not one that may give them all.
-    await world.directory.assign_role(
+async def test_contributor_cannot_switch_the_access_model_of_a_vault(manager: Any) -> None:
+    """Attack: a contributor switches a vault to access policies and adds itself to them."""
+    await manager.ask("PUT", ONE, vault(enableRbacAuthorization=True))
+    await manager.add_caller("maker", "Contributor")
+    both = await manager.add_caller("both", "Contributor")
+    # A role that may assign only some roles is not sufficient.
+    await manager.directory.assign_role(
         RoleAssignment(
             scope=ONE, principal_id=both.object_id, role="Key Vault Data Access Administrator"
         )
     )
     change = vault(enableRbacAuthorization=False, accessPolicies=[policy("get")])
     for method in ("PUT", "PATCH"):
-        for who in ("maker", "both"):
-            status, body, _ = await world.ask(method, ONE, change, who=who)
+        for caller in ("maker", "both"):
+            status, body, _ = await manager.ask(method, ONE, change, caller=caller)
             assert (status, body["error"]["code"]) == (403, "InsufficientPermissions")
-    kept = await world.directory.find_vault("demo-vault")
+    kept = await manager.directory.find_vault("demo-vault")
     assert (kept.access, kept.policies) == (VaultAccess.ROLES, ())
-    assert (await world.ask("PATCH", ONE, {"tags": {"a": "b"}}, who="maker"))[0] == 200
-    assert (await world.ask("PATCH", ONE, change))[0] == 200
+    assert (await manager.ask("PATCH", ONE, {"tags": {"a": "b"}}, caller="maker"))[0] == 200
+    assert (await manager.ask("PATCH", ONE, change))[0] == 200
 
 
-async def test_nobody_switches_back_what_is_switched_meanwhile(
-    world: Any, monkeypatch: pytest.MonkeyPatch
+async def test_concurrent_write_cannot_revert_a_switch_of_the_access_model(
+    manager: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Attack: a contributor's write, which changes nothing yet, ends after the owner's switch to roles."""
-    await world.ask("PUT", ONE, vault(enableRbacAuthorization=False))
-    await world.caller("maker", "Contributor")
-    change = world.directory.vaults.change
+    """Attack: a write by a contributor completes just after the owner switches the vault to roles."""
+    await manager.ask("PUT", ONE, vault(enableRbacAuthorization=False))
+    await manager.add_caller("maker", "Contributor")
+    change = manager.directory.vaults.change
 
     async def after_the_owner(name: str, step: Any) -> Any:
         await change(name, lambda was: replace(was, access=VaultAccess.ROLES))
         return await change(name, step)
 
-    monkeypatch.setattr(world.directory.vaults, "change", after_the_owner)
+    monkeypatch.setattr(manager.directory.vaults, "change", after_the_owner)
     back = {"properties": {"enableRbacAuthorization": False}}
-    assert (await world.ask("PATCH", ONE, back, who="maker"))[0] == 403
-    assert (await world.ask("PATCH", ONE, {"tags": {"a": "b"}}, who="maker"))[0] == 200
-    assert (await world.directory.find_vault("demo-vault")).access is VaultAccess.ROLES
+    assert (await manager.ask("PATCH", ONE, back, caller="maker"))[0] == 403
+    assert (await manager.ask("PATCH", ONE, {"tags": {"a": "b"}}, caller="maker"))[0] == 200
+    assert (await manager.directory.find_vault("demo-vault")).access is VaultAccess.ROLES
 
 
-async def test_a_vault_is_deleted_and_comes_back(world: Any) -> None:
-    await world.vault()
-    status, body, _ = await world.ask("DELETE", ONE)
+async def test_deleted_vault_is_recovered(manager: Any) -> None:
+    await manager.vault()
+    status, body, _ = await manager.ask("DELETE", ONE)
     assert (status, body) == (200, None)
-    assert (await world.ask("DELETE", ONE))[0] == 204
-    assert (await world.ask("GET", ONE))[0] == 404
-    status, body, _ = await world.ask("GET", DELETED)
+    assert (await manager.ask("DELETE", ONE))[0] == 204
+    assert (await manager.ask("GET", ONE))[0] == 404
+    status, body, _ = await manager.ask("GET", DELETED)
     assert (status, body["id"]) == (200, DELETED)
     assert body["properties"]["vaultId"] == ONE
-    assert (await world.ask("GET", DELETED.replace("eastus", "westus")))[0] == 404
+    assert (await manager.ask("GET", DELETED.replace("eastus", "westus")))[0] == 404
     assert body["properties"]["deletionDate"] < body["properties"]["scheduledPurgeDate"]
-    status, body, _ = await world.ask("PUT", ONE, vault())
+    status, body, _ = await manager.ask("PUT", ONE, vault())
     assert (status, body["error"]["code"]) == (409, "ConflictError")
     wrong = vault("westus", createMode="recover")
-    status, body, _ = await world.ask("PUT", ONE, wrong)
+    status, body, _ = await manager.ask("PUT", ONE, wrong)
     assert (status, body["error"]["code"]) == (404, "DeletedVaultNotFound")
-    status, body, _ = await world.ask("PUT", ONE, vault(createMode="recover"))
+    status, body, _ = await manager.ask("PUT", ONE, vault(createMode="recover"))
     assert (status, body["properties"]["provisioningState"]) == (200, "Succeeded")
-    assert (await world.ask("GET", DELETED))[0] == 404
-    _, body, _ = await world.ask("GET", f"{PROVIDER}/deletedVaults")
+    assert (await manager.ask("GET", DELETED))[0] == 404
+    _, body, _ = await manager.ask("GET", f"{PROVIDER}/deletedVaults")
     assert body["value"] == []
 
 
-async def test_a_vault_comes_back_only_where_it_was(world: Any) -> None:
+async def test_vault_is_recovered_only_in_its_resource_group(manager: Any) -> None:
     """Attack: a contributor of one group recovers another group's vault into its own."""
-    await world.vault()
-    await world.ask("DELETE", ONE)
-    mine = await world.group("mine")
-    await world.caller("maker", "Contributor", mine)
+    await manager.vault()
+    await manager.ask("DELETE", ONE)
+    mine = await manager.group("mine")
+    await manager.add_caller("maker", "Contributor", mine)
     path = ONE.replace("/rg/", "/mine/")
-    status, body, _ = await world.ask("PUT", path, vault(createMode="recover"), who="maker")
+    status, body, _ = await manager.ask("PUT", path, vault(createMode="recover"), caller="maker")
     assert (status, body["error"]["code"]) == (404, "DeletedVaultNotFound")
-    assert (await world.ask("GET", DELETED))[0] == 200
+    assert (await manager.ask("GET", DELETED))[0] == 200
 
 
-async def test_a_deleted_vault_is_purged_and_none_after_it_has_its_secrets(world: Any) -> None:
-    await world.vault()
-    uid = (await world.directory.find_vault("demo-vault")).uid
-    await world.ask("DELETE", ONE)
-    status, body, headers = await world.ask("POST", f"{DELETED}/purge")
+async def test_vault_created_after_a_purge_has_a_new_uid(manager: Any) -> None:
+    await manager.vault()
+    uid = (await manager.directory.find_vault("demo-vault")).uid
+    await manager.ask("DELETE", ONE)
+    status, body, headers = await manager.ask("POST", f"{DELETED}/purge")
     assert (status, body) == (202, None)
     location = headers["Location"].removeprefix("https://management.azure.com")
     assert location.startswith(f"{PROVIDER}/locations/eastus/operationresults/")
-    assert (await world.ask("GET", location, version=None))[0] == 200
-    status, body, _ = await world.ask("POST", f"{DELETED}/purge")
+    assert (await manager.ask("GET", location, version=None))[0] == 200
+    status, body, _ = await manager.ask("POST", f"{DELETED}/purge")
     assert (status, body["error"]["code"]) == (404, "DeletedVaultNotFound")
-    assert (await world.ask("PUT", ONE, vault()))[0] == 201
-    assert (await world.directory.find_vault("demo-vault")).uid != uid
+    assert (await manager.ask("PUT", ONE, vault()))[0] == 201
+    assert (await manager.directory.find_vault("demo-vault")).uid != uid
 
 
-async def test_a_protected_vault_is_not_purged(world: Any) -> None:
-    await world.vault(enablePurgeProtection=True)
-    await world.ask("DELETE", ONE)
-    assert (await world.ask("GET", DELETED))[1]["properties"]["purgeProtectionEnabled"] is True
-    status, body, _ = await world.ask("POST", f"{DELETED}/purge")
+async def test_vault_with_purge_protection_cannot_be_purged(manager: Any) -> None:
+    await manager.vault(enablePurgeProtection=True)
+    await manager.ask("DELETE", ONE)
+    assert (await manager.ask("GET", DELETED))[1]["properties"]["purgeProtectionEnabled"] is True
+    status, body, _ = await manager.ask("POST", f"{DELETED}/purge")
     assert (status, body["error"]["code"]) == (405, "MethodNotAllowed")
-    assert (await world.ask("PUT", ONE, vault(createMode="recover")))[0] == 200
+    assert (await manager.ask("PUT", ONE, vault(createMode="recover")))[0] == 200
 
 
-async def test_when_its_retention_is_over_a_deleted_vault_is_gone(world: Any) -> None:
-    await world.vault(softDeleteRetentionInDays=7)
-    await world.ask("DELETE", ONE)
-    world.clock.now += 7 * 24 * 3600 + 1
-    assert (await world.ask("GET", DELETED))[0] == 404
-    assert (await world.ask("PUT", ONE, vault()))[0] == 201
+async def test_deleted_vault_is_purged_after_its_retention(manager: Any) -> None:
+    await manager.vault(softDeleteRetentionInDays=7)
+    await manager.ask("DELETE", ONE)
+    manager.clock.now += 7 * 24 * 3600 + 1
+    assert (await manager.ask("GET", DELETED))[0] == 404
+    assert (await manager.ask("PUT", ONE, vault()))[0] == 201
 
 
-async def test_access_policies_are_added_replaced_and_removed(world: Any) -> None:
-    await world.vault()
+async def test_access_policies_are_added_replaced_and_removed(manager: Any) -> None:
+    await manager.vault()
     other = "88888888-8888-4888-8888-888888888888"
 
     async def change(kind: str, *given: Any) -> dict[str, list[str]]:
         body = {"properties": {"accessPolicies": list(given)}}
-        status, answer, _ = await world.ask("PUT", f"{ONE}/accessPolicies/{kind}", body)
+        status, answer, _ = await manager.ask("PUT", f"{ONE}/accessPolicies/{kind}", body)
         assert (status, answer["id"]) == (200, f"{ONE}/accessPolicies/")
         listed = answer["properties"]["accessPolicies"]
         return {one["objectId"]: one["permissions"]["secrets"] for one in listed}
 
-    assert await change("add", policy("Get", "list")) == {WHO: ["get", "list"]}
-    assert await change("add", policy("set")) == {WHO: ["get", "list", "set"]}
-    assert await change("add", policy("get", who=other)) == {
-        WHO: ["get", "list", "set"],
+    assert await change("add", policy("Get", "list")) == {OBJECT_ID: ["get", "list"]}
+    assert await change("add", policy("set")) == {OBJECT_ID: ["get", "list", "set"]}
+    assert await change("add", policy("get", object_id=other)) == {
+        OBJECT_ID: ["get", "list", "set"],
         other: ["get"],
     }
-    assert await change("replace", policy("purge")) == {WHO: ["purge"], other: ["get"]}
-    assert await change("remove", policy("get", who=other)) == {WHO: ["purge"]}
-    kept = await world.directory.find_vault("demo-vault")
-    assert [(one.object_id, one.secrets) for one in kept.policies] == [(WHO, ("purge",))]
+    assert await change("replace", policy("purge")) == {OBJECT_ID: ["purge"], other: ["get"]}
+    assert await change("remove", policy("get", object_id=other)) == {OBJECT_ID: ["purge"]}
+    kept = await manager.directory.find_vault("demo-vault")
+    assert [(one.object_id, one.secrets) for one in kept.policies] == [(OBJECT_ID, ("purge",))]
 
 
 @pytest.mark.parametrize(
@@ -286,11 +295,11 @@ async def test_access_policies_are_added_replaced_and_removed(world: Any) -> Non
         ("add", {"properties": {"accessPolicies": [policy("fetch")]}}),
     ],
 )
-async def test_a_change_of_policies_that_is_none_is_refused(
-    world: Any, kind: str, body: Any
+async def test_invalid_change_of_access_policies_is_rejected(
+    manager: Any, kind: str, body: Any
 ) -> None:
-    await world.vault()
-    status, answer, _ = await world.ask("PUT", f"{ONE}/accessPolicies/{kind}", body)
+    await manager.vault()
+    status, answer, _ = await manager.ask("PUT", f"{ONE}/accessPolicies/{kind}", body)
     assert (status, answer["error"]["code"]) == (400, "BadRequest")
 
 
@@ -304,32 +313,32 @@ async def test_a_change_of_policies_that_is_none_is_refused(
         ("x", "AccountNameInvalid"),
     ],
 )
-async def test_a_name_is_checked_before_it_is_taken(
-    world: Any, name: str, reason: str | None
+async def test_vault_name_availability_is_checked(
+    manager: Any, name: str, reason: str | None
 ) -> None:
-    await world.vault()
-    await world.ask("DELETE", await world.vault("gone-vault"))
+    await manager.vault()
+    await manager.ask("DELETE", await manager.vault("gone-vault"))
     body = {"name": name, "type": "Microsoft.KeyVault/vaults"}
-    status, answer, _ = await world.ask("POST", f"{PROVIDER}/checkNameAvailability", body)
+    status, answer, _ = await manager.ask("POST", f"{PROVIDER}/checkNameAvailability", body)
     assert (status, answer["nameAvailable"]) == (200, reason is None)
     assert answer.get("reason") == reason
-    # az asks for a managed HSM of this name first.
+    # az first requests a managed HSM of this name.
     hsm = {"name": name, "type": "Microsoft.KeyVault/managedHSMs"}
     path = f"{PROVIDER}/checkMhsmNameAvailability"
-    assert (await world.ask("POST", path, hsm))[1].get("reason") == reason
-    assert (await world.ask("POST", path, body))[0] == 400
+    assert (await manager.ask("POST", path, hsm))[1].get("reason") == reason
+    assert (await manager.ask("POST", path, body))[0] == 400
 
 
-async def test_vaults_are_listed_by_group_and_subscription(world: Any) -> None:
-    await world.group("other")
+async def test_vaults_are_listed_by_group_and_subscription(manager: Any) -> None:
+    await manager.group("other")
     for name, where in (("vault-a", "rg"), ("vault-b", "rg"), ("vault-c", "other")):
-        await world.vault(name, where)
-    _, body, _ = await world.ask("GET", f"{ALL}?$top=1")
+        await manager.vault(name, where)
+    _, body, _ = await manager.ask("GET", f"{ALL}?$top=1")
     assert [one["name"] for one in body["value"]] == ["vault-a"]
     following = body["nextLink"].removeprefix("https://management.azure.com")
-    _, body, _ = await world.ask("GET", following, version=None)
+    _, body, _ = await manager.ask("GET", following, version=None)
     assert [one["name"] for one in body["value"]] == ["vault-b"]
-    _, body, _ = await world.ask("GET", f"{PROVIDER}/vaults")
+    _, body, _ = await manager.ask("GET", f"{PROVIDER}/vaults")
     assert sorted(one["name"] for one in body["value"]) == ["vault-a", "vault-b", "vault-c"]
     for path in ("managedHSMs", "deletedManagedHSMs"):
-        assert (await world.ask("GET", f"{PROVIDER}/{path}"))[1]["value"] == []
+        assert (await manager.ask("GET", f"{PROVIDER}/{path}"))[1]["value"] == []

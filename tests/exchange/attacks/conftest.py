@@ -1,4 +1,4 @@
-"""One world for many attacks on its issuer: each begins long after the one before it."""
+"""One world for many attacks on its issuer: each test starts long after the previous one."""
 
 from typing import TYPE_CHECKING
 
@@ -7,12 +7,12 @@ import pytest_asyncio
 if TYPE_CHECKING:
     from tests.exchange.world import World
 
-LONG = 100_000  # beyond everything that is remembered of an issuer
+LONG = 100_000  # longer than any data of an issuer is cached
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def later(shared: "World") -> "World":
-    """Give the module's world, with an issuer that answers truly and of which nothing is known."""
+    """Return the module's world, with an issuer that responds correctly and is not cached."""
     shared.now += LONG
     shared.site.answers.clear()
     shared.site.hits.clear()

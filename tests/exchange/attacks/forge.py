@@ -1,4 +1,4 @@
-"""Tokens that no library of ours would write: any JSON as header and claims, any bytes as signature."""
+"""Forged tokens: any JSON as header and claims, any bytes as signature."""
 
 import json
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ DISCOVERY_PATH = "/11111111/22222222/.well-known/openid-configuration"
 
 
 def good(world: "World", **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give header and claims of a token that would be accepted, changed."""
+    """Return the header and claims of a valid token, with changes."""
     token = jose.parse(world.mint(**changes))
     return dict(token.header), dict(token.claims)
 
 
 def text(header: object, claims: object) -> str:
-    """Write header and claims, each JSON or the very bytes, as they stand before a signature."""
+    """Return the signing input of header and claims; bytes are used as they are."""
     return ".".join(
         jose.b64encode(part if isinstance(part, bytes) else json.dumps(part).encode())
         for part in (header, claims)
@@ -32,7 +32,7 @@ def text(header: object, claims: object) -> str:
 
 
 def raw(world: "World", header: object, claims: object, signature: bytes = b"") -> str:
-    """Put a token together, signed by the issuer's active key if there is no signature."""
+    """Return a token; without a given signature, it is signed with the issuer's active key."""
     signed = text(header, claims)
     key = world.ring.active.key
     made = signature or key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())
@@ -40,7 +40,7 @@ def raw(world: "World", header: object, claims: object, signature: bytes = b"") 
 
 
 def mac(secret: bytes, alg: str, header: object, claims: object) -> str:
-    """Sign with a secret, as HS256 and its sisters do."""
+    """Return a token signed with a secret: HS256, HS384 or HS512."""
     signed = text(header, claims)
     context = hmac.HMAC(secret, HASHES[alg[-3:]])
     context.update(signed.encode())
@@ -48,6 +48,6 @@ def mac(secret: bytes, alg: str, header: object, claims: object) -> str:
 
 
 def publish(world: "World", *keys: Mapping[str, object]) -> None:
-    """Let the issuer publish these keys and no others, from its next fetch on."""
+    """Replace the keys that the issuer publishes, from the next fetch on."""
     body = json.dumps({"keys": keys}).encode()
     world.site.answers[KEYS_PATH] = (200, body, {"content-type": "application/json"})

@@ -1,4 +1,4 @@
-"""Group 1: no algorithm, or one that only looks like ours."""
+"""Group 1: no algorithm, or one that is similar to a supported one."""
 
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ ALMOST = ["rs256", "Rs256", "RS256 ", " RS256", "RS256\0", "RS-256", "RS2560", "
 
 
 @pytest.mark.parametrize("alg", [*NO_ALGORITHM, *ALMOST, "ES256", "ES384", "EdDSA", "RSA-OAEP"])
-async def test_no_algorithm_but_ours_is_read(shared: "World", alg: object) -> None:
+async def test_unsupported_algorithm_is_refused(shared: "World", alg: object) -> None:
     header, claims = good(shared)
     for signature in (b"", b"\0"):
         token = raw(shared, {**header, "alg": alg}, claims, signature)
@@ -51,8 +51,10 @@ async def test_a_token_without_signature_is_refused(shared: "World") -> None:
 
 
 @pytest.mark.parametrize("alg", [*NO_ALGORITHM, "HS256", "RS384", "RS512", "ps256"])
-async def test_an_applications_own_word_is_signed_too(shared: "World", alg: object) -> None:
-    """The certificate's way has a list of its own: what one refuses the other must not let in."""
+async def test_certificate_assertion_without_supported_algorithm_is_refused(
+    shared: "World", alg: object
+) -> None:
+    """Certificate assertions have their own list of algorithms; it must refuse the same values."""
     header, claims = good(shared, iss=shared.APPLICATION, sub=shared.APPLICATION)
     token = raw(shared, {**header, "alg": alg}, claims, b"\0")
     answer = await shared.ask(client_id=shared.APPLICATION, client_assertion=token)

@@ -1,4 +1,4 @@
-"""Group 2: the issuer's public key as the secret of an HMAC, in every form it is published in."""
+"""Group 2: the issuer's public key as an HMAC secret, in every form in which it is published."""
 
 import base64
 import json
@@ -34,7 +34,7 @@ def secrets(world: "World") -> list[bytes]:
     ("alg", "code"),
     [("HS256", 5002738), ("HS384", 5002738), ("HS512", 5002738), ("RS256", 7000274)],
 )
-async def test_the_public_key_is_no_secret_to_sign_with(
+async def test_public_key_is_not_accepted_as_an_hmac_secret(
     shared: "World", alg: str, code: int
 ) -> None:
     header, claims = good(shared)

@@ -1,4 +1,4 @@
-"""Group 3: a signature of one kind under the name of another. ES256 and ES384 are switched on here."""
+"""Group 3: a signature of one type declared as another. ES256 and ES384 are enabled here."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -36,8 +36,8 @@ def fixed(key: ec.EllipticCurvePrivateKey, signed: str, size: int, digest: Any =
 
 
 @pytest.fixture
-async def elliptic(start: "Start") -> "World":
-    """Give a service that takes ES256 and ES384, and whose issuer publishes one key of each curve."""
+async def ec_world(start: "Start") -> "World":
+    """Return a service that accepts ES256 and ES384, whose issuer publishes one key of each curve."""
     world = await start(assertion_algorithms=("RS256", "ES256", "ES384"))
     own = jose.rsa_jwk(world.ring.active.key.public_key(), "r")
     own.pop("alg")
@@ -45,7 +45,7 @@ async def elliptic(start: "Start") -> "World":
     return world
 
 
-async def ask(world: "World", header: dict[str, Any], sign: Any) -> int:
+async def send_token(world: "World", header: dict[str, Any], sign: Any) -> int:
     _, claims = good(world)
     signed = text(header, claims)
     token = f"{signed}.{jose.b64encode(sign(signed))}"
@@ -53,13 +53,13 @@ async def ask(world: "World", header: dict[str, Any], sign: Any) -> int:
     return 200 if answer.status == 200 else answer.code
 
 
-async def test_each_kind_of_key_signs_what_is_its_own(elliptic: "World") -> None:
-    """What the refusals below are worth: the same tokens, rightly signed, are taken."""
-    good_256 = await ask(
-        elliptic, {"alg": "ES256", "kid": "e"}, lambda signed: fixed(P256, signed, 32)
+async def test_each_key_type_is_accepted_for_its_algorithm(ec_world: "World") -> None:
+    """The same tokens with a correct signature are accepted, so the refusals below have one cause."""
+    good_256 = await send_token(
+        ec_world, {"alg": "ES256", "kid": "e"}, lambda signed: fixed(P256, signed, 32)
     )
-    good_384 = await ask(
-        elliptic,
+    good_384 = await send_token(
+        ec_world,
         {"alg": "ES384", "kid": "e3"},
         lambda signed: fixed(P384, signed, 48, hashes.SHA384()),
     )
@@ -77,24 +77,24 @@ async def test_each_kind_of_key_signs_what_is_its_own(elliptic: "World") -> None
         ("ES384", "e"),
     ],
 )
-async def test_a_key_serves_the_algorithm_of_its_type_only(
-    elliptic: "World", alg: str, kid: str
+async def test_key_is_refused_for_an_algorithm_of_another_type(
+    ec_world: "World", alg: str, kid: str
 ) -> None:
-    rsa = elliptic.ring.active.key
+    rsa = ec_world.ring.active.key
     for sign in (
         lambda signed: rsa.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()),
         lambda signed: fixed(P256, signed, 32),
         lambda signed: fixed(P384, signed, 48),
         lambda signed: fixed(P384, signed, 48, hashes.SHA384()),
     ):
-        assert await ask(elliptic, {"alg": alg, "kid": kid}, sign) == 7000274
+        assert await send_token(ec_world, {"alg": alg, "kid": kid}, sign) == 7000274
 
 
-async def test_a_p384_key_that_names_another_algorithm_is_no_key(elliptic: "World") -> None:
-    publish(elliptic, ec_jwk(P384, alg="ES256"), ec_jwk(P256, alg="ES384"))
+async def test_p384_key_that_names_another_algorithm_is_ignored(ec_world: "World") -> None:
+    publish(ec_world, ec_jwk(P384, alg="ES256"), ec_jwk(P256, alg="ES384"))
     for alg, key, size in (("ES256", P384, 48), ("ES256", P256, 32), ("ES384", P256, 32)):
-        code = await ask(
-            elliptic,
+        code = await send_token(
+            ec_world,
             {"alg": alg, "kid": "e"},
             lambda signed, key=key, size=size: fixed(key, signed, size),
         )
@@ -116,7 +116,7 @@ async def test_a_p384_key_that_names_another_algorithm_is_no_key(elliptic: "Worl
         lambda signed: fixed(P256, signed, 32) + b"\0",
         lambda signed: b"\0" + fixed(P256, signed, 32),
         lambda signed: fixed(P256, signed, 40),
-        # The same two numbers, the second with a zero before it: another spelling of a good signature.
+        # The same two numbers, the second with a leading zero: another encoding of a valid signature.
         lambda signed: (whole := fixed(P256, signed, 32))[:32] + b"\0" + whole[32:],
     ],
     ids=[
@@ -135,27 +135,27 @@ async def test_a_p384_key_that_names_another_algorithm_is_no_key(elliptic: "Worl
         "zero-before-s",
     ],
 )
-async def test_an_ec_signature_is_two_numbers_of_fixed_length(elliptic: "World", sign: Any) -> None:
-    assert await ask(elliptic, {"alg": "ES256", "kid": "e"}, sign) == 7000274
+async def test_ec_signature_of_another_format_is_refused(ec_world: "World", sign: Any) -> None:
+    assert await send_token(ec_world, {"alg": "ES256", "kid": "e"}, sign) == 7000274
 
 
-async def test_pss_declared_as_pkcs1_is_no_signature(elliptic: "World") -> None:
+async def test_pss_signature_declared_as_pkcs1_is_refused(ec_world: "World") -> None:
     pss = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
-    key = elliptic.ring.active.key
+    key = ec_world.ring.active.key
     for alg, code in (("RS256", 7000274), ("PS256", 5002738)):
-        assert code == await ask(
-            elliptic,
+        assert code == await send_token(
+            ec_world,
             {"alg": alg, "kid": "r"},
             lambda signed: key.sign(signed.encode(), pss, hashes.SHA256()),
         )
 
 
-async def test_a_signature_over_another_digest_is_none(elliptic: "World") -> None:
-    key = elliptic.ring.active.key
+async def test_signature_over_another_digest_is_refused(ec_world: "World") -> None:
+    key = ec_world.ring.active.key
     for digest in (hashes.SHA1(), hashes.SHA384(), hashes.SHA512()):
         assert (
-            await ask(
-                elliptic,
+            await send_token(
+                ec_world,
                 {"alg": "RS256", "kid": "r"},
                 lambda signed, digest=digest: key.sign(signed.encode(), padding.PKCS1v15(), digest),
             )
@@ -163,14 +163,14 @@ async def test_a_signature_over_another_digest_is_none(elliptic: "World") -> Non
         )
 
 
-async def test_an_ec_key_with_members_of_an_rsa_key_is_what_it_says(elliptic: "World") -> None:
-    own = jose.rsa_jwk(elliptic.ring.active.key.public_key(), "e")
-    publish(elliptic, {**own, **ec_jwk(P256), "alg": None})
-    rsa = elliptic.ring.active.key
-    code = await ask(
-        elliptic,
+async def test_ec_key_with_rsa_members_is_used_as_ec_key(ec_world: "World") -> None:
+    own = jose.rsa_jwk(ec_world.ring.active.key.public_key(), "e")
+    publish(ec_world, {**own, **ec_jwk(P256), "alg": None})
+    rsa = ec_world.ring.active.key
+    code = await send_token(
+        ec_world,
         {"alg": "RS256", "kid": "e"},
         lambda signed: rsa.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()),
     )
     assert code == 7000274
-    assert json.loads(elliptic.site.answers["/11111111/22222222/openid/v1/jwks"][1])["keys"]
+    assert json.loads(ec_world.site.answers["/11111111/22222222/openid/v1/jwks"][1])["keys"]

@@ -1,4 +1,4 @@
-"""Group 4: a member that stands twice, for two readers to read in two ways."""
+"""Group 4: duplicate JSON members, which two parsers may read differently."""
 
 import json
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
         '"x":[{"a":1,"\\u0061":2}]',
     ],
 )
-async def test_a_claim_that_stands_twice_is_refused(shared: "World", again: str) -> None:
+async def test_duplicate_claim_is_refused(shared: "World", again: str) -> None:
     header, claims = good(shared)
     written = json.dumps(claims)
     for twice in (f"{written[:-1]},{again}}}", f"{{{again},{written[1:]}"):
@@ -39,7 +39,7 @@ async def test_a_claim_that_stands_twice_is_refused(shared: "World", again: str)
 @pytest.mark.parametrize(
     "again", ['"alg":"RS256"', '"alg":"none"', '"\\u0061lg":"none"', '"kid":"x"']
 )
-async def test_a_header_that_stands_twice_is_refused(shared: "World", again: str) -> None:
+async def test_duplicate_header_member_is_refused(shared: "World", again: str) -> None:
     header, claims = good(shared)
     written = json.dumps(header)
     for twice in (f"{written[:-1]},{again}}}", f"{{{again},{written[1:]}"):
@@ -48,7 +48,7 @@ async def test_a_header_that_stands_twice_is_refused(shared: "World", again: str
         ).code == 50027
 
 
-async def test_names_that_only_look_alike_are_two_names(shared: "World") -> None:
+async def test_member_names_that_look_alike_are_different_names(shared: "World") -> None:
     header, claims = good(shared)
     other = {**claims, "Sub": "admin", "s\u0443b": "admin", "sub ": "admin"}
     assert (await shared.ask(client_assertion=raw(shared, header, other))).status == 200

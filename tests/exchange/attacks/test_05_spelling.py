@@ -1,4 +1,4 @@
-"""Group 5: one token, one spelling; one JSON text, one reading."""
+"""Group 5: each token has one encoding, and each JSON text one meaning."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     "sign",
     ["=", "==", "%3D", "+", "/", " ", "\t", "\n", "\r\nX: y", "\0", "\u0430", "\ufeff", "\u200b"],
 )
-async def test_no_sign_of_another_alphabet_is_read_over(shared: "World", sign: str) -> None:
+async def test_character_outside_base64url_is_refused(shared: "World", sign: str) -> None:
     head, body, tail = shared.mint().split(".")
     for changed in (
         f"{head}{sign}.{body}.{tail}",
@@ -33,24 +33,27 @@ async def test_no_sign_of_another_alphabet_is_read_over(shared: "World", sign: s
         assert (answer.status, answer.code) == (400, 50027)
 
 
-def loose(segment: str) -> str:
-    """Set a bit that a segment's last sign has to spare: the same bytes, spelt otherwise."""
+def set_unused_bit(segment: str) -> str:
+    """Set an unused bit of a segment's last character: the same bytes in another encoding."""
     return segment[:-1] + ALPHABET[ALPHABET.index(segment[-1]) ^ 1]
 
 
-async def test_bits_left_over_at_the_end_are_refused_in_each_part(shared: "World") -> None:
-    """Fails when a decoder drops them, as most do: a list of seen tokens would not know this one."""
+async def test_unused_bits_at_the_end_of_each_part_are_refused(shared: "World") -> None:
+    """Most decoders ignore these bits; a list of used tokens would then not recognise the token."""
     header, claims = good(shared)
+    tried = set()
     for pad in ("", "x", "xx"):
         head, body = text({**header, "pad": pad}, {**claims, "pad": pad}).split(".")
         tail = raw(shared, {**header, "pad": pad}, {**claims, "pad": pad}).rpartition(".")[2]
         whole = {"head": head, "body": body, "tail": tail}
         for name, segment in whole.items():
             if len(segment) % 4:
-                changed = ".".join({**whole, name: loose(segment)}.values())
+                changed = ".".join({**whole, name: set_unused_bit(segment)}.values())
                 answer = await shared.ask(client_assertion=changed)
                 assert answer.code == 50027
                 assert "canonical" in answer.body["error_description"]
+                tried.add(name)
+    assert tried == {"head", "body", "tail"}
 
 
 @pytest.mark.parametrize(
@@ -92,19 +95,19 @@ async def test_bits_left_over_at_the_end_are_refused_in_each_part(shared: "World
         b'{"a":' + b"9" * 5000 + b"}",
     ],
 )
-async def test_claims_that_two_readers_may_read_in_two_ways_are_refused(
+async def test_ambiguous_or_invalid_json_claims_are_refused(
     shared: "World", payload: bytes
 ) -> None:
-    """Each stands once alone, and once beside everything that a good token has."""
+    """Each payload is sent alone, and appended to the claims of a valid token."""
     header, claims = good(shared)
     assert (await shared.ask(client_assertion=raw(shared, header, payload))).code == 50027
     if payload.startswith(b"{"):
-        beside = json.dumps(claims)[:-1].encode() + b"," + payload[1:]
-        assert (await shared.ask(client_assertion=raw(shared, header, beside))).code == 50027
+        appended = json.dumps(claims)[:-1].encode() + b"," + payload[1:]
+        assert (await shared.ask(client_assertion=raw(shared, header, appended))).code == 50027
 
 
-async def test_an_escaped_nul_is_one_more_letter(shared: "World") -> None:
-    """Fails where a text ends at its NUL: the rest would not be compared."""
+async def test_escaped_nul_is_compared_as_a_character(shared: "World") -> None:
+    """A comparison that stops at NUL would accept these texts."""
     for sub in (f"{shared.SUBJECT}\0", f"{shared.SUBJECT}\0x"):
         assert (await shared.ask(client_assertion=shared.mint(sub=sub))).code == 700213
     assert (await shared.ask(client_assertion=shared.mint(iss=f"{shared.ISSUER}\0"))).code == 700211
@@ -131,7 +134,9 @@ async def test_an_escaped_nul_is_one_more_letter(shared: "World") -> None:
         ("{}", 90014),
     ],
 )
-async def test_an_expiry_is_a_number_of_seconds(shared: "World", written: str, code: int) -> None:
+async def test_expiry_that_is_not_a_valid_number_is_refused(
+    shared: "World", written: str, code: int
+) -> None:
     header, claims = good(shared)
     claims.pop("exp")
     payload = json.dumps(claims)[:-1] + f',"exp":{written}}}'
@@ -146,7 +151,7 @@ async def test_an_expiry_may_have_a_fraction(shared: "World") -> None:
     assert (await shared.ask(client_assertion=raw(shared, header, payload))).status == 200
 
 
-async def test_a_number_beyond_what_a_float_holds_stays_exact(shared: "World") -> None:
+async def test_integer_beyond_float_precision_stays_exact(shared: "World") -> None:
     assert jose.loads_object(b'{"exp":9007199254740993}')["exp"] == 9007199254740993
     late = 1_750_000_000 + 10**18
     assert (await shared.ask(client_assertion=shared.mint(exp=late, iat=late - 5))).code == 700024

@@ -1,4 +1,4 @@
-"""Group 6: too few parts, too many, too long; a key id that is more than a name."""
+"""Group 6: too few parts, too many, too long; a key id that is used as a path or a query."""
 
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tests.exchange.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-LARGE = pytest.mark.filterwarnings("ignore:Sending a large body")  # the client's own conscience
+LARGE = pytest.mark.filterwarnings("ignore:Sending a large body")  # a warning of aiohttp's client
 
 
 @pytest.mark.parametrize(
@@ -36,19 +36,21 @@ LARGE = pytest.mark.filterwarnings("ignore:Sending a large body")  # the client'
         "Bearer eyJ.eyJ.x",
     ],
 )
-async def test_what_is_no_token_is_malformed(shared: "World", token: str) -> None:
+async def test_malformed_token_is_refused_with_50027(shared: "World", token: str) -> None:
     assert (await shared.ask(client_assertion=token)).code == 50027
 
 
-async def test_a_good_token_with_a_part_more_or_less_is_malformed(shared: "World") -> None:
+async def test_token_with_an_additional_or_missing_part_is_refused_with_50027(
+    shared: "World",
+) -> None:
     token = shared.mint()
     head, body, tail = token.split(".")
     for changed in (f"{head}.{body}", f"{token}.", f".{token}", f"{token}.{tail}", f"{token}.a.b"):
         assert (await shared.ask(client_assertion=changed)).code == 50027
 
 
-async def test_an_encrypted_token_is_refused_at_once(shared: "World") -> None:
-    """Five parts: nothing is decrypted, inflated or derived from a password."""
+async def test_encrypted_token_is_refused_before_decryption(shared: "World") -> None:
+    """A JWE has five parts; nothing is decrypted, decompressed or derived from a password."""
     for alg in ("dir", "RSA-OAEP", "PBES2-HS256+A128KW"):
         header = {"alg": alg, "enc": "A128GCM", "zip": "DEF", "p2c": 2**31, "p2s": "AAAA"}
         head = raw(shared, header, {}).split(".")[0]
@@ -57,7 +59,7 @@ async def test_an_encrypted_token_is_refused_at_once(shared: "World") -> None:
         assert "three parts" in answer.body["error_description"]
 
 
-async def test_compression_asked_for_in_the_header_opens_nothing(shared: "World") -> None:
+async def test_compression_header_does_not_decompress_the_payload(shared: "World") -> None:
     header, _ = good(shared)
     bomb = b"\x78\x9c" + b"\0" * 2000
     assert (
@@ -67,12 +69,14 @@ async def test_compression_asked_for_in_the_header_opens_nothing(shared: "World"
 
 @LARGE
 @pytest.mark.parametrize("token", ["." * 10_000_000, "x" * 10_000_000], ids=["dots", "letters"])
-async def test_ten_million_signs_are_not_even_read(shared: "World", token: str) -> None:
+async def test_token_of_ten_million_characters_is_refused_before_parsing(
+    shared: "World", token: str
+) -> None:
     answer = await shared.ask(client_assertion=token)
     assert (answer.status, answer.code) == (413, 9002313)
 
 
-async def test_the_longest_form_that_is_read_holds_no_longer_token_than_the_longest(
+async def test_token_over_the_size_limit_in_the_longest_form_is_refused(
     shared: "World",
 ) -> None:
     for token in ("." * 60_000, shared.mint(pad="x" * 16_000)):
@@ -106,7 +110,7 @@ async def test_the_longest_form_that_is_read_holds_no_longer_token_than_the_long
         (None, 5002723),
     ],
 )
-async def test_a_key_id_is_nothing_but_a_name(
+async def test_key_id_is_only_compared_with_published_key_ids(
     shared: "World", kid: object, code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     header, claims = good(shared)
@@ -123,7 +127,7 @@ async def test_a_key_id_is_nothing_but_a_name(
 
 
 @LARGE
-async def test_a_key_id_of_a_megabyte_is_not_read(shared: "World") -> None:
+async def test_key_id_of_a_megabyte_is_refused(shared: "World") -> None:
     header, claims = good(shared)
     token = raw(shared, {**header, "kid": "x" * 1_000_000}, claims)
     answer = await shared.ask(client_assertion=token)
@@ -131,10 +135,10 @@ async def test_a_key_id_of_a_megabyte_is_not_read(shared: "World") -> None:
 
 
 @pytest.mark.parametrize("typ", ["at+jwt", "JWE", "dpop+jwt", "secevent+jwt", 5, None, ["JWT"], ""])
-async def test_a_token_of_another_type_is_no_assertion(shared: "World", typ: object) -> None:
+async def test_token_of_another_type_is_refused_as_assertion(shared: "World", typ: object) -> None:
     assert (await shared.ask(client_assertion=shared.mint({"typ": typ}))).code == 5002727
 
 
 @pytest.mark.parametrize("typ", ["JWT", "jwt", "http://openid.net/specs/jwt/1.0"])
-async def test_the_types_that_entra_takes_are_taken(shared: "World", typ: str) -> None:
+async def test_token_types_that_entra_accepts_are_accepted(shared: "World", typ: str) -> None:
     assert (await shared.ask(client_assertion=shared.mint({"typ": typ}))).status == 200

@@ -1,4 +1,4 @@
-"""Group 7: JSON deeper than any reader's stack, in tokens and in an issuer's documents."""
+"""Group 7: JSON nested deeper than a parser's stack, in tokens and in an issuer's documents."""
 
 import contextlib
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ DEPTHS = [900, 1100, 2000]
 @MODULE
 @pytest.mark.parametrize("opening", OPENINGS)
 @pytest.mark.parametrize("depth", DEPTHS)
-async def test_deep_claims_are_refused_and_the_service_goes_on(
+async def test_deeply_nested_claims_are_refused_and_the_service_keeps_running(
     later: "World", opening: bytes, depth: int
 ) -> None:
     header, claims = good(later)
@@ -41,8 +41,8 @@ def test_a_hundred_thousand_levels_are_refused(opening: bytes) -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 200, 253, 254, 255, 256, 300, 1000, 1023, 1024, 1025, 1100])
-def test_whatever_the_depth_a_text_is_read_or_refused(depth: int) -> None:
-    """Fails if a reader's limit and a writer's differ, and what lies between them is a crash."""
+def test_json_of_any_depth_is_parsed_or_refused(depth: int) -> None:
+    """If the parser's limit were higher than the serializer's, a depth between them would crash."""
     for opening, closing in ((b'{"a":', b"}"), (b'{"a":[', b"]}")):
         with contextlib.suppress(jose.MalformedToken):
             read = jose.loads_object(opening * depth + b"1" + closing * depth)
@@ -51,7 +51,7 @@ def test_whatever_the_depth_a_text_is_read_or_refused(depth: int) -> None:
 
 @MODULE
 @pytest.mark.parametrize("path", [DISCOVERY_PATH, KEYS_PATH])
-async def test_an_issuers_deep_document_is_a_failed_request(later: "World", path: str) -> None:
+async def test_deeply_nested_issuer_document_is_a_failed_request(later: "World", path: str) -> None:
     for body in (b'{"keys":' + b"[" * 60_000, b'{"keys":' + b"[" * 30_000 + b"]" * 30_000 + b"}"):
         later.site.answers[path] = (200, body, {})
         answer = await later.ask()

@@ -1,4 +1,4 @@
-"""Group 8: the audience, in every shape it can have."""
+"""Group 8: the audience in every JSON type and spelling."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ OURS = "api://AzureADTokenExchange"
 
 
 @pytest.mark.parametrize("aud", [OURS, [OURS], ["a", OURS], [OURS, "a"], [OURS, OURS]])
-async def test_an_audience_is_a_text_or_a_list_with_it(shared: "World", aud: object) -> None:
+async def test_audience_as_string_or_in_a_list_is_accepted(shared: "World", aud: object) -> None:
     assert (await shared.ask(client_assertion=shared.mint(aud=aud))).status == 200
 
 
@@ -45,20 +45,20 @@ async def test_an_audience_is_a_text_or_a_list_with_it(shared: "World", aud: obj
         (True, 90014),
     ],
 )
-async def test_any_other_audience_is_not_ours(shared: "World", aud: object, code: int) -> None:
+async def test_any_other_audience_is_refused(shared: "World", aud: object, code: int) -> None:
     assert (await shared.ask(client_assertion=shared.mint(aud=aud))).code == code
 
 
-async def test_a_token_without_an_audience_is_for_nobody(shared: "World") -> None:
+async def test_token_without_audience_is_refused(shared: "World") -> None:
     assert (await shared.ask(client_assertion=shared.mint(aud=None))).code == 90014
 
 
 @pytest.mark.parametrize(
     "audience", ["https://kubernetes.default.svc.cluster.local", "kubernetes.default.svc"]
 )
-async def test_a_token_for_the_cluster_is_none_for_the_exchange(
+async def test_token_for_the_cluster_is_refused_by_the_exchange(
     shared: "World", audience: str
 ) -> None:
-    """Every pod has one, unasked; only one made for the exchange shows that its pod was meant to."""
+    """Every pod has a token for the cluster by default; a token for the exchange has to be requested."""
     answer = await shared.ask(client_assertion=shared.mint(aud=[audience]))
     assert (answer.status, answer.code) == (401, 700212)

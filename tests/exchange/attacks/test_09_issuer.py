@@ -1,4 +1,4 @@
-"""Group 9: an issuer that is almost the one a credential names. None of them is ever asked for keys."""
+"""Group 9: an issuer that is similar to a trusted issuer. The service never fetches its keys."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Group 10: a subject that is almost the one a credential names."""
+"""Group 10: a subject that is similar to a credential's subject."""
 
 from typing import TYPE_CHECKING
 

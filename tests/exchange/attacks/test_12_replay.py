@@ -1,7 +1,7 @@
-"""Group 12: one assertion sent again. That is allowed while it lives, and what limits it is tested here.
+"""Group 12: replay of an assertion. It is allowed until the assertion expires; its limits are tested here.
 
-Every SDK sends a pod's token again until the kubelet renews it, so a list of those seen would refuse every
-second request of every client. docs/security.md says what that costs.
+Every SDK reuses a pod's token until the kubelet renews it, so a list of used tokens would refuse every second
+request of every client. docs/security.md describes the consequences.
 """
 
 import asyncio
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 EIGHT = 8
 
 
-async def test_a_replay_in_time_is_a_new_token_for_the_same_client_only(world: "World") -> None:
-    """Serially, and eight at a barrier: never two tokens of one id, never another principal's."""
+async def test_replay_before_expiry_returns_new_tokens_for_the_same_client_only(
+    world: "World",
+) -> None:
+    """One after the other, and eight at once: never two tokens with one id or for another principal."""
     token = world.mint()
     first, second = [await world.ask(client_assertion=token) for _ in range(2)]
     barrier = asyncio.Barrier(EIGHT)
@@ -31,7 +33,7 @@ async def test_a_replay_in_time_is_a_new_token_for_the_same_client_only(world: "
     assert {each["oid"] for each in claims} == {world.OBJECT}
 
 
-async def test_a_replay_ends_with_the_assertion_to_the_second(world: "World") -> None:
+async def test_replay_is_refused_at_the_assertions_expiry_second(world: "World") -> None:
     token = world.mint(exp=int(world.NOW) + 600)
     world.now += 599.5
     assert (await world.ask(client_assertion=token)).status == 200
@@ -40,21 +42,21 @@ async def test_a_replay_ends_with_the_assertion_to_the_second(world: "World") ->
         assert (await world.ask(client_assertion=token)).code == 700024
 
 
-async def test_a_replay_ends_when_the_credential_is_taken_away(world: "World") -> None:
+async def test_replay_is_refused_when_the_credential_is_deleted(world: "World") -> None:
     token = world.mint()
     assert (await world.ask(client_assertion=token)).status == 200
     await world.change(world.CLIENT, credentials=())
     assert (await world.ask(client_assertion=token)).code == 70025
 
 
-async def test_a_replay_ends_when_the_identity_is_disabled(world: "World") -> None:
+async def test_replay_is_refused_when_the_identity_is_disabled(world: "World") -> None:
     token = world.mint()
     assert (await world.ask(client_assertion=token)).status == 200
     await world.change(world.CLIENT, enabled=False)
     assert (await world.ask(client_assertion=token)).code == 7000112
 
 
-async def test_a_replay_ends_when_the_issuer_withdraws_its_key(world: "World") -> None:
+async def test_replay_is_refused_when_the_issuer_withdraws_its_key(world: "World") -> None:
     token, old = world.mint(exp=int(world.NOW) + 7200), world.ring.active.kid
     assert (await world.ask(client_assertion=token)).status == 200
     world.ring.rotate()
@@ -64,7 +66,7 @@ async def test_a_replay_ends_when_the_issuer_withdraws_its_key(world: "World") -
 
 
 @pytest.mark.parametrize("field", ["client_assertion", "access_token"])
-async def test_nothing_that_could_be_replayed_is_logged(
+async def test_no_replayable_value_is_logged(
     world: "World", caplog: pytest.LogCaptureFixture, field: str
 ) -> None:
     token = world.mint()
@@ -72,6 +74,6 @@ async def test_nothing_that_could_be_replayed_is_logged(
         answer = await world.ask(client_assertion=token)
         await world.ask(client_assertion=token, scope="x")
     secret = token if field == "client_assertion" else answer.body["access_token"]
-    told = " ".join(str(vars(record)) for record in caplog.records)
-    assert "token_request_answered" in told
-    assert all(part not in told for part in secret.split("."))
+    logged = " ".join(str(vars(record)) for record in caplog.records)
+    assert "token_request_answered" in logged
+    assert all(part not in logged for part in secret.split("."))

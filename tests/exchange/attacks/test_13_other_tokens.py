@@ -1,4 +1,4 @@
-"""Group 13: a token made for one thing, presented as another."""
+"""Group 13: a token of one type, presented as another."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +10,9 @@ from tests.exchange.attacks.forge import good
 if TYPE_CHECKING:
     from tests.exchange.world import World
 
-# As an application's own certificate asks; azure-cli's client for people.
+# As an application asks with its own certificate; azure-cli's client, which signs in users.
 CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
-# Our own token for a resource, told as such, or whatever the order of the checks finds first.
+# The code for an access token that is recognised, or the code of an earlier check.
 NOT_AN_ASSERTION = {700222, 700226, 700227, 700229, 700211, 700236, 5002727, 90014}
 
 
@@ -30,15 +30,15 @@ async def tokens_of_a_user(world: "World") -> dict[str, str]:
     return {name: answer.body[name] for name in names}
 
 
-async def test_an_access_token_of_ours_is_no_assertion(world: "World") -> None:
+async def test_own_access_token_is_refused_as_assertion(world: "World") -> None:
     access_token = (await world.ask()).body["access_token"]
     answer = await world.ask(client_assertion=access_token)
     assert answer.code in NOT_AN_ASSERTION
     assert answer.status in {400, 401}
 
 
-async def test_no_token_of_a_user_is_an_assertion(world: "World") -> None:
-    """Fails if an id_token or an access token of a person could speak for an application."""
+async def test_user_tokens_are_refused_as_assertions(world: "World") -> None:
+    """An id_token or access token of a user must not authenticate an application."""
     for name, token in (await tokens_of_a_user(world)).items():
         answer = await world.ask(client_assertion=token)
         assert answer.code in (
@@ -47,10 +47,10 @@ async def test_no_token_of_a_user_is_an_assertion(world: "World") -> None:
 
 
 @pytest.mark.parametrize("claim", ["iss", "sub", "aud"])
-async def test_a_claim_of_the_exchange_makes_our_token_no_assertion(
+async def test_own_token_with_a_claim_of_an_assertion_is_refused(
     world: "World", claim: str
 ) -> None:
-    """Signed by the authority's own key, with all that a credential asks for but its issuer's key."""
+    """Signed with the authority's own key, with all claims of the credential but not its issuer's key."""
     _, claims = good(world)
     access = jose.parse((await world.ask()).body["access_token"])
     mixed: dict[str, Any] = {**claims, claim: access.claims[claim]}
@@ -60,7 +60,7 @@ async def test_a_claim_of_the_exchange_makes_our_token_no_assertion(
     assert answer.code in NOT_AN_ASSERTION | {700212, 700213, 7000272}
 
 
-async def test_an_issuer_that_writes_our_name_is_not_believed(world: "World") -> None:
+async def test_issuer_that_signs_with_our_issuer_name_is_refused(world: "World") -> None:
     for origin in (world.url, "https://login.microsoftonline.com", "https://sts.windows.net"):
         for path in (f"/{world.TENANT}/v2.0", f"/{world.TENANT}/", ""):
             own = world.mint(iss=origin + path)
@@ -68,7 +68,7 @@ async def test_an_issuer_that_writes_our_name_is_not_believed(world: "World") ->
             assert answer.code in NOT_AN_ASSERTION
 
 
-async def test_a_pods_assertion_is_no_access_token_and_no_code(world: "World") -> None:
+async def test_pod_assertion_is_refused_as_access_token_and_as_code(world: "World") -> None:
     token = world.mint()
     for fields in (
         {"grant_type": "refresh_token", "refresh_token": token},

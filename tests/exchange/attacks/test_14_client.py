@@ -1,4 +1,4 @@
-"""Group 14: who asks, and by what: names that do not fit, proofs that come twice or in disguise."""
+"""Group 14: client identification and authentication: wrong ids, two credentials, another encoding."""
 
 import base64
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
         ("../33333333-3333-4333-8333-333333333333", 700016),
     ],
 )
-async def test_a_client_is_named_by_its_id_and_nothing_else(
+async def test_client_is_identified_by_its_client_id_only(
     shared: "World", client: str | None, code: int
 ) -> None:
     answer = await shared.ask(client_id=client)
@@ -41,13 +41,15 @@ async def test_a_client_is_named_by_its_id_and_nothing_else(
     assert answer.status in {400, 401}
 
 
-async def test_an_assertion_proves_the_client_whose_credential_trusts_it(shared: "World") -> None:
-    """The object id, the resource id and another client of the tenant are not that client."""
+async def test_assertion_authenticates_only_the_client_whose_credential_trusts_it(
+    shared: "World",
+) -> None:
+    """The object id, the resource id and other client ids of the tenant are refused."""
     for client in (shared.OBJECT, shared.MIRID, shared.TENANT):
         assert (await shared.ask(client_id=client)).code == 700016
 
 
-async def test_a_proof_in_two_forms_is_none(shared: "World") -> None:
+async def test_two_kinds_of_client_authentication_are_refused(shared: "World") -> None:
     answer = await shared.ask(client_secret="x")
     assert (answer.status, answer.code) == (400, 9002313)
     basic = base64.b64encode(f"{shared.CLIENT}:x".encode()).decode()
@@ -61,7 +63,7 @@ async def test_a_proof_in_two_forms_is_none(shared: "World") -> None:
     "field",
     ["client_assertion", "client_assertion_type", "client_id", "grant_type", "scope", "x"],
 )
-async def test_a_parameter_that_stands_twice_is_refused(shared: "World", field: str) -> None:
+async def test_duplicate_parameter_is_refused(shared: "World", field: str) -> None:
     form = {**shared.form(), "x": "1"}
     encoded = "".join(f"%{ord(sign):02x}" for sign in field)
     for again in (field, encoded):
@@ -71,8 +73,8 @@ async def test_a_parameter_that_stands_twice_is_refused(shared: "World", field: 
             assert (answer.status, answer.code) == (400, 9002313)
 
 
-async def test_what_is_in_the_query_is_no_parameter(shared: "World") -> None:
-    """Fails if an assertion in a URL counted: URLs are logged by everything on their way."""
+async def test_query_parameters_are_ignored(shared: "World") -> None:
+    """An assertion in a URL must not be accepted, because proxies and servers log URLs."""
     form = shared.form()
     assertion = form.pop("client_assertion")
     path = f"/{shared.TENANT}/oauth2/v2.0/token?" + urlencode({"client_assertion": assertion})
@@ -92,7 +94,7 @@ async def test_what_is_in_the_query_is_no_parameter(shared: "World") -> None:
         ("urn:ietf:params:oauth:grant-type:jwt-bearer", 9002313),
     ],
 )
-async def test_an_assertion_is_of_the_one_kind_that_is_known(
+async def test_unknown_client_assertion_type_is_refused(
     shared: "World", kind: str | None, code: int
 ) -> None:
     answer = await shared.ask(client_assertion_type=kind)
@@ -111,7 +113,7 @@ async def test_an_assertion_is_of_the_one_kind_that_is_known(
         (None, 900144),
     ],
 )
-async def test_no_other_grant_is_a_way_round_the_checks(
+async def test_other_grant_types_do_not_bypass_the_checks(
     shared: "World", grant: str | None, code: int
 ) -> None:
     assert (await shared.ask(grant_type=grant)).code == code

@@ -1,4 +1,4 @@
-"""Group 15: keys that an issuer should not publish, and key sets that are none."""
+"""Group 15: keys that an issuer should not publish, and invalid key sets."""
 
 import gzip
 import json
@@ -29,8 +29,8 @@ def own(world: "World", **changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("bits", [1024, 2047])
-async def test_a_signature_by_a_small_key_is_worth_nothing(later: "World", bits: int) -> None:
-    """A real key and a right signature: only its size speaks against it."""
+async def test_signature_by_a_small_key_is_refused(later: "World", bits: int) -> None:
+    """The key and the signature are valid; only the size of the key is too small."""
     header, claims = good(later)
     key = rsa.generate_private_key(65537, bits)
     publish(later, jose.rsa_jwk(key.public_key(), later.ring.active.kid))
@@ -84,7 +84,7 @@ async def test_a_signature_by_a_small_key_is_worth_nothing(later: "World", bits:
         {"kid": ""},
     ],
 )
-async def test_a_published_key_that_is_not_for_this_is_not_used(
+async def test_published_key_for_another_use_is_ignored(
     later: "World", changes: dict[str, Any]
 ) -> None:
     publish(later, own(later, **changes))
@@ -96,7 +96,7 @@ async def test_a_published_key_that_is_not_for_this_is_not_used(
 
 
 @pytest.mark.parametrize("kty", ["oct", "EC"])
-async def test_a_secret_among_the_published_keys_is_no_key(later: "World", kty: str) -> None:
+async def test_published_symmetric_key_is_ignored(later: "World", kty: str) -> None:
     secret = {"kty": kty, "kid": "s", "k": "c2VjcmV0", "crv": "P-256", "x": "AA", "y": "AA"}
     publish(later, secret, own(later))
     assert (await later.ask()).status == 200
@@ -106,17 +106,17 @@ async def test_a_secret_among_the_published_keys_is_no_key(later: "World", kty: 
     assert answer.code == 5002738
 
 
-async def test_of_two_keys_with_one_id_only_the_one_that_signed_counts(later: "World") -> None:
-    stranger = jose.rsa_jwk(jose.generate_rsa().public_key(), later.ring.active.kid)
-    publish(later, stranger, own(later))
+async def test_signature_is_verified_with_every_key_of_its_id(later: "World") -> None:
+    foreign = jose.rsa_jwk(jose.generate_rsa().public_key(), later.ring.active.kid)
+    publish(later, foreign, own(later))
     assert (await later.ask()).status == 200
-    publish(later, stranger)
+    publish(later, foreign)
     later.now += 300
     assert (await later.ask()).code == 7000274
 
 
-async def test_a_token_that_names_no_key_is_not_tried_with_all_of_them(later: "World") -> None:
-    """Several keys or one, with an id or without: a token says which it means."""
+async def test_token_without_key_id_is_refused(later: "World") -> None:
+    """With several keys or one, with an id or without: a token must name its key."""
     for keys in ([own(later)], [own(later, kid=None)], [own(later), own(later, kid="other")]):
         publish(later, *keys)
         later.now += 300
@@ -159,7 +159,7 @@ async def test_a_token_that_names_no_key_is_not_tried_with_all_of_them(later: "W
         "number",
     ],
 )
-async def test_what_is_no_key_set_is_a_failed_request(
+async def test_invalid_key_set_is_a_failed_request(
     later: "World", body: bytes, headers: dict[str, str]
 ) -> None:
     later.site.answers[KEYS_PATH] = (200, body, headers)
@@ -171,8 +171,8 @@ async def test_what_is_no_key_set_is_a_failed_request(
 
 
 @pytest.mark.parametrize("kind", ["text/html", "application/octet-stream", "", "image/png"])
-async def test_what_a_store_calls_the_documents_does_not_matter(later: "World", kind: str) -> None:
-    """Issuers in a bucket are served as the bucket sees fit; what counts is that they are JSON."""
+async def test_content_type_of_issuer_documents_is_ignored(later: "World", kind: str) -> None:
+    """A storage bucket may set any content type; only the JSON content counts."""
     body = json.dumps({"keys": [own(later)]}).encode()
     later.site.answers[KEYS_PATH] = (200, body, {"content-type": kind})
     assert (await later.ask()).status == 200

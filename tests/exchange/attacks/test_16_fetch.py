@@ -1,7 +1,7 @@
-"""Group 16: an issuer whose name or address leads where nobody should. A real DNS server, real TLS.
+"""Group 16: an issuer whose name or address leads to an internal host. A real DNS server, real TLS.
 
-The fetcher runs in a network namespace (island.py) where names are answered by us, in any order we like,
-and where the addresses that must not be reached do listen: a single connection to one fails the test.
+The fetcher runs in a network namespace (isolated_network.py) whose DNS server belongs to the test. The
+forbidden addresses accept connections there: a single connection to one of them fails the test.
 """
 
 import json
@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.exchange.attacks.island import FORBIDDEN, PUBLIC, PUBLIC_6, ZONE
+from tests.exchange.attacks.isolated_network import FORBIDDEN, PUBLIC, PUBLIC_6, ZONE
 
-ISLAND = Path(__file__).with_name("island.py")
+ISLAND = Path(__file__).with_name("isolated_network.py")
 NAMESPACE = ("unshare", "--user", "--map-root-user", "--net", "--mount")
 METADATA = "169.254.169.254"
 GOOD = {
@@ -107,7 +107,7 @@ URLS = [
 
 
 def missing() -> str:
-    """Say what this machine lacks for a network of its own."""
+    """Return what this machine lacks for an isolated network."""
     if not all(shutil.which(program) for program in ("unshare", "ip")):
         return "unshare and ip are not installed"
     done = subprocess.run([*NAMESPACE, "true"], capture_output=True, text=True, check=False)
@@ -116,7 +116,7 @@ def missing() -> str:
 
 @pytest.fixture(scope="module")
 def island(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Fetch every address of this file inside the namespace, once."""
+    """Fetch every URL of this file once in the namespace."""
     if reason := missing():
         pytest.skip(f"group 16 with a real DNS server needs a network namespace: {reason}")
     folder = tmp_path_factory.mktemp("island")
@@ -142,18 +142,16 @@ def island(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("url", GOOD)
-def test_a_public_host_is_reached_at_the_address_that_was_checked(
-    island: dict[str, Any], url: str
-) -> None:
-    """Rebinding: the name is asked for once, and whatever it says a moment later is not heard."""
+def test_public_host_is_contacted_at_the_checked_address(island: dict[str, Any], url: str) -> None:
+    """DNS rebinding: the name is resolved once, and a later answer is not used."""
     found, host = island[url], url.split("/")[2]
     assert (found["reason"], found["connected"]) == ("ok", [f"{GOOD[url]}:443"])
     assert found["lookups"] == {host: 1}
     assert f"host: {host}\r\n" in found["heads"][0].lower()
 
 
-def test_each_document_of_an_issuer_is_looked_up_and_checked_anew(island: dict[str, Any]) -> None:
-    """Rebinding between the discovery document and the keys: the second address counts, and is refused."""
+def test_address_is_resolved_and_checked_for_each_document(island: dict[str, Any]) -> None:
+    """DNS rebinding between discovery document and keys: the second address is checked and refused."""
     for url, reason in ISSUERS.items():
         assert island[url]["reason"] == reason
     assert island["issuer:https://rebinding-later.test"]["connected"] == [f"{PUBLIC}:443"]
@@ -168,13 +166,13 @@ def test_a_host_of_this_machine_or_network_is_refused_before_a_connection(
 
 
 @pytest.mark.parametrize("url", REDIRECTS)
-def test_a_redirect_is_followed_nowhere(island: dict[str, Any], url: str) -> None:
+def test_redirect_is_not_followed(island: dict[str, Any], url: str) -> None:
     found = island[url]
     assert (found["reason"], found["connected"]) == ("status", [f"{PUBLIC}:443"])
 
 
 @pytest.mark.parametrize("url", UNFIT)
-def test_an_address_that_is_not_plain_https_is_not_even_looked_up(
+def test_url_that_is_not_plain_https_is_refused_before_dns(
     island: dict[str, Any], url: str
 ) -> None:
     found = island[url]
@@ -182,12 +180,14 @@ def test_an_address_that_is_not_plain_https_is_not_even_looked_up(
 
 
 @pytest.mark.parametrize("url", OTHERS)
-def test_a_dns_server_can_do_no_more_than_fail(island: dict[str, Any], url: str) -> None:
+def test_invalid_or_missing_dns_answer_is_a_failed_request(
+    island: dict[str, Any], url: str
+) -> None:
     found = island[url]
     assert (found["reason"], found["connected"]) == (OTHERS[url], [])
 
 
-def test_nothing_that_was_forbidden_was_connected_to(island: dict[str, Any]) -> None:
-    """Whatever the reason said: neither those addresses, nor plain HTTP, nor the environment's proxy."""
+def test_no_forbidden_address_was_contacted(island: dict[str, Any]) -> None:
+    """Neither forbidden addresses, nor plain HTTP, nor the environment's proxy were contacted."""
     reached = {where for found in island.values() for where in found["connected"]}
     assert reached == {f"{PUBLIC}:443", f"{PUBLIC_6}:443"}

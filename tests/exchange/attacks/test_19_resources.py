@@ -1,4 +1,4 @@
-"""Group 19: a resource that is almost the one asked for; tokens of one version where the other belongs."""
+"""Group 19: a resource that is similar to a known one; tokens of the wrong version."""
 
 from typing import TYPE_CHECKING
 
@@ -48,7 +48,7 @@ VAULT = "https://vault.azure.net"
         ("api://33333333-3333-4333-8333-333333333333/.default", 500011),
     ],
 )
-async def test_scopes_that_are_almost_right_are_refused(
+async def test_scopes_similar_to_a_valid_scope_are_refused(
     shared: "World", scope: str, code: int
 ) -> None:
     answer = await shared.ask(scope=scope)
@@ -68,7 +68,9 @@ async def test_scopes_that_are_almost_right_are_refused(
         "*",
     ],
 )
-async def test_resources_that_are_almost_right_are_refused(shared: "World", resource: str) -> None:
+async def test_resources_similar_to_a_valid_resource_are_refused(
+    shared: "World", resource: str
+) -> None:
     path = f"/{shared.TENANT}/oauth2/token"
     answer = await shared.ask(path, scope=None, resource=resource)
     assert answer.status == 400
@@ -76,7 +78,7 @@ async def test_resources_that_are_almost_right_are_refused(shared: "World", reso
 
 
 @pytest.mark.parametrize("asked", [VAULT, f"{VAULT}/"])
-async def test_a_version_1_token_is_for_what_was_asked_in_those_very_words(
+async def test_version_1_token_has_the_requested_spelling_as_audience(
     shared: "World", asked: str
 ) -> None:
     first = await shared.ask(f"/{shared.TENANT}/oauth2/token", scope=None, resource=asked)
@@ -87,8 +89,10 @@ async def test_a_version_1_token_is_for_what_was_asked_in_those_very_words(
         assert claims["iss"] == f"https://sts.windows.net/{shared.TENANT}/"
 
 
-async def test_the_resource_chooses_the_version_and_the_endpoint_does_not(shared: "World") -> None:
-    """A validator of v1 tokens must not be given a v2 token because of how somebody asked for it."""
+async def test_token_version_depends_on_the_resource_and_not_on_the_endpoint(
+    shared: "World",
+) -> None:
+    """A validator of v1 tokens must not receive a v2 token because of the endpoint that was used."""
     app = f"api://{shared.APPLICATION}"
     for path, fields in (
         (f"/{shared.TENANT}/oauth2/token", {"scope": None, "resource": app}),
@@ -100,7 +104,7 @@ async def test_the_resource_chooses_the_version_and_the_endpoint_does_not(shared
         assert "appid" not in claims
 
 
-async def test_scope_and_resource_in_one_request_do_not_make_two_wishes(shared: "World") -> None:
+async def test_scope_and_resource_in_one_request_do_not_give_two_resources(shared: "World") -> None:
     answer = await shared.ask(resource="https://storage.azure.com")
     assert answer.code == 901002
     path = f"/{shared.TENANT}/oauth2/token"

@@ -1,4 +1,4 @@
-"""Group 20: the right identity, its credential and its assertion, at the wrong tenant."""
+"""Group 20: a valid identity, credential and assertion at the wrong tenant."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 OTHER = "88888888-8888-4888-8888-888888888888"
 SHARED = ["common", "organizations", "consumers", "COMMON", "Organizations"]
-NO_PATH = 404  # an escaped slash is one: what follows is another path
+NO_PATH = 404  # an escaped slash is a slash: the rest is another path
 V2, V1 = "oauth2/v2.0/token", "oauth2/token"
 
 
@@ -27,7 +27,7 @@ async def test_a_client_of_another_tenant_is_unknown_here(world: "World") -> Non
 
 
 @pytest.mark.parametrize("name", SHARED)
-async def test_a_name_for_every_tenant_is_none(world: "World", name: str) -> None:
+async def test_multi_tenant_names_are_refused(world: "World", name: str) -> None:
     answer = await world.ask(f"/{name}/{V2}")
     assert (answer.status, answer.code) == (400, 9001023)
     assert "client_credentials" in answer.body["error_description"]
@@ -49,7 +49,7 @@ async def test_a_name_for_every_tenant_is_none(world: "World", name: str) -> Non
         ("11111111-1111-4111-8111-111111111111%2F", NO_PATH),
     ],
 )
-async def test_a_tenant_is_one_that_is_here(world: "World", segment: str, code: int) -> None:
+async def test_unknown_tenant_is_refused(world: "World", segment: str, code: int) -> None:
     answer = await world.ask(f"/{segment}/{V2}")
     if code == NO_PATH:
         assert answer.status in {404, 405}
@@ -68,8 +68,8 @@ def other(world: "World") -> Identity:
     )
 
 
-async def test_a_client_id_used_again_in_another_tenant_is_another_client(world: "World") -> None:
-    """Nobody gets a tenant's tokens by registering its client ids elsewhere, nor takes them away."""
+async def test_same_client_id_in_another_tenant_is_another_client(world: "World") -> None:
+    """Registering a tenant's client id elsewhere gives no access to it and does not disturb it."""
     for client_id in (world.APPLICATION, world.CLIENT):
         await world.directory.identities.put(
             replace(other(world), client_id=client_id, object_id=client_id)
@@ -81,7 +81,7 @@ async def test_a_client_id_used_again_in_another_tenant_is_another_client(world:
         assert claims["oid"] != client_id
 
 
-async def test_the_token_is_of_the_tenant_whatever_its_name_in_the_path(world: "World") -> None:
+async def test_token_names_the_tenant_id_for_every_tenant_name_in_the_path(world: "World") -> None:
     for segment in (world.TENANT, world.TENANT.upper(), "contoso.test", "CONTOSO.TEST"):
         claims = (await world.ask(f"/{segment}/{V2}")).claims()
         assert (claims["tid"], claims["iss"]) == (

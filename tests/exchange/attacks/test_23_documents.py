@@ -1,4 +1,4 @@
-"""Group 23: documents that others cache, asked for under a name of the attacker's choice; other origins."""
+"""Group 23: cacheable documents requested under a host name of the attacker's choice; other origins."""
 
 import asyncio
 import ssl
@@ -28,8 +28,8 @@ HOSTS = [
 ]
 
 
-async def talk(world: "World", request: bytes) -> bytes:
-    """Send bytes as they are, over TLS, and read until the server hangs up."""
+async def send_raw(world: "World", request: bytes) -> bytes:
+    """Send raw bytes over TLS and read until the server closes the connection."""
     where = urlsplit(world.url)
     trust = ssl.create_default_context(cafile=world.ca_file)
     reader, writer = await asyncio.open_connection(
@@ -44,10 +44,10 @@ async def talk(world: "World", request: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("host", HOSTS)
-async def test_a_foreign_host_header_poisons_nothing(shared: "World", host: str) -> None:
+async def test_foreign_host_header_does_not_change_documents(shared: "World", host: str) -> None:
     for path in (*DOCUMENTS, *KEYS):
         head = f"GET /{shared.TENANT}/{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
-        answer = (await talk(shared, head.encode())).decode()
+        answer = (await send_raw(shared, head.encode())).decode()
         assert " 400 " in answer.splitlines()[0] or f'"{MAIN}/' in answer or "jwks" not in answer
         assert "evil" not in answer
         assert "<script>" not in answer
@@ -69,7 +69,7 @@ async def test_a_foreign_host_header_poisons_nothing(shared: "World", host: str)
         "Referer: https://evil.test/",
     ],
 )
-async def test_no_other_header_names_the_service(shared: "World", header: str) -> None:
+async def test_no_other_header_changes_the_service_name(shared: "World", header: str) -> None:
     path = f"/{shared.TENANT}/{DOCUMENTS[0]}"
     name, _, value = header.partition(": ")
     plain = await shared.send(path, method="GET")
@@ -79,11 +79,11 @@ async def test_no_other_header_names_the_service(shared: "World", header: str) -
     assert "evil" not in repr(changed.headers)
 
 
-async def test_the_target_of_a_proxy_request_names_nobody(shared: "World") -> None:
-    """An absolute target wins over Host in HTTP; here neither can name what is not configured."""
+async def test_absolute_request_target_does_not_change_documents(shared: "World") -> None:
+    """In HTTP an absolute target overrides Host; here neither can select a name that is not configured."""
     for target in (f"https://evil.test/{shared.TENANT}/{DOCUMENTS[0]}", "//evil.test/x", "*"):
         head = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        answer = (await talk(shared, head.encode())).decode()
+        answer = (await send_raw(shared, head.encode())).decode()
         assert '"issuer":"https://evil' not in answer
         assert "https://evil.test" not in answer
 
@@ -97,22 +97,22 @@ async def test_the_target_of_a_proxy_request_names_nobody(shared: "World") -> No
         "",
     ],
 )
-async def test_a_request_for_two_hosts_or_none_is_refused(shared: "World", hosts: str) -> None:
-    """Fails if we go by one of two: a cache before us may go by the other."""
+async def test_request_with_two_hosts_or_none_is_refused(shared: "World", hosts: str) -> None:
+    """A cache in front of the service may use the other of the two hosts."""
     head = f"GET /{shared.TENANT}/{DOCUMENTS[0]} HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n"
-    assert (await talk(shared, head.encode())).startswith(b"HTTP/1.1 400 ")
+    assert (await send_raw(shared, head.encode())).startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize(("hosts", "status"), [("", 200), ("Host: a\r\nHost: b\r\n", 400)])
-async def test_http_1_0_need_name_no_host_but_not_two(
+async def test_http_1_0_may_omit_host_but_not_repeat_it(
     shared: "World", hosts: str, status: int
 ) -> None:
     head = f"GET /{shared.TENANT}/{DOCUMENTS[0]} HTTP/1.0\r\n{hosts}\r\n"
-    assert (await talk(shared, head.encode())).startswith(b"HTTP/1.1 %d " % status)
+    assert (await send_raw(shared, head.encode())).startswith(b"HTTP/1.1 %d " % status)
 
 
-async def test_the_token_endpoint_is_not_for_pages_of_other_origins(shared: "World") -> None:
-    """CSRF has nothing to ride on: no cookie is ever set or read, and no other origin reads an answer."""
+async def test_token_endpoint_sends_no_cors_headers_and_no_cookies(shared: "World") -> None:
+    """CSRF is not possible: no cookie is set or read, and no other origin can read a response."""
     answer = await shared.send(
         body="grant_type=client_credentials",
         headers={"Origin": "https://evil.test", "Cookie": "a=b"},
@@ -124,7 +124,7 @@ async def test_the_token_endpoint_is_not_for_pages_of_other_origins(shared: "Wor
         assert "no-store" in each.headers["Cache-Control"]
 
 
-async def test_a_preflight_opens_no_token_endpoint(shared: "World") -> None:
+async def test_preflight_does_not_allow_other_origins(shared: "World") -> None:
     headers = {
         "Origin": "https://evil.test",
         "Access-Control-Request-Method": "POST",
@@ -148,7 +148,7 @@ async def test_a_preflight_opens_no_token_endpoint(shared: "World") -> None:
         "javascript:alert(1)",
     ],
 )
-async def test_instance_discovery_vouches_for_nobody_else(shared: "World", endpoint: str) -> None:
+async def test_instance_discovery_confirms_no_other_host(shared: "World", endpoint: str) -> None:
     """A client that trusts this answer sends its assertions there."""
     path = f"/common/discovery/instance?api-version=1.1&authorization_endpoint={endpoint}"
     answer = await shared.send(path, method="GET")
@@ -169,15 +169,13 @@ async def test_instance_discovery_vouches_for_nobody_else(shared: "World", endpo
         "",
     ],
 )
-async def test_the_page_about_errors_shows_nothing_of_its_address(
-    shared: "World", code: str
-) -> None:
-    """Anybody may be sent a link to it, under the name of the token service."""
+async def test_error_page_does_not_reflect_its_url(shared: "World", code: str) -> None:
+    """An attacker can send a user a link to this page under the name of the token service."""
     path = "/error?code=" + code.replace(" ", "%20").replace('"', "%22")
     head = (
         f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\nConnection: close\r\n\r\n"
     )
-    answer = (await talk(shared, head.encode())).decode()
+    answer = (await send_raw(shared, head.encode())).decode()
     headers, _, page = answer.partition("\r\n\r\n")
     assert headers.startswith(("HTTP/1.1 200", "HTTP/1.1 400", "HTTP/1.1 404"))
     assert "set-cookie" not in headers.lower()

@@ -1,4 +1,4 @@
-"""Group 24: HTTP as no library would send it, over raw sockets: slow, doubled, ambiguous, endless."""
+"""Group 24: malformed HTTP over raw sockets: slow, duplicate, ambiguous, endless."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FORM = b"Content-Type: application/x-www-form-urlencoded\r\n"
-# A request of another client, hidden in the body of the first: an answer to it would be the attack's success.
+# For requests after which the server closes the connection: the limit of a busy machine, not a wait.
+CLOSED_SECONDS = 10.0
+# A request that is hidden in the body of another: a response to it would mean that the attack succeeded.
 SMUGGLED = b"GET /discovery/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
@@ -28,8 +30,10 @@ async def connect(
     )
 
 
-async def talk(world: "World", *parts: bytes, pause: float = 0.0, seconds: float = 1.0) -> bytes:
-    """Send bytes as they are; give what came until the server hung up or said nothing for a while."""
+async def send_raw(
+    world: "World", *parts: bytes, pause: float = 0.0, seconds: float = 1.0
+) -> bytes:
+    """Send raw bytes; return what arrives until the server closes or is silent for `seconds`."""
     reader, writer = await connect(world)
     found = bytearray()
     with contextlib.suppress(ConnectionError, TimeoutError, ssl.SSLError):
@@ -55,10 +59,12 @@ def statuses(answer: bytes) -> list[int]:
     return [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
 
 
-async def test_a_request_written_by_hand_is_answered(shared: "World") -> None:
-    """What the refusals below are worth."""
+async def test_valid_raw_request_is_accepted(shared: "World") -> None:
+    """A valid request is accepted, so the refusals below have one cause."""
     body = urlencode(shared.form()).encode()
-    answer = await talk(shared, token_request(shared, b"Content-Length: %d" % len(body), body=body))
+    answer = await send_raw(
+        shared, token_request(shared, b"Content-Length: %d" % len(body), body=body)
+    )
     assert statuses(answer) == [200]
     assert b"access_token" in answer
 
@@ -84,14 +90,12 @@ async def test_a_request_written_by_hand_is_answered(shared: "World") -> None:
     ],
     ids=lambda headers: b"|".join(headers).decode().replace("\r\n", "|"),
 )
-async def test_a_body_of_two_lengths_hides_no_second_request(
+async def test_body_with_two_lengths_is_refused(
     shared: "World", headers: tuple[bytes, ...]
 ) -> None:
-    """Refused, or read in one way, with nothing after it: never a second answer."""
+    """The request is refused, and nothing after it is read as a second request."""
     sent = token_request(shared, *headers, body=b"0\r\n\r\n" + SMUGGLED)
-    found = statuses(await talk(shared, sent))
-    assert len(found) <= 1
-    assert all(status in {400, 501} for status in found)
+    assert statuses(await send_raw(shared, sent, seconds=CLOSED_SECONDS)) == [400]
 
 
 @pytest.mark.parametrize(
@@ -104,13 +108,13 @@ async def test_a_body_of_two_lengths_hides_no_second_request(
     ],
     ids=lambda headers: b"|".join(headers).decode(),
 )
-async def test_a_body_in_a_coding_we_do_not_speak_is_not_read(
+async def test_body_with_unsupported_transfer_coding_is_refused(
     shared: "World", headers: tuple[bytes, ...]
 ) -> None:
-    """Who speaks it, or takes the first field of two, would see another body."""
+    """A proxy that supports the coding, or uses the first of two fields, would see another body."""
     body = urlencode(shared.form()).encode()
     sent = token_request(shared, *headers, body=b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
-    assert statuses(await talk(shared, sent + SMUGGLED)) in ([501], [400])
+    assert statuses(await send_raw(shared, sent + SMUGGLED)) in ([501], [400])
 
 
 @pytest.mark.parametrize(
@@ -130,23 +134,26 @@ async def test_a_body_in_a_coding_we_do_not_speak_is_not_read(
         b"GET \x7f\x01 HTTP/1.1\r\n\r\n",
         b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
         b"{}\r\n\r\n",
-        b"\r\n\r\n\r\n",
         b"CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\n",
     ],
 )
-async def test_a_head_that_is_none_is_refused(shared: "World", sent: bytes) -> None:
-    answer = await talk(shared, sent, seconds=0.3)
-    assert all(status in {400, 404, 405, 501, 505} for status in statuses(answer))
+async def test_malformed_head_is_refused(shared: "World", sent: bytes) -> None:
+    answer = await send_raw(shared, sent, seconds=CLOSED_SECONDS)
+    assert statuses(answer) == [400]
     assert b"access_token" not in answer
-    assert answer.count(b"HTTP/1.1 404") <= 1 or b"smuggled" not in sent
+
+
+async def test_empty_lines_before_a_request_get_no_answer(shared: "World") -> None:
+    """RFC 9112 section 2.2: a server ignores empty lines before the request line."""
+    assert await send_raw(shared, b"\r\n\r\n\r\n", seconds=0.3) == b""
 
 
 @pytest.mark.parametrize(
     "sent", [b"GET /common/discovery/keys\r\n\r\n", b"GET /common/discovery/keysHTTP/1.0\r\n\r\n"]
 )
-async def test_a_request_of_http_0_9_is_none(shared: "World", sent: bytes) -> None:
-    """It has no head and no version: what a proxy takes for one request would be another one here."""
-    assert await talk(shared, sent, seconds=0.3) == b""
+async def test_http_0_9_request_gets_no_response(shared: "World", sent: bytes) -> None:
+    """HTTP/0.9 has no head and no version: a proxy would see other request boundaries."""
+    assert await send_raw(shared, sent, seconds=0.3) == b""
 
 
 @pytest.mark.parametrize(
@@ -155,76 +162,75 @@ async def test_a_request_of_http_0_9_is_none(shared: "World", sent: bytes) -> No
         b"-1\r\n\r\n",
         b"xyz\r\n\r\n",
         b"fffffffffffffffff\r\n\r\n",
-        b"5\r\nab",
         b"1\r\nabc\r\n0\r\n\r\n",
         b"5\nabcde\n0\n\n" + SMUGGLED,
         b"0\r\nContent-Length: 9\r\n\r\n",
         b"0;ext=\0\r\n\r\n",
     ],
 )
-async def test_chunks_that_do_not_add_up_give_no_token(shared: "World", chunks: bytes) -> None:
+async def test_malformed_chunks_are_refused(shared: "World", chunks: bytes) -> None:
     sent = token_request(shared, b"Transfer-Encoding: chunked", body=chunks)
-    answer = await talk(shared, sent, seconds=0.3)
-    assert len(statuses(answer)) <= 1
-    assert all(status in {400, 501} for status in statuses(answer))
+    assert statuses(await send_raw(shared, sent, seconds=CLOSED_SECONDS)) == [400]
 
 
-async def test_a_client_that_waits_for_leave_is_given_it_once(shared: "World") -> None:
+async def test_an_incomplete_chunk_gets_no_answer(shared: "World") -> None:
+    sent = token_request(shared, b"Transfer-Encoding: chunked", body=b"5\r\nab")
+    assert await send_raw(shared, sent, seconds=0.3) == b""
+
+
+async def test_expect_100_continue_gets_one_interim_response(shared: "World") -> None:
     body = urlencode(shared.form()).encode()
     head = token_request(
         shared, b"Expect: 100-continue", b"Content-Length: %d" % len(body), body=b""
     )
-    assert statuses(await talk(shared, head, body, pause=0.1)) == [100, 200]
+    assert statuses(await send_raw(shared, head, body, pause=0.1)) == [100, 200]
 
 
-async def test_leave_is_asked_for_and_the_body_never_comes(shared: "World") -> None:
+async def test_expect_100_continue_without_body_gets_no_token(shared: "World") -> None:
     head = token_request(shared, b"Expect: 100-continue", b"Content-Length: 70000000", body=b"")
-    answer = await talk(shared, head, seconds=0.3)
-    assert statuses(answer) in ([100], [413], [100, 413], [])
+    assert statuses(await send_raw(shared, head)) in ([100], [413], [100, 413])
 
 
-async def test_a_body_announced_as_huge_is_refused_when_it_comes(shared: "World") -> None:
+async def test_body_with_huge_content_length_is_refused(shared: "World") -> None:
     head = token_request(shared, b"Content-Length: 9999999999", body=b"x" * 70_000)
-    assert 413 in statuses(await talk(shared, head))
+    assert 413 in statuses(await send_raw(shared, head))
 
 
 @pytest.mark.parametrize("count", [2000, 20_000])
-async def test_headers_in_thousands_are_cut_off(shared: "World", count: int) -> None:
+async def test_thousands_of_headers_are_refused(shared: "World", count: int) -> None:
     lines = b"".join(b"X-%d: %s\r\n" % (number, b"y" * 40) for number in range(count))
     head = b"GET /common/discovery/keys HTTP/1.1\r\nHost: localhost\r\n" + lines + b"\r\n"
-    assert statuses(await talk(shared, head)) in ([431], [])
+    assert statuses(await send_raw(shared, head, seconds=CLOSED_SECONDS)) == [431]
 
 
-async def test_one_header_of_a_megabyte_is_cut_off(shared: "World") -> None:
+async def test_request_line_of_a_megabyte_is_refused(shared: "World") -> None:
     head = b"GET /" + b"a" * 1_000_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    assert statuses(await talk(shared, head)) in ([431], [400], [])
+    assert statuses(await send_raw(shared, head, seconds=CLOSED_SECONDS)) == [431]
 
 
-async def test_requests_in_a_row_are_answered_in_their_order(shared: "World") -> None:
-    """Pipelining: each answer belongs to its own request, whoever is the faster to judge."""
+async def test_pipelined_requests_are_answered_in_order(shared: "World") -> None:
+    """Pipelining: responses come in the order of the requests, however long each takes."""
     body = urlencode(shared.form()).encode()
     first = token_request(shared, b"Content-Length: %d" % len(body), body=body)
     second = b"GET /common/discovery/keys HTTP/1.1\r\nHost: localhost\r\n\r\n"
     third = b"GET /nothing HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    assert statuses(await talk(shared, first + second + third)) == [200, 200, 404]
+    assert statuses(await send_raw(shared, first + second + third)) == [200, 200, 404]
 
 
-async def test_http_2_is_not_offered_so_its_floods_have_no_door(shared: "World") -> None:
+async def test_http_2_is_not_offered(shared: "World") -> None:
     reader, writer = await connect(shared, ["h2", "http/1.1"])
     tls = writer.get_extra_info("ssl_object")
     assert tls.selected_alpn_protocol() != "h2"
     writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0")
-    answer = b""
-    with contextlib.suppress(ConnectionError, TimeoutError):
-        answer = await asyncio.wait_for(reader.read(), 0.5)
+    answer = await asyncio.wait_for(reader.read(), CLOSED_SECONDS)
     writer.close()
-    assert statuses(answer) in ([], [400], [505])
+    assert statuses(answer) == [400]
     upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
     head = b"GET /common/discovery/keys HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n"
-    assert statuses(await talk(shared, head, seconds=0.5)) == [200]
+    assert statuses(await send_raw(shared, head, seconds=0.5)) == [200]
 
 
-async def test_a_hundred_slow_clients_do_not_keep_a_good_one_waiting(shared: "World") -> None:
+async def test_a_hundred_slow_clients_do_not_delay_another_client(shared: "World") -> None:
     slow = [await connect(shared) for _ in range(100)]
     for number, (_, writer) in enumerate(slow):
         writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nX: "[: 4 + number % 40])
@@ -234,5 +240,5 @@ async def test_a_hundred_slow_clients_do_not_keep_a_good_one_waiting(shared: "Wo
         writer.close()
 
 
-async def test_the_service_still_answers_after_all_of_it(shared: "World") -> None:
+async def test_service_still_works_after_all_malformed_requests(shared: "World") -> None:
     assert (await shared.ask()).status == 200

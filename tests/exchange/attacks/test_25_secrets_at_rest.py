@@ -1,4 +1,4 @@
-"""Group 25: where the service's own secrets must not appear: files of others, logs, tracebacks, pages."""
+"""Group 25: the service's secrets must not appear in readable files, logs, tracebacks and pages."""
 
 import logging
 import stat
@@ -38,7 +38,7 @@ INSIDE = [
 
 
 def numbers_of(world: "World") -> list[str]:
-    """Give the parts of the signing key in every writing in which it might be printed."""
+    """Return the parts of the signing key in every encoding in which they could be printed."""
     private = world.keys.active.key.private_numbers()
     parts = (private.d, private.p, private.q)
     return [
@@ -61,7 +61,7 @@ def files_of(world: "World") -> list[Path]:
     ]
 
 
-async def test_no_file_that_holds_a_secret_is_anybody_elses(world: "World") -> None:
+async def test_files_with_secrets_are_readable_by_the_owner_only(world: "World") -> None:
     await world.ask()
     kept = [path for path in files_of(world) if path.is_file() and path.name != "ca.pem"]
     assert kept
@@ -69,40 +69,40 @@ async def test_no_file_that_holds_a_secret_is_anybody_elses(world: "World") -> N
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path.name
 
 
-async def test_no_database_file_holds_a_signing_key_in_plain(world: "World") -> None:
-    """Whoever gets a copy of the database, or a backup of it, gets no key: that is sealed."""
+async def test_database_files_contain_no_plain_signing_key(world: "World") -> None:
+    """A copy or backup of the database contains no usable key, because keys are sealed."""
     await world.ask()
     data = b"".join(path.read_bytes() for path in files_of(world) if "directory.db" in path.name)
     assert data
     private = world.keys.active.key
-    assert jose.private_pem(private)[40:200] not in data
+    assert jose.private_key_pem(private)[40:200] not in data
     assert private.private_numbers().p.to_bytes(128) not in data
     assert b"PRIVATE KEY" not in data
 
 
-async def test_nothing_of_a_key_is_logged_at_any_level(
+async def test_no_part_of_a_key_is_logged_at_any_level(
     world: "World", caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
         await world.ask()
         await world.ask(client_assertion="a.b.c")
         await world.send(f"/{world.TENANT}/discovery/v2.0/keys", method="GET")
-    told = "".join(f"{record.getMessage()}{vars(record)}" for record in caplog.records)
-    assert told
-    assert not [part for part in numbers_of(world) if part in told]
-    assert not [mark for mark in PRIVATE_MARKS if mark in told]
+    logged = "".join(f"{record.getMessage()}{vars(record)}" for record in caplog.records)
+    assert logged
+    assert not [part for part in numbers_of(world) if part in logged]
+    assert not [mark for mark in PRIVATE_MARKS if mark in logged]
 
 
-async def test_no_repr_of_what_holds_a_key_shows_it(world: "World") -> None:
-    shown = repr((world.keys, world.keys.active, world.keys.published, world.keys.seal))
+async def test_repr_of_key_objects_contains_no_key(world: "World") -> None:
+    shown = repr((world.keys, world.keys.active, world.keys.published, world.keys.token_sealer))
     assert not [part for part in numbers_of(world) if part in shown]
     assert not [mark for mark in PRIVATE_MARKS if mark in shown]
 
 
-async def test_a_crash_shows_neither_key_nor_token(
+async def test_traceback_contains_neither_key_nor_token(
     world: "World", monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The traceback goes to the log, the caller gets a number; neither has what was in the hands."""
+    """The log has the traceback and the caller gets a number; neither contains keys or tokens."""
 
     def crashing(*_: Any, **__: Any) -> str:
         raise RuntimeError("deliberate")
@@ -114,22 +114,22 @@ async def test_a_crash_shows_neither_key_nor_token(
     assert (answer.status, answer.code) == (500, 50000)
     assert "deliberate" not in str(answer.body)
     assert "Traceback" not in str(answer.body)
-    told = "".join(
+    logged = "".join(
         f"{vars(record)}{''.join(traceback.format_exception(*record.exc_info)) if record.exc_info else ''}"
         for record in caplog.records
     )
-    assert "deliberate" in told
-    assert token.split(".")[2] not in told
-    assert not [part for part in numbers_of(world) if part in told]
+    assert "deliberate" in logged
+    assert token.split(".")[2] not in logged
+    assert not [part for part in numbers_of(world) if part in logged]
 
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("path", INSIDE)
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_the_service_has_no_door_to_its_inside(
+async def test_debug_and_management_paths_are_not_served(
     shared: "World", path: str, method: str
 ) -> None:
-    """Neither debugging nor management is on the port that everybody reaches."""
+    """The public port serves neither debugging nor management."""
     answer = await shared.send(path, method=method)
     assert answer.status in {400, 404, 405}
     assert not [mark for mark in PRIVATE_MARKS if mark in str(answer.body)]

@@ -1,4 +1,4 @@
-"""Faults that other projects had to publish, as they would look here. Those of a group are in its file."""
+"""Published vulnerabilities of other projects, tried here. Those of a group are in the group's file."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-async def test_keys_and_addresses_in_the_header_are_not_used(later: "World") -> None:
-    """Authlib CVE-2026-27962 and its kin: a token that brings the key it is to be checked with."""
-    stranger = jose.SigningKey(kid="stranger", key=jose.generate_rsa())
-    jwk = jose.rsa_jwk(stranger.key.public_key(), "stranger")
+async def test_keys_and_urls_in_the_header_are_ignored(later: "World") -> None:
+    """Authlib CVE-2026-27962 and similar: a token that contains its own verification key."""
+    foreign = jose.SigningKey(kid="foreign", key=jose.generate_rsa())
+    jwk = jose.rsa_jwk(foreign.key.public_key(), "foreign")
     _, claims = good(later)
     for extra in (
         {"jwk": jwk},
@@ -27,9 +27,9 @@ async def test_keys_and_addresses_in_the_header_are_not_used(later: "World") -> 
         {"x5c": [[]], "x5t": "AAAA", "x5t#S256": "AAAA"},
         {"iss": "https://evil.test/", "aud": "x"},
     ):
-        token = stranger.sign(claims, extra)
+        token = foreign.sign(claims, extra)
         assert (await later.ask(client_assertion=token)).code == 7000272
-        token = stranger.sign(claims, {**extra, "kid": later.ring.active.kid})
+        token = foreign.sign(claims, {**extra, "kid": later.ring.active.kid})
         assert (await later.ask(client_assertion=token)).code == 7000274
     assert {path.rpartition("/")[2] for path in later.site.hits} <= {"openid-configuration", "jwks"}
 
@@ -49,15 +49,15 @@ async def test_keys_and_addresses_in_the_header_are_not_used(later: "World") -> 
     ],
 )
 async def test_critical_extensions_are_refused(later: "World", extra: dict[str, Any]) -> None:
-    """PyJWT CVE-2026-32597, Authlib CVE-2025-59420: what must be understood is not passed over."""
+    """PyJWT CVE-2026-32597, Authlib CVE-2025-59420: unknown critical extensions are not ignored."""
     assert (await later.ask(client_assertion=later.mint(extra))).code == 50027
 
 
-async def test_a_critical_extension_among_the_claims_is_a_claim(later: "World") -> None:
+async def test_crit_in_the_claims_is_an_ordinary_claim(later: "World") -> None:
     assert (await later.ask(client_assertion=later.mint(crit=["x"]))).status == 200
 
 
-async def test_an_empty_signature_is_none_under_any_algorithm(later: "World") -> None:
+async def test_empty_signature_is_refused_for_every_algorithm(later: "World") -> None:
     """Authlib 104056 and others."""
     header, claims = good(later)
     for alg, code in (
@@ -87,8 +87,8 @@ async def test_an_empty_signature_is_none_under_any_algorithm(later: "World") ->
         "",
     ],
 )
-async def test_the_document_does_not_lead_to_keys_elsewhere(later: "World", where: str) -> None:
-    """Authlib 96760, PyJWT 102267: keys come from the issuer's own origin, by https."""
+async def test_jwks_uri_on_another_origin_is_refused(later: "World", where: str) -> None:
+    """Authlib 96760, PyJWT 102267: keys are fetched from the issuer's own origin over https."""
     body = jose.dumps({"issuer": later.ISSUER, "jwks_uri": where})
     later.site.answers[DISCOVERY_PATH] = (200, body, {})
     answer = await later.ask()
@@ -108,18 +108,18 @@ async def test_the_document_does_not_lead_to_keys_elsewhere(later: "World", wher
         "",
     ],
 )
-async def test_the_document_speaks_for_its_issuer_to_the_letter(
+async def test_discovery_document_of_another_issuer_is_refused(
     later: "World", said: object
 ) -> None:
-    """PyJWT CVE-2024-53861, SPIRE CVE-2021-27099: a part or another spelling is another name."""
+    """PyJWT CVE-2024-53861, SPIRE CVE-2021-27099: a part or another spelling is not the same issuer."""
     where = later.ISSUER + "openid/v1/jwks"
     body = jose.dumps({"issuer": said, "jwks_uri": where})
     later.site.answers[DISCOVERY_PATH] = (200, body, {})
     assert (await later.ask()).code == 501661
 
 
-async def test_every_grant_asks_who_the_client_is(later: "World") -> None:
-    """Dex GHSA-7qjx-gp9h-65qj: one way in had skipped the list of who may."""
+async def test_every_grant_requires_client_authentication(later: "World") -> None:
+    """Dex GHSA-7qjx-gp9h-65qj: one grant did not check the allowed clients."""
     device = "urn:ietf:params:oauth:grant-type:device_code"
     proofs: list[dict[str, str]] = [
         {},

@@ -1,4 +1,4 @@
-"""The pure parts: which credential trusts an assertion, which resource a scope names, what a form says."""
+"""Pure functions: matching a credential, parsing a scope, parsing a form."""
 
 import contextlib
 import dataclasses
@@ -17,7 +17,7 @@ from podpass.exchange import scope, token_request
 from podpass.exchange.client_auth import authenticator
 from podpass.exchange.client_auth.assertion import UnverifiedAssertion, read_claims
 from podpass.exchange.client_auth.match import match
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.origins import Origins
 
 ISSUER = "https://issuer.test/"
@@ -48,12 +48,12 @@ def assertion(**changes: Any) -> UnverifiedAssertion:
 
 
 def refused(presented: UnverifiedAssertion, trusting: Identity) -> int:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(AadstsError) as caught:
         match(presented, trusting)
     return caught.value.entry.number
 
 
-def test_the_one_fitting_credential_of_many_is_found() -> None:
+def test_matching_credential_among_many_is_found() -> None:
     others = [
         credential(name=str(n), **{part: f"other-{n}"})
         for n, part in enumerate(("issuer", "subject"))
@@ -62,8 +62,8 @@ def test_the_one_fitting_credential_of_many_is_found() -> None:
     assert match(assertion(), identity(credential(), *others)).name == "one"
 
 
-def test_the_nearest_part_decides_which_number_is_answered() -> None:
-    """Issuer, then audience, then subject; each of the three from one and the same credential."""
+def test_error_number_names_the_first_part_that_differs() -> None:
+    """Issuer, audience and subject must match in one and the same credential."""
     trusting = identity(
         credential(name="a", issuer="https://else.test/"),
         credential(name="b", subject="other"),
@@ -75,20 +75,20 @@ def test_the_nearest_part_decides_which_number_is_answered() -> None:
     assert refused(assertion(), identity()) == 70025
 
 
-def test_a_subject_must_not_be_borrowed_from_a_credential_of_another_issuer() -> None:
+def test_subject_of_a_credential_with_another_issuer_does_not_match() -> None:
     trusting = identity(
         credential(name="a", subject="other"), credential(name="b", issuer="https://else.test/")
     )
     assert refused(assertion(), trusting) == 700213
 
 
-def test_wildcards_are_letters() -> None:
+def test_wildcards_are_compared_literally() -> None:
     for pattern in ("*", "s*", "su?", "sub*", ".*"):
         assert refused(assertion(), identity(credential(subject=pattern))) == 700213
         assert match(assertion(sub=pattern), identity(credential(subject=pattern)))
 
 
-def test_case_apart_is_told_only_when_everything_else_fits() -> None:
+def test_case_difference_is_reported_only_if_all_else_matches() -> None:
     assert refused(assertion(sub="SUB"), identity(credential())) == 7002138
     assert refused(assertion(sub="SUB", aud="x"), identity(credential())) == 700212
 
@@ -103,50 +103,50 @@ def test_only_equal_subjects_match(one: str, other: str) -> None:
 
 
 @given(CLAIMS)
-def test_claims_of_any_type_are_read_or_refused(claims: Mapping[str, Any]) -> None:
+def test_claims_of_any_type_are_accepted_or_refused(claims: Mapping[str, Any]) -> None:
     try:
         found = read_claims(jose.parse(SIGNER.sign({**claims})), ("RS256",))
-    except Refused as exc:
+    except AadstsError as exc:
         assert exc.entry.number == 90014
         return
     assert isinstance(found.issuer, str)
     assert all(isinstance(each, str) for each in found.audiences)
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(AadstsError):
         authenticator.check_lifetime(found, 90_000)
-    with contextlib.suppress(Refused):
+    with contextlib.suppress(AadstsError):
         authenticator.check_time(found, 1e9, 300)
 
 
 @given(st.dictionaries(st.text(max_size=8), st.text(max_size=20), max_size=8))
-def test_a_form_is_read_as_it_was_written(form: dict[str, str]) -> None:
+def test_any_form_survives_encoding_and_parsing(form: dict[str, str]) -> None:
     assert token_request.parse_form(urlencode(form).encode()) == form
 
 
 @given(st.binary(max_size=200))
-def test_any_body_is_a_form_or_refused(body: bytes) -> None:
+def test_any_body_is_parsed_or_refused(body: bytes) -> None:
     try:
         form = token_request.parse_form(body)
-    except Refused as exc:
+    except AadstsError as exc:
         assert exc.entry.number == 9002313
         return
     read_elsewhere = parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
     assert dict(read_elsewhere) == form
 
 
-def test_a_scope_is_remembered_if_it_is_short() -> None:
-    """What strangers send is kept for the next: so many, and none of them long."""
-    scope._scope_alike.cache_clear()
-    for length in (token_request.ALIKE_CHARS, token_request.ALIKE_CHARS + 1):
+def test_only_short_scopes_are_cached() -> None:
+    """The cache of scopes is bounded, and long scopes are not cached."""
+    scope._cached_resource.cache_clear()
+    for length in (token_request.MAX_CACHED_CHARS, token_request.MAX_CACHED_CHARS + 1):
         name = "https://a.example/" + "x" * (length - len("https://a.example//.default"))
         request = token_request.TokenRequest(
             tenant="t", version=2, origin="o", form={"scope": f"{name}/.default"}
         )
-        assert scope.resource(request) == scope.resource(request) == name
-    kept = scope._scope_alike.cache_info()
-    assert (kept.currsize, kept.hits, kept.maxsize) == (1, 1, 256)
+        assert scope.requested_resource(request) == scope.requested_resource(request) == name
+    cache = scope._cached_resource.cache_info()
+    assert (cache.currsize, cache.hits, cache.maxsize) == (1, 1, 256)
 
 
-def test_the_colons_of_java_and_the_pluses_of_others_are_read() -> None:
+def test_encodings_of_real_clients_are_parsed() -> None:
     body = b"client_assertion_type=urn:ietf:params&scope=a+b%20c&x="
     assert token_request.parse_form(body) == {
         "client_assertion_type": "urn:ietf:params",
@@ -170,39 +170,39 @@ def test_the_colons_of_java_and_the_pluses_of_others_are_read() -> None:
     ],
 )
 def test_a_scope_names_its_resource(text: str, name: str) -> None:
-    assert scope.from_scope(text) == name
+    assert scope.resource_from_scope(text) == name
 
 
 @given(st.text(max_size=40))
-def test_any_scope_is_a_resource_or_refused(text: str) -> None:
+def test_any_scope_is_parsed_or_refused(text: str) -> None:
     try:
-        assert scope.from_scope(text)
-    except Refused as exc:
+        assert scope.resource_from_scope(text)
+    except AadstsError as exc:
         assert exc.entry.number in {70011, 1002012, 700022}
 
 
-def test_an_origin_is_one_of_ours_whatever_the_host_says() -> None:
+def test_origin_is_configured_for_any_host_header() -> None:
     origins = Origins(("https://login.test", "https://localhost:8443", "https://localhost:9443"))
-    assert origins.of_host("login.test") == "https://login.test"
-    assert origins.of_host("LOGIN.test:443") == "https://login.test"
-    assert origins.of_host("localhost:9443") == "https://localhost:9443"
-    assert origins.of_host("localhost") == "https://localhost:8443"
+    assert origins.for_host("login.test") == "https://login.test"
+    assert origins.for_host("LOGIN.test:443") == "https://login.test"
+    assert origins.for_host("localhost:9443") == "https://localhost:9443"
+    assert origins.for_host("localhost") == "https://localhost:8443"
     for host in (None, "", "evil.test", "localhost:1", "login.test.evil.test", "login.test:444"):
-        assert origins.of_host(host) == "https://login.test"
+        assert origins.for_host(host) == "https://login.test"
 
 
-def test_the_names_of_azure_are_one_origin_when_its_main_one_is_ours() -> None:
+def test_azure_aliases_map_to_the_main_origin() -> None:
     azure = "https://login.microsoftonline.com"
     origins = Origins((azure, *(f"https://{alias}" for alias in names.LOGIN_ALIASES)))
     for alias in names.LOGIN_ALIASES:
-        assert origins.of_host(alias) == azure
-    assert origins.of_endpoint("https://sts.windows.net/t/oauth2") == "https://sts.windows.net"
+        assert origins.for_host(alias) == azure
+    assert origins.for_endpoint("https://sts.windows.net/t/oauth2") == "https://sts.windows.net"
     alone = Origins(("https://login.test", "https://login.windows.net"))
-    assert alone.of_host("login.windows.net") == "https://login.windows.net"
+    assert alone.for_host("login.windows.net") == "https://login.windows.net"
     assert Origins(("https://login.windows.net", azure)).main == azure
 
 
-def test_a_time_outside_the_calendar_is_still_written() -> None:
-    assert authenticator.moment(0) == "1970-01-01T00:00:00Z"
-    assert authenticator.moment(10**30) == "beyond the calendar"
-    assert authenticator.moment(1e300) == "1e+300"
+def test_time_outside_the_calendar_is_formatted() -> None:
+    assert authenticator.format_time(0) == "1970-01-01T00:00:00Z"
+    assert authenticator.format_time(10**30) == "outside the calendar"
+    assert authenticator.format_time(1e300) == "1e+300"

@@ -1,4 +1,4 @@
-"""Applications that prove themselves by a secret or by a certificate of their own."""
+"""Applications that authenticate with a secret or with their own certificate."""
 
 import base64
 import hashlib
@@ -92,7 +92,7 @@ def own(
     alg: str = "RS256",
     **changes: Any,
 ) -> str:
-    """Sign an assertion of the application about itself."""
+    """Sign a self-issued assertion of the application."""
     claims = {
         "iss": world.APPLICATION,
         "sub": world.APPLICATION,
@@ -103,9 +103,9 @@ def own(
         "jti": "j",
         **changes,
     }
-    kept = {name: value for name, value in claims.items() if value is not None}
+    present = {name: value for name, value in claims.items() if value is not None}
     head = {"alg": alg, **(header or {"x5t": jose.b64encode(hashlib.sha1(der).digest())})}
-    text = ".".join(jose.b64encode(json.dumps(part).encode()) for part in (head, kept))
+    text = ".".join(jose.b64encode(json.dumps(part).encode()) for part in (head, present))
     pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
     scheme = pss if alg == "PS256" else padding.PKCS1v15()
     return f"{text}.{jose.b64encode(key.sign(text.encode(), scheme, hashes.SHA256()))}"
@@ -119,7 +119,7 @@ async def with_certificate(world: "World", assertion: str, **changes: str) -> "A
 # ------------------------------------------------------------------------------------------ secrets
 
 
-async def test_a_secret_gets_a_token_that_says_so(world: "World") -> None:
+async def test_token_for_a_secret_has_its_acr(world: "World") -> None:
     await equip(world)
     answer = await with_secret(world)
     assert answer.status == 200
@@ -129,8 +129,8 @@ async def test_a_secret_gets_a_token_that_says_so(world: "World") -> None:
     assert v2.claims()["azpacr"] == "1"
 
 
-async def test_a_token_for_a_secret_lives_as_long_as_any_other(world: "World") -> None:
-    """On purpose: one setting for all tokens of applications, whatever they prove themselves by."""
+async def test_token_for_a_secret_has_the_normal_lifetime(world: "World") -> None:
+    """One setting applies to all tokens of applications, for every authentication method."""
     await equip(world)
     assert (await with_secret(world)).body["expires_in"] == 86_399
 
@@ -152,7 +152,7 @@ async def test_a_wrong_secret_is_refused(world: "World", text: str) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"expires": 1_750_000_000}, {"begins": 1_750_000_001}])
-async def test_a_secret_outside_its_time_is_refused(
+async def test_secret_outside_its_validity_is_refused(
     world: "World", changes: dict[str, float]
 ) -> None:
     await equip(world, passwords=(password(SECRET, **changes),))
@@ -164,7 +164,7 @@ async def test_a_managed_identity_has_no_secret(world: "World") -> None:
     assert (await with_secret(world, client_id=world.CLIENT)).code == 7000215
 
 
-async def test_a_secret_of_another_tenants_application_is_none(world: "World") -> None:
+async def test_secret_of_another_tenants_application_is_refused(world: "World") -> None:
     await equip(world)
     path = f"/{world.OTHER_TENANT}/oauth2/v2.0/token"
     answer = await world.post(
@@ -182,9 +182,9 @@ async def test_no_secret_reaches_the_log(world: "World", caplog: pytest.LogCaptu
     with caplog.at_level("DEBUG"):
         await with_secret(world)
         await with_secret(world, "wr0ng~secret")
-    told = "".join(str(vars(record)) for record in caplog.records)
-    assert SECRET not in told
-    assert "wr0ng~secret" not in told
+    output = "".join(str(vars(record)) for record in caplog.records)
+    assert SECRET not in output
+    assert "wr0ng~secret" not in output
 
 
 async def test_an_application_without_service_principal_gets_nothing(world: "World") -> None:
@@ -198,7 +198,7 @@ async def test_an_application_without_service_principal_gets_nothing(world: "Wor
 
 @pytest.mark.parametrize("alg", ["RS256", "PS256"])
 @pytest.mark.parametrize("named", ["x5t", "x5t#S256", "padded", "kid", "kid-hex"])
-async def test_a_certificate_is_named_in_any_of_entras_ways(
+async def test_certificate_may_be_named_in_every_entra_format(
     world: "World", alg: str, named: str
 ) -> None:
     await equip(world)
@@ -215,7 +215,7 @@ async def test_a_certificate_is_named_in_any_of_entras_ways(
     assert answer.claims()["appidacr"] == "2"
 
 
-async def test_pyjwt_makes_an_assertion_that_is_taken(world: "World") -> None:
+async def test_pyjwt_assertion_is_accepted(world: "World") -> None:
     await equip(world)
     claims = {
         "iss": world.APPLICATION,
@@ -241,7 +241,7 @@ async def test_pyjwt_makes_an_assertion_that_is_taken(world: "World") -> None:
         "{1}/{0}/oauth2/v2.0/token",
     ],
 )
-async def test_the_audience_is_the_tenant(world: "World", audience: str) -> None:
+async def test_audience_must_be_the_tenant(world: "World", audience: str) -> None:
     await equip(world)
     text = own(world, aud=audience.format(world.TENANT, world.url))
     assert (await with_certificate(world, text)).status == 200
@@ -273,7 +273,7 @@ async def test_the_audience_is_the_tenant(world: "World", audience: str) -> None
         (90014, {"exp": None}),
     ],
 )
-async def test_an_assertion_that_is_wrong_in_one_point_is_refused(
+async def test_assertion_with_one_wrong_part_is_refused(
     world: "World", number: int, changes: dict[str, Any]
 ) -> None:
     await equip(world)
@@ -281,14 +281,16 @@ async def test_an_assertion_that_is_wrong_in_one_point_is_refused(
 
 
 @pytest.mark.parametrize("alg", ["RS384", "ES256", "HS256", "none"])
-async def test_other_algorithms_are_no_certificates(world: "World", alg: str) -> None:
+async def test_certificate_assertion_with_other_algorithm_is_refused(
+    world: "World", alg: str
+) -> None:
     await equip(world)
     header = {"x5t": key_of(DER).thumbprint, "alg": alg}
     assert (await with_certificate(world, own(world, header=header))).code == 5002738
 
 
-async def test_a_certificate_inside_the_token_is_not_looked_at(world: "World") -> None:
-    """The header brings the attacker's certificate, and the thumbprint of ours."""
+async def test_certificate_inside_the_token_is_ignored(world: "World") -> None:
+    """The header has the attacker's certificate, with the thumbprint of the registered one."""
     await equip(world)
     mine = certificate_of(OTHER_KEY)
     header = {
@@ -300,14 +302,14 @@ async def test_a_certificate_inside_the_token_is_not_looked_at(world: "World") -
 
 
 @pytest.mark.parametrize("changes", [{"expires": 1_750_000_000}, {"begins": 1_750_000_001}])
-async def test_a_certificate_outside_its_time_is_refused(
+async def test_expired_or_future_certificate_is_refused(
     world: "World", changes: dict[str, float]
 ) -> None:
     await equip(world, keys=(key_of(DER, **changes),))
     assert (await with_certificate(world, own(world))).code == 1000502
 
 
-async def test_keys_of_other_kinds_and_sizes_prove_nothing(world: "World") -> None:
+async def test_certificate_key_of_other_type_or_size_is_refused(world: "World") -> None:
     small = rsa.generate_private_key(public_exponent=65537, key_size=1024)
     for key in (small, ec.generate_private_key(ec.SECP256R1())):
         der = certificate_of(key)
@@ -316,26 +318,26 @@ async def test_keys_of_other_kinds_and_sizes_prove_nothing(world: "World") -> No
         assert (await with_certificate(world, own(world, key=signer, der=der))).code == 700027
 
 
-async def test_an_application_without_certificates_is_told_so(world: "World") -> None:
+async def test_application_without_certificates_gets_700027(world: "World") -> None:
     await equip(world, keys=())
     assert (await with_certificate(world, own(world))).code == 700027
 
 
-async def test_an_assertion_may_be_sent_again_while_it_lives(world: "World") -> None:
+async def test_assertion_may_be_sent_again_until_it_expires(world: "World") -> None:
     await equip(world)
     text = own(world)
     assert [(await with_certificate(world, text)).status for _ in range(2)] == [200, 200]
 
 
-async def test_an_assertion_for_another_application_does_not_pass_for_this_one(
+async def test_self_issued_assertion_of_another_application_is_refused(
     world: "World",
 ) -> None:
-    """It names an application in `iss` and is sent with the client id of another."""
+    """The assertion names one application in `iss` and is sent with the client ID of another."""
     await equip(world)
     assert (await with_certificate(world, own(world), client_id=world.CLIENT)).code == 700021
 
 
-async def test_the_issuer_decides_which_way_an_assertion_is_judged(world: "World") -> None:
+async def test_issuer_decides_how_an_assertion_is_checked(world: "World") -> None:
     await equip(world)
     assert (await world.ask(None, client_id=world.APPLICATION)).claims()["appidacr"] == "2"
     with_url = own(world, iss=world.ISSUER)
@@ -347,7 +349,7 @@ async def test_secret_and_certificate_together_are_refused(world: "World") -> No
     assert (await with_certificate(world, own(world), client_secret=SECRET)).code == 9002313
 
 
-async def test_the_log_says_what_was_checked_and_no_more(
+async def test_log_has_only_the_checks_that_ran(
     world: "World", caplog: pytest.LogCaptureFixture
 ) -> None:
     await equip(world)

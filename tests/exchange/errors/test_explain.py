@@ -1,4 +1,4 @@
-"""What a number means: picked out of any text an error is pasted as, told on the page that it links to."""
+"""Explanations of AADSTS numbers: extraction from pasted text, and the error page."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from podpass.exchange.errors import explain
 from podpass.exchange.errors.catalogue import TABLE
-from podpass.exchange.errors.other_errors import ELSEWHERE_ROWS
+from podpass.exchange.errors.other_errors import ENTRA_ONLY_ROWS
 
 if TYPE_CHECKING:
     from tests.exchange.conftest import Start
@@ -43,16 +43,16 @@ FACTS = {"trace_id": TRACE, "correlation_id": CORRELATION, "timestamp": "2024-01
         ("port 8443", ()),
     ],
 )
-def test_numbers_are_picked_out_in_their_order(text: str, numbers: tuple[int, ...]) -> None:
-    assert explain.read(text).numbers == numbers
+def test_numbers_are_extracted_in_order(text: str, numbers: tuple[int, ...]) -> None:
+    assert explain.parse_error_text(text).numbers == numbers
 
 
-def test_sentences_can_be_ended_and_joined_as_they_are() -> None:
-    for number in explain.known():
-        row = explain.find(number)
+def test_causes_and_resolutions_have_consistent_punctuation() -> None:
+    for number in explain.known_numbers():
+        row = explain.find_explanation(number)
         assert row is not None
-        assert row.cure[-1] not in ".?!;:", number
-        assert not re.search(r"; [A-Z][a-z]", row.cure + row.meaning), number
+        assert row.resolution[-1] not in ".?!;:", number
+        assert not re.search(r"; [A-Z][a-z]", row.resolution + row.cause), number
 
 
 @pytest.mark.parametrize(
@@ -73,40 +73,40 @@ def test_sentences_can_be_ended_and_joined_as_they_are() -> None:
         f"700213 - [{FACTS['timestamp']}]: AADSTS700213: x {TAIL}",
     ],
 )
-def test_a_pasted_error_gives_its_ids_and_its_time(text: str) -> None:
-    found = explain.read(text)
+def test_pasted_error_yields_its_ids_and_timestamp(text: str) -> None:
+    found = explain.parse_error_text(text)
     assert found.numbers == (700213,)
     assert found.facts == FACTS
 
 
 @given(st.text(max_size=300))
-def test_any_text_can_be_read(text: str) -> None:
-    found = explain.read(text)
+def test_any_text_can_be_parsed(text: str) -> None:
+    found = explain.parse_error_text(text)
     assert len(found.numbers) <= explain.MAX_CODES
 
 
-def test_every_number_is_explained_and_none_twice() -> None:
-    elsewhere = {row.number for row in ELSEWHERE_ROWS}
+def test_every_number_is_explained_once() -> None:
+    elsewhere = {row.number for row in ENTRA_ONLY_ROWS}
     assert not elsewhere & set(TABLE)
-    assert set(explain.known()) == elsewhere | set(TABLE)
-    for number in explain.known():
-        found = explain.find(number)
+    assert set(explain.known_numbers()) == elsewhere | set(TABLE)
+    for number in explain.known_numbers():
+        found = explain.find_explanation(number)
         assert found is not None
-        assert (found.meaning.endswith("."), found.cure.endswith(".")) == (True, False)
+        assert (found.cause.endswith("."), found.resolution.endswith(".")) == (True, False)
         assert bool(found.says) == bool(found.step) == (number in TABLE)
 
 
-def test_what_only_entra_answers_is_admitted_in_the_table_of_parity() -> None:
-    """Fails when a number of Entra's is known, never answered here, and nobody says so."""
+def test_entra_only_numbers_are_listed_in_parity_table() -> None:
+    """Fails if docs/parity.md does not list a number that only Entra returns."""
     page = (ROOT / "docs" / "parity.md").read_text()
-    told = {int(each) for each in re.findall(r"\b[0-9]{5,7}\b", page)}
-    assert {row.number for row in ELSEWHERE_ROWS} <= told
+    listed = {int(each) for each in re.findall(r"\b[0-9]{5,7}\b", page)}
+    assert {row.number for row in ENTRA_ONLY_ROWS} <= listed
 
 
-def test_an_unknown_number_has_neighbours() -> None:
-    assert explain.find(7002139) is None
-    assert 7002138 in explain.nearest(7002139)
-    assert explain.nearest(1) == ()
+def test_unknown_number_has_similar_numbers() -> None:
+    assert explain.find_explanation(7002139) is None
+    assert 7002138 in explain.similar_numbers(7002139)
+    assert explain.similar_numbers(1) == ()
 
 
 async def page(world: "World", path: str, accept: str = "text/html") -> tuple[int, str, str]:
@@ -115,7 +115,7 @@ async def page(world: "World", path: str, accept: str = "text/html") -> tuple[in
         return answer.status, await answer.text(), policy
 
 
-async def test_the_address_in_an_error_leads_to_its_page(start: "Start") -> None:
+async def test_error_uri_points_to_the_error_page(start: "Start") -> None:
     world = await start()
     answer = await world.ask(client_id=TRACE)
     where = urlsplit(answer.body["error_uri"])
@@ -129,16 +129,16 @@ async def test_the_address_in_an_error_leads_to_its_page(start: "Start") -> None
     assert "default-src 'none'" in policy
 
 
-async def test_the_address_is_one_where_browsers_reach_us(start: "Start") -> None:
+async def test_error_uri_uses_the_pages_origin(start: "Start") -> None:
     origins = ("https://login.microsoftonline.com", "https://login.internal.test:8443")
     world = await start(origins=origins, pages_origin=origins[1])
     answer = await world.ask(client_id=TRACE)
     assert answer.body["error_uri"] == f"{origins[1]}/error?code=700016"
 
 
-async def test_a_program_gets_the_same_as_json(world: "World") -> None:
+async def test_error_page_is_json_on_request(world: "World") -> None:
     status, text, _ = await page(world, "/error?code=AADSTS700213", "application/json")
-    found = explain.find(700213)
+    found = explain.find_explanation(700213)
     assert found is not None
     assert status == 200
     assert json.loads(text) == {
@@ -147,12 +147,12 @@ async def test_a_program_gets_the_same_as_json(world: "World") -> None:
         "status": 401,
         "step": "trust",
         "says": found.says,
-        "meaning": found.meaning,
-        "cure": found.cure,
+        "cause": found.cause,
+        "resolution": found.resolution,
     }
 
 
-async def test_an_unknown_number_is_not_found_and_named_with_its_neighbours(
+async def test_unknown_number_is_404_with_similar_numbers(
     world: "World",
 ) -> None:
     status, text, _ = await page(world, "/error?code=7002139")
@@ -166,7 +166,7 @@ async def test_an_unknown_number_is_not_found_and_named_with_its_neighbours(
     "query",
     ["", "?code=", "?code=x", "?other=1", "?code=<script>alert(1)</script>", "?" + "a" * 5000],
 )
-async def test_nothing_of_the_request_is_shown(world: "World", query: str) -> None:
+async def test_error_page_shows_nothing_of_the_request(world: "World", query: str) -> None:
     status, text, _ = await page(world, f"/error{quote(query, safe='?=&')}")
     assert status == 404
     assert "script" not in text

@@ -1,4 +1,4 @@
-"""A browser's part of a sign-in, by plain HTTP: it keeps cookies, reads forms and sends them."""
+"""A test browser for the sign-in pages: it stores cookies, parses forms and submits them."""
 
 import html
 import re
@@ -19,7 +19,7 @@ LOOPBACK = "http://localhost:8400"
 
 @dataclass(kw_only=True)
 class Page:
-    """What the browser shows."""
+    """A page in the browser."""
 
     status: int
     text: str
@@ -32,12 +32,12 @@ class Page:
 
     @property
     def fields(self) -> dict[str, str]:
-        """The hidden fields of the page's form."""
+        """Return the hidden fields of the page's form."""
         found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', self.text)
         return {html.unescape(name): html.unescape(value) for name, value in found}
 
     @property
-    def fault(self) -> str:
+    def error(self) -> str:
         found = re.search(r'role="alert">(.*?)</p>', self.text)
         return html.unescape(found[1]) if found else ""
 
@@ -46,8 +46,8 @@ class Page:
         return self.headers.get("Location", "")
 
     @property
-    def answer(self) -> dict[str, str]:
-        """What the redirect carries, in query or fragment."""
+    def response(self) -> dict[str, str]:
+        """Return the parameters of the redirect, in query or fragment."""
         parts = urlsplit(self.location)
         return {name: values[0] for name, values in parse_qs(parts.query or parts.fragment).items()}
 
@@ -82,7 +82,7 @@ class Browser:
         return await self.submit(page, **{**filled, **fields})
 
     async def authorize(self, tenant: str | None = None, **changes: str | None) -> Page:
-        """Open the sign-in page as Azure CLI would, but for what is changed."""
+        """Open the sign-in page with the parameters of Azure CLI and some changes."""
         query: dict[str, str | None] = {
             "client_id": AZ,
             "response_type": "code",
@@ -101,8 +101,8 @@ class Browser:
 
 @asynccontextmanager
 async def browsing(world: "World") -> AsyncIterator[Browser]:
-    """Open a browser that trusts the world."""
-    # Cookies on a connection of the world's own session would be every test's.
+    """Open a browser that trusts the CA of the test service."""
+    # The browser needs its own session, so that tests do not share cookies.
     jar = aiohttp.CookieJar()
     connector = world.session.connector
     async with aiohttp.ClientSession(

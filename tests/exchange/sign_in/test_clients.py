@@ -1,4 +1,4 @@
-"""The released azure-identity, unmodified and in a process of its own, in direct mode."""
+"""The released azure-identity in a separate process, in direct mode."""
 
 import asyncio
 import sys
@@ -39,7 +39,7 @@ asyncio.run(main())
 
 @pytest.fixture
 async def live(start: "Start") -> "World":
-    """Start a world on the real clock."""
+    """Start the test service with the real clock."""
     world = await start(clock.system)
     world.now = clock.system()
     return world
@@ -47,7 +47,7 @@ async def live(start: "Start") -> "World":
 
 @pytest.fixture
 def run(live: "World", tmp_path: Path) -> Run:
-    """Run a program with the environment of a pod that trusts the world's CA."""
+    """Run a program with the environment of a pod that trusts the test CA."""
 
     async def start(program: str, *arguments: str, **claims: Any) -> str:
         (tmp_path / "token").write_text(live.mint(**claims) + "\n")
@@ -72,13 +72,13 @@ def run(live: "World", tmp_path: Path) -> Run:
 
 
 @pytest.mark.parametrize("program", [SYNC, ASYNC])
-async def test_a_credential_gets_tokens_of_a_day(live: "World", run: Run, program: str) -> None:
+async def test_credential_gets_token_valid_for_a_day(live: "World", run: Run, program: str) -> None:
     assert int(await run(program, live.CLIENT, SCOPE)) - clock.system() > 86_000
     own_api = f"api://{live.APPLICATION}/.default"
     assert int(await run(program, live.APPLICATION, own_api)) - clock.system() > 86_000
 
 
-async def test_a_credential_shows_number_and_cause(live: "World", run: Run) -> None:
+async def test_credential_error_has_number_and_cause(live: "World", run: Run) -> None:
     shown = await run(SYNC, live.CLIENT, SCOPE, sub="system:serviceaccount:default:other")
     assert "AADSTS700213" in shown
     assert "'system:serviceaccount:default:other'" in shown

@@ -1,4 +1,4 @@
-"""The pages on which people sign in, and what is tried against them."""
+"""The sign-in pages, and attacks on them."""
 
 import re
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ import pytest
 
 from podpass.exchange.sign_in import clients, codes
 from tests.exchange.sign_in.browser import AZ, LOOPBACK, Browser, browsing
-from tests.exchange.sign_in.test_signin import (
+from tests.exchange.sign_in.test_grants import (
     a_code,
     a_device,
     by_code,
@@ -49,8 +49,8 @@ def of_app(world: "World", **changes: str | None) -> dict[str, Any]:
     }
 
 
-async def test_the_page_says_what_nobody_chooses(world: "World", browser: Browser) -> None:
-    """Attack: an application calls itself a tool that everybody knows."""
+async def test_page_shows_kind_and_id_of_client(world: "World", browser: Browser) -> None:
+    """Attack: an application has the name of a well-known tool."""
     await web_app(world)
     await world.change(world.APPLICATION, name="Microsoft Azure CLI")
     page = await browser.authorize(**of_app(world))
@@ -67,53 +67,53 @@ async def test_the_page_says_what_nobody_chooses(world: "World", browser: Browse
     device = await world.post(path, client_id=world.APPLICATION, scope="openid")
     page = await browser.submit(start, user_code=device.body["user_code"])
     assert about in page.text
-    assert "Go on only if you started that program" in page.text
+    assert "Continue only if you started that program" in page.text
 
 
 @pytest.mark.parametrize(
     "uri", ["https://web.test/x#y", "https://web.test/ x", "https://web.test/é"]
 )
-def test_a_redirect_that_is_no_address_fits_nothing(uri: str) -> None:
-    assert not clients.fits(uri, uri)
-    assert clients.fits("https://web.test/x", "https://web.test/x")
+def test_malformed_redirect_matches_nothing(uri: str) -> None:
+    assert not clients.matches_redirect(uri, uri)
+    assert clients.matches_redirect("https://web.test/x", "https://web.test/x")
 
 
 @pytest.mark.parametrize("uri", ["javascript:alert(1)", "http://evil.test/cb"])
-async def test_no_code_goes_where_others_read_it(
+async def test_unsafe_registered_redirect_gets_no_code(
     world: "World", browser: Browser, uri: str
 ) -> None:
-    """What the directory holds need not have come through Graph, which refuses such addresses."""
+    """Graph refuses such redirect URIs, but the stored document may come from another source."""
     uris = {"redirectUris": ["https://web.test/", uri]}
     await world.change(world.APPLICATION, document={"publicClient": uris})
     page = await browser.authorize(**of_app(world, redirect_uri=uri))
-    assert "AADSTS50011" in page.fault
+    assert "AADSTS50011" in page.error
 
 
 # -------------------------------------------------------------------------------------- codes
 
 
-async def test_a_code_works_once(world: "World", browser: Browser) -> None:
+async def test_code_is_redeemed_once(world: "World", browser: Browser) -> None:
     code = await a_code(browser)
     assert (await by_code(world, code)).status == 200
     again = await by_code(world, code)
     assert (again.code, again.body["error"]) == (54005, "invalid_grant")
 
 
-async def test_a_code_that_was_tried_in_vain_is_used_up(world: "World", browser: Browser) -> None:
-    """Else a stolen code could be tried with one verifier after the other."""
+async def test_failed_redemption_uses_up_the_code(world: "World", browser: Browser) -> None:
+    """Otherwise an attacker could try a stolen code with many verifiers."""
     verifier, challenge = pkce()
     code = await a_code(browser, code_challenge=challenge, code_challenge_method="S256")
     assert (await by_code(world, code, code_verifier="x" * 43)).code == 501481
     assert (await by_code(world, code, code_verifier=verifier)).code == 54005
 
 
-async def test_a_code_dies_after_ten_minutes(world: "World", browser: Browser) -> None:
+async def test_code_expires_after_ten_minutes(world: "World", browser: Browser) -> None:
     code = await a_code(browser)
     world.now += codes.CODE_SECONDS
     assert (await by_code(world, code)).code == 70008
 
 
-async def test_a_code_is_bound_to_client_redirect_and_tenant(
+async def test_code_requires_its_client_redirect_and_tenant(
     world: "World", browser: Browser
 ) -> None:
     other = "1950a258-227b-4e31-a9cf-717495945fc2"
@@ -125,11 +125,11 @@ async def test_a_code_is_bound_to_client_redirect_and_tenant(
     assert (await by_code(world, "made-up")).code == 70000
 
 
-async def test_a_proof_key_cannot_be_left_out_or_added(world: "World", browser: Browser) -> None:
+async def test_code_verifier_must_match_challenge(world: "World", browser: Browser) -> None:
     verifier, challenge = pkce()
     code = await a_code(browser, code_challenge=challenge, code_challenge_method="S256")
     assert (await by_code(world, code)).code == 501481
-    # Somebody took the challenge out of the request; the client still sends its verifier.
+    # An attacker removed the challenge from the request; the client still sends its verifier.
     assert (await by_code(world, await a_code(browser), code_verifier=verifier)).code == 501481
 
 
@@ -143,13 +143,13 @@ async def test_a_proof_key_cannot_be_left_out_or_added(world: "World", browser: 
         {"code_challenge": "", "code_challenge_method": "plain"},
     ],
 )
-async def test_only_a_hashed_proof_key_is_taken(browser: Browser, asked: dict[str, str]) -> None:
+async def test_only_s256_challenge_is_accepted(browser: Browser, asked: dict[str, str]) -> None:
     page = await browser.authorize(**asked)
-    assert page.answer["error"] == "invalid_request"
-    assert "AADSTS501491" in page.answer["error_description"]
+    assert page.response["error"] == "invalid_request"
+    assert "AADSTS501491" in page.response["error_description"]
 
 
-async def test_a_web_application_redeems_its_codes_with_its_secret(
+async def test_web_application_redeems_codes_with_its_secret(
     world: "World", browser: Browser
 ) -> None:
     await web_app(world)
@@ -157,7 +157,7 @@ async def test_a_web_application_redeems_its_codes_with_its_secret(
     how = {"client_id": world.APPLICATION, "redirect_uri": "https://web.test/signin?app=1"}
     page = await browser.sign_in(await browser.authorize(**of_app(world)))
     assert page.location.startswith("https://web.test/signin?app=1&code=")
-    assert (await by_code(world, page.answer["code"], path, **how)).code == 7000218
+    assert (await by_code(world, page.response["code"], path, **how)).code == 7000218
     code = await a_code(browser, **of_app(world))
     wrong = await by_code(world, code, path, **how, client_secret="no")
     assert wrong.code == 7000215
@@ -175,7 +175,7 @@ async def test_a_web_application_redeems_its_codes_with_its_secret(
     assert (await world.post(path, **again, client_secret=SECRET)).status == 200
 
 
-async def test_a_public_redirect_takes_no_secret(world: "World", browser: Browser) -> None:
+async def test_secret_with_public_redirect_is_refused(world: "World", browser: Browser) -> None:
     await public_app(world)
     from tests.exchange.client_auth.test_secrets import password
 
@@ -188,12 +188,12 @@ async def test_a_public_redirect_takes_no_secret(world: "World", browser: Browse
     assert (await by_code(world, code, path, **how)).status == 200
 
 
-async def test_a_single_page_application_needs_a_proof_key(
+async def test_single_page_application_requires_code_challenge(
     world: "World", browser: Browser
 ) -> None:
     await web_app(world)
     page = await browser.authorize(**of_app(world, redirect_uri="https://spa.test/"))
-    assert "AADSTS9002325" in page.answer["error_description"]
+    assert "AADSTS9002325" in page.response["error_description"]
 
 
 # ------------------------------------------------------------------------------- where codes go
@@ -224,16 +224,16 @@ async def test_a_single_page_application_needs_a_proof_key(
         "http://localhost" + "/" * 3000,
     ],
 )
-async def test_a_tools_code_goes_to_this_machine_only(browser: Browser, redirect: str) -> None:
+async def test_tool_redirect_must_be_loopback(browser: Browser, redirect: str) -> None:
     page = await browser.authorize(redirect_uri=redirect)
     assert (page.status, page.location) == (400, "")
-    assert "AADSTS50011" in page.fault
+    assert "AADSTS50011" in page.error
 
 
 @pytest.mark.parametrize(
     "redirect", ["http://localhost", "http://localhost/", "http://localhost:1/"]
 )
-async def test_a_tool_may_listen_on_any_port(browser: Browser, redirect: str) -> None:
+async def test_tool_redirect_may_have_any_port(browser: Browser, redirect: str) -> None:
     page = await browser.sign_in(await browser.authorize(redirect_uri=redirect))
     assert page.location.startswith(redirect + "?code=")
 
@@ -255,22 +255,20 @@ async def test_a_tool_may_listen_on_any_port(browser: Browser, redirect: str) ->
         "http://127.0.0.1/cb",
     ],
 )
-async def test_an_applications_code_goes_where_it_registered(
+async def test_application_redirect_must_be_registered(
     world: "World", browser: Browser, redirect: str
 ) -> None:
     await web_app(world)
     page = await browser.authorize(**of_app(world, redirect_uri=redirect))
     assert (page.status, page.location) == (400, "")
-    assert "AADSTS50011" in page.fault
+    assert "AADSTS50011" in page.error
     fine = await browser.authorize(**of_app(world, redirect_uri="http://localhost:9/cb"))
     assert fine.status == 200
 
 
-async def test_an_application_without_redirects_gets_no_page(
-    world: "World", browser: Browser
-) -> None:
+async def test_application_without_redirects_is_refused(world: "World", browser: Browser) -> None:
     page = await browser.authorize(**of_app(world))
-    assert "AADSTS900971" in page.fault
+    assert "AADSTS900971" in page.error
 
 
 @pytest.mark.parametrize(
@@ -284,12 +282,12 @@ async def test_an_application_without_redirects_gets_no_page(
         ({"tenant": "nowhere.test"}, 90002),
     ],
 )
-async def test_a_refusal_is_shown_while_nobody_is_known_to_be_told(
+async def test_error_before_client_verification_is_shown_on_page(
     browser: Browser, changes: dict[str, Any], number: int
 ) -> None:
     page = await browser.authorize(**changes)
     assert (page.status, page.location) == (400, "")
-    assert f"AADSTS{number}" in page.fault
+    assert f"AADSTS{number}" in page.error
 
 
 @pytest.mark.parametrize(
@@ -305,16 +303,16 @@ async def test_a_refusal_is_shown_while_nobody_is_known_to_be_told(
         ({"prompt": "none"}, "login_required", 50058),
     ],
 )
-async def test_a_client_that_is_known_is_told(
+async def test_error_after_client_verification_is_sent_to_client(
     browser: Browser, changes: dict[str, Any], error: str, number: int
 ) -> None:
     page = await browser.authorize(**changes)
-    assert (page.status, page.answer["error"]) == (303, error)
-    assert f"AADSTS{number}" in page.answer["error_description"]
-    assert page.answer["state"] == "the-state"
+    assert (page.status, page.response["error"]) == (303, error)
+    assert f"AADSTS{number}" in page.response["error_description"]
+    assert page.response["state"] == "the-state"
 
 
-async def test_the_answer_goes_back_in_the_mode_asked(browser: Browser) -> None:
+async def test_response_uses_requested_response_mode(browser: Browser) -> None:
     page = await browser.sign_in(await browser.authorize(response_mode="fragment"))
     assert page.location.startswith(LOOPBACK + "#code=")
     page = await browser.sign_in(await browser.authorize(response_mode="form_post"))
@@ -328,27 +326,25 @@ async def test_the_answer_goes_back_in_the_mode_asked(browser: Browser) -> None:
     assert f"form-action 'self' {LOOPBACK}" in policy
 
 
-async def test_cancel_tells_the_client(browser: Browser) -> None:
+async def test_cancel_sends_access_denied_to_client(browser: Browser) -> None:
     page = await browser.sign_in(await browser.authorize(), step="cancel")
-    assert (page.answer["error"], page.answer["state"]) == ("access_denied", "the-state")
+    assert (page.response["error"], page.response["state"]) == ("access_denied", "the-state")
 
 
-async def test_a_user_of_another_tenant_cannot_sign_in_here(
-    world: "World", browser: Browser
-) -> None:
+async def test_user_of_another_tenant_is_refused(world: "World", browser: Browser) -> None:
     page = await browser.sign_in(await browser.authorize(tenant=world.OTHER_TENANT))
-    assert "does not exist" in page.fault
+    assert "does not exist" in page.error
 
 
-async def test_an_application_that_wants_its_users_assigned_gets_no_others(
+async def test_application_with_required_assignment_refuses_other_users(
     world: "World", browser: Browser
 ) -> None:
-    from tests.exchange.sign_in.test_signin import assign
+    from tests.exchange.sign_in.test_grants import assign
 
     await web_app(world)
     await world.change(world.APPLICATION, principal={"appRoleAssignmentRequired": True})
     page = await browser.sign_in(await browser.authorize(**of_app(world)))
-    assert "is not assigned to the application" in page.fault
+    assert "is not assigned to the application" in page.error
     await assign(world, world.ADMIN_ID, "00000000-0000-0000-0000-000000000000")
     assert (await browser.sign_in(page)).status == 303
 
@@ -356,41 +352,41 @@ async def test_an_application_that_wants_its_users_assigned_gets_no_others(
 # --------------------------------------------------------------------------- forms of other sites
 
 
-async def test_a_form_needs_the_browsers_cookie(world: "World", browser: Browser) -> None:
+async def test_form_without_cookie_of_browser_is_refused(world: "World", browser: Browser) -> None:
     page = await browser.authorize()
     async with browsing(world) as other:
         stolen = await other.sign_in(page)
         assert (stolen.status, stolen.location) == (400, "")
-        assert "AADSTS165000" in stolen.fault
+        assert "AADSTS165000" in stolen.error
         await other.authorize()
-        assert "AADSTS165000" in (await other.sign_in(page)).fault
+        assert "AADSTS165000" in (await other.sign_in(page)).error
     assert (await browser.sign_in(page)).status == 303
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-async def test_a_form_of_another_site_is_refused(
-    world: "World", browser: Browser, site: str
-) -> None:
+async def test_form_of_another_site_is_refused(world: "World", browser: Browser, site: str) -> None:
     page = await browser.authorize()
     fields = {**page.fields, "username": world.ADMIN, "password": world.PASSWORD}
     sent = await browser.post("/common/login", fields, {"Sec-Fetch-Site": site})
-    assert "AADSTS165000" in sent.fault
+    assert "AADSTS165000" in sent.error
     assert (await browser.post("/common/login", fields, {"Sec-Fetch-Site": "same-origin"})).location
 
 
-async def test_a_form_token_is_sealed_dated_and_for_its_purpose(
+async def test_changed_expired_or_foreign_form_token_is_refused(
     world: "World", browser: Browser
 ) -> None:
     page = await browser.authorize()
     for text in ("", "made-up", page.fields["flow"][:-4] + "AAAA"):
-        assert "AADSTS50089" in (await browser.sign_in(page, flow=text)).fault
+        assert "AADSTS50089" in (await browser.sign_in(page, flow=text)).error
     refresh = (await by_code(world, await a_code(browser))).body["refresh_token"]
-    assert "AADSTS50089" in (await browser.sign_in(page, flow=refresh)).fault
+    assert "AADSTS50089" in (await browser.sign_in(page, flow=refresh)).error
     world.now += 1800
-    assert "AADSTS50089" in (await browser.sign_in(page)).fault
+    assert "AADSTS50089" in (await browser.sign_in(page)).error
 
 
-async def test_a_form_token_is_no_refresh_token(world: "World", browser: Browser) -> None:
+async def test_form_token_is_not_accepted_as_refresh_token(
+    world: "World", browser: Browser
+) -> None:
     page = await browser.authorize()
     token = page.fields["flow"]
     how = {"grant_type": "refresh_token", "client_id": AZ, "refresh_token": token}
@@ -414,7 +410,7 @@ async def test_pages_are_not_framed_and_load_nothing(browser: Browser, path: str
     for part in ("__Host-", "; Secure", "; HttpOnly", "; SameSite=Strict", "; Path=/"):
         assert part in cookie
     assert not re.findall(r"(?:src|href)=", page.text)
-    assert "It is not Microsoft's" in page.text
+    assert "It does not belong to Microsoft" in page.text
     assert 'lang="en"' in page.text
     for identifier in re.findall(r'<input type="(?:text|password)" id="(\w+)"', page.text):
         assert f'<label for="{identifier}">' in page.text
@@ -423,7 +419,7 @@ async def test_pages_are_not_framed_and_load_nothing(browser: Browser, path: str
 NASTY = "\"'><script>alert(1)</script>&lt;"
 
 
-async def test_nothing_from_outside_is_markup(world: "World", browser: Browser) -> None:
+async def test_values_of_callers_are_escaped(world: "World", browser: Browser) -> None:
     await public_app(world)
     await world.change(world.APPLICATION, name=NASTY)
     how: dict[str, Any] = {
@@ -458,14 +454,14 @@ async def test_a_device_code_expires(world: "World", browser: Browser) -> None:
     assert (answer.code, answer.body["error"]) == (70020, "expired_token")
     page = await browser.get("/common/oauth2/deviceauth")
     page = await browser.submit(page, user_code=device["user_code"])
-    assert "expired" in page.fault
+    assert "expired" in page.error
 
 
-async def test_a_device_that_waits_is_not_pushed_out(
+async def test_pending_device_code_is_not_evicted(
     world: "World", browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Attack: anybody begins sign-ins until the one that somebody waits for is forgotten."""
-    monkeypatch.setattr(codes, "MAX_HELD", 3)
+    """Attack: a client requests device codes until the pending code of another client is evicted."""
+    monkeypatch.setattr(codes, "MAX_STORED", 3)
     waiting = await a_device(world)
     for _ in range(2):
         await a_device(world)
@@ -476,13 +472,13 @@ async def test_a_device_that_waits_is_not_pushed_out(
     assert (await by_device(world, waiting["device_code"])).code == 70016
     page = await browser.get("/common/oauth2/deviceauth")
     assert "Azure CLI" in (await browser.submit(page, user_code=waiting["user_code"])).text
-    # Those whose time is over make room.
+    # Expired codes free space.
     world.now += codes.DEVICE_SECONDS
     assert (await world.post(path, **asked)).status == 200
     assert (await by_device(world, waiting["device_code"])).code == 70018
 
 
-async def test_a_hasty_client_is_slowed_down(world: "World") -> None:
+async def test_too_frequent_polls_get_slow_down(world: "World") -> None:
     device = await a_device(world)
     assert (await by_device(world, device["device_code"])).body["error"] == "authorization_pending"
     hasty = await by_device(world, device["device_code"])
@@ -491,7 +487,9 @@ async def test_a_hasty_client_is_slowed_down(world: "World") -> None:
     assert (await by_device(world, device["device_code"])).code == 70016
 
 
-async def test_a_user_who_declines_is_believed(world: "World", browser: Browser) -> None:
+async def test_declined_device_code_gets_authorization_declined(
+    world: "World", browser: Browser
+) -> None:
     device = await a_device(world)
     page = await browser.get("/common/oauth2/deviceauth", user_code=device["user_code"])
     page = await browser.submit(page, user_code=device["user_code"])
@@ -501,7 +499,7 @@ async def test_a_user_who_declines_is_believed(world: "World", browser: Browser)
     assert (answer.code, answer.body["error"]) == (65004, "authorization_declined")
 
 
-async def test_a_device_code_is_its_clients(world: "World") -> None:
+async def test_device_code_of_another_client_is_refused(world: "World") -> None:
     device = await a_device(world)
     other = "1950a258-227b-4e31-a9cf-717495945fc2"
     answer = await by_device(world, device["device_code"], client_id=other)
@@ -510,28 +508,28 @@ async def test_a_device_code_is_its_clients(world: "World") -> None:
     assert (await by_device(world, device["user_code"])).code == 70018
 
 
-async def test_a_user_code_works_once(world: "World", browser: Browser) -> None:
+async def test_user_code_is_accepted_once(world: "World", browser: Browser) -> None:
     device = await a_device(world)
     start = await browser.get("/common/oauth2/deviceauth")
     page = await browser.submit(start, user_code=device["user_code"])
     assert "You are signed in" in (await browser.sign_in(page)).text
     again = await browser.submit(start, user_code=device["user_code"])
-    assert "not known" in again.fault
+    assert "unknown" in again.error
 
 
-async def test_guessing_user_codes_is_stopped(world: "World", browser: Browser) -> None:
+async def test_wrong_user_codes_are_limited(world: "World", browser: Browser) -> None:
     device = await a_device(world)
     page = await browser.get("/common/oauth2/deviceauth")
-    for number in range(codes.MAX_WRONG):
+    for number in range(codes.MAX_WRONG_CODES):
         wrong = await browser.submit(page, user_code=f"AAAAAAA{number:02d}")
         assert wrong.status == 400
     stopped = await browser.submit(page, user_code=device["user_code"])
-    assert (stopped.status, "Too many" in stopped.fault) == (429, True)
-    world.now += codes.WRONG_SECONDS
+    assert (stopped.status, "Too many" in stopped.error) == (429, True)
+    world.now += codes.WRONG_CODE_SECONDS
     assert "Azure CLI" in (await browser.submit(page, user_code=device["user_code"])).text
 
 
-async def test_a_device_cannot_begin_for_a_confidential_application(world: "World") -> None:
+async def test_device_code_for_confidential_application_is_refused(world: "World") -> None:
     path = f"/{world.TENANT}/oauth2/v2.0/devicecode"
     answer = await world.post(path, client_id=world.APPLICATION, scope="openid")
     assert (answer.code, answer.status) == (7000218, 401)
@@ -539,12 +537,12 @@ async def test_a_device_cannot_begin_for_a_confidential_application(world: "Worl
     assert (await world.post(path, client_id=world.APPLICATION, scope="openid")).status == 200
     assert (await world.post(path, client_id=world.APPLICATION)).code == 900144
     assert (await world.send(path, method="GET")).code == 900561
-    # It is kept for a quarter of an hour, and anybody may begin one.
+    # The scope is stored for 15 minutes, and every client may request a code.
     long = " ".join(f"api://{world.APPLICATION}/p{number}" for number in range(200))
     assert (await world.post(path, client_id=world.APPLICATION, scope=long)).code == 70011
 
 
-async def test_the_page_is_named_at_the_origin_for_browsers(start: Any) -> None:
+async def test_verification_uri_has_origin_for_browsers(start: Any) -> None:
     world = await start(pages_origin="https://login.windows.net")
     device = await a_device(world)
     assert device["verification_uri"] == "https://login.windows.net/common/oauth2/deviceauth"
@@ -555,7 +553,7 @@ async def test_the_page_is_named_at_the_origin_for_browsers(start: Any) -> None:
     assert document["token_endpoint"].startswith(world.url)
 
 
-async def test_the_longest_state_comes_back_whole(browser: Browser) -> None:
+async def test_longest_state_is_returned_unchanged(browser: Browser) -> None:
     state = "\U0001f511" * 1500
     page = await browser.authorize(state=state, response_mode="form_post")
     page = await browser.sign_in(page)

@@ -1,4 +1,4 @@
-"""Every number that a user's sign-in can be refused with, each by its real cause and over the wire."""
+"""Every error number of the sign-in of users, each by its real cause over HTTP."""
 
 import dataclasses
 import re
@@ -10,8 +10,7 @@ import pytest
 from podpass.exchange.errors.user_errors import USER_ROWS
 from podpass.exchange.sign_in import passwords
 from tests.exchange.sign_in.browser import Browser, browsing
-from tests.exchange.sign_in.test_pages import of_app, web_app
-from tests.exchange.sign_in.test_signin import (
+from tests.exchange.sign_in.test_grants import (
     a_code,
     a_device,
     by_code,
@@ -20,6 +19,7 @@ from tests.exchange.sign_in.test_signin import (
     by_refresh,
     pkce,
 )
+from tests.exchange.sign_in.test_pages import of_app, web_app
 
 if TYPE_CHECKING:
     from tests.exchange.world import World
@@ -40,7 +40,7 @@ def page(**changes: str | None) -> Cause:
         await web_app(world)
         asked = {name: _of(world, value) for name, value in changes.items()}
         shown = await browser.authorize(**asked)
-        return number_in(shown.answer.get("error_description") or shown.fault)
+        return number_in(shown.response.get("error_description") or shown.error)
 
     return cause
 
@@ -88,7 +88,7 @@ async def late_token(world: "World", browser: Browser) -> int:
 
 
 async def new_password(world: "World", browser: Browser) -> int:
-    """A code is void as a refresh token is."""
+    """A code is invalid after a password change, as a refresh token is."""
     text = await a_code(browser)
     user = await world.directory.users.get(world.ADMIN_ID)
     assert user is not None
@@ -120,13 +120,13 @@ async def declined(world: "World", browser: Browser) -> int:
 async def old_page(world: "World", browser: Browser) -> int:
     shown = await browser.authorize()
     world.now += 1801
-    return number_in((await browser.sign_in(shown)).fault)
+    return number_in((await browser.sign_in(shown)).error)
 
 
 async def other_browser(world: "World", browser: Browser) -> int:
     shown = await browser.authorize()
     async with browsing(world) as other:
-        return number_in((await other.sign_in(shown)).fault)
+        return number_in((await other.sign_in(shown)).error)
 
 
 async def locked(world: "World", browser: Browser) -> int:
@@ -172,7 +172,7 @@ CAUSES: list[tuple[int, Cause]] = [
     (50089, old_page),
     (165000, other_browser),
     (50058, page(prompt="none")),
-    (50034, password(username="nobody@contoso.test")),
+    (50034, password(username="unknown@contoso.test")),
     (50053, locked),
     (50126, password(password="no")),
     (50105, not_assigned),
@@ -180,18 +180,18 @@ CAUSES: list[tuple[int, Cause]] = [
 
 
 @pytest.mark.parametrize(("number", "cause"), CAUSES)
-async def test_a_cause_has_its_number(world: "World", number: int, cause: Cause) -> None:
+async def test_each_cause_returns_its_number(world: "World", number: int, cause: Cause) -> None:
     async with browsing(world) as browser:
         assert await cause(world, browser) == number
 
 
-async def test_an_application_without_redirects_is_told_so(world: "World") -> None:
+async def test_application_without_redirects_gets_900971(world: "World") -> None:
     async with browsing(world) as browser:
         shown = await browser.authorize(**of_app(world))
-        assert number_in(shown.fault) == 900971
+        assert number_in(shown.error) == 900971
 
 
-def test_every_number_of_a_sign_in_has_a_cause_here() -> None:
+def test_every_sign_in_error_number_has_a_cause() -> None:
     elsewhere = {900971, 90055}
     assert {number for number, _ in CAUSES} | elsewhere == {row.number for row in USER_ROWS}
 
@@ -212,7 +212,7 @@ async def test_no_password_code_or_token_reaches_the_log(
         await browser.sign_in(await browser.authorize(), password="wr0ng-password")
         await by_password(world, password="wr0ng-password")
         await by_refresh(world, answer.body["refresh_token"])
-    told = "".join(str(vars(record)) for record in caplog.records)
+    log_text = "".join(str(vars(record)) for record in caplog.records)
     for secret in (
         world.PASSWORD,
         "wr0ng-password",
@@ -223,5 +223,5 @@ async def test_no_password_code_or_token_reaches_the_log(
         answer.body["access_token"],
         answer.body["id_token"],
     ):
-        assert secret not in told
-    assert "user_signed_in" in told
+        assert secret not in log_text
+    assert "user_signed_in" in log_text

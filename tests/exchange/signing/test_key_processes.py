@@ -1,4 +1,4 @@
-"""Processes on one database, on both kinds: they start together, and one is killed while it rotates."""
+"""Several processes on one database, SQLite and PostgreSQL: a common start, and kill -9 during rotation."""
 
 import asyncio
 import sys
@@ -15,10 +15,10 @@ def kids(keys: AuthorityKeys) -> list[str]:
 
 
 @pytest.mark.timeout(60)
-async def test_a_process_killed_while_it_rotates_leaves_every_key_it_signed_with(
+async def test_process_killed_during_rotation_loses_no_used_key(
     database_url: str, tmp_path: Path
 ) -> None:
-    """Attack 26: kill -9 in the middle of rotations, five times over."""
+    """Attack 26: kill -9 during rotations, five times."""
     arguments = (sys.executable, "-c", _ROTATE, database_url, str(tmp_path / "sealing.key"))
     signed: set[str] = set()
     for lines in range(1, 6):

@@ -1,4 +1,4 @@
-"""Keys that are kept in step, and the end of that."""
+"""Stopping the background task of the signing keys."""
 
 import asyncio
 from pathlib import Path
@@ -8,7 +8,7 @@ from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.exchange.signing.key_store import TOPIC
 
 
-async def test_a_stop_is_heeded_in_the_moment_in_which_keys_change(tmp_path: Path) -> None:
+async def test_stop_during_a_key_change_is_handled(tmp_path: Path) -> None:
     async with Database(f"sqlite:///{tmp_path}/keys.db") as database:
         keys = await AuthorityKeys.open(database, bytes(32))
         async with keys.running():
@@ -16,8 +16,8 @@ async def test_a_stop_is_heeded_in_the_moment_in_which_keys_change(tmp_path: Pat
             [running] = [
                 task for task in asyncio.all_tasks() if task.get_name() == "authority-keys"
             ]
-            # The news and the stop reach it in one turn of the loop.
-            await database.write(lambda _: None, tells=(TOPIC,))
+            # The notification and the cancellation arrive in one iteration of the event loop.
+            await database.write(lambda _: None, topics=(TOPIC,))
             running.cancel()
             await asyncio.wait([running], timeout=1)
             assert running.cancelled()

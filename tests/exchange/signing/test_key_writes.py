@@ -1,4 +1,4 @@
-"""A new key that cannot be written: told, tried again by and by, and made once."""
+"""A new key that cannot be written: it is logged, retried with backoff, and generated once."""
 
 import asyncio
 import logging
@@ -12,14 +12,16 @@ import pytest
 
 from podpass.database import Database, DatabaseFailed
 from podpass.exchange.signing.key_set import AuthorityKeys
-from podpass.exchange.signing.schedule import Schedule
+from podpass.exchange.signing.schedule import KeySchedule
 
-SCHEDULE = Schedule(rotation_seconds=1000, ahead_seconds=100, token_seconds=50, skew_seconds=1000)
+SCHEDULE = KeySchedule(
+    rotation_seconds=1000, ahead_seconds=100, token_seconds=50, skew_seconds=1000
+)
 
 
 @dataclass
 class Service:
-    """The keys of a service, its clocks, and a disk that takes nothing while it is `full`."""
+    """The keys of a service, its clocks, and a disk that can be `full`."""
 
     keys: AuthorityKeys
     driver: sqlite3.Connection
@@ -41,7 +43,7 @@ class Service:
         return made[0]
 
     def full(self, *, full: bool) -> None:
-        """Let every COMMIT fail, where a full disk is found out."""
+        """Make every COMMIT fail, as on a full disk."""
 
         def allow(_action: int, what: str | None, *_: Any) -> int:
             return sqlite3.SQLITE_DENY if what == "COMMIT" else sqlite3.SQLITE_OK
@@ -57,17 +59,17 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
         made.full(full=False)
 
 
-def told(caplog: pytest.LogCaptureFixture, event: str) -> int:
+def logged(caplog: pytest.LogCaptureFixture, event: str) -> int:
     return [record.getMessage() for record in caplog.records].count(event)
 
 
 async def until(what: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not what():  # noqa: ASYNC110 it is the service that does it
+        while not what():  # noqa: ASYNC110 the service has no event to wait for
             await asyncio.sleep(0.01)
 
 
-async def test_a_key_that_cannot_be_written_is_not_made_again_and_again(
+async def test_key_that_cannot_be_written_is_generated_once(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "podpass")
@@ -75,36 +77,36 @@ async def test_a_key_that_cannot_be_written_is_not_made_again_and_again(
         service.full(full=True)
         service.now += 1000
         service.keys._wake.set()
-        await until(lambda: told(caplog, "signing_keys_not_kept") > 0)
+        await until(lambda: logged(caplog, "signing_key_reconcile_failed") > 0)
         for _ in range(10):
             service.keys._wake.set()
             await asyncio.sleep(0.03)
-        assert told(caplog, "signing_keys_not_kept") == 1
-        assert told(caplog, "signing_key_made") == 0
+        assert logged(caplog, "signing_key_reconcile_failed") == 1
+        assert logged(caplog, "signing_key_created") == 0
         service.full(full=False)
         service.ticks += 1
         service.keys._wake.set()
         await until(lambda: len(service.keys.published) == 3)
-        assert told(caplog, "signing_key_made") == 1
+        assert logged(caplog, "signing_key_created") == 1
 
 
-async def test_the_next_try_writes_the_key_that_the_last_one_made(service: Service) -> None:
+async def test_next_attempt_writes_the_key_of_the_last_attempt(service: Service) -> None:
     service.now += 1000
     service.full(full=True)
     spares = []
     for _ in range(2):
         with pytest.raises(DatabaseFailed):
-            await service.keys.keep()
-        spares += [key.kid for key in service.keys._spare]
+            await service.keys.ensure_keys()
+        spares += [key.kid for key in service.keys._new_keys]
     service.full(full=False)
-    await service.keys.keep()
+    await service.keys.ensure_keys()
     assert spares == [service.keys.published[-1].kid] * 2
     service.now += 1000
-    await service.keys.keep()
+    await service.keys.ensure_keys()
     assert len({key.kid for key in service.keys.published}) == 4
 
 
-async def test_a_rotation_that_was_not_written_is_not_told_of(
+async def test_rotation_that_was_not_committed_is_not_logged(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "podpass")
@@ -115,4 +117,4 @@ async def test_a_rotation_that_was_not_written_is_not_told_of(
     assert not caplog.records
     service.full(full=False)
     await service.keys.replace_all()
-    assert told(caplog, "signing_keys_replaced") == 1
+    assert logged(caplog, "signing_keys_replaced") == 1

@@ -1,7 +1,7 @@
-"""Attack 26: keys rotate every second under load, and not one token is refused.
+"""Attack 26: keys rotate every second under load, and no token is refused.
 
-Two replicas with databases of their own on one file, the guard as a library, and the vault behind TLS: each
-fetches the published keys from another replica.
+Two replicas share one SQLite file. The guard (as a library) and the vault (over TLS) fetch the published
+keys, each from another replica.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from podpass.directory.model import RoleAssignment, Vault
 from podpass.directory.store.directory import Directory
 from podpass.exchange.app import create_app
 from podpass.exchange.signing.key_set import AuthorityKeys
-from podpass.exchange.signing.schedule import Schedule
+from podpass.exchange.signing.schedule import KeySchedule
 from podpass.http import server
 from podpass.http.fetcher import Fetcher, FetchRules
 from podpass.resource.app import create_app as create_vault
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from tests.exchange.conftest import Start
     from tests.exchange.world import World
 
-# Patient with a busy machine: three seconds until a replica counts as cut off, and until an old key goes.
-SCHEDULE = Schedule(rotation_seconds=1, ahead_seconds=1, token_seconds=0.3, skew_seconds=6)
+# Long enough for a busy machine: three seconds until keys are stale, and until an old key is deleted.
+SCHEDULE = KeySchedule(rotation_seconds=1, ahead_seconds=1, token_seconds=0.3, skew_seconds=6)
 VAULT = "demo-vault.vault.azure.net"
 _KEYS_PATH = f"/{worlds.TENANT}/discovery/v2.0/keys"
 
@@ -48,15 +48,15 @@ def ticks() -> float:
 
 @dataclass(kw_only=True)
 class Replica:
-    """One process of the token service."""
+    """One replica of the token service."""
 
     url: str
     keys: AuthorityKeys
 
 
 @dataclass(kw_only=True)
-class Site:
-    """The replicas, and who checks their tokens."""
+class RotationSetup:
+    """The replicas, and the guard and vault that verify their tokens."""
 
     world: "World"
     replicas: list[Replica]
@@ -65,7 +65,7 @@ class Site:
     signed_with: set[str] = field(default_factory=set)
 
     async def ask(self, replica: Replica) -> str:
-        """Get a token; every replica publishes its key by then."""
+        """Get a token whose key every replica already publishes."""
         url, form = replica.url + worlds.TOKEN_PATH, self.world.form()
         async with self.world.session.post(url, data=form) as answer:
             body = await answer.json()
@@ -82,7 +82,7 @@ class Site:
             return {key["kid"] for key in (await answer.json())["keys"]}
 
     async def check(self, token: str) -> None:
-        """Present a token to the guard and to the vault."""
+        """Send a token to the guard and to the vault."""
         principal = await self.guard.admit([f"Bearer {token}"])
         assert principal.object_id == worlds.OBJECT
         headers = {"Authorization": f"Bearer {token}", "Host": VAULT}
@@ -92,7 +92,7 @@ class Site:
 
 
 @pytest.fixture
-async def site(start: "Start", ca: trustme.CA, tmp_path: Path) -> AsyncIterator[Site]:
+async def setup(start: "Start", ca: trustme.CA, tmp_path: Path) -> AsyncIterator[RotationSetup]:
     world = await start(clock=time.time)
     world.now = time.time()
     await _give_a_vault(world.directory)
@@ -106,7 +106,9 @@ async def site(start: "Start", ca: trustme.CA, tmp_path: Path) -> AsyncIterator[
         port = await worlds.listen(stack, ca, vault, "localhost")
         audiences = {"https://vault.azure.net"}
         guard = Guard(tenant_id=worlds.TENANT, audiences=audiences, keys=fetchers[1])
-        yield Site(world=world, replicas=replicas, guard=guard, vault=f"https://localhost:{port}")
+        yield RotationSetup(
+            world=world, replicas=replicas, guard=guard, vault=f"https://localhost:{port}"
+        )
 
 
 async def _replica(stack: AsyncExitStack, ca: trustme.CA, world: "World") -> Replica:
@@ -139,38 +141,40 @@ async def _give_a_vault(directory: Directory) -> None:
 
 
 @pytest.mark.timeout(60)
-async def test_no_token_is_refused_while_keys_rotate_and_go(site: Site) -> None:
-    first = set(await site.published(site.replicas[0]))
+async def test_no_token_is_refused_during_rotations(setup: RotationSetup) -> None:
+    first = set(await setup.published(setup.replicas[0]))
     done = asyncio.Event()
 
     async def load(replica: Replica) -> None:
-        held: deque[tuple[float, str]] = deque()
+        tokens: deque[tuple[float, str]] = deque()
         while not done.is_set():
-            token = await site.ask(replica)
-            await site.check(token)
-            held.append((time.time(), token))
-            # Once more when it is as old as the schedule lets a token be.
-            while held and time.time() - held[0][0] >= SCHEDULE.token_seconds * 0.9:
-                await site.check(held.popleft()[1])
+            token = await setup.ask(replica)
+            await setup.check(token)
+            tokens.append((time.time(), token))
+            # Again when the token has the maximum age of the schedule.
+            while tokens and time.time() - tokens[0][0] >= SCHEDULE.token_seconds * 0.9:
+                await setup.check(tokens.popleft()[1])
 
     async def watch() -> None:
         while not done.is_set():
             await asyncio.sleep(0.05)
-            gone = first - await site.published(site.replicas[1])
-            if gone and len(site.signed_with) >= 4:
+            gone = first - await setup.published(setup.replicas[1])
+            if gone and len(setup.signed_with) >= 4:
                 done.set()
 
     async with asyncio.timeout(50), asyncio.TaskGroup() as group:
-        for replica in site.replicas * 2:
+        for replica in setup.replicas * 2:
             group.create_task(load(replica))
         group.create_task(watch())
 
 
 @pytest.mark.timeout(60)
-async def test_an_emergency_rotation_is_followed_by_who_asks_again(site: Site) -> None:
-    one, other = site.replicas
-    await site.check(await site.ask(one))
-    turn = await one.keys.rotate(at_once=True)
-    token = await site.ask(one)
-    assert turn.kid in await site.published(other)
-    await site.check(token)
+async def test_immediate_rotation_is_followed_by_consumers_that_refetch(
+    setup: RotationSetup,
+) -> None:
+    one, other = setup.replicas
+    await setup.check(await setup.ask(one))
+    rotated_key = await one.keys.rotate(at_once=True)
+    token = await setup.ask(one)
+    assert rotated_key.kid in await setup.published(other)
+    await setup.check(token)

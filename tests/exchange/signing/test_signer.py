@@ -1,4 +1,4 @@
-"""Tokens signed in batches."""
+"""The signer: batches, callers that are cancelled, and batch signers that fail."""
 
 import asyncio
 import logging
@@ -10,7 +10,7 @@ import pytest
 from podpass import log
 from podpass.crypto import jose
 from podpass.crypto.multibuffer import library as multibuffer
-from podpass.exchange.signing.signer import PATIENCE, Signer
+from podpass.exchange.signing.signer import BATCH, MAX_WAIT_TICKS, OPENSSL, Signer
 
 KEY = jose.SigningKey(kid="k", key=jose.generate_rsa())
 PUBLIC = jose.load_jwk(jose.rsa_jwk(KEY.key.public_key(), "k"))
@@ -25,7 +25,7 @@ async def test_each_caller_gets_the_token_of_its_own_claims() -> None:
         assert token.claims == {"n": number}
 
 
-async def test_a_caller_who_hangs_up_does_not_take_the_others_along() -> None:
+async def test_cancelled_caller_does_not_cancel_others() -> None:
     signer = Signer()
     first, second = (asyncio.create_task(signer.sign(KEY, {"n": n}, {})) for n in range(2))
     await asyncio.sleep(0)
@@ -35,7 +35,7 @@ async def test_a_caller_who_hangs_up_does_not_take_the_others_along() -> None:
         await first
 
 
-async def test_claims_that_cannot_be_signed_fail_their_caller_alone() -> None:
+async def test_claims_that_cannot_be_serialized_fail_only_their_caller() -> None:
     signer = Signer()
     bad = asyncio.create_task(signer.sign(KEY, {"n": object()}, {}))
     good = asyncio.create_task(signer.sign(KEY, {"n": 1}, {}))
@@ -44,48 +44,50 @@ async def test_claims_that_cannot_be_signed_fail_their_caller_alone() -> None:
         await bad
 
 
-class Library:
-    """Loads keys as the multi-buffer library does, and signs by OpenSSL; notes what it was asked."""
+class FakeBatchSigner:
+    """A batch signer that signs with OpenSSL and records its batches."""
 
     file = "/a/libcrypto_mb.so.13"
+    min_batch = multibuffer.MIN_BATCH
+    max_batch = multibuffer.LANES
 
     def __init__(self, fault: Exception | None = None) -> None:
         self.fault = fault
         self.loaded = 0
         self.batches: list[int] = []
 
-    def load(self, key: Any) -> "Loaded":
+    def load(self, key: Any) -> "FakeBatchKey":
         self.loaded += 1
-        return Loaded(self, jose.SigningKey(kid="k", key=key))
+        return FakeBatchKey(self, jose.SigningKey(kid="k", key=key))
 
 
-class Loaded:
-    def __init__(self, library: Library, key: jose.SigningKey) -> None:
-        self._library, self._key = library, key
+class FakeBatchKey:
+    def __init__(self, batch_signer: FakeBatchSigner, key: jose.SigningKey) -> None:
+        self._batch_signer, self._key = batch_signer, key
 
     def sign(self, texts: Sequence[bytes]) -> list[bytes]:
-        self._library.batches.append(len(texts))
-        if self._library.fault is not None:
-            raise self._library.fault
+        self._batch_signer.batches.append(len(texts))
+        if self._batch_signer.fault is not None:
+            raise self._batch_signer.fault
         return [self._key.signature(text.decode()) for text in texts]
 
 
-class Tally:
+class FakeSignatureMetrics:
     def __init__(self) -> None:
-        self.made = {"multibuffer": 0, "openssl": 0}
-        self.given_up = 0
+        self.signatures = {BATCH: 0, OPENSSL: 0}
+        self.disabled = 0
 
-    def signed(self, by: str, count: int) -> None:
-        self.made[by] += count
+    def count_signatures(self, by: str, count: int) -> None:
+        self.signatures[by] += count
 
-    def gave_up(self) -> None:
-        self.given_up += 1
+    def count_batch_signer_disabled(self) -> None:
+        self.disabled += 1
 
 
-async def _tokens(signer: Signer, keys: Sequence[jose.SigningKey]) -> None:
-    """Ask for a token of each key in one turn; each is right, and of its own claims."""
-    asked = (signer.sign(key, {"n": number}, {}) for number, key in enumerate(keys))
-    for number, (key, text) in enumerate(zip(keys, await asyncio.gather(*asked), strict=True)):
+async def _sign_all(signer: Signer, keys: Sequence[jose.SigningKey]) -> None:
+    """Request a token for each key in one loop iteration; check that each has its own claims and key."""
+    requests = (signer.sign(key, {"n": number}, {}) for number, key in enumerate(keys))
+    for number, (key, text) in enumerate(zip(keys, await asyncio.gather(*requests), strict=True)):
         token = jose.parse(text)
         jose.verify(token, jose.load_jwk(jose.rsa_jwk(key.key.public_key(), key.kid)))
         assert token.claims == {"n": number}
@@ -94,64 +96,64 @@ async def _tokens(signer: Signer, keys: Sequence[jose.SigningKey]) -> None:
 @pytest.mark.parametrize(
     ("count", "batches"), [(1, []), (2, []), (3, [3]), (8, [8]), (10, [8]), (19, [8, 8, 3])]
 )
-async def test_tokens_of_one_turn_are_signed_up_to_eight_at_a_time(
+async def test_tokens_of_one_iteration_are_signed_in_batches_of_eight(
     count: int, batches: list[int]
 ) -> None:
-    """What is left over by two or fewer is quicker by itself."""
-    library, tally = Library(), Tally()
-    await _tokens(Signer(library, tally), [KEY] * count)
+    """One or two remaining tokens are signed faster without a batch."""
+    library, metrics = FakeBatchSigner(), FakeSignatureMetrics()
+    await _sign_all(Signer(library, metrics), [KEY] * count)
     assert library.batches == batches
-    assert tally.made == {"multibuffer": sum(batches), "openssl": count - sum(batches)}
+    assert metrics.signatures == {BATCH: sum(batches), OPENSSL: count - sum(batches)}
 
 
-async def _turns_until(task: "asyncio.Task[str]") -> int:
-    """Count the turns of the loop that it takes, when nothing else is done."""
-    turns = 0
+async def _iterations_until(task: "asyncio.Task[str]") -> int:
+    """Count the iterations of an otherwise idle event loop until the task is done."""
+    iterations = 0
     while not task.done():
         await asyncio.sleep(0)
-        turns += 1
-    return turns
+        iterations += 1
+    return iterations
 
 
-async def test_tokens_of_a_few_turns_are_signed_together() -> None:
-    """Requests on new connections come one or two in a turn: none would ever be signed with others."""
-    library = Library()
+async def test_tokens_of_a_few_iterations_are_signed_together() -> None:
+    """Requests on new connections arrive one or two in an iteration; without waiting, no batch would form."""
+    library = FakeBatchSigner()
     signer = Signer(library)
     tasks = []
-    for number in range(PATIENCE):
+    for number in range(MAX_WAIT_TICKS):
         tasks.append(asyncio.create_task(signer.sign(KEY, {"n": number}, {})))
         await asyncio.sleep(0)
     await asyncio.gather(*tasks)
-    assert library.batches == [PATIENCE]
+    assert library.batches == [MAX_WAIT_TICKS]
 
 
-async def test_a_full_batch_waits_for_no_other() -> None:
-    library = Library()
+async def test_full_batch_is_signed_at_once() -> None:
+    library = FakeBatchSigner()
     signer = Signer(library)
     tasks = [asyncio.create_task(signer.sign(KEY, {"n": n}, {})) for n in range(8)]
-    assert await _turns_until(tasks[0]) <= 3
+    assert await _iterations_until(tasks[0]) <= 3
     assert library.batches == [8]
 
 
-@pytest.mark.parametrize(("library", "most"), [(Library(), PATIENCE + 3), (None, 3)])
-async def test_a_token_alone_waits_a_few_turns_at_most_and_none_without_a_library(
-    library: Library | None, most: int
+@pytest.mark.parametrize(("library", "most"), [(FakeBatchSigner(), MAX_WAIT_TICKS + 3), (None, 3)])
+async def test_single_token_waits_a_few_iterations_only_with_a_batch_signer(
+    library: FakeBatchSigner | None, most: int
 ) -> None:
-    """Fails when the patience does not end, or is had for nothing."""
+    """Fails if the wait has no end, or if a signer without a batch signer waits."""
     signer = Signer(library)
     for _ in range(2):
-        assert await _turns_until(asyncio.create_task(signer.sign(KEY, {}, {}))) <= most
+        assert await _iterations_until(asyncio.create_task(signer.sign(KEY, {}, {}))) <= most
 
 
 @pytest.mark.parametrize("kid", ["other", KEY.kid])
-async def test_a_batch_is_of_one_key(kid: str) -> None:
-    """Fails when keys are not told apart: at a rotation a token would bear the other key's name."""
+async def test_batch_has_one_key(kid: str) -> None:
+    """Fails if a batch mixes keys: at a rotation, a token would have the other key's ID."""
     other = jose.SigningKey(kid=kid, key=jose.generate_rsa())
-    library = Library()
+    library = FakeBatchSigner()
     signer = Signer(library)
-    await _tokens(signer, [KEY] * 4 + [other] * 3)
+    await _sign_all(signer, [KEY] * 4 + [other] * 3)
     assert library.batches == [4, 3]
-    await _tokens(signer, [other] * 3)
+    await _sign_all(signer, [other] * 3)
     assert library.loaded == 2, "a key that signs is loaded once"
 
 
@@ -159,33 +161,33 @@ async def test_a_batch_is_of_one_key(kid: str) -> None:
     "fault",
     [
         multibuffer.WrongSignature("wrong"),
-        multibuffer.Unusable("refused"),
+        multibuffer.MultiBufferUnusable("refused"),
         MemoryError(),
         OSError(),
     ],
 )
-async def test_a_library_that_fails_once_is_given_up_and_nobody_notices(
+async def test_failed_batch_signer_is_disabled_and_openssl_signs(
     fault: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    library, tally = Library(fault), Tally()
-    signer = Signer(library, tally)
+    library, metrics = FakeBatchSigner(fault), FakeSignatureMetrics()
+    signer = Signer(library, metrics)
     with caplog.at_level(logging.ERROR):
-        await _tokens(signer, [KEY] * 8)
-    assert [record.getMessage() for record in caplog.records] == ["multibuffer_given_up"]
+        await _sign_all(signer, [KEY] * 8)
+    assert [record.getMessage() for record in caplog.records] == ["batch_signer_disabled"]
     assert vars(caplog.records[0])["library"] == library.file
     library.fault = None
-    await _tokens(signer, [KEY] * 8)
+    await _sign_all(signer, [KEY] * 8)
     assert library.batches == [8]
-    assert (tally.made["openssl"], tally.given_up) == (16, 1)
+    assert (metrics.signatures[OPENSSL], metrics.disabled) == (16, 1)
 
 
-async def test_a_key_that_signs_no_more_is_not_kept() -> None:
-    """Fails when it goes only with the next batch: on a quiet service a withdrawn key would stay for ever."""
-    library = Library()
+async def test_inactive_key_is_removed_from_the_batch_signer() -> None:
+    """Fails if only the next batch removes it: an idle service would keep a withdrawn key in memory."""
+    library = FakeBatchSigner()
     signer = Signer(library)
-    await _tokens(signer, [KEY] * 3)
+    await _sign_all(signer, [KEY] * 3)
     assert signer._loaded is not None
-    await _tokens(signer, [jose.SigningKey(kid="next", key=jose.generate_rsa())])
+    await _sign_all(signer, [jose.SigningKey(kid="next", key=jose.generate_rsa())])
     assert signer._loaded is None
 
 
@@ -196,7 +198,7 @@ class Failing(jose.SigningKey):
         return super().signature(text)
 
 
-async def test_a_signature_that_fails_is_its_callers_alone() -> None:
+async def test_failed_signature_affects_only_its_caller() -> None:
     signer = Signer()
     key = Failing(kid="k", key=KEY.key)
     found = await asyncio.gather(
@@ -205,20 +207,20 @@ async def test_a_signature_that_fails_is_its_callers_alone() -> None:
     assert [isinstance(each, ValueError) for each in found] == [False, True, False]
 
 
-async def test_a_library_given_up_is_told_in_nobodys_name(
+async def test_disabled_batch_signer_is_logged_without_correlation_id(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The one whose request began the turn has no part in it."""
-    names = []
-    told = logging.getLogger("podpass.exchange.signing.signer")
-    monkeypatch.setattr(told, "handle", lambda _: names.append(log.correlation_id.get()))
+    """The failure belongs to the process, not to the request that started the batch."""
+    logged_ids = []
+    logger = logging.getLogger("podpass.exchange.signing.signer")
+    monkeypatch.setattr(logger, "handle", lambda _: logged_ids.append(log.correlation_id.get()))
     log.correlation_id.set("one caller's")
-    await _tokens(Signer(Library(OSError())), [KEY] * 3)
-    assert names == [""]
+    await _sign_all(Signer(FakeBatchSigner(OSError())), [KEY] * 3)
+    assert logged_ids == [""]
 
 
-async def test_of_a_batch_whoever_hung_up_is_left_out() -> None:
-    library = Library()
+async def test_cancelled_caller_is_left_out_of_the_batch() -> None:
+    library = FakeBatchSigner()
     signer = Signer(library)
     tasks = [asyncio.create_task(signer.sign(KEY, {"n": n}, {})) for n in range(5)]
     await asyncio.sleep(0)

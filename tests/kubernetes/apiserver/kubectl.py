@@ -1,7 +1,6 @@
-"""Both kubectls on a live cluster, as a fixture of the modules that import it."""
+"""Run kubectl against a served cluster; modules import the fixture."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,42 +10,52 @@ from tests.local.kubectl import PATH, binaries
 
 
 @dataclass(kw_only=True)
-class Done:
-    """A finished command."""
+class CommandResult:
+    """The result of a finished command."""
 
     code: int
     out: str
     err: str
 
 
-Run = Callable[..., Coroutine[Any, Any, Done]]
+class Kubectl:
+    """Runs one kubectl binary with the kubeconfig of a cluster."""
+
+    def __init__(self, binary: str, environment: dict[str, str]) -> None:
+        self._binary, self._environment = binary, environment
+
+    async def start(self, *arguments: str, editor: str = "") -> asyncio.subprocess.Process:
+        """Start a command; `editor` is its editor."""
+        return await asyncio.create_subprocess_exec(
+            self._binary,
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self._environment | {"KUBE_EDITOR": editor},
+        )
+
+    async def __call__(
+        self, *arguments: str, given: str = "", code: int = 0, editor: str = ""
+    ) -> CommandResult:
+        """Run a command with an input, and check its exit status."""
+        process = await self.start(*arguments, editor=editor)
+        out, err = await asyncio.wait_for(process.communicate(given.encode()), 60)
+        result = CommandResult(code=process.returncode or 0, out=out.decode(), err=err.decode())
+        assert result.code == code, f"{arguments}: {result.out}{result.err}"
+        return result
 
 
 @pytest.fixture(params=["machine", "package"])
-def kubectl(request: pytest.FixtureRequest, live: Any) -> Run:
-    """Run kubectl with the cluster's kubeconfig; `given` goes to its input, `editor` is what edits."""
+def kubectl(request: pytest.FixtureRequest, live: Any) -> Kubectl:
+    """The kubectl of the machine, then the one of the package."""
     binary = binaries()[request.param]
     if not binary:
-        pytest.skip(f"no kubectl of the {request.param} is here")
+        pytest.skip(f"the kubectl of the {request.param} is not installed")
     (live.folder / "home").mkdir()
     environment = {
         "HOME": str(live.folder / "home"),
         "KUBECONFIG": str(live.kubeconfig()),
         "PATH": PATH,
     }
-
-    async def run(*arguments: str, given: str = "", code: int = 0, editor: str = "") -> Done:
-        process = await asyncio.create_subprocess_exec(
-            binary,
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=environment | {"KUBE_EDITOR": editor},
-        )
-        out, err = await asyncio.wait_for(process.communicate(given.encode()), 60)
-        done = Done(code=process.returncode or 0, out=out.decode(), err=err.decode())
-        assert done.code == code, f"{arguments}: {done.out}{done.err}"
-        return done
-
-    return run
+    return Kubectl(str(binary), environment)

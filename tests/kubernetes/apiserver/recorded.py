@@ -1,4 +1,4 @@
-"""What a real API server answered, step by step, and objects made as the cluster makes them."""
+"""The recorded responses of a real API server, and objects with the cluster's own defaults."""
 
 import copy
 import json
@@ -17,31 +17,31 @@ _BY_TITLE = {each["title"]: each for each in STEPS}
 
 
 def step(title: str) -> Any:
-    """Give a recorded step."""
+    """Return a recorded step."""
     return copy.deepcopy(_BY_TITLE[title])
 
 
 def answer(title: str) -> Any:
-    """Give the body of a recorded answer."""
+    """Return the body of a recorded response."""
     return step(title)["expect"]["body"]
 
 
 def kind_of(body: Any) -> Kind | None:
-    """Find the kind of a recorded body, by what it says of itself."""
-    said = (body.get("apiVersion", ""), body.get("kind", ""))
-    return next((kind for kind in KINDS if (kind.api_version, kind.kind) == said), None)
+    """Return the kind of a recorded body, by its `kind` and `apiVersion`."""
+    type_meta = (body.get("apiVersion", ""), body.get("kind", ""))
+    return next((kind for kind in KINDS if (kind.api_version, kind.kind) == type_meta), None)
 
 
 def make(kind: Kind, body: Any) -> Any:
-    """Make a new object of a body: known fields, defaults, a namespace and a name."""
-    obj = defaults.at_creation(kind, schema.prune(kind, body))
+    """Build a new object from a body: known fields, defaults, a namespace and a name."""
+    obj = defaults.prepare_for_create(kind, schema.prune(kind, body))
     metadata = obj.setdefault("metadata", {})
     if kind.namespaced:
         metadata.setdefault("namespace", "one")
     if "generateName" in metadata:
         metadata.setdefault("name", metadata["generateName"] + "abcde")
-    made = defaults.apply(kind, obj)
-    if kind.kind == "Job":  # its pods bear its uid
+    made = defaults.set_defaults(kind, obj)
+    if kind.kind == "Job":  # its selector contains its uid
         metadata["uid"] = UID
-        strategies.select(made)
+        strategies.generate_selector(made)
     return made

@@ -1,4 +1,4 @@
-"""Clients of other people, as they are released, against a live cluster: kubectl, kubernetes, lightkube."""
+"""Released clients against a served cluster: kubectl, the official Python client, lightkube."""
 
 import asyncio
 import json
@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.kubernetes.apiserver.kubectl import Run, kubectl
+from podpass.kubernetes.apiserver.read.watch import WatchHandler
+from podpass.kubernetes.apiserver.request import Request
+from podpass.kubernetes.apiserver.response import StreamResponse
+from tests.kubernetes.apiserver.kubectl import Kubectl, kubectl
 
 __all__ = ["kubectl"]
 
@@ -37,12 +40,33 @@ data: {k: v}
 
 
 @pytest.fixture
-async def applied(kubectl: Run) -> Run:
+async def applied(kubectl: Kubectl) -> Kubectl:
     await kubectl("apply", "-f", "-", given=MANIFEST)
     return kubectl
 
 
-async def test_apply_creates_then_leaves_then_changes(applied: Run) -> None:
+@pytest.fixture
+def watches(monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[str]:
+    """The kinds of the watches that clients open, in order."""
+    opened: asyncio.Queue[str] = asyncio.Queue()
+    real = WatchHandler.open
+
+    def opening(handler: WatchHandler, request: Request) -> StreamResponse:
+        stream = real(handler, request)
+        opened.put_nowait(request.kind.kind)
+        return stream
+
+    monkeypatch.setattr(WatchHandler, "open", opening)
+    return opened
+
+
+async def wait_for_pod_watch(watches: asyncio.Queue[str]) -> None:
+    async with asyncio.timeout(30):
+        while await watches.get() != "Pod":
+            pass
+
+
+async def test_apply_creates_then_reports_unchanged_then_configures(applied: Kubectl) -> None:
     again = await applied("apply", "-f", "-", given=MANIFEST)
     assert again.out.count("unchanged") == 3
     changed = await applied("apply", "-f", "-", given=MANIFEST.replace("k: v", "k: w"))
@@ -51,7 +75,7 @@ async def test_apply_creates_then_leaves_then_changes(applied: Run) -> None:
     assert shown.out == "w"
 
 
-async def test_server_side_apply_meets_conflicts_and_can_force_them(kubectl: Run) -> None:
+async def test_server_side_apply_conflict_can_be_forced(kubectl: Kubectl) -> None:
     apply = ("apply", "--server-side", "-f", "-", "--field-manager")
     await kubectl(*apply, "one", given=MANIFEST)
     other = MANIFEST.replace("k: v", "k: w")
@@ -64,7 +88,7 @@ async def test_server_side_apply_meets_conflicts_and_can_force_them(kubectl: Run
     assert "manager: two" in shown.out
 
 
-async def test_get_shows_tables_and_documents(applied: Run) -> None:
+async def test_get_shows_tables_and_documents(applied: Kubectl) -> None:
     wide = await applied("get", "pods", "-o", "wide")
     assert wide.out.split()[:6] == ["NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP"]
     assert "web" in wide.out
@@ -80,20 +104,21 @@ async def test_get_shows_tables_and_documents(applied: Run) -> None:
     assert "No resources found" in (await applied("get", "pods", "-l", "app=nope")).err
 
 
-async def test_get_watches(applied: Run) -> None:
-    watching = asyncio.create_task(
-        applied(
-            "get", "pods", "-w", "--request-timeout=3s", "-o", "custom-columns=L:.metadata.labels.x"
-        )
-    )
-    await asyncio.sleep(1)
-    await applied("label", "pod", "web", "x=seen")
-    assert "seen" in (await watching).out
+async def test_get_watch_shows_changes(applied: Kubectl) -> None:
+    columns = "custom-columns=L:.metadata.labels.x"
+    process = await applied.start("get", "pods", "-w", "--no-headers", "-o", columns)
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(30):
+            assert await process.stdout.readline() == b"<none>\n"
+            await applied("label", "pod", "web", "x=seen")
+            assert await process.stdout.readline() == b"seen\n"
+    finally:
+        process.kill()
+        await process.communicate()
 
 
-async def test_describe_tells_what_is_in_a_pod_and_what_happened_to_it(
-    applied: Run, live: Any
-) -> None:
+async def test_describe_shows_a_pod_and_its_events(applied: Kubectl, live: Any) -> None:
     found = await live.call("GET", "/api/v1/namespaces/default/pods/web")
     event = {
         "metadata": {"name": "web.1"},
@@ -114,7 +139,7 @@ async def test_describe_tells_what_is_in_a_pod_and_what_happened_to_it(
     assert "azure.workload.identity/client-id: abc" in (await applied("describe", "sa", "web")).out
 
 
-async def test_tokens_are_made_and_open_the_cluster(applied: Run, live: Any) -> None:
+async def test_created_token_authenticates(applied: Kubectl, live: Any) -> None:
     token = (await applied("create", "token", "web", "--duration", "1h")).out.strip()
     who = await applied("auth", "whoami", "-o", "json", "--token", token)
     assert json.loads(who.out)["status"]["userInfo"]["username"] == (
@@ -126,7 +151,7 @@ async def test_tokens_are_made_and_open_the_cluster(applied: Run, live: Any) -> 
     assert 'serviceaccounts "nobody" not found' in refused.err
 
 
-async def test_rights_are_asked_for_oneself_and_for_others(applied: Run) -> None:
+async def test_can_i_answers_for_self_and_for_others(applied: Kubectl) -> None:
     assert (await applied("auth", "can-i", "create", "pods")).out == "yes\n"
     refused = await applied("auth", "can-i", "list", "secrets", "--as", "alice", code=1)
     assert refused.out == "no\n"
@@ -135,7 +160,7 @@ async def test_rights_are_asked_for_oneself_and_for_others(applied: Run) -> None
     assert "pods" in (await applied("auth", "can-i", "--list", "--as", "alice")).out
 
 
-async def test_objects_are_made_and_changed_by_verbs(applied: Run) -> None:
+async def test_objects_are_created_and_changed_by_commands(applied: Kubectl) -> None:
     await applied("annotate", "sa", "web", "note=here")
     await applied("patch", "pod", "web", "-p", '{"metadata":{"labels":{"p":"q"}}}')
     patch = '[{"op":"add","path":"/data/j","value":"x"}]'
@@ -155,28 +180,30 @@ async def test_objects_are_made_and_changed_by_verbs(applied: Run) -> None:
     assert "more=yes" in (await applied("get", "pod", "ran", "--show-labels")).out
 
 
-async def test_a_typing_error_in_a_manifest_is_refused(kubectl: Run) -> None:
+async def test_unknown_field_in_a_manifest_is_refused(kubectl: Kubectl) -> None:
     wrong = MANIFEST.replace("serviceAccountName", "serviceAccuntName")
     refused = await kubectl("apply", "-f", "-", given=wrong, code=1)
     assert 'unknown field "spec.serviceAccuntName"' in refused.err
 
 
-async def test_wait_ends_when_its_condition_holds(applied: Run, live: Any) -> None:
+async def test_wait_ends_when_its_condition_is_met(
+    applied: Kubectl, live: Any, watches: asyncio.Queue[str]
+) -> None:
     waiting = asyncio.create_task(
-        applied("wait", "--for=condition=Ready", "pod/web", "--timeout=20s")
+        applied("wait", "--for=condition=Ready", "pod/web", "--timeout=60s")
     )
-    await asyncio.sleep(1)
+    await wait_for_pod_watch(watches)
     status = {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
     path = "/api/v1/namespaces/default/pods/web/status"
     await live.call("PATCH", path, status, content_type="application/merge-patch+json")
     assert "condition met" in (await waiting).out
-    gone = asyncio.create_task(applied("wait", "--for=delete", "pod/web", "--timeout=20s"))
-    await asyncio.sleep(1)
+    gone = asyncio.create_task(applied("wait", "--for=delete", "pod/web", "--timeout=60s"))
+    await wait_for_pod_watch(watches)
     await applied("delete", "pod", "web", "--wait=false")
     await gone
 
 
-async def test_delete_waits_until_it_is_done(applied: Run) -> None:
+async def test_delete_waits_until_the_object_is_removed(applied: Kubectl) -> None:
     deleted = await applied("delete", "-f", "-", given=MANIFEST)
     assert deleted.out.count("deleted") == 3
     assert (await applied("get", "pods", "-o", "name")).out == ""
@@ -186,7 +213,7 @@ async def test_delete_waits_until_it_is_done(applied: Run) -> None:
     assert 'namespaces "two" not found' in refused.err
 
 
-async def test_the_api_is_discovered_and_explained(applied: Run) -> None:
+async def test_api_resources_explain_and_diff_work(applied: Kubectl) -> None:
     listed = (await applied("api-resources")).out
     for text in ("serviceaccounts", "mutatingwebhookconfigurations", "coordination.k8s.io/v1"):
         assert text in listed
@@ -199,8 +226,8 @@ async def test_the_api_is_discovered_and_explained(applied: Run) -> None:
     assert "+  k: w" in changed.out
 
 
-async def test_the_python_client_creates_watches_patches_and_deletes(live: Any) -> None:
-    program = Path(__file__).with_name("kubernetes_program.py")
+async def test_python_client_creates_watches_patches_and_deletes(live: Any) -> None:
+    program = Path(__file__).with_name("python_client_program.py")
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(program), str(live.kubeconfig()), stderr=asyncio.subprocess.PIPE
     )
@@ -240,7 +267,7 @@ async def test_lightkube_creates_watches_applies_and_deletes(live: Any) -> None:
     await client.close()
 
 
-async def test_the_watch_of_our_own_client_heals_after_a_restart(serve: Any) -> None:
+async def test_own_client_watches_after_the_initial_list(serve: Any) -> None:
     from podpass.kubernetes.client import KubeClient
 
     live = await serve()
@@ -256,7 +283,7 @@ async def test_the_watch_of_our_own_client_heals_after_a_restart(serve: Any) -> 
         await events.aclose()  # type: ignore[attr-defined]  # an async generator behind AsyncIterator
 
 
-async def test_a_kind_that_is_not_served_is_called_that(kubectl: Run) -> None:
+async def test_unknown_kind_is_reported_as_no_match(kubectl: Kubectl) -> None:
     meta = {"metadata": {"name": "web"}, "spec": {}}
     for version, kind in (
         ("networking.k8s.io/v1", "Ingress"),

@@ -8,14 +8,14 @@ from podpass.kubernetes.apiserver.read import table
 from tests.kubernetes.apiserver.recorded import answer
 
 NOW = datetime.fromisoformat("2026-11-24T00:00:00Z").timestamp()
-POD = kinds.named("Pod")
+POD = kinds.kind_by_name("Pod")
 
 
 def cells(kind: Any, obj: Any, **metadata: Any) -> Any:
     obj = {"kind": kind.kind, **obj}
     obj["metadata"] = {"creationTimestamp": "2026-11-23T23:59:00Z"} | obj.get("metadata", {})
     obj["metadata"] |= metadata
-    return table.table(kind, [obj], NOW)["rows"][0]["cells"]
+    return table.make_table(kind, [obj], NOW)["rows"][0]["cells"]
 
 
 def status_of(pod: Any, **metadata: Any) -> Any:
@@ -33,8 +33,8 @@ TABLES = {
 
 
 @pytest.mark.parametrize("title", TABLES)
-def test_columns_are_those_of_a_real_server(title: str) -> None:
-    drawn = table.table(kinds.named(TABLES[title]), [], NOW)["columnDefinitions"]
+def test_columns_equal_those_of_a_real_server(title: str) -> None:
+    drawn = table.make_table(kinds.kind_by_name(TABLES[title]), [], NOW)["columnDefinitions"]
     assert [each | {"description": "<description>"} for each in drawn] == (
         answer(title)["columnDefinitions"]
     )
@@ -58,7 +58,7 @@ def test_recorded_objects_have_the_recorded_cells(title: str) -> None:
     obj["metadata"]["creationTimestamp"] = "2026-11-24T00:00:00Z"
     if obj["kind"] == "Event":
         obj["message"] = "m"
-    drawn = table.table(kinds.named(obj["kind"]), [obj], NOW)["rows"][0]["cells"]
+    drawn = table.make_table(kinds.kind_by_name(obj["kind"]), [obj], NOW)["rows"][0]["cells"]
     recorded = [each["cells"] for each in answer(ROWS[title])["rows"]]
     assert drawn in recorded
 
@@ -87,7 +87,7 @@ def test_recorded_objects_have_the_recorded_cells(title: str) -> None:
         (3000 * 86400, "8y"),
     ],
 )
-def test_a_time_span_is_written_as_kubectl_writes_it(seconds: int, written: str) -> None:
+def test_time_span_is_formatted_like_kubectl(seconds: int, written: str) -> None:
     assert table.duration(seconds) == written
 
 
@@ -95,7 +95,7 @@ RUNNING = {"running": {"startedAt": "2026-11-23T23:59:10Z"}}
 
 
 def pod(*states: Any, phase: str = "Running", init: Any = (), **status: Any) -> Any:
-    """Make a pod of container states; `init` are pairs of state and restart policy."""
+    """Build a pod from container states; `init` has pairs of state and restart policy."""
     return {
         "metadata": {"name": "p"},
         "spec": {
@@ -168,12 +168,12 @@ WAITING = {"waiting": {"reason": "PodInitializing"}}
         ),
     ],
 )
-def test_a_pods_line_says_what_it_is_at(found: Any, ready: Any, status: Any) -> None:
+def test_pod_row_shows_the_status(found: Any, ready: Any, status: Any) -> None:
     drawn = cells(POD, found)
     assert (drawn[1], drawn[2]) == (ready, status)
 
 
-def test_a_pod_on_its_way_out_is_terminating() -> None:
+def test_deleted_pod_is_terminating() -> None:
     assert status_of(pod(RUNNING), deletionTimestamp="2026-11-24T00:00:00Z") == "Terminating"
     done = pod(ENDED, phase="Succeeded")
     assert status_of(done, deletionTimestamp="2026-11-24T00:00:00Z") == "Completed"
@@ -181,7 +181,7 @@ def test_a_pod_on_its_way_out_is_terminating() -> None:
     assert status_of(lost, deletionTimestamp="2026-11-24T00:00:00Z") == "Unknown"
 
 
-def test_restarts_say_when_the_last_one_was() -> None:
+def test_restarts_show_the_time_of_the_last_one() -> None:
     found = pod(RUNNING, init=[(ENDED, "")])
     found["status"]["containerStatuses"][0] |= {
         "restartCount": 2,
@@ -190,14 +190,14 @@ def test_restarts_say_when_the_last_one_was() -> None:
     assert cells(POD, found)[3] == "2 (30s ago)"
 
 
-def test_restarts_of_init_containers_count_until_they_are_past() -> None:
+def test_restarts_of_init_containers_count_until_they_complete() -> None:
     assert cells(POD, pod(WAITING, phase="Pending", init=[(RUNNING, "")]))[3] == "1"
     assert cells(POD, pod(RUNNING, init=[(ENDED, "")]))[3] == "0"
     assert cells(POD, pod(RUNNING, init=[(RUNNING, "Always")]))[3] == "1"
 
 
-def test_a_finished_pod_says_so_in_its_row() -> None:
-    rows = table.table(POD, [{"kind": "Pod"} | pod(ENDED, phase="Succeeded")], NOW)["rows"]
+def test_row_of_a_finished_pod_has_a_completed_condition() -> None:
+    rows = table.make_table(POD, [{"kind": "Pod"} | pod(ENDED, phase="Succeeded")], NOW)["rows"]
     assert rows[0]["conditions"] == [{"type": "Completed", "status": "True", "reason": "Succeeded"}]
 
 
@@ -207,10 +207,10 @@ def test_readiness_gates_are_counted() -> None:
     assert cells(POD, found)[8] == "1/2"
 
 
-def test_a_row_carries_as_much_of_the_object_as_asked() -> None:
+def test_row_includes_the_requested_part_of_the_object() -> None:
     obj = {"kind": "Pod", **pod(RUNNING)}
     rows = {
-        how: table.table(POD, [obj], NOW, include=how)["rows"][0]
+        how: table.make_table(POD, [obj], NOW, include=how)["rows"][0]
         for how in ("None", "Metadata", "Object")
     }
     assert "object" not in rows["None"]
@@ -218,9 +218,9 @@ def test_a_row_carries_as_much_of_the_object_as_asked() -> None:
     assert rows["Object"]["object"] == obj
 
 
-def test_a_node_says_when_it_takes_no_pods() -> None:
+def test_cordoned_node_shows_scheduling_disabled() -> None:
     node = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
-    kind = kinds.named("Node")
+    kind = kinds.kind_by_name("Node")
     assert cells(kind, node)[1] == "NotReady"
     assert cells(kind, {"spec": {"unschedulable": True}})[1] == "Unknown,SchedulingDisabled"
     roles = {"node-role.kubernetes.io/worker": "", "node-role.kubernetes.io/control-plane": ""}
@@ -249,20 +249,20 @@ def test_a_node_says_when_it_takes_no_pods() -> None:
         ),
     ],
 )
-def test_a_service_says_how_it_is_reached(spec: Any, outside: Any, ports: Any) -> None:
-    drawn = cells(kinds.named("Service"), {"spec": spec})
+def test_service_row_shows_type_address_and_ports(spec: Any, outside: Any, ports: Any) -> None:
+    drawn = cells(kinds.kind_by_name("Service"), {"spec": spec})
     assert (drawn[3], drawn[4]) == (outside, ports)
 
 
-def test_a_service_shows_its_selector_and_the_address_of_its_balancer() -> None:
+def test_service_row_shows_selector_and_load_balancer_address() -> None:
     spec = {"type": "LoadBalancer", "selector": {"b": "2", "a": "1"}}
     status = {"loadBalancer": {"ingress": [{"ip": "1.2.3.4"}, {"hostname": "x.example"}]}}
-    drawn = cells(kinds.named("Service"), {"spec": spec, "status": status})
+    drawn = cells(kinds.kind_by_name("Service"), {"spec": spec, "status": status})
     assert drawn[3] == "1.2.3.4,x.example"
     assert drawn[6] == "a=1,b=2"
 
 
-def test_an_event_of_a_series_shows_its_last_sighting() -> None:
+def test_event_series_shows_its_last_observed_time() -> None:
     event = {
         "eventTime": "2026-11-23T23:50:00.000000Z",
         "series": {"count": 4, "lastObservedTime": "2026-11-23T23:59:58.000000Z"},
@@ -271,17 +271,17 @@ def test_an_event_of_a_series_shows_its_last_sighting() -> None:
         "reportingInstance": "n1",
         "message": " m \n",
     }
-    drawn = cells(kinds.named("Event"), event)
+    drawn = cells(kinds.kind_by_name("Event"), event)
     assert drawn[0] == "2s"
     assert drawn[3] == "node"
     assert drawn[5:9] == ["kubelet, n1", "m", "10m", 4]
 
 
-def test_an_event_without_times_is_of_unknown_age() -> None:
-    assert cells(kinds.named("Event"), {})[0] == "<unknown>"
+def test_event_without_times_has_an_unknown_age() -> None:
+    assert cells(kinds.kind_by_name("Event"), {})[0] == "<unknown>"
 
 
-def test_a_binding_shows_whom_it_binds_to_what() -> None:
+def test_binding_row_shows_role_and_subjects() -> None:
     binding = {
         "roleRef": {"kind": "Role", "name": "r"},
         "subjects": [
@@ -291,12 +291,12 @@ def test_a_binding_shows_whom_it_binds_to_what() -> None:
             {"kind": "ServiceAccount", "namespace": "one", "name": "sa"},
         ],
     }
-    drawn = cells(kinds.named("RoleBinding"), binding)
+    drawn = cells(kinds.kind_by_name("RoleBinding"), binding)
     assert drawn[1:] == ["Role/r", "60s", "alice, bob", "devs", "one/sa"]
 
 
-def test_a_kind_without_a_row_has_name_and_birth() -> None:
-    drawn = cells(kinds.named("Role"), {"metadata": {"name": "r"}})
+def test_kind_without_columns_has_name_and_creation_time() -> None:
+    drawn = cells(kinds.kind_by_name("Role"), {"metadata": {"name": "r"}})
     assert drawn == ["r", "2026-11-23T23:59:00Z"]
 
 
@@ -310,8 +310,8 @@ def test_a_kind_without_a_row_has_name_and_birth() -> None:
         ("ConfigMap", {"data": {"a": ""}, "binaryData": {"b": ""}}, ["s", 2]),
     ],
 )
-def test_small_kinds_show_what_counts(name: str, obj: Any, drawn: Any) -> None:
-    found = cells(kinds.named(name), obj | {"metadata": {"name": "s"}})
+def test_small_kinds_have_their_own_columns(name: str, obj: Any, drawn: Any) -> None:
+    found = cells(kinds.kind_by_name(name), obj | {"metadata": {"name": "s"}})
     assert found[:-1] == drawn
     assert found[-1] == "60s"
 
@@ -397,8 +397,8 @@ COMPLETE = {"type": "Complete", "status": "True"}
         ),
     ],
 )
-def test_a_workload_in_one_line(kind: str, obj: Any, row: list[Any]) -> None:
-    assert cells(kinds.named(kind), obj, name="x") == row
+def test_workload_row_has_its_columns(kind: str, obj: Any, row: list[Any]) -> None:
+    assert cells(kinds.kind_by_name(kind), obj, name="x") == row
 
 
 @pytest.mark.parametrize(
@@ -413,6 +413,6 @@ def test_a_workload_in_one_line(kind: str, obj: Any, row: list[Any]) -> None:
         ),
     ],
 )
-def test_what_a_job_is_at(conditions: Any, status: str) -> None:
+def test_job_row_shows_the_status(conditions: Any, status: str) -> None:
     job = {"spec": {"template": {"spec": CONTAINERS}}, "status": {"conditions": conditions}}
-    assert cells(kinds.named("Job"), job, name="x")[1] == status
+    assert cells(kinds.kind_by_name("Job"), job, name="x")[1] == status

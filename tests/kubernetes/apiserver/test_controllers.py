@@ -1,4 +1,4 @@
-"""What a namespace holds from its birth, and what happens at its end."""
+"""Controllers of namespaces, events and nodes, through the API."""
 
 import asyncio
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from podpass.kubernetes.apiserver.defaulting import defaults
-from podpass.kubernetes.apiserver.kinds import named
-from podpass.kubernetes.controllers.client import Writer
-from podpass.kubernetes.controllers.event_ttl import Forgetting
-from podpass.kubernetes.controllers.namespaces import GRACE_SECONDS, Namespaces
+from podpass.kubernetes.apiserver.kinds import kind_by_name
+from podpass.kubernetes.controllers.client import ControllerClient
+from podpass.kubernetes.controllers.event_ttl import EventTTLController
+from podpass.kubernetes.controllers.namespaces import GRACE_SECONDS, NamespaceController
 
 NAMESPACE = "/api/v1/namespaces/one"
 ENDING = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/f"]}
@@ -17,28 +17,28 @@ LARGE = {"containers": [{"name": f"c{at}", "image": "i", "env": []} for at in ra
 POD = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
 
 
-async def until(live: Any, path: str, status: int) -> Any:
+async def wait_for_status(live: Any, path: str, status: int) -> Any:
     for _ in range(100):
-        answer = await live.call("GET", path)
-        if answer.status == status:
-            return answer
+        response = await live.call("GET", path)
+        if response.status == status:
+            return response
         await asyncio.sleep(0.05)
-    raise AssertionError(f"{path} answers {answer.status} and not {status}")
+    raise AssertionError(f"{path} returns {response.status} and not {status}")
 
 
 async def namespace(live: Any) -> None:
     made = await live.call("POST", "/api/v1/namespaces", {"metadata": {"name": "one"}})
     assert made.status == 201
-    await until(live, f"{NAMESPACE}/serviceaccounts/default", 200)
+    await wait_for_status(live, f"{NAMESPACE}/serviceaccounts/default", 200)
 
 
-async def test_a_namespace_gets_its_default_account_and_the_clusters_authority(live: Any) -> None:
+async def test_namespace_gets_a_default_account_and_the_ca_config_map(live: Any) -> None:
     await namespace(live)
-    found = await until(live, f"{NAMESPACE}/configmaps/kube-root-ca.crt", 200)
+    found = await wait_for_status(live, f"{NAMESPACE}/configmaps/kube-root-ca.crt", 200)
     assert found.body["data"] == {"ca.crt": live.ca_file.read_text()}
 
 
-async def test_they_come_back_and_are_put_right(live: Any) -> None:
+async def test_deleted_or_changed_namespace_defaults_are_restored(live: Any) -> None:
     await namespace(live)
     account, authority = (
         f"{NAMESPACE}/serviceaccounts/default",
@@ -46,7 +46,7 @@ async def test_they_come_back_and_are_put_right(live: Any) -> None:
     )
     first = (await live.call("GET", account)).body["metadata"]["uid"]
     await live.call("DELETE", account)
-    assert (await until(live, account, 200)).body["metadata"]["uid"] != first
+    assert (await wait_for_status(live, account, 200)).body["metadata"]["uid"] != first
     await live.call(
         "PATCH",
         authority,
@@ -57,10 +57,10 @@ async def test_they_come_back_and_are_put_right(live: Any) -> None:
         if (await live.call("GET", authority)).body["data"]["ca.crt"] != "mine":
             return
         await asyncio.sleep(0.05)
-    raise AssertionError("the authority was not put right")
+    raise AssertionError("the CA was not restored")
 
 
-async def test_a_namespace_takes_all_it_holds_with_it(live: Any) -> None:
+async def test_deletion_of_a_namespace_deletes_its_contents(live: Any) -> None:
     await namespace(live)
     await live.call("POST", f"{NAMESPACE}/pods", POD)
     await live.call("POST", f"{NAMESPACE}/secrets", {"metadata": {"name": "s"}})
@@ -68,37 +68,37 @@ async def test_a_namespace_takes_all_it_holds_with_it(live: Any) -> None:
     assert gone.body["status"]["phase"] == "Terminating"
     refused = await live.call("POST", f"{NAMESPACE}/secrets", {"metadata": {"name": "late"}})
     assert refused.status == 403
-    await until(live, NAMESPACE, 404)
+    await wait_for_status(live, NAMESPACE, 404)
     await namespace(live)
     assert not (await live.call("GET", f"{NAMESPACE}/pods")).body["items"]
     assert (await live.call("GET", f"{NAMESPACE}/secrets/s")).status == 404
 
 
-async def test_a_namespace_of_many_pods_that_end_slowly_keeps_nobody_waiting(live: Any) -> None:
-    """Fails if they are gone through in one turn of the loop: each is read, and none is written."""
-    store, turns = live.cluster.store, 0
+async def test_deletion_of_a_namespace_with_many_pods_yields_to_other_requests(live: Any) -> None:
+    """Fails if all pods are processed in one event-loop iteration: each is read, and none is written."""
+    store, iterations = live.cluster.store, 0
     for number in range(200):
         about = {"name": f"p{number}", "namespace": "many", "uid": f"p{number}"}
-        store.create(named("Pod"), {"metadata": about | ENDING, "spec": LARGE})
-    store.create(named("Namespace"), {"metadata": {"name": "many", "uid": "many"} | ENDING})
-    writer = Writer(live.cluster.resources, live.cluster.deletions, "test")
-    namespaces = Namespaces(writer, "")
-    assert await namespaces.look("", "many")  # not yet
+        store.create(kind_by_name("Pod"), {"metadata": about | ENDING, "spec": LARGE})
+    store.create(kind_by_name("Namespace"), {"metadata": {"name": "many", "uid": "many"} | ENDING})
+    writer = ControllerClient(live.cluster.registry, live.cluster.deletion_handler, "test")
+    namespaces = NamespaceController(writer, "")
+    assert await namespaces.reconcile("", "many")  # the grace period is not over
     await asyncio.sleep(GRACE_SECONDS)
 
     async def others() -> None:
-        nonlocal turns
+        nonlocal iterations
         while True:
-            turns += 1
+            iterations += 1
             await asyncio.sleep(0)
 
     running = asyncio.create_task(others())
-    await namespaces.look("", "many")
+    await namespaces.reconcile("", "many")
     running.cancel()
-    assert turns > 1
+    assert iterations > 1
 
 
-async def test_a_namespace_waits_for_a_pod_that_runs_and_for_finalizers(live: Any) -> None:
+async def test_namespace_deletion_waits_for_running_pods_and_finalizers(live: Any) -> None:
     await namespace(live)
     await live.call("POST", f"{NAMESPACE}/pods", POD)
     target = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}
@@ -115,31 +115,33 @@ async def test_a_namespace_waits_for_a_pod_that_runs_and_for_finalizers(live: An
     assert pod.body["metadata"]["deletionGracePeriodSeconds"] == 30
     assert (await live.call("GET", NAMESPACE)).status == 200
     used = await live.call("GET", f"{NAMESPACE}/configmaps/used")
-    assert "deletionTimestamp" not in used.body["metadata"]  # what a pod runs with outlives it
+    assert (
+        "deletionTimestamp" not in used.body["metadata"]
+    )  # objects that a running pod uses are deleted after it
     await live.call("DELETE", f"{NAMESPACE}/pods/p?gracePeriodSeconds=0")
-    await until(live, f"{NAMESPACE}/configmaps/used", 404)
+    await wait_for_status(live, f"{NAMESPACE}/configmaps/used", 404)
     merge = "application/merge-patch+json"
     free = {"metadata": {"finalizers": None}}
     await live.call("PATCH", f"{NAMESPACE}/configmaps/held", free, content_type=merge)
-    await until(live, NAMESPACE, 404)
+    await wait_for_status(live, NAMESPACE, 404)
 
 
-async def test_the_systems_own_namespaces_stay(live: Any) -> None:
+async def test_system_namespaces_cannot_be_deleted(live: Any) -> None:
     for name in ("default", "kube-system", "kube-public"):
         refused = await live.call("DELETE", f"/api/v1/namespaces/{name}")
         assert (refused.status, refused.body["reason"]) == (403, "Forbidden")
 
 
-async def test_a_namespace_that_was_going_goes_on_after_a_restart(serve: Any) -> None:
+async def test_namespace_deletion_continues_after_a_restart(serve: Any) -> None:
     live = await serve()
     await namespace(live)
     await live.call("DELETE", NAMESPACE)
     await live.cluster.__aexit__(None, None, None)
     again = await serve()
-    await until(again, NAMESPACE, 404)
+    await wait_for_status(again, NAMESPACE, 404)
 
 
-async def test_events_are_forgotten_an_hour_after_their_last(serve: Any) -> None:
+async def test_events_are_deleted_one_hour_after_their_last_occurrence(serve: Any) -> None:
     now = [1_767_225_600.0]
     live = await serve(clock=lambda: now[0])
     events = "/api/v1/namespaces/default/events"
@@ -148,7 +150,9 @@ async def test_events_are_forgotten_an_hour_after_their_last(serve: Any) -> None
     later = {"lastTimestamp": "2026-01-01T00:30:00Z"}
     await live.call("POST", events, {"metadata": {"name": "new"}, **about, **later})
     now[0] += 3601
-    await Forgetting(Writer(live.cluster.resources, live.cluster.deletions, "test")).look("", "")
+    await EventTTLController(
+        ControllerClient(live.cluster.registry, live.cluster.deletion_handler, "test")
+    ).reconcile("", "")
     left = (await live.call("GET", events)).body["items"]
     assert [item["metadata"]["name"] for item in left] == ["new"]
 
@@ -159,7 +163,7 @@ UNREACHABLE = {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}
 OWN = {"key": "example.com/mine", "effect": "NoSchedule"}
 
 
-async def until_tainted(live: Any, *taints: dict[str, str]) -> None:
+async def wait_for_taints(live: Any, *taints: dict[str, str]) -> None:
     for _ in range(100):
         found = (await live.call("GET", NODE)).body["spec"].get("taints", [])
         if found == list(taints):
@@ -175,28 +179,28 @@ async def report(live: Any, ready: str) -> None:
     assert done.status == 200, done.text
 
 
-async def test_a_node_takes_pods_while_it_is_ready_and_no_longer(live: Any) -> None:
-    """Fails if a ready node keeps the taint it was admitted with."""
+async def test_taints_follow_the_ready_condition(live: Any) -> None:
+    """Fails if a ready node keeps the taint from its admission."""
     spec = {"taints": [OWN]}
     made = await live.call("POST", "/api/v1/nodes", {"metadata": {"name": "n"}, "spec": spec})
     assert made.body["spec"]["taints"] == [OWN, NOT_READY]
     await report(live, "True")
-    await until_tainted(live, OWN)
+    await wait_for_taints(live, OWN)
     await report(live, "False")
-    await until_tainted(live, OWN, NOT_READY)
+    await wait_for_taints(live, OWN, NOT_READY)
     await report(live, "Unknown")
-    await until_tainted(live, OWN, UNREACHABLE)
+    await wait_for_taints(live, OWN, UNREACHABLE)
     await report(live, "True")
-    await until_tainted(live, OWN)
+    await wait_for_taints(live, OWN)
 
 
 @pytest.mark.parametrize("conditions", [[], [{"type": "DiskPressure", "status": "False"}]])
-def test_a_node_that_has_not_said_anything_keeps_its_taint(conditions: list[Any]) -> None:
+def test_node_without_conditions_keeps_its_taint(conditions: list[Any]) -> None:
     node = {"spec": {"taints": [NOT_READY]}, "status": {"conditions": conditions}}
     assert defaults.node_taints(node) == [NOT_READY]
 
 
-def test_a_taint_of_the_same_name_that_ends_pods_is_not_the_controllers_to_take() -> None:
+def test_no_execute_taint_with_the_same_key_is_kept() -> None:
     evicts = NOT_READY | {"effect": "NoExecute"}
     ready = {"conditions": [{"type": "Ready", "status": "True"}]}
     assert defaults.node_taints({"spec": {"taints": [evicts]}, "status": ready}) == [evicts]

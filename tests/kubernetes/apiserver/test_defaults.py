@@ -9,7 +9,7 @@ from podpass.kubernetes.apiserver.defaulting import defaults
 from podpass.kubernetes.apiserver.status import StatusError
 from tests.kubernetes.apiserver.recorded import STEPS, UID, answer, kind_of, make, step
 
-POD = kinds.named("Pod")
+POD = kinds.kind_by_name("Pod")
 CLASSES = {"low": {"value": 5, "preemptionPolicy": "Never"}}
 ACCOUNT_VOLUME = "kube-api-access-<suffix>"
 
@@ -25,7 +25,7 @@ CREATED = [
 
 
 def without_account(pod: Any) -> Any:
-    """Take away what the account's own admission adds, which is not a default."""
+    """Remove the fields of the ServiceAccount admission plugin, which are not defaults."""
     spec = pod["spec"]
     for name in ("serviceAccount", "serviceAccountName"):
         spec.pop(name, None)
@@ -44,13 +44,13 @@ def without_masked(obj: Any) -> Any:
         obj["metadata"].pop("name")
     for name in ("apiVersion", "kind", "message"):
         obj.pop(name, None)
-    for name in ("clusterIP", "clusterIPs"):  # the allocator's
+    for name in ("clusterIP", "clusterIPs"):  # set by the allocator
         obj.get("spec", {}).pop(name, None)
     return obj
 
 
 @pytest.mark.parametrize("title", CREATED)
-def test_a_new_object_is_filled_in_as_a_real_server_fills_it_in(title: str) -> None:
+def test_new_object_gets_the_defaults_of_a_real_server(title: str) -> None:
     recorded = answer(title)
     kind = kind_of(recorded)
     assert kind is not None
@@ -58,23 +58,23 @@ def test_a_new_object_is_filled_in_as_a_real_server_fills_it_in(title: str) -> N
     if not kind.namespaced:
         made["metadata"].pop("namespace", None)
     if kind is POD:
-        made = without_account(defaults.pod_admission(made, CLASSES))
+        made = without_account(defaults.admit_pod(made, CLASSES))
         recorded = without_account(recorded)
     if kind.kind == "Node":
-        made = defaults.node_admission(made)
+        made = defaults.admit_node(made)
     assert without_masked(made) == without_masked(recorded)
 
 
 @pytest.mark.parametrize("title", CREATED)
-def test_defaults_set_twice_change_nothing(title: str) -> None:
+def test_defaulting_is_idempotent(title: str) -> None:
     recorded = answer(title)
     kind = kind_of(recorded)
     assert kind is not None
     once = make(kind, step(title)["body"])
-    assert defaults.apply(kind, copy.deepcopy(once)) == once
+    assert defaults.set_defaults(kind, copy.deepcopy(once)) == once
 
 
-def test_a_status_somebody_sends_with_a_new_object_is_not_taken() -> None:
+def test_status_in_a_new_object_is_ignored() -> None:
     pod = make(POD, {"spec": {"containers": []}, "status": {"phase": "Running"}})
     assert pod["status"]["phase"] == "Pending"
 
@@ -90,36 +90,36 @@ def test_a_status_somebody_sends_with_a_new_object_is_not_taken() -> None:
         ("app@sha256:0000", "IfNotPresent"),
     ],
 )
-def test_an_image_without_a_fixed_version_is_always_pulled(image: Any, policy: Any) -> None:
+def test_image_without_a_fixed_version_is_always_pulled(image: Any, policy: Any) -> None:
     container = {"name": "c", "image": image}
-    assert defaults.apply("Container", container)["imagePullPolicy"] == policy
+    assert defaults.set_defaults("Container", container)["imagePullPolicy"] == policy
 
 
-def test_what_is_set_stays() -> None:
+def test_given_values_are_not_replaced() -> None:
     container = {"name": "c", "image": "app", "imagePullPolicy": "Never", "resources": {}}
-    assert defaults.apply("Container", container)["imagePullPolicy"] == "Never"
+    assert defaults.set_defaults("Container", container)["imagePullPolicy"] == "Never"
 
 
-def test_the_older_name_of_the_account_follows_the_newer() -> None:
+def test_deprecated_account_field_follows_the_new_field() -> None:
     spec = {"containers": [], "serviceAccountName": "new", "serviceAccount": "old"}
-    assert defaults.apply("PodSpec", spec)["serviceAccount"] == "new"
+    assert defaults.set_defaults("PodSpec", spec)["serviceAccount"] == "new"
     spec = {"containers": [], "serviceAccount": "old"}
-    assert defaults.apply("PodSpec", spec)["serviceAccountName"] == "old"
+    assert defaults.set_defaults("PodSpec", spec)["serviceAccountName"] == "old"
 
 
-def test_a_volume_without_a_source_is_an_empty_directory() -> None:
-    assert defaults.apply("Volume", {"name": "v"}) == {"name": "v", "emptyDir": {}}
+def test_volume_without_a_source_is_an_empty_directory() -> None:
+    assert defaults.set_defaults("Volume", {"name": "v"}) == {"name": "v", "emptyDir": {}}
 
 
-def test_ports_on_the_hosts_network_are_the_hosts() -> None:
+def test_ports_on_the_host_network_get_a_host_port() -> None:
     spec = {"hostNetwork": True, "containers": [{"name": "c", "ports": [{"containerPort": 80}]}]}
-    port = defaults.apply("PodSpec", spec)["containers"][0]["ports"][0]
+    port = defaults.set_defaults("PodSpec", spec)["containers"][0]["ports"][0]
     assert port == {"containerPort": 80, "hostPort": 80, "protocol": "TCP"}
 
 
-def test_what_is_limited_is_asked_for() -> None:
+def test_missing_requests_are_set_to_the_limits() -> None:
     resources = {"limits": {"cpu": 1, "memory": 0.5}, "requests": {"cpu": 0.25}}
-    assert defaults.apply("ResourceRequirements", resources) == {
+    assert defaults.set_defaults("ResourceRequirements", resources) == {
         "limits": {"cpu": "1", "memory": "500m"},
         "requests": {"cpu": "250m", "memory": "500m"},
     }
@@ -136,45 +136,50 @@ def test_what_is_limited_is_asked_for() -> None:
         ([{"requests": {"ephemeral-storage": "1Gi"}}], "BestEffort"),
     ],
 )
-def test_a_pod_is_sorted_by_what_it_reserves(resources: Any, qos: Any) -> None:
+def test_qos_class_follows_requests_and_limits(resources: Any, qos: Any) -> None:
     containers = [{"name": f"c{at}", "resources": each} for at, each in enumerate(resources)]
     assert make(POD, {"spec": {"containers": containers}})["status"]["qosClass"] == qos
 
 
-def test_a_pods_address_stands_in_both_places() -> None:
-    assert defaults.apply("PodStatus", {"podIP": "10.0.0.1"})["podIPs"] == [{"ip": "10.0.0.1"}]
+def test_pod_ip_is_in_both_fields() -> None:
+    assert defaults.set_defaults("PodStatus", {"podIP": "10.0.0.1"})["podIPs"] == [
+        {"ip": "10.0.0.1"}
+    ]
     moved = {"podIP": "10.0.0.2", "podIPs": [{"ip": "10.0.0.1"}]}
-    assert defaults.apply("PodStatus", moved)["podIPs"] == [{"ip": "10.0.0.2"}]
-    assert defaults.apply("PodStatus", {"hostIPs": [{"ip": "10.0.0.3"}]})["hostIP"] == "10.0.0.3"
+    assert defaults.set_defaults("PodStatus", moved)["podIPs"] == [{"ip": "10.0.0.2"}]
+    assert (
+        defaults.set_defaults("PodStatus", {"hostIPs": [{"ip": "10.0.0.3"}]})["hostIP"]
+        == "10.0.0.3"
+    )
 
 
-def test_a_recorded_status_has_its_zero_values() -> None:
+def test_recorded_status_has_its_zero_values() -> None:
     patch = step("status")["body"]["status"]
-    filled = defaults.apply("PodStatus", patch)
+    filled = defaults.set_defaults("PodStatus", patch)
     recorded = answer("status")["status"]
     assert filled["containerStatuses"] == recorded["containerStatuses"]
     assert filled["conditions"][0] == recorded["conditions"][0]
 
 
-def test_a_pod_that_tolerates_lost_nodes_keeps_its_own_toleration() -> None:
+def test_pod_with_its_own_toleration_keeps_it() -> None:
     pod = make(POD, {"spec": {"containers": [], "tolerations": [{"operator": "Exists"}]}})
-    assert defaults.pod_admission(pod, CLASSES)["spec"]["tolerations"] == [{"operator": "Exists"}]
+    assert defaults.admit_pod(pod, CLASSES)["spec"]["tolerations"] == [{"operator": "Exists"}]
 
 
 def prioritized(**spec: Any) -> Any:
     pod = make(POD, {"metadata": {"name": "x"}, "spec": {"containers": [], **spec}})
-    return defaults.pod_admission(pod, CLASSES)["spec"]
+    return defaults.admit_pod(pod, CLASSES)["spec"]
 
 
-def test_a_pods_priority_is_that_of_its_class() -> None:
+def test_pod_gets_the_priority_of_its_class() -> None:
     assert prioritized(priorityClassName="low")["priority"] == 5
     assert prioritized(priorityClassName="low")["preemptionPolicy"] == "Never"
     assert prioritized(priorityClassName="low", priority=5)["priority"] == 5
 
 
-def test_a_pod_without_a_class_has_the_usual_one() -> None:
+def test_pod_without_a_class_gets_the_global_default() -> None:
     usual = CLASSES | {"usual": {"value": 7, "globalDefault": True}}
-    pod = defaults.pod_admission(make(POD, {"spec": {"containers": []}}), usual)
+    pod = defaults.admit_pod(make(POD, {"spec": {"containers": []}}), usual)
     assert (pod["spec"]["priority"], pod["spec"]["priorityClassName"]) == (7, "usual")
     assert prioritized()["priority"] == 0
     assert "priorityClassName" not in prioritized()
@@ -189,17 +194,17 @@ def test_a_pod_without_a_class_has_the_usual_one() -> None:
         {"priorityClassName": "low", "preemptionPolicy": "PreemptLowerPriority"},
     ],
 )
-def test_a_class_that_is_not_there_and_a_priority_of_ones_own_are_refused(spec: Any) -> None:
-    """Fails if a pod could put itself before those of the system."""
+def test_missing_class_and_different_priority_are_refused(spec: Any) -> None:
+    """Fails if a pod can have a higher priority than the pods of the system."""
     with pytest.raises(StatusError) as caught:
         prioritized(**spec)
     assert (caught.value.status, caught.value.name) == (403, "x")
 
 
-def test_a_new_nodes_taint_is_set_once() -> None:
+def test_taint_of_a_new_node_is_set_once() -> None:
     node = {"metadata": {"name": "n"}}
-    once = copy.deepcopy(defaults.node_admission(node))
-    assert defaults.node_admission(copy.deepcopy(once)) == once
+    once = copy.deepcopy(defaults.admit_node(node))
+    assert defaults.admit_node(copy.deepcopy(once)) == once
 
 
 @pytest.mark.parametrize(
@@ -216,35 +221,35 @@ def test_a_new_nodes_taint_is_set_once() -> None:
         ),
     ],
 )
-def test_services_of_other_types_have_their_own_defaults(spec: Any, added: Any) -> None:
-    assert added.items() <= defaults.apply("ServiceSpec", spec).items()
+def test_services_of_other_types_get_their_own_defaults(spec: Any, added: Any) -> None:
+    assert added.items() <= defaults.set_defaults("ServiceSpec", spec).items()
 
 
-def test_an_external_name_has_no_address_family() -> None:
+def test_external_name_service_has_no_address_family() -> None:
     spec = {"type": "ExternalName", "externalName": "x.example"}
-    assert "ipFamilies" not in defaults.apply("ServiceSpec", spec)
+    assert "ipFamilies" not in defaults.set_defaults("ServiceSpec", spec)
 
 
-def test_string_data_goes_over_data() -> None:
+def test_string_data_takes_precedence_over_data() -> None:
     secret = {"data": {"a": "eA==", "b": "eA=="}, "stringData": {"a": "v"}}
-    assert defaults.apply("Secret", secret) == {
+    assert defaults.set_defaults("Secret", secret) == {
         "type": "Opaque",
         "data": {"a": "dg==", "b": "eA=="},
     }
 
 
-def test_subjects_get_the_group_they_mean() -> None:
+def test_subjects_get_the_group_of_their_kind() -> None:
     binding = {
         "roleRef": {"kind": "Role", "name": "r"},
         "subjects": [{"kind": "User", "name": "u"}, {"kind": "ServiceAccount", "name": "s"}],
     }
-    filled = defaults.apply("RoleBinding", binding)
+    filled = defaults.set_defaults("RoleBinding", binding)
     assert filled["roleRef"]["apiGroup"] == "rbac.authorization.k8s.io"
     assert filled["subjects"][0]["apiGroup"] == "rbac.authorization.k8s.io"
     assert "apiGroup" not in filled["subjects"][1]
 
 
-def test_defaults_of_one_object_are_not_shared_with_the_next() -> None:
-    first = defaults.apply("Container", {"name": "a"})
+def test_defaults_are_not_shared_between_objects() -> None:
+    first = defaults.set_defaults("Container", {"name": "a"})
     first["resources"]["limits"] = {"cpu": "1"}
-    assert defaults.apply("Container", {"name": "b"})["resources"] == {}
+    assert defaults.set_defaults("Container", {"name": "b"})["resources"] == {}

@@ -1,13 +1,13 @@
-"""Who may write roles and bindings, and how far: never further than their own rights."""
+"""Escalation prevention: users write roles and bindings only within their own permissions."""
 
 from typing import Any
 
 import pytest
 
-from podpass.kubernetes.apiserver.auth.escalation import check, covered
-from podpass.kubernetes.apiserver.auth.rbac import Rbac
-from podpass.kubernetes.apiserver.kinds import named
-from podpass.kubernetes.apiserver.request import User
+from podpass.kubernetes.apiserver.auth.escalation import check, is_covered
+from podpass.kubernetes.apiserver.auth.rbac import RbacAuthorizer
+from podpass.kubernetes.apiserver.kinds import kind_by_name
+from podpass.kubernetes.apiserver.request import UserInfo
 from podpass.kubernetes.apiserver.status import StatusError
 
 GROUP = "rbac.authorization.k8s.io"
@@ -61,17 +61,17 @@ KINDS = [("Role", f"{HERE}/roles"), ("ClusterRole", f"{RBAC}/clusterroles")]
 
 
 @pytest.mark.parametrize(("kind", "path"), KINDS)
-async def test_a_role_may_grant_what_its_writer_holds(writer: Any, kind: str, path: str) -> None:
+async def test_role_with_rules_of_its_writer_is_accepted(writer: Any, kind: str, path: str) -> None:
     assert await alice(writer, "POST", path, role(kind, READ)) == 201
     assert await alice(writer, "PUT", f"{path}/mine", role(kind, READ | {"verbs": ["get"]})) == 200
 
 
 @pytest.mark.parametrize(("kind", "path"), KINDS)
 @pytest.mark.parametrize("method", ["POST", "PUT", "APPLY", "DRY"])
-async def test_a_new_role_grants_nothing_its_writer_lacks(
+async def test_new_role_with_uncovered_rules_is_refused(
     writer: Any, kind: str, path: str, method: str
 ) -> None:
-    """Fails without the check: whoever may write roles would take the whole cluster."""
+    """Fails without the check: a user who may write roles could grant themselves everything."""
     body = role(kind, READ, SECRETS)
     match method:
         case "APPLY":
@@ -87,8 +87,10 @@ async def test_a_new_role_grants_nothing_its_writer_lacks(
 
 
 @pytest.mark.parametrize(("kind", "path"), KINDS)
-async def test_a_role_is_not_widened_beyond_its_writer(writer: Any, kind: str, path: str) -> None:
-    """Fails if only the creation is looked at."""
+async def test_changed_role_with_uncovered_rules_is_refused(
+    writer: Any, kind: str, path: str
+) -> None:
+    """Fails if only the creation is checked."""
     assert await alice(writer, "POST", path, role(kind, READ)) == 201
     one, wide = f"{path}/mine", role(kind, SECRETS)
     assert await alice(writer, "PUT", one, wide) == 403
@@ -98,7 +100,7 @@ async def test_a_role_is_not_widened_beyond_its_writer(writer: Any, kind: str, p
     assert (await writer.call("GET", one)).body["rules"][0]["resources"] == ["pods"]
 
 
-async def test_the_refusal_says_what_is_lacking(writer: Any) -> None:
+async def test_refusal_names_the_uncovered_rules(writer: Any) -> None:
     refused = await writer.call(
         "POST", f"{HERE}/roles", role("Role", READ, SECRETS), token="alice-token"
     )
@@ -110,7 +112,7 @@ async def test_the_refusal_says_what_is_lacking(writer: Any) -> None:
     assert "pods" not in message
 
 
-async def test_who_may_escalate_may_grant_anything(live: Any) -> None:
+async def test_escalate_permission_allows_any_rule(live: Any) -> None:
     escalate = {"apiGroups": [GROUP], "resources": ["roles"], "verbs": ["escalate"]}
     await grant(live, WRITE_RBAC, escalate)
     assert await alice(live, "POST", f"{HERE}/roles", role("Role", SECRETS)) == 201
@@ -126,10 +128,10 @@ BINDINGS = [
 
 @pytest.mark.parametrize(("kind", "path"), BINDINGS)
 @pytest.mark.parametrize("method", ["POST", "PUT", "APPLY"])
-async def test_a_binding_gives_no_role_its_writer_does_not_hold(
+async def test_binding_to_an_uncovered_role_is_refused(
     writer: Any, kind: str, path: str, method: str
 ) -> None:
-    """Fails without the check: one binding of cluster-admin would be enough."""
+    """Fails without the check: one binding to cluster-admin grants everything."""
     body = binding(kind, "cluster-admin")
     match method:
         case "APPLY":
@@ -143,7 +145,7 @@ async def test_a_binding_gives_no_role_its_writer_does_not_hold(
 
 
 @pytest.mark.parametrize(("kind", "path"), BINDINGS)
-async def test_nobody_adds_themselves_to_a_binding_beyond_them(
+async def test_changed_binding_to_an_uncovered_role_is_refused(
     writer: Any, kind: str, path: str
 ) -> None:
     body = binding(kind, "cluster-admin") | {"subjects": []}
@@ -152,21 +154,21 @@ async def test_nobody_adds_themselves_to_a_binding_beyond_them(
     change = {"subjects": mine["subjects"]}
     assert await alice(writer, "PATCH", one, change, content_type=MERGE) == 403
     assert await alice(writer, "PUT", one, mine) == 403
-    # What is only needed to get rid of it may be written by who may write it at all.
+    # Metadata that deletion needs may be changed without the permissions of the role.
     finalizers = {"metadata": {"finalizers": ["example.com/f"]}}
     assert await alice(writer, "PATCH", one, finalizers, content_type=MERGE) == 200
 
 
 @pytest.mark.parametrize(("kind", "path"), BINDINGS)
-async def test_a_held_role_may_be_bound_and_one_that_is_not_there_may_not(
+async def test_covered_role_may_be_bound_and_a_missing_role_may_not(
     writer: Any, kind: str, path: str
 ) -> None:
-    """Fails if a binding may wait for a role: it would take effect unchecked."""
+    """Fails if a binding can name a missing role: the role would later be granted without a check."""
     assert await alice(writer, "POST", path, binding(kind, "grant")) == 201
     assert await alice(writer, "POST", path, binding(kind, "later", "other")) == 404
 
 
-async def test_who_may_bind_a_role_may_give_it_and_no_other(live: Any) -> None:
+async def test_bind_permission_allows_only_the_named_role(live: Any) -> None:
     bind = {"apiGroups": [GROUP], "resources": ["clusterroles"], "verbs": ["bind"]}
     await grant(live, WRITE_RBAC, bind | {"resourceNames": ["view"]})
     path = f"{HERE}/rolebindings"
@@ -174,7 +176,7 @@ async def test_who_may_bind_a_role_may_give_it_and_no_other(live: Any) -> None:
     assert await alice(live, "POST", path, binding("RoleBinding", "edit", "other")) == 403
 
 
-async def test_rights_in_one_namespace_do_not_cover_a_role_of_the_cluster(live: Any) -> None:
+async def test_namespaced_permissions_do_not_cover_a_cluster_role(live: Any) -> None:
     await grant(live, WRITE_RBAC)
     await live.call("POST", f"{HERE}/roles", role("Role", SECRETS, name="held"))
     body = binding("RoleBinding", "held", "held", ref="Role")
@@ -185,8 +187,8 @@ async def test_rights_in_one_namespace_do_not_cover_a_role_of_the_cluster(live: 
     assert await alice(live, "POST", elsewhere, role("Role", SECRETS)) == 403
 
 
-async def test_only_who_holds_everything_may_collect_roles_by_label(writer: Any) -> None:
-    """Fails if an aggregationRule passes: it would collect cluster-admin's rules."""
+async def test_aggregation_rule_needs_every_permission(writer: Any) -> None:
+    """Fails if an aggregationRule is not checked: it could select the rules of cluster-admin."""
     rule = {"clusterRoleSelectors": [{"matchLabels": {"x": "y"}}]}
     body = role("ClusterRole", READ, aggregationRule=rule)
     assert await alice(writer, "POST", f"{RBAC}/clusterroles", body) == 403
@@ -196,8 +198,8 @@ async def test_only_who_holds_everything_may_collect_roles_by_label(writer: Any)
     assert await alice(writer, "POST", f"{RBAC}/clusterroles", body) == 201
 
 
-async def test_apply_and_put_make_objects_only_for_who_may_create(live: Any) -> None:
-    """Fails if the right to change counts as the right to make."""
+async def test_apply_and_put_need_the_create_permission_for_a_new_object(live: Any) -> None:
+    """Fails if the permission to update includes the permission to create."""
     change = {"apiGroups": ["", GROUP], "resources": ["configmaps", "roles"]}
     await grant(live, change | {"verbs": ["patch", "update", "get"]})
     body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"a": "b"}}
@@ -222,7 +224,7 @@ PODS = rule("get list", "core", "pods")
 
 
 @pytest.mark.parametrize(
-    ("held", "wanted", "is_covered"),
+    ("held", "wanted", "expected"),
     [
         ([PODS], PODS, True),
         ([], PODS, False),
@@ -255,19 +257,19 @@ PODS = rule("get list", "core", "pods")
         ([rule("*", "*", "*")], {"verbs": ["get"], "nonResourceURLs": ["/a"]}, False),
     ],
 )
-def test_each_single_right_of_a_rule_must_be_held(held: Any, wanted: Any, is_covered: bool) -> None:
-    assert covered(held, wanted) is is_covered
+def test_each_permission_of_a_rule_must_be_covered(held: Any, wanted: Any, expected: bool) -> None:
+    assert is_covered(held, wanted) is expected
 
 
-def test_a_rule_of_a_billion_rights_is_looked_at_in_no_time() -> None:
-    """Hangs if each right is looked at by itself."""
+def test_rule_with_a_billion_permissions_is_checked_fast() -> None:
+    """Hangs if each permission is checked separately."""
     many = " ".join(f"x{at}" for at in range(1000))
-    assert covered([rule("*", "*", "*")], rule(many, many, many, many))
-    assert not covered([PODS], rule(many, many, many, many))
+    assert is_covered([rule("*", "*", "*")], rule(many, many, many, many))
+    assert not is_covered([PODS], rule(many, many, many, many))
 
 
-def test_many_narrow_rules_cannot_keep_the_server_busy() -> None:
-    """Fails if every combination is tried: each is held, and there are more of them than are counted."""
+def test_many_narrow_rules_are_checked_fast() -> None:
+    """Fails if every combination is checked: there are more combinations than the limit."""
 
     def narrow(count: int) -> tuple[list[Any], Any]:
         names = [f"x{at}" for at in range(count)]
@@ -276,19 +278,19 @@ def test_many_narrow_rules_cannot_keep_the_server_busy() -> None:
         return held, rule(*[" ".join(names)] * 3)
 
     few, wanted = narrow(40)
-    assert covered(few, wanted)
+    assert is_covered(few, wanted)
     many, wanted = narrow(50)
-    assert not covered(many, wanted)
-    assert covered([*many, rule("*", "*", "*")], wanted)
+    assert not is_covered(many, wanted)
+    assert is_covered([*many, rule("*", "*", "*")], wanted)
 
 
-async def test_a_role_too_large_to_be_compared_is_refused(live: Any) -> None:
-    """Fails without the bound: hundreds of thousands of values, each against every held rule."""
+async def test_role_above_the_comparison_limit_is_refused(live: Any) -> None:
+    """Fails without the limit: hundreds of thousands of values would be compared with every granted rule."""
     await grant(live, READ, WRITE_RBAC, *[READ] * 100)
-    rbac = Rbac(live.cluster.store)
-    user = User(name="alice", groups=("devs",))
+    rbac = RbacAuthorizer(live.cluster.store)
+    user = UserInfo(name="alice", groups=("devs",))
     made = {"metadata": {"name": "r"}, "rules": [READ] * 10_000}
     with pytest.raises(StatusError) as caught:
-        check(rbac, user, named("ClusterRole"), made, None)
+        check(rbac, user, kind_by_name("ClusterRole"), made, None)
     assert caught.value.status == 403
-    check(rbac, user, named("ClusterRole"), made | {"rules": [READ] * 100}, None)
+    check(rbac, user, kind_by_name("ClusterRole"), made | {"rules": [READ] * 100}, None)

@@ -1,4 +1,4 @@
-"""Acting as another: user, groups, uid and extra, each by a right of its own, and written down."""
+"""Impersonation of user, groups, uid and extra fields: each needs its own permission, and is logged."""
 
 import json
 import logging
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.kubernetes.apiserver.kubectl import Run, kubectl
+from tests.kubernetes.apiserver.kubectl import Kubectl, kubectl
 
 __all__ = ["kubectl"]
 
@@ -16,7 +16,7 @@ ACCOUNT = "system:serviceaccount:default:default"
 
 
 async def ask(live: Any, *headers: tuple[str, str], token: str = "admin-token") -> Any:
-    """Ask who one is; a header may be given more than once."""
+    """Send a SelfSubjectReview; a header may be given more than once."""
     sent = [("authorization", f"Bearer {token}"), ("content-type", "application/json"), *headers]
     async with live.session.post(live.server + WHO, data=b"{}", headers=sent) as answer:
         return answer.status, json.loads(await answer.read())
@@ -37,7 +37,7 @@ _ASKING = {
 
 
 async def grant(live: Any, *rules: dict[str, Any], to: dict[str, str] = _ALICE) -> None:
-    """Let somebody impersonate, or do what the rules say."""
+    """Grant the impersonation of a user, or other rules, to alice."""
     rules = tuple({"verbs": ["impersonate"], "apiGroups": [""], **rule} for rule in rules)
     await live.call("DELETE", f"{RBAC}/clusterroles/r")
     await live.call("POST", f"{RBAC}/clusterroles", {"metadata": {"name": "r"}, "rules": rules})
@@ -47,8 +47,8 @@ async def grant(live: Any, *rules: dict[str, Any], to: dict[str, str] = _ALICE) 
     await live.call("POST", f"{RBAC}/clusterrolebindings", body)
 
 
-async def test_every_line_of_a_header_is_a_value_and_a_comma_is_part_of_it(live: Any) -> None:
-    """Fails if lines are joined: one group `a,system:masters` would be two, one of them all-powerful."""
+async def test_repeated_header_is_several_values_and_a_comma_is_data(live: Any) -> None:
+    """Fails if lines are joined: the group `a,system:masters` would be two groups, one of them privileged."""
     found = await who(
         live,
         ("Impersonate-User", "bob"),
@@ -81,7 +81,7 @@ async def test_every_line_of_a_header_is_a_value_and_a_comma_is_part_of_it(live:
         ),
     ],
 )
-async def test_a_user_is_in_the_groups_of_its_kind(
+async def test_impersonated_user_gets_the_groups_of_its_kind(
     live: Any, name: str, groups: list[str], found: list[str]
 ) -> None:
     await grant(live, _ASKING, to={"kind": "Group", "name": "system:unauthenticated"})
@@ -89,7 +89,7 @@ async def test_a_user_is_in_the_groups_of_its_kind(
     assert (await who(live, ("Impersonate-User", name), *asked))["groups"] == found
 
 
-async def test_an_account_is_another_right_than_a_user(live: Any) -> None:
+async def test_impersonation_of_an_account_needs_its_own_permission(live: Any) -> None:
     await grant(live, {"resources": ["serviceaccounts"], "resourceNames": ["default"]})
     as_account = ("Impersonate-User", ACCOUNT)
     assert (await ask(live, as_account, token="alice-token"))[0] == 201
@@ -99,14 +99,14 @@ async def test_an_account_is_another_right_than_a_user(live: Any) -> None:
 @pytest.mark.parametrize(
     "name", ["default:a b", ":default", "default:", "DEFAULT:default", "a:b:c"]
 )
-async def test_what_only_looks_like_an_account_is_a_user(live: Any, name: str) -> None:
-    """Fails if colons are only counted: the right to all accounts is no right to these names."""
+async def test_malformed_account_name_is_a_user(live: Any, name: str) -> None:
+    """Fails if names are not parsed: the permission to impersonate accounts does not include these names."""
     await grant(live, {"resources": ["serviceaccounts"]})
     odd = ("Impersonate-User", f"system:serviceaccount:{name}")
     assert (await ask(live, odd, token="alice-token"))[0] == 403
 
 
-async def test_each_group_and_each_value_needs_its_right(live: Any) -> None:
+async def test_each_group_and_each_extra_value_needs_a_permission(live: Any) -> None:
     group = "authentication.k8s.io"
     await grant(
         live,
@@ -129,7 +129,7 @@ async def test_each_group_and_each_value_needs_its_right(live: Any) -> None:
         assert (status, body["reason"]) == (403, "Forbidden")
 
 
-async def test_who_names_no_user_is_told_so(live: Any) -> None:
+async def test_impersonated_group_without_a_user_is_refused(live: Any) -> None:
     for header in (
         ("Impersonate-Group", "devs"),
         ("Impersonate-Uid", "u"),
@@ -140,23 +140,23 @@ async def test_who_names_no_user_is_told_so(live: Any) -> None:
         assert "without impersonating a user" in body["message"]
 
 
-async def test_it_is_the_other_user_that_may_or_may_not(live: Any) -> None:
+async def test_permissions_of_the_impersonated_user_apply(live: Any) -> None:
     pods = "/api/v1/namespaces/default/pods"
     assert (await live.call("GET", pods, impersonate_user="alice")).status == 403
     masters = {"impersonate_user": "alice", "impersonate_group": "system:masters"}
     assert (await live.call("GET", pods, **masters)).status == 200
 
 
-async def test_who_acted_as_whom_is_written_down(
+async def test_impersonation_is_logged_with_both_users(
     live: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "podpass.kubernetes.apiserver.auth.impersonation"):
         await who(live, ("Impersonate-User", "bob"))
-    found = [record for record in caplog.records if record.message == "impersonation_granted"]
+    found = [record for record in caplog.records if record.message == "user_impersonated"]
     assert [(record.user, record.as_user) for record in found] == [("admin", "bob")]  # type: ignore[attr-defined]  # from `extra`
 
 
-async def test_kubectl_acts_as_another(kubectl: Run) -> None:
+async def test_kubectl_impersonates_with_as(kubectl: Kubectl) -> None:
     how = ("--as", "bob", "--as-group", "devs", "--as-group", "ops", "--as-uid", "u-1")
     told = json.loads((await kubectl("auth", "whoami", "-o", "json", *how)).out)
     assert told["status"]["userInfo"] == {

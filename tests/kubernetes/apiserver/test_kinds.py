@@ -21,7 +21,7 @@ GROUPS = {
 
 
 def discovered(group: str) -> Any:
-    """Write the kinds of a group as discovery does."""
+    """Return the kinds of a group as in discovery."""
     for kind in KINDS:
         if kind.group != group:
             continue
@@ -54,38 +54,38 @@ def discovered(group: str) -> Any:
 
 
 @pytest.mark.parametrize("title", GROUPS)
-def test_what_is_served_is_described_as_a_real_server_describes_it(title: str) -> None:
+def test_discovery_equals_that_of_a_real_server(title: str) -> None:
     recorded = {each["name"]: each for each in step(title)["expect"]["body"]["resources"]}
     for row in discovered(GROUPS[title]):
         assert row == recorded[row["name"]]
 
 
 @pytest.mark.parametrize("title", GROUPS)
-def test_kinds_stand_in_the_order_of_discovery(title: str) -> None:
+def test_kinds_are_in_the_order_of_discovery(title: str) -> None:
     recorded = [each["name"] for each in step(title)["expect"]["body"]["resources"]]
     ours = [row["name"] for row in discovered(GROUPS[title])]
     assert ours == [name for name in recorded if name in ours]
 
 
-def test_a_kind_is_found_by_its_path_and_by_its_name() -> None:
-    pods = kinds.find("", "v1", "pods")
+def test_kind_is_found_by_path_and_by_name() -> None:
+    pods = kinds.find_kind("", "v1", "pods")
     assert pods is not None
-    assert kinds.named("Pod") is pods
-    assert kinds.find("", "v1", "nopes") is None
-    assert kinds.find("apps", "v1", "pods") is None
+    assert kinds.kind_by_name("Pod") is pods
+    assert kinds.find_kind("", "v1", "nopes") is None
+    assert kinds.find_kind("apps", "v1", "pods") is None
 
 
-def test_a_kind_knows_its_names() -> None:
-    lease = kinds.named("Lease")
+def test_kind_has_its_names() -> None:
+    lease = kinds.kind_by_name("Lease")
     assert lease.api_version == "coordination.k8s.io/v1"
     assert lease.resource == "leases.coordination.k8s.io"
     assert lease.prefix == "/apis/coordination.k8s.io/v1"
     assert lease.list_kind == "LeaseList"
-    assert kinds.named("Pod").prefix == "/api/v1"
-    assert kinds.named("Pod").api_version == "v1"
+    assert kinds.kind_by_name("Pod").prefix == "/api/v1"
+    assert kinds.kind_by_name("Pod").api_version == "v1"
 
 
-def test_the_core_comes_first_among_groups() -> None:
+def test_core_group_is_first() -> None:
     versions = kinds.group_versions()
     assert versions[0] == ("", "v1")
     assert len(versions) == len(set(versions))
@@ -98,18 +98,18 @@ def test_every_kind_and_subresource_has_a_type() -> None:
             assert part.kind in schema.types()
 
 
-def test_a_kind_can_key_a_dictionary() -> None:
-    assert {kind: kind.plural for kind in KINDS}[kinds.named("Node")] == "nodes"
+def test_kind_is_hashable() -> None:
+    assert {kind: kind.plural for kind in KINDS}[kinds.kind_by_name("Node")] == "nodes"
 
 
-def test_a_subresource_is_found_by_name() -> None:
-    token = kinds.named("ServiceAccount").subresource("token")
+def test_subresource_is_found_by_name() -> None:
+    token = kinds.kind_by_name("ServiceAccount").subresource("token")
     assert token is not None
     assert (token.group, token.kind) == ("authentication.k8s.io", "TokenRequest")
-    assert kinds.named("Pod").subresource("nope") is None
+    assert kinds.kind_by_name("Pod").subresource("nope") is None
 
 
-def test_only_kinds_with_the_status_path_have_one() -> None:
+def test_only_kinds_with_a_status_subresource_have_one() -> None:
     assert {kind.kind for kind in KINDS if kind.has_status} == {
         *("Namespace", "Node", "Pod", "Service", "PodDisruptionBudget", "CronJob", "Job"),
         *("DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"),

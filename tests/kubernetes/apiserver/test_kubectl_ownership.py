@@ -1,4 +1,4 @@
-"""Unmodified kubectl where fields have owners: server-side apply, diff, edit, replace, explain."""
+"""Unmodified kubectl with managed fields: server-side apply, diff, edit, replace, explain."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from podpass.kubernetes.apiserver.kinds import KINDS
-from tests.kubernetes.apiserver.kubectl import Run, kubectl
+from tests.kubernetes.apiserver.kubectl import Kubectl, kubectl
 
 __all__ = ["kubectl"]
 
@@ -27,7 +27,7 @@ MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {a: on
 LAST = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-async def shown(run: Run, *what: str) -> Any:
+async def shown(run: Kubectl, *what: str) -> Any:
     return json.loads((await run("get", *what, "-o", "json", "--show-managed-fields")).out)
 
 
@@ -35,7 +35,7 @@ def managers(obj: Any) -> list[tuple[str, str]]:
     return [(each["manager"], each["operation"]) for each in obj["metadata"]["managedFields"]]
 
 
-async def test_what_is_left_out_of_an_apply_goes(kubectl: Run) -> None:
+async def test_field_left_out_of_an_apply_is_removed(kubectl: Kubectl) -> None:
     apply = ("apply", "--server-side", "-f", "-")
     await kubectl(*apply, given=MAP)
     told = await kubectl(*apply, given=MAP.replace(", b: two", ""))
@@ -43,7 +43,7 @@ async def test_what_is_left_out_of_an_apply_goes(kubectl: Run) -> None:
     assert (await shown(kubectl, "cm", "settings"))["data"] == {"a": "one"}
 
 
-async def test_applied_labels_and_variables_go_when_they_are_left_out(kubectl: Run) -> None:
+async def test_applied_labels_and_variables_are_removed_when_left_out(kubectl: Kubectl) -> None:
     apply = ("apply", "--server-side", "-f", "-")
     await kubectl(*apply, given=POD)
     await kubectl("label", "pod", "web", "other=stays")
@@ -52,8 +52,8 @@ async def test_applied_labels_and_variables_go_when_they_are_left_out(kubectl: R
     assert labels == {"app": "web", "other": "stays"}
 
 
-async def test_client_side_apply_becomes_server_side_apply(kubectl: Run) -> None:
-    """The old manager's fields must be handed over, or nothing that is left out would ever go."""
+async def test_client_side_apply_migrates_to_server_side_apply(kubectl: Kubectl) -> None:
+    """Fails if the fields of the old manager are not taken over: a field left out later would stay."""
     await kubectl("apply", "-f", "-", given=MAP)
     before = await shown(kubectl, "cm", "settings")
     assert managers(before) == [("kubectl-client-side-apply", "Update")]
@@ -66,7 +66,7 @@ async def test_client_side_apply_becomes_server_side_apply(kubectl: Run) -> None
     assert ("kubectl-client-side-apply", "Update") not in managers(after)
 
 
-async def test_a_field_that_was_edited_is_in_the_way_of_an_apply(kubectl: Run) -> None:
+async def test_edited_field_conflicts_with_an_apply(kubectl: Kubectl) -> None:
     await kubectl("apply", "--server-side", "-f", "-", given=MAP)
     edited = await kubectl("edit", "cm", "settings", editor="sed -i s/one/edited/")
     assert edited.out == "configmap/settings edited\n"
@@ -82,7 +82,7 @@ async def test_a_field_that_was_edited_is_in_the_way_of_an_apply(kubectl: Run) -
     assert managers(found) == [("kubectl", "Apply")]
 
 
-async def test_a_diff_shows_what_an_apply_would_change(kubectl: Run) -> None:
+async def test_diff_shows_the_changes_of_an_apply(kubectl: Kubectl) -> None:
     await kubectl("apply", "--server-side", "-f", "-", given=POD)
     for how in ((), ("--server-side",)):
         assert (await kubectl("diff", *how, "-f", "-", given=POD)).out == ""
@@ -93,7 +93,7 @@ async def test_a_diff_shows_what_an_apply_would_change(kubectl: Run) -> None:
     assert (await shown(kubectl, "pod", "web"))["spec"]["containers"][0]["image"] == "app:1"
 
 
-async def test_an_old_copy_does_not_replace_what_has_changed(kubectl: Run) -> None:
+async def test_replace_with_an_old_copy_is_refused(kubectl: Kubectl) -> None:
     await kubectl("create", "-f", "-", given=MAP)
     old = await shown(kubectl, "cm", "settings")
     await kubectl("patch", "cm", "settings", "-p", '{"data":{"a":"changed"}}')
@@ -104,14 +104,14 @@ async def test_an_old_copy_does_not_replace_what_has_changed(kubectl: Run) -> No
     assert (await shown(kubectl, "cm", "settings"))["data"]["a"] == "one"
 
 
-async def test_a_forced_replacement_is_a_new_object(kubectl: Run) -> None:
+async def test_forced_replace_creates_a_new_object(kubectl: Kubectl) -> None:
     await kubectl("create", "-f", "-", given=MAP)
     before = (await shown(kubectl, "cm", "settings"))["metadata"]["uid"]
     await kubectl("replace", "--force", "-f", "-", given=MAP)
     assert (await shown(kubectl, "cm", "settings"))["metadata"]["uid"] != before
 
 
-async def test_each_verb_is_a_manager_of_its_own(kubectl: Run) -> None:
+async def test_each_verb_has_its_own_field_manager(kubectl: Kubectl) -> None:
     await kubectl("create", "-f", "-", given=MAP)
     await kubectl("label", "cm", "settings", "x=y")
     await kubectl("annotate", "cm", "settings", "note=here")
@@ -128,7 +128,7 @@ async def test_each_verb_is_a_manager_of_its_own(kubectl: Run) -> None:
 @pytest.mark.parametrize(
     "kind", [kind for kind in KINDS if kind.stored], ids=lambda kind: kind.kind
 )
-async def test_every_served_kind_is_explained_field_by_field(kubectl: Run, kind: Any) -> None:
+async def test_every_served_kind_can_be_explained(kubectl: Kubectl, kind: Any) -> None:
     version = f"--api-version={kind.api_version}"
     told = (await kubectl("explain", kind.plural, "--recursive", version)).out
     assert f"KIND:       {kind.kind}" in told
@@ -136,7 +136,7 @@ async def test_every_served_kind_is_explained_field_by_field(kubectl: Run, kind:
         assert field in told
 
 
-async def test_a_field_is_explained_with_its_type(kubectl: Run) -> None:
+async def test_field_is_explained_with_its_type(kubectl: Kubectl) -> None:
     told = (await kubectl("explain", "pod.spec.containers.ports")).out
     assert "FIELD: ports <[]ContainerPort>" in told
     assert "containerPort\t<integer> -required-" in told

@@ -1,4 +1,4 @@
-"""`pods/log` through a kubelet: found by its node's status, asked with a certificate, passed through."""
+"""`pods/log` through a kubelet: found by its node's status, called with a client certificate, proxied."""
 
 import asyncio
 import ssl
@@ -15,7 +15,7 @@ PODS = "/api/v1/namespaces/default/pods"
 
 
 class Kubelet:
-    """Serves one log, a line at a time, to clients with a certificate."""
+    """A kubelet that serves one log, line by line, to clients with a certificate."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, list[str]]]] = []
@@ -23,7 +23,7 @@ class Kubelet:
         self.more = asyncio.Event()
 
     async def app(self, scope: Any, _receive: Any, send: Any) -> None:
-        assert scope["extensions"]["tls"]["client_cert"], "no certificate was shown"
+        assert scope["extensions"]["tls"]["client_cert"], "the client sent no certificate"
         self.asked.append((scope["path"], parse_qs(scope["query_string"].decode())))
         if self.location and scope["path"] != self.location:
             await respond(send, 302, b"", ((b"location", self.location.encode()),))
@@ -53,7 +53,7 @@ async def kubelet(ca: Any, tmp_path: Path) -> AsyncIterator[Kubelet]:
 
 @pytest.fixture
 async def running(serve: Any, ca: Any, tmp_path: Path, kubelet: Kubelet) -> Any:
-    """A cluster with a pod `p` of two containers on the kubelet's node."""
+    """A cluster with a pod `p` with two containers on the kubelet's node."""
     leaf = ca.issue_cert(common_name="kube-apiserver-kubelet-client")
     leaf.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "client.pem"))
     tls = ssl.create_default_context(cadata=ca.cert_pem.bytes().decode())
@@ -71,9 +71,7 @@ async def running(serve: Any, ca: Any, tmp_path: Path, kubelet: Kubelet) -> Any:
     return live
 
 
-async def test_a_log_is_asked_of_the_kubelet_with_its_options(
-    running: Any, kubelet: Kubelet
-) -> None:
+async def test_log_options_are_passed_to_the_kubelet(running: Any, kubelet: Kubelet) -> None:
     answer = await running.call("GET", f"{PODS}/p/log?container=a&tailLines=5&timestamps=true&x=1")
     assert (answer.status, answer.text) == (200, "first\nlast\n")
     assert answer.headers["content-type"].startswith("text/plain")
@@ -82,7 +80,7 @@ async def test_a_log_is_asked_of_the_kubelet_with_its_options(
     ]
 
 
-async def test_a_followed_log_comes_as_it_is_written(running: Any, kubelet: Kubelet) -> None:
+async def test_followed_log_is_streamed(running: Any, kubelet: Kubelet) -> None:
     headers = {"authorization": "Bearer admin-token"}
     url = f"{running.server}{PODS}/p/log?container=a&follow=true"
     async with running.session.get(url, headers=headers) as answer:
@@ -92,7 +90,9 @@ async def test_a_followed_log_comes_as_it_is_written(running: Any, kubelet: Kube
         assert await answer.content.read() == b""
 
 
-async def test_one_of_several_containers_must_be_named(running: Any, kubelet: Kubelet) -> None:
+async def test_container_name_is_required_for_a_pod_with_several(
+    running: Any, kubelet: Kubelet
+) -> None:
     answer = await running.call("GET", f"{PODS}/p/log")
     assert answer.status == 400
     assert "['a', 'b']" in answer.body["message"]
@@ -100,7 +100,7 @@ async def test_one_of_several_containers_must_be_named(running: Any, kubelet: Ku
 
 
 @pytest.mark.parametrize(("status", "seen"), [(400, 400), (404, 404), (500, 500), (403, 500)])
-async def test_what_the_kubelet_refuses_is_told(
+async def test_error_of_the_kubelet_is_returned(
     running: Any, kubelet: Kubelet, status: int, seen: int
 ) -> None:
     kubelet.status = status
@@ -110,12 +110,12 @@ async def test_what_the_kubelet_refuses_is_told(
 
 
 @pytest.mark.parametrize("query", ["tailLines=-1", "limitBytes=0", "sinceSeconds=0"])
-async def test_options_that_cannot_be_are_refused(running: Any, query: str) -> None:
+async def test_invalid_log_options_are_refused(running: Any, query: str) -> None:
     answer = await running.call("GET", f"{PODS}/p/log?container=a&{query}")
     assert (answer.status, answer.body["details"]["kind"]) == (422, "PodLogOptions")
 
 
-async def test_a_kubelet_that_is_down_is_an_error_and_no_crash(running: Any) -> None:
+async def test_unreachable_kubelet_is_an_internal_error(running: Any) -> None:
     change = {"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": 1}}}}
     merge = "application/merge-patch+json"
     await running.call("PATCH", "/api/v1/nodes/n/status", change, content_type=merge)
@@ -124,8 +124,8 @@ async def test_a_kubelet_that_is_down_is_an_error_and_no_crash(running: Any) -> 
     assert "127.0.0.1:1" in answer.body["message"]
 
 
-async def test_a_kubelet_leads_nobody_elsewhere(running: Any, kubelet: Kubelet) -> None:
-    """Fails if redirects are followed: the API server's certificate would be shown to any address."""
+async def test_redirect_of_a_kubelet_is_not_followed(running: Any, kubelet: Kubelet) -> None:
+    """Fails if redirects are followed: the API server would send its client certificate to any address."""
     kubelet.location = "/elsewhere"
     answer = await running.call("GET", f"{PODS}/p/log?container=a")
     assert answer.status == 500
@@ -133,10 +133,10 @@ async def test_a_kubelet_leads_nobody_elsewhere(running: Any, kubelet: Kubelet) 
 
 
 @pytest.mark.parametrize("container", ["c", "..", "a/../../kube-system/other/a"])
-async def test_only_a_container_of_the_pod_can_be_read(
+async def test_log_of_an_unknown_container_is_refused(
     running: Any, kubelet: Kubelet, container: str
 ) -> None:
-    """Fails if the name goes to the kubelet as it came."""
+    """Fails if the container name is passed to the kubelet without a check."""
     answer = await running.call("GET", f"{PODS}/p/log?container={container}")
     assert (answer.status, answer.body["reason"]) == (400, "BadRequest")
     assert not kubelet.asked

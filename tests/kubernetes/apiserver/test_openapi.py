@@ -27,7 +27,7 @@ def component(document: Any, name: str) -> Any:
     return document["components"]["schemas"][openapi.names()[name]]
 
 
-def test_the_root_lists_every_group_and_version() -> None:
+def test_root_lists_every_group_and_version() -> None:
     paths = openapi.v3_root()["paths"]
     assert next(iter(paths)) == "api/v1"
     assert "apis/rbac.authorization.k8s.io/v1" in paths
@@ -38,28 +38,28 @@ def test_the_root_lists_every_group_and_version() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_document_refers_to_nothing_it_does_not_hold(version: Any) -> None:
+def test_document_has_no_unresolved_reference(version: Any) -> None:
     document = openapi.v3(*version)
     assert document is not None
     held = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
     assert set(references(document)) <= held
 
 
-def test_version_two_refers_to_nothing_it_does_not_hold() -> None:
+def test_version_two_has_no_unresolved_reference() -> None:
     document = openapi.v2()
     assert set(references(document)) <= {
         f"#/definitions/{name}" for name in document["definitions"]
     }
 
 
-def test_an_unknown_group_has_no_document() -> None:
+def test_unknown_group_has_no_document() -> None:
     assert openapi.v3("nope.example", "v1") is None
 
 
 @pytest.mark.parametrize(
     "kind", [kind for kind in KINDS if kind.stored], ids=lambda kind: kind.kind
 )
-def test_kubectl_finds_what_a_patch_of_a_kind_knows(kind: Any) -> None:
+def test_patch_operation_lists_its_query_parameters(kind: Any) -> None:
     document = openapi.v3(kind.group, kind.version)
     assert document is not None
     gvk = {"group": kind.group, "version": kind.version, "kind": kind.kind}
@@ -73,7 +73,7 @@ def test_kubectl_finds_what_a_patch_of_a_kind_knows(kind: Any) -> None:
     assert component(document, kind.kind)[GVK] == [gvk]
 
 
-def test_lists_say_how_they_merge() -> None:
+def test_lists_have_their_merge_rules() -> None:
     document = openapi.v3("", "v1")
     containers = component(document, "PodSpec")["properties"]["containers"]
     assert containers["x-kubernetes-patch-strategy"] == "merge"
@@ -89,7 +89,7 @@ def test_lists_say_how_they_merge() -> None:
     assert "x-kubernetes-patch-merge-key" not in finalizers
 
 
-def test_types_are_described_by_what_they_hold() -> None:
+def test_types_have_their_json_schema_types() -> None:
     document = openapi.v3("", "v1")
     assert component(document, "Secret")["properties"]["data"] == {
         "type": "object",
@@ -100,7 +100,7 @@ def test_types_are_described_by_what_they_hold() -> None:
     assert port["format"] == "int-or-string"
 
 
-def test_types_have_the_names_of_the_real_api() -> None:
+def test_types_have_the_names_of_the_real_api_server() -> None:
     names = openapi.names()
     assert names["Pod"] == "io.k8s.api.core.v1.Pod"
     assert names["ObjectMeta"] == "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
@@ -116,7 +116,7 @@ def test_reviews_can_only_be_created() -> None:
     assert not any(name.endswith("{name}") for name in document["paths"])
 
 
-def test_an_item_has_the_methods_of_its_verbs() -> None:
+def test_item_path_has_the_methods_of_its_verbs() -> None:
     document = openapi.v3("", "v1")
     assert document is not None
     item = document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]

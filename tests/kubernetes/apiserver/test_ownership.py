@@ -1,4 +1,4 @@
-"""Owners of fields over real HTTP: conflicts, transfers, removals, lists that merge, statuses, old copies."""
+"""Managed fields over HTTP: conflicts, transfers, removals, merging lists, status, old copies."""
 
 import json
 from typing import Any
@@ -34,7 +34,7 @@ def owners(obj: Any) -> dict[tuple[str, str, str], Any]:
     }
 
 
-async def test_a_conflict_names_each_field_and_who_has_it(live: Any) -> None:
+async def test_conflict_names_each_field_and_its_manager(live: Any) -> None:
     await apply(live, f"{MAPS}/m", "one", {"data": {"a": "1", "b": "1"}})
     change = {"data": {"b": "2"}}
     await live.call("PATCH", f"{MAPS}/m?fieldManager=two", change, content_type=MERGE)
@@ -51,19 +51,19 @@ async def test_a_conflict_names_each_field_and_who_has_it(live: Any) -> None:
     assert (await live.call("GET", f"{MAPS}/m")).body["data"] == {"a": "1", "b": "2"}
 
 
-async def test_force_takes_fields_from_their_owners(live: Any) -> None:
+async def test_forced_apply_takes_over_fields(live: Any) -> None:
     await apply(live, f"{MAPS}/m", "one", {"data": {"a": "1", "b": "1"}})
     taken = await apply(live, f"{MAPS}/m", "two", {"data": {"a": "2"}}, "&force=true")
     assert taken.status == 200
     found = owners(taken.body)
     assert found["one", "Apply", ""] == {"f:data": {"f:b": {}}}
     assert found["two", "Apply", ""] == {"f:data": {"f:a": {}}}
-    # What was lost does not go with its old owner's next apply.
+    # The next apply of the old manager does not remove the field.
     again = await apply(live, f"{MAPS}/m", "one", {"data": {"b": "1"}})
     assert again.body["data"] == {"a": "2", "b": "1"}
 
 
-async def test_a_field_of_two_owners_goes_with_the_last_of_them(live: Any) -> None:
+async def test_field_of_two_managers_is_removed_with_the_last_one(live: Any) -> None:
     for manager in ("one", "two"):
         await apply(live, f"{MAPS}/m", manager, {"data": {"a": "1", "b": "1"}})
     assert (await apply(live, f"{MAPS}/m", "one", {"data": {"b": "1"}})).body["data"]["a"] == "1"
@@ -71,7 +71,7 @@ async def test_a_field_of_two_owners_goes_with_the_last_of_them(live: Any) -> No
     assert last.body["data"] == {"b": "1"}
 
 
-async def test_an_owner_who_applies_nothing_is_gone(live: Any) -> None:
+async def test_manager_that_applies_nothing_is_removed(live: Any) -> None:
     await apply(live, f"{MAPS}/m", "one", {"data": {"a": "1"}})
     await apply(live, f"{MAPS}/m", "two", {"data": {"b": "1"}})
     left = await apply(live, f"{MAPS}/m", "one", {})
@@ -93,7 +93,7 @@ async def test_lists_merge_by_their_keys(live: Any) -> None:
     assert 'k:{"name":"A"}' in inside["f:env"]
 
 
-async def test_an_atomic_list_is_one_field_with_one_owner(live: Any) -> None:
+async def test_atomic_list_is_one_field_with_one_manager(live: Any) -> None:
     account = f"{CORE}/serviceaccounts/sa"
     await apply(live, account, "one", {"imagePullSecrets": [{"name": "a"}]})
     refused = await apply(live, account, "two", {"imagePullSecrets": [{"name": "b"}]})
@@ -104,7 +104,7 @@ async def test_an_atomic_list_is_one_field_with_one_owner(live: Any) -> None:
     assert list(owners(found)) == [("two", "Apply", "")]
 
 
-async def test_finalizers_are_a_set_of_everybodys(live: Any) -> None:
+async def test_finalizers_are_a_set_of_all_managers(live: Any) -> None:
     for manager, name in (("one", "x.example/a"), ("two", "x.example/b")):
         made = await apply(live, f"{MAPS}/m", manager, {"metadata": {"finalizers": [name]}})
     assert made.body["metadata"]["finalizers"] == ["x.example/a", "x.example/b"]
@@ -112,7 +112,7 @@ async def test_finalizers_are_a_set_of_everybodys(live: Any) -> None:
     assert left.body["metadata"]["finalizers"] == ["x.example/b"]
 
 
-async def test_a_status_has_managers_of_its_own(live: Any) -> None:
+async def test_status_has_its_own_managers(live: Any) -> None:
     await apply(live, f"{PODS}/p", "one", pod(container()))
     ready = {"type": "Ready", "status": "True"}
     status = {"status": {"conditions": [ready]}}
@@ -128,19 +128,19 @@ async def test_a_status_has_managers_of_its_own(live: Any) -> None:
     assert cause["field"] == '.status.conditions[type="Ready"].status'
 
 
-async def test_the_same_manager_updates_and_applies_as_two(live: Any) -> None:
+async def test_update_and_apply_of_one_manager_are_two_entries(live: Any) -> None:
     await live.call(
         "POST", f"{MAPS}?fieldManager=me", {"metadata": {"name": "m"}, "data": {"a": "1"}}
     )
     made = await apply(live, f"{MAPS}/m", "me", {"data": {"a": "1"}})
     assert set(owners(made.body)) == {("me", "Apply", ""), ("me", "Update", "")}
-    # The applier lets go, and the updater still holds it.
+    # The manager that applies no longer owns the field; the manager that updates still does.
     left = await apply(live, f"{MAPS}/m", "me", {})
     assert left.body["data"] == {"a": "1"}
 
 
 @pytest.mark.parametrize("cleared", [[], [{}]])
-async def test_owners_can_be_cleared(live: Any, cleared: Any) -> None:
+async def test_managed_fields_can_be_cleared(live: Any, cleared: Any) -> None:
     await apply(live, f"{MAPS}/m", "one", {"data": {"a": "1"}})
     change = {"metadata": {"managedFields": cleared}}
     done = await live.call("PATCH", f"{MAPS}/m", change, content_type=MERGE)
@@ -152,8 +152,8 @@ async def test_owners_can_be_cleared(live: Any, cleared: Any) -> None:
     assert "before-first-apply" in taken.body["details"]["causes"][0]["message"]
 
 
-async def test_no_more_than_ten_updaters_are_told_apart(live: Any) -> None:
-    """Fails without the bound: every build of a client is a manager, and an object has a size."""
+async def test_update_managers_are_capped_at_ten(live: Any) -> None:
+    """Fails without the cap: every build of a client is a manager, so the object would grow without end."""
     await live.call("POST", MAPS, {"metadata": {"name": "m"}, "data": {"a": "1"}})
     for number in range(14):
         change = {"data": {f"k{number}": "v"}}
@@ -167,7 +167,7 @@ async def test_no_more_than_ten_updaters_are_told_apart(live: Any) -> None:
     assert {"f:k0", "f:k1"} <= set(held)
 
 
-async def test_an_update_of_an_old_copy_is_refused(live: Any) -> None:
+async def test_update_with_an_old_copy_is_refused(live: Any) -> None:
     made = await live.call("POST", MAPS, {"metadata": {"name": "m"}, "data": {"a": "1"}})
     await live.call("PATCH", f"{MAPS}/m", {"data": {"a": "2"}}, content_type=MERGE)
     refused = await live.call("PUT", f"{MAPS}/m", made.body)
@@ -180,7 +180,7 @@ async def test_an_update_of_an_old_copy_is_refused(live: Any) -> None:
     assert (await apply(live, f"{MAPS}/m", "one", {**old, "data": {"b": "3"}})).status == 409
 
 
-async def test_a_deletion_holds_to_its_preconditions(live: Any) -> None:
+async def test_deletion_checks_its_preconditions(live: Any) -> None:
     made = (await live.call("POST", MAPS, {"metadata": {"name": "m"}})).body["metadata"]
     for wrong in ({"uid": "0" * 36}, {"resourceVersion": "1"}):
         refused = await live.call("DELETE", f"{MAPS}/m", {"preconditions": wrong})
@@ -189,13 +189,13 @@ async def test_a_deletion_holds_to_its_preconditions(live: Any) -> None:
     assert (await live.call("DELETE", f"{MAPS}/m", {"preconditions": right})).status == 200
 
 
-async def test_an_apply_by_uid_makes_no_other_object(live: Any) -> None:
+async def test_apply_with_a_uid_does_not_create_an_object(live: Any) -> None:
     gone = {"metadata": {"uid": "0" * 36}, "data": {"a": "1"}}
     assert (await apply(live, f"{MAPS}/m", "one", gone)).status == 409
     assert (await live.call("GET", f"{MAPS}/m")).status == 404
 
 
-async def test_a_dry_run_of_an_apply_changes_nothing(live: Any) -> None:
+async def test_dry_run_of_an_apply_changes_nothing(live: Any) -> None:
     await apply(live, f"{MAPS}/m", "one", {"data": {"a": "1"}})
     shown = await apply(live, f"{MAPS}/m", "one", {"data": {"a": "2"}}, "&dryRun=All")
     assert shown.body["data"] == {"a": "2"}
@@ -205,8 +205,8 @@ async def test_a_dry_run_of_an_apply_changes_nothing(live: Any) -> None:
 LAST = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-async def test_what_kubectl_applied_on_its_side_is_its_own_on_ours(live: Any) -> None:
-    """Fails without the annotation's word: the field belongs to a manager of another name."""
+async def test_client_side_applied_fields_are_taken_over_without_conflict(live: Any) -> None:
+    """Fails if the annotation is ignored: the field belongs to a manager with another name."""
     said = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": {"a": "1"}}
     body = {"metadata": {"name": "m", "annotations": {LAST: json.dumps(said)}}, "data": {"a": "1"}}
     await live.call("POST", f"{MAPS}?fieldManager=old-tool", body)
@@ -221,7 +221,7 @@ async def test_what_kubectl_applied_on_its_side_is_its_own_on_ours(live: Any) ->
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[]", '{"apiVersion":"v1","data":[1]}'])
-async def test_an_annotation_that_says_nothing_gives_nothing(live: Any, text: str) -> None:
+async def test_invalid_last_applied_annotation_is_ignored(live: Any, text: str) -> None:
     body = {"metadata": {"name": "m", "annotations": {LAST: text}}, "data": {"a": "1"}}
     await live.call("POST", f"{MAPS}?fieldManager=old-tool", body)
     assert (await apply(live, f"{MAPS}/m", "kubectl", {"data": {"a": "2"}})).status == 409

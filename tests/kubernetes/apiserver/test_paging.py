@@ -1,4 +1,4 @@
-"""Lists in pages and in pieces: one state from the first page to the last, whoever writes meanwhile."""
+"""List requests in pages and chunks: all pages have the state of the first page."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from podpass.kubernetes.apiserver.storage import fairness
-from podpass.kubernetes.apiserver.storage.watch_cache import History
+from podpass.kubernetes.apiserver.storage.watch_cache import WatchCache
 
 CORE = "/api/v1/namespaces/default"
 MAPS = f"{CORE}/configmaps"
@@ -37,8 +37,8 @@ def named(body: Any) -> list[tuple[str, str | None]]:
     ]
 
 
-async def rest(live: Any, path: str, first: Any, limit: int = 1) -> list[Any]:
-    """Give the other pages of a list."""
+async def remaining_pages(live: Any, path: str, first: Any, limit: int = 1) -> list[Any]:
+    """Return the remaining pages of a list."""
     pages, token = [], first["metadata"].get("continue")
     sign = "&" if "?" in path else "?"
     while token:
@@ -48,8 +48,8 @@ async def rest(live: Any, path: str, first: Any, limit: int = 1) -> list[Any]:
     return pages
 
 
-async def test_pages_are_of_one_state_while_others_write(live: Any) -> None:
-    """Fails if later pages show the state of now: what moved past the cursor would be lost or doubled."""
+async def test_pages_show_the_state_of_the_first_page(live: Any) -> None:
+    """Fails if later pages show the current state: objects would be missing or duplicated."""
     await put(live, "a", "c", "d", "e")
     first = (await live.call("GET", f"{MAPS}?limit=1")).body
     await put(live, "b")
@@ -58,7 +58,7 @@ async def test_pages_are_of_one_state_while_others_write(live: Any) -> None:
     await live.call("DELETE", f"{MAPS}/e")
     await put(live, "e")
     await change(live, "e")
-    pages = await rest(live, MAPS, first)
+    pages = await remaining_pages(live, MAPS, first)
     found = [each for page in [first, *pages] for each in named(page)]
     assert found == [("a", "old"), ("c", "old"), ("d", "old"), ("e", "old")]
     assert {page["metadata"]["resourceVersion"] for page in [first, *pages]} == {
@@ -68,7 +68,7 @@ async def test_pages_are_of_one_state_while_others_write(live: Any) -> None:
     assert now == [("a", "old"), ("b", "old"), ("c", "new"), ("e", "new")]
 
 
-async def test_a_watch_from_the_first_page_sees_what_came_since(live: Any) -> None:
+async def test_watch_from_the_first_page_gets_later_changes(live: Any) -> None:
     await put(live, "a", "b")
     first = (await live.call("GET", f"{MAPS}?limit=1")).body
     await put(live, "c")
@@ -80,21 +80,21 @@ async def test_a_watch_from_the_first_page_sees_what_came_since(live: Any) -> No
     ]
 
 
-async def test_pages_go_on_across_namespaces(live: Any) -> None:
+async def test_pages_continue_across_namespaces(live: Any) -> None:
     await live.call("POST", "/api/v1/namespaces", {"metadata": {"name": "default-two"}})
     await put(live, "a", "b")
     whole = (await live.call("GET", EVERYWHERE)).body["items"]
     first = (await live.call("GET", f"{EVERYWHERE}?limit=2")).body
-    pages = await rest(live, EVERYWHERE, first, 2)
+    pages = await remaining_pages(live, EVERYWHERE, first, 2)
     assert [item for page in [first, *pages] for item in page["items"]] == whole
     inside = (await live.call("GET", MAPS)).body["items"]
     assert {item["metadata"]["namespace"] for item in inside} == {"default"}
 
 
-async def test_a_page_says_how_many_come_after_it(live: Any) -> None:
+async def test_page_has_the_remaining_item_count(live: Any) -> None:
     await put(live, "a", "b", "c")
     first = (await live.call("GET", f"{MAPS}?limit=2")).body["metadata"]
-    assert first["remainingItemCount"] == 2  # and the cluster's own
+    assert first["remainingItemCount"] == 2  # with the ConfigMap of the cluster's CA
     selected = (await live.call("GET", f"{MAPS}?limit=2&labelSelector=!x")).body["metadata"]
     assert "remainingItemCount" not in selected
     assert selected["continue"]
@@ -102,20 +102,20 @@ async def test_a_page_says_how_many_come_after_it(live: Any) -> None:
     assert set(exact) == {"resourceVersion"}
 
 
-async def test_an_expired_token_brings_one_that_goes_on(live: Any) -> None:
+async def test_expired_continue_token_is_refused_with_a_new_token(live: Any) -> None:
     await put(live, "a", "b", "c")
     first = (await live.call("GET", f"{MAPS}?limit=1")).body
     token = first["metadata"]["continue"]
     await put(live, "d")
-    _forget(live)
+    _clear_watch_cache(live)
     await put(live, "bb")
     refused = await live.call("GET", f"{MAPS}?limit=9&continue={token}")
     assert (refused.status, refused.body["reason"]) == (410, "Expired")
-    go_on = refused.body["metadata"]["continue"]
-    later = (await live.call("GET", f"{MAPS}?limit=1&continue={go_on}")).body
+    new_token = refused.body["metadata"]["continue"]
+    later = (await live.call("GET", f"{MAPS}?limit=1&continue={new_token}")).body
     assert named(later) == [("b", "old")]
     assert int(later["metadata"]["resourceVersion"]) == live.cluster.store.revision
-    pages = await rest(live, MAPS, later)
+    pages = await remaining_pages(live, MAPS, later)
     assert [each for page in pages for each in named(page)] == [
         ("bb", "old"),
         ("c", "old"),
@@ -123,12 +123,12 @@ async def test_an_expired_token_brings_one_that_goes_on(live: Any) -> None:
     ]
 
 
-def _forget(live: Any) -> None:
-    """Let the window of changes begin now."""
-    live.cluster.store.history = History(live.cluster.store.revision)
+def _clear_watch_cache(live: Any) -> None:
+    """Drop all events of the watch cache."""
+    live.cluster.store.watch_cache = WatchCache(live.cluster.store.revision)
 
 
-async def test_an_exact_version_is_listed_as_it_was(live: Any) -> None:
+async def test_exact_version_lists_the_earlier_state(live: Any) -> None:
     await put(live, "a", "b")
     at = live.cluster.store.revision
     await change(live, "a")
@@ -140,14 +140,14 @@ async def test_an_exact_version_is_listed_as_it_was(live: Any) -> None:
     for query in ("", "&resourceVersionMatch=NotOlderThan"):
         now = (await live.call("GET", f"{MAPS}?resourceVersion={at}{query}")).body
         assert named(now) == [("a", "new")]
-    _forget(live)
+    _clear_watch_cache(live)
     await change(live, "a", "newer")
     gone = await live.call("GET", f"{MAPS}?resourceVersion={at}&resourceVersionMatch=Exact")
     assert (gone.status, gone.body["reason"]) == (410, "Expired")
     assert "continue" not in gone.body["metadata"]
 
 
-async def test_of_version_zero_all_is_sent_whatever_the_limit(live: Any) -> None:
+async def test_version_zero_ignores_the_limit(live: Any) -> None:
     await put(live, "a", "b", "c")
     found = (await live.call("GET", f"{MAPS}?resourceVersion=0&limit=1")).body
     assert len(found["items"]) == 4
@@ -165,9 +165,7 @@ async def test_of_version_zero_all_is_sent_whatever_the_limit(live: Any) -> None
         ("watch=1&sendInitialEvents=true&resourceVersionMatch=Exact", "resourceVersionMatch"),
     ],
 )
-async def test_options_that_contradict_each_other_are_refused(
-    live: Any, query: str, field: str
-) -> None:
+async def test_contradicting_list_options_are_refused(live: Any, query: str, field: str) -> None:
     answer = await live.call("GET", f"{MAPS}?{query}")
     assert (answer.status, answer.body["reason"]) == (422, "Invalid")
     assert answer.body["details"]["causes"][0]["field"] == field
@@ -176,12 +174,12 @@ async def test_options_that_contradict_each_other_are_refused(
 @pytest.mark.parametrize(
     "token", ["nonsense", "e30", "eyJydiI6MH0", "eyJydiI6LTIsInN0YXJ0IjpbIiIsIiJdfQ"]
 )
-async def test_a_token_that_was_made_up_is_refused(live: Any, token: str) -> None:
+async def test_forged_continue_token_is_refused(live: Any, token: str) -> None:
     answer = await live.call("GET", f"{MAPS}?limit=1&continue={token}")
     assert (answer.status, answer.body["reason"]) == (400, "BadRequest")
 
 
-async def test_a_token_and_a_version_do_not_go_together(live: Any) -> None:
+async def test_continue_token_with_resource_version_is_refused(live: Any) -> None:
     await put(live, "a", "b")
     token = (await live.call("GET", f"{MAPS}?limit=1")).body["metadata"]["continue"]
     answer = await live.call("GET", f"{MAPS}?limit=1&continue={token}&resourceVersion=1")
@@ -189,8 +187,8 @@ async def test_a_token_and_a_version_do_not_go_together(live: Any) -> None:
 
 
 async def _fill(live: Any, count: int) -> list[str]:
-    """Store many objects at once, past the API."""
-    from podpass.kubernetes.apiserver.kinds import named as kind_named
+    """Store many objects directly, without the API."""
+    from podpass.kubernetes.apiserver.kinds import kind_by_name as kind_named
 
     names = [f"m-{number:04}" for number in range(count)]
     for name in names:
@@ -211,7 +209,7 @@ async def _fill(live: Any, count: int) -> list[str]:
     ],
 )
 @pytest.mark.parametrize("pretty", ["", "?pretty=true"])
-async def test_a_long_list_comes_in_pieces_and_is_whole(
+async def test_long_list_is_sent_complete_in_chunks(
     live: Any, accept: str, member: str, pretty: str
 ) -> None:
     names = await _fill(live, 1500)
@@ -228,39 +226,41 @@ async def test_a_long_list_comes_in_pieces_and_is_whole(
 
 
 @pytest.mark.parametrize("accept", ["application/json", METADATA, TABLE, "application/yaml"])
-async def test_an_empty_list_is_a_list(live: Any, accept: str) -> None:
+async def test_empty_list_has_the_list_kind(live: Any, accept: str) -> None:
     answer = await live.call("GET", f"{CORE}/pods", accept=accept)
     body = yaml.safe_load(answer.text)
     assert body["rows" if accept == TABLE else "items"] == []
 
 
-async def _turns(doing: asyncio.Task[Any]) -> int:
-    """Count how often the loop turns until something is done."""
-    turns = 0
+async def _loop_iterations(doing: asyncio.Task[Any]) -> int:
+    """Count the event-loop iterations until a task is done."""
+    iterations = 0
     while not doing.done():
         await asyncio.sleep(0)
-        turns += 1
-    return turns
+        iterations += 1
+    return iterations
 
 
 @pytest.mark.parametrize("query", ["", "?labelSelector=!nope"])
 @pytest.mark.parametrize("accept", ["application/json", TABLE])
-async def test_others_have_their_turns_while_a_long_list_is_written(
+async def test_long_list_yields_to_other_requests(
     live: Any, monkeypatch: pytest.MonkeyPatch, query: str, accept: str
 ) -> None:
-    """Fails if a list is tested or written in one go: all others would wait for its end."""
+    """Fails if a list is filtered or encoded without yielding: other requests would wait for its end."""
     await _fill(live, 2000)
-    quick = await _turns(asyncio.create_task(live.call("GET", MAPS + query, accept=accept)))
-    monkeypatch.setattr(fairness, "_TURN_SECONDS", 0.0)  # each object is as much as is done at once
+    quick = await _loop_iterations(
+        asyncio.create_task(live.call("GET", MAPS + query, accept=accept))
+    )
+    monkeypatch.setattr(fairness, "_SLICE_SECONDS", 0.0)  # yield after each object
     listing = asyncio.create_task(live.call("GET", MAPS + query, accept=accept))
-    turns = await _turns(listing)
+    iterations = await _loop_iterations(listing)
     assert listing.result().status == 200
-    assert turns > max(quick, 2000)
+    assert iterations > max(quick, 2000)
 
 
-async def test_others_have_their_turns_while_a_collection_is_deleted(live: Any) -> None:
+async def test_deletion_of_a_collection_yields_to_other_requests(live: Any) -> None:
     await _fill(live, 300)
     deleting = asyncio.create_task(live.call("DELETE", f"{MAPS}?labelSelector=!nope"))
-    turns = await _turns(deleting)
+    iterations = await _loop_iterations(deleting)
     assert len(deleting.result().body["items"]) == 301
-    assert turns > 300
+    assert iterations > 300

@@ -1,4 +1,4 @@
-"""Kubernetes' protobuf bodies: read as typed Go clients write them, and refused when they are broken.
+"""Protobuf bodies of Kubernetes: decoded as typed Go clients encode them, and refused if malformed.
 
 What real clients send is tried in test_clients; here the bytes are made by hand.
 """
@@ -35,13 +35,13 @@ def body(kind: str, raw: bytes, api_version: str = "v1") -> bytes:
 
 
 def metadata(name: str) -> bytes:
-    # As Go writes it: fields that were never set are there, and empty.
+    # As Go encodes it: fields that were never set are present and empty.
     empty = b"".join(field(number, "") for number in (2, 3, 4, 5, 6))
     labels = field(11, field(1, "app") + field(2, "x"))
     return field(1, name) + empty + field(7, 0) + field(8, b"") + labels
 
 
-def test_a_config_map_and_its_bytes() -> None:
+def test_config_map_with_bytes_is_decoded() -> None:
     raw = field(1, metadata("a")) + field(2, field(1, "k") + field(2, "v"))
     raw += field(3, field(1, "b") + field(2, b"\x00\xff")) + field(4, 0)
     assert protobuf.decode(body("ConfigMap", raw)) == {
@@ -54,7 +54,7 @@ def test_a_config_map_and_its_bytes() -> None:
     }
 
 
-def test_parts_that_json_writes_in_place() -> None:
+def test_inlined_messages_are_decoded() -> None:
     volume = field(1, "c") + field(2, field(19, field(1, field(1, "settings"))))
     probe = field(
         1, field(2, field(1, "/ok") + field(2, field(1, 1) + field(2, 0) + field(3, "http")))
@@ -69,8 +69,8 @@ def test_parts_that_json_writes_in_place() -> None:
     }
 
 
-def test_a_zero_that_was_meant_is_kept_and_one_that_was_not_is_dropped() -> None:
-    """Fails if pointers and plain fields are not told apart."""
+def test_zero_of_a_pointer_is_kept_and_other_zeros_are_dropped() -> None:
+    """Fails if pointers and plain fields are not distinguished."""
     raw = field(1, metadata("p")) + field(
         2, field(4, 0) + field(8, "") + field(11, 0) + field(21, 0)
     )
@@ -80,7 +80,7 @@ def test_a_zero_that_was_meant_is_kept_and_one_that_was_not_is_dropped() -> None
     }
 
 
-def test_times_negative_numbers_and_quantities() -> None:
+def test_times_negative_numbers_and_quantities_are_decoded() -> None:
     spec = field(1, "me") + field(2, 15) + field(4, field(1, 1767225600) + field(2, 5000))
     raw = field(1, metadata("l")) + field(2, spec)
     decoded = protobuf.decode(body("Lease", raw, "coordination.k8s.io/v1"))["spec"]
@@ -93,7 +93,7 @@ def test_times_negative_numbers_and_quantities() -> None:
     assert pod["spec"]["containers"][0]["resources"] == {"limits": {"cpu": "100m"}}
 
 
-def test_lists_in_maps() -> None:
+def test_lists_in_maps_are_decoded() -> None:
     extra = field(1, "scopes") + field(2, field(1, "a") + field(1, "b"))
     raw = field(2, field(3, "alice") + field(5, extra))
     review = protobuf.decode(body("SubjectAccessReview", raw, "authorization.k8s.io/v1"))
@@ -116,12 +116,12 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_broken_body_is_refused(how: str) -> None:
+def test_malformed_body_is_refused(how: str) -> None:
     with pytest.raises(MalformedBody):
         protobuf.decode(BROKEN[how])
 
 
-async def test_a_body_is_taken_by_the_api_and_answered_in_json(live: Any) -> None:
+async def test_protobuf_body_is_accepted_and_the_response_is_json(live: Any) -> None:
     raw = field(1, metadata("a")) + field(2, field(1, "k") + field(2, "v"))
     maps = "/api/v1/namespaces/default/configmaps"
     made = await live.call("POST", maps, body("ConfigMap", raw), content_type=TYPE)

@@ -1,4 +1,4 @@
-"""Who may do what: roles and bindings as they are stored, and what a cluster grants from its start."""
+"""RBAC: stored roles and bindings, and the default roles of a cluster."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ PODS = "/api/v1/namespaces/default/pods"
 async def bind(
     live: Any, rules: list[dict[str, Any]], *, everywhere: bool = False, subject: Any = None
 ) -> None:
-    """Give rules to alice, in `default` or everywhere."""
+    """Grant rules to alice, in `default` or in every namespace."""
     where = RBAC if everywhere else f"{RBAC}/namespaces/default"
     kind = "ClusterRole" if everywhere else "Role"
     plural = kind.lower()
@@ -32,14 +32,14 @@ async def alice(live: Any, method: str, path: str, body: Any = None, **headers: 
     return int((await live.call(method, path, body, token="alice-token", **headers)).status)
 
 
-async def may(live: Any, user: str, groups: list[str], **attributes: str) -> bool:
+async def is_allowed(live: Any, user: str, groups: list[str], **attributes: str) -> bool:
     spec = {"user": user, "groups": groups, "resourceAttributes": attributes}
     path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
     return bool((await live.call("POST", path, {"spec": spec})).body["status"]["allowed"])
 
 
-async def test_nobody_may_anything_that_was_not_granted(live: Any) -> None:
-    """Fails if RBAC is not asked."""
+async def test_request_without_a_grant_is_forbidden(live: Any) -> None:
+    """Fails if requests are not authorized."""
     assert await alice(live, "GET", PODS) == 403
     assert await alice(live, "GET", "/api/v1/nodes") == 403
     assert await alice(live, "GET", "/metrics") == 403
@@ -50,7 +50,7 @@ async def test_nobody_may_anything_that_was_not_granted(live: Any) -> None:
     )
 
 
-async def test_a_role_counts_in_its_namespace_only(live: Any) -> None:
+async def test_role_is_valid_only_in_its_namespace(live: Any) -> None:
     await bind(live, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}])
     assert await alice(live, "GET", PODS) == 200
     assert await alice(live, "GET", "/api/v1/namespaces/kube-system/pods") == 403
@@ -58,7 +58,7 @@ async def test_a_role_counts_in_its_namespace_only(live: Any) -> None:
     assert await alice(live, "GET", f"{PODS}?watch=1&timeoutSeconds=1") == 403
 
 
-async def test_a_cluster_role_counts_everywhere(live: Any) -> None:
+async def test_cluster_role_is_valid_in_every_namespace(live: Any) -> None:
     rules = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["list"]}]
     await bind(live, rules, everywhere=True)
     assert await alice(live, "GET", "/api/v1/pods") == 200
@@ -66,7 +66,7 @@ async def test_a_cluster_role_counts_everywhere(live: Any) -> None:
     assert await alice(live, "GET", "/api/v1/nodes/x") == 403
 
 
-async def test_a_rule_may_name_its_objects(live: Any) -> None:
+async def test_resource_names_limit_a_rule(live: Any) -> None:
     """Fails if resourceNames are not compared."""
     rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}
     await bind(live, [rule | {"resourceNames": ["kube-root-ca.crt"]}])
@@ -77,8 +77,8 @@ async def test_a_rule_may_name_its_objects(live: Any) -> None:
     assert await alice(live, "GET", f"{maps}?fieldSelector=metadata.name%3Dkube-root-ca.crt") == 200
 
 
-async def test_a_resource_does_not_grant_its_parts(live: Any) -> None:
-    """Fails if `pods` counted for `pods/log`."""
+async def test_rule_for_a_resource_does_not_include_its_subresources(live: Any) -> None:
+    """Fails if a rule for `pods` allows `pods/log`."""
     await bind(live, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["*"]}])
     assert await alice(live, "GET", f"{PODS}/x/log") == 403
     assert await alice(live, "PATCH", f"{PODS}/x/status", {}) == 403
@@ -86,14 +86,14 @@ async def test_a_resource_does_not_grant_its_parts(live: Any) -> None:
     assert await alice(live, "POST", token, {}) == 403
 
 
-async def test_rights_go_with_their_binding_at_once(live: Any) -> None:
+async def test_permissions_end_with_their_binding(live: Any) -> None:
     await bind(live, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}])
     assert await alice(live, "GET", PODS) == 200
     await live.call("DELETE", f"{RBAC}/namespaces/default/rolebindings/b")
     assert await alice(live, "GET", PODS) == 403
 
 
-async def test_groups_and_accounts_can_be_bound(live: Any) -> None:
+async def test_groups_and_service_accounts_can_be_subjects(live: Any) -> None:
     rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]
     await bind(live, rules, subject={"kind": "Group", "name": "devs"})
     assert await alice(live, "GET", PODS) == 200
@@ -102,12 +102,29 @@ async def test_groups_and_accounts_can_be_bound(live: Any) -> None:
     change = {"subjects": [account]}
     await live.call("PATCH", binding, change, content_type="application/merge-patch+json")
     user = "system:serviceaccount:kube-system:default"
-    assert await may(live, user, [], verb="list", resource="pods", namespace="default")
-    assert not await may(live, "default", [], verb="list", resource="pods", namespace="default")
+    assert await is_allowed(live, user, [], verb="list", resource="pods", namespace="default")
+    assert not await is_allowed(
+        live, "default", [], verb="list", resource="pods", namespace="default"
+    )
     assert await alice(live, "GET", PODS) == 403
 
 
-async def test_roles_are_collected_by_label(live: Any) -> None:
+@pytest.mark.parametrize("everywhere", [False, True])
+async def test_account_of_the_same_name_in_another_namespace_is_not_the_subject(
+    live: Any, everywhere: bool
+) -> None:
+    """Fails if only the name of a ServiceAccount subject is compared."""
+    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}]
+    account = {"kind": "ServiceAccount", "name": "builder", "namespace": "kube-system"}
+    await bind(live, rules, everywhere=everywhere, subject=account)
+    attributes = {"verb": "list", "resource": "pods", "namespace": "default"}
+    prefix = "system:serviceaccount"
+    assert await is_allowed(live, f"{prefix}:kube-system:builder", [], **attributes)
+    assert not await is_allowed(live, f"{prefix}:default:builder", [], **attributes)
+    assert not await is_allowed(live, f"{prefix}:kube-public:builder", [], **attributes)
+
+
+async def test_cluster_roles_are_aggregated_by_label(live: Any) -> None:
     role = {
         "metadata": {
             "name": "more",
@@ -122,12 +139,14 @@ async def test_roles_are_collected_by_label(live: Any) -> None:
         "subjects": [{"kind": "User", "name": "alice"}],
     }
     await live.call("POST", f"{RBAC}/clusterrolebindings", binding)
-    assert await may(live, "alice", [], verb="get", group="x.example", resource="things")
+    assert await is_allowed(live, "alice", [], verb="get", group="x.example", resource="things")
     assert await alice(live, "GET", PODS) == 200
-    assert not await may(live, "alice", [], verb="get", resource="secrets", namespace="default")
+    assert not await is_allowed(
+        live, "alice", [], verb="get", resource="secrets", namespace="default"
+    )
 
 
-async def test_nodes_may_what_a_kubelet_does(live: Any) -> None:
+async def test_nodes_have_the_permissions_of_a_kubelet(live: Any) -> None:
     node = ["system:nodes"]
     for verb, resource, part in (
         ("create", "nodes", ""),
@@ -138,23 +157,25 @@ async def test_nodes_may_what_a_kubelet_does(live: Any) -> None:
         ("get", "secrets", ""),
         ("create", "events", ""),
     ):
-        asked = {"verb": verb, "resource": resource, "subresource": part}
-        assert await may(live, "system:node:n", node, **asked), asked
-    assert not await may(live, "system:node:n", node, verb="create", resource="secrets")
+        attributes = {"verb": verb, "resource": resource, "subresource": part}
+        assert await is_allowed(live, "system:node:n", node, **attributes), attributes
+    assert not await is_allowed(live, "system:node:n", node, verb="create", resource="secrets")
 
 
-async def test_anyone_known_may_ask_what_the_api_has_and_what_they_may(live: Any) -> None:
+async def test_authenticated_user_may_read_discovery_and_own_permissions(live: Any) -> None:
     for path in ("/api", "/apis", "/openapi/v3", "/version", "/healthz"):
         assert await alice(live, "GET", path) == 200
     rules = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
-    answer = await live.call("POST", rules, {"spec": {"namespace": "default"}}, token="alice-token")
-    assert answer.body["status"]["incomplete"] is False
-    assert answer.body["status"]["nonResourceRules"]
+    response = await live.call(
+        "POST", rules, {"spec": {"namespace": "default"}}, token="alice-token"
+    )
+    assert response.body["status"]["incomplete"] is False
+    assert response.body["status"]["nonResourceRules"]
     assert (await live.call("GET", "/api", token=None)).status == 403
 
 
-async def test_acting_for_another_needs_the_right_to(live: Any) -> None:
-    """Fails if the Impersonate headers are believed from anyone."""
+async def test_impersonation_needs_a_permission(live: Any) -> None:
+    """Fails if the Impersonate headers are accepted without authorization."""
     assert await alice(live, "GET", PODS, impersonate_user="admin") == 403
     masters = {"impersonate_user": "x", "impersonate_group": "system:masters"}
     assert await alice(live, "GET", PODS, **masters) == 403
@@ -173,8 +194,8 @@ async def test_acting_for_another_needs_the_right_to(live: Any) -> None:
         everywhere=True,
     )
     who = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
-    answer = await live.call("POST", who, {}, token="alice-token", impersonate_user="bob")
-    assert answer.body["status"]["userInfo"] == {
+    response = await live.call("POST", who, {}, token="alice-token", impersonate_user="bob")
+    assert response.body["status"]["userInfo"] == {
         "username": "bob",
         "groups": ["system:authenticated"],
     }
@@ -182,13 +203,13 @@ async def test_acting_for_another_needs_the_right_to(live: Any) -> None:
     assert await alice(live, "POST", who, {}, **(masters | {"impersonate_user": "bob"})) == 403
 
 
-async def test_a_local_review_asks_about_its_namespace_only(live: Any) -> None:
+async def test_local_review_of_another_namespace_is_refused(live: Any) -> None:
     path = "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews"
     attributes = {"verb": "get", "resource": "pods", "namespace": "kube-system"}
-    answer = await live.call(
+    response = await live.call(
         "POST", path, {"spec": {"user": "u", "resourceAttributes": attributes}}
     )
-    assert (answer.status, answer.body["reason"]) == (422, "Invalid")
+    assert (response.status, response.body["reason"]) == (422, "Invalid")
 
 
 @pytest.mark.parametrize(
@@ -198,10 +219,10 @@ async def test_a_local_review_asks_about_its_namespace_only(live: Any) -> None:
         ({"impersonate_uid": "u-1"}, {"resources": ["uids"]}),
     ],
 )
-async def test_extras_and_uid_of_another_need_rights_of_their_own(
+async def test_impersonated_extra_and_uid_need_their_own_permissions(
     live: Any, header: dict[str, str], resource: dict[str, Any]
 ) -> None:
-    """Fails if who may act for a user may also say what else that user is."""
+    """Fails if the permission to impersonate a user includes its extra fields and its uid."""
     who = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
     user = {"apiGroups": [""], "resources": ["users"], "verbs": ["impersonate"]}
     await bind(live, [user], everywhere=True)

@@ -1,4 +1,4 @@
-"""The scale of a workload through the API."""
+"""The scale subresource of workloads."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ async def scaled(live: Any) -> Any:
     return live
 
 
-async def test_a_scale_says_how_many_and_how_they_are_found(scaled: Any) -> None:
+async def test_scale_has_replicas_and_selector(scaled: Any) -> None:
     found = (await scaled.call("GET", SCALE)).body
     assert (found["kind"], found["apiVersion"]) == ("Scale", "autoscaling/v1")
     assert found["spec"] == {}
@@ -39,7 +39,9 @@ async def test_a_scale_says_how_many_and_how_they_are_found(scaled: Any) -> None
         ),
     ],
 )
-async def test_a_patch_scales_and_counts_as_a_wish(scaled: Any, media_type: str, body: Any) -> None:
+async def test_patch_scales_and_increments_the_generation(
+    scaled: Any, media_type: str, body: Any
+) -> None:
     done = await scaled.call("PATCH", SCALE, body, content_type=media_type)
     assert (done.status, done.body["spec"]) == (200, {"replicas": 2})
     workload = (await scaled.call("GET", f"{PATH}/d")).body
@@ -51,7 +53,7 @@ async def test_a_patch_scales_and_counts_as_a_wish(scaled: Any, media_type: str,
     )
 
 
-async def test_a_scale_that_was_read_before_a_change_is_refused(scaled: Any) -> None:
+async def test_scale_with_an_old_revision_is_refused(scaled: Any) -> None:
     read = (await scaled.call("GET", SCALE)).body
     await scaled.call("PATCH", SCALE, {"spec": {"replicas": 1}}, content_type=MERGE)
     read["spec"]["replicas"] = 5
@@ -61,7 +63,7 @@ async def test_a_scale_that_was_read_before_a_change_is_refused(scaled: Any) -> 
     assert (done.status, done.body["spec"]) == (200, {"replicas": 5})
 
 
-async def test_a_number_that_cannot_be_is_refused(scaled: Any) -> None:
+async def test_invalid_number_of_replicas_is_refused(scaled: Any) -> None:
     refused = await scaled.call("PATCH", SCALE, {"spec": {"replicas": -1}}, content_type=MERGE)
     assert (refused.status, refused.body["details"]["kind"]) == (422, "Scale")
     assert refused.body["details"]["causes"][0]["field"] == "spec.replicas"
@@ -69,14 +71,14 @@ async def test_a_number_that_cannot_be_is_refused(scaled: Any) -> None:
     assert wrong.status == 400
 
 
-async def test_a_dry_run_scales_nothing(scaled: Any) -> None:
+async def test_dry_run_scales_nothing(scaled: Any) -> None:
     path = f"{SCALE}?dryRun=All"
     done = await scaled.call("PATCH", path, {"spec": {"replicas": 4}}, content_type=MERGE)
     assert done.body["spec"] == {"replicas": 4}
     assert (await scaled.call("GET", SCALE)).body["spec"] == {}
 
 
-async def test_what_is_not_there_or_not_a_patch_is_refused(scaled: Any) -> None:
+async def test_missing_workload_and_invalid_patch_are_refused(scaled: Any) -> None:
     assert (await scaled.call("GET", f"{PATH}/nope/scale")).status == 404
     body = {"spec": {"replicas": 1}}
     missing = await scaled.call("PATCH", f"{PATH}/nope/scale", body, content_type=MERGE)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from podpass.kubernetes.apiserver import kinds, schema
 from tests.kubernetes.apiserver.recorded import STEPS, kind_of, step
 
-POD = kinds.named("Pod")
+POD = kinds.kind_by_name("Pod")
 
 
 def pod(**spec: Any) -> Any:
@@ -29,7 +29,7 @@ def pod(**spec: Any) -> Any:
         ({"nodeSelector": []}, "spec.nodeSelector: want an object, found a list"),
     ],
 )
-def test_a_wrong_type_is_told_with_its_path(spec: Any, told: str) -> None:
+def test_wrong_type_is_reported_with_its_path(spec: Any, told: str) -> None:
     assert schema.check(POD, pod(**spec)).type_errors == [told]
 
 
@@ -55,13 +55,13 @@ def test_a_wrong_type_is_told_with_its_path(spec: Any, told: str) -> None:
         ("ObjectMeta", {"managedFields": [{"fieldsV1": {"f:a": {".": {}}}}]}, True),
     ],
 )
-def test_special_types_are_read_as_the_api_reads_them(kind: Any, body: Any, fits: bool) -> None:
+def test_special_types_are_checked_like_the_real_api(kind: Any, body: Any, fits: bool) -> None:
     report = schema.check(kind, body)
     assert (report.type_errors == []) is fits
     assert report.unknown == []
 
 
-def test_unknown_fields_are_told_and_pruned() -> None:
+def test_unknown_fields_are_reported_and_pruned() -> None:
     body = step("pod with an unknown field, ignored")["body"]
     assert schema.check(POD, body).unknown == ["spec.nope"]
     assert "nope" not in schema.prune(POD, body)["spec"]
@@ -70,13 +70,13 @@ def test_unknown_fields_are_told_and_pruned() -> None:
 
 
 @pytest.mark.parametrize("value", [[], "x", 1, None])
-def test_a_body_that_is_no_object_is_told(value: Any) -> None:
+def test_body_that_is_not_an_object_is_reported(value: Any) -> None:
     report = schema.check(POD, value)
     assert report.unknown == []
     assert bool(report.type_errors) is (value is not None)
 
 
-def test_pruning_drops_nulls_and_what_is_empty_and_keeps_what_means_something() -> None:
+def test_pruning_drops_nulls_and_empty_lists_and_keeps_empty_objects() -> None:
     body = pod(volumes=[{"name": "e", "emptyDir": {}}], securityContext={}, tolerations=[])
     body["metadata"] |= {"labels": {}, "annotations": None}
     pruned = schema.prune(POD, body)
@@ -86,17 +86,17 @@ def test_pruning_drops_nulls_and_what_is_empty_and_keeps_what_means_something() 
     assert "tolerations" not in pruned["spec"]
 
 
-def test_pruning_keeps_an_empty_list_that_must_be_there() -> None:
+def test_pruning_keeps_an_empty_required_list() -> None:
     assert schema.prune(POD, {"spec": {"containers": []}}) == {"spec": {"containers": []}}
 
 
-def test_pruning_keeps_free_forms_as_they_are() -> None:
+def test_pruning_keeps_untyped_values() -> None:
     fields: Any = {"f:metadata": {"f:labels": {".": {}, "f:a": {}}}}
     entry = {"manager": "m", "fieldsV1": fields}
     assert schema.prune("ManagedFieldsEntry", entry) == entry
 
 
-def test_recorded_objects_fit_the_schema() -> None:
+def test_recorded_objects_match_the_schema() -> None:
     seen = 0
     for each in copy.deepcopy(STEPS):
         body = each["expect"].get("body")
@@ -112,7 +112,7 @@ def test_recorded_objects_fit_the_schema() -> None:
     assert seen > 50
 
 
-def test_every_type_a_field_names_is_there() -> None:
+def test_every_type_of_a_field_is_defined() -> None:
     plain = {"object", "string", "integer", "boolean", "bytes", "time", "microTime"}
     plain |= {"quantity", "intOrString"}
     for fields in schema.types().values():

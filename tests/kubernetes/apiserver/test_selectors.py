@@ -8,7 +8,11 @@ from podpass.kubernetes.apiserver import kinds, selectors
 from podpass.kubernetes.apiserver.status import StatusError
 from tests.kubernetes.apiserver.recorded import step
 
-PODS, EVENTS, NODES = kinds.named("Pod"), kinds.named("Event"), kinds.named("Node")
+PODS, EVENTS, NODES = (
+    kinds.kind_by_name("Pod"),
+    kinds.kind_by_name("Event"),
+    kinds.kind_by_name("Node"),
+)
 
 
 def labelled(**labels: Any) -> Any:
@@ -32,10 +36,10 @@ def labelled(**labels: Any) -> Any:
         ("", [{}, {"app": "web"}], []),
     ],
 )
-def test_a_label_selector_takes_what_it_says(
+def test_label_selector_matches(
     text: str, takes: list[dict[str, str]], leaves: list[dict[str, str]]
 ) -> None:
-    test = selectors.labels(text)
+    test = selectors.parse_label_selector(text)
     assert all(test(labelled(**each)) for each in takes)
     assert not any(test(labelled(**each)) for each in leaves)
 
@@ -43,60 +47,62 @@ def test_a_label_selector_takes_what_it_says(
 @pytest.mark.parametrize(
     "text", ["==", "a=b,,c", "a in b", "a in (b", "a=b c", "-a=b", "a=b)", "!"]
 )
-def test_a_bad_label_selector_is_a_400(text: str) -> None:
+def test_invalid_label_selector_is_a_400(text: str) -> None:
     with pytest.raises(StatusError) as caught:
-        selectors.labels(text)
+        selectors.parse_label_selector(text)
     assert (caught.value.status, caught.value.reason) == (400, "BadRequest")
 
 
-def test_the_recorded_bad_selectors_are_400() -> None:
+def test_recorded_invalid_selectors_are_400() -> None:
     assert step("list by bad label")["expect"]["status"] == 400
     assert step("list by unknown field")["expect"]["status"] == 400
     with pytest.raises(StatusError, match=r"spec\.nope"):
-        selectors.fields(PODS, "spec.nope=1")
+        selectors.parse_field_selector(PODS, "spec.nope=1")
 
 
-def test_an_object_without_labels_is_no_trouble() -> None:
-    assert not selectors.labels("app")({"metadata": {"labels": None}})
-    assert not selectors.labels("app")({})
+def test_object_without_labels_can_be_selected() -> None:
+    assert not selectors.parse_label_selector("app")({"metadata": {"labels": None}})
+    assert not selectors.parse_label_selector("app")({})
 
 
-def test_a_field_selector_compares_text() -> None:
+def test_field_selector_compares_text() -> None:
     pod = {"metadata": {"name": "a", "namespace": "one"}, "status": {"phase": "Running"}}
-    assert selectors.fields(PODS, "metadata.name=a,status.phase!=Failed")(pod)
-    assert selectors.fields(PODS, "metadata.namespace==one")(pod)
-    assert not selectors.fields(PODS, "metadata.name=b")(pod)
-    assert selectors.fields(PODS, "")(pod)
+    assert selectors.parse_field_selector(PODS, "metadata.name=a,status.phase!=Failed")(pod)
+    assert selectors.parse_field_selector(PODS, "metadata.namespace==one")(pod)
+    assert not selectors.parse_field_selector(PODS, "metadata.name=b")(pod)
+    assert selectors.parse_field_selector(PODS, "")(pod)
 
 
-def test_a_field_that_is_not_set_counts_as_its_zero() -> None:
-    assert selectors.fields(PODS, "spec.nodeName=")({"spec": {}})
-    assert selectors.fields(PODS, "spec.hostNetwork=false")({"spec": {}})
-    assert selectors.fields(PODS, "spec.hostNetwork=true")({"spec": {"hostNetwork": True}})
-    assert selectors.fields(NODES, "spec.unschedulable=false")({})
+def test_unset_field_has_its_zero_value() -> None:
+    assert selectors.parse_field_selector(PODS, "spec.nodeName=")({"spec": {}})
+    assert selectors.parse_field_selector(PODS, "spec.hostNetwork=false")({"spec": {}})
+    assert selectors.parse_field_selector(PODS, "spec.hostNetwork=true")(
+        {"spec": {"hostNetwork": True}}
+    )
+    assert selectors.parse_field_selector(NODES, "spec.unschedulable=false")({})
 
 
-def test_cluster_kinds_cannot_be_selected_by_namespace() -> None:
+def test_cluster_scoped_kind_cannot_be_selected_by_namespace() -> None:
     with pytest.raises(StatusError):
-        selectors.fields(NODES, "metadata.namespace=one")
+        selectors.parse_field_selector(NODES, "metadata.namespace=one")
 
 
-def test_a_field_selector_without_a_sign_is_a_400() -> None:
+def test_field_selector_without_an_operator_is_a_400() -> None:
     with pytest.raises(StatusError, match="want path=value"):
-        selectors.fields(PODS, "metadata.name")
+        selectors.parse_field_selector(PODS, "metadata.name")
 
 
-def test_an_event_is_selected_by_whoever_reports_it() -> None:
-    by_kubelet = selectors.fields(EVENTS, "source=kubelet")
+def test_event_is_selected_by_its_reporter() -> None:
+    by_kubelet = selectors.parse_field_selector(EVENTS, "source=kubelet")
     assert by_kubelet({"source": {"component": "kubelet"}})
     assert by_kubelet({"source": {}, "reportingComponent": "kubelet"})
     assert not by_kubelet({"source": {}})
 
 
-def test_events_by_object_are_found() -> None:
+def test_events_are_selected_by_object() -> None:
     event = step("event")["expect"]["body"]
     text = "involvedObject.name=rich,involvedObject.kind=Pod"
-    assert selectors.fields(EVENTS, text)(event)
+    assert selectors.parse_field_selector(EVENTS, text)(event)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +118,7 @@ def test_events_by_object_are_found() -> None:
         ({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}, {}, True),
     ],
 )
-def test_a_label_selector_object_fits(selector: Any, labels: Any, fits: bool) -> None:
+def test_label_selector_object_matches(selector: Any, labels: Any, fits: bool) -> None:
     assert selectors.matches(selector, labels) is fits
 
 
@@ -123,13 +129,16 @@ WORDS = st.text("abc", min_size=1, max_size=3)
 def test_in_and_notin_are_opposites(labels: Any, key: str, values: Any) -> None:
     obj = {"metadata": {"labels": labels}}
     among = ",".join(values)
-    inside = selectors.labels(f"{key} in ({among})")(obj)
-    assert inside is not selectors.labels(f"{key} notin ({among})")(obj)
+    inside = selectors.parse_label_selector(f"{key} in ({among})")(obj)
+    assert inside is not selectors.parse_label_selector(f"{key} notin ({among})")(obj)
 
 
 @given(text=st.text(max_size=40))
-def test_any_text_is_a_selector_or_a_400(text: str) -> None:
-    for read in (selectors.labels, lambda each: selectors.fields(PODS, each)):
+def test_any_text_is_a_valid_selector_or_a_400(text: str) -> None:
+    for read in (
+        selectors.parse_label_selector,
+        lambda each: selectors.parse_field_selector(PODS, each),
+    ):
         try:
             read(text)({"metadata": {"labels": {}}})
         except StatusError as error:

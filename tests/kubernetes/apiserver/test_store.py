@@ -1,4 +1,4 @@
-"""Objects survive what the process does not, and nobody overwrites what they have not seen."""
+"""The object store: durability, revision checks and file permissions."""
 
 import contextlib
 import os
@@ -14,10 +14,15 @@ from typing import Any
 
 import pytest
 
-from podpass.kubernetes.apiserver.kinds import named
-from podpass.kubernetes.apiserver.storage.storage import Moved, Store, StoreError, Taken
+from podpass.kubernetes.apiserver.kinds import kind_by_name
+from podpass.kubernetes.apiserver.storage.storage import (
+    AlreadyExists,
+    ObjectStore,
+    RevisionConflict,
+    StoreError,
+)
 
-MAPS = named("ConfigMap")
+MAPS = kind_by_name("ConfigMap")
 
 
 def config_map(name: str, **data: str) -> dict[str, Any]:
@@ -25,14 +30,14 @@ def config_map(name: str, **data: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[[], Store]]:
-    """Open the store of this test, once more each time."""
-    stores: list[Store] = []
+def opened(tmp_path: Path) -> Iterator[Callable[[], ObjectStore]]:
+    """Open the store of this test; each call opens it again."""
+    stores: list[ObjectStore] = []
 
-    def open_it() -> Store:
+    def open_it() -> ObjectStore:
         for store in stores:
             store.close()
-        stores.append(Store(tmp_path / "kubernetes.db"))
+        stores.append(ObjectStore(tmp_path / "kubernetes.db"))
         stores[-1].open()
         return stores[-1]
 
@@ -41,44 +46,44 @@ def opened(tmp_path: Path) -> Iterator[Callable[[], Store]]:
         store.close()
 
 
-def test_objects_and_revision_are_as_they_were_after_a_restart(opened: Callable[[], Store]) -> None:
+def test_objects_and_revision_survive_a_restart(opened: Callable[[], ObjectStore]) -> None:
     store = opened()
     store.create(MAPS, config_map("a", k="1"))
     made = store.create(MAPS, config_map("b", k="2"))
     store.delete(MAPS, made, 2)
     store = opened()
     assert store.revision == 3
-    assert [entry.name for entry in store.entries(MAPS)] == ["a"]
+    assert [entry.name for entry in store.list_stored(MAPS)] == ["a"]
     found = store.get(MAPS, "one", "a")
     assert found is not None
     assert found["data"] == {"k": "1"}
     assert store.create(MAPS, config_map("c"))["metadata"]["resourceVersion"] == "4"
 
 
-def test_a_write_against_an_older_revision_is_refused(opened: Callable[[], Store]) -> None:
-    """Fails if the comparison goes: two writers would then overwrite each other."""
+def test_write_against_an_older_revision_is_refused(opened: Callable[[], ObjectStore]) -> None:
+    """Fails without the revision check: concurrent writers would overwrite each other."""
     store = opened()
     made = store.create(MAPS, config_map("a", k="1"))
     store.update(MAPS, made | {"data": {"k": "2"}}, 1)
-    with pytest.raises(Moved):
+    with pytest.raises(RevisionConflict):
         store.update(MAPS, made | {"data": {"k": "3"}}, 1)
-    with pytest.raises(Moved):
+    with pytest.raises(RevisionConflict):
         store.delete(MAPS, made, 1)
     found = store.get(MAPS, "one", "a")
     assert found is not None
     assert found["data"] == {"k": "2"}
 
 
-def test_a_name_is_taken_once(opened: Callable[[], Store]) -> None:
+def test_second_object_of_the_same_name_is_refused(opened: Callable[[], ObjectStore]) -> None:
     store = opened()
     store.create(MAPS, config_map("a"))
-    with pytest.raises(Taken):
+    with pytest.raises(AlreadyExists):
         store.create(MAPS, config_map("a"))
     assert store.revision == 1
 
 
-def test_what_is_read_can_be_changed_without_changing_what_is_stored(
-    opened: Callable[[], Store],
+def test_change_of_a_read_copy_does_not_change_the_store(
+    opened: Callable[[], ObjectStore],
 ) -> None:
     store = opened()
     store.create(MAPS, config_map("a", k="1"))
@@ -88,15 +93,17 @@ def test_what_is_read_can_be_changed_without_changing_what_is_stored(
     assert store.get(MAPS, "one", "a") != found
 
 
-def test_the_database_is_for_its_owner_only(opened: Callable[[], Store], tmp_path: Path) -> None:
-    """Fails if the file is made with the default mode: secrets are in it."""
+def test_database_file_is_private_to_its_owner(
+    opened: Callable[[], ObjectStore], tmp_path: Path
+) -> None:
+    """Fails if the file is created with the default mode: it contains Secrets."""
     opened().create(MAPS, config_map("a"))
     for path in tmp_path.glob("kubernetes.db*"):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
-def test_a_database_of_another_format_is_refused_and_left_alone(
-    opened: Callable[[], Store], tmp_path: Path
+def test_database_of_another_format_is_refused_and_unchanged(
+    opened: Callable[[], ObjectStore], tmp_path: Path
 ) -> None:
     opened().close()
     path = tmp_path / "kubernetes.db"
@@ -107,19 +114,19 @@ def test_a_database_of_another_format_is_refused_and_left_alone(
     with pytest.raises(StoreError) as refused:
         opened()
     assert "format 99" in refused.value.message
-    assert "data dir" in refused.value.hint
+    assert "another database file" in refused.value.hint
     assert path.read_bytes() == before
     assert path not in [each.resolve() for each in Path("/proc/self/fd").iterdir()]
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+def test_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "kubernetes.db").write_bytes(b"not a database at all, but long enough" * 40)
     with pytest.raises(StoreError) as refused:
-        Store(tmp_path / "kubernetes.db").open()
+        ObjectStore(tmp_path / "kubernetes.db").open()
     assert refused.value.code == "cluster_store"
 
 
-def test_a_write_that_fails_changes_nothing_in_memory(opened: Callable[[], Store]) -> None:
+def test_failed_write_changes_nothing_in_memory(opened: Callable[[], ObjectStore]) -> None:
     store = opened()
     store.create(MAPS, config_map("a"))
     store.close()
@@ -145,10 +152,10 @@ WRITER = """
 """
 
 
-def test_kill_dash_nine_loses_nothing_that_was_acknowledged(
-    opened: Callable[[], Store], tmp_path: Path
+def test_kill_dash_nine_loses_no_acknowledged_write(
+    opened: Callable[[], ObjectStore], tmp_path: Path
 ) -> None:
-    """Fails if an answer goes out before its commit."""
+    """Fails if a response is sent before the commit."""
     writer = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(WRITER), str(tmp_path / "kubernetes.db")],
         stdout=subprocess.PIPE,
@@ -164,20 +171,20 @@ def test_kill_dash_nine_loses_nothing_that_was_acknowledged(
                 break
         last = max([last, *(int(line) for line in writer.stdout if line.endswith("\n"))])
     store = opened()
-    names = {entry.name for entry in store.entries(MAPS)}
+    names = {entry.name for entry in store.list_stored(MAPS)}
     assert names >= {f"m{number}" for number in range(last + 1)}
     assert store.revision == len(names)
 
 
-def test_a_damaged_row_is_named_with_its_cure(tmp_path: Path) -> None:
+def test_corrupt_row_is_named_with_a_hint(tmp_path: Path) -> None:
     path = tmp_path / "kubernetes.db"
-    store = Store(path)
+    store = ObjectStore(path)
     store.open()
-    store.create(named("ConfigMap"), {"metadata": {"name": "web", "namespace": "default"}})
+    store.create(kind_by_name("ConfigMap"), {"metadata": {"name": "web", "namespace": "default"}})
     store.close()
     with contextlib.closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE objects SET value = '{broken'")
     with pytest.raises(StoreError) as refused:
-        Store(path).open()
+        ObjectStore(path).open()
     assert "configmaps default/web" in refused.value.message
     assert "restore" in refused.value.hint

@@ -1,4 +1,4 @@
-"""`serviceaccounts/token`: what is signed, for how long, and what the log tells of it."""
+"""The `serviceaccounts/token` subresource: claims, lifetimes and log entries."""
 
 import logging
 from typing import Any
@@ -35,7 +35,7 @@ async def bound_pod(live: Any, node: str = "") -> dict[str, Any]:
     return {"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": uid}
 
 
-async def test_a_pods_token_names_its_pod_and_its_node(web: Any) -> None:
+async def test_pod_bound_token_names_pod_and_node(web: Any) -> None:
     ref = await bound_pod(web, "n")
     _, claims = await ask(web, audiences=["api://AzureADTokenExchange"], boundObjectRef=ref)
     told = claims["kubernetes.io"]
@@ -46,22 +46,24 @@ async def test_a_pods_token_names_its_pod_and_its_node(web: Any) -> None:
     assert claims["iss"] == web.config.issuer
 
 
-async def test_the_default_projected_token_lives_a_year_and_warns_after_an_hour(web: Any) -> None:
+async def test_default_projected_token_is_valid_for_a_year_and_warns_after_an_hour(
+    web: Any,
+) -> None:
     body, claims = await ask(web, expirationSeconds=3607, boundObjectRef=await bound_pod(web))
     assert claims["exp"] - claims["iat"] == 365 * 24 * 3600
     assert claims["kubernetes.io"]["warnafter"] - claims["iat"] == 3607
     assert body["spec"]["expirationSeconds"] == 3607
 
 
-async def test_a_token_for_entra_is_never_longer_than_asked(web: Any) -> None:
-    """Fails if the extension of the default token reaches tokens of other audiences."""
+async def test_token_for_entra_is_not_extended(web: Any) -> None:
+    """Fails if tokens for other audiences are extended too."""
     ref = await bound_pod(web)
     _, claims = await ask(web, audiences=["x"], expirationSeconds=3607, boundObjectRef=ref)
     assert claims["exp"] - claims["iat"] == 3607
     assert "warnafter" not in claims["kubernetes.io"]
 
 
-async def test_only_pods_secrets_and_nodes_can_be_bound_to(web: Any) -> None:
+async def test_token_can_be_bound_only_to_pods_secrets_and_nodes(web: Any) -> None:
     for ref in (
         {"kind": "ConfigMap", "name": "kube-root-ca.crt"},
         {"kind": "Pod", "apiVersion": "v2"},
@@ -70,10 +72,10 @@ async def test_only_pods_secrets_and_nodes_can_be_bound_to(web: Any) -> None:
         assert (answer.status, answer.body["reason"]) == (400, "BadRequest")
 
 
-async def test_signing_is_a_hop_of_the_journey_and_shows_no_token(
+async def test_signing_is_logged_without_the_token(
     web: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Fails if a token gets into the log."""
+    """Fails if the log contains a token."""
     logging.getLogger("podpass").propagate = True
     ref = await bound_pod(web)
     with caplog.at_level(logging.DEBUG, "podpass"):
@@ -103,10 +105,10 @@ ALWAYS = ["account exists", "lifetime"]
         (("Node", False), ["bound object exists"]),
     ],
 )
-async def test_the_hop_tells_only_of_checks_that_were_made(
+async def test_log_names_only_checks_that_were_made(
     web: Any, caplog: pytest.LogCaptureFixture, given: tuple[str, bool] | None, checked: list[str]
 ) -> None:
-    """Fails if the log claims a check that this request did not go through."""
+    """Fails if the log names a check that was not made."""
     logging.getLogger("podpass").propagate = True
     await bound_pod(web, "n")
     secrets = "/api/v1/namespaces/default/secrets"
@@ -124,8 +126,8 @@ async def test_the_hop_tells_only_of_checks_that_were_made(
     assert list(hop["checked"]) == ALWAYS + checked
 
 
-async def test_a_token_is_not_bound_to_a_pod_of_another_account(web: Any) -> None:
-    """Fails if the pod's account is not compared: a token would vouch for a pod that is not its own."""
+async def test_token_is_not_bound_to_a_pod_of_another_account(web: Any) -> None:
+    """Fails if the pod's account is not compared: a token could name a pod of another account."""
     ref = await bound_pod(web)
     path = TOKEN.replace("/web/", "/default/")
     answer = await web.call("POST", path, {"spec": {"boundObjectRef": ref}})
@@ -133,8 +135,8 @@ async def test_a_token_is_not_bound_to_a_pod_of_another_account(web: Any) -> Non
     assert "different serviceaccount" in answer.body["message"]
 
 
-async def test_no_token_is_asked_for_longer_than_a_day(web: Any) -> None:
-    """Fails if the lifetime is granted as asked: it could outlive every rotation of keys."""
+async def test_requested_lifetime_is_limited_to_one_day(web: Any) -> None:
+    """Fails if the lifetime is not limited: a token could be valid longer than a key rotation takes."""
     day = 24 * 3600
     answer = await web.call("POST", TOKEN, {"spec": {"expirationSeconds": day + 1}})
     claims = jose.parse(answer.body["status"]["token"]).claims

@@ -11,14 +11,14 @@ from podpass.kubernetes.apiserver.patch import json_patch
 from podpass.kubernetes.apiserver.validation import validate
 from tests.kubernetes.apiserver.recorded import STEPS, answer, make, step
 
-POD, SECRET, SERVICE = (kinds.named(name) for name in ("Pod", "Secret", "Service"))
-MAP, HOOKS = kinds.named("ConfigMap"), kinds.named("MutatingWebhookConfiguration")
-BINDING, ROLE, EVENT = (kinds.named(name) for name in ("RoleBinding", "Role", "Event"))
-LEASE, NODE = kinds.named("Lease"), kinds.named("Node")
+POD, SECRET, SERVICE = (kinds.kind_by_name(name) for name in ("Pod", "Secret", "Service"))
+MAP, HOOKS = kinds.kind_by_name("ConfigMap"), kinds.kind_by_name("MutatingWebhookConfiguration")
+BINDING, ROLE, EVENT = (kinds.kind_by_name(name) for name in ("RoleBinding", "Role", "Event"))
+LEASE, NODE = kinds.kind_by_name("Lease"), kinds.kind_by_name("Node")
 
 
 def found(causes: Any) -> Any:
-    """Write causes as pairs, the reason without its prefix."""
+    """Return causes as pairs of reason and field, without the prefix of the reason."""
     return [(str(each.reason).removeprefix("FieldValue"), each.field) for each in causes]
 
 
@@ -38,7 +38,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("title", REFUSED)
-def test_what_a_real_server_refuses_is_refused_for_the_same_causes(title: str) -> None:
+def test_object_refused_by_a_real_server_is_refused_with_the_same_causes(title: str) -> None:
     kind, body = kind_of(step(title)["path"]), step(title)["body"]
     causes = validate.create(kind, make(kind, body))
     refusal = status.invalid(kind, body.get("metadata", {}).get("name", ""), causes).body()
@@ -59,7 +59,7 @@ TAKEN = [
 
 
 @pytest.mark.parametrize("title", TAKEN)
-def test_what_a_real_server_takes_is_taken(title: str) -> None:
+def test_object_accepted_by_a_real_server_is_accepted(title: str) -> None:
     kind = kind_of(step(title)["path"])
     assert found(validate.create(kind, make(kind, step(title)["body"]))) == []
 
@@ -72,7 +72,7 @@ def test_what_a_real_server_takes_is_taken(title: str) -> None:
         ("role binding", "role ref is immutable", BINDING),
     ],
 )
-def test_a_change_a_real_server_refuses_is_refused_for_the_same_causes(
+def test_change_refused_by_a_real_server_is_refused_with_the_same_causes(
     live: Any, title: str, kind: Any
 ) -> None:
     old = answer(live)
@@ -82,7 +82,7 @@ def test_a_change_a_real_server_refuses_is_refused_for_the_same_causes(
     assert causes == [{"reason": each["reason"], "field": each["field"]} for each in recorded]
 
 
-def test_a_pods_image_may_change() -> None:
+def test_image_of_a_pod_may_change() -> None:
     old, new = answer("plain pod, defaults"), answer("pod image may change")
     for each in (old, new):
         each["metadata"].pop("creationTimestamp")
@@ -191,7 +191,7 @@ HTTP = {"httpGet": {"port": 80}}
         ({"volumeMounts": [{"name": "e"}]}, [("Required", f"{C}.volumeMounts[0].mountPath")]),
     ],
 )
-def test_a_container_says_only_what_can_be(container: Any, causes: Any) -> None:
+def test_invalid_container_is_refused(container: Any, causes: Any) -> None:
     obj = pod(container, volumes=[{"name": "e", "emptyDir": {}}])
     assert found(validate.create(POD, obj)) == causes
 
@@ -239,7 +239,7 @@ TOKEN = f"{V}.projected.sources[0].serviceAccountToken"
         ),
     ],
 )
-def test_a_volume_says_only_what_can_be(volume: Any, causes: Any) -> None:
+def test_invalid_volume_is_refused(volume: Any, causes: Any) -> None:
     obj = pod(volumes=[{"name": "v"} | volume])
     assert found(validate.create(POD, obj)) == causes
 
@@ -253,8 +253,8 @@ def test_a_volume_says_only_what_can_be(volume: Any, causes: Any) -> None:
         ((1 << 32) + 1, [("Invalid", f"{TOKEN}.expirationSeconds")]),
     ],
 )
-def test_a_projected_token_lives_ten_minutes_at_least(seconds: int, causes: Any) -> None:
-    """Fails if the bounds of a token's life are deleted."""
+def test_projected_token_below_ten_minutes_is_refused(seconds: int, causes: Any) -> None:
+    """Fails if the limits of a token's lifetime are deleted."""
     source = {"serviceAccountToken": {"path": "t", "expirationSeconds": seconds}}
     obj = pod(volumes=[{"name": "v", "projected": {"sources": [source]}}])
     assert found(validate.create(POD, obj)) == causes
@@ -310,11 +310,11 @@ def test_a_projected_token_lives_ten_minutes_at_least(seconds: int, causes: Any)
         ),
     ],
 )
-def test_a_pod_says_only_what_can_be(spec: Any, causes: Any) -> None:
+def test_invalid_pod_is_refused(spec: Any, causes: Any) -> None:
     assert found(validate.create(POD, pod(**spec))) == causes
 
 
-def test_variables_that_hide_each_other_are_warned_of() -> None:
+def test_duplicate_environment_variables_cause_a_warning() -> None:
     obj = make(POD, step("pod with a duplicate env")["body"])
     assert (
         len(validate.warnings(POD, obj)) == step("pod with a duplicate env")["expect"]["warnings"]
@@ -355,12 +355,12 @@ EXTRA = {"key": "a", "operator": "Exists"}
         (lambda spec: spec.update(ephemeralContainers=[{"name": "e"}]), [("Forbidden", "spec")]),
     ],
 )
-def test_little_of_a_pod_may_change(change: Any, causes: Any) -> None:
+def test_most_fields_of_a_pod_are_immutable(change: Any, causes: Any) -> None:
     spec = {"activeDeadlineSeconds": 10, "tolerations": [{"key": "b", "operator": "Exists"}]}
     assert changed(change, **spec) == causes
 
 
-def test_ephemeral_containers_come_and_never_go() -> None:
+def test_ephemeral_containers_can_be_added_and_not_removed() -> None:
     old = pod()
     new = copy.deepcopy(old)
     new["spec"]["ephemeralContainers"] = [
@@ -373,7 +373,7 @@ def test_ephemeral_containers_come_and_never_go() -> None:
     ]
 
 
-def test_a_status_may_say_anything_of_its_type() -> None:
+def test_status_is_checked_only_by_type() -> None:
     old = pod()
     new = copy.deepcopy(old) | {"status": {"phase": "Running"}}
     assert validate.update(POD, new, old, subresource="status") == []
@@ -410,7 +410,7 @@ M = "metadata"
         ),
     ],
 )
-def test_metadata_says_only_what_can_be(metadata: Any, causes: Any) -> None:
+def test_invalid_metadata_is_refused(metadata: Any, causes: Any) -> None:
     assert found(validate.create(MAP, make(MAP, {"metadata": {"name": "m"} | metadata}))) == causes
 
 
@@ -431,13 +431,13 @@ def test_metadata_says_only_what_can_be(metadata: Any, causes: Any) -> None:
         ("Role", "..", False),
     ],
 )
-def test_names_are_what_the_kind_allows(kind: Any, name: str, good: Any) -> None:
-    of = kinds.named(kind)
+def test_name_is_checked_by_the_rules_of_its_kind(kind: Any, name: str, good: Any) -> None:
+    of = kinds.kind_by_name(kind)
     causes = found(validate.create(of, make(of, {"metadata": {"name": name}})))
     assert (("Invalid", "metadata.name") in causes) is not good
 
 
-def test_what_an_object_is_called_does_not_change() -> None:
+def test_name_of_an_object_is_immutable() -> None:
     old = make(MAP, {"metadata": {"name": "a", "uid": "1"}})
     new = make(MAP, {"metadata": {"name": "b", "uid": "2"}})
     assert found(validate.update(MAP, new, old)) == [
@@ -446,7 +446,7 @@ def test_what_an_object_is_called_does_not_change() -> None:
     ]
 
 
-def test_an_object_on_its_way_out_takes_no_new_finalizer() -> None:
+def test_deleted_object_gets_no_new_finalizer() -> None:
     gone = "2026-01-01T00:00:00Z"
     old = make(MAP, {"metadata": {"name": "a", "deletionTimestamp": gone, "finalizers": ["a/b"]}})
     new = copy.deepcopy(old)
@@ -540,12 +540,12 @@ def test_an_object_on_its_way_out_takes_no_new_finalizer() -> None:
         ),
     ],
 )
-def test_small_kinds_say_only_what_can_be(kind: Any, body: Any, causes: Any) -> None:
+def test_invalid_small_kind_is_refused(kind: Any, body: Any, causes: Any) -> None:
     obj = make(kind, {"metadata": {"name": "x"}} | body)
     assert found(validate.create(kind, obj)) == causes
 
 
-def test_events_of_the_newer_sort_say_who_reports_them() -> None:
+def test_event_with_an_event_time_needs_a_reporter() -> None:
     body = {"metadata": {"name": "e"}, "eventTime": "2026-01-01T00:00:00.000000Z", "type": "x"}
     causes = found(validate.create(EVENT, make(EVENT, body)))
     assert ("Required", "reportingController") in causes
@@ -560,13 +560,13 @@ def test_events_of_the_newer_sort_say_who_reports_them() -> None:
         ({"type": "Opaque"}, {"type": "x"}, [("Invalid", "type")]),
     ],
 )
-def test_a_secret_keeps_to_what_it_promised(old: Any, new: Any, causes: Any) -> None:
+def test_type_and_immutable_data_of_a_secret_cannot_change(old: Any, new: Any, causes: Any) -> None:
     name = {"metadata": {"name": "s"}}
     before, after = make(SECRET, name | old), make(SECRET, name | new)
     assert found(validate.update(SECRET, after, before)) == causes
 
 
-def test_a_services_address_does_not_change() -> None:
+def test_cluster_ip_of_a_service_is_immutable() -> None:
     body = {"metadata": {"name": "s"}, "spec": {"clusterIP": "10.0.0.1", "ports": [{"port": 1}]}}
     old = make(SERVICE, body)
     new = copy.deepcopy(old)
@@ -634,14 +634,14 @@ W = "webhooks[0]"
         ),
     ],
 )
-def test_a_webhook_says_only_what_can_be(hook: Any, causes: Any) -> None:
+def test_invalid_webhook_is_refused(hook: Any, causes: Any) -> None:
     body = step("webhook configuration, defaults")["body"]
     body["webhooks"][0] |= hook
     assert found(validate.create(HOOKS, make(HOOKS, body))) == causes
 
 
-def test_match_conditions_are_refused_because_nothing_evaluates_them() -> None:
-    """Fails if the rule is deleted: a condition that is ignored would let things through."""
+def test_match_conditions_are_refused_as_unsupported() -> None:
+    """Fails if the rule is deleted: the condition would be ignored."""
     body = step("webhook configuration, defaults")["body"]
     body["webhooks"][0]["matchConditions"] = [{"name": "a", "expression": "false"}]
     causes = validate.create(HOOKS, make(HOOKS, body))
@@ -649,7 +649,7 @@ def test_match_conditions_are_refused_because_nothing_evaluates_them() -> None:
     assert "CEL" in causes[0].message
 
 
-def test_two_webhooks_have_two_names() -> None:
+def test_duplicate_webhook_names_are_refused() -> None:
     body = step("webhook configuration, defaults")["body"]
     body["webhooks"] *= 2
     assert found(validate.create(HOOKS, make(HOOKS, copy.deepcopy(body)))) == [
@@ -658,6 +658,6 @@ def test_two_webhooks_have_two_names() -> None:
 
 
 @given(name=st.text(max_size=20))
-def test_any_name_is_taken_or_refused(name: str) -> None:
+def test_any_name_is_accepted_or_refused(name: str) -> None:
     causes = validate.create(POD, pod() | {"metadata": {"name": name, "namespace": "one"}})
     assert {each.field for each in causes} <= {"metadata.name"}

@@ -1,4 +1,4 @@
-"""What workloads, jobs, budgets, policies and priority classes may say; by the real API's causes."""
+"""Validation of workloads, jobs, budgets, policies and priority classes, with the causes of the real API."""
 
 import copy
 from collections.abc import Callable
@@ -30,17 +30,17 @@ SPECS: dict[str, Any] = {
 def new(kind: str, change: Callable[[Any], object] = lambda _: None) -> Any:
     spec = copy.deepcopy(SPECS[kind])
     change(spec)
-    return make(kinds.named(kind), {"metadata": {"name": "x"}, "spec": spec})
+    return make(kinds.kind_by_name(kind), {"metadata": {"name": "x"}, "spec": spec})
 
 
 def causes(kind: str, change: Callable[[Any], object]) -> list[tuple[str, str]]:
-    found = validate.create(kinds.named(kind), new(kind, change))
+    found = validate.create(kinds.kind_by_name(kind), new(kind, change))
     return [(each.reason.removeprefix("FieldValue"), each.field) for each in found]
 
 
 @pytest.mark.parametrize("kind", SPECS)
-def test_a_plain_one_is_taken(kind: str) -> None:
-    assert validate.create(kinds.named(kind), new(kind)) == []
+def test_minimal_workload_is_accepted(kind: str) -> None:
+    assert validate.create(kinds.kind_by_name(kind), new(kind)) == []
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,10 @@ def test_a_plain_one_is_taken(kind: str) -> None:
         ("PodDisruptionBudget", []),
     ],
 )
-def test_an_empty_one_is_told_what_it_lacks_and_nothing_else(kind: str, fields: list[str]) -> None:
-    """Fails if what has a default were asked for too."""
-    empty = make(kinds.named(kind), {"metadata": {"name": "x"}})
-    assert [each.field for each in validate.create(kinds.named(kind), empty)] == fields
+def test_empty_workload_reports_only_required_fields(kind: str, fields: list[str]) -> None:
+    """Fails if a field with a default is reported as missing."""
+    empty = make(kinds.kind_by_name(kind), {"metadata": {"name": "x"}})
+    assert [each.field for each in validate.create(kinds.kind_by_name(kind), empty)] == fields
 
 
 WORKLOADS = ("Deployment", "ReplicaSet", "DaemonSet", "StatefulSet")
@@ -99,9 +99,7 @@ LABELS = "spec.template.metadata.labels"
         (lambda s: s.update(minReadySeconds=-1), [("Invalid", "spec.minReadySeconds")]),
     ],
 )
-def test_a_workload_that_could_make_no_pods_or_too_many_is_refused(
-    kind: str, change: Any, expected: Any
-) -> None:
+def test_invalid_workload_is_refused(kind: str, change: Any, expected: Any) -> None:
     assert causes(kind, change) == expected
 
 
@@ -134,22 +132,22 @@ def test_a_workload_that_could_make_no_pods_or_too_many_is_refused(
         (lambda s: s.update(revisionHistoryLimit=-1), [("Invalid", "spec.revisionHistoryLimit")]),
     ],
 )
-def test_a_deployment_that_could_not_roll_out_is_refused(change: Any, expected: Any) -> None:
+def test_invalid_deployment_is_refused(change: Any, expected: Any) -> None:
     assert causes("Deployment", change) == expected
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "ReplicaSet", "DaemonSet"])
-def test_a_selector_stays(kind: str) -> None:
-    """Fails if an owner could leave all of its pods to nobody."""
+def test_selector_is_immutable(kind: str) -> None:
+    """Fails if a changed selector can orphan all pods of a workload."""
     old, changed = new(kind), new(kind)
     changed["spec"]["selector"] = {"matchLabels": {"app": "a", "more": "b"}}
     changed["spec"]["template"]["metadata"]["labels"]["more"] = "b"
-    found = validate.update(kinds.named(kind), changed, old)
+    found = validate.update(kinds.kind_by_name(kind), changed, old)
     assert [each.field for each in found] == ["spec.selector"]
 
 
-def test_a_stateful_set_changes_little() -> None:
-    kind, old = kinds.named("StatefulSet"), new("StatefulSet")
+def test_most_fields_of_a_stateful_set_are_immutable() -> None:
+    kind, old = kinds.kind_by_name("StatefulSet"), new("StatefulSet")
     allowed = new("StatefulSet", lambda spec: spec.update(replicas=3, minReadySeconds=1))
     assert validate.update(kind, allowed, old) == []
     renamed = new("StatefulSet", lambda spec: spec.update(serviceName="other"))
@@ -157,7 +155,7 @@ def test_a_stateful_set_changes_little() -> None:
     assert [(each.reason, each.field) for each in found] == [("FieldValueForbidden", "spec")]
 
 
-def test_a_stateful_sets_claims_are_volumes_of_its_pods() -> None:
+def test_claim_templates_of_a_stateful_set_are_volumes_of_its_pods() -> None:
     def change(spec: Any) -> None:
         claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
         spec["volumeClaimTemplates"] = [{"metadata": {"name": "data"}, "spec": claim}]
@@ -209,9 +207,7 @@ def test_a_stateful_sets_claims_are_volumes_of_its_pods() -> None:
         ),
     ],
 )
-def test_a_job_that_could_not_end_or_would_count_others_pods_is_refused(
-    change: Any, expected: Any
-) -> None:
+def test_invalid_job_is_refused(change: Any, expected: Any) -> None:
     assert causes("Job", change) == expected
 
 
@@ -226,15 +222,15 @@ def test_a_job_that_could_not_end_or_would_count_others_pods_is_refused(
         ("selector", {"matchLabels": {"a": "b"}}, False),
     ],
 )
-def test_what_of_a_job_changes(part: str, value: Any, changes: bool) -> None:
+def test_only_some_fields_of_a_job_may_change(part: str, value: Any, changes: bool) -> None:
     old, changed = new("Job"), new("Job")
     changed["spec"][part] = value
-    found = [each.field for each in validate.update(kinds.named("Job"), changed, old)]
+    found = [each.field for each in validate.update(kinds.kind_by_name("Job"), changed, old)]
     assert (f"spec.{part}" not in found) is changes
 
 
 @pytest.mark.parametrize(
-    ("schedule", "taken"),
+    ("schedule", "is_valid"),
     [
         ("0 3 * * *", True),
         ("*/15 0-6,22 * JAN-MAR MON", True),
@@ -250,9 +246,9 @@ def test_what_of_a_job_changes(part: str, value: Any, changes: bool) -> None:
         ("@sometimes", False),
     ],
 )
-def test_a_schedule_has_five_fields_or_a_name(schedule: str, taken: bool) -> None:
+def test_schedule_has_five_fields_or_a_predefined_name(schedule: str, is_valid: bool) -> None:
     found = causes("CronJob", lambda spec: spec.update(schedule=schedule))
-    assert found == ([] if taken else [("Invalid", "spec.schedule")])
+    assert found == ([] if is_valid else [("Invalid", "spec.schedule")])
 
 
 @pytest.mark.parametrize(
@@ -283,7 +279,7 @@ def test_a_schedule_has_five_fields_or_a_name(schedule: str, taken: bool) -> Non
         ),
     ],
 )
-def test_a_network_policys_rules_name_something(rule: Any, expected: Any) -> None:
+def test_invalid_network_policy_rule_is_refused(rule: Any, expected: Any) -> None:
     assert causes("NetworkPolicy", lambda spec: spec.update(ingress=[rule])) == expected
 
 
@@ -297,8 +293,8 @@ def test_a_network_policys_rules_name_something(rule: Any, expected: Any) -> Non
         ("system-mine", 5, ["metadata.name"]),
     ],
 )
-def test_nobody_puts_his_pods_before_the_systems(name: str, value: int, fields: list[str]) -> None:
-    kind = kinds.named("PriorityClass")
+def test_system_priority_is_reserved(name: str, value: int, fields: list[str]) -> None:
+    kind = kinds.kind_by_name("PriorityClass")
     made = make(kind, {"metadata": {"name": name}, "value": value})
     assert [each.field for each in validate.create(kind, made)] == fields
     changed = copy.deepcopy(made)
@@ -307,7 +303,7 @@ def test_nobody_puts_his_pods_before_the_systems(name: str, value: int, fields: 
 
 
 @pytest.mark.parametrize("kind", ["CronJob", "DaemonSet", "NetworkPolicy", "StatefulSet"])
-def test_whoever_makes_what_is_only_kept_is_told(kind: str) -> None:
-    (told,) = validate.warnings(kinds.named(kind), new(kind))
-    assert "this cluster keeps" in told
-    assert not validate.warnings(kinds.named("Deployment"), new("Deployment"))
+def test_kind_without_a_controller_causes_a_warning(kind: str) -> None:
+    (message,) = validate.warnings(kinds.kind_by_name(kind), new(kind))
+    assert "this cluster stores" in message
+    assert not validate.warnings(kinds.kind_by_name("Deployment"), new("Deployment"))

@@ -1,4 +1,4 @@
-"""The recorded conversation with a real API server, held again with ours, answer by answer."""
+"""Replay the recorded requests to a real API server, and compare each response."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ LEFT = {
         "test_watch"
     ),
 }
-# Sent and compared but for these paths; each with its reason.
+# Paths that are not sent or compared, each with its reason.
 OTHER_HASH = "the hash is of what Go prints of its types in one version of Kubernetes"
 OTHER_BUILD = "names the build, and ours is another"
 DIFFERS = {
@@ -62,13 +62,13 @@ DIFFERS = {
         "items[0]": "which of the deployment's two pods comes first depends on the hashes in their names"
     },
 }
-# What controllers do is not done when the request before is answered: asked again until it agrees.
+# Results of controllers arrive later than the response before: the step is repeated until it agrees.
 EVENTUAL = ("deployment observed", "its replica sets", "deployments as a table")
-# The recorded controllers were done with what came before; ours are waited for.
+# In the recording, controllers had finished; the replay waits for them.
 AFTER_CONTROLLERS = {
     "strategic merge of containers by name": "/apis/apps/v1/namespaces/one/deployments/dep"
 }
-# Discovery lists every kind a server has; ours must be a part of it, in its order and word for word.
+# Discovery lists every kind of a server; ours must be an exact part of it, in the same order.
 PARTS = (
     *("core resources", "api groups", "aggregated discovery", "aggregated core discovery"),
     "resources of admissionregistration.k8s.io/v1",
@@ -87,7 +87,7 @@ AGE = re.compile(r"(?:\d+[smhdy])+")
 
 
 def differences(expected: Any, found: Any, path: str = "") -> list[str]:
-    """Say where an answer differs from the recorded one, masks apart."""
+    """Return the differences between a response and the recorded one, without masked values."""
     if isinstance(expected, dict) and isinstance(found, str) and "claims" in expected:
         token = jose.parse(found)
         shown = {"header": dict(token.header), "claims": dict(token.claims)}
@@ -134,7 +134,7 @@ def _fits(expected: str, found: Any) -> bool:
 
 
 def _part_of(expected: Any, found: Any) -> list[str]:
-    """Find what of a discovery document is not in the recorded one, or in another order."""
+    """Return the entries of a discovery document that are not in the recorded one or in another order."""
     if isinstance(expected, list) and isinstance(found, list) and found:
         names = [_name(item) for item in expected]
         odd = [f"{_name(item)} is not recorded" for item in found if _name(item) not in names]
@@ -226,7 +226,7 @@ def _judge(live: Any, step: dict[str, Any], reply: Any) -> list[str]:
 
 
 async def _hold(live: Any, step: dict[str, Any], kept: dict[str, str]) -> tuple[Any, list[str]]:
-    """Hold one step of the conversation again; give the answer and how it differs."""
+    """Replay one step; return the response and its differences."""
     if path := AFTER_CONTROLLERS.get(step["title"]):
         await _observed(live, path)
     for _ in range(100):
@@ -254,7 +254,7 @@ def _about(difference: str, path: str) -> bool:
 
 
 @pytest.mark.timeout(300)
-async def test_every_recorded_step_of_a_real_server_is_answered_the_same(serve: Any) -> None:
+async def test_every_recorded_step_gives_the_response_of_a_real_server(serve: Any) -> None:
     live = await serve(jwks_uri=f"https://{RECORDED_AT}/openid/v1/jwks")
     kept: dict[str, str] = {}
     problems = []
@@ -263,7 +263,7 @@ async def test_every_recorded_step_of_a_real_server_is_answered_the_same(serve: 
             continue
         try:
             reply, odd = await _hold(live, step, kept)
-        except Exception as exc:  # noqa: BLE001 the rest shall be tried too
+        except Exception as exc:  # noqa: BLE001 the other steps must be tried too
             problems.append(f"#{at} {step['title']}: {exc!r}")
             continue
         problems += [f"#{at} {step['title']}: {each}" for each in odd]
@@ -273,6 +273,6 @@ async def test_every_recorded_step_of_a_real_server_is_answered_the_same(serve: 
     assert not problems, "\n".join(problems)
 
 
-def test_what_is_left_out_is_recorded_at_all() -> None:
+def test_every_exclusion_is_in_the_recording() -> None:
     titles = {step["title"] for step in VECTORS["steps"]}
     assert titles >= {*LEFT, *DIFFERS, *PARTS, *EVENTUAL, *AFTER_CONTROLLERS}

@@ -1,4 +1,4 @@
-"""Watches over real HTTP: where they start, what they send, and when they end."""
+"""Watch requests over HTTP: start revision, events and end."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ MAPS = "/api/v1/namespaces/default/configmaps"
 
 
 class Following:
-    """A watch that is open; `next` reads its next event."""
+    """An open watch; `next` returns its next event."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
@@ -51,7 +51,7 @@ async def relabel(live: Any, name: str, **labels: str | None) -> None:
     assert done.status == 200
 
 
-async def test_a_watch_resumes_after_the_revision_it_names(live: Any) -> None:
+async def test_watch_resumes_after_its_revision(live: Any) -> None:
     first = await put(live, "a")
     await put(live, "b")
     async with following(live, f"{MAPS}?watch=1&resourceVersion={first}") as watch:
@@ -62,7 +62,7 @@ async def test_a_watch_resumes_after_the_revision_it_names(live: Any) -> None:
         assert await watch.named() == ("DELETED", "b")
 
 
-async def test_a_watch_without_a_revision_begins_with_what_is_there(live: Any) -> None:
+async def test_watch_without_a_revision_starts_with_the_current_state(live: Any) -> None:
     await put(live, "a")
     async with following(live, f"{MAPS}?watch=true") as watch:
         names = {(await watch.named())[1] for _ in range(2)}
@@ -71,8 +71,8 @@ async def test_a_watch_without_a_revision_begins_with_what_is_there(live: Any) -
         assert await watch.named() == ("ADDED", "b")
 
 
-async def test_a_revision_of_before_a_restart_is_gone(serve: Any) -> None:
-    """Fails if the window is not begun anew: the events in between would be missed in silence."""
+async def test_revision_from_before_a_restart_is_expired(serve: Any) -> None:
+    """Fails if the watch resumes: it would miss the events before the restart without an error."""
     live = await serve()
     old = await put(live, "a")
     await put(live, "b")
@@ -95,13 +95,13 @@ async def test_a_revision_of_before_a_restart_is_gone(serve: Any) -> None:
         assert await watch.named() == ("ADDED", "c")
 
 
-async def test_a_revision_from_the_future_is_refused_so_that_clients_list_again(live: Any) -> None:
+async def test_revision_above_the_current_one_is_refused(live: Any) -> None:
     answer = await live.call("GET", f"{MAPS}?watch=1&resourceVersion=999999")
     assert answer.status == 504
     assert answer.body["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
 
 
-async def test_an_object_that_begins_or_stops_to_match_comes_and_goes(live: Any) -> None:
+async def test_object_that_starts_or_stops_matching_is_added_or_deleted(live: Any) -> None:
     start = await put(live, "a", app="x")
     path = f"{MAPS}?watch=1&resourceVersion={start}&labelSelector=app%3Dy"
     async with following(live, path) as watch:
@@ -115,7 +115,7 @@ async def test_an_object_that_begins_or_stops_to_match_comes_and_goes(live: Any)
         assert int(gone["metadata"]["resourceVersion"]) == live.cluster.store.revision
 
 
-async def test_initial_events_end_with_a_bookmark_that_says_so(live: Any) -> None:
+async def test_initial_events_end_with_an_annotated_bookmark(live: Any) -> None:
     await put(live, "a")
     query = (
         "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
@@ -129,12 +129,12 @@ async def test_initial_events_end_with_a_bookmark_that_says_so(live: Any) -> Non
         assert int(mark["metadata"]["resourceVersion"]) == live.cluster.store.revision
 
 
-async def test_initial_events_need_their_match_rule(live: Any) -> None:
+async def test_initial_events_need_resource_version_match(live: Any) -> None:
     answer = await live.call("GET", f"{MAPS}?watch=1&sendInitialEvents=true")
     assert (answer.status, answer.body["reason"]) == (422, "Invalid")
 
 
-async def test_a_watch_ends_at_its_timeout_with_a_bookmark(live: Any) -> None:
+async def test_watch_ends_at_its_timeout_with_a_bookmark(live: Any) -> None:
     rv = await put(live, "a")
     answer = await live.call(
         "GET", f"{MAPS}?watch=1&resourceVersion={rv}&timeoutSeconds=1&allowWatchBookmarks=true"
@@ -142,7 +142,7 @@ async def test_a_watch_ends_at_its_timeout_with_a_bookmark(live: Any) -> None:
     assert [json.loads(line)["type"] for line in answer.text.splitlines()] == ["BOOKMARK"]
 
 
-async def test_a_watched_table_names_its_columns_once(live: Any) -> None:
+async def test_watched_table_has_column_definitions_once(live: Any) -> None:
     rv = await put(live, "a")
     accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
     async with following(live, f"{MAPS}?watch=1&resourceVersion={rv}", accept) as watch:
@@ -155,7 +155,7 @@ async def test_a_watched_table_names_its_columns_once(live: Any) -> None:
     assert [row["cells"][0] for table in (first, second) for row in table["rows"]] == ["b", "c"]
 
 
-async def test_a_watch_of_one_namespace_does_not_hear_of_others(live: Any) -> None:
+async def test_watch_of_one_namespace_gets_no_events_of_others(live: Any) -> None:
     rv = await put(live, "a")
     async with following(live, f"{MAPS}?watch=1&resourceVersion={rv}") as watch:
         other = "/api/v1/namespaces/kube-system/configmaps"
@@ -164,7 +164,7 @@ async def test_a_watch_of_one_namespace_does_not_hear_of_others(live: Any) -> No
         assert await watch.named() == ("ADDED", "here")
 
 
-async def test_stopping_ends_every_watch(live: Any) -> None:
+async def test_drain_ends_every_watch(live: Any) -> None:
     async with following(live, f"{MAPS}?watch=1&resourceVersion=0") as watch:
         await watch.next()
         live.cluster.drain()

@@ -1,14 +1,16 @@
-"""Many watchers, slow watchers, watchers of parts: what they share, and how each of them goes on."""
+"""Many watchers, slow watchers and watchers of different views: shared encoding and resumption."""
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
 import pytest
 
+from podpass.kubernetes.apiserver import handler
 from podpass.kubernetes.apiserver.read import object_response, watch
-from podpass.kubernetes.apiserver.storage.watch_cache import History
+from podpass.kubernetes.apiserver.storage.watch_cache import WatchCache
 from tests.kubernetes.apiserver.test_watch import MAPS, following, put, relabel
 
 METADATA = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
@@ -19,31 +21,33 @@ INITIAL = (
 
 
 @pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Every object that is written into a watch's event, once for each time it is."""
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Every object that is encoded for a watch event, once for each encoding."""
     calls: list[bytes] = []
-    real = object_response.in_event
+    real = object_response.encode_in_event
 
     def counted(kind: Any, raw: bytes, *rest: Any) -> bytes:
         calls.append(raw)
         return real(kind, raw, *rest)
 
-    monkeypatch.setattr(object_response, "in_event", counted)
+    monkeypatch.setattr(object_response, "encode_in_event", counted)
     return calls
 
 
 @pytest.mark.parametrize("accept", ["", METADATA, TABLE])
-async def test_a_change_is_written_once_for_all_who_see_the_same(
-    live: Any, written: list[bytes], accept: str
+async def test_change_is_encoded_once_for_watchers_of_the_same_view(
+    live: Any, encoded: list[bytes], accept: str
 ) -> None:
     start = await put(live, "a", app="x")
     path = f"{MAPS}?watch=1&resourceVersion={start}&labelSelector=app%3Dx"
-    async with asyncio.TaskGroup() as group:
-        seen = [group.create_task(_first(live, path, accept)) for _ in range(20)]
-        await asyncio.sleep(1)
+    async with AsyncExitStack() as stack:
+        watches = [
+            await stack.enter_async_context(following(live, path, accept)) for _ in range(20)
+        ]
         await relabel(live, "a", more="z")
-    assert len({json.dumps(each.result()) for each in seen}) == 1
-    assert len(written) == 1
+        events = [await each.next() for each in watches]
+    assert len({json.dumps(each) for each in events}) == 1
+    assert len(encoded) == 1
 
 
 async def _first(live: Any, path: str, accept: str) -> Any:
@@ -51,8 +55,8 @@ async def _first(live: Any, path: str, accept: str) -> Any:
         return await stream.next()
 
 
-async def test_what_one_sees_is_nobody_elses(live: Any) -> None:
-    """Fails if views are told apart by less than all that makes them differ."""
+async def test_watchers_of_different_views_get_different_events(live: Any) -> None:
+    """Fails if the id of a view does not include every parameter that changes its events."""
     start = await put(live, "a", app="x")
     begin = f"watch=1&resourceVersion={start}"
     paths = {
@@ -72,7 +76,7 @@ async def test_what_one_sees_is_nobody_elses(live: Any) -> None:
         assert row.get("object", {}).get("kind") == member
 
 
-async def test_a_table_with_odd_contents_is_refused_before_it_begins(live: Any) -> None:
+async def test_watch_with_unknown_include_object_is_refused(live: Any) -> None:
     answer = await live.call("GET", f"{MAPS}?watch=1&includeObject=All", accept=TABLE)
     assert (answer.status, answer.body["reason"]) == (400, "BadRequest")
 
@@ -80,8 +84,8 @@ async def test_a_table_with_odd_contents_is_refused_before_it_begins(live: Any) 
 @pytest.mark.parametrize(
     ("accept", "kind"), [("", "ConfigMap"), (METADATA, "PartialObjectMetadata"), (TABLE, "Table")]
 )
-async def test_a_bookmark_is_of_the_form_that_is_watched(live: Any, accept: str, kind: str) -> None:
-    """Fails if it is the kind itself: a client of metadata cannot read that."""
+async def test_bookmark_has_the_watched_output_format(live: Any, accept: str, kind: str) -> None:
+    """Fails if the bookmark has the watched kind: a client of metadata cannot decode that."""
     async with following(live, f"{MAPS}?{INITIAL}", accept) as stream:
         assert (await stream.next())[0] == "ADDED"
         change, mark = await stream.next()
@@ -89,10 +93,10 @@ async def test_a_bookmark_is_of_the_form_that_is_watched(live: Any, accept: str,
         assert mark["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
 
 
-async def test_bookmarks_come_at_intervals_and_move_on(
+async def test_bookmarks_are_sent_at_intervals_with_the_current_revision(
     live: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails if a quiet resource is told nothing: its clients would resume from a version long gone."""
+    """Fails if an unchanged resource gets no bookmarks: its clients would resume from an expired version."""
     monkeypatch.setattr(watch, "_BOOKMARK_SECONDS", 0.2)
     start = await put(live, "a")
     path = f"/api/v1/secrets?watch=1&resourceVersion={start}&allowWatchBookmarks=true"
@@ -105,12 +109,12 @@ async def test_bookmarks_come_at_intervals_and_move_on(
             assert change == "BOOKMARK"
             if mark["metadata"]["resourceVersion"] == later:
                 return
-    raise AssertionError("no bookmark came to the present")
+    raise AssertionError("no bookmark has the current revision")
 
 
-async def test_a_quiet_resource_never_expires(live: Any) -> None:
-    """Fails if the window alone counts: it moves by what changes elsewhere."""
-    live.cluster.store.history = History(live.cluster.store.revision, max_events=3)
+async def test_watch_of_an_unchanged_resource_never_expires(live: Any) -> None:
+    """Fails if events of other resources expire the watch."""
+    live.cluster.store.watch_cache = WatchCache(live.cluster.store.revision, max_events=3)
     start = live.cluster.store.revision
     async with following(live, f"/api/v1/secrets?watch=1&resourceVersion={start}") as stream:
         for number in range(8):
@@ -122,11 +126,18 @@ async def test_a_quiet_resource_never_expires(live: Any) -> None:
     assert (gone["type"], gone["object"]["code"]) == ("ERROR", 410)
 
 
-async def test_a_client_that_reads_nothing_is_cut_off(
+async def test_client_that_does_not_read_is_disconnected(
     live: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fails without the bound: its connection would keep what it was sent for ever."""
-    monkeypatch.setattr(watch, "_PATIENCE_SECONDS", 0.5)
+    """Fails without the timeout: the server would keep the connection and its data without end."""
+    monkeypatch.setattr(watch, "_WRITE_TIMEOUT_SECONDS", 2.0)
+    disconnected = asyncio.Event()
+
+    def log(event: str, **_: Any) -> None:
+        if event == "slow_client_disconnected":
+            disconnected.set()
+
+    monkeypatch.setattr(handler._log, "info", log)
     start = await put(live, "big")
     path = f"{MAPS}?watch=1&resourceVersion={start}"
     async with following(live, path) as stuck, following(live, path) as other:
@@ -136,13 +147,13 @@ async def test_a_client_that_reads_nothing_is_cut_off(
             kind = "application/merge-patch+json"
             await live.call("PATCH", f"{MAPS}/big", body, content_type=kind)
             assert (await other.next())[1]["data"]["n"] == str(number)
-        await asyncio.sleep(1.5)
+        await asyncio.wait_for(disconnected.wait(), 30)
         stuck.answer.connection.transport.resume_reading()
         with pytest.raises(aiohttp.ClientPayloadError):
             await stuck.answer.content.read()
 
 
-async def test_a_watcher_goes_on_after_a_restart_where_it_was(serve: Any) -> None:
+async def test_watch_resumes_at_its_revision_after_a_restart(serve: Any) -> None:
     live = await serve()
     await put(live, "a")
     at = live.cluster.store.revision
@@ -156,8 +167,8 @@ async def test_a_watcher_goes_on_after_a_restart_where_it_was(serve: Any) -> Non
         assert int(found["metadata"]["resourceVersion"]) > at
 
 
-async def test_the_state_at_the_start_is_of_one_moment(live: Any) -> None:
-    """Fails if it is read while it is sent: what changed meanwhile would be told twice or out of order."""
+async def test_initial_state_is_of_one_revision(live: Any) -> None:
+    """Fails if the state is read while it is sent: later changes would be sent twice or out of order."""
     for number in range(40):
         await put(live, f"m-{number:02}")
     async with following(live, f"{MAPS}?{INITIAL}") as stream:
@@ -169,7 +180,7 @@ async def test_the_state_at_the_start_is_of_one_moment(live: Any) -> None:
         assert await stream.named() == ("MODIFIED", "m-39")
 
 
-async def test_two_hundred_watchers_each_see_every_change(live: Any) -> None:
+async def test_two_hundred_watchers_get_every_change(live: Any) -> None:
     start = await put(live, "a")
     path = f"{MAPS}?watch=1&resourceVersion={start}"
     connector = aiohttp.TCPConnector(ssl=live.session.connector._ssl, limit=0)

@@ -1,4 +1,4 @@
-"""Mutating webhooks over real HTTPS: who is called, in which order, and what becomes of the answers."""
+"""Mutating webhooks over HTTPS: which are called, in which order, and how responses are applied."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from podpass.http.server import bind, server_tls, serving
-from tests.kubernetes.apiserver.hooks import PODS, annotate, patch, pod
+from tests.kubernetes.apiserver.webhook_server import PODS, annotate, patch, pod
 
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 
@@ -24,11 +24,11 @@ async def configure(live: Any, *specs: dict[str, Any], name: str = "m") -> None:
     assert made.status == 201, made.text
 
 
-async def test_a_webhook_sees_the_pod_as_the_api_has_defaulted_it(live: Any, hook: Any) -> None:
+async def test_webhook_gets_the_defaulted_pod(live: Any, hook: Any) -> None:
     one = await hook()
     await configure(live, one.spec(timeoutSeconds=7))
     assert (await live.call("POST", PODS, pod())).status == 201
-    (asked,) = one.asked
+    (asked,) = one.requests
     assert asked["operation"] == "CREATE"
     assert (asked["namespace"], asked["name"], asked["dryRun"]) == ("default", "p", False)
     assert asked["kind"] == {"group": "", "version": "v1", "kind": "Pod"}
@@ -43,18 +43,18 @@ async def test_a_webhook_sees_the_pod_as_the_api_has_defaulted_it(live: Any, hoo
     assert "uid" not in seen["metadata"]
 
 
-async def test_a_generated_name_is_not_known_to_a_webhook(live: Any, hook: Any) -> None:
+async def test_mutating_webhook_does_not_get_the_generated_name(live: Any, hook: Any) -> None:
     one = await hook()
     await configure(live, one.spec())
     body = pod(generateName="web-")
     del body["metadata"]["name"]
     made = await live.call("POST", PODS, body)
     assert made.body["metadata"]["name"].startswith("web-")
-    assert "name" not in one.asked[0]
-    assert one.asked[0]["object"]["metadata"]["generateName"] == "web-"
+    assert "name" not in one.requests[0]
+    assert one.requests[0]["object"]["metadata"]["generateName"] == "web-"
 
 
-async def test_a_patch_is_applied_and_its_containers_get_defaults_and_the_account(
+async def test_patch_is_applied_and_new_containers_get_defaults_and_the_token(
     live: Any, hook: Any
 ) -> None:
     added = {"op": "add", "path": "/spec/containers/-", "value": {"name": "side", "image": "s:1"}}
@@ -67,13 +67,13 @@ async def test_a_patch_is_applied_and_its_containers_get_defaults_and_the_accoun
     assert len(made.body["spec"]["volumes"]) == 1
 
 
-async def test_webhooks_are_called_by_the_name_of_their_configuration_then_as_listed(
+async def test_webhooks_are_called_in_order_of_configuration_name_then_as_listed(
     live: Any, hook: Any
 ) -> None:
     order: list[str] = []
 
     def noting(name: str) -> Callable[[Any], dict[str, Any]]:
-        return lambda _request: order.append(name) or {"allowed": True}  # type: ignore[func-returns-value]  # append gives None
+        return lambda _request: order.append(name) or {"allowed": True}  # type: ignore[func-returns-value]  # append returns None
 
     hooks = [await hook(noting(name)) for name in ("b1", "a2", "a1")]
     await configure(live, hooks[0].spec("b1.example.com"), name="b")
@@ -82,9 +82,7 @@ async def test_webhooks_are_called_by_the_name_of_their_configuration_then_as_li
     assert order == ["a1", "a2", "b1"]
 
 
-async def test_a_webhook_sees_again_what_a_later_one_has_changed_if_it_wants(
-    live: Any, hook: Any
-) -> None:
+async def test_webhook_is_reinvoked_after_a_later_change_if_needed(live: Any, hook: Any) -> None:
     def first(request: Any) -> dict[str, Any]:
         if "late" in (request["object"]["metadata"].get("annotations") or {}):
             return patch({"op": "add", "path": "/metadata/annotations/seen", "value": "late"})
@@ -99,13 +97,11 @@ async def test_a_webhook_sees_again_what_a_later_one_has_changed_if_it_wants(
     )
     made = await live.call("POST", PODS, pod())
     assert made.body["metadata"]["annotations"] == {"late": "x", "seen": "late"}
-    assert [len(each.asked) for each in (wants, does_not, last)] == [2, 1, 1]
+    assert [len(each.requests) for each in (wants, does_not, last)] == [2, 1, 1]
 
 
-async def test_a_denial_is_told_in_the_webhooks_words_and_nothing_is_stored(
-    live: Any, hook: Any
-) -> None:
-    """Fails if a verdict of false is not obeyed."""
+async def test_denial_has_the_webhooks_message_and_nothing_is_stored(live: Any, hook: Any) -> None:
+    """Fails if a denial is ignored."""
     one = await hook({"allowed": False, "status": {"message": "not today", "code": 400}})
     await configure(live, one.spec(failurePolicy="Ignore"))
     refused = await live.call("POST", PODS, pod())
@@ -116,16 +112,14 @@ async def test_a_denial_is_told_in_the_webhooks_words_and_nothing_is_stored(
     assert (await live.call("GET", f"{PODS}/p")).status == 404
 
 
-async def test_a_denial_with_a_code_that_is_no_http_status_is_a_bad_request(
-    live: Any, hook: Any
-) -> None:
-    """Fails if a webhook can have the server write a status line of its own."""
+async def test_denial_with_an_invalid_status_code_is_a_bad_request(live: Any, hook: Any) -> None:
+    """Fails if a webhook can set any HTTP status of the response."""
     one = await hook({"allowed": False, "status": {"code": 700}})
     await configure(live, one.spec())
     assert (await live.call("POST", PODS, pod())).status == 400
 
 
-async def test_a_denial_without_words_is_a_bad_request(live: Any, hook: Any) -> None:
+async def test_denial_without_a_message_is_a_bad_request(live: Any, hook: Any) -> None:
     one = await hook({"allowed": False})
     await configure(live, one.spec())
     refused = await live.call("POST", PODS, pod())
@@ -137,19 +131,19 @@ BROKEN: dict[str, tuple[str, Any]] = {
     "status 500": ("status", 500),
     "no answer in time": ("seconds", 1.5),
     "uid of another request": ("uid", "00000000-0000-4000-8000-000000000000"),
-    "verdict is text": ("answer", {"allowed": "yes"}),
-    "no verdict": ("answer", {}),
-    "no response": ("answer", 5),
-    "megabytes": ("answer", {"allowed": True, "padding": "x" * (3 << 20)}),
-    "patch of unknown type": ("answer", {"allowed": True, "patch": "W10=", "patchType": "Merge"}),
+    "verdict is text": ("response", {"allowed": "yes"}),
+    "no verdict": ("response", {}),
+    "no response": ("response", 5),
+    "megabytes": ("response", {"allowed": True, "padding": "x" * (3 << 20)}),
+    "patch of unknown type": ("response", {"allowed": True, "patch": "W10=", "patchType": "Merge"}),
 }
 
 
 @pytest.mark.parametrize("how", BROKEN)
-async def test_a_webhook_that_fails_stops_the_request_unless_its_policy_is_ignore(
+async def test_failing_webhook_refuses_the_request_unless_its_policy_is_ignore(
     live: Any, hook: Any, how: str
 ) -> None:
-    """Fails if a broken answer counts as a yes: the pod would start without its identity."""
+    """Fails if an invalid response counts as allowed: the pod would start without its identity."""
     one = await hook()
     setattr(one, *BROKEN[how])
     await configure(live, one.spec(timeoutSeconds=1))
@@ -170,14 +164,16 @@ async def test_a_webhook_that_fails_stops_the_request_unless_its_policy_is_ignor
         {"op": "explode", "path": "/spec"},
     ],
 )
-async def test_a_patch_that_does_not_fit_is_refused(live: Any, hook: Any, operation: Any) -> None:
+async def test_webhook_patch_that_cannot_be_applied_is_refused(
+    live: Any, hook: Any, operation: Any
+) -> None:
     one = await hook(patch(operation))
     await configure(live, one.spec())
     refused = await live.call("POST", PODS, pod())
     assert (refused.status, refused.body["reason"]) == (500, "InternalError")
 
 
-async def test_what_a_webhook_makes_is_validated(live: Any, hook: Any) -> None:
+async def test_object_patched_by_a_webhook_is_validated(live: Any, hook: Any) -> None:
     """Fails if validation runs before admission."""
     one = await hook(patch({"op": "replace", "path": "/spec/containers/0/image", "value": ""}))
     await configure(live, one.spec())
@@ -185,17 +181,17 @@ async def test_what_a_webhook_makes_is_validated(live: Any, hook: Any) -> None:
     assert (refused.status, refused.body["reason"]) == (422, "Invalid")
 
 
-async def test_a_server_the_bundle_does_not_vouch_for_is_not_believed(live: Any, hook: Any) -> None:
+async def test_webhook_with_an_untrusted_certificate_is_refused(live: Any, hook: Any) -> None:
     """Fails if TLS is not verified."""
     one = await hook(patch(annotate("x")))
     other = base64.b64encode(trustme.CA().cert_pem.bytes()).decode()
     await configure(live, one.spec(clientConfig={"url": one.url, "caBundle": other}))
     refused = await live.call("POST", PODS, pod())
     assert refused.status == 500
-    assert not one.asked
+    assert not one.requests
 
 
-async def test_selectors_and_rules_decide_who_is_asked(live: Any, hook: Any) -> None:
+async def test_selectors_and_rules_decide_which_webhooks_are_called(live: Any, hook: Any) -> None:
     one = await hook()
     everything = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}
     only = {"kubernetes.io/metadata.name": "kube-system"}
@@ -204,26 +200,26 @@ async def test_selectors_and_rules_decide_who_is_asked(live: Any, hook: Any) -> 
         one.spec(rules=[everything], namespaceSelector={"matchLabels": only}, objectSelector={}),
     )
     await live.call("POST", PODS, pod())
-    assert not one.asked
+    assert not one.requests
     maps = "/api/v1/namespaces/kube-system/configmaps"
     await live.call("POST", maps, {"metadata": {"name": "m"}})
     patched = {"data": {"a": "b"}}
     merge = "application/merge-patch+json"
     await live.call("PATCH", f"{maps}/m", patched, content_type=merge)
     await live.call("DELETE", f"{maps}/m")
-    assert [asked["operation"] for asked in one.asked] == ["CREATE", "UPDATE", "DELETE"]
-    assert one.asked[1]["oldObject"]["metadata"]["name"] == "m"
-    assert one.asked[2]["object"] is None
+    assert [asked["operation"] for asked in one.requests] == ["CREATE", "UPDATE", "DELETE"]
+    assert one.requests[1]["oldObject"]["metadata"]["name"] == "m"
+    assert one.requests[2]["object"] is None
 
 
-async def test_an_unlabelled_pod_is_none_of_a_webhooks_business(live: Any, hook: Any) -> None:
+async def test_webhook_is_not_called_for_an_unlabelled_pod(live: Any, hook: Any) -> None:
     one = await hook({"allowed": False})
     await configure(live, one.spec())
     assert (await live.call("POST", PODS, pod(labels={}))).status == 201
-    assert not one.asked
+    assert not one.requests
 
 
-async def test_parts_of_an_object_need_a_rule_of_their_own(live: Any, hook: Any) -> None:
+async def test_subresource_needs_its_own_webhook_rule(live: Any, hook: Any) -> None:
     one = await hook()
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"]}
     await configure(
@@ -231,19 +227,19 @@ async def test_parts_of_an_object_need_a_rule_of_their_own(live: Any, hook: Any)
         one.spec(objectSelector={}, rules=[rule | {"resources": ["pods/binding", "pods/status"]}]),
     )
     await live.call("POST", PODS, pod())
-    assert not one.asked
+    assert not one.requests
     target = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}
     assert (await live.call("POST", f"{PODS}/p/binding", target)).status == 201
     merge = "application/merge-patch+json"
     await live.call(
         "PATCH", f"{PODS}/p/status", {"status": {"phase": "Running"}}, content_type=merge
     )
-    assert [asked["subResource"] for asked in one.asked] == ["binding", "status"]
-    assert one.asked[0]["kind"]["kind"] == "Binding"
+    assert [asked["subResource"] for asked in one.requests] == ["binding", "status"]
+    assert one.requests[0]["kind"]["kind"] == "Binding"
 
 
-async def test_conditions_are_refused_rather_than_passed_over(live: Any, hook: Any) -> None:
-    """Fails if a webhook is called for requests its conditions would have spared."""
+async def test_match_conditions_are_refused_and_not_ignored(live: Any, hook: Any) -> None:
+    """Fails if a webhook is called for requests that its conditions exclude."""
     one = await hook()
     condition = {"name": "only-web", "expression": "object.metadata.name == 'web'"}
     body = {"metadata": {"name": "m"}, "webhooks": [one.spec(matchConditions=[condition])]}
@@ -253,16 +249,16 @@ async def test_conditions_are_refused_rather_than_passed_over(live: Any, hook: A
     assert cause["field"] == "webhooks[0].matchConditions"
 
 
-async def test_a_dry_run_asks_only_webhooks_without_side_effects(live: Any, hook: Any) -> None:
+async def test_dry_run_calls_only_webhooks_without_side_effects(live: Any, hook: Any) -> None:
     one = await hook(patch(annotate("tried")))
     await configure(live, one.spec(sideEffects="NoneOnDryRun"))
     tried = await live.call("POST", f"{PODS}?dryRun=All", pod())
     assert tried.body["metadata"]["annotations"] == {"tried": "x"}
-    assert one.asked[0]["dryRun"] is True
+    assert one.requests[0]["dryRun"] is True
     assert (await live.call("GET", f"{PODS}/p")).status == 404
 
 
-async def test_a_service_is_reached_where_the_instance_says_it_is(serve: Any, hook: Any) -> None:
+async def test_webhook_service_is_called_at_its_configured_origin(serve: Any, hook: Any) -> None:
     one = await hook(patch(annotate("by", "service")))
     live = await serve(services={"one/hooks:443": one.url.removesuffix("/mutate")})
     service = {"name": "hooks", "namespace": "one", "path": "/mutate"}
@@ -273,11 +269,11 @@ async def test_a_service_is_reached_where_the_instance_says_it_is(serve: Any, ho
     await configure(live, unknown, name="n")
     refused = await live.call("POST", PODS, pod("q"))
     assert refused.status == 500
-    assert "no network of services" in refused.body["message"]
+    assert "no Service network" in refused.body["message"]
 
 
-async def test_a_warning_of_two_lines_is_not_passed_on(live: Any, hook: Any) -> None:
-    """Fails if a line break of a webhook could start a header of its own."""
+async def test_warning_with_a_line_break_is_dropped(live: Any, hook: Any) -> None:
+    """Fails if a line break in a warning can start another header."""
     one = await hook({"allowed": True, "warnings": ["old image\r\nx-evil: 1", 'a "quote"']})
     await configure(live, one.spec())
     made = await live.call("POST", PODS, pod())
@@ -285,7 +281,7 @@ async def test_a_warning_of_two_lines_is_not_passed_on(live: Any, hook: Any) -> 
     assert "x-evil" not in made.headers
 
 
-async def test_audit_annotations_are_named_in_the_debug_log_and_their_values_nowhere(
+async def test_debug_log_has_the_keys_of_audit_annotations_and_not_their_values(
     live: Any, hook: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("podpass"), "propagate", True)
@@ -293,15 +289,13 @@ async def test_audit_annotations_are_named_in_the_debug_log_and_their_values_now
     await configure(live, one.spec())
     with caplog.at_level(logging.DEBUG, "podpass"):
         await live.call("POST", PODS, pod())
-    (answered,) = [each for each in caplog.records if each.message == "webhook_answered"]
-    assert vars(answered)["annotated"] == ["who"]
+    (record,) = [each for each in caplog.records if each.message == "webhook_called"]
+    assert vars(record)["audit_annotations"] == ["who"]
     assert "a-value" not in str([vars(each) for each in caplog.records])
 
 
-async def test_the_configurations_themselves_are_never_sent_to_a_webhook(
-    live: Any, hook: Any
-) -> None:
-    """Fails if a broken webhook could make itself impossible to remove."""
+async def test_webhook_configurations_are_never_sent_to_a_webhook(live: Any, hook: Any) -> None:
+    """Fails if a broken webhook can refuse its own removal."""
     one = await hook({"allowed": False})
     everything = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}
     await configure(live, one.spec(rules=[everything], objectSelector={}))
@@ -310,7 +304,7 @@ async def test_the_configurations_themselves_are_never_sent_to_a_webhook(
     assert (await live.call("POST", PODS, pod())).status == 201
 
 
-async def test_a_webhook_that_was_restarted_is_called_again(
+async def test_restarted_webhook_is_called_on_a_new_connection(
     live: Any, hook: Any, tmp_path: Path
 ) -> None:
     first = await hook()
@@ -328,18 +322,18 @@ async def test_a_webhook_that_was_restarted_is_called_again(
         assert (await live.call("POST", PODS, pod("three"))).status == 201
 
 
-async def test_a_webhook_leads_nobody_elsewhere(live: Any, hook: Any) -> None:
-    """Fails if redirects are followed: pods would be sent to whom nobody configured."""
+async def test_redirect_of_a_webhook_is_not_followed(live: Any, hook: Any) -> None:
+    """Fails if redirects are followed: pods would be sent to a server that is not configured."""
     one, other = await hook(), await hook()
     one.location = other.url
     await configure(live, one.spec())
     assert (await live.call("POST", PODS, pod())).status == 500
-    assert len(one.asked) == 1
-    assert not other.asked
+    assert len(one.requests) == 1
+    assert not other.requests
 
 
-async def test_a_webhook_cannot_double_a_pod_until_memory_ends(live: Any, hook: Any) -> None:
-    """Hangs if copies are not counted, and fails if what they make is not measured."""
+async def test_webhook_patch_of_copies_is_refused_above_the_limit(live: Any, hook: Any) -> None:
+    """Hangs if copies are not counted, and fails if the size of the result is not checked."""
     labels = "/metadata/annotations"
     copies = [{"op": "copy", "from": "/metadata", "path": f"{labels}/k{at}"} for at in range(40)]
     one = await hook(patch(annotate("x", "y" * 1000), *copies))
@@ -349,7 +343,7 @@ async def test_a_webhook_cannot_double_a_pod_until_memory_ends(live: Any, hook: 
     assert "copies more than" in refused.body["message"]
 
 
-async def test_what_a_webhook_makes_is_no_larger_than_a_body_may_be(live: Any, hook: Any) -> None:
+async def test_webhook_patch_above_the_body_limit_is_refused(live: Any, hook: Any) -> None:
     large = {"op": "add", "path": "/spec/containers/0/args", "value": ["y" * (1 << 20)]}
     one = await hook(patch(large))
     await configure(live, one.spec())

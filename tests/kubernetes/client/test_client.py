@@ -51,7 +51,7 @@ async def test_each_verb_is_sent_as_kubernetes_expects(server: Any) -> None:
     assert {each.headers["authorization"] for each in server.asked} == {"Bearer hush"}
 
 
-async def test_a_client_certificate_is_shown(server: Any, ca: trustme.CA) -> None:
+async def test_client_certificate_is_presented(server: Any, ca: trustme.CA) -> None:
     import base64
 
     made = ca.issue_cert("node.example", common_name="system:node:a")
@@ -65,7 +65,7 @@ async def test_a_client_certificate_is_shown(server: Any, ca: trustme.CA) -> Non
     assert "CN=system:node:a" in shown.subject.rfc4514_string()
 
 
-async def test_a_refusal_is_worded_as_its_status(server: Any) -> None:
+async def test_error_has_the_fields_of_the_status(server: Any) -> None:
     body = {"kind": "Status", "reason": "NotFound", "message": 'pods "a" not found', "code": 404}
     server.handler = lambda _: (404, body)
     async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
@@ -75,7 +75,7 @@ async def test_a_refusal_is_worded_as_its_status(server: Any) -> None:
     assert (error.status, error.reason, error.message) == (404, "NotFound", 'pods "a" not found')
 
 
-async def test_a_body_that_is_no_status_is_left_out_of_the_error(server: Any) -> None:
+async def test_body_that_is_not_a_status_is_not_in_the_error(server: Any) -> None:
     """Fails if remote bodies reach errors: they may hold anything."""
     server.handler = lambda _: (502, b"<html>secret</html>")
     async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
@@ -86,7 +86,7 @@ async def test_a_body_that_is_no_status_is_left_out_of_the_error(server: Any) ->
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{"])
-async def test_an_answer_that_is_no_object_is_an_error(server: Any, body: bytes) -> None:
+async def test_response_that_is_not_an_object_is_an_error(server: Any, body: bytes) -> None:
     server.handler = lambda _: (200, body)
     async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
         with pytest.raises(KubeError) as caught:
@@ -110,7 +110,7 @@ async def test_a_redirect_is_not_followed(server: Any) -> None:
     assert [each.path for each in server.asked] == ["/p"]
 
 
-async def test_only_the_kubeconfig_s_authority_is_trusted(server: Any) -> None:
+async def test_only_the_ca_of_the_kubeconfig_is_trusted(server: Any) -> None:
     """Fails without verification: anybody on the port would get the token."""
     stranger = server.kubeconfig({"token": "t"})
     server.ca = trustme.CA()
@@ -123,7 +123,7 @@ async def test_only_the_kubeconfig_s_authority_is_trusted(server: Any) -> None:
     assert "its certificate is not trusted: " in caught.value.message
 
 
-async def test_an_expired_certificate_is_told_apart_from_a_server_that_is_away(
+async def test_expired_certificate_is_distinguished_from_an_unavailable_server(
     server: Any,
 ) -> None:
     """A clock that is off looks like this, and nobody would look for it where no answer came."""
@@ -140,7 +140,7 @@ async def test_an_expired_certificate_is_told_apart_from_a_server_that_is_away(
     assert caught.value.message == f"no answer from {url}: {why}"
 
 
-async def test_the_certificate_s_name_is_checked_and_can_be_given(server: Any) -> None:
+async def test_server_name_of_the_certificate_is_verified(server: Any) -> None:
     url = f"https://localhost:{server.port}"
     async with KubeClient(read_kubeconfig(server.kubeconfig({}, server=url))) as client:
         with pytest.raises(KubeUnreachable):
@@ -150,7 +150,7 @@ async def test_the_certificate_s_name_is_checked_and_can_be_given(server: Any) -
         assert await client.get("/") == {}
 
 
-async def test_proxy_variables_are_not_looked_at(
+async def test_proxy_variables_are_ignored(
     server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fails if the environment is trusted: a program could be made to send its token elsewhere."""
@@ -160,7 +160,7 @@ async def test_proxy_variables_are_not_looked_at(
         assert await client.get("/") == {}
 
 
-async def test_nobody_there_is_unreachable() -> None:
+async def test_missing_server_is_unreachable() -> None:
     async with KubeClient(Target(server="http://127.0.0.1:1")) as client:
         with pytest.raises(KubeUnreachable) as caught:
             await client.get("/")
@@ -182,7 +182,7 @@ async def test_a_list_is_read_page_by_page(server: Any) -> None:
     assert all(each.query["labelSelector"] == "x" for each in server.asked)
 
 
-def test_a_missing_authority_file_is_a_bad_kubeconfig(server: Any) -> None:
+def test_missing_ca_file_is_a_bad_kubeconfig(server: Any) -> None:
     path = server.kubeconfig({}, **{"certificate-authority-data": "", "certificate-authority": "x"})
     with pytest.raises(BadKubeconfig):
         KubeClient.from_kubeconfig(path)

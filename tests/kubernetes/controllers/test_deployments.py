@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from tests.kubernetes.controllers.play import (
+from tests.kubernetes.controllers.workloads import (
     DEPLOYMENTS,
     PODS,
     SETS,
@@ -39,7 +39,7 @@ async def image(live: Any, name: str) -> Any:
     return await merge(live, DEP, {"spec": {"template": template("web", name)}})
 
 
-async def test_a_new_image_replaces_pods_within_its_bounds(live: Any) -> None:
+async def test_rollout_stays_within_max_surge_and_max_unavailable(live: Any) -> None:
     await rolled_out(live, replicas=4)
     await image(live, "app:2")
     most, least = 0, 9
@@ -62,7 +62,7 @@ async def test_a_new_image_replaces_pods_within_its_bounds(live: Any) -> None:
     assert any("Scaled up replica set" in each and "from 0 to 4" in each for each in told)
 
 
-async def test_pods_are_recreated_when_the_last_old_one_is_gone(live: Any) -> None:
+async def test_recreate_waits_for_the_last_old_pod(live: Any) -> None:
     await rolled_out(live, strategy={"type": "Recreate"})
     held = (await pods(live, "app=web"))[0]["metadata"]["name"]
     await merge(live, f"{PODS}/{held}", {"metadata": {"finalizers": ["example.com/held"]}})
@@ -75,7 +75,7 @@ async def test_pods_are_recreated_when_the_last_old_one_is_gone(live: Any) -> No
     assert (await sets(live))["app:2"]["spec"]["replicas"] == 2
 
 
-async def test_an_older_template_is_found_again_under_a_new_number(live: Any) -> None:
+async def test_rollback_reuses_the_replica_set_with_a_new_revision(live: Any) -> None:
     await rolled_out(live)
     first = (await sets(live))["app:1"]["metadata"]["uid"]
     await image(live, "app:2")
@@ -89,7 +89,7 @@ async def test_an_older_template_is_found_again_under_a_new_number(live: Any) ->
     assert found["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "3"
 
 
-async def test_the_history_is_as_long_as_it_is_wanted(live: Any) -> None:
+async def test_revision_history_limit_is_enforced(live: Any) -> None:
     await rolled_out(live, revisionHistoryLimit=1)
     for number in (2, 3):
         await image(live, f"app:{number}")
@@ -112,7 +112,7 @@ async def test_a_paused_deployment_is_scaled_and_not_rolled_out(live: Any) -> No
     assert (await sets(live))["app:2"]["spec"]["replicas"] == 3
 
 
-async def test_a_roll_out_that_makes_no_step_is_told_to_be_stuck(serve: Any) -> None:
+async def test_rollout_without_progress_exceeds_its_deadline(serve: Any) -> None:
     now = [1_767_225_600.0]
     live = await serve(clock=lambda: now[0])
     await create(live, DEPLOYMENTS, deployment("web", progressDeadlineSeconds=5))
@@ -131,7 +131,7 @@ async def test_a_roll_out_that_makes_no_step_is_told_to_be_stuck(serve: Any) -> 
     assert condition(done, "Available")["status"] == "True", found
 
 
-async def test_a_replica_set_that_was_left_alone_is_taken_in_again(live: Any) -> None:
+async def test_orphan_replica_set_is_adopted(live: Any) -> None:
     await rolled_out(live)
     kept = (await sets(live))["app:1"]["metadata"]["uid"]
     await live.call("DELETE", f"{DEP}?propagationPolicy=Orphan")
@@ -144,7 +144,7 @@ async def test_a_replica_set_that_was_left_alone_is_taken_in_again(live: Any) ->
     assert len(await pods(live, "app=web")) == 2
 
 
-async def test_what_pods_are_refused_for_stands_on_the_deployment(live: Any) -> None:
+async def test_refused_pod_is_reported_on_the_deployment(live: Any) -> None:
     pod = template("web", serviceAccountName="nobody")
     await create(live, DEPLOYMENTS, deployment("web", template=pod))
     found = await until(live, DEP, lambda body: condition(body, "ReplicaFailure"))
@@ -160,7 +160,7 @@ async def test_what_pods_are_refused_for_stands_on_the_deployment(live: Any) -> 
     await until(live, DEP, lambda body: condition(body, "ReplicaFailure") is None)
 
 
-async def test_a_scale_is_shared_out_while_a_new_template_rolls_out(live: Any) -> None:
+async def test_scaling_during_a_rollout_is_proportional(live: Any) -> None:
     await rolled_out(live, replicas=10)
     await image(live, "app:broken")
     broken = f"{SETS}?labelSelector=app=web"

@@ -14,7 +14,7 @@ JOB: Any = {"metadata": {"name": "j"}, "spec": {"backoffLimit": 6}}
 
 def pod(
     name: str, phase: str = "Running", *, tracked: bool = True, **more: Any
-) -> pod_info.PodFact:
+) -> pod_info.PodInfo:
     finalizers = [pod_info.TRACKING] if tracked else []
     metadata = {"name": name, "namespace": "n", "uid": name, "finalizers": finalizers}
     ended = {"terminated": {"finishedAt": more.get("ended", "2026-01-01T00:00:00Z")}}
@@ -22,20 +22,20 @@ def pod(
     return pod_info.read({"metadata": metadata, "status": status})
 
 
-def test_a_pod_is_written_down_first_and_becomes_a_number_when_it_is_free() -> None:
+def test_finished_pod_is_uncounted_until_its_finalizer_is_removed() -> None:
     status: Any = {}
-    job_rules.count(JOB, status, [pod("a", "Succeeded"), pod("b", "Failed"), pod("c")])
-    assert job_rules.uncounted(status) == {"a", "b"}
+    job_rules.count_pods(JOB, status, [pod("a", "Succeeded"), pod("b", "Failed"), pod("c")])
+    assert job_rules.uncounted_uids(status) == {"a", "b"}
     assert job_rules.outcome_counts(status) == (1, 1)
-    job_rules.count(JOB, status, [pod("a", "Succeeded"), pod("b", "Failed"), pod("c")])
+    job_rules.count_pods(JOB, status, [pod("a", "Succeeded"), pod("b", "Failed"), pod("c")])
     assert job_rules.outcome_counts(status) == (1, 1)
-    job_rules.count(JOB, status, [pod("a", "Succeeded", tracked=False), pod("c")])
+    job_rules.count_pods(JOB, status, [pod("a", "Succeeded", tracked=False), pod("c")])
     assert (status["succeeded"], status["failed"]) == (1, 1)
-    assert not job_rules.uncounted(status)
+    assert not job_rules.uncounted_uids(status)
 
 
 @given(st.lists(st.sampled_from(["end", "free", "crash", "count", "lose"]), max_size=40))
-def test_no_pod_counts_twice_or_not_at_all(steps: list[str]) -> None:
+def test_each_pod_counts_exactly_once(steps: list[str]) -> None:
     """Fails if a look that was cut short between its writes would count anew."""
     status: Any = {}
     pods = {f"p{at}": "Running" for at in range(5)}
@@ -46,11 +46,11 @@ def test_no_pod_counts_twice_or_not_at_all(steps: list[str]) -> None:
         if step == "end" and running:
             pods[running[0]], ended = "Succeeded", ended + 1
         elif step == "count":
-            job_rules.count(JOB, status, there)
+            job_rules.count_pods(JOB, status, there)
         elif step == "crash":  # what was counted in memory is lost before it is written
-            job_rules.count(JOB, dict(status), there)
+            job_rules.count_pods(JOB, dict(status), there)
         elif step == "free":
-            tracked -= job_rules.uncounted(status)
+            tracked -= job_rules.uncounted_uids(status)
         elif step == "lose":  # only what nobody holds can go
             for name in [name for name in pods if name not in tracked][:1]:
                 del pods[name]
@@ -73,11 +73,11 @@ def test_indexes_are_written_in_runs(indexes: set[int], text: str) -> None:
 
 
 @given(st.sets(st.integers(0, 200)))
-def test_what_is_written_is_read_the_same(indexes: set[int]) -> None:
+def test_written_indexes_are_read_back(indexes: set[int]) -> None:
     assert job_rules.read_indexes(job_rules.write_indexes(indexes)) == indexes
 
 
-def test_each_failure_in_a_row_doubles_the_wait() -> None:
+def test_consecutive_failures_double_the_backoff() -> None:
     times = [f"2026-01-01T00:0{minute}:00Z" for minute in range(5)]
     failures = [pod(f"f{at}", "Failed", ended=each) for at, each in enumerate(times)]
     last = pod_info.seconds(times[-1])

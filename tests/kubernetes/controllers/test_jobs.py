@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.kubernetes.controllers.play import (
+from tests.kubernetes.controllers.workloads import (
     JOBS,
     PODS,
     condition,
@@ -50,7 +50,7 @@ async def test_a_job_is_complete_when_its_pods_have_succeeded(live: Any) -> None
         assert "finalizers" not in pod["metadata"]
 
 
-async def test_pods_count_once_though_they_are_deleted(live: Any) -> None:
+async def test_deleted_pods_stay_counted(live: Any) -> None:
     """Fails if a number were taken from the pods that are there."""
     await create(live, JOBS, job("j", completions=2))
     for count in (1, 2):
@@ -64,7 +64,7 @@ async def test_pods_count_once_though_they_are_deleted(live: Any) -> None:
     assert done["status"]["succeeded"] == 2
 
 
-async def test_a_job_fails_after_as_many_failures_as_it_allows(live: Any) -> None:
+async def test_job_fails_after_its_backoff_limit(live: Any) -> None:
     await create(live, JOBS, job("j", backoffLimit=0))
     await tell(live, (await pods(live, "job-name=j", 1))[0], "Failed")
     failed = await until(live, JOB, lambda found: held(found, "Failed"))
@@ -74,7 +74,7 @@ async def test_a_job_fails_after_as_many_failures_as_it_allows(live: Any) -> Non
     assert any("BackoffLimitExceeded" in each for each in await events(live, "j", 2))
 
 
-async def test_the_next_pod_after_a_failure_waits(serve: Any) -> None:
+async def test_pod_after_a_failure_has_a_backoff(serve: Any) -> None:
     now = [1_767_225_600.0]
     live = await serve(clock=lambda: now[0])
     await create(live, JOBS, job("j"))
@@ -89,7 +89,7 @@ async def test_the_next_pod_after_a_failure_waits(serve: Any) -> None:
     await pods(live, "job-name=j", 2)
 
 
-async def test_restarts_in_place_count_against_the_limit(live: Any) -> None:
+async def test_container_restarts_count_against_the_backoff_limit(live: Any) -> None:
     await create(live, JOBS, job("j", "OnFailure", backoffLimit=2))
     pod = (await pods(live, "job-name=j", 1))[0]
     await tell(live, pod, "Running", containerStatuses=[{"name": "c", "restartCount": 2}])
@@ -98,7 +98,7 @@ async def test_restarts_in_place_count_against_the_limit(live: Any) -> None:
     assert not await pods(live, "job-name=j")
 
 
-async def test_a_job_has_no_longer_than_its_deadline(serve: Any) -> None:
+async def test_job_past_its_deadline_fails(serve: Any) -> None:
     now = [1_767_225_600.0]
     live = await serve(clock=lambda: now[0])
     await create(live, JOBS, job("j", activeDeadlineSeconds=60))
@@ -110,7 +110,7 @@ async def test_a_job_has_no_longer_than_its_deadline(serve: Any) -> None:
     await until(live, f"{PODS}?labelSelector=job-name=j", lambda body: not body["items"])
 
 
-async def test_a_suspended_job_runs_nothing(live: Any) -> None:
+async def test_suspended_job_runs_no_pods(live: Any) -> None:
     await create(live, JOBS, job("j", suspend=True))
     await until(live, JOB, lambda found: held(found, "Suspended"))
     assert not await pods(live, "job-name=j")
@@ -123,7 +123,7 @@ async def test_a_suspended_job_runs_nothing(live: Any) -> None:
     assert "failed" not in found["status"] or found["status"]["failed"] <= 1
 
 
-async def test_a_finished_job_is_forgotten_in_time_with_its_pods(serve: Any) -> None:
+async def test_finished_job_is_deleted_after_its_ttl_with_its_pods(serve: Any) -> None:
     now = [1_767_225_600.0]
     live = await serve(clock=lambda: now[0])
     await create(live, JOBS, job("j", ttlSecondsAfterFinished=1))
@@ -134,7 +134,7 @@ async def test_a_finished_job_is_forgotten_in_time_with_its_pods(serve: Any) -> 
     await until(live, f"{PODS}?labelSelector=job-name=j", lambda body: not body["items"])
 
 
-async def test_each_place_of_an_indexed_job_is_done_once(live: Any) -> None:
+async def test_each_index_of_an_indexed_job_completes_once(live: Any) -> None:
     body = job("j", completions=3, parallelism=3, completionMode="Indexed")
     await create(live, JOBS, body)
     found = await pods(live, "job-name=j", 3)
@@ -153,7 +153,7 @@ async def test_each_place_of_an_indexed_job_is_done_once(live: Any) -> None:
     assert done["status"]["completedIndexes"] == "0-2"
 
 
-async def test_pods_of_a_job_without_a_number_share_its_work(live: Any) -> None:
+async def test_work_queue_job_ends_after_the_first_success(live: Any) -> None:
     """One that succeeds says that nothing is left: no new one is made, the rest may end."""
     await create(live, JOBS, job("j", parallelism=2))
     first, second = await pods(live, "job-name=j", 2)
@@ -165,7 +165,7 @@ async def test_pods_of_a_job_without_a_number_share_its_work(live: Any) -> None:
 
 
 @pytest.mark.parametrize("policy", ["Background", "Foreground"])
-async def test_a_job_takes_its_pods_with_it(live: Any, policy: str) -> None:
+async def test_deleting_a_job_with_a_policy_deletes_its_pods(live: Any, policy: str) -> None:
     await create(live, JOBS, job("j"))
     await pods(live, "job-name=j", 1)
     await live.call("DELETE", f"{JOB}?propagationPolicy={policy}")
@@ -173,7 +173,7 @@ async def test_a_job_takes_its_pods_with_it(live: Any, policy: str) -> None:
     await until(live, JOB, lambda found: found is None)
 
 
-async def test_a_job_that_is_deleted_without_a_word_leaves_its_pods(live: Any) -> None:
+async def test_deleting_a_job_without_propagation_policy_orphans_pods(live: Any) -> None:
     await create(live, JOBS, job("j"))
     name = (await pods(live, "job-name=j", 1))[0]["metadata"]["name"]
     await live.call("DELETE", JOB)
@@ -181,7 +181,7 @@ async def test_a_job_that_is_deleted_without_a_word_leaves_its_pods(live: Any) -
     assert "ownerReferences" not in left["metadata"]
 
 
-async def test_a_job_keeps_its_template(live: Any) -> None:
+async def test_template_of_a_job_is_immutable(live: Any) -> None:
     made = await create(live, JOBS, job("j"))
     container = {"name": "c", "image": "other:1"}
     change = {"spec": {"template": {"spec": {"containers": [container]}}}}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.kubernetes.controllers.play import (
+from tests.kubernetes.controllers.workloads import (
     NAMESPACE,
     PODS,
     SETS,
@@ -23,7 +23,7 @@ def replica_set(name: str, replicas: int, **spec: Any) -> Any:
     return deployment(name, replicas, **spec)
 
 
-async def test_pods_that_are_deleted_or_have_ended_are_made_anew(live: Any) -> None:
+async def test_deleted_or_finished_pods_are_replaced(live: Any) -> None:
     await create(live, SETS, replica_set("rs", 3))
     first, second, _ = await pods(live, "app=rs", 3)
     await live.call("DELETE", f"{PODS}/{first['metadata']['name']}")
@@ -34,7 +34,7 @@ async def test_pods_that_are_deleted_or_have_ended_are_made_anew(live: Any) -> N
     assert gone.status == 404
 
 
-async def test_those_that_would_be_missed_least_go_first(live: Any) -> None:
+async def test_scale_down_deletes_the_least_valuable_pods_first(live: Any) -> None:
     await create(live, SETS, replica_set("rs", 4))
     _, old, young, cheap = found = await pods(live, "app=rs", 4)
     for pod in found:
@@ -51,7 +51,7 @@ async def test_those_that_would_be_missed_least_go_first(live: Any) -> None:
         assert left == {each["metadata"]["name"] for each in stay}
 
 
-async def test_a_pod_whose_label_is_taken_is_let_go_and_replaced(live: Any) -> None:
+async def test_pod_without_the_label_is_released_and_replaced(live: Any) -> None:
     await create(live, SETS, replica_set("rs", 2))
     pod = (await pods(live, "app=rs", 2))[0]["metadata"]["name"]
     await merge(live, f"{PODS}/{pod}", {"metadata": {"labels": {"app": "debug"}}})
@@ -62,7 +62,7 @@ async def test_a_pod_whose_label_is_taken_is_let_go_and_replaced(live: Any) -> N
     assert len(await pods(live, "app=rs", 2)) == 2
 
 
-async def test_a_pod_that_nobody_has_is_taken_in(live: Any) -> None:
+async def test_orphan_pod_is_adopted(live: Any) -> None:
     stray = {"metadata": {"name": "stray", "labels": {"app": "rs"}}}
     spec = {"containers": [{"name": "c", "image": "i:1"}]}
     await create(live, PODS, {**stray, "spec": spec})
@@ -72,7 +72,7 @@ async def test_a_pod_that_nobody_has_is_taken_in(live: Any) -> None:
     assert len(await pods(live, "app=rs", 2)) == 2
 
 
-async def test_ready_pods_count_as_available_after_their_time(serve: Any) -> None:
+async def test_ready_pod_is_available_after_min_ready_seconds(serve: Any) -> None:
     now = [1_767_225_600.0]
     live = await serve(clock=lambda: now[0])
     await create(live, SETS, replica_set("rs", 1, minReadySeconds=1))
@@ -84,7 +84,7 @@ async def test_ready_pods_count_as_available_after_their_time(serve: Any) -> Non
     await until(live, f"{SETS}/rs", lambda body: body["status"].get("availableReplicas") == 1)
 
 
-async def test_many_pods_are_told_of_in_few_events(live: Any) -> None:
+async def test_similar_events_are_combined(live: Any) -> None:
     await create(live, SETS, replica_set("rs", 60))
     await pods(live, "app=rs", 60)
     told = await events(live, "rs", 11)
@@ -92,7 +92,7 @@ async def test_many_pods_are_told_of_in_few_events(live: Any) -> None:
     assert sum("combined" in each for each in told) == 1
 
 
-async def test_a_set_makes_nothing_in_a_namespace_that_ends(live: Any) -> None:
+async def test_no_pod_is_created_in_a_terminating_namespace(live: Any) -> None:
     await create(live, "/api/v1/namespaces", {"metadata": {"name": "short"}})
     path = "/apis/apps/v1/namespaces/short/replicasets"
     await until(live, "/api/v1/namespaces/short/serviceaccounts/default", bool)
@@ -103,14 +103,14 @@ async def test_a_set_makes_nothing_in_a_namespace_that_ends(live: Any) -> None:
 
 
 @pytest.mark.parametrize("part", ["replicas", "readyReplicas"])
-async def test_a_status_that_is_made_up_is_put_right(live: Any, part: str) -> None:
+async def test_wrong_status_is_corrected(live: Any, part: str) -> None:
     await create(live, SETS, replica_set("rs", 1))
     await until(live, f"{SETS}/rs", lambda body: body["status"].get("replicas") == 1)
     await merge(live, f"{SETS}/rs/status", {"status": {part: 7}})
     await until(live, f"{SETS}/rs", lambda body: body["status"].get(part) != 7)
 
 
-async def test_what_a_template_says_stands_in_its_pods(live: Any) -> None:
+async def test_pod_has_the_metadata_of_the_template(live: Any) -> None:
     body = replica_set("rs", 1)
     body["spec"]["template"]["metadata"]["annotations"] = {"a": "b"}
     made = await create(live, SETS, body)

@@ -47,7 +47,7 @@ def deployment(replicas: int, surge: Any = "25%", unavailable: Any = "25%") -> A
         (0, "25%", "25%", (0, 0)),
     ],
 )
-def test_percentages_are_rounded_so_that_a_step_is_possible_and_none_too_large(
+def test_percentages_are_rounded_as_in_kubernetes(
     replicas: int, surge: Any, unavailable: Any, expected: tuple[int, int]
 ) -> None:
     assert rollout.bounds(deployment(replicas, surge, unavailable)) == expected
@@ -66,11 +66,11 @@ def shrunk(each: Any, count: int) -> None:
     st.one_of(st.integers(0, 10), st.integers(0, 100).map(lambda each: f"{each}%")),
     st.data(),
 )
-def test_no_step_breaks_the_bounds_and_it_comes_to_an_end(
+def test_rollout_stays_within_bounds_and_completes(
     replicas: int, surge: Any, unavailable: Any, data: st.DataObject
 ) -> None:
     wanted = deployment(replicas, surge, unavailable)
-    most, least = rollout.most(wanted), replicas - rollout.bounds(wanted)[1]
+    most, least = rollout.max_replicas(wanted), replicas - rollout.bounds(wanted)[1]
     split = data.draw(st.integers(0, replicas))
     olds = [
         replica_set("old-1", split, split),
@@ -86,12 +86,12 @@ def test_no_step_breaks_the_bounds_and_it_comes_to_an_end(
         assert sum(rollout.available(each) for each in every) >= least
         if rollout.total(olds) == 0 and rollout.available(new) == replicas:
             return
-        starting = rollout.size(new) - rollout.available(new)
+        starting = rollout.replicas_of(new) - rollout.available(new)
         new["status"]["availableReplicas"] += data.draw(st.integers(min(starting, 1), starting))
     raise AssertionError("it never came to an end")
 
 
-def test_pods_that_do_not_work_go_before_those_that_do() -> None:
+def test_unavailable_pods_are_removed_first() -> None:
     wanted = deployment(4)
     broken, works = replica_set("old-1", 3, 0), replica_set("old-2", 2, 2)
     new = replica_set("new-3", 0)
@@ -106,19 +106,19 @@ def test_pods_that_do_not_work_go_before_those_that_do() -> None:
         (0, (("old-1", 8), ("new-2", 5)), {"old-1": 0, "new-2": 0}),
     ],
 )
-def test_a_new_size_is_shared_out_in_proportion(
+def test_new_size_is_distributed_in_proportion(
     replicas: int, sizes: tuple[tuple[str, int], ...], expected: dict[str, int]
 ) -> None:
     """The recorded sizes are of a deployment of ten with three on top."""
     old, new = (replica_set(n, s, desired_replicas="10", max_replicas="13") for n, s in sizes)
     wanted = deployment(replicas)
-    assert rollout.was_resized(wanted, [old, new])
-    assert rollout.resized(wanted, new, [old]) == expected
+    assert rollout.is_scaling_event(wanted, [old, new])
+    assert rollout.scale_all(wanted, new, [old]) == expected
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 60), st.lists(st.integers(1, 20), min_size=2, max_size=5))
-def test_a_growing_size_is_shared_out_whole_and_no_set_grows_while_it_shrinks(
+def test_distributed_sizes_match_the_total_and_the_direction(
     replicas: int, sizes: list[int]
 ) -> None:
     before = str(sum(sizes))
@@ -127,8 +127,8 @@ def test_a_growing_size_is_shared_out_whole_and_no_set_grows_while_it_shrinks(
         for at, each in enumerate(sizes)
     ]
     wanted = deployment(replicas, surge=1)
-    found = rollout.resized(wanted, sets[-1], sets[:-1])
-    most = rollout.most(wanted) if replicas else 0
+    found = rollout.scale_all(wanted, sets[-1], sets[:-1])
+    most = rollout.max_replicas(wanted) if replicas else 0
     assert all(count >= 0 for count in found.values())
     if most >= sum(sizes):
         assert sum(found.values()) == most
@@ -137,12 +137,12 @@ def test_a_growing_size_is_shared_out_whole_and_no_set_grows_while_it_shrinks(
         assert all(found[f"rs-{at}"] <= each for at, each in enumerate(sizes))
 
 
-def test_a_full_new_set_leaves_nothing_to_the_old_ones() -> None:
+def test_complete_new_replica_set_scales_old_ones_to_zero() -> None:
     new = replica_set("new-2", 4, 4, desired_replicas="4")
-    assert rollout.resized(deployment(4), new, [replica_set("old-1", 1, 1)]) == {"old-1": 0}
+    assert rollout.scale_all(deployment(4), new, [replica_set("old-1", 1, 1)]) == {"old-1": 0}
 
 
-def test_the_same_template_has_the_same_name_and_another_has_another() -> None:
+def test_template_hash_depends_only_on_the_template() -> None:
     template = {"spec": {"containers": [{"name": "c"}], "a": 1}}
     turned = {"spec": {"a": 1, "containers": [{"name": "c"}]}}
     assert revisions.template_hash(template, 0) == revisions.template_hash(turned, 0)
@@ -150,12 +150,12 @@ def test_the_same_template_has_the_same_name_and_another_has_another() -> None:
     assert not set(revisions.template_hash(template, 0)) & set("aeiou013")
 
 
-def test_the_last_templates_are_kept_and_those_with_pods_too() -> None:
+def test_latest_revisions_and_revisions_with_pods_stay() -> None:
     wanted = deployment(1)
     wanted["spec"]["revisionHistoryLimit"] = 1
     olds = [replica_set(f"rs-{at}", 0, revision=str(at)) for at in (1, 2, 3)]
     olds[0]["spec"]["replicas"] = 1
-    gone = revisions.forgotten(wanted, olds)
+    gone = revisions.over_history_limit(wanted, olds)
     assert [each["metadata"]["name"] for each in gone] == ["rs-2"]
 
 
@@ -165,35 +165,35 @@ def progressing(status: Any) -> Any:
     return known
 
 
-def test_the_deadline_runs_anew_from_each_step() -> None:
+def test_progress_restarts_the_deadline() -> None:
     wanted, new = deployment(2), replica_set("new-1", 2)
-    status = rollout_status.counted(wanted, new, [new], NOW)
-    rollout_status.progressed(wanted, status, new, [new], NOW)
+    status = rollout_status.calculate_status(wanted, new, [new], NOW)
+    rollout_status.update_progress(wanted, status, new, [new], NOW)
     wanted["status"] = copy.deepcopy(status)
     assert progressing(status)["reason"] == "ReplicaSetUpdated"
-    assert rollout_status.until_stuck(wanted, status, NOW) == 61
+    assert rollout_status.seconds_until_timeout(wanted, status, NOW) == 61
     new["status"]["availableReplicas"] = 1
-    later = rollout_status.counted(wanted, new, [new], NOW + 50)
-    rollout_status.progressed(wanted, later, new, [new], NOW + 50)
+    later = rollout_status.calculate_status(wanted, new, [new], NOW + 50)
+    rollout_status.update_progress(wanted, later, new, [new], NOW + 50)
     wanted["status"] = copy.deepcopy(later)
-    assert not rollout_status.is_stuck(wanted, later, NOW + 100)
-    last = rollout_status.counted(wanted, new, [new], NOW + 111)
-    rollout_status.progressed(wanted, last, new, [new], NOW + 111)
+    assert not rollout_status.is_timed_out(wanted, later, NOW + 100)
+    last = rollout_status.calculate_status(wanted, new, [new], NOW + 111)
+    rollout_status.update_progress(wanted, last, new, [new], NOW + 111)
     assert (progressing(last)["status"], progressing(last)["reason"]) == (
         "False",
         "ProgressDeadlineExceeded",
     )
 
 
-def test_a_roll_out_that_is_done_stays_done_when_a_pod_is_lost() -> None:
+def test_completed_rollout_stays_complete_after_a_pod_is_lost() -> None:
     wanted, new = deployment(2), replica_set("new-1", 2, 2)
-    status = rollout_status.counted(wanted, new, [new], NOW)
-    rollout_status.progressed(wanted, status, new, [new], NOW)
+    status = rollout_status.calculate_status(wanted, new, [new], NOW)
+    rollout_status.update_progress(wanted, status, new, [new], NOW)
     wanted["status"] = copy.deepcopy(status)
     assert progressing(status)["reason"] == "NewReplicaSetAvailable"
     new["status"]["availableReplicas"] = 0
-    later = rollout_status.counted(wanted, new, [new], NOW + 1000)
-    rollout_status.progressed(wanted, later, new, [new], NOW + 1000)
+    later = rollout_status.calculate_status(wanted, new, [new], NOW + 1000)
+    rollout_status.update_progress(wanted, later, new, [new], NOW + 1000)
     assert progressing(later)["reason"] == "NewReplicaSetAvailable"
     available = rollout_status.condition(later, "Available")
     assert available is not None

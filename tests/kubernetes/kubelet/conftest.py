@@ -7,7 +7,7 @@ import pytest
 import trustme
 
 from podpass.assertion.keys import KeyRing
-from tests.kubernetes.kubelet.lab import Lab, laboratory
+from tests.kubernetes.kubelet.cluster import Lab, laboratory
 
 
 @pytest.fixture(scope="session")

@@ -6,21 +6,21 @@ from typing import Any
 import pytest
 
 from podpass.kubernetes.kubelet.downward_api import (
-    NodeFacts,
+    NodeInfo,
     UnknownField,
-    pod_field,
-    quantity,
+    read_pod_field,
+    parse_quantity,
 )
 from podpass.kubernetes.kubelet.environment import (
     ConfigError,
-    command_line,
+    build_command_line,
     expand,
     service_variables,
-    sources,
-    variables,
+    referenced_objects,
+    build_variables,
 )
 
-NODE = NodeFacts(name="node", address="127.0.0.1", cpu="2", memory="1000Ki")
+NODE = NodeInfo(name="node", address="127.0.0.1", cpu="2", memory="1000Ki")
 
 
 def secret(**data: str) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def pod(*containers: dict[str, Any], **meta: Any) -> dict[str, Any]:
 
 def made(container: dict[str, Any], found: Any = None, **meta: Any) -> dict[str, str]:
     container = {"name": "m", **container}
-    return variables(container, pod(container, **meta), found or {}, NODE, {"SVC": "s"})
+    return build_variables(container, pod(container, **meta), found or {}, NODE, {"SVC": "s"})
 
 
 @pytest.mark.parametrize(
@@ -56,11 +56,11 @@ def made(container: dict[str, Any], found: Any = None, **meta: Any) -> dict[str,
         ("", ""),
     ],
 )
-def test_expansion_is_kubernetes_own(text: str, result: str) -> None:
+def test_variables_are_expanded_as_in_kubernetes(text: str, result: str) -> None:
     assert expand(text, {"A": "1", "B": "2"}) == result
 
 
-def test_a_variable_sees_only_those_before_it() -> None:
+def test_variable_expands_only_earlier_variables() -> None:
     env = [
         {"name": "EARLY", "value": "$(LATE)-$(SVC)"},
         {"name": "LATE", "value": "x"},
@@ -74,7 +74,7 @@ def test_a_variable_sees_only_those_before_it() -> None:
     }
 
 
-def test_env_wins_over_env_from_and_the_last_source_wins() -> None:
+def test_env_overrides_env_from_and_later_sources_override_earlier() -> None:
     found = {
         ("configmap", "a"): {"data": {"X": "1", "Y": "1"}},
         ("secret", "b"): secret(Y="2", Z="2"),
@@ -97,7 +97,7 @@ def test_env_wins_over_env_from_and_the_last_source_wins() -> None:
     }
 
 
-def test_all_objects_that_are_needed_are_named() -> None:
+def test_all_referenced_objects_are_returned() -> None:
     container = {
         "envFrom": [{"configMapRef": {"name": "a"}}, {"secretRef": {"name": "b"}}],
         "env": [
@@ -106,7 +106,7 @@ def test_all_objects_that_are_needed_are_named() -> None:
             {"name": "Z", "value": "plain"},
         ],
     }
-    assert sources(container) == {
+    assert referenced_objects(container) == {
         *{("configmap", "a"), ("secret", "b"), ("configmap", "c"), ("secret", "d")}
     }
 
@@ -134,23 +134,23 @@ def test_a_missing_env_from_is_an_error_unless_it_is_optional() -> None:
     assert made(optional, {("configmap", "a"): None}) == {"SVC": "s"}
 
 
-def test_a_secret_s_value_is_not_in_the_error() -> None:
+def test_value_of_a_secret_is_not_in_the_error() -> None:
     container = {"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "o", "key": "k"}}}]}
     with pytest.raises(ConfigError) as caught:
         made(container, {("secret", "o"): secret(other="hush")})
     assert "hush" not in caught.value.message + repr(caught.value.facts)
 
 
-def test_the_command_wins_over_the_image_and_args_follow_either() -> None:
+def test_command_overrides_the_image_and_args_are_appended() -> None:
     values = {"A": "1"}
     both = {"command": ["run", "$(A)"], "args": ["$(B)", "$$x"]}
-    assert command_line(both, values, ("image",)) == ["run", "1", "$(B)", "$x"]
-    assert command_line({"args": ["a"]}, values, ("image", "b")) == ["image", "b", "a"]
+    assert build_command_line(both, values, ("image",)) == ["run", "1", "$(B)", "$x"]
+    assert build_command_line({"args": ["a"]}, values, ("image", "b")) == ["image", "b", "a"]
     with pytest.raises(ConfigError):
-        command_line({}, values, None)
+        build_command_line({}, values, None)
 
 
-def test_the_api_server_is_found_by_the_usual_variables() -> None:
+def test_service_variables_have_the_address_of_the_api_server() -> None:
     assert service_variables("https://127.0.0.1:6443") == {
         "KUBERNETES_SERVICE_HOST": "127.0.0.1",
         "KUBERNETES_SERVICE_PORT": "6443",
@@ -177,14 +177,14 @@ def test_the_api_server_is_found_by_the_usual_variables() -> None:
         ("metadata.annotations", 'a/b="say \\"hi\\"\\n"'),
     ],
 )
-def test_fields_of_the_pod_are_read(path: str, value: str) -> None:
+def test_pod_field_is_read_by_its_path(path: str, value: str) -> None:
     item = pod(labels={"zone": "a", "app": "shop"}, annotations={"a/b": 'say "hi"\n'})
-    assert pod_field(item, path, NODE) == value
+    assert read_pod_field(item, path, NODE) == value
 
 
-def test_a_field_nobody_knows_is_refused() -> None:
+def test_unknown_field_is_refused() -> None:
     with pytest.raises(UnknownField):
-        pod_field(pod(), "spec.containers", NODE)
+        read_pod_field(pod(), "spec.containers", NODE)
     with pytest.raises(ConfigError):
         made({"env": [{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]})
 
@@ -201,7 +201,7 @@ def test_a_field_nobody_knows_is_refused() -> None:
         ("requests.ephemeral-storage", None, "0"),
     ],
 )
-def test_resources_are_read_in_units_of_the_divisor_rounded_up(
+def test_resource_field_is_rounded_up_to_the_divisor(
     resource: str, divisor: str | None, value: str
 ) -> None:
     reference = {"resource": resource, **({"divisor": divisor} if divisor else {})}
@@ -213,12 +213,12 @@ def test_resources_are_read_in_units_of_the_divisor_rounded_up(
 
 
 @pytest.mark.parametrize("text", ["", "x", "1Zi", "1.2.3", None])
-def test_what_is_no_quantity_is_refused(text: object) -> None:
+def test_invalid_quantity_is_refused(text: object) -> None:
     with pytest.raises(UnknownField):
-        quantity(text)
+        parse_quantity(text)
 
 
 def test_quantities_have_decimal_and_binary_suffixes() -> None:
-    assert [int(quantity(text)) for text in ("1k", "1Ki", "1e3", "2M", "0.5Gi")] == [
+    assert [int(parse_quantity(text)) for text in ("1k", "1Ki", "1e3", "2M", "0.5Gi")] == [
         *(1000, 1024, 1000, 2_000_000, 536_870_912)
     ]

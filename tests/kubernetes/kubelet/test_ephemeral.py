@@ -2,14 +2,14 @@
 
 from podpass.kubernetes.client import STRATEGIC_PATCH
 from podpass.kubernetes.kubelet import ephemeral
-from tests.kubernetes.kubelet.lab import PODS, Lab, Pod, condition, shell, state
+from tests.kubernetes.kubelet.cluster import PODS, Lab, Pod, condition, shell, state
 
 
 def _debugged(pod: Pod) -> bool:
     return bool(pod["status"].get("ephemeralContainerStatuses"))
 
 
-async def test_an_ephemeral_container_waits_and_says_why(lab: Lab) -> None:
+async def test_ephemeral_container_waits_with_a_reason_and_an_event(lab: Lab) -> None:
     """Fails if nobody answers, and `kubectl debug` waits without a word."""
     await lab.run("web", shell("sleep 60"))
     await lab.until("web", lambda pod: condition(pod, "Ready") == "True")
@@ -30,8 +30,8 @@ async def test_an_ephemeral_container_waits_and_says_why(lab: Lab) -> None:
     await lab.client.delete(f"{PODS}/web", {"gracePeriodSeconds": 0})
 
 
-def test_what_the_status_speaks_of_is_not_told_again() -> None:
+def test_reported_ephemeral_container_is_not_reported_again() -> None:
     pod: Pod = {"spec": {"ephemeralContainers": [{"name": "one"}, {"name": "two"}]}}
-    assert ephemeral.unanswered(pod) == ["one", "two"]
-    pod["status"] = {"ephemeralContainerStatuses": ephemeral.statuses(pod)[:1]}
-    assert ephemeral.unanswered(pod) == ["two"]
+    assert ephemeral.unreported_containers(pod) == ["one", "two"]
+    pod["status"] = {"ephemeralContainerStatuses": ephemeral.build_statuses(pod)[:1]}
+    assert ephemeral.unreported_containers(pod) == ["two"]

@@ -4,18 +4,18 @@ import time
 
 from podpass.kubernetes.client import KubeClient, Target
 from podpass.kubernetes.kubelet.event_recorder import NORMAL, WARNING, Recorder, reference
-from tests.kubernetes.kubelet.lab import Lab, eventually
+from tests.kubernetes.kubelet.cluster import Lab, eventually
 
 POD = {"metadata": {"name": "p", "namespace": "default", "uid": "u", "resourceVersion": "1"}}
 
 
-def test_a_container_is_pointed_at_by_its_path() -> None:
+def test_reference_to_a_container_has_its_field_path() -> None:
     assert reference(POD)["kind"] == "Pod"
     assert reference(POD, "m")["fieldPath"] == "spec.containers{m}"
     assert reference(POD, "i", init=True)["fieldPath"] == "spec.initContainers{i}"
 
 
-async def test_equal_events_are_one_with_a_count(cluster: Lab) -> None:
+async def test_equal_events_are_counted(cluster: Lab) -> None:
     recorder = Recorder(cluster.client, "node", time.time)
     recorder.start()
     for _ in range(3):
@@ -35,7 +35,7 @@ async def test_equal_events_are_one_with_a_count(cluster: Lab) -> None:
     await recorder.stop()
 
 
-async def test_an_event_that_somebody_deleted_is_made_again(cluster: Lab) -> None:
+async def test_deleted_event_is_created_again(cluster: Lab) -> None:
     recorder = Recorder(cluster.client, "node", time.time)
     recorder.start()
     recorder.record(NORMAL, reference(POD), "Killing", "x")
@@ -48,7 +48,7 @@ async def test_an_event_that_somebody_deleted_is_made_again(cluster: Lab) -> Non
     await recorder.stop()
 
 
-async def test_a_recorder_that_reaches_nobody_ends_all_the_same() -> None:
+async def test_recorder_stops_when_the_api_server_is_unavailable() -> None:
     async with KubeClient(Target(server="http://127.0.0.1:1")) as nobody:
         recorder = Recorder(nobody, "node", time.time)
         recorder.start()

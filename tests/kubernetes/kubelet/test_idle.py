@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.kubernetes.kubelet.lab import Lab, Pod, shell, state
+from tests.kubernetes.kubelet.cluster import Lab, Pod, shell, state
 
 # Six looks a second are due with these settings; a loop that does not sleep takes thousands.
 REFRESH_SECONDS, WATCHED_SECONDS, MOST_READINGS = 0.2, 2.0, 600
@@ -41,7 +41,7 @@ def _waits(reason: str) -> Any:
     ],
     ids=["unknown image", "crash loop"],
 )
-async def test_a_pod_that_waits_does_not_spin(
+async def test_waiting_pod_is_not_synced_in_a_tight_loop(
     cluster: Lab, container: dict[str, Any], reason: str
 ) -> None:
     """Fails if a refresh that is due and not done makes the worker look again at once."""
@@ -54,7 +54,7 @@ async def test_a_pod_that_waits_does_not_spin(
     assert clock.readings - before < MOST_READINGS
 
 
-async def test_a_try_that_fails_as_before_writes_nothing_down(cluster: Lab) -> None:
+async def test_repeated_start_failure_writes_nothing_to_disk(cluster: Lab) -> None:
     """Fails if two thousand pods of an unknown image kept the disk, and so the loop, busy for ever."""
     clock = CountingClock()
     await cluster.start(clock=clock)
@@ -67,7 +67,7 @@ async def test_a_try_that_fails_as_before_writes_nothing_down(cluster: Lab) -> N
     assert file.stat().st_mtime_ns == written
 
 
-async def test_only_so_many_pods_are_served_at_once(cluster: Lab) -> None:
+async def test_number_of_concurrent_pods_is_limited(cluster: Lab) -> None:
     """Fails if a deployment of thousands kept everybody else from the API server."""
     runtime = await cluster.start()
     assert runtime._pods is not None

@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 
 from podpass.kubernetes.kubelet.logs import (
-    Activity,
-    LogQuery,
+    LogActivity,
+    LogOptions,
     LogWriter,
-    read,
-    rotated,
-    stamp,
+    read_log,
+    rotated_path,
+    format_timestamp,
 )
 from podpass.kubernetes.kubelet.termination_message import (
     FALLBACK,
-    end_reason,
+    exit_reason,
     termination_message,
 )
 
-OVER = Activity(over=True)
+OVER = LogActivity(over=True)
 
 
 class Ticks:
@@ -41,11 +41,11 @@ def write(path: Path, *pieces: bytes, max_bytes: int = 1_000_000) -> LogWriter:
 
 
 async def text(path: Path, **query: object) -> str:
-    wanted = LogQuery(**query)  # type: ignore[arg-type]  # tests give what fits
-    return b"".join([data async for data in read(path, wanted, activity=OVER)]).decode()
+    wanted = LogOptions(**query)  # type: ignore[arg-type]  # tests give what fits
+    return b"".join([data async for data in read_log(path, wanted, activity=OVER)]).decode()
 
 
-async def test_lines_are_kept_whole_whatever_the_pieces(tmp_path: Path) -> None:
+async def test_lines_are_written_whole(tmp_path: Path) -> None:
     write(tmp_path / "l", b"o", b"ne\ntw", b"o\n", b"three").close()
     assert (tmp_path / "l").read_text() == (
         "1970-01-01T00:00:01.000000000Z stdout F one\n"
@@ -59,11 +59,11 @@ async def test_lines_are_kept_whole_whatever_the_pieces(tmp_path: Path) -> None:
 async def test_carriage_returns_and_other_bytes_pass_through(tmp_path: Path) -> None:
     data = b"10%\r20%\r\n\x0b\x1c\xff\n\n"
     write(tmp_path / "l", data).close()
-    parts = [part async for part in read(tmp_path / "l", LogQuery(), activity=OVER)]
+    parts = [part async for part in read_log(tmp_path / "l", LogOptions(), activity=OVER)]
     assert b"".join(parts) == data
 
 
-async def test_a_long_line_is_split_on_disk_and_whole_for_the_reader(tmp_path: Path) -> None:
+async def test_long_line_is_split_on_disk_and_read_as_one_line(tmp_path: Path) -> None:
     line = "x" * 100_000
     write(tmp_path / "l", line.encode() + b"\nend\n").close()
     assert max(map(len, (tmp_path / "l").read_text().splitlines())) < 17_000
@@ -74,7 +74,7 @@ async def test_a_long_line_is_split_on_disk_and_whole_for_the_reader(tmp_path: P
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 999, 1000, 5000])
-async def test_the_tail_is_exact(tmp_path: Path, count: int) -> None:
+async def test_tail_returns_the_last_lines(tmp_path: Path, count: int) -> None:
     lines = [f"line {number} {'y' * (number % 300)}\n" for number in range(1000)]
     write(tmp_path / "l", "".join(lines).encode()).close()
     assert await text(tmp_path / "l", tail=count) == "".join(
@@ -82,35 +82,35 @@ async def test_the_tail_is_exact(tmp_path: Path, count: int) -> None:
     )
 
 
-async def test_lines_since_a_time(tmp_path: Path) -> None:
+async def test_since_returns_later_lines(tmp_path: Path) -> None:
     write(tmp_path / "l", b"a\nb\nc\n").close()
     assert await text(tmp_path / "l", since=2.0) == "b\nc\n"
     assert await text(tmp_path / "l", since=2.5) == "c\n"
 
 
-async def test_a_limit_cuts_in_the_middle(tmp_path: Path) -> None:
+async def test_limit_returns_the_first_bytes(tmp_path: Path) -> None:
     write(tmp_path / "l", b"first\nsecond\n").close()
     assert await text(tmp_path / "l", limit=8) == "first\nse"
 
 
-async def test_a_full_log_keeps_its_newer_half(tmp_path: Path) -> None:
+async def test_full_log_deletes_its_older_half(tmp_path: Path) -> None:
     path = tmp_path / "l"
     lines = [f"line {number}\n".encode() for number in range(200)]
     write(path, *lines, max_bytes=4000).close()
-    assert rotated(path).exists()
-    assert path.stat().st_size + rotated(path).stat().st_size <= 4000
+    assert rotated_path(path).exists()
+    assert path.stat().st_size + rotated_path(path).stat().st_size <= 4000
     shown = await text(path)
     assert shown.endswith("line 198\nline 199\n")
     assert await text(path, tail=60) == b"".join(lines[-60:]).decode(), "through both halves"
 
 
-async def test_a_follower_sees_what_comes_through_rotation_until_the_end(tmp_path: Path) -> None:
-    path, activity = tmp_path / "l", Activity()
+async def test_follow_returns_new_lines_across_rotations(tmp_path: Path) -> None:
+    path, activity = tmp_path / "l", LogActivity()
     writer = write(path, b"before\n", max_bytes=2000)
     found: list[bytes] = []
 
     async def follow() -> None:
-        async for data in read(path, LogQuery(follow=True, tail=0), activity=activity):
+        async for data in read_log(path, LogOptions(follow=True, tail=0), activity=activity):
             found.append(data)  # noqa: PERF401 read while it grows
 
     following = asyncio.create_task(follow())
@@ -124,17 +124,17 @@ async def test_a_follower_sees_what_comes_through_rotation_until_the_end(tmp_pat
     assert b"".join(found).decode().splitlines() == [f"line {number}" for number in range(40)]
 
 
-async def test_a_log_that_has_ended_is_not_followed(tmp_path: Path) -> None:
+async def test_follow_returns_at_once_if_the_container_has_ended(tmp_path: Path) -> None:
     write(tmp_path / "l", b"all\n").close()
     assert await asyncio.wait_for(text(tmp_path / "l", follow=True), 5) == "all\n"
 
 
-def test_stamps_sort_as_times_do() -> None:
+def test_timestamps_sort_as_times() -> None:
     times = [0.0, 0.5, 1.0, 1.000001, 59.999999, 60.0]
-    assert sorted(map(stamp, times)) == [stamp(each) for each in times]
+    assert sorted(map(format_timestamp, times)) == [format_timestamp(each) for each in times]
 
 
-def test_what_a_container_says_of_its_end_is_read(tmp_path: Path) -> None:
+def test_termination_message_comes_from_the_file_or_the_log(tmp_path: Path) -> None:
     message, log = tmp_path / "m", tmp_path / "l"
     write(log, *(f"line {n}\n".encode() for n in range(100))).close()
     message.write_bytes(b"because")
@@ -148,10 +148,10 @@ def test_what_a_container_says_of_its_end_is_read(tmp_path: Path) -> None:
     assert termination_message(fallback, tmp_path / "none", tmp_path / "none", 1) == ""
     message.write_bytes(b"x" * 5000)
     assert len(termination_message({}, message, log, 0)) == 4096
-    assert (end_reason(0), end_reason(1)) == ("Completed", "Error")
+    assert (exit_reason(0), exit_reason(1)) == ("Completed", "Error")
 
 
-def test_a_full_disk_loses_lines_and_not_the_program_that_writes_them(tmp_path: Path) -> None:
+def test_full_disk_does_not_end_the_program(tmp_path: Path) -> None:
     """/dev/full answers every write as a full disk does."""
     path = tmp_path / "0.log"
     path.symlink_to("/dev/full")

@@ -6,13 +6,13 @@ import pytest
 
 from podpass.kubernetes.client import STRATEGIC_PATCH, KubeClient, Target
 from podpass.kubernetes.kubelet import node
-from tests.kubernetes.kubelet.lab import NODE, Lab, condition, shell
+from tests.kubernetes.kubelet.cluster import NODE, Lab, condition, shell
 
 PATH = f"/api/v1/nodes/{NODE}"
 LEASE = f"{node.LEASES}/{NODE}"
 
 
-async def test_the_node_says_what_it_is_and_where_its_logs_are(lab: Lab) -> None:
+async def test_node_has_labels_conditions_addresses_and_the_kubelet_port(lab: Lab) -> None:
     found = await lab.client.get(PATH)
     labels = found["metadata"]["labels"]
     assert labels["kubernetes.io/hostname"] == NODE
@@ -26,14 +26,14 @@ async def test_the_node_says_what_it_is_and_where_its_logs_are(lab: Lab) -> None
     assert lab.runtime.sandbox == "rewrite"
 
 
-async def test_the_lease_belongs_to_the_node(lab: Lab) -> None:
+async def test_lease_is_owned_by_the_node(lab: Lab) -> None:
     lease = await lab.client.get(LEASE)
     found = await lab.client.get(PATH)
     assert lease["spec"]["holderIdentity"] == NODE
     assert lease["metadata"]["ownerReferences"][0]["uid"] == found["metadata"]["uid"]
 
 
-async def test_a_second_life_takes_the_node_over(cluster: Lab) -> None:
+async def test_restarted_kubelet_reuses_the_node(cluster: Lab) -> None:
     async with cluster.running():
         before = await cluster.client.get(PATH)
     async with cluster.running():
@@ -43,17 +43,17 @@ async def test_a_second_life_takes_the_node_over(cluster: Lab) -> None:
     assert port == cluster.port
 
 
-async def test_the_runtime_waits_for_an_api_server_that_is_not_there_yet() -> None:
-    spec = node.describe("late", 1, "rewrite")
+async def test_registration_waits_for_the_api_server() -> None:
+    spec = node.describe_node("late", 1, "rewrite")
     async with KubeClient(Target(server="http://127.0.0.1:1")) as nobody:
-        waiting = asyncio.create_task(node.Node(nobody, spec, lambda: 0.0).register())
+        waiting = asyncio.create_task(node.NodeRegistration(nobody, spec, lambda: 0.0).register())
         done, _ = await asyncio.wait({waiting}, timeout=0.5)
         assert not done
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
 
 
-async def test_a_node_that_was_doubted_says_that_it_is_ready(
+async def test_node_marked_not_ready_is_reported_ready_again(
     cluster: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(node, "_RENEW_SECONDS", 0.1)
@@ -70,7 +70,7 @@ async def test_a_node_that_was_doubted_says_that_it_is_ready(
                     break
 
 
-async def test_a_node_and_its_pods_have_the_address_that_they_are_given(cluster: Lab) -> None:
+async def test_node_and_pods_have_the_configured_address(cluster: Lab) -> None:
     async with cluster.running(address="127.0.0.7"):
         found = await cluster.client.get(PATH)
         assert found["status"]["addresses"][0] == {"type": "InternalIP", "address": "127.0.0.7"}

@@ -8,11 +8,11 @@ import pytest
 
 from podpass.http.server import Receive, Scope, Send, bind, respond, serving
 from podpass.kubernetes.kubelet import probes
-from podpass.kubernetes.kubelet.probes import Outcome, Prober, Rule, Tally
+from podpass.kubernetes.kubelet.probes import ProbeStatus, Prober, ProbeSettings, ProbeCounter
 
 
-def rule(successes: int = 1, failures: int = 3) -> Rule:
-    return Rule(delay=0, period=0, timeout=1, successes=successes, failures=failures)
+def rule(successes: int = 1, failures: int = 3) -> ProbeSettings:
+    return ProbeSettings(delay=0, period=0, timeout=1, successes=successes, failures=failures)
 
 
 @pytest.mark.parametrize(
@@ -25,18 +25,18 @@ def rule(successes: int = 1, failures: int = 3) -> Rule:
         ("-+-++", 2, 1, [False, False, False, False, True]),
     ],
 )
-def test_only_answers_in_a_row_count(
+def test_only_consecutive_results_count(
     answers: str, successes: int, failures: int, verdicts: list[bool | None]
 ) -> None:
-    tally, found = Tally(), []
+    tally, found = ProbeCounter(), []
     for answer in answers:
         tally = tally.add(answer == "+", rule(successes, failures))
         found.append(tally.verdict)
     assert found == verdicts
 
 
-def test_defaults_are_the_kubelet_s() -> None:
-    assert Rule.read({}) == Rule(delay=0, period=10, timeout=1, successes=1, failures=3)
+def test_probe_defaults_are_those_of_the_kubelet() -> None:
+    assert ProbeSettings.read({}) == ProbeSettings(delay=0, period=10, timeout=1, successes=1, failures=3)
 
 
 @pytest.mark.parametrize(
@@ -49,15 +49,15 @@ def test_defaults_are_the_kubelet_s() -> None:
         ({"livenessProbe": {"exec": {}}}, True, True),
     ],
 )
-def test_what_nobody_probes_counts_as_good(
+def test_missing_probe_counts_as_successful(
     container: dict[str, Any], started: bool, ready: bool
 ) -> None:
-    assert probes.initial(container) == Outcome(started=started, ready=ready)
+    assert probes.initial_status(container) == ProbeStatus(started=started, ready=ready)
 
 
 async def watch(container: dict[str, Any], codes: dict[str, list[int]]) -> tuple[Any, list[str]]:
     """Probe with commands whose exit codes are given, until none is left."""
-    told: list[Outcome] = []
+    told: list[ProbeStatus] = []
     unhealthy: list[str] = []
     done = asyncio.Event()
 
@@ -82,31 +82,31 @@ def probe(name: str, **more: Any) -> dict[str, Any]:
     return {"exec": {"command": [name]}, "periodSeconds": 0.001, **more}
 
 
-async def test_the_others_wait_for_the_startup_probe() -> None:
+async def test_readiness_probe_waits_for_the_startup_probe() -> None:
     container = {
         "startupProbe": probe("s", failureThreshold=5),
         "readinessProbe": probe("r"),
     }
     told, unhealthy = await watch(container, {"s": [1, 1, 0], "r": [0]})
-    assert told == [Outcome(started=True, ready=False), Outcome(started=True, ready=True)]
+    assert told == [ProbeStatus(started=True, ready=False), ProbeStatus(started=True, ready=True)]
     assert unhealthy == ["Startup probe failed: output"] * 2
 
 
-async def test_a_startup_probe_that_keeps_failing_condemns() -> None:
+async def test_failing_startup_probe_requires_a_restart() -> None:
     told, _ = await watch({"startupProbe": probe("s", failureThreshold=2)}, {"s": [1, 1, 0]})
-    assert told == [Outcome(started=False, ready=False, kill="startup")]
+    assert told == [ProbeStatus(started=False, ready=False, kill="startup")]
 
 
-async def test_readiness_comes_and_goes_without_condemning() -> None:
+async def test_readiness_changes_require_no_restart() -> None:
     container = {"readinessProbe": probe("r", failureThreshold=1)}
     told, _ = await watch(container, {"r": [0, 1, 0]})
     assert [each.ready for each in told] == [True, False, True]
     assert {each.kill for each in told} == {""}
 
 
-async def test_liveness_condemns_after_its_threshold() -> None:
+async def test_failing_liveness_probe_requires_a_restart() -> None:
     told, unhealthy = await watch({"livenessProbe": probe("l")}, {"l": [0, 1, 1, 1]})
-    assert told == [Outcome(started=True, ready=False, kill="liveness")]
+    assert told == [ProbeStatus(started=True, ready=False, kill="liveness")]
     assert len(unhealthy) == 3
 
 
@@ -119,7 +119,7 @@ async def once(container: dict[str, Any], probe: dict[str, Any]) -> tuple[bool, 
     return await prober._once(probe, 1)
 
 
-async def test_http_probes_take_200_to_399_and_named_ports() -> None:
+async def test_http_probe_accepts_200_to_399_and_named_ports() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         del receive
         await respond(send, int(scope["path"].strip("/")), scope["query_string"])
@@ -137,7 +137,7 @@ async def test_http_probes_take_200_to_399_and_named_ports() -> None:
     assert not (await once({}, {"httpGet": {"port": number}}))[0]
 
 
-async def test_a_port_nobody_named_and_an_unknown_kind_fail_with_words() -> None:
+async def test_unknown_port_or_probe_kind_fails_with_a_message() -> None:
     assert (await once({}, {"httpGet": {"port": "web"}}))[0] is False
     success, message = await once({}, {"grpc": {"port": 1}})
     assert success is False

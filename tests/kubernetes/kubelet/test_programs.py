@@ -7,23 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from podpass.kubernetes.kubelet.programs import find, search_path
+from podpass.kubernetes.kubelet.programs import find_program, search_path
 
 
-def test_this_pythons_folder_comes_before_the_path() -> None:
+def test_search_path_begins_with_the_folder_of_this_python() -> None:
     assert search_path("/a:/b") == os.pathsep.join([str(Path(sys.executable).parent), "/a:/b"])
 
 
 @pytest.mark.parametrize("program", ["sh", "/no/such/folder/sh"])
-def test_a_program_is_found_by_its_last_part(program: str) -> None:
-    assert find(program, os.defpath) == shutil.which("sh", path=os.defpath)
+def test_program_is_found_by_the_last_part_of_its_path(program: str) -> None:
+    assert find_program(program, os.defpath) == shutil.which("sh", path=os.defpath)
 
 
-def test_a_path_that_is_there_or_is_relative_stays(tmp_path: Path) -> None:
-    assert find(sys.executable, "") == sys.executable
-    assert find("./start.sh", str(tmp_path)) == "./start.sh"
+def test_existing_or_relative_path_is_not_changed(tmp_path: Path) -> None:
+    assert find_program(sys.executable, "") == sys.executable
+    assert find_program("./start.sh", str(tmp_path)) == "./start.sh"
 
 
-def test_python_is_always_there_and_other_programs_need_not_be(tmp_path: Path) -> None:
-    assert find("/usr/local/bin/python3", str(tmp_path)) == sys.executable
-    assert find("no-such-program", str(tmp_path)) is None
+def test_python_is_always_found_and_other_programs_may_be_missing(tmp_path: Path) -> None:
+    assert find_program("/usr/local/bin/python3", str(tmp_path)) == sys.executable
+    assert find_program("no-such-program", str(tmp_path)) is None

@@ -6,8 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
-from podpass.kubernetes.kubelet.process import marked
-from tests.kubernetes.kubelet.lab import (
+from podpass.kubernetes.kubelet.process import find_marked
+from tests.kubernetes.kubelet.cluster import (
     PODS,
     Lab,
     condition,
@@ -44,7 +44,7 @@ async def pids_of(lab: Lab, name: str, count: int) -> list[int]:
     return [int(word) for word in (await lab.log(name)).split()]
 
 
-async def test_nothing_is_left_when_the_runtime_ends(cluster: Lab) -> None:
+async def test_stopped_kubelet_leaves_no_processes(cluster: Lab) -> None:
     async with cluster.running():
         script = (
             f"import os,subprocess,sys,time; p=subprocess.Popen([sys.executable,'-c',{ESCAPE!r}])"
@@ -59,7 +59,7 @@ async def test_nothing_is_left_when_the_runtime_ends(cluster: Lab) -> None:
     assert not any(alive(pid) for pid in pids), "neither the program nor what left its session"
 
 
-async def test_a_container_s_end_is_the_end_of_all_it_started(lab: Lab) -> None:
+async def test_exit_of_a_container_kills_its_descendants(lab: Lab) -> None:
     script = f"import os,subprocess,sys; p=subprocess.Popen([sys.executable,'-c',{ESCAPE!r}])"
     script += "; print(p.pid, flush=True)"
     await lab.run("parent", {"name": "app", "image": "none", "command": ["python", "-c", script]})
@@ -67,7 +67,7 @@ async def test_a_container_s_end_is_the_end_of_all_it_started(lab: Lab) -> None:
     await ended(*await pids_of(lab, "parent", 1))
 
 
-async def test_pods_are_started_again_by_the_next_life(cluster: Lab) -> None:
+async def test_restarted_kubelet_starts_pods_again(cluster: Lab) -> None:
     async with cluster.running():
         await cluster.run("always", shell("sleep 600"), restartPolicy="Always")
         await cluster.run("never", shell("sleep 600"))
@@ -82,7 +82,7 @@ async def test_pods_are_started_again_by_the_next_life(cluster: Lab) -> None:
         assert await cluster.log("done") == "kept\n"
 
 
-async def test_folders_of_pods_deleted_meanwhile_are_removed(cluster: Lab) -> None:
+async def test_folders_of_deleted_pods_are_removed_at_start(cluster: Lab) -> None:
     left = cluster.folder / "pods" / "00000000-0000-4000-8000-000000000000"
     left.mkdir(parents=True)
     async with cluster.running():
@@ -93,17 +93,20 @@ LIFE = """
 import asyncio, sys
 from pathlib import Path
 from podpass.kubernetes.kubelet.kubelet import Runtime, RuntimeConfig
+from podpass.local.image_source import InstanceImages
+from podpass.local.samples.cache import SampleCache
 async def main():
+    none = Path(sys.argv[2]) / "none"
+    images = InstanceImages(none, SampleCache(none, sys.argv[3]))
     config = RuntimeConfig(kubeconfig=Path(sys.argv[1]), node_name="test-node", folder=Path(sys.argv[2]),
-        images_file=Path(sys.argv[2]) / "none", samples_folder=Path(sys.argv[2]) / "none", environment={},
-        path=sys.argv[3])
+        images=images, environment={}, path=sys.argv[3])
     async with Runtime(config):
         await asyncio.sleep(600)
 asyncio.run(main())
 """
 
 
-async def test_kill_9_of_the_runtime_takes_its_containers_along(cluster: Lab) -> None:
+async def test_kill_9_of_the_kubelet_kills_its_containers(cluster: Lab) -> None:
     """Fails without the guard process: nobody else is left to end them."""
     config = cluster.config()
     life = await asyncio.create_subprocess_exec(
@@ -113,14 +116,14 @@ async def test_kill_9_of_the_runtime_takes_its_containers_along(cluster: Lab) ->
     await cluster.run("victim", shell("sh -c 'sleep 601' & sleep 600"))
     pod = await cluster.until("victim", lambda pod: "running" in state(pod))
     container_id = status_of(pod)["containerID"].removeprefix("podpass://")
-    pids = list(marked("PODPASS_CONTAINER", container_id))
+    pids = list(find_marked("PODPASS_CONTAINER", container_id))
     assert pids
     life.send_signal(signal.SIGKILL)
     await life.wait()
     await ended(*pids)
 
 
-async def test_processes_of_a_former_life_are_ended_by_the_next(cluster: Lab) -> None:
+async def test_restarted_kubelet_kills_orphaned_processes(cluster: Lab) -> None:
     """The guard may have been killed as well; then the next start is the last chance."""
     async with cluster.running():
         await cluster.run("known", shell("env; sleep 600"))
@@ -139,7 +142,7 @@ async def test_processes_of_a_former_life_are_ended_by_the_next(cluster: Lab) ->
         assert await asyncio.wait_for(stray.wait(), 5) == -signal.SIGKILL
 
 
-async def test_the_runtime_outlives_an_api_server_that_goes_away(lab: Lab) -> None:
+async def test_containers_run_while_the_api_server_is_unavailable(lab: Lab) -> None:
     """Containers run on, and what happened meanwhile is told when the API server is back."""
     await lab.run("steady", shell("echo up; sleep 600"), terminationGracePeriodSeconds=0)
     await lab.run("brief", shell("sleep 0.5; exit 5"))
@@ -153,10 +156,10 @@ async def test_the_runtime_outlives_an_api_server_that_goes_away(lab: Lab) -> No
     await lab.phase("later", "Succeeded")
 
 
-async def test_a_pod_deleted_while_the_api_server_could_not_tell_is_ended(lab: Lab) -> None:
+async def test_pod_deleted_without_grace_period_is_killed(lab: Lab) -> None:
     pod = await lab.run("gone", shell("sleep 600"))
     await lab.until("gone", lambda pod: condition(pod, "Ready") == "True")
     container = status_of(await lab.get("gone"))["containerID"].removeprefix("podpass://")
     await lab.client.delete(f"{PODS}/gone", {"gracePeriodSeconds": 0})
-    await eventually(lambda: not list(marked("PODPASS_CONTAINER", container)))
+    await eventually(lambda: not list(find_marked("PODPASS_CONTAINER", container)))
     await eventually(lambda: not (lab.folder / "pods" / pod["metadata"]["uid"]).exists())

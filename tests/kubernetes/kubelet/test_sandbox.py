@@ -9,11 +9,11 @@ import pytest
 
 from podpass.kubernetes.kubelet.sandbox import (
     Bubblewrap,
-    Launch,
+    ProcessSpec,
     Mount,
-    Rewrite,
-    choose,
-    rewrite,
+    PathRewriter,
+    choose_sandbox,
+    rewrite_paths,
 )
 
 BWRAP = shutil.which("bwrap")
@@ -42,38 +42,38 @@ def mount(source: Path | str, target: str, *, read_only: bool = True) -> Mount:
         ("plain", "plain"),
     ],
 )
-def test_only_whole_paths_are_rewritten_the_longest_first(text: str, result: str) -> None:
+def test_only_whole_paths_are_rewritten(text: str, result: str) -> None:
     mounts = [mount("/host/t", WI), mount("/host/d", "/data"), mount("/host/deep", "/data/deep")]
-    assert rewrite(text, mounts) == result
+    assert rewrite_paths(text, mounts) == result
 
 
-def test_rewriting_touches_arguments_and_the_pod_s_variables_but_not_ours(tmp_path: Path) -> None:
-    launch = Launch(
+def test_arguments_and_variables_of_the_pod_are_rewritten_but_not_the_defaults(tmp_path: Path) -> None:
+    launch = ProcessSpec(
         argv=["cat", "/data/a"],
         env={"FILE": "/data/a", "BOTH": "pod"},
         cwd=tmp_path,
         beneath={"CA": "/data/ca.pem", "BOTH": "ours"},
     )
-    made = Rewrite().wrap(launch, [mount(tmp_path, "/data")], "/data")
+    made = PathRewriter().wrap(launch, [mount(tmp_path, "/data")], "/data")
     assert made.argv == ["cat", f"{tmp_path}/a"]
     assert made.env == {"FILE": f"{tmp_path}/a", "CA": "/data/ca.pem", "BOTH": "pod"}
     assert made.cwd == tmp_path
 
 
-async def test_without_bubblewrap_paths_are_rewritten(tmp_path: Path) -> None:
-    assert (await choose(str(tmp_path))).name == "rewrite"
+async def test_paths_are_rewritten_without_bubblewrap(tmp_path: Path) -> None:
+    assert (await choose_sandbox(str(tmp_path))).name == "rewrite"
 
 
-async def test_a_bubblewrap_that_does_not_work_here_is_not_used(tmp_path: Path) -> None:
+async def test_failing_bubblewrap_is_not_used(tmp_path: Path) -> None:
     fake = tmp_path / "bwrap"
     fake.write_text("#!/bin/sh\nexit 1\n")
     fake.chmod(0o755)
-    assert (await choose(str(tmp_path))).name == "rewrite"
+    assert (await choose_sandbox(str(tmp_path))).name == "rewrite"
 
 
 def run(mounts: list[Mount], script: str, cwd: Path, workdir: str = "", **env: str) -> str:
     assert BWRAP
-    launch = Launch(argv=["/bin/sh", "-c", script], env=env, cwd=cwd, beneath={"HOME": str(cwd)})
+    launch = ProcessSpec(argv=["/bin/sh", "-c", script], env=env, cwd=cwd, beneath={"HOME": str(cwd)})
     made = Bubblewrap(BWRAP).wrap(launch, mounts, workdir)
     done = subprocess.run(
         made.argv, env=dict(made.env), cwd=made.cwd, capture_output=True, text=True, check=False
@@ -89,7 +89,7 @@ needs_bubblewrap = pytest.mark.skipif(BWRAP is None, reason="bubblewrap is not i
 
 
 @needs_bubblewrap
-def test_mount_points_that_are_not_there_appear_in_the_pod_only(tmp_path: Path) -> None:
+def test_missing_mount_points_are_not_created_on_the_host(tmp_path: Path) -> None:
     """Fails if mount points are made on the host."""
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "a").write_text("content")
@@ -103,7 +103,7 @@ def test_mount_points_that_are_not_there_appear_in_the_pod_only(tmp_path: Path) 
 
 
 @needs_bubblewrap
-def test_a_mount_over_what_is_there_and_a_single_file(tmp_path: Path) -> None:
+def test_existing_paths_and_single_files_can_be_mounted_over(tmp_path: Path) -> None:
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "a").write_text("mine")
     mounts = [
@@ -132,7 +132,7 @@ def test_read_only_mounts_cannot_be_written(tmp_path: Path) -> None:
 
 
 @needs_bubblewrap
-def test_a_mount_may_lie_inside_another_even_a_read_only_one(tmp_path: Path) -> None:
+def test_mount_may_be_inside_a_read_only_mount(tmp_path: Path) -> None:
     for name in ("outer", "inner"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "f").write_text(name)
@@ -141,10 +141,10 @@ def test_a_mount_may_lie_inside_another_even_a_read_only_one(tmp_path: Path) -> 
 
 
 @needs_bubblewrap
-def test_files_our_variables_name_stay_in_sight_under_a_mount(tmp_path: Path) -> None:
+def test_files_of_default_variables_stay_visible_under_a_mount(tmp_path: Path) -> None:
     (tmp_path / "v").mkdir()
     (tmp_path / "ca.pem").write_text("authority")
-    launch = Launch(
+    launch = ProcessSpec(
         argv=["/bin/sh", "-c", f"cat $CA; ls {tmp_path.parent}"],
         env={},
         cwd=tmp_path,
@@ -157,7 +157,7 @@ def test_files_our_variables_name_stay_in_sight_under_a_mount(tmp_path: Path) ->
 
 
 @needs_bubblewrap
-def test_a_working_folder_that_is_missing_is_made_in_the_pod(tmp_path: Path) -> None:
+def test_missing_working_folder_is_created_in_the_pod(tmp_path: Path) -> None:
     shown = run([], "pwd; echo x > made", tmp_path, workdir="/no-such-app/dir")
     assert shown == "/no-such-app/dir\n"
     assert (tmp_path / "made").exists()
@@ -166,7 +166,7 @@ def test_a_working_folder_that_is_missing_is_made_in_the_pod(tmp_path: Path) -> 
 
 @needs_bubblewrap
 @pytest.mark.parametrize("cover", [False, True])
-def test_a_pod_sees_of_the_hidden_folder_its_own_part_only(tmp_path: Path, *, cover: bool) -> None:
+def test_pod_reads_only_its_own_part_of_the_hidden_folder(tmp_path: Path, *, cover: bool) -> None:
     """Fails if a pod can read the instance's keys, or another pod's token, by their real path."""
     data = tmp_path / "data dir"
     secrets = ["tls/admin.key", "ca/ca.key", "instance.json", "kubeconfig", "pods/b/token"]
@@ -182,7 +182,7 @@ def test_a_pod_sees_of_the_hidden_folder_its_own_part_only(tmp_path: Path, *, co
         " cat tls/admin.key ca/ca.key instance.json kubeconfig pods/b/token pods/a/v/token;"
         " find . -type f; echo x >> pods/a/home/mine; echo x >> ca/ca.pem"
     )
-    launch = Launch(
+    launch = ProcessSpec(
         argv=["/bin/sh", "-c", script],
         env={},
         cwd=own / "home",

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from podpass.kubernetes.kubelet import lifecycle, status
-from podpass.kubernetes.kubelet.container_state import Ended, Record, Running, Waiting
-from podpass.kubernetes.kubelet.status import View, build
+from podpass.kubernetes.kubelet.container_state import Terminated, ContainerRecord, Running, Waiting
+from podpass.kubernetes.kubelet.status import StatusInput, build_status
 
-UP = Record(state=Running(container_id="c1", started_at=60), started=True, ready=True)
-ENDED = Ended(
+UP = ContainerRecord(state=Running(container_id="c1", started_at=60), started=True, ready=True)
+ENDED = Terminated(
     code=2, reason="Error", message="why", container_id="c0", started_at=10, finished_at=20
 )
 
@@ -20,7 +20,7 @@ def pod(**spec: Any) -> dict[str, Any]:
     return {"metadata": meta, "spec": {"containers": [{"name": "m", "image": "i"}], **spec}}
 
 
-def view(item: dict[str, Any], *, now: float = 100, **more: Any) -> View:
+def view(item: dict[str, Any], *, now: float = 100, **more: Any) -> StatusInput:
     records = more.pop("records")
     given: dict[str, Any] = {
         "plan": lifecycle.read_plan(item["spec"]),
@@ -31,7 +31,7 @@ def view(item: dict[str, Any], *, now: float = 100, **more: Any) -> View:
         "mounted": True,
         "over": False,
     }
-    return View(**given | more)
+    return StatusInput(**given | more)
 
 
 def conditions(made: dict[str, Any]) -> dict[str, str]:
@@ -40,7 +40,7 @@ def conditions(made: dict[str, Any]) -> dict[str, str]:
 
 def test_a_running_pod_is_ready() -> None:
     item = pod()
-    made = build(item, view(item, records={"m": UP}))
+    made = build_status(item, view(item, records={"m": UP}))
     assert made["phase"] == "Running"
     assert made["startTime"] == "1970-01-01T00:01:40Z"
     assert set(conditions(made).values()) == {"True"}
@@ -59,9 +59,9 @@ def test_a_running_pod_is_ready() -> None:
     ]
 
 
-def test_an_ended_container_tells_how() -> None:
+def test_terminated_container_has_exit_code_and_times() -> None:
     item = pod(restartPolicy="Never")
-    made = build(item, view(item, records={"m": Record(state=ENDED)}, over=True))
+    made = build_status(item, view(item, records={"m": ContainerRecord(state=ENDED)}, over=True))
     assert made["phase"] == "Failed"
     assert made["containerStatuses"][0]["state"]["terminated"] == {
         "exitCode": 2,
@@ -74,10 +74,10 @@ def test_an_ended_container_tells_how() -> None:
     assert conditions(made)["Ready"] == "False"
 
 
-def test_a_back_off_shows_the_wait_and_the_run_before() -> None:
+def test_backoff_shows_the_delay_and_the_last_run() -> None:
     item = pod()
-    record = Record(state=ENDED, delay=160, restarts=5)
-    made = build(item, view(item, records={"m": record}, backing_off=frozenset({"m"})))
+    record = ContainerRecord(state=ENDED, delay=160, restarts=5)
+    made = build_status(item, view(item, records={"m": record}, backing_off=frozenset({"m"})))
     shown = made["containerStatuses"][0]
     assert shown["state"] == {
         "waiting": {
@@ -89,10 +89,10 @@ def test_a_back_off_shows_the_wait_and_the_run_before() -> None:
     assert shown["restartCount"] == 5
 
 
-def test_a_waiting_container_says_why() -> None:
+def test_waiting_container_has_its_reason() -> None:
     item = pod()
-    record = Record(state=Waiting(reason="ImageUnknown", message="add it"))
-    made = build(item, view(item, records={"m": record}, mounted=False))
+    record = ContainerRecord(state=Waiting(reason="ImageUnknown", message="add it"))
+    made = build_status(item, view(item, records={"m": record}, mounted=False))
     waiting = {"reason": "ImageUnknown", "message": "add it"}
     assert made["containerStatuses"][0]["state"] == {"waiting": waiting}
     assert made["phase"] == "Pending"
@@ -101,28 +101,28 @@ def test_a_waiting_container_says_why() -> None:
     assert ready["message"] == "containers with unready status: [m]"
 
 
-def test_a_condition_keeps_its_time_until_it_changes() -> None:
+def test_condition_keeps_its_transition_time_until_it_changes() -> None:
     item = pod()
-    first = build(item, view(item, records={"m": UP}, now=100))
+    first = build_status(item, view(item, records={"m": UP}, now=100))
     item["status"] = first
-    second = build(item, view(item, records={"m": UP}, now=200))
+    second = build_status(item, view(item, records={"m": UP}, now=200))
     assert second == first
-    third = build(item, view(item, records={"m": replace(UP, ready=False)}, now=200))
+    third = build_status(item, view(item, records={"m": replace(UP, ready=False)}, now=200))
     times = {each["type"]: each["lastTransitionTime"] for each in third["conditions"]}
     assert times["Ready"] == "1970-01-01T00:03:20Z"
     assert times["Initialized"] == "1970-01-01T00:01:40Z"
 
 
-def test_conditions_of_others_stay_and_gate_readiness() -> None:
+def test_conditions_of_other_writers_stay_and_gate_readiness() -> None:
     item = pod(readinessGates=[{"conditionType": "example.org/lb"}])
-    assert conditions(build(item, view(item, records={"m": UP})))["Ready"] == "False"
+    assert conditions(build_status(item, view(item, records={"m": UP})))["Ready"] == "False"
     item["status"] = {"conditions": [{"type": "example.org/lb", "status": "True"}]}
-    made = conditions(build(item, view(item, records={"m": UP})))
+    made = conditions(build_status(item, view(item, records={"m": UP})))
     assert made["Ready"] == "True"
     assert made["example.org/lb"] == "True"
 
 
-def test_what_we_told_last_beats_what_we_saw_but_not_for_others() -> None:
+def test_reported_status_overrides_only_own_conditions() -> None:
     seen = {
         "conditions": [
             {"type": "Ready", "status": "False"},
@@ -137,7 +137,7 @@ def test_what_we_told_last_beats_what_we_saw_but_not_for_others() -> None:
         ],
         "phase": "Running",
     }
-    made = status.merged(seen, told)
+    made = status.merge_status(seen, told)
     assert made["conditions"] == [
         {"type": "theirs", "status": "True"},
         {"type": "Ready", "status": "True"},
@@ -145,20 +145,20 @@ def test_what_we_told_last_beats_what_we_saw_but_not_for_others() -> None:
     assert (made["phase"], made["qosClass"]) == ("Running", "BestEffort")
 
 
-def test_main_containers_wait_for_the_init_phase() -> None:
+def test_main_containers_wait_for_the_init_containers() -> None:
     item = pod(initContainers=[{"name": "i", "image": "i"}])
-    made = build(item, view(item, records={"i": UP, "m": Record()}))
+    made = build_status(item, view(item, records={"i": UP, "m": ContainerRecord()}))
     assert made["containerStatuses"][0]["state"] == {"waiting": {"reason": "PodInitializing"}}
     initialized = next(each for each in made["conditions"] if each["type"] == "Initialized")
     assert initialized["message"] == "containers with incomplete status: [i]"
 
 
-def test_a_late_pod_says_so() -> None:
+def test_pod_past_its_deadline_has_the_reason() -> None:
     item = pod()
-    made = build(item, view(item, records={"m": Record(state=ENDED)}, over=True, late=True))
+    made = build_status(item, view(item, records={"m": ContainerRecord(state=ENDED)}, over=True, late=True))
     assert (made["phase"], made["reason"]) == ("Failed", "DeadlineExceeded")
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(10, "10s"), (0.3, "0.3s"), (300, "5m0s")])
-def test_spans_are_written_as_go_does(seconds: float, text: str) -> None:
-    assert status.span(seconds) == text
+def test_durations_are_formatted_as_in_go(seconds: float, text: str) -> None:
+    assert status.format_duration(seconds) == text

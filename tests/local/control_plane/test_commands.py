@@ -1,4 +1,4 @@
-"""What the programs of a control plane are told; above all, who can reach what they hold."""
+"""The command lines of a control plane, above all the flags that restrict access."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def _flags(command: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def test_the_store_is_on_loopback_and_asks_everybody_for_a_certificate(layout: Layout) -> None:
+def test_etcd_listens_on_loopback_and_requires_client_certificates(layout: Layout) -> None:
     flags = _flags(commands.etcd(layout))
     assert flags["listen-client-urls"] == ["https://127.0.0.1:2379"]
     assert flags["listen-peer-urls"] == ["https://127.0.0.1:2380"]
@@ -49,24 +49,24 @@ def test_the_store_is_on_loopback_and_asks_everybody_for_a_certificate(layout: L
         assert flags[f"{side}trusted-ca-file"] == [str(layout.data_dir.ca_file)]
 
 
-def test_the_store_lets_in_the_api_server_alone(layout: Layout) -> None:
+def test_etcd_accepts_only_the_api_server(layout: Layout) -> None:
     flags = _flags(commands.etcd(layout))
-    assert flags["client-cert-allowed-hostname"] == [ca.STORE_NAME]
+    assert flags["client-cert-allowed-hostname"] == [ca.ETCD_CLIENT_NAME]
     assert flags["peer-cert-allowed-hostname"] == ["nobody"]
 
 
-def test_nothing_of_the_stores_safety_is_given_up(layout: Layout) -> None:
+def test_etcd_has_no_insecure_flag(layout: Layout) -> None:
     assert not [flag for flag in _flags(commands.etcd(layout)) if flag.startswith("unsafe")]
 
 
-def test_the_api_server_is_on_loopback_and_asks_roles(layout: Layout) -> None:
+def test_api_server_listens_on_loopback_and_uses_rbac(layout: Layout) -> None:
     flags = _flags(commands.api_server(layout))
     assert (flags["bind-address"], flags["secure-port"]) == (["127.0.0.1"], ["6443"])
     assert flags["authorization-mode"] == ["RBAC"]
     assert flags["client-ca-file"] == [str(layout.data_dir.ca_file)]
 
 
-def test_the_issuers_last_key_signs_and_every_key_is_good(layout: Layout) -> None:
+def test_last_key_of_the_issuer_signs_and_every_key_verifies(layout: Layout) -> None:
     flags = _flags(commands.api_server(layout))
     assert flags["service-account-issuer"] == [ISSUER]
     assert flags["service-account-jwks-uri"] == ["https://oidc.example/issuer/openid/v1/jwks"]
@@ -74,7 +74,7 @@ def test_the_issuers_last_key_signs_and_every_key_is_good(layout: Layout) -> Non
     assert flags["service-account-key-file"] == [str(key) for key in layout.keys]
 
 
-def test_accounts_are_asked_for_only_where_somebody_makes_them(
+def test_service_accounts_are_required_only_with_controllers(
     layout: Layout, tmp_path: Path
 ) -> None:
     assert "disable-admission-plugins" not in _flags(commands.api_server(layout))
@@ -82,11 +82,11 @@ def test_accounts_are_asked_for_only_where_somebody_makes_them(
     assert without["disable-admission-plugins"] == ["ServiceAccount"]
 
 
-def test_further_flags_come_last_and_so_win(layout: Layout) -> None:
+def test_extra_flags_come_last_and_override(layout: Layout) -> None:
     assert commands.api_server(layout)[-1] == "--v=3"
 
 
-def test_controllers_listen_nowhere_and_have_an_account_each(layout: Layout) -> None:
+def test_controllers_listen_on_no_port_and_use_separate_accounts(layout: Layout) -> None:
     flags = _flags(commands.controllers(layout))
     assert flags["secure-port"] == ["0"]
     assert flags["use-service-account-credentials"] == ["true"]

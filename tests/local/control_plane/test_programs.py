@@ -1,4 +1,4 @@
-"""Where the programs of a control plane are looked for, and what is said when they are not there."""
+"""Search for the programs of a control plane, and the errors when they are missing."""
 
 from pathlib import Path
 
@@ -16,22 +16,22 @@ def _put(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_the_folder_of_envtest_comes_before_the_path(tmp_path: Path) -> None:
+def test_envtest_folder_is_searched_before_the_path(tmp_path: Path) -> None:
     assets = _put(tmp_path / "assets", "etcd", "kube-apiserver")
     path = _put(tmp_path / "path", "etcd", "kube-apiserver")
     found = find({"KUBEBUILDER_ASSETS": str(assets), "PATH": str(path)})
     assert (found.etcd, found.api_server) == (assets / "etcd", assets / "kube-apiserver")
 
 
-def test_what_the_folder_lacks_comes_from_the_path(tmp_path: Path) -> None:
+def test_program_missing_in_the_envtest_folder_is_taken_from_the_path(tmp_path: Path) -> None:
     assets = _put(tmp_path / "assets", "kube-apiserver")
     path = _put(tmp_path / "path", "etcd")
     found = find({"KUBEBUILDER_ASSETS": str(assets), "PATH": str(path)})
     assert found.etcd == path / "etcd"
 
 
-def test_controllers_are_those_beside_the_api_server_and_no_others(tmp_path: Path) -> None:
-    """Controllers of another release may be newer than the server, which they must not be."""
+def test_controllers_are_taken_only_from_the_folder_of_the_api_server(tmp_path: Path) -> None:
+    """Controllers must not be newer than the API server."""
     assets = _put(tmp_path / "assets", "etcd", "kube-apiserver")
     path = _put(tmp_path / "path", "kube-controller-manager")
     environ = {"KUBEBUILDER_ASSETS": str(assets), "PATH": str(path)}
@@ -42,30 +42,34 @@ def test_controllers_are_those_beside_the_api_server_and_no_others(tmp_path: Pat
     assert find(environ).controllers == beside
 
 
-def test_what_is_missing_is_named_with_where_it_was_looked_for(tmp_path: Path) -> None:
+def test_missing_programs_are_reported_with_the_searched_locations(tmp_path: Path) -> None:
     path = _put(tmp_path / "path", "etcd")
     with pytest.raises(NoControlPlane) as refused:
         find({"PATH": str(path)})
-    assert "no kube-apiserver in KUBEBUILDER_ASSETS, which is not set" in refused.value.message
+    assert (
+        "kube-apiserver not found in KUBEBUILDER_ASSETS, which is not set" in refused.value.message
+    )
     assert "etcd" not in refused.value.message
     assert "KUBEBUILDER_ASSETS" in refused.value.hint
     with pytest.raises(NoControlPlane) as refused:
         find({"PATH": "", "KUBEBUILDER_ASSETS": str(tmp_path / "none")})
-    assert "no etcd and no kube-apiserver" in refused.value.message
+    assert "etcd and kube-apiserver not found" in refused.value.message
     assert str(tmp_path / "none") in refused.value.message
 
 
 @pytest.mark.parametrize("detach", [True, False], ids=["detached", "foreground"])
-def test_an_instance_that_cannot_have_one_says_so_and_stops(podpass: Podpass, detach: bool) -> None:
+def test_instance_without_control_plane_programs_fails_with_an_error(
+    podpass: Podpass, detach: bool
+) -> None:
     chosen = ("--kubernetes", "kube-apiserver", "--port-base", "0", *(["--detach"] * detach))
     done = podpass("up", *chosen, env={"PATH": "/nonexistent", "KUBEBUILDER_ASSETS": ""})
     assert done.returncode == 1
-    assert "there is no etcd and no kube-apiserver" in done.stderr
+    assert "etcd and kube-apiserver not found in" in done.stderr
     assert "--kubernetes embedded" in done.stderr
     assert podpass("status").returncode == 1
 
 
-def test_a_kind_that_is_neither_is_refused(podpass: Podpass) -> None:
+def test_unknown_kubernetes_kind_is_refused(podpass: Podpass) -> None:
     done = podpass("up", "--kubernetes", "k3s", "--port-base", "0", "--detach")
     assert done.returncode != 0
-    assert "--kubernetes k3s: want embedded or kube-apiserver" in done.stderr
+    assert "--kubernetes k3s: must be embedded or kube-apiserver" in done.stderr

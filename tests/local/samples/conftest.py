@@ -1,4 +1,4 @@
-"""A machine of its own: a PATH with only the tools that a test puts there, and an empty cache."""
+"""A simulated machine: a PATH with only the tools of a test, and an empty cache."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ class Machine:
         return {"PATH": f"{self.bin}:/usr/bin:/bin"}
 
     def tool(self, name: str, script: str = "exit 0") -> None:
-        """Put a program on the PATH."""
+        """Add a program to the PATH."""
         path = self.bin / name
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)

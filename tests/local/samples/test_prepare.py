@@ -1,18 +1,18 @@
-"""Samples built into the cache, by tools that a test writes."""
+"""Builds of samples into the cache, with fake tools."""
 
 from pathlib import Path
 
 import pytest
 
 from podpass.local.samples import cache as cached
-from podpass.local.samples.catalogue import by_name
+from podpass.local.samples.catalogue import find_by_name
 from podpass.local.samples.model import Sample
 from podpass.local.samples.prepare import (
     BuildFailed,
     RegistryUnreachable,
     ToolsMissing,
+    is_network_error,
     prepare,
-    unreachable,
 )
 from tests.local.samples.conftest import Machine
 
@@ -21,22 +21,22 @@ GO = 'echo "$CGO_ENABLED $GOFLAGS" > settings; echo "#!/bin/sh" > sample; chmod 
 
 @pytest.fixture
 def go() -> Sample:
-    found = by_name("msal-go")
+    found = find_by_name("msal-go")
     assert found is not None
     return found
 
 
-def test_a_sample_is_built_once_from_a_copy_of_its_sources(machine: Machine, go: Sample) -> None:
+def test_sample_is_built_once_from_a_copy_of_its_sources(machine: Machine, go: Sample) -> None:
     machine.tool("go", GO)
     said: list[str] = []
     place = prepare(go, machine.cache, machine.environ, said.append)
     assert (place / "settings").read_text() == "0 -mod=readonly\n"
-    assert (place / "main.go").read_text() == (cached.sources(go) / "main.go").read_text()
+    assert (place / "main.go").read_text() == (cached.source_folder(go) / "main.go").read_text()
     assert tuple(machine.cache.readiness(go).command) == (str(place / "sample"),)
-    assert said[-1] == f"msal-go: ready; pods with the image {go.image} run it"
+    assert said[-1] == f"msal-go: built; containers with the image {go.image} run it"
     machine.tool("go", "exit 1")
     assert prepare(go, machine.cache, machine.environ, said.append) == place
-    assert said[-1] == f"msal-go: prepared already, in {place}"
+    assert said[-1] == f"msal-go: already built, in {place}"
 
 
 def test_a_sample_can_be_built_again(machine: Machine, go: Sample) -> None:
@@ -48,37 +48,35 @@ def test_a_sample_can_be_built_again(machine: Machine, go: Sample) -> None:
     assert [path.name for path in machine.cache.root.iterdir() if path.is_dir()] == [place.name]
 
 
-def test_without_its_tool_nothing_is_begun_and_the_cure_is_said(
+def test_missing_build_tool_is_reported_with_a_hint_before_the_build(
     machine: Machine, go: Sample
 ) -> None:
     with pytest.raises(ToolsMissing) as failed:
         prepare(go, machine.cache, machine.environ, print)
     assert "go not found" in failed.value.message
-    assert failed.value.hint == "install Go 1.23 or newer; then run this again"
+    assert failed.value.hint == "install Go 1.23 or newer; then run it again"
     assert not machine.cache.root.exists()
 
 
-def test_a_build_that_fails_leaves_its_log_and_nothing_that_looks_built(
-    machine: Machine, go: Sample
-) -> None:
+def test_failed_build_leaves_its_log_and_no_built_folder(machine: Machine, go: Sample) -> None:
     machine.tool("go", 'printf "first\\nmain.go:1: \\033[31mbroken\\n" >&2; exit 2')
     with pytest.raises(BuildFailed) as failed:
         prepare(go, machine.cache, machine.environ, print)
     assert "broken" in failed.value.message
     assert failed.value.message.isprintable()
     log = machine.cache.root / "msal-go.log"
-    assert failed.value.hint == f"all of it is in {log}"
+    assert failed.value.hint == f"the complete output is in {log}"
     assert "first" in log.read_text()
     assert list(machine.cache.root.iterdir()) == [log]
-    assert machine.cache.readiness(go).why == "it is not prepared yet"
+    assert machine.cache.readiness(go).why == "it is not built yet"
 
 
-def test_a_registry_that_nobody_reaches_is_told_as_such(machine: Machine, go: Sample) -> None:
+def test_unreachable_registry_is_reported(machine: Machine, go: Sample) -> None:
     machine.tool("go", 'echo "dial tcp: lookup proxy.example: no such host" >&2; exit 1')
     with pytest.raises(RegistryUnreachable) as failed:
         prepare(go, machine.cache, machine.environ, print)
-    assert "go reached no registry" in failed.value.message
-    assert "check it and the proxy" in failed.value.hint
+    assert "go cannot reach its package registry" in failed.value.message
+    assert "check the network and the proxy" in failed.value.hint
 
 
 @pytest.mark.parametrize(
@@ -91,35 +89,35 @@ def test_a_registry_that_nobody_reaches_is_told_as_such(machine: Machine, go: Sa
         "dial tcp 192.0.2.1:443: connect: connection refused",
     ],
 )
-def test_each_package_client_says_in_its_own_words_that_nobody_answered(said: str) -> None:
-    assert unreachable(said)
+def test_network_errors_of_each_package_client_are_recognized(said: str) -> None:
+    assert is_network_error(said)
 
 
 @pytest.mark.parametrize("said", ["npm error code E404", "undefined: azsecrets.NewClient", ""])
-def test_an_answer_that_is_a_no_is_not_mistaken_for_silence(said: str) -> None:
-    assert not unreachable(said)
+def test_refusal_of_a_registry_is_not_a_network_error(said: str) -> None:
+    assert not is_network_error(said)
 
 
-def test_other_sources_have_another_place(tmp_path: Path) -> None:
+def test_changed_sources_are_built_in_another_folder(tmp_path: Path) -> None:
     (tmp_path / "main.go").write_text("one")
-    first = cached.digest(tmp_path)
+    first = cached.hash_sources(tmp_path)
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "node_modules" / "left.js").write_text("what a build in place leaves")
-    assert cached.digest(tmp_path) == first
+    assert cached.hash_sources(tmp_path) == first
     (tmp_path / "main.go").write_text("two")
-    assert cached.digest(tmp_path) != first
+    assert cached.hash_sources(tmp_path) != first
 
 
-def test_the_cache_is_where_the_xdg_specification_puts_it() -> None:
+def test_cache_folder_follows_the_xdg_specification() -> None:
     assert cached.cache_folder({"XDG_CACHE_HOME": "/c"}) == Path("/c/podpass/samples")
     usual = Path.home() / ".cache" / "podpass" / "samples"
     assert cached.cache_folder({"XDG_CACHE_HOME": "relative"}) == usual
     assert cached.cache_folder({}) == usual
 
 
-def test_the_python_sample_needs_no_build_beside_the_sdk(machine: Machine) -> None:
-    python = by_name("msal-python")
+def test_python_sample_needs_no_build_if_the_sdk_is_installed(machine: Machine) -> None:
+    python = find_by_name("msal-python")
     assert python is not None
     readiness = machine.cache.readiness(python)
     assert readiness.ready
-    assert readiness.command[-1] == str(cached.sources(python) / "main.py")
+    assert readiness.command[-1] == str(cached.source_folder(python) / "main.py")

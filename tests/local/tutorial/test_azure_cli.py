@@ -1,4 +1,4 @@
-"""Which Azure CLI is meant, and where it is kept."""
+"""Choice and installation of the Azure CLI."""
 
 import sys
 from datetime import UTC, datetime
@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from podpass.errors import UsageError
-from podpass.local.tutorial.azure_cli import NotInstalled, choose, find_old_python, install
+from podpass.local.tutorial.azure_cli import (
+    AzureCliNotInstalled,
+    choose_release,
+    find_old_python,
+    install,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HERE = Path(sys.executable)
@@ -25,10 +30,10 @@ BESIDE = "azure-mgmt-rdbms==10.2.0b7"
         ("2.74.0", OLD, "2.74.0", ["azure-cli==2.74.0"], HERE),
     ],
 )
-def test_a_version_has_a_folder_requirements_and_a_python(
+def test_release_has_folder_requirements_and_python(
     which: str, old: Path | None, name: str, requirements: list[str], python: Path
 ) -> None:
-    release = choose(which, NOW, old)
+    release = choose_release(which, NOW, old)
     assert (release.name, list(release.requirements), release.python) == (
         name,
         requirements,
@@ -37,25 +42,25 @@ def test_a_version_has_a_folder_requirements_and_a_python(
 
 
 @pytest.mark.parametrize("which", ["", "../..", "2.47", "latest", "2.47.0; x"])
-def test_what_is_no_version_is_refused(which: str) -> None:
+def test_invalid_az_version_is_refused(which: str) -> None:
     with pytest.raises(UsageError):
-        choose(which, NOW, None)
+        choose_release(which, NOW, None)
 
 
 @pytest.mark.parametrize("which", ["2.46.9", "2.10.0", "1.99.99"])
-def test_a_version_that_is_too_old_is_refused_before_it_is_installed(which: str) -> None:
+def test_too_old_az_version_is_refused_before_the_installation(which: str) -> None:
     with pytest.raises(UsageError, match=which) as caught:
-        choose(which, NOW, None)
+        choose_release(which, NOW, None)
     assert "2.47.0" in caught.value.hint
 
 
 @pytest.fixture
 def no_index(tmp_path: Path) -> dict[str, str]:
-    """An environment in which pip finds nothing, and says so at once."""
+    """An environment in which pip fails immediately without a package index."""
     return {"XDG_CACHE_HOME": str(tmp_path), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
 
 
-def test_without_an_index_the_newest_of_an_earlier_week_goes_on(
+def test_newest_az_of_an_earlier_week_is_used_without_a_package_index(
     tmp_path: Path, no_index: dict[str, str]
 ) -> None:
     root = tmp_path / "podpass" / "az"
@@ -69,18 +74,16 @@ def test_without_an_index_the_newest_of_an_earlier_week_goes_on(
     assert not (root / "newest-2026-01").exists()
 
 
-def test_what_cannot_be_installed_leaves_nothing_behind(
-    tmp_path: Path, no_index: dict[str, str]
-) -> None:
-    with pytest.raises(NotInstalled, match="ERROR") as caught:
+def test_failed_installation_leaves_no_files(tmp_path: Path, no_index: dict[str, str]) -> None:
+    with pytest.raises(AzureCliNotInstalled, match="ERROR") as caught:
         install("99.0.0", no_index, NOW, print)
     assert "--az" in caught.value.hint
     left = [entry.name for entry in (tmp_path / "podpass" / "az").iterdir()]
     assert left == [".99.0.0.lock"]
 
 
-def test_a_python_that_only_has_a_name_is_passed_over(tmp_path: Path) -> None:
-    """A shim answers for each version that was ever installed, and runs only those that were chosen."""
+def test_python_shim_that_does_not_run_is_skipped(tmp_path: Path) -> None:
+    """A pyenv shim exists for every installed version, but runs only the selected ones."""
     shims = tmp_path / "shims"
     real = tmp_path / "pyenv" / "versions" / "3.9.18" / "bin"
     for folder, name, code in ((shims, "python3.10", 127), (real, "python3.9", 0)):
@@ -92,7 +95,7 @@ def test_a_python_that_only_has_a_name_is_passed_over(tmp_path: Path) -> None:
     assert find_old_python({**environ, "PYENV_ROOT": str(tmp_path / "none")}) is None
 
 
-def test_what_is_installed_is_not_installed_again(tmp_path: Path) -> None:
+def test_installed_az_is_not_installed_again(tmp_path: Path) -> None:
     place = tmp_path / "podpass" / "az" / "2.74.0"
     place.mkdir(parents=True)
     (place / ".complete").touch()

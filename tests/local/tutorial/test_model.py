@@ -1,4 +1,4 @@
-"""What the script tells, and whether it kept the tutorial's promises."""
+"""The events of the tutorial script, and the check of its results."""
 
 import subprocess
 from pathlib import Path
@@ -6,16 +6,24 @@ from pathlib import Path
 import pytest
 
 from podpass.local import examples
-from podpass.local.tutorial.model import Answered, Asked, Headings, problems, tellings
+from podpass.local.tutorial.model import (
+    CommandEnded,
+    CommandStarted,
+    Headings,
+    find_problems,
+    parse_events,
+)
 
 SECRET = '"successfully got secret" secret="Hello!"'
 
 
-def answer(command: str, out: str = "", code: int = 0) -> Answered:
-    return Answered(asked=Asked(line=1, words=command.split()), code=code, out=out, talk="")
+def answer(command: str, out: str = "", code: int = 0) -> CommandEnded:
+    return CommandEnded(
+        command=CommandStarted(line=1, words=command.split()), code=code, out=out, err=""
+    )
 
 
-def went_well() -> list[Answered]:
+def successful_run() -> list[CommandEnded]:
     return [
         answer("az group create"),
         answer("kubectl logs sample", SECRET),
@@ -24,35 +32,35 @@ def went_well() -> list[Answered]:
     ]
 
 
-def test_a_run_that_kept_every_promise_has_no_problems() -> None:
-    assert problems(went_well()) == []
+def test_successful_run_has_no_problems() -> None:
+    assert find_problems(successful_run()) == []
 
 
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({0: answer("az group create", code=1)}, "`az group create` ended with 1"),
-        ({1: answer("kubectl logs sample", "failed")}, "log does not show the secret"),
-        ({3: answer("kubectl get pod after-it-is-off", "[{AZURE_CLIENT_ID}]")}, "still gets"),
+        ({0: answer("az group create", code=1)}, "`az group create` exited with 1"),
+        ({1: answer("kubectl logs sample", "failed")}, "does not contain the secret"),
+        ({3: answer("kubectl get pod after-it-is-off", "[{AZURE_CLIENT_ID}]")}, "still has"),
     ],
 )
-def test_each_promise_that_is_broken_is_named(changed: dict[int, Answered], said: str) -> None:
-    answers = [changed.get(number, each) for number, each in enumerate(went_well())]
-    (problem,) = problems(answers)
+def test_each_missing_result_is_reported(changed: dict[int, CommandEnded], said: str) -> None:
+    answers = [changed.get(number, each) for number, each in enumerate(successful_run())]
+    (problem,) = find_problems(answers)
     assert said in problem
 
 
-def test_a_script_that_ended_early_broke_its_promises() -> None:
-    assert len(problems([])) == 2
+def test_script_that_ended_early_has_missing_results() -> None:
+    assert len(find_problems([])) == 2
 
 
-def test_a_command_belongs_to_the_heading_above_it() -> None:
+def test_command_belongs_to_the_heading_above_it() -> None:
     headings = Headings("#!/bin/sh\n## One\na\n# no heading\nb\n## Two\nc\n")
-    assert [headings.above(line) for line in (1, 3, 5, 7)] == ["", "One", "One", "Two"]
+    assert [headings.heading_of(line) for line in (1, 3, 5, 7)] == ["", "One", "One", "Two"]
 
 
-def test_commands_tell_what_they_were_and_what_they_answered(tmp_path: Path) -> None:
-    """The real shell, with an az and a kubectl that only answer."""
+def test_script_events_contain_commands_and_their_output(tmp_path: Path) -> None:
+    """The real shell, with a fake az and a fake kubectl."""
     for name, body in {"az": 'echo "$# $2"; echo talk >&2; exit 3', "kubectl": "cat"}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
         (tmp_path / name).chmod(0o755)
@@ -61,25 +69,25 @@ def test_commands_tell_what_they_were_and_what_they_answered(tmp_path: Path) -> 
         "## Step\naz show 'two words' || true\nprintf 'a\\nb\\n' | kubectl apply -f -\n"
         'echo "got $(kubectl get <<<x)"\n'
     )
-    told = examples.find("tutorial") / "told.sh"
+    recorder = examples.find_example("tutorial") / "record.sh"
     done = subprocess.run(
-        ["bash", "-c", 'exec 3>"$3"; . "$1"; . "$2"', "-", told, script, tmp_path / "told"],
+        ["bash", "-c", 'exec 3>"$3"; . "$1"; . "$2"', "-", recorder, script, tmp_path / "events"],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=True,
     )
     assert done.stdout == "2 two words\na\nb\ngot x\n"
-    texts = (tmp_path / "told").read_text().split("\0")[:-1]
-    seen = list(tellings(iter(texts)))
-    assert [each.line for each in seen if isinstance(each, Asked)] == [2, 3, 4]
+    texts = (tmp_path / "events").read_text().split("\0")[:-1]
+    seen = list(parse_events(iter(texts)))
+    assert [each.line for each in seen if isinstance(each, CommandStarted)] == [2, 3, 4]
     assert str(seen[0]) == "az show 'two words'"
     first = seen[1]
-    assert isinstance(first, Answered)
-    assert (first.code, first.out, first.talk) == (3, "2 two words", "talk")
+    assert isinstance(first, CommandEnded)
+    assert (first.code, first.out, first.err) == (3, "2 two words", "talk")
 
 
-def test_the_script_is_one_that_bash_reads() -> None:
-    script = examples.find("tutorial") / "tutorial.sh"
+def test_bash_parses_the_script() -> None:
+    script = examples.find_example("tutorial") / "tutorial.sh"
     subprocess.run(["bash", "-n", script], check=True)
-    assert Headings(script.read_text()).above(10_000) == "Clean up"
+    assert Headings(script.read_text()).heading_of(10_000) == "Clean up"

@@ -1,4 +1,4 @@
-"""A run of the tutorial from its instance to its verdict, with an az and a kubectl that only answer."""
+"""A complete run of the tutorial with a fake az and a fake kubectl."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from podpass.local.tutorial.play import TutorialFailed, Wish, run_tutorial
+from podpass.local.tutorial.play import TutorialFailed, TutorialOptions, run_tutorial
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-WISH = Wish(az="2.74.0")
-# What stands for the Python that has the Azure CLI: its arguments are `-m azure.cli` and then az's own.
+WISH = TutorialOptions(az="2.74.0")
+# Replaces the Python of the Azure CLI: its arguments are `-m azure.cli` and those of az.
 AZ = """
 case "$3 $4" in
   "keyvault secret") test -z "$BROKEN" || { echo "ERROR: (Forbidden)" >&2; exit 1; } ;;
@@ -49,7 +49,7 @@ def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str
     }
 
 
-def test_each_command_is_shown_under_its_step_with_its_answer(
+def test_each_command_is_printed_under_its_heading_with_its_output(
     environ: Mapping[str, str], tmp_path: Path
 ) -> None:
     said: list[str] = []
@@ -58,25 +58,25 @@ def test_each_command_is_shown_under_its_step_with_its_answer(
     assert "\n# A resource group\n$ az group create --name tutorial-" in text
     assert "\n  SECRET_NAME: s\n  1\n  2\n  3\n  4\n  5\n  ... 2 more lines\n" in text
     assert '\n  "successfully got secret" secret="Hello!"\n' in text
-    assert said[-1].startswith("\nThe tutorial went through: 26 commands in ")
-    # The run had a home of its own, which is gone with its folder.
+    assert said[-1].startswith("\nThe tutorial succeeded: 26 commands in ")
+    # The home directory of the run was removed with its folder.
     assert f"\n  {tmp_path / 'tmp'}/podpass-tutorial-" in text
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_a_command_that_fails_ends_it_and_is_named(
+def test_failed_command_ends_the_tutorial_and_is_named(
     environ: Mapping[str, str], tmp_path: Path
 ) -> None:
     said: list[str] = []
     with pytest.raises(TutorialFailed) as failed:
         run_tutorial(WISH, {**environ, "BROKEN": "yes"}, NOW, said.append)
     assert "`az keyvault secret set --vault-name vault-" in failed.value.message
-    assert failed.value.message.endswith("ended with 1")
+    assert failed.value.message.endswith("exited with 1")
     assert said[-1].startswith("  ERROR: (Forbidden)\n")
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_an_interrupt_leaves_no_instance_and_no_script_behind(
+def test_interrupted_tutorial_leaves_no_instance_and_no_script(
     environ: Mapping[str, str], tmp_path: Path
 ) -> None:
     def say(text: str) -> None:
@@ -92,17 +92,17 @@ def test_an_interrupt_leaves_no_instance_and_no_script_behind(
     )
 
 
-def test_without_a_shell_nothing_is_begun(tmp_path: Path) -> None:
+def test_missing_shell_is_reported_before_the_start(tmp_path: Path) -> None:
     environ = {"PATH": str(tmp_path)}
     with pytest.raises(TutorialFailed) as failed:
         run_tutorial(WISH, environ, NOW, print)
     assert "the tutorial needs bash" in failed.value.message
 
 
-def test_a_folder_is_kept_when_asked(environ: Mapping[str, str], tmp_path: Path) -> None:
+def test_keep_option_keeps_the_folder(environ: Mapping[str, str], tmp_path: Path) -> None:
     said: list[str] = []
-    run_tutorial(Wish(az="2.74.0", keep=True, full=True), environ, NOW, said.append)
+    run_tutorial(TutorialOptions(az="2.74.0", keep=True, full=True), environ, NOW, said.append)
     (kept,) = (tmp_path / "tmp").iterdir()
-    assert said[-1] == f"kept       {kept}"
+    assert said[-1] == f"data dir   {kept}"
     assert "more lines" not in "\n".join(said)
     assert (kept / "data" / "podpass.log").exists()

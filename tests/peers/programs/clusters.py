@@ -1,4 +1,4 @@
-"""azure-mgmt-containerservice: the one cluster. Prints facts as JSON."""
+"""azure-mgmt-containerservice: the cluster. It prints results as JSON."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""msgraph-sdk: applications, principals, secrets, trust, roles. Prints facts as JSON."""
+"""msgraph-sdk: applications, principals, secrets, federated credentials, roles. It prints results as JSON."""
 
 import asyncio
 import json
@@ -58,7 +58,7 @@ async def applications(client: Any, name: str, facts: Facts) -> tuple[Any, Any]:
 
 
 async def pages(client: Any) -> bool:
-    """Read all applications one by one, by the links that lead on; give how many."""
+    """Read all applications page by page with `@odata.nextLink`; return their number."""
     page = await client.applications.get(RequestConfiguration(query_parameters=Query(top=1)))
     count = len(page.value)
     while page.odata_next_link:

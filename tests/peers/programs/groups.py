@@ -1,4 +1,4 @@
-"""azure-mgmt-resource and -subscriptions: groups, resources, providers, locations. Prints facts as JSON."""
+"""azure-mgmt-resource and -subscriptions: groups, resources, providers. It prints results as JSON."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""azure-mgmt-msi and azure-mgmt-authorization: identities, trust, roles. Prints facts as JSON."""
+"""azure-mgmt-msi and azure-mgmt-authorization: identities, credentials, roles. It prints results as JSON."""
 
 import json
 import sys

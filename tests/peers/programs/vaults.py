@@ -1,4 +1,4 @@
-"""azure-mgmt-keyvault and azure-keyvault-secrets: a vault and its secrets. Prints facts as JSON."""
+"""azure-mgmt-keyvault and azure-keyvault-secrets: a vault and its secrets. It prints results as JSON."""
 
 import json
 import sys

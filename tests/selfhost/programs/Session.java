@@ -5,7 +5,7 @@ import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 
-/** Hold one credential and ask with it again and again: a scope a line in, a JSON object a line out. */
+/** Request tokens with one credential: each input line is a scope, each output line a JSON object. */
 public final class Session {
     private Session() {}
 
@@ -25,7 +25,7 @@ public final class Session {
                 say("error", failed.toString());
             }
         }
-        System.exit(0); // threads of the HTTP client would hold the program up
+        System.exit(0); // threads of the HTTP client would keep the program running
     }
 
     private static void say(String name, String value) {

@@ -1,4 +1,4 @@
-"""A protected API: it says who calls, and by which key the token was signed. Run: python api.py FOLDER."""
+"""A protected API that returns the caller and the signing key of its token. Run: python api.py FOLDER."""
 
 import asyncio
 import json

@@ -1,5 +1,5 @@
-// Hold one credential and ask with it again and again: azure or msal. A scope a line comes in; what came of it
-// goes out, one JSON object a line.
+// Request tokens with one credential, azure or msal: each input line is a scope; each output line is a JSON object
+// with the result.
 const fs = require("node:fs");
 const readline = require("node:readline");
 

@@ -1,6 +1,6 @@
-"""Hold one credential and ask with it again and again: azure, aio or msal.
+"""Request tokens with one credential: azure, aio or msal.
 
-A scope a line comes in; what came of it goes out, one JSON object a line.
+Each input line is a scope; each output line is a JSON object with the result.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ def run_azure() -> None:
         for line in sys.stdin:
             try:
                 say(token=credential.get_token(line.strip()).token)
-            except Exception as exc:  # noqa: BLE001 whatever it is, the asker is told
+            except Exception as exc:  # noqa: BLE001 every error is a result
                 say(error=f"{type(exc).__name__}: {exc}")
 
 
@@ -37,7 +37,7 @@ async def run_aio() -> None:
         while line := await asyncio.to_thread(sys.stdin.readline):
             try:
                 say(token=(await credential.get_token(line.strip())).token)
-            except Exception as exc:  # noqa: BLE001 whatever it is, the asker is told
+            except Exception as exc:  # noqa: BLE001 every error is a result
                 say(error=f"{type(exc).__name__}: {exc}")
 
 
@@ -53,7 +53,7 @@ def run_msal() -> None:
     for line in sys.stdin:
         try:
             answer: dict[str, Any] = app.acquire_token_for_client([line.strip()])
-        except Exception as exc:  # noqa: BLE001 whatever it is, the asker is told
+        except Exception as exc:  # noqa: BLE001 every error is a result
             answer = {"error": f"{type(exc).__name__}: {exc}"}
         token = answer.get("access_token")
         say(token=token) if token else say(error=str(answer))

@@ -1,4 +1,4 @@
-"""A real `podpass authority` in a folder of its own, its directory, and a client that asks it."""
+"""A real `podpass authority` in its own directory, with test data and a client."""
 
 import asyncio
 import hashlib
@@ -28,7 +28,7 @@ CLIENT = "44444444-4444-4444-8444-444444444444"
 OBJECT = "66666666-6666-4666-8666-666666666666"
 PLAIN = "77777777-7777-4777-8777-777777777777"  # has a secret, and no rights
 SECRET = "s3cret~of-the-one_application"
-# Two people: one whom the operator names administrator, and one whom nobody names.
+# Two users: a configured administrator, and one without permissions.
 NAMED, ANNA = "99999999-1111-4111-8111-111111111111", "99999999-2222-4222-8222-222222222222"
 DOMAIN = "contoso.test"
 AZ = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
@@ -46,7 +46,7 @@ SECONDS = 30
 
 @dataclass
 class Answer:
-    """What came back."""
+    """A response."""
 
     status: int
     headers: Mapping[str, str]
@@ -55,7 +55,7 @@ class Answer:
 
 @dataclass
 class Authority:
-    """One authority: its files, its flags, and the process if it runs."""
+    """An authority: its files, its flags, and its process."""
 
     folder: Path
     ca: trustme.CA
@@ -86,11 +86,11 @@ class Authority:
         return leaf
 
     def fill(self) -> None:
-        """Put the tenant and an application with a secret into the directory."""
+        """Add the tenant and an application with a secret to the directory."""
         asyncio.run(fill(self.database))
 
     def arguments(self, **flags: object) -> list[str]:
-        """Give the command line; None leaves a flag out, a list gives it several times."""
+        """Return the command line; None omits a flag, a list repeats it."""
         given: dict[str, object] = {
             "database": self.database,
             "sealing_key_file": self.folder / "seal.key",
@@ -116,7 +116,7 @@ class Authority:
         )
 
     def start(self, **flags: object) -> dict[str, Any]:
-        """Start it, and wait until it is ready."""
+        """Start the authority, and wait until it is ready."""
         self.launch(**flags)
         return self.wait()
 
@@ -131,7 +131,7 @@ class Authority:
         assert self.process is not None
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line, f"it ended with {self.process.wait(SECONDS)}: {self.log}"
+        assert line, f"it exited with {self.process.wait(SECONDS)}: {self.log}"
         self.facts = json.loads(line)
         return self.facts
 
@@ -140,7 +140,7 @@ class Authority:
         self.process.send_signal(number)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """End it as an orchestrator does, and give its exit code."""
+        """Stop it by a signal, as an orchestrator does, and return its exit code."""
         if self.process is None:
             return 0
         process, self.process = self.process, None
@@ -151,7 +151,7 @@ class Authority:
         process.stdout.close()
         return code
 
-    # ----------------------------------------------------------------------------------- as a client
+    # ----------------------------------------------------------------------------------- client
 
     @property
     def trust(self) -> ssl.SSLContext:
@@ -177,7 +177,7 @@ class Authority:
     def ask(
         self, connection: http.client.HTTPConnection | None = None, /, **form: str | None
     ) -> Answer:
-        """Ask for a token, on a connection of its own or on one that is kept."""
+        """Request a token, on a new connection or on an open one."""
         body = urlencode(token_form(**form))
         head = {"Content-Type": "application/x-www-form-urlencoded"}
         if connection is not None:
@@ -195,12 +195,12 @@ class Authority:
         return {name: float(value) for name, _, value in found}
 
     def counted(self, name: str, times: int) -> None:
-        """Wait until something is counted so often: that is done when a turn ends, after its answers."""
+        """Wait until a counter has a value: it is updated after the responses of an event-loop iteration."""
         self.until(lambda: self.metrics().get(name, 0) >= times)
         assert self.metrics().get(name, 0) == times
 
     def metrics_folder(self) -> Path:
-        """Find the folder of the metrics, which a worker has mapped; workers come and go."""
+        """Return the metrics directory, which a running worker has mapped."""
         (worker, *_) = self.get("/readyz").body["workers"]
         maps = Path(f"/proc/{worker['pid']}/maps").read_text()
         line = next(line for line in maps.splitlines() if "podpass-metrics-" in line)
@@ -210,14 +210,14 @@ class Authority:
         return {path.name for path in self.metrics_folder().iterdir()}
 
     def until(self, condition: Any, seconds: float = SECONDS) -> None:
-        """Wait until something is true."""
+        """Wait until a condition is true."""
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"not within {seconds} s; log: {self.log[-4000:]}"
             time.sleep(0.02)
 
 
-class closing_connection:  # noqa: N801 used as a function is
+class closing_connection:  # noqa: N801 used like a function
     """Close a connection at the end of the block."""
 
     def __init__(self, connection: http.client.HTTPConnection) -> None:
@@ -231,7 +231,7 @@ class closing_connection:  # noqa: N801 used as a function is
 
 
 def token_form(**changes: str | None) -> dict[str, str]:
-    """Fill in the form; None leaves a field out."""
+    """Return the form of a token request; None omits a field."""
     form = {
         "grant_type": "client_credentials",
         "client_id": CLIENT,
@@ -286,7 +286,7 @@ async def fill(url: str, secret: str = SECRET) -> None:
 
 
 async def add_users(url: str) -> None:
-    """Put two people into the directory, as a restored backup may bring them."""
+    """Add two users to the directory, as a restored backup may contain them."""
     password = hash_password(SECRET)
     async with Database(url) as database, Directory(database) as directory:
         for user_id, name in ((NAMED, "named"), (ANNA, "anna")):
@@ -296,7 +296,7 @@ async def add_users(url: str) -> None:
 
 
 def gone(pid: int) -> bool:
-    """Tell whether a process has ended, though nobody may have asked for its exit code yet."""
+    """Return whether a process has exited, also if its parent has not read the exit code yet."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""The admin APIs: off unless asked for, on their own address, and closed to whoever shows no right token."""
+"""The admin APIs: disabled by default, on their own address, only with a valid token."""
 
 import asyncio
 import http.client
@@ -10,7 +10,7 @@ import pytest
 from podpass.crypto import jose
 from podpass.directory.graph import routes as graph_routes
 from podpass.directory.resource_manager import routes as manager_routes
-from podpass.settings.authority_process import subscription_of
+from podpass.settings.authority_process import default_subscription_id
 from tests.servers.authority.running import (
     AZ,
     DOMAIN,
@@ -29,7 +29,7 @@ from tests.servers.authority.running import (
 GRAPH = "https://graph.microsoft.com/.default"
 MANAGER = "https://management.azure.com/.default"
 VAULT = "https://vault.azure.net/.default"
-SUBSCRIPTION = subscription_of(TENANT)
+SUBSCRIPTION = default_subscription_id(TENANT)
 GUID = "99999999-9999-4999-8999-999999999999"
 FORGED = ("another resource", "another key", "no signature", "no algorithm", "changed", "garbage")
 NO_ALGORITHM = b'{"alg":"none","typ":"JWT"}'
@@ -67,7 +67,7 @@ def _token(authority: Authority, scope: str, **form: str) -> str:
 
 
 def _forged(authority: Authority, how: str) -> str:
-    """Make a token that must not open anything out of one that does."""
+    """Return an invalid variant of a valid token."""
     good = _token(authority, MANAGER)
     head, claims, signature = good.split(".")
     match how:
@@ -86,7 +86,7 @@ def _forged(authority: Authority, how: str) -> str:
 
 
 def _operations() -> list[tuple[str, str]]:
-    """List method and path of each operation of both APIs, and what Azure shows to anyone."""
+    """Return method and path of each operation of both APIs, also of those that are public in Azure."""
     open_in_azure = ("/metadata/endpoints?api-version=2020-06-01", "/v1.0/$metadata", "/", "/x")
     found = {("GET", path) for path in open_in_azure}
     for route in manager_routes.ROUTES:
@@ -99,14 +99,14 @@ def _operations() -> list[tuple[str, str]]:
     return sorted(found)
 
 
-def test_there_are_operations_of_both_apis() -> None:
+def test_operations_of_both_apis_are_listed() -> None:
     paths = [path for _, path in _operations()]
     assert len([path for path in paths if path.startswith("/v1.0/")]) > 40
     assert len([path for path in paths if path.startswith("/subscriptions")]) > 40
 
 
 @pytest.mark.parametrize("authorization", [None, "", BASIC, "Bearer", "Bearer  ", "Bearer x y"])
-def test_nothing_answers_without_a_token(
+def test_request_without_token_is_refused(
     line: http.client.HTTPConnection, authorization: str | None
 ) -> None:
     for method, path in _operations():
@@ -116,7 +116,7 @@ def test_nothing_answers_without_a_token(
 
 
 @pytest.mark.parametrize("how", FORGED)
-def test_nothing_answers_to_a_wrong_token(
+def test_request_with_invalid_token_is_refused(
     admin: Authority, line: http.client.HTTPConnection, how: str
 ) -> None:
     token = f"Bearer {_forged(admin, how)}"
@@ -124,7 +124,7 @@ def test_nothing_answers_to_a_wrong_token(
         assert _call(line, path, token, method).status == 401, (method, path)
 
 
-def test_a_token_without_rights_opens_neither(
+def test_token_without_permissions_is_refused_by_both_apis(
     admin: Authority, line: http.client.HTTPConnection
 ) -> None:
     graph = f"Bearer {_token(admin, GRAPH, client_id=PLAIN)}"
@@ -136,7 +136,7 @@ def test_a_token_without_rights_opens_neither(
     assert _call(line, group, manager, "PUT").status == 403
 
 
-def test_a_token_for_one_api_does_not_open_the_other(
+def test_token_for_one_api_is_refused_by_the_other(
     admin: Authority, line: http.client.HTTPConnection
 ) -> None:
     graph, manager = (f"Bearer {_token(admin, scope)}" for scope in (GRAPH, MANAGER))
@@ -144,7 +144,7 @@ def test_a_token_for_one_api_does_not_open_the_other(
     assert _call(line, "/tenants?api-version=2020-01-01", graph).status == 401
 
 
-def test_whom_the_seed_made_administrator_manages_both(
+def test_seeded_administrator_manages_both_apis(
     admin: Authority, line: http.client.HTTPConnection
 ) -> None:
     graph, manager = (f"Bearer {_token(admin, scope)}" for scope in (GRAPH, MANAGER))
@@ -162,11 +162,11 @@ def _by_password(admin: Authority, name: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
 
 
-def test_a_user_changes_nothing_until_the_operator_names_him(
+def test_user_has_no_permission_until_configured_as_administrator(
     admin: Authority, line: http.client.HTTPConnection
 ) -> None:
     wanted = '{"displayName": "mine"}'
-    # Both signed in as az does, with the same scopes.
+    # Both users signed in with the scopes of az.
     anna, named = (_by_password(admin, name) for name in ("anna", "named"))
     refused = send(line, "POST", "/v1.0/applications", wanted, anna)
     assert refused.status == 403
@@ -174,7 +174,7 @@ def test_a_user_changes_nothing_until_the_operator_names_him(
     assert send(line, "POST", "/v1.0/applications", wanted, named).status == 201
 
 
-def test_a_credential_made_there_is_trusted_by_the_workers(
+def test_credential_created_by_admin_api_is_trusted_by_workers(
     admin: Authority, line: http.client.HTTPConnection
 ) -> None:
     graph = {
@@ -186,18 +186,20 @@ def test_a_credential_made_there_is_trusted_by_the_workers(
     where = f"/v1.0/applications/{made['id']}/addPassword"
     added = send(line, "POST", where, '{"passwordCredential": {"displayName": "p"}}', graph)
     form = {"client_id": made["appId"], "client_secret": added.body["secretText"]}
-    # Another process wrote it: the workers hear of it, within a second.
+    # Another process wrote it; the workers are notified within a second.
     admin.until(lambda: admin.ask(**form).status == 200, seconds=2)
 
 
-def test_there_is_no_cluster_to_manage(admin: Authority, line: http.client.HTTPConnection) -> None:
+def test_managed_cluster_paths_are_not_found(
+    admin: Authority, line: http.client.HTTPConnection
+) -> None:
     token = f"Bearer {_token(admin, MANAGER)}"
     place = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.ContainerService/managedClusters"
     for path in (place, place.upper(), place.replace("Service/", "Service%2F")):
         assert _call(line, f"{path}?api-version=2024-05-01", token).status in (400, 404)
 
 
-def test_they_are_not_on_the_public_address(admin: Authority) -> None:
+def test_admin_apis_are_not_on_service_address(admin: Authority) -> None:
     token = f"Bearer {_token(admin, GRAPH)}"
     with closing_connection(admin.connect("service")) as public:
         for path in (
@@ -208,13 +210,13 @@ def test_they_are_not_on_the_public_address(admin: Authority) -> None:
             assert _call(public, path, token).status == 404
 
 
-def test_they_are_off_unless_asked_for(authority: Authority) -> None:
+def test_admin_apis_are_disabled_by_default(authority: Authority) -> None:
     facts = authority.start(workers=1)
     assert "admin" not in facts
     assert set(facts["others"]) == {"health"}
 
 
-def test_the_admin_address_needs_to_know_the_tenant(authority: Authority) -> None:
+def test_admin_address_requires_tenant(authority: Authority) -> None:
     process = authority.launch(admin_listen="127.0.0.1:0")
     assert process.wait(30) == 2
     assert "--admin-listen needs --tenant-id" in authority.log

@@ -1,4 +1,4 @@
-"""A pod's token for an access token, through the real process: seed, issuer inside the network, guard."""
+"""The exchange of a pod's token by a real process: seed, issuer on a private network, guard."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from podpass.clock import system
 from podpass.http.fetcher import Fetcher, FetchRules
 from podpass.resource.authority_keys import PublishedKeys
 from podpass.resource.guard import Guard, TokenRefused
-from tests.servers.authority.issuing import Issuer
+from tests.servers.authority.issuer import Issuer
 from tests.servers.authority.running import TENANT, Answer, Authority
 
 WEB = "22222222-aaaa-4bbb-8ccc-000000000001"
@@ -48,7 +48,7 @@ def _exchange(authority: Authority, assertion: str) -> Answer:
     )
 
 
-async def test_a_pod_s_token_becomes_one_that_the_guard_admits(
+async def test_token_of_pod_is_exchanged_for_token_that_guard_accepts(
     authority: Authority, issuer: Issuer
 ) -> None:
     _seed(authority, issuer)
@@ -76,9 +76,7 @@ async def test_a_pod_s_token_becomes_one_that_the_guard_admits(
     assert refused.body["error_codes"] == [700213]
 
 
-def test_an_issuer_inside_the_network_is_not_asked_unless_it_is_named(
-    authority: Authority, issuer: Issuer
-) -> None:
+def test_private_issuer_is_not_fetched_unless_allowed(authority: Authority, issuer: Issuer) -> None:
     _seed(authority, issuer)
     authority.start(workers=1, issuer_ca_file=authority.folder / "ca.pem")
     assert _exchange(authority, issuer.token()).status >= 400
@@ -86,7 +84,7 @@ def test_an_issuer_inside_the_network_is_not_asked_unless_it_is_named(
     assert authority.metrics()[FETCHED % "ok"] == 0
 
 
-def test_a_credential_that_is_seeded_while_it_runs_is_trusted_within_a_second(
+def test_credential_seeded_at_runtime_is_trusted_within_a_second(
     authority: Authority, issuer: Issuer
 ) -> None:
     authority.start(

@@ -1,4 +1,4 @@
-"""The guide is followed command by command; only ports and the cluster are the test's."""
+"""The commands of the guide are executed; only ports and the cluster differ."""
 
 import os
 import re
@@ -16,13 +16,13 @@ import pytest
 import trustme
 
 from podpass.exchange.errors import catalogue
-from podpass.http import server
-from tests.servers.authority.issuing import Issuer
+from tests.ports import free_port
+from tests.servers.authority.issuer import Issuer
 
 PAGE = Path(__file__).parents[3] / "docs" / "guides" / "self-host.md"
 BLOCK = re.compile(r"<!-- run(?:: (\w+))? -->\n```sh\n(.*?)```", re.DOTALL)
 PORTS = ("8443", "8444", "8095")
-# The cluster that `kubectl create token` asks.
+# The cluster from which `kubectl create token` gets its token.
 KUBECTL = """#!{python}
 import sys
 print(open("{folder}/" + sys.argv[3] + ".token").read())
@@ -31,7 +31,7 @@ print(open("{folder}/" + sys.argv[3] + ".token").read())
 
 @dataclass
 class Reader:
-    """Somebody who types what the page says, into one shell in one folder."""
+    """A reader who runs the commands of the page in one shell and one directory."""
 
     folder: Path
     environ: dict[str, str]
@@ -39,7 +39,7 @@ class Reader:
     behind: subprocess.Popen[bytes] | None = None
 
     def type(self, block: str) -> str:
-        """Run a block after those before it, whose variables it may use."""
+        """Run a block in the same shell as the blocks before it."""
         exports = re.findall(r"^(?:export )?[A-Z_]+=(?!\$\().*$", block, re.MULTILINE)
         done = subprocess.run(
             ["bash", "-c", self.text + block],
@@ -95,7 +95,7 @@ def reader(ca: trustme.CA, tmp_path: Path) -> Iterator[Reader]:
             **os.environ,
             "PATH": f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PODPASS_DATA_DIR": str(tmp_path / "no-instance"),
-            # The test's issuer is on this machine, as the guide says of those inside a network.
+            # The issuer of the test is on this machine, so it is allowed like those on private networks.
             "PODPASS_AUTHORITY_PRIVATE_ISSUER": "127.0.0.0/8",
             "PODPASS_AUTHORITY_ISSUER_CA_FILE": str(tmp_path / "ca.pem"),
             "TEST_ISSUER": issuer.url,
@@ -111,12 +111,11 @@ def _blocks() -> list[tuple[str, str]]:
     text = PAGE.read_text()
     text = re.sub(r"^ISSUER=.*$", "ISSUER=$TEST_ISSUER", text, flags=re.MULTILINE)
     for port in PORTS:
-        with server.bind("127.0.0.1", 0) as sock:
-            text = text.replace(f":{port}", f":{sock.getsockname()[1]}")
+        text = text.replace(f":{port}", f":{free_port()}")
     return BLOCK.findall(text)
 
 
-def test_the_guide_goes_as_it_says(reader: Reader) -> None:
+def test_commands_of_guide_succeed(reader: Reader) -> None:
     printed = ""
     blocks = _blocks()
     assert len(blocks) >= 9
@@ -134,7 +133,7 @@ def test_the_guide_goes_as_it_says(reader: Reader) -> None:
     assert (reader.folder / "authority.backup").stat().st_size > 1000
 
 
-def test_what_the_guide_names_is_there() -> None:
+def test_names_in_guide_exist() -> None:
     text = PAGE.read_text()
     codes = {int(code) for code in re.findall(r"AADSTS(\d+)", text)}
     assert codes <= set(catalogue.TABLE)

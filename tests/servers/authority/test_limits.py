@@ -1,4 +1,4 @@
-"""Limits of a running authority: who asks too much waits, who floods is not heard, others notice nothing."""
+"""Limits of a running authority: clients over their rate wait, and floods are dropped."""
 
 import http.client
 import ssl
@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from podpass.servers.authority.worker import gate_of
+from podpass.servers.authority.worker import create_rate_limiter
 from podpass.settings import AuthorityProcessSettings
 from tests.servers.authority.running import (
     CLIENT,
@@ -24,7 +24,7 @@ LOOP, OTHER = "127.0.0.1", "127.0.0.2"
 
 
 def _refused(authority: Authority, source: str, forwarded: str | None = None) -> Answer | None:
-    """Send a bad request from an address; None when nobody listens."""
+    """Send an invalid request from an address; return None if the connection is dropped."""
     connection = authority.connect(source=source)
     head = HEAD | ({"X-Forwarded-For": forwarded} if forwarded else {})
     try:
@@ -35,7 +35,7 @@ def _refused(authority: Authority, source: str, forwarded: str | None = None) ->
         connection.close()
 
 
-def test_a_client_that_asks_too_much_is_told_when_to_come_back(authority: Authority) -> None:
+def test_client_over_rate_gets_429_with_retry_after(authority: Authority) -> None:
     authority.start(workers=1, client_rate=0.1, client_burst=2)
     assert [authority.ask().status for _ in range(2)] == [200, 200]
     late = authority.ask()
@@ -47,14 +47,14 @@ def test_a_client_that_asks_too_much_is_told_when_to_come_back(authority: Author
     authority.counted(name, 1)
 
 
-def test_refused_requests_do_not_use_up_a_client_s_share(authority: Authority) -> None:
+def test_refused_requests_do_not_use_up_client_rate(authority: Authority) -> None:
     authority.start(workers=1, client_rate=0.1, client_burst=1)
     for _ in range(5):
         assert authority.ask(client_secret="wrong").status == 401
     assert authority.ask().status == 200
 
 
-def test_an_address_that_asks_too_much_waits_while_another_goes_on(authority: Authority) -> None:
+def test_address_over_rate_waits_and_others_continue(authority: Authority) -> None:
     authority.start(workers=1, source_rate=0.1, source_burst=2)
     assert [authority.ask().status for _ in range(3)] == [200, 200, 429]
     answer = _refused(authority, OTHER)
@@ -62,21 +62,21 @@ def test_an_address_that_asks_too_much_waits_while_another_goes_on(authority: Au
     assert answer.status == 401
 
 
-def test_a_flood_of_refused_requests_is_dropped_before_tls(authority: Authority) -> None:
+def test_flood_of_refused_requests_is_dropped_before_tls(authority: Authority) -> None:
     authority.start(workers=1, refused_rate=0.1, refused_burst=5, penalty_seconds=60)
     assert authority.ask().status == 200
     answers = [_refused(authority, OTHER) for _ in range(10)]
     assert [answer.status for answer in answers if answer] == [401] * 6
     assert answers[6:] == [None] * 4
     authority.counted("podpass_exchange_dropped_connections_total", 4)
-    assert authority.events("source_penalised")[0]["source"] == OTHER
-    # The one that has had a token may be wrong as often as it likes.
+    assert authority.events("source_blocked")[0]["source"] == OTHER
+    # An address that has received a token is not blocked for refused requests.
     assert [_refused(authority, LOOP) is None for _ in range(10)] == [False] * 10
     assert authority.ask().status == 200
 
 
-def test_a_flood_over_a_connection_that_is_kept_ends_with_it(authority: Authority) -> None:
-    """The attack: one handshake, then refused requests for ever."""
+def test_flood_over_open_connection_closes_it(authority: Authority) -> None:
+    """The attack: one handshake, then an endless series of refused requests."""
     authority.start(workers=1, refused_rate=0.1, refused_burst=20, penalty_seconds=60)
     form = urlencode(token_form(client_secret="wrong"))
     good, flood = authority.connect(), authority.connect(source=OTHER)
@@ -92,7 +92,7 @@ def test_a_flood_over_a_connection_that_is_kept_ends_with_it(authority: Authorit
 
 
 def _shakes_hands(authority: Authority, source: str) -> bool:
-    """Connect from an address, ask nothing, and tell whether anybody was there."""
+    """Connect from an address without a request; return whether the handshake succeeded."""
     connection = authority.connect(source=source)
     try:
         connection.connect()
@@ -103,21 +103,21 @@ def _shakes_hands(authority: Authority, source: str) -> bool:
     return True
 
 
-def test_a_flood_of_handshakes_is_dropped_before_tls(authority: Authority) -> None:
-    """The attack: each costs as much as an exchange, and is no request that could be refused."""
+def test_flood_of_handshakes_is_dropped_before_tls(authority: Authority) -> None:
+    """The attack: a handshake costs as much as an exchange, without a request that could be refused."""
     authority.start(workers=1, refused_rate=0.1, refused_burst=5, penalty_seconds=60)
     kept = authority.connect()
     assert authority.ask(kept).status == 200
     authority.until(lambda: not _shakes_hands(authority, OTHER))
     assert _refused(authority, OTHER) is None
-    assert authority.events("source_penalised")[0]["source"] == OTHER
+    assert authority.events("source_blocked")[0]["source"] == OTHER
     assert authority.ask(kept).status == 200
     kept.close()
     assert authority.ask().status == 200
 
 
-def test_a_trusted_proxy_may_connect_and_ask_nothing(authority: Authority) -> None:
-    """Its probes do: dropped, it would take everybody behind it along."""
+def test_trusted_proxy_may_connect_without_request(authority: Authority) -> None:
+    """As its health checks do: if it were blocked, all clients behind it would be blocked too."""
     authority.start(
         workers=1,
         refused_rate=0.1,
@@ -127,17 +127,17 @@ def test_a_trusted_proxy_may_connect_and_ask_nothing(authority: Authority) -> No
     )
     assert all(_shakes_hands(authority, OTHER) for _ in range(8))
     assert _refused(authority, OTHER, forwarded="192.0.2.1") is not None
-    assert not authority.events("source_penalised")
+    assert not authority.events("source_blocked")
 
 
-def test_nobody_but_a_trusted_proxy_says_for_whom_it_asks(authority: Authority) -> None:
+def test_forwarded_address_of_other_peer_is_ignored(authority: Authority) -> None:
     authority.start(workers=1, refused_rate=0.1, refused_burst=2, penalty_seconds=60)
     for number in range(4):
         _refused(authority, OTHER, forwarded=f"192.0.2.{number}")
     assert _refused(authority, OTHER, forwarded="192.0.2.9") is None
 
 
-def test_a_trusted_proxy_is_not_punished_for_whom_it_forwards(authority: Authority) -> None:
+def test_trusted_proxy_is_not_blocked_for_forwarded_clients(authority: Authority) -> None:
     authority.start(
         workers=1,
         refused_rate=0.1,
@@ -146,16 +146,16 @@ def test_a_trusted_proxy_is_not_punished_for_whom_it_forwards(authority: Authori
         trusted_proxy=f"{OTHER}/32",
     )
     answers = [_refused(authority, OTHER, forwarded="192.0.2.1") for _ in range(8)]
-    # The one it forwards for is not heard any more, by an answer: the connection may be others' too.
+    # The forwarded client gets error responses; the connection stays open for other clients.
     assert [answer.status for answer in answers if answer] == [401] * 3 + [429] * 5
     fresh = _refused(authority, OTHER, forwarded="192.0.2.2")
     assert fresh is not None
     assert fresh.status == 401
-    assert authority.events("source_penalised")[0]["source"] == "192.0.2.1"
+    assert authority.events("source_blocked")[0]["source"] == "192.0.2.1"
 
 
-def test_a_trusted_proxy_is_heard_whatever_it_asks_itself(authority: Authority) -> None:
-    """Its probes may be wrong; dropped, it would take everybody behind it along."""
+def test_trusted_proxy_is_not_blocked_for_its_own_requests(authority: Authority) -> None:
+    """Its health checks may be refused: if it were blocked, all clients behind it would be blocked too."""
     authority.start(
         workers=1,
         refused_rate=0.1,
@@ -170,7 +170,7 @@ def test_a_trusted_proxy_is_heard_whatever_it_asks_itself(authority: Authority) 
     assert fresh.status == 401
 
 
-def test_a_worker_s_gate_has_its_part_of_rate_and_burst() -> None:
+def test_worker_has_share_of_rate_and_burst() -> None:
     now = 100.0
     process = AuthorityProcessSettings(
         database="sqlite:////x.db",
@@ -182,21 +182,21 @@ def test_a_worker_s_gate_has_its_part_of_rate_and_burst() -> None:
         source_burst=8,
         source_connections=6,
     )
-    gate = gate_of(process, lambda: now)
-    assert [gate.admit(LOOP, "") for _ in range(3)] == [None, None, pytest.approx(2)]
+    limiter = create_rate_limiter(process, lambda: now)
+    assert [limiter.acquire(LOOP, "") for _ in range(3)] == [None, None, pytest.approx(2)]
     for _ in range(2):
-        assert gate.accepts(LOOP)
-        gate.opened(LOOP)
-    assert not gate.accepts(LOOP)
+        assert limiter.allow_connection(LOOP)
+        limiter.on_open(LOOP)
+    assert not limiter.allow_connection(LOOP)
 
 
-def test_each_worker_has_its_share(authority: Authority) -> None:
+def test_each_worker_enforces_its_share(authority: Authority) -> None:
     authority.start(workers=2, client_rate=0.2, client_burst=8)
     statuses = [authority.ask().status for _ in range(20)]
     assert 4 <= statuses.count(200) <= 8
 
 
-def test_limits_may_be_switched_off(authority: Authority) -> None:
+def test_limits_can_be_disabled(authority: Authority) -> None:
     off = {"client_rate": 0, "source_rate": 0, "refused_rate": 0, "source_connections": 0}
     authority.start(workers=1, client_burst=1, source_burst=1, refused_burst=1, **off)
     connection = authority.connect()

@@ -1,8 +1,7 @@
-"""What the processes write: whole lines of JSON that say who, under which id; and never a secret."""
+"""The logs of the processes: complete JSON lines with source and correlation ID, without secrets."""
 
 import json
 import signal
-import socket
 import tempfile
 from pathlib import Path
 from urllib.parse import urlencode
@@ -10,6 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from podpass.servers.authority import metrics
+from tests.ports import free_port
 from tests.servers.authority.running import (
     CLIENT,
     SECRET,
@@ -23,7 +23,7 @@ MARK = "mArKeD-7f3a"
 CORRELATION = "0f0f0f0f-1111-4222-8333-444444444444"
 
 
-def test_no_line_shows_a_secret_whatever_is_sent(authority: Authority) -> None:
+def test_log_contains_no_secret_of_any_request(authority: Authority) -> None:
     authority.start(workers=2, log_level="debug")
     token = authority.ask().body["access_token"]
     assertion = f"eyJ{MARK}.eyJ{MARK}.{MARK}"
@@ -56,7 +56,7 @@ def test_no_line_shows_a_secret_whatever_is_sent(authority: Authority) -> None:
     assert "PRIVATE KEY" not in log
 
 
-def test_each_line_is_whole_and_names_worker_source_and_request(authority: Authority) -> None:
+def test_log_lines_have_worker_source_and_correlation_id(authority: Authority) -> None:
     authority.start(workers=2)
     body = urlencode(token_form())
     head = {
@@ -78,7 +78,7 @@ def test_each_line_is_whole_and_names_worker_source_and_request(authority: Autho
     assert {line["outcome"] for line in answered} == {"granted"}
 
 
-def test_nothing_is_left_behind(authority: Authority) -> None:
+def test_stop_leaves_no_file(authority: Authority) -> None:
     authority.start(workers=1)
     folder = authority.metrics_folder()
     assert folder.is_dir()
@@ -87,7 +87,7 @@ def test_nothing_is_left_behind(authority: Authority) -> None:
     assert not folder.exists()
 
 
-def test_what_a_killed_one_left_behind_goes_with_the_next_start(
+def test_metrics_directory_of_killed_authority_is_deleted_at_next_start(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -99,45 +99,44 @@ def test_what_a_killed_one_left_behind_goes_with_the_next_start(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def is_gone() -> bool:
-        # Its children may not have ended yet.
-        with metrics.folder():
+        # Its children may still run.
+        with metrics.metrics_directory():
             return not left.exists()
 
     authority.until(is_gone)
     authority.start(workers=1)
     mine = authority.metrics_folder()
-    # One that serves keeps its own, whoever starts beside it.
-    with metrics.folder():
+    # A running authority keeps its directory when another one starts.
+    with metrics.metrics_directory():
         assert mine.is_dir()
 
 
 @pytest.mark.parametrize(
     "url", ["postgresql://u:{}@127.0.0.1:1/d", "postgresql://u@127.0.0.1:1/d?password={}"]
 )
-def test_probes_metrics_and_log_do_not_show_the_database_s_password(
+def test_probes_metrics_and_log_do_not_contain_database_password(
     authority: Authority, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The health address is open to everybody in the cluster, in the clear."""
+    """The health address is plain HTTP and accessible in the whole cluster."""
     monkeypatch.setenv("PODPASS_AUTHORITY_DATABASE", url.format(MARK))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        health = f"127.0.0.1:{free.getsockname()[1]}"
+    health = f"127.0.0.1:{free_port()}"
     process = authority.launch(database=None, workers=1, health_listen=health)
     authority.facts = {"health": f"http://{health}"}
-    authority.until(lambda: "database_awaited" in authority.log)
+    authority.until(lambda: "database_open_retried" in authority.log)
     probe = authority.get("/readyz")
     assert probe.status == 503
     assert probe.body["reasons"] == ["the database cannot be opened"]
-    told = repr(probe.body) + authority.get("/metrics").body + authority.log
-    assert "127.0.0.1:1/d" in told
-    assert MARK not in told
+    text = repr(probe.body) + authority.get("/metrics").body + authority.log
+    assert "127.0.0.1:1/d" in text
+    assert MARK not in text
     arguments = Path(f"/proc/{process.pid}/cmdline")
     assert not arguments.exists() or MARK not in arguments.read_text()
 
 
-def test_a_key_file_that_everybody_may_read_is_told_of(authority: Authority) -> None:
+def test_world_accessible_key_file_is_logged(authority: Authority) -> None:
     for name, mode in (("seal.key", 0o604), ("tls.key", 0o640)):
         (authority.folder / name).chmod(mode)
     authority.start(workers=1)
-    told = authority.events("key_file_open_to_all")
-    assert [Path(line["file"]).name for line in told] == ["seal.key"]
-    assert told[0]["level"] == "warning"
+    events = authority.events("key_file_world_accessible")
+    assert [Path(line["file"]).name for line in events] == ["seal.key"]
+    assert events[0]["level"] == "warning"

@@ -1,4 +1,4 @@
-"""The manifests in deploy/: valid, closed where they can be, and they start the real process."""
+"""The manifests in deploy/: valid, restricted, and with commands that start the real process."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from podpass.settings import AuthorityProcessSettings, AuthoritySettings, descri
 from tests.servers.authority.running import TENANT, Authority
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # its import warns of its own dependencies
+    warnings.simplefilter("ignore")  # its import emits warnings about its dependencies
     import kubernetes_validate
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
@@ -49,14 +49,14 @@ def container(pod: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
-def test_every_manifest_fits_kubernetes_schemas(version: str) -> None:
+def test_manifests_are_valid_by_kubernetes_schemas(version: str) -> None:
     found = list(_objects())
     assert len(found) >= 9
     for one in found:
         kubernetes_validate.validate(one, version, strict=True)
 
 
-def test_everything_is_in_the_namespace_and_selects_the_same_pods() -> None:
+def test_objects_are_in_namespace_and_select_same_pods() -> None:
     labels = _find("Deployment")["spec"]["template"]["metadata"]["labels"]
     for one in _objects():
         assert one["metadata"].get("namespace", "podpass") == "podpass"
@@ -67,8 +67,8 @@ def test_everything_is_in_the_namespace_and_selects_the_same_pods() -> None:
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "Job"])
-def test_pods_may_do_nothing_they_need_not(kind: str) -> None:
-    """What the `restricted` profile asks for, a root that cannot be written, and no token of the cluster."""
+def test_pods_have_a_restricted_security_context(kind: str) -> None:
+    """The `restricted` profile, a read-only root file system, and no service account token."""
     name = "podpass-authority" if kind == "Deployment" else "podpass-authority-seed"
     spec = _find(kind, name)["spec"]["template"]["spec"]
     assert spec["automountServiceAccountToken"] is False
@@ -87,14 +87,14 @@ def test_pods_may_do_nothing_they_need_not(kind: str) -> None:
     }
 
 
-def test_no_secret_is_written_out(container: dict[str, Any]) -> None:
+def test_manifest_contains_no_secret_value(container: dict[str, Any]) -> None:
     assert not [one for one in _objects() if one["kind"] == "Secret"]
     (database,) = container["env"]
     assert database["name"] == "PODPASS_AUTHORITY_DATABASE"
     assert set(database["valueFrom"]) == {"secretKeyRef"}
 
 
-def test_there_are_several_replicas_and_not_all_go_at_once(pod: dict[str, Any]) -> None:
+def test_several_replicas_have_disruption_budget(pod: dict[str, Any]) -> None:
     spec = _find("Deployment")["spec"]
     assert spec["replicas"] >= 2
     assert spec["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
@@ -103,14 +103,14 @@ def test_there_are_several_replicas_and_not_all_go_at_once(pod: dict[str, Any]) 
     assert spread == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
 
 
-def test_the_time_to_end_is_enough(pod: dict[str, Any]) -> None:
+def test_termination_grace_period_is_long_enough(pod: dict[str, Any]) -> None:
     data = _find("ConfigMap")["data"]
     delay = float(data["PODPASS_AUTHORITY_SHUTDOWN_DELAY_SECONDS"])
     drain = float(data["PODPASS_AUTHORITY_DRAIN_SECONDS"])
     assert delay + drain < pod["terminationGracePeriodSeconds"]
 
 
-def test_every_variable_is_a_setting() -> None:
+def test_environment_variables_are_settings() -> None:
     kinds = (AuthorityProcessSettings, AuthoritySettings)
     known = {row["variable"] for kind in kinds for row in describe(kind)}
     assert set(_find("ConfigMap")["data"]) <= known
@@ -119,7 +119,7 @@ def test_every_variable_is_a_setting() -> None:
     assert {name for name in named if name.startswith("PODPASS_")} <= known
 
 
-def test_ports_and_probes_lead_to_what_listens(container: dict[str, Any]) -> None:
+def test_ports_and_probes_match_the_listeners(container: dict[str, Any]) -> None:
     data = _find("ConfigMap")["data"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert data["PODPASS_AUTHORITY_LISTEN"] == f"0.0.0.0:{ports['https']}"
@@ -134,17 +134,15 @@ def test_ports_and_probes_lead_to_what_listens(container: dict[str, Any]) -> Non
     assert allowed == set(ports)
 
 
-def test_the_image_is_of_this_version(container: dict[str, Any]) -> None:
+def test_image_has_this_version(container: dict[str, Any]) -> None:
     assert container["image"] == f"podpass:{podpass.__version__}"
     dockerfile = (DEPLOY / "Dockerfile").read_text()
     assert f"podpass:{podpass.__version__}" in dockerfile
     assert "USER 65532" in dockerfile
 
 
-def test_the_values_are_those_of_the_manifests(
-    pod: dict[str, Any], container: dict[str, Any]
-) -> None:
-    """For machines without Helm: where it is, `tests/charts/authority` renders them and compares all."""
+def test_chart_values_match_manifests(pod: dict[str, Any], container: dict[str, Any]) -> None:
+    """For machines without Helm: with Helm, `tests/charts/authority` renders and compares everything."""
     values = yaml.safe_load((DEPLOY / "values.yaml").read_text())
     data, spec = _find("ConfigMap")["data"], _find("Deployment")["spec"]
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
@@ -170,11 +168,11 @@ def test_the_values_are_those_of_the_manifests(
     assert values["resources"] == container["resources"]
 
 
-# ------------------------------------------------------------------------------------ they are run
+# ------------------------------------------------------------------------------------ execution
 
 
 def _environment(authority: Authority, container: dict[str, Any]) -> dict[str, str]:
-    """Give the container's environment, with its mounts and ports where a test has them."""
+    """Return the container's environment, with paths and ports of the test."""
     places = {"/etc/podpass/tls/": authority.folder, "/etc/podpass/sealing/": authority.folder}
     found = {}
     settings = _find("ConfigMap", container["envFrom"][0]["configMapRef"]["name"])["data"]
@@ -189,7 +187,7 @@ def _environment(authority: Authority, container: dict[str, Any]) -> dict[str, s
     return found
 
 
-def test_the_deployment_s_command_starts_the_process(
+def test_command_of_deployment_starts_the_process(
     authority: Authority, container: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (authority.folder / "seal.key").rename(authority.folder / "sealing.key")
@@ -213,7 +211,7 @@ def test_the_deployment_s_command_starts_the_process(
     assert authority.stop() == 0
 
 
-def test_the_job_s_command_applies_the_seed(
+def test_command_of_job_applies_the_seed(
     authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = _find("Job", "podpass-authority-seed")["spec"]["template"]["spec"]["containers"][0]

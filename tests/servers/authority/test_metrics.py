@@ -1,4 +1,4 @@
-"""Metrics of a running authority: the page lists just what is there, over all processes."""
+"""Metrics of a running authority, over all processes; docs/metrics.md lists all of them."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ def running(shared: Authority) -> Authority:
 
 
 def _exported(authority: Authority) -> dict[str, str]:
-    """Give the type of each metric, by its name without the ending of a counter."""
+    """Return the type of each metric, by its name without the suffix of a counter."""
     text = authority.get("/metrics").body
     found = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     return {
@@ -32,12 +32,12 @@ def _listed() -> dict[str, str]:
     return dict(re.findall(r"^\| `(podpass_\w+)` \| (\w+) \|", OWN, re.MULTILINE))
 
 
-def test_the_page_lists_what_the_process_exports(running: Authority) -> None:
+def test_docs_list_every_exported_metric(running: Authority) -> None:
     assert _listed() == _exported(running)
     assert len(_listed()) >= 14
 
 
-def test_alerts_ask_for_metrics_and_outcomes_that_exist() -> None:
+def test_alerts_use_existing_metrics_and_outcomes() -> None:
     alerts = OWN.partition("## Alerts")[2]
     names = set(re.findall(r"podpass_\w+", alerts))
     assert names
@@ -46,7 +46,7 @@ def test_alerts_ask_for_metrics_and_outcomes_that_exist() -> None:
     assert {"AADSTS50000", "AADSTS90033", "throttled"} <= OUTCOMES
 
 
-def test_requests_of_all_workers_are_in_one_place(running: Authority) -> None:
+def test_requests_of_all_workers_are_summed(running: Authority) -> None:
     for _ in range(12):
         assert running.ask().status == 200
     name = 'podpass_exchange_requests_total{outcome="granted",version="v2"}'
@@ -58,7 +58,7 @@ def test_requests_of_all_workers_are_in_one_place(running: Authority) -> None:
     running.until(lambda: running.metrics()["podpass_authority_database_up"] == 1)
 
 
-def test_connections_and_requests_under_way_are_told(running: Authority) -> None:
+def test_connections_and_requests_in_flight_are_exported(running: Authority) -> None:
     kept = [running.connect() for _ in range(3)]
     for connection in kept:
         assert running.ask(connection).status == 200
@@ -69,7 +69,7 @@ def test_connections_and_requests_under_way_are_told(running: Authority) -> None
     running.until(lambda: running.metrics()["podpass_authority_connections"] == 0)
 
 
-def test_no_label_comes_from_a_caller(running: Authority) -> None:
+def test_labels_contain_no_value_of_a_caller(running: Authority) -> None:
     before = set(running.metrics())
     for number in range(20):
         running.ask(client_id=f"{number:08d}-0000-4000-8000-000000000000", scope=f"x{number}")

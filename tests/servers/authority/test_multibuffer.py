@@ -1,4 +1,4 @@
-"""Tokens of an authority signed several at a time, by the library that is installed or none."""
+"""Batch signing of tokens by an authority, with the installed library or without one."""
 
 import contextlib
 import os
@@ -21,13 +21,13 @@ HEAD = {"Content-Type": "application/x-www-form-urlencoded"}
 @pytest.fixture
 def installed() -> str:
     try:
-        return library.find().file
-    except library.Unusable as exc:
+        return library.find_library().file
+    except library.MultiBufferUnusable as exc:
         pytest.skip(exc.message)
 
 
 def _ask_at_once(authority: Authority, count: int) -> list[str]:
-    """Ask so often while the worker is held, so that all requests come in one turn of its loop."""
+    """Send requests while the worker is stopped, so that it reads all of them in one event-loop iteration."""
     (worker,) = authority.facts["workers"]
     body = urlencode(token_form())
     with contextlib.ExitStack() as stack:
@@ -55,37 +55,37 @@ def _check(authority: Authority, tokens: list[str]) -> None:
     assert len(set(tokens)) == len(tokens)
 
 
-def test_tokens_asked_for_at_once_are_signed_together(authority: Authority, installed: str) -> None:
+def test_concurrent_tokens_are_signed_in_one_batch(authority: Authority, installed: str) -> None:
     authority.start(workers=1)
-    assert authority.events("multibuffer_used")[0]["library"] == installed
+    assert authority.events("multibuffer_loaded")[0]["library"] == installed
     tokens: list[str] = []
 
     def signed_together() -> bool:
         tokens.extend(_ask_at_once(authority, 8))
-        return authority.metrics()[MADE % "multibuffer"] >= 3
+        return authority.metrics()[MADE % "batch"] >= 3
 
     authority.until(signed_together)
     _check(authority, tokens)
 
 
-def test_without_it_openssl_signs_them_all(authority: Authority) -> None:
+def test_openssl_signs_without_multibuffer_library(authority: Authority) -> None:
     authority.start(workers=1, multibuffer="none")
     _check(authority, _ask_at_once(authority, 8))
     authority.counted(MADE % "openssl", 16)
-    assert authority.metrics()[MADE % "multibuffer"] == 0
-    assert not authority.events("multibuffer_used")
+    assert authority.metrics()[MADE % "batch"] == 0
+    assert not authority.events("multibuffer_loaded")
 
 
-def test_a_library_that_was_named_and_cannot_be_used_stops_the_start(authority: Authority) -> None:
-    """Fails when it falls back in silence: who names a library counts on its speed."""
+def test_unusable_configured_library_fails_the_start(authority: Authority) -> None:
+    """Fails if it falls back silently: the operator relies on the speed of the configured library."""
     process = authority.launch(workers=1, multibuffer="/nowhere/libcrypto_mb.so.13")
     assert process.wait(30) != 0
     assert "cannot be loaded: /nowhere/libcrypto_mb.so.13" in authority.log
     assert "--multibuffer none" in authority.log
 
 
-def test_a_library_by_a_name_alone_is_refused(authority: Authority) -> None:
-    """Who names one means that one: a loader would look in places of its own for it."""
+def test_library_without_path_is_refused(authority: Authority) -> None:
+    """Without a path, the loader would search its own directories for the library."""
     process = authority.launch(workers=1, multibuffer="libcrypto_mb.so.13")
     assert process.wait(30) == 2
     assert "want auto, none, or an absolute path" in authority.log
@@ -103,7 +103,7 @@ uint32_t mbx_rsa_private_crt_mb8(void) { FAULT; }
 
 
 def _broken(folder: Path, fault: str) -> str:
-    """Compile a library that has the functions of the real one, and a fault."""
+    """Compile a library with the functions of the real one, and an error."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler")
@@ -116,18 +116,18 @@ def _broken(folder: Path, fault: str) -> str:
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        ("return 0", "a signature did not fit its text and key"),
+        ("return 0", "the library returned a signature that is not valid"),
         ("return 2", "the library refused a text or the key"),
         (
             "__builtin_trap()",
-            "it opened the multi-buffer library; `--multibuffer none` does without",
+            "the process opened the multi-buffer library; `--multibuffer none` disables it",
         ),
     ],
 )
-def test_a_library_that_cannot_sign_is_known_before_anybody_asks(
+def test_library_that_cannot_sign_is_detected_at_start(
     authority: Authority, tmp_path: Path, fault: str, said: str
 ) -> None:
-    """Fails without a trial: it would be ready, and end at the first batch, again and again."""
+    """Fails without a test at the start: each worker would become ready and crash at its first batch."""
     process = authority.launch(workers=1, multibuffer=_broken(tmp_path, fault), start_seconds=5)
     assert process.wait(60) != 0
     assert said in authority.log

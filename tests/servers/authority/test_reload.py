@@ -1,4 +1,4 @@
-"""The serving certificate of a running authority changes while it serves."""
+"""Reload of the serving certificate of a running authority."""
 
 import signal
 import socket
@@ -26,19 +26,19 @@ def _pem(leaf: object) -> str:
     )
 
 
-def test_every_worker_takes_a_new_certificate_by_itself(authority: Authority) -> None:
+def test_every_worker_reloads_certificate_automatically(authority: Authority) -> None:
     authority.start(workers=2)
     kept = authority.connect()
     assert authority.ask(kept).status == 200
     new = _pem(authority.write_certificate())
     authority.until(lambda: {_shown(authority) for _ in range(10)} == {new})
-    # What was open before goes on with the old one.
+    # An open connection continues with the old certificate.
     assert authority.ask(kept).status == 200
     kept.close()
     assert len(authority.events("certificate_reloaded")) == 2
 
 
-def test_sighup_makes_it_look_at_once(authority: Authority) -> None:
+def test_sighup_reloads_certificate_immediately(authority: Authority) -> None:
     authority.start(workers=2, tls_poll_seconds=3600)
     old = _shown(authority)
     new = _pem(authority.write_certificate())
@@ -48,19 +48,19 @@ def test_sighup_makes_it_look_at_once(authority: Authority) -> None:
     assert authority.ask().status == 200
 
 
-def test_half_a_pair_changes_nothing_and_is_told(authority: Authority) -> None:
+def test_incomplete_certificate_change_is_not_loaded_and_logged(authority: Authority) -> None:
     authority.start(workers=1, admin_listen="127.0.0.1:0", tenant_id=TENANT)
     old = _shown(authority)
     key = (authority.folder / "tls.key").read_bytes()
     authority.write_certificate()
     (authority.folder / "tls.key").write_bytes(key)
-    authority.until(lambda: authority.events("certificate_not_reloaded"))
+    authority.until(lambda: authority.events("certificate_reload_failed"))
     assert _shown(authority) == old
     refused = "podpass_authority_certificate_reload_failures_total"
-    behind = "podpass_authority_certificate_not_taken"
-    authority.until(lambda: authority.metrics()[refused] >= 2)  # the admin's too
+    behind = "podpass_authority_certificate_reload_failing"
+    authority.until(lambda: authority.metrics()[refused] >= 2)  # also that of the admin process
     assert authority.metrics()[behind] == 1
-    # An alert that stays red when all is well again is one that nobody looks at.
+    # The metric must return to 0 when the files are valid again, so that its alert ends.
     new = _pem(authority.write_certificate())
     authority.until(lambda: _shown(authority) == new)
     authority.until(lambda: authority.metrics()[behind] == 0)

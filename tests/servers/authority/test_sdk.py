@@ -1,8 +1,7 @@
-"""The released azure-identity, unmodified, with credentials whose proofs are not a pod's token."""
+"""The released azure-identity with other credentials than a pod's token: managed identities, certificates."""
 
 import asyncio
 import hashlib
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,7 +27,9 @@ from podpass.directory.model import (
     KeyCredential,
 )
 from podpass.directory.store.directory import Directory
-from tests.servers.authority.issuing import Issuer
+from podpass.kubernetes.service_account.names import subject
+from tests.ports import free_port
+from tests.servers.authority.issuer import Issuer
 from tests.servers.authority.running import SCOPE, TENANT, Authority
 
 MANAGED = "22222222-aaaa-4bbb-8ccc-000000000001"
@@ -39,10 +40,10 @@ EXCHANGE = f"{names.EXCHANGE_AUDIENCE}/.default"
 
 @pytest.fixture(scope="module")
 def served(shared: Authority, ca: trustme.CA) -> Iterator[dict[str, Any]]:
-    """Serve a directory of a pod's managed identity and applications; give what its clients are made with."""
-    origin = f"https://localhost:{_free_port()}"
+    """Serve a directory with a managed identity and applications; yield the settings of the clients."""
+    origin = f"https://localhost:{free_port()}"
     folder = shared.folder
-    # Issued by another, so that there is a chain to send.
+    # Issued by an intermediate CA, so that there is a chain to send.
     leaf = ca.issue_cert("application", key_type=trustme.KeyType.RSA).private_key_and_cert_chain_pem
     leaf.write_to_path(folder / "application.pem")
     with Issuer(folder / "issuer", ca) as issuer:
@@ -72,46 +73,46 @@ def pod(served: dict[str, Any], shared: Authority) -> Iterator[WorkloadIdentityC
         yield credential
 
 
-def test_a_managed_identity_is_an_application_s_credential(
+def test_managed_identity_token_authenticates_application(
     served: dict[str, Any], pod: WorkloadIdentityCredential
 ) -> None:
-    def proof() -> str:
+    def assertion() -> str:
         return pod.get_token(EXCHANGE).token
 
-    with ClientAssertionCredential(TENANT, APPLICATION, proof, **served) as credential:
+    with ClientAssertionCredential(TENANT, APPLICATION, assertion, **served) as credential:
         claims = jose.parse(credential.get_token(SCOPE).token).claims
     assert (claims["appid"], claims["appidacr"]) == (APPLICATION, "2")
     assert claims["aud"] == SCOPE.removesuffix("/.default")
 
 
-def test_a_token_for_something_else_is_none(
+def test_managed_identity_token_for_another_audience_is_refused(
     served: dict[str, Any], pod: WorkloadIdentityCredential
 ) -> None:
-    def proof() -> str:
+    def assertion() -> str:
         return pod.get_token(SCOPE).token
 
     with (
-        ClientAssertionCredential(TENANT, APPLICATION, proof, **served) as credential,
+        ClientAssertionCredential(TENANT, APPLICATION, assertion, **served) as credential,
         pytest.raises(ClientAuthenticationError, match="AADSTS700222"),
     ):
         credential.get_token(SCOPE)
 
 
-def test_an_application_that_does_not_trust_it_refuses_it(
+def test_untrusted_managed_identity_is_refused(
     served: dict[str, Any], pod: WorkloadIdentityCredential
 ) -> None:
-    def proof() -> str:
+    def assertion() -> str:
         return pod.get_token(EXCHANGE).token
 
     with (
-        ClientAssertionCredential(TENANT, CERTIFIED, proof, **served) as credential,
+        ClientAssertionCredential(TENANT, CERTIFIED, assertion, **served) as credential,
         pytest.raises(ClientAuthenticationError, match="AADSTS7002"),
     ):
         credential.get_token(SCOPE)
 
 
 @pytest.mark.parametrize("chain", [False, True])
-def test_a_certificate_proves_an_application_with_its_chain_or_without(
+def test_certificate_authenticates_application_with_and_without_chain(
     served: dict[str, Any], shared: Authority, *, chain: bool
 ) -> None:
     path = str(shared.folder / "application.pem")
@@ -124,7 +125,7 @@ def test_a_certificate_proves_an_application_with_its_chain_or_without(
 
 async def _fill(url: str, issuer: str, origin: str, pem: bytes) -> None:
     managed = _identity(
-        MANAGED, IdentityKind.MANAGED_IDENTITY, _trust(issuer, names.subject("default", "web"))
+        MANAGED, IdentityKind.MANAGED_IDENTITY, _trust(issuer, subject("default", "web"))
     )
     own = _trust(f"{origin}/{TENANT}/v2.0", managed.object_id)
     async with Database(url) as database, Directory(database) as directory:
@@ -172,9 +173,3 @@ def _certified(pem: bytes) -> Identity:
         kind=IdentityKind.APPLICATION,
         keys=(key,),
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""`podpass authority seed`: a new database, the same again, and what it refuses before it writes anything."""
+"""`podpass authority seed`: a new database, a repeated seed, and errors before any change."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from podpass.cli.authority import command as authority_command
 from podpass.database import Database
 from podpass.directory.resources import GRAPH_APP_ID
 from podpass.directory.store.directory import Directory
-from podpass.settings.authority_process import subscription_of
+from podpass.settings.authority_process import default_subscription_id
 from tests.servers.authority.running import SEED, TENANT, Authority
 
 ISSUER = "https://issuer.example/"
@@ -44,13 +44,13 @@ def _seed(
 async def _rights(url: str, name: str) -> tuple[list[str], set[str], list[str]]:
     async with Database(url) as database, Directory(database) as directory:
         (found,) = await directory.list_identities(TENANT, name)
-        held = await directory.assignments.of(found.object_id)
+        held = await directory.assignments.list_for_principal(found.object_id)
         roles = await directory.app_roles.roles_of(found.object_id, GRAPH_APP_ID)
         page = await directory.audit.list(since=0, limit=100)
         return [one.scope for one in held], set(roles), [entry.actor_name for entry in page]
 
 
-def test_it_makes_database_tenant_and_identities(fresh: Authority) -> None:
+def test_seed_creates_database_tenant_and_identities(fresh: Authority) -> None:
     code, out, _ = _seed(fresh, WEB, "--cluster-issuer", ISSUER, "-o", "json")
     assert code == 0
     done = json.loads(out)
@@ -59,11 +59,11 @@ def test_it_makes_database_tenant_and_identities(fresh: Authority) -> None:
     assert set(done["identities"]) == {"web"}
 
 
-def test_the_same_again_changes_nothing_and_needs_no_tenant(fresh: Authority) -> None:
+def test_repeated_seed_changes_nothing_and_needs_no_tenant(fresh: Authority) -> None:
     assert _seed(fresh, SEED.replace(", app", ""))[0] == 0
     code, out, err = _seed(fresh, SEED.replace(", app", ""), tenant=None)
     assert (code, out) == (0, "")
-    assert "nothing to change" in err
+    assert "no changes" in err
 
 
 def test_administrators_own_the_subscription_and_manage_graph(fresh: Authority) -> None:
@@ -71,7 +71,7 @@ def test_administrators_own_the_subscription_and_manage_graph(fresh: Authority) 
     assert code == 0
     assert "administrator ops created" in out
     scopes, roles, actors = asyncio.run(_rights(fresh.database, "ops"))
-    assert scopes == [f"/subscriptions/{subscription_of(TENANT)}"]
+    assert scopes == [f"/subscriptions/{default_subscription_id(TENANT)}"]
     assert {"Application.ReadWrite.All", "Directory.ReadWrite.All"} <= roles
     assert set(actors) == {"podpass authority seed"}
 
@@ -80,13 +80,13 @@ def test_administrators_own_the_subscription_and_manage_graph(fresh: Authority) 
     ("text", "said"),
     [
         (WEB, "--cluster-issuer"),
-        ("vaults: [{name: demo-vault}]", "the token service holds no vaults"),
-        ("administrators: [nobody]", "no identity 'nobody'"),
+        ("vaults: [{name: demo-vault}]", "the token service has no vaults"),
+        ("administrators: [unknown]", "no identity 'unknown'"),
         ("administrator: [ops]", "unknown key 'administrator'; did you mean administrators?"),
         ("administrators: [3]", "want text, not a number"),
     ],
 )
-def test_what_it_cannot_do_is_told_by_line_before_anything_is_written(
+def test_invalid_seed_is_refused_with_line_before_any_change(
     fresh: Authority, text: str, said: str
 ) -> None:
     code, out, err = _seed(fresh, text)
@@ -95,20 +95,20 @@ def test_what_it_cannot_do_is_told_by_line_before_anything_is_written(
     assert "seed.yaml:" in err
 
 
-def test_a_tenant_has_to_be_named_where_there_is_none(fresh: Authority) -> None:
+def test_new_database_requires_tenant_id(fresh: Authority) -> None:
     code, _, err = _seed(fresh, SEED, tenant=None)
     assert code == 2
-    assert "which tenant is meant? there are: none" in err
+    assert "the seed needs one tenant, the database has: none" in err
 
 
-def test_a_tenant_that_is_no_guid_is_refused(fresh: Authority) -> None:
+def test_tenant_id_that_is_no_guid_is_refused(fresh: Authority) -> None:
     code, _, err = _seed(fresh, SEED, tenant="Contoso")
     assert code == 2
-    assert "--tenant-id 'Contoso': want a GUID" in err
+    assert "--tenant-id 'Contoso' is not a GUID" in err
     assert not Path(fresh.folder / "authority.db").exists()
 
 
-def test_the_long_help_says_of_each_command_what_it_says_itself() -> None:
+def test_long_help_has_summary_of_each_command() -> None:
     context = click.Context(authority_command)
     printed = authority_command.get_help(context)
     for name in authority_command.list_commands(context):

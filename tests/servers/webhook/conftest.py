@@ -1,4 +1,4 @@
-"""A webhook process, and API servers to lead it to: of a few lines, or an instance's own."""
+"""A webhook process, and a small API server for it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ def ca() -> trustme.CA:
 
 @pytest.fixture
 def kubernetes(tmp_path: Path) -> Iterator[Kubernetes]:
-    """An API server with one account, `team-0/account-0`; it runs."""
+    """A running API server with one account, `team-0/account-0`."""
     server = Kubernetes(tmp_path)
     server.start()
     yield server
@@ -26,7 +26,7 @@ def kubernetes(tmp_path: Path) -> Iterator[Kubernetes]:
 
 @pytest.fixture
 def webhook(tmp_path: Path, ca: trustme.CA, kubernetes: Kubernetes) -> Iterator[Webhook]:
-    """A webhook that is not started yet, with a certificate to serve."""
+    """A webhook with a certificate, not started yet."""
     folder = tmp_path / "webhook"
     folder.mkdir()
     made = Webhook(folder, ca, kubernetes.kubeconfig)

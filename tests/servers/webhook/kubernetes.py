@@ -1,4 +1,4 @@
-"""An API server of a few lines in a thread of its own: as many accounts as wanted, refusals, silence."""
+"""A small API server in its own thread, with any number of accounts; it can refuse requests or stop."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ class Kubernetes:
         self._number += 1
         about = {"namespace": namespace, "name": name, "uid": f"uid-{number}"}
         about |= {"resourceVersion": str(self._number)}
-        # As much as tools leave on a real one.
+        # As much metadata as tools write to real objects.
         notes = {
             CLIENT: f"{self._number:08}-bbbb-cccc-dddd-eeeeeeeeeeee",
             "example.com/n": "x" * 400,
@@ -53,7 +53,7 @@ class Kubernetes:
         self.accounts[self.key(number)] = account
         return account
 
-    # --------------------------------------------------------------------------- from the test's thread
+    # -------------------------------------------------------------------- called from the test's thread
 
     def start(self) -> None:
         begun = threading.Event()
@@ -76,31 +76,31 @@ class Kubernetes:
             self._thread = None
 
     def change(self, number: int) -> str:
-        """Give an account another client id, tell whoever watches, and give it."""
+        """Change the client ID of an account, notify the watches, and return the ID."""
         account = self._make(number)
-        self._tell(json.dumps({"type": "MODIFIED", "object": account}).encode() + b"\n")
+        self._notify(json.dumps({"type": "MODIFIED", "object": account}).encode() + b"\n")
         return str(account["metadata"]["annotations"][CLIENT])
 
     def expire(self) -> None:
-        """Say to every watch that its history is gone, so that it lists again."""
-        gone = {"kind": "Status", "code": 410, "reason": "Expired", "metadata": {}}
-        self._tell(json.dumps({"type": "ERROR", "object": gone}).encode() + b"\n")
+        """Notify every watch that its history has expired, so that it lists again."""
+        closed = {"kind": "Status", "code": 410, "reason": "Expired", "metadata": {}}
+        self._notify(json.dumps({"type": "ERROR", "object": closed}).encode() + b"\n")
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._end_watches)
 
-    def _tell(self, line: bytes) -> None:
-        def tell() -> None:
+    def _notify(self, line: bytes) -> None:
+        def notify_all() -> None:
             for watch in self._watches:
                 watch.put_nowait(line)
 
         assert self._loop is not None
-        self._loop.call_soon_threadsafe(tell)
+        self._loop.call_soon_threadsafe(notify_all)
 
     def _end_watches(self) -> None:
         for watch in self._watches:
             watch.put_nowait(None)
 
-    # ------------------------------------------------------------------------------- in the server's loop
+    # ------------------------------------------------------------------------ runs in the server's loop
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         query = parse_qs(scope["query_string"].decode())
@@ -135,11 +135,11 @@ class Kubernetes:
         self._watches.add(lines)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"\n", "more_body": True})
-        gone = asyncio.create_task(_gone(receive, lines))
+        closed = asyncio.create_task(_gone(receive, lines))
         while (line := await lines.get()) is not None:
             await send({"type": "http.response.body", "body": line, "more_body": True})
         self._watches.discard(lines)
-        gone.cancel()
+        closed.cancel()
         await send({"type": "http.response.body", "body": b""})
 
 

@@ -1,4 +1,4 @@
-"""A real `podpass webhook` in a folder of its own, and a client that asks it."""
+"""A real `podpass webhook` process in its own directory, and a client for it."""
 
 import http.client
 import json
@@ -16,6 +16,8 @@ from typing import Any
 
 import trustme
 
+from tests.ports import free_port
+
 TENANT = "11111111-2222-3333-4444-555555555555"
 PATH = "/mutate-v1-pod"
 JSON = {"content-type": "application/json"}
@@ -24,7 +26,7 @@ SECONDS = 30
 
 @dataclass
 class Answer:
-    """What came back."""
+    """A response."""
 
     status: int
     headers: Mapping[str, str]
@@ -37,7 +39,7 @@ class Answer:
 
 @dataclass
 class Webhook:
-    """One webhook: its files, its flags, and the process if it runs."""
+    """One webhook: its files, its flags, and its process while it runs."""
 
     folder: Path
     ca: trustme.CA
@@ -47,7 +49,7 @@ class Webhook:
     environ: dict[str, str] = field(default_factory=lambda: {"AZURE_TENANT_ID": TENANT})
 
     def write_certificate(self) -> trustme.LeafCert:
-        """Write a new pair, each file at once."""
+        """Write a new certificate pair, each file atomically."""
         leaf = self.ca.issue_cert("localhost", "127.0.0.1")
         chain = b"".join(pem.bytes() for pem in leaf.cert_chain_pems)
         for name, data in (("tls.key", leaf.private_key_pem.bytes()), ("tls.crt", chain)):
@@ -57,7 +59,7 @@ class Webhook:
         return leaf
 
     def arguments(self, **flags: object) -> list[str]:
-        """Give the command line; None leaves a flag out."""
+        """Return the command line; None omits a flag."""
         given: dict[str, object] = {
             "kubeconfig": self.kubeconfig,
             "webhook_cert_dir": self.folder,
@@ -77,10 +79,9 @@ class Webhook:
         return [sys.executable, "-m", "podpass.cli", "webhook", *written]
 
     def start_quietly(self) -> None:
-        """Start it on ports that are free now, with warnings alone in its log."""
+        """Start the webhook on free ports, with only warnings in its log."""
         for name in ("webhook", "metrics", "health"):
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                self.ports[name] = free.getsockname()[1]
+            self.ports[name] = free_port()
         given = {f"{name}_addr": f"127.0.0.1:{port}" for name, port in self.ports.items()}
         self._begin(None, log_level="", **given)
         self.until(self._is_ready)
@@ -107,7 +108,7 @@ class Webhook:
             )
 
     def start(self, preexec: Callable[[], None] | None = None, **flags: object) -> None:
-        """Start it, and wait until it is ready."""
+        """Start the webhook and wait until it is ready."""
         self.launch(preexec, **flags)
         self.until(lambda: self.get("/readyz").status == 200)
 
@@ -117,7 +118,7 @@ class Webhook:
         return self.process.pid
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """End it as an orchestrator does, and give its exit code."""
+        """Stop the webhook by a signal and return its exit code."""
         if self.process is None:
             return 0
         process, self.process = self.process, None
@@ -125,7 +126,7 @@ class Webhook:
             process.send_signal(number)
         return process.wait(SECONDS)
 
-    # ------------------------------------------------------------------------------------ what it says
+    # ------------------------------------------------------------------------------------ log
 
     @property
     def log(self) -> str:
@@ -133,7 +134,7 @@ class Webhook:
         return path.read_text() if path.exists() else ""
 
     def lines(self) -> list[dict[str, Any]]:
-        """Read the log's lines; what is no line of JSON, such as a traceback, is a fault."""
+        """Return the lines of the log; a line that is not JSON, such as a traceback, is an error."""
         return [json.loads(line) for line in self.log.splitlines() if line]
 
     def events(self, name: str) -> list[dict[str, Any]]:
@@ -145,15 +146,15 @@ class Webhook:
         return int(self.events("webhook_starting")[-1][name].rpartition(":")[2])
 
     def until(self, condition: Callable[[], Any], seconds: float = SECONDS) -> None:
-        """Wait until something is true."""
+        """Wait until a condition holds."""
         end = time.monotonic() + seconds
         while not condition():
             ended = self.process is not None and self.process.poll() is not None
-            assert not ended, f"it ended; log: {self.log[-4000:]}"
+            assert not ended, f"the process exited; log: {self.log[-4000:]}"
             assert time.monotonic() < end, f"not within {seconds} s; log: {self.log[-4000:]}"
             time.sleep(0.02)
 
-    # ------------------------------------------------------------------------------------ as a client
+    # ------------------------------------------------------------------------------------ requests
 
     @property
     def trust(self) -> ssl.SSLContext:
@@ -171,7 +172,7 @@ class Webhook:
         )
 
     def raw(self) -> ssl.SSLSocket:
-        """Give a bare TLS connection."""
+        """Return a raw TLS connection."""
         plain = socket.create_connection(("127.0.0.1", self.port("webhook")), timeout=SECONDS)
         return self.trust.wrap_socket(plain, server_hostname="127.0.0.1")
 
@@ -181,7 +182,7 @@ class Webhook:
         headers: Mapping[str, str] = JSON,
         connection: http.client.HTTPSConnection | None = None,
     ) -> Answer:
-        """Send what may be a review."""
+        """Send a request body, valid or not."""
         used = connection or self.connect()
         used.request("POST", PATH, body, dict(headers))
         answer = _read(used.getresponse())
@@ -211,8 +212,8 @@ def _read(answer: http.client.HTTPResponse) -> Answer:
 
 
 def review(pod: Any, namespace: str = "default", **request: Any) -> bytes:
-    """Write a review as an API server does."""
-    asked = {
+    """Build a review as an API server does."""
+    content = {
         "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
         "kind": {"group": "", "version": "v1", "kind": "Pod"},
         "resource": {"group": "", "version": "v1", "resource": "pods"},
@@ -223,12 +224,12 @@ def review(pod: Any, namespace: str = "default", **request: Any) -> bytes:
         "dryRun": False,
         **request,
     }
-    body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked}
+    body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": content}
     return json.dumps(body).encode()
 
 
 def pod(name: str = "app", account: str = "web", **spec: Any) -> dict[str, Any]:
-    """Write a labelled pod."""
+    """Build a labelled pod."""
     return {
         "apiVersion": "v1",
         "kind": "Pod",

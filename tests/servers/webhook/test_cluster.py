@@ -1,4 +1,4 @@
-"""The process in front of an instance's own API server, which it is led to by its own least rights."""
+"""The process with the embedded API server of an instance, with its minimal permissions."""
 
 import asyncio
 import base64
@@ -22,7 +22,7 @@ OTHER = {names.CLIENT_ID: "22222222-aaaa-4bbb-8ccc-000000000002"}
 
 
 class Cluster:
-    """What a user does with a cluster, through the official client."""
+    """A cluster as a user changes it, through the official client."""
 
     def __init__(self, kubeconfig: str) -> None:
         connect: Any = config.new_client_from_config
@@ -34,7 +34,7 @@ class Cluster:
         body = {"metadata": {"name": name, "annotations": annotations}}
         self.core.create_namespaced_service_account("default", body)
 
-    def drop(self, name: str) -> None:
+    def delete(self, name: str) -> None:
         self.core.delete_namespaced_service_account(name, "default")
 
     def change(self, name: str, annotations: dict[str, str]) -> None:
@@ -42,14 +42,14 @@ class Cluster:
         self.core.patch_namespaced_service_account(name, "default", body)
 
     def pod(self, account: str, **spec: Any) -> dict[str, str]:
-        """Create a pod by dry run, and give what its container was given."""
+        """Create a pod by dry run, and return the environment of its container."""
         made = self.core.create_namespaced_pod(
             "default", pod(account=account, **spec), dry_run="All"
         )
         return {one.name: one.value for one in made.spec.containers[0].env or []}
 
     def until_pod(self, account: str, client_id: str | None) -> None:
-        """Wait until a pod gets this client id."""
+        """Wait until a pod gets this client ID."""
         end = time.monotonic() + 20
         while self.pod(account).get("AZURE_CLIENT_ID") != client_id:
             assert time.monotonic() < end
@@ -71,7 +71,7 @@ def cluster(instance: dict[str, Any]) -> Cluster:
 def served(
     instance: dict[str, Any], cluster: Cluster, tmp_path: Path, ca: trustme.CA
 ) -> Iterator[Webhook]:
-    """A webhook that the API server calls instead of the instance's own."""
+    """A webhook process that the API server calls instead of the instance's built-in one."""
     folder = tmp_path / "process"
     folder.mkdir()
     made = Webhook(folder, ca, Path(instance["data_dir"]) / "webhook.kubeconfig")
@@ -84,38 +84,38 @@ def served(
 
 
 @pytest.mark.usefixtures("served")
-def test_a_pod_created_through_the_api_server_gets_its_accounts_identity(cluster: Cluster) -> None:
+def test_pod_created_through_the_api_server_gets_its_identity(cluster: Cluster) -> None:
     cluster.put("first", ACCOUNT)
     environment = cluster.pod("first")
     assert environment["AZURE_CLIENT_ID"] == ACCOUNT[names.CLIENT_ID]
     assert environment["AZURE_FEDERATED_TOKEN_FILE"].endswith("/token/azure-identity-token")
-    cluster.drop("first")
+    cluster.delete("first")
 
 
-def test_an_account_is_known_the_moment_it_is_there_and_forgotten_when_it_is_gone(
+def test_created_account_is_found_at_once_and_deleted_account_is_not(
     cluster: Cluster, served: Webhook
 ) -> None:
     for annotations in (ACCOUNT, OTHER, ACCOUNT, {}):
         cluster.put("fleeting", annotations)
         wanted = annotations.get(names.CLIENT_ID)
-        # The watch may be a moment behind a successor; it must not stay behind.
+        # The watch may be late for the new account, but must catch up.
         cluster.until_pod("fleeting", wanted)
-        cluster.drop("fleeting")
+        cluster.delete("fleeting")
     metrics = served.metrics()
     assert metrics['podpass_admission_requests_total{outcome="mutated",reason=""}'] >= 4
 
 
 @pytest.mark.usefixtures("served")
-def test_an_account_that_is_annotated_anew_counts_for_the_next_pod(cluster: Cluster) -> None:
+def test_changed_annotation_applies_to_the_next_pod(cluster: Cluster) -> None:
     cluster.put("changing", ACCOUNT)
     assert cluster.pod("changing")["AZURE_CLIENT_ID"] == ACCOUNT[names.CLIENT_ID]
     cluster.change("changing", OTHER)
     cluster.until_pod("changing", OTHER[names.CLIENT_ID])
-    cluster.drop("changing")
+    cluster.delete("changing")
 
 
-def test_the_api_server_sends_metadata_alone(instance: dict[str, Any]) -> None:
-    """Ten thousand accounts are listed at a start: what is not asked for need not be read."""
+def test_only_metadata_is_requested_from_the_api_server(instance: dict[str, Any]) -> None:
+    """At the start ten thousand accounts are listed: only their metadata is needed."""
 
     async def read() -> tuple[Any, Any]:
         path = Path(instance["data_dir"]) / "webhook.kubeconfig"
@@ -131,15 +131,13 @@ def test_the_api_server_sends_metadata_alone(instance: dict[str, Any]) -> None:
 
 
 @pytest.mark.usefixtures("served")
-def test_a_refusal_reaches_the_user_with_the_reason(cluster: Cluster) -> None:
+def test_user_gets_the_reason_of_a_refusal(cluster: Cluster) -> None:
     with pytest.raises(client.ApiException) as caught:
-        cluster.pod("nobody")
-    assert "nobody" in str(caught.value.body)
+        cluster.pod("missing")
+    assert "missing" in str(caught.value.body)
 
 
-def test_a_certificate_the_api_server_does_not_trust_blocks_only_labelled_pods(
-    cluster: Cluster, served: Webhook
-) -> None:
+def test_untrusted_certificate_blocks_only_labelled_pods(cluster: Cluster, served: Webhook) -> None:
     body = webhook_configuration(served.url, trustme.CA().cert_pem.bytes())
     assert base64.b64decode(body["webhooks"][0]["clientConfig"]["caBundle"])
     cluster.registrations.replace_mutating_webhook_configuration(names.WEBHOOK_CONFIGURATION, body)

@@ -1,4 +1,4 @@
-"""Probes: the reference's paths and query, and the reason for whoever asks."""
+"""Probes: paths and queries of the reference, and the reason in the response."""
 
 from functools import partial
 
@@ -15,16 +15,16 @@ def probe(**reasons: str) -> Probe:
 WELL, ILL = probe(certificate="", accounts=""), probe(certificate="", accounts="not listed yet")
 
 
-def test_a_probe_that_is_well_says_no_more_than_that() -> None:
+def test_successful_probe_returns_ok() -> None:
     assert answer(WELL, "", "") == (200, "ok")
 
 
-def test_a_probe_that_is_well_lists_its_checks_when_asked() -> None:
+def test_verbose_probe_lists_its_checks() -> None:
     text = "[+]certificate ok\n[+]accounts ok\nreadyz check passed\n"
     assert answer(WELL, "", "verbose") == (200, text)
 
 
-def test_a_probe_that_is_not_begins_with_the_reason() -> None:
+def test_failed_probe_begins_with_the_reason() -> None:
     text = (
         "not listed yet\n[+]certificate ok\n[-]accounts failed: not listed yet\n"
         "readyz check failed\n"
@@ -32,13 +32,13 @@ def test_a_probe_that_is_not_begins_with_the_reason() -> None:
     assert answer(ILL, "", "") == (500, text)
 
 
-def test_what_is_excluded_does_not_count() -> None:
+def test_excluded_check_is_ignored() -> None:
     text = "[+]certificate ok\n[+]accounts excluded: ok\nreadyz check passed\n"
     assert answer(ILL, "", "exclude=accounts") == (200, "ok")
     assert answer(ILL, "", "exclude=accounts&verbose") == (200, text)
     assert answer(ILL, "", "exclude=readyz") == (200, "ok"), "the reference's only check"
     assert answer(ILL, "", "exclude=other")[0] == 500
-    assert "nothing to exclude is named other" in answer(ILL, "", "exclude=other")[1]
+    assert "no check to exclude has the name other" in answer(ILL, "", "exclude=other")[1]
 
 
 @pytest.mark.parametrize(
@@ -46,19 +46,19 @@ def test_what_is_excluded_does_not_count() -> None:
     [
         ("certificate", 200, "ok"),
         ("accounts", 500, "internal server error: not listed yet\n"),
-        ("other", 404, "no check is named 'other'; there are certificate, accounts\n"),
+        ("other", 404, "no check has the name 'other'; the checks are certificate, accounts\n"),
     ],
 )
-def test_each_check_has_a_path(rest: str, status: int, text: str) -> None:
+def test_each_check_has_its_own_path(rest: str, status: int, text: str) -> None:
     assert answer(ILL, rest, "") == (status, text)
 
 
-def test_the_references_own_check_stands_for_all() -> None:
+def test_check_of_the_reference_means_all_checks() -> None:
     assert answer(WELL, "readyz", "") == (200, "ok")
     assert answer(ILL, "readyz", "")[0] == 500
 
 
-def test_both_probes_answer_over_http(webhook: Webhook) -> None:
+def test_both_probes_are_served_over_http(webhook: Webhook) -> None:
     webhook.start()
     assert webhook.get("/readyz").text == "ok"
     assert webhook.get("/readyz/").text == "ok"

@@ -1,4 +1,4 @@
-"""The process as an orchestrator has it: how it starts, what it waits for, how it ends."""
+"""The process under an orchestrator: start, waiting for dependencies, and shutdown."""
 
 import json
 import os
@@ -26,9 +26,7 @@ def _patch(answer: dict[str, object]) -> str:
     return base64.b64decode(str(answer["patch"])).decode()
 
 
-def test_it_mutates_pods_by_accounts_it_has_listed(
-    webhook: Webhook, kubernetes: Kubernetes
-) -> None:
+def test_pods_are_mutated_from_the_account_cache(webhook: Webhook, kubernetes: Kubernetes) -> None:
     webhook.start()
     answer = webhook.review(pod(account="account-0"), "team-0").body["response"]
     assert answer["allowed"] is True
@@ -40,13 +38,13 @@ def test_it_mutates_pods_by_accounts_it_has_listed(
     assert webhook.events("webhook_stopped")
 
 
-def test_an_idle_connection_is_kept_for_longer_than_an_api_server_keeps_it() -> None:
-    """Its 90 seconds were measured with kube-apiserver 1.34.4; to wait for them here would prove no more."""
+def test_keep_alive_is_longer_than_that_of_an_api_server() -> None:
+    """The 90 seconds of an API server were measured with kube-apiserver 1.34.4."""
     assert process._KEEP_ALIVE_SECONDS > 90
 
 
-def test_flags_are_taken_as_go_programs_take_them(webhook: Webhook) -> None:
-    """A Deployment written for the reference keeps its arguments."""
+def test_flags_are_parsed_in_go_syntax(webhook: Webhook) -> None:
+    """A Deployment for the reference works with the same arguments."""
     original = webhook.arguments
 
     def arguments(**flags: object) -> list[str]:
@@ -61,7 +59,7 @@ def test_flags_are_taken_as_go_programs_take_them(webhook: Webhook) -> None:
 @pytest.mark.parametrize(
     ("version", "group"), [("v1.31.9", "containers"), ("v1.32.0-rc.1", "initContainers")]
 )
-def test_the_sidecar_is_what_the_clusters_version_runs(
+def test_sidecar_form_follows_the_cluster_version(
     webhook: Webhook, kubernetes: Kubernetes, version: str, group: str
 ) -> None:
     kubernetes.version = version
@@ -74,22 +72,24 @@ def test_the_sidecar_is_what_the_clusters_version_runs(
     assert sidecar["path"].startswith(f"/spec/{group}")
 
 
-def test_an_api_server_that_is_away_is_waited_for(webhook: Webhook, kubernetes: Kubernetes) -> None:
-    """A new start would bring no API server, and crash loops hide what they wait for."""
+def test_unavailable_api_server_is_waited_for(webhook: Webhook, kubernetes: Kubernetes) -> None:
+    """A restart would not fix an unavailable API server, and a crash loop would hide the cause."""
     kubernetes.stop()
     webhook.launch()
     webhook.until(lambda: webhook.events("kubernetes_version_unknown"))
     answer = webhook.get("/readyz")
     assert answer.status == 500
-    assert answer.text.startswith("the API server has not said its version: no answer from http://")
+    assert answer.text.startswith(
+        "the version of the API server is unknown: no answer from http://"
+    )
     assert webhook.get("/healthz").status == 200
     assert "hint" in webhook.events("kubernetes_version_unknown")[0]
     kubernetes.start()
     webhook.until(lambda: webhook.get("/readyz").status == 200)
-    webhook.until(lambda: webhook.events("ready"))
+    webhook.until(lambda: webhook.events("webhook_ready"))
 
 
-def test_an_api_server_that_goes_away_later_leaves_it_serving(
+def test_webhook_keeps_serving_when_api_server_becomes_unavailable(
     webhook: Webhook, kubernetes: Kubernetes
 ) -> None:
     webhook.start()
@@ -101,20 +101,20 @@ def test_an_api_server_that_goes_away_later_leaves_it_serving(
     assert webhook.get("/readyz").status == 200
 
 
-def test_a_missing_permission_is_told_by_the_probe(
+def test_missing_permission_is_in_the_probe_response(
     webhook: Webhook, kubernetes: Kubernetes
 ) -> None:
     kubernetes.forbidden = True
     webhook.launch()
     webhook.until(lambda: "as the server says" in webhook.get("/readyz").text)
-    assert webhook.get("/readyz").text.startswith("accounts are not listed yet")
+    assert webhook.get("/readyz").text.startswith("ServiceAccounts are not listed yet")
     assert webhook.get("/readyz/certificate").text == "ok"
     assert webhook.get("/healthz").status == 200
     kubernetes.forbidden = False
     webhook.until(lambda: webhook.get("/readyz").status == 200)
 
 
-def test_a_pod_that_comes_before_the_accounts_are_listed_waits_for_nothing(
+def test_pod_before_the_account_list_is_mutated_at_once(
     webhook: Webhook, kubernetes: Kubernetes
 ) -> None:
     kubernetes.forbidden = True
@@ -126,21 +126,21 @@ def test_a_pod_that_comes_before_the_accounts_are_listed_waits_for_nothing(
     assert webhook.get("/readyz").status == 500
 
 
-def test_a_certificate_that_is_not_there_yet_is_waited_for(webhook: Webhook) -> None:
-    """Kubelet may mount a Secret before anybody has filled it."""
+def test_missing_certificate_is_waited_for(webhook: Webhook) -> None:
+    """The kubelet may mount a Secret before it is filled."""
     for name in ("tls.crt", "tls.key"):
         (webhook.folder / name).unlink()
     webhook.launch()
-    webhook.until(lambda: webhook.events("certificate_not_usable"))
+    webhook.until(lambda: webhook.events("certificate_load_failed"))
     webhook.until(lambda: "there is no certificate to serve" in webhook.get("/readyz").text)
-    assert webhook.metrics()["podpass_certificate_hindered"] == 1
+    assert webhook.metrics()["podpass_certificate_rotation_failing"] == 1
     assert webhook.get("/healthz").status == 200
     webhook.write_certificate()
     webhook.until(lambda: webhook.get("/readyz").status == 200)
     assert webhook.review(pod(account="account-0"), "team-0").status == 200
 
 
-def test_a_certificate_that_has_expired_makes_it_unready(webhook: Webhook) -> None:
+def test_expired_certificate_makes_the_webhook_unready(webhook: Webhook) -> None:
     leaf = webhook.ca.issue_cert("127.0.0.1", not_after=datetime(2020, 1, 1, tzinfo=UTC))
     leaf.cert_chain_pems[0].write_to_path(str(webhook.folder / "tls.crt"))
     leaf.private_key_pem.write_to_path(str(webhook.folder / "tls.key"))
@@ -149,8 +149,8 @@ def test_a_certificate_that_has_expired_makes_it_unready(webhook: Webhook) -> No
     assert webhook.get("/healthz").status == 200
 
 
-def test_a_stop_is_told_to_probes_first_and_to_connections_last(webhook: Webhook) -> None:
-    """Endpoints lead here for seconds after the signal: who comes meanwhile is served."""
+def test_shutdown_fails_probes_first_and_closes_connections_last(webhook: Webhook) -> None:
+    """Endpoints route requests to the replica for seconds after the signal; these are served."""
     webhook.start(shutdown_delay_seconds=3)
     kept = webhook.connect()
     webhook.post(b"{}", connection=kept)
@@ -167,14 +167,14 @@ def test_a_stop_is_told_to_probes_first_and_to_connections_last(webhook: Webhook
     assert webhook.events("webhook_stopped")
 
 
-def test_a_second_signal_ends_it_at_once(webhook: Webhook) -> None:
+def test_second_signal_stops_the_process_at_once(webhook: Webhook) -> None:
     webhook.start(shutdown_delay_seconds=100)
     os.kill(webhook.pid, signal.SIGTERM)
     webhook.until(lambda: webhook.events("webhook_draining"))
     assert webhook.stop() == -signal.SIGTERM
 
 
-def test_a_stop_while_it_waits_for_the_api_server_is_heeded(
+def test_signal_while_waiting_for_the_api_server_stops_the_process(
     webhook: Webhook, kubernetes: Kubernetes
 ) -> None:
     kubernetes.stop()
@@ -183,7 +183,7 @@ def test_a_stop_while_it_waits_for_the_api_server_is_heeded(
     assert webhook.stop() == 0
 
 
-# -------------------------------------------------------------------------------- what cannot begin
+# -------------------------------------------------------------------------------- invalid starts
 
 
 def _run(webhook: Webhook, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -197,44 +197,44 @@ def _run(webhook: Webhook, *arguments: str, **environ: str) -> subprocess.Comple
     )
 
 
-def test_a_port_that_is_taken_is_told_in_one_line(webhook: Webhook) -> None:
+def test_port_in_use_is_reported_in_one_line(webhook: Webhook) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         done = _run(webhook, *webhook.arguments(health_addr=address)[4:])
     assert done.returncode == 1
-    said, hint = done.stderr.splitlines()
-    assert address in said
-    assert "give another --health-addr" in hint
+    message, hint = done.stderr.splitlines()
+    assert address in message
+    assert "choose another address with --health-addr" in hint
 
 
-def test_outside_a_cluster_it_says_what_is_missing(webhook: Webhook) -> None:
+def test_missing_cluster_environment_is_reported(webhook: Webhook) -> None:
     done = _run(webhook, KUBERNETES_SERVICE_HOST="", KUBECONFIG="")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 2
 
 
-def test_settings_that_are_wrong_are_all_named(webhook: Webhook) -> None:
+def test_all_invalid_settings_are_named(webhook: Webhook) -> None:
     done = _run(webhook, "--tls-min-version=0.9", "--metrics-addr", "nowhere", AZURE_TENANT_ID="")
     assert done.returncode == 2
     for wrong in ("--tls-min-version", "--metrics-addr", "AZURE_TENANT_ID"):
         assert wrong in done.stderr
 
 
-def test_an_argument_that_is_no_flag_is_refused(webhook: Webhook) -> None:
-    """As in the reference nothing after it is read, and nobody would notice."""
+def test_positional_argument_is_refused(webhook: Webhook) -> None:
+    """As in the reference, flag parsing stops there, and the flags after it would have no effect."""
     done = _run(webhook, "--disable-cert-rotation", "false", "--tls-min-version", "1.2")
     assert done.returncode == 2
     assert "write --disable-cert-rotation=false" in done.stderr
 
 
-def test_a_tenant_that_can_be_none_is_told_at_the_start(webhook: Webhook) -> None:
+def test_malformed_default_tenant_is_logged_at_the_start(webhook: Webhook) -> None:
     webhook.launch()
-    assert not webhook.events("own_tenant_malformed")
+    assert not webhook.events("default_tenant_malformed")
     webhook.stop()
     webhook.environ = {"AZURE_TENANT_ID": "common"}
     webhook.start()
-    (said,) = webhook.events("own_tenant_malformed")
-    assert (said["level"], said["tenant_id"]) == ("warning", "common")
+    (message,) = webhook.events("default_tenant_malformed")
+    assert (message["level"], message["tenant_id"]) == ("warning", "common")
 
 
 def test_the_version_is_one_line_of_json_with_the_references_keys(webhook: Webhook) -> None:
@@ -257,16 +257,16 @@ def test_help_names_every_flag_and_variable(webhook: Webhook) -> None:
         assert "AZURE_KUBERNETES_CA_CTB_SIGNER_NAME" in done.stdout
 
 
-def test_help_tells_of_a_switch_that_is_on(webhook: Webhook) -> None:
-    """Whoever looks for how to turn it off would take it for off."""
-    told = _run(webhook, "--help").stdout
-    events = told.partition("--refusal-events ")[2].partition("--tls-min-version")[0]
+def test_help_shows_the_default_of_an_enabled_switch(webhook: Webhook) -> None:
+    """A user who wants to turn it off must see that it is on."""
+    output = _run(webhook, "--help").stdout
+    events = output.partition("--refusal-events ")[2].partition("--tls-min-version")[0]
     assert events.split()[-2:] == ["[default:", "true]"]
-    assert told.count("[default: true]") == 1
+    assert output.count("[default: true]") == 1
 
 
-def test_what_takes_memory_and_is_of_no_use_here_is_not_imported() -> None:
-    """Every replica of every cluster would pay for it: the budget is half as much again as the reference."""
+def test_unneeded_libraries_are_not_imported() -> None:
+    """Every replica would need that memory: the limit is 1.5 times that of the reference."""
     code = "import sys, podpass.cli.webhook, podpass.servers.webhook.webhook; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"sqlalchemy", "alembic", "starlette", "prometheus_client", "yaml", "rich", "psycopg"}
@@ -274,11 +274,11 @@ def test_what_takes_memory_and_is_of_no_use_here_is_not_imported() -> None:
     assert "cryptography.x509" not in done.stdout.split()
 
 
-def test_the_systems_authorities_are_not_kept_in_memory() -> None:
-    """The HTTP client would read all of them as it is imported: two megabytes that nobody asks about."""
+def test_system_ca_certificates_are_not_loaded() -> None:
+    """The HTTP client would load all of them at import: two megabytes that are never used."""
     code = (
-        "import os; from podpass.cli.webhook import _no_authorities\n"
-        "with _no_authorities(): import aiohttp.connector as c\n"
+        "import os; from podpass.cli.webhook import _without_system_cas\n"
+        "with _without_system_cas(): import aiohttp.connector as c\n"
         "print(c._SSL_CONTEXT_VERIFIED.cert_store_stats()['x509'], os.environ.get('SSL_CERT_FILE'))"
     )
     environ = {**os.environ, "SSL_CERT_FILE": "/given"}
@@ -297,20 +297,20 @@ def _client(webhook: Webhook, highest: ssl.TLSVersion) -> ssl.SSLContext:
     return context
 
 
-def test_a_client_of_tls_1_2_is_refused_where_the_minimum_is_1_3(webhook: Webhook) -> None:
+def test_tls_1_2_client_is_refused_with_minimum_1_3(webhook: Webhook) -> None:
     webhook.start()
     with pytest.raises(ssl.SSLError):
         webhook.connect(_client(webhook, ssl.TLSVersion.TLSv1_2)).connect()
     assert webhook.review(pod(account="account-0"), "team-0").status == 200
 
 
-def test_answers_say_that_they_are_json(webhook: Webhook) -> None:
+def test_responses_have_content_type_json(webhook: Webhook) -> None:
     webhook.start()
     for answer in (webhook.review(pod(account="account-0"), "team-0"), webhook.post(b"no review")):
         assert answer.headers["content-type"] == "application/json"
 
 
-def test_a_client_that_would_speak_http_2_is_offered_http_1(webhook: Webhook) -> None:
+def test_client_that_offers_http_2_gets_http_1(webhook: Webhook) -> None:
     webhook.start()
     context = webhook.trust
     context.set_alpn_protocols(["h2", "http/1.1"])
@@ -322,7 +322,7 @@ def test_a_client_that_would_speak_http_2_is_offered_http_1(webhook: Webhook) ->
 
 
 @pytest.mark.parametrize("lowest", ["1.2", "1.0"])
-def test_a_client_of_tls_1_2_is_served_where_it_may_be(webhook: Webhook, lowest: str) -> None:
+def test_tls_1_2_client_is_accepted_where_allowed(webhook: Webhook, lowest: str) -> None:
     webhook.start(tls_min_version=lowest)
     connection = webhook.connect(_client(webhook, ssl.TLSVersion.TLSv1_2))
     answer = webhook.post(b"{}", connection=connection)
@@ -330,8 +330,8 @@ def test_a_client_of_tls_1_2_is_served_where_it_may_be(webhook: Webhook, lowest:
     assert answer.status == 200
 
 
-def test_it_leaves_its_memory_in_no_core_file(webhook: Webhook) -> None:
-    """It holds the key of the authority that API servers trust."""
+def test_process_writes_no_core_file(webhook: Webhook) -> None:
+    """Its memory contains the key of the CA that API servers trust."""
     limit = resource.getrlimit(resource.RLIMIT_CORE)[1]
     webhook.start(preexec=lambda: resource.setrlimit(resource.RLIMIT_CORE, (limit, limit)))
     assert resource.prlimit(webhook.pid, resource.RLIMIT_CORE) == (0, 0)

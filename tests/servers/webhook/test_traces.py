@@ -15,7 +15,7 @@ TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 class Collector(HTTPServer):
-    """Keeps what it is sent."""
+    """A collector that stores the received spans."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -42,7 +42,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"{}")
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def collector() -> Iterator[Collector]:
         thread.join()
 
 
-def test_a_collector_behind_tls_is_trusted_as_the_system_trusts(
+def test_collector_certificate_is_verified_with_system_cas(
     webhook: Webhook, collector: Collector
 ) -> None:
     leaf, tls = webhook.ca.issue_cert("127.0.0.1"), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -74,15 +74,13 @@ def _facts(span: dict[str, Any]) -> dict[str, str]:
     return {one["key"]: one["value"]["stringValue"] for one in span["attributes"]}
 
 
-def test_a_verdict_is_a_span_under_the_api_servers_own(
-    webhook: Webhook, collector: Collector
-) -> None:
+def test_span_is_a_child_of_the_api_servers_span(webhook: Webhook, collector: Collector) -> None:
     webhook.start(otlp_endpoint=f"http://127.0.0.1:{collector.server_port}/")
     good = review(pod(account="account-0"), "team-0")
     webhook.post(good, {**JSON, "traceparent": f"00-{TRACE}-{SPAN}-01"})
-    webhook.post(review(pod(account="nobody"), "team-0"))
+    webhook.post(review(pod(account="missing"), "team-0"))
     webhook.post(good, {**JSON, "traceparent": f"00-{TRACE}-{SPAN}-00"})
-    assert webhook.stop() == 0, "what waits is sent at the end"
+    assert webhook.stop() == 0, "queued spans are exported at the end"
     mutated, refused = collector.spans()
     assert (mutated["traceId"], mutated["parentSpanId"]) == (TRACE, SPAN)
     assert len(mutated["spanId"]) == 16
@@ -97,17 +95,17 @@ def test_a_verdict_is_a_span_under_the_api_servers_own(
     assert _facts(resource["resource"])["service.name"] == "podpass-webhook"
 
 
-def test_a_collector_that_is_away_costs_no_pod(webhook: Webhook) -> None:
+def test_unavailable_collector_blocks_no_pod(webhook: Webhook) -> None:
     webhook.start(otlp_endpoint="http://127.0.0.1:1")
     for _ in range(3):
         answer = webhook.review(pod(account="account-0"), "team-0").body["response"]
         assert answer["allowed"] is True
     assert webhook.stop() == 0
-    assert webhook.events("traces_not_sent")[0]["collector"] == "http://127.0.0.1:1/v1/traces"
+    assert webhook.events("trace_export_failed")[0]["collector"] == "http://127.0.0.1:1/v1/traces"
     assert webhook.events("webhook_stopped")
 
 
-def test_without_an_endpoint_none_is_made(webhook: Webhook, collector: Collector) -> None:
+def test_no_span_is_exported_without_endpoint(webhook: Webhook, collector: Collector) -> None:
     webhook.start()
     webhook.review(pod(account="account-0"), "team-0")
     assert webhook.stop() == 0
@@ -118,7 +116,7 @@ def test_without_an_endpoint_none_is_made(webhook: Webhook, collector: Collector
     "given",
     ["", "00-zz-1-01", f"00-{'0' * 32}-{SPAN}-01", f"00-{TRACE}-{SPAN}-01-more", "x" * 3000],
 )
-def test_a_parent_that_is_none_begins_a_trace_of_its_own(
+def test_invalid_traceparent_begins_a_new_trace(
     webhook: Webhook, collector: Collector, given: str
 ) -> None:
     webhook.start(otlp_endpoint=f"http://127.0.0.1:{collector.server_port}")

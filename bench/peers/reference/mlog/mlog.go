@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package mlog is as much of the interface of monis.app/mlog as the reference's webhook and proxy use, over klog.
+// Package mlog implements the part of monis.app/mlog that the reference's webhook and proxy use, with klog.
 package mlog
 
 import (
@@ -27,7 +27,7 @@ const (
 // LogFormat names how lines are written.
 type LogFormat string
 
-// FormatJSON is the format the reference asks for.
+// FormatJSON is the format that the reference uses.
 const FormatJSON LogFormat = "json"
 
 // LogSpec is level and format together.
@@ -42,7 +42,7 @@ var verbosities = map[LogLevel]klog.Level{
 
 var current klog.Level
 
-// ValidateAndSetLogLevelAndFormatGlobally sets the level, or says that there is none of this name.
+// ValidateAndSetLogLevelAndFormatGlobally sets the level, or returns an error for an unknown name.
 func ValidateAndSetLogLevelAndFormatGlobally(_ context.Context, spec LogSpec) error {
 	verbosity, known := verbosities[spec.Level]
 	if !known {
@@ -52,15 +52,15 @@ func ValidateAndSetLogLevelAndFormatGlobally(_ context.Context, spec LogSpec) er
 	return nil
 }
 
-// Enabled tells whether lines of a level are written.
+// Enabled returns whether lines of a level are written.
 func Enabled(level LogLevel) bool {
 	return current >= verbosities[level]
 }
 
-// Setup starts logging and gives the function that ends it.
+// Setup starts logging and returns the function that ends it.
 func Setup() func() { return klog.Flush }
 
-// Logr gives the logger to libraries.
+// Logr returns the logger for libraries.
 func Logr() logr.Logger { return klog.Background() }
 
 // Logger writes lines with a name and values.

@@ -1,10 +1,11 @@
-"""The webhook's own certificates in a cluster: an authority and a leaf in one Secret, kept by every replica.
+"""Rotate the webhook's CA and serving certificate in a cluster; every replica takes part.
 
-In: the Secret and the configurations, by the API. Out: a TLS context that API servers trust at any moment.
-The private key is never written to disk. Next: `admission.app`, which is served with it.
+In: one Secret and the webhook configurations, through the API server. Out: a TLS context whose certificate
+every API server trusts. The private keys are never written to disk. Next: `admission.handler`, served with
+it.
 """
 
-from podpass.admission.certificates.model import Plan
-from podpass.admission.certificates.rotator import Rotation
+from podpass.admission.certificates.model import RotationPolicy
+from podpass.admission.certificates.rotator import CertificateRotator
 
-__all__ = ["Plan", "Rotation"]
+__all__ = ["CertificateRotator", "RotationPolicy"]

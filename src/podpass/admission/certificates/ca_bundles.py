@@ -1,4 +1,4 @@
-"""The webhook configurations that API servers find us by: what their `caBundle`s hold, and mending them."""
+"""Read and patch the `caBundle`s of the webhook configurations, with which API servers verify the webhook."""
 
 import base64
 import binascii
@@ -8,22 +8,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from podpass.admission.certificates import secret_codec
-from podpass.admission.certificates.model import Authority, Held
+from podpass.admission.certificates.model import CertificateAuthority, StoredCertificates
 from podpass.kubernetes.client import KubeClient, KubeError, Object
 
 COLLECTION = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Registered:
-    """One configuration as it was read.
+class ObservedConfiguration:
+    """One webhook configuration as it was read.
 
-    Shapes:  `object` is None where there is none; `bundles` are the authorities in each webhook entry.
+    Shapes:  `object` is None where the configuration does not exist; `bundles` are the CAs of each webhook
+             entry.
     """
 
     name: str
     object: Object | None = field(repr=False)
-    bundles: Sequence[tuple[Authority, ...]] = ()
+    bundles: Sequence[tuple[CertificateAuthority, ...]] = ()
 
     @property
     def ids(self) -> Sequence[frozenset[str]]:
@@ -31,81 +32,83 @@ class Registered:
 
     @property
     def version(self) -> str:
-        """Tell one state of its webhooks from another; labels and the like do not count."""
+        """Return a text that changes with the webhook entries, but not with labels or other metadata."""
         about = (self.object or {}).get("metadata", {})
         return f"{about.get('uid')}/{about.get('generation') or about.get('resourceVersion')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mended:
-    """What a configuration has to become.
+class BundlePatch:
+    """The desired configuration.
 
-    Shapes:  `joined` and `left` are ids of authorities that came into or went out of some entry.
+    Shapes:  `added` and `removed` are the ids of CAs that some entry gains or loses.
     """
 
     object: Object = field(repr=False)
-    joined: frozenset[str]
-    left: frozenset[str]
+    added: frozenset[str]
+    removed: frozenset[str]
 
 
-class Configurations:
-    """The configurations of one name each, wherever they are needed together."""
+class ConfigurationClient:
+    """Reads and writes the webhook configurations with these names."""
 
     def __init__(self, client: KubeClient, names: Sequence[str]) -> None:
         self._client = client
         self.names = tuple(names)
 
-    async def read(self, name: str) -> Registered:
-        """Read one.
+    async def read(self, name: str) -> ObservedConfiguration:
+        """Read one configuration.
 
-        Errors:  KubeError, but not for one that is not there.
+        Errors:  KubeError, but not when the configuration does not exist.
         """
         try:
             found = await self._client.get(f"{COLLECTION}/{name}")
         except KubeError as exc:
             if exc.status != 404:
                 raise
-            return Registered(name=name, object=None)
-        bundles = [_bundle(hook) for hook in found.get("webhooks") or ()]
-        return Registered(name=name, object=found, bundles=bundles)
+            return ObservedConfiguration(name=name, object=None)
+        bundles = [_decode_hook_bundle(hook) for hook in found.get("webhooks") or ()]
+        return ObservedConfiguration(name=name, object=found, bundles=bundles)
 
     async def write(self, name: str, changed: Object) -> None:
-        """Put it there, if it still is what was read.
+        """Replace a configuration if it has not changed since it was read.
 
-        Errors:  KubeError, 409 where somebody else was quicker.
+        Errors:  KubeError, 409 when another writer changed it first.
         """
         await self._client.replace(f"{COLLECTION}/{name}", changed)
 
 
-def mend(registered: Registered, held: Held) -> Mended | None:
-    """Bring every `caBundle` into step with the Secret, and touch nothing else; None if they are."""
-    if registered.object is None or held.current is None:
+def build_bundle_patch(
+    configuration: ObservedConfiguration, certificates: StoredCertificates
+) -> BundlePatch | None:
+    """Return the configuration with the desired `caBundle`s and no other change, or None if it has them."""
+    if configuration.object is None or certificates.current is None:
         return None
-    changed, joined, left = copy.deepcopy(registered.object), set[str](), set[str]()
-    entries = zip(changed.get("webhooks") or (), registered.bundles, strict=True)
+    changed, added, removed = copy.deepcopy(configuration.object), set[str](), set[str]()
+    entries = zip(changed.get("webhooks") or (), configuration.bundles, strict=True)
     for hook, present in entries:
-        pem = secret_codec.wanted(held, present)
+        pem = secret_codec.build_desired_bundle(certificates, present)
         if pem is not None:
             hook["clientConfig"]["caBundle"] = base64.b64encode(pem).decode()
             before = {each.id for each in present}
-            after = {each.id for each in secret_codec.authorities(pem)}
-            joined |= after - before
-            left |= before - after
-    if not joined and not left:
+            after = {each.id for each in secret_codec.decode_bundle(pem)}
+            added |= after - before
+            removed |= before - after
+    if not added and not removed:
         return None
-    return Mended(object=changed, joined=frozenset(joined), left=frozenset(left))
+    return BundlePatch(object=changed, added=frozenset(added), removed=frozenset(removed))
 
 
-def changed_by(configuration: Object) -> str:
-    """Name who wrote a configuration last, as the API server noted."""
+def find_last_writer(configuration: Object) -> str:
+    """Return the field manager that wrote a configuration last; empty if the API server recorded none."""
     entries = configuration.get("metadata", {}).get("managedFields") or ()
     last: Any = max(entries, key=lambda each: str(each.get("time") or ""), default={})
     return str(last.get("manager") or "")
 
 
-def _bundle(hook: Object) -> tuple[Authority, ...]:
+def _decode_hook_bundle(hook: Object) -> tuple[CertificateAuthority, ...]:
     try:
         pem = base64.b64decode(hook.get("clientConfig", {}).get("caBundle") or "", validate=True)
     except (binascii.Error, TypeError):
         return ()
-    return secret_codec.authorities(pem)
+    return secret_codec.decode_bundle(pem)

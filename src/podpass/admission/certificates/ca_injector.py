@@ -1,124 +1,140 @@
-"""Keeping every configuration's `caBundle` in step with the Secret, without a quarrel at full speed."""
+"""Inject the Secret's CAs into the `caBundle` of every webhook configuration.
+
+A missing CA is added at once. When another writer keeps removing it, the repairs back off exponentially.
+"""
 
 import logging
 from collections.abc import Collection
 
 from podpass.admission.certificates.ca_bundles import (
-    Configurations,
-    Mended,
-    Registered,
-    changed_by,
-    mend,
+    BundlePatch,
+    ConfigurationClient,
+    ObservedConfiguration,
+    build_bundle_patch,
+    find_last_writer,
 )
-from podpass.admission.certificates.model import Held
-from podpass.admission.certificates.status import Standing
+from podpass.admission.certificates.model import StoredCertificates
+from podpass.admission.certificates.status import CertificateStatus
 from podpass.clock import Clock
 from podpass.kubernetes.client import KubeError
 
 _log = logging.getLogger(__name__)
 
+_FIRST_SECONDS, _LAST_SECONDS = 1, 60
+_RESET_FACTOR = (
+    4  # after this multiple of the current delay without a repair, the backoff starts again
+)
 
-class Mending:
-    """Writes configurations; what was taken out of one by somebody is put back at once, then ever slower."""
 
-    def __init__(self, configurations: Configurations, standing: Standing, ticks: Clock) -> None:
-        self._configurations, self._standing = configurations, standing
-        self._paces = {name: Pace(ticks, 1, 60) for name in configurations.names}
-        self._carried: dict[str, frozenset[str]] = {}
+class RepairBackoff:
+    """Exponential backoff of repairs: the first is allowed at once, then the delay doubles with each one.
+
+    Units:   seconds of `ticks`, a monotonic clock.
+    """
+
+    def __init__(self, ticks: Clock, first: float, last: float) -> None:
+        self._ticks, self._first, self._last = ticks, first, last
+        self._delay = 0.0
+        self._repaired_at = float("-inf")
+
+    @property
+    def is_ready(self) -> bool:
+        return self.wait_seconds <= 0
+
+    @property
+    def wait_seconds(self) -> float:
+        """Return how long until the next repair is allowed."""
+        return self._repaired_at + self._delay - self._ticks()
+
+    @property
+    def is_conflicting(self) -> bool:
+        """Return whether repairs were needed repeatedly, the last one not long ago."""
+        return self._delay > 2 * self._first and not self._is_reset(self._ticks())
+
+    def record(self) -> None:
+        """Count a repair that was made now."""
+        now = self._ticks()
+        self._delay = self._first if self._is_reset(now) else min(self._delay * 2, self._last)
+        self._repaired_at = now
+
+    def _is_reset(self, now: float) -> bool:
+        return now - self._repaired_at > _RESET_FACTOR * self._delay
+
+
+class CABundleInjector:
+    """Writes CA bundles into webhook configurations; use one for all configurations of a replica."""
+
+    def __init__(
+        self, configurations: ConfigurationClient, status: CertificateStatus, ticks: Clock
+    ) -> None:
+        self._configurations, self._status = configurations, status
+        self._backoffs = {
+            name: RepairBackoff(ticks, _FIRST_SECONDS, _LAST_SECONDS)
+            for name in configurations.names
+        }
+        self._last_ids: dict[str, frozenset[str]] = {}
 
     @property
     def wait_seconds(self) -> list[float]:
-        return [pace.wait_seconds for pace in self._paces.values()]
+        """Return, for each configuration, how long until its next repair is allowed."""
+        return [backoff.wait_seconds for backoff in self._backoffs.values()]
 
-    async def mend(self, registered: Registered, held: Held) -> bool:
-        """Bring a configuration into step; tell whether it has changed, by us or by somebody quicker.
+    async def inject(
+        self, configuration: ObservedConfiguration, certificates: StoredCertificates
+    ) -> bool:
+        """Write the missing CAs into a configuration; return whether this or another writer changed it.
 
-        Errors:  KubeError when the API server cannot be asked.
+        Errors:  KubeError when the API server is unavailable.
         """
-        name, mended = registered.name, mend(registered, held)
-        present = frozenset[str]().union(*registered.ids)
-        if mended is None:
-            if not self._paces[name].is_contested:
-                self._standing.say(name)
-            self._carried[name] = present
+        name, patch = configuration.name, build_bundle_patch(configuration, certificates)
+        present = frozenset[str]().union(*configuration.ids)
+        if patch is None:
+            if not self._backoffs[name].is_conflicting:
+                self._status.set_condition(name)
+            self._last_ids[name] = present
             return False
-        lost = mended.joined & self._carried.get(name, frozenset())
-        if lost and not self._paces[name].allows:
+        lost = patch.added & self._last_ids.get(name, frozenset())
+        if lost and not self._backoffs[name].is_ready:
             return False
         try:
-            await self._configurations.write(name, mended.object)
+            await self._configurations.write(name, patch.object)
         except KubeError as exc:
             if exc.status in (404, 409):
                 return True
             if exc.status not in (403, 422):
                 raise
-            self._standing.say(name, exc.message)
+            self._status.set_condition(name, exc.message)
             return False
-        self._carried[name] = (present | mended.joined) - mended.left
+        self._last_ids[name] = (present | patch.added) - patch.removed
         if lost:
-            self._spend(registered)
-        _tell(registered, mended, lost)
+            self._record_repair(configuration)
+        _log_patch(configuration, patch, lost)
         return True
 
-    def _spend(self, registered: Registered) -> None:
-        pace = self._paces[registered.name]
-        pace.spend()
-        if pace.is_contested:
-            self._standing.say(registered.name, f"{_culprit(registered)} keeps overwriting it")
+    def _record_repair(self, configuration: ObservedConfiguration) -> None:
+        backoff = self._backoffs[configuration.name]
+        backoff.record()
+        if backoff.is_conflicting:
+            problem = f"{_name_writer(configuration)} keeps overwriting it"
+            self._status.set_condition(configuration.name, problem)
 
 
-def _tell(registered: Registered, mended: Mended, lost: frozenset[str]) -> None:
-    about = {"configuration": registered.name}
+def _log_patch(
+    configuration: ObservedConfiguration, patch: BundlePatch, lost: frozenset[str]
+) -> None:
+    about = {"configuration": configuration.name}
     if lost:
-        repaired = {**about, "ca": _short(lost), "changed_by": _culprit(registered)}
-        _log.warning("bundle_repaired", extra=repaired)
-    if joined := mended.joined - lost:
-        _log.info("ca_joined", extra={**about, "ca": _short(joined)})
-    if mended.left:
-        _log.info("ca_left", extra={**about, "ca": _short(mended.left)})
+        repaired = {**about, "ca": _shorten(lost), "changed_by": _name_writer(configuration)}
+        _log.warning("ca_bundle_repaired", extra=repaired)
+    if added := patch.added - lost:
+        _log.info("ca_bundle_ca_added", extra={**about, "ca": _shorten(added)})
+    if patch.removed:
+        _log.info("ca_bundle_ca_removed", extra={**about, "ca": _shorten(patch.removed)})
 
 
-def _culprit(registered: Registered) -> str:
-    return changed_by(registered.object or {}) or "somebody"
+def _name_writer(configuration: ObservedConfiguration) -> str:
+    return find_last_writer(configuration.object or {}) or "an unknown writer"
 
 
-def _short(ids: Collection[str]) -> list[str]:
+def _shorten(ids: Collection[str]) -> list[str]:
     return sorted(each[:12] for each in ids)
-
-
-_CALM = 4  # times the present gap without a need for it: the quarrel is over
-
-
-class Pace:
-    """Allow a first time at once, and then only after gaps that double while it is needed again.
-
-    Units:   seconds of `ticks`.
-    """
-
-    def __init__(self, ticks: Clock, first: float, last: float) -> None:
-        self._ticks, self._first, self._last = ticks, first, last
-        self._gap = 0.0
-        self._since = float("-inf")
-
-    @property
-    def allows(self) -> bool:
-        return self.wait_seconds <= 0
-
-    @property
-    def wait_seconds(self) -> float:
-        """How long until it may be done again."""
-        return self._since + self._gap - self._ticks()
-
-    @property
-    def is_contested(self) -> bool:
-        """Tell whether it was needed again and again, and not long ago."""
-        return self._gap > 2 * self._first and not self._is_calm(self._ticks())
-
-    def spend(self) -> None:
-        """Note that it was done."""
-        now = self._ticks()
-        self._gap = self._first if self._is_calm(now) else min(self._gap * 2, self._last)
-        self._since = now
-
-    def _is_calm(self, now: float) -> bool:
-        return now - self._since > _CALM * self._gap

@@ -1,4 +1,4 @@
-"""Shapes of the rotation: authorities, the leaf, what the Secret holds, what a look saw, the next step."""
+"""Data types of the rotation: CAs, the leaf certificate, the Secret's contents, observations, and steps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,22 +9,22 @@ _DAY = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How long certificates live, and how long each step of a rotation waits.
+class RotationPolicy:
+    """Lifetimes of certificates, and the waits between the steps of a rotation.
 
-    Units:   seconds. `look_ahead_seconds` before its end a certificate is replaced: a day before the
-             reference would, which changes its authority without an overlap. `lag_seconds` is how long an
-             API server may take to hear of a changed configuration; `linger_seconds` how long the old
-             authority stays trusted after the new one signs; `check_seconds` how often a replica looks
-             when nothing wakes it.
+    Units:   seconds. A certificate is replaced `renew_before_seconds` before it expires: a day before the
+             reference replaces it, because the reference replaces its CA without an overlap.
+             `propagation_seconds`: how long API servers may take to observe a changed configuration.
+             `overlap_seconds`: how long the old CA stays trusted after the new CA signs.
+             `check_seconds`: the time between two reconciles when no watch event arrives.
     Errors:  SettingsError.
     """
 
     ca_seconds: float = 3650 * _DAY
     leaf_seconds: float = 365 * _DAY
-    look_ahead_seconds: float = 91 * _DAY
-    lag_seconds: float = 10
-    linger_seconds: float = 3600
+    renew_before_seconds: float = 91 * _DAY
+    propagation_seconds: float = 10
+    overlap_seconds: float = 3600
     check_seconds: float = 10
 
     def __post_init__(self) -> None:
@@ -33,29 +33,30 @@ class Plan:
             for name in self.__slots__
             if not getattr(self, name) > 0
         ]
-        if self.look_ahead_seconds >= min(self.ca_seconds, self.leaf_seconds):
-            problems.append("look_ahead_seconds: want less than ca_seconds and leaf_seconds")
-        if self.lag_seconds > self.stale_seconds:
-            problems.append("linger_seconds: want four times lag_seconds or more")
+        if self.renew_before_seconds >= min(self.ca_seconds, self.leaf_seconds):
+            problems.append("renew_before_seconds: want less than ca_seconds and leaf_seconds")
+        if self.propagation_seconds > self.stale_seconds:
+            problems.append("overlap_seconds: want four times propagation_seconds or more")
         if problems:
             raise SettingsError(problems)
 
     @property
     def stale_seconds(self) -> float:
-        """For how long a replica is trusted to serve what it serves without having looked.
+        """Return after how many seconds without a reconcile a replica is not ready.
 
-        A quarter: one that saw the last moment before a change is stale at the first quarter, has heard
-        or is stale again at the second, and has two more until nobody trusts the old authority.
+        This is a quarter of the overlap. A replica that reconciled just before a change is not ready after
+        the first quarter. By the end of the second quarter it has observed the change, or it is not ready
+        again. Two quarters remain until API servers stop trusting the old CA.
         """
-        return self.linger_seconds / 4
+        return self.overlap_seconds / 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Authority:
-    """A certificate authority.
+class CertificateAuthority:
+    """A CA certificate, with its key where that is known.
 
-    Shapes:  `id` is the SHA-256 of the certificate as hex; `certificate` and `key` are PEM, the key empty
-             where it is not known; `ours` tells authorities of this webhook from a stranger's.
+    Shapes:  `id` is the SHA-256 of the certificate in hex; `certificate` and `key` are PEM; `key` is empty
+             where it is unknown; `is_own` is true for a CA of this webhook and false for any other CA.
     Units:   seconds since the epoch.
     """
 
@@ -64,14 +65,14 @@ class Authority:
     key: bytes = field(default=b"", repr=False)
     not_before: float
     not_after: float
-    ours: bool = True
+    is_own: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leaf:
-    """A serving certificate; `authority` is the id of who signed it."""
+class LeafCertificate:
+    """A serving certificate; `ca_id` is the id of the CA that signed it."""
 
-    authority: str
+    ca_id: str
     chain: bytes = field(repr=False)
     key: bytes = field(repr=False)
     not_before: float
@@ -79,116 +80,116 @@ class Leaf:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
-    """What the Secret holds, as far as it can be used.
+class StoredCertificates:
+    """The usable contents of the Secret.
 
-    Shapes:  `current` signs and is the first of `ca.crt`; `leaf` is signed by it; `coming` has joined and
-             does not sign yet; `old` have signed. `faults` say what could not be used.
+    Shapes:  `current` is the first CA of `ca.crt` and signs; it signed `leaf`. `added` is a new CA that
+             does not sign yet. `old` signed before. `faults` are reasons why parts are unusable.
     """
 
-    current: Authority | None = None
-    leaf: Leaf | None = None
-    coming: Authority | None = None
-    old: tuple[Authority, ...] = ()
+    current: CertificateAuthority | None = None
+    leaf: LeafCertificate | None = None
+    added: CertificateAuthority | None = None
+    old: tuple[CertificateAuthority, ...] = ()
     faults: tuple[str, ...] = ()
 
     @property
-    def authorities(self) -> tuple[Authority, ...]:
-        """Every authority that API servers have to trust, in the order of `ca.crt`."""
-        first = tuple(each for each in (self.current, self.coming) if each is not None)
+    def cas(self) -> tuple[CertificateAuthority, ...]:
+        """Every CA that API servers must trust, in the order of `ca.crt`."""
+        first = tuple(each for each in (self.current, self.added) if each is not None)
         return first + self.old
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """What one look saw: the configurations first, and then the Secret.
+class ObservedState:
+    """What one reconcile read: first the configurations, then the Secret.
 
-    Shapes:  `bundles` are the ids of the authorities in each webhook entry of each configuration that
-             exists; `found` the authorities of ours among them; `version` tells one state of all the
-             configurations from another.
+    Shapes:  `bundles` has the CA ids of each webhook entry of each existing configuration; `own_cas` are the
+             CAs of this webhook in these bundles; `version` changes when any configuration changes.
     """
 
-    held: Held
+    certificates: StoredCertificates
     bundles: Sequence[frozenset[str]] = ()
-    found: Sequence[Authority] = ()
+    own_cas: Sequence[CertificateAuthority] = ()
     version: tuple[str, ...] = ()
 
-    def carries(self, authority: str) -> bool:
-        """Tell whether every API server that calls us learns of this authority."""
-        return all(authority in bundle for bundle in self.bundles)
+    def is_in_all_bundles(self, ca_id: str) -> bool:
+        """Return whether a CA is in the `caBundle` of every webhook entry."""
+        return all(ca_id in bundle for bundle in self.bundles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What a replica remembers of its looks.
+class ObservationHistory:
+    """What a replica remembers of its reconciles.
 
-    Shapes:  `after_silence` tells whether a look came so late that others may have gone on without us, and
-             what the Secret holds was not taken since; `in_use` whether what is served was trusted at some
-             look since; `version` of the configurations at the last look; `empty` since when the Secret has
-             held no authority that signs, None while it holds one. By ids of authorities: `trusted` since
-             when each was in every bundle whenever looked at, `old` since when it has been out of use, `met`
-             when it was first seen in the Secret.
-    Units:   seconds of a clock that nobody can set.
+    Shapes:  `was_disconnected` is true after a reconcile that came so late that other replicas may have
+             rotated, until the replica serves a leaf of the current CA. `served_was_trusted` is true if the
+             CA of the served leaf was in every bundle at some reconcile since the timers were reset.
+             `version` is that of the configurations at the last reconcile. `empty_since` is when the Secret
+             lost its current CA, or None while it has one. By CA id: `trusted_since`, from when on the CA
+             was in every bundle at each reconcile; `unused_since`, from when on it has not signed;
+             `first_seen_at`, when it was first read from the Secret.
+    Units:   seconds of a monotonic clock.
     """
 
-    looked: float = float("-inf")
-    after_silence: bool = False
-    in_use: bool = False
+    observed_at: float = float("-inf")
+    was_disconnected: bool = False
+    served_was_trusted: bool = False
     version: tuple[str, ...] | None = None
-    empty: float | None = None
-    trusted: Mapping[str, float] = field(default_factory=dict)
-    old: Mapping[str, float] = field(default_factory=dict)
-    met: Mapping[str, float] = field(default_factory=dict)
+    empty_since: float | None = None
+    trusted_since: Mapping[str, float] = field(default_factory=dict)
+    unused_since: Mapping[str, float] = field(default_factory=dict)
+    first_seen_at: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """What a replica serves, and who signed it."""
+class ServedCertificate:
+    """The leaf that a replica serves, and the CA that signed it."""
 
-    leaf: Leaf
-    authority: Authority
+    leaf: LeafCertificate
+    ca: CertificateAuthority
 
 
 # ------------------------------------------------------------------------------------- steps of the Secret
 
 
 @dataclass(frozen=True, slots=True)
-class Make:
-    """Begin anew with a first authority; those that somebody may still serve stay trusted."""
+class CreateCA:
+    """Replace the contents by a first CA; the CAs that a replica may still serve stay trusted."""
 
-    old: tuple[Authority, ...]
+    old: tuple[CertificateAuthority, ...]
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
-    """Have the current authority sign a new leaf."""
+class SignLeaf:
+    """Sign a new leaf by the current CA."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Join:
-    """Let a new authority join, which does not sign yet."""
+class AddCA:
+    """Add a new CA that does not sign yet."""
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """Let the authority that has joined sign from now on."""
+class PromoteCA:
+    """Make the added CA the current one, and sign a leaf by it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drop:
-    """Let old authorities leave."""
+class RemoveCA:
+    """Remove old CAs."""
 
     ids: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
-    """Take back an authority that is trusted and served here, and that somebody threw out at once."""
+class RestoreCA:
+    """Restore a CA that is trusted and served here, and that another writer removed without an overlap."""
 
-    authority: Authority
+    ca: CertificateAuthority
 
 
-Step = Make | Sign | Join | Turn | Drop | Keep
+Step = CreateCA | SignLeaf | AddCA | PromoteCA | RemoveCA | RestoreCA

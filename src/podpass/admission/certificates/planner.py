@@ -1,12 +1,13 @@
-"""What to do next about the certificates, from what was seen. Pure: no I/O, no clock of its own.
+"""Decide the next step of the rotation from what was observed. Pure: no I/O, no clock of its own.
 
-    join   the new authority stands beside the old one in every caBundle; nobody serves a leaf of it
-    turn   every API server has heard of it: it signs, and replicas serve its leaf as they hear of it
-    drop   no replica can serve the old leaf any more: the old authority leaves
+    add      the new CA is in every caBundle next to the old CA; no replica serves a leaf of it
+    promote  every API server trusts the new CA: it signs, and each replica serves its leaf once it observes
+    it
+    remove   no replica can serve the old leaf any more: the old CA is removed
 
-What is decided is one step on the Secret, whose version tells whether another replica was quicker. Waits
-are counted by each replica for itself, from its own looks: nothing but the Secret is agreed on, so a
-replica that starts at any moment goes on from there, at the price of one more wait.
+The result is one step on the Secret. The resourceVersion that was read decides which of two replicas wins.
+Each replica measures the waits from its own reconciles, and the replicas share only the Secret. So a replica
+that starts at any moment continues from there, and only waits once more.
 """
 
 from collections.abc import Iterator
@@ -14,242 +15,300 @@ from dataclasses import replace
 from typing import Protocol
 
 from podpass.admission.certificates.model import (
-    Authority,
-    Drop,
-    Held,
-    Join,
-    Keep,
-    Leaf,
-    Make,
-    Plan,
-    Seen,
-    Served,
-    Sight,
-    Sign,
+    AddCA,
+    CertificateAuthority,
+    CreateCA,
+    LeafCertificate,
+    ObservationHistory,
+    ObservedState,
+    PromoteCA,
+    RemoveCA,
+    RestoreCA,
+    RotationPolicy,
+    ServedCertificate,
+    SignLeaf,
     Step,
-    Turn,
+    StoredCertificates,
 )
 
 _FIRST = "there is no serving certificate yet"
-_DUE = "the certificate ends soon"
+_DUE = "the certificate expires soon"
 
 
-class Maker(Protocol):
-    """Whoever makes keys and certificates."""
+class CertificateIssuer(Protocol):
+    """Creates keys and certificates."""
 
-    def authority(self) -> Authority: ...
+    def create_ca(self) -> CertificateAuthority: ...
 
-    def leaf(self, authority: Authority) -> Leaf: ...
+    def sign_leaf(self, ca: CertificateAuthority) -> LeafCertificate: ...
 
 
-def is_valid(certificate: Authority | Leaf, now: float) -> bool:
+def is_valid(certificate: CertificateAuthority | LeafCertificate, now: float) -> bool:
     return certificate.not_before <= now < certificate.not_after
 
 
-def is_due(certificate: Authority | Leaf, now: float, plan: Plan) -> bool:
-    """Tell whether a certificate ends so soon that it has to be replaced."""
-    return certificate.not_after <= now + plan.look_ahead_seconds
+def is_due(
+    certificate: CertificateAuthority | LeafCertificate, now: float, policy: RotationPolicy
+) -> bool:
+    """Return whether a certificate expires so soon that it must be replaced."""
+    return certificate.not_after <= now + policy.renew_before_seconds
 
 
-def noted(seen: Seen, sight: Sight, served: Served | None, *, ticks: float, plan: Plan) -> Seen:
-    """Remember what a look saw; `ticks` was read after it.
+def update_history(
+    history: ObservationHistory,
+    state: ObservedState,
+    served: ServedCertificate | None,
+    *,
+    ticks: float,
+    policy: RotationPolicy,
+) -> ObservationHistory:
+    """Add one reconcile to the history.
 
-    For an authority that is to sign, any change of a configuration begins the wait anew: between two looks a
-    reference's replica, which is slow to hear of the Secret, may have taken it out for a moment.
+    For a CA that has still to sign, any change of a configuration restarts the wait: between two reconciles
+    a replica of the reference, which observed the Secret late, may have removed the CA for a moment.
 
-    An old authority is out of use only while there is another's leaf to go to.
+    An old CA counts as unused only while the Secret has a leaf of another CA that replicas can serve instead.
 
-    A silence lasts until what is served here is signed by who signs in the Secret: where that was destroyed
-    meanwhile there is nothing to go to, and others may count to the end of what is served here. They cease
-    when they see that nobody signs, and whoever has not looked for so long counts anew.
+    After a disconnection, the replica counts as disconnected until it serves a leaf of the current CA.
+    If the Secret was destroyed in between, there is no leaf to switch to, while other replicas may count
+    down to the removal of the CA that this replica serves. They stop when they observe that the Secret has
+    no current CA; a replica that has not reconciled for that long restarts its timers.
+
+    Units:   `ticks` in monotonic seconds, read after the reconcile read the cluster.
     """
-    held = sight.held
-    restarts = _may_have_been_out(seen, sight, plan)
-    is_silent = ticks - seen.looked >= plan.stale_seconds
-    seen = replace(out_of_touch(seen), empty=None) if is_silent else seen
-    empty = None if held.current else ticks if seen.empty is None else seen.empty
-    is_over = _is_current(held.current, served) or (
-        empty is not None and ticks - empty >= plan.stale_seconds
+    certificates = state.certificates
+    restarts = _list_interrupted(history, state, policy)
+    is_late = ticks - history.observed_at >= policy.stale_seconds
+    history = replace(reset_timers(history), empty_since=None) if is_late else history
+    empty_since = history.empty_since
+    if certificates.current:
+        empty_since = None
+    elif empty_since is None:
+        empty_since = ticks
+    is_over = _is_current(certificates.current, served) or (
+        empty_since is not None and ticks - empty_since >= policy.stale_seconds
     )
-    return Seen(
-        looked=ticks,
-        after_silence=(is_silent or seen.after_silence) and not is_over,
-        in_use=served is not None and (seen.in_use or sight.carries(served.authority.id)),
-        version=sight.version,
-        empty=empty,
-        trusted={
-            each.id: ticks if each.id in restarts else seen.trusted.get(each.id, ticks)
-            for each in held.authorities
-            if sight.carries(each.id)
+    return ObservationHistory(
+        observed_at=ticks,
+        was_disconnected=(is_late or history.was_disconnected) and not is_over,
+        served_was_trusted=served is not None
+        and (history.served_was_trusted or state.is_in_all_bundles(served.ca.id)),
+        version=state.version,
+        empty_since=empty_since,
+        trusted_since={
+            each.id: ticks if each.id in restarts else history.trusted_since.get(each.id, ticks)
+            for each in certificates.cas
+            if state.is_in_all_bundles(each.id)
         },
-        old={each.id: seen.old.get(each.id, ticks) for each in held.old if held.leaf},
-        met={each.id: seen.met.get(each.id, ticks) for each in held.authorities},
+        unused_since={
+            each.id: history.unused_since.get(each.id, ticks)
+            for each in certificates.old
+            if certificates.leaf
+        },
+        first_seen_at={
+            each.id: history.first_seen_at.get(each.id, ticks) for each in certificates.cas
+        },
     )
 
 
-def _may_have_been_out(seen: Seen, sight: Sight, plan: Plan) -> set[str]:
-    """List the authorities that are to sign and may have been out of a bundle since the look before.
+def _list_interrupted(
+    history: ObservationHistory, state: ObservedState, policy: RotationPolicy
+) -> set[str]:
+    """Return the ids of CAs that have still to sign and may have been missing since the last reconcile.
 
-    A first leaf is not to wait for ever where somebody keeps changing a configuration: for its authority
-    that counts only until everybody must have heard of it.
+    For the CA of a first leaf this counts only until every API server and replica must have observed it.
+    Otherwise a writer that keeps changing a configuration could delay the first leaf without end.
     """
-    if seen.version == sight.version:
+    if history.version == state.version:
         return set()
-    held, fresh = sight.held, seen.looked - plan.lag_seconds
-    found = {held.coming.id} if held.coming else set()
-    if held.current and not held.leaf and seen.met.get(held.current.id, seen.looked) >= fresh:
-        found.add(held.current.id)
+    certificates, fresh = state.certificates, history.observed_at - policy.propagation_seconds
+    found = {certificates.added.id} if certificates.added else set()
+    if (
+        certificates.current
+        and not certificates.leaf
+        and history.first_seen_at.get(certificates.current.id, history.observed_at) >= fresh
+    ):
+        found.add(certificates.current.id)
     return found
 
 
-def _is_current(current: Authority | None, served: Served | None) -> bool:
-    return current is not None and served is not None and current.id == served.authority.id
+def _is_current(current: CertificateAuthority | None, served: ServedCertificate | None) -> bool:
+    return current is not None and served is not None and current.id == served.ca.id
 
 
-def out_of_touch(seen: Seen) -> Seen:
-    """Begin counting anew when an old authority may leave.
+def reset_timers(history: ObservationHistory) -> ObservationHistory:
+    """Restart the timers for the removal of old CAs.
 
-    Who could not look cannot know whether others could; and while the API server is away, nobody hears that a
-    replica is not ready any more.
+    A replica that failed to read the Secret does not know whether other replicas read it. And while the API
+    server is unavailable, it does not learn that a replica is no longer ready.
     """
-    return replace(seen, old={}, in_use=False)
+    return replace(history, unused_since={}, served_was_trusted=False)
 
 
-def decide(
-    sight: Sight, seen: Seen, served: Served | None, *, now: float, ticks: float, plan: Plan
+def plan_step(
+    state: ObservedState,
+    history: ObservationHistory,
+    served: ServedCertificate | None,
+    *,
+    now: float,
+    ticks: float,
+    policy: RotationPolicy,
 ) -> Step | None:
-    """Choose the next step on the Secret; None when there is nothing to do, or something to wait for.
+    """Return the next step on the Secret, or None when there is nothing to do or a wait has not ended.
 
-    Units:   `now` in seconds since the epoch, `ticks` by the clock of `seen`.
+    Units:   `now` in seconds since the epoch, `ticks` in monotonic seconds.
     """
-    held, current = sight.held, sight.held.current
-    turns = held.coming is not None and is_valid(held.coming, now)
-    if current is None or not (turns or is_valid(current, now)):
-        return Make(_still_in_use(sight, seen, served), _why(held, now))
-    if served is not None and _thrown_out(sight, served.authority):
-        return Keep(served.authority)
-    # A first leaf waits until it will be trusted; one in place of another is trusted as that one is.
-    if (why := _unsigned(held, now, plan)) and (held.leaf or _known(current, seen, ticks, plan)):
-        return Sign(why)
-    if turns:
-        assert held.coming is not None
-        return Turn() if _known(held.coming, seen, ticks, plan) else None
-    if is_due(current, now, plan):
-        return Join()
-    gone = frozenset(_out_of_use(seen, served, ticks, plan))
-    return Drop(gone) if gone else None
+    certificates, current = state.certificates, state.certificates.current
+    can_promote = certificates.added is not None and is_valid(certificates.added, now)
+    if current is None or not (can_promote or is_valid(current, now)):
+        return CreateCA(_list_trusted(state, history, served), _why_create(certificates, now))
+    if served is not None and _was_removed(state, served.ca):
+        return RestoreCA(served.ca)
+    # A first leaf waits until its CA is trusted everywhere. A leaf that replaces another one does not wait.
+    can_sign = certificates.leaf is not None or _is_propagated(current, history, ticks, policy)
+    if can_sign and (why := _why_sign(certificates, now, policy)):
+        return SignLeaf(why)
+    if can_promote:
+        assert certificates.added is not None
+        return PromoteCA() if _is_propagated(certificates.added, history, ticks, policy) else None
+    if is_due(current, now, policy):
+        return AddCA()
+    removable = frozenset(_list_removable(history, served, ticks, policy))
+    return RemoveCA(removable) if removable else None
 
 
-def changed(held: Held, step: Step, maker: Maker) -> Held:
-    """Carry out a step; nothing that is made touches what is there."""
-    current = held.current
+def apply_step(
+    certificates: StoredCertificates, step: Step, issuer: CertificateIssuer
+) -> StoredCertificates:
+    """Return the Secret's contents after a step."""
+    current = certificates.current
     match step:
-        case Make(old):
-            return Held(current=maker.authority(), old=old)
-        case Keep(authority):
-            return replace(held, old=(replace(authority, key=b""), *held.old))
-        case Drop(ids):
-            return replace(held, old=tuple(each for each in held.old if each.id not in ids))
-    assert current is not None  # every other step is taken from one that works
+        case CreateCA(old):
+            return StoredCertificates(current=issuer.create_ca(), old=old)
+        case RestoreCA(ca):
+            return replace(certificates, old=(replace(ca, key=b""), *certificates.old))
+        case RemoveCA(ids):
+            remaining = tuple(each for each in certificates.old if each.id not in ids)
+            return replace(certificates, old=remaining)
+    assert current is not None  # `plan_step` chooses the other steps only with a current CA
     match step:
-        case Sign():
-            return replace(held, leaf=maker.leaf(current))
-        case Join():
-            # One that came too late to sign has signed nothing, and nobody misses it.
-            return replace(held, coming=maker.authority())
-        case Turn():
-            assert held.coming is not None
-            leaf = maker.leaf(held.coming)
-            old = (replace(current, key=b""), *held.old)
-            return Held(current=held.coming, leaf=leaf, old=old)
+        case SignLeaf():
+            return replace(certificates, leaf=issuer.sign_leaf(current))
+        case AddCA():
+            # This may replace an added CA that expired before it signed: no leaf depends on it.
+            return replace(certificates, added=issuer.create_ca())
+        case PromoteCA():
+            assert certificates.added is not None
+            leaf = issuer.sign_leaf(certificates.added)
+            old = (replace(current, key=b""), *certificates.old)
+            return StoredCertificates(current=certificates.added, leaf=leaf, old=old)
 
 
-def takes(
-    sight: Sight, seen: Seen, served: Served | None, *, now: float, ticks: float, plan: Plan
+def should_serve(
+    state: ObservedState,
+    history: ObservationHistory,
+    served: ServedCertificate | None,
+    *,
+    now: float,
+    ticks: float,
+    policy: RotationPolicy,
 ) -> bool:
-    """Tell whether to serve the Secret's leaf from now on.
+    """Return whether the replica should serve the Secret's leaf from now on.
 
-    By its own looks, not by another replica's word: a reference's replica changes authority and leaf in one
-    step, and API servers would not know yet whom we serve. After a silence there is no time for that, since
-    what is served may be about to leave; and no need, since nobody calls.
+    The replica decides from its own reconciles, because a replica of the reference changes CA and leaf in
+    one step, before API servers trust the new CA. A replica that was disconnected switches at once: the CA
+    that it serves may be about to be removed, and no call arrives while the replica is not ready.
     """
-    leaf, current = sight.held.leaf, sight.held.current
+    leaf, current = state.certificates.leaf, state.certificates.current
     if leaf is None or current is None:
         return False
     if served is None:
         return True
     if leaf.chain == served.leaf.chain or (is_valid(served.leaf, now) and not is_valid(leaf, now)):
         return False
-    if leaf.authority == served.authority.id or seen.after_silence:
+    if leaf.ca_id == served.ca.id or history.was_disconnected:
         return True
-    if _known(current, seen, ticks, plan):
+    if _is_propagated(current, history, ticks, policy):
         return True
-    # What is served has lost its trust already; one that is trusted soon is better.
-    return sight.carries(current.id) and not sight.carries(served.authority.id)
+    # API servers no longer trust the served leaf; they will trust the Secret's leaf soon.
+    return state.is_in_all_bundles(current.id) and not state.is_in_all_bundles(served.ca.id)
 
 
-def wait_seconds(seen: Seen, ticks: float, plan: Plan) -> float | None:
-    """Tell how long until one of the waits is over; None when nothing is waited for."""
-    ends = [since + plan.lag_seconds for since in seen.trusted.values()]
-    ends += [since + plan.linger_seconds for since in seen.old.values()]
+def seconds_to_next_step(
+    history: ObservationHistory, ticks: float, policy: RotationPolicy
+) -> float | None:
+    """Return how long until the next wait ends, or None when there is no wait."""
+    ends = [since + policy.propagation_seconds for since in history.trusted_since.values()]
+    ends += [since + policy.overlap_seconds for since in history.unused_since.values()]
     return min((end - ticks for end in ends if end > ticks), default=None)
 
 
 def is_repair(step: Step) -> bool:
-    """Tell a step that a broken Secret calls for, maybe again at once, from those of their time."""
+    """Return whether a step repairs a damaged Secret; such a step may become necessary again at once."""
     usual = (_FIRST, _DUE)
-    return isinstance(step, Make) or (isinstance(step, Sign) and step.why not in usual)
+    return isinstance(step, CreateCA) or (isinstance(step, SignLeaf) and step.why not in usual)
 
 
-def _why(held: Held, now: float) -> str:
-    if held.faults:
-        return "; ".join(held.faults)
-    if held.current is None:
+def _why_create(certificates: StoredCertificates, now: float) -> str:
+    if certificates.faults:
+        return "; ".join(certificates.faults)
+    if certificates.current is None:
         return "the Secret is empty"
-    ended = held.current.not_after <= now
-    return "the authority has expired" if ended else "the authority is not valid yet"
+    has_expired = certificates.current.not_after <= now
+    return "the CA has expired" if has_expired else "the CA is not valid yet"
 
 
-def _unsigned(held: Held, now: float, plan: Plan) -> str:
-    """Say why the current authority has to sign; empty while its leaf, or the coming authority's, will do."""
-    assert held.current is not None
-    if not is_valid(held.current, now):
+def _why_sign(certificates: StoredCertificates, now: float, policy: RotationPolicy) -> str:
+    """Return why the current CA must sign a leaf, or an empty text when it need not."""
+    assert certificates.current is not None
+    if not is_valid(certificates.current, now):
         return ""
-    if held.leaf is None:
-        return "; ".join(held.faults) or _FIRST
-    if not is_valid(held.leaf, now):
-        ended = held.leaf.not_after <= now
-        return "the certificate has expired" if ended else "the certificate is not valid yet"
-    renewed_by_turn = is_due(held.current, now, plan)
-    return _DUE if is_due(held.leaf, now, plan) and not renewed_by_turn else ""
+    if certificates.leaf is None:
+        return "; ".join(certificates.faults) or _FIRST
+    if not is_valid(certificates.leaf, now):
+        has_expired = certificates.leaf.not_after <= now
+        return "the certificate has expired" if has_expired else "the certificate is not valid yet"
+    renewed_by_promotion = is_due(certificates.current, now, policy)
+    return _DUE if is_due(certificates.leaf, now, policy) and not renewed_by_promotion else ""
 
 
-def _known(authority: Authority, seen: Seen, ticks: float, plan: Plan) -> bool:
-    """Tell whether every API server has heard that this authority is to be trusted."""
-    since = seen.trusted.get(authority.id)
-    return since is not None and ticks - since >= plan.lag_seconds
+def _is_propagated(
+    ca: CertificateAuthority, history: ObservationHistory, ticks: float, policy: RotationPolicy
+) -> bool:
+    """Return whether the CA has been in every bundle for the propagation time."""
+    since = history.trusted_since.get(ca.id)
+    return since is not None and ticks - since >= policy.propagation_seconds
 
 
-def _out_of_use(seen: Seen, served: Served | None, ticks: float, plan: Plan) -> Iterator[str]:
-    for authority, since in seen.old.items():
-        in_use_here = served is not None and served.authority.id == authority
-        if ticks - since >= plan.linger_seconds and not in_use_here:
-            yield authority
+def _list_removable(
+    history: ObservationHistory,
+    served: ServedCertificate | None,
+    ticks: float,
+    policy: RotationPolicy,
+) -> Iterator[str]:
+    for ca_id, since in history.unused_since.items():
+        is_served_here = served is not None and served.ca.id == ca_id
+        if ticks - since >= policy.overlap_seconds and not is_served_here:
+            yield ca_id
 
 
-def _still_in_use(sight: Sight, seen: Seen, served: Served | None) -> tuple[Authority, ...]:
-    """List the authorities whose leaf some replica may serve, when the Secret no longer tells.
+def _list_trusted(
+    state: ObservedState, history: ObservationHistory, served: ServedCertificate | None
+) -> tuple[CertificateAuthority, ...]:
+    """Return the CAs whose leaf some replica may serve, when the Secret does not contain this any more.
 
-    Whatever is served is in every bundle, unless somebody has just overwritten those too: then what is served
-    here counts. Not after a silence: it may have left in the meantime, and nobody would expect it back.
+    Such a CA is in every bundle. If another writer has just overwritten the bundles too, the CA of the leaf
+    that is served here counts as well, but not after a disconnection: other replicas may have removed it,
+    and do not expect it to return.
     """
-    mine = (served.authority,) if served is not None and seen.in_use else ()
-    found = (each for each in (*sight.held.authorities, *sight.found) if sight.carries(each.id))
-    every = {each.id: each for each in (*found, *mine)}
+    own = (served.ca,) if served is not None and history.served_was_trusted else ()
+    candidates = (*state.certificates.cas, *state.own_cas)
+    found = (each for each in candidates if state.is_in_all_bundles(each.id))
+    every = {each.id: each for each in (*found, *own)}
     return tuple(replace(each, key=b"") for each in every.values())
 
 
-def _thrown_out(sight: Sight, served: Authority) -> bool:
-    """Tell whether somebody replaced the authority that is served here, without an overlap."""
-    known = {each.id for each in sight.held.authorities}
-    return served.id not in known and sight.carries(served.id)
+def _was_removed(state: ObservedState, served: CertificateAuthority) -> bool:
+    """Return whether another writer replaced the CA of the served leaf without an overlap."""
+    known = {each.id for each in state.certificates.cas}
+    return served.id not in known and state.is_in_all_bundles(served.id)

@@ -1,7 +1,7 @@
-"""The Secret's bytes read into what it holds, and written again; and the PEM of a `caBundle`. Pure.
+"""Decode and encode the contents of the Secret, and the PEM of a `caBundle`. Pure.
 
-`ca.crt` lists every authority that is to be trusted, and first the one that `ca.key` belongs to. The
-reference looks at the first alone, and copies the whole into `caBundle`.
+`ca.crt` has every CA that API servers must trust; `ca.key` is the key of the first one. The reference uses
+only the first one, and copies the whole `ca.crt` into `caBundle`.
 """
 
 import re
@@ -14,8 +14,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from podpass import names
-from podpass.admission.certificates.model import Authority, Held, Leaf
-from podpass.admission.certificates.x509 import fingerprint, load
+from podpass.admission.certificates.model import (
+    CertificateAuthority,
+    LeafCertificate,
+    StoredCertificates,
+)
+from podpass.admission.certificates.x509 import compute_fingerprint, load_certificate
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\n?.*?-----END \1-----", re.DOTALL)
 _CERTIFICATE = b"CERTIFICATE"
@@ -23,132 +27,142 @@ _PKCS1 = b"-----BEGIN RSA PRIVATE KEY-----"
 _OWNED = (names.CA_CERTIFICATE, names.CA_KEY, names.TLS_CERTIFICATE, names.TLS_KEY)
 
 
-class _Unfit(Exception):
-    """Something in the Secret cannot be used; the text says what."""
+class _UnusableError(Exception):
+    """A part of the Secret is unusable; the text is the reason."""
 
 
-def read(data: Mapping[str, bytes], host: str) -> Held:
-    """Read a Secret's contents; what cannot be used is left out, and told in `faults`.
+def decode_secret(data: Mapping[str, bytes], host: str) -> StoredCertificates:
+    """Decode the contents of the Secret; leave out unusable parts and list the reasons in `faults`.
 
-    Shapes:  `host` is the name that the leaf has to be for.
+    Shapes:  `host` is the DNS name that the leaf must have.
     """
     if not any(data.get(name) for name in _OWNED):
-        return Held()
-    found = authorities(data.get(names.CA_CERTIFICATE, b""))
+        return StoredCertificates()
+    found = decode_bundle(data.get(names.CA_CERTIFICATE, b""))
     try:
-        current = _current(data, found)
-    except _Unfit as exc:
-        return Held(old=found, faults=(str(exc),))
-    coming = _coming(data.get(names.COMING_CA_KEY, b""), found[1:])
-    old = tuple(each for each in found[1:] if coming is None or each.id != coming.id)
+        current = _decode_current(data, found)
+    except _UnusableError as exc:
+        return StoredCertificates(old=found, faults=(str(exc),))
+    added = _find_added(data.get(names.ADDED_CA_KEY, b""), found[1:])
+    old = tuple(each for each in found[1:] if added is None or each.id != added.id)
     try:
-        leaf = _leaf(data, current, host)
-    except _Unfit as exc:
-        return Held(current=current, coming=coming, old=old, faults=(str(exc),))
-    return Held(current=current, leaf=leaf, coming=coming, old=old)
+        leaf = _decode_leaf(data, current, host)
+    except _UnusableError as exc:
+        return StoredCertificates(current=current, added=added, old=old, faults=(str(exc),))
+    return StoredCertificates(current=current, leaf=leaf, added=added, old=old)
 
 
-def written(held: Held) -> dict[str, bytes]:
-    """Write the keys of the Secret that are ours; one that is to go is empty."""
-    assert held.current is not None
-    leaf = held.leaf
+def encode_secret(certificates: StoredCertificates) -> dict[str, bytes]:
+    """Return the values of podpass's keys in the Secret; a key with an empty value is to be deleted."""
+    assert certificates.current is not None
+    leaf = certificates.leaf
     return {
-        names.CA_CERTIFICATE: bundle(held.authorities),
-        names.CA_KEY: held.current.key,
+        names.CA_CERTIFICATE: encode_bundle(certificates.cas),
+        names.CA_KEY: certificates.current.key,
         names.TLS_CERTIFICATE: b"" if leaf is None else leaf.chain,
         names.TLS_KEY: b"" if leaf is None else leaf.key,
-        names.COMING_CA_KEY: b"" if held.coming is None else held.coming.key,
+        names.ADDED_CA_KEY: b"" if certificates.added is None else certificates.added.key,
     }
 
 
-def bundle(found: Sequence[Authority]) -> bytes:
-    """Write authorities one after the other, as a `caBundle` has them."""
+def encode_bundle(found: Sequence[CertificateAuthority]) -> bytes:
+    """Concatenate CA certificates in PEM, as a `caBundle` contains them."""
     return b"".join(each.certificate for each in found)
 
 
-@lru_cache(maxsize=16)  # the same bundle is looked at again and again
-def authorities(pem: bytes) -> tuple[Authority, ...]:
-    """Read every certificate of a bundle, each once; what is none is passed over."""
-    found: dict[str, Authority] = {}
+@lru_cache(maxsize=16)  # every reconcile decodes the same bundles
+def decode_bundle(pem: bytes) -> tuple[CertificateAuthority, ...]:
+    """Return the certificates of a bundle without duplicates; skip blocks that are no valid certificate."""
+    found: dict[str, CertificateAuthority] = {}
     for match in _BLOCK.finditer(pem):
         if match[1] == _CERTIFICATE:
             try:
-                each = _authority(_load(match[0]))
-            except _Unfit:
+                each = _convert_ca(_load_certificate(match[0]))
+            except _UnusableError:
                 continue
             found.setdefault(each.id, each)
     return tuple(found.values())
 
 
-def wanted(held: Held, present: Sequence[Authority]) -> bytes | None:
-    """Write what a `caBundle` has to be; None when it holds that already, in whatever order.
+def build_desired_bundle(
+    certificates: StoredCertificates, present: Sequence[CertificateAuthority]
+) -> bytes | None:
+    """Return the desired `caBundle`, or None when the present one has the same CAs in any order.
 
-    Strangers' authorities stay: whoever moves from or to another keeper of certificates needs both.
+    CAs of other origin stay: a migration from or to cert-manager needs both.
     """
-    strangers = tuple(each for each in present if not each.ours)
-    want = {each.id: each for each in (*held.authorities, *strangers)}
+    others = tuple(each for each in present if not each.is_own)
+    want = {each.id: each for each in (*certificates.cas, *others)}
     if want.keys() == {each.id for each in present}:
         return None
-    return bundle(tuple(want.values()))
+    return encode_bundle(tuple(want.values()))
 
 
-def _current(data: Mapping[str, bytes], found: Sequence[Authority]) -> Authority:
+def _decode_current(
+    data: Mapping[str, bytes], found: Sequence[CertificateAuthority]
+) -> CertificateAuthority:
     pem, key_pem = data.get(names.CA_CERTIFICATE, b""), data.get(names.CA_KEY, b"")
     first = _BLOCK.search(pem)
     if first is None or first[1] != _CERTIFICATE:
-        raise _Unfit("ca.crt does not begin with a certificate")
-    certificate = _load(first[0])
+        raise _UnusableError("ca.crt does not begin with a certificate")
+    certificate = _load_certificate(first[0])
     _check_key(certificate, key_pem, "ca.key", "ca.crt")
     if not key_pem.lstrip().startswith(_PKCS1):
-        raise _Unfit("ca.key is not PKCS#1, which the reference could not sign with")
+        raise _UnusableError(
+            "ca.key is not in PKCS#1 format, and the reference cannot sign with it"
+        )
     try:
-        is_authority = certificate.extensions.get_extension_for_class(
-            x509.BasicConstraints
-        ).value.ca
-        named = names.CA_NAME in _names(certificate)
+        is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        has_ca_name = names.CA_NAME in _list_dns_names(certificate)
     except (ValueError, x509.ExtensionNotFound) as exc:
-        raise _Unfit("ca.crt lacks what an authority's certificate says") from exc
-    if not is_authority:
-        raise _Unfit("ca.crt is not an authority's certificate")
-    if not named:
-        raise _Unfit(f"ca.crt is not for {names.CA_NAME}")
-    whole = _authority(certificate)
-    assert whole.id == found[0].id
-    return replace(whole, key=key_pem)
+        raise _UnusableError("ca.crt lacks an extension that a CA certificate needs") from exc
+    if not is_ca:
+        raise _UnusableError("ca.crt is not a CA certificate")
+    if not has_ca_name:
+        raise _UnusableError(f"ca.crt is not for {names.CA_NAME}")
+    ca = _convert_ca(certificate)
+    assert ca.id == found[0].id
+    return replace(ca, key=key_pem)
 
 
-def _coming(key_pem: bytes, rest: Sequence[Authority]) -> Authority | None:
-    """Find the authority that a key belongs to; a key of none of them is left over, and nothing is lost."""
+def _find_added(
+    key_pem: bytes, rest: Sequence[CertificateAuthority]
+) -> CertificateAuthority | None:
+    """Return the CA that this key belongs to, or None; a key of no CA in the list is ignored."""
     for each in rest if key_pem else ():
         try:
-            _check_key(_load(each.certificate), key_pem, "the coming key", "its authority")
-        except _Unfit:
+            _check_key(
+                _load_certificate(each.certificate), key_pem, "the key of the added CA", "its CA"
+            )
+        except _UnusableError:
             continue
         return replace(each, key=key_pem)
     return None
 
 
-def _leaf(data: Mapping[str, bytes], current: Authority, host: str) -> Leaf | None:
+def _decode_leaf(
+    data: Mapping[str, bytes], current: CertificateAuthority, host: str
+) -> LeafCertificate | None:
     chain, key = data.get(names.TLS_CERTIFICATE, b""), data.get(names.TLS_KEY, b"")
     if not chain and not key:
         return None
-    certificate = _load(chain)
+    certificate = _load_certificate(chain)
     _check_key(certificate, key, "tls.key", "tls.crt")
     try:
-        certificate.verify_directly_issued_by(_load(current.certificate))
-    except Exception as exc:  # its own exceptions have no common root
-        raise _Unfit("tls.crt is not signed by the first of ca.crt") from exc
+        certificate.verify_directly_issued_by(_load_certificate(current.certificate))
+    except Exception as exc:  # cryptography raises exceptions without a common base class
+        raise _UnusableError("tls.crt is not signed by the first CA of ca.crt") from exc
     try:
-        is_named = host in _names(certificate)
+        is_named = host in _list_dns_names(certificate)
         usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except (ValueError, x509.ExtensionNotFound) as exc:
-        raise _Unfit("tls.crt lacks what a server's certificate says") from exc
+        raise _UnusableError("tls.crt lacks an extension that a server certificate needs") from exc
     if not is_named:
-        raise _Unfit(f"tls.crt is not for {host}")
+        raise _UnusableError(f"tls.crt is not for {host}")
     if ExtendedKeyUsageOID.SERVER_AUTH not in usage:
-        raise _Unfit("tls.crt is not a server's certificate")
-    return Leaf(
-        authority=current.id,
+        raise _UnusableError("tls.crt is not a server certificate")
+    return LeafCertificate(
+        ca_id=current.id,
         chain=chain,
         key=key,
         not_before=certificate.not_valid_before_utc.timestamp(),
@@ -156,37 +170,37 @@ def _leaf(data: Mapping[str, bytes], current: Authority, host: str) -> Leaf | No
     )
 
 
-def _load(pem: bytes) -> x509.Certificate:
+def _load_certificate(pem: bytes) -> x509.Certificate:
     try:
-        return load(pem)
+        return load_certificate(pem)
     except ValueError as exc:
-        raise _Unfit("a certificate cannot be read") from exc
+        raise _UnusableError("a certificate cannot be read") from exc
 
 
-def _authority(certificate: x509.Certificate) -> Authority:
+def _convert_ca(certificate: x509.Certificate) -> CertificateAuthority:
     try:
         common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        return Authority(
-            id=fingerprint(certificate),
+        return CertificateAuthority(
+            id=compute_fingerprint(certificate),
             certificate=certificate.public_bytes(serialization.Encoding.PEM),
             not_before=certificate.not_valid_before_utc.timestamp(),
             not_after=certificate.not_valid_after_utc.timestamp(),
-            ours=any(each.value == names.CA_NAME for each in common),
+            is_own=any(each.value == names.CA_NAME for each in common),
         )
     except ValueError as exc:
-        raise _Unfit("a certificate cannot be read") from exc
+        raise _UnusableError("a certificate cannot be read") from exc
 
 
 def _check_key(certificate: x509.Certificate, key_pem: bytes, key_name: str, name: str) -> None:
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
         public = certificate.public_key()
-    except Exception as exc:  # whatever is wrong with it, it cannot be used
-        raise _Unfit(f"{key_name} cannot be read") from exc
+    except Exception as exc:  # any error makes the pair unusable
+        raise _UnusableError(f"{key_name} cannot be read") from exc
     if key.public_key() != public:
-        raise _Unfit(f"{key_name} does not belong to {name}")
+        raise _UnusableError(f"{key_name} does not belong to {name}")
 
 
-def _names(certificate: x509.Certificate) -> Sequence[str]:
+def _list_dns_names(certificate: x509.Certificate) -> Sequence[str]:
     found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     return found.value.get_values_for_type(x509.DNSName)

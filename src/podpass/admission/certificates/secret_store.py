@@ -1,4 +1,9 @@
-"""The Secret with authority and certificate: read, written if nobody else was quicker, and asked the time."""
+"""Read the certificate Secret, and apply the planner's steps to it.
+
+Every write carries the resourceVersion that was read, so of two replicas that write, one wins. Before a key
+or certificate is created, a dry run of a write returns the API server's time, and the replica compares its
+clock.
+"""
 
 import asyncio
 import base64
@@ -11,91 +16,111 @@ from typing import Any
 
 from podpass import names
 from podpass.admission.certificates import planner, secret_codec
-from podpass.admission.certificates.ca_injector import Pace
+from podpass.admission.certificates.ca_injector import RepairBackoff
 from podpass.admission.certificates.model import (
-    Drop,
-    Held,
-    Join,
-    Keep,
-    Make,
-    Plan,
-    Sign,
+    AddCA,
+    CreateCA,
+    PromoteCA,
+    RemoveCA,
+    RestoreCA,
+    RotationPolicy,
+    SignLeaf,
     Step,
-    Turn,
+    StoredCertificates,
 )
-from podpass.admission.certificates.status import BREAKING, CLOCK, WRITING, Standing
-from podpass.admission.certificates.x509 import RsaMaker
+from podpass.admission.certificates.status import BREAKING, CLOCK, WRITING, CertificateStatus
+from podpass.admission.certificates.x509 import RsaCertificateIssuer
 from podpass.clock import Clock
 from podpass.kubernetes.client import KubeClient, KubeError, Object
 
-_ASKED = "podpass/asked"  # never stored: what a dry run changes, so that the answer bears its time
+_log = logging.getLogger(__name__)
+
+_DRY_RUN_ANNOTATION = (
+    "podpass/asked"  # never stored: the dry run changes it, so the answer has the time
+)
+_MAX_CLOCK_SKEW_SECONDS = 1800  # half of the time by which a new certificate is backdated
+_MAX_OLD_CAS = (
+    4  # a rotation leaves fewer; with more, another writer replaces the Secret about every hour
+)
+_FIRST_SECONDS, _LAST_SECONDS = 5, 600
+_EVENTS = {
+    AddCA: "ca_added",
+    PromoteCA: "ca_promoted",
+    RemoveCA: "ca_removed",
+    RestoreCA: "ca_restored",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class SecretSnapshot:
     """The Secret as it was read.
 
-    Shapes:  `object` is None where there is no such Secret.
+    Shapes:  `object` is None where the Secret does not exist.
     """
 
     object: Object | None = field(repr=False)
-    held: Held
+    certificates: StoredCertificates
 
 
 class CertificateSecret:
-    """One Secret in the webhook's namespace."""
+    """Reads and writes one Secret in the webhook's namespace."""
 
     def __init__(self, client: KubeClient, namespace: str, name: str, host: str) -> None:
         self._client = client
         self.name, self.host = name, host
         self.collection = f"/api/v1/namespaces/{namespace}/secrets"
         self._path = f"{self.collection}/{name}"
-        self._last: Stored | None = None
+        self._last: SecretSnapshot | None = None
 
-    async def read(self) -> Stored:
-        """Read it.
+    async def read(self) -> SecretSnapshot:
+        """Read the Secret, and decode it if it changed.
 
-        Errors:  KubeError, but not for a Secret that is not there.
+        Errors:  KubeError, but not when the Secret does not exist.
         """
         try:
             found = await self._client.get(self._path)
         except KubeError as exc:
             if exc.status != 404:
                 raise
-            return Stored(object=None, held=Held(faults=("the Secret is missing",)))
-        before = self._last
-        if before is not None and before.object is not None and _is_same(before.object, found):
-            return before
-        self._last = Stored(object=found, held=secret_codec.read(_data(found), self.host))
+            missing = StoredCertificates(faults=("the Secret is missing",))
+            return SecretSnapshot(object=None, certificates=missing)
+        last = self._last
+        if last is not None and last.object is not None and _is_same_version(last.object, found):
+            return last
+        certificates = secret_codec.decode_secret(_decode_data(found), self.host)
+        self._last = SecretSnapshot(object=found, certificates=certificates)
         return self._last
 
-    async def write(self, stored: Stored, held: Held) -> None:
-        """Put new contents there, if it still is what was read.
+    async def write(self, snapshot: SecretSnapshot, certificates: StoredCertificates) -> None:
+        """Write new contents if the Secret has not changed since the snapshot.
 
-        Errors:  KubeError, 409 where another replica was quicker.
+        Errors:  KubeError, 409 when another replica changed it first.
         """
-        data = {**(_data(stored.object) if stored.object else {}), **secret_codec.written(held)}
-        if not data[names.COMING_CA_KEY]:
-            del data[names.COMING_CA_KEY]
+        data = _decode_data(snapshot.object) if snapshot.object else {}
+        data |= secret_codec.encode_secret(certificates)
+        if not data[names.ADDED_CA_KEY]:
+            del data[names.ADDED_CA_KEY]
         encoded = {name: base64.b64encode(value).decode() for name, value in data.items()}
-        await self._send(stored, {"data": encoded})
+        await self._send(snapshot, {"data": encoded})
 
-    async def server_time(self, stored: Stored) -> float | None:
-        """Ask the API server for the time, by a change that it does not carry out.
+    async def read_server_time(self, snapshot: SecretSnapshot) -> float | None:
+        """Return the API server's time, from the answer to a dry run of a write.
 
-        Units:   seconds since the epoch, whole; None if the answer does not tell.
-        Errors:  KubeError: also tells early that writing is not permitted.
+        Units:   whole seconds since the epoch; None if the answer has no time.
+        Errors:  KubeError; also shows early that the replica may not write the Secret.
         """
-        about = dict((stored.object or {}).get("metadata", {}))
-        about["annotations"] = {**(about.get("annotations") or {}), _ASKED: ""}
-        answer = await self._send(stored, {"metadata": about}, dry=True)
-        return max(_times(answer), default=None)
+        about = dict((snapshot.object or {}).get("metadata", {}))
+        about["annotations"] = {**(about.get("annotations") or {}), _DRY_RUN_ANNOTATION: ""}
+        answer = await self._send(snapshot, {"metadata": about}, dry_run=True)
+        return max(_list_times(answer), default=None)
 
-    async def _send(self, stored: Stored, part: Object, *, dry: bool = False) -> Object:
-        params = {"dryRun": "All"} if dry else None
-        if stored.object is not None:
-            # With the version that was read: the API server refuses it if there is another by now.
-            return await self._client.replace(self._path, {**stored.object, **part}, params)
+    async def _send(
+        self, snapshot: SecretSnapshot, part: Object, *, dry_run: bool = False
+    ) -> Object:
+        params = {"dryRun": "All"} if dry_run else None
+        if snapshot.object is not None:
+            # With the resourceVersion that was read: the API server refuses the write after any other change.
+            return await self._client.replace(self._path, {**snapshot.object, **part}, params)
         body = {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -106,14 +131,98 @@ class CertificateSecret:
         return await self._client.create(self.collection, body, params)
 
 
-def _is_same(one: Object, other: Object) -> bool:
+class SecretUpdater:
+    """Applies steps to the Secret; repairs of a Secret that is damaged repeatedly back off."""
+
+    def __init__(
+        self,
+        secret: CertificateSecret,
+        status: CertificateStatus,
+        policy: RotationPolicy,
+        clock: Clock,
+        ticks: Clock,
+    ) -> None:
+        self._secret, self._status, self._policy = secret, status, policy
+        self._clock = clock
+        self._backoff = RepairBackoff(ticks, _FIRST_SECONDS, _LAST_SECONDS)
+
+    @property
+    def wait_seconds(self) -> float:
+        """Return how long until the next repair is allowed."""
+        return self._backoff.wait_seconds
+
+    async def apply(
+        self, snapshot: SecretSnapshot, certificates: StoredCertificates, step: Step | None
+    ) -> bool:
+        """Apply a step; return whether this or another replica changed the Secret.
+
+        Errors:  KubeError when the API server is unavailable.
+        """
+        self._report_damage(snapshot.certificates, step)
+        if step is None:
+            self._status.set_condition(WRITING)
+            self._status.set_condition(CLOCK)
+            return False
+        is_repair = planner.is_repair(step)
+        if is_repair and not self._backoff.is_ready:
+            return False
+        try:
+            is_done = await self._write_step(snapshot, certificates, step)
+        except KubeError as exc:
+            if exc.status in (404, 409):
+                return True  # another replica wrote first
+            if exc.status not in (403, 422):
+                raise
+            missing = "" if snapshot.object else f"Secret {self._secret.name} is missing: "
+            self._status.set_condition(WRITING, missing + exc.message)
+            return False
+        if is_done and is_repair:
+            self._backoff.record()
+        return is_done
+
+    def _report_damage(self, certificates: StoredCertificates, step: Step | None) -> None:
+        is_repair = step is not None and planner.is_repair(step)
+        if (is_repair and not self._backoff.is_ready) or len(certificates.old) > _MAX_OLD_CAS:
+            problem = f"Secret {self._secret.name} is damaged repeatedly"
+            self._status.set_condition(BREAKING, problem)
+        elif not is_repair and not self._backoff.is_conflicting:
+            self._status.set_condition(BREAKING)
+
+    async def _write_step(
+        self, snapshot: SecretSnapshot, certificates: StoredCertificates, step: Step
+    ) -> bool:
+        if not isinstance(step, RemoveCA | RestoreCA) and not await self._check_clock(snapshot):
+            return False
+        issuer = RsaCertificateIssuer(
+            host=self._secret.host, now=self._clock(), policy=self._policy
+        )
+        changed = await asyncio.to_thread(planner.apply_step, certificates, step, issuer)
+        await self._secret.write(snapshot, changed)
+        self._status.set_condition(WRITING)
+        _log_step(step, changed)
+        return True
+
+    async def _check_clock(self, snapshot: SecretSnapshot) -> bool:
+        """Return whether the clock is close enough to that of the API server to create certificates."""
+        server_time = await self._secret.read_server_time(snapshot)
+        skew = 0.0 if server_time is None else self._clock() - server_time
+        if abs(skew) <= _MAX_CLOCK_SKEW_SECONDS:
+            self._status.set_condition(CLOCK)
+            return True
+        way = "ahead of" if skew > 0 else "behind"
+        problem = f"this machine's clock is {abs(skew):.0f} s {way} the API server's"
+        self._status.set_condition(CLOCK, problem)
+        return False
+
+
+def _is_same_version(one: Object, other: Object) -> bool:
     return all(
         one["metadata"].get(part) == other["metadata"].get(part)
         for part in ("uid", "resourceVersion")
     )
 
 
-def _data(secret: Object) -> dict[str, bytes]:
+def _decode_data(secret: Object) -> dict[str, bytes]:
     found = {}
     for name, value in (secret.get("data") or {}).items():
         try:
@@ -123,8 +232,8 @@ def _data(secret: Object) -> dict[str, bytes]:
     return found
 
 
-def _times(answer: Object) -> Iterator[float]:
-    """Give every moment that the API server wrote into an object; the latest is now."""
+def _list_times(answer: Object) -> Iterator[float]:
+    """Yield every time that the API server wrote into an object; the latest is its current time."""
     about: Any = answer.get("metadata") or {}
     stamps = [about.get("creationTimestamp")]
     stamps += [each.get("time") for each in about.get("managedFields") or ()]
@@ -133,95 +242,12 @@ def _times(answer: Object) -> Iterator[float]:
             yield datetime.fromisoformat(stamp).timestamp()
 
 
-_log = logging.getLogger(__name__)
-
-_FAR_SECONDS = 1800  # half of what a new certificate is backdated by
-_MANY = 4  # more old authorities than any rotation leaves: the Secret is made anew each hour
-_EVENTS = {Join: "ca_made", Turn: "ca_turned", Drop: "ca_dropped", Keep: "ca_kept"}
-
-
-class Stepping:
-    """Carries out steps; those that mend a fault not faster than another program could break it again."""
-
-    def __init__(
-        self,
-        secret: CertificateSecret,
-        standing: Standing,
-        plan: Plan,
-        clock: Clock,
-        ticks: Clock,
-    ) -> None:
-        self._secret, self._standing, self._plan = secret, standing, plan
-        self._clock = clock
-        self._pace = Pace(ticks, 5, 600)
-
-    @property
-    def wait_seconds(self) -> float:
-        return self._pace.wait_seconds
-
-    async def carry_out(self, stored: Stored, held: Held, step: Step | None) -> bool:
-        """Take a step; tell whether something has changed, by us or by somebody quicker.
-
-        Errors:  KubeError when the API server cannot be asked.
-        """
-        self._say_whether_broken(stored.held, step)
-        if step is None:
-            self._standing.say(WRITING)
-            self._standing.say(CLOCK)
-            return False
-        mends = planner.is_repair(step)
-        if mends and not self._pace.allows:
-            return False
-        try:
-            done = await self._take(stored, held, step)
-        except KubeError as exc:
-            if exc.status in (404, 409):
-                return True  # another replica was quicker
-            if exc.status not in (403, 422):
-                raise
-            missing = "" if stored.object else f"Secret {self._secret.name} is missing: "
-            self._standing.say(WRITING, missing + exc.message)
-            return False
-        if done and mends:
-            self._pace.spend()
-        return done
-
-    def _say_whether_broken(self, held: Held, step: Step | None) -> None:
-        mends = step is not None and planner.is_repair(step)
-        if (mends and not self._pace.allows) or len(held.old) > _MANY:
-            self._standing.say(BREAKING, f"Secret {self._secret.name} keeps being broken")
-        elif not mends and not self._pace.is_contested:
-            self._standing.say(BREAKING)
-
-    async def _take(self, stored: Stored, held: Held, step: Step) -> bool:
-        if not isinstance(step, Drop | Keep) and not await self._clock_agrees(stored):
-            return False
-        maker = RsaMaker(host=self._secret.host, now=self._clock(), plan=self._plan)
-        changed = await asyncio.to_thread(planner.changed, held, step, maker)
-        await self._secret.write(stored, changed)
-        self._standing.say(WRITING)
-        _tell(step, changed)
-        return True
-
-    async def _clock_agrees(self, stored: Stored) -> bool:
-        """Refuse to make certificates by a clock that is far from the API server's, which judges them."""
-        there = await self._secret.server_time(stored)
-        apart = 0.0 if there is None else self._clock() - there
-        if abs(apart) <= _FAR_SECONDS:
-            self._standing.say(CLOCK)
-            return True
-        way = "ahead of" if apart > 0 else "behind"
-        said = f"this machine's clock stands {abs(apart):.0f} s {way} the API server's"
-        self._standing.say(CLOCK, said)
-        return False
-
-
-def _tell(step: Step, held: Held) -> None:
-    about = {"authorities": [each.id[:12] for each in held.authorities]}
+def _log_step(step: Step, certificates: StoredCertificates) -> None:
+    about = {"authorities": [each.id[:12] for each in certificates.cas]}
     match step:
-        case Make():
-            _log.warning("ca_made_anew", extra={"why": step.why, **about})
-        case Sign():
+        case CreateCA():
+            _log.warning("ca_created", extra={"why": step.why, **about})
+        case SignLeaf():
             _log.info("certificate_signed", extra={"why": step.why, **about})
         case _:
             _log.info(_EVENTS[type(step)], extra=about)

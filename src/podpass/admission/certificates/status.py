@@ -1,144 +1,157 @@
-"""Whether API servers trust what this replica serves, and if not, why: one sentence for people."""
+"""Report whether API servers trust the served certificate, and if not, the reason in one sentence."""
 
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
 
-from podpass.admission.certificates.ca_bundles import Registered
-from podpass.admission.certificates.model import Authority, Held, Plan, Seen, Served
+from podpass.admission.certificates.ca_bundles import ObservedConfiguration
+from podpass.admission.certificates.model import (
+    CertificateAuthority,
+    ObservationHistory,
+    RotationPolicy,
+    ServedCertificate,
+    StoredCertificates,
+)
 from podpass.admission.certificates.planner import is_valid
 from podpass.clock import rfc3339
 
 _log = logging.getLogger(__name__)
 
-# Where a problem may lie; besides these, at a configuration of some name.
+# Types of conditions; the name of a configuration is one, too.
 API, CLOCK, READING, WRITING, BREAKING = "api", "clock", "secret", "secret_write", "secret_broken"
 
 
-class Standing:
-    """What is served, what was seen last, and what is in the way.
+class CertificateStatus:
+    """What a replica serves, what it observed last, and the problems of its rotation.
 
-    Shapes:  problems are sentences, by where they lie.
-    Units:   `heard` and `read_secret` by the replica's ticks, of the last look at all configurations and at
-             the Secret.
+    Shapes:  problems are sentences, by condition type.
+    Units:   `configurations_read_at` and `secret_read_at` in monotonic seconds: when the last successful
+             read of all configurations, and of the Secret, began.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self.served: Served | None = None
-        self.held = Held()
-        self.seen = Seen()
-        self.registered: dict[str, Registered] = {}
-        self.heard = self.read_secret = float("-inf")
+    def __init__(self, policy: RotationPolicy) -> None:
+        self._policy = policy
+        self.served: ServedCertificate | None = None
+        self.certificates = StoredCertificates()
+        self.history = ObservationHistory()
+        self.configurations: dict[str, ObservedConfiguration] = {}
+        self.configurations_read_at = self.secret_read_at = float("-inf")
         self._problems: dict[str, str] = {}
-        self._refused = False
+        self._is_leaf_invalid = False
 
-    def judge(self, held: Held, now: float) -> None:
-        """Note what the Secret holds, and whether its leaf is valid by the clock that the look goes by."""
-        self.held = held
-        self._refused = held.leaf is not None and not is_valid(held.leaf, now)
+    def record_secret(self, certificates: StoredCertificates, now: float) -> None:
+        """Store the Secret's contents, and whether its leaf is valid at `now`."""
+        self.certificates = certificates
+        leaf = certificates.leaf
+        self._is_leaf_invalid = leaf is not None and not is_valid(leaf, now)
 
-    def take(self, served: Served) -> None:
-        """Note what is served from now on; with it ends a silence."""
+    def record_served(self, served: ServedCertificate) -> None:
+        """Store what is served from now on; the replica no longer counts as disconnected."""
         self.served = served
-        self.seen = replace(self.seen, after_silence=False)
+        self.history = replace(self.history, was_disconnected=False)
 
-    def say(self, where: str, problem: str = "") -> None:
-        """Note what is in the way, or that it no longer is; each is logged once."""
+    def set_condition(self, where: str, problem: str = "") -> None:
+        """Set or clear the problem of one condition; log each change once."""
         before = self._problems.get(where, "")
         if problem == before:
             return
         if problem:
             self._problems[where] = problem
-            # A server that is away is so in one way and then in another, a clock by ever another second.
+            # The text changes while the API server stays unavailable or the clock stays wrong: log the first.
             if where not in (API, CLOCK) or not before:
-                _log.error("certificates_hindered", extra={"where": where, "cause": problem})
+                extra = {"where": where, "cause": problem}
+                _log.error("certificate_rotation_degraded", extra=extra)
         else:
             del self._problems[where]
-            _log.info("certificates_unhindered", extra={"where": where})
+            _log.info("certificate_rotation_recovered", extra={"where": where})
 
     @property
-    def is_hindered(self) -> bool:
-        """Tell whether anything is in the way, though what is served may do for months."""
+    def is_degraded(self) -> bool:
+        """Return whether the rotation has a problem, even if the served certificate is valid for months."""
         return bool(self._problems)
 
-    def trouble(self, now: float, ticks: float) -> str:
-        """Say why API servers do not trust what is served; empty when they do."""
-        return next(self._troubles(now, ticks), "")
+    def not_ready_reason(self, now: float, ticks: float) -> str:
+        """Return why API servers do not trust the served certificate, or an empty text."""
+        return next(self._list_reasons(now, ticks), "")
 
-    def _troubles(self, now: float, ticks: float) -> Iterator[str]:
+    def _list_reasons(self, now: float, ticks: float) -> Iterator[str]:
         if self.served is None:
-            yield self._why_nothing()
+            yield self._explain_missing()
             return
         leaf = self.served.leaf
         if not is_valid(leaf, now):
-            ended = leaf.not_after <= now
-            what = f"expired at {rfc3339(leaf.not_after)}"
-            if not ended:
-                what = f"is not valid before {rfc3339(leaf.not_before)}"
-            clock = self._problems.get(CLOCK) or f"this machine's clock says {rfc3339(now)}"
-            yield f"the serving certificate {what}; {clock}"
-        for registered in self.registered.values():
-            yield from self._distrust(registered, self.served.authority.id)
-        given_up = self.served.authority.id in {each.id for each in self.held.old}
-        # Its time coming is not enough: until another look takes it, what is served is what the others drop.
-        waits = self.held.leaf and (self._refused or not is_valid(self.held.leaf, now))
-        if given_up and waits:
-            clock = self._problems.get(CLOCK) or f"this machine's clock says {rfc3339(now)}"
-            yield f"another authority signs by now, whose certificate is not valid here: {clock}"
-        if self.seen.after_silence:
-            yield "after a silence others may be giving up what is served, and there is no other to serve"
-        yield from self._silence(self.served.authority, ticks)
+            what = f"is not valid before {rfc3339(leaf.not_before)}"
+            if leaf.not_after <= now:
+                what = f"expired at {rfc3339(leaf.not_after)}"
+            yield f"the serving certificate {what}; {self._explain_clock(now)}"
+        for configuration in self.configurations.values():
+            yield from self._check_bundles(configuration, self.served.ca.id)
+        is_old = self.served.ca.id in {each.id for each in self.certificates.old}
+        stored = self.certificates.leaf
+        # When the clock reaches `not_before`, the replica still serves the leaf of the old CA until it
+        # reconciles.
+        is_refused = stored and (self._is_leaf_invalid or not is_valid(stored, now))
+        if is_old and is_refused:
+            yield f"a newer CA signs, but its certificate is not valid here: {self._explain_clock(now)}"
+        if self.history.was_disconnected:
+            yield (
+                "this replica was disconnected too long; other replicas may already have removed its CA,"
+                " and no newer certificate is available"
+            )
+        yield from self._check_age(self.served.ca, ticks)
 
-    def _why_nothing(self) -> str:
-        """Say why there is no certificate yet: the first cause along the way to one."""
+    def _explain_clock(self, now: float) -> str:
+        return self._problems.get(CLOCK) or f"this machine's clock shows {rfc3339(now)}"
+
+    def _explain_missing(self) -> str:
+        """Return why there is no certificate yet: the first problem in the order of the steps."""
         for where in (API, CLOCK, READING, WRITING, *self._problems):
             if where in self._problems:
                 return self._problems[where]
-        if self.held.current is not None:
+        if self.certificates.current is not None:
+            seconds = self._policy.propagation_seconds
             return (
-                "there is no serving certificate yet: every API server has to hear of its authority first,"
-                f" which takes {self._plan.lag_seconds:g} s"
+                "there is no serving certificate yet: every API server must first observe its CA,"
+                f" which takes {seconds:g} s"
             )
-        return "there is no serving certificate yet: the Secret was not read so far"
+        return "there is no serving certificate yet: the Secret has not been read"
 
-    def _distrust(self, registered: Registered, authority: str) -> Iterator[str]:
-        name, problem = registered.name, self._problems.get(registered.name)
-        if registered.object is None:
+    def _check_bundles(self, configuration: ObservedConfiguration, ca_id: str) -> Iterator[str]:
+        name, problem = configuration.name, self._problems.get(configuration.name)
+        if configuration.object is None:
             yield f"MutatingWebhookConfiguration {name} is missing, so no API server calls this webhook"
-        elif any(authority not in ids for ids in registered.ids):
-            lacks = f"the caBundle of MutatingWebhookConfiguration {name} lacks our authority"
+        elif any(ca_id not in ids for ids in configuration.ids):
+            lacks = (
+                f"a caBundle of MutatingWebhookConfiguration {name} does not contain the CA in use"
+            )
             yield f"{lacks}: {problem}" if problem else lacks
 
-    def _silence(self, served: Authority, ticks: float) -> Iterator[str]:
-        """Say that others may have changed what we could not hear of."""
-        limit = self._plan.stale_seconds
-        unheard = ticks - self.heard
-        if unheard >= limit:
-            first = next(iter(self._problems.values()), "no look at the API server came to an end")
+    def _check_age(self, served: CertificateAuthority, ticks: float) -> Iterator[str]:
+        """Yield a reason when other replicas may have changed something that this replica did not observe."""
+        limit = self._policy.stale_seconds
+        age = ticks - self.configurations_read_at
+        if age >= limit:
+            first = next(iter(self._problems.values()), "no reconcile has finished")
             cause = self._problems.get(API, first)
-            since = "" if self.heard == float("-inf") else f" since {unheard:.0f} s"
+            since = "" if self.configurations_read_at == float("-inf") else f" since {age:.0f} s"
             yield f"whether API servers trust the certificate is unknown{since}: {cause}"
-        if ticks - self.read_secret >= limit and self._present() - self._harmless(served):
+        if ticks - self.secret_read_at >= limit and self._list_own_ids() - self._list_safe(served):
             cause = self._problems.get(READING) or self._problems.get(
                 API, "the Secret was not read"
             )
-            yield f"another authority has joined, which this replica cannot follow: {cause}"
+            yield f"another CA was added, and this replica cannot follow: {cause}"
 
-    def _harmless(self, served: Authority) -> set[str]:
-        """List the authorities in a bundle that put none before what is served: it, and those before it."""
-        return {served.id, *(() if self._is_behind() else (each.id for each in self.held.old))}
+    def _list_safe(self, served: CertificateAuthority) -> set[str]:
+        """Return the CAs whose presence in a bundle shows no rotation: the served CA and older ones."""
+        older = () if self._is_superseded() else (each.id for each in self.certificates.old)
+        return {served.id, *older}
 
-    def _is_behind(self) -> bool:
-        """Tell whether another authority than that of what is served signs, by the Secret as last read."""
-        current = self.held.current
-        return (
-            current is not None
-            and self.served is not None
-            and current.id != self.served.authority.id
-        )
+    def _is_superseded(self) -> bool:
+        """Return whether the Secret, as last read, has another current CA than that of the served leaf."""
+        current = self.certificates.current
+        return current is not None and self.served is not None and current.id != self.served.ca.id
 
-    def _present(self) -> set[str]:
-        """List the authorities of ours in any bundle that was seen."""
-        bundles = (bundle for each in self.registered.values() for bundle in each.bundles)
-        return {authority.id for bundle in bundles for authority in bundle if authority.ours}
+    def _list_own_ids(self) -> set[str]:
+        """Return the ids of this webhook's CAs in all bundles that were read."""
+        bundles = (bundle for each in self.configurations.values() for bundle in each.bundles)
+        return {ca.id for bundle in bundles for ca in bundle if ca.is_own}

@@ -1,8 +1,9 @@
-"""Shared libraries with nothing in them, for programs that are linked to some which they never call.
+"""Empty shared libraries, for a library that is linked to others but calls none of their functions.
 
-The loader wants every library that one names. Intel's builds name parts of Intel's compiler runtime, tens of
-megabytes under terms that not everybody can take, and use no symbol of them; were one used, loading
-would fail as it does today. For 64-bit x86 Linux, as those builds are.
+The dynamic loader needs every library that a file is linked to. Intel's builds are linked to Intel's compiler
+runtime, tens of megabytes under a licence that some users cannot accept, and use none of its symbols. If they
+used one, loading would fail as it does without the stubs. For 64-bit x86 Linux only, like those builds.
+
 Source: System V ABI, AMD64 supplement: object files and dynamic linking.
 """
 
@@ -14,25 +15,25 @@ from collections.abc import Sequence
 _HEADER, _SEGMENT = struct.Struct("<16sHHIQQQIHHHHHH"), struct.Struct("<IIQQQQQQ")
 _ENTRY, _SYMBOL_BYTES = struct.Struct("<QQ"), 24
 _LOAD, _DYNAMIC, _STACK = 1, 2, 0x6474E551
-_READ_WRITE = 6  # the loader writes into what it reads from; nothing is ever executed
+_READ_WRITE = 6  # the loader writes to the dynamic section; nothing is executed
 _NAMES, _SYMBOLS, _NAMES_BYTES, _SYMBOL_SIZE, _OWN_NAME = 5, 6, 10, 11, 14
 _PAGE = 4096
 
 
-def load_empty(names: Sequence[str]) -> None:
-    """Load libraries of these names without a symbol, so that whoever is linked to them loads.
+def load_stubs(names: Sequence[str]) -> None:
+    """Load empty libraries with these names, so that a library linked to them can be loaded.
 
     Errors:  OSError.
     """
     for name in names:
-        # In memory, since containers may have no folder to write to; and never closed, since the loader takes
-        # whatever comes under the same number later for this one.
+        # In memory, because a container may have no writable folder. The descriptor stays open: the loader
+        # identifies a file by its path, and would confuse a later file with the same descriptor number.
         file = os.memfd_create(name, os.MFD_CLOEXEC)
-        os.write(file, _image(name))
+        os.write(file, _build_elf(name))
         ctypes.CDLL(f"/proc/self/fd/{file}")
 
 
-def _image(name: str) -> bytes:
+def _build_elf(name: str) -> bytes:
     names = b"\0" + name.encode() + b"\0"
     segments_at = _HEADER.size
     dynamic_at = segments_at + 3 * _SEGMENT.size
@@ -47,7 +48,7 @@ def _image(name: str) -> bytes:
     segments = (
         (_LOAD, _READ_WRITE, 0, 0, 0, size, size, _PAGE),
         (_DYNAMIC, _READ_WRITE, *[dynamic_at] * 3, *[entries * _ENTRY.size] * 2, 8),
-        # Without it the stack of every thread would become executable.
+        # Without this segment the loader makes the stack of every thread executable.
         (_STACK, _READ_WRITE, 0, 0, 0, 0, 0, 16),
     )
     dynamic = (

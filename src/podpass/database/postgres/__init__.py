@@ -1,1 +1,1 @@
-"""PostgreSQL: statements, change notifications and the circuit breaker for an unavailable server."""
+"""The PostgreSQL backend: steps in threads, single statements in the event loop, notifications by LISTEN."""

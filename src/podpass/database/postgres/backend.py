@@ -1,4 +1,4 @@
-"""A PostgreSQL server: statements run in threads of a bounded pool; no answer keeps the loop waiting."""
+"""PostgreSQL backend. Steps run in a bounded thread pool, so a slow server never blocks the event loop."""
 
 import asyncio
 import contextvars
@@ -16,38 +16,40 @@ from podpass.database.errors import (
     DatabaseBusy,
     DatabaseUncertain,
     DatabaseUnusable,
-    lost,
-    telling,
+    is_connection_lost,
+    translate_driver_errors,
 )
-from podpass.database.notifications import News
-from podpass.database.postgres.circuit_breaker import Outage
-from podpass.database.postgres.listener import CHANNEL, Listening
-from podpass.database.postgres.statements import Asking
-from podpass.database.prepared import Prepared, Values
+from podpass.database.notifications import ChangeNotifier
+from podpass.database.postgres.circuit_breaker import CircuitBreaker
+from podpass.database.postgres.listener import CHANNEL, NotificationListener
+from podpass.database.postgres.statements import AsyncStatementPool
+from podpass.database.prepared import PreparedStatement, Values
 
-# Any number that nobody else takes; every writer of podpass in this database waits for it.
-_WRITERS = 0x706F6470
+# The advisory lock of all podpass writers in a database. The number is arbitrary.
+_WRITE_LOCK = 0x706F6470
 _READ = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-_CLOSING_SECONDS = 2.0
-# A server that is alive ends a statement by itself before it is given up here.
+_CLOSE_SECONDS = 2.0
+# A live server ends a statement at its own timeout. This process stops waiting a little later.
 _GRACE_SECONDS = 0.4
-_ASK = text("SELECT 1")
-_LOCK = text(f"SELECT pg_advisory_xact_lock({_WRITERS})")
+_PING = text("SELECT 1")
+_LOCK = text(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK})")
 _NOTIFY = text(f"SELECT pg_notify('{CHANNEL}', :news)")
 
 Result = TypeVar("Result")
 
 
-class Postgres:
-    """A pool of connections with a thread for each, some for single statements, and one to hear others."""
+class PostgresBackend:
+    """A pool of connections with one thread each, a pool for single statements, and a listener."""
 
-    def __init__(self, url: URL, news: News, patience: float, connections: int) -> None:
+    def __init__(
+        self, url: URL, notifier: ChangeNotifier, patience: float, connections: int
+    ) -> None:
         self._url = url
-        self._news = news
+        self._notifier = notifier
         self._patience = patience
         self._connections = connections
         self._engine: Engine | None = None
-        self._outage = Outage(news)
+        self._breaker = CircuitBreaker(notifier)
 
     @property
     def engine(self) -> Engine:
@@ -55,143 +57,147 @@ class Postgres:
         return self._engine
 
     async def open(self) -> None:
-        """Connect once, and listen.
+        """Connect, and start the listener.
 
         Errors:  DatabaseFailed, DatabaseUnusable.
         """
         self._name = uuid4().hex
         self._used: set[Any] = set()
-        self._engine = engine.postgres(self._url, self._connections, self._used)
+        self._engine = engine.create_postgres_engine(self._url, self._connections, self._used)
         self._threads = ThreadPoolExecutor(self._connections, thread_name_prefix="database")
-        self._readers = asyncio.Semaphore(self._connections - 1)
-        self._writer = asyncio.Semaphore(1)
+        self._read_slots = asyncio.Semaphore(self._connections - 1)
+        self._write_slot = asyncio.Semaphore(1)
         self._running: set[asyncio.Future[Any]] = set()
-        self._listening = Listening(self._url, self._news, self._name)
-        self._asking = Asking(self._url, self._engine.dialect, self._outage, self._patience)
-        await self._in_thread(self._check_encoding, self._readers)
-        await self._listening.open(2 * self._patience)
+        self._listener = NotificationListener(self._url, self._notifier, self._name)
+        self._statements = AsyncStatementPool(
+            self._url, self._engine.dialect, self._breaker, self._patience
+        )
+        await self._run_in_thread(self._check_encoding, self._read_slots)
+        await self._listener.open(2 * self._patience)
 
     async def close(self) -> None:
         if self._engine is None:
             return
-        await self._listening.close()
-        self._news.hears(heard=False)
-        await self._asking.close()
+        await self._listener.close()
+        self._notifier.set_connected(connected=False)
+        await self._statements.close()
         if self._running:
-            await asyncio.wait(self._running, timeout=_CLOSING_SECONDS)
-        # Whoever still waits for a server that says nothing is told that it is gone.
-        engine.hang_up(self._used)
+            await asyncio.wait(self._running, timeout=_CLOSE_SECONDS)
+        # Steps that still wait for an answer fail as for a lost connection.
+        engine.shut_down_sockets(self._used)
         self._threads.shutdown()
         self._engine.dispose()
         self._engine = None
 
-    async def look(self) -> None:
+    async def ping(self) -> None:
         """Check that the server answers.
 
         Errors:  DatabaseFailed.
         """
-        await self.read(lambda connection: connection.execute(_ASK).close(), None)
+        await self.read(lambda connection: connection.execute(_PING).close(), None)
 
     async def read(
         self, step: Callable[[Connection], Result], seconds: float | None, *, once: bool = False
     ) -> Result:
-        """Run a step that sees one state of the database; twice if a connection was dead."""
+        """Run a step that sees one state of the database. Run it again if the connection was lost."""
 
         def work() -> Result:
-            with self._connected() as connection:
+            with self._connect() as connection:
                 reading = connection.execution_options(**_READ)
-                _allow(reading, seconds)
+                _extend_timeouts(reading, seconds)
                 return step(reading)
 
-        asked = work if once else lambda: self._twice(work)
-        return await self._in_thread(asked, self._readers, seconds)
+        attempt = work if once else lambda: self._retry_once(work)
+        return await self._run_in_thread(attempt, self._read_slots, seconds)
 
-    async def fetch(self, query: Prepared, values: Values) -> list[Any]:
-        """Give the rows of one statement, in one exchange with the server."""
-        return await self._asking.fetch(query, values)
+    async def fetch(self, statement: PreparedStatement, values: Values) -> list[Any]:
+        """Return the rows of one statement, in one round trip."""
+        return await self._statements.fetch(statement, values)
 
     async def write(
-        self, step: Callable[[Connection], Result], tells: Iterable[str], seconds: float | None
+        self, step: Callable[[Connection], Result], topics: Iterable[str], seconds: float | None
     ) -> Result:
-        """Run a step in a transaction that no other writer's comes between."""
+        """Run a step in a transaction that excludes all other writers."""
 
-        told: list[str] = []
+        changed: list[str] = []
 
         def work() -> Result:
-            with self._twice(lambda: self._locked(seconds)) as connection:
+            with self._retry_once(lambda: self._lock(seconds)) as connection:
                 result = step(connection)
-                told.extend(tells)
-                for topic in told:
+                changed.extend(topics)
+                for topic in changed:
                     connection.execute(_NOTIFY, {"news": f"{self._name} {topic}"})
                 _commit(connection)
             return result
 
-        return await self._in_thread(
+        return await self._run_in_thread(
             work,
-            self._writer,
+            self._write_slot,
             seconds,
-            then=lambda: self._news.tell(told),
-            unanswered=DatabaseUncertain,
+            then=lambda: self._notifier.publish(changed),
+            on_timeout=DatabaseUncertain,
         )
 
-    async def _in_thread(
+    async def _run_in_thread(
         self,
         work: Callable[[], Result],
-        gate: asyncio.Semaphore,
+        slots: asyncio.Semaphore,
         seconds: float | None = None,
         then: Callable[[], None] = lambda: None,
-        unanswered: type[DatabaseBusy] = DatabaseBusy,
+        on_timeout: type[DatabaseBusy] = DatabaseBusy,
     ) -> Result:
-        """Run in a thread; `then` follows in the loop, also when nobody waits any more.
+        """Run `work` in a thread. `then` follows in the event loop, even after the caller was cancelled.
 
-        Errors:  DatabaseBusy, when it takes longer than the server is allowed to.
+        Errors:  DatabaseBusy when it takes longer than the server's own timeout.
         """
-        self._outage.check()
+        self._breaker.check()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (seconds or engine.STEP_SECONDS) + _GRACE_SECONDS
         try:
             async with asyncio.timeout(seconds or self._patience):
-                await gate.acquire()
+                await slots.acquire()
         except TimeoutError as exc:
-            raise DatabaseBusy("the database is busy", cause="every connection is at work") from exc
-        future = loop.run_in_executor(self._threads, contextvars.copy_context().run, _told(work))
+            raise DatabaseBusy("the database is busy", cause="all connections are in use") from exc
+        run = contextvars.copy_context().run
+        future = loop.run_in_executor(self._threads, run, _translating_errors(work))
         self._running.add(future)
 
-        def ended(_: object) -> None:
+        def done(_: object) -> None:
             self._running.discard(future)
-            gate.release()
+            slots.release()
             then()
             if not future.cancelled():
-                future.exception()  # whoever was not waited for is not reported as forgotten
+                future.exception()  # read it, so that asyncio does not report an unread exception
 
-        future.add_done_callback(ended)
+        future.add_done_callback(done)
         await asyncio.wait([future], timeout=deadline - loop.time())
         if not future.done():
-            raise unanswered("the database does not answer", cause="no answer in time")
+            raise on_timeout("the database does not answer", cause="no answer in time")
         return future.result()
 
-    def _connected(self) -> Connection:
+    def _connect(self) -> Connection:
         try:
             return self.engine.connect()
         except SQLAlchemyError as exc:
-            self._outage.note(getattr(exc, "orig", None) or exc)
+            self._breaker.record_failure(getattr(exc, "orig", None) or exc)
             raise
 
-    def _twice(self, work: Callable[[], Result]) -> Result:
-        """Do what changes nothing; once more if the pool's connection was dead: its server came anew."""
+    def _retry_once(self, work: Callable[[], Result]) -> Result:
+        """Run `work`, which changes nothing, again if a server restart closed the pooled connection."""
         try:
             return work()
         except DBAPIError as exc:
-            if not lost(exc) or self._outage.lasts:
+            if not is_connection_lost(exc) or self._breaker.is_open:
                 raise
         return work()
 
-    def _locked(self, seconds: float | None) -> Connection:
-        connection = self._connected()
+    def _lock(self, seconds: float | None) -> Connection:
+        connection = self._connect()
         try:
-            # As the server says: the pool left it at "read and write", whatever an administrator has set.
+            # A read before it set the pooled connection to "read and write". None restores the server's
+            # setting.
             connection.connection.driver_connection.read_only = None  # type: ignore[union-attr]
-            _allow(connection, seconds)
+            _extend_timeouts(connection, seconds)
             connection.execute(_LOCK)
         except BaseException:
             connection.close()
@@ -199,24 +205,24 @@ class Postgres:
         return connection
 
     def _check_encoding(self) -> None:
-        with self._connected() as connection:
+        with self._connect() as connection:
             encoding = connection.scalar(text("SHOW server_encoding"))
         if encoding != "UTF8":
             raise DatabaseUnusable(
-                f"the database is encoded in {encoding}", hint="make one with ENCODING 'UTF8'"
+                f"the database is encoded in {encoding}", hint="create one with ENCODING 'UTF8'"
             )
 
 
-def _told(work: Callable[[], Result]) -> Callable[[], Result]:
-    def told() -> Result:
-        with telling():
+def _translating_errors(work: Callable[[], Result]) -> Callable[[], Result]:
+    def run() -> Result:
+        with translate_driver_errors():
             return work()
 
-    return told
+    return run
 
 
-def _allow(connection: Connection, seconds: float | None) -> None:
-    """Let this transaction take longer than what serves may."""
+def _extend_timeouts(connection: Connection, seconds: float | None) -> None:
+    """Allow this transaction more time than a request has."""
     if seconds is not None:
         limit = {"limit": f"{seconds:.0f}s"}
         for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
@@ -227,7 +233,7 @@ def _commit(connection: Connection) -> None:
     try:
         connection.commit()
     except DBAPIError as exc:
-        if lost(exc):
+        if is_connection_lost(exc):
             raise DatabaseUncertain(
                 "the database was lost while it wrote", cause="the connection ended in COMMIT"
             ) from exc

@@ -1,35 +1,35 @@
-"""Whether a server was away a moment ago."""
+"""A circuit breaker for a PostgreSQL server that was unavailable a moment ago."""
 
 import time
 
 from podpass.database.errors import DatabaseBusy, first_line
-from podpass.database.notifications import News
+from podpass.database.notifications import ChangeNotifier
 
-# After a try that did not reach the server, everybody is told at once instead of trying, for so long.
-_SECONDS = 0.5
+# How long calls fail at once after an attempt that did not reach the server.
+_OPEN_SECONDS = 0.5
 
 
-class Outage:
-    """Spares those who ask a try that has just failed; over at once when the server is heard again."""
+class CircuitBreaker:
+    """Fails calls at once after a failed attempt. It closes when the listener reaches the server again."""
 
-    def __init__(self, news: News) -> None:
-        self._news = news
-        self._until = 0.0
+    def __init__(self, notifier: ChangeNotifier) -> None:
+        self._notifier = notifier
+        self._open_until = 0.0
         self._cause = ""
 
-    def note(self, said: object) -> None:
-        """Note that the server was not reached, and what its driver said of it."""
-        self._until = time.monotonic() + _SECONDS
-        self._cause = first_line(said)
+    def record_failure(self, message: object) -> None:
+        """Record that the server was not reached, and the driver's message."""
+        self._open_until = time.monotonic() + _OPEN_SECONDS
+        self._cause = first_line(message)
 
     @property
-    def lasts(self) -> bool:
-        return time.monotonic() < self._until and not self._news.heard
+    def is_open(self) -> bool:
+        return time.monotonic() < self._open_until and not self._notifier.is_connected
 
     def check(self) -> None:
-        """Refuse to try while it lasts.
+        """Reject a call while the circuit is open.
 
         Errors:  DatabaseBusy.
         """
-        if self.lasts:
-            raise DatabaseBusy("the database is not to be had", cause=self._cause)
+        if self.is_open:
+            raise DatabaseBusy("the database is unavailable", cause=self._cause)

@@ -1,4 +1,4 @@
-"""What other processes wrote to a PostgreSQL database: LISTEN on a connection of its own."""
+"""Receives notifications about changes by other processes: LISTEN on a PostgreSQL connection of its own."""
 
 import asyncio
 import logging
@@ -8,42 +8,43 @@ from sqlalchemy import URL
 
 from podpass.database import engine
 from podpass.database.errors import DatabaseBusy, first_line
-from podpass.database.notifications import News
+from podpass.database.notifications import ChangeNotifier
 
 _log = logging.getLogger(__name__)
 
 CHANNEL = "podpass"
-# The server is asked so often whether it is there, and must have answered within the second in which every
-# replica has heard of a change: a connection can be dead without a word.
-_ASK_SECONDS = 0.25
+# A connection can be dead without an error, so the server is queried this often.
+_HEARTBEAT_SECONDS = 0.25
+# Every replica must learn of a change within a second: without an answer for this long, nothing may be
+# cached.
 _LEASE_SECONDS = 0.9
-_AGAIN_SECONDS = 0.25
+_RECONNECT_SECONDS = 0.25
 
 
-class Listening:
-    """Hears of every commit of others while it is connected, and says so when it is not.
+class NotificationListener:
+    """Publishes every commit of other processes, and reports when it is disconnected.
 
-    Shapes:  `name` is this process's, whose own news are told without a way round.
+    Shapes:  `name` identifies this process, whose own changes are published without the server.
     """
 
-    def __init__(self, url: URL, news: News, name: str) -> None:
+    def __init__(self, url: URL, notifier: ChangeNotifier, name: str) -> None:
         self._url = url
-        self._news = news
+        self._notifier = notifier
         self._name = name
-        self._heard = asyncio.Event()
-        self._away = False
+        self._connected = asyncio.Event()
+        self._is_disconnect_logged = False
         self._lease: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def open(self, seconds: float) -> None:
-        """Listen until closed; returns when it hears.
+        """Start to listen in the background, and return when notifications arrive.
 
         Errors:  DatabaseBusy.
         """
-        self._task = asyncio.create_task(self._run(), name="database-listening")
+        self._task = asyncio.create_task(self._run(), name="database-listener")
         try:
             async with asyncio.timeout(seconds):
-                await self._heard.wait()
+                await self._connected.wait()
         except TimeoutError as exc:
             raise DatabaseBusy("the database is busy", cause="LISTEN is not answered") from exc
 
@@ -52,7 +53,7 @@ class Listening:
             self._task.cancel()
             await asyncio.wait([self._task])
             self._task = None
-        self._lapse()
+        self._expire_lease()
 
     async def _run(self) -> None:
         import psycopg
@@ -61,27 +62,27 @@ class Listening:
             try:
                 await self._listen()
             except (psycopg.Error, OSError, TimeoutError) as exc:
-                self._missed(first_line(exc) or "no answer in time")
+                self._on_disconnect(first_line(exc) or "no answer in time")
             finally:
-                self._lapse()
-            await asyncio.sleep(_AGAIN_SECONDS)
+                self._expire_lease()
+            await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _listen(self) -> None:
         connection = await self._connect()
         try:
             await connection.execute(f"LISTEN {CHANNEL}")
-            await self._hear_itself(connection)
+            await self._check_delivery(connection)
             while True:
-                self._alive()
-                async for notice in connection.notifies(timeout=_ASK_SECONDS):
-                    self._told(notice.payload)
+                self._renew_lease()
+                async for notice in connection.notifies(timeout=_HEARTBEAT_SECONDS):
+                    self._on_notify(notice.payload)
                 async with asyncio.timeout(_LEASE_SECONDS):
                     await connection.execute("SELECT 1")
         finally:
             await connection.close()
 
-    async def _hear_itself(self, connection: Any) -> None:
-        """Make sure that news arrive: some poolers and engines take LISTEN, and never deliver.
+    async def _check_delivery(self, connection: Any) -> None:
+        """Check that notifications arrive: some poolers and engines accept LISTEN and deliver nothing.
 
         Errors:  TimeoutError.
         """
@@ -96,33 +97,33 @@ class Listening:
         given = engine.connect_arguments(self._url)
         return await psycopg.AsyncConnection.connect(autocommit=True, **given)
 
-    def _told(self, payload: str) -> None:
+    def _on_notify(self, payload: str) -> None:
         sender, _, topic = payload.partition(" ")
         if sender != self._name:
-            self._news.tell([topic])
+            self._notifier.publish([topic])
 
-    def _alive(self) -> None:
-        """Trust what is kept for another while."""
+    def _renew_lease(self) -> None:
+        """Allow caching until the lease expires."""
         if self._lease is not None:
             self._lease.cancel()
-        self._lease = asyncio.get_running_loop().call_later(_LEASE_SECONDS, self._lapse)
-        if not self._news.heard:
-            self._news.hears(heard=True)
-        if self._away:
-            self._away = False
-            _log.info("database_heard")
-        self._heard.set()
+        self._lease = asyncio.get_running_loop().call_later(_LEASE_SECONDS, self._expire_lease)
+        if not self._notifier.is_connected:
+            self._notifier.set_connected(connected=True)
+        if self._is_disconnect_logged:
+            self._is_disconnect_logged = False
+            _log.info("notifications_connected")
+        self._connected.set()
 
-    def _missed(self, cause: str) -> None:
-        """Tell it once, however often it is tried."""
-        if not self._away:
-            _log.warning("database_not_heard", extra={"cause": cause})
-        self._away = True
+    def _on_disconnect(self, cause: str) -> None:
+        """Log a disconnect once, however many attempts to reconnect fail."""
+        if not self._is_disconnect_logged:
+            _log.warning("notifications_disconnected", extra={"cause": cause})
+        self._is_disconnect_logged = True
 
-    def _lapse(self) -> None:
-        """Trust nothing any more."""
+    def _expire_lease(self) -> None:
+        """Forbid caching."""
         if self._lease is not None:
             self._lease.cancel()
             self._lease = None
-        if self._news.heard:
-            self._news.hears(heard=False)
+        if self._notifier.is_connected:
+            self._notifier.set_connected(connected=False)

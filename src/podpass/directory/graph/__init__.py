@@ -1,4 +1,5 @@
-"""Microsoft Graph, as far as workload identities need it: applications, principals, credentials, roles.
+"""Microsoft Graph for workload identities: applications, service principals, credentials, app roles.
 
-In: requests of `az`, Terraform and the Graph SDKs. Out: changes and views of the directory.
+Clients are `az`, Terraform and the Graph SDKs. `routes.py` lists the served paths; `permissions.py` holds the
+authorization rules.
 """

@@ -1,27 +1,34 @@
-"""Graph's edge: a request in, an operation run, an answer or a refusal out. It only translates.
+"""The HTTP handler of Microsoft Graph: it parses a request, runs its operation and encodes the response.
 
-The order is: who calls, what is asked, may they, read the body, do it.
+The order is: authenticate the caller, find the operation, check the permission, read the body, run.
 """
 
 import logging
 import re
 import time
-import uuid
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
-from podpass import database, log
+from podpass import database
 from podpass.clock import Clock
 from podpass.directory.access import Admit, Caller, NotAdmitted, Reason
 from podpass.directory.actor import Actor, acting
-from podpass.directory.graph import batch, paths, permissions, refusals, routes, wire
-from podpass.directory.graph.calls import Answer, Call, Operation, Place
-from podpass.directory.graph.paths import Key
+from podpass.directory.graph import batch, errors, paths, permissions, routes, wire
+from podpass.directory.graph.model import GraphContext, GraphOperation, GraphRequest, GraphResponse
+from podpass.directory.graph.paths import ObjectKey
 from podpass.directory.resources import GRAPH_APP_ID
 from podpass.directory.store.directory import Directory
+from podpass.http.api_frame import (
+    ApiFrame,
+    EncodedResponse,
+    ErrorOutcome,
+    RequestProgress,
+    common_headers,
+    request_ids,
+)
 from podpass.http.server import (
     JSON,
     App,
@@ -29,45 +36,29 @@ from podpass.http.server import (
     Headers,
     Receive,
     Scope,
-    Send,
-    fit_request_id,
     header,
     header_values,
     read_body,
-    respond,
 )
-
-_log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 512 * 1024
-_MAX_TARGET = 512
+_MAX_TARGET_CHARS = 512
+_MAX_KEY_CHARS = 512
 _LOOPBACK = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?")
-_HOME = "graph.microsoft.com"
+_PUBLIC_HOST = "graph.microsoft.com"
 _TEXT = (b"content-type", b"text/plain")
-# The application that the challenge of Graph names, so that clients know whose token to ask for.
+# The client_id names Graph, so that clients know for which resource to request a token.
 _CHALLENGE = (
     'Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize"'
+    f', client_id="{GRAPH_APP_ID}"'
 )
-_CHALLENGE += f', client_id="{GRAPH_APP_ID}"'
-
-
-@dataclass(slots=True, kw_only=True)
-class Progress:
-    """What is known of a request so far, for the answer's headers and the log."""
-
-    request_id: str
-    client_request_id: str
-    began: float
-    asked: str = "a request"
-    checked: list[str] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One request as the wire has it, or as it stands in a batch.
+class HttpRequest:
+    """One HTTP request, or one request of a batch.
 
-    Shapes:  `headers` have names in lower case; `read` gives the body, once.
+    Shapes:  `headers` have names in lower case; `read` returns the body and is called once.
     """
 
     method: str
@@ -81,167 +72,184 @@ class Request:
 def create_app(
     directory: Directory, admit: Admit, tenant_id: str, domain: str, clock: Clock
 ) -> App:
-    """Make the application that serves Microsoft Graph for one tenant.
+    """Create the application that serves Microsoft Graph for one tenant.
 
-    Shapes:  `domain` is the tenant's own, as in its users' names; answers name the loopback host they came
-             by, or Microsoft's.
+    Shapes:  `domain` is the domain in the names of the tenant's users. URLs in responses contain the loopback
+             host of the request, otherwise Microsoft's host.
     """
-    return GraphApp(directory, admit, Place(tenant_id=tenant_id, domain=domain.lower()), clock)
+    context = GraphContext(tenant_id=tenant_id, domain=domain.lower())
+    return GraphApp(directory, admit, context, clock)
 
 
-class GraphApp:
+class GraphApp(ApiFrame[GraphResponse, RequestProgress]):
     """Microsoft Graph of one tenant."""
 
-    def __init__(self, directory: Directory, admit: Admit, place: Place, clock: Clock) -> None:
+    logger = logging.getLogger(__name__)
+    stage = "directory"
+    answered_event = "graph_request_answered"
+    failed_event = "graph_request_failed"
+
+    def __init__(
+        self, directory: Directory, admit: Admit, context: GraphContext, clock: Clock
+    ) -> None:
         self._directory = directory
         self._admit = admit
-        self._place = place
+        self._context = context
         self._clock = clock
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        progress = _begin(scope)
-        log.correlation_id.set(progress.client_request_id)
-        status, body = await self._guarded(self._serve(scope, receive, progress), progress)
-        if isinstance(body, int):
-            content, kind = str(body).encode(), _TEXT
-        else:
-            content, kind = b"" if body is None else orjson.dumps(body), JSON
-        await respond(send, status, content, _headers(progress, status, kind))
+    def begin(self, scope: Scope) -> RequestProgress:
+        ids = request_ids(scope, b"client-request-id", b"x-ms-client-request-id")
+        return RequestProgress(asked="a request", **ids)
 
-    async def _guarded(self, running: Awaitable[Answer], progress: Progress) -> Answer:
-        """Answer for whatever becomes of a request, and log it."""
-        try:
-            answer = await running
-        except refusals.GraphRefusal as exc:
-            _hop(progress, exc.wire_code, cause=exc.message, status=exc.status)
-            return exc.status, self._error(exc, progress)
-        except database.DatabaseFailed as exc:
-            told = refusals.of_database(exc)
-            _hop(progress, exc.code, level=logging.ERROR, status=told.status, **exc.facts)
-            return told.status, self._error(told, progress)
-        except Exception:  # noqa: BLE001 the edge answers for bugs too
-            _log.exception("graph_request_failed", extra={"stage": "directory", **progress.facts})
-            text = f"Something went wrong in Graph. Request id: {progress.request_id}."
-            failed = refusals.GraphRefusal(text, wire_code="InternalServerError")
-            return 500, self._error(failed, progress)
-        _hop(progress, "ok", status=answer[0])
-        return answer
-
-    def _error(self, exc: refusals.GraphRefusal, progress: Progress) -> dict[str, Any]:
-        ids = (progress.request_id, progress.client_request_id)
-        return wire.error(exc, ids, self._clock())
-
-    async def _serve(self, scope: Scope, receive: Receive, progress: Progress) -> Answer:
-        caller = await self._caller(scope, progress)
-        request = _request(scope, receive)
-        version, steps = paths.split(request.raw_path)
+    async def serve(
+        self, scope: Scope, receive: Receive, progress: RequestProgress
+    ) -> GraphResponse:
+        caller = await self._authenticate(scope, progress)
+        request = _http_request(scope, receive)
+        version, steps = paths.parse_path(request.raw_path)
         if steps == ("$batch",) and request.method == "POST":
-            return await self._batch(request, version, caller, progress)
-        return await self._run(request, caller, progress)
+            return await self._run_batch(request, version, caller, progress)
+        return await self._run_operation(request, caller, progress)
 
-    async def _batch(
-        self, request: Request, version: str, caller: Caller, progress: Progress
-    ) -> Answer:
-        async def one(part: batch.Part) -> Answer:
-            alone = replace(
+    def error_outcome(
+        self, exc: Exception, progress: RequestProgress
+    ) -> ErrorOutcome[GraphResponse] | None:
+        if isinstance(exc, errors.GraphError):
+            facts = {"cause": exc.message, "status": exc.status}
+            response = exc.status, self._error_body(exc, progress)
+            return ErrorOutcome(response=response, outcome=exc.wire_code, facts=facts)
+        if isinstance(exc, database.DatabaseFailed):
+            error = errors.from_database_error(exc)
+            return ErrorOutcome(
+                response=(error.status, self._error_body(error, progress)),
+                outcome=exc.code,
+                facts={"status": error.status, **exc.facts},
+                level=logging.ERROR,
+            )
+        return None
+
+    def internal_error(self, progress: RequestProgress) -> GraphResponse:
+        text = f"Graph failed unexpectedly. Request id: {progress.request_id}."
+        error = errors.GraphError(text, wire_code="InternalServerError")
+        return 500, self._error_body(error, progress)
+
+    def success_facts(self, response: GraphResponse) -> Mapping[str, object]:
+        return {"status": response[0]}
+
+    def encode(
+        self, _scope: Scope, response: GraphResponse, progress: RequestProgress
+    ) -> EncodedResponse:
+        status, body = response
+        if isinstance(body, int):
+            content, content_type = str(body).encode(), _TEXT
+        else:
+            content, content_type = b"" if body is None else orjson.dumps(body), JSON
+        return EncodedResponse(status, content, _headers(progress, status, content_type))
+
+    def _error_body(self, exc: errors.GraphError, progress: RequestProgress) -> dict[str, Any]:
+        ids = (progress.request_id, progress.correlation_id)
+        return wire.error_body(exc, ids, self._clock())
+
+    async def _run_batch(
+        self, request: HttpRequest, version: str, caller: Caller, progress: RequestProgress
+    ) -> GraphResponse:
+        async def run_one(part: batch.BatchRequest) -> GraphResponse:
+            own = replace(
                 progress,
                 began=time.perf_counter(),
                 checked=list(progress.checked),
                 facts=dict(progress.facts),
             )
-            return await self._guarded(
-                self._run(_part(request, version, part), caller, alone), alone
-            )
+            running = self._run_operation(_batched_request(request, version, part), caller, own)
+            return await self.run(running, own)
 
         progress.asked = "run a batch"
-        return await batch.run(batch.read(await _json(request)), one)
+        return await batch.run(batch.parse(await _read_json(request)), run_one)
 
-    async def _run(self, request: Request, caller: Caller, progress: Progress) -> Answer:
-        version, steps = paths.split(request.raw_path)
+    async def _run_operation(
+        self, request: HttpRequest, caller: Caller, progress: RequestProgress
+    ) -> GraphResponse:
+        version, steps = paths.parse_path(request.raw_path)
         operation, keys = routes.find(request.method, steps)
         progress.asked = operation.title
-        progress.facts["target"] = _target(steps)
+        progress.facts["target"] = _log_target(steps)
         if operation.needs.users_only and not caller.is_user:
-            raise refusals.Malformed(
+            raise errors.MalformedRequest(
                 "/me request is only valid with delegated authentication flow."
             )
-        grant = permissions.grant(caller, operation.needs)
-        if grant is None:
-            raise refusals.denied(operation.title, operation.needs.named, is_user=caller.is_user)
-        progress.checked.append(f"may {operation.title} ({grant.value})")
-        call = Call(
+        access = permissions.authorize(caller, operation.needs)
+        if access is None:
+            raise errors.access_denied(
+                operation.title, operation.needs.alternatives, is_user=caller.is_user
+            )
+        progress.checked.append(f"may {operation.title} ({access.value})")
+        graph_request = GraphRequest(
             directory=self._directory,
-            place=self._place,
+            context=self._context,
             caller=caller,
-            grant=grant,
+            access=access,
             base=f"https://{request.host}/{version}",
             address=f"https://{request.host}{request.raw_path.decode('latin-1')}",
-            keys=_clean(keys),
-            options=wire.read_options(request.query),
-            body=await _body(request, operation),
+            keys=_validate_keys(keys),
+            options=wire.parse_options(request.query),
+            body=await _read_body(request, operation),
             now=self._clock(),
             eventual=request.headers.get("consistencylevel", "").lower() == "eventual",
             create_if_missing="create-if-missing" in request.headers.get("prefer", "").lower(),
         )
         with acting(Actor(object_id=caller.object_id, name=caller.name)):
-            return await operation.run(call)
+            return await operation.run(graph_request)
 
-    async def _caller(self, scope: Scope, progress: Progress) -> Caller:
+    async def _authenticate(self, scope: Scope, progress: RequestProgress) -> Caller:
         try:
             caller = await self._admit(header_values(scope, b"authorization"))
         except NotAdmitted as exc:
-            raise _not_admitted(exc) from exc
-        # The guard looks too; a caller of another tenant must never see this one's directory.
-        if caller.tenant_id.lower() != self._place.tenant_id:
-            raise refusals.Unauthorized("The access token is of another tenant.")
+            raise _token_error(exc) from exc
+        # The token check compares the tenant too. This second check keeps the directory closed to callers of
+        # other tenants even if the token check accepts several tenants.
+        if caller.tenant_id.lower() != self._context.tenant_id:
+            raise errors.GraphUnauthorized("The access token was issued for another tenant.")
         progress.facts |= {"client_id": caller.app_id, "object_id": caller.object_id}
         progress.checked.append("access token")
         return caller
 
 
-def _target(steps: tuple[paths.Step, ...]) -> str:
-    """Name what a request is about, for the log; the path comes from outside."""
-    text = "/" + "/".join(one.value if isinstance(one, Key) else one for one in steps)
-    return (text if text.isprintable() else repr(text))[:_MAX_TARGET]
+def _log_target(steps: tuple[paths.PathStep, ...]) -> str:
+    """Return the path of a request for the log; it is caller input, so it is escaped and truncated."""
+    text = "/" + "/".join(step.value if isinstance(step, ObjectKey) else step for step in steps)
+    return (text if text.isprintable() else repr(text))[:_MAX_TARGET_CHARS]
 
 
-def _not_admitted(exc: NotAdmitted) -> refusals.GraphRefusal:
+def _token_error(exc: NotAdmitted) -> errors.GraphError:
     match exc.reason:
         case Reason.MISSING:
-            return refusals.Unauthorized(f"The request carries no access token: {exc.hint}.")
+            return errors.GraphUnauthorized(f"The request has no access token: {exc.hint}.")
         case Reason.EXPIRED:
-            return refusals.Unauthorized("The access token has expired: ask for a new one.")
+            return errors.GraphUnauthorized("The access token has expired: request a new token.")
         case Reason.AUDIENCE:
-            return refusals.Unauthorized(
-                "The access token is for another API: ask for the scope https://graph.microsoft.com/.default."
+            return errors.GraphUnauthorized(
+                "The access token is for another API: request the scope https://graph.microsoft.com/.default."
             )
         case Reason.UNAVAILABLE:
-            return refusals.Unavailable("Graph cannot check tokens at the moment.")
+            return errors.GraphUnavailable("Graph cannot check access tokens at the moment.")
         case _:
-            return refusals.Unauthorized(f"The access token is not accepted: {exc}.")
+            return errors.GraphUnauthorized(f"The access token is not accepted: {exc}.")
 
 
-def _begin(scope: Scope) -> Progress:
-    given = header(scope, b"client-request-id") or header(scope, b"x-ms-client-request-id")
-    request_id = str(uuid.uuid4())
-    fit = fit_request_id(given) or request_id
-    return Progress(request_id=request_id, client_request_id=fit, began=time.perf_counter())
-
-
-def _request(scope: Scope, receive: Receive) -> Request:
+def _http_request(scope: Scope, receive: Receive) -> HttpRequest:
     async def read() -> bytes:
         try:
             return await read_body(receive, MAX_BODY_BYTES)
         except BodyTooLarge as exc:
-            raise refusals.TooLong(f"The body is over {MAX_BODY_BYTES} bytes.") from exc
+            raise errors.EntityTooLarge(f"The body is over {MAX_BODY_BYTES} bytes.") from exc
 
     host = header(scope, b"host") or ""
-    return Request(
+    return HttpRequest(
         method=scope["method"],
         raw_path=bytes(scope.get("raw_path") or scope["path"].encode()).partition(b"?")[0],
         query=bytes(scope["query_string"]),
-        # It stands in answers, so only what can be no other's address.
-        host=host if _LOOPBACK.fullmatch(host) else _HOME,
+        # Responses repeat the host. A loopback host cannot be the address of another party.
+        host=host if _LOOPBACK.fullmatch(host) else _PUBLIC_HOST,
         headers={
             name: header(scope, name.encode()) or ""
             for name in ("content-type", "consistencylevel", "prefer")
@@ -250,65 +258,51 @@ def _request(scope: Scope, receive: Receive) -> Request:
     )
 
 
-def _part(around: Request, version: str, part: batch.Part) -> Request:
+def _batched_request(outer: HttpRequest, version: str, part: batch.BatchRequest) -> HttpRequest:
     async def read() -> bytes:
         return part.body
 
-    return Request(
+    return HttpRequest(
         method=part.method,
         raw_path=f"/{version}{part.path}".encode(),
         query=part.query.encode(),
-        host=around.host,
+        host=outer.host,
         headers={"content-type": "application/json", **part.headers},
         read=read,
     )
 
 
-async def _body(request: Request, operation: Operation) -> dict[str, Any]:
-    return await _json(request) if operation.body else {}
+async def _read_body(request: HttpRequest, operation: GraphOperation) -> dict[str, Any]:
+    return await _read_json(request) if operation.body else {}
 
 
-async def _json(request: Request) -> dict[str, Any]:
+async def _read_json(request: HttpRequest) -> dict[str, Any]:
     data = await request.read()
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if data and kind != "application/json":
-        raise refusals.WrongMedia("Want a body of Content-Type application/json.")
-    return wire.read_body(data) if data.strip() else {}
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if data and content_type != "application/json":
+        raise errors.UnsupportedMediaType("The body must have the Content-Type application/json.")
+    return wire.parse_body(data) if data.strip() else {}
 
 
-def _clean(keys: tuple[Key, ...]) -> tuple[Key, ...]:
+def _validate_keys(keys: tuple[ObjectKey, ...]) -> tuple[ObjectKey, ...]:
     for key in keys:
-        # No id or name has one, and it would forge lines wherever the key is printed.
-        if not key.value.isprintable() or len(key.value) > 512:
-            raise refusals.Malformed("A key in the path is too long, or holds a control character.")
+        # No ID or name has a control character, and in a log it could forge lines.
+        if not key.value.isprintable() or len(key.value) > _MAX_KEY_CHARS:
+            raise errors.MalformedRequest(
+                "A key in the path is too long, or contains a control character."
+            )
     return keys
 
 
-def _headers(progress: Progress, status: int, kind: tuple[bytes, bytes]) -> Headers:
+def _headers(progress: RequestProgress, status: int, content_type: tuple[bytes, bytes]) -> Headers:
     headers = [
-        kind,
-        (b"cache-control", b"no-cache"),
-        (b"x-content-type-options", b"nosniff"),
+        content_type,
+        *common_headers(progress, b"request-id"),
         (b"odata-version", b"4.0"),
-        (b"request-id", progress.request_id.encode()),
-        (b"client-request-id", progress.client_request_id.encode()),
+        (b"client-request-id", progress.correlation_id.encode()),
     ]
-    if status == refusals.Unavailable.status:
+    if status == errors.GraphUnavailable.status:
         headers.append((b"retry-after", str(database.DatabaseBusy.retry_seconds).encode()))
-    if status == refusals.Unauthorized.status:
+    if status == errors.GraphUnauthorized.status:
         headers.append((b"www-authenticate", _CHALLENGE.encode()))
     return headers
-
-
-def _hop(progress: Progress, outcome: str, *, level: int = logging.INFO, **facts: object) -> None:
-    log.hop(
-        _log,
-        "graph_request_answered",
-        level=level,
-        stage="directory",
-        asked=progress.asked,
-        checked=progress.checked,
-        seconds=time.perf_counter() - progress.began,
-        outcome=outcome,
-        **{**progress.facts, **facts},
-    )

@@ -1,4 +1,4 @@
-"""Application roles given to principals, from both ends: who holds it, and whose it is.
+"""App role assignments, listed and changed by principal and by resource.
 
 Source: https://learn.microsoft.com/graph/api/resources/approleassignment
 """
@@ -8,19 +8,19 @@ from dataclasses import replace
 from typing import Any
 
 from podpass.directory import builtin_principals
-from podpass.directory.graph import paging, people, principals, targets, wire, writing
-from podpass.directory.graph.calls import Answer, Call, Item
-from podpass.directory.graph.filters import Noun
-from podpass.directory.graph.members import guid, read_members, required
-from podpass.directory.graph.paths import Key
-from podpass.directory.graph.refusals import BadRequest, missing
+from podpass.directory.graph import identity_writer, lookup, paging, principals, users, wire
+from podpass.directory.graph.errors import InvalidRequest, not_found
+from podpass.directory.graph.filters import FilterSchema
+from podpass.directory.graph.model import GraphRequest, GraphResponse, JsonObject
+from podpass.directory.graph.paths import ObjectKey
+from podpass.directory.graph.properties import guid, missing_property, parse_properties
 from podpass.directory.model import AppRoleAssignment, Identity
 
 DEFAULT_ROLE = "00000000-0000-0000-0000-000000000000"
 KIND = "appRoleAssignment"
-_NOUN = Noun(
+_NOUN = FilterSchema(
     name=KIND,
-    looked_at=frozenset(
+    scanned=frozenset(
         {"id", "appRoleId", "principalId", "principalType", "resourceId", "createdDateTime"}
     ),
 )
@@ -37,127 +37,137 @@ _READ_ONLY = frozenset(
 )
 
 
-async def held(call: Call) -> Answer:
-    """List the roles a principal holds."""
-    shown = await _principal(call, call.keys[0].value)
-    return await _list(call, principal_id=str(shown["id"]))
+async def list_of_principal(request: GraphRequest) -> GraphResponse:
+    """List the app role assignments of a service principal."""
+    shown = await _show_principal(request, request.keys[0].value)
+    return await _list(request, principal_id=str(shown["id"]))
 
 
-async def given(call: Call) -> Answer:
-    """List who holds roles of a resource."""
-    shown = await _principal(call, call.keys[0].value)
-    return await _list(call, resource_id=str(shown["id"]))
+async def list_of_resource(request: GraphRequest) -> GraphResponse:
+    """List the assignments of the app roles of a resource."""
+    shown = await _show_principal(request, request.keys[0].value)
+    return await _list(request, resource_id=str(shown["id"]))
 
 
-async def held_by_user(call: Call) -> Answer:
-    user = await _user(call, call.keys[0].value)
-    return await _list(call, principal_id=str(user["id"]))
+async def list_of_user(request: GraphRequest) -> GraphResponse:
+    user = await _show_user(request, request.keys[0].value)
+    return await _list(request, principal_id=str(user["id"]))
 
 
-async def give_to(call: Call) -> Answer:
-    """Give a role to the principal the path names."""
-    return await _give(call, holder=(await _principal(call, call.keys[0].value))["id"])
+async def grant_to_principal(request: GraphRequest) -> GraphResponse:
+    """Assign an app role to the service principal in the path."""
+    return await _assign(
+        request, principal_id=(await _show_principal(request, request.keys[0].value))["id"]
+    )
 
 
-async def give_to_user(call: Call) -> Answer:
-    return await _give(call, holder=(await _user(call, call.keys[0].value))["id"])
+async def grant_to_user(request: GraphRequest) -> GraphResponse:
+    return await _assign(
+        request, principal_id=(await _show_user(request, request.keys[0].value))["id"]
+    )
 
 
-async def give_of(call: Call) -> Answer:
-    """Give a role of the resource the path names."""
-    return await _give(call, resource=(await _principal(call, call.keys[0].value))["id"])
+async def grant_by_resource(request: GraphRequest) -> GraphResponse:
+    """Assign an app role of the resource in the path."""
+    return await _assign(
+        request, resource=(await _show_principal(request, request.keys[0].value))["id"]
+    )
 
 
-async def get_held(call: Call) -> Answer:
-    one = await _assignment(call, of_holder=True)
-    return paging.one(call, await _show(call, one), KIND, "appRoleAssignments")
+async def get_of_principal(request: GraphRequest) -> GraphResponse:
+    one = await _assignment(request, by_principal=True)
+    return paging.show_object(request, await _show(request, one), KIND, "appRoleAssignments")
 
 
-async def get_given(call: Call) -> Answer:
-    one = await _assignment(call, of_holder=False)
-    return paging.one(call, await _show(call, one), KIND, "appRoleAssignments")
+async def get_of_resource(request: GraphRequest) -> GraphResponse:
+    one = await _assignment(request, by_principal=False)
+    return paging.show_object(request, await _show(request, one), KIND, "appRoleAssignments")
 
 
-async def take_from(call: Call) -> Answer:
-    return await _take(call, await _assignment(call, of_holder=True))
+async def revoke_from_principal(request: GraphRequest) -> GraphResponse:
+    return await _revoke(request, await _assignment(request, by_principal=True))
 
 
-async def take_of(call: Call) -> Answer:
-    return await _take(call, await _assignment(call, of_holder=False))
+async def revoke_by_resource(request: GraphRequest) -> GraphResponse:
+    return await _revoke(request, await _assignment(request, by_principal=False))
 
 
-async def _list(call: Call, **which: str) -> Answer:
-    held = {one.id: one for one in await call.directory.app_roles.list(**which)}
-    page = paging.sliced(call, [_raw(one) for one in held.values()], _NOUN)
-    # Names are looked up for the page only: a resource may have given its roles to very many.
-    shown = [await _show(call, held[str(item["id"])]) for item in page.items]
-    return 200, replace(page, items=shown).shown(call, KIND, "appRoleAssignments")
+async def _list(request: GraphRequest, **which: str) -> GraphResponse:
+    assignments = {one.id: one for one in await request.directory.app_roles.list(**which)}
+    page = paging.slice_items(request, [_show_ids(one) for one in assignments.values()], _NOUN)
+    # Names are queried only for this page, because a resource may have very many assignments.
+    shown = [await _show(request, assignments[str(item["id"])]) for item in page.items]
+    return 200, replace(page, items=shown).to_body(request, KIND, "appRoleAssignments")
 
 
-async def _give(call: Call, *, holder: object = None, resource: object = None) -> Answer:
-    asked = read_members(call.body, _MEMBERS, _READ_ONLY)
+async def _assign(
+    request: GraphRequest, *, principal_id: object = None, resource: object = None
+) -> GraphResponse:
+    given = parse_properties(request.body, _MEMBERS, _READ_ONLY)
     for name in ("principalId", "resourceId"):
-        if name not in asked:
-            raise required(name)
-    for name, here in (("principalId", holder), ("resourceId", resource)):
-        if here is not None and asked[name] != here:
-            raise BadRequest(f"Property '{name}' has to name the object of the path.")
-    role_id = asked.get("appRoleId", DEFAULT_ROLE)
-    whose = await _principal(call, asked["resourceId"])
-    who, kind = await _holder(call, asked["principalId"])
-    _check_role(whose, role_id, kind)
-    for one in await call.directory.app_roles.list(principal_id=who["id"]):
-        if (one.resource_id, one.app_role_id) == (whose["id"], role_id):
-            raise BadRequest("The principal holds this application role already.")
+        if name not in given:
+            raise missing_property(name)
+    for name, here in (("principalId", principal_id), ("resourceId", resource)):
+        if here is not None and given[name] != here:
+            raise InvalidRequest(f"Property '{name}' must be the id of the object in the path.")
+    role_id = given.get("appRoleId", DEFAULT_ROLE)
+    resource_object = await _show_principal(request, given["resourceId"])
+    principal, kind = await _find_principal_or_user(request, given["principalId"])
+    _check_role(resource_object, role_id, kind)
+    for one in await request.directory.app_roles.list(principal_id=principal["id"]):
+        if (one.resource_id, one.app_role_id) == (resource_object["id"], role_id):
+            raise InvalidRequest("The principal already has this app role.")
     new = AppRoleAssignment(
         id=str(uuid.uuid4()),
-        principal_id=who["id"],
+        principal_id=principal["id"],
         principal_type=kind,
-        resource_id=whose["id"],
+        resource_id=resource_object["id"],
         app_role_id=role_id,
-        created=call.now,
+        created=request.now,
     )
-    with writing.translating(who["id"]):
-        kept = await call.directory.app_roles.put(new)
-    return paging.one(call, await _show(call, kept), KIND, "appRoleAssignments", status=201)
+    with identity_writer.translate_errors(principal["id"]):
+        stored = await request.directory.app_roles.put(new)
+    return paging.show_object(
+        request, await _show(request, stored), KIND, "appRoleAssignments", status=201
+    )
 
 
-def _check_role(resource: Item, role_id: str, kind: str) -> None:
-    """Refuse a role the resource does not have, or that such a principal cannot hold."""
+def _check_role(resource: JsonObject, role_id: str, kind: str) -> None:
+    """Reject an app role that the resource does not have, or not for this type of principal."""
     roles = {str(role["id"]): role for role in resource["appRoles"]}
     if role_id == DEFAULT_ROLE and not roles:
         return
     role = roles.get(role_id)
     member = "User" if kind == "User" else "Application"
     if role is None or not role.get("isEnabled", True) or member not in role["allowedMemberTypes"]:
-        raise BadRequest(
-            f"The resource has no application role of this id that is enabled and open to type {member}: see"
-            " 'appRoles' of its service principal.",
+        raise InvalidRequest(
+            f"The resource has no enabled app role with this id for member type {member}:"
+            " see 'appRoles' of its service principal.",
             role=role_id,
         )
 
 
-async def _take(call: Call, one: AppRoleAssignment) -> Answer:
-    await call.directory.app_roles.delete(one.id)
+async def _revoke(request: GraphRequest, one: AppRoleAssignment) -> GraphResponse:
+    await request.directory.app_roles.delete(one.id)
     return 204, None
 
 
-async def _assignment(call: Call, *, of_holder: bool) -> AppRoleAssignment:
-    """Find the assignment a path names, only below one of its ends."""
-    shown = await _principal(call, call.keys[0].value)
-    one = await call.directory.app_roles.get(call.keys[1].value)
-    end = None if one is None else one.principal_id if of_holder else one.resource_id
+async def _assignment(request: GraphRequest, *, by_principal: bool) -> AppRoleAssignment:
+    """Return the assignment in the path, if it belongs to the principal or the resource in the path."""
+    shown = await _show_principal(request, request.keys[0].value)
+    one = await request.directory.app_roles.get(request.keys[1].value)
+    end = None if one is None else one.principal_id if by_principal else one.resource_id
     if one is None or end != shown["id"]:
-        raise missing(call.keys[1].value)
+        raise not_found(request.keys[1].value)
     return one
 
 
-def _raw(one: AppRoleAssignment) -> Item:
+def _show_ids(one: AppRoleAssignment) -> JsonObject:
     return {
         "id": one.id,
         "deletedDateTime": None,
         "appRoleId": one.app_role_id,
-        "createdDateTime": wire.time(one.created),
+        "createdDateTime": wire.format_time(one.created),
         "principalDisplayName": None,
         "principalId": one.principal_id,
         "principalType": one.principal_type,
@@ -166,43 +176,44 @@ def _raw(one: AppRoleAssignment) -> Item:
     }
 
 
-async def _show(call: Call, one: AppRoleAssignment) -> Item:
-    return _raw(one) | {
-        "principalDisplayName": await _name(call, one.principal_id),
-        "resourceDisplayName": await _name(call, one.resource_id),
+async def _show(request: GraphRequest, one: AppRoleAssignment) -> JsonObject:
+    return _show_ids(one) | {
+        "principalDisplayName": await _name(request, one.principal_id),
+        "resourceDisplayName": await _name(request, one.resource_id),
     }
 
 
-async def _name(call: Call, object_id: str) -> str | None:
-    for each in builtin_principals.principals(call.place.tenant_id):
+async def _name(request: GraphRequest, object_id: str) -> str | None:
+    for each in builtin_principals.list_principals(request.context.tenant_id):
         if each["id"] == object_id:
             return str(each["displayName"])
-    found = await call.directory.identities.find(call.place.tenant_id, object_id=object_id)
+    found = await request.directory.identities.find(request.context.tenant_id, object_id=object_id)
     if found is not None:
         return found.name
-    user = await call.directory.users.get(object_id)
-    return None if user is None else str(people.show(user)["displayName"])
+    user = await request.directory.users.get(object_id)
+    return None if user is None else str(users.show(user)["displayName"])
 
 
-async def _holder(call: Call, object_id: str) -> tuple[Item, str]:
-    """Find who is to hold a role: a service principal or a user."""
-    found = await targets.find_principal(call, Key(name="id", value=object_id))
+async def _find_principal_or_user(request: GraphRequest, object_id: str) -> tuple[JsonObject, str]:
+    """Return the principal of a new assignment, a service principal or a user, and its type."""
+    found = await lookup.find_principal(request, ObjectKey(name="id", value=object_id))
     if isinstance(found, Identity):
-        return principals.show(found, call.place), "ServicePrincipal"
-    return await _user(call, object_id), "User"
+        return principals.show(found, request.context), "ServicePrincipal"
+    return await _show_user(request, object_id), "User"
 
 
-async def _principal(call: Call, name: str) -> dict[str, Any]:
-    key = call.keys[0] if name == call.keys[0].value else Key(name="id", value=name)
-    found = await targets.find_principal(call, key)
+async def _show_principal(request: GraphRequest, name: str) -> dict[str, Any]:
+    key = request.keys[0] if name == request.keys[0].value else ObjectKey(name="id", value=name)
+    found = await lookup.find_principal(request, key)
     if found is None:
-        raise missing(name)
-    return principals.show(found, call.place)
+        raise not_found(name)
+    lookup.require_readable(request, found)
+    return principals.show(found, request.context)
 
 
-async def _user(call: Call, name: str) -> Item:
-    users = call.directory.users
-    found = await users.get(name) or await users.find(call.place.tenant_id, name)
-    if found is None or found.tenant_id != call.place.tenant_id:
-        raise missing(name)
-    return people.show(found)
+async def _show_user(request: GraphRequest, name: str) -> JsonObject:
+    store = request.directory.users
+    found = await store.get(name) or await store.find(request.context.tenant_id, name)
+    if found is None or found.tenant_id != request.context.tenant_id:
+        raise not_found(name)
+    return users.show(found)

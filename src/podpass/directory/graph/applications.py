@@ -1,4 +1,4 @@
-"""Applications: what Graph shows of one, and what it lets be written."""
+"""Applications: show, list, create, update and delete."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -6,19 +6,25 @@ from dataclasses import replace
 from typing import Any
 
 from podpass.directory import resources
-from podpass.directory.graph import application_members as fields
-from podpass.directory.graph import certificates, paging, passwords, targets, wire, writing
-from podpass.directory.graph.calls import Answer, Call, Item, Place
-from podpass.directory.graph.filters import Noun
-from podpass.directory.graph.members import merged, read_members, read_only, required, wrong
-from podpass.directory.graph.paging import Source
-from podpass.directory.graph.refusals import BadRequest, GraphRefusal
+from podpass.directory.graph import application_properties as fields
+from podpass.directory.graph import certificates, identity_writer, lookup, paging, passwords, wire
+from podpass.directory.graph.errors import GraphError, InvalidRequest
+from podpass.directory.graph.filters import FilterSchema
+from podpass.directory.graph.model import GraphContext, GraphRequest, GraphResponse, JsonObject
+from podpass.directory.graph.paging import IdentityCollection
+from podpass.directory.graph.properties import (
+    invalid_value,
+    merge,
+    missing_property,
+    parse_properties,
+    read_only_property,
+)
 from podpass.directory.model import Identity, IdentityKind
 from podpass.directory.store.identity_queries import Condition
 
 KIND = "application"
 SET = "applications"
-NOUN = Noun(
+FILTER_SCHEMA = FilterSchema(
     name="Application",
     indexed={
         "id": ("application_id", ("eq", "in")),
@@ -28,44 +34,44 @@ NOUN = Noun(
         "identifierUris": ("identifier_uri", ("eq", "startswith")),
     },
     collections=frozenset({"identifierUris", "tags"}),
-    looked_at=frozenset({"signInAudience", "createdDateTime", "publisherDomain", "description"}),
+    scanned=frozenset({"signInAudience", "createdDateTime", "publisherDomain", "description"}),
 )
-_OWN = {"displayName", "identifierUris"}
-# Kept beside the members, and shown by paths of their own.
-_BESIDE = {"owners"}
+_STORED_AS_COLUMNS = {"displayName", "identifierUris"}
+# Stored with the properties, but returned only by paths of their own.
+_SEPARATE = {"owners"}
 _BIND = "owners@odata.bind"
 _VERSION = "requestedAccessTokenVersion"
 
 
-def show(identity: Identity, place: Place) -> Item:
-    """Show an application as Graph does."""
-    given = {name: value for name, value in identity.document.items() if name not in _BESIDE}
+def show(identity: Identity, context: GraphContext) -> JsonObject:
+    """Return an application as a Graph object."""
+    given = {name: value for name, value in identity.document.items() if name not in _SEPARATE}
     shown = {
         "id": identity.application_id,
         "deletedDateTime": None,
         "appId": identity.client_id,
         "applicationTemplateId": None,
-        "createdDateTime": wire.time(identity.created),
+        "createdDateTime": wire.format_time(identity.created),
         "displayName": identity.name,
         "identifierUris": list(identity.identifier_uris),
-        "publisherDomain": place.domain,
+        "publisherDomain": context.domain,
         "uniqueName": identity.unique_name,
-        "keyCredentials": certificates.shown(identity, of_principal=False),
-        "passwordCredentials": passwords.shown(identity, of_principal=False),
+        "keyCredentials": certificates.show_all(identity, of_principal=False),
+        "passwordCredentials": passwords.show_all(identity, of_principal=False),
     }
-    item = merged(fields.DEFAULTS, {**given, **shown})
-    return merged(item, {"api": {_VERSION: _shown_version(identity)}})
+    item = merge(fields.DEFAULTS, {**given, **shown})
+    return merge(item, {"api": {_VERSION: _shown_version(identity)}})
 
 
 def _shown_version(identity: Identity) -> int | None:
-    """Give the version as it was set; 1 is what null means."""
+    """Return the token version as it was set; null means version 1."""
     given = identity.document.get("api", {}).get(_VERSION)
     return given or (None if resources.token_version(identity) == 1 else 2)
 
 
-def source(call: Call) -> Source:
-    """Name the applications of the tenant as a collection."""
-    identities, tenant_id = call.directory.identities, call.place.tenant_id
+def collection(request: GraphRequest) -> IdentityCollection:
+    """Return the applications of the tenant as a collection."""
+    identities, tenant_id = request.directory.identities, request.context.tenant_id
     kind = IdentityKind.APPLICATION
 
     async def fetch(
@@ -76,61 +82,63 @@ def source(call: Call) -> Source:
     async def count(where: Sequence[Condition]) -> int:
         return await identities.count(tenant_id, kind=kind, where=where)
 
-    return Source(
-        noun=NOUN,
+    return IdentityCollection(
+        schema=FILTER_SCHEMA,
         kind=KIND,
         context=SET,
         fetch=fetch,
         count=count,
-        show=lambda identity: show(identity, call.place),
+        show=lambda identity: show(identity, request.context),
     )
 
 
-async def list_all(call: Call) -> Answer:
-    return await paging.answer(call, source(call))
+async def list_applications(request: GraphRequest) -> GraphResponse:
+    return await paging.list_identities(request, collection(request))
 
 
-async def count(call: Call) -> Answer:
-    return await paging.count(call, source(call))
+async def count(request: GraphRequest) -> GraphResponse:
+    return await paging.count_identities(request, collection(request))
 
 
-async def get(call: Call) -> Answer:
-    found = await targets.application(call)
-    item = show(found, call.place)
-    if "keyCredentials" in call.options.select:
-        # Graph shows the certificates themselves only to who asks for this member by name.
-        item["keyCredentials"] = certificates.shown(found, of_principal=False, whole=True)
-    return paging.one(call, item, KIND, SET)
+async def get(request: GraphRequest) -> GraphResponse:
+    found = await lookup.require_application(request)
+    item = show(found, request.context)
+    if "keyCredentials" in request.options.select:
+        # Graph returns the certificates themselves only if `$select` names this property.
+        item["keyCredentials"] = certificates.show_all(found, of_principal=False, whole=True)
+    return paging.show_object(request, item, KIND, SET)
 
 
-async def create(call: Call) -> Answer:
-    return await _create(call, call.body, unique_name=call.body.get("uniqueName"))
+async def create(request: GraphRequest) -> GraphResponse:
+    return await _create(request, request.body, unique_name=request.body.get("uniqueName"))
 
 
-async def update(call: Call) -> Answer:
-    if call.create_if_missing:
-        return await _upsert(call)
-    await _update(call, await targets.application(call))
+async def update(request: GraphRequest) -> GraphResponse:
+    if request.create_if_missing:
+        return await _upsert(request)
+    await _update(request, await lookup.require_application(request))
     return 204, None
 
 
-async def delete(call: Call) -> Answer:
-    found = await targets.application(call)
-    await call.directory.identities.delete(call.place.tenant_id, found.client_id)
+async def delete(request: GraphRequest) -> GraphResponse:
+    found = await lookup.require_application(request)
+    await request.directory.identities.delete(request.context.tenant_id, found.client_id)
     return 204, None
 
 
-async def _upsert(call: Call) -> Answer:
-    key = call.keys[0]
+async def _upsert(request: GraphRequest) -> GraphResponse:
+    key = request.keys[0]
     if key.name != "uniqueName":
-        raise BadRequest("Only an application named by its uniqueName is created if it is missing.")
-    if await targets.find_application(call, key) is None:
-        return await _create(call, call.body, unique_name=key.value)
-    await _update(call, await targets.application(call))
+        raise InvalidRequest("create-if-missing requires an application path with uniqueName.")
+    if await lookup.find_application(request, key) is None:
+        return await _create(request, request.body, unique_name=key.value)
+    await _update(request, await lookup.require_application(request))
     return 204, None
 
 
-async def _create(call: Call, body: Mapping[str, Any], *, unique_name: object) -> Answer:
+async def _create(
+    request: GraphRequest, body: Mapping[str, Any], *, unique_name: object
+) -> GraphResponse:
     secrets = body.get("passwordCredentials") or []
     owners = _bound_owners(body)
     given = {
@@ -138,11 +146,11 @@ async def _create(call: Call, body: Mapping[str, Any], *, unique_name: object) -
         for name, value in body.items()
         if name not in ("uniqueName", "passwordCredentials", "keyCredentials", _BIND)
     }
-    found = read_members(given, fields.WRITABLE, fields.READ_ONLY)
+    found = parse_properties(given, fields.WRITABLE, fields.READ_ONLY)
     if not found.get("displayName"):
-        raise required("displayName")
+        raise missing_property("displayName")
     blank = Identity(
-        tenant_id=call.place.tenant_id,
+        tenant_id=request.context.tenant_id,
         client_id=str(uuid.uuid4()),
         object_id=str(uuid.uuid4()),
         application_id=str(uuid.uuid4()),
@@ -150,88 +158,94 @@ async def _create(call: Call, body: Mapping[str, Any], *, unique_name: object) -
         kind=IdentityKind.APPLICATION,
         unique_name=_unique_name(unique_name),
         has_principal=False,
-        created=call.now,
+        created=request.now,
         document={
             "api": {_VERSION: None},
-            "owners": [*dict.fromkeys([*targets.owner_of_new(call.caller), *owners])],
+            "owners": [*dict.fromkeys([*lookup.initial_owners(request.caller), *owners])],
         },
     )
-    identity = _changed(call.place, blank, found)
-    identity = certificates.replaced(
-        identity, body.get("keyCredentials") or [], call.now, of_principal=False
+    identity = _apply(request.context, blank, found)
+    identity = certificates.replace_all(
+        identity, body.get("keyCredentials") or [], request.now, of_principal=False
     )
-    identity, texts = passwords.made(identity, secrets, call.now)
-    await _refuse_taken(call, identity)
-    await writing.put(call, identity)
-    kept = await call.directory.identities.get(identity.tenant_id, identity.client_id)
-    item = show(kept or identity, call.place)
+    identity, texts = passwords.generate_initial(identity, secrets, request.now)
+    await _require_unique(request, identity)
+    await identity_writer.create(request, identity)
+    stored = await request.directory.identities.get(identity.tenant_id, identity.client_id)
+    item = show(stored or identity, request.context)
     for one in item["passwordCredentials"]:
         one["secretText"] = texts.get(one["keyId"])
-    return paging.one(call, item, KIND, SET, status=201)
+    return paging.show_object(request, item, KIND, SET, status=201)
 
 
-async def _update(call: Call, found: Identity) -> None:
-    body = call.body
+async def _update(request: GraphRequest, found: Identity) -> None:
+    body = request.body
     given = {
         name: value
         for name, value in body.items()
         if name not in ("uniqueName", "passwordCredentials", "keyCredentials")
     }
     if body.get("uniqueName", found.unique_name) != found.unique_name and found.unique_name:
-        raise read_only("uniqueName")
-    wanted = read_members(given, fields.WRITABLE, fields.READ_ONLY, show(found, call.place))
+        raise read_only_property("uniqueName")
+    wanted = parse_properties(
+        given, fields.WRITABLE, fields.READ_ONLY, show(found, request.context)
+    )
 
     def step(old: Identity) -> Identity:
-        new = _changed(call.place, old, wanted)
+        new = _apply(request.context, old, wanted)
         if body.get("uniqueName"):
             new = replace(new, unique_name=_unique_name(body["uniqueName"]))
         if "keyCredentials" in body:
-            new = certificates.replaced(
-                new, body["keyCredentials"] or [], call.now, of_principal=False
+            new = certificates.replace_all(
+                new, body["keyCredentials"] or [], request.now, of_principal=False
             )
         if "passwordCredentials" in body:
-            new = passwords.kept(new, body["passwordCredentials"] or [], of_principal=False)
+            new = passwords.retain_listed(
+                new, body["passwordCredentials"] or [], of_principal=False
+            )
         return new
 
-    await _refuse_taken(call, step(found))
-    await writing.change(call, found, step)
+    await _require_unique(request, step(found))
+    await identity_writer.update(request, found, step)
 
 
-def _changed(place: Place, old: Identity, wanted: Mapping[str, Any]) -> Identity:
-    document = merged(old.document, {k: v for k, v in wanted.items() if k not in _OWN})
+def _apply(context: GraphContext, old: Identity, wanted: Mapping[str, Any]) -> Identity:
+    document = merge(old.document, {k: v for k, v in wanted.items() if k not in _STORED_AS_COLUMNS})
     if "appRoles" in wanted:
-        fields.check_entitlements(
+        fields.validate_entitlements(
             "appRoles", old.document.get("appRoles", ()), document["appRoles"]
         )
     if "oauth2PermissionScopes" in wanted.get("api", ()):
         was = old.document.get("api", {}).get("oauth2PermissionScopes", ())
-        fields.check_entitlements(
+        fields.validate_entitlements(
             "api.oauth2PermissionScopes", was, document["api"]["oauth2PermissionScopes"]
         )
     uris = tuple(wanted.get("identifierUris", old.identifier_uris))
     new = [uri for uri in uris if uri not in old.identifier_uris]
-    fields.check_uris(new, app_id=old.client_id, tenant_id=place.tenant_id, domain=place.domain)
+    fields.validate_identifier_uris(
+        new, app_id=old.client_id, tenant_id=context.tenant_id, domain=context.domain
+    )
     return replace(
         old, name=wanted.get("displayName", old.name), identifier_uris=uris, document=document
     )
 
 
-async def _refuse_taken(call: Call, identity: Identity) -> None:
+async def _require_unique(request: GraphRequest, identity: Identity) -> None:
     for uri in identity.identifier_uris:
-        other = await call.directory.identities.find(identity.tenant_id, identifier_uri=uri)
+        other = await request.directory.identities.find(identity.tenant_id, identifier_uri=uri)
         if other is not None and other.client_id != identity.client_id:
-            raise _same("identifierUris")
+            raise _conflict("identifierUris")
     if identity.unique_name is not None:
-        other = await call.directory.identities.find(
+        other = await request.directory.identities.find(
             identity.tenant_id, unique_name=identity.unique_name
         )
         if other is not None and other.client_id != identity.client_id:
-            raise _same("uniqueName")
+            raise _conflict("uniqueName")
 
 
-def _same(name: str) -> GraphRefusal:
-    return BadRequest(
-        f"Another application of the tenant has this value of '{name}'.", conflict=name
+def _conflict(name: str) -> GraphError:
+    return InvalidRequest(
+        f"Another application of the tenant already has this value of '{name}'.", conflict=name
     )
 
 
@@ -239,12 +253,12 @@ def _unique_name(value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value:
-        raise wrong("uniqueName", "text that is not empty, or null")
+        raise invalid_value("uniqueName", "a string that is not empty, or null")
     return value
 
 
 def _bound_owners(body: Mapping[str, Any]) -> list[str]:
     given = body.get(_BIND) or []
     if not isinstance(given, list) or len(given) > 100:
-        raise wrong(_BIND, "a list of at most 100 addresses")
-    return [targets.reference(each) for each in given]
+        raise invalid_value(_BIND, "a list of at most 100 URLs")
+    return [lookup.parse_reference(each) for each in given]

@@ -1,4 +1,4 @@
-"""Several requests in one body: read, run in their order, answered together.
+"""JSON batching: parse several requests from one body, run them in order, return all responses.
 
 Source: https://learn.microsoft.com/graph/json-batching
 """
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from podpass.directory.graph.calls import Answer, Item
-from podpass.directory.graph.refusals import Malformed
+from podpass.directory.graph.errors import MalformedRequest
+from podpass.directory.graph.model import GraphResponse, JsonObject
 
 MAX_REQUESTS = 20
 _HEADERS = {"Content-Type": "application/json"}
@@ -19,11 +19,11 @@ _METHODS = frozenset({"GET", "POST", "PATCH", "DELETE", "PUT"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class BatchRequest:
     """One request of a batch.
 
-    Shapes:  `path` and `query` are percent-encoded; headers have names in lower case; `after` are the ids of
-             requests that have to succeed before.
+    Shapes:  `path` and `query` are percent-encoded; headers have names in lower case; `after` holds the ids
+             of the requests that must succeed first.
     """
 
     id: str
@@ -35,68 +35,74 @@ class Part:
     after: tuple[str, ...]
 
 
-def read(body: Mapping[str, Any]) -> list[Part]:
-    """Read a batch.
+def parse(body: Mapping[str, Any]) -> list[BatchRequest]:
+    """Parse a batch.
 
-    Errors:  Malformed.
+    Errors:  MalformedRequest.
     """
     given = body.get("requests")
     if not isinstance(given, list) or not 1 <= len(given) <= MAX_REQUESTS:
-        raise Malformed(f"The batch does not fit: want 1 to {MAX_REQUESTS} requests.")
-    parts: list[Part] = []
+        raise MalformedRequest(f"The batch is invalid: it must have 1 to {MAX_REQUESTS} requests.")
+    parts: list[BatchRequest] = []
     for each in given:
         part = _part(each)
         before = {one.id for one in parts}
         if part.id in before or not before.issuperset(part.after):
-            raise Malformed(
-                "The batch does not fit: ids have to differ, and depend on earlier ones."
+            raise MalformedRequest(
+                "The batch is invalid: ids must be unique, and dependsOn must name earlier requests."
             )
         parts.append(part)
     return parts
 
 
-def _part(given: object) -> Part:
+def _part(given: object) -> BatchRequest:
     if not isinstance(given, dict):
-        raise Malformed("The batch does not fit: a request is no object.")
+        raise MalformedRequest("The batch is invalid: a request is not an object.")
     name, method, url = given.get("id"), given.get("method"), given.get("url")
     headers, after = given.get("headers") or {}, given.get("dependsOn") or []
     if not isinstance(name, str) or not isinstance(url, str) or method not in _METHODS:
-        raise Malformed("The batch does not fit: a request needs id, method and a relative url.")
+        raise MalformedRequest(
+            "The batch is invalid: a request needs id, method and a relative url."
+        )
     if not isinstance(headers, dict) or not isinstance(after, list):
-        raise Malformed("The batch does not fit: headers are an object, dependsOn is a list.")
+        raise MalformedRequest("The batch is invalid: headers must be an object, dependsOn a list.")
     try:
         parts = urlsplit(url if url.startswith("/") else "/" + url)
     except ValueError as exc:
-        raise Malformed("The batch does not fit: a url cannot be read.") from exc
+        raise MalformedRequest("The batch is invalid: a url cannot be parsed.") from exc
     if parts.netloc or "$batch" in parts.path:
-        raise Malformed("The batch does not fit: a url is relative, and names no batch.")
+        raise MalformedRequest(
+            "The batch is invalid: a url must be relative and must not be $batch."
+        )
     content = given.get("body")
-    return Part(
+    return BatchRequest(
         id=name,
         method=method,
         path=quote(parts.path, safe=_SAFE),
         query=quote(parts.query, safe=_SAFE),
         headers={str(key).lower(): str(value) for key, value in headers.items()},
-        body=b"" if content is None else _again(content),
+        body=b"" if content is None else _serialize(content),
         after=tuple(str(each) for each in after),
     )
 
 
-def _again(content: object) -> bytes:
-    """Write a body as it came; the standard library also takes numbers of any length."""
+def _serialize(content: object) -> bytes:
+    """Serialize a body; unlike orjson, the standard library accepts integers of any length."""
     try:
         return json.dumps(content).encode()
     except RecursionError as exc:
-        raise Malformed("The batch does not fit: a body is nested too deep.") from exc
+        raise MalformedRequest("The batch is invalid: a body is nested too deeply.") from exc
 
 
-async def run(parts: list[Part], one: Callable[[Part], Awaitable[Answer]]) -> Answer:
-    """Run the requests of a batch; what depends on one that failed is not run."""
+async def run(
+    parts: list[BatchRequest], run_one: Callable[[BatchRequest], Awaitable[GraphResponse]]
+) -> GraphResponse:
+    """Run the requests of a batch; skip those that depend on a failed request."""
     failed: set[str] = set()
     answers = []
     for part in parts:
-        held = bool(failed.intersection(part.after))
-        status, body = (424, _not_run()) if held else await one(part)
+        is_blocked = bool(failed.intersection(part.after))
+        status, body = (424, _failed_dependency()) if is_blocked else await run_one(part)
         if status >= 400:
             failed.add(part.id)
         answer: dict[str, Any] = {"id": part.id, "status": status, "headers": _HEADERS}
@@ -104,6 +110,6 @@ async def run(parts: list[Part], one: Callable[[Part], Awaitable[Answer]]) -> An
     return 200, {"responses": answers}
 
 
-def _not_run() -> Item:
-    text = "A request this one depends on has failed."
+def _failed_dependency() -> JsonObject:
+    text = "A request that this request depends on failed."
     return {"error": {"code": "FailedDependency", "message": text}}

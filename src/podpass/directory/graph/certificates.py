@@ -1,7 +1,7 @@
-"""Certificates of applications: read, checked, shown, replaced by PATCH. Pure.
+"""Certificates of applications: parse, validate, show and replace. Pure.
 
-Those of a service principal and those of its application open the same door; which object shows one is kept
-beside the service principal's members.
+A client may authenticate with the certificates of its application and with those of its service principal.
+The properties of the service principal record which certificates are its own.
 """
 
 import base64
@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from podpass.crypto import jose
 from podpass.directory.graph import wire
-from podpass.directory.graph.members import unknown, wrong
-from podpass.directory.graph.refusals import BadRequest
+from podpass.directory.graph.errors import InvalidRequest
+from podpass.directory.graph.properties import invalid_value, unknown_property
 from podpass.directory.model import Identity, KeyCredential
 from podpass.guids import is_guid
 
@@ -41,53 +41,56 @@ _MEMBERS = frozenset(
 )
 
 
-def shown(identity: Identity, *, of_principal: bool, whole: bool = False) -> list[dict[str, Any]]:
-    """Show the certificates of an application, or of its service principal; themselves only if `whole`."""
-    return [show(one, whole=whole) for one in _mine(identity, of_principal=of_principal)]
+def show_all(
+    identity: Identity, *, of_principal: bool, whole: bool = False
+) -> list[dict[str, Any]]:
+    """Show the certificates of an application or its service principal; `whole` includes the DER bytes."""
+    return [show(one, whole=whole) for one in _certificates_of(identity, of_principal=of_principal)]
 
 
 def show(one: KeyCredential, *, whole: bool = False) -> dict[str, Any]:
-    """Show a certificate."""
+    """Show a certificate; with `whole`, include its DER bytes."""
     return {
         "customKeyIdentifier": jose.b64decode(one.thumbprint).hex().upper(),
         "displayName": one.display_name or None,
-        "endDateTime": wire.time(one.expires),
+        "endDateTime": wire.format_time(one.expires),
         "key": base64.b64encode(one.certificate).decode() if whole else None,
         "keyId": one.key_id,
-        "startDateTime": wire.time(one.begins),
+        "startDateTime": wire.format_time(one.begins),
         "type": "AsymmetricX509Cert",
         "usage": "Verify",
     }
 
 
-def read(given: Mapping[str, Any], path: str, now: float) -> KeyCredential:
-    """Read a certificate out of a body.
+def parse(given: Mapping[str, Any], path: str, now: float) -> KeyCredential:
+    """Parse a certificate in a request body.
 
-    Errors:  BadRequest, Malformed.
+    Errors:  InvalidRequest, MalformedRequest.
     """
     for name in given:
         if "@" not in name and name not in _MEMBERS:
-            raise unknown(f"{path}.{name}")
+            raise unknown_property(f"{path}.{name}")
     if given.get("type") != "AsymmetricX509Cert" or given.get("usage") != "Verify":
-        raise BadRequest(
-            f"Property '{path}': want type AsymmetricX509Cert and usage Verify; keys that sign SAML tokens"
-            " are not in podpass."
+        raise InvalidRequest(
+            f"Property '{path}' must have type AsymmetricX509Cert and usage Verify; podpass does not support"
+            " keys that sign SAML tokens."
         )
-    certificate = _certificate(given.get("key"), f"{path}.key")
+    certificate = _parse_certificate(given.get("key"), f"{path}.key")
     first = certificate.not_valid_before_utc.timestamp()
     last = certificate.not_valid_after_utc.timestamp()
-    begins = _time(given, "startDateTime", max(first, 0))
-    expires = _time(given, "endDateTime", last)
+    begins = _parse_time(given, "startDateTime", max(first, 0))
+    expires = _parse_time(given, "endDateTime", last)
     if not begins < expires or expires > last or expires <= now:
-        raise BadRequest(
-            f"The time of '{path}' does not fit: want an end after its begin, after now, and not after the"
-            " certificate's own.",
+        raise InvalidRequest(
+            f"The lifetime of '{path}' is invalid: its end must be after its start, in the future, and not"
+            " after the end of the certificate.",
             wire_code="KeyCredentialsInvalidEndDate",
         )
     der = certificate.public_bytes(Encoding.DER)
     return KeyCredential(
-        key_id=_key_id(given, path),
-        display_name=_name(given, path) or certificate.subject.rfc4514_string()[:_MAX_NAME],
+        key_id=_parse_key_id(given, path),
+        display_name=_parse_display_name(given, path)
+        or certificate.subject.rfc4514_string()[:_MAX_NAME],
         certificate=der,
         thumbprint=jose.b64encode(hashlib.sha1(der, usedforsecurity=False).digest()),
         begins=begins,
@@ -95,79 +98,79 @@ def read(given: Mapping[str, Any], path: str, now: float) -> KeyCredential:
     )
 
 
-def added(identity: Identity, one: KeyCredential, *, of_principal: bool) -> Identity:
-    """Put a certificate to those of an application, or of its service principal.
+def add(identity: Identity, one: KeyCredential, *, of_principal: bool) -> Identity:
+    """Add a certificate to an application or to its service principal.
 
-    Errors:  BadRequest when one has its id already.
+    Errors:  InvalidRequest if another credential has its id.
     """
     if one.key_id in {each.key_id for each in identity.keys}:
-        raise BadRequest("Another credential has this keyId.")
+        raise InvalidRequest("Another credential already has this keyId.")
     if of_principal:
-        theirs = [*identity.principal.get(OF_PRINCIPAL, ()), one.key_id]
-        identity = replace(identity, principal={**identity.principal, OF_PRINCIPAL: theirs})
+        principal_ids = [*identity.principal.get(OF_PRINCIPAL, ()), one.key_id]
+        identity = replace(identity, principal={**identity.principal, OF_PRINCIPAL: principal_ids})
     return replace(identity, keys=(*identity.keys, one))
 
 
-def removed(identity: Identity, key_id: object, *, of_principal: bool) -> Identity:
-    """Take a certificate out.
+def remove(identity: Identity, key_id: object, *, of_principal: bool) -> Identity:
+    """Remove a certificate.
 
-    Errors:  BadRequest when there is none of this id.
+    Errors:  InvalidRequest if no certificate has this id.
     """
     wanted = key_id.lower() if isinstance(key_id, str) else ""
-    if wanted not in {one.key_id for one in _mine(identity, of_principal=of_principal)}:
-        raise BadRequest("The object has no certificate of this keyId.")
+    if wanted not in {one.key_id for one in _certificates_of(identity, of_principal=of_principal)}:
+        raise InvalidRequest("The object has no certificate with this keyId.")
     return _without(identity, {wanted})
 
 
-def replaced(identity: Identity, given: object, now: float, *, of_principal: bool) -> Identity:
-    """Let an object have exactly the certificates that a body lists; those it has are named by keyId.
+def replace_all(identity: Identity, given: object, now: float, *, of_principal: bool) -> Identity:
+    """Replace the certificates of an object with those in a body; a keyId names an existing certificate.
 
-    Errors:  BadRequest, Malformed.
+    Errors:  InvalidRequest, MalformedRequest.
     """
     if not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
-        raise wrong("keyCredentials", "a list of objects")
-    mine = {one.key_id: one for one in _mine(identity, of_principal=of_principal)}
+        raise invalid_value("keyCredentials", "a list of objects")
+    existing = {one.key_id: one for one in _certificates_of(identity, of_principal=of_principal)}
     new, listed = [], set()
-    for place, each in enumerate(given):
+    for index, each in enumerate(given):
         key_id = str(each.get("keyId") or "").lower()
-        if key_id in mine:
+        if key_id in existing:
             if each.get("key") is not None:
-                _refuse_other(mine[key_id], each, place)
+                _require_same_certificate(existing[key_id], each, index)
             listed.add(key_id)
         else:
-            new.append(read(each, f"keyCredentials[{place}]", now))
-    identity = _without(identity, set(mine) - listed)
+            new.append(parse(each, f"keyCredentials[{index}]", now))
+    identity = _without(identity, set(existing) - listed)
     for one in new:
-        identity = added(identity, one, of_principal=of_principal)
+        identity = add(identity, one, of_principal=of_principal)
     return identity
 
 
-def _refuse_other(was: KeyCredential, given: Mapping[str, Any], place: int) -> None:
-    certificate = _certificate(given["key"], f"keyCredentials[{place}].key")
+def _require_same_certificate(was: KeyCredential, given: Mapping[str, Any], index: int) -> None:
+    certificate = _parse_certificate(given["key"], f"keyCredentials[{index}].key")
     if certificate.public_bytes(Encoding.DER) != was.certificate:
-        raise BadRequest(
-            f"The certificate of keyId '{was.key_id}' is not replaced: give the other its own keyId.",
+        raise InvalidRequest(
+            f"The certificate with keyId '{was.key_id}' cannot be replaced: use a new keyId.",
             wire_code="KeyCredentialsUpdateNotAllowed",
         )
 
 
-def _mine(identity: Identity, *, of_principal: bool) -> list[KeyCredential]:
-    theirs = identity.principal.get(OF_PRINCIPAL, ())
-    return [one for one in identity.keys if (one.key_id in theirs) is of_principal]
+def _certificates_of(identity: Identity, *, of_principal: bool) -> list[KeyCredential]:
+    principal_ids = identity.principal.get(OF_PRINCIPAL, ())
+    return [one for one in identity.keys if (one.key_id in principal_ids) is of_principal]
 
 
-def _without(identity: Identity, gone: set[str]) -> Identity:
-    kept = tuple(one for one in identity.keys if one.key_id not in gone)
-    theirs = identity.principal.get(OF_PRINCIPAL)
-    if theirs is None:
-        return replace(identity, keys=kept)
-    left = [each for each in theirs if each not in gone]
-    return replace(identity, keys=kept, principal={**identity.principal, OF_PRINCIPAL: left})
+def _without(identity: Identity, removed_ids: set[str]) -> Identity:
+    left = tuple(one for one in identity.keys if one.key_id not in removed_ids)
+    principal_ids = identity.principal.get(OF_PRINCIPAL)
+    if principal_ids is None:
+        return replace(identity, keys=left)
+    ids = [each for each in principal_ids if each not in removed_ids]
+    return replace(identity, keys=left, principal={**identity.principal, OF_PRINCIPAL: ids})
 
 
-def _certificate(text: object, path: str) -> x509.Certificate:
+def _parse_certificate(text: object, path: str) -> x509.Certificate:
     if not isinstance(text, str) or len(text) > _MAX_BYTES:
-        raise wrong(path, "a certificate in base64")
+        raise invalid_value(path, "a certificate in base64")
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
         if data.startswith(b"-----BEGIN"):
@@ -176,31 +179,31 @@ def _certificate(text: object, path: str) -> x509.Certificate:
             found = x509.load_der_x509_certificate(data)
         key = found.public_key()
     except (binascii.Error, ValueError, x509.UnsupportedGeneralNameType) as exc:
-        raise wrong(path, "a certificate in base64") from exc
+        raise invalid_value(path, "a certificate in base64") from exc
     bits = key.key_size if isinstance(key, rsa.RSAPublicKey) else 0
     if not jose.MIN_RSA_BITS <= bits <= jose.MAX_RSA_BITS:
-        raise BadRequest(
-            f"Property '{path}': want a certificate of an RSA key of {jose.MIN_RSA_BITS} to"
+        raise InvalidRequest(
+            f"Property '{path}' must be a certificate with an RSA key of {jose.MIN_RSA_BITS} to"
             f" {jose.MAX_RSA_BITS} bits."
         )
     return found
 
 
-def _time(given: Mapping[str, Any], name: str, otherwise: float) -> float:
-    return otherwise if given.get(name) is None else wire.read_time(name, given[name])
+def _parse_time(given: Mapping[str, Any], name: str, default: float) -> float:
+    return default if given.get(name) is None else wire.parse_time(name, given[name])
 
 
-def _key_id(given: Mapping[str, Any], path: str) -> str:
+def _parse_key_id(given: Mapping[str, Any], path: str) -> str:
     key_id = given.get("keyId")
     if key_id is None:
         return str(uuid.uuid4())
     if not is_guid(key_id):
-        raise wrong(f"{path}.keyId", "a GUID")
+        raise invalid_value(f"{path}.keyId", "a GUID")
     return str(key_id).lower()
 
 
-def _name(given: Mapping[str, Any], path: str) -> str:
+def _parse_display_name(given: Mapping[str, Any], path: str) -> str:
     name = given.get("displayName")
     if not isinstance(name, str | None) or len(name or "") > _MAX_NAME:
-        raise wrong(f"{path}.displayName", f"text of at most {_MAX_NAME} characters")
+        raise invalid_value(f"{path}.displayName", f"text of at most {_MAX_NAME} characters")
     return name or ""

@@ -1,116 +1,130 @@
-"""addPassword, removePassword, addKey, removeKey: of applications and of service principals."""
+"""addPassword, removePassword, addKey and removeKey of applications and service principals."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from podpass.directory.graph import certificates, passwords, proof, targets, writing
-from podpass.directory.graph.calls import Answer, Call
-from podpass.directory.graph.members import unknown, wrong
-from podpass.directory.graph.refusals import BadRequest
+from podpass.directory.graph import certificates, identity_writer, lookup, passwords, proof_token
+from podpass.directory.graph.errors import InvalidRequest
+from podpass.directory.graph.model import GraphRequest, GraphResponse
+from podpass.directory.graph.properties import invalid_value, unknown_property
 from podpass.directory.model import Identity
 
 
-async def add_password(call: Call) -> Answer:
-    return await _add_password(call, await targets.application(call), of_principal=False)
-
-
-async def add_password_of_principal(call: Call) -> Answer:
-    return await _add_password(call, await targets.principal(call), of_principal=True)
-
-
-async def remove_password(call: Call) -> Answer:
-    return await _remove_password(call, await targets.application(call), of_principal=False)
-
-
-async def remove_password_of_principal(call: Call) -> Answer:
-    return await _remove_password(call, await targets.principal(call), of_principal=True)
-
-
-async def add_key(call: Call) -> Answer:
-    return await _add_key(call, await targets.application(call), of_principal=False)
-
-
-async def add_key_of_principal(call: Call) -> Answer:
-    return await _add_key(call, await targets.principal(call), of_principal=True)
-
-
-async def remove_key(call: Call) -> Answer:
-    return await _remove_key(call, await targets.application(call), of_principal=False)
-
-
-async def remove_key_of_principal(call: Call) -> Answer:
-    return await _remove_key(call, await targets.principal(call), of_principal=True)
-
-
-async def _add_password(call: Call, found: Identity, *, of_principal: bool) -> Answer:
-    _refuse_managed(found)
-    _only(call.body, "passwordCredential")
-    given = call.body.get("passwordCredential") or {}
-    if not isinstance(given, dict):
-        raise wrong("passwordCredential", "an object")
-    one, text = passwords.make(given, call.now)
-    await writing.change(
-        call, found, lambda old: passwords.added(old, one, of_principal=of_principal)
+async def add_password(request: GraphRequest) -> GraphResponse:
+    return await _add_password(
+        request, await lookup.require_application(request), of_principal=False
     )
-    # The one answer that holds the text: it is kept nowhere.
-    return 200, _typed(call, "passwordCredential") | passwords.show(one, text.reveal())
 
 
-async def _remove_password(call: Call, found: Identity, *, of_principal: bool) -> Answer:
-    _only(call.body, "keyId")
-    key_id = call.body.get("keyId")
-    await writing.change(
-        call, found, lambda old: passwords.removed(old, key_id, of_principal=of_principal)
+async def add_password_of_principal(request: GraphRequest) -> GraphResponse:
+    return await _add_password(request, await lookup.require_principal(request), of_principal=True)
+
+
+async def remove_password(request: GraphRequest) -> GraphResponse:
+    return await _remove_password(
+        request, await lookup.require_application(request), of_principal=False
+    )
+
+
+async def remove_password_of_principal(request: GraphRequest) -> GraphResponse:
+    return await _remove_password(
+        request, await lookup.require_principal(request), of_principal=True
+    )
+
+
+async def add_key(request: GraphRequest) -> GraphResponse:
+    return await _add_key(request, await lookup.require_application(request), of_principal=False)
+
+
+async def add_key_of_principal(request: GraphRequest) -> GraphResponse:
+    return await _add_key(request, await lookup.require_principal(request), of_principal=True)
+
+
+async def remove_key(request: GraphRequest) -> GraphResponse:
+    return await _remove_key(request, await lookup.require_application(request), of_principal=False)
+
+
+async def remove_key_of_principal(request: GraphRequest) -> GraphResponse:
+    return await _remove_key(request, await lookup.require_principal(request), of_principal=True)
+
+
+async def _add_password(
+    request: GraphRequest, found: Identity, *, of_principal: bool
+) -> GraphResponse:
+    _reject_managed_identity(found)
+    _reject_other_properties(request.body, "passwordCredential")
+    given = request.body.get("passwordCredential") or {}
+    if not isinstance(given, dict):
+        raise invalid_value("passwordCredential", "an object")
+    one, text = passwords.generate(given, request.now)
+    await identity_writer.update(
+        request, found, lambda old: passwords.add(old, one, of_principal=of_principal)
+    )
+    # Only this response contains the value; it is not stored.
+    return 200, _context_body(request, "passwordCredential") | passwords.show(one, text.reveal())
+
+
+async def _remove_password(
+    request: GraphRequest, found: Identity, *, of_principal: bool
+) -> GraphResponse:
+    _reject_other_properties(request.body, "keyId")
+    key_id = request.body.get("keyId")
+    await identity_writer.update(
+        request, found, lambda old: passwords.remove(old, key_id, of_principal=of_principal)
     )
     return 204, None
 
 
-async def _add_key(call: Call, found: Identity, *, of_principal: bool) -> Answer:
-    _refuse_managed(found)
-    _only(call.body, "keyCredential", "passwordCredential", "proof")
-    given = call.body.get("keyCredential")
+async def _add_key(request: GraphRequest, found: Identity, *, of_principal: bool) -> GraphResponse:
+    _reject_managed_identity(found)
+    _reject_other_properties(request.body, "keyCredential", "passwordCredential", "proof")
+    given = request.body.get("keyCredential")
     if not isinstance(given, dict):
-        raise wrong("keyCredential", "an object")
-    if call.body.get("passwordCredential") is not None:
-        raise BadRequest("passwordCredential goes with keys that sign SAML tokens: not in podpass.")
-    one = certificates.read(given, "keyCredential", call.now)
+        raise invalid_value("keyCredential", "an object")
+    if request.body.get("passwordCredential") is not None:
+        raise InvalidRequest(
+            "passwordCredential is for keys that sign SAML tokens, which podpass does not support."
+        )
+    one = certificates.parse(given, "keyCredential", request.now)
 
     def step(old: Identity) -> Identity:
-        _check_proof(call, old, of_principal=of_principal)
-        return certificates.added(old, one, of_principal=of_principal)
+        _verify_proof(request, old, of_principal=of_principal)
+        return certificates.add(old, one, of_principal=of_principal)
 
-    await writing.change(call, found, step)
-    return 200, _typed(call, "keyCredential") | certificates.show(one)
+    await identity_writer.update(request, found, step)
+    return 200, _context_body(request, "keyCredential") | certificates.show(one)
 
 
-async def _remove_key(call: Call, found: Identity, *, of_principal: bool) -> Answer:
-    _only(call.body, "keyId", "proof")
-    key_id = call.body.get("keyId")
+async def _remove_key(
+    request: GraphRequest, found: Identity, *, of_principal: bool
+) -> GraphResponse:
+    _reject_other_properties(request.body, "keyId", "proof")
+    key_id = request.body.get("keyId")
 
     def step(old: Identity) -> Identity:
-        _check_proof(call, old, of_principal=of_principal)
-        return certificates.removed(old, key_id, of_principal=of_principal)
+        _verify_proof(request, old, of_principal=of_principal)
+        return certificates.remove(old, key_id, of_principal=of_principal)
 
-    await writing.change(call, found, step)
+    await identity_writer.update(request, found, step)
     return 204, None
 
 
-def _check_proof(call: Call, old: Identity, *, of_principal: bool) -> None:
+def _verify_proof(request: GraphRequest, old: Identity, *, of_principal: bool) -> None:
     own = old.object_id if of_principal else old.application_id
     issuers = {old.client_id, own or old.client_id}
-    proof.check(call.body.get("proof"), old.keys, issuers, call.now)
+    proof_token.verify(request.body.get("proof"), old.keys, issuers, request.now)
 
 
-def _refuse_managed(found: Identity) -> None:
+def _reject_managed_identity(found: Identity) -> None:
     if found.application_id is None:
-        raise BadRequest("A managed identity holds no secrets of its own.")
+        raise InvalidRequest("A managed identity cannot have secrets or certificates.")
 
 
-def _typed(call: Call, kind: str) -> dict[str, Any]:
-    return {"@odata.context": f"{call.base}/$metadata#microsoft.graph.{kind}"}
+def _context_body(request: GraphRequest, kind: str) -> dict[str, Any]:
+    return {"@odata.context": f"{request.base}/$metadata#microsoft.graph.{kind}"}
 
 
-def _only(body: Mapping[str, Any], *names: str) -> None:
+def _reject_other_properties(body: Mapping[str, Any], *names: str) -> None:
     for name in body:
         if name not in names and "@" not in name:
-            raise unknown(name)
+            raise unknown_property(name)

@@ -1,127 +1,138 @@
-"""What a filter means: how the directory finds it by its indexes, and what is left to look at. Pure."""
+"""Plan and evaluate filters: split one into index lookups and a scan, and match objects. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from podpass.directory.graph import query
-from podpass.directory.graph.query import AnyOf, Both, Compare, Either, Expr, In, Not, Value
-from podpass.directory.graph.refusals import Unsupported
+from podpass.directory.graph import filter_parser
+from podpass.directory.graph.errors import UnsupportedQuery
+from podpass.directory.graph.filter_parser import (
+    And,
+    AnyOf,
+    Comparison,
+    Expression,
+    In,
+    Not,
+    Or,
+    Value,
+)
 from podpass.directory.store.identity_queries import Condition, Field, Op
 from podpass.guids import is_guid
 
-# Trusted byte for byte in an exchange, so found so too.
+# A token exchange compares these byte for byte, so a filter does too.
 _EXACT = frozenset({"issuer", "subject"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Noun:
-    """What a collection can be filtered by.
+class FilterSchema:
+    """The properties by which a collection can be filtered.
 
-    Shapes:  `indexed` maps properties to the store's fields, with the operators it has for them;
-             `looked_at` are properties compared one object at a time; `spelt` are the store's words
-             for a property's values (lower case).
+    Shapes:  `indexed` maps properties to fields of the store and their operators; `scanned` are properties
+             that are compared object by object; `store_values` maps values of a property (lower case) to
+             values of the store.
     """
 
     name: str
     indexed: Mapping[str, tuple[Field, tuple[Op, ...]]] = field(default_factory=dict)
-    spelt: Mapping[str, str] = field(default_factory=dict)
+    store_values: Mapping[str, str] = field(default_factory=dict)
     collections: frozenset[str] = frozenset()
-    looked_at: frozenset[str] = frozenset()
+    scanned: frozenset[str] = frozenset()
 
-    def refuse(self, path: Sequence[str]) -> Unsupported:
-        return Unsupported(f"A {self.name} cannot be filtered by '{'/'.join(path)}' in this way.")
+    def unsupported(self, path: Sequence[str]) -> UnsupportedQuery:
+        return UnsupportedQuery(
+            f"A {self.name} cannot be filtered by '{'/'.join(path)}' with this operator."
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How to find what a filter means: `where` by index, `rest` by looking at each."""
+class QueryPlan:
+    """How to run a filter: `where` uses an index, `rest` is evaluated for each object."""
 
     where: tuple[Condition, ...] = ()
-    rest: Expr | None = None
+    rest: Expression | None = None
 
 
-def plan(expr: Expr | None, noun: Noun) -> Plan:
-    """Split a checked filter into what the store finds and what is looked at."""
+def plan_query(expr: Expression | None, schema: FilterSchema) -> QueryPlan:
+    """Split a validated filter into index conditions and a scan."""
     if expr is None:
-        return Plan()
+        return QueryPlan()
     where: list[Condition] = []
-    rest: list[Expr] = []
-    for part in expr.parts if isinstance(expr, Both) else (expr,):
-        found = _condition(_as_list(part), noun)
+    rest: list[Expression] = []
+    for part in expr.parts if isinstance(expr, And) else (expr,):
+        found = _condition(_merge_equalities(part), schema)
         if found is None:
             rest.append(part)
         else:
             where.append(found)
-    left = rest[0] if len(rest) == 1 else Both(tuple(rest)) if rest else None
-    return Plan(where=tuple(where), rest=left)
+    left = rest[0] if len(rest) == 1 else And(tuple(rest)) if rest else None
+    return QueryPlan(where=tuple(where), rest=left)
 
 
-def spelled(expr: Expr, noun: Noun) -> Expr:
-    """Write the properties a filter names as the collection has them; callers may write them in any case."""
-    every = (*noun.indexed, *noun.looked_at, *noun.collections)
+def normalize_names(expr: Expression, schema: FilterSchema) -> Expression:
+    """Spell the properties in a filter as the collection does; callers may use any case."""
+    every = (*schema.indexed, *schema.scanned, *schema.collections)
     known = {name.lower(): tuple(name.split("/")) for name in every}
 
-    def of(part: Expr) -> Expr:
+    def of(part: Expression) -> Expression:
         match part:
-            case Both(parts) | Either(parts):
+            case And(parts) | Or(parts):
                 return replace(part, parts=tuple(of(each) for each in parts))
             case Not(inner):
                 return Not(of(inner))
-            case Compare(path) | In(path) | AnyOf(path):
+            case Comparison(path) | In(path) | AnyOf(path):
                 return replace(part, path=known.get("/".join(path).lower(), path))
 
     return of(expr)
 
 
-def check(expr: Expr, noun: Noun) -> None:
-    """Refuse a filter by what the collection cannot be filtered by.
+def validate(expr: Expression, schema: FilterSchema) -> None:
+    """Reject a filter that the collection does not support.
 
-    Errors:  Unsupported.
+    Errors:  UnsupportedQuery.
     """
     match expr:
-        case Both(parts) | Either(parts):
+        case And(parts) | Or(parts):
             for part in parts:
-                check(part, noun)
+                validate(part, schema)
         case Not(part):
-            check(part, noun)
+            validate(part, schema)
         case AnyOf(path, inner):
-            if "/".join(path) not in noun.collections:
-                raise noun.refuse(path)
+            if "/".join(path) not in schema.collections:
+                raise schema.unsupported(path)
             if inner is not None and any(_paths(inner)):
-                raise noun.refuse((*path, *next(filter(None, _paths(inner)))))
-        case Compare(path) | In(path):
+                raise schema.unsupported((*path, *next(filter(None, _paths(inner)))))
+        case Comparison(path) | In(path):
             name = "/".join(path)
-            if name in noun.collections or (
-                name not in noun.indexed and name not in noun.looked_at
+            if name in schema.collections or (
+                name not in schema.indexed and name not in schema.scanned
             ):
-                raise noun.refuse(path)
+                raise schema.unsupported(path)
 
 
-def is_advanced(expr: Expr | None) -> bool:
-    """Tell whether Graph answers a filter only with `ConsistencyLevel: eventual` and `$count=true`."""
+def is_advanced(expr: Expression | None) -> bool:
+    """Return True if Graph requires `ConsistencyLevel: eventual` and `$count=true` for a filter."""
     match expr:
         case None:
             return False
         case Not():
             return True
-        case Both(parts) | Either(parts):
+        case And(parts) | Or(parts):
             return any(is_advanced(part) for part in parts)
         case AnyOf(_, inner):
             return is_advanced(inner)
-        case Compare(_, op):
+        case Comparison(_, op):
             return op in ("ne", "endswith", "contains")
         case In():
             return False
 
 
-def _as_list(expr: Expr) -> Expr:
-    """Read `a eq 1 or a eq 2` as `a in (1, 2)`, which the store has an index for."""
-    if not isinstance(expr, Either):
+def _merge_equalities(expr: Expression) -> Expression:
+    """Convert `a eq 1 or a eq 2` to `a in (1, 2)`, for which the store has an index."""
+    if not isinstance(expr, Or):
         return expr
     values = []
     for part in expr.parts:
-        if not (isinstance(part, Compare) and part.op == "eq"):
+        if not (isinstance(part, Comparison) and part.op == "eq"):
             return expr
         values.append((part.path, part.value))
     if len({path for path, _ in values}) != 1:
@@ -129,67 +140,69 @@ def _as_list(expr: Expr) -> Expr:
     return In(values[0][0], tuple(value for _, value in values))
 
 
-def _condition(expr: Expr, noun: Noun) -> Condition | None:
+def _condition(expr: Expression, schema: FilterSchema) -> Condition | None:
     match expr:
-        case Compare(path, op, str(value)):
-            return _indexed(noun, "/".join(path), op, value)
+        case Comparison(path, op, str(value)):
+            return _index_condition(schema, "/".join(path), op, value)
         case In(path, values) if all(isinstance(value, str) for value in values):
             texts = tuple(value for value in values if isinstance(value, str))
-            return _indexed(noun, "/".join(path), "in", texts)
-        case AnyOf(path, Compare((), op, str(value))):
-            return _indexed(noun, "/".join(path), op, value)
+            return _index_condition(schema, "/".join(path), "in", texts)
+        case AnyOf(path, Comparison((), op, str(value))):
+            return _index_condition(schema, "/".join(path), op, value)
         case _:
             return None
 
 
-def _indexed(noun: Noun, name: str, op: str, value: str | tuple[str, ...]) -> Condition | None:
+def _index_condition(
+    schema: FilterSchema, name: str, op: str, value: str | tuple[str, ...]
+) -> Condition | None:
     if name == "servicePrincipalNames":
-        # A principal is named by its application's id, or by one of its URIs.
+        # The names of a service principal are its application's appId and identifier URIs.
         is_id = is_guid(value)
         name = "appId" if is_id else "identifierUris"
-    if name not in noun.indexed:
+    if name not in schema.indexed:
         return None
-    column, ops = noun.indexed[name]
+    column, ops = schema.indexed[name]
     if column == "kind":
-        value = noun.spelt.get(value.lower(), "none") if isinstance(value, str) else ()
+        value = schema.store_values.get(value.lower(), "none") if isinstance(value, str) else ()
     return next(
         (Condition(field=column, op=each, value=value) for each in ops if each == op and value),
         None,
     )
 
 
-def _paths(expr: Expr) -> Iterable[tuple[str, ...]]:
+def _paths(expr: Expression) -> Iterable[tuple[str, ...]]:
     match expr:
-        case Both(parts) | Either(parts):
+        case And(parts) | Or(parts):
             for part in parts:
                 yield from _paths(part)
         case Not(part):
             yield from _paths(part)
-        case Compare(path) | In(path) | AnyOf(path):
+        case Comparison(path) | In(path) | AnyOf(path):
             yield path
 
 
-def matches(expr: Expr | None, item: Any) -> bool:
-    """Tell whether an object, as Graph shows it, fits a filter; texts are compared without case."""
+def matches(expr: Expression | None, item: Any) -> bool:
+    """Return True if an object, as Graph shows it, matches a filter; text is compared case-insensitively."""
     match expr:
         case None:
             return True
-        case Both(parts):
+        case And(parts):
             return all(matches(part, item) for part in parts)
-        case Either(parts):
+        case Or(parts):
             return any(matches(part, item) for part in parts)
         case Not(part):
             return not matches(part, item)
         case In(path, values):
-            return any(_compare(_at(item, path), "eq", value, path) for value in values)
+            return any(_compare(_value_at(item, path), "eq", value, path) for value in values)
         case AnyOf(path, inner):
-            there = _at(item, path) or ()
+            there = _value_at(item, path) or ()
             return any(inner is None or matches(inner, one) for one in there)
-        case Compare(path, op, value):
-            return _compare(_at(item, path), op, value, path)
+        case Comparison(path, op, value):
+            return _compare(_value_at(item, path), op, value, path)
 
 
-def _at(item: Any, path: Sequence[str]) -> Any:
+def _value_at(item: Any, path: Sequence[str]) -> Any:
     for step in path:
         item = item.get(step) if isinstance(item, Mapping) else None
     return item
@@ -214,7 +227,7 @@ _TEXT: Mapping[str, Callable[[str, str], bool]] = {
     "ge": lambda found, value: found >= value,
     "lt": lambda found, value: found < value,
     "le": lambda found, value: found <= value,
-    query.PREFIX: str.startswith,
+    filter_parser.STARTS_WITH: str.startswith,
     "endswith": str.endswith,
     "contains": str.__contains__,
 }

@@ -1,4 +1,4 @@
-"""Owners of applications and service principals, and what somebody owns."""
+"""Owners of applications and service principals, and the objects that a principal owns."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -6,156 +6,170 @@ from typing import Any
 
 from podpass.directory.graph import (
     applications,
-    objects,
+    directory_objects,
+    identity_writer,
+    lookup,
     paging,
     principals,
-    targets,
     wire,
-    writing,
 )
-from podpass.directory.graph.calls import Answer, Call, Item
-from podpass.directory.graph.filters import Noun
-from podpass.directory.graph.members import unknown
-from podpass.directory.graph.paging import Source
-from podpass.directory.graph.refusals import BadRequest, QuotaExceeded, missing
+from podpass.directory.graph.errors import InvalidRequest, QuotaExceeded, not_found
+from podpass.directory.graph.filters import FilterSchema
+from podpass.directory.graph.model import GraphRequest, GraphResponse, JsonObject
+from podpass.directory.graph.paging import IdentityCollection
+from podpass.directory.graph.properties import unknown_property
 from podpass.directory.model import Identity
 
 MAX_OWNERS = 100
-_SECOND = "principals:"
-_NOUN = Noun(name="directoryObject", looked_at=frozenset({"id", "displayName"}))
-# Terraform (azuread) takes an answer with this, up to the colon, for a success.
-_EXISTS = "One or more added object references already exist: the object has this owner."
+_PRINCIPALS_PREFIX = "principals:"
+_NOUN = FilterSchema(name="directoryObject", scanned=frozenset({"id", "displayName"}))
+# Terraform (azuread) treats a response with this text, up to the colon, as success.
+_EXISTS = "One or more added object references already exist: the object already has this owner."
 
 
-async def of_application(call: Call) -> Answer:
-    return await _list(call, targets.owners((await targets.application(call)).document))
+async def list_of_application(request: GraphRequest) -> GraphResponse:
+    return await _list(
+        request, lookup.owner_ids((await lookup.require_application(request)).document)
+    )
 
 
-async def of_principal(call: Call) -> Answer:
-    found = await targets.find_principal(call, call.keys[0])
+async def list_of_principal(request: GraphRequest) -> GraphResponse:
+    found = await lookup.find_principal(request, request.keys[0])
     if found is None:
-        raise missing(call.keys[0].value)
-    targets.check_readable(call, found)
-    return await _list(call, targets.owners(found.principal) if isinstance(found, Identity) else [])
+        raise not_found(request.keys[0].value)
+    lookup.require_readable(request, found)
+    return await _list(
+        request, lookup.owner_ids(found.principal) if isinstance(found, Identity) else []
+    )
 
 
-async def add_to_application(call: Call) -> Answer:
-    return await _add(call, await targets.application(call), "document")
+async def add_to_application(request: GraphRequest) -> GraphResponse:
+    return await _add(request, await lookup.require_application(request), "document")
 
 
-async def add_to_principal(call: Call) -> Answer:
-    return await _add(call, await targets.principal(call), "principal")
+async def add_to_principal(request: GraphRequest) -> GraphResponse:
+    return await _add(request, await lookup.require_principal(request), "principal")
 
 
-async def remove_from_application(call: Call) -> Answer:
-    return await _remove(call, await targets.application(call), "document")
+async def remove_from_application(request: GraphRequest) -> GraphResponse:
+    return await _remove(request, await lookup.require_application(request), "document")
 
 
-async def remove_from_principal(call: Call) -> Answer:
-    return await _remove(call, await targets.principal(call), "principal")
+async def remove_from_principal(request: GraphRequest) -> GraphResponse:
+    return await _remove(request, await lookup.require_principal(request), "principal")
 
 
-async def _list(call: Call, ids: Sequence[str]) -> Answer:
-    found = [item for each in ids if (item := await objects.find(call, each)) is not None]
-    return paging.listed(call, found, _NOUN, "directoryObjects")
+async def _list(request: GraphRequest, ids: Sequence[str]) -> GraphResponse:
+    found = [
+        item for each in ids if (item := await directory_objects.find(request, each)) is not None
+    ]
+    return paging.list_items(request, found, _NOUN, "directoryObjects")
 
 
-async def _add(call: Call, found: Identity, where: str) -> Answer:
-    for name in call.body:
+async def _add(request: GraphRequest, found: Identity, properties_field: str) -> GraphResponse:
+    for name in request.body:
         if name != "@odata.id" and not name.startswith("@odata"):
-            raise unknown(name)
-    owner = targets.reference(call.body.get("@odata.id"))
-    if await objects.find(call, owner) is None:
-        raise missing(owner)
+            raise unknown_property(name)
+    owner = lookup.parse_reference(request.body.get("@odata.id"))
+    if await directory_objects.find(request, owner) is None:
+        raise not_found(owner)
 
     def step(old: Identity) -> Identity:
-        held = targets.owners(getattr(old, where))
-        if owner in held:
-            raise BadRequest(_EXISTS)
-        if len(held) >= MAX_OWNERS:
+        current = lookup.owner_ids(getattr(old, properties_field))
+        if owner in current:
+            raise InvalidRequest(_EXISTS)
+        if len(current) >= MAX_OWNERS:
             raise QuotaExceeded(f"An object has at most {MAX_OWNERS} owners.")
-        return _with(old, where, [*held, owner])
+        return _with_owners(old, properties_field, [*current, owner])
 
-    await writing.change(call, found, step)
+    await identity_writer.update(request, found, step)
     return 204, None
 
 
-async def _remove(call: Call, found: Identity, where: str) -> Answer:
-    owner = call.keys[1].value.lower()
+async def _remove(request: GraphRequest, found: Identity, properties_field: str) -> GraphResponse:
+    owner = request.keys[1].value.lower()
 
     def step(old: Identity) -> Identity:
-        held = targets.owners(getattr(old, where))
-        if owner not in held:
-            raise missing(owner)
-        return _with(old, where, [each for each in held if each != owner])
+        current = lookup.owner_ids(getattr(old, properties_field))
+        if owner not in current:
+            raise not_found(owner)
+        return _with_owners(old, properties_field, [each for each in current if each != owner])
 
-    await writing.change(call, found, step)
+    await identity_writer.update(request, found, step)
     return 204, None
 
 
-def _with(old: Identity, where: str, owners: Sequence[str]) -> Identity:
-    document: dict[str, Any] = {**getattr(old, where), "owners": list(owners)}
-    if where == "document":
+def _with_owners(old: Identity, properties_field: str, owners: Sequence[str]) -> Identity:
+    document: dict[str, Any] = {**getattr(old, properties_field), "owners": list(owners)}
+    if properties_field == "document":
         return replace(old, document=document)
     return replace(old, principal=document)
 
 
-async def owned_by_me(call: Call) -> Answer:
-    return await _owned(call, call.caller.object_id)
+async def list_owned_by_user(request: GraphRequest) -> GraphResponse:
+    return await _list_owned(request, request.caller.object_id)
 
 
-async def applications_of_me(call: Call) -> Answer:
-    return await paging.answer(call, _applications(call, call.caller.object_id))
+async def list_applications_of_user(request: GraphRequest) -> GraphResponse:
+    return await paging.list_identities(request, _applications(request, request.caller.object_id))
 
 
-async def principals_of_me(call: Call) -> Answer:
-    return await paging.answer(call, _principals(call, call.caller.object_id))
+async def list_principals_of_user(request: GraphRequest) -> GraphResponse:
+    return await paging.list_identities(request, _principals(request, request.caller.object_id))
 
 
-async def owned_by_principal(call: Call) -> Answer:
-    found = await targets.find_principal(call, call.keys[0])
+async def list_owned_by_principal(request: GraphRequest) -> GraphResponse:
+    found = await lookup.find_principal(request, request.keys[0])
     if found is None:
-        raise missing(call.keys[0].value)
-    if isinstance(found, Identity) and found.client_id != call.caller.app_id:
-        targets.check_readable(call, found)
-    return await _owned(call, found.object_id if isinstance(found, Identity) else str(found["id"]))
+        raise not_found(request.keys[0].value)
+    if isinstance(found, Identity) and found.client_id != request.caller.app_id:
+        lookup.require_readable(request, found)
+    return await _list_owned(
+        request, found.object_id if isinstance(found, Identity) else str(found["id"])
+    )
 
 
-async def _owned(call: Call, owner: str) -> Answer:
-    """List what somebody owns: applications first, then service principals on pages of their own.
+async def _list_owned(request: GraphRequest, owner: str) -> GraphResponse:
+    """List the objects that a principal owns: applications, then service principals on separate pages.
 
-    No index knows owners, so a page looks at a bounded number of objects and says where the next begins.
+    The store has no index of owners, so a page scans a bounded number of objects and links to the next page.
     """
-    after = call.options.after
-    if after is not None and after.startswith(_SECOND):
-        begin = after.removeprefix(_SECOND) or None
-        later = replace(call, options=replace(call.options, after=begin))
-        return await paging.answer(later, replace(_principals(call, owner), prefix=_SECOND))
-    status, body = await paging.answer(call, _applications(call, owner))
+    after = request.options.after
+    if after is not None and after.startswith(_PRINCIPALS_PREFIX):
+        begin = after.removeprefix(_PRINCIPALS_PREFIX) or None
+        principals_request = replace(request, options=replace(request.options, after=begin))
+        return await paging.list_identities(
+            principals_request, replace(_principals(request, owner), prefix=_PRINCIPALS_PREFIX)
+        )
+    status, body = await paging.list_identities(request, _applications(request, owner))
     if isinstance(body, dict) and "@odata.nextLink" not in body:
-        body["@odata.nextLink"] = wire.next_link(call.address, call.options, _SECOND)
+        body["@odata.nextLink"] = wire.next_link(
+            request.address, request.options, _PRINCIPALS_PREFIX
+        )
     return status, body
 
 
-def _applications(call: Call, owner: str) -> Source:
-    return _of(
-        applications.source(call),
+def _applications(request: GraphRequest, owner: str) -> IdentityCollection:
+    return _filtered(
+        applications.collection(request),
         "#microsoft.graph.application",
-        lambda one: owner in targets.owners(one.document),
+        lambda one: owner in lookup.owner_ids(one.document),
     )
 
 
-def _principals(call: Call, owner: str) -> Source:
-    of_all = replace(principals.source(call), builtin=())
-    return _of(
+def _principals(request: GraphRequest, owner: str) -> IdentityCollection:
+    of_all = replace(principals.collection(request), builtin=())
+    return _filtered(
         of_all,
         "#microsoft.graph.servicePrincipal",
-        lambda one: owner in targets.owners(one.principal),
+        lambda one: owner in lookup.owner_ids(one.principal),
     )
 
 
-def _of(source: Source, kind: str, also: Callable[[Identity], bool]) -> Source:
-    def show(identity: Identity) -> Item:
-        return {"@odata.type": kind, **source.show(identity)}
+def _filtered(
+    collection: IdentityCollection, kind: str, is_included: Callable[[Identity], bool]
+) -> IdentityCollection:
+    def show(identity: Identity) -> JsonObject:
+        return {"@odata.type": kind, **collection.show(identity)}
 
-    return replace(source, context="directoryObjects", show=show, also=also)
+    return replace(collection, context="directoryObjects", show=show, is_included=is_included)

@@ -1,246 +1,263 @@
-"""Collections as Graph lists them: filtered, ordered, by pages, counted; looked through within bounds."""
+"""List and count collections: filter, order and page them. A request scans a bounded number of objects."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from podpass.directory.graph import filters, wire
-from podpass.directory.graph.calls import Answer, Call, Item
-from podpass.directory.graph.filters import Noun
-from podpass.directory.graph.query import Both, Compare, Expr
-from podpass.directory.graph.refusals import Malformed, Unsupported
+from podpass.directory.graph.errors import MalformedRequest, UnsupportedQuery
+from podpass.directory.graph.filter_parser import And, Comparison, Expression
+from podpass.directory.graph.filters import FilterSchema
+from podpass.directory.graph.model import GraphRequest, GraphResponse, JsonObject
 from podpass.directory.model import Identity
 from podpass.directory.store.identity_queries import Condition
 
-# So many objects are looked at in one request where no index knows the answer; Graph too answers with
-# short pages that have a next one.
-LOOKED_AT = 1000
-_AT_ONCE = 200
-_ORDERED = wire.MAX_PAGE
+# The maximum number of objects that one request scans if no index covers its filter. The page may then be
+# short; its next link continues the scan, as in Graph.
+MAX_SCANNED = 1000
+_BATCH_SIZE = 200
+_MAX_ORDERED = wire.MAX_PAGE_SIZE
 _BUILT_IN = "builtin:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """A collection of identities, as the store pages them.
+class IdentityCollection:
+    """A collection of identities that the store returns in pages.
 
-    Shapes:  `builtin` are objects every tenant has; they come before those of the store. `prefix` begins
-             the tokens of pages; `also` tells by more than the filter whether an object is meant.
+    Shapes:  `builtin` are objects that every tenant has; they precede those of the store. `prefix` is the
+             prefix of page tokens; `is_included` is a condition in addition to the filter.
     """
 
-    noun: Noun
+    schema: FilterSchema
     kind: str
     context: str
     fetch: Callable[[Sequence[Condition], str | None, int], Awaitable[Sequence[Identity]]]
     count: Callable[[Sequence[Condition]], Awaitable[int]]
-    show: Callable[[Identity], Item]
-    builtin: Sequence[Item] = ()
+    show: Callable[[Identity], JsonObject]
+    builtin: Sequence[JsonObject] = ()
     prefix: str = ""
-    also: Callable[[Identity], bool] | None = None
+    is_included: Callable[[Identity], bool] | None = None
 
 
-Found = tuple[list[Item], str | None]
-"""Objects, and behind which the next page begins, if there is one."""
+ScanResult = tuple[list[JsonObject], str | None]
+"""Objects, and the position after which the next page begins; None on the last page."""
 
 
-async def answer(call: Call, source: Source) -> Answer:
-    """Answer a listing.
+async def list_identities(request: GraphRequest, collection: IdentityCollection) -> GraphResponse:
+    """Return one page of a collection.
 
-    Errors:  Unsupported, Malformed.
+    Errors:  UnsupportedQuery, MalformedRequest.
     """
-    asked = _filter(call, source.noun)
-    if call.options.order is not None:
-        items, after = await _ordered(call, source, asked)
+    expression = _filter(request, collection.schema)
+    if request.options.order is not None:
+        items, after = await _ordered(request, collection, expression)
     else:
-        items, after = await _find(source, asked, call.options.after, call.options.top)
-    after = after if after is None else source.prefix + after
-    count = await _count(source, asked) if call.options.count and call.eventual else None
-    return 200, _page(call, items, source.kind, source.context, count=count, after=after)
+        items, after = await _scan(
+            collection, expression, request.options.after, request.options.top
+        )
+    after = after if after is None else collection.prefix + after
+    wants_count = request.options.count and request.eventual
+    count = await _count(collection, expression) if wants_count else None
+    return 200, _page(request, items, collection.kind, collection.context, count=count, after=after)
 
 
-async def count(call: Call, source: Source) -> Answer:
-    """Answer `/$count`.
+async def count_identities(request: GraphRequest, collection: IdentityCollection) -> GraphResponse:
+    """Return the number of objects in a collection (`/$count`).
 
-    Errors:  Unsupported.
+    Errors:  UnsupportedQuery.
     """
-    _want_eventual(call, "$count")
-    found = await _count(source, _filter(call, source.noun, counts=True))
+    _require_eventual(request, "$count")
+    found = await _count(collection, _filter(request, collection.schema, counts=True))
     if found is None:
-        raise Unsupported(
-            f"$count of what this $filter or $search means is served among {LOOKED_AT} objects."
+        raise UnsupportedQuery(
+            f"$count with this $filter or $search is supported for up to {MAX_SCANNED} objects."
         )
     return 200, found
 
 
-def listed(call: Call, items: Sequence[Item], noun: Noun, context: str) -> Answer:
-    """Answer a listing of objects that are all at hand.
+def list_items(
+    request: GraphRequest, items: Sequence[JsonObject], schema: FilterSchema, context: str
+) -> GraphResponse:
+    """Return one page of objects that are already in memory.
 
-    Errors:  Unsupported, Malformed.
+    Errors:  UnsupportedQuery, MalformedRequest.
     """
-    return 200, sliced(call, items, noun).shown(call, noun.name, context)
+    return 200, slice_items(request, items, schema).to_body(request, schema.name, context)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
-    """One page of objects that are all at hand."""
+class CollectionPage:
+    """One page of objects that are already in memory."""
 
-    items: Sequence[Item]
+    items: Sequence[JsonObject]
     after: str | None
     count: int | None
 
-    def shown(self, call: Call, kind: str, context: str) -> Item:
-        """Show the page."""
-        return _page(call, self.items, kind, context, count=self.count, after=self.after)
+    def to_body(self, request: GraphRequest, kind: str, context: str) -> JsonObject:
+        """Return the page as a response body."""
+        return _page(request, self.items, kind, context, count=self.count, after=self.after)
 
 
-def sliced(call: Call, items: Sequence[Item], noun: Noun) -> Slice:
-    """Cut the page that is asked for out of objects that are all at hand.
+def slice_items(
+    request: GraphRequest, items: Sequence[JsonObject], schema: FilterSchema
+) -> CollectionPage:
+    """Select the requested page from objects that are already in memory.
 
-    Errors:  Unsupported, Malformed.
+    Errors:  UnsupportedQuery, MalformedRequest.
     """
-    asked = _filter(call, noun)
-    found = [item for item in items if filters.matches(asked, item)]
-    if call.options.order is not None:
-        found = _sorted(found, *call.options.order)
-    begin = _offset(call.options.after)
-    page = found[begin : begin + call.options.top]
+    expression = _filter(request, schema)
+    found = [item for item in items if filters.matches(expression, item)]
+    if request.options.order is not None:
+        found = _sorted(found, *request.options.order)
+    begin = _parse_offset(request.options.after)
+    page = found[begin : begin + request.options.top]
     end = begin + len(page)
     after = str(end) if end < len(found) else None
-    counted = len(found) if call.options.count else None
-    return Slice(items=page, after=after, count=counted)
+    counted = len(found) if request.options.count else None
+    return CollectionPage(items=page, after=after, count=counted)
 
 
-def one(call: Call, item: Item, kind: str, context: str, *, status: int = 200) -> Answer:
-    """Answer one object."""
-    refuse_expand(call)
-    shown = wire.selected(item, call.options, kind)
-    head = {"@odata.context": wire.context(call.base, f"{context}/$entity", call.options)}
+def show_object(
+    request: GraphRequest, item: JsonObject, kind: str, context: str, *, status: int = 200
+) -> GraphResponse:
+    """Return one object."""
+    reject_expand(request)
+    shown = wire.select_properties(item, request.options, kind)
+    head = {"@odata.context": wire.context_url(request.base, f"{context}/$entity", request.options)}
     return status, head | shown
 
 
-def refuse_expand(call: Call) -> None:
-    """Refuse `$expand`, which podpass does not serve.
+def reject_expand(request: GraphRequest) -> None:
+    """Reject `$expand`, which podpass does not support.
 
-    Errors:  Unsupported.
+    Errors:  UnsupportedQuery.
     """
-    if call.options.expand:
-        raise Unsupported("'$expand' is not served: ask for the related objects by their own path.")
+    if request.options.expand:
+        raise UnsupportedQuery(
+            "'$expand' is not supported: request the related objects by their own path."
+        )
 
 
 def _page(
-    call: Call,
-    items: Sequence[Item],
+    request: GraphRequest,
+    items: Sequence[JsonObject],
     kind: str,
     context: str,
     *,
     count: int | None,
     after: str | None,
-) -> Item:
-    refuse_expand(call)
-    body: Item = {"@odata.context": wire.context(call.base, context, call.options)}
+) -> JsonObject:
+    reject_expand(request)
+    body: JsonObject = {"@odata.context": wire.context_url(request.base, context, request.options)}
     if count is not None:
         body["@odata.count"] = count
     if after is not None:
-        body["@odata.nextLink"] = wire.next_link(call.address, call.options, after)
-    body["value"] = [wire.selected(item, call.options, kind) for item in items]
+        body["@odata.nextLink"] = wire.next_link(request.address, request.options, after)
+    body["value"] = [wire.select_properties(item, request.options, kind) for item in items]
     return body
 
 
-def _filter(call: Call, noun: Noun, *, counts: bool = False) -> Expr | None:
-    asked = call.options.filter
-    if asked is not None:
-        asked = filters.spelled(asked, noun)
-        filters.check(asked, noun)
-        if filters.is_advanced(asked):
-            _want_eventual(call, "This operator of $filter")
-            if not (call.options.count or counts):
-                raise Unsupported("This operator of $filter is answered with $count=true only.")
-    if call.options.search is None:
-        return asked
-    _want_eventual(call, "$search")
-    name, text = call.options.search
+def _filter(
+    request: GraphRequest, schema: FilterSchema, *, counts: bool = False
+) -> Expression | None:
+    expression = request.options.filter
+    if expression is not None:
+        expression = filters.normalize_names(expression, schema)
+        filters.validate(expression, schema)
+        if filters.is_advanced(expression):
+            _require_eventual(request, "This $filter operator")
+            if not (request.options.count or counts):
+                raise UnsupportedQuery("This $filter operator requires $count=true.")
+    if request.options.search is None:
+        return expression
+    _require_eventual(request, "$search")
+    name, text = request.options.search
     if name not in ("displayName", "description"):
-        raise Unsupported("$search is served for displayName and description.")
-    searched = Compare((name,), "contains", text)
-    return searched if asked is None else Both((asked, searched))
+        raise UnsupportedQuery("$search supports only displayName and description.")
+    searched = Comparison((name,), "contains", text)
+    return searched if expression is None else And((expression, searched))
 
 
-def _want_eventual(call: Call, what: str) -> None:
-    if not call.eventual:
-        raise Unsupported(f"{what} is answered with the header 'ConsistencyLevel: eventual' only.")
+def _require_eventual(request: GraphRequest, what: str) -> None:
+    if not request.eventual:
+        raise UnsupportedQuery(f"{what} requires the header 'ConsistencyLevel: eventual'.")
 
 
-async def _find(source: Source, asked: Expr | None, after: str | None, limit: int) -> Found:
-    plan = filters.plan(asked, source.noun)
-    builtin = [item for item in source.builtin if filters.matches(asked, item)]
-    begin, after = _resumed(after)
+async def _scan(
+    collection: IdentityCollection, expression: Expression | None, after: str | None, limit: int
+) -> ScanResult:
+    query_plan = filters.plan_query(expression, collection.schema)
+    builtin = [item for item in collection.builtin if filters.matches(expression, item)]
+    begin, after = _parse_position(after)
     found = builtin[begin : begin + limit] if after is None else []
     if len(found) == limit:
         return found, f"{_BUILT_IN}{begin + limit}"
-    looked = 0
-    looks = plan.rest is not None or source.also is not None
-    while looked < LOOKED_AT:
-        want = _AT_ONCE if looks else limit - len(found) + 1
-        rows = await source.fetch(plan.where, after, want)
-        # The store answers in this loop: others get their turn in between.
+    scanned = 0
+    is_scan = query_plan.rest is not None or collection.is_included is not None
+    while scanned < MAX_SCANNED:
+        want = _BATCH_SIZE if is_scan else limit - len(found) + 1
+        rows = await collection.fetch(query_plan.where, after, want)
+        # Yield to the event loop, so that a long scan does not delay other requests.
         await asyncio.sleep(0)
         for row in rows:
             if len(found) == limit:
                 return found, after
-            looked += 1
+            scanned += 1
             after = row.client_id
-            if source.also is None or source.also(row):
-                item = source.show(row)
-                if filters.matches(plan.rest, item):
+            if collection.is_included is None or collection.is_included(row):
+                item = collection.show(row)
+                if filters.matches(query_plan.rest, item):
                     found.append(item)
         if len(rows) < want:
             return found, None
     return found, after
 
 
-def _resumed(after: str | None) -> tuple[int, str | None]:
+def _parse_position(after: str | None) -> tuple[int, str | None]:
     if after is None or not after.startswith(_BUILT_IN):
         return 0, after
-    return _offset(after.removeprefix(_BUILT_IN)), None
+    return _parse_offset(after.removeprefix(_BUILT_IN)), None
 
 
-def _offset(after: str | None) -> int:
+def _parse_offset(after: str | None) -> int:
     if after is None:
         return 0
     if not (after.isascii() and after.isdigit()):
-        raise Malformed("The $skiptoken is not one of ours.")
+        raise MalformedRequest("The $skiptoken is invalid.")
     return int(after[:9])
 
 
-async def _ordered(call: Call, source: Source, asked: Expr | None) -> Found:
-    assert call.options.order is not None
-    items, more = await _find(source, asked, None, _ORDERED)
+async def _ordered(
+    request: GraphRequest, collection: IdentityCollection, expression: Expression | None
+) -> ScanResult:
+    assert request.options.order is not None
+    items, more = await _scan(collection, expression, None, _MAX_ORDERED)
     if more is not None:
-        raise Unsupported(
-            f"$orderby is served for up to {_ORDERED} objects: add a $filter that names fewer."
+        raise UnsupportedQuery(
+            f"$orderby supports up to {_MAX_ORDERED} objects: add a $filter that matches fewer."
         )
-    begin = _offset(call.options.after)
-    end = begin + call.options.top
-    return _sorted(items, *call.options.order)[begin:end], str(end) if end < len(items) else None
+    begin = _parse_offset(request.options.after)
+    end = begin + request.options.top
+    return _sorted(items, *request.options.order)[begin:end], str(end) if end < len(items) else None
 
 
-def _sorted(items: Sequence[Item], name: str, descending: bool) -> list[Item]:
-    name = wire.property_of(items[0], name) if items else name
+def _sorted(items: Sequence[JsonObject], name: str, descending: bool) -> list[JsonObject]:
+    name = wire.find_property_name(items[0], name) if items else name
 
-    def key(item: Item) -> tuple[bool, str]:
+    def key(item: JsonObject) -> tuple[bool, str]:
         value = item.get(name)
         return value is not None, str(value).casefold()
 
     if any(name not in item or isinstance(item[name], list | dict) for item in items):
-        raise Unsupported(f"Objects of this kind cannot be ordered by '{name[:80]}'.")
+        raise UnsupportedQuery(f"Objects of this type cannot be ordered by '{name[:80]}'.")
     return sorted(items, key=key, reverse=descending)
 
 
-async def _count(source: Source, asked: Expr | None) -> int | None:
-    """Count what is meant; None when that would be to look at more objects than a request may."""
-    plan = filters.plan(asked, source.noun)
-    if plan.rest is None and source.also is None:
-        builtin = [item for item in source.builtin if filters.matches(asked, item)]
-        return len(builtin) + await source.count(plan.where)
-    items, more = await _find(source, asked, None, LOOKED_AT)
+async def _count(collection: IdentityCollection, expression: Expression | None) -> int | None:
+    """Count the matching objects; None if that would scan more objects than one request may."""
+    query_plan = filters.plan_query(expression, collection.schema)
+    if query_plan.rest is None and collection.is_included is None:
+        builtin = [item for item in collection.builtin if filters.matches(expression, item)]
+        return len(builtin) + await collection.count(query_plan.where)
+    items, more = await _scan(collection, expression, None, MAX_SCANNED)
     return len(items) if more is None else None

@@ -1,7 +1,7 @@
-"""Who may do what in Graph: the decision, pure. What no rule allows is refused.
+"""The authorization rules of Graph. Pure. An operation that no rule allows is denied.
 
-Applications hold permissions (`roles` of their tokens). Users act through a client that has to be allowed
-to act for them (`scp`), and only Global Administrators change anything.
+An application has permissions: the `roles` claim of its token. A user calls through a client that needs the
+permission as a scope (`scp`), and only a Global Administrator may write.
 Source: https://learn.microsoft.com/graph/permissions-reference
 """
 
@@ -11,76 +11,117 @@ from enum import StrEnum
 from podpass.directory.access import GLOBAL_ADMINISTRATOR, Caller
 
 OWNED_BY = "Application.ReadWrite.OwnedBy"
-# The scope by which a client may do whatever its user may.
-_AS_USER = frozenset({"Directory.AccessAsUser.All"})
+# With this scope a client may do everything that its user may do.
+_AS_USER = "Directory.AccessAsUser.All"
+
+Alternative = tuple[str, ...]
+"""Permissions that are sufficient together."""
 
 
-class Grant(StrEnum):
-    """How far a caller may go."""
+class AccessLevel(StrEnum):
+    """On which objects a caller may run an operation."""
 
     ALL = "all"
-    OWNED = "owned"  # only with objects that the caller owns
-    ITSELF = "itself"  # only with the caller's own application
+    OWNED = "owned"  # only objects that the caller owns
+    ITSELF = "itself"  # only the caller's own application
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
-    """What an operation needs.
+class RequiredPermissions:
+    """The permissions that an operation needs.
 
-    Shapes:  any one of `permissions` suffices, as an application's or as a scope of a user's client; with
-             `owned`, OWNED_BY suffices for objects the caller owns, and the operation must look; with
-             `itself`, an application needs nothing for itself. What is for users only names no
-             permission, so that no application has it.
+    Shapes:  each member of `sufficient` is enough, as permissions of an application or as scopes of a user's
+             client. `owned`, if not empty, is enough for objects that the caller owns; the operation checks
+             the owner. With `itself` an application needs no permission for its own object. An operation with
+             `users_only` has no permission, so no application may run it.
     """
 
-    permissions: tuple[str, ...] = ()
-    owned: bool = False
+    sufficient: tuple[Alternative, ...] = ()
+    owned: Alternative = ()
     itself: bool = False
     writes: bool = False
     users_only: bool = False
 
     @property
-    def named(self) -> tuple[str, ...]:
-        return (*self.permissions, *((OWNED_BY,) if self.owned else ()))
+    def alternatives(self) -> tuple[str, ...]:
+        """Each sufficient set of permissions, as text."""
+        sets = (*self.sufficient, *((self.owned,) if self.owned else ()))
+        return tuple(" and ".join(names) for names in sets)
 
 
-def grant(caller: Caller, needs: Needs) -> Grant | None:
-    """Decide how far a caller may go with an operation; None is not at all."""
+def authorize(caller: Caller, needs: RequiredPermissions) -> AccessLevel | None:
+    """Decide on which objects a caller may run an operation; None means on none."""
     if caller.is_user:
-        return Grant.ALL if _user_may(caller, needs) else None
-    if caller.roles.intersection(needs.permissions):
-        return Grant.ALL
-    if needs.owned and OWNED_BY in caller.roles:
-        return Grant.OWNED
-    return Grant.ITSELF if needs.itself else None
+        return AccessLevel.ALL if _is_user_allowed(caller, needs) else None
+    if _holds_any(caller.roles, needs.sufficient):
+        return AccessLevel.ALL
+    if needs.owned and caller.roles.issuperset(needs.owned):
+        return AccessLevel.OWNED
+    return AccessLevel.ITSELF if needs.itself else None
 
 
-def _user_may(caller: Caller, needs: Needs) -> bool:
-    allowed = _AS_USER.union(needs.permissions)
+def _holds_any(held: frozenset[str], sufficient: tuple[Alternative, ...]) -> bool:
+    return any(held.issuperset(names) for names in sufficient)
+
+
+def _is_user_allowed(caller: Caller, needs: RequiredPermissions) -> bool:
+    sufficient = (*needs.sufficient, (_AS_USER,))
     if needs.users_only:
-        allowed = allowed | {"User.Read"}
-    if not caller.scopes & allowed:
+        sufficient = (*sufficient, ("User.Read",))
+    if not _holds_any(caller.scopes, sufficient):
         return False
     return not needs.writes or GLOBAL_ADMINISTRATOR in caller.wids
 
 
-_READ_DIRECTORY = ("Directory.Read.All", "Directory.ReadWrite.All")
+def _each(*names: str) -> tuple[Alternative, ...]:
+    return tuple((name,) for name in names)
+
+
+def _both(first: str, *seconds: str) -> tuple[Alternative, ...]:
+    return tuple((first, second) for second in seconds)
+
+
+_DIRECTORY = ("Directory.Read.All", "Directory.ReadWrite.All")
 _APPS = ("Application.Read.All", "Application.ReadWrite.All")
-LIST_APPS = Needs(permissions=(*_APPS, *_READ_DIRECTORY))
-READ_APP = Needs(permissions=(*_APPS, *_READ_DIRECTORY), owned=True)
-CREATE_APP = Needs(permissions=_APPS[1:], owned=True, writes=True)
-WRITE_APP = Needs(permissions=_APPS[1:], owned=True, writes=True)
-ROLL_KEY = Needs(permissions=_APPS[1:], owned=True, itself=True, writes=True)
-READ_OWN = Needs(permissions=(*_APPS, *_READ_DIRECTORY), owned=True, itself=True)
-READ_ROLES = Needs(permissions=(*_APPS, *_READ_DIRECTORY, "AppRoleAssignment.ReadWrite.All"))
-WRITE_ROLES = Needs(permissions=("AppRoleAssignment.ReadWrite.All",), writes=True)
-WRITE_GRANTS = Needs(
-    permissions=("DelegatedPermissionGrant.ReadWrite.All", "Directory.ReadWrite.All"), writes=True
+_WRITE_APPS = "Application.ReadWrite.All"
+_ASSIGN = "AppRoleAssignment.ReadWrite.All"
+_GRANT = "DelegatedPermissionGrant.ReadWrite.All"
+LIST_APPS = RequiredPermissions(sufficient=_each(*_APPS, *_DIRECTORY, OWNED_BY))
+READ_APP = RequiredPermissions(sufficient=_each(*_APPS, *_DIRECTORY), owned=(OWNED_BY,))
+CREATE_APP = RequiredPermissions(sufficient=_each(_WRITE_APPS), owned=(OWNED_BY,), writes=True)
+WRITE_APP = RequiredPermissions(sufficient=_each(_WRITE_APPS), owned=(OWNED_BY,), writes=True)
+WRITE_PRINCIPAL = RequiredPermissions(
+    sufficient=_each(_WRITE_APPS, "Directory.ReadWrite.All"), owned=(OWNED_BY,), writes=True
 )
-READ_GRANTS = Needs(permissions=("DelegatedPermissionGrant.ReadWrite.All", *_READ_DIRECTORY))
-READ_OBJECTS = Needs(permissions=(*_READ_DIRECTORY, *_APPS))
-READ_USERS = Needs(permissions=("User.Read.All", "User.ReadWrite.All", *_READ_DIRECTORY))
-READ_GROUPS = Needs(permissions=("Group.Read.All", "Group.ReadWrite.All", *_READ_DIRECTORY))
-READ_ORGANIZATION = Needs(permissions=("Organization.Read.All", *_READ_DIRECTORY))
-READ_DOMAINS = Needs(permissions=("Domain.Read.All", *_READ_DIRECTORY))
-ME = Needs(users_only=True)
+ROLL_KEY = RequiredPermissions(
+    sufficient=_each(_WRITE_APPS), owned=(OWNED_BY,), itself=True, writes=True
+)
+READ_CREDENTIALS = RequiredPermissions(sufficient=_each(*_APPS), owned=(OWNED_BY,))
+ADD_OWNER = RequiredPermissions(
+    sufficient=(*_both(_WRITE_APPS, "Directory.Read.All"), *_each("Directory.ReadWrite.All")),
+    owned=(OWNED_BY, "Directory.Read.All"),
+    writes=True,
+)
+READ_DELETED = RequiredPermissions(sufficient=_each(*_APPS, *_DIRECTORY))
+READ_ROLES = RequiredPermissions(sufficient=_each(*_APPS, *_DIRECTORY), owned=(OWNED_BY,))
+READ_USER_ROLES = RequiredPermissions(sufficient=_each(*_DIRECTORY, _ASSIGN))
+ASSIGN_ROLES = RequiredPermissions(sufficient=_both(_ASSIGN, *_APPS, *_DIRECTORY), writes=True)
+REVOKE_ROLES = RequiredPermissions(sufficient=_each(_ASSIGN), writes=True)
+READ_MEMBERSHIPS = RequiredPermissions(sufficient=_each(*_DIRECTORY, *_APPS))
+WRITE_GRANTS = RequiredPermissions(sufficient=_each(_GRANT, "Directory.ReadWrite.All"), writes=True)
+READ_GRANTS = RequiredPermissions(sufficient=_each(_GRANT, *_DIRECTORY))
+# Applications and service principals; the operation hides users from a caller without READ_USERS.
+READ_OBJECTS = RequiredPermissions(sufficient=_each(*_DIRECTORY, *_APPS))
+CHECK_MEMBERSHIPS = RequiredPermissions(sufficient=_each(*_DIRECTORY))
+CHECK_USER_MEMBERSHIPS = RequiredPermissions(
+    sufficient=(*_both("User.Read.All", "Group.Read.All"), *_each(*_DIRECTORY))
+)
+READ_USERS = RequiredPermissions(
+    sufficient=_each("User.Read.All", "User.ReadWrite.All", *_DIRECTORY)
+)
+READ_GROUPS = RequiredPermissions(
+    sufficient=_each("Group.Read.All", "Group.ReadWrite.All", *_DIRECTORY)
+)
+READ_ORGANIZATION = RequiredPermissions(sufficient=_each("Organization.Read.All", *_DIRECTORY))
+READ_DOMAINS = RequiredPermissions(sufficient=_each("Domain.Read.All", *_DIRECTORY))
+ME = RequiredPermissions(users_only=True)

@@ -1,4 +1,4 @@
-"""Service principals: of applications, of managed identities, and the built-in ones."""
+"""Service principals: those of applications and managed identities, and the built-in ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -7,27 +7,34 @@ from typing import Any
 from podpass.directory import builtin_principals
 from podpass.directory.graph import (
     certificates,
+    identity_writer,
+    lookup,
     paging,
     passwords,
-    targets,
+    permissions,
     wire,
-    writing,
 )
-from podpass.directory.graph import principal_members as fields
-from podpass.directory.graph.calls import Answer, Call, Item, Place
-from podpass.directory.graph.filters import Noun
-from podpass.directory.graph.members import merged, read_members, wrong
-from podpass.directory.graph.paging import Source
-from podpass.directory.graph.paths import Key
-from podpass.directory.graph.permissions import OWNED_BY, Grant
-from podpass.directory.graph.refusals import BadRequest, Denied, Taken, missing
+from podpass.directory.graph import principal_properties as fields
+from podpass.directory.graph.errors import (
+    AccessDenied,
+    DuplicateKey,
+    InvalidRequest,
+    access_denied,
+    not_found,
+)
+from podpass.directory.graph.filters import FilterSchema
+from podpass.directory.graph.model import GraphContext, GraphRequest, GraphResponse, JsonObject
+from podpass.directory.graph.paging import IdentityCollection
+from podpass.directory.graph.paths import ObjectKey
+from podpass.directory.graph.permissions import OWNED_BY, AccessLevel
+from podpass.directory.graph.properties import invalid_value, merge, parse_properties
 from podpass.directory.model import Identity, IdentityKind
 from podpass.directory.store.identity_queries import Condition
 from podpass.guids import is_guid
 
 KIND = "servicePrincipal"
 SET = "servicePrincipals"
-NOUN = Noun(
+FILTER_SCHEMA = FilterSchema(
     name="ServicePrincipal",
     indexed={
         "id": ("object_id", ("eq", "in")),
@@ -38,11 +45,11 @@ NOUN = Noun(
         "servicePrincipalNames": ("identifier_uri", ()),
         "identifierUris": ("identifier_uri", ("eq", "startswith")),
     },
-    spelt={"application": "application", "managedidentity": "managed-identity"},
+    store_values={"application": "application", "managedidentity": "managed-identity"},
     collections=frozenset(
         {"servicePrincipalNames", "tags", "alternativeNames", "replyUrls", "identifierUris"}
     ),
-    looked_at=frozenset(
+    scanned=frozenset(
         {
             "accountEnabled",
             "appOwnerOrganizationId",
@@ -53,27 +60,27 @@ NOUN = Noun(
         }
     ),
 )
-# Kept beside the members, and shown by paths of their own or not at all.
-_BESIDE = {"owners", "grants", passwords.OF_PRINCIPAL, certificates.OF_PRINCIPAL}
-_OWN = {"accountEnabled"}
+# Stored with the properties, but returned only by paths of their own, or not at all.
+_SEPARATE = {"owners", "grants", passwords.OF_PRINCIPAL, certificates.OF_PRINCIPAL}
+_STORED_AS_COLUMNS = {"accountEnabled"}
 _INHERITED = ("appRoles", "info", "signInAudience", "verifiedPublisher")
 
 
-def show(found: Identity | Mapping[str, Any], place: Place) -> Item:
-    """Show a service principal as Graph does."""
+def show(found: Identity | Mapping[str, Any], context: GraphContext) -> JsonObject:
+    """Return a service principal as a Graph object."""
     if not isinstance(found, Identity):
-        return merged(fields.DEFAULTS, found)
-    given = {name: value for name, value in found.principal.items() if name not in _BESIDE}
+        return merge(fields.DEFAULTS, found)
+    given = {name: value for name, value in found.principal.items() if name not in _SEPARATE}
     shown = {
         "id": found.object_id,
         "accountEnabled": found.enabled,
         "appDisplayName": found.name,
         "appId": found.client_id,
-        "appOwnerOrganizationId": place.tenant_id,
-        "createdDateTime": wire.time(found.created),
+        "appOwnerOrganizationId": context.tenant_id,
+        "createdDateTime": wire.format_time(found.created),
         "displayName": found.name,
-        "keyCredentials": certificates.shown(found, of_principal=True),
-        "passwordCredentials": passwords.shown(found, of_principal=True),
+        "keyCredentials": certificates.show_all(found, of_principal=True),
+        "passwordCredentials": passwords.show_all(found, of_principal=True),
         "servicePrincipalNames": [found.client_id, *found.identifier_uris],
     }
     if found.kind is IdentityKind.MANAGED_IDENTITY:
@@ -82,12 +89,12 @@ def show(found: Identity | Mapping[str, Any], place: Place) -> Item:
             "appDisplayName": None,
             "servicePrincipalType": "ManagedIdentity",
         }
-        return merged(fields.DEFAULTS, {**given, **shown})
-    return merged(fields.DEFAULTS, {**_of_application(found), **given, **shown})
+        return merge(fields.DEFAULTS, {**given, **shown})
+    return merge(fields.DEFAULTS, {**_inherited_properties(found), **given, **shown})
 
 
-def _of_application(found: Identity) -> Item:
-    """What a principal has of its application."""
+def _inherited_properties(found: Identity) -> JsonObject:
+    """Return the properties that a service principal has from its application."""
     document = found.document
     return {name: document[name] for name in _INHERITED if name in document} | {
         "appDescription": document.get("description"),
@@ -98,9 +105,9 @@ def _of_application(found: Identity) -> Item:
     }
 
 
-def source(call: Call) -> Source:
-    """Name the service principals of the tenant as a collection."""
-    identities, tenant_id = call.directory.identities, call.place.tenant_id
+def collection(request: GraphRequest) -> IdentityCollection:
+    """Return the service principals of the tenant as a collection."""
+    identities, tenant_id = request.directory.identities, request.context.tenant_id
 
     async def fetch(
         where: Sequence[Condition], after: str | None, limit: int
@@ -112,162 +119,169 @@ def source(call: Call) -> Source:
     async def count(where: Sequence[Condition]) -> int:
         return await identities.count(tenant_id, principals=True, where=where)
 
-    return Source(
-        noun=NOUN,
+    return IdentityCollection(
+        schema=FILTER_SCHEMA,
         kind=KIND,
         context=SET,
         fetch=fetch,
         count=count,
-        show=lambda identity: show(identity, call.place),
-        builtin=[show(each, call.place) for each in builtin_principals.principals(tenant_id)],
+        show=lambda identity: show(identity, request.context),
+        builtin=[
+            show(each, request.context) for each in builtin_principals.list_principals(tenant_id)
+        ],
     )
 
 
-async def list_all(call: Call) -> Answer:
-    return await paging.answer(call, source(call))
+async def list_principals(request: GraphRequest) -> GraphResponse:
+    return await paging.list_identities(request, collection(request))
 
 
-async def count(call: Call) -> Answer:
-    return await paging.count(call, source(call))
+async def count(request: GraphRequest) -> GraphResponse:
+    return await paging.count_identities(request, collection(request))
 
 
-async def get(call: Call) -> Answer:
-    found = await targets.find_principal(call, call.keys[0])
+async def get(request: GraphRequest) -> GraphResponse:
+    found = await lookup.find_principal(request, request.keys[0])
     if found is None:
-        raise missing(call.keys[0].value)
-    targets.check_readable(call, found)
-    item = show(found, call.place)
-    if "keyCredentials" in call.options.select and isinstance(found, Identity):
-        item["keyCredentials"] = certificates.shown(found, of_principal=True, whole=True)
-    return paging.one(call, item, KIND, SET)
+        raise not_found(request.keys[0].value)
+    lookup.require_readable(request, found)
+    item = show(found, request.context)
+    if "keyCredentials" in request.options.select and isinstance(found, Identity):
+        item["keyCredentials"] = certificates.show_all(found, of_principal=True, whole=True)
+    return paging.show_object(request, item, KIND, SET)
 
 
-async def create(call: Call) -> Answer:
-    body = dict(call.body)
+async def create(request: GraphRequest) -> GraphResponse:
+    body = dict(request.body)
     app_id = body.pop("appId", None)
     if not is_guid(app_id):
-        raise wrong("appId", "the appId of an application")
-    _passed_over(body)
-    wanted = read_members(body, fields.WRITABLE, fields.READ_ONLY)
-    found = await targets.find_application(call, Key(name="appId", value=app_id))
+        raise invalid_value("appId", "the appId of an application")
+    _drop_copied_properties(body)
+    wanted = parse_properties(body, fields.WRITABLE, fields.READ_ONLY)
+    found = await lookup.find_application(request, ObjectKey(name="appId", value=app_id))
     if found is None:
         raise _no_application(app_id)
-    _check_owner(call, found)
+    _require_owner(request, found)
 
     def step(old: Identity) -> Identity:
         if old.has_principal:
-            raise Taken(
-                f"The application {app_id} has its service principal already, and never more than one."
+            raise DuplicateKey(
+                f"The application {app_id} already has a service principal, and can have only one."
             )
         owned = replace(
             old,
             has_principal=True,
             enabled=True,
-            principal={"owners": targets.owner_of_new(call.caller)},
+            principal={"owners": lookup.initial_owners(request.caller)},
         )
-        return _changed(owned, wanted)
+        return _apply(owned, wanted)
 
-    made = await writing.change(call, found, step)
-    return paging.one(call, show(made, call.place), KIND, SET, status=201)
+    made = await identity_writer.update(request, found, step)
+    return paging.show_object(request, show(made, request.context), KIND, SET, status=201)
 
 
-async def update(call: Call) -> Answer:
-    if call.create_if_missing:
-        return await _upsert(call)
-    found = await targets.principal(call)
-    await _update(call, found)
+async def update(request: GraphRequest) -> GraphResponse:
+    if request.create_if_missing:
+        return await _upsert(request)
+    found = await lookup.require_principal(request)
+    await _update(request, found)
     return 204, None
 
 
-async def delete(call: Call) -> Answer:
-    found = await targets.principal(call)
+async def delete(request: GraphRequest) -> GraphResponse:
+    found = await lookup.require_principal(request)
     if found.kind is IdentityKind.MANAGED_IDENTITY:
-        raise BadRequest(
-            "The service principal of a managed identity goes with the identity: delete that in Azure"
-            " Resource Manager."
+        raise InvalidRequest(
+            "The service principal of a managed identity is deleted with the identity: delete the identity in"
+            " Azure Resource Manager."
         )
 
     def step(old: Identity) -> Identity:
-        # Its own secrets go too; otherwise they would be the application's from now on.
-        for each in passwords.shown(old, of_principal=True):
-            old = passwords.removed(old, each["keyId"], of_principal=True)
-        for each in certificates.shown(old, of_principal=True):
-            old = certificates.removed(old, each["keyId"], of_principal=True)
+        # Remove its own credentials too. Otherwise they would become credentials of the application.
+        for each in passwords.show_all(old, of_principal=True):
+            old = passwords.remove(old, each["keyId"], of_principal=True)
+        for each in certificates.show_all(old, of_principal=True):
+            old = certificates.remove(old, each["keyId"], of_principal=True)
         return replace(old, has_principal=False, principal={})
 
-    await writing.change(call, found, step)
+    await identity_writer.update(request, found, step)
     return 204, None
 
 
-async def _upsert(call: Call) -> Answer:
-    key = call.keys[0]
+async def _upsert(request: GraphRequest) -> GraphResponse:
+    key = request.keys[0]
     if key.name != "appId":
-        raise BadRequest("Only a service principal named by its appId is created if it is missing.")
-    if await targets.find_principal(call, key) is None:
-        return await create(replace(call, body={**call.body, "appId": key.value}))
-    await _update(call, await targets.principal(call))
+        raise InvalidRequest("create-if-missing requires a service principal path with appId.")
+    if await lookup.find_principal(request, key) is None:
+        if permissions.authorize(request.caller, permissions.CREATE_APP) is None:
+            needed = permissions.CREATE_APP.alternatives
+            raise access_denied(
+                "create a service principal", needed, is_user=request.caller.is_user
+            )
+        return await create(replace(request, body={**request.body, "appId": key.value}))
+    await _update(request, await lookup.require_principal(request))
     return 204, None
 
 
-async def _update(call: Call, found: Identity) -> None:
-    body = dict(call.body)
-    current = show(found, call.place)
+async def _update(request: GraphRequest, found: Identity) -> None:
+    body = dict(request.body)
+    current = show(found, request.context)
     keys, secrets = body.pop("keyCredentials", None), body.pop("passwordCredentials", None)
     if "servicePrincipalNames" in body:
-        # Its names are those of its application, and change there.
+        # A service principal has the names of its application; they are changed on the application.
         names = body.pop("servicePrincipalNames")
         if not isinstance(names, list) or set(map(str, names)) != set(
             current["servicePrincipalNames"]
         ):
-            raise BadRequest(
-                "Change identifierUris of the application instead of servicePrincipalNames."
+            raise InvalidRequest(
+                "servicePrincipalNames is read-only: change identifierUris of the application."
             )
-    wanted = read_members(body, fields.WRITABLE, fields.READ_ONLY, current)
+    wanted = parse_properties(body, fields.WRITABLE, fields.READ_ONLY, current)
     if found.kind is IdentityKind.MANAGED_IDENTITY and (keys or secrets):
-        raise BadRequest("A managed identity holds no secrets of its own.")
+        raise InvalidRequest("A managed identity cannot have secrets or certificates.")
 
     def step(old: Identity) -> Identity:
-        new = _changed(old, wanted)
+        new = _apply(old, wanted)
         if keys is not None:
-            new = certificates.replaced(new, keys, call.now, of_principal=True)
+            new = certificates.replace_all(new, keys, request.now, of_principal=True)
         if secrets is not None:
-            new = passwords.kept(new, secrets, of_principal=True)
+            new = passwords.retain_listed(new, secrets, of_principal=True)
         return new
 
-    await writing.change(call, found, step)
+    await identity_writer.update(request, found, step)
 
 
-def _changed(old: Identity, wanted: Mapping[str, Any]) -> Identity:
-    given = {name: value for name, value in wanted.items() if name not in _OWN}
+def _apply(old: Identity, wanted: Mapping[str, Any]) -> Identity:
+    given = {name: value for name, value in wanted.items() if name not in _STORED_AS_COLUMNS}
     return replace(
         old,
         enabled=wanted.get("accountEnabled", old.enabled),
-        principal=merged(old.principal, given),
+        principal=merge(old.principal, given),
     )
 
 
-def _check_owner(call: Call, found: Identity) -> None:
-    """Let who creates only what is theirs make principals of their own applications."""
-    owned = call.caller.object_id in targets.owners(found.document)
-    if call.grant is not Grant.ALL and not owned:
-        # az (ad sp create-for-rbac) and Terraform (azuread) search for this, up to "tenant", and then retry.
-        raise Denied(
+def _require_owner(request: GraphRequest, found: Identity) -> None:
+    """Reject a caller with access only to owned objects, if it does not own the application."""
+    owned = request.caller.object_id in lookup.owner_ids(found.document)
+    if request.access is not AccessLevel.ALL and not owned:
+        # az (ad sp create-for-rbac) and Terraform (azuread) search for the text up to "tenant", then retry.
+        raise AccessDenied(
             "When using this permission, the backing application of the service principal being created"
-            f" must in the local tenant be the caller's own: {OWNED_BY} reaches no other."
+            f" must in the local tenant be owned by the caller: {OWNED_BY} gives access to no other."
         )
 
 
-def _no_application(app_id: str) -> BadRequest:
-    # Searched for by az (" does not reference ") and Terraform (all of it up to "object"), which then retry.
-    return BadRequest(
+def _no_application(app_id: str) -> InvalidRequest:
+    # az searches for " does not reference ", Terraform for the text up to "object"; both then retry.
+    return InvalidRequest(
         f"The appId '{app_id}' of the service principal does not reference a valid application object of this"
         " tenant: create the application first.",
         wire_code="NoBackingApplicationObject",
     )
 
 
-def _passed_over(body: dict[str, Any]) -> None:
-    """Forget what clients repeat of the application when they create its principal."""
+def _drop_copied_properties(body: dict[str, Any]) -> None:
+    """Remove the properties that clients copy from the application when they create a service principal."""
     for name in ("displayName", "servicePrincipalType", "servicePrincipalNames"):
         body.pop(name, None)
     for name in ("keyCredentials", "passwordCredentials"):

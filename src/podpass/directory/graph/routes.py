@@ -1,4 +1,4 @@
-"""The table of what Graph serves: path and method to an operation and what it needs."""
+"""The route table of Graph: path and method to an operation and its required permissions."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -6,48 +6,48 @@ from podpass.directory.graph import (
     app_roles,
     applications,
     credentials,
-    federated,
-    grants,
-    objects,
+    directory_objects,
+    federated_credentials,
     owners,
-    people,
+    permission_grants,
     principals,
+    users,
 )
 from podpass.directory.graph import permissions as may
-from podpass.directory.graph.calls import Answer, Call, Operation
-from podpass.directory.graph.paths import Key, Step
-from podpass.directory.graph.permissions import Needs
-from podpass.directory.graph.refusals import MethodNotAllowed, no_segment
+from podpass.directory.graph.errors import GraphMethodNotAllowed, unknown_segment
+from podpass.directory.graph.model import GraphOperation, GraphRequest, GraphResponse
+from podpass.directory.graph.paths import ObjectKey, PathStep
+from podpass.directory.graph.permissions import RequiredPermissions
 
 Path = tuple[str, ...]
-Run = Callable[[Call], Awaitable[Answer]]
-Methods = dict[str, Operation]
+Run = Callable[[GraphRequest], Awaitable[GraphResponse]]
+Methods = dict[str, GraphOperation]
 
 
-def _get(title: str, needs: Needs, run: Run) -> Methods:
-    return {"GET": Operation(title=title, needs=needs, run=run)}
+def _get(title: str, needs: RequiredPermissions, run: Run) -> Methods:
+    return {"GET": GraphOperation(title=title, needs=needs, run=run)}
 
 
-def _post(title: str, needs: Needs, run: Run) -> Methods:
-    return {"POST": Operation(title=title, needs=needs, run=run, body=True)}
+def _post(title: str, needs: RequiredPermissions, run: Run) -> Methods:
+    return {"POST": GraphOperation(title=title, needs=needs, run=run, body=True)}
 
 
-def _patch(title: str, needs: Needs, run: Run) -> Methods:
-    return {"PATCH": Operation(title=title, needs=needs, run=run, body=True)}
+def _patch(title: str, needs: RequiredPermissions, run: Run) -> Methods:
+    return {"PATCH": GraphOperation(title=title, needs=needs, run=run, body=True)}
 
 
-def _delete(title: str, needs: Needs, run: Run) -> Methods:
-    return {"DELETE": Operation(title=title, needs=needs, run=run)}
+def _delete(title: str, needs: RequiredPermissions, run: Run) -> Methods:
+    return {"DELETE": GraphOperation(title=title, needs=needs, run=run)}
 
 
 _APP = ("applications", "*")
 _SP = ("serviceprincipals", "*")
-_TRUST = (*_APP, "federatedidentitycredentials")
+_FEDERATED = (*_APP, "federatedidentitycredentials")
 
-# `*` stands for a key; names are compared without case, as Graph does.
+# `*` matches a key. Names are compared case-insensitively, as in Graph.
 _APPLICATIONS: dict[Path, Methods] = {
     ("applications",): {
-        **_get("list applications", may.LIST_APPS, applications.list_all),
+        **_get("list applications", may.LIST_APPS, applications.list_applications),
         **_post("create an application", may.CREATE_APP, applications.create),
     },
     ("applications", "$count"): _get("count applications", may.LIST_APPS, applications.count),
@@ -60,24 +60,28 @@ _APPLICATIONS: dict[Path, Methods] = {
     (*_APP, "removepassword"): _post("remove a secret", may.WRITE_APP, credentials.remove_password),
     (*_APP, "addkey"): _post("add a certificate", may.ROLL_KEY, credentials.add_key),
     (*_APP, "removekey"): _post("remove a certificate", may.ROLL_KEY, credentials.remove_key),
-    (*_APP, "owners"): _get("list owners", may.READ_APP, owners.of_application),
-    (*_APP, "owners", "$ref"): _post("add an owner", may.WRITE_APP, owners.add_to_application),
+    (*_APP, "owners"): _get("list owners", may.READ_APP, owners.list_of_application),
+    (*_APP, "owners", "$ref"): _post("add an owner", may.ADD_OWNER, owners.add_to_application),
     (*_APP, "owners", "*", "$ref"): _delete(
         "remove an owner", may.WRITE_APP, owners.remove_from_application
     ),
-    _TRUST: {
-        **_get("list federated credentials", may.READ_APP, federated.list_all),
-        **_post("add a federated credential", may.WRITE_APP, federated.create),
+    _FEDERATED: {
+        **_get(
+            "list federated credentials",
+            may.READ_CREDENTIALS,
+            federated_credentials.list_credentials,
+        ),
+        **_post("add a federated credential", may.WRITE_APP, federated_credentials.create),
     },
-    (*_TRUST, "*"): {
-        **_get("read a federated credential", may.READ_APP, federated.get),
-        **_patch("update a federated credential", may.WRITE_APP, federated.update),
-        **_delete("delete a federated credential", may.WRITE_APP, federated.delete),
+    (*_FEDERATED, "*"): {
+        **_get("read a federated credential", may.READ_CREDENTIALS, federated_credentials.get),
+        **_patch("update a federated credential", may.WRITE_APP, federated_credentials.update),
+        **_delete("delete a federated credential", may.WRITE_APP, federated_credentials.delete),
     },
 }
 _PRINCIPALS: dict[Path, Methods] = {
     ("serviceprincipals",): {
-        **_get("list service principals", may.LIST_APPS, principals.list_all),
+        **_get("list service principals", may.LIST_APPS, principals.list_principals),
         **_post("create a service principal", may.CREATE_APP, principals.create),
     },
     ("serviceprincipals", "$count"): _get(
@@ -85,7 +89,7 @@ _PRINCIPALS: dict[Path, Methods] = {
     ),
     _SP: {
         **_get("read a service principal", may.READ_APP, principals.get),
-        **_patch("update a service principal", may.WRITE_APP, principals.update),
+        **_patch("update a service principal", may.WRITE_PRINCIPAL, principals.update),
         **_delete("delete a service principal", may.WRITE_APP, principals.delete),
     },
     (*_SP, "addpassword"): _post(
@@ -98,130 +102,150 @@ _PRINCIPALS: dict[Path, Methods] = {
     (*_SP, "removekey"): _post(
         "remove a certificate", may.ROLL_KEY, credentials.remove_key_of_principal
     ),
-    (*_SP, "owners"): _get("list owners", may.READ_APP, owners.of_principal),
-    (*_SP, "owners", "$ref"): _post("add an owner", may.WRITE_APP, owners.add_to_principal),
+    (*_SP, "owners"): _get("list owners", may.READ_APP, owners.list_of_principal),
+    (*_SP, "owners", "$ref"): _post("add an owner", may.ADD_OWNER, owners.add_to_principal),
     (*_SP, "owners", "*", "$ref"): _delete(
         "remove an owner", may.WRITE_APP, owners.remove_from_principal
     ),
-    (*_SP, "ownedobjects"): _get("list owned objects", may.READ_OWN, owners.owned_by_principal),
+    (*_SP, "ownedobjects"): _get(
+        "list owned objects", may.READ_APP, owners.list_owned_by_principal
+    ),
     (*_SP, "approleassignments"): {
-        **_get("list application roles held", may.READ_ROLES, app_roles.held),
-        **_post("give an application role", may.WRITE_ROLES, app_roles.give_to),
+        **_get("list app role assignments", may.READ_ROLES, app_roles.list_of_principal),
+        **_post("assign an app role", may.ASSIGN_ROLES, app_roles.grant_to_principal),
     },
     (*_SP, "approleassignments", "*"): {
-        **_get("read an application role held", may.READ_ROLES, app_roles.get_held),
-        **_delete("take an application role", may.WRITE_ROLES, app_roles.take_from),
+        **_get("read an app role assignment", may.READ_ROLES, app_roles.get_of_principal),
+        **_delete(
+            "remove an app role assignment", may.REVOKE_ROLES, app_roles.revoke_from_principal
+        ),
     },
     (*_SP, "approleassignedto"): {
-        **_get("list application roles given", may.READ_ROLES, app_roles.given),
-        **_post("give an application role", may.WRITE_ROLES, app_roles.give_of),
+        **_get("list app role assignments", may.READ_ROLES, app_roles.list_of_resource),
+        **_post("assign an app role", may.ASSIGN_ROLES, app_roles.grant_by_resource),
     },
     (*_SP, "approleassignedto", "*"): {
-        **_get("read an application role given", may.READ_ROLES, app_roles.get_given),
-        **_delete("take an application role", may.WRITE_ROLES, app_roles.take_of),
+        **_get("read an app role assignment", may.READ_ROLES, app_roles.get_of_resource),
+        **_delete("remove an app role assignment", may.REVOKE_ROLES, app_roles.revoke_by_resource),
     },
-    (*_SP, "memberof"): _get("list memberships", may.READ_OBJECTS, people.nothing),
-    (*_SP, "transitivememberof"): _get("list memberships", may.READ_OBJECTS, people.nothing),
-    (*_SP, "oauth2permissiongrants"): _get("list grants", may.READ_GRANTS, grants.of_principal),
-    (*_SP, "checkmembergroups"): _post("check groups", may.READ_OBJECTS, objects.member_groups),
-    (*_SP, "getmembergroups"): _post("list groups", may.READ_OBJECTS, objects.member_groups),
-    (*_SP, "getmemberobjects"): _post("list groups", may.READ_OBJECTS, objects.member_groups),
+    (*_SP, "memberof"): _get("list memberships", may.READ_MEMBERSHIPS, users.list_nothing),
+    (*_SP, "transitivememberof"): _get(
+        "list memberships", may.READ_MEMBERSHIPS, users.list_nothing
+    ),
+    (*_SP, "oauth2permissiongrants"): _get(
+        "list grants", may.READ_GRANTS, permission_grants.list_of_principal
+    ),
+    (*_SP, "checkmembergroups"): _post(
+        "check groups", may.READ_MEMBERSHIPS, directory_objects.list_member_groups
+    ),
+    (*_SP, "getmembergroups"): _post(
+        "list groups", may.READ_MEMBERSHIPS, directory_objects.list_member_groups
+    ),
+    (*_SP, "getmemberobjects"): _post(
+        "list groups", may.READ_MEMBERSHIPS, directory_objects.list_member_groups
+    ),
 }
 _OTHERS: dict[Path, Methods] = {
-    ("me",): _get("read the signed-in user", may.ME, people.me),
-    ("me", "ownedobjects"): _get("list owned objects", may.ME, owners.owned_by_me),
+    ("me",): _get("read the signed-in user", may.ME, users.get_signed_in_user),
+    ("me", "ownedobjects"): _get("list owned objects", may.ME, owners.list_owned_by_user),
     ("me", "ownedobjects", "application"): _get(
-        "list owned applications", may.ME, owners.applications_of_me
+        "list owned applications", may.ME, owners.list_applications_of_user
     ),
     ("me", "ownedobjects", "serviceprincipal"): _get(
-        "list owned service principals", may.ME, owners.principals_of_me
+        "list owned service principals", may.ME, owners.list_principals_of_user
     ),
-    ("me", "memberof"): _get("list memberships", may.ME, people.nothing),
-    ("me", "transitivememberof"): _get("list memberships", may.ME, people.nothing),
-    ("users",): _get("list users", may.READ_USERS, people.list_users),
-    ("users", "*"): _get("read a user", may.READ_USERS, people.get_user),
-    ("users", "*", "memberof"): _get("list memberships", may.READ_USERS, people.nothing),
-    ("users", "*", "getmembergroups"): _post("list groups", may.READ_USERS, objects.member_groups),
+    ("me", "memberof"): _get("list memberships", may.ME, users.list_nothing),
+    ("me", "transitivememberof"): _get("list memberships", may.ME, users.list_nothing),
+    ("users",): _get("list users", may.READ_USERS, users.list_users),
+    ("users", "*"): _get("read a user", may.READ_USERS, users.get_user),
+    ("users", "*", "memberof"): _get("list memberships", may.READ_USERS, users.list_nothing),
+    ("users", "*", "getmembergroups"): _post(
+        "list groups", may.CHECK_USER_MEMBERSHIPS, directory_objects.list_member_groups
+    ),
     ("users", "*", "approleassignments"): {
-        **_get("list application roles held", may.READ_ROLES, app_roles.held_by_user),
-        **_post("give an application role", may.WRITE_ROLES, app_roles.give_to_user),
+        **_get("list app role assignments", may.READ_USER_ROLES, app_roles.list_of_user),
+        **_post("assign an app role", may.ASSIGN_ROLES, app_roles.grant_to_user),
     },
-    ("groups",): _get("list groups", may.READ_GROUPS, people.groups),
-    ("groups", "*"): _get("read a group", may.READ_GROUPS, people.no_such),
-    ("organization",): _get("read the organization", may.READ_ORGANIZATION, people.organization),
-    ("organization", "*"): _get(
-        "read the organization", may.READ_ORGANIZATION, people.get_organization
+    ("groups",): _get("list groups", may.READ_GROUPS, users.list_groups),
+    ("groups", "*"): _get("read a group", may.READ_GROUPS, users.respond_not_found),
+    ("organization",): _get(
+        "read the organization", may.READ_ORGANIZATION, users.list_organizations
     ),
-    ("domains",): _get("list domains", may.READ_DOMAINS, people.domains),
-    ("domains", "*"): _get("read a domain", may.READ_DOMAINS, people.get_domain),
+    ("organization", "*"): _get(
+        "read the organization", may.READ_ORGANIZATION, users.get_organization
+    ),
+    ("domains",): _get("list domains", may.READ_DOMAINS, users.list_domains),
+    ("domains", "*"): _get("read a domain", may.READ_DOMAINS, users.get_domain),
     ("oauth2permissiongrants",): {
-        **_get("list grants", may.READ_GRANTS, grants.list_all),
-        **_post("grant delegated permissions", may.WRITE_GRANTS, grants.create),
+        **_get("list grants", may.READ_GRANTS, permission_grants.list_grants),
+        **_post("grant delegated permissions", may.WRITE_GRANTS, permission_grants.create),
     },
     ("oauth2permissiongrants", "*"): {
-        **_get("read a grant", may.READ_GRANTS, grants.get),
-        **_patch("change a grant", may.WRITE_GRANTS, grants.update),
-        **_delete("delete a grant", may.WRITE_GRANTS, grants.delete),
+        **_get("read a grant", may.READ_GRANTS, permission_grants.get),
+        **_patch("change a grant", may.WRITE_GRANTS, permission_grants.update),
+        **_delete("delete a grant", may.WRITE_GRANTS, permission_grants.delete),
     },
-    ("directoryobjects", "getbyids"): _post("read objects", may.READ_OBJECTS, objects.get_by_ids),
-    ("directoryobjects", "*"): _get("read an object", may.READ_OBJECTS, objects.get),
+    ("directoryobjects", "getbyids"): _post(
+        "read objects", may.READ_OBJECTS, directory_objects.get_by_ids
+    ),
+    ("directoryobjects", "*"): _get("read an object", may.READ_OBJECTS, directory_objects.get),
     ("directoryobjects", "*", "checkmembergroups"): _post(
-        "check groups", may.READ_OBJECTS, objects.member_groups
+        "check groups", may.CHECK_MEMBERSHIPS, directory_objects.list_member_groups
     ),
     ("directoryobjects", "*", "getmembergroups"): _post(
-        "list groups", may.READ_OBJECTS, objects.member_groups
+        "list groups", may.CHECK_MEMBERSHIPS, directory_objects.list_member_groups
     ),
-    # Nothing is kept of what is deleted.
+    # Deletion is permanent, so these collections are always empty.
     ("directory", "deleteditems", "application"): _get(
-        "list deleted applications", may.LIST_APPS, people.nothing
+        "list deleted applications", may.READ_DELETED, users.list_nothing
     ),
     ("directory", "deleteditems", "serviceprincipal"): _get(
-        "list deleted service principals", may.LIST_APPS, people.nothing
+        "list deleted service principals", may.READ_DELETED, users.list_nothing
     ),
     ("directory", "deleteditems", "*"): {
-        **_get("read a deleted object", may.READ_OBJECTS, people.no_such),
-        **_delete("purge a deleted object", may.WRITE_APP, people.no_such),
+        **_get("read a deleted object", may.READ_DELETED, users.respond_not_found),
+        **_delete("purge a deleted object", may.WRITE_APP, users.respond_not_found),
     },
 }
 TABLE: dict[Path, Methods] = {**_APPLICATIONS, **_PRINCIPALS, **_OTHERS}
 _FIRST = frozenset(path[0] for path in TABLE)
 
 
-def find(method: str, steps: Sequence[Step]) -> tuple[Operation, tuple[Key, ...]]:
-    """Find the operation of a request, with the keys of its path.
+def find(method: str, steps: Sequence[PathStep]) -> tuple[GraphOperation, tuple[ObjectKey, ...]]:
+    """Return the operation of a request and the keys of its path.
 
-    Errors:  Malformed for a path that is not served; MethodNotAllowed.
+    Errors:  MalformedRequest for a path that is not served; GraphMethodNotAllowed.
     """
-    best: tuple[int, Path, tuple[Key, ...]] | None = None
+    best: tuple[int, Path, tuple[ObjectKey, ...]] | None = None
     for path in TABLE:
         keys = _match(path, steps)
-        # A name is meant as a name where it is one: fewer keys win.
+        # A segment can match a name and a key. The path with fewer keys wins.
         if keys is not None and (best is None or len(keys) < best[0]):
             best = (len(keys), path, keys)
     if best is None:
-        raise no_segment(_strange(steps))
+        raise unknown_segment(_unknown_segment(steps))
     methods = TABLE[best[1]]
     if method not in methods:
-        raise MethodNotAllowed(f"This path takes {', '.join(methods)} only.")
+        raise GraphMethodNotAllowed(f"This path accepts only {', '.join(methods)}.")
     return methods[method], best[2]
 
 
-def _match(path: Path, steps: Sequence[Step]) -> tuple[Key, ...] | None:
+def _match(path: Path, steps: Sequence[PathStep]) -> tuple[ObjectKey, ...] | None:
     if len(path) != len(steps):
         return None
     keys = []
     for name, step in zip(path, steps, strict=True):
         if name == "*":
-            keys.append(step if isinstance(step, Key) else Key(name="id", value=step))
-        elif isinstance(step, Key) or step.lower() != name:
+            keys.append(step if isinstance(step, ObjectKey) else ObjectKey(name="id", value=step))
+        elif isinstance(step, ObjectKey) or step.lower() != name:
             return None
     return tuple(keys)
 
 
-def _strange(steps: Sequence[Step]) -> str:
-    """Name the segment at which a path leaves what is served."""
-    names = [step.value if isinstance(step, Key) else step for step in steps]
-    names = [name for name in names if name]  # `delta()` is a name and an empty key
+def _unknown_segment(steps: Sequence[PathStep]) -> str:
+    """Return the first segment that is not served."""
+    names = [step.value if isinstance(step, ObjectKey) else step for step in steps]
+    names = [name for name in names if name]  # `delta()` parses as a name and an empty key
     if not names or names[0].lower() not in _FIRST:
         return names[0] if names else ""
     return names[-1]

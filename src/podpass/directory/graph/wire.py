@@ -1,4 +1,4 @@
-"""Graph's JSON and query options, read into our shapes and written from them. Pure.
+"""Parse the JSON bodies and query options of Graph, and write its responses. Pure.
 
 Source: https://learn.microsoft.com/graph/query-parameters
 """
@@ -12,11 +12,11 @@ from urllib.parse import parse_qsl, urlencode
 
 from podpass.clock import rfc3339
 from podpass.crypto import jose
-from podpass.directory.graph import query
-from podpass.directory.graph.refusals import GraphRefusal, Malformed, Unsupported
+from podpass.directory.graph import filter_parser
+from podpass.directory.graph.errors import GraphError, MalformedRequest, UnsupportedQuery
 
-MAX_PAGE = 999
-PAGE = 100
+MAX_PAGE_SIZE = 999
+DEFAULT_PAGE_SIZE = 100
 _MAX_TIME = 253402300799.0  # the end of the year 9999
 _KNOWN = frozenset(
     {
@@ -37,12 +37,12 @@ _SEARCH = re.compile(r'"([A-Za-z]+):([^"]{1,120})"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What a request asks of a collection or an object; `given` are the options for the next page."""
+class QueryOptions:
+    """The query options of a request; `given` is repeated in the link to the next page."""
 
-    filter: query.Expr | None = None
+    filter: filter_parser.Expression | None = None
     select: tuple[str, ...] = ()
-    top: int = PAGE
+    top: int = DEFAULT_PAGE_SIZE
     count: bool = False
     after: str | None = None
     order: tuple[str, bool] | None = None
@@ -51,29 +51,29 @@ class Options:
     given: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_options(text: bytes) -> Options:
-    """Read a query.
+def parse_options(text: bytes) -> QueryOptions:
+    """Parse the query of a request.
 
-    Errors:  Malformed, Unsupported.
+    Errors:  MalformedRequest, UnsupportedQuery.
     """
     try:
         pairs = parse_qsl(
             text.decode("ascii"), keep_blank_values=True, max_num_fields=20, errors="strict"
         )
     except ValueError as exc:
-        raise Malformed("The query cannot be read.") from exc
+        raise MalformedRequest("The query string is invalid.") from exc
     given: dict[str, str] = {}
     for name, value in pairs:
         name = name if name.startswith("$") or f"${name}" not in _KNOWN else f"${name}"
         if name in given:
-            raise Malformed(f"The query option '{name}' stands twice.")
+            raise MalformedRequest(f"The query option '{name}' occurs twice.")
         if name.startswith("$") and name not in _KNOWN:
-            raise Malformed(f"There is no query option '{name}'.")
+            raise MalformedRequest(f"The query option '{name}' does not exist.")
         given[name] = value
     if "$skip" in given:
-        raise Unsupported("'$skip' is not served: follow @odata.nextLink.")
-    return Options(
-        filter=query.parse(given["$filter"]) if given.get("$filter", "").strip() else None,
+        raise UnsupportedQuery("'$skip' is not supported: follow @odata.nextLink.")
+    return QueryOptions(
+        filter=filter_parser.parse(given["$filter"]) if given.get("$filter", "").strip() else None,
         select=_names(given.get("$select", "")),
         top=_top(given.get("$top")),
         count=_flag(given.get("$count", "false")),
@@ -91,15 +91,17 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _top(text: str | None) -> int:
     if text is None:
-        return PAGE
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= MAX_PAGE:
-        raise Unsupported(f"'$top' is a number from 1 to {MAX_PAGE}, not '{text[:20]}'.")
+        return DEFAULT_PAGE_SIZE
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text[:9]) <= MAX_PAGE_SIZE:
+        raise UnsupportedQuery(
+            f"'$top' must be a number from 1 to {MAX_PAGE_SIZE}, not '{text[:20]}'."
+        )
     return int(text)
 
 
 def _flag(text: str) -> bool:
     if text.lower() not in ("true", "false"):
-        raise Malformed("'$count' is true or false.")
+        raise MalformedRequest("'$count' must be true or false.")
     return text.lower() == "true"
 
 
@@ -109,7 +111,7 @@ def _after(token: str | None) -> str | None:
     try:
         return jose.b64decode(token).decode("ascii")
     except (jose.MalformedToken, UnicodeDecodeError) as exc:
-        raise Malformed("The $skiptoken is not one of ours.") from exc
+        raise MalformedRequest("The $skiptoken is invalid.") from exc
 
 
 def _order(text: str | None) -> tuple[str, bool] | None:
@@ -117,7 +119,7 @@ def _order(text: str | None) -> tuple[str, bool] | None:
         return None
     found = _ORDER.fullmatch(text.strip())
     if found is None:
-        raise Unsupported("Of $orderby only one property, with asc or desc, is supported.")
+        raise UnsupportedQuery("$orderby supports only one property, with asc or desc.")
     return found[1], found[2] == "desc"
 
 
@@ -126,56 +128,58 @@ def _search(text: str | None) -> tuple[str, str] | None:
         return None
     found = _SEARCH.fullmatch(text.strip())
     if found is None:
-        raise Malformed('Want $search="property:text", with the quotation marks.')
+        raise MalformedRequest(
+            '$search must have the form "property:text", with the quotation marks.'
+        )
     return found[1], found[2]
 
 
-def read_body(body: bytes) -> dict[str, Any]:
-    """Read a body that has to be a JSON object with unique members.
+def parse_body(body: bytes) -> dict[str, Any]:
+    """Parse a body, which must be a JSON object with unique members.
 
-    Errors:  Malformed.
+    Errors:  MalformedRequest.
     """
     try:
         return jose.loads_object(body)
     except jose.MalformedToken as exc:
-        raise Malformed("The body is not a JSON object with unique members.") from exc
+        raise MalformedRequest("The body is not a JSON object with unique members.") from exc
 
 
-def time(seconds: float) -> str | None:
-    """Write a time; 0 is none."""
+def format_time(seconds: float) -> str | None:
+    """Format a time; 0 means no time."""
     return rfc3339(min(seconds, _MAX_TIME)) if seconds else None
 
 
-def read_time(path: str, value: object) -> float:
-    """Read a time with an offset.
+def parse_time(path: str, value: object) -> float:
+    """Parse a time with an offset.
 
-    Errors:  Malformed.
+    Errors:  MalformedRequest.
     """
     try:
         found = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
         found = None
     if found is None or (isinstance(value, str) and len(value) > 40):
-        raise Malformed(f"The value of '{path}' is no time.")
+        raise MalformedRequest(f"The value of '{path}' is not a valid time.")
     if found.tzinfo is None:
         found = found.replace(tzinfo=UTC)
     try:
         return min(max(found.timestamp(), 0), _MAX_TIME)
     except OverflowError as exc:
-        raise Malformed(f"The value of '{path}' is no time.") from exc
+        raise MalformedRequest(f"The value of '{path}' is not a valid time.") from exc
 
 
-def property_of(item: Mapping[str, Any], asked: str) -> str:
-    """Name a property as an object has it; callers may write it in any case."""
+def find_property_name(item: Mapping[str, Any], asked: str) -> str:
+    """Return the name of a property as the object spells it; callers may use any case."""
     if asked in item:
         return asked
     return next((name for name in item if name.lower() == asked.lower()), asked)
 
 
-def selected(item: Mapping[str, Any], options: Options, kind: str) -> dict[str, Any]:
-    """Show of an object what is asked for.
+def select_properties(item: Mapping[str, Any], options: QueryOptions, kind: str) -> dict[str, Any]:
+    """Return the properties of an object that `$select` names.
 
-    Errors:  Malformed for a property it does not have.
+    Errors:  MalformedRequest for a property it does not have.
     """
     if not options.select:
         return dict(item)
@@ -183,31 +187,31 @@ def selected(item: Mapping[str, Any], options: Options, kind: str) -> dict[str, 
     for asked in options.select:
         if asked == "*":
             return dict(item)
-        name = property_of(item, asked)
+        name = find_property_name(item, asked)
         if name not in item and kind == "directoryObject":
-            continue  # a list of several kinds, of which others have it
+            continue  # in a list of several types, objects of another type may have it
         if name not in item:
-            raise Malformed(f"A {kind} has no property '{name[:80]}' that $select could show.")
+            raise MalformedRequest(f"A {kind} has no property '{name[:80]}' for $select.")
         shown[name] = item[name]
     return shown
 
 
-def context(base: str, what: str, options: Options) -> str:
-    """Name what an answer holds."""
+def context_url(base: str, what: str, options: QueryOptions) -> str:
+    """Return the context URL of a response (`@odata.context`)."""
     of = f"({','.join(options.select)})" if options.select else ""
     head, slash, tail = what.partition("/$entity")
     return f"{base}/$metadata#{head}{of}{slash}{tail}"
 
 
-def next_link(address: str, options: Options, after: str) -> str:
-    """Name the page that comes behind `after`."""
-    kept = {name: value for name, value in options.given.items() if name != "$skiptoken"}
+def next_link(address: str, options: QueryOptions, after: str) -> str:
+    """Return the URL of the page that follows the entry `after`."""
+    repeated = {name: value for name, value in options.given.items() if name != "$skiptoken"}
     token = jose.b64encode(after.encode())
-    return f"{address}?{urlencode({**kept, '$skiptoken': token}, safe='$')}"
+    return f"{address}?{urlencode({**repeated, '$skiptoken': token}, safe='$')}"
 
 
-def error(refused: GraphRefusal, ids: Sequence[str], now: float) -> dict[str, Any]:
-    """Write a refusal as every client of Graph reads it; `ids` are those of the request."""
+def error_body(refused: GraphError, ids: Sequence[str], now: float) -> dict[str, Any]:
+    """Return the error body; `ids` are the request ID and the client request ID."""
     inner = {
         "date": rfc3339(now).removesuffix("Z"),
         "request-id": ids[0],

@@ -1,4 +1,4 @@
-"""Azure Resource Manager, as management.azure.com: groups, identities, roles, vaults, the one cluster.
+"""Azure Resource Manager (management.azure.com): resource groups, identities, roles, vaults, one cluster.
 
-Read `app.py` for how a request is answered, `routes.py` for what is served.
+`app.py` handles a request; `routes.py` lists the served paths.
 """

@@ -1,6 +1,6 @@
-"""The managed cluster read from what clients send and written as they read it. Pure.
+"""Parse and show the managed cluster. Pure.
 
-What a client sends is kept and shown again; what the instance knows better stands above it.
+Properties that a client sends are stored and returned; properties of the running cluster override them.
 
 Source:  https://learn.microsoft.com/rest/api/aks/managed-clusters
 """
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from podpass.directory.model import Cluster
-from podpass.directory.resource_manager import refusals, wire
-from podpass.directory.resource_manager.cluster_port import ClusterPort
-from podpass.directory.resource_manager.model import Call
+from podpass.directory.resource_manager import errors, wire
+from podpass.directory.resource_manager.cluster_backend import ClusterBackend
+from podpass.directory.resource_manager.model import OperationContext
 
 TYPE = "Microsoft.ContainerService/managedClusters"
-_ISSUER_OFF = "oidcIssuerOff"  # our own note in the document, never shown
-# Passwords that a client sends; the real service never shows them again, and we have no use for them.
+_ISSUER_OFF = "oidcIssuerOff"  # podpass's own member of the document, never returned
+# Passwords that a client sends are not stored; Azure never returns them either.
 _SECRET = {
     "servicePrincipalProfile": ("secret",),
     "windowsProfile": ("adminPassword",),
@@ -28,10 +28,10 @@ _POOL_NAME_CHARS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What a request wants of a cluster.
+class ClusterUpdate:
+    """The requested state of a cluster.
 
-    Shapes:  `issuer` and `workload_identity` are None where the request says nothing of them.
+    Shapes:  `issuer` and `workload_identity` are None if the request does not set them.
     """
 
     document: Mapping[str, Any]
@@ -39,76 +39,85 @@ class Wanted:
     workload_identity: bool | None
 
 
-def read(call: Call, port: ClusterPort, old: Cluster | None) -> Wanted:
-    """Read what is to be kept of a cluster.
+def parse_update(
+    context: OperationContext, cluster_backend: ClusterBackend, old: Cluster | None
+) -> ClusterUpdate:
+    """Parse the requested state of a cluster.
 
-    Errors:  ManagerRefusal.
+    Errors:  ManagerError.
     """
-    given = dict(wire.inner(call.body, "properties"))
-    _check_version(given, port)
-    pools = wire.items(given, "agentPoolProfiles")
+    given = dict(wire.object_member(context.body, "properties"))
+    _check_version(given, cluster_backend)
+    pools = wire.object_list(given, "agentPoolProfiles")
     if not pools and (old is None or pools == []):
-        raise _bad(
-            "InvalidParameter", "'agentPoolProfiles' must name a pool; a cluster has one at least."
+        raise errors.bad_request(
+            "InvalidParameter",
+            "'agentPoolProfiles' must have a pool; a cluster needs at least one.",
         )
     for pool in pools or ():
         _check_pool(pool)
     for profile, secrets in _SECRET.items():
-        if kept := wire.inner(given, profile):
-            given[profile] = {name: value for name, value in kept.items() if name not in secrets}
-    issuer = wire.flag(wire.inner(given, "oidcIssuerProfile"), "enabled")
-    security = wire.inner(given, "securityProfile")
-    workload_identity = wire.flag(wire.inner(security, "workloadIdentity"), "enabled")
+        if members := wire.object_member(given, profile):
+            given[profile] = {name: value for name, value in members.items() if name not in secrets}
+    issuer = wire.boolean(wire.object_member(given, "oidcIssuerProfile"), "enabled")
+    security = wire.object_member(given, "securityProfile")
+    workload_identity = wire.boolean(wire.object_member(security, "workloadIdentity"), "enabled")
     before = old.document.get("properties", {}) if old else {}
     document: dict[str, Any] = {"properties": {**before, **given}}
     for name in _TOP:
-        value = wire.text(call.body, name) if name == "kind" else wire.inner(call.body, name)
+        value = (
+            wire.text(context.body, name)
+            if name == "kind"
+            else wire.object_member(context.body, name)
+        )
         document[name] = value or (old.document.get(name) if old else None)
-    return Wanted(document=document, issuer=issuer, workload_identity=workload_identity)
+    return ClusterUpdate(document=document, issuer=issuer, workload_identity=workload_identity)
 
 
-def _check_version(given: Mapping[str, Any], port: ClusterPort) -> None:
+def _check_version(given: Mapping[str, Any], cluster_backend: ClusterBackend) -> None:
     version = wire.text(given, "kubernetesVersion")
     if not version:
         return
-    served = port.kubernetes_version
+    served = cluster_backend.kubernetes_version
     if served != version and not served.startswith(version + "."):
-        raise _bad(
+        raise errors.bad_request(
             "K8sVersionNotSupported",
-            f"This instance's cluster runs Kubernetes {served}; '{version}' cannot be had.",
+            f"The cluster of this instance runs Kubernetes {served}; '{version}' is not available.",
         )
 
 
 def _check_pool(pool: Mapping[str, Any]) -> None:
     name = wire.text(pool, "name") or ""
     if not (name.isalnum() and name.isascii() and name.islower() and len(name) <= _POOL_NAME_CHARS):
-        raise _bad(
+        raise errors.bad_request(
             "InvalidParameter",
-            f"The agent pool's name '{name}' is invalid: want 1 to {_POOL_NAME_CHARS} lower-case letters and "
-            "digits, beginning with a letter.",
+            f"The agent pool name '{name}' is invalid: it must be 1 to {_POOL_NAME_CHARS} lower-case letters"
+            " and digits, beginning with a letter.",
         )
 
 
-def issuer_on(document: Mapping[str, Any]) -> bool:
+def is_issuer_enabled(document: Mapping[str, Any]) -> bool:
     return not document.get(_ISSUER_OFF, False)
 
 
-def workload_identity_on(document: Mapping[str, Any]) -> bool:
-    """Tell what `decided` noted: pods get identities, until that was switched off."""
+def is_workload_identity_enabled(document: Mapping[str, Any]) -> bool:
+    """Return the state that `record_features` stored; by default workload identity is enabled."""
     security = document.get("securityProfile", {})
     return bool(security.get("workloadIdentity", {}).get("enabled", True))
 
 
-def decided(
+def record_features(
     document: Mapping[str, Any], *, issuer: bool, workload_identity: bool
 ) -> dict[str, Any]:
-    """Note what is on: the loop reads it at its next start, to be as it was left."""
+    """Store the enabled features in the document; the instance restores them at its next start."""
     security = {"workloadIdentity": {"enabled": workload_identity}}
     return {**document, _ISSUER_OFF: not issuer, "securityProfile": security}
 
 
-def write(call: Call, port: ClusterPort, cluster: Cluster) -> dict[str, Any]:
-    """Write a cluster as clients read it."""
+def show(
+    context: OperationContext, cluster_backend: ClusterBackend, cluster: Cluster
+) -> dict[str, Any]:
+    """Return a cluster as a response body."""
     shown = {
         "id": cluster.resource_id,
         "name": cluster.name,
@@ -116,22 +125,27 @@ def write(call: Call, port: ClusterPort, cluster: Cluster) -> dict[str, Any]:
         "location": cluster.location,
         "tags": dict(cluster.tags),
         "sku": cluster.document.get("sku") or {"name": "Base", "tier": "Free"},
-        "identity": _identity(call, cluster),
-        "properties": _properties(call, port, cluster),
+        "identity": _identity(context, cluster),
+        "properties": _properties(context, cluster_backend, cluster),
     }
     if kind := cluster.document.get("kind"):
         shown["kind"] = kind
     return {**shown, "eTag": wire.etag(shown)}
 
 
-def _identity(call: Call, cluster: Cluster) -> dict[str, Any]:
+def _identity(context: OperationContext, cluster: Cluster) -> dict[str, Any]:
     given = dict(cluster.document.get("identity") or {"type": "SystemAssigned"})
     if given.get("type") == "SystemAssigned":
-        given |= {"principalId": _id(cluster, "control"), "tenantId": call.place.tenant_id}
+        given |= {
+            "principalId": _id(cluster, "control"),
+            "tenantId": context.subscription.tenant_id,
+        }
     return given
 
 
-def _properties(call: Call, port: ClusterPort, cluster: Cluster) -> dict[str, Any]:
+def _properties(
+    context: OperationContext, cluster_backend: ClusterBackend, cluster: Cluster
+) -> dict[str, Any]:
     given = cluster.document.get("properties", {})
     group, location = f"MC_{cluster.group}_{cluster.name}_{cluster.location}"[:80], cluster.location
     prefix = given.get("dnsPrefix") or cluster.name
@@ -147,28 +161,30 @@ def _properties(call: Call, port: ClusterPort, cluster: Cluster) -> dict[str, An
         **given,
         "provisioningState": "Succeeded",
         "powerState": {"code": "Running"},
-        "kubernetesVersion": port.kubernetes_version,
-        "currentKubernetesVersion": port.kubernetes_version,
+        "kubernetesVersion": cluster_backend.kubernetes_version,
+        "currentKubernetesVersion": cluster_backend.kubernetes_version,
         "fqdn": f"{host}.hcp.{location}.azmk8s.io",
         "azurePortalFQDN": f"{host}.portal.hcp.{location}.azmk8s.io",
         "nodeResourceGroup": group,
         "resourceUID": _id(cluster, "uid").replace("-", "")[:24],
-        "agentPoolProfiles": [pool(port, one) for one in given.get("agentPoolProfiles") or ()],
+        "agentPoolProfiles": [
+            pool_profile(cluster_backend, one) for one in given.get("agentPoolProfiles") or ()
+        ],
         "networkProfile": _network(given),
-        "identityProfile": {"kubeletidentity": _kubelet(call, cluster, group)},
-        "oidcIssuerProfile": _issuer(port, cluster),
+        "identityProfile": {"kubeletidentity": _kubelet(context, cluster, group)},
+        "oidcIssuerProfile": _issuer(cluster_backend, cluster),
         "securityProfile": {
             **(given.get("securityProfile") or {}),
-            "workloadIdentity": {"enabled": port.workload_identity},
+            "workloadIdentity": {"enabled": cluster_backend.workload_identity},
         },
     }
     return {name: value for name, value in properties.items() if value is not None}
 
 
-def _issuer(port: ClusterPort, cluster: Cluster) -> dict[str, Any]:
-    if not issuer_on(cluster.document):
+def _issuer(cluster_backend: ClusterBackend, cluster: Cluster) -> dict[str, Any]:
+    if not is_issuer_enabled(cluster.document):
         return {"enabled": False}
-    return {"enabled": True, "issuerURL": port.issuer}
+    return {"enabled": True, "issuerURL": cluster_backend.issuer}
 
 
 def _network(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,23 +200,23 @@ def _network(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _kubelet(call: Call, cluster: Cluster, group: str) -> dict[str, str]:
+def _kubelet(context: OperationContext, cluster: Cluster, group: str) -> dict[str, str]:
     provider = "providers/Microsoft.ManagedIdentity/userAssignedIdentities"
     name = f"{cluster.name}-agentpool"
     return {
-        "resourceId": f"/subscriptions/{call.subscription}/resourcegroups/{group}/{provider}/{name}",
+        "resourceId": f"/subscriptions/{context.subscription_id}/resourcegroups/{group}/{provider}/{name}",
         "clientId": _id(cluster, "kubelet client"),
         "objectId": _id(cluster, "kubelet object"),
     }
 
 
 def _id(cluster: Cluster, purpose: str) -> str:
-    """Make an id that stays as long as the cluster; nobody in the directory has it."""
+    """Return an ID that is stable for the cluster and belongs to no object of the directory."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{cluster.resource_id.lower()}#{purpose}"))
 
 
-def pool(port: ClusterPort, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Write an agent pool: what was asked for, on the cluster's version."""
+def pool_profile(cluster_backend: ClusterBackend, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an agent pool as requested, with the version of the cluster."""
     return {
         "count": 1,
         "vmSize": "Standard_D2s_v5",
@@ -212,13 +228,13 @@ def pool(port: ClusterPort, given: Mapping[str, Any]) -> dict[str, Any]:
         **{name: value for name, value in given.items() if value not in (None, "")},
         "provisioningState": "Succeeded",
         "powerState": {"code": "Running"},
-        "orchestratorVersion": port.kubernetes_version,
-        "currentOrchestratorVersion": port.kubernetes_version,
+        "orchestratorVersion": cluster_backend.kubernetes_version,
+        "currentOrchestratorVersion": cluster_backend.kubernetes_version,
     }
 
 
-def write_pool(cluster: Cluster, shown: Mapping[str, Any]) -> dict[str, Any]:
-    """Write an agent pool as a resource of its own."""
+def show_pool(cluster: Cluster, shown: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an agent pool as a resource of its own."""
     properties = {name: value for name, value in shown.items() if name != "name"}
     return {
         "id": f"{cluster.resource_id}/agentPools/{shown['name']}",
@@ -226,7 +242,3 @@ def write_pool(cluster: Cluster, shown: Mapping[str, Any]) -> dict[str, Any]:
         "type": f"{TYPE}/agentPools",
         "properties": properties,
     }
-
-
-def _bad(code: str, message: str) -> refusals.ManagerRefusal:
-    return refusals.bad(code, message)

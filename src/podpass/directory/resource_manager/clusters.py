@@ -1,4 +1,4 @@
-"""The one managed cluster: the instance's own, under the name that the first PUT gave it."""
+"""The managed cluster: the instance's own cluster, with the name in the first PUT."""
 
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -9,219 +9,235 @@ from podpass.directory import naming, resource_ids
 from podpass.directory.model import Cluster
 from podpass.directory.resource_manager import (
     cluster_wire,
-    enclosing,
-    lists,
+    errors,
     operations,
-    refusals,
+    paging,
+    resources,
     wire,
 )
-from podpass.directory.resource_manager.cluster_wire import TYPE, Wanted
-from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
+from podpass.directory.resource_manager.cluster_wire import TYPE, ClusterUpdate
+from podpass.directory.resource_manager.model import (
+    ManagerOperation,
+    ManagerResponse,
+    OperationContext,
+    Route,
+    crud_routes,
+)
 from podpass.directory.store import audit_writer
 
 
-async def find(call: Call) -> Cluster | None:
-    """Find the cluster of the path.
+async def find(context: OperationContext) -> Cluster | None:
+    """Find the cluster in the path.
 
-    Errors:  ManagerRefusal, ResourceGroupNotFound.
+    Errors:  ManagerError, ResourceGroupNotFound.
     """
-    group = await enclosing.group(call)
-    return await call.directory.clusters.get(call.subscription, group, call.name)
+    group = await resources.parent_group(context)
+    return await context.directory.clusters.get(context.subscription_id, group, context.name)
 
 
-async def found(call: Call) -> Cluster:
-    """Find the cluster of the path, which has to be there.
+async def require(context: OperationContext) -> Cluster:
+    """Return the cluster in the path; it must exist.
 
-    Errors:  ManagerRefusal.
+    Errors:  ManagerError.
     """
-    cluster = await find(call)
+    cluster = await find(context)
     if cluster is None:
-        raise refusals.resource_not_found(TYPE, call.name, call.group)
+        raise errors.resource_not_found(TYPE, context.name, context.group)
     return cluster
 
 
 @contextmanager
-def _alone(call: Call) -> Iterator[None]:
-    if not call.operations.begin(TYPE):
-        text = "Another operation on the cluster is in progress; wait until it is done."
-        raise refusals.conflict("OperationNotAllowed", text)
+def _exclusive(context: OperationContext) -> Iterator[None]:
+    if not context.operations.try_lock(TYPE):
+        text = "Another operation on the cluster is in progress. Retry when it is complete."
+        raise errors.conflict("OperationNotAllowed", text)
     try:
         yield
     finally:
-        call.operations.end(TYPE)
+        context.operations.unlock(TYPE)
 
 
-async def _put(call: Call) -> Answer:
-    with _alone(call):
-        old = await find(call)
+async def _put(context: OperationContext) -> ManagerResponse:
+    with _exclusive(context):
+        old = await find(context)
         if old is None:
-            await _only_one(call)
-            await _may_adopt(call)
-        wire.check_etag(call, "The cluster", _etag(call, old))
-        new, workload_identity = await _read(call, old)
-        await _store(call, new, workload_identity)
-    place = f"/subscriptions/{call.subscription}/providers/Microsoft.ContainerService"
-    return Answer(
+            await _require_no_cluster(context)
+            await _require_subscription_write(context)
+        wire.check_etag(context, "The cluster", _etag(context, old))
+        new, workload_identity = await _parse(context, old)
+        await _store(context, new, workload_identity)
+    provider = f"/subscriptions/{context.subscription_id}/providers/Microsoft.ContainerService"
+    return ManagerResponse(
         status=201 if old is None else 200,
-        body=cluster_wire.write(call, call.cluster, new),
-        headers=operations.by_status(call, f"{place}/locations/{new.location}"),
+        body=cluster_wire.show(context, context.cluster, new),
+        headers=operations.status_headers(context, f"{provider}/locations/{new.location}"),
     )
 
 
-async def _only_one(call: Call) -> None:
-    others = await call.directory.clusters.page(call.subscription, limit=1)
+async def _require_no_cluster(context: OperationContext) -> None:
+    others = await context.directory.clusters.page(context.subscription_id, limit=1)
     if others:
-        raise refusals.conflict(
+        raise errors.conflict(
             "Conflict",
-            f"podpass has one cluster, which is '{others[0].resource_id}' already; use it, or delete it:"
-            " the cluster itself goes on and can be given another name.",
+            f"podpass has only one cluster, and it already exists as '{others[0].resource_id}'. Use or delete"
+            " that resource. The running cluster is not deleted with it and can get another name.",
         )
 
 
-async def _may_adopt(call: Call) -> None:
-    # In Azure a new cluster is its maker's. Here it is the instance's, with everybody's pods: whoever may
-    # write in one group would read every workload's token, and could switch identities off for all.
-    subscription = f"/subscriptions/{call.subscription}"
-    if not await call.directory.permitted(call.caller.object_id, f"{TYPE}/write", subscription):
-        raise refusals.not_authorized(call.caller, f"{TYPE}/write", subscription)
+async def _require_subscription_write(context: OperationContext) -> None:
+    # In Azure the caller that creates a cluster owns it. This cluster belongs to the instance and runs all
+    # pods: a caller with write access to only one group could read every token and disable workload identity.
+    subscription = f"/subscriptions/{context.subscription_id}"
+    if not await context.directory.is_permitted(
+        context.caller.object_id, f"{TYPE}/write", subscription
+    ):
+        raise errors.authorization_failed(context.caller, f"{TYPE}/write", subscription)
 
 
-async def _read(call: Call, old: Cluster | None) -> tuple[Cluster, bool]:
-    if (fault := naming.cluster_name_fault(call.name)) is not None:
-        raise refusals.bad("InvalidParameter", f"The cluster's {fault.message}.")
-    location = wire.location(call.body, TYPE)
-    wanted = cluster_wire.read(call, call.cluster, old)
-    on = _switch(call, old, wanted)
-    document = cluster_wire.decided(
-        wanted.document, issuer=_issuer(old, wanted), workload_identity=on
+async def _parse(context: OperationContext, old: Cluster | None) -> tuple[Cluster, bool]:
+    if (fault := naming.cluster_name_fault(context.name)) is not None:
+        raise errors.bad_request("InvalidParameter", f"The cluster's {fault.message}.")
+    location = wire.location(context.body, TYPE)
+    update = cluster_wire.parse_update(context, context.cluster, old)
+    on = _decide_workload_identity(context, old, update)
+    document = cluster_wire.record_features(
+        update.document, issuer=_decide_issuer(old, update), workload_identity=on
     )
-    tags = wire.tags(call.body) or {}
+    tags = wire.tags(context.body) or {}
     if old is not None:
-        wire.stays("cluster", old.name, old.location, location)
+        wire.require_same_location("cluster", old.name, old.location, location)
         return replace(old, tags=tags, document=document), on
-    group = await enclosing.group(call)
+    group = await resources.parent_group(context)
     new = Cluster(
-        subscription_id=call.subscription,
+        subscription_id=context.subscription_id,
         group=group,
-        name=call.name,
+        name=context.name,
         location=location,
-        resource_id=resource_ids.cluster_id(call.subscription, group, call.name),
+        resource_id=resource_ids.cluster_id(context.subscription_id, group, context.name),
         tags=tags,
-        created=call.now,
+        created=context.now,
         document=document,
     )
     return new, on
 
 
-def _issuer(old: Cluster | None, wanted: Wanted) -> bool:
-    """Decide whether the issuer is on: once it is, it stays; new clusters have it unless told otherwise."""
-    on = old is not None and cluster_wire.issuer_on(old.document)
-    if on and wanted.issuer is False:
-        raise refusals.bad(
-            "OIDCIssuerFeatureCannotBeDisabled", "The OIDC issuer of a cluster stays once it is on."
+def _decide_issuer(old: Cluster | None, update: ClusterUpdate) -> bool:
+    """Decide if the issuer is enabled: by default for a new cluster, and permanently once enabled."""
+    on = old is not None and cluster_wire.is_issuer_enabled(old.document)
+    if on and update.issuer is False:
+        raise errors.bad_request(
+            "OIDCIssuerFeatureCannotBeDisabled", "The OIDC issuer of a cluster cannot be disabled."
         )
-    issuer = on or (wanted.issuer if wanted.issuer is not None else old is None)
-    if wanted.workload_identity and not issuer:
-        raise refusals.bad(
-            "OIDCIssuerNotEnabled", "Workload identity needs the OIDC issuer; enable both."
+    issuer = on or (update.issuer if update.issuer is not None else old is None)
+    if update.workload_identity and not issuer:
+        raise errors.bad_request(
+            "OIDCIssuerNotEnabled", "Workload identity requires the OIDC issuer; enable both."
         )
     return issuer
 
 
-def _switch(call: Call, old: Cluster | None, wanted: Wanted) -> bool:
-    if wanted.workload_identity is not None:
-        return wanted.workload_identity
-    return False if old is None else call.cluster.workload_identity
+def _decide_workload_identity(
+    context: OperationContext, old: Cluster | None, update: ClusterUpdate
+) -> bool:
+    if update.workload_identity is not None:
+        return update.workload_identity
+    return False if old is None else context.cluster.workload_identity
 
 
-async def _store(call: Call, new: Cluster, workload_identity: bool) -> None:
-    """Switch the webhook and keep what is shown: both, or neither."""
-    before = call.cluster.workload_identity
+async def _store(context: OperationContext, new: Cluster, workload_identity: bool) -> None:
+    """Switch the webhook and store the cluster; if storing fails, switch the webhook back."""
+    before = context.cluster.workload_identity
     if workload_identity != before:
-        await call.cluster.set_workload_identity(workload_identity)
+        await context.cluster.set_workload_identity(workload_identity)
     try:
-        await call.directory.clusters.put(new, grouped=True)
+        await context.directory.clusters.put(new, grouped=True)
     except Exception:
         if workload_identity != before:
-            await call.cluster.set_workload_identity(before)
+            await context.cluster.set_workload_identity(before)
         raise
 
 
 @asynccontextmanager
-async def switched_on(call: Call) -> AsyncIterator[None]:
-    """Delete the cluster inside: pods get identities again, as in an instance that never had one here."""
-    before = call.cluster.workload_identity
+async def webhook_enabled(context: OperationContext) -> AsyncIterator[None]:
+    """Enable the webhook while the resource is deleted, as in an instance without a cluster resource."""
+    before = context.cluster.workload_identity
     if not before:
-        await call.cluster.set_workload_identity(True)
+        await context.cluster.set_workload_identity(True)
     try:
         yield
     except Exception:
         if not before:
-            await call.cluster.set_workload_identity(False)
+            await context.cluster.set_workload_identity(False)
         raise
 
 
-async def _patch(call: Call) -> Answer:
-    with _alone(call):
-        old = await found(call)
-        wire.check_etag(call, "The cluster", _etag(call, old))
-        tags = wire.tags(call.body)
+async def _patch(context: OperationContext) -> ManagerResponse:
+    with _exclusive(context):
+        old = await require(context)
+        wire.check_etag(context, "The cluster", _etag(context, old))
+        tags = wire.tags(context.body)
         new = old if tags is None else replace(old, tags=tags)
-        await call.directory.clusters.put(new, grouped=True)
-    return Answer(body=cluster_wire.write(call, call.cluster, new))
+        await context.directory.clusters.put(new, grouped=True)
+    return ManagerResponse(body=cluster_wire.show(context, context.cluster, new))
 
 
-async def _get(call: Call) -> Answer:
-    return Answer(body=cluster_wire.write(call, call.cluster, await found(call)))
+async def _get(context: OperationContext) -> ManagerResponse:
+    return ManagerResponse(body=cluster_wire.show(context, context.cluster, await require(context)))
 
 
-async def _delete(call: Call) -> Answer:
-    with _alone(call):
-        old = await find(call)
+async def _delete(context: OperationContext) -> ManagerResponse:
+    with _exclusive(context):
+        old = await find(context)
         if old is None:
-            return Answer(status=204)
-        wire.check_etag(call, "The cluster", _etag(call, old))
-        async with switched_on(call):
-            await call.directory.clusters.delete(call.subscription, old.group, old.name)
-    place = f"/subscriptions/{call.subscription}/providers/Microsoft.ContainerService"
-    headers = operations.by_status(call, f"{place}/locations/{old.location}")
-    return Answer(status=202, headers=headers)
+            return ManagerResponse(status=204)
+        wire.check_etag(context, "The cluster", _etag(context, old))
+        async with webhook_enabled(context):
+            await context.directory.clusters.delete(context.subscription_id, old.group, old.name)
+    provider = f"/subscriptions/{context.subscription_id}/providers/Microsoft.ContainerService"
+    headers = operations.status_headers(context, f"{provider}/locations/{old.location}")
+    return ManagerResponse(status=202, headers=headers)
 
 
-async def _list(call: Call) -> Answer:
-    call.query.filter.known(frozenset())
-    group = await enclosing.group(call) if call.group else None
+async def _list(context: OperationContext) -> ManagerResponse:
+    context.query.filter.require_known(frozenset())
+    group = await resources.parent_group(context) if context.group else None
 
     async def fetch(after: str | None, limit: int) -> list[Cluster]:
-        return await call.directory.clusters.page(
-            call.subscription, group=group, after=after, limit=limit
+        return await context.directory.clusters.page(
+            context.subscription_id, group=group, after=after, limit=limit
         )
 
-    shown = await lists.gather(call, fetch, _key)
-    return wire.page(call, shown, lambda one: cluster_wire.write(call, call.cluster, one))
+    shown = await paging.collect_page(context, fetch, _key)
+    return wire.show_page(
+        context, shown, lambda one: cluster_wire.show(context, context.cluster, one)
+    )
 
 
 def _key(cluster: Cluster) -> str:
     return cluster.resource_id
 
 
-def _etag(call: Call, cluster: Cluster | None) -> str | None:
-    return None if cluster is None else cluster_wire.write(call, call.cluster, cluster)["eTag"]
+def _etag(context: OperationContext, cluster: Cluster | None) -> str | None:
+    return None if cluster is None else cluster_wire.show(context, context.cluster, cluster)["eTag"]
 
 
-async def kubeconfig(call: Call, cluster: Cluster, action: str) -> str:
-    """Give out a kubeconfig in Base64, and record who got it: with it, one is the cluster's administrator."""
-    value = base64.b64encode(call.cluster.kubeconfig(cluster.name)).decode()
-    await call.directory.audit.record(audit_writer.entry(action, cluster.resource_id, call.now))
+async def issue_kubeconfig(context: OperationContext, cluster: Cluster, action: str) -> str:
+    """Return a kubeconfig in Base64 and record it in the audit: it grants cluster administration."""
+    value = base64.b64encode(context.cluster.kubeconfig(cluster.name)).decode()
+    await context.directory.audit.record(
+        audit_writer.create_entry(action, cluster.resource_id, context.now)
+    )
     return value
 
 
-def credentials(verb: str, name: str) -> Callable[[Call], Awaitable[Answer]]:
-    """Make the operation that gives out a kubeconfig under a name."""
+def credentials_handler(
+    verb: str, name: str
+) -> Callable[[OperationContext], Awaitable[ManagerResponse]]:
+    """Return the operation that returns a kubeconfig with a name."""
 
-    async def run(call: Call) -> Answer:
-        value = await kubeconfig(call, await found(call), f"{TYPE}/{verb}/action")
-        return Answer(body={"kubeconfigs": [{"name": name, "value": value}]})
+    async def run(context: OperationContext) -> ManagerResponse:
+        value = await issue_kubeconfig(context, await require(context), f"{TYPE}/{verb}/action")
+        return ManagerResponse(body={"kubeconfigs": [{"name": name, "value": value}]})
 
     return run
 
@@ -229,7 +245,7 @@ def credentials(verb: str, name: str) -> Callable[[Call], Awaitable[Answer]]:
 _SUB = "/subscriptions/{subscription}"
 _ALL = f"{_SUB}/resourceGroups/{{group}}/providers/{TYPE}"
 _ONE = f"{_ALL}/{{name}}"
-_LIST = Operation(title="list clusters", action=f"{TYPE}/read", run=_list)
+_LIST = ManagerOperation(title="list clusters", action=f"{TYPE}/read", run=_list)
 _CREDENTIALS = {
     "listClusterUserCredential": "clusterUser",
     "listClusterAdminCredential": "clusterAdmin",
@@ -239,15 +255,15 @@ _CREDENTIALS = {
 ROUTES = (
     Route(method="GET", path=f"{_SUB}/providers/{TYPE}", operation=_LIST),
     Route(method="GET", path=_ALL, operation=_LIST),
-    *crud(_ONE, TYPE, "cluster", get=_get, put=_put, patch=_patch, delete=_delete),
+    *crud_routes(_ONE, TYPE, "cluster", get=_get, put=_put, patch=_patch, delete=_delete),
     *(
         Route(
             method="POST",
             path=f"{_ONE}/{verb}",
-            operation=Operation(
+            operation=ManagerOperation(
                 title="get credentials of cluster",
                 action=f"{TYPE}/{verb}/action",
-                run=credentials(verb, name),
+                run=credentials_handler(verb, name),
             ),
         )
         for verb, name in _CREDENTIALS.items()

@@ -1,87 +1,98 @@
-"""Deleted vaults, names of vaults, and the managed HSMs that podpass does not have."""
+"""Deleted vaults, availability of vault names, and empty lists of managed HSMs."""
 
 from collections.abc import Awaitable, Callable
 
 from podpass.directory import naming
 from podpass.directory.errors import PurgeProtected
 from podpass.directory.model import DeletedVault
-from podpass.directory.resource_manager import locations, operations, refusals, vault_wire, wire
-from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
+from podpass.directory.resource_manager import errors, locations, operations, vault_wire, wire
+from podpass.directory.resource_manager.model import (
+    ManagerOperation,
+    ManagerResponse,
+    OperationContext,
+    Route,
+)
 
 _PROVIDER = "Microsoft.KeyVault"
 _READ = f"{_PROVIDER}/locations/deletedVaults/read"
 
 
-async def _list(call: Call) -> Answer:
-    gone = await call.directory.vaults.deleted(call.subscription)
-    return wire.whole(vault_wire.write_deleted(call, one) for one in gone)
+async def _list(context: OperationContext) -> ManagerResponse:
+    gone = await context.directory.vaults.deleted(context.subscription_id)
+    return wire.show_list(vault_wire.show_deleted(context, one) for one in gone)
 
 
-async def _found(call: Call) -> DeletedVault:
-    location = locations.short(call.params["location"])
-    gone = await call.directory.vaults.deleted(call.subscription, location=location, name=call.name)
+async def _require_deleted_vault(context: OperationContext) -> DeletedVault:
+    location = locations.normalize(context.params["location"])
+    gone = await context.directory.vaults.deleted(
+        context.subscription_id, location=location, name=context.name
+    )
     if not gone:
-        raise refusals.missing(
-            "DeletedVaultNotFound", f"There is no deleted vault '{call.name}' in '{location}'."
+        raise errors.not_found(
+            "DeletedVaultNotFound", f"There is no deleted vault '{context.name}' in '{location}'."
         )
     return gone[0]
 
 
-async def _get(call: Call) -> Answer:
-    return Answer(body=vault_wire.write_deleted(call, await _found(call)))
+async def _get(context: OperationContext) -> ManagerResponse:
+    return ManagerResponse(
+        body=vault_wire.show_deleted(context, await _require_deleted_vault(context))
+    )
 
 
-async def _purge(call: Call) -> Answer:
-    gone = await _found(call)
+async def _purge(context: OperationContext) -> ManagerResponse:
+    gone = await _require_deleted_vault(context)
     try:
-        # What lay in it is not reachable any more, and is swept by the vaults themselves.
-        await call.directory.vaults.purge(gone.vault.name)
+        # The secrets of the vault become unreachable; the vault service deletes them in the background.
+        await context.directory.vaults.purge(gone.vault.name)
     except PurgeProtected as exc:
-        raise refusals.ManagerRefusal(
+        raise errors.ManagerError(
             405,
             "MethodNotAllowed",
-            f"The deleted vault '{gone.vault.name}' is protected from being purged; it goes on its own when"
-            " its retention is over.",
+            f"The deleted vault '{gone.vault.name}' has purge protection. It is purged automatically at the"
+            " end of its retention.",
         ) from exc
-    place = f"/subscriptions/{call.subscription}/providers/{_PROVIDER}"
-    headers = operations.by_location(call, f"{place}/locations/{gone.vault.location}")
-    return Answer(status=202, headers=headers)
+    provider = f"/subscriptions/{context.subscription_id}/providers/{_PROVIDER}"
+    headers = operations.location_headers(context, f"{provider}/locations/{gone.vault.location}")
+    return ManagerResponse(status=202, headers=headers)
 
 
-def _name_check(kind: str) -> Callable[[Call], Awaitable[Answer]]:
-    """Make the operation that tells whether a vault, or a managed HSM, can have a name."""
+def _name_check_handler(kind: str) -> Callable[[OperationContext], Awaitable[ManagerResponse]]:
+    """Return the operation that checks if a name is available for a vault or a managed HSM."""
 
-    async def run(call: Call) -> Answer:
-        if (wire.text(call.body, "type") or kind).lower() != kind.lower():
-            raise refusals.bad("BadRequest", f"'type' is {kind}.")
-        name = (wire.text(call.body, "name") or "").lower()
+    async def run(context: OperationContext) -> ManagerResponse:
+        if (wire.text(context.body, "type") or kind).lower() != kind.lower():
+            raise errors.bad_request("BadRequest", f"'type' must be {kind}.")
+        name = (wire.text(context.body, "name") or "").lower()
         if (fault := naming.vault_name_fault(name)) is not None:
-            return _taken("AccountNameInvalid", f"{fault.message}.")
-        return await _vault_name(call, name)
+            return _unavailable("AccountNameInvalid", f"{fault.message}.")
+        return await _check_vault_name(context, name)
 
     return run
 
 
-async def _vault_name(call: Call, name: str) -> Answer:
-    held = await call.directory.vaults.deleted(name=name)
-    if held or await call.directory.vaults.get(name) is not None:
-        state = "A deleted vault that can be recovered" if held else "A vault"
-        return _taken("AlreadyExists", f"{state} has the name '{name}'.")
-    return Answer(body={"nameAvailable": True})
+async def _check_vault_name(context: OperationContext, name: str) -> ManagerResponse:
+    deleted = await context.directory.vaults.deleted(name=name)
+    if deleted or await context.directory.vaults.get(name) is not None:
+        state = "A deleted vault that can be recovered" if deleted else "A vault"
+        return _unavailable("AlreadyExists", f"{state} already has the name '{name}'.")
+    return ManagerResponse(body={"nameAvailable": True})
 
 
-def _taken(reason: str, message: str) -> Answer:
-    return Answer(body={"nameAvailable": False, "reason": reason, "message": message})
+def _unavailable(reason: str, message: str) -> ManagerResponse:
+    return ManagerResponse(body={"nameAvailable": False, "reason": reason, "message": message})
 
 
-async def _none(_: Call) -> Answer:
-    return wire.whole(())
+async def _list_none(_: OperationContext) -> ManagerResponse:
+    return wire.show_list(())
 
 
-def _empty(path: str, action: str) -> Route:
-    title = "list managed HSMs, of which there are none"
+def _empty_list_route(path: str, action: str) -> Route:
+    title = "list managed HSMs"
     return Route(
-        method="GET", path=path, operation=Operation(title=title, action=action, run=_none)
+        method="GET",
+        path=path,
+        operation=ManagerOperation(title=title, action=action, run=_list_none),
     )
 
 
@@ -91,14 +102,14 @@ _ONE = f"{_PATH}/locations/{{location}}/deletedVaults/{{name}}"
 _HSM = "Microsoft.KeyVault/managedHSMs"
 
 
-def _check(path: str, kind: str) -> Route:
+def _name_check_route(path: str, kind: str) -> Route:
     return Route(
         method="POST",
         path=f"{_PATH}/{path}",
-        operation=Operation(
+        operation=ManagerOperation(
             title="check name of vault",
             action=f"{_PROVIDER}/{path}/read",
-            run=_name_check(kind),
+            run=_name_check_handler(kind),
             reads_body=True,
         ),
     )
@@ -108,29 +119,29 @@ ROUTES = (
     Route(
         method="GET",
         path=f"{_PATH}/deletedVaults",
-        operation=Operation(
+        operation=ManagerOperation(
             title="list deleted vaults", action=f"{_PROVIDER}/deletedVaults/read", run=_list
         ),
     ),
     Route(
         method="GET",
         path=_ONE,
-        operation=Operation(title="show deleted vault", action=_READ, run=_get),
+        operation=ManagerOperation(title="show deleted vault", action=_READ, run=_get),
     ),
     Route(
         method="POST",
         path=f"{_ONE}/purge",
-        operation=Operation(
+        operation=ManagerOperation(
             title="purge deleted vault",
             action=f"{_PROVIDER}/locations/deletedVaults/purge/action",
             run=_purge,
         ),
     ),
-    _check("checkNameAvailability", vault_wire.TYPE),
-    _check("checkMhsmNameAvailability", _HSM),
-    _empty(f"{_PATH}/managedHSMs", f"{_PROVIDER}/managedHSMs/read"),
-    _empty(f"{_PATH}/deletedManagedHSMs", f"{_PROVIDER}/deletedManagedHsms/read"),
-    _empty(
+    _name_check_route("checkNameAvailability", vault_wire.TYPE),
+    _name_check_route("checkMhsmNameAvailability", _HSM),
+    _empty_list_route(f"{_PATH}/managedHSMs", f"{_PROVIDER}/managedHSMs/read"),
+    _empty_list_route(f"{_PATH}/deletedManagedHSMs", f"{_PROVIDER}/deletedManagedHsms/read"),
+    _empty_list_route(
         f"{_SUB}/resourceGroups/{{group}}/providers/{_PROVIDER}/managedHSMs",
         f"{_PROVIDER}/managedHSMs/read",
     ),

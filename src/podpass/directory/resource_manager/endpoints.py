@@ -1,4 +1,4 @@
-"""The document that describes a cloud to `az cloud register`, Terraform and the SDKs; anybody may ask.
+"""The cloud metadata that `az cloud register`, Terraform and the SDKs read. It needs no authentication.
 
 Source:  https://learn.microsoft.com/rest/api/resources/ (metadata/endpoints)
 """
@@ -7,31 +7,31 @@ import re
 from typing import Any
 
 from podpass import names
-from podpass.directory.resource_manager.model import Origin, Place
+from podpass.directory.resource_manager.model import ServiceEndpoints, SubscriptionContext
 
 _LOOPBACK = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?")
 PATH = "metadata/endpoints"
 _ARM_RESOURCES = ("https://management.core.windows.net/", f"https://{names.ARM_HOST}/")
-# From 2022 on it is one cloud, in 2018 to 2021 a list of them, before that a list of three addresses.
+# Versions since 2022 return one cloud, 2018 to 2021 a list of clouds, earlier versions three URLs.
 _LIST_SINCE, _OBJECT_SINCE = "2018", "2022"
 
 
-def origin(place: Place, host: str | None) -> Origin:
-    """Say where a client finds the services that asked for this host name.
+def resolve(subscription: SubscriptionContext, host: str | None) -> ServiceEndpoints:
+    """Return the URLs of the services for the host name of a request.
 
-    Shapes:  loopback names get the direct addresses, any other Azure's own; what stands in the request
-             is repeated only if it can be no other's address.
+    Shapes:  a loopback host gets direct addresses, any other host Azure's own. The host of the request is
+             repeated only if it is a loopback address.
     """
     if _LOOPBACK.fullmatch(host or ""):
         base = f"https://{host}"
-        return Origin(
+        return ServiceEndpoints(
             base=base,
-            authority=place.authority,
+            authority=subscription.authority,
             graph=base,
-            vault_suffix=place.vault_suffix,
+            vault_suffix=subscription.vault_suffix,
             public=False,
         )
-    return Origin(
+    return ServiceEndpoints(
         base=f"https://{names.ARM_HOST}",
         authority=f"https://{names.LOGIN_HOST}",
         graph=f"https://{names.GRAPH_HOST}",
@@ -39,40 +39,40 @@ def origin(place: Place, host: str | None) -> Origin:
     )
 
 
-def write(place: Place, found: Origin, api_version: str) -> Any:
-    """Write the document in the form of an api-version."""
+def show(subscription: SubscriptionContext, urls: ServiceEndpoints, api_version: str) -> Any:
+    """Return the document in the format of an api-version."""
     if api_version < _LIST_SINCE:
         return {
-            "galleryEndpoint": f"{found.base}/",
-            "graphEndpoint": f"{found.graph}/",
-            "portalEndpoint": f"{found.base}/",
+            "galleryEndpoint": f"{urls.base}/",
+            "graphEndpoint": f"{urls.graph}/",
+            "portalEndpoint": f"{urls.base}/",
             "authentication": {
-                "loginEndpoint": f"{found.authority}/",
-                "audiences": list(_audiences(found)),
+                "loginEndpoint": f"{urls.authority}/",
+                "audiences": list(_audiences(urls)),
             },
         }
-    cloud = _cloud(place, found)
+    cloud = _cloud(subscription, urls)
     return cloud if api_version >= _OBJECT_SINCE else [cloud]
 
 
-def _audiences(found: Origin) -> tuple[str, ...]:
-    return _ARM_RESOURCES if found.public else (f"https://{names.ARM_HOST}/",)
+def _audiences(urls: ServiceEndpoints) -> tuple[str, ...]:
+    return _ARM_RESOURCES if urls.public else (f"https://{names.ARM_HOST}/",)
 
 
-def _cloud(place: Place, found: Origin) -> dict[str, Any]:
-    base = f"{found.base}/"
+def _cloud(subscription: SubscriptionContext, urls: ServiceEndpoints) -> dict[str, Any]:
+    base = f"{urls.base}/"
     return {
-        "name": "AzureCloud" if found.public else "podpass",
-        "portal": "https://portal.azure.com" if found.public else base,
+        "name": "AzureCloud" if urls.public else "podpass",
+        "portal": "https://portal.azure.com" if urls.public else base,
         "authentication": {
-            "loginEndpoint": f"{found.authority}/",
-            "audiences": list(_audiences(found)),
-            "tenant": "common" if found.public else place.tenant_id,
+            "loginEndpoint": f"{urls.authority}/",
+            "audiences": list(_audiences(urls)),
+            "tenant": "common" if urls.public else subscription.tenant_id,
             "identityProvider": "AAD",
         },
-        "graph": f"{found.graph}/",
-        "graphAudience": f"{found.graph}/",
-        "microsoftGraphResourceId": f"{found.graph}/",
+        "graph": f"{urls.graph}/",
+        "graphAudience": f"{urls.graph}/",
+        "microsoftGraphResourceId": f"{urls.graph}/",
         "resourceManager": base,
         "media": base,
         "batch": base,
@@ -86,14 +86,14 @@ def _cloud(place: Place, found: Origin) -> dict[str, Any]:
         "logAnalyticsResourceId": base,
         "synapseAnalyticsResourceId": base,
         "ossrDbmsResourceId": base,
-        "suffixes": _suffixes(found),
+        "suffixes": _suffixes(urls),
     }
 
 
-def _suffixes(found: Origin) -> dict[str, str]:
-    """Name the suffixes; podpass serves vaults only, the others are Azure's so that clients find a text."""
+def _suffixes(urls: ServiceEndpoints) -> dict[str, str]:
+    """Return the DNS suffixes: for vaults podpass's own, otherwise Azure's, because clients require them."""
     return {
-        "keyVaultDns": found.vault_suffix,
+        "keyVaultDns": urls.vault_suffix,
         "mhsmDns": "managedhsm.azure.net",
         "storage": "core.windows.net",
         "storageSyncEndpointSuffix": "afs.azure.net",

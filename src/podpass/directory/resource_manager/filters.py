@@ -1,65 +1,65 @@
-"""The part of OData's `$filter` that clients of Resource Manager send: tests joined by `and`. Pure."""
+"""Parse the `$filter` of Resource Manager: comparisons and functions joined by `and`. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from podpass.directory.resource_manager.refusals import ManagerRefusal, bad
+from podpass.directory.resource_manager.errors import ManagerError, bad_request
 
 MAX_CHARS = 2048
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<name>[A-Za-z][A-Za-z0-9_./]*)|(?P<sign>[(),]))"
+    r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<name>[A-Za-z][A-Za-z0-9_./]*)|(?P<symbol>[(),]))"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """What is asked of the entries of a list.
+    """The conditions of a list.
 
-    Shapes:  `equal` by field in lower case, `calls` the functions by name in lower case with their texts.
+    Shapes:  `equal` has values by field name, `calls` has arguments by function name; names in lower case.
     """
 
     equal: Mapping[str, str] = field(default_factory=dict)
     calls: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def known(self, equal: frozenset[str], calls: frozenset[str] = frozenset()) -> "Filter":
-        """Refuse what the list at hand does not know, since ignoring it would answer with too much.
+    def require_known(self, equal: frozenset[str], calls: frozenset[str] = frozenset()) -> "Filter":
+        """Reject conditions that the list does not support; ignoring them would return too many entries.
 
-        Errors:  ManagerRefusal.
+        Errors:  ManagerError.
         """
-        strange = [*(self.equal.keys() - equal), *(self.calls.keys() - calls)]
-        if strange:
-            raise _wrong(f"'{strange[0]}' cannot be filtered by here")
+        unknown = [*(self.equal.keys() - equal), *(self.calls.keys() - calls)]
+        if unknown:
+            raise _unsupported(f"this list cannot be filtered by '{unknown[0]}'")
         return self
 
 
-def read(text: str) -> Filter:
-    """Read a filter.
+def parse(text: str) -> Filter:
+    """Parse a filter.
 
-    Errors:  ManagerRefusal, InvalidFilterInQueryString.
+    Errors:  ManagerError, InvalidFilterInQueryString.
     """
     if not text.strip():
         return Filter()
     if len(text) > MAX_CHARS:
-        raise _wrong(f"it is longer than {MAX_CHARS} characters")
+        raise _unsupported(f"it is longer than {MAX_CHARS} characters")
     tokens = _Tokens(text)
     equal: dict[str, str] = {}
     calls: dict[str, tuple[str, ...]] = {}
     while True:
         name = tokens.take("name").lower()
-        if tokens.peek() == ("sign", "("):
-            calls[name] = _arguments(tokens)
+        if tokens.peek() == ("symbol", "("):
+            calls[name] = _parse_arguments(tokens)
         else:
             if tokens.take("name").lower() != "eq":
-                raise _wrong("only 'eq' and functions can be asked")
+                raise _unsupported("only 'eq' and functions are supported")
             if name in equal:
-                raise _wrong(f"'{name}' stands twice")
-            equal[name] = _text(tokens.take("text"))
+                raise _unsupported(f"'{name}' occurs twice")
+            equal[name] = _unquote(tokens.take("text"))
         if tokens.peek() is None:
             return Filter(equal=equal, calls=calls)
         if tokens.take("name").lower() != "and":
-            raise _wrong("tests can only be joined by 'and'")
+            raise _unsupported("conditions can be joined only by 'and'")
 
 
 class _Tokens:
@@ -71,36 +71,36 @@ class _Tokens:
 
     def take(self, kind: str) -> str:
         if not self._rest or self._rest[0][0] != kind:
-            raise _wrong("it cannot be read")
+            raise _unsupported("it has a syntax error")
         return self._rest.pop(0)[1]
 
 
 def _split(text: str) -> Iterator[tuple[str, str]]:
-    place, text = 0, text.rstrip()
-    while place < len(text):
-        found = _TOKEN.match(text, place)
+    position, text = 0, text.rstrip()
+    while position < len(text):
+        found = _TOKEN.match(text, position)
         if found is None or found.lastgroup is None:
-            raise _wrong("it cannot be read")
+            raise _unsupported("it has a syntax error")
         yield found.lastgroup, found[found.lastgroup]
-        place = found.end()
+        position = found.end()
 
 
-def _arguments(tokens: _Tokens) -> tuple[str, ...]:
-    tokens.take("sign")
+def _parse_arguments(tokens: _Tokens) -> tuple[str, ...]:
+    tokens.take("symbol")
     given: list[str] = []
-    while tokens.peek() != ("sign", ")"):
-        if given and tokens.take("sign") != ",":
-            raise _wrong("it cannot be read")
+    while tokens.peek() != ("symbol", ")"):
+        if given and tokens.take("symbol") != ",":
+            raise _unsupported("it has a syntax error")
         kind = (tokens.peek() or ("", ""))[0]
         word = tokens.take("text" if kind == "text" else "name")
-        given.append(_text(word) if kind == "text" else word)
-    tokens.take("sign")
+        given.append(_unquote(word) if kind == "text" else word)
+    tokens.take("symbol")
     return tuple(given)
 
 
-def _text(quoted: str) -> str:
+def _unquote(quoted: str) -> str:
     return quoted[1:-1].replace("''", "'")
 
 
-def _wrong(why: str) -> ManagerRefusal:
-    return bad("InvalidFilterInQueryString", f"The $filter is not served: {why}.")
+def _unsupported(why: str) -> ManagerError:
+    return bad_request("InvalidFilterInQueryString", f"The $filter is not supported: {why}.")

@@ -5,17 +5,22 @@ from dataclasses import replace
 from typing import Any
 
 from podpass.directory import naming, resource_ids
-from podpass.directory.model import Change, ResourceGroup
-from podpass.directory.resource_manager import clusters, lists, operations, refusals, wire
-from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
+from podpass.directory.model import ResourceGroup, WriteResult
+from podpass.directory.resource_manager import clusters, errors, operations, paging, wire
+from podpass.directory.resource_manager.model import (
+    ManagerOperation,
+    ManagerResponse,
+    OperationContext,
+    Route,
+)
 
 _TYPE = "Microsoft.Resources/subscriptions/resourceGroups"
-_KIND = "resource group"
+_NOUN = "resource group"
 _FILTERS = frozenset({"tagname", "tagvalue"})
 
 
-def write(group: ResourceGroup) -> dict[str, Any]:
-    """Write a group as clients read it."""
+def show(group: ResourceGroup) -> dict[str, Any]:
+    """Return a group as a response body."""
     return {
         "id": resource_ids.group_id(group.subscription_id, group.name),
         "name": group.name,
@@ -26,83 +31,87 @@ def write(group: ResourceGroup) -> dict[str, Any]:
     }
 
 
-def _fits(call: Call, group: ResourceGroup) -> bool:
-    name, value = (call.query.filter.equal.get(one) for one in ("tagname", "tagvalue"))
+def _matches(context: OperationContext, group: ResourceGroup) -> bool:
+    name, value = (context.query.filter.equal.get(one) for one in ("tagname", "tagvalue"))
     tags = {tag.lower(): text for tag, text in group.tags.items()}
     if name is not None and name.lower() not in tags:
         return False
     return value is None or (tags.get(name.lower()) == value if name else value in tags.values())
 
 
-async def _list(call: Call) -> Answer:
-    call.query.filter.known(_FILTERS)
-    may = await lists.readable(call, f"{_TYPE}/read")
+async def _list(context: OperationContext) -> ManagerResponse:
+    context.query.filter.require_known(_FILTERS)
+    may = await paging.read_check(context, f"{_TYPE}/read")
 
     async def fetch(after: str | None, limit: int) -> list[ResourceGroup]:
-        return await call.directory.groups.page(call.subscription, after=after, limit=limit)
+        return await context.directory.groups.page(
+            context.subscription_id, after=after, limit=limit
+        )
 
     async def keep(group: ResourceGroup) -> bool:
         scope = resource_ids.group_id(group.subscription_id, group.name)
-        return _fits(call, group) and (may is None or await may(scope))
+        return _matches(context, group) and (may is None or await may(scope))
 
-    found = await lists.gather(call, fetch, _name, keep)
-    return wire.page(call, found, write)
+    found = await paging.collect_page(context, fetch, _page_key, keep)
+    return wire.show_page(context, found, show)
 
 
-def _name(group: ResourceGroup) -> str:
+def _page_key(group: ResourceGroup) -> str:
     return group.name
 
 
-async def _put(call: Call) -> Answer:
-    if (fault := naming.group_name_fault(call.group)) is not None:
-        raise refusals.bad("InvalidResourceGroup", f"The {_KIND}'s {fault.message}.")
-    location = wire.location(call.body, _KIND)
-    old = await call.directory.groups.get(call.subscription, call.group)
+async def _put(context: OperationContext) -> ManagerResponse:
+    if (fault := naming.group_name_fault(context.group)) is not None:
+        raise errors.bad_request("InvalidResourceGroup", f"The {_NOUN}'s {fault.message}.")
+    location = wire.location(context.body, _NOUN)
+    old = await context.directory.groups.get(context.subscription_id, context.group)
     if old is not None and old.location != location:
-        raise refusals.conflict(
+        raise errors.conflict(
             "InvalidResourceGroupLocation",
-            f"The {_KIND} '{old.name}' is in location '{old.location}' and cannot be moved to '{location}'.",
+            f"The {_NOUN} '{old.name}' is in location '{old.location}' and cannot be moved to '{location}'.",
         )
     new = ResourceGroup(
-        subscription_id=call.subscription,
-        name=old.name if old else call.group,
+        subscription_id=context.subscription_id,
+        name=old.name if old else context.group,
         location=location,
-        tags=wire.tags(call.body) or {},
+        tags=wire.tags(context.body) or {},
     )
-    change = await call.directory.groups.put(new)
-    return Answer(status=201 if change is Change.CREATED else 200, body=write(new))
+    change = await context.directory.groups.put(new)
+    return ManagerResponse(status=201 if change is WriteResult.CREATED else 200, body=show(new))
 
 
-async def _patch(call: Call) -> Answer:
-    old = await _found(call)
-    tags = wire.tags(call.body)
+async def _patch(context: OperationContext) -> ManagerResponse:
+    old = await _require_group(context)
+    tags = wire.tags(context.body)
     new = old if tags is None else replace(old, tags=tags)
-    await call.directory.groups.put(new)
-    return Answer(body=write(new))
+    await context.directory.groups.put(new)
+    return ManagerResponse(body=show(new))
 
 
-async def _get(call: Call) -> Answer:
-    return Answer(body=write(await _found(call)))
+async def _get(context: OperationContext) -> ManagerResponse:
+    return ManagerResponse(body=show(await _require_group(context)))
 
 
-async def _head(call: Call) -> Answer:
-    there = await call.directory.groups.get(call.subscription, call.group)
-    return Answer(status=404 if there is None else 204)
+async def _head(context: OperationContext) -> ManagerResponse:
+    there = await context.directory.groups.get(context.subscription_id, context.group)
+    return ManagerResponse(status=404 if there is None else 204)
 
 
-async def _delete(call: Call) -> Answer:
-    found = await _found(call)
-    with_cluster = await call.directory.clusters.page(call.subscription, group=found.name, limit=1)
-    async with clusters.switched_on(call) if with_cluster else nullcontext():
-        await call.directory.groups.delete(call.subscription, found.name)
-    headers = operations.by_location(call, f"/subscriptions/{call.subscription}")
-    return Answer(status=202, headers=headers)
+async def _delete(context: OperationContext) -> ManagerResponse:
+    found = await _require_group(context)
+    with_cluster = await context.directory.clusters.page(
+        context.subscription_id, group=found.name, limit=1
+    )
+    async with clusters.webhook_enabled(context) if with_cluster else nullcontext():
+        await context.directory.groups.delete(context.subscription_id, found.name)
+    headers = operations.location_headers(context, f"/subscriptions/{context.subscription_id}")
+    return ManagerResponse(status=202, headers=headers)
 
 
-async def _found(call: Call) -> ResourceGroup:
-    found = await call.directory.groups.get(call.subscription, call.group)
+async def _require_group(context: OperationContext) -> ResourceGroup:
+    found = await context.directory.groups.get(context.subscription_id, context.group)
     if found is None:
-        raise refusals.group_not_found(call.group)
+        raise errors.group_not_found(context.group)
     return found
 
 
@@ -114,27 +123,33 @@ ROUTES = (
     Route(
         method="GET",
         path=_ALL,
-        operation=Operation(title="list groups", action=_READ, run=_list, filtered=True),
+        operation=ManagerOperation(title="list groups", action=_READ, run=_list, filtered=True),
     ),
-    Route(method="GET", path=_ONE, operation=Operation(title="show group", action=_READ, run=_get)),
+    Route(
+        method="GET",
+        path=_ONE,
+        operation=ManagerOperation(title="show group", action=_READ, run=_get),
+    ),
     Route(
         method="HEAD",
         path=_ONE,
-        operation=Operation(title="look for group", action=_READ, run=_head),
+        operation=ManagerOperation(title="check group", action=_READ, run=_head),
     ),
     Route(
         method="PUT",
         path=_ONE,
-        operation=Operation(title="create group", action=_WRITE, run=_put, reads_body=True),
+        operation=ManagerOperation(title="create group", action=_WRITE, run=_put, reads_body=True),
     ),
     Route(
         method="PATCH",
         path=_ONE,
-        operation=Operation(title="update group", action=_WRITE, run=_patch, reads_body=True),
+        operation=ManagerOperation(
+            title="update group", action=_WRITE, run=_patch, reads_body=True
+        ),
     ),
     Route(
         method="DELETE",
         path=_ONE,
-        operation=Operation(title="delete group", action=f"{_TYPE}/delete", run=_delete),
+        operation=ManagerOperation(title="delete group", action=f"{_TYPE}/delete", run=_delete),
     ),
 )

@@ -10,16 +10,22 @@ from typing import Any
 
 from podpass.directory import resource_ids, rules
 from podpass.directory.model import Identity, IdentityKind
-from podpass.directory.resource_manager import enclosing, lists, refusals, wire
-from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
+from podpass.directory.resource_manager import errors, paging, resources, wire
+from podpass.directory.resource_manager.model import (
+    ManagerOperation,
+    ManagerResponse,
+    OperationContext,
+    Route,
+    crud_routes,
+)
 
 TYPE = "Microsoft.ManagedIdentity/userAssignedIdentities"
-_KIND = "managed identity"
+_NOUN = "managed identity"
 _ISOLATION = ("None", "Regional")
 
 
-def write(identity: Identity) -> dict[str, Any]:
-    """Write an identity as clients read it."""
+def show(identity: Identity) -> dict[str, Any]:
+    """Return an identity as a response body."""
     return {
         "id": identity.resource_id,
         "name": identity.name,
@@ -35,125 +41,131 @@ def write(identity: Identity) -> dict[str, Any]:
     }
 
 
-async def find(call: Call, name: str) -> Identity | None:
-    """Find the identity of a name in the path's group.
+async def find(context: OperationContext, name: str) -> Identity | None:
+    """Find an identity by name in the resource group of the path.
 
-    Errors:  ManagerRefusal, ResourceGroupNotFound.
+    Errors:  ManagerError, ResourceGroupNotFound.
     """
-    group = await enclosing.group(call)
-    resource_id = resource_ids.identity_id(call.subscription, group, name)
-    return await call.directory.identities.find(call.place.tenant_id, resource_id=resource_id)
+    group = await resources.parent_group(context)
+    resource_id = resource_ids.identity_id(context.subscription_id, group, name)
+    return await context.directory.identities.find(
+        context.subscription.tenant_id, resource_id=resource_id
+    )
 
 
-async def found(call: Call, name: str) -> Identity:
-    """Find an identity that has to be there.
+async def require(context: OperationContext, name: str) -> Identity:
+    """Return an identity; it must exist.
 
-    Errors:  ManagerRefusal, ResourceGroupNotFound or ResourceNotFound.
+    Errors:  ManagerError, ResourceGroupNotFound or ResourceNotFound.
     """
-    identity = await find(call, name)
+    identity = await find(context, name)
     if identity is None:
-        raise refusals.resource_not_found(TYPE, name, call.group)
+        raise errors.resource_not_found(TYPE, name, context.group)
     return identity
 
 
-def _document(call: Call) -> dict[str, str]:
-    scope = wire.text(wire.inner(call.body, "properties"), "isolationScope")
+def _parse_document(context: OperationContext) -> dict[str, str]:
+    scope = wire.text(wire.object_member(context.body, "properties"), "isolationScope")
     if scope is None:
         return {}
     if scope not in _ISOLATION:
-        raise refusals.bad("BadRequest", f"isolationScope is one of {', '.join(_ISOLATION)}.")
+        raise errors.bad_request(
+            "BadRequest", f"'isolationScope' must be one of {', '.join(_ISOLATION)}."
+        )
     return {"isolationScope": scope}
 
 
-async def _put(call: Call) -> Answer:
-    old = await find(call, call.name)
-    if (fault := rules.name_fault(call.name, IdentityKind.MANAGED_IDENTITY)) is not None:
-        raise refusals.bad("InvalidResourceName", f"The {_KIND}'s {fault.message}.")
-    location, document = wire.location(call.body, TYPE), _document(call)
-    tags = wire.tags(call.body) or {}
+async def _put(context: OperationContext) -> ManagerResponse:
+    old = await find(context, context.name)
+    if (fault := rules.name_fault(context.name, IdentityKind.MANAGED_IDENTITY)) is not None:
+        raise errors.bad_request("InvalidResourceName", f"The {_NOUN}'s {fault.message}.")
+    location, document = wire.location(context.body, TYPE), _parse_document(context)
+    tags = wire.tags(context.body) or {}
     if old is not None:
-        wire.stays(_KIND, old.name, old.location or location, location)
+        wire.require_same_location(_NOUN, old.name, old.location or location, location)
 
         def step(was: Identity) -> Identity:
             return replace(was, location=location, tags=tags, document={**was.document, **document})
 
-        return await _changed(call, old, step)
+        return await _update(context, old, step)
     new = Identity(
-        tenant_id=call.place.tenant_id,
+        tenant_id=context.subscription.tenant_id,
         client_id=str(uuid.uuid4()),
         object_id=str(uuid.uuid4()),
-        name=call.name,
+        name=context.name,
         resource_id=resource_ids.identity_id(
-            call.subscription, await enclosing.group(call), call.name
+            context.subscription_id, await resources.parent_group(context), context.name
         ),
         location=location,
         tags=tags,
         document=document,
     )
-    await call.directory.identities.put(new, grouped=True)
-    return Answer(status=201, body=write(new))
+    await context.directory.identities.put(new, grouped=True)
+    return ManagerResponse(status=201, body=show(new))
 
 
-async def _patch(call: Call) -> Answer:
-    old = await found(call, call.name)
-    tags, document = wire.tags(call.body), _document(call)
+async def _patch(context: OperationContext) -> ManagerResponse:
+    old = await require(context, context.name)
+    tags, document = wire.tags(context.body), _parse_document(context)
 
     def step(was: Identity) -> Identity:
-        kept = was.tags if tags is None else tags
-        return replace(was, tags=kept, document={**was.document, **document})
+        new_tags = was.tags if tags is None else tags
+        return replace(was, tags=new_tags, document={**was.document, **document})
 
-    return await _changed(call, old, step)
-
-
-async def _changed(call: Call, old: Identity, step: Callable[[Identity], Identity]) -> Answer:
-    new = await call.directory.identities.change(old.tenant_id, old.client_id, step)
-    return Answer(body=write(new))
+    return await _update(context, old, step)
 
 
-async def _get(call: Call) -> Answer:
-    return Answer(body=write(await found(call, call.name)))
+async def _update(
+    context: OperationContext, old: Identity, step: Callable[[Identity], Identity]
+) -> ManagerResponse:
+    new = await context.directory.identities.change(old.tenant_id, old.client_id, step)
+    return ManagerResponse(body=show(new))
 
 
-async def _delete(call: Call) -> Answer:
-    old = await find(call, call.name)
+async def _get(context: OperationContext) -> ManagerResponse:
+    return ManagerResponse(body=show(await require(context, context.name)))
+
+
+async def _delete(context: OperationContext) -> ManagerResponse:
+    old = await find(context, context.name)
     if old is None:
-        return Answer(status=204)
-    await call.directory.identities.delete(old.tenant_id, old.client_id)
-    return Answer(status=200)
+        return ManagerResponse(status=204)
+    await context.directory.identities.delete(old.tenant_id, old.client_id)
+    return ManagerResponse(status=200)
 
 
-async def _list(call: Call) -> Answer:
-    call.query.filter.known(frozenset())
-    sub = call.subscription
+async def _list(context: OperationContext) -> ManagerResponse:
+    context.query.filter.require_known(frozenset())
+    sub = context.subscription_id
     scope = (
-        resource_ids.group_id(sub, await enclosing.group(call))
-        if call.group
+        resource_ids.group_id(sub, await resources.parent_group(context))
+        if context.group
         else f"/subscriptions/{sub}"
     )
 
     async def fetch(after: str | None, limit: int) -> list[Identity]:
-        return await call.directory.identities.page(
-            call.place.tenant_id,
+        return await context.directory.identities.page(
+            context.subscription.tenant_id,
             kind=IdentityKind.MANAGED_IDENTITY,
             group=scope,
             after=after,
             limit=limit,
         )
 
-    return wire.page(call, await lists.gather(call, fetch, _key), write)
+    return wire.show_page(context, await paging.collect_page(context, fetch, _page_key), show)
 
 
-def _key(identity: Identity) -> str:
+def _page_key(identity: Identity) -> str:
     return identity.resource_id or ""
 
 
 _SUB = "/subscriptions/{subscription}"
 _ALL = f"{_SUB}/resourceGroups/{{group}}/providers/{TYPE}"
 _ONE = f"{_ALL}/{{name}}"
-_LIST = Operation(title="list identities", action=f"{TYPE}/read", run=_list)
+_LIST = ManagerOperation(title="list identities", action=f"{TYPE}/read", run=_list)
 
 ROUTES = (
     Route(method="GET", path=f"{_SUB}/providers/{TYPE}", operation=_LIST),
     Route(method="GET", path=_ALL, operation=_LIST),
-    *crud(_ONE, TYPE, "identity", get=_get, put=_put, patch=_patch, delete=_delete),
+    *crud_routes(_ONE, TYPE, "identity", get=_get, put=_put, patch=_patch, delete=_delete),
 )

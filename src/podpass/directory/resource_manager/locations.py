@@ -1,4 +1,4 @@
-"""Azure's public regions, and those where a managed identity can hold no federated credentials. Pure.
+"""Azure's public regions, and those in which a managed identity cannot have federated credentials. Pure.
 
 Source:  https://learn.microsoft.com/azure/reliability/regions-list
 """
@@ -9,13 +9,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A region; `pair` is empty where it has none."""
+    """A region; `pair` is empty if it has no paired region."""
 
     name: str
     display_name: str
     group: str
     geography: str
-    place: str
+    physical_location: str
     latitude: str
     longitude: str
     pair: str
@@ -88,13 +88,13 @@ BY_NAME = {region.name: region for region in REGIONS}
 WITHOUT_FEDERATION = frozenset({"malaysiasouth", "newzealandnorth"})
 
 
-def short(location: str) -> str:
-    """Give a location's short name: `East US` is `eastus`."""
+def normalize(location: str) -> str:
+    """Return the short name of a location: `eastus` for `East US`."""
     return location.replace(" ", "").lower()
 
 
-def write(subscription_id: str, region: Region) -> dict[str, Any]:
-    """Write a region as it stands in the list of a subscription's locations."""
+def show(subscription_id: str, region: Region) -> dict[str, Any]:
+    """Return a region as an entry of the locations of a subscription."""
     metadata: dict[str, Any] = {
         "regionType": "Physical",
         "regionCategory": "Recommended",
@@ -102,7 +102,7 @@ def write(subscription_id: str, region: Region) -> dict[str, Any]:
         "geographyGroup": region.group,
         "longitude": region.longitude,
         "latitude": region.latitude,
-        "physicalLocation": region.place,
+        "physicalLocation": region.physical_location,
         "pairedRegion": [],
     }
     if region.pair:

@@ -1,26 +1,24 @@
-"""Shapes of Resource Manager: where it stands, what a request asks, what is answered."""
+"""Data types of Resource Manager: its subscription, a request as its operation receives it, routes."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from podpass import names
 from podpass.directory.access import Caller
-
-if TYPE_CHECKING:
-    from podpass.directory.resource_manager.cluster_port import ClusterPort
-    from podpass.directory.resource_manager.filters import Filter
-    from podpass.directory.resource_manager.operations import Operations
-    from podpass.directory.store.directory import Directory
+from podpass.directory.resource_manager.async_operations import AsyncOperations
+from podpass.directory.resource_manager.cluster_backend import ClusterBackend
+from podpass.directory.resource_manager.filters import Filter
+from podpass.directory.store.directory import Directory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """The one tenant and the one subscription that are served.
+class SubscriptionContext:
+    """The tenant and the subscription that an instance serves.
 
-    Shapes:  `authority` and `vault_suffix` are for clients that come without the gateway: the origin of the
-             token service and what follows a vault's name, with its port.
-    Units:   `write_seconds` is how long a write of a federated credential keeps others from its identity.
+    Shapes:  `authority` and `vault_suffix` are for clients that do not use the gateway: the origin of the
+             token service, and the suffix of vault hosts with its port.
+    Units:   `write_seconds` is how long a write of a federated credential locks its identity.
     """
 
     tenant_id: str
@@ -34,10 +32,10 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """Where the client finds this API and its neighbours: by Azure's names, or on loopback.
+class ServiceEndpoints:
+    """The URLs of this API and the related services for a client: Azure's own, or loopback addresses.
 
-    Shapes:  `base`, `authority` and `graph` are origins without a slash at the end.
+    Shapes:  `base`, `authority` and `graph` are origins without a trailing slash.
     """
 
     base: str
@@ -48,45 +46,46 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Query:
-    """What stands behind the question mark.
+class QueryParameters:
+    """The parsed query of a request.
 
-    Shapes:  `after` is where the page before ended, empty at the first.
+    Shapes:  `after` is the last entry of the previous page, empty for the first page; `raw` is repeated in
+             the link to the next page.
     """
 
     api_version: str
-    filter: "Filter"
+    filter: Filter
     top: int | None = None
     after: str = ""
-    kept: Mapping[str, str] = field(default_factory=dict)
+    raw: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One admitted and permitted request.
+class OperationContext:
+    """One authenticated and authorized request.
 
-    Shapes:  `params` are the names in the path, as they were written; `scope` the ARM id that the caller
-             needs a role at; `body` an empty object where none is read.
+    Shapes:  `params` are the names in the path, as the client wrote them; `scope` is the resource ID at which
+             the caller needs a role; `body` is empty if the operation reads no body.
     """
 
-    directory: "Directory"
-    cluster: "ClusterPort"
-    operations: "Operations"
-    place: Place
-    origin: Origin
+    directory: Directory
+    cluster: ClusterBackend
+    operations: AsyncOperations
+    subscription: SubscriptionContext
+    endpoints: ServiceEndpoints
     caller: Caller
     path: str
     scope: str
     params: Mapping[str, str]
-    query: Query
+    query: QueryParameters
     body: Mapping[str, Any]
     if_match: str | None
     if_none_match: str | None
     now: float
 
     @property
-    def subscription(self) -> str:
-        return self.place.subscription_id
+    def subscription_id(self) -> str:
+        return self.subscription.subscription_id
 
     @property
     def group(self) -> str:
@@ -98,53 +97,62 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What is sent back; `body` None sends none."""
+class ManagerResponse:
+    """A response; without a `body` it has no content."""
 
     status: int = 200
     body: Any = None
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One operation: the action a caller needs at the scope (None: any caller may), and what it does.
+OperationHandler = Callable[[OperationContext], Awaitable[ManagerResponse]]
 
-    Shapes:  `filtered` lists what the caller may read, and needs no role at the scope itself.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerOperation:
+    """One operation: its title, the action that a caller needs at the scope, and its function.
+
+    Shapes:  with `action` None, every authenticated caller may run it. An operation with `filtered` lists
+             only what the caller may read, and needs no role at the scope itself.
     """
 
     title: str
     action: str | None
-    run: Callable[[Call], Awaitable[Answer]]
+    run: OperationHandler
     reads_body: bool = False
     filtered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """Method and path of an operation; `{scope}` at its beginning stands for any ARM id, or none."""
+    """Method and path of an operation; a leading `{scope}` matches any resource ID, or none."""
 
     method: str
     path: str
-    operation: Operation
+    operation: ManagerOperation
 
 
-Run = Callable[[Call], Awaitable[Answer]]
-
-
-def crud(
-    path: str, kind: str, noun: str, *, get: Run, put: Run, delete: Run, patch: Run | None = None
+def crud_routes(
+    path: str,
+    resource_type: str,
+    noun: str,
+    *,
+    get: OperationHandler,
+    put: OperationHandler,
+    delete: OperationHandler,
+    patch: OperationHandler | None = None,
 ) -> tuple[Route, ...]:
-    """Make the routes by which one resource of a type is read, written and deleted."""
-    may = {name: f"{kind}/{name}" for name in ("read", "write", "delete")}
+    """Return the routes that read, write and delete one resource of a type."""
+    read, write = f"{resource_type}/read", f"{resource_type}/write"
+    delete_action = f"{resource_type}/delete"
     operations = {
-        "GET": Operation(title=f"show {noun}", action=may["read"], run=get),
-        "PUT": Operation(title=f"write {noun}", action=may["write"], run=put, reads_body=True),
-        "DELETE": Operation(title=f"delete {noun}", action=may["delete"], run=delete),
+        "GET": ManagerOperation(title=f"show {noun}", action=read, run=get),
+        "PUT": ManagerOperation(title=f"write {noun}", action=write, run=put, reads_body=True),
+        "DELETE": ManagerOperation(title=f"delete {noun}", action=delete_action, run=delete),
     }
     if patch is not None:
-        operations["PATCH"] = Operation(
-            title=f"update {noun}", action=may["write"], run=patch, reads_body=True
+        operations["PATCH"] = ManagerOperation(
+            title=f"update {noun}", action=write, run=patch, reads_body=True
         )
     return tuple(
         Route(method=method, path=path, operation=one) for method, one in operations.items()

@@ -1,25 +1,30 @@
-"""Resource providers: which namespaces there are, and what each can do, out of the table of routes. Pure."""
+"""Resource providers: the namespaces and, from the route table, the operations of each. Pure."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from podpass.directory.resource_manager import (
     cluster_wire,
-    credentials,
+    errors,
+    federated_credentials,
     identities,
     locations,
-    refusals,
     role_assignments,
     role_definitions,
     vault_wire,
     wire,
 )
-from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
+from podpass.directory.resource_manager.model import (
+    ManagerOperation,
+    ManagerResponse,
+    OperationContext,
+    Route,
+)
 
 _READ = "Microsoft.Resources/subscriptions/providers/read"
 _EVERYWHERE = [region.display_name for region in locations.REGIONS]
 
-# Namespace, then its types, whether each lies in a location, and versions that clients have sent.
+# For each namespace its types; for each type, if it has a location, and the api-versions that clients use.
 _TYPES: Mapping[str, Mapping[str, tuple[bool, tuple[str, ...]]]] = {
     "Microsoft.Authorization": {
         role_assignments.TYPE: (False, ("2022-04-01", "2020-04-01-preview", "2015-07-01")),
@@ -35,7 +40,7 @@ _TYPES: Mapping[str, Mapping[str, tuple[bool, tuple[str, ...]]]] = {
     },
     "Microsoft.ManagedIdentity": {
         identities.TYPE: (True, ("2025-05-31-preview", "2024-11-30", "2023-01-31", "2018-11-30")),
-        credentials.TYPE: (False, ("2025-01-31-preview", "2024-11-30", "2023-01-31")),
+        federated_credentials.TYPE: (False, ("2025-01-31-preview", "2024-11-30", "2023-01-31")),
     },
     "Microsoft.Resources": {
         "Microsoft.Resources/resourceGroups": (True, ("2024-11-01", "2022-09-01", "2021-04-01")),
@@ -44,18 +49,18 @@ _TYPES: Mapping[str, Mapping[str, tuple[bool, tuple[str, ...]]]] = {
 }
 
 
-def _write(namespace: str, above: str) -> dict[str, Any]:
+def _show(namespace: str, parent: str) -> dict[str, Any]:
     types = [
         {
             "resourceType": kind.partition("/")[2],
-            "locations": _EVERYWHERE if placed else [],
+            "locations": _EVERYWHERE if has_location else [],
             "apiVersions": list(versions),
-            "capabilities": "SupportsTags, SupportsLocation" if placed else "None",
+            "capabilities": "SupportsTags, SupportsLocation" if has_location else "None",
         }
-        for kind, (placed, versions) in _TYPES[namespace].items()
+        for kind, (has_location, versions) in _TYPES[namespace].items()
     ]
     return {
-        "id": f"{above}/providers/{namespace}",
+        "id": f"{parent}/providers/{namespace}",
         "namespace": namespace,
         "registrationPolicy": "RegistrationRequired",
         "registrationState": "Registered",
@@ -63,40 +68,40 @@ def _write(namespace: str, above: str) -> dict[str, Any]:
     }
 
 
-def _named(call: Call) -> str:
-    given = call.params["namespace"].lower()
+def _namespace(context: OperationContext) -> str:
+    given = context.params["namespace"].lower()
     for namespace in _TYPES:
         if namespace.lower() == given:
             return namespace
-    raise refusals.missing(
+    raise errors.not_found(
         "InvalidResourceNamespace",
-        f"The resource namespace '{call.params['namespace']}' is not in podpass, which has"
+        f"podpass does not serve the resource namespace '{context.params['namespace']}'. It serves"
         f" {', '.join(_TYPES)}.",
     )
 
 
-def _above(call: Call) -> str:
-    return f"/subscriptions/{call.subscription}" if "subscription" in call.params else ""
+def _parent(context: OperationContext) -> str:
+    return f"/subscriptions/{context.subscription_id}" if "subscription" in context.params else ""
 
 
-async def _list(call: Call) -> Answer:
-    return wire.whole(_write(namespace, _above(call)) for namespace in _TYPES)
+async def _list(context: OperationContext) -> ManagerResponse:
+    return wire.show_list(_show(namespace, _parent(context)) for namespace in _TYPES)
 
 
-async def _get(call: Call) -> Answer:
-    return Answer(body=_write(_named(call), _above(call)))
+async def _get(context: OperationContext) -> ManagerResponse:
+    return ManagerResponse(body=_show(_namespace(context), _parent(context)))
 
 
-def operations_of(routes: Iterable[Route]) -> Route:
-    """Make the route that lists what a namespace can do."""
+def operations_route(routes: Iterable[Route]) -> Route:
+    """Return the route that lists the operations of a namespace."""
     actions: dict[str, str] = {}
     for route in routes:
         if route.operation.action is not None:
             actions.setdefault(route.operation.action, route.operation.title)
 
-    async def run(call: Call) -> Answer:
-        namespace = _named(call)
-        return wire.whole(
+    async def run(context: OperationContext) -> ManagerResponse:
+        namespace = _namespace(context)
+        return wire.show_list(
             {
                 "name": action,
                 "isDataAction": False,
@@ -115,13 +120,13 @@ def operations_of(routes: Iterable[Route]) -> Route:
     return Route(
         method="GET",
         path="/providers/{namespace}/operations",
-        operation=Operation(title="list operations", action=None, run=run),
+        operation=ManagerOperation(title="list operations", action=None, run=run),
     )
 
 
 _PROVIDERS = "/subscriptions/{subscription}/providers"
-_LIST = Operation(title="list providers", action=_READ, run=_list)
-_GET = Operation(title="show provider", action=_READ, run=_get)
+_LIST = ManagerOperation(title="list providers", action=_READ, run=_list)
+_GET = ManagerOperation(title="show provider", action=_READ, run=_get)
 
 ROUTES = (
     Route(method="GET", path=_PROVIDERS, operation=_LIST),
@@ -129,7 +134,7 @@ ROUTES = (
     Route(
         method="POST",
         path=f"{_PROVIDERS}/{{namespace}}/register",
-        operation=Operation(
+        operation=ManagerOperation(
             title="register provider",
             action="Microsoft.Resources/subscriptions/providers/register/action",
             run=_get,
@@ -138,11 +143,11 @@ ROUTES = (
     Route(
         method="GET",
         path="/providers",
-        operation=Operation(title="list providers", action=None, run=_list),
+        operation=ManagerOperation(title="list providers", action=None, run=_list),
     ),
     Route(
         method="GET",
         path="/providers/{namespace}",
-        operation=Operation(title="show provider", action=None, run=_get),
+        operation=ManagerOperation(title="show provider", action=None, run=_get),
     ),
 )

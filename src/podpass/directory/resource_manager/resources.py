@@ -1,4 +1,7 @@
-"""Resources of every type in one list: what `az resource list` and `az keyvault show` look into."""
+"""Resources of any type: the resource group of a path, and the list of all resources.
+
+Clients of the list are `az resource list` and `az keyvault show`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,14 +9,19 @@ from typing import Any
 
 from podpass.directory import resource_ids
 from podpass.directory.model import IdentityKind
-from podpass.directory.resource_manager import enclosing, lists, wire
-from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
+from podpass.directory.resource_manager import errors, paging, wire
+from podpass.directory.resource_manager.model import (
+    ManagerOperation,
+    ManagerResponse,
+    OperationContext,
+    Route,
+)
 from podpass.directory.store.identity_queries import Condition
 
 IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
 VAULT = "Microsoft.KeyVault/vaults"
 CLUSTER = "Microsoft.ContainerService/managedClusters"
-# In this order they are listed; a page ends at a place in one of them.
+# The order of the list. A page ends at an entry of one of these types.
 _TYPES = (IDENTITY, VAULT, CLUSTER)
 _FILTERS = frozenset({"resourcetype", "name", "resourcegroup", "location", "tagname", "tagvalue"})
 _READ = "Microsoft.Resources/subscriptions/resources/read"
@@ -21,7 +29,7 @@ _READ = "Microsoft.Resources/subscriptions/resources/read"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """What every resource has."""
+    """The properties that every resource has."""
 
     type: str
     id: str
@@ -30,7 +38,18 @@ class Resource:
     tags: Mapping[str, str]
 
 
-def write(found: Resource) -> dict[str, Any]:
+async def parent_group(context: OperationContext) -> str:
+    """Return the name of the resource group in the path, in its stored spelling.
+
+    Errors:  ManagerError, ResourceGroupNotFound.
+    """
+    group = await context.directory.groups.get(context.subscription_id, context.group)
+    if group is None:
+        raise errors.group_not_found(context.group)
+    return group.name
+
+
+def show(found: Resource) -> dict[str, Any]:
     return {
         "id": found.id,
         "name": found.name,
@@ -40,37 +59,39 @@ def write(found: Resource) -> dict[str, Any]:
     }
 
 
-def place_of(found: Resource) -> str:
+def page_key(found: Resource) -> str:
     return f"{_TYPES.index(found.type)} {found.id}"
 
 
-async def fetch(call: Call, group: str | None, after: str | None, limit: int) -> list[Resource]:
-    """Read resources of all types after one of them."""
-    begin, _, place = (after or "0 ").partition(" ")
+async def fetch_page(
+    context: OperationContext, group: str | None, after: str | None, limit: int
+) -> list[Resource]:
+    """Return resources of all types that follow an entry of the list."""
+    begin, _, position = (after or "0 ").partition(" ")
     found: list[Resource] = []
     for kind in _TYPES[int(begin) if begin.isdigit() else 0 :]:
-        wanted = call.query.filter.equal.get("resourcetype", kind)
+        wanted = context.query.filter.equal.get("resourcetype", kind)
         if wanted.lower() == kind.lower():
-            found += await _of_type(kind, call, group, place or None, limit - len(found))
+            found += await _fetch_type(kind, context, group, position or None, limit - len(found))
         if len(found) >= limit:
             break
-        place = ""
+        position = ""
     return found
 
 
-async def _of_type(
-    kind: str, call: Call, group: str | None, after: str | None, limit: int
+async def _fetch_type(
+    kind: str, context: OperationContext, group: str | None, after: str | None, limit: int
 ) -> list[Resource]:
-    directory, sub = call.directory, call.subscription
+    directory, sub = context.directory, context.subscription_id
     if kind == VAULT:
         vaults = await directory.vaults.page(sub, group=group, after=after, limit=limit)
         return [_resource(kind, one.resource_id, one.location, one.tags) for one in vaults]
     if kind == CLUSTER:
         clusters = await directory.clusters.page(sub, group=group, after=after, limit=limit)
         return [_resource(kind, one.resource_id, one.location, one.tags) for one in clusters]
-    name = call.query.filter.equal.get("name")
+    name = context.query.filter.equal.get("name")
     identities = await directory.identities.page(
-        call.place.tenant_id,
+        context.subscription.tenant_id,
         kind=IdentityKind.MANAGED_IDENTITY,
         where=() if name is None else (Condition(field="name", op="eq", value=name),),
         group=resource_ids.group_id(sub, group) if group else f"/subscriptions/{sub}",
@@ -84,8 +105,8 @@ def _resource(kind: str, id_: str, location: str, tags: Mapping[str, str]) -> Re
     return Resource(type=kind, id=id_, name=id_.rpartition("/")[2], location=location, tags=tags)
 
 
-def _fits(call: Call, found: Resource) -> bool:
-    wanted = call.query.filter.equal
+def _matches(context: OperationContext, found: Resource) -> bool:
+    wanted = context.query.filter.equal
     tags = {name.lower(): value for name, value in found.tags.items()}
     tag = wanted.get("tagname", "").lower()
     return (
@@ -96,29 +117,29 @@ def _fits(call: Call, found: Resource) -> bool:
     )
 
 
-async def _list(call: Call) -> Answer:
-    wanted = call.query.filter.known(_FILTERS).equal
-    group = call.group or wanted.get("resourcegroup")
-    # A caller without a role is not told which groups there are.
-    may = await lists.readable(call, _READ)
-    if call.group:
-        await enclosing.group(call)
+async def _list(context: OperationContext) -> ManagerResponse:
+    wanted = context.query.filter.require_known(_FILTERS).equal
+    group = context.group or wanted.get("resourcegroup")
+    # Check the role first: a caller without a role must not learn which resource groups exist.
+    may = await paging.read_check(context, _READ)
+    if context.group:
+        await parent_group(context)
 
-    async def some(after: str | None, limit: int) -> list[Resource]:
-        return await fetch(call, group, after, limit)
+    async def fetch(after: str | None, limit: int) -> list[Resource]:
+        return await fetch_page(context, group, after, limit)
 
     async def keep(found: Resource) -> bool:
-        if not _fits(call, found):
+        if not _matches(context, found):
             return False
-        return may is None or await call.directory.permitted(
-            call.caller.object_id, f"{found.type}/read", found.id
+        return may is None or await context.directory.is_permitted(
+            context.caller.object_id, f"{found.type}/read", found.id
         )
 
-    found = await lists.gather(call, some, place_of, keep)
-    return wire.page(call, found, write)
+    found = await paging.collect_page(context, fetch, page_key, keep)
+    return wire.show_page(context, found, show)
 
 
-_LIST = Operation(title="list resources", action=_READ, run=_list, filtered=True)
+_LIST = ManagerOperation(title="list resources", action=_READ, run=_list, filtered=True)
 
 ROUTES = (
     Route(method="GET", path="/subscriptions/{subscription}/resources", operation=_LIST),

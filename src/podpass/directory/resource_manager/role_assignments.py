@@ -1,4 +1,4 @@
-"""Role assignments, and what a caller may by them.
+"""Role assignments, and the permissions that a caller has from them.
 
 Source:  https://learn.microsoft.com/rest/api/authorization/role-assignments
 """
@@ -8,8 +8,14 @@ from typing import Any
 from podpass.directory import resource_ids, roles
 from podpass.directory.errors import AssignmentExists
 from podpass.directory.model import RoleAssignment, RoleDefinition
-from podpass.directory.resource_manager import lists, refusals, role_definitions, scopes, wire
-from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
+from podpass.directory.resource_manager import errors, paging, role_definitions, scopes, wire
+from podpass.directory.resource_manager.model import (
+    ManagerOperation,
+    ManagerResponse,
+    OperationContext,
+    Route,
+    crud_routes,
+)
 from podpass.guids import is_lower_guid
 
 TYPE = "Microsoft.Authorization/roleAssignments"
@@ -17,198 +23,216 @@ _FILTERS, _CALLS = frozenset({"principalid"}), frozenset({"atscope", "assignedto
 _PRINCIPALS = ("User", "Group", "ServicePrincipal", "ForeignGroup", "Device")
 
 
-def write(call: Call, held: RoleAssignment, scope: str) -> dict[str, Any]:
-    """Write an assignment as clients read it, at its scope as that is named."""
-    created = wire.moment(held.created)
+def show(context: OperationContext, assignment: RoleAssignment, scope: str) -> dict[str, Any]:
+    """Return an assignment as a response body; `scope` is its scope in the spelling of the resource."""
+    created = wire.format_time(assignment.created)
     return {
         "properties": {
-            "roleDefinitionId": role_definitions.id_at(call, held.role, scope),
-            "principalId": held.principal_id,
-            "principalType": held.principal_type,
+            "roleDefinitionId": role_definitions.definition_id(context, assignment.role, scope),
+            "principalId": assignment.principal_id,
+            "principalType": assignment.principal_type,
             "scope": scope,
             "condition": None,
             "conditionVersion": None,
             "createdOn": created,
             "updatedOn": created,
-            "createdBy": held.created_by or None,
-            "updatedBy": held.created_by or None,
+            "createdBy": assignment.created_by or None,
+            "updatedBy": assignment.created_by or None,
             "delegatedManagedIdentityResourceId": None,
-            "description": held.description or None,
+            "description": assignment.description or None,
         },
-        "id": f"{scope.rstrip('/')}/providers/{TYPE}/{held.name}",
+        "id": f"{scope.rstrip('/')}/providers/{TYPE}/{assignment.name}",
         "type": TYPE,
-        "name": held.name,
+        "name": assignment.name,
     }
 
 
-def _name(call: Call) -> str:
-    given = call.name.lower()
+def _parse_name(context: OperationContext) -> str:
+    given = context.name.lower()
     if not is_lower_guid(given):
-        raise refusals.bad(
-            "InvalidRoleAssignmentId", f"The role assignment id '{call.name}' is not a GUID."
+        raise errors.bad_request(
+            "InvalidRoleAssignmentId", f"The role assignment id '{context.name}' is not a GUID."
         )
     return given
 
 
-def _member(call: Call, name: str) -> str | None:
-    # Old api-versions have the members in 'properties' too; nobody sends them beside it.
-    return wire.text(wire.inner(call.body, "properties"), name)
+def _member(context: OperationContext, name: str) -> str | None:
+    # All api-versions have the members in 'properties'.
+    return wire.text(wire.object_member(context.body, "properties"), name)
 
 
-async def _role(call: Call) -> RoleDefinition:
-    given = _member(call, "roleDefinitionId") or ""
+async def _parse_role(context: OperationContext) -> RoleDefinition:
+    given = _member(context, "roleDefinitionId") or ""
     name = given.rpartition("/")[2].lower()
     if "/" not in given or not is_lower_guid(name):
-        # Ids without a path are what people try first.
+        # An ID without a path is a frequent mistake and has its own code.
         code = "BadRequestFormat" if "/" not in given else "InvalidRoleDefinitionId"
-        raise refusals.bad(code, "'roleDefinitionId' is the whole id of a role definition.")
-    role = await call.directory.role_definitions.get(name)
+        raise errors.bad_request(
+            code, "'roleDefinitionId' must be the full id of a role definition."
+        )
+    role = await context.directory.role_definitions.get(name)
     if role is None:
-        raise refusals.bad("RoleDefinitionDoesNotExist", f"There is no role definition '{name}'.")
-    if not role.built_in and not any(resource_ids.covers(one, call.scope) for one in role.scopes):
-        raise refusals.bad(
+        raise errors.bad_request(
+            "RoleDefinitionDoesNotExist", f"There is no role definition '{name}'."
+        )
+    if not role.built_in and not any(
+        resource_ids.covers(one, context.scope) for one in role.scopes
+    ):
+        raise errors.bad_request(
             "RoleAssignmentScopeNotAssignableToRoleDefinition",
-            f"The role '{role.name}' cannot be assigned at '{call.scope}': its assignable scopes are"
+            f"The role '{role.name}' cannot be assigned at '{context.scope}': its assignable scopes are"
             f" {', '.join(role.scopes)}.",
         )
     return role
 
 
-async def _principal(call: Call) -> tuple[str, str]:
-    """Read who is to hold the role, and what kind of principal that is."""
-    given = (_member(call, "principalId") or "").lower()
+async def _parse_principal(context: OperationContext) -> tuple[str, str]:
+    """Parse the principal of a new assignment; return its object ID and type."""
+    given = (_member(context, "principalId") or "").lower()
     if not is_lower_guid(given):
-        raise refusals.bad("InvalidPrincipalId", "'principalId' is the object id of a principal.")
-    kind = await principal_type(call, given)
-    if kind is None:
-        raise refusals.bad(
-            "PrincipalNotFound",
-            f"There is no principal '{given}' in the directory {call.place.tenant_id}; for an application"
-            " that is the object id of its service principal.",
+        raise errors.bad_request(
+            "InvalidPrincipalId", "'principalId' must be the object id of a principal."
         )
-    claimed = _member(call, "principalType")
-    if claimed is not None and claimed.lower() not in [one.lower() for one in _PRINCIPALS]:
-        raise refusals.bad("InvalidPrincipalType", f"'{claimed}' is no type of principal.")
-    if claimed is not None and claimed.lower() != kind.lower():
-        raise refusals.bad(
+    kind = await principal_type(context, given)
+    if kind is None:
+        raise errors.bad_request(
+            "PrincipalNotFound",
+            f"There is no principal '{given}' in the directory {context.subscription.tenant_id}. For an"
+            " application use the object id of its service principal.",
+        )
+    given_type = _member(context, "principalType")
+    if given_type is not None and given_type.lower() not in [one.lower() for one in _PRINCIPALS]:
+        raise errors.bad_request("InvalidPrincipalType", f"'{given_type}' is not a principal type.")
+    if given_type is not None and given_type.lower() != kind.lower():
+        raise errors.bad_request(
             "UnmatchedPrincipalType",
-            f"The principal '{given}' is of type '{kind}', not '{claimed}'.",
+            f"The principal '{given}' is of type '{kind}', not '{given_type}'.",
         )
     return given, kind
 
 
-async def principal_type(call: Call, object_id: str) -> str | None:
-    """Tell what kind of principal has an object id; None if none has."""
-    found = await call.directory.identities.find(call.place.tenant_id, object_id=object_id)
+async def principal_type(context: OperationContext, object_id: str) -> str | None:
+    """Return the type of the principal with an object ID; None if there is none."""
+    found = await context.directory.identities.find(
+        context.subscription.tenant_id, object_id=object_id
+    )
     if found is not None and found.has_principal:
         return "ServicePrincipal"
-    user = await call.directory.users.get(object_id)
-    return "User" if user is not None and user.tenant_id == call.place.tenant_id else None
+    user = await context.directory.users.get(object_id)
+    return "User" if user is not None and user.tenant_id == context.subscription.tenant_id else None
 
 
-async def _put(call: Call) -> Answer:
-    name = _name(call)
-    await scopes.check(call, call.scope)
-    if _member(call, "condition"):
-        # A role that is wider than what was asked for is worse than none.
-        text = "Conditions of role assignments are not in podpass; assign the role at a narrower scope."
-        raise refusals.bad("BadRequest", text)
-    role = await _role(call)
-    await _check_assigns(call, f"{TYPE}/write", role.id)
-    principal, kind = await _principal(call)
-    there = await call.directory.assignments.get(name)
+async def _put(context: OperationContext) -> ManagerResponse:
+    name = _parse_name(context)
+    await scopes.require_existing(context, context.scope)
+    if _member(context, "condition"):
+        # podpass does not evaluate conditions. Without it the role would grant more than requested.
+        text = "podpass does not support conditions of role assignments; assign the role at a narrower scope."
+        raise errors.bad_request("BadRequest", text)
+    role = await _parse_role(context)
+    await _require_assignable(context, f"{TYPE}/write", role.id)
+    principal, kind = await _parse_principal(context)
+    existing = await context.directory.assignments.get(name)
     given = RoleAssignment(
-        scope=call.scope,
+        scope=context.scope,
         principal_id=principal,
         role=role.id,
         name=name,
         principal_type=kind,
-        description=_member(call, "description") or "",
-        created_by=call.caller.object_id,
+        description=_member(context, "description") or "",
+        created_by=context.caller.object_id,
     )
-    if there is not None:
-        same = (there.scope, there.principal_id, there.role)
-        if same != (call.scope.lower().rstrip("/") or "/", principal, role.id):
-            raise refusals.bad(
+    if existing is not None:
+        same = (existing.scope, existing.principal_id, existing.role)
+        if same != (context.scope.lower().rstrip("/") or "/", principal, role.id):
+            raise errors.bad_request(
                 "RoleAssignmentUpdateNotPermitted",
-                f"The role assignment '{name}' is there already; neither principal nor role nor scope of one"
-                " can change.",
+                f"The role assignment '{name}' already exists. Its principal, role and scope cannot be"
+                " changed.",
             )
     try:
-        await call.directory.assignments.put(given)
+        await context.directory.assignments.put(given)
     except AssignmentExists as exc:
-        raise refusals.conflict(
+        raise errors.conflict(
             "RoleAssignmentExists",
-            f"The principal holds this role at this scope already: role assignment '{exc.facts['name']}'.",
+            f"The principal already has this role at this scope: role assignment '{exc.facts['name']}'.",
         ) from exc
-    kept = await call.directory.assignments.get(name)
-    return Answer(status=201 if there is None else 200, body=await _written(call, kept or given))
+    stored = await context.directory.assignments.get(name)
+    return ManagerResponse(
+        status=201 if existing is None else 200, body=await _show_stored(context, stored or given)
+    )
 
 
-async def _get(call: Call) -> Answer:
-    held = await call.directory.assignments.get(_name(call), call.scope)
-    if held is None:
-        text = f"There is no role assignment '{call.name}' at '{call.scope}'."
-        raise refusals.missing("RoleAssignmentNotFound", text)
-    return Answer(body=await _written(call, held))
+async def _get(context: OperationContext) -> ManagerResponse:
+    assignment = await context.directory.assignments.get(_parse_name(context), context.scope)
+    if assignment is None:
+        text = f"There is no role assignment '{context.name}' at '{context.scope}'."
+        raise errors.not_found("RoleAssignmentNotFound", text)
+    return ManagerResponse(body=await _show_stored(context, assignment))
 
 
-async def _delete(call: Call) -> Answer:
-    held = await call.directory.assignments.get(_name(call), call.scope)
-    if held is None:
-        return Answer(status=204)
-    await _check_assigns(call, f"{TYPE}/delete", held.role)
-    await call.directory.assignments.delete(held.name, call.scope)
-    return Answer(body=await _written(call, held))
+async def _delete(context: OperationContext) -> ManagerResponse:
+    assignment = await context.directory.assignments.get(_parse_name(context), context.scope)
+    if assignment is None:
+        return ManagerResponse(status=204)
+    await _require_assignable(context, f"{TYPE}/delete", assignment.role)
+    await context.directory.assignments.delete(assignment.name, context.scope)
+    return ManagerResponse(body=await _show_stored(context, assignment))
 
 
-async def _check_assigns(call: Call, action: str, role_id: str) -> None:
-    """Refuse a role that the caller may not give or take, though it may others."""
-    held = await call.directory.roles_for(call.caller.object_id, call.scope)
-    if not roles.may_assign(held, action, role_id):
-        raise refusals.not_authorized(call.caller, action, call.scope)
+async def _require_assignable(context: OperationContext, action: str, role_id: str) -> None:
+    """Reject a role that the caller may not assign or remove, although it may assign others."""
+    caller_roles = await context.directory.roles_for(context.caller.object_id, context.scope)
+    if not roles.may_assign(caller_roles, action, role_id):
+        raise errors.authorization_failed(context.caller, action, context.scope)
 
 
-async def _written(call: Call, held: RoleAssignment) -> dict[str, Any]:
-    shown = await scopes.shown(call, [held.scope])
-    return write(call, held, shown[held.scope])
+async def _show_stored(context: OperationContext, assignment: RoleAssignment) -> dict[str, Any]:
+    shown = await scopes.resolve_display_names(context, [assignment.scope])
+    return show(context, assignment, shown[assignment.scope])
 
 
-async def _list(call: Call) -> Answer:
-    wanted = call.query.filter.known(_FILTERS, _CALLS)
+async def _list(context: OperationContext) -> ManagerResponse:
+    wanted = context.query.filter.require_known(_FILTERS, _CALLS)
     assigned = wanted.calls.get("assignedto")
     if assigned is not None and len(assigned) != 1:
-        raise refusals.bad("InvalidFilterInQueryString", "assignedTo takes one object id.")
+        raise errors.bad_request(
+            "InvalidFilterInQueryString", "assignedTo must have one object id."
+        )
     principal = assigned[0] if assigned else wanted.equal.get("principalid")
-    await scopes.check(call, call.scope)
-    under = None if "atscope" in wanted.calls else call.scope
+    await scopes.require_existing(context, context.scope)
+    under = None if "atscope" in wanted.calls else context.scope
 
     async def fetch(after: str | None, limit: int) -> list[RoleAssignment]:
-        place = after.rpartition(" ") if after else None
-        return await call.directory.assignments.list(
-            above=call.scope,
+        position = after.rpartition(" ") if after else None
+        return await context.directory.assignments.list(
+            above=context.scope,
             under=under,
             principal=principal,
-            after=(place[0], place[2]) if place else None,
+            after=(position[0], position[2]) if position else None,
             limit=limit,
         )
 
-    found = await lists.gather(call, fetch, _key)
-    shown = await scopes.shown(call, [held.scope for held in found.items])
-    return wire.page(call, found, lambda held: write(call, held, shown[held.scope]))
+    found = await paging.collect_page(context, fetch, _page_key)
+    shown = await scopes.resolve_display_names(
+        context, [assignment.scope for assignment in found.items]
+    )
+    return wire.show_page(
+        context, found, lambda assignment: show(context, assignment, shown[assignment.scope])
+    )
 
 
-def _key(held: RoleAssignment) -> str:
-    return f"{held.scope} {held.name}"
+def _page_key(assignment: RoleAssignment) -> str:
+    return f"{assignment.scope} {assignment.name}"
 
 
-async def _permissions(call: Call) -> Answer:
-    held = await call.directory.roles_for(call.caller.object_id, call.scope)
-    return wire.whole(role_definitions.permission(role) for role in held)
+async def _list_permissions(context: OperationContext) -> ManagerResponse:
+    caller_roles = await context.directory.roles_for(context.caller.object_id, context.scope)
+    return wire.show_list(role_definitions.show_permission(role) for role in caller_roles)
 
 
-async def _none(_: Call) -> Answer:
-    return wire.whole(())
+async def _list_none(_: OperationContext) -> ManagerResponse:
+    return wire.show_list(())
 
 
 _AUTHORIZATION = "{scope}/providers/Microsoft.Authorization"
@@ -219,30 +243,32 @@ ROUTES = (
     Route(
         method="GET",
         path=_ALL,
-        operation=Operation(title="list role assignments", action=f"{TYPE}/read", run=_list),
+        operation=ManagerOperation(title="list role assignments", action=f"{TYPE}/read", run=_list),
     ),
-    *crud(_ONE, TYPE, "role assignment", get=_get, put=_put, delete=_delete),
+    *crud_routes(_ONE, TYPE, "role assignment", get=_get, put=_put, delete=_delete),
     Route(
         method="GET",
         path=f"{_AUTHORIZATION}/permissions",
-        operation=Operation(title="list own permissions", action=None, run=_permissions),
+        operation=ManagerOperation(
+            title="list own permissions", action=None, run=_list_permissions
+        ),
     ),
     Route(
         method="GET",
         path=f"{_AUTHORIZATION}/denyAssignments",
-        operation=Operation(
+        operation=ManagerOperation(
             title="list deny assignments",
             action="Microsoft.Authorization/denyAssignments/read",
-            run=_none,
+            run=_list_none,
         ),
     ),
     Route(
         method="GET",
         path="/subscriptions/{subscription}/providers/Microsoft.Authorization/classicAdministrators",
-        operation=Operation(
+        operation=ManagerOperation(
             title="list classic administrators",
             action="Microsoft.Authorization/classicAdministrators/read",
-            run=_none,
+            run=_list_none,
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Role definitions: the built-in ones, and custom ones.
+"""Role definitions: built-in and custom.
 
 Source:  https://learn.microsoft.com/rest/api/authorization/role-definitions
 """
@@ -9,15 +9,21 @@ from typing import Any
 from podpass.directory import resource_ids, roles
 from podpass.directory.errors import Conflict, InUse
 from podpass.directory.model import RoleDefinition
-from podpass.directory.resource_manager import refusals, scopes, wire
-from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
+from podpass.directory.resource_manager import errors, scopes, wire
+from podpass.directory.resource_manager.model import (
+    ManagerOperation,
+    ManagerResponse,
+    OperationContext,
+    Route,
+    crud_routes,
+)
 from podpass.guids import is_lower_guid
 
 TYPE = "Microsoft.Authorization/roleDefinitions"
 _FILTERS = frozenset({"rolename", "type"})
 _CALLS = frozenset({"atscopeandbelow", "atscope"})
-_BEGAN = 1420070400.0  # what is shown of built-in roles, which were not made here
-# Member of a permission on the wire, and what we call it.
+_BUILT_IN_CREATED = 1420070400.0  # the creation time that built-in roles show
+# Members of a permission in JSON, and the attributes of RoleDefinition.
 _PERMISSIONS = {
     "actions": "actions",
     "notActions": "not_actions",
@@ -26,14 +32,14 @@ _PERMISSIONS = {
 }
 
 
-def id_at(call: Call, role_id: str, scope: str) -> str:
-    """Name a definition as it is seen from a scope: under the subscription, or under nothing."""
-    above = f"/subscriptions/{call.subscription}" if scope.strip("/") else ""
-    return f"{above}/providers/{TYPE}/{role_id}"
+def definition_id(context: OperationContext, role_id: str, scope: str) -> str:
+    """Return the ID of a definition for a scope: below the subscription, or without a parent."""
+    parent = f"/subscriptions/{context.subscription_id}" if scope.strip("/") else ""
+    return f"{parent}/providers/{TYPE}/{role_id}"
 
 
-def permission(role: RoleDefinition) -> dict[str, Any]:
-    """Write what a definition permits."""
+def show_permission(role: RoleDefinition) -> dict[str, Any]:
+    """Return the permissions of a definition as a response body."""
     shown: dict[str, Any] = {
         theirs: list(getattr(role, ours)) for theirs, ours in _PERMISSIONS.items()
     }
@@ -43,7 +49,7 @@ def permission(role: RoleDefinition) -> dict[str, Any]:
 
 
 def _condition(assigns: tuple[str, ...]) -> str:
-    """Write which roles can be given and taken, in the language of conditions."""
+    """Return the condition that limits which roles can be assigned and removed."""
     parts = []
     for verb, whose in (("write", "Request"), ("delete", "Resource")):
         of_role = f"@{whose}[Microsoft.Authorization/roleAssignments:RoleDefinitionId]"
@@ -53,11 +59,11 @@ def _condition(assigns: tuple[str, ...]) -> str:
     return " AND ".join(parts)
 
 
-def write(call: Call, role: RoleDefinition, scope: str) -> dict[str, Any]:
-    """Write a definition as clients read it."""
-    created = wire.moment(role.created or _BEGAN)
+def show(context: OperationContext, role: RoleDefinition, scope: str) -> dict[str, Any]:
+    """Return a definition as a response body."""
+    created = wire.format_time(role.created or _BUILT_IN_CREATED)
     return {
-        "id": id_at(call, role.id, scope),
+        "id": definition_id(context, role.id, scope),
         "name": role.id,
         "type": TYPE,
         "properties": {
@@ -65,7 +71,7 @@ def write(call: Call, role: RoleDefinition, scope: str) -> dict[str, Any]:
             "type": "BuiltInRole" if role.built_in else "CustomRole",
             "description": role.description,
             "assignableScopes": list(role.scopes),
-            "permissions": [permission(role)],
+            "permissions": [show_permission(role)],
             "createdOn": created,
             "updatedOn": created,
             "createdBy": None,
@@ -74,60 +80,62 @@ def write(call: Call, role: RoleDefinition, scope: str) -> dict[str, Any]:
     }
 
 
-def read(call: Call, role_id: str) -> RoleDefinition:
-    """Read a custom role.
+def parse(context: OperationContext, role_id: str) -> RoleDefinition:
+    """Parse a custom role.
 
-    Errors:  ManagerRefusal.
+    Errors:  ManagerError.
     """
-    given = wire.inner(call.body, "properties")
+    given = wire.object_member(context.body, "properties")
     name = wire.text(given, "roleName")
     if not name:
-        raise refusals.bad("RoleDefinitionRequestInvalid", "A custom role needs a 'roleName'.")
-    if (wire.text(given, "type") or "CustomRole").lower() != "customrole":
-        raise refusals.bad(
-            "RoleDefinitionRequestInvalid", "Only roles of type CustomRole are made."
+        raise errors.bad_request(
+            "RoleDefinitionRequestInvalid", "A custom role must have a 'roleName'."
         )
-    permissions = wire.items(given, "permissions") or []
+    if (wire.text(given, "type") or "CustomRole").lower() != "customrole":
+        raise errors.bad_request(
+            "RoleDefinitionRequestInvalid", "Only roles of type CustomRole can be created."
+        )
+    permissions = wire.object_list(given, "permissions") or []
     if len(permissions) != 1:
-        text = "A custom role has exactly one member in 'permissions'."
-        raise refusals.bad("RoleDefinitionRequestInvalid", text)
+        text = "A custom role must have exactly one entry in 'permissions'."
+        raise errors.bad_request("RoleDefinitionRequestInvalid", text)
     if wire.text(permissions[0], "condition"):
-        # A copy of a built-in role that has one would give more than the role it was copied from.
-        text = "Conditions of custom roles are not in podpass; leave out the actions that need one."
-        raise refusals.bad("RoleDefinitionRequestInvalid", text)
+        # Without the condition, a copy of a built-in role would grant more than the original role.
+        text = "podpass does not support conditions of custom roles; remove actions that need a condition."
+        raise errors.bad_request("RoleDefinitionRequestInvalid", text)
     patterns: dict[str, Any] = {
-        ours: wire.texts(permissions[0], theirs) or () for theirs, ours in _PERMISSIONS.items()
+        ours: wire.text_list(permissions[0], theirs) or () for theirs, ours in _PERMISSIONS.items()
     }
     return RoleDefinition(
         id=role_id,
         name=name,
         description=wire.text(given, "description", limit=2048) or "",
-        scopes=_scopes(call, given),
+        scopes=_parse_scopes(context, given),
         built_in=False,
         **patterns,
     )
 
 
-def _scopes(call: Call, given: Mapping[str, Any]) -> tuple[str, ...]:
-    found = wire.texts(given, "assignableScopes") or ()
-    here = f"/subscriptions/{call.subscription}"
+def _parse_scopes(context: OperationContext, given: Mapping[str, Any]) -> tuple[str, ...]:
+    found = wire.text_list(given, "assignableScopes") or ()
+    here = f"/subscriptions/{context.subscription_id}"
     if not found or not all(resource_ids.covers(here, one) for one in found):
-        raise refusals.bad(
+        raise errors.bad_request(
             "InvalidAssignableScope",
-            f"'assignableScopes' are scopes in {here}, at least one.",
+            f"'assignableScopes' must have at least one scope, and only scopes in {here}.",
         )
     return tuple(one.rstrip("/") for one in found)
 
 
-def role_id(call: Call) -> str:
-    """Read the GUID in the path.
+def parse_role_id(context: OperationContext) -> str:
+    """Parse the GUID in the path.
 
-    Errors:  ManagerRefusal.
+    Errors:  ManagerError.
     """
-    given = call.name.lower()
+    given = context.name.lower()
     if not is_lower_guid(given):
-        raise refusals.bad(
-            "InvalidRoleDefinitionId", f"The role definition id '{call.name}' is not a GUID."
+        raise errors.bad_request(
+            "InvalidRoleDefinitionId", f"The role definition id '{context.name}' is not a GUID."
         )
     return given
 
@@ -138,91 +146,95 @@ def _visible(role: RoleDefinition, scope: str) -> bool:
     )
 
 
-async def _list(call: Call) -> Answer:
-    wanted = call.query.filter.known(_FILTERS, _CALLS).equal
-    found = await call.directory.role_definitions.list(wanted.get("rolename"))
+async def _list(context: OperationContext) -> ManagerResponse:
+    wanted = context.query.filter.require_known(_FILTERS, _CALLS).equal
+    found = await context.directory.role_definitions.list(wanted.get("rolename"))
     kind = wanted.get("type", "").lower()
-    return wire.whole(
-        write(call, role, call.scope)
+    return wire.show_list(
+        show(context, role, context.scope)
         for role in found
-        if _visible(role, call.scope)
+        if _visible(role, context.scope)
         and kind in ("", "builtinrole" if role.built_in else "customrole")
     )
 
 
-async def _get(call: Call) -> Answer:
-    role = await call.directory.role_definitions.get(role_id(call))
-    if role is None or not _visible(role, call.scope):
-        raise _unknown(call.name)
-    return Answer(body=write(call, role, call.scope))
+async def _get(context: OperationContext) -> ManagerResponse:
+    role = await context.directory.role_definitions.get(parse_role_id(context))
+    if role is None or not _visible(role, context.scope):
+        raise _not_found(context.name)
+    return ManagerResponse(body=show(context, role, context.scope))
 
 
-async def _put(call: Call) -> Answer:
-    await scopes.check(call, call.scope)
-    role = read(call, role_id(call))
-    # Whoever may make roles in one group must not make them assignable in another.
-    await _check_all(call, f"{TYPE}/write", role.scopes)
-    await _check_there(call, role)
-    if role.name.lower() in roles.BY_NAME or await _named(call, role):
-        raise refusals.conflict(
+async def _put(context: OperationContext) -> ManagerResponse:
+    await scopes.require_existing(context, context.scope)
+    role = parse(context, parse_role_id(context))
+    # A caller that may create roles in one resource group must not make them assignable in another.
+    await _require_permission_at(context, f"{TYPE}/write", role.scopes)
+    await _require_update_allowed(context, role)
+    if role.name.lower() in roles.BY_NAME or await _is_name_taken(context, role):
+        raise errors.conflict(
             "RoleDefinitionWithSameNameExists", f"Another role has the name '{role.name}'."
         )
     try:
-        await call.directory.role_definitions.put(role)
+        await context.directory.role_definitions.put(role)
     except InUse as exc:
-        raise refusals.conflict(
+        raise errors.conflict(
             "RoleDefinitionHasAssignments",
-            f"The role is assigned at '{exc.facts['scope']}', so it has to stay assignable there; delete that"
+            f"The role is assigned at '{exc.facts['scope']}', so it must remain assignable there. Delete that"
             " role assignment first.",
         ) from exc
     except Conflict as exc:
-        raise refusals.conflict("RoleDefinitionExists", f"{exc.message}.") from exc
-    kept = await call.directory.role_definitions.get(role.id)
-    # Also for one that was there: clients accept nothing else.
-    return Answer(status=201, body=write(call, kept or role, call.scope))
+        raise errors.conflict("RoleDefinitionExists", f"{exc.message}.") from exc
+    stored = await context.directory.role_definitions.get(role.id)
+    # Clients accept only 201, also for an update.
+    return ManagerResponse(status=201, body=show(context, stored or role, context.scope))
 
 
-async def _check_there(call: Call, role: RoleDefinition) -> None:
-    there = await call.directory.role_definitions.get(role.id)
-    if there is None or there.built_in:
+async def _require_update_allowed(context: OperationContext, role: RoleDefinition) -> None:
+    existing = await context.directory.role_definitions.get(role.id)
+    if existing is None or existing.built_in:
         return
-    if not _visible(there, call.scope):
-        raise refusals.conflict("RoleDefinitionExists", f"Another role has the id '{role.id}'.")
-    # What a role allows it allows wherever it is held: changing it in one group changes every other.
-    await _check_all(call, f"{TYPE}/write", there.scopes)
+    if not _visible(existing, context.scope):
+        raise errors.conflict("RoleDefinitionExists", f"Another role has the id '{role.id}'.")
+    # A change of the role takes effect at every scope where it is assigned, so the caller needs them all.
+    await _require_permission_at(context, f"{TYPE}/write", existing.scopes)
 
 
-async def _check_all(call: Call, action: str, places: Iterable[str]) -> None:
-    for scope in places:
-        if not await call.directory.permitted(call.caller.object_id, action, scope):
-            raise refusals.not_authorized(call.caller, action, scope)
+async def _require_permission_at(
+    context: OperationContext, action: str, required_scopes: Iterable[str]
+) -> None:
+    for scope in required_scopes:
+        if not await context.directory.is_permitted(context.caller.object_id, action, scope):
+            raise errors.authorization_failed(context.caller, action, scope)
 
 
-async def _named(call: Call, role: RoleDefinition) -> bool:
-    same = await call.directory.role_definitions.list(role.name)
+async def _is_name_taken(context: OperationContext, role: RoleDefinition) -> bool:
+    same = await context.directory.role_definitions.list(role.name)
     return any(one.id != role.id for one in same)
 
 
-async def _delete(call: Call) -> Answer:
-    wanted = role_id(call)
-    role = await call.directory.role_definitions.get(wanted)
+async def _delete(context: OperationContext) -> ManagerResponse:
+    wanted = parse_role_id(context)
+    role = await context.directory.role_definitions.get(wanted)
     if role is None:
-        return Answer(status=204)
+        return ManagerResponse(status=204)
     if role.built_in:
-        raise refusals.bad("RoleDefinitionCannotBeDeleted", "Built-in roles cannot be deleted.")
-    await _check_all(call, f"{TYPE}/delete", role.scopes)
+        raise errors.bad_request(
+            "RoleDefinitionCannotBeDeleted", "Built-in roles cannot be deleted."
+        )
+    await _require_permission_at(context, f"{TYPE}/delete", role.scopes)
     try:
-        await call.directory.role_definitions.delete(wanted)
+        await context.directory.role_definitions.delete(wanted)
     except InUse as exc:
-        raise refusals.conflict(
+        raise errors.conflict(
             "RoleDefinitionHasAssignments",
-            "There are role assignments of this role; delete them first.",
+            "The role has role assignments. Delete them first.",
         ) from exc
-    return Answer(body=write(call, role, call.scope))
+    return ManagerResponse(body=show(context, role, context.scope))
 
 
-def _unknown(name: str) -> refusals.ManagerRefusal:
-    return refusals.missing("RoleDefinitionDoesNotExist", f"There is no role definition '{name}'.")
+def _not_found(name: str) -> errors.ManagerError:
+    return errors.not_found("RoleDefinitionDoesNotExist", f"There is no role definition '{name}'.")
 
 
 _ALL = f"{{scope}}/providers/{TYPE}"
@@ -232,7 +244,7 @@ ROUTES = (
     Route(
         method="GET",
         path=_ALL,
-        operation=Operation(title="list role definitions", action=f"{TYPE}/read", run=_list),
+        operation=ManagerOperation(title="list role definitions", action=f"{TYPE}/read", run=_list),
     ),
-    *crud(_ONE, TYPE, "role definition", get=_get, put=_put, delete=_delete),
+    *crud_routes(_ONE, TYPE, "role definition", get=_get, put=_put, delete=_delete),
 )

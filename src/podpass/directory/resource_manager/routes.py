@@ -1,10 +1,10 @@
 """Everything that Resource Manager serves, in one table."""
 
 from podpass.directory.resource_manager import (
-    cluster_parts,
+    cluster_subresources,
     clusters,
-    credentials,
     deleted_vaults,
+    federated_credentials,
     groups,
     identities,
     operations,
@@ -22,14 +22,14 @@ _SERVED = (
     *resources.ROUTES,
     *providers.ROUTES,
     *identities.ROUTES,
-    *credentials.ROUTES,
+    *federated_credentials.ROUTES,
     *role_definitions.ROUTES,
     *role_assignments.ROUTES,
     *vaults.ROUTES,
     *deleted_vaults.ROUTES,
     *clusters.ROUTES,
-    *cluster_parts.ROUTES,
+    *cluster_subresources.ROUTES,
     *operations.ROUTES,
 )
 
-ROUTES = (*_SERVED, providers.operations_of(_SERVED))
+ROUTES = (*_SERVED, providers.operations_route(_SERVED))

@@ -2,36 +2,41 @@
 
 from typing import Any
 
-from podpass.directory.resource_manager import locations, refusals, wire
-from podpass.directory.resource_manager.model import Answer, Call, Operation, Route
+from podpass.directory.resource_manager import errors, locations, wire
+from podpass.directory.resource_manager.model import (
+    ManagerOperation,
+    ManagerResponse,
+    OperationContext,
+    Route,
+)
 
 _READ = "Microsoft.Resources/subscriptions/read"
 _LOCATIONS = "Microsoft.Resources/subscriptions/locations/read"
 
 
-def write_tenant(call: Call) -> dict[str, Any]:
-    place = call.place
+def show_tenant(context: OperationContext) -> dict[str, Any]:
+    subscription = context.subscription
     return {
-        "id": f"/tenants/{place.tenant_id}",
-        "tenantId": place.tenant_id,
+        "id": f"/tenants/{subscription.tenant_id}",
+        "tenantId": subscription.tenant_id,
         "countryCode": "US",
-        "displayName": place.tenant_name,
-        "domains": [place.domain],
+        "displayName": subscription.tenant_name,
+        "domains": [subscription.domain],
         "tenantCategory": "Home",
-        "defaultDomain": place.domain,
+        "defaultDomain": subscription.domain,
         "tenantType": "AAD",
     }
 
 
-def write(call: Call) -> dict[str, Any]:
-    place = call.place
+def show(context: OperationContext) -> dict[str, Any]:
+    subscription = context.subscription
     return {
-        "id": f"/subscriptions/{place.subscription_id}",
+        "id": f"/subscriptions/{subscription.subscription_id}",
         "authorizationSource": "RoleBased",
         "managedByTenants": [],
-        "subscriptionId": place.subscription_id,
-        "tenantId": place.tenant_id,
-        "displayName": place.subscription_name,
+        "subscriptionId": subscription.subscription_id,
+        "tenantId": subscription.tenant_id,
+        "displayName": subscription.subscription_name,
         "state": "Enabled",
         "subscriptionPolicies": {
             "locationPlacementId": "Public_2014-09-01",
@@ -41,34 +46,36 @@ def write(call: Call) -> dict[str, Any]:
     }
 
 
-async def _visible(call: Call) -> bool:
-    """Tell whether the caller holds any role in the subscription, which is what shows it."""
-    scope, who = f"/subscriptions/{call.subscription}", call.caller.object_id
+async def _is_visible(context: OperationContext) -> bool:
+    """Return True if the caller has any role in the subscription; only then it is visible."""
+    scope, principal_id = f"/subscriptions/{context.subscription_id}", context.caller.object_id
     return bool(
-        await call.directory.assignments.list(under=scope, above=scope, principal=who, limit=1)
+        await context.directory.assignments.list(
+            under=scope, above=scope, principal=principal_id, limit=1
+        )
     )
 
 
-async def _tenants(call: Call) -> Answer:
-    return wire.whole([write_tenant(call)])
+async def _list_tenants(context: OperationContext) -> ManagerResponse:
+    return wire.show_list([show_tenant(context)])
 
 
-async def _list(call: Call) -> Answer:
-    shown = [write(call)] if await _visible(call) else []
+async def _list_subscriptions(context: OperationContext) -> ManagerResponse:
+    shown = [show(context)] if await _is_visible(context) else []
     count = {"type": "Total", "value": len(shown)}
-    return Answer(body={"value": shown, "count": count})
+    return ManagerResponse(body={"value": shown, "count": count})
 
 
-async def _get(call: Call) -> Answer:
-    if not await _visible(call):
-        raise refusals.not_authorized(call.caller, _READ, call.scope)
-    return Answer(body=write(call))
+async def _get(context: OperationContext) -> ManagerResponse:
+    if not await _is_visible(context):
+        raise errors.authorization_failed(context.caller, _READ, context.scope)
+    return ManagerResponse(body=show(context))
 
 
-async def _list_locations(call: Call) -> Answer:
-    if not await _visible(call):
-        raise refusals.not_authorized(call.caller, _LOCATIONS, call.scope)
-    return wire.whole(locations.write(call.subscription, one) for one in locations.REGIONS)
+async def _list_locations(context: OperationContext) -> ManagerResponse:
+    if not await _is_visible(context):
+        raise errors.authorization_failed(context.caller, _LOCATIONS, context.scope)
+    return wire.show_list(locations.show(context.subscription_id, one) for one in locations.REGIONS)
 
 
 _SUB = "/subscriptions/{subscription}"
@@ -77,22 +84,26 @@ ROUTES = (
     Route(
         method="GET",
         path="/tenants",
-        operation=Operation(title="list tenants", action=None, run=_tenants),
+        operation=ManagerOperation(title="list tenants", action=None, run=_list_tenants),
     ),
     Route(
         method="GET",
         path="/subscriptions",
-        operation=Operation(title="list subscriptions", action=None, run=_list),
+        operation=ManagerOperation(
+            title="list subscriptions", action=None, run=_list_subscriptions
+        ),
     ),
     Route(
         method="GET",
         path=_SUB,
-        operation=Operation(title="show subscription", action=_READ, run=_get, filtered=True),
+        operation=ManagerOperation(
+            title="show subscription", action=_READ, run=_get, filtered=True
+        ),
     ),
     Route(
         method="GET",
         path=f"{_SUB}/locations",
-        operation=Operation(
+        operation=ManagerOperation(
             title="list locations", action=_LOCATIONS, run=_list_locations, filtered=True
         ),
     ),

@@ -1,4 +1,4 @@
-"""Key vaults read into our shapes and written from them. Pure.
+"""Parse and show key vaults. Pure.
 
 Source:  https://learn.microsoft.com/rest/api/keyvault/keyvault/vaults
 """
@@ -10,177 +10,188 @@ from typing import Any
 from podpass.clock import rfc3339
 from podpass.directory import naming
 from podpass.directory.model import DeletedVault, Vault, VaultAccess
-from podpass.directory.resource_manager import policies, refusals, wire
-from podpass.directory.resource_manager.model import Call
+from podpass.directory.resource_manager import access_policies, errors, wire
+from podpass.directory.resource_manager.model import OperationContext
 
 TYPE = "Microsoft.KeyVault/vaults"
 _FLAGS = ("enabledForDeployment", "enabledForDiskEncryption", "enabledForTemplateDeployment")
 _SKUS = ("standard", "premium")
 _RETENTION = range(7, 91)
-# From this api-version on a new vault goes by roles unless it says otherwise.
+# From this api-version on, a new vault uses roles by default.
 _ROLES_SINCE = "2026-02-01"
 
 
-def write(call: Call, vault: Vault) -> dict[str, Any]:
-    """Write a vault as clients read it."""
+def show(context: OperationContext, vault: Vault) -> dict[str, Any]:
+    """Return a vault as a response body."""
     properties: dict[str, Any] = {
         **vault.document,
         "tenantId": vault.tenant_id,
-        "accessPolicies": [policies.write(one) for one in vault.policies],
+        "accessPolicies": [access_policies.show(one) for one in vault.policies],
         "enableSoftDelete": True,
         "softDeleteRetentionInDays": vault.retention_days,
         "enableRbacAuthorization": vault.access is VaultAccess.ROLES,
-        "vaultUri": f"https://{vault.name}.{call.origin.vault_suffix}/",
+        "vaultUri": f"https://{vault.name}.{context.endpoints.vault_suffix}/",
         "provisioningState": "Succeeded",
     }
     properties.setdefault("sku", {"family": "A", "name": "standard"})
     properties.setdefault("publicNetworkAccess", "Enabled")
     for name in _FLAGS:
         properties.setdefault(name, False)
-    # Absent until it is on, as in the real one.
+    # Absent until it is enabled, as in Azure.
     if vault.purge_protection:
         properties["enablePurgeProtection"] = True
-    # One that an older podpass made does not know when.
-    made = {"systemData": {"createdAt": wire.moment(vault.created)}} if vault.created else {}
+    # The creation time may be unknown.
+    system_data = (
+        {"systemData": {"createdAt": wire.format_time(vault.created)}} if vault.created else {}
+    )
     return {
         "id": vault.resource_id,
         "name": vault.name,
         "type": TYPE,
         "location": vault.location,
         "tags": dict(vault.tags),
-        **made,
+        **system_data,
         "properties": properties,
     }
 
 
-def write_deleted(call: Call, gone: DeletedVault) -> dict[str, Any]:
-    """Write a vault that can be recovered."""
-    vault = gone.vault
-    place = f"/subscriptions/{call.subscription}/providers/Microsoft.KeyVault"
+def show_deleted(context: OperationContext, deleted: DeletedVault) -> dict[str, Any]:
+    """Return a deleted vault as a response body."""
+    vault = deleted.vault
+    provider = f"/subscriptions/{context.subscription_id}/providers/Microsoft.KeyVault"
     properties: dict[str, Any] = {
         "vaultId": vault.resource_id,
         "location": vault.location,
         "tags": dict(vault.tags),
-        "deletionDate": rfc3339(gone.deleted),
-        "scheduledPurgeDate": rfc3339(gone.purge_on),
+        "deletionDate": rfc3339(deleted.deleted),
+        "scheduledPurgeDate": rfc3339(deleted.purge_on),
     }
     if vault.purge_protection:
         properties["purgeProtectionEnabled"] = True
     return {
-        "id": f"{place}/locations/{vault.location}/deletedVaults/{vault.name}",
+        "id": f"{provider}/locations/{vault.location}/deletedVaults/{vault.name}",
         "name": vault.name,
         "type": "Microsoft.KeyVault/deletedVaults",
         "properties": properties,
     }
 
 
-def check_name(name: str) -> str:
-    """Give a name as it is kept, or refuse it.
+def normalize_name(name: str) -> str:
+    """Validate a name and return it in lower case.
 
-    Errors:  ManagerRefusal.
+    Errors:  ManagerError.
     """
     lower = name.lower()
     if (fault := naming.vault_name_fault(lower)) is not None:
-        raise refusals.bad("VaultNameNotValid", f"The vault's {fault.message}.")
+        raise errors.bad_request("VaultNameNotValid", f"The vault's {fault.message}.")
     return lower
 
 
-def read_new(call: Call, name: str, location: str, resource_id: str) -> Vault:
-    """Read a vault that is to be created.
+def parse_new(context: OperationContext, name: str, location: str, resource_id: str) -> Vault:
+    """Parse a new vault.
 
-    Errors:  ManagerRefusal.
+    Errors:  ManagerError.
     """
-    given = wire.inner(call.body, "properties")
-    if wire.text(given, "tenantId") is None or not wire.inner(given, "sku"):
-        raise refusals.bad("BadRequest", "A vault's properties must name 'tenantId' and 'sku'.")
-    by_roles = call.query.api_version[:10] >= _ROLES_SINCE
+    given = wire.object_member(context.body, "properties")
+    if wire.text(given, "tenantId") is None or not wire.object_member(given, "sku"):
+        raise errors.bad_request(
+            "BadRequest", "The properties of a vault must have 'tenantId' and 'sku'."
+        )
+    uses_roles = context.query.api_version[:10] >= _ROLES_SINCE
     empty = Vault(
         name=name,
-        tenant_id=call.place.tenant_id,
+        tenant_id=context.subscription.tenant_id,
         location=location,
         resource_id=resource_id,
-        access=VaultAccess.ROLES if by_roles else VaultAccess.POLICIES,
-        tags=wire.tags(call.body) or {},
+        access=VaultAccess.ROLES if uses_roles else VaultAccess.POLICIES,
+        tags=wire.tags(context.body) or {},
     )
-    days = _number(given, "softDeleteRetentionInDays")
-    return _read(call, given, replace(empty, retention_days=90 if days is None else days))
+    days = _parse_integer(given, "softDeleteRetentionInDays")
+    return _apply(context, given, replace(empty, retention_days=90 if days is None else days))
 
 
-def read_change(call: Call, old: Vault, *, whole: bool) -> Vault:
-    """Read what is changed of a vault; a `whole` one also loses what is not named.
+def parse_change(context: OperationContext, old: Vault, *, whole: bool) -> Vault:
+    """Parse a change of a vault; with `whole`, properties that the request omits are reset.
 
-    Errors:  ManagerRefusal.
+    Errors:  ManagerError.
     """
-    given, tags = wire.inner(call.body, "properties"), wire.tags(call.body)
-    days = _number(given, "softDeleteRetentionInDays")
+    given, tags = wire.object_member(context.body, "properties"), wire.tags(context.body)
+    days = _parse_integer(given, "softDeleteRetentionInDays")
     if days not in (None, old.retention_days):
-        raise refusals.bad(
+        raise errors.bad_request(
             "BadRequest",
-            f"'softDeleteRetentionInDays' was set to {old.retention_days} and cannot change any more.",
+            f"'softDeleteRetentionInDays' is {old.retention_days} and cannot be changed.",
         )
     if whole:
         old = replace(old, tags=tags or {}, policies=(), document={})
     elif tags is not None:
         old = replace(old, tags=tags)
-    return _read(call, given, old)
+    return _apply(context, given, old)
 
 
-def _read(call: Call, given: Mapping[str, Any], old: Vault) -> Vault:
-    _check_tenant(call, given)
-    if wire.flag(given, "enableSoftDelete") is False:
-        raise refusals.bad(
-            "BadRequest", "'enableSoftDelete' cannot be false: soft delete is for ever."
+def _apply(context: OperationContext, given: Mapping[str, Any], old: Vault) -> Vault:
+    _check_tenant(context, given)
+    if wire.boolean(given, "enableSoftDelete") is False:
+        raise errors.bad_request(
+            "BadRequest", "'enableSoftDelete' cannot be false: soft delete cannot be disabled."
         )
-    protect = wire.flag(given, "enablePurgeProtection")
+    protect = wire.boolean(given, "enablePurgeProtection")
     if protect is False:
-        raise refusals.bad(
+        raise errors.bad_request(
             "BadRequest",
-            "'enablePurgeProtection' cannot be set to false; leave it out, or protect for good with true.",
+            "'enablePurgeProtection' cannot be false; omit it, or set true, which is permanent.",
         )
     if old.retention_days not in _RETENTION:
-        raise refusals.bad("BadRequest", "'softDeleteRetentionInDays' is a number from 7 to 90.")
-    by_roles = wire.flag(given, "enableRbacAuthorization")
+        raise errors.bad_request(
+            "BadRequest", "'softDeleteRetentionInDays' must be a number from 7 to 90."
+        )
+    uses_roles = wire.boolean(given, "enableRbacAuthorization")
     access = old.access
-    if by_roles is not None:
-        access = VaultAccess.ROLES if by_roles else VaultAccess.POLICIES
-    listed = wire.items(given, "accessPolicies")
+    if uses_roles is not None:
+        access = VaultAccess.ROLES if uses_roles else VaultAccess.POLICIES
+    listed = wire.object_list(given, "accessPolicies")
     return replace(
         old,
         access=access,
-        policies=old.policies if listed is None else policies.read(call, listed),
+        policies=old.policies if listed is None else access_policies.parse(context, listed),
         purge_protection=old.purge_protection or protect is True,
-        document={**old.document, **_document(given)},
+        document={**old.document, **_parse_document(given)},
     )
 
 
-def _check_tenant(call: Call, given: Mapping[str, Any]) -> None:
+def _check_tenant(context: OperationContext, given: Mapping[str, Any]) -> None:
     tenant = wire.text(given, "tenantId")
-    if tenant is not None and tenant.lower() != call.place.tenant_id:
-        raise refusals.bad(
-            "BadRequest", f"'tenantId' is not that of the subscription, {call.place.tenant_id}."
+    if tenant is not None and tenant.lower() != context.subscription.tenant_id:
+        raise errors.bad_request(
+            "BadRequest",
+            f"'tenantId' must be the tenant of the subscription, {context.subscription.tenant_id}.",
         )
 
 
-def _document(given: Mapping[str, Any]) -> dict[str, Any]:
-    kept: dict[str, Any] = {
-        name: value for name in _FLAGS if (value := wire.flag(given, name)) is not None
+def _parse_document(given: Mapping[str, Any]) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        name: value for name in _FLAGS if (value := wire.boolean(given, name)) is not None
     }
-    if sku := wire.inner(given, "sku"):
+    if sku := wire.object_member(given, "sku"):
         family, name = wire.text(sku, "family") or "A", (wire.text(sku, "name") or "").lower()
         if family != "A" or name not in _SKUS:
-            raise refusals.bad("BadRequest", f"'sku' is of family A and one of {', '.join(_SKUS)}.")
-        kept["sku"] = {"family": family, "name": name}
-    if acls := wire.inner(given, "networkAcls"):
-        kept["networkAcls"] = acls
+            raise errors.bad_request(
+                "BadRequest", f"'sku' must have family A and one of the names {', '.join(_SKUS)}."
+            )
+        document["sku"] = {"family": family, "name": name}
+    if acls := wire.object_member(given, "networkAcls"):
+        document["networkAcls"] = acls
     if (access := wire.text(given, "publicNetworkAccess")) is not None:
         if access.lower() not in ("enabled", "disabled"):
-            raise refusals.bad("BadRequest", "'publicNetworkAccess' is Enabled or Disabled.")
-        kept["publicNetworkAccess"] = access
-    return kept
+            raise errors.bad_request(
+                "BadRequest", "'publicNetworkAccess' must be Enabled or Disabled."
+            )
+        document["publicNetworkAccess"] = access
+    return document
 
 
-def _number(given: Mapping[str, Any], name: str) -> int | None:
+def _parse_integer(given: Mapping[str, Any], name: str) -> int | None:
     value = given.get(name)
     if value is not None and type(value) is not int:
-        raise refusals.content(f"'{name}' is not a whole number")
+        raise errors.invalid_content(f"'{name}' is not an integer")
     return value

@@ -1,4 +1,4 @@
-"""Key vaults: the control plane. Their secrets are another stage's.
+"""Key vaults: the control plane. The resource stage serves their secrets.
 
 Source:  https://learn.microsoft.com/rest/api/keyvault/keyvault/vaults
 """
@@ -10,172 +10,186 @@ from podpass.directory import resource_ids, roles
 from podpass.directory.errors import NameHeld
 from podpass.directory.model import Vault
 from podpass.directory.resource_manager import (
-    enclosing,
-    lists,
-    policies,
-    refusals,
+    access_policies,
+    errors,
+    paging,
+    resources,
     vault_wire,
     wire,
 )
-from podpass.directory.resource_manager.model import Answer, Call, Operation, Route, crud
-from podpass.directory.resource_manager.vault_wire import TYPE, write
+from podpass.directory.resource_manager.model import (
+    ManagerOperation,
+    ManagerResponse,
+    OperationContext,
+    Route,
+    crud_routes,
+)
+from podpass.directory.resource_manager.vault_wire import TYPE, show
 
 _ASSIGN = "Microsoft.Authorization/roleAssignments/write"
 _KINDS = ("add", "replace", "remove")
 
 
-async def find(call: Call) -> Vault | None:
-    """Find the vault of the path; one of this name elsewhere is another.
+async def find(context: OperationContext) -> Vault | None:
+    """Find the vault in the path; a vault of this name in another group does not match.
 
-    Errors:  ManagerRefusal, ResourceGroupNotFound.
+    Errors:  ManagerError, ResourceGroupNotFound.
     """
-    group = await enclosing.group(call)
-    vault = await call.directory.vaults.get(call.name)
-    wanted = resource_ids.vault_id(call.subscription, group, call.name).lower()
-    return vault if vault is not None and vault.resource_id.lower() == wanted else None
+    group = await resources.parent_group(context)
+    vault = await context.directory.vaults.get(context.name)
+    expected_id = resource_ids.vault_id(context.subscription_id, group, context.name).lower()
+    return vault if vault is not None and vault.resource_id.lower() == expected_id else None
 
 
-async def _found(call: Call) -> Vault:
-    vault = await find(call)
+async def _require_vault(context: OperationContext) -> Vault:
+    vault = await find(context)
     if vault is None:
-        raise refusals.resource_not_found(TYPE, call.name, call.group)
+        raise errors.resource_not_found(TYPE, context.name, context.group)
     return vault
 
 
-async def _put(call: Call) -> Answer:
-    old = await find(call)
-    name = vault_wire.check_name(call.name)
-    location = wire.location(call.body, TYPE)
-    mode = wire.text(wire.inner(call.body, "properties"), "createMode") or "default"
+async def _put(context: OperationContext) -> ManagerResponse:
+    old = await find(context)
+    name = vault_wire.normalize_name(context.name)
+    location = wire.location(context.body, TYPE)
+    mode = wire.text(wire.object_member(context.body, "properties"), "createMode") or "default"
     if mode.lower() not in ("default", "recover"):
-        raise refusals.bad("BadRequest", "'createMode' is default or recover.")
+        raise errors.bad_request("BadRequest", "'createMode' must be default or recover.")
     if old is not None:
-        wire.stays("vault", old.name, old.location, location)
-        return await _change(call, old, whole=True)
-    if await call.directory.vaults.get(name) is not None:
-        raise refusals.conflict(
+        wire.require_same_location("vault", old.name, old.location, location)
+        return await _update(context, old, whole=True)
+    if await context.directory.vaults.get(name) is not None:
+        raise errors.conflict(
             "VaultAlreadyExists",
-            f"The vault name '{name}' is in use in another resource group; each name is there once.",
+            f"The vault name '{name}' is used in another resource group; vault names are unique.",
         )
     if mode.lower() == "recover":
-        return await _recover(call, name, location)
-    resource_id = resource_ids.vault_id(call.subscription, await enclosing.group(call), name)
-    new = vault_wire.read_new(call, name, location, resource_id)
+        return await _recover(context, name, location)
+    resource_id = resource_ids.vault_id(
+        context.subscription_id, await resources.parent_group(context), name
+    )
+    new = vault_wire.parse_new(context, name, location, resource_id)
     try:
-        await call.directory.vaults.put(new, grouped=True)
+        await context.directory.vaults.put(new, grouped=True)
     except NameHeld as exc:
-        raise refusals.conflict(
+        raise errors.conflict(
             "ConflictError",
-            f"A deleted vault holds the name '{name}': recover it (az keyvault recover) or, if it is not "
-            "protected, purge it (az keyvault purge), or take another name.",
+            f"A deleted vault has the name '{name}'. Recover it (az keyvault recover), purge it if it has no"
+            " purge protection (az keyvault purge), or use another name.",
         ) from exc
-    kept = await call.directory.vaults.get(name)
-    return Answer(status=201, body=write(call, kept or new))
+    stored = await context.directory.vaults.get(name)
+    return ManagerResponse(status=201, body=show(context, stored or new))
 
 
-async def _recover(call: Call, name: str, location: str) -> Answer:
-    gone = await call.directory.vaults.deleted(call.subscription, location=location, name=name)
-    wanted = resource_ids.vault_id(call.subscription, call.group, name).lower()
-    if not gone or gone[0].vault.resource_id.lower() != wanted:
-        raise refusals.missing(
+async def _recover(context: OperationContext, name: str, location: str) -> ManagerResponse:
+    deleted = await context.directory.vaults.deleted(
+        context.subscription_id, location=location, name=name
+    )
+    expected_id = resource_ids.vault_id(context.subscription_id, context.group, name).lower()
+    if not deleted or deleted[0].vault.resource_id.lower() != expected_id:
+        raise errors.not_found(
             "DeletedVaultNotFound",
-            f"There is no deleted vault '{name}' of resource group '{call.group}' in '{location}' that could"
-            " be recovered.",
+            f"There is no deleted vault '{name}' of resource group '{context.group}' in '{location}' to"
+            " recover.",
         )
-    return Answer(body=write(call, await call.directory.vaults.recover(name)))
+    return ManagerResponse(body=show(context, await context.directory.vaults.recover(name)))
 
 
-async def _patch(call: Call) -> Answer:
-    return await _change(call, await _found(call), whole=False)
+async def _patch(context: OperationContext) -> ManagerResponse:
+    return await _update(context, await _require_vault(context), whole=False)
 
 
-async def _change(call: Call, old: Vault, *, whole: bool) -> Answer:
-    held = await call.directory.roles_for(call.caller.object_id, old.resource_id)
-    may_switch = roles.may_assign(held, _ASSIGN, None)
+async def _update(context: OperationContext, old: Vault, *, whole: bool) -> ManagerResponse:
+    held_roles = await context.directory.roles_for(context.caller.object_id, old.resource_id)
+    is_switch_allowed = roles.may_assign(held_roles, _ASSIGN, None)
 
     def step(was: Vault) -> Vault:
-        new = vault_wire.read_change(call, was, whole=whole)
-        if new.access is was.access or may_switch:
+        new = vault_wire.parse_change(context, was, whole=whole)
+        if new.access is was.access or is_switch_allowed:
             return new
-        # Whoever may change the vault could otherwise give itself its secrets; judged here, by the vault as
-        # it is when it is written, so that nobody switches back what an owner has just switched.
-        raise refusals.ManagerRefusal(
+        # Otherwise a caller that may change the vault could give itself access to the secrets. The check uses
+        # the vault at the time of the write, so that it also covers a switch by another caller just before.
+        raise errors.ManagerError(
             403,
             "InsufficientPermissions",
-            f"Switching a vault between roles and access policies needs '{_ASSIGN}' over it.",
+            f"Switching a vault between roles and access policies requires '{_ASSIGN}' at the vault.",
         )
 
-    return Answer(body=write(call, await call.directory.vaults.change(old.name, step)))
+    return ManagerResponse(
+        body=show(context, await context.directory.vaults.change(old.name, step))
+    )
 
 
-async def _get(call: Call) -> Answer:
-    return Answer(body=write(call, await _found(call)))
+async def _get(context: OperationContext) -> ManagerResponse:
+    return ManagerResponse(body=show(context, await _require_vault(context)))
 
 
-async def _delete(call: Call) -> Answer:
-    vault = await find(call)
+async def _delete(context: OperationContext) -> ManagerResponse:
+    vault = await find(context)
     if vault is None:
-        return Answer(status=204)
-    await call.directory.vaults.delete(vault.name)
-    return Answer(status=200)
+        return ManagerResponse(status=204)
+    await context.directory.vaults.delete(vault.name)
+    return ManagerResponse(status=200)
 
 
-async def _list(call: Call) -> Answer:
-    call.query.filter.known(frozenset())
-    group = await enclosing.group(call) if call.group else None
+async def _list(context: OperationContext) -> ManagerResponse:
+    context.query.filter.require_known(frozenset())
+    group = await resources.parent_group(context) if context.group else None
 
     async def fetch(after: str | None, limit: int) -> list[Vault]:
-        return await call.directory.vaults.page(
-            call.subscription, group=group, after=after, limit=limit
+        return await context.directory.vaults.page(
+            context.subscription_id, group=group, after=after, limit=limit
         )
 
-    found = await lists.gather(call, fetch, _key)
-    return wire.page(call, found, lambda vault: write(call, vault))
+    found = await paging.collect_page(context, fetch, _page_key)
+    return wire.show_page(context, found, lambda vault: show(context, vault))
 
 
-def _key(vault: Vault) -> str:
+def _page_key(vault: Vault) -> str:
     return vault.resource_id
 
 
-async def _policies(call: Call) -> Answer:
-    vault, kind = await _found(call), call.params["kind"].lower()
+async def _change_policies(context: OperationContext) -> ManagerResponse:
+    vault, kind = await _require_vault(context), context.params["kind"].lower()
     if kind not in _KINDS:
-        raise refusals.bad("BadRequest", f"Access policies are changed by {', '.join(_KINDS)}.")
-    listed = wire.items(wire.inner(call.body, "properties"), "accessPolicies")
+        raise errors.bad_request(
+            "BadRequest", f"The change of access policies must be one of {', '.join(_KINDS)}."
+        )
+    listed = wire.object_list(wire.object_member(context.body, "properties"), "accessPolicies")
     if listed is None:
-        raise refusals.bad("BadRequest", "The properties must name 'accessPolicies'.")
-    given = policies.read(call, listed)
+        raise errors.bad_request("BadRequest", "The properties must have 'accessPolicies'.")
+    given = access_policies.parse(context, listed)
 
     def step(was: Vault) -> Vault:
-        return replace(was, policies=policies.changed(was.policies, kind, given))
+        return replace(was, policies=access_policies.apply_change(was.policies, kind, given))
 
-    new = await call.directory.vaults.change(vault.name, step)
-    shown = [policies.write(one) for one in new.policies]
+    new = await context.directory.vaults.change(vault.name, step)
+    shown = [access_policies.show(one) for one in new.policies]
     body: dict[str, Any] = {
         "id": f"{vault.resource_id}/accessPolicies/",
         "type": f"{TYPE}/accessPolicies",
         "location": vault.location,
         "properties": {"accessPolicies": shown},
     }
-    return Answer(body=body)
+    return ManagerResponse(body=body)
 
 
 _SUB = "/subscriptions/{subscription}"
 _ALL = f"{_SUB}/resourceGroups/{{group}}/providers/{TYPE}"
 _ONE = f"{_ALL}/{{name}}"
-_LIST = Operation(title="list vaults", action=f"{TYPE}/read", run=_list)
+_LIST = ManagerOperation(title="list vaults", action=f"{TYPE}/read", run=_list)
 
 ROUTES = (
     Route(method="GET", path=f"{_SUB}/providers/{TYPE}", operation=_LIST),
     Route(method="GET", path=_ALL, operation=_LIST),
-    *crud(_ONE, TYPE, "vault", get=_get, put=_put, patch=_patch, delete=_delete),
+    *crud_routes(_ONE, TYPE, "vault", get=_get, put=_put, patch=_patch, delete=_delete),
     Route(
         method="PUT",
         path=f"{_ONE}/accessPolicies/{{kind}}",
-        operation=Operation(
+        operation=ManagerOperation(
             title="change access policies",
             action=f"{TYPE}/accessPolicies/write",
-            run=_policies,
+            run=_change_policies,
             reads_body=True,
         ),
     ),

@@ -1,4 +1,4 @@
-"""The record of changes: list it, and record changes of objects that are stored elsewhere."""
+"""The audit log: list it, and record changes of objects that are stored elsewhere."""
 
 from typing import Any
 
@@ -11,37 +11,38 @@ from podpass.directory.store.schema import audit_entries
 from podpass.directory.store.session import Session
 
 # The hint never proposes to delete an audit row.
-_KEEP = "stop podpass, then restore the database from a backup, or repair this row with sqlite3"
+_REPAIR_HINT = (
+    "stop podpass, then restore the database from a backup, or repair this row with sqlite3"
+)
 
 
 class Audit:
-    """The record of changes; nothing takes an entry out."""
+    """The audit log. No method deletes an entry."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     async def record(self, one: AuditEntry) -> None:
-        """Record a change of something that is kept elsewhere."""
-        # Each change of a secret comes here: it must not send the next exchange to the database.
+        """Record a change of an object that is stored elsewhere."""
+        # Every change of a secret is recorded here, and must not clear the caches of the token path.
         await self._session.write(
-            lambda write: write_entries(write.connection, [one]), forgets=False
+            lambda write: write_entries(write.connection, [one]), clears_caches=False
         )
 
     async def list(
         self, *, after: int | None = None, limit: int = 100, since: float | None = None
     ) -> list[AuditEntry]:
-        """List changes, the newest first: those before the entry `after`, none older than `since`."""
+        """List entries, newest first: those before the entry `after`, none older than `since`."""
         query = select(audit_entries).order_by(audit_entries.c.serial.desc())
         if after is not None:
             query = query.where(audit_entries.c.serial < after)
         if since is not None:
             query = query.where(audit_entries.c.time >= since)
         return await self._session.read(
-            lambda connection: database.list_page(connection, query, limit, _entry)
+            lambda connection: database.fetch_page(connection, query, limit, _entry)
         )
 
 
+@database.row_decoder(audit_entries, key=lambda row: row.serial, hint=_REPAIR_HINT)
 def _entry(row: Row[Any]) -> AuditEntry:
-    with database.shaping("audit_entries", row.serial, hint=_KEEP):
-        database.check_types(row, audit_entries)
-        return AuditEntry(**row._mapping)  # noqa: SLF001 - the documented way to a row's names
+    return AuditEntry(**row._mapping)  # noqa: SLF001 - the documented access to the names of a row

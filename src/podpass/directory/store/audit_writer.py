@@ -10,7 +10,7 @@ from podpass.directory.store.schema import audit_entries
 from podpass.log import correlation_id
 
 
-def entry(action: str, target: str, now: float) -> AuditEntry:
+def create_entry(action: str, target: str, now: float) -> AuditEntry:
     """Return an audit entry for a change by the current actor."""
     author = actor.get()
     return AuditEntry(

@@ -1,4 +1,4 @@
-"""A bounded cache that forgets everything at once, and never keeps what was read before it forgot."""
+"""A bounded cache that is cleared as a whole, and never keeps a value that was read before it was cleared."""
 
 import asyncio
 from collections import OrderedDict
@@ -10,42 +10,42 @@ Value = TypeVar("Value")
 
 
 class Cache(Generic[Key, Value]):
-    """Keep the values used last, loading each once however many want it.
+    """A least-recently-used cache. Concurrent callers of one key share one load.
 
-    What is not there is not kept: names that strangers make up cannot push out those that exist.
+    Missing values are not cached, so requests with invented names cannot evict existing values.
 
-    Shapes:  `heard` tells whether changes are heard of; while they are not, nothing is kept.
+    Shapes:  while `is_connected` returns false, change notifications do not arrive and nothing is cached.
     """
 
-    def __init__(self, size: int, heard: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, size: int, is_connected: Callable[[], bool] = lambda: True) -> None:
         self._size = size
-        self._heard = heard
-        self._kept: OrderedDict[Key, Value] = OrderedDict()
+        self._is_connected = is_connected
+        self._values: OrderedDict[Key, Value] = OrderedDict()
         self._loading: dict[Key, asyncio.Future[Value | None]] = {}
         self._generation = 0
 
     async def get(self, key: Key, load: Callable[[], Awaitable[Value | None]]) -> Value | None:
-        """Give a value, loading it if it is not kept."""
+        """Return a value, and load it if it is not cached."""
         while True:
-            if (kept := self.peek(key)) is not None:
-                return kept
-            if (under_way := self._loading.get(key)) is None:
+            if (cached := self.peek(key)) is not None:
+                return cached
+            if (running := self._loading.get(key)) is None:
                 return await self._load(key, load)
-            await asyncio.wait([under_way])
-            if not under_way.cancelled():
-                return under_way.result()
+            await asyncio.wait([running])
+            if not running.cancelled():
+                return running.result()
 
     def peek(self, key: Key) -> Value | None:
-        """Give a value if it is kept."""
-        if (kept := self._kept.get(key)) is not None:
-            self._kept.move_to_end(key)
-        return kept
+        """Return a cached value, without loading."""
+        if (cached := self._values.get(key)) is not None:
+            self._values.move_to_end(key)
+        return cached
 
     def clear(self) -> None:
-        """Forget everything, and whatever is being read at this moment."""
+        """Drop all values, and the results of running loads."""
         self._generation += 1
-        self._kept.clear()
-        # Whoever asks from now on must see what made this stale.
+        self._values.clear()
+        # Later callers must see the change that caused this, so they do not wait for a running load.
         self._loading.clear()
 
     async def _load(self, key: Key, load: Callable[[], Awaitable[Value | None]]) -> Value | None:
@@ -56,18 +56,18 @@ class Cache(Generic[Key, Value]):
             future.set_result(loaded)
         except Exception as exc:
             future.set_exception(exc)
-            future.exception()  # nobody else may be waiting
+            future.exception()  # read it, because there may be no other caller
             raise
         finally:
-            # Cancelled with its caller: one of those who wait reads for itself.
+            # If the caller was cancelled, a waiting caller loads the value itself.
             future.cancel()
             if self._loading.get(key) is future:
                 del self._loading[key]
-        if loaded is not None and generation == self._generation and self._heard():
-            self._keep(key, loaded)
+        if loaded is not None and generation == self._generation and self._is_connected():
+            self._store(key, loaded)
         return loaded
 
-    def _keep(self, key: Key, value: Value) -> None:
-        self._kept[key] = value
-        if len(self._kept) > self._size:
-            self._kept.popitem(last=False)
+    def _store(self, key: Key, value: Value) -> None:
+        self._values[key] = value
+        if len(self._values) > self._size:
+            self._values.popitem(last=False)

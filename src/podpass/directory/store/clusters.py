@@ -1,4 +1,4 @@
-"""Managed Kubernetes clusters, as Resource Manager shows them."""
+"""Managed Kubernetes clusters of Resource Manager."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,10 +8,10 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from podpass import database
 from podpass.directory import errors, naming, resource_ids
-from podpass.directory.model import Change, Cluster
+from podpass.directory.model import Cluster, WriteResult
 from podpass.directory.store import role_assignments
-from podpass.directory.store.identity_queries import below, lying_in
-from podpass.directory.store.rows import check_group, from_json, to_json
+from podpass.directory.store.identity_queries import in_scope, is_below
+from podpass.directory.store.rows import check_group_exists, from_json, to_json
 from podpass.directory.store.schema import clusters
 from podpass.directory.store.session import Session, Write
 
@@ -19,13 +19,13 @@ _CLUSTER = "Microsoft.ContainerService/managedClusters"
 
 
 class Clusters:
-    """Clusters by their resource id, case apart."""
+    """Clusters by resource id, compared without case."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     async def get(self, subscription_id: str, group: str, name: str) -> Cluster | None:
-        """Find a cluster."""
+        """Return a cluster, or None."""
         resource_id = resource_ids.cluster_id(subscription_id, group, name)
         return await self._session.read(lambda connection: _read(connection, resource_id))
 
@@ -37,26 +37,26 @@ class Clusters:
         after: str | None = None,
         limit: int = 100,
     ) -> list[Cluster]:
-        """List clusters of a subscription, or of one of its groups, after the one with this resource id."""
+        """List clusters of a subscription or a resource group, after the one with the resource id `after`."""
         query = select(clusters)
-        query = lying_in(query, clusters.c.resource_key, subscription_id, group, after)
+        query = in_scope(query, clusters.c.resource_key, subscription_id, group, after)
         return await self._session.read(
-            lambda connection: database.full_page(
-                limit, lambda many: connection.execute(query.limit(many)).all(), _cluster
+            lambda connection: database.decode_full_page(
+                limit, lambda size: connection.execute(query.limit(size)).all(), _cluster
             )
         )
 
-    async def put(self, cluster: Cluster, *, grouped: bool = False) -> Change:
-        """Create a cluster, or replace what is shown of it.
+    async def put(self, cluster: Cluster, *, grouped: bool = False) -> WriteResult:
+        """Create or replace a cluster.
 
-        Shapes:  `grouped` puts it only into a resource group that is there.
+        Shapes:  with `grouped` its resource group must exist.
         Errors:  InvalidValue; GroupNotFound; Conflict for another location.
         """
-        naming.refuse(naming.cluster_name_fault(cluster.name), naming.tags_fault(cluster.tags))
+        naming.raise_fault(naming.cluster_name_fault(cluster.name), naming.tags_fault(cluster.tags))
 
-        def step(write: Write) -> Change:
+        def step(write: Write) -> WriteResult:
             if grouped:
-                check_group(write.connection, cluster.resource_id)
+                check_group_exists(write.connection, cluster.resource_id)
             return _put(write, _read(write.connection, cluster.resource_id), cluster)[0]
 
         return await self._session.write(step)
@@ -64,7 +64,7 @@ class Clusters:
     async def change(
         self, subscription_id: str, group: str, name: str, step: Callable[[Cluster], Cluster]
     ) -> Cluster:
-        """Read a cluster, let `step` change it, write it; nothing comes between.
+        """WriteResult a cluster by `step`, in one transaction.
 
         Errors:  NotFound; those of `step` and of `put`.
         """
@@ -72,15 +72,15 @@ class Clusters:
         def changed(write: Write) -> Cluster:
             old = _read(write.connection, resource_ids.cluster_id(subscription_id, group, name))
             if old is None:
-                raise errors.NotFound("there is no such cluster", name=name)
+                raise errors.NotFound("the cluster does not exist", name=name)
             new = step(old)
-            naming.refuse(naming.tags_fault(new.tags))
+            naming.raise_fault(naming.tags_fault(new.tags))
             return _put(write, old, new)[1]
 
         return await self._session.write(changed)
 
     async def delete(self, subscription_id: str, group: str, name: str) -> bool:
-        """Delete what is kept of a cluster with the roles at it, if it is there."""
+        """Delete a cluster with the role assignments at its scope. Return whether it existed."""
 
         def step(write: Write) -> bool:
             old = _read(write.connection, resource_ids.cluster_id(subscription_id, group, name))
@@ -92,22 +92,22 @@ class Clusters:
 
 
 def remove_below(write: Write, scope: str) -> None:
-    """Delete every cluster below a scope; a step of deleting its resource group."""
-    query = select(clusters).where(below(clusters.c.resource_key, scope))
+    """Delete every cluster below a scope, as part of deleting a resource group."""
+    query = select(clusters).where(is_below(clusters.c.resource_key, scope))
     for row in write.connection.execute(query).all():
         _remove(write, _cluster(row))
 
 
 def _remove(write: Write, cluster: Cluster) -> None:
     write.connection.execute(delete(clusters).filter_by(resource_key=cluster.resource_id.lower()))
-    role_assignments.remove_at(write, cluster.resource_id)
+    role_assignments.delete_at(write, cluster.resource_id)
     write.record(f"{_CLUSTER}/delete", cluster.resource_id)
 
 
-def _put(write: Write, old: Cluster | None, given: Cluster) -> tuple[Change, Cluster]:
+def _put(write: Write, old: Cluster | None, given: Cluster) -> tuple[WriteResult, Cluster]:
     new = replace(given, created=(old.created if old else given.created) or write.now)
     if old == new:
-        return Change.UNCHANGED, new
+        return WriteResult.UNCHANGED, new
     if old is not None and old.location != new.location:
         raise errors.Conflict("the location of a cluster cannot change", name=new.name)
     key = {"resource_key": new.resource_id.lower()}
@@ -116,7 +116,7 @@ def _put(write: Write, old: Cluster | None, given: Cluster) -> tuple[Change, Clu
     else:
         write.connection.execute(update(clusters).filter_by(**key).values(**_columns(new)))
     write.record(f"{_CLUSTER}/write", new.resource_id)
-    return (Change.CREATED if old is None else Change.UPDATED), new
+    return (WriteResult.CREATED if old is None else WriteResult.UPDATED), new
 
 
 def _read(connection: Connection, resource_id: str) -> Cluster | None:
@@ -125,19 +125,18 @@ def _read(connection: Connection, resource_id: str) -> Cluster | None:
     return None if row is None else _cluster(row)
 
 
+@database.row_decoder(clusters, key=lambda row: row.name)
 def _cluster(row: Row[Any]) -> Cluster:
-    with database.shaping("clusters", row.name):
-        database.check_types(row, clusters)
-        return Cluster(
-            subscription_id=row.subscription_id,
-            group=row.group,
-            name=row.name,
-            location=row.location,
-            resource_id=row.resource_id,
-            tags=from_json(row.tags),
-            created=row.created,
-            document=from_json(row.document),
-        )
+    return Cluster(
+        subscription_id=row.subscription_id,
+        group=row.group,
+        name=row.name,
+        location=row.location,
+        resource_id=row.resource_id,
+        tags=from_json(row.tags),
+        created=row.created,
+        document=from_json(row.document),
+    )
 
 
 def _columns(cluster: Cluster) -> dict[str, Any]:

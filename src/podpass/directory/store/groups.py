@@ -1,4 +1,4 @@
-"""Resource groups, and what goes with one that is deleted."""
+"""Resource groups, and the deletion of a group with its content."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,75 +7,76 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from podpass import database
 from podpass.directory import errors, naming, resource_ids
-from podpass.directory.model import Change, ResourceGroup
+from podpass.directory.model import ResourceGroup, WriteResult
 from podpass.directory.store import clusters, identities, role_assignments, vaults
 from podpass.directory.store.rows import from_json, to_json
 from podpass.directory.store.schema import resource_groups
 from podpass.directory.store.session import Session, Write
 
-# Everything in it goes with it.
+# A group is deleted with everything in it.
 _DELETE_SECONDS = 30.0
 _GROUP = "Microsoft.Resources/subscriptions/resourceGroups"
 
 
 class Groups:
-    """Resource groups of a subscription, by name without case."""
+    """Resource groups of a subscription. Names are compared without case."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
     async def get(self, subscription_id: str, name: str) -> ResourceGroup | None:
-        """Find a group."""
+        """Return a group, or None."""
         return await self._session.read(lambda connection: _read(connection, subscription_id, name))
 
     async def page(
         self, subscription_id: str, *, after: str | None = None, limit: int = 100
     ) -> list[ResourceGroup]:
-        """List the groups of a subscription by name, after the one of this name."""
+        """List the groups of a subscription by name, after the name `after`."""
         query = select(resource_groups).filter_by(subscription_id=subscription_id.lower())
         if after is not None:
             query = query.where(resource_groups.c.name_key > after.lower())
         query = query.order_by(resource_groups.c.name_key)
         return await self._session.read(
-            lambda connection: database.full_page(
-                limit, lambda many: connection.execute(query.limit(many)).all(), _group
+            lambda connection: database.decode_full_page(
+                limit, lambda size: connection.execute(query.limit(size)).all(), _group
             )
         )
 
-    async def put(self, group: ResourceGroup) -> Change:
+    async def put(self, group: ResourceGroup) -> WriteResult:
         """Create a group, or change its tags.
 
         Errors:  InvalidValue; Conflict for another location.
         """
-        naming.refuse(naming.group_name_fault(group.name), naming.tags_fault(group.tags))
+        naming.raise_fault(naming.group_name_fault(group.name), naming.tags_fault(group.tags))
         return await self._session.write(lambda write: _put(write, group))
 
     async def delete(self, subscription_id: str, name: str) -> bool:
-        """Delete a group with everything in it, if it is there: all of it, or nothing.
+        """Delete a group with everything in it, in one transaction. Return whether it existed.
 
-        Its vaults can be recovered; identities, clusters and the roles held here and below are gone.
+        Its vaults are soft-deleted. Identities, clusters and role assignments at and below the group are
+        gone.
         """
         return await self._session.write(
             lambda write: _delete(write, subscription_id, name), seconds=_DELETE_SECONDS
         )
 
 
-def _put(write: Write, group: ResourceGroup) -> Change:
+def _put(write: Write, group: ResourceGroup) -> WriteResult:
     old = _read(write.connection, group.subscription_id, group.name)
     if old is None:
         new = replace(group, created=group.created or write.now)
         write.connection.execute(insert(resource_groups).values(**_columns(new)))
     elif old.location != group.location:
         raise errors.Conflict(
-            f"the group is in {old.location} and stays there", location=old.location
+            f"the group is in {old.location}; its location cannot change", location=old.location
         )
     elif old.tags == group.tags:
-        return Change.UNCHANGED
+        return WriteResult.UNCHANGED
     else:
-        here = update(resource_groups).filter_by(**_key(group.subscription_id, group.name))
-        write.connection.execute(here.values(tags=to_json(group.tags)))
+        statement = update(resource_groups).filter_by(**_key(group.subscription_id, group.name))
+        write.connection.execute(statement.values(tags=to_json(group.tags)))
     write.record(f"{_GROUP}/write", resource_ids.group_id(group.subscription_id, group.name))
-    return Change.CREATED if old is None else Change.UPDATED
+    return WriteResult.CREATED if old is None else WriteResult.UPDATED
 
 
 def _delete(write: Write, subscription_id: str, name: str) -> bool:
@@ -84,9 +85,9 @@ def _delete(write: Write, subscription_id: str, name: str) -> bool:
         return False
     scope = resource_ids.group_id(subscription_id, name)
     identities.remove_below(write, scope)
-    vaults.bury_below(write, scope)
+    vaults.soft_delete_below(write, scope)
     clusters.remove_below(write, scope)
-    role_assignments.remove_at(write, scope)
+    role_assignments.delete_at(write, scope)
     write.connection.execute(delete(resource_groups).filter_by(**_key(subscription_id, name)))
     write.record(f"{_GROUP}/delete", resource_ids.group_id(subscription_id, old.name))
     return True
@@ -102,16 +103,15 @@ def _read(connection: Connection, subscription_id: str, name: str) -> ResourceGr
     return None if row is None else _group(row)
 
 
+@database.row_decoder(resource_groups, key=lambda row: row.name)
 def _group(row: Row[Any]) -> ResourceGroup:
-    with database.shaping("resource_groups", row.name):
-        database.check_types(row, resource_groups)
-        return ResourceGroup(
-            subscription_id=row.subscription_id,
-            name=row.name,
-            location=row.location,
-            tags=from_json(row.tags),
-            created=row.created,
-        )
+    return ResourceGroup(
+        subscription_id=row.subscription_id,
+        name=row.name,
+        location=row.location,
+        tags=from_json(row.tags),
+        created=row.created,
+    )
 
 
 def _columns(group: ResourceGroup) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, delete, or_, select
 
 from podpass.directory import errors, identity_changes, naming, rules
-from podpass.directory.model import Change, FederatedCredential, Identity, IdentityKind
+from podpass.directory.model import FederatedCredential, Identity, IdentityKind, WriteResult
 from podpass.directory.store import (
     identity_queries,
     rows,
@@ -17,7 +17,7 @@ from podpass.directory.store import (
     role_assignments as assignments,
 )
 from podpass.directory.store.cache import Cache
-from podpass.directory.store.identity_queries import Condition, Wanted
+from podpass.directory.store.identity_queries import Condition, IdentityQuery
 from podpass.directory.store.schema import (
     app_role_assignments,
     identifier_uris,
@@ -29,48 +29,51 @@ from podpass.guids import is_lower_guid
 
 __all__ = ["Condition", "Identities"]
 
-# Pairs of a workload and its identity, two and a half kilobytes each; a whole identity may take eight.
-_TRUSTING = 8_192
-# What many at once may take, each with all it can hold.
+# Pairs of a workload and its identity take 2.5 kB each; a whole identity may take 8 kB.
+_TRUSTING_CACHE_SIZE = 8_192
+# Time limit of a write of many identities, each with the maximum of credentials.
 _SECONDS, _SECONDS_EACH = 5.0, 0.05
 
 
 class Identities:
-    """Whoever asks for tokens without being a person; one entry a client id."""
+    """Applications and managed identities, by client id."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._kept: Cache[tuple[str, str], Identity] = session.cache()
-        self._trusting: Cache[tuple[str, str, str, str], Identity] = session.cache(_TRUSTING)
+        self._identities: Cache[tuple[str, str], Identity] = session.cache()
+        self._trusting: Cache[tuple[str, str, str, str], Identity] = session.cache(
+            _TRUSTING_CACHE_SIZE
+        )
         self._owners: Cache[tuple[str, str], Identity] = session.cache()
 
     # Reads
 
     async def get(self, tenant_id: str, client_id: str) -> Identity | None:
-        """Find an identity of this tenant, enabled or not; GUIDs are compared without case."""
+        """Return an identity of this tenant, enabled or disabled. GUIDs are compared without case."""
         key = (tenant_id.lower(), client_id.lower())
         if not is_lower_guid(key[1]):
             return None
-        return await self._kept.get(key, lambda: self._load(*key))
+        return await self._identities.get(key, lambda: self._load(*key))
 
-    async def trusting(
+    async def find_trusting(
         self, tenant_id: str, client_id: str, issuer: str, subject: str
     ) -> Identity | None:
-        """Find an identity with what it trusts this subject of this issuer for.
+        """Return an identity with its federated credential for this issuer and subject.
 
-        Shapes:  one that has such a credential comes with it and with what names it, the rest may be missing;
-                 one that has none comes whole.
-        Errors:  RowDamaged, for what is read of it; DatabaseFailed.
+        Shapes:  with such a credential, the identity has this credential and its names, and may lack the
+                 rest; without one, the identity is complete.
+        Errors:  CorruptRowError for a row that is read; DatabaseFailed.
         """
         tenant_id, client_id = tenant_id.lower(), client_id.lower()
-        kept = self._trusting.peek((tenant_id, client_id, issuer, subject))
-        if kept is None:
-            kept = self._kept.peek((tenant_id, client_id))
-        if kept is not None:
-            return kept
+        cached = self._trusting.peek((tenant_id, client_id, issuer, subject))
+        if cached is None:
+            cached = self._identities.peek((tenant_id, client_id))
+        if cached is not None:
+            return cached
         if not is_lower_guid(client_id):
             return None
-        # No database takes all other signs; the few credentials that have some are found among all.
+        # Databases reject some unprintable characters. The few credentials that have any are found by reading
+        # all.
         for text in (issuer, subject):
             if len(text) > rules.MAX_CHARS or not text.isprintable():
                 return await self.get(tenant_id, client_id)
@@ -79,22 +82,22 @@ class Identities:
     async def _find_trusting(
         self, tenant_id: str, client_id: str, issuer: str, subject: str
     ) -> Identity | None:
-        is_there = True
+        exists = True
         names = {"tenant_id": tenant_id, "client_id": client_id}
 
         async def load() -> Identity | None:
-            nonlocal is_there
+            nonlocal exists
             rows = await self._session.fetch(
                 token_lookup.TRUSTING, **names, issuer=issuer, subject=subject
             )
-            is_there = bool(rows)
+            exists = bool(rows)
             return token_lookup.to_trusting(tenant_id, client_id, rows)
 
         found = await self._trusting.get((tenant_id, client_id, issuer, subject), load)
-        return await self.get(tenant_id, client_id) if found is None and is_there else found
+        return await self.get(tenant_id, client_id) if found is None and exists else found
 
     async def owner_of_uri(self, tenant_id: str, uri: str) -> Identity | None:
-        """Find the application that holds an identifier URI; case and one slash at the end do not matter."""
+        """Return the application with an identifier URI. Case and one trailing slash are ignored."""
         if not uri.isascii() or naming.uri_fault(uri) is not None:
             return None
         key = (tenant_id.lower(), naming.uri_key(uri))
@@ -136,20 +139,20 @@ class Identities:
         after: str | None = None,
         limit: int = 100,
     ) -> list[Identity]:
-        """List identities, as many as the limit, that come after one.
+        """List a page of identities, up to the limit.
 
-        Shapes:  `after` is the last `client_id` of the page before; under a `group` (ARM id of a resource
-                 group or subscription) its `resource_id`, which then gives the order.
-        Errors:  PageExpired, when the order is that of names and the last one is gone.
+        Shapes:  `after` is the last `client_id` of the previous page. With `group` (ARM id of a resource
+                 group or subscription) it is the last `resource_id`, and the order is by resource id.
+        Errors:  PageExpired, if the order is by name and the last identity no longer exists.
         """
-        wanted = Wanted(
+        query = IdentityQuery(
             tenant_id=tenant_id.lower(), kind=kind, principals=principals, where=where, group=group
         )
 
         def step(connection: Connection) -> "list[Identity]":
-            begin = None if after is None else _place(connection, wanted, after.lower())
+            begin = None if after is None else _order_values(connection, query, after.lower())
             return rows.list_identities(
-                connection, identity_queries.page(wanted, begin, limit), limit
+                connection, identity_queries.select_page(query, begin, limit), limit
             )
 
         return await self._session.read(step)
@@ -163,30 +166,32 @@ class Identities:
         where: Sequence[Condition] = (),
     ) -> int:
         """Count the identities that `page` would list."""
-        wanted = Wanted(tenant_id=tenant_id.lower(), kind=kind, principals=principals, where=where)
-        query = identity_queries.count(wanted)
-        return await self._session.read(lambda connection: int(connection.scalar(query) or 0))
+        query = IdentityQuery(
+            tenant_id=tenant_id.lower(), kind=kind, principals=principals, where=where
+        )
+        statement = identity_queries.select_count(query)
+        return await self._session.read(lambda connection: int(connection.scalar(statement) or 0))
 
-    # Writes: durable when they return
+    # Writes. They are durable when they return.
 
-    async def put(self, identity: Identity, *, grouped: bool = False) -> Change:
-        """Create an identity or replace it whole; afterwards it has exactly these credentials.
+    async def put(self, identity: Identity, *, grouped: bool = False) -> WriteResult:
+        """Create or replace an identity. Afterwards it has exactly the given credentials.
 
-        Shapes:  `grouped` puts it only into a resource group that is there.
+        Shapes:  with `grouped` its resource group must exist.
         Errors:  InvalidValue, InvalidCredential, TooManyCredentials, TooMany, TrustNotUnique, Conflict;
                  NotFound for the tenant; GroupNotFound.
         """
         rules.check_identity(identity)
 
-        def step(write: Write) -> Change:
+        def step(write: Write) -> WriteResult:
             if grouped:
-                rows.check_group(write.connection, identity.resource_id)
+                rows.check_group_exists(write.connection, identity.resource_id)
             return _put(write, identity)
 
         return await self._session.write(step)
 
-    async def put_many(self, many: Iterable[Identity]) -> list[Change]:
-        """Create or replace identities in one transaction: all of them, or none.
+    async def put_many(self, many: Iterable[Identity]) -> list[WriteResult]:
+        """Create or replace identities in one transaction.
 
         Errors:  as `put`.
         """
@@ -194,7 +199,7 @@ class Identities:
         for identity in given:
             rules.check_identity(identity)
         if len({_key(one) for one in given}) < len(given):
-            raise errors.Conflict("an identity stands twice among those to be written")
+            raise errors.Conflict("an identity is listed twice")
         return await self._session.write(
             lambda write: _put_many(write, given), seconds=_SECONDS + len(given) * _SECONDS_EACH
         )
@@ -202,7 +207,7 @@ class Identities:
     async def change(
         self, tenant_id: str, client_id: str, step: Callable[[Identity], Identity]
     ) -> Identity:
-        """Read an identity, let `step` change it, write it; nothing comes between.
+        """WriteResult an identity by `step`, in one transaction.
 
         Errors:  NotFound; those of `step` and of `put`.
         """
@@ -210,7 +215,7 @@ class Identities:
         def changed(write: Write) -> Identity:
             old = _read(write.connection, tenant_id.lower(), client_id.lower())
             if old is None:
-                raise errors.NotFound("there is no such identity", client_id=client_id)
+                raise errors.NotFound("the identity does not exist", client_id=client_id)
             new = step(old)
             if _key(new) != _key(old):
                 raise errors.Conflict("ids of an identity cannot change", client_id=client_id)
@@ -221,40 +226,40 @@ class Identities:
 
     async def put_credential(
         self, tenant_id: str, client_id: str, credential: FederatedCredential
-    ) -> Change:
-        """Add a federated credential, or change the one of this name.
+    ) -> WriteResult:
+        """Add a federated credential, or replace the one with the same name.
 
         Errors:  InvalidCredential, TooManyCredentials, TrustNotUnique; NotFound for the identity.
         """
-        change = Change.CREATED
+        change = WriteResult.CREATED
 
         def step(old: Identity) -> Identity:
             nonlocal change
-            was = next((one for one in old.credentials if one.name == credential.name), None)
-            if was is not None:
-                kept = replace(credential, id=was.id, created=was.created)
-                change = Change.UNCHANGED if was == kept else Change.UPDATED
-            return replace(old, credentials=rules.replaced(old.credentials, credential))
+            before = next((one for one in old.credentials if one.name == credential.name), None)
+            if before is not None:
+                after = replace(credential, id=before.id, created=before.created)
+                change = WriteResult.UNCHANGED if before == after else WriteResult.UPDATED
+            return replace(old, credentials=rules.put_credential(old.credentials, credential))
 
         rules.check_credential(credential)
         await self.change(tenant_id, client_id, step)
         return change
 
     async def delete_credential(self, tenant_id: str, client_id: str, name: str) -> bool:
-        """Delete a federated credential, if it is there."""
+        """Delete a federated credential. Return whether it existed."""
 
         def step(write: Write) -> bool:
             old = _read(write.connection, tenant_id.lower(), client_id.lower())
-            kept = tuple(one for one in old.credentials if one.name != name) if old else ()
-            if old is None or len(kept) == len(old.credentials):
+            others = tuple(one for one in old.credentials if one.name != name) if old else ()
+            if old is None or len(others) == len(old.credentials):
                 return False
-            _write(write, old, replace(old, credentials=kept))
+            _write(write, old, replace(old, credentials=others))
             return True
 
         return await self._session.write(step)
 
     async def delete(self, tenant_id: str, client_id: str) -> bool:
-        """Delete an identity with all it holds and all roles it was given, if it is there."""
+        """Delete an identity with its credentials and role assignments. Return whether it existed."""
 
         def step(write: Write) -> bool:
             old = _read(write.connection, tenant_id.lower(), client_id.lower())
@@ -281,17 +286,17 @@ class Identities:
 
         return await self._session.read(step)
 
-    # The last of the public ones: below it, `list` is this method.
+    # The last public method, because `list` in annotations below it would mean this method.
     async def list(self, tenant_id: str, name: str | None = None) -> list[Identity]:
-        """List a tenant's identities by name, all or those of one name.
+        """List a tenant's identities by name: all, or those with one name.
 
-        Errors:  RowDamaged for one of a name: whoever looks for it must not take it for absent.
+        Errors:  CorruptRowError for an identity of the given name, which must not count as absent.
         """
         query = select(identities).where(identities.c.tenant_id == tenant_id)
         query = query.order_by(identities.c.name, identities.c.client_id)
         if name is None:
             return await self._session.read(lambda one: rows.list_identities(one, query))
-        # A name that is no text any more is still known by what it is compared by.
+        # A corrupt name is still found by its lower-case column.
         either = or_(identities.c.name == name, identities.c.name_key == name.lower())
         return await self._session.read(
             lambda connection: rows.to_identities(
@@ -303,18 +308,18 @@ class Identities:
 
 
 def remove(write: Write, identity: Identity) -> None:
-    """Delete an identity; also a step of deleting its resource group."""
+    """Delete an identity. Deleting a resource group calls this too."""
     write.connection.execute(rows.delete_identity(identity.tenant_id, identity.client_id))
-    _strip(write.connection, identity.object_id)
+    _delete_assignments(write.connection, identity.object_id)
     if identity.resource_id is not None:
-        # One of the same name must not be ruled by whoever ruled this one.
-        assignments.remove_at(write, identity.resource_id)
-    _audit(write, identity, None)
+        # A later identity of the same name must not get these role assignments.
+        assignments.delete_at(write, identity.resource_id)
+    _record(write, identity, None)
 
 
 def remove_below(write: Write, scope: str) -> None:
     """Delete every managed identity below a scope."""
-    query = select(identities).where(identity_queries.below(identities.c.resource_key, scope))
+    query = select(identities).where(identity_queries.is_below(identities.c.resource_key, scope))
     for identity in rows.to_identities(write.connection, query):
         remove(write, identity)
 
@@ -330,31 +335,35 @@ def _first(connection: Connection, query: Select[Any]) -> Identity | None:
     return found[0] if found else None
 
 
-def _put(write: Write, identity: Identity) -> Change:
+def _put(write: Write, identity: Identity) -> WriteResult:
     if not rows.read_tenants(write.connection, identity.tenant_id):
-        raise errors.NotFound("there is no such tenant", tenant_id=identity.tenant_id)
+        raise errors.NotFound("the tenant does not exist", tenant_id=identity.tenant_id)
     old = _read(write.connection, identity.tenant_id, identity.client_id)
     return _write(write, old, identity)[0]
 
 
-def _put_many(write: Write, given: Sequence[Identity]) -> list[Change]:
+def _put_many(write: Write, given: Sequence[Identity]) -> list[WriteResult]:
     known = {tenant.id for tenant in rows.read_tenants(write.connection)}
-    if strange := {one.tenant_id for one in given} - known:
-        raise errors.NotFound("there is no such tenant", tenant_id=min(strange))
-    there = _there(write.connection, given)
+    if unknown := {one.tenant_id for one in given} - known:
+        raise errors.NotFound("the tenant does not exist", tenant_id=min(unknown))
+    existing = _read_existing(write.connection, given)
     new = [
-        identity_changes.settled(None, one, write.now) for one in given if _key(one) not in there
+        identity_changes.normalize(None, one, write.now)
+        for one in given
+        if _key(one) not in existing
     ]
     rows.insert_identities(write.connection, new)
     for identity in new:
-        _audit(write, None, identity)
+        _record(write, None, identity)
     return [
-        _write(write, there[_key(one)], one)[0] if _key(one) in there else Change.CREATED
+        _write(write, existing[_key(one)], one)[0] if _key(one) in existing else WriteResult.CREATED
         for one in given
     ]
 
 
-def _there(connection: Connection, given: Sequence[Identity]) -> dict[tuple[str, str], Identity]:
+def _read_existing(
+    connection: Connection, given: Sequence[Identity]
+) -> dict[tuple[str, str], Identity]:
     found: dict[tuple[str, str], Identity] = {}
     for begin in range(0, len(given), 1000):
         part = given[begin : begin + 1000]
@@ -371,22 +380,22 @@ def _key(identity: Identity) -> tuple[str, str]:
     return identity.tenant_id, identity.client_id
 
 
-def _write(write: Write, old: Identity | None, given: Identity) -> tuple[Change, Identity]:
-    new = identity_changes.settled(old, given, write.now)
+def _write(write: Write, old: Identity | None, given: Identity) -> tuple[WriteResult, Identity]:
+    new = identity_changes.normalize(old, given, write.now)
     if old == new:
-        return Change.UNCHANGED, new
+        return WriteResult.UNCHANGED, new
     if old is not None:
-        identity_changes.check_fixed(old, new)
+        identity_changes.check_immutable(old, new)
     rows.write_identity(write.connection, old, new)
     if old is not None and old.has_principal and not new.has_principal:
-        _strip(write.connection, old.object_id)
-    _audit(write, old, new)
-    return Change.CREATED if old is None else Change.UPDATED, new
+        _delete_assignments(write.connection, old.object_id)
+    _record(write, old, new)
+    return WriteResult.CREATED if old is None else WriteResult.UPDATED, new
 
 
-def _strip(connection: Connection, object_id: str) -> None:
-    """Take from a principal that is gone everything it was given, and what was given of it."""
-    # A later one must never inherit what this one might.
+def _delete_assignments(connection: Connection, object_id: str) -> None:
+    """Delete the assignments to a deleted principal, and those of its application roles."""
+    # A later principal must never inherit them.
     connection.execute(delete(role_assignments).filter_by(principal_id=object_id))
     connection.execute(
         delete(app_role_assignments).where(
@@ -398,17 +407,17 @@ def _strip(connection: Connection, object_id: str) -> None:
     )
 
 
-def _audit(write: Write, old: Identity | None, new: Identity | None) -> None:
-    for action, target in identity_changes.audited(old, new):
+def _record(write: Write, old: Identity | None, new: Identity | None) -> None:
+    for action, target in identity_changes.audit_events(old, new):
         write.record(action, target)
 
 
-def _place(connection: Connection, wanted: Wanted, after: str) -> tuple[str, ...]:
-    """Give the values of a list's order where the page before ended."""
-    if not wanted.by_name:
+def _order_values(connection: Connection, query: IdentityQuery, after: str) -> tuple[str, ...]:
+    """Return the values of the order's columns where the previous page ended."""
+    if not query.by_name:
         return (after,)
-    query = select(identities.c.name_key).filter_by(tenant_id=wanted.tenant_id, client_id=after)
-    name = connection.execute(query).scalar_one_or_none()
+    last = select(identities.c.name_key).filter_by(tenant_id=query.tenant_id, client_id=after)
+    name = connection.execute(last).scalar_one_or_none()
     if name is None:
-        raise errors.PageExpired("the last entry of the page before is gone")
+        raise errors.PageExpired("the last entry of the previous page no longer exists")
     return name, after

@@ -1,7 +1,7 @@
-"""Pages of identities: conditions in, a statement that an index answers out. Pure.
+"""Build the statements of identity lists: conditions in, a statement that an index serves out. Pure.
 
-A page goes on where the one before ended, by the order of an index, so that the last costs what the first
-does. `tests/directory/test_plans.py` asks the database how it would run each.
+A page continues where the previous one ended, in the order of an index, so that every page has the same cost.
+`tests/directory/test_query_plans.py` checks the query plan of each statement.
 """
 
 from collections.abc import Sequence
@@ -20,16 +20,18 @@ Field = Literal[
 ]
 Op = Literal["eq", "ne", "startswith", "in"]
 
-# The sign after every other, so that everything that begins with a text lies before it.
+# The last character of Unicode. Every text with a given prefix sorts before the prefix with this character.
 _LAST = "\U0010ffff"
-_ALONE = frozenset(("client_id", "object_id", "application_id", "unique_name", "identifier_uri"))
+_SELECTIVE = frozenset(
+    ("client_id", "object_id", "application_id", "unique_name", "identifier_uri")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """What an identity has to be to stand in a list; text is compared without case.
+    """A condition on the identities of a list. Text is compared without case.
 
-    Shapes:  `value` is a tuple with `in`, otherwise text. A `unique_name` is compared as it stands.
+    Shapes:  `value` is a tuple with `in`, otherwise text. A `unique_name` is compared with case.
     """
 
     field: Field
@@ -38,10 +40,10 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """Which identities of a tenant are meant.
+class IdentityQuery:
+    """Selects identities of a tenant.
 
-    Shapes:  `principals` wants only those that have a service principal; `group` is the ARM id above them.
+    Shapes:  `principals` selects those with a service principal; `group` is the ARM id of a parent.
     """
 
     tenant_id: str
@@ -52,103 +54,103 @@ class Wanted:
 
     @property
     def by_name(self) -> bool:
-        """Tell whether pages are in the order of names: what is asked is a range of them."""
+        """Whether pages are in the order of names, because the conditions select a range of names."""
         fields = {one.field for one in self.where if one.op != "ne"}
-        return "name" in fields and not fields & _ALONE and self.group is None
+        return "name" in fields and not fields & _SELECTIVE and self.group is None
 
 
-def page(wanted: Wanted, after: Sequence[str] | None, limit: int) -> Select[Any]:
-    """Select the identities after one, as many as the limit.
+def select_page(query: IdentityQuery, after: Sequence[str] | None, limit: int) -> Select[Any]:
+    """Return the statement for a page of identities, up to the limit.
 
-    Shapes:  `after` are the values of the order's columns: `resource_key` under a group, name key and
+    Shapes:  `after` holds the values of the order's columns: `resource_key` with a group, `name_key` and
              `client_id` by name, otherwise `client_id`.
     """
-    columns = order(wanted)
-    query = select(identities).where(*_filters(wanted))
+    columns = order_columns(query)
+    statement = select(identities).where(*_filters(query))
     if after is not None:
-        query = query.where(
+        statement = statement.where(
             tuple_(*columns) > tuple_(*after) if after[1:] else columns[0] > after[0]
         )
-    return query.order_by(*columns).limit(limit)
+    return statement.order_by(*columns).limit(limit)
 
 
-def order(wanted: Wanted) -> tuple[ColumnElement[str], ...]:
-    """Name the columns that give a list its order."""
-    if wanted.group is not None:
+def order_columns(query: IdentityQuery) -> tuple[ColumnElement[str], ...]:
+    """Return the columns that a list is ordered by."""
+    if query.group is not None:
         return (identities.c.resource_key,)
-    if wanted.by_name:
+    if query.by_name:
         return (identities.c.name_key, identities.c.client_id)
     return (identities.c.client_id,)
 
 
-def count(wanted: Wanted) -> Select[Any]:
-    """Select how many there are."""
-    return select(func.count()).select_from(identities).where(*_filters(wanted))
+def select_count(query: IdentityQuery) -> Select[Any]:
+    """Return the statement that counts the identities of a query."""
+    return select(func.count()).select_from(identities).where(*_filters(query))
 
 
-def _filters(wanted: Wanted) -> list[ColumnElement[bool]]:
-    filters = [identities.c.tenant_id == wanted.tenant_id]
-    if wanted.group is not None:
-        # Only managed identities lie in a group, and each is its principal: no more has to be asked,
-        # and the database is not led to another index, in which the page is not in order.
-        filters.append(below(identities.c.resource_key, wanted.group))
-    elif wanted.kind is not None:
-        filters.append(identities.c.kind == wanted.kind.value)
-    if wanted.principals and wanted.group is None:
+def _filters(query: IdentityQuery) -> list[ColumnElement[bool]]:
+    filters = [identities.c.tenant_id == query.tenant_id]
+    if query.group is not None:
+        # Only managed identities are in a group, and each has a principal, so no other condition is needed.
+        # One could make the database use another index, which has another order.
+        filters.append(is_below(identities.c.resource_key, query.group))
+    elif query.kind is not None:
+        filters.append(identities.c.kind == query.kind.value)
+    if query.principals and query.group is None:
         filters.append(identities.c.has_principal.is_(true()))
-    return filters + [_filter(wanted.tenant_id, one) for one in wanted.where]
+    return filters + [_filter(query.tenant_id, one) for one in query.where]
 
 
-def below(column: Any, scope: str) -> ColumnElement[bool]:
-    """Tell that a lower-case ARM id lies below a scope."""
+def is_below(column: Any, scope: str) -> ColumnElement[bool]:
+    """Return the condition that a lower-case ARM id is below a scope."""
     begin = scope.lower().rstrip("/")
-    # '0' is the sign after '/'.
+    # '0' is the character after '/'.
     return and_(column > begin + "/", column < begin + "0")
 
 
-def lying_in(
+def in_scope(
     query: Select[Any], key: Any, subscription_id: str, group: str | None, after: str | None
 ) -> Select[Any]:
-    """Keep the resources of a subscription, or of one of its groups, in the order of their lower-case ids."""
+    """Restrict a query to a subscription or a resource group, ordered by lower-case resource id."""
     scope = (
         resource_ids.group_id(subscription_id, group)
         if group
         else f"/subscriptions/{subscription_id}"
     )
-    query = query.where(below(key, scope)).order_by(key)
+    query = query.where(is_below(key, scope)).order_by(key)
     return query if after is None else query.where(key > after.lower())
 
 
 def _filter(tenant_id: str, condition: Condition) -> ColumnElement[bool]:
     if condition.field == "identifier_uri":
-        return _holds_uri(tenant_id, condition)
+        return _has_uri(tenant_id, condition)
     column = identities.c["name_key" if condition.field == "name" else condition.field]
     exact = condition.field == "unique_name"
     values = _values(condition.value, exact=exact)
-    return _compared(column, condition.op, values)
+    return _compare(column, condition.op, values)
 
 
-def _holds_uri(tenant_id: str, condition: Condition) -> ColumnElement[bool]:
+def _has_uri(tenant_id: str, condition: Condition) -> ColumnElement[bool]:
     op: Op = "eq" if condition.op == "ne" else condition.op
     given = (condition.value,) if isinstance(condition.value, str) else condition.value
-    # The beginning of a URI may end with the slash that does not count at the end of a whole one.
+    # A trailing slash is ignored in a whole URI, but not in a prefix.
     values = [value.lower() if op == "startswith" else uri_key(value) for value in given]
     holders = select(identifier_uris.c.client_id).where(
         identifier_uris.c.tenant_id == tenant_id,
-        _compared(identifier_uris.c.uri_key, op, values),
+        _compare(identifier_uris.c.uri_key, op, values),
     )
-    held = identities.c.client_id.in_(holders)
-    return ~held if condition.op == "ne" else held
+    has_uri = identities.c.client_id.in_(holders)
+    return ~has_uri if condition.op == "ne" else has_uri
 
 
-def _compared(column: Any, op: Op, values: Sequence[str]) -> ColumnElement[bool]:
+def _compare(column: Any, op: Op, values: Sequence[str]) -> ColumnElement[bool]:
     if op == "in":
         return column.in_(values)  # type: ignore[no-any-return]
     [value] = values
     if op == "startswith":
         return and_(column >= value, column < value + _LAST)
     if op == "ne":
-        # What has none of it differs as well.
+        # NULL differs from every value.
         return column.is_distinct_from(value)  # type: ignore[no-any-return]
     return column == value  # type: ignore[no-any-return]
 

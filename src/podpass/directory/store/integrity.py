@@ -1,7 +1,8 @@
-"""What the directory holds and podpass never put there: damage of its row, whoever comes across it. Pure.
+"""Validates stored objects: an object that no write accepts means a corrupt row. Pure.
 
-Beside what every write refuses, that is a name that its resource id has not: `put` takes one, but seeds and
-Resource Manager, which alone make managed identities and vaults, name each by its resource id.
+One more rule applies than to writes: the name of a managed identity or vault is the last segment of its
+resource id. `put` accepts another name, but seeds and Resource Manager, the only callers that create them,
+never pass one.
 """
 
 from collections.abc import Iterator
@@ -13,41 +14,41 @@ from podpass.directory.errors import DirectoryError, InvalidValue
 from podpass.directory.model import Identity, IdentityKind, Vault
 
 
-def check_kept_identity(identity: Identity) -> None:
-    """Tell which row of an identity that was read holds what neither seeds nor APIs write.
+def validate_stored_identity(identity: Identity) -> None:
+    """Reject a stored identity that no seed and no API can have written. The error names the corrupt row.
 
-    Errors:  RowDamaged.
+    Errors:  CorruptRowError.
     """
     for credential in identity.credentials:
-        with _blamed("federated_credentials", f"{identity.client_id}/{credential.name}"):
+        with _reporting_row("federated_credentials", f"{identity.client_id}/{credential.name}"):
             rules.check_credential(credential)
     for uri in identity.identifier_uris:
-        with _blamed("identifier_uris", f"{identity.client_id}/{naming.uri_key(uri)}"):
-            naming.refuse(naming.uri_fault(uri))
-    with _blamed("identities", identity.client_id):
+        with _reporting_row("identifier_uris", f"{identity.client_id}/{naming.uri_key(uri)}"):
+            naming.raise_fault(naming.uri_fault(uri))
+    with _reporting_row("identities", identity.client_id):
         rules.check_identity(identity)
         if identity.kind is IdentityKind.MANAGED_IDENTITY:
-            _check_place(identity.name, identity.resource_id or "")
+            _check_name(identity.name, identity.resource_id or "")
 
 
-def check_kept_vault(vault: Vault) -> None:
-    """Tell the row of a vault that was read, if it holds what neither seeds nor APIs write.
+def validate_stored_vault(vault: Vault) -> None:
+    """Reject a stored vault that no seed and no API can have written.
 
-    Errors:  RowDamaged.
+    Errors:  CorruptRowError.
     """
-    with _blamed("vaults", vault.name):
-        naming.refuse(naming.vault_name_fault(vault.name))
-        _check_place(vault.name, vault.resource_id)
+    with _reporting_row("vaults", vault.name):
+        naming.raise_fault(naming.vault_name_fault(vault.name))
+        _check_name(vault.name, vault.resource_id)
 
 
-def _check_place(name: str, resource_id: str) -> None:
+def _check_name(name: str, resource_id: str) -> None:
     if resource_id.rpartition("/")[2].lower() != name.lower():
-        raise InvalidValue(f"name {name!r}: its resource id has another", field="name")
+        raise InvalidValue(f"name {name!r}: the resource id has another name", field="name")
 
 
 @contextmanager
-def _blamed(table: str, key: str) -> Iterator[None]:
+def _reporting_row(table: str, key: str) -> Iterator[None]:
     try:
         yield
     except DirectoryError as exc:
-        raise database.damaged(table, key, exc) from exc
+        raise database.corrupt_row(table, key, exc) from exc

@@ -1,4 +1,4 @@
-"""Who holds which role where."""
+"""Role assignments: which principal has which role at which scope."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, delete, insert, o
 
 from podpass import database
 from podpass.directory import errors, naming, resource_ids
-from podpass.directory.model import Change, RoleAssignment
+from podpass.directory.model import RoleAssignment, WriteResult
 from podpass.directory.store.cache import Cache
-from podpass.directory.store.identity_queries import below
+from podpass.directory.store.identity_queries import is_below
 from podpass.directory.store.schema import role_assignments
 from podpass.directory.store.session import Session, Write
 
@@ -19,35 +19,35 @@ _WRITE = "Microsoft.Authorization/roleAssignments/write"
 _DELETE = "Microsoft.Authorization/roleAssignments/delete"
 _SCOPE: Any = role_assignments.c.scope
 _NAME: Any = role_assignments.c.name
-_Place = tuple[ColumnElement[bool], ...]
+_Conditions = tuple[ColumnElement[bool], ...]
 
 
-class Assignments:
-    """Role assignments; a role holds at its scope and everywhere below."""
+class RoleAssignments:
+    """Role assignments. A role applies at its scope and at every scope below."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._kept: Cache[str, tuple[RoleAssignment, ...]] = session.cache()
+        self._by_principal: Cache[str, tuple[RoleAssignment, ...]] = session.cache()
 
-    async def of(self, principal_id: str) -> tuple[RoleAssignment, ...]:
-        """List what a principal holds, wherever; what cannot be read permits nothing."""
-        return await self._kept.get(principal_id, lambda: self._load(principal_id)) or ()
+    async def list_for_principal(self, principal_id: str) -> tuple[RoleAssignment, ...]:
+        """List the assignments of a principal at all scopes. Corrupt ones are left out, and grant nothing."""
+        return await self._by_principal.get(principal_id, lambda: self._load(principal_id)) or ()
 
     async def get(self, name: str, scope: str | None = None) -> RoleAssignment | None:
-        """Find an assignment by its name, at its scope if one is given.
+        """Return an assignment by name, and by scope if one is given.
 
-        Errors:  RowDamaged.
+        Errors:  CorruptRowError.
         """
         query = select(role_assignments).filter_by(name=name.lower())
         if scope is not None:
             query = query.filter_by(scope=_scope(scope))
         return await self._session.read(lambda connection: _first(connection, query))
 
-    async def put(self, assignment: RoleAssignment) -> Change:
-        """Give a role, by its id, to a principal at a scope; only a description can change later.
+    async def put(self, assignment: RoleAssignment) -> WriteResult:
+        """Assign a role, by id, to a principal at a scope. Later only the description can change.
 
-        Errors:  InvalidValue; AssignmentExists, when it is given already under another name; Conflict, when
-                 its name is that of another assignment; RowDamaged.
+        Errors:  InvalidValue; AssignmentExists, if it exists with another name; Conflict, if another
+                 assignment has its name; CorruptRowError.
         """
         given = replace(
             assignment,
@@ -61,9 +61,9 @@ class Assignments:
         return await self._session.write(lambda write: _put(write, given))
 
     async def delete(self, name: str, scope: str | None = None) -> RoleAssignment | None:
-        """Take a role away again; None if there is no such assignment.
+        """Delete an assignment and return it; None if it does not exist.
 
-        Errors:  RowDamaged.
+        Errors:  CorruptRowError.
         """
         query = select(role_assignments).filter_by(name=name.lower())
         if scope is not None:
@@ -72,10 +72,10 @@ class Assignments:
 
     async def _load(self, principal_id: str) -> tuple[RoleAssignment, ...]:
         query = select(role_assignments).filter_by(principal_id=principal_id)
-        found = await self._session.read(lambda connection: _listed(connection, query))
+        found = await self._session.read(lambda connection: _list(connection, query))
         return tuple(found)
 
-    # The last of the public ones: below it, `list` is this method.
+    # The last public method, because `list` in annotations below it would mean this method.
     async def list(
         self,
         *,
@@ -88,31 +88,30 @@ class Assignments:
     ) -> list[RoleAssignment]:
         """List assignments by scope and name.
 
-        Shapes:  `at` wants those at one scope, `under` those at a scope and below, `above` those at a scope
-                 and above; given together, whatever any of them names. `after` is scope and name of
-                 the last one of the page before.
+        Shapes:  `at` selects those at one scope, `under` those at a scope and below, `above` those at a scope
+                 and above; together they select the union. `after` is scope and name of the last
+                 assignment of the previous page.
         """
         query = select(role_assignments).order_by(_SCOPE, _NAME)
         if principal is not None:
             query = query.filter_by(principal_id=principal.lower())
         if after is not None:
             query = query.where(or_(after[0] < _SCOPE, (after[0] == _SCOPE) & (after[1] < _NAME)))
-        places = _places(at, under, above)
+        scopes = _scopes(at, under, above)
         found = await self._session.read(
-            lambda connection: _at_places(connection, query, places, limit)
+            lambda connection: _list_union(connection, query, scopes, limit)
         )
         return sorted(found, key=lambda one: (one.scope, one.name))[:limit]
 
 
-def remove_at(write: Write, scope: str) -> None:
-    """Take away every role at a scope and below; a step of deleting what is there."""
-    place = _scope(scope)
-    meant = or_(place == _SCOPE, below(_SCOPE, place))
-    query = select(role_assignments).where(meant)
-    # One that is damaged goes too, and is told in the log: who comes to lie here must not be ruled by it.
-    gone = _listed(write.connection, query)
-    write.connection.execute(delete(role_assignments).where(meant))
-    for one in gone:
+def delete_at(write: Write, scope: str) -> None:
+    """Delete every assignment at and below a scope, as part of deleting the resource there."""
+    here = _scope(scope)
+    condition = or_(here == _SCOPE, is_below(_SCOPE, here))
+    # Corrupt assignments are logged and deleted too: they must not apply to a later resource at this scope.
+    deleted = _list(write.connection, select(role_assignments).where(condition))
+    write.connection.execute(delete(role_assignments).where(condition))
+    for one in deleted:
         write.record(_DELETE, _target(one))
 
 
@@ -124,10 +123,10 @@ def _delete(write: Write, query: Select[Any]) -> RoleAssignment | None:
     return found
 
 
-def _put(write: Write, given: RoleAssignment) -> Change:
+def _put(write: Write, given: RoleAssignment) -> WriteResult:
     key = {"principal_id": given.principal_id, "scope": given.scope, "role": given.role}
-    held = _first(write.connection, select(role_assignments).filter_by(**key))
-    if held is None:
+    existing = _first(write.connection, select(role_assignments).filter_by(**key))
+    if existing is None:
         new = replace(
             given, name=given.name or str(uuid.uuid4()), created=given.created or write.now
         )
@@ -135,17 +134,17 @@ def _put(write: Write, given: RoleAssignment) -> Change:
             raise errors.Conflict("another role assignment has this name", name=new.name)
         write.connection.execute(insert(role_assignments).values(**_columns(new)))
         write.record(_WRITE, _target(new))
-        return Change.CREATED
-    if given.name not in ("", held.name):
+        return WriteResult.CREATED
+    if given.name not in ("", existing.name):
         raise errors.AssignmentExists(
-            "the principal holds this role at this scope already", name=held.name
+            "the principal already has this role at this scope", name=existing.name
         )
-    if given.description == held.description or not given.name:
-        return Change.UNCHANGED
+    if given.description == existing.description or not given.name:
+        return WriteResult.UNCHANGED
     changed = update(role_assignments).filter_by(**key).values(description=given.description)
     write.connection.execute(changed)
-    write.record(_WRITE, _target(held))
-    return Change.UPDATED
+    write.record(_WRITE, _target(existing))
+    return WriteResult.UPDATED
 
 
 def _columns(one: RoleAssignment) -> dict[str, Any]:
@@ -157,38 +156,40 @@ def _first(connection: Connection, query: Select[Any]) -> RoleAssignment | None:
     return None if row is None else _assignment(row)
 
 
-def _listed(
+def _list(
     connection: Connection, query: Select[Any], limit: int | None = None
 ) -> list[RoleAssignment]:
-    return database.list_page(connection, query, limit, _assignment)
+    return database.fetch_page(connection, query, limit, _assignment)
 
 
+def _key(row: Row[Any]) -> str:
+    return f"{row.principal_id}/{row.role} at {row.scope}" if row.name is None else str(row.name)
+
+
+@database.row_decoder(role_assignments, key=_key)
 def _assignment(row: Row[Any]) -> RoleAssignment:
-    key = f"{row.principal_id}/{row.role} at {row.scope}" if row.name is None else row.name
-    with database.shaping("role_assignments", key):
-        database.check_types(row, role_assignments)
-        if row.name is None:
-            raise TypeError("name: want a text, found none")
-        return RoleAssignment(**row._mapping)  # noqa: SLF001 - the documented way to a row's names
+    if row.name is None:
+        raise ValueError("name: want text, found NULL")
+    return RoleAssignment(**row._mapping)  # noqa: SLF001 - the documented access to the names of a row
 
 
-def _at_places(
-    connection: Connection, query: Select[Any], places: Sequence[_Place], limit: int | None
+def _list_union(
+    connection: Connection, query: Select[Any], scopes: Sequence[_Conditions], limit: int | None
 ) -> Iterable[RoleAssignment]:
     found: dict[str, RoleAssignment] = {}
-    # One place at a time: asked for together, they would all be read and sorted for each page.
-    for place in places:
-        found.update((one.name, one) for one in _listed(connection, query.where(*place), limit))
+    # One query for each: one query for all would read and sort all of them for each page.
+    for conditions in scopes:
+        found.update((one.name, one) for one in _list(connection, query.where(*conditions), limit))
     return found.values()
 
 
-def _places(at: str | None, under: str | None, above: str | None) -> list[_Place]:
-    exact = [*(resource_ids.above(above) if above is not None else ())]
+def _scopes(at: str | None, under: str | None, above: str | None) -> list[_Conditions]:
+    exact = [*(resource_ids.scopes_above(above) if above is not None else ())]
     exact += [_scope(one) for one in (at, under) if one is not None]
-    places: list[_Place] = [(scope == _SCOPE,) for scope in dict.fromkeys(exact)]
+    scopes: list[_Conditions] = [(scope == _SCOPE,) for scope in dict.fromkeys(exact)]
     if under is not None:
-        places.append((below(_SCOPE, under),))
-    return places or [()]
+        scopes.append((is_below(_SCOPE, under),))
+    return scopes or [()]
 
 
 def _scope(scope: str) -> str:

@@ -1,4 +1,4 @@
-"""Role definitions: the built-in ones and those of this instance."""
+"""Role definitions: built-in and custom roles."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from podpass import database
 from podpass.directory import errors, naming, resource_ids, roles
-from podpass.directory.model import Change, RoleDefinition
+from podpass.directory.model import RoleDefinition, WriteResult
 from podpass.directory.store.cache import Cache
 from podpass.directory.store.rows import from_json, to_json
 from podpass.directory.store.schema import role_assignments, role_definitions
@@ -15,33 +15,33 @@ from podpass.directory.store.session import Session, Write
 
 _DEFINITION = "Microsoft.Authorization/roleDefinitions"
 _MAX_PATTERNS = 2000
-_HELD_AT = select(role_assignments.c.scope)
+_ASSIGNED_AT = select(role_assignments.c.role, role_assignments.c.scope)
 _PERMISSIONS = ("actions", "not_actions", "data_actions", "not_data_actions")
 
 
-class Definitions:
+class RoleDefinitions:
     """Role definitions by id."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._kept: Cache[str, RoleDefinition] = session.cache()
+        self._custom: Cache[str, RoleDefinition] = session.cache()
 
     async def get(self, role_id: str) -> RoleDefinition | None:
-        """Find a role definition by id, built in or not."""
+        """Return a built-in or custom role definition by id, or None."""
         key = role_id.lower()
-        return roles.BY_ID.get(key) or await self._kept.get(key, lambda: self._load(key))
+        return roles.BY_ID.get(key) or await self._custom.get(key, lambda: self._load(key))
 
-    async def put(self, definition: RoleDefinition) -> Change:
-        """Create a custom role, or change it.
+    async def put(self, definition: RoleDefinition) -> WriteResult:
+        """Create or change a custom role.
 
-        Errors:  InvalidValue; Conflict for a name or id that another role has; InUse when it is assigned at a
-                 scope where it could no longer be; RowDamaged.
+        Errors:  InvalidValue; Conflict for a name or id of another role; InUse if it is assigned at a scope
+                 that it would lose; CorruptRowError.
         """
         _check(definition)
         return await self._session.write(lambda write: _put(write, definition))
 
     async def delete(self, role_id: str) -> RoleDefinition | None:
-        """Delete a custom role; None if there is none.
+        """Delete a custom role and return it; None if it does not exist.
 
         Errors:  InUse while it is assigned.
         """
@@ -50,41 +50,41 @@ class Definitions:
     async def _load(self, role_id: str) -> RoleDefinition | None:
         return await self._session.read(lambda connection: _read(connection, role_id))
 
-    # The last of the public ones: below it, `list` is this method.
+    # The last public method, because `list` in annotations below it would mean this method.
     async def list(self, name: str | None = None) -> list[RoleDefinition]:
-        """List role definitions, all or the one of this name; the built-in ones first."""
+        """List role definitions: all, or the one with a name. Built-in roles come first."""
         query = select(role_definitions).order_by(role_definitions.c.name_key)
         built_in = list(roles.BUILT_IN)
         if name is not None:
             query = query.filter_by(name_key=name.lower())
             built_in = [one for one in built_in if one.name.lower() == name.lower()]
         return built_in + await self._session.read(
-            lambda connection: database.readable(connection.execute(query).all(), _definition)
+            lambda connection: database.decode_rows(connection.execute(query).all(), _definition)
         )
 
 
-def _put(write: Write, definition: RoleDefinition) -> Change:
+def _put(write: Write, definition: RoleDefinition) -> WriteResult:
     old = _read(write.connection, definition.id)
     created = (old.created if old else definition.created) or write.now
     new = replace(definition, built_in=False, created=created)
     if old == new:
-        return Change.UNCHANGED
+        return WriteResult.UNCHANGED
     if old is None:
         write.connection.execute(insert(role_definitions).values(**_columns(new)))
     else:
-        _check_held(write.connection, new)
+        _check_scopes(write.connection, new)
         here = update(role_definitions).filter_by(id=new.id)
         write.connection.execute(here.values(**_columns(new)))
     write.record(f"{_DEFINITION}/write", _target(new))
-    return Change.CREATED if old is None else Change.UPDATED
+    return WriteResult.CREATED if old is None else WriteResult.UPDATED
 
 
 def _delete(write: Write, role_id: str) -> RoleDefinition | None:
     old = _read(write.connection, role_id)
     if old is None:
         return None
-    held = select(role_assignments.c.name).filter_by(role=old.id).limit(1)
-    if write.connection.execute(held).first() is not None:
+    assigned = select(role_assignments.c.name).filter_by(role=old.id).limit(1)
+    if write.connection.execute(assigned).first() is not None:
         raise errors.InUse("the role is assigned", id=old.id)
     write.connection.execute(delete(role_definitions).filter_by(id=old.id))
     write.record(f"{_DEFINITION}/delete", _target(old))
@@ -93,7 +93,7 @@ def _delete(write: Write, role_id: str) -> RoleDefinition | None:
 
 def _check(definition: RoleDefinition) -> None:
     naming.check_guid("id", definition.id)
-    naming.refuse(naming.role_name_fault(definition.name))
+    naming.raise_fault(naming.role_name_fault(definition.name))
     if definition.id in roles.BY_ID or definition.name.lower() in roles.BY_NAME:
         raise errors.Conflict("a built-in role has this name or id", name=definition.name)
     if not definition.scopes:
@@ -104,15 +104,21 @@ def _check(definition: RoleDefinition) -> None:
             message = f"a role has at most {_MAX_PATTERNS} {field}"
             raise errors.TooMany(message, field=field, limit=_MAX_PATTERNS)
         for pattern in patterns:
-            naming.refuse(naming.action_fault(field, pattern))
+            naming.raise_fault(naming.action_fault(field, pattern))
 
 
-def _check_held(connection: Connection, new: RoleDefinition) -> None:
-    for row in connection.execute(_HELD_AT.filter_by(role=new.id).distinct()):
-        with database.shaping("role_assignments", f"{new.id} at {row.scope}"):
-            database.check_types(row, _HELD_AT)
-        if not any(resource_ids.covers(one, row.scope) for one in new.scopes):
-            raise errors.InUse("the role is assigned at this scope", id=new.id, scope=row.scope)
+def _check_scopes(connection: Connection, new: RoleDefinition) -> None:
+    for row in connection.execute(_ASSIGNED_AT.filter_by(role=new.id).distinct()):
+        scope = _scope(row)
+        if not any(resource_ids.covers(one, scope) for one in new.scopes):
+            raise errors.InUse("the role is assigned at this scope", id=new.id, scope=scope)
+
+
+@database.row_decoder(
+    _ASSIGNED_AT, key=lambda row: f"{row.role} at {row.scope}", table="role_assignments"
+)
+def _scope(row: Row[Any]) -> str:
+    return str(row.scope)
 
 
 def _read(connection: Connection, role_id: str) -> RoleDefinition | None:
@@ -120,29 +126,28 @@ def _read(connection: Connection, role_id: str) -> RoleDefinition | None:
     return None if row is None else _definition(row)
 
 
+@database.row_decoder(role_definitions, key=lambda row: row.id)
 def _definition(row: Row[Any]) -> RoleDefinition:
-    with database.shaping("role_definitions", row.id):
-        database.check_types(row, role_definitions)
-        kept = from_json(row.document)
-        return RoleDefinition(
-            id=row.id,
-            name=row.name,
-            description=row.description,
-            scopes=tuple(kept["scopes"]),
-            built_in=False,
-            created=row.created,
-            **{field: tuple(kept[field]) for field in _PERMISSIONS},
-        )
+    document = from_json(row.document)
+    return RoleDefinition(
+        id=row.id,
+        name=row.name,
+        description=row.description,
+        scopes=tuple(document["scopes"]),
+        built_in=False,
+        created=row.created,
+        **{field: tuple(document[field]) for field in _PERMISSIONS},
+    )
 
 
 def _columns(one: RoleDefinition) -> dict[str, Any]:
-    kept = {field: list(getattr(one, field)) for field in (*_PERMISSIONS, "scopes")}
+    document = {field: list(getattr(one, field)) for field in (*_PERMISSIONS, "scopes")}
     return {
         "id": one.id,
         "name": one.name,
         "name_key": one.name.lower(),
         "description": one.description,
-        "document": to_json(kept),
+        "document": to_json(document),
         "created": one.created,
     }
 

@@ -1,4 +1,4 @@
-"""Between rows of the tables and the shapes of the model."""
+"""Convert between table rows and model dataclasses."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,24 +43,25 @@ from podpass.directory.store.schema import (
 )
 from podpass.guids import is_lower_guid
 
-_AT_ONCE = 1000
-_RESTORE = "stop podpass, then restore the database from a backup"
-_Held = Mapping[tuple[str, str], Sequence[Row[Any]]]
+# SQLite limits the number of values in one statement.
+_MAX_VALUES = 1000
+_RESTORE_HINT = "stop podpass, then restore the database from a backup"
+_Owned = Mapping[tuple[str, str], Sequence[Row[Any]]]
 
 
 def to_json(value: Mapping[str, Any] | Sequence[Any]) -> str:
-    """Write what no statement looks into."""
-    return orjson.dumps(value, default=_plain).decode()
+    """Serialize a value that no statement reads."""
+    return orjson.dumps(value, default=_to_builtin).decode()
 
 
-def _plain(value: object) -> object:
+def _to_builtin(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     raise TypeError
 
 
 def from_json(text: str, kind: type = dict) -> Any:
-    """Read what `to_json` wrote.
+    """Parse what `to_json` wrote.
 
     Errors:  ValueError.
     """
@@ -71,80 +72,69 @@ def from_json(text: str, kind: type = dict) -> Any:
 
 
 def to_identities(
-    connection: Connection, query: Select[Any], meant: Callable[[Row[Any]], bool] | None = None
+    connection: Connection, query: Select[Any], matches: Callable[[Row[Any]], bool] | None = None
 ) -> list[Identity]:
-    """Read identities and what they hold, in the order of a query on their table; those whose rows are meant.
+    """Read identities with their credentials, in the order of a query on `identities`.
 
-    Errors:  RowDamaged.
+    Shapes:  `matches` selects rows of the query; without it all are read.
+
+    Errors:  CorruptRowError.
     """
-    return [shape() for shape in _shapes(connection, query, meant)]
+    return [decode() for decode in _decoders(connection, query, matches)]
 
 
 def list_identities(
     connection: Connection, query: Select[Any], limit: int | None = None
 ) -> list[Identity]:
-    """Read identities for a list, as many as the limit, without those that are damaged."""
+    """Read identities for a list, up to the limit, without those with corrupt rows."""
     if limit is None:
-        return database.readable(_shapes(connection, query), lambda shape: shape())
-    return database.full_page(
-        limit, lambda many: _shapes(connection, query.limit(many)), lambda shape: shape()
+        return database.decode_rows(_decoders(connection, query), lambda decode: decode())
+    return database.decode_full_page(
+        limit, lambda size: _decoders(connection, query.limit(size)), lambda decode: decode()
     )
 
 
-def _shapes(
-    connection: Connection, query: Select[Any], meant: Callable[[Row[Any]], bool] | None = None
+def _decoders(
+    connection: Connection, query: Select[Any], matches: Callable[[Row[Any]], bool] | None = None
 ) -> list[Callable[[], Identity]]:
-    rows = [row for row in connection.execute(query) if meant is None or meant(row)]
+    """Read the rows of identities with what they own, and return a decoder for each identity."""
+    rows = [row for row in connection.execute(query) if matches is None or matches(row)]
     if not rows:
         return []
     applications = [row for row in rows if row.kind == IdentityKind.APPLICATION]
-    held = {
-        table: _held(connection, table, rows if table is federated_credentials else applications)
+    owned = {
+        table: _owned(connection, table, rows if table is federated_credentials else applications)
         for table in _TABLES
     }
-
-    def shape(row: Row[Any]) -> Identity:
-        with database.shaping("identities", row.client_id):
-            database.check_types(row, identities)
-            if "\0" in row.client_id:
-                raise ValueError("client_id: holds a NUL character")
-            return _identity(row, {table: _own(held[table], table, row) for table in held})
-
-    return [partial(shape, row) for row in rows]
+    return [partial(_identity, row, owned) for row in rows]
 
 
-def _held(connection: Connection, table: Table, rows: Sequence[Row[Any]]) -> _Held:
+def _owned(connection: Connection, table: Table, rows: Sequence[Row[Any]]) -> _Owned:
     """Read the rows of a table that belong to identities, by identity."""
-    held: dict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
+    owned: dict[tuple[str, str], list[Row[Any]]] = defaultdict(list)
     owners: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        # One that is damaged holds nothing, and no statement takes it.
+        # A corrupt id cannot be a value of a statement. Its identity is rejected later.
         if isinstance(row.client_id, str) and "\0" not in row.client_id:
             owners[row.tenant_id].append(row.client_id)
     for tenant_id, ids in owners.items():
-        of_tenant = select(table).where(table.c.tenant_id == tenant_id)
-        # SQLite takes no more than so many values in one statement.
-        for begin in range(0, len(ids), _AT_ONCE):
-            query = of_tenant.where(table.c.client_id.in_(ids[begin : begin + _AT_ONCE]))
+        tenant_rows = select(table).where(table.c.tenant_id == tenant_id)
+        for begin in range(0, len(ids), _MAX_VALUES):
+            query = tenant_rows.where(table.c.client_id.in_(ids[begin : begin + _MAX_VALUES]))
             for row in connection.execute(query):
-                held[row.tenant_id, row.client_id].append(row)
-    return held
+                owned[row.tenant_id, row.client_id].append(row)
+    return owned
 
 
-def _own(held: _Held, table: Table, owner: Row[Any]) -> Sequence[Row[Any]]:
-    """Give what an identity holds in a table; what is damaged there is told as that table's.
-
-    Errors:  RowDamaged.
-    """
-    found = held.get((owner.tenant_id, owner.client_id), ())
-    for row in found:
-        own = getattr(row, _OWN_KEYS[table])
-        with database.shaping(table.name, f"{owner.client_id}/{own}"):
-            database.check_types(row, table)
-    return found
-
-
-def _identity(row: Row[Any], own: Mapping[Table, Sequence[Row[Any]]]) -> Identity:
+@database.row_decoder(identities, key=lambda row: row.client_id)
+def _identity(row: Row[Any], owned: Mapping[Table, _Owned]) -> Identity:
+    if "\0" in row.client_id:
+        raise ValueError("client_id: contains a NUL character")
+    owner = (row.tenant_id, row.client_id)
+    # Each of these rows has its own decoder, so that an error names that row and not the identity.
+    own = {
+        table: [_DECODERS[table](each) for each in owned[table].get(owner, ())] for table in owned
+    }
     return Identity(
         tenant_id=row.tenant_id,
         client_id=row.client_id,
@@ -156,17 +146,10 @@ def _identity(row: Row[Any], own: Mapping[Table, Sequence[Row[Any]]]) -> Identit
         unique_name=row.unique_name,
         has_principal=row.has_principal,
         enabled=row.enabled,
-        identifier_uris=tuple(
-            each.uri for each in sorted(own[identifier_uris], key=lambda one: one.place)
-        ),
-        credentials=tuple(
-            _credential(each)
-            for each in sorted(own[federated_credentials], key=lambda one: one.name)
-        ),
-        passwords=tuple(
-            _secret(PasswordCredential, each) for each in _by_age(own[password_credentials])
-        ),
-        keys=tuple(_secret(KeyCredential, each) for each in _by_age(own[key_credentials])),
+        identifier_uris=tuple(uri for _, uri in sorted(own[identifier_uris])),
+        credentials=tuple(sorted(own[federated_credentials], key=lambda one: one.name)),
+        passwords=tuple(sorted(own[password_credentials], key=_age)),
+        keys=tuple(sorted(own[key_credentials], key=_age)),
         location=row.location,
         tags=from_json(row.tags),
         created=row.created,
@@ -175,10 +158,20 @@ def _identity(row: Row[Any], own: Mapping[Table, Sequence[Row[Any]]]) -> Identit
     )
 
 
-def _by_age(found: Sequence[Row[Any]]) -> list[Row[Any]]:
-    return sorted(found, key=lambda one: (one.begins, one.key_id))
+def _age(secret: PasswordCredential | KeyCredential) -> tuple[float, str]:
+    return secret.begins, secret.key_id
 
 
+def _key_in(column: str) -> Callable[[Row[Any]], str]:
+    return lambda row: f"{row.client_id}/{getattr(row, column)}"
+
+
+@database.row_decoder(identifier_uris, key=_key_in("uri_key"))
+def _uri(row: Row[Any]) -> tuple[int, str]:
+    return row.place, row.uri
+
+
+@database.row_decoder(federated_credentials, key=_key_in("name"))
 def _credential(row: Row[Any]) -> FederatedCredential:
     return FederatedCredential(
         name=row.name,
@@ -191,28 +184,46 @@ def _credential(row: Row[Any]) -> FederatedCredential:
     )
 
 
-def _secret(kind: Any, row: Row[Any]) -> Any:
-    values = dict(row._mapping)  # noqa: SLF001 - the documented way to a row's names
-    return kind(**{name: values[name] for name in values.keys() - {"tenant_id", "client_id"}})
+@database.row_decoder(password_credentials, key=_key_in("key_id"))
+def _password(row: Row[Any]) -> PasswordCredential:
+    return PasswordCredential(**_secret_fields(row))
+
+
+@database.row_decoder(key_credentials, key=_key_in("key_id"))
+def _key_credential(row: Row[Any]) -> KeyCredential:
+    return KeyCredential(**_secret_fields(row))
+
+
+def _secret_fields(row: Row[Any]) -> dict[str, Any]:
+    values = dict(row._mapping)  # noqa: SLF001 - the documented access to the names of a row
+    return {name: values[name] for name in values.keys() - {"tenant_id", "client_id"}}
+
+
+_DECODERS: Mapping[Table, Callable[[Row[Any]], Any]] = {
+    identifier_uris: _uri,
+    federated_credentials: _credential,
+    password_credentials: _password,
+    key_credentials: _key_credential,
+}
 
 
 def write_identity(connection: Connection, old: Identity | None, new: Identity) -> None:
-    """Write what differs of an identity and of what it holds."""
+    """Write the changes of an identity and of what it owns."""
     values = _columns(new)
     if old is None:
         connection.execute(insert(identities).values(**_key(new), **values))
     elif values != _columns(old):
         connection.execute(update(identities).filter_by(**_key(new)).values(**values))
     for table, rows_of in _TABLES.items():
-        _write_held(connection, table, rows_of(old) if old else [], rows_of(new))
+        _write_owned(connection, table, rows_of(old) if old else [], rows_of(new))
 
 
-def insert_identities(connection: Connection, many: Sequence[Identity]) -> None:
-    """Write identities of which none is there."""
-    if many:
-        connection.execute(insert(identities), [{**_key(one), **_columns(one)} for one in many])
+def insert_identities(connection: Connection, new: Sequence[Identity]) -> None:
+    """Insert identities that do not exist yet."""
+    if new:
+        connection.execute(insert(identities), [{**_key(one), **_columns(one)} for one in new])
     for table, rows_of in _TABLES.items():
-        if rows := [row for one in many for row in rows_of(one)]:
+        if rows := [row for one in new for row in rows_of(one)]:
             connection.execute(insert(table), rows)
 
 
@@ -242,8 +253,8 @@ def _columns(identity: Identity) -> dict[str, Any]:
 
 def _uri_rows(identity: Identity) -> list[dict[str, Any]]:
     return [
-        {**_key(identity), "uri_key": uri_key(uri), "place": place, "uri": uri}
-        for place, uri in enumerate(identity.identifier_uris)
+        {**_key(identity), "uri_key": uri_key(uri), "place": index, "uri": uri}
+        for index, uri in enumerate(identity.identifier_uris)
     ]
 
 
@@ -299,52 +310,46 @@ _TABLES = {
     password_credentials: _password_rows,
     key_credentials: _key_rows,
 }
-_OWN_KEYS = {
-    identifier_uris: "uri_key",
-    federated_credentials: "name",
-    password_credentials: "key_id",
-    key_credentials: "key_id",
-}
 
 
-def _write_held(
+def _write_owned(
     connection: Connection, table: Table, old: Iterable[dict[str, Any]], new: list[dict[str, Any]]
 ) -> None:
-    """Delete what is gone or differs, then insert what is new or differs; the rest is not touched.
+    """Delete rows that were removed or changed, then insert rows that are new or changed. Other rows stay.
 
-    All out, then all in: two credentials may have changed places.
+    All deletes come first, because two credentials may have swapped their values.
     """
     key = tuple(table.primary_key.columns)
-    gone = [row for row in old if row not in new]
-    if gone:
-        values = [tuple(row[column.name] for column in key) for row in gone]
+    removed = [row for row in old if row not in new]
+    if removed:
+        values = [tuple(row[column.name] for column in key) for row in removed]
         connection.execute(delete(table).where(tuple_(*key).in_(values)))
-    if come := [row for row in new if row not in old]:
-        connection.execute(insert(table), come)
+    if added := [row for row in new if row not in old]:
+        connection.execute(insert(table), added)
 
 
-def check_group(connection: Connection, resource_id: str | None) -> None:
-    """Refuse to put something into a resource group that is not there.
+def check_group_exists(connection: Connection, resource_id: str | None) -> None:
+    """Reject a resource id whose resource group does not exist.
 
     Errors:  GroupNotFound.
     """
-    place = resource_ids.group_of(resource_id or "")
-    if place is None:
+    group = resource_ids.group_of(resource_id or "")
+    if group is None:
         return
     query = select(resource_groups.c.name).filter_by(
-        subscription_id=place[0], name_key=place[1].lower()
+        subscription_id=group[0], name_key=group[1].lower()
     )
     if connection.execute(query).first() is None:
-        raise errors.GroupNotFound("the resource group is not there", group=place[1])
+        raise errors.GroupNotFound("the resource group does not exist", group=group[1])
 
 
 def delete_identity(tenant_id: str, client_id: str) -> Delete:
-    """Delete an identity; what it holds goes with it."""
+    """Return the statement that deletes an identity; the database deletes what it owns."""
     return delete(identities).filter_by(tenant_id=tenant_id, client_id=client_id)
 
 
 def write_tenant(connection: Connection, tenant: Tenant) -> None:
-    """Write a tenant that is not there yet."""
+    """Insert a tenant that does not exist yet."""
     statement: Insert = insert(tenants)
     connection.execute(statement.values(id=tenant.id, display_name=tenant.display_name))
     for domain in tenant.domains:
@@ -352,7 +357,7 @@ def write_tenant(connection: Connection, tenant: Tenant) -> None:
 
 
 def find_tenant(connection: Connection, name: str) -> Tenant | None:
-    """Find a tenant by id or domain, in lower case."""
+    """Find a tenant by id or domain. Both are in lower case."""
     if not is_lower_guid(name):
         query = select(tenant_domains.c.tenant_id).filter_by(domain=name)
         name = connection.scalar(query) or ""
@@ -363,7 +368,7 @@ def find_tenant(connection: Connection, name: str) -> Tenant | None:
 def read_tenants(connection: Connection, tenant_id: str | None = None) -> list[Tenant]:
     """Read all tenants, or one.
 
-    Errors:  RowDamaged.
+    Errors:  CorruptRowError.
     """
     query = select(tenants).order_by(tenants.c.id)
     if tenant_id is not None:
@@ -372,17 +377,20 @@ def read_tenants(connection: Connection, tenant_id: str | None = None) -> list[T
 
 
 def _tenant(connection: Connection, row: Row[Any]) -> Tenant:
-    with database.shaping("tenants", row.id, hint=_RESTORE):
-        database.check_types(row, tenants)
-        if not is_lower_guid(row.id):
-            raise ValueError("want a GUID in lower case")
-    query = select(tenant_domains).filter_by(tenant_id=row.id).order_by(tenant_domains.c.domain)
+    tenant_id, display_name = _tenant_row(row)
+    query = select(tenant_domains).filter_by(tenant_id=tenant_id).order_by(tenant_domains.c.domain)
     domains = tuple(_domain(each) for each in connection.execute(query))
-    return Tenant(id=row.id, display_name=row.display_name, domains=domains)
+    return Tenant(id=tenant_id, display_name=display_name, domains=domains)
 
 
+@database.row_decoder(tenants, key=lambda row: row.id, hint=_RESTORE_HINT)
+def _tenant_row(row: Row[Any]) -> tuple[str, str]:
+    if not is_lower_guid(row.id):
+        raise ValueError("want a GUID in lower case")
+    return row.id, row.display_name
+
+
+@database.row_decoder(tenant_domains, key=lambda row: row.domain)
 def _domain(row: Row[Any]) -> str:
-    with database.shaping("tenant_domains", row.domain):
-        database.check_types(row, tenant_domains)
     domain: str = row.domain
     return domain

@@ -1,10 +1,10 @@
-"""Tables of the directory. Text is compared byte for byte; a `_key` column is what is compared without case.
+"""Tables of the directory. Text is compared by bytes; a `_key` column holds the value in lower case.
 
-What has to be unique beyond its key is a unique index, which can be given to a table that is there already.
+A uniqueness rule beyond the primary key is a unique index, because a migration can add one to an existing
+table.
 """
 
 from sqlalchemy import (
-    BigInteger,
     Column,
     ForeignKey,
     ForeignKeyConstraint,
@@ -12,16 +12,15 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    Table,
     UniqueConstraint,
     false,
     true,
 )
 
-from podpass.database.column_types import Flag, Moment, Text
-from podpass.database.migrate import Chain
+from podpass.database.column_types import Flag, Moment, Text, WholeNumber, strict_table
+from podpass.database.migrate import MigrationChain
 
-CHAIN = Chain(name="directory", package="podpass.directory.store.migrations", head="0003")
+CHAIN = MigrationChain(name="directory", package="podpass.directory.store.migrations", head="0001")
 metadata = MetaData()
 
 
@@ -34,11 +33,11 @@ def _time(name: str) -> Column[float]:
 
 
 def _document(name: str) -> Column[str]:
-    """JSON that no statement looks into."""
+    """JSON text that no statement reads."""
     return Column(name, Text, nullable=False, server_default="{}")
 
 
-def _of_identity() -> ForeignKeyConstraint:
+def _identity_key() -> ForeignKeyConstraint:
     return ForeignKeyConstraint(
         ["tenant_id", "client_id"],
         ["identities.tenant_id", "identities.client_id"],
@@ -46,21 +45,21 @@ def _of_identity() -> ForeignKeyConstraint:
     )
 
 
-tenants = Table(
+tenants = strict_table(
     "tenants",
     metadata,
     Column("id", Text, primary_key=True),
     Column("display_name", Text, nullable=False),
 )
 
-tenant_domains = Table(
+tenant_domains = strict_table(
     "tenant_domains",
     metadata,
     Column("domain", Text, primary_key=True),
     Column("tenant_id", ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False, index=True),
 )
 
-identities = Table(
+identities = strict_table(
     "identities",
     metadata,
     Column("tenant_id", ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True),
@@ -88,7 +87,7 @@ identities = Table(
     Index("identities_by_kind", "tenant_id", "kind", "client_id"),
 )
 
-identifier_uris = Table(
+identifier_uris = strict_table(
     "identifier_uris",
     metadata,
     Column("tenant_id", Text, primary_key=True),
@@ -96,11 +95,11 @@ identifier_uris = Table(
     Column("client_id", Text, nullable=False),
     Column("place", Integer, nullable=False),
     Column("uri", Text, nullable=False),
-    _of_identity(),
+    _identity_key(),
     Index("identifier_uris_by_client", "tenant_id", "client_id"),
 )
 
-federated_credentials = Table(
+federated_credentials = strict_table(
     "federated_credentials",
     metadata,
     Column("tenant_id", Text, primary_key=True),
@@ -112,11 +111,11 @@ federated_credentials = Table(
     Column("description", Text, nullable=False),
     _text("id"),
     _time("created"),
-    _of_identity(),
+    _identity_key(),
     UniqueConstraint("tenant_id", "client_id", "issuer", "subject"),
 )
 
-password_credentials = Table(
+password_credentials = strict_table(
     "password_credentials",
     metadata,
     Column("tenant_id", Text, primary_key=True),
@@ -127,10 +126,10 @@ password_credentials = Table(
     Column("digest", LargeBinary, nullable=False),
     _time("begins"),
     _time("expires"),
-    _of_identity(),
+    _identity_key(),
 )
 
-key_credentials = Table(
+key_credentials = strict_table(
     "key_credentials",
     metadata,
     Column("tenant_id", Text, primary_key=True),
@@ -141,10 +140,10 @@ key_credentials = Table(
     Column("thumbprint", Text, nullable=False),
     _time("begins"),
     _time("expires"),
-    _of_identity(),
+    _identity_key(),
 )
 
-users = Table(
+users = strict_table(
     "users",
     metadata,
     Column("id", Text, primary_key=True),
@@ -157,7 +156,7 @@ users = Table(
     UniqueConstraint("tenant_id", "name_key"),
 )
 
-resource_groups = Table(
+resource_groups = strict_table(
     "resource_groups",
     metadata,
     Column("subscription_id", Text, primary_key=True),
@@ -168,10 +167,10 @@ resource_groups = Table(
     _time("created"),
 )
 
-vaults = Table(
+vaults = strict_table(
     "vaults",
     metadata,
-    # A deleted vault stays in the table, and so keeps its name from any other.
+    # A deleted vault stays in the table, so that no other vault can take its name.
     Column("name", Text, primary_key=True),
     Column("tenant_id", ForeignKey("tenants.id", ondelete="CASCADE"), nullable=False),
     Column("location", Text, nullable=False),
@@ -190,7 +189,7 @@ vaults = Table(
     Index("vaults_by_resource", "resource_key", unique=True),
 )
 
-clusters = Table(
+clusters = strict_table(
     "clusters",
     metadata,
     Column("resource_key", Text, primary_key=True),
@@ -204,7 +203,7 @@ clusters = Table(
     _document("document"),
 )
 
-role_definitions = Table(
+role_definitions = strict_table(
     "role_definitions",
     metadata,
     Column("id", Text, primary_key=True),
@@ -215,7 +214,7 @@ role_definitions = Table(
     _time("created"),
 )
 
-role_assignments = Table(
+role_assignments = strict_table(
     "role_assignments",
     metadata,
     Column("principal_id", Text, primary_key=True),
@@ -230,7 +229,7 @@ role_assignments = Table(
     Index("role_assignments_by_scope", "scope", "name"),
 )
 
-app_role_assignments = Table(
+app_role_assignments = strict_table(
     "app_role_assignments",
     metadata,
     Column("id", Text, primary_key=True),
@@ -242,11 +241,11 @@ app_role_assignments = Table(
     UniqueConstraint("principal_id", "resource_id", "app_role_id"),
 )
 
-audit_entries = Table(
+audit_entries = strict_table(
     "audit_entries",
     metadata,
-    # SQLite counts on by itself only with INTEGER, and reuses numbers without AUTOINCREMENT.
-    Column("serial", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    # Without AUTOINCREMENT, SQLite reuses the numbers of deleted rows.
+    Column("serial", WholeNumber, primary_key=True),
     _time("time"),
     Column("actor", Text, nullable=False),
     Column("actor_name", Text, nullable=False),

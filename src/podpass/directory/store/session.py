@@ -1,4 +1,4 @@
-"""What the parts of the directory share: the database, the clock, what is kept in memory, the audit."""
+"""What all parts of the directory share: the database, the clock, the caches, the audit log."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from podpass.clock import Clock, system
-from podpass.database import Database, Prepared, ValueUnfit
+from podpass.database import Database, PreparedStatement, UnstorableValue
 from podpass.directory import errors
 from podpass.directory.model import AuditEntry
 from podpass.directory.store import audit_writer
 from podpass.directory.store.cache import Cache
 from podpass.directory.store.schema import CHAIN, metadata
 
-_KEPT = 4096
+_CACHE_SIZE = 4096
 TOPIC = "directory"
 
 Result = TypeVar("Result")
@@ -23,29 +23,29 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True)
 class Write:
-    """One transaction that writes; what it records is written with it, or not at all."""
+    """One write transaction. Its audit entries are part of it."""
 
     connection: Connection
     now: float
     entries: list[AuditEntry] = field(default_factory=list)
 
     def record(self, action: str, target: str) -> None:
-        """Tell of a change, for the audit; a write that changes nothing tells of none."""
-        self.entries.append(audit_writer.entry(action, target, self.now))
+        """Add an audit entry for a change."""
+        self.entries.append(audit_writer.create_entry(action, target, self.now))
 
 
 class Session:
-    """One database and the values read from it that are kept until the next write, whoever makes it."""
+    """One database, with caches that every write of any process clears."""
 
     def __init__(self, database: Database, clock: Clock = system) -> None:
         self.clock = clock
         self.database = database
         self._opened = False
         self._caches: list[Cache[Any, Any]] = []
-        database.listen(TOPIC, self.forget)
+        database.subscribe(TOPIC, self.clear_caches)
 
     async def open(self) -> None:
-        """Make the tables if they are new, bring them up to date if they are old.
+        """Create or upgrade the tables.
 
         Errors:  DatabaseUnusable.
         """
@@ -59,53 +59,53 @@ class Session:
             raise
 
     async def close(self) -> None:
-        """Close the database, if it was opened here."""
+        """Close the database, if `open` opened it."""
         if self._opened:
             self._opened = False
             await self.database.close()
-        self.forget()
+        self.clear_caches()
 
-    def cache(self, size: int = _KEPT) -> Cache[Any, Any]:
-        """Make a cache that any write to the directory empties."""
-        made: Cache[Any, Any] = Cache(size, lambda: self.database.heard)
-        self._caches.append(made)
-        return made
+    def cache(self, size: int = _CACHE_SIZE) -> Cache[Any, Any]:
+        """Create a cache that every write to the directory clears."""
+        cache: Cache[Any, Any] = Cache(size, lambda: self.database.is_connected)
+        self._caches.append(cache)
+        return cache
 
-    def forget(self) -> None:
-        """Keep nothing in memory of what was read."""
+    def clear_caches(self) -> None:
+        """Clear all caches."""
         for cache in self._caches:
             cache.clear()
 
     async def read(self, step: Callable[[Connection], Result]) -> Result:
         """Run a step that sees one state of the directory.
 
-        Errors:  InvalidValue for what no database can be asked for; DatabaseFailed; those of the step.
+        Errors:  InvalidValue for a value that a database cannot compare; DatabaseFailed; those of the step.
         """
         try:
             return await self.database.read(step)
-        except ValueUnfit as exc:
+        except UnstorableValue as exc:
             raise errors.InvalidValue(exc.message) from exc
 
-    async def fetch(self, query: Prepared, **values: object) -> list[Any]:
-        """Give the rows of one statement, for what is read with every token.
+    async def fetch(self, statement: PreparedStatement, **values: object) -> list[Any]:
+        """Return the rows of one prepared statement, for queries of every token request.
 
         Errors:  DatabaseFailed.
         """
-        return await self.database.fetch(query, values)
+        return await self.database.fetch(statement, values)
 
     async def write(
         self,
         step: Callable[[Write], Result],
         *,
-        forgets: bool = True,
+        clears_caches: bool = True,
         seconds: float | None = None,
     ) -> Result:
         """Run a step in one transaction, which is on the disk when this returns.
 
-        Shapes:  `forgets` unless nothing is written that is read through a cache; `seconds` for what may take
-                 longer than anybody who is served is kept waiting.
-        Errors:  Conflict for what the database itself holds to be unique; InvalidValue for what it does not
-                 keep; DatabaseFailed; those of the step.
+        Shapes:  `clears_caches` is false for a write of data that no cache holds; `seconds` is for a step
+                 that may take longer than requests can wait.
+        Errors:  Conflict for a duplicate; InvalidValue for a value that the database cannot store;
+                 DatabaseFailed; those of the step.
         """
 
         def run(connection: Connection) -> Result:
@@ -116,9 +116,9 @@ class Session:
 
         try:
             return await self.database.write(
-                run, tells=(TOPIC,) if forgets else (), seconds=seconds
+                run, topics=(TOPIC,) if clears_caches else (), seconds=seconds
             )
         except IntegrityError as exc:
-            raise errors.Conflict("another entry has this name or id already") from exc
-        except ValueUnfit as exc:
+            raise errors.Conflict("another entry already has this name or id") from exc
+        except UnstorableValue as exc:
             raise errors.InvalidValue(exc.message) from exc

@@ -1,8 +1,8 @@
-"""What every token asks for first, by one statement: an identity with all it holds, or with the one
-credential that an assertion names.
+"""Reads the identity for a token request with one statement: the whole identity, or the identity with the one
+federated credential that an assertion names.
 
-The parts come as rows of one shape, told apart by a number, so that they are of one state of the database
-and cost one exchange with it. `rows` reads the same for lists and for writes, where that does not count.
+The rows of all tables have one format with a number for the table, so that one round trip reads one state of
+the database. `rows` reads identities for lists and writes, where speed matters less.
 """
 
 import sys
@@ -29,8 +29,8 @@ from sqlalchemy import (
 )
 
 from podpass import database
-from podpass.database import Prepared
-from podpass.database.column_types import BEGIN, END
+from podpass.database import PreparedStatement
+from podpass.database.column_types import MAX_TIME, MIN_TIME
 from podpass.directory.model import (
     FederatedCredential,
     Identity,
@@ -50,30 +50,28 @@ from podpass.directory.store.schema import (
 _IDENTITY, _CREDENTIAL, _URI, _PASSWORD, _KEY = range(5)
 _TEXTS = 10
 _name, _age = itemgetter(6), itemgetter(1, 6)
-_NOTHING = cast(null(), LargeBinary)
-# SQLite keeps any value in any column; whatever else stands there permits nothing.
-_FLAGS = {0: False, 1: True}
-_here, _there = identities.c, federated_credentials.c
-Held = TypeVar("Held")
+_NO_BLOB = cast(null(), LargeBinary)
+_identity, _federated = identities.c, federated_credentials.c
+Owned = TypeVar("Owned")
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Rows of one table: what gives them, what their values have to be, and where each is named."""
+    """The rows of one table: their query, the check of their values, and the index of the name."""
 
     table: Table
     query: Select[Any]
-    types: database.Types
-    named: int
+    values: database.RowCheck
+    name_index: int
 
     def check(self, client_id: str, row: Sequence[Any]) -> None:
-        """Tell a row of which a value is of another type.
+        """Check one row.
 
-        Errors:  RowDamaged.
+        Errors:  CorruptRowError.
         """
-        key = client_id if self.table is identities else f"{client_id}/{row[self.named]}"
-        with database.shaping(self.table.name, key):
-            self.types.check(row)
+        key = client_id if self.table is identities else f"{client_id}/{row[self.name_index]}"
+        with database.decoding_row(self.table.name, key):
+            self.values.check(row)
 
 
 def _part(
@@ -83,8 +81,8 @@ def _part(
     first: ColumnElement[Any],
     second: ColumnElement[Any] = literal_column("0.0", Double),  # noqa: B008 - a constant
     flags: Sequence[ColumnElement[Any]] = (null(), null()),
-    blob: ColumnElement[Any] = _NOTHING,
-    named: int = 6,
+    blob: ColumnElement[Any] = _NO_BLOB,
+    name_index: int = 6,
     where: Sequence[ColumnElement[bool]] = (),
 ) -> _Part:
     padding = [null()] * (_TEXTS - len(texts))
@@ -94,38 +92,49 @@ def _part(
         table.c.client_id == bindparam("client_id"),
         *where,
     )
-    return _Part(table, query, _types(given), named)
+    return _Part(table, query, _row_check(given), name_index)
 
 
-def _types(given: Sequence[object]) -> database.Types:
-    places = [one if isinstance(one, Column) else None for one in given]
-    return database.Types(places, from_driver=True)
+def _row_check(given: Sequence[object]) -> database.RowCheck:
+    return database.RowCheck(one if isinstance(one, Column) else None for one in given)
 
 
 _PARTS = (
     _part(
         _IDENTITY,
         identities,
-        *(_here.object_id, _here.name, _here.kind, _here.resource_id, _here.application_id),
-        *(_here.unique_name, _here.location, _here.tags, _here.document, _here.principal),
-        first=_here.created,
-        flags=(_here.has_principal, _here.enabled),
+        *(
+            _identity.object_id,
+            _identity.name,
+            _identity.kind,
+            _identity.resource_id,
+            _identity.application_id,
+        ),
+        *(
+            _identity.unique_name,
+            _identity.location,
+            _identity.tags,
+            _identity.document,
+            _identity.principal,
+        ),
+        first=_identity.created,
+        flags=(_identity.has_principal, _identity.enabled),
     ),
     _part(
         _CREDENTIAL,
         federated_credentials,
-        *(_there.name, _there.issuer, _there.subject, _there.audience),
-        *(_there.description, _there.id),
-        first=_there.created,
-        # All have one; said so that SQLite goes by the index of names, which is the smaller one.
-        where=(_there.name > "",),
+        *(_federated.name, _federated.issuer, _federated.subject, _federated.audience),
+        *(_federated.description, _federated.id),
+        first=_federated.created,
+        # Always true. It makes SQLite use the index of names, which is smaller.
+        where=(_federated.name > "",),
     ),
     _part(
         _URI,
         identifier_uris,
         *(identifier_uris.c.uri, identifier_uris.c.uri_key),
         first=identifier_uris.c.place,
-        named=7,
+        name_index=7,
     ),
     *(
         _part(
@@ -152,52 +161,52 @@ _PARTS = (
         )
     ),
 )
-IDENTITY = Prepared(union_all(*(part.query for part in _PARTS)))
+IDENTITY = PreparedStatement(union_all(*(part.query for part in _PARTS)))
 
 
-# An identity with one credential at most, by an index of its own: it may have twenty, and secrets and
-# certificates beside, of which a federated exchange needs nothing.
+# An identity with at most one federated credential, found by an index. An identity may have twenty of them,
+# and secrets and certificates, which a federated exchange does not need.
 _TRUSTED = (
-    *(_here.object_id, _here.name, _here.kind, _here.resource_id),
-    *(_here.has_principal, _here.enabled, _here.created),
+    *(_identity.object_id, _identity.name, _identity.kind, _identity.resource_id),
+    *(_identity.has_principal, _identity.enabled, _identity.created),
 )
 _TRUST = (
-    *(_there.created, _there.name, _there.issuer, _there.subject),
-    *(_there.audience, _there.description, _there.id),
+    *(_federated.created, _federated.name, _federated.issuer, _federated.subject),
+    *(_federated.audience, _federated.description, _federated.id),
 )
-TRUSTING = Prepared(
+TRUSTING = PreparedStatement(
     select(*_TRUSTED, *_TRUST)
     .outerjoin_from(
         identities,
         federated_credentials,
         and_(
-            _there.tenant_id == _here.tenant_id,
-            _there.client_id == _here.client_id,
-            _there.issuer == bindparam("issuer"),
-            _there.subject == bindparam("subject"),
+            _federated.tenant_id == _identity.tenant_id,
+            _federated.client_id == _identity.client_id,
+            _federated.issuer == bindparam("issuer"),
+            _federated.subject == bindparam("subject"),
         ),
     )
     .where(
-        _here.tenant_id == bindparam("tenant_id"),
-        _here.client_id == bindparam("client_id"),
+        _identity.tenant_id == bindparam("tenant_id"),
+        _identity.client_id == bindparam("client_id"),
     )
 )
 
-_CREDENTIAL_NAME = 8  # its place in that row; null where the identity holds no such credential
-_TRUSTED_TYPES, _TRUST_TYPES = _types(_TRUSTED), _types(_TRUST)
+_CREDENTIAL_NAME = 8  # its index in that row; NULL if the identity has no such credential
+_IDENTITY_CHECK, _CREDENTIAL_CHECK = _row_check(_TRUSTED), _row_check(_TRUST)
 
 
 def to_trusting(tenant_id: str, client_id: str, found: Sequence[Sequence[Any]]) -> Identity | None:
-    """Make an identity of the row of `TRUSTING`, if there is one and it holds the credential.
+    """Build an identity from the row of `TRUSTING`. Return None without a row or a credential in it.
 
-    Errors:  RowDamaged.
+    Errors:  CorruptRowError.
     """
     if not found or found[0][_CREDENTIAL_NAME] is None:
         return None
     [row] = found
     object_id, name, kind, resource_id, has_principal, enabled, created, *credential = row
     try:
-        _TRUSTED_TYPES.check(row[:7])
+        _IDENTITY_CHECK.check(row[:7])
         return Identity(
             tenant_id=tenant_id,
             client_id=client_id,
@@ -205,39 +214,39 @@ def to_trusting(tenant_id: str, client_id: str, found: Sequence[Sequence[Any]]) 
             name=name,
             kind=IdentityKind(kind),
             resource_id=resource_id,
-            has_principal=_FLAGS[has_principal],
-            enabled=_FLAGS[enabled],
+            has_principal=bool(has_principal),
+            enabled=bool(enabled),
             credentials=(_credential(*credential),),
             created=created,
         )
-    except database.WRONG as exc:
-        with database.shaping("federated_credentials", f"{client_id}/{credential[1]}"):
-            _TRUST_TYPES.check(credential)
-        raise database.damaged("identities", client_id, exc) from exc
+    except database.DECODE_ERRORS as exc:
+        with database.decoding_row("federated_credentials", f"{client_id}/{credential[1]}"):
+            _CREDENTIAL_CHECK.check(credential)
+        raise database.corrupt_row("identities", client_id, exc) from exc
 
 
 def to_identity(tenant_id: str, client_id: str, parts: Sequence[Sequence[Any]]) -> Identity | None:
-    """Put the rows of `IDENTITY` together; None if there is no such identity.
+    """Build an identity from the rows of `IDENTITY`. Return None if it does not exist.
 
-    Errors:  RowDamaged.
+    Errors:  CorruptRowError.
     """
-    of: list[list[Sequence[Any]]] = [[] for _ in _PARTS]
+    by_table: list[list[Sequence[Any]]] = [[] for _ in _PARTS]
     for part in parts:
-        of[part[0]].append(part)
-    if not of[_IDENTITY]:
+        by_table[part[0]].append(part)
+    if not by_table[_IDENTITY]:
         return None
     try:
-        return _shaped(tenant_id, client_id, of)
-    except database.WRONG as exc:
-        # Whose value it was is asked only now: twenty credentials are read for every token.
+        return _build(tenant_id, client_id, by_table)
+    except database.DECODE_ERRORS as exc:
+        # Only now find the corrupt row: every token request reads up to twenty credentials.
         for part in parts:
             _PARTS[part[0]].check(client_id, part)
-        raise database.damaged("identities", client_id, exc) from exc
+        raise database.corrupt_row("identities", client_id, exc) from exc
 
 
-def _shaped(tenant_id: str, client_id: str, of: Sequence[Sequence[Sequence[Any]]]) -> Identity:
-    [row] = of[_IDENTITY]
-    _PARTS[_IDENTITY].types.check(row)
+def _build(tenant_id: str, client_id: str, by_table: Sequence[Sequence[Sequence[Any]]]) -> Identity:
+    [row] = by_table[_IDENTITY]
+    _PARTS[_IDENTITY].values.check(row)
     _, created, _, has_principal, enabled, _, *texts = row
     object_id, name, kind, resource_id, application_id, unique_name, *rest = texts
     location, tags, document, principal = rest
@@ -250,14 +259,14 @@ def _shaped(tenant_id: str, client_id: str, of: Sequence[Sequence[Sequence[Any]]
         resource_id=resource_id,
         application_id=application_id,
         unique_name=unique_name,
-        has_principal=_FLAGS[has_principal],
-        enabled=_FLAGS[enabled],
-        identifier_uris=_held(_URI, of, _name),
+        has_principal=bool(has_principal),
+        enabled=bool(enabled),
+        identifier_uris=_owned(_URI, by_table, _name),
         credentials=tuple(
-            _credential(one[1], *one[6:12]) for one in sorted(of[_CREDENTIAL], key=_name)
+            _credential(one[1], *one[6:12]) for one in sorted(by_table[_CREDENTIAL], key=_name)
         ),
-        passwords=_held(_PASSWORD, of, _password),
-        keys=_held(_KEY, of, _key),
+        passwords=_owned(_PASSWORD, by_table, _password),
+        keys=_owned(_KEY, by_table, _key),
         location=location,
         tags=from_json(tags),
         created=created,
@@ -266,20 +275,22 @@ def _shaped(tenant_id: str, client_id: str, of: Sequence[Sequence[Sequence[Any]]
     )
 
 
-def _held(
-    number: int, of: Sequence[Sequence[Sequence[Any]]], shape: Callable[[Sequence[Any]], Held]
-) -> tuple[Held, ...]:
-    """Shape what an identity holds of one kind, the oldest first."""
-    if not (held := of[number]):
+def _owned(
+    number: int,
+    by_table: Sequence[Sequence[Sequence[Any]]],
+    build: Callable[[Sequence[Any]], Owned],
+) -> tuple[Owned, ...]:
+    """Build what an identity owns in one table, oldest first."""
+    if not (rows := by_table[number]):
         return ()
-    check = _PARTS[number].types.check
-    for row in held:
+    check = _PARTS[number].values.check
+    for row in rows:
         check(row)
-    return tuple(map(shape, sorted(held, key=_age)))
+    return tuple(map(build, sorted(rows, key=_age)))
 
 
-# A frozen class makes its instances field by field and by name. Twenty of them are most of what a look-up
-# costs beside its statement; set by their slots, they cost a third. A field more is an error at import.
+# Creating twenty instances of a frozen dataclass takes most of the CPU of a lookup. Setting the slots
+# directly takes a third of it. After a change of the fields of FederatedCredential this line fails at import.
 _SLOTS = (getattr(FederatedCredential, one.name).__set__ for one in fields(FederatedCredential))
 _set_name, _set_issuer, _set_subject, _set_audiences, _set_description, _set_id, _set_created = (
     _SLOTS
@@ -290,29 +301,29 @@ _new = object.__new__
 def _credential(
     created: Any, name: Any, issuer: Any, subject: Any, audience: Any, description: Any, id_: Any
 ) -> FederatedCredential:
-    # As `_Part.check` asks of it, by a fifth of the time: only whether, not what.
+    # The same rules as `_Part.check`, in a fifth of its time. The caller then finds the column.
     if not (
         type(name) is type(subject) is type(description) is type(id_) is str
-        and type(created) is float
-        and BEGIN <= created < END
+        and MIN_TIME <= created < MAX_TIME
     ):
-        raise TypeError("a federated credential holds a value that is none of its column's")
-    made = _new(FederatedCredential)
-    _set_created(made, created)
-    _set_name(made, name)
-    # Many trust the same issuer for the same audience: kept once for all of them.
-    _set_issuer(made, sys.intern(issuer))
-    _set_subject(made, subject)
-    _set_audiences(made, _audiences(audience))
-    _set_description(made, description)
-    _set_id(made, id_)
-    return made
+        raise ValueError("a federated credential holds a corrupt value")
+    built = _new(FederatedCredential)
+    _set_created(built, created)
+    _set_name(built, name)
+    # Many identities trust the same issuer and audience: each text is stored once. A corrupt one is not a
+    # str.
+    _set_issuer(built, sys.intern(issuer))
+    _set_subject(built, subject)
+    _set_audiences(built, _audiences(audience))
+    _set_description(built, description)
+    _set_id(built, id_)
+    return built
 
 
 @lru_cache(1024)
 def _audiences(audience: object) -> tuple[str, ...]:
     if type(audience) is not str:
-        raise TypeError("the audience of a federated credential is no text")
+        raise ValueError("the audience of a federated credential is corrupt")
     return (audience,)
 
 

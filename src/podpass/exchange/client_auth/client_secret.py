@@ -1,28 +1,29 @@
-"""A client secret in, proved or refused. Pure.
+"""Checks a client secret. Pure.
 
-Of a secret only the SHA-256 is kept: it is made by us, long and random, so nobody can guess its text.
+Only the SHA-256 of a secret is stored. The service generates each secret, long and random, so it cannot be
+guessed from the hash.
 """
 
 import hashlib
 import hmac
 
 from podpass.directory.model import Identity
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.errors.catalogue import AadstsError
 
 
 def check_secret(secret: str, identity: Identity, now: float) -> str:
-    """Find the secret of an application that this text is; give its key id.
+    """Return the key ID of the application's secret that equals this text.
 
-    Errors:  Refused 7000215, 7000222.
+    Errors:  AadstsError 7000215, 7000222.
     """
     digest = hashlib.sha256(secret.encode()).digest()
     found = None
-    # Every one is compared, each in constant time: how long it takes tells nothing of any of them.
+    # Compare all secrets, each in constant time: the duration reveals nothing about any of them.
     for each in identity.passwords:
         if hmac.compare_digest(each.digest, digest):
             found = each
     if found is None:
-        raise Refused(7000215, client=identity.client_id)
+        raise AadstsError(7000215, client=identity.client_id)
     if not found.begins <= now < found.expires:
-        raise Refused(7000222, client=identity.client_id)
+        raise AadstsError(7000222, client=identity.client_id)
     return found.key_id

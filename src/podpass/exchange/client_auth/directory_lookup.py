@@ -1,4 +1,4 @@
-"""What the exchange asks the directory, each with the refusal for what is not there."""
+"""Looks up tenants, clients and resources in the directory, with the AADSTS error if one does not exist."""
 
 import re
 from collections.abc import Sequence
@@ -12,38 +12,38 @@ from podpass.directory.model import (
     Tenant,
     User,
 )
-from podpass.exchange.client_auth.assertion import Claim
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.client_auth.assertion import UnverifiedClaim
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.guids import is_guid
 
-# Names under which no tenant of its own can be meant.
+# Path segments that name no single tenant.
 SHARED_TENANTS = frozenset({"common", "organizations", "consumers"})
 _DOMAIN = re.compile(
     r"(?=.{1,253}$)([a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?\.)+[a-zA-Z0-9-]{2,63}"
 )
 
 
-class Users(Protocol):
-    """The directory's people."""
+class UserReader(Protocol):
+    """Reads the users of the directory."""
 
     async def get(self, user_id: str) -> User | None: ...
     async def find(self, tenant_id: str, name: str) -> User | None: ...
 
 
-class AppRoles(Protocol):
-    """Which principal has which role of an application."""
+class AppRoleReader(Protocol):
+    """Reads which principals have which app roles."""
 
     async def roles_of(self, principal_id: str, resource_app_id: str) -> tuple[str, ...]: ...
     async def list(self, *, principal_id: str) -> Sequence[AppRoleAssignment]: ...
 
 
-class Directory(Protocol):
-    """What the exchange reads of the directory."""
+class DirectoryReader(Protocol):
+    """The part of the directory that the token service reads."""
 
     @property
-    def users(self) -> Users: ...
+    def users(self) -> UserReader: ...
     @property
-    def app_roles(self) -> AppRoles: ...
+    def app_roles(self) -> AppRoleReader: ...
 
     async def list_tenants(self) -> Sequence[Tenant]: ...
     async def find_tenant(self, name: str) -> Tenant | None: ...
@@ -54,45 +54,45 @@ class Directory(Protocol):
     async def find_resource(self, tenant_id: str, uri: str) -> ResourcePrincipal | None: ...
 
 
-async def find_tenant(directory: Directory, name: str, *, grant: str) -> Tenant:
-    """Find the tenant of a path, by id or domain.
+async def find_tenant(directory: DirectoryReader, name: str, *, grant: str) -> Tenant:
+    """Find a tenant by ID or domain.
 
-    Errors:  Refused 9001023, 900023, 90002.
+    Errors:  AadstsError 9001023, 900023, 90002.
     """
     if name.lower() in SHARED_TENANTS:
-        raise Refused(9001023, tenant=name, grant=grant)
+        raise AadstsError(9001023, tenant=name, grant=grant)
     if not is_guid(name) and _DOMAIN.fullmatch(name) is None:
-        raise Refused(900023, tenant=name)
+        raise AadstsError(900023, tenant=name)
     tenant = await directory.find_tenant(name)
     if tenant is None:
-        raise Refused(90002, tenant=name)
+        raise AadstsError(90002, tenant=name)
     return tenant
 
 
 async def find_client(
-    directory: Directory, tenant: Tenant, client: str, claim: Claim | None = None
+    directory: DirectoryReader, tenant: Tenant, client: str, claim: UnverifiedClaim | None = None
 ) -> Identity:
-    """Find an application or managed identity that may act in a tenant.
+    """Find an application or managed identity that can act in a tenant.
 
-    Shapes:  with a claim that one of its credentials trusts, that credential may be the only one that comes:
-             of those of an identity no two have issuer and subject in common, so no other can trust it. Where
-             none does, all come, since they say what is wrong. Damage in what does not come is not seen.
-    Errors:  Refused 700016, 7000112, 7000229.
+    Shapes:  with a claim that one credential of the identity matches, the result may have only this
+             credential: no two credentials of an identity have the same issuer and subject, so no other can
+             match. If none matches, the result has all credentials, because they decide which error applies.
+    Errors:  AadstsError 700016, 7000112, 7000229.
     """
     identity = None
     if is_guid(client):
         identity = await _find(directory, tenant.id, client.lower(), claim)
     if identity is None:
-        raise Refused(700016, client=client, tenant=tenant.display_name or tenant.id)
+        raise AadstsError(700016, client=client, tenant=tenant.display_name or tenant.id)
     if not identity.enabled:
-        raise Refused(7000112, client=client, name=identity.name)
+        raise AadstsError(7000112, client=client, name=identity.name)
     if not identity.has_principal:
-        raise Refused(7000229, client=client, tenant=tenant.id)
+        raise AadstsError(7000229, client=client, tenant=tenant.id)
     return identity
 
 
 async def _find(
-    directory: Directory, tenant_id: str, client_id: str, claim: Claim | None
+    directory: DirectoryReader, tenant_id: str, client_id: str, claim: UnverifiedClaim | None
 ) -> Identity | None:
     if claim is None:
         return await directory.find_identity(tenant_id, client_id)
@@ -100,30 +100,32 @@ async def _find(
     if found is None or len(found.credentials) != 1:
         return found
     [only] = found.credentials
-    # For another audience another one may be meant, and is then refused for its subject.
+    # With another audience, the error depends on the other credentials too.
     if any(each in claim.audiences for each in only.audiences):
         return found
     return await directory.find_identity(tenant_id, client_id)
 
 
-async def find_resource(directory: Directory, tenant: Tenant, asked: str) -> ResourcePrincipal:
-    """Find what a token is asked for.
+async def find_resource(directory: DirectoryReader, tenant: Tenant, name: str) -> ResourcePrincipal:
+    """Find the resource that a token is requested for.
 
-    Errors:  Refused 500011.
+    Errors:  AadstsError 500011.
     """
-    resource = await directory.find_resource(tenant.id, asked)
+    resource = await directory.find_resource(tenant.id, name)
     if resource is None:
-        raise Refused(500011, resource=asked, tenant=tenant.display_name or tenant.id)
+        raise AadstsError(500011, resource=name, tenant=tenant.display_name or tenant.id)
     return resource
 
 
-async def assignment_missing(directory: Directory, application: Identity, principal: str) -> bool:
-    """Tell whether an application wants its callers assigned, and this principal is not."""
+async def is_assignment_missing(
+    directory: DirectoryReader, application: Identity, principal: str
+) -> bool:
+    """Return whether an application requires assignment, and this principal is not assigned to it."""
     if application.kind is not IdentityKind.APPLICATION:
         return False
-    # Anything else that a document may hold there is damage, and opens nothing.
-    wanted = application.principal.get("appRoleAssignmentRequired")
-    if wanted is None or wanted is False:
+    # A corrupt value counts as required, so that it grants nothing.
+    required = application.principal.get("appRoleAssignmentRequired")
+    if required is None or required is False:
         return False
-    held = await directory.app_roles.list(principal_id=principal)
-    return all(each.resource_id != application.object_id for each in held)
+    assignments = await directory.app_roles.list(principal_id=principal)
+    return all(each.resource_id != application.object_id for each in assignments)

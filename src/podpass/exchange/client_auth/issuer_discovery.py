@@ -1,6 +1,6 @@
-"""What an issuer publishes, read by discovery: its document, then its keys by key id.
+"""OIDC discovery of an issuer: read its discovery document, then its keys by key ID.
 
-The document must speak for this issuer, byte for byte, and name keys where an issuer may have them.
+The document must name this issuer, byte for byte, and a JWKS on an origin where an issuer may publish keys.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,55 +8,58 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from podpass.crypto import jose
+from podpass.crypto.key_cache import KeysById
 from podpass.errors import Error
 
-Keys = Mapping[str, Sequence[jose.PublicKey]]
 
-
-class Source(Protocol):
-    """Whatever fetches JSON objects from addresses that others chose."""
+class JsonFetcher(Protocol):
+    """Fetches JSON objects from addresses that are not trusted."""
 
     async def get_json(self, url: str) -> dict[str, Any]: ...
 
 
-class IssuerDown(Error):
-    """An issuer's keys cannot be had, or its documents are unfit; `reason` is a stable slug."""
+class IssuerUnavailable(Error):
+    """An issuer's keys cannot be fetched, or its documents are not valid; `reason` is a stable slug."""
 
-    code = "issuer_down"
+    code = "issuer_unavailable"
     status = 502
 
 
-async def fetch_keys(source: Source, issuer: str, jwks_origins: Sequence[str]) -> Keys:
-    """Read an issuer's keys by discovery, by key id.
+async def fetch_keys(fetcher: JsonFetcher, issuer: str, jwks_origins: Sequence[str]) -> KeysById:
+    """Fetch an issuer's keys by OIDC discovery.
 
-    Errors:  IssuerDown for unfit documents; what the source raises.
+    Errors:  IssuerUnavailable for documents that are not valid; the errors of the fetcher.
     """
-    document = await source.get_json(issuer.removesuffix("/") + jose.DISCOVERY_PATH)
+    document = await fetcher.get_json(issuer.removesuffix("/") + jose.DISCOVERY_PATH)
     check_document(document, issuer, jwks_origins)
     keys: dict[str, list[jose.PublicKey]] = {}
-    for key in jose.load_jwks(await source.get_json(document["jwks_uri"])):
+    for key in jose.load_jwks(await fetcher.get_json(document["jwks_uri"])):
         if key.kid is not None:
             keys.setdefault(key.kid, []).append(key)
     return keys
 
 
 def check_document(document: Mapping[str, Any], issuer: str, jwks_origins: Sequence[str]) -> None:
-    """Check that a discovery document speaks for this issuer and names keys where they may be.
+    """Check that a discovery document names this issuer and a JWKS on an allowed origin.
 
-    Errors:  IssuerDown. Entra cannot read documents with an empty authorization_endpoint or an empty list
-             of subject types either, so an issuer that works here works there.
+    Entra rejects a document with an empty authorization_endpoint or an empty list of subject types, so this
+    service rejects it too: an issuer that works here works with Entra.
+
+    Errors:  IssuerUnavailable.
     """
     if document.get("issuer") != issuer:
-        raise IssuerDown("the document names another issuer", reason="issuer_mismatch")
-    where = document.get("jwks_uri")
-    if not isinstance(where, str):
-        raise IssuerDown("the document names no jwks_uri", reason="no_jwks_uri")
-    if _origin(where) not in (_origin(issuer), *jwks_origins):
-        raise IssuerDown("the keys are on another origin than the issuer", reason="jwks_origin")
+        raise IssuerUnavailable("the document names another issuer", reason="issuer_mismatch")
+    jwks_uri = document.get("jwks_uri")
+    if not isinstance(jwks_uri, str):
+        raise IssuerUnavailable("the document has no jwks_uri", reason="no_jwks_uri")
+    if _origin(jwks_uri) not in (_origin(issuer), *jwks_origins):
+        raise IssuerUnavailable(
+            "the keys are on another origin than the issuer", reason="jwks_origin"
+        )
     if document.get("authorization_endpoint", "-") == "" or (
         document.get("subject_types_supported", "-") == []
     ):
-        raise IssuerDown(
+        raise IssuerUnavailable(
             "the document has an empty member that may not be empty", reason="empty_member"
         )
 

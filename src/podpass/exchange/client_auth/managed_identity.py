@@ -1,8 +1,8 @@
-"""A token of this very service, sent as another application's credential. Pure.
+"""Checks a token that this service issued to a managed identity, sent as an application's credential. Pure.
 
-Entra calls it a managed identity as federated credential. Such a token is for the exchange and nothing
-else, of an application and not of a person, and of a managed identity that is still there. Any other of our
-tokens is for the resource in its `aud`: if one passed here, whoever receives it could become its sender.
+Entra calls this a managed identity as a federated credential. The token must have the exchange as its only
+audience, must be an app token, and its managed identity must still exist. Any other token of this service is
+for the resource in its `aud`: if it were accepted here, that resource could impersonate the client.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,39 +14,39 @@ from podpass.directory.model import FederatedCredential, Identity, IdentityKind,
 from podpass.directory.resources import EXCHANGE_APP_ID
 from podpass.exchange.client_auth.assertion import UnverifiedAssertion, key_hex
 from podpass.exchange.client_auth.match import match
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.signing.key import AuthorityKey
 from podpass.guids import is_guid
 
 ALGORITHMS = ("RS256",)
 
 
-def prefixes(origins: Iterable[str], cloud: Cloud) -> tuple[str, ...]:
-    """List how the issuers of our own tokens begin."""
+def issuer_prefixes(origins: Iterable[str], cloud: Cloud) -> tuple[str, ...]:
+    """Return the prefixes of the issuers of this service's own tokens."""
     return (cloud.v1_issuer("").rstrip("/") + "/", *(f"{origin}/" for origin in origins))
 
 
-def trusting(
+def match_credential(
     assertion: UnverifiedAssertion,
     identity: Identity,
     tenant: Tenant,
     origins: Sequence[str],
     cloud: Cloud,
 ) -> FederatedCredential:
-    """Find the credential that trusts one of our tokens, if the token may be one at all.
+    """Find the credential that matches a token of this service, and check that the token may be used here.
 
-    Shapes:  `origins` are names of one issuer: a credential may name it by another than the token does.
-    Errors:  Refused 700222; what `match` refuses, 7002121 for the audience; 700236, 700227, 700229.
+    Shapes:  all `origins` name the same issuer, so the credential may use another origin than the token.
+    Errors:  AadstsError 700222; the errors of `match`, with 7002121 for the audience; 700236, 700227, 700229.
     """
     issuers = {f"{origin}/{tenant.id}/v2.0" for origin in origins}
     if assertion.issuer not in issuers and not _is_v2(assertion.issuer, origins):
-        raise Refused(700222)
-    ours = assertion.issuer in issuers
+        raise AadstsError(700222)
+    is_own_issuer = assertion.issuer in issuers
     audiences = assertion.audiences
     if audiences == (EXCHANGE_APP_ID,):
         audiences = (EXCHANGE_APP_ID, cloud.exchange_audience)
     credentials = tuple(
-        replace(each, issuer=assertion.issuer) if ours and each.issuer in issuers else each
+        replace(each, issuer=assertion.issuer) if is_own_issuer and each.issuer in issuers else each
         for each in identity.credentials
     )
     found = match(
@@ -55,14 +55,14 @@ def trusting(
         other_audience=7002121,
     )
     if identity.kind is IdentityKind.MANAGED_IDENTITY:
-        # As at Entra: of applications only, so no chain of identities leads further than one step.
-        raise Refused(700222)
-    if not ours:
-        raise Refused(700236, issuer=assertion.issuer)
+        # As in Entra, only applications have such credentials, so identities cannot form a chain.
+        raise AadstsError(700222)
+    if not is_own_issuer:
+        raise AadstsError(700236, issuer=assertion.issuer)
     if assertion.audiences != (EXCHANGE_APP_ID,):
-        raise Refused(700227)
+        raise AadstsError(700227)
     if assertion.token.claims.get("idtyp") != "app":
-        raise Refused(700229)
+        raise AadstsError(700229)
     return found
 
 
@@ -74,35 +74,35 @@ def _is_v2(issuer: str, origins: Sequence[str]) -> bool:
     return False
 
 
-def sender_of(assertion: UnverifiedAssertion) -> str:
-    """Read which client the token was given to; empty when it does not say."""
+def issuing_client_id(assertion: UnverifiedAssertion) -> str:
+    """Return the client that the token was issued to; empty if `azp` is missing."""
     client = assertion.token.claims.get("azp")
     return client.lower() if is_guid(client) else ""
 
 
-def check_sender(assertion: UnverifiedAssertion, sender: Identity | None) -> None:
-    """Check that the token is a managed identity's; an application proves itself by its own credentials.
+def check_issuing_identity(assertion: UnverifiedAssertion, issuing: Identity | None) -> None:
+    """Check that the token was issued to an enabled managed identity, and that it is the token's subject.
 
-    Errors:  Refused 700226.
+    Errors:  AadstsError 700226.
     """
-    if sender is None or not sender.enabled or sender.kind is not IdentityKind.MANAGED_IDENTITY:
-        raise Refused(700226)
-    if sender.object_id != assertion.subject:
-        raise Refused(700226)
+    if issuing is None or not issuing.enabled or issuing.kind is not IdentityKind.MANAGED_IDENTITY:
+        raise AadstsError(700226)
+    if issuing.object_id != assertion.subject:
+        raise AadstsError(700226)
 
 
 def check_signature(
     assertion: UnverifiedAssertion, credential: FederatedCredential, keys: Sequence[AuthorityKey]
 ) -> None:
-    """Check the signature with our own published keys; nothing is fetched.
+    """Verify the signature with the published keys of this service; nothing is fetched.
 
-    Errors:  Refused 7000272, 7000274.
+    Errors:  AadstsError 7000272, 7000274.
     """
     named = [each for each in keys if each.kid == assertion.key_id]
     if not named:
-        raise Refused(7000272, key=key_hex(assertion.key_id), issuer=credential.issuer)
+        raise AadstsError(7000272, key=key_hex(assertion.key_id), issuer=credential.issuer)
     public = jose.PublicKey(kid=named[0].kid, algs=frozenset(ALGORITHMS), key=named[0].public)
     try:
         jose.verify(assertion.token, public)
     except jose.BadSignature as exc:
-        raise Refused(7000274) from exc
+        raise AadstsError(7000274) from exc

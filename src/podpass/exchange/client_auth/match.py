@@ -1,34 +1,37 @@
-"""An assertion's claims and an identity's credentials in; the one credential that trusts it out.
+"""Finds the federated credential that matches an assertion. Pure.
 
-Pure. Nothing here has been verified yet: a match only decides whose keys are worth asking for.
+The assertion is not verified yet: the match only decides which issuer's keys are fetched.
 """
 
 from podpass.directory.model import FederatedCredential, Identity
 from podpass.exchange.client_auth.assertion import UnverifiedAssertion
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.errors.catalogue import AadstsError
 
 
 def match(
     assertion: UnverifiedAssertion, identity: Identity, *, other_audience: int = 700212
 ) -> FederatedCredential:
-    """Find the credential that trusts an assertion: issuer, then audience, then subject.
+    """Find the credential with the issuer, audience and subject of an assertion, compared in this order.
 
-    Shapes:  `other_audience` is the number for an audience that no credential of the issuer has.
-    Units:   compared character for character; no normalisation, no wildcards.
-    Errors:  Refused 70025, 700211, 700212, 7002138, 700213.
+    Values are compared exactly, without normalization or wildcards.
+
+    Shapes:  `other_audience` is the error for an audience that no credential of the issuer has.
+    Errors:  AadstsError 70025, 700211, 700212, 7002138, 700213.
     """
     if not identity.credentials:
-        raise Refused(70025, client=identity.client_id, name=identity.name)
-    issued = [each for each in identity.credentials if each.issuer == assertion.issuer]
-    if not issued:
-        raise Refused(700211, issuer=assertion.issuer)
-    meant = [each for each in issued if not set(each.audiences).isdisjoint(assertion.audiences)]
-    if not meant:
-        raise Refused(other_audience, audience=", ".join(assertion.audiences))
-    for each in meant:
+        raise AadstsError(70025, client=identity.client_id, name=identity.name)
+    of_issuer = [each for each in identity.credentials if each.issuer == assertion.issuer]
+    if not of_issuer:
+        raise AadstsError(700211, issuer=assertion.issuer)
+    of_audience = [
+        each for each in of_issuer if not set(each.audiences).isdisjoint(assertion.audiences)
+    ]
+    if not of_audience:
+        raise AadstsError(other_audience, audience=", ".join(assertion.audiences))
+    for each in of_audience:
         if each.subject == assertion.subject:
             return each
     lower = assertion.subject.lower()
-    if any(each.subject.lower() == lower for each in meant):
-        raise Refused(7002138, subject=assertion.subject)
-    raise Refused(700213, subject=assertion.subject)
+    if any(each.subject.lower() == lower for each in of_audience):
+        raise AadstsError(7002138, subject=assertion.subject)
+    raise AadstsError(700213, subject=assertion.subject)

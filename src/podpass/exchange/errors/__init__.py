@@ -1,1 +1,1 @@
-"""AADSTS errors: the catalogue, and the explanation of each number."""
+"""AADSTS errors: the catalogue of all numbers, and the explanation of each."""

@@ -1,234 +1,244 @@
-"""The refusals of an assertion: its shape, who trusts it, whose keys signed it, when it lives.
+"""The errors of an assertion: its form, the matching credential, the issuer's keys, signature, lifetime.
 
-The numbers are Entra's, the sentences are ours. `aadsts` joins these rows with the others.
+The numbers are Entra's, the texts are podpass's. `catalogue` joins these entries with the others.
 """
 
-from podpass.exchange.errors.model import Aadsts
+from podpass.exchange.errors.model import AadstsEntry
 
 _COMPARE = (
-    "Compare the credential's issuer, subject and audience with the token's, letter by letter:"
-    " a trailing slash and upper or lower case count"
+    "Compare the credential's issuer, subject and audience with the token's, character by character:"
+    " a trailing slash and case matter"
 )
 
 ASSERTION_ROWS = (
-    Aadsts(
+    AadstsEntry(
         number=50027,
         step="assertion",
         error="invalid_request",
         text="The JWT is invalid or malformed: {reason}.",
-        meaning="The assertion is not a compact JWS of three base64url parts with unique JSON members.",
-        cure="Send the token file's content as it is; `podpass token inspect FILE` shows what is in it",
+        cause="The assertion is not a compact JWS of three base64url parts with unique JSON members.",
+        resolution="Send the content of the token file unchanged; `podpass token inspect FILE` shows its "
+        "content",
     ),
-    Aadsts(
+    AadstsEntry(
         number=5002727,
         step="assertion",
         error="invalid_request",
         text="The JWT's header type must be 'JWT' or 'http://openid.net/specs/jwt/1.0'.",
-        meaning="`typ` says that this token was made for something else, such as an access token.",
-        cure="Send a projected ServiceAccount token, not an access token",
+        cause="`typ` says that the token has another type, for example an access token.",
+        resolution="Send a projected ServiceAccount token, not an access token",
     ),
-    Aadsts(
+    AadstsEntry(
         number=5002738,
         step="assertion",
         error="invalid_client",
         text="The JWT's algorithm '{alg}' is not supported; supported are '{supported}'.",
-        meaning="`alg` is missing, `none`, symmetric, or of a kind that is not accepted.",
-        cure="Let the issuer sign with an RSA key and RS256",
+        cause="`alg` is missing, `none`, symmetric, or not accepted.",
+        resolution="Configure the issuer to sign with an RSA key and RS256",
     ),
-    Aadsts(
+    AadstsEntry(
         number=5002723,
         step="assertion",
         error="invalid_client",
-        text="The JWT's header names neither a key id nor a certificate thumbprint.",
-        meaning="Without `kid` there is no telling which of the issuer's keys signed.",
-        cure="Let the issuer put `kid` into its tokens, as kube-apiserver does",
+        text="The JWT's header has neither a key ID nor a certificate thumbprint.",
+        cause="Without `kid`, the service cannot select the issuer's key.",
+        resolution="Configure the issuer to add `kid` to its tokens, as kube-apiserver does",
     ),
-    Aadsts(
+    AadstsEntry(
         number=90014,
         step="assertion",
         error="invalid_request",
         text="The required field '{claim}' is missing from the credential.",
-        meaning="A claim is missing or of a wrong type: iss, sub, aud, exp; nbf if there is one.",
-        cure="Send a projected ServiceAccount token; `podpass token inspect FILE` shows its claims",
+        cause="A claim is missing or has the wrong type: iss, sub, aud or exp; or nbf has the wrong type.",
+        resolution="Send a projected ServiceAccount token; `podpass token inspect FILE` shows its claims",
     ),
-    Aadsts(
+    AadstsEntry(
         number=700021,
         step="trust",
         error="invalid_client",
         text="The client assertion's issuer and subject are not the parameter 'client_id'.",
-        meaning="An assertion that an application signs about itself names another application.",
-        cure="Put the client id into `iss` and `sub`",
+        cause="A self-signed assertion names another application in `iss` or `sub`.",
+        resolution="Set `iss` and `sub` to the client ID",
     ),
-    Aadsts(
+    AadstsEntry(
         number=700023,
         step="trust",
         error="invalid_client",
         text="The client assertion's audience '{audience}' is not this tenant.",
-        meaning="An assertion that an application signs itself is for the tenant's token endpoint or "
-        "issuer, and no other.",
-        cure="Put https://login.microsoftonline.com/TENANT_ID/v2.0 into `aud`",
+        cause="The audience of a self-signed assertion must be the tenant's token endpoint or issuer.",
+        resolution="Set `aud` to https://login.microsoftonline.com/TENANT_ID/v2.0",
     ),
-    Aadsts(
+    AadstsEntry(
         number=700222,
         step="trust",
         error="invalid_client",
         text="Tokens issued by this service may not be used for federated identity flows.",
-        meaning="The assertion is a token of this service, and of version 1, or sent for a managed identity: "
-        "a managed identity's token opens applications only.",
-        cure="Send the pod's projected token, or a managed identity's for api://AzureADTokenExchange",
+        cause="The assertion is a version 1 token of this service, or a token of this service that is "
+        "sent to "
+        "sign in as a managed identity; only applications accept a managed identity's token.",
+        resolution="Send the pod's projected token, or a managed identity's token for "
+        "api://AzureADTokenExchange",
     ),
-    Aadsts(
+    AadstsEntry(
         number=70025,
         step="trust",
         error="invalid_client",
         text="The client '{client}' ({name}) has no configured federated identity credentials.",
-        meaning="The identity trusts nobody yet.",
-        cure="Add a federated credential with the cluster's issuer and the account's subject",
+        cause="The identity has no federated credential.",
+        resolution="Add a federated credential with the cluster's issuer and the ServiceAccount's subject",
     ),
-    Aadsts(
+    AadstsEntry(
         number=700211,
         step="trust",
         error="invalid_client",
         text="No federated identity record matches the presented assertion's issuer '{issuer}'.",
-        meaning="No credential of the identity has this issuer. It has not been contacted.",
-        cure=_COMPARE + "; the cluster's issuer is in `podpass status`",
+        cause="No credential of the identity has this issuer. The issuer was not contacted.",
+        resolution=_COMPARE + "; the cluster's issuer is in `podpass status`",
     ),
-    Aadsts(
+    AadstsEntry(
         number=700212,
         step="trust",
         error="invalid_client",
         text="No federated identity record matches the presented assertion's audience '{audience}'.",
-        meaning="A credential has this issuer, and another audience.",
-        cure="Project the token with an audience that the credential lists; the webhook's is "
-        "api://AzureADTokenExchange unless it was told otherwise. " + _COMPARE,
+        cause="A credential has this issuer, but another audience.",
+        resolution="Project the token with an audience of the credential; the webhook uses "
+        "api://AzureADTokenExchange by default. " + _COMPARE,
     ),
-    Aadsts(
+    AadstsEntry(
         number=7002121,
         step="trust",
         error="invalid_client",
         text="No federated identity record matches the audience '{audience}' of the presented assertion, "
         "which this service issued.",
-        meaning="A managed identity's token is sent as credential, and the credential of this issuer names "
-        "another audience.",
-        cure="Ask for the token with scope api://AzureADTokenExchange/.default, and give the credential "
-        "the audience api://AzureADTokenExchange",
+        cause="A managed identity's token is sent as the credential, and the federated credential with this "
+        "issuer has another audience.",
+        resolution="Request the token with scope api://AzureADTokenExchange/.default, and set the "
+        "credential's "
+        "audience to api://AzureADTokenExchange",
     ),
-    Aadsts(
+    AadstsEntry(
         number=7002138,
         step="trust",
         error="invalid_client",
         text="No federated identity record matches the presented assertion's subject '{subject}'. "
         "It matches when upper and lower case are ignored, which is not enough.",
-        meaning="A credential differs from the token in upper or lower case of the subject only.",
-        cure="Write the credential's subject in the very letters of the token",
+        cause="The subject of a credential differs from the token's only in case.",
+        resolution="Set the credential's subject to the exact subject of the token",
     ),
-    Aadsts(
+    AadstsEntry(
         number=700213,
         step="trust",
         error="invalid_client",
         text="No federated identity record matches the presented assertion's subject '{subject}'.",
-        meaning="Issuer and audience fit a credential; it trusts another ServiceAccount.",
-        cure="The subject is system:serviceaccount:NAMESPACE:NAME of the pod's account. "
+        cause="A credential has this issuer and audience, but the subject of another ServiceAccount.",
+        resolution="Set the subject to system:serviceaccount:NAMESPACE:NAME of the pod's ServiceAccount. "
         + _COMPARE,
     ),
-    Aadsts(
+    AadstsEntry(
         number=700236,
         step="trust",
         error="invalid_client",
-        text="Tokens issued by '{issuer}' may not serve as federated credential in this tenant.",
-        meaning="A credential trusts the tokens of another tenant of this service; a managed identity "
-        "serves in its own tenant only.",
-        cure="Let the managed identity and the application be of one tenant",
+        text="Tokens issued by '{issuer}' may not be used as federated credential in this tenant.",
+        cause="The issuer of the credential is another tenant of this service; a managed identity can be "
+        "used "
+        "only in its own tenant.",
+        resolution="Use a managed identity and an application of the same tenant",
     ),
-    Aadsts(
+    AadstsEntry(
         number=700227,
         step="trust",
         error="invalid_client",
-        text="The presented assertion is for another audience than the exchange.",
-        meaning="A token for a resource, such as Key Vault, is sent as credential. Its receiver could "
-        "otherwise become its sender.",
-        cure="Ask for a token of its own: scope=api://AzureADTokenExchange/.default",
+        text="The presented assertion has another audience than the exchange.",
+        cause="A token for a resource, such as Key Vault, is sent as the credential. If it were accepted, "
+        "the "
+        "resource could impersonate the client.",
+        resolution="Request a separate token with scope=api://AzureADTokenExchange/.default",
     ),
-    Aadsts(
+    AadstsEntry(
         number=700229,
         step="trust",
         error="invalid_client",
-        text="The presented assertion is of a type that may not serve as credential; an application's "
-        "token may.",
-        meaning="A token of a person who signed in is sent as credential.",
-        cure="Let a managed identity ask for the token",
+        text="The presented assertion has a type that may not be used as credential; only an app token may.",
+        cause="A token of a user is sent as the credential.",
+        resolution="Request the token as a managed identity",
     ),
-    Aadsts(
+    AadstsEntry(
         number=700226,
         step="trust",
         error="invalid_client",
-        text="Only a managed identity's token may serve as federated credential of this issuer.",
-        meaning="The token is an application's, or of a managed identity that is deleted or disabled, or "
-        "its subject is not who it was given to.",
-        cure="Use a managed identity, or prove the application by a credential of its own",
+        text="Only a managed identity's token may be used as federated credential of this issuer.",
+        cause="The token belongs to an application, or to a managed identity that is deleted or disabled, or "
+        "its subject is not the identity that it was issued to.",
+        resolution="Use a managed identity, or authenticate the application with a credential of its own",
     ),
-    Aadsts(
+    AadstsEntry(
         number=70023,
         step="lifetime",
         error="invalid_client",
-        text="The external token must live no longer than {longest} seconds. It was issued at {issued} and "
-        "expires at {expires}.",
-        meaning="`exp` - `iat` is over 25 hours; a missing `iat` counts as 1970.",
-        cure="Ask for a token of 24 hours at most "
+        text="The lifetime of the external token must not exceed {longest} seconds. It was issued at "
+        "{issued} "
+        "and expires at {expires}.",
+        cause="`exp` - `iat` is over 25 hours; a missing `iat` counts as 1970.",
+        resolution="Request a token with a lifetime of 24 hours or less "
         "(azure.workload.identity/service-account-token-expiration)",
     ),
-    Aadsts(
+    AadstsEntry(
         number=501661,
         step="issuer",
         error="invalid_request",
         text="The request to the external OIDC endpoint failed.",
-        meaning="The issuer's discovery document or keys cannot be fetched, or are unfit: not HTTPS, "
-        "redirected, not public, too large, too slow, another `issuer` inside. The log says which.",
-        cure="Fetch {issuer}/.well-known/openid-configuration from outside the cluster and compare its "
-        "`issuer` letter by letter",
+        cause="The issuer's discovery document or keys cannot be fetched or are not valid: not HTTPS, "
+        "a redirect, not a public address, too large, too slow, or another `issuer` in the document. The "
+        "log has "
+        "the reason.",
+        resolution="Fetch {issuer}/.well-known/openid-configuration from outside the cluster and compare its "
+        "`issuer` character by character",
     ),
-    Aadsts(
+    AadstsEntry(
         number=7000272,
         step="key",
         error="invalid_client",
         text="The key with identifier {key} that signed the token is not in the metadata of identity "
         "provider {issuer}.",
-        meaning="The issuer does not publish a key of this `kid`: it was withdrawn, or is not yet "
-        "published.",
-        cure="Publish the key the tokens are signed with, wait until caches have aged, renew the token",
+        cause="The issuer does not publish a key with this `kid`: it was withdrawn, or is not published yet.",
+        resolution="Publish the key that signs the tokens, wait until cached keys expire, renew the token",
     ),
-    Aadsts(
+    AadstsEntry(
         number=700027,
         step="key",
         error="invalid_client",
         text="The client assertion is not signed with a certificate of the application: {reason}.",
-        meaning="No certificate of the application has the thumbprint in the header (`x5t#S256`, `x5t` or "
+        cause="No certificate of the application has the thumbprint in the header (`x5t#S256`, `x5t` or "
         "`kid`), or its key did not sign this assertion.",
-        cure="Register the certificate: az ad app credential reset --id CLIENT_ID --cert @FILE",
+        resolution="Register the certificate: az ad app credential reset --id CLIENT_ID --cert @FILE",
     ),
-    Aadsts(
+    AadstsEntry(
         number=1000502,
         step="key",
         error="invalid_client",
-        text="The application's certificate is outside the time it is valid for.",
-        meaning="The certificate has expired, or its time has not come.",
-        cure="Register a new certificate",
+        text="The application's certificate is outside its validity period.",
+        cause="The certificate has expired or is not valid yet.",
+        resolution="Register a new certificate",
     ),
-    Aadsts(
+    AadstsEntry(
         number=7000274,
         step="signature",
         error="invalid_client",
         text="The client assertion's signature is not valid.",
-        meaning="The issuer's key of this `kid` did not sign this token.",
-        cure="Renew the token; if it stays, the published key and the signing key differ under one `kid`",
+        cause="The issuer's key with this `kid` did not sign this token.",
+        resolution="Renew the token; if the error remains, the published key and the signing key have the "
+        "same "
+        "`kid` but differ",
     ),
-    Aadsts(
+    AadstsEntry(
         number=700024,
         step="time",
         error="invalid_client",
-        text="The client assertion is not within its time. Current time: {now}, valid from {begins}, "
+        text="The client assertion is not within its valid time range. Current time: {now}, valid from "
+        "{begins}, "
         "expiry: {expires}.",
-        meaning="The token has expired, or is from the future.",
-        cure="Read the token file anew for each request: the kubelet renews it; compare the clocks",
+        cause="The token has expired or is not valid yet.",
+        resolution="Read the token file again for each request, because the kubelet renews it; compare "
+        "the clocks",
     ),
 )

@@ -1,229 +1,239 @@
-"""The refusals of a request as such, of the client, of a secret, and of the resource.
+"""The errors of a request, of the client, of a client secret, and of the resource.
 
-The numbers are Entra's, the sentences are ours. `aadsts` joins these rows with those of `aadsts_users`.
+The numbers are Entra's, the texts are podpass's. `catalogue` joins these entries with the others.
 """
 
-from podpass.exchange.errors.model import Aadsts
+from podpass.exchange.errors.model import AadstsEntry
 
 CLIENT_ROWS = (
-    Aadsts(
+    AadstsEntry(
         number=900561,
         step="wire",
         error="invalid_request",
-        text="The token endpoint is asked by POST; this was a {method}.",
-        meaning="The request's method is not POST.",
-        cure="Send the request as POST with a form in its body",
+        text="The token endpoint accepts only POST requests; this was a {method} request.",
+        cause="The method of the request is not POST.",
+        resolution="Send the request as POST with a form in its body",
     ),
-    Aadsts(
+    AadstsEntry(
         number=9002313,
         step="wire",
         error="invalid_request",
         text="The request is malformed: {reason}.",
-        meaning="The form cannot be read, names a parameter twice, is too large, or contradicts itself.",
-        cure="Send each parameter once, as UTF-8 in application/x-www-form-urlencoded, below 64 KiB, "
-        "with one kind of credential",
+        cause="The form cannot be parsed, has a parameter twice, is too large, or has contradictory "
+        "parameters.",
+        resolution="Send each parameter once, as UTF-8 in application/x-www-form-urlencoded, below 64 KiB, "
+        "with one credential",
     ),
-    Aadsts(
+    AadstsEntry(
         number=50000,
         step="wire",
         error="server_error",
-        text="The token service failed while it answered.",
-        meaning="A fault of the service itself; its log has the cause under the correlation id.",
-        cure="Look up the correlation id in the service's log, and report what it says",
+        text="The token service had an internal error.",
+        cause="A bug of the service; its log has the cause under the correlation ID.",
+        resolution="Search the service's log for the correlation ID, and report the error",
     ),
-    Aadsts(
+    AadstsEntry(
         number=90033,
         step="wire",
         error="temporarily_unavailable",
-        text="The directory cannot be read at the moment; please try again.",
-        meaning="The directory's database is away, held by another program, damaged, or its disk fails.",
-        cure="Ask again after Retry-After: service goes on by itself when the database is back. The log has "
-        "the cause under the correlation id",
+        text="The directory is temporarily unavailable; please try again.",
+        cause="The directory's database is unreachable, locked by another program or damaged, or its disk "
+        "fails.",
+        resolution="Retry after the time in Retry-After: the service recovers automatically when the "
+        "database is "
+        "available. The log has the cause under the correlation ID",
     ),
-    Aadsts(
+    AadstsEntry(
         number=900023,
         step="tenant",
         error="invalid_request",
-        text="The tenant identifier '{tenant}' is neither an id nor a domain name.",
-        meaning="The first part of the path cannot name a tenant.",
-        cure="Use the tenant's id (AZURE_TENANT_ID) or one of its domains",
+        text="The tenant identifier '{tenant}' is neither a tenant ID nor a domain name.",
+        cause="The first segment of the path is not a valid tenant name.",
+        resolution="Use the tenant ID (AZURE_TENANT_ID) or one of the tenant's domains",
     ),
-    Aadsts(
+    AadstsEntry(
         number=90002,
         step="tenant",
         error="invalid_request",
-        text="Tenant '{tenant}' was not found. Check the tenant id, and that this is the right cloud.",
-        meaning="No tenant has this id or domain here.",
-        cure="Compare AZURE_TENANT_ID with the tenants of this directory (`podpass status`)",
+        text="Tenant '{tenant}' was not found. Check the tenant ID, and that this is the right cloud.",
+        cause="No tenant of this directory has this ID or domain.",
+        resolution="Compare AZURE_TENANT_ID with the tenants of this directory (`podpass status`)",
     ),
-    Aadsts(
+    AadstsEntry(
         number=9001023,
         step="tenant",
         error="invalid_request",
-        text="The grant '{grant}' is not answered under /{tenant}; use a tenant of your own.",
-        meaning="An application signs in to one tenant, and a password is of one; /common and its like name "
-        "none. Passwords are answered under /organizations, where the user's name says the tenant.",
-        cure="Put the tenant's id into the path: set AZURE_TENANT_ID",
+        text="The grant '{grant}' is not supported under /{tenant}; use a specific tenant.",
+        cause="An application signs in to one tenant, and a password belongs to one tenant; /common and "
+        "similar "
+        "paths name none. The password grant is supported under /organizations, where the user name has the "
+        "tenant's domain.",
+        resolution="Use the tenant ID in the path: set AZURE_TENANT_ID",
     ),
-    Aadsts(
+    AadstsEntry(
         number=900144,
         step="request",
         error="invalid_request",
         text="The request body must contain the parameter '{name}'.",
-        meaning="A parameter is missing or empty, or the body was not sent as a form.",
-        cure="Add the parameter; the body's type must be application/x-www-form-urlencoded",
+        cause="A parameter is missing or empty, or the body was not sent as a form.",
+        resolution="Add the parameter; the body's type must be application/x-www-form-urlencoded",
     ),
-    Aadsts(
+    AadstsEntry(
         number=70003,
         step="request",
         error="unsupported_grant_type",
         text="The grant type '{grant}' is not supported.",
-        meaning="Answered are client_credentials, password, authorization_code, refresh_token and the device "
-        "code's.",
-        cure="Ask with one of these",
+        cause="The supported grant types are client_credentials, password, authorization_code, "
+        "refresh_token and "
+        "the device code grant.",
+        resolution="Use a supported grant type",
     ),
-    Aadsts(
+    AadstsEntry(
         number=901002,
         step="request",
         error="invalid_request",
         text="The parameter 'resource' is not supported on this endpoint.",
-        meaning="`resource` belongs to /oauth2/token; /oauth2/v2.0/token takes `scope`.",
-        cure="Send scope=<resource>/.default",
+        cause="`resource` is a parameter of /oauth2/token; /oauth2/v2.0/token requires `scope`.",
+        resolution="Send scope=<resource>/.default",
     ),
-    Aadsts(
+    AadstsEntry(
         number=700016,
         step="client",
         error="unauthorized_client",
         text="Application with identifier '{client}' was not found in the directory '{tenant}'.",
-        meaning="No managed identity or application of this tenant has this client id.",
-        cure="Compare AZURE_CLIENT_ID, or the account's azure.workload.identity/client-id, with "
-        "`podpass identity list`; perhaps it belongs to another tenant",
+        cause="No managed identity or application of this tenant has this client ID.",
+        resolution="Compare AZURE_CLIENT_ID, or the ServiceAccount's azure.workload.identity/client-id, with "
+        "`podpass identity list`; the identity may belong to another tenant",
     ),
-    Aadsts(
+    AadstsEntry(
         number=7000112,
         step="client",
         error="unauthorized_client",
         text="Application '{client}' ({name}) is disabled.",
-        meaning="The identity is there, and switched off.",
-        cure="Enable the identity, or use another",
+        cause="The identity exists but is disabled.",
+        resolution="Enable the identity, or use another one",
     ),
-    Aadsts(
+    AadstsEntry(
         number=7000229,
         step="client",
         error="invalid_client",
         text="The client application {client} has no service principal in the tenant {tenant}.",
-        meaning="The application is registered, and nothing of it may act in the tenant yet.",
-        cure="Make its service principal: az ad sp create --id CLIENT_ID",
+        cause="The application is registered, but has no service principal in the tenant.",
+        resolution="Create its service principal: az ad sp create --id CLIENT_ID",
     ),
-    Aadsts(
+    AadstsEntry(
         number=7000216,
         step="credential",
         error="invalid_client",
         text="One of 'client_assertion', 'client_secret' or 'request' is required for the "
         "'client_credentials' grant.",
-        meaning="The request proves nothing about who sends it.",
-        cure="Send the projected token as client_assertion; see whether AZURE_FEDERATED_TOKEN_FILE is set "
-        "and its file is not empty",
+        cause="The request has no client credential.",
+        resolution="Send the projected token as client_assertion; check that AZURE_FEDERATED_TOKEN_FILE "
+        "is set "
+        "and that its file is not empty",
     ),
-    Aadsts(
+    AadstsEntry(
         number=7000218,
         step="credential",
         error="invalid_client",
         text="The request must contain the parameter 'client_assertion' or 'client_secret'.",
-        meaning="The client is confidential: it must prove who it is, also when a user signs in.",
-        cure="Send the client's secret or assertion, or let the application be a public client: "
+        cause="The client is confidential: it must authenticate, also when a user signs in.",
+        resolution="Send the client's secret or assertion, or make the application a public client: "
         "az ad app update --id CLIENT_ID --is-fallback-public-client true",
     ),
-    Aadsts(
+    AadstsEntry(
         number=700025,
         step="credential",
         error="invalid_client",
-        text="The client is public: it sends neither client_assertion nor client_secret.",
-        meaning="A tool that is built in, or a code of a public client's redirect URI, came with a "
+        text="The client is public: it must send neither client_assertion nor client_secret.",
+        cause="A built-in tool, or a code of a public client's redirect URI, was sent with a client "
         "credential.",
-        cure="Leave the credential out",
+        resolution="Remove the credential from the request",
     ),
-    Aadsts(
+    AadstsEntry(
         number=7000215,
         step="credential",
         error="invalid_client",
-        text="The client secret sent for app '{client}' is not valid. It is the secret's value that "
-        "counts, not its id.",
-        meaning="No secret of the application is this one; a managed identity has none.",
-        cure="Make a new secret (az ad app credential reset), or unset AZURE_CLIENT_SECRET and sign in "
+        text="The client secret sent for app '{client}' is not valid. Send the value of the secret, not "
+        "its ID.",
+        cause="The application has no such secret; a managed identity has no secrets.",
+        resolution="Create a new secret (az ad app credential reset), or unset AZURE_CLIENT_SECRET and "
+        "sign in "
         "with the projected token",
     ),
-    Aadsts(
+    AadstsEntry(
         number=7000222,
         step="credential",
         error="invalid_client",
         text="The client secret of app '{client}' has expired, or is not yet valid.",
-        meaning="The secret is the application's, and the time is outside its `startDateTime` and "
+        cause="The application has this secret, but the current time is not between its `startDateTime` and "
         "`endDateTime`.",
-        cure="Make a new secret: az ad app credential reset --id CLIENT_ID",
+        resolution="Create a new secret: az ad app credential reset --id CLIENT_ID",
     ),
-    Aadsts(
+    AadstsEntry(
         number=70011,
         step="resource",
         error="invalid_scope",
         text="The value of the parameter 'scope' is not valid. The scope {scope} is not valid.",
-        meaning="The scope names no resource, or mixes /.default with other scopes.",
-        cure="Ask for one scope: the resource's URI and /.default",
+        cause="The scope has no resource, or mixes /.default with other scopes.",
+        resolution="Request one scope: the resource's URI and /.default",
     ),
-    Aadsts(
+    AadstsEntry(
         number=1002012,
         step="resource",
         error="invalid_scope",
-        text="The value of scope {scope} is not valid. The client credentials grant takes a resource "
-        "identifier with /.default after it.",
-        meaning="The scope does not end in /.default.",
-        cure="Write https://vault.azure.net/.default rather than a single permission",
+        text="The value of scope {scope} is not valid. The client credentials grant requires a resource "
+        "identifier with the suffix /.default.",
+        cause="The scope does not end in /.default.",
+        resolution="Use a scope like https://vault.azure.net/.default instead of a single permission",
     ),
-    Aadsts(
+    AadstsEntry(
         number=700022,
         step="resource",
         error="invalid_request",
         text="The scope {scope} names more than one resource.",
-        meaning="A token is for one resource.",
-        cure="Ask once for each resource",
+        cause="A token is for one resource.",
+        resolution="Send one request for each resource",
     ),
-    Aadsts(
+    AadstsEntry(
         number=500011,
         step="resource",
         error="invalid_resource",
         text="The resource principal named {resource} was not found in the tenant named {tenant}.",
-        meaning="Nothing in this tenant is known by this URI or id.",
-        cure="Check the scope's spelling; a sovereign cloud's vaults and storage have other names",
+        cause="No resource of this tenant has this URI or ID.",
+        resolution="Check the spelling of the scope; vaults and storage in a sovereign cloud have other "
+        "names",
     ),
-    Aadsts(
+    AadstsEntry(
         number=501051,
         step="resource",
         error="invalid_grant",
         text="Application '{client}' ({name}) is not assigned to a role for the application "
         "'{resource}'.",
-        meaning="The resource's service principal has `appRoleAssignmentRequired`, and the client no "
+        cause="The resource's service principal has `appRoleAssignmentRequired`, and the client has no "
         "assignment.",
-        cure="Assign one of its application roles to the client, or switch the requirement off",
+        resolution="Assign one of its app roles to the client, or turn off `appRoleAssignmentRequired`",
     ),
-    Aadsts(
+    AadstsEntry(
         number=50049,
         step="wire",
         error="invalid_instance",
         text="The instance is unknown or not valid.",
-        meaning="Instance discovery was asked about a host that this service does not serve.",
-        cure="Compare AZURE_AUTHORITY_HOST with `podpass status`, or switch instance discovery off",
+        cause="Instance discovery was requested for a host that this service does not serve.",
+        resolution="Compare AZURE_AUTHORITY_HOST with `podpass status`, or turn off instance discovery",
     ),
 )
 
-# Told instead of any row of the steps that `uniform` hides.
+# Returned instead of every error whose step is in `uniform.HIDDEN_STEPS`.
 UNIFORM_ROWS = (
-    Aadsts(
+    AadstsEntry(
         number=70002,
         step="signature",
         error="invalid_client",
-        text="The client could not be proved to be who it says.",
-        meaning="Something from the client's id to the signature is not as it has to be; the service is set "
-        "to not say what (`uniform_refusals`).",
-        cure="Look up the correlation id in the service's log, which has the cause",
+        text="The client could not be authenticated.",
+        cause="One of the checks from the client ID to the signature failed; the setting "
+        "`uniform_refusals` hides "
+        "which.",
+        resolution="Search the service's log for the correlation ID: the log has the cause",
     ),
 )

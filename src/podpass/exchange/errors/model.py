@@ -1,11 +1,11 @@
-"""The shape of a refusal's row, the order of the checks, and how values from outside are shown in it."""
+"""The entry of an error in the catalogue, the order of the checks, and the sanitizing of untrusted values."""
 
 import re
 from dataclasses import dataclass
 
-# The order in which a request is judged, once for code, log and documentation: a request with two faults
-# is refused for the earlier one, and nothing is fetched before `trust` has found a credential. A grant
-# goes through those it has: a secret has no signature, a client of its own no user.
+# The order of the checks, for code, log and documentation. A request with two errors fails with the earlier
+# one, and nothing is fetched before `trust` has found a credential. Each grant runs only the steps that
+# apply to it: a secret has no signature, the client credentials grant has no user.
 STEPS = (
     "wire",
     "tenant",
@@ -26,49 +26,49 @@ STEPS = (
 _STATUS = {"invalid_client": 401, "server_error": 500, "temporarily_unavailable": 503}
 _SHOWN_CHARS = 600
 _GRANT_CHARS = 64
-# A form joined by the wrong sign, or a value in the wrong variable, puts a token where a name belongs.
+# A form with a wrong separator, or a value in the wrong variable, can put a token in the place of a name.
 _TOKEN = re.compile(r"eyJ[\w-]{10,}[\w.-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Aadsts:
-    """One kind of refusal.
+class AadstsEntry:
+    """One error of the catalogue.
 
-    Shapes:  `text` is a template over the refusal's facts; `step` one of STEPS.
+    Shapes:  `text` is a template for the error's facts; `step` is one of STEPS.
     """
 
     number: int
     step: str
     error: str
     text: str
-    meaning: str
-    cure: str
+    cause: str
+    resolution: str
 
     @property
     def status(self) -> int:
-        return status_of(self.error)
+        return http_status(self.error)
 
     @property
     def name(self) -> str:
         return f"AADSTS{self.number}"
 
 
-def status_of(error: str) -> int:
-    """Give the HTTP status that goes with an OAuth error."""
+def http_status(error: str) -> int:
+    """Return the HTTP status of an OAuth error."""
     return _STATUS.get(error, 400)
 
 
-def fact(name: str, value: object) -> str:
-    """Write one of a refusal's facts for its text."""
-    # A grant type is a word; what comes after `;` or `&` is the rest of a form, and may be a secret.
-    return shown(
+def format_fact(name: str, value: object) -> str:
+    """Format a fact of an error for its text."""
+    # A grant type is one word. The text after `;` or `&` is the rest of a form, and may be a secret.
+    return sanitize(
         re.split("[;&]", str(value), maxsplit=1)[0][:_GRANT_CHARS] if name == "grant" else value
     )
 
 
-def shown(value: object) -> str:
-    """Write a value from outside so that it stays one bounded line and shows no token."""
+def sanitize(value: object) -> str:
+    """Format an untrusted value as one line of bounded length without tokens."""
     text = _TOKEN.sub("[token]", value if isinstance(value, str) else str(value))
     if not text.isprintable():
-        text = "".join(sign if sign.isprintable() else "?" for sign in text)
+        text = "".join(char if char.isprintable() else "?" for char in text)
     return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "..."

@@ -1,121 +1,125 @@
-"""Numbers that Entra answers and this service never does: people paste them here all the same.
+"""AADSTS numbers that only Entra returns. They are explained because users search for them here too.
 
-What they mean is from Microsoft's documentation and from published reports; the sentences are ours.
+The causes are from Microsoft's documentation and from published reports; the texts are podpass's.
 """
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
-    """One kind of refusal that only Entra knows."""
+class EntraOnlyEntry:
+    """An error that only Entra returns."""
 
     number: int
     error: str
-    meaning: str
-    cure: str
+    cause: str
+    resolution: str
 
 
-_POLICY = (
-    "An administrator of the tenant has forbidden workload identity federation, or this issuer."
-)
+_POLICY = "A policy of the tenant forbids workload identity federation, or this issuer."
 _ASK = "Ask the tenant's administrators for an exception, or use an issuer that the policy allows"
 
-ELSEWHERE_ROWS = (
-    Elsewhere(
+ENTRA_ONLY_ROWS = (
+    EntraOnlyEntry(
         number=70021,
         error="invalid_client",
-        meaning="The number until 2023 for an assertion that no credential matches; now 700211, 700212 or "
-        "700213 say which part does not.",
-        cure="Compare the credential's issuer, subject and audience with the token's, letter by letter",
+        cause="No credential matches the assertion. Entra used this number until 2023; now 700211, 700212 "
+        "and "
+        "700213 name the part that does not match.",
+        resolution="Compare the credential's issuer, subject and audience with the token's, character by "
+        "character",
     ),
-    Elsewhere(
+    EntraOnlyEntry(
         number=7002131,
         error="invalid_client",
-        meaning="The subject matches no credential, and one of the candidates is a flexible one, whose "
-        "expression does not match either.",
-        cure="Compare the token's claims with the expression: a wildcard stands for any text, case counts",
+        cause="The subject matches no credential, also not the expression of a flexible federated "
+        "credential.",
+        resolution="Compare the token's claims with the expression: a wildcard matches any text, case "
+        "matters",
     ),
-    Elsewhere(
+    EntraOnlyEntry(
         number=7002137,
         error="invalid_client",
-        meaning="A subject of the form /eid1/c/pub/t/TENANT/a/... is wanted for this issuer.",
-        cure="Write the credential's subject in the form that the message shows",
+        cause="This issuer requires a subject of the form /eid1/c/pub/t/TENANT/a/...",
+        resolution="Set the credential's subject in the form that the message shows",
     ),
-    Elsewhere(number=700223, error="invalid_client", meaning=_POLICY, cure=_ASK),
-    Elsewhere(number=700238, error="invalid_client", meaning=_POLICY, cure=_ASK),
-    Elsewhere(
+    EntraOnlyEntry(number=700223, error="invalid_client", cause=_POLICY, resolution=_ASK),
+    EntraOnlyEntry(number=700238, error="invalid_client", cause=_POLICY, resolution=_ASK),
+    EntraOnlyEntry(
         number=7002381,
         error="invalid_client",
-        meaning="A policy of the tenant wants the token to say that it comes from the organisation's own "
-        "part of a shared issuer, such as GitHub's `enterprise` claim, and it does not.",
-        cure="Let the issuer put the claim into its tokens, or ask for an exception from the policy",
+        cause="A policy of the tenant requires a claim that identifies the organization at a shared "
+        "issuer, such "
+        "as GitHub's `enterprise` claim, and the token does not have it.",
+        resolution="Configure the issuer to add the claim to its tokens, or ask for an exception from the "
+        "policy",
     ),
-    Elsewhere(
+    EntraOnlyEntry(
         number=90061,
         error="invalid_request",
-        meaning="An earlier number for 501661: the issuer's documents could not be fetched or read.",
-        cure="Fetch {issuer}/.well-known/openid-configuration from outside the cluster",
+        cause="An older number for 501661: the issuer's documents could not be fetched or parsed.",
+        resolution="Fetch {issuer}/.well-known/openid-configuration from outside the cluster",
     ),
-    Elsewhere(
+    EntraOnlyEntry(
         number=50166,
         error="invalid_request",
-        meaning="An earlier number for 501661: the issuer's documents could not be fetched or read.",
-        cure="Fetch {issuer}/.well-known/openid-configuration from outside the cluster",
+        cause="An older number for 501661: the issuer's documents could not be fetched or parsed.",
+        resolution="Fetch {issuer}/.well-known/openid-configuration from outside the cluster",
     ),
-    Elsewhere(
+    EntraOnlyEntry(
         number=7000214,
         error="invalid_client",
-        meaning="The application's certificate has been revoked by whoever issued it.",
-        cure="Register a new certificate",
+        cause="The issuer of the application's certificate has revoked it.",
+        resolution="Register a new certificate",
     ),
-    Elsewhere(
+    EntraOnlyEntry(
         number=7000277,
         error="invalid_client",
-        meaning="The application's certificate has been revoked by whoever issued it.",
-        cure="Register a new certificate",
+        cause="The issuer of the application's certificate has revoked it.",
+        resolution="Register a new certificate",
     ),
-    Elsewhere(
+    EntraOnlyEntry(
         number=70001,
         error="unauthorized_client",
-        meaning="The application is not in the tenant, or disabled there; 700016 and 7000112 say which.",
-        cure="Compare AZURE_CLIENT_ID and AZURE_TENANT_ID with the application's page",
+        cause="The application is not in the tenant (700016) or is disabled (7000112).",
+        resolution="Compare AZURE_CLIENT_ID and AZURE_TENANT_ID with the application's page",
     ),
-    Elsewhere(
+    EntraOnlyEntry(
         number=28002,
         error="invalid_scope",
-        meaning="The scope's value is not valid for the grant.",
-        cure="Ask for one scope: the resource's URI and /.default",
+        cause="The scope's value is not valid for the grant.",
+        resolution="Request one scope: the resource's URI and /.default",
     ),
-    Elsewhere(
+    EntraOnlyEntry(
         number=28003,
         error="invalid_request",
-        meaning="The scope is empty.",
-        cure="Ask for one scope: the resource's URI and /.default",
+        cause="The scope is empty.",
+        resolution="Request one scope: the resource's URI and /.default",
     ),
-    Elsewhere(
+    EntraOnlyEntry(
         number=50001,
         error="invalid_resource",
-        meaning="The resource is not known in the tenant: what the managed identity endpoint and older v1.0 "
-        "answers say for 500011.",
-        cure="Check the resource's spelling, and that its application is in this tenant",
+        cause="The resource is unknown in the tenant. The managed identity endpoint and older v1.0 "
+        "responses use "
+        "this number for 500011.",
+        resolution="Check the resource's spelling, and that its application is in this tenant",
     ),
-    Elsewhere(
+    EntraOnlyEntry(
         number=5000224,
         error="invalid_request",
-        meaning="The tenant has been closed or blocked.",
-        cure="Use another tenant, or ask its administrators",
+        cause="The tenant was closed or blocked.",
+        resolution="Use another tenant, or ask its administrators",
     ),
-    Elsewhere(
+    EntraOnlyEntry(
         number=53003,
         error="invalid_grant",
-        meaning="A conditional access policy blocks the sign-in.",
-        cure="Look up the sign-in in the tenant's log: it names the policy",
+        cause="A conditional access policy blocks the sign-in.",
+        resolution="Find the sign-in in the tenant's sign-in log: it names the policy",
     ),
-    Elsewhere(
+    EntraOnlyEntry(
         number=65001,
         error="invalid_grant",
-        meaning="Nobody has consented to what the application asks for.",
-        cure="Let an administrator consent to the application's permissions",
+        cause="The permissions that the application requests have no consent.",
+        resolution="Have an administrator consent to the application's permissions",
     ),
 )

@@ -1,1 +1,1 @@
-"""The versions of the token service's tables, one script each."""
+"""The Alembic migrations of the token service's tables, one module for each version."""

@@ -1,1 +1,1 @@
-"""Sign-in of users: authorization code, device code, refresh token, and the pages."""
+"""Sign-in of users: authorization code, device code, password, refresh token, and the sign-in pages."""

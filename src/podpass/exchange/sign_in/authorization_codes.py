@@ -1,7 +1,7 @@
-"""Authorization codes in the database: what one replica gave out any other takes, and only one takes it.
+"""Authorization codes in the database: every replica accepts them, and each is redeemed once.
 
-Codes are found by a keyed digest and what they stand for is sealed to its row, so a copy of the database
-shows neither. Writers come one at a time: of several who present one code at the same moment, one has it.
+Rows are found by a keyed digest of the code, and their data is sealed to the row, so a copy of the database
+reveals no code. Writes are serialized, so only one of several parallel requests redeems a code.
 """
 
 import secrets
@@ -9,39 +9,43 @@ import secrets
 from sqlalchemy import Connection, delete, insert, select, update
 
 from podpass.clock import Clock
-from podpass.database import Database, check_types, shaping
-from podpass.exchange.errors.catalogue import Refused
+from podpass.database import Database, decoding_row
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.schema import codes
 from podpass.exchange.sign_in import code_rows
 from podpass.exchange.sign_in import codes as pending
-from podpass.exchange.sign_in.codes import Code
-from podpass.exchange.signing.token_sealer import Seal
+from podpass.exchange.sign_in.codes import AuthorizationCode
+from podpass.exchange.signing.token_sealer import TokenSealer
 
 _CODE = "authorization-code"
-_KEPT = select(codes.c.used, codes.c.sealed)
+_STORED = select(codes.c.used, codes.c.sealed)
 
 
-class Codes:
-    """Authorization codes, each good for one redemption."""
+class AuthorizationCodes:
+    """Stores authorization codes, each for one redemption."""
 
-    def __init__(self, database: Database, seal: Seal, clock: Clock) -> None:
+    def __init__(self, database: Database, seal: TokenSealer, clock: Clock) -> None:
         self._database = database
         self._seal = seal
         self._clock = clock
 
-    async def issue(self, code: Code) -> str:
-        """Give out a code; too many drop the oldest.
+    async def issue(self, code: AuthorizationCode) -> str:
+        """Issue a code; the oldest are deleted if there are too many.
 
         Errors:  DatabaseFailed.
         """
         text = secrets.token_urlsafe(32)
         digest = self._seal.digest(_CODE, text)
-        sealed = self._seal.close(code_rows.place(_CODE, digest), pending.write(code)).encode()
+        sealed = self._seal.seal(
+            code_rows.seal_context(_CODE, digest), pending.serialize(code)
+        ).encode()
 
         def step(connection: Connection) -> None:
-            code_rows.drop_expired(connection, codes, "issued", self._clock(), pending.CODE_SECONDS)
-            if (many := code_rows.count(connection, codes) - pending.MAX_HELD + 1) > 0:
-                oldest = select(codes.c.digest).order_by(codes.c.issued).limit(many)
+            code_rows.delete_expired(
+                connection, codes, "issued", self._clock(), pending.CODE_SECONDS
+            )
+            if (excess := code_rows.count_rows(connection, codes) - pending.MAX_STORED + 1) > 0:
+                oldest = select(codes.c.digest).order_by(codes.c.issued).limit(excess)
                 connection.execute(delete(codes).where(codes.c.digest.in_(oldest)))
             row = {"digest": digest, "issued": code.issued, "used": 0, "sealed": sealed}
             connection.execute(insert(codes).values(row))
@@ -49,13 +53,13 @@ class Codes:
         await self._database.write(step)
         return text
 
-    async def redeem(self, text: str) -> Code:
-        """Take a code back; whoever presents it, it is used from then on.
+    async def redeem(self, text: str) -> AuthorizationCode:
+        """Redeem a code; it is used from then on, also if the client is a wrong one.
 
-        Errors:  Refused 54005, 70000, 70008; DatabaseFailed.
+        Errors:  AadstsError 54005, 70000, 70008; DatabaseFailed.
         """
         digest = self._seal.digest(_CODE, text)
-        found = _KEPT.where(codes.c.digest == digest)
+        found = _STORED.where(codes.c.digest == digest)
 
         def is_known(connection: Connection) -> bool:
             return connection.execute(found).first() is not None
@@ -64,22 +68,23 @@ class Codes:
             row = connection.execute(found).first()
             if row is None:
                 return False, ""
-            # Before it is spent: of what cannot be read nothing is lost, and nothing redeemed.
-            with shaping(codes.name, code_rows.shown(digest)):
-                check_types(row, _KEPT)
+            # Decoded before the update, so that a damaged row is neither changed nor redeemed.
+            with decoding_row(codes.name, code_rows.display_key(digest)):
                 sealed = bytes(row.sealed).decode()
             change = update(codes).where(codes.c.digest == digest)
             connection.execute(change.values(used=1, sealed=b""))
             return bool(row.used), sealed
 
-        # A text that somebody made up costs no write.
+        # A read first, so that an invented code costs no write.
         if not await self._database.read(is_known):
-            raise Refused(70000, reason="no such code was given out")
+            raise AadstsError(70000, reason="the code is unknown")
         used, sealed = await self._database.write(take)
         if used:
-            raise Refused(54005)
+            raise AadstsError(54005)
         if not sealed:
-            raise Refused(70000, reason="no such code was given out")
-        code = pending.read_code(self._seal.read(code_rows.place(_CODE, digest), sealed))
+            raise AadstsError(70000, reason="the code is unknown")
+        code = pending.deserialize_code(
+            self._seal.open(code_rows.seal_context(_CODE, digest), sealed)
+        )
         pending.check_code(code, self._clock())
         return code

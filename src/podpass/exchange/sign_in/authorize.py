@@ -1,4 +1,4 @@
-"""A request to sign a user in by browser: its parameters in, what was asked out; and the way back. Pure.
+"""Parse and check authorization requests, and build their responses. Pure.
 
 Source: RFC 6749 section 4.1, RFC 7636, OAuth 2.0 response modes. Codes only: no token goes through a browser.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.sign_in import scope as user_scope
 from podpass.exchange.sign_in.clients import Platform
 
@@ -21,9 +21,9 @@ _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthorizeRequest:
-    """What a client asks of the sign-in page.
+    """An authorization request.
 
-    Shapes:  `scope` is a resource at the v1.0 endpoint; `challenge` is S256, empty for none.
+    Shapes:  `scope` is a resource at the v1.0 endpoint; `challenge` is an S256 code challenge, or empty.
     """
 
     client_id: str
@@ -37,17 +37,17 @@ class AuthorizeRequest:
     login_hint: str = ""
 
 
-def read_request(query: Mapping[str, str], *, version: int) -> AuthorizeRequest:
-    """Read the parameters by which an answer finds its way; nothing else is judged yet.
+def parse_request(query: Mapping[str, str], *, version: int) -> AuthorizeRequest:
+    """Parse the parameters of a request; check only those that are needed to return an error.
 
-    Errors:  Refused 900144, 9002313.
+    Errors:  AadstsError 900144, 9002313.
     """
     for name in ("client_id", "redirect_uri"):
         if not query.get(name, "").strip():
-            raise Refused(900144, name=name)
+            raise AadstsError(900144, name=name)
     state, nonce = query.get("state", ""), query.get("nonce", "")
     if len(state) > MAX_STATE_CHARS or len(nonce) > MAX_NONCE_CHARS:
-        raise Refused(9002313, reason="state or nonce is too long")
+        raise AadstsError(9002313, reason="state or nonce is too long")
     mode = query.get("response_mode") or "query"
     return AuthorizeRequest(
         client_id=query["client_id"].strip(),
@@ -63,48 +63,48 @@ def read_request(query: Mapping[str, str], *, version: int) -> AuthorizeRequest:
 
 
 def check_request(
-    query: Mapping[str, str], asked: AuthorizeRequest, platform: Platform, *, version: int
+    query: Mapping[str, str], request: AuthorizeRequest, platform: Platform, *, version: int
 ) -> None:
-    """Check the rest, once it is known where a refusal may be sent.
+    """Check the other parameters, after client and redirect URI are verified.
 
-    Errors:  Refused 70005, 70007, 900144, 70011, 700022, 501491, 9002325, 50058.
+    Errors:  AadstsError 70005, 70007, 900144, 70011, 700022, 501491, 9002325, 50058.
     """
-    if (kind := query.get("response_type", "")) != "code":
-        raise Refused(70005, value=kind)
+    if (response_type := query.get("response_type", "")) != "code":
+        raise AadstsError(70005, value=response_type)
     if (query.get("response_mode") or "query") not in _MODES:
-        raise Refused(70007, value=query.get("response_mode"))
-    if not asked.scope.strip():
-        raise Refused(900144, name="resource" if version == 1 else "scope")
-    user_scope.read(asked.scope, version=version)
-    method = query.get("code_challenge_method", "plain" if asked.challenge else "S256")
-    if method != "S256" or (asked.challenge and not _CHALLENGE.fullmatch(asked.challenge)):
-        raise Refused(501491)
-    if platform is Platform.SPA and not asked.challenge:
-        raise Refused(9002325)
-    if asked.prompt == "none":
-        raise Refused(50058)
+        raise AadstsError(70007, value=query.get("response_mode"))
+    if not request.scope.strip():
+        raise AadstsError(900144, name="resource" if version == 1 else "scope")
+    user_scope.parse(request.scope, version=version)
+    method = query.get("code_challenge_method", "plain" if request.challenge else "S256")
+    if method != "S256" or (request.challenge and not _CHALLENGE.fullmatch(request.challenge)):
+        raise AadstsError(501491)
+    if platform is Platform.SPA and not request.challenge:
+        raise AadstsError(9002325)
+    if request.prompt == "none":
+        raise AadstsError(50058)
 
 
 def origin_of(redirect: str) -> str:
-    """Name where a form may lead, for the page's Content-Security-Policy."""
+    """Return the origin of a redirect URI for the `form-action` of a page's Content-Security-Policy."""
     parts = urlsplit(redirect)
     if parts.scheme in {"http", "https"} and re.fullmatch(r"[A-Za-z0-9.:\[\]-]+", parts.netloc):
         return f"{parts.scheme}://{parts.netloc}"
     return f"{parts.scheme}:" if re.fullmatch(r"[a-z][a-z0-9+.-]*", parts.scheme) else "'none'"
 
 
-def location(asked: AuthorizeRequest, answer: Mapping[str, str]) -> str:
-    """Write the address that carries an answer back, in the query or the fragment."""
-    text = urlencode({**answer, **({"state": asked.state} if asked.state else {})})
-    if asked.mode == "fragment":
-        return f"{asked.redirect}#{text}"
-    joint = "&" if urlsplit(asked.redirect).query else "?"
-    return f"{asked.redirect}{joint}{text}"
+def location(request: AuthorizeRequest, response: Mapping[str, str]) -> str:
+    """Return the redirect URI with a response in its query or fragment."""
+    text = urlencode({**response, **({"state": request.state} if request.state else {})})
+    if request.mode == "fragment":
+        return f"{request.redirect}#{text}"
+    separator = "&" if urlsplit(request.redirect).query else "?"
+    return f"{request.redirect}{separator}{text}"
 
 
-def post_fields(asked: AuthorizeRequest, answer: Mapping[str, str]) -> str:
-    """Write the hidden fields that carry an answer back in a form."""
-    fields = {**answer, **({"state": asked.state} if asked.state else {})}
+def post_fields(request: AuthorizeRequest, response: Mapping[str, str]) -> str:
+    """Return a response as the hidden fields of a form."""
+    fields = {**response, **({"state": request.state} if request.state else {})}
     return "".join(
         f'<input type="hidden" name="{html.escape(name)}" value="{html.escape(value)}">'
         for name, value in fields.items()

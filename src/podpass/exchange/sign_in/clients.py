@@ -1,7 +1,7 @@
-"""Clients that sign users in: the tools every tenant knows, and the applications of a tenant. Pure.
+"""Clients that sign in users: built-in tools, and the applications of a tenant. Pure.
 
-A redirect URI is where a code goes, so it is compared as it stands: no normalising, no prefixes, no
-wildcards. Only the port of a loopback address may differ, since a tool takes a free one (RFC 8252, 7.3).
+A code is sent to the redirect URI, so the URI must be equal to a registered one: no normalization, no
+prefixes, no wildcards. Only the port of a loopback address may differ (RFC 8252, 7.3).
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Any
 
 from podpass.directory import redirects
 from podpass.directory.model import Identity
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.sign_in import well_known_clients
 
 MAX_REDIRECT_CHARS = 2048
@@ -22,7 +22,7 @@ _MULTI_TENANT = frozenset({"AzureADMultipleOrgs", "AzureADandPersonalMicrosoftAc
 
 
 class Platform(StrEnum):
-    """What a redirect URI was registered for; a code sent to `web` is for a client with a credential."""
+    """The platform of a redirect URI; a code for `web` needs client authentication."""
 
     PUBLIC = "publicClient"
     SPA = "spa"
@@ -31,47 +31,49 @@ class Platform(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """A client that signs users in; `identity` is None for a tool that is built in."""
+    """A client that signs in users; `identity` is None for a built-in tool."""
 
     id: str
     name: str
     identity: Identity | None = None
 
     @property
-    def about(self) -> str:
-        """Say what it is: anybody who may register an application chooses its name."""
+    def description(self) -> str:
+        """Return the kind and ID of the client, because the owner of an application chooses its name."""
         kind = "built-in tool" if self.identity is None else "application of this directory"
         return f"{kind}, {self.id}"
 
     @property
     def family(self) -> str:
+        """Return the client family of a tool, or an empty one."""
         return well_known_clients.family_of(self.id) if self.identity is None else ""
 
     @property
     def is_public(self) -> bool:
-        """Tell whether it may go without a credential where no redirect URI says so."""
+        """Return whether the client need not authenticate in grants without a redirect URI."""
         if self.identity is None:
             return True
         return self.identity.document.get("isFallbackPublicClient") is True
 
     @property
     def is_multi_tenant(self) -> bool:
+        """Return whether users of other tenants may sign in."""
         if self.identity is None:
             return True
         return self.identity.document.get("signInAudience") in _MULTI_TENANT
 
-    def platform(self, redirect: str) -> Platform:
-        """Tell for what a redirect URI is registered.
+    def find_platform(self, redirect: str) -> Platform:
+        """Return the platform for which a redirect URI is registered.
 
-        Errors:  Refused 50011, 900971.
+        Errors:  AadstsError 50011, 900971.
         """
         registered = list(self._registered())
         if not registered:
-            raise Refused(900971)
+            raise AadstsError(900971)
         for platform, uri in registered:
-            if fits(redirect, uri):
+            if matches_redirect(redirect, uri):
                 return platform
-        raise Refused(50011, redirect=redirect, client=self.id)
+        raise AadstsError(50011, redirect=redirect, client=self.id)
 
     def _registered(self) -> Iterator[tuple[Platform, str]]:
         if self.identity is None:
@@ -80,20 +82,20 @@ class Client:
             return
         for platform in (Platform.WEB, Platform.SPA, Platform.PUBLIC):
             for uri in _texts(self.identity.document.get(platform), "redirectUris"):
-                # What is kept need not have come through Graph.
-                if redirects.fault(platform, uri) is None:
+                # The stored document may come from another source than Graph.
+                if redirects.redirect_fault(platform, uri) is None:
                     yield platform, uri
 
 
-def built_in(client_id: str) -> Client | None:
-    """Give a tool that every tenant knows."""
+def find_built_in(client_id: str) -> Client | None:
+    """Return the built-in tool with a client ID, or None."""
     found = well_known_clients.BUILT_IN.get(client_id.lower())
     return None if found is None else Client(id=found.id, name=found.name)
 
 
-def fits(redirect: str, registered: str) -> bool:
-    """Compare a redirect URI with a registered one."""
-    # It becomes a header and an attribute of a page: one line of visible signs, whatever is registered.
+def matches_redirect(redirect: str, registered: str) -> bool:
+    """Return whether a redirect URI matches a registered one."""
+    # The URI becomes a header and an HTML attribute: only visible ASCII characters, whatever is registered.
     if len(redirect) > MAX_REDIRECT_CHARS or re.fullmatch(r"[!-~]+", redirect) is None:
         return False
     if "#" in redirect:
@@ -106,8 +108,8 @@ def fits(redirect: str, registered: str) -> bool:
     return ours[1] == theirs[1] and ours[3] == theirs[3] and int(theirs[2] or 0) <= 65535
 
 
-def permissions_of(application: Identity) -> tuple[str, ...]:
-    """List the delegated permissions that an application declares and has switched on."""
+def delegated_permissions(application: Identity) -> tuple[str, ...]:
+    """Return the enabled delegated permissions that an application declares."""
     api = application.document.get("api")
     scopes = api.get("oauth2PermissionScopes") if isinstance(api, dict) else None
     return tuple(

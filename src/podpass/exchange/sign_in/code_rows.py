@@ -1,4 +1,4 @@
-"""What rows of sign-ins under way have in common: where they are sealed, when they go, how many there are."""
+"""Operations on the rows of pending codes: seal context, expiry, count, and limit of wrong codes."""
 
 import uuid
 
@@ -8,40 +8,40 @@ from podpass.exchange.schema import wrong_codes
 from podpass.exchange.sign_in import codes
 
 
-def place(kind: str, digest: bytes) -> str:
-    """Name the only row in which a sealed value opens."""
+def seal_context(kind: str, digest: bytes) -> str:
+    """Return the seal context of a row; a value sealed with it opens only for this row."""
     return f"{kind}:{digest.hex()}"
 
 
-def shown(digest: object) -> str:
-    """Name a row to people by its digest, which tells no code, as SQLite writes it."""
+def display_key(digest: object) -> str:
+    """Return the key of a row for error messages: its digest in SQLite's notation, which reveals no code."""
     return f"x'{digest.hex()}'" if isinstance(digest, bytes | memoryview) else repr(digest)
 
 
-def count(connection: Connection, table: Table) -> int:
-    """Count what is held."""
+def count_rows(connection: Connection, table: Table) -> int:
+    """Return the number of rows."""
     return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
 
 
-def drop_expired(
+def delete_expired(
     connection: Connection, table: Table, column: str, now: float, seconds: float
 ) -> None:
-    """Delete what is too old, and what a clock that stood far ahead wrote."""
-    begun = table.c[column]
-    gone = (begun <= now - seconds) | (begun > now + seconds)
-    connection.execute(delete(table).where(gone))
+    """Delete expired rows, and rows with a time far in the future, which a wrong clock wrote."""
+    created = table.c[column]
+    expired = (created <= now - seconds) | (created > now + seconds)
+    connection.execute(delete(table).where(expired))
 
 
-def is_guessing(connection: Connection, now: float) -> bool:
-    """Tell whether too many wrong codes were typed lately, at whichever replica."""
-    lately = (wrong_codes.c.at > now - codes.WRONG_SECONDS) & (
-        wrong_codes.c.at < now + codes.WRONG_SECONDS
+def is_guessing_limited(connection: Connection, now: float) -> bool:
+    """Return whether too many wrong codes were entered recently, at all replicas together."""
+    recent = (wrong_codes.c.at > now - codes.WRONG_CODE_SECONDS) & (
+        wrong_codes.c.at < now + codes.WRONG_CODE_SECONDS
     )
-    query = select(func.count()).select_from(wrong_codes).where(lately)
-    return int(connection.execute(query).scalar_one()) >= codes.MAX_WRONG
+    query = select(func.count()).select_from(wrong_codes).where(recent)
+    return int(connection.execute(query).scalar_one()) >= codes.MAX_WRONG_CODES
 
 
-def note_wrong(connection: Connection, now: float) -> None:
-    """Count a wrong code."""
-    drop_expired(connection, wrong_codes, "at", now, codes.WRONG_SECONDS)
+def record_wrong_code(connection: Connection, now: float) -> None:
+    """Record a wrong code."""
+    delete_expired(connection, wrong_codes, "at", now, codes.WRONG_CODE_SECONDS)
     connection.execute(insert(wrong_codes).values(id=str(uuid.uuid4()), at=now))

@@ -1,30 +1,27 @@
-"""Sign-ins under way: codes that wait for their client, device codes that wait for their user. Pure.
-
-What each of them stands for, for how long, and what a program that asks is told.
-"""
+"""Authorization codes and device codes: data, lifetime, serialization, and the errors of polling. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.sign_in.clients import Platform
 
 CODE_SECONDS = 600
 DEVICE_SECONDS = 900
 INTERVAL_SECONDS = 5
-MAX_HELD = 10_000
-MAX_WRONG = 30
-WRONG_SECONDS = 60
-# The clock of the replica that takes a code may stand behind the one that gave it out.
+MAX_STORED = 10_000
+MAX_WRONG_CODES = 30
+WRONG_CODE_SECONDS = 60
+# The clock of the replica that redeems a code may be behind the clock of the replica that issued it.
 SKEW_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
-    """A user who has given the password, and when.
+    """The approval of a user who entered the correct password.
 
-    Shapes:  `password` is the fingerprint of the one kept then.
+    Shapes:  `password` is the fingerprint of the stored password at that time.
     """
 
     tenant_id: str
@@ -34,10 +31,10 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Code:
-    """What an authorization code stands for.
+class AuthorizationCode:
+    """The data of an authorization code.
 
-    Shapes:  `challenge` is S256, empty for none.
+    Shapes:  `challenge` is an S256 code challenge, or empty.
     """
 
     approval: Approval
@@ -51,8 +48,8 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
-    """A device's wish to sign somebody in; `segment` is the tenant in its path."""
+class DeviceCode:
+    """The data of a device code; `segment` is the tenant in the path of the request."""
 
     client_id: str
     segment: str
@@ -63,57 +60,57 @@ class Device:
     declined: bool = False
 
 
-def check_code(code: Code, now: float) -> None:
-    """Check that a code is not too old.
+def check_code(code: AuthorizationCode, now: float) -> None:
+    """Check that an authorization code has not expired.
 
-    Errors:  Refused 70008.
+    Errors:  AadstsError 70008.
     """
     if not _is_within(code.issued, now, CODE_SECONDS):
-        raise Refused(70008)
+        raise AadstsError(70008)
 
 
-def check_device(device: Device, now: float) -> None:
-    """Check that a device code is not too old.
+def check_device_code(device: DeviceCode, now: float) -> None:
+    """Check that a device code has not expired.
 
-    Errors:  Refused 70020.
+    Errors:  AadstsError 70020.
     """
     if not _is_within(device.begun, now, DEVICE_SECONDS):
-        raise Refused(70020)
+        raise AadstsError(70020)
 
 
-def unfinished(now: float, polled: float) -> Refused:
-    """Say what a program is told that asks before the user has signed in; `polled` is when it did last."""
-    # A second's grace: clients count from when they got the answer.
-    hasty = 0 <= now - polled < INTERVAL_SECONDS - 1
-    return Refused(50196, seconds=INTERVAL_SECONDS) if hasty else Refused(70016)
+def pending_error(now: float, polled: float) -> AadstsError:
+    """Return the error for a poll before the user has signed in; `polled` is the time of the last poll."""
+    # One second of tolerance, because clients count from the arrival of the response.
+    is_too_early = 0 <= now - polled < INTERVAL_SECONDS - 1
+    return AadstsError(50196, seconds=INTERVAL_SECONDS) if is_too_early else AadstsError(70016)
 
 
 def _is_within(begun: float, now: float, seconds: float) -> bool:
     return -SKEW_SECONDS <= now - begun < seconds
 
 
-def write(value: Code | Device) -> dict[str, Any]:
-    """Write a code's meaning as JSON can hold it."""
+def serialize(value: AuthorizationCode | DeviceCode) -> dict[str, Any]:
+    """Convert the data of a code to JSON values."""
     return asdict(value)
 
 
-def read_code(said: Mapping[str, Any]) -> Code:
-    """Read a code's meaning back."""
-    return Code(
+def deserialize_code(values: Mapping[str, Any]) -> AuthorizationCode:
+    """Convert JSON values to the data of an authorization code."""
+    return AuthorizationCode(
         **{
-            **said,
-            "approval": Approval(**said["approval"]),
-            "platform": Platform(said["platform"]),
+            **values,
+            "approval": Approval(**values["approval"]),
+            "platform": Platform(values["platform"]),
         }
     )
 
 
-def read_device(said: Mapping[str, Any]) -> Device:
-    """Read a device's wish back."""
-    approval = None if said["approval"] is None else Approval(**said["approval"])
-    return Device(**{**said, "approval": approval})
+def deserialize_device_code(values: Mapping[str, Any]) -> DeviceCode:
+    """Convert JSON values to the data of a device code."""
+    approval = None if values["approval"] is None else Approval(**values["approval"])
+    return DeviceCode(**{**values, "approval": approval})
 
 
-def plain(user_code: str) -> str:
-    """Read a code as people type it: small letters, blanks and hyphens do not matter."""
+def normalize_user_code(user_code: str) -> str:
+    """Normalize a code that a user entered: letter case, blanks and hyphens are ignored."""
     return user_code.upper().replace("-", "").replace(" ", "").strip()

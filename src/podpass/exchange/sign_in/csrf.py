@@ -1,7 +1,7 @@
-"""What a page's form carries of its sign-in: sealed, and bound to the browser that was shown the page.
+"""Anti-forgery tokens of the sign-in forms: the sealed state of a sign-in, bound to the browser by a cookie.
 
-A form needs both the sealed token and the browser's cookie that it names, and must come from our own page:
-another site can send neither (cross-site request forgery, and signing a victim in as somebody else).
+A form must contain the sealed token, its request must contain the matching cookie, and it must come from a
+page of this service. Another site can send neither, which prevents CSRF and login CSRF.
 """
 
 import hmac
@@ -10,48 +10,48 @@ from collections.abc import Mapping
 from typing import Any
 
 from podpass.clock import Clock
-from podpass.exchange.errors.catalogue import Refused
-from podpass.exchange.signing.token_sealer import BrokenSeal, Seal
+from podpass.exchange.errors.catalogue import AadstsError
+from podpass.exchange.signing.token_sealer import BrokenSeal, TokenSealer
 from podpass.http.server import Scope, header
 
-FLOW_SECONDS = 1800
+FORM_SECONDS = 1800
 _PURPOSE = "sign-in-page"
-# The prefix makes browsers insist on Secure, Path=/ and this very host.
+# With this prefix, browsers require Secure and Path=/, and send the cookie only to this host.
 COOKIE = "__Host-podpass-sign-in"
 _COOKIE_CHARS = 64
 
 
-class Flows:
-    """Seal and read the tokens of forms."""
+class CsrfTokens:
+    """Issues and verifies the tokens of forms."""
 
-    def __init__(self, seal: Seal, clock: Clock) -> None:
+    def __init__(self, seal: TokenSealer, clock: Clock) -> None:
         self._seal = seal
         self._clock = clock
 
-    def begin(self, scope: Scope, flow: Mapping[str, Any]) -> tuple[str, tuple[bytes, bytes]]:
-        """Seal what a form is about; give the form's token and the header that sets the cookie."""
+    def issue(self, scope: Scope, flow: Mapping[str, Any]) -> tuple[str, tuple[bytes, bytes]]:
+        """Seal the state of a sign-in; return the token and the header that sets the cookie."""
         browser = _cookie(scope) or secrets.token_urlsafe(24)
         issued = int(self._clock())
-        sealed = self._seal.close(_PURPOSE, {**flow, "browser": browser, "issued": issued})
-        # Strict: the page itself sends the form, and no other site's request carries the cookie.
+        sealed = self._seal.seal(_PURPOSE, {**flow, "browser": browser, "issued": issued})
+        # Strict, because only pages of this service send the form.
         text = f"{COOKIE}={browser}; Path=/; Secure; HttpOnly; SameSite=Strict"
         return sealed, (b"set-cookie", text.encode())
 
-    def read(self, scope: Scope, text: str) -> dict[str, Any]:
-        """Read a form's token back.
+    def verify(self, scope: Scope, text: str) -> dict[str, Any]:
+        """Return the state in a form's token.
 
-        Errors:  Refused 165000 when it is not this browser's, 50089 when it is too old or none of ours.
+        Errors:  AadstsError 165000 for a token of another browser, 50089 for an expired or invalid one.
         """
         if header(scope, b"sec-fetch-site") not in {None, "same-origin", "none"}:
-            raise Refused(165000)
+            raise AadstsError(165000)
         try:
-            flow = self._seal.read(_PURPOSE, text)
+            flow = self._seal.open(_PURPOSE, text)
         except BrokenSeal as exc:
-            raise Refused(50089) from exc
+            raise AadstsError(50089) from exc
         if not hmac.compare_digest(flow["browser"].encode(), _cookie(scope).encode()):
-            raise Refused(165000)
-        if not 0 <= self._clock() - flow["issued"] < FLOW_SECONDS:
-            raise Refused(50089)
+            raise AadstsError(165000)
+        if not 0 <= self._clock() - flow["issued"] < FORM_SECONDS:
+            raise AadstsError(50089)
         return flow
 
 

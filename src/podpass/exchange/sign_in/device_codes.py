@@ -1,7 +1,7 @@
-"""Device codes in the database: a device may poll one replica while its user signs in at another.
+"""Device codes in the database (RFC 8628): a device may poll one replica while its user signs in at another.
 
-Both codes are found by keyed digests and what they stand for is sealed to its row, so a copy of the
-database shows neither; the short one could be found by trying if it were a plain digest.
+Rows are found by keyed digests of both codes, and their data is sealed to the row, so a copy of the database
+reveals no code. Without the key, a short user code could be found by brute force.
 """
 
 import secrets
@@ -11,39 +11,39 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from podpass.clock import Clock
-from podpass.database import Database, check_types, shaping
-from podpass.exchange.errors.catalogue import Refused
+from podpass.database import Database, decoding_row
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.schema import devices
 from podpass.exchange.sign_in import code_rows, codes
-from podpass.exchange.sign_in.codes import Approval, Device
-from podpass.exchange.signing.token_sealer import Seal
+from podpass.exchange.sign_in.codes import Approval, DeviceCode
+from podpass.exchange.signing.token_sealer import TokenSealer
 
-# Without letters and digits that are taken for one another.
+# Without letters and digits that look alike.
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _USER_CODE_CHARS = 9
 _NEVER = float(-(2**62))
-# Room comes as devices are done; the last of those that wait is over in a quarter of an hour.
-_ROOM_SECONDS = 60
+# Space becomes free as codes are used; all pending codes expire within 15 minutes.
+_RETRY_SECONDS = 60
 _DEVICE, _USER_CODE = "device-code", "user-code"
-_KEPT = select(devices.c.digest, devices.c.polled, devices.c.sealed)
+_STORED = select(devices.c.digest, devices.c.polled, devices.c.sealed)
 
 
-class Devices:
-    """Device codes, and the short codes that people type."""
+class DeviceCodes:
+    """Stores device codes and their user codes."""
 
-    def __init__(self, database: Database, seal: Seal, clock: Clock) -> None:
+    def __init__(self, database: Database, seal: TokenSealer, clock: Clock) -> None:
         self._database = database
         self._seal = seal
         self._clock = clock
 
-    async def begin(self, *, client_id: str, segment: str, scope: str) -> tuple[str, Device]:
-        """Begin a sign-in; give the device code and what it stands for.
+    async def create(self, *, client_id: str, segment: str, scope: str) -> tuple[str, DeviceCode]:
+        """Create a device code; return it and its data.
 
-        Errors:  Refused 90055 when too many wait; DatabaseFailed.
+        Errors:  AadstsError 90055 when too many are pending; DatabaseFailed.
         """
         text = secrets.token_urlsafe(48)
         digest = self._seal.digest(_DEVICE, text)
-        device = Device(
+        device = DeviceCode(
             client_id=client_id,
             segment=segment,
             scope=scope,
@@ -55,114 +55,124 @@ class Devices:
             "user_code": self._seal.digest(_USER_CODE, device.user_code),
             "begun": device.begun,
             "polled": _NEVER,
-            "sealed": self._close(digest, device),
+            "sealed": self._seal_row(digest, device),
         }
 
         def step(connection: Connection) -> bool:
-            code_rows.drop_expired(connection, devices, "begun", device.begun, codes.DEVICE_SECONDS)
-            # Anybody may begin one: to drop the oldest then would let anybody end those that others
-            # wait for.
-            if code_rows.count(connection, devices) >= codes.MAX_HELD:
+            code_rows.delete_expired(
+                connection, devices, "begun", device.begun, codes.DEVICE_SECONDS
+            )
+            # Every client may create a code, so deleting the oldest would let clients end pending sign-ins.
+            if code_rows.count_rows(connection, devices) >= codes.MAX_STORED:
                 return False
             connection.execute(insert(devices).values(row))
             return True
 
         if not await self._database.write(step):
-            raise Refused(90055).answered(status=429, retry_seconds=_ROOM_SECONDS)
+            raise AadstsError(90055).with_response(status=429, retry_seconds=_RETRY_SECONDS)
         return text, device
 
-    async def find(self, user_code: str) -> Device:
-        """Find the device whose code somebody typed.
+    async def find(self, user_code: str) -> DeviceCode:
+        """Return the device code with a user code that a user entered.
 
-        Errors:  Refused 50053 after too many wrong ones, 70018, 70020; DatabaseFailed.
+        Errors:  AadstsError 50053 after too many wrong ones, 70018, 70020; DatabaseFailed.
         """
         now = self._clock()
-        typed = self._seal.digest(_USER_CODE, codes.plain(user_code))
+        digest = self._seal.digest(_USER_CODE, codes.normalize_user_code(user_code))
 
-        def step(connection: Connection) -> Device | Refused:
-            # Counted by those who come one at a time: a hundred guesses sent at once are a hundred.
-            if code_rows.is_guessing(connection, now):
-                return Refused(50053)
-            found = self._waiting(connection, typed)
+        def step(connection: Connection) -> DeviceCode | AadstsError:
+            # Counted in a serialized write, so that parallel guesses are all counted.
+            if code_rows.is_guessing_limited(connection, now):
+                return AadstsError(50053)
+            found = self._find_pending(connection, digest)
             if found is None:
-                code_rows.note_wrong(connection, now)
-                return Refused(70018)
+                code_rows.record_wrong_code(connection, now)
+                return AadstsError(70018)
             return found[1]
 
-        # Whoever goes on guessing does not keep others from writing.
-        if await self._database.read(lambda connection: code_rows.is_guessing(connection, now)):
-            raise Refused(50053)
+        # A read first, so that continued guesses do not block the writes of others.
+        if await self._database.read(
+            lambda connection: code_rows.is_guessing_limited(connection, now)
+        ):
+            raise AadstsError(50053)
         found = await self._database.write(step)
-        if isinstance(found, Refused):
+        if isinstance(found, AadstsError):
             raise found
-        codes.check_device(found, now)
+        codes.check_device_code(found, now)
         return found
 
-    async def settle(self, user_code: str, approval: Approval | None) -> None:
-        """Note that the user signed in, or declined (None).
+    async def complete(self, user_code: str, approval: Approval | None) -> None:
+        """Store that the user signed in, or declined (None).
 
-        Errors:  Refused 70018; DatabaseFailed.
+        Errors:  AadstsError 70018; DatabaseFailed.
         """
-        typed = self._seal.digest(_USER_CODE, user_code)
+        user_code_digest = self._seal.digest(_USER_CODE, user_code)
 
         def step(connection: Connection) -> bool:
-            found = self._waiting(connection, typed)
+            found = self._find_pending(connection, user_code_digest)
             if found is None:
                 return False
             digest, device = found
-            settled = replace(device, approval=approval, declined=approval is None)
+            completed = replace(device, approval=approval, declined=approval is None)
             change = update(devices).where(devices.c.digest == digest)
-            connection.execute(change.values(user_code=None, sealed=self._close(digest, settled)))
+            connection.execute(
+                change.values(user_code=None, sealed=self._seal_row(digest, completed))
+            )
             return True
 
         if not await self._database.write(step):
-            raise Refused(70018)
+            raise AadstsError(70018)
 
-    async def poll(self, text: str, client_id: str) -> Device:
-        """Ask whether the user has signed in; the answer that he has is given once.
+    async def poll(self, text: str, client_id: str) -> DeviceCode:
+        """Return the device code if the user has signed in; a second poll then finds no code.
 
-        Errors:  Refused 70018, 70020, 50196, 65004, 70016; DatabaseFailed.
+        Errors:  AadstsError 70018, 70020, 50196, 65004, 70016; DatabaseFailed.
         """
         digest = self._seal.digest(_DEVICE, text)
-        found = _KEPT.where(devices.c.digest == digest)
+        found = _STORED.where(devices.c.digest == digest)
 
-        def step(connection: Connection) -> Device | Refused:
+        def step(connection: Connection) -> DeviceCode | AadstsError:
             row = connection.execute(found).first()
-            device = None if row is None else self._open(row)
+            device = None if row is None else self._unseal_row(row)
             if row is None or device is None or device.client_id != client_id:
-                return Refused(70018)
+                return AadstsError(70018)
             now = self._clock()
             try:
-                codes.check_device(device, now)
-            except Refused as exc:
+                codes.check_device_code(device, now)
+            except AadstsError as exc:
                 return exc
             if device.declined or device.approval is not None:
                 connection.execute(delete(devices).where(devices.c.digest == digest))
-                declined = Refused(65004).answered(error="authorization_declined")
+                declined = AadstsError(65004).with_response(error="authorization_declined")
                 return declined if device.declined else device
             change = update(devices).where(devices.c.digest == digest)
             connection.execute(change.values(polled=now))
-            return codes.unfinished(now, row.polled)
+            return codes.pending_error(now, row.polled)
 
         def is_known(connection: Connection) -> bool:
             return connection.execute(found).first() is not None
 
         if not await self._database.read(is_known):
-            raise Refused(70018)
+            raise AadstsError(70018)
         answer = await self._database.write(step)
-        if isinstance(answer, Refused):
+        if isinstance(answer, AadstsError):
             raise answer
         return answer
 
-    def _waiting(self, connection: Connection, typed: bytes) -> tuple[bytes, Device] | None:
-        row = connection.execute(_KEPT.where(devices.c.user_code == typed)).first()
-        return None if row is None else (row.digest, self._open(row))
+    def _find_pending(
+        self, connection: Connection, digest: bytes
+    ) -> tuple[bytes, DeviceCode] | None:
+        row = connection.execute(_STORED.where(devices.c.user_code == digest)).first()
+        return None if row is None else (row.digest, self._unseal_row(row))
 
-    def _close(self, digest: bytes, device: Device) -> bytes:
-        return self._seal.close(code_rows.place(_DEVICE, digest), codes.write(device)).encode()
+    def _seal_row(self, digest: bytes, device: DeviceCode) -> bytes:
+        return self._seal.seal(
+            code_rows.seal_context(_DEVICE, digest), codes.serialize(device)
+        ).encode()
 
-    def _open(self, row: Any) -> Device:
-        with shaping(devices.name, code_rows.shown(row.digest)):
-            check_types(row, _KEPT)
+    def _unseal_row(self, row: Any) -> DeviceCode:
+        with decoding_row(devices.name, code_rows.display_key(row.digest)):
             sealed = bytes(row.sealed).decode()
-        return codes.read_device(self._seal.read(code_rows.place(_DEVICE, row.digest), sealed))
+        return codes.deserialize_device_code(
+            self._seal.open(code_rows.seal_context(_DEVICE, row.digest), sealed)
+        )

@@ -1,7 +1,7 @@
-"""The pages on which people sign in: HTML of our own, nothing loaded from elsewhere. Pure.
+"""The HTML of the sign-in pages; they load nothing from other hosts. Pure.
 
-Every value from outside is escaped where it is put in. No page may be framed, no script runs but the one
-that sends an answer on, known by its hash, and a form leads to ourselves or where the answer belongs.
+Every value of a caller is escaped. Pages cannot be framed. The only script submits the response form and is
+allowed by its hash. A form may only be sent to this service or to the redirect URI.
 """
 
 import base64
@@ -37,10 +37,10 @@ _STYLE_HASH, _SUBMIT_HASH = _hash(_STYLE), _hash(_SUBMIT)
 
 
 def headers(*, form_targets: Sequence[str] = (), submits: bool = False) -> Headers:
-    """Give the headers of a page.
+    """Return the headers of a page.
 
-    Shapes:  `form_targets` are origins besides our own that a form may end at: browsers apply the rule to
-             the redirect after it too.
+    Shapes:  `form_targets` are other origins to which a form may be sent: browsers apply `form-action` to the
+             redirect after the form too.
     """
     targets = " ".join(["'self'", *form_targets])
     script = f"'{_SUBMIT_HASH}'" if submits else "'none'"
@@ -60,17 +60,24 @@ def headers(*, form_targets: Sequence[str] = (), submits: bool = False) -> Heade
 
 
 def sign_in(
-    *, action: str, flow: str, client: str, about: str, target: str, name: str = "", fault: str = ""
+    *,
+    action: str,
+    flow: str,
+    client: str,
+    description: str,
+    target: str,
+    name: str = "",
+    fault: str = "",
 ) -> bytes:
-    """Ask for user name and password.
+    """Return the page with the form for user name and password.
 
-    Shapes:  `flow` is the form's token; `client` a name and `about` what nobody chooses; `target` is where
-             the answer goes, empty when the program that asks runs elsewhere.
+    Shapes:  `flow` is the form's token; `client` is a name and `description` the client's kind and ID;
+             `target` is the origin of the redirect URI, empty for a device code.
     """
-    goes = f"<br>The answer goes to <code>{escape(target)}</code>" if target else ""
+    recipient = f"<br>The response goes to <code>{escape(target)}</code>" if target else ""
     warning = (
-        "<p>You typed a code that a program shows. Go on only if you started that program "
-        "yourself: whoever sent you the code gets your access.</p>"
+        "<p>You entered a code that a program shows. Continue only if you started that program "
+        "yourself. If another person sent you the code, they get your access.</p>"
         if not target
         else ""
     )
@@ -78,7 +85,7 @@ def sign_in(
     return _page(
         "Sign in",
         f"<p><strong>{escape(client)}</strong> asks you to sign in.</p>"
-        f'<p class="about"><small>{escape(about)}.{goes}</small></p>{warning}{_fault(fault)}'
+        f'<p class="about"><small>{escape(description)}.{recipient}</small></p>{warning}{_error_box(fault)}'
         f'<form method="post" action="{escape(action)}">'
         f'<input type="hidden" name="flow" value="{escape(flow)}">'
         '<label for="username">User name</label>'
@@ -93,11 +100,11 @@ def sign_in(
 
 
 def device_code(*, action: str, flow: str, code: str = "", fault: str = "") -> bytes:
-    """Ask for the code that a program shows."""
+    """Return the page with the form for the user code of a device."""
     return _page(
         "Enter the code",
         f"<p>A program on this or another machine shows a code of nine letters and digits.</p>"
-        f'{_fault(fault)}<form method="post" action="{escape(action)}">'
+        f'{_error_box(fault)}<form method="post" action="{escape(action)}">'
         f'<input type="hidden" name="flow" value="{escape(flow)}">'
         '<label for="user_code">Code</label>'
         f'<input class="code" type="text" id="user_code" name="user_code" value="{escape(code)}" '
@@ -108,32 +115,32 @@ def device_code(*, action: str, flow: str, code: str = "", fault: str = "") -> b
 
 
 def done(title: str, text: str) -> bytes:
-    """Say that nothing is left to do here."""
+    """Return the page that ends a sign-in."""
     return _page(title, f"<p>{escape(text)}</p><p>You can close this window.</p>")
 
 
-def refused(text: str, cure: str) -> bytes:
-    """Say why nobody can sign in here."""
-    return _page("This does not work", f"{_fault(text)}<p>{escape(cure)}.</p>")
+def error(text: str, resolution: str) -> bytes:
+    """Return the page with an error and its resolution."""
+    return _page("Sign-in failed", f"{_error_box(text)}<p>{escape(resolution)}.</p>")
 
 
-def told(title: str, rows: Sequence[tuple[str, str]]) -> bytes:
-    """Tell several things about one, each under its name."""
+def details(title: str, rows: Sequence[tuple[str, str]]) -> bytes:
+    """Return a page with names and texts."""
     body = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in rows)
     return _page(title, f"<dl>{body}</dl>")
 
 
 def forward(*, action: str, fields: str) -> bytes:
-    """Send an answer on in a form, by itself or by its button; `fields` are escaped already."""
+    """Return the page that submits the response to the client; `fields` are already escaped."""
     return _page(
         "Signed in",
         f'<form method="post" action="{escape(action)}">{fields}'
-        '<p>Going back to the program.</p><button type="submit">Go on</button></form>'
+        '<p>Returning to the program.</p><button type="submit">Continue</button></form>'
         f"<script>{_SUBMIT}</script>",
     )
 
 
-def _fault(text: str) -> str:
+def _error_box(text: str) -> str:
     return f'<p class="fault" id="fault" role="alert">{escape(text)}</p>' if text else ""
 
 
@@ -143,6 +150,6 @@ def _page(title: str, body: str) -> bytes:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)} - podpass</title><style>{_STYLE}</style></head><body>"
         f"<main><h1>{escape(title)}</h1>{body}</main>"
-        "<footer>This is the page of a podpass instance, which stands in for Microsoft Entra. It is not "
-        "Microsoft's: do not type a password of a real account here.</footer></body></html>"
+        "<footer>This page belongs to a podpass instance, which emulates Microsoft Entra. It does not belong "
+        "to Microsoft: do not enter the password of a real account.</footer></body></html>"
     ).encode()

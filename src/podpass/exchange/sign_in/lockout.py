@@ -1,75 +1,79 @@
-"""Wrong passwords in a row, counted by user at all replicas together.
+"""The lockout of users after wrong passwords, counted at all replicas together.
 
-A user's name takes so many of them and is then left alone for a while, right password or not, as Entra's
-lock-out does. Only users that exist are counted, so the table stays small.
+After too many wrong passwords in a row, a user is locked for a time, as by Entra's smart lockout; then a
+correct password is refused too. Only existing users are counted, so the table stays small.
 """
 
 import asyncio
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Row, delete, insert, select
 
 from podpass.clock import Clock
-from podpass.database import Database, check_types, shaping
-from podpass.exchange.errors.catalogue import Refused
+from podpass.database import Database, row_decoder
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.schema import guesses
 from podpass.exchange.sign_in.codes import SKEW_SECONDS
 from podpass.exchange.sign_in.passwords import check_password
 
-MAX_GUESSES = 10
-LOCKED_SECONDS = 60
-_AT_ONCE = 2
+MAX_ATTEMPTS = 10
+LOCKOUT_SECONDS = 60
+_MAX_CONCURRENT = 2
 
 
-class Guesses:
-    """Compare passwords, and count those that are wrong."""
+class PasswordLockout:
+    """Compares passwords, and locks users after too many wrong ones."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._hashing = asyncio.Semaphore(_AT_ONCE)
+        self._hashing = asyncio.Semaphore(_MAX_CONCURRENT)
 
-    async def check(self, user_id: str, password: str, kept: str) -> bool:
-        """Compare a password, counting it as wrong until it has proved right.
+    async def check(self, user_id: str, password: str, stored: str) -> bool:
+        """Compare a password with a stored hash; it counts as wrong until the comparison succeeds.
 
-        Errors:  Refused 50053 for a user who is left alone now; DatabaseFailed.
+        Errors:  AadstsError 50053 for a locked user; DatabaseFailed.
         """
         now = self._clock()
 
         def count(connection: Connection) -> bool:
-            wrong, since = _counted(connection, user_id)
+            wrong, since = _read_count(connection, user_id)
             if _is_locked(wrong, since, now):
                 return False
-            _forget(connection, user_id)
-            row = {"user_id": user_id, "wrong": wrong % MAX_GUESSES + 1, "since": now}
+            _reset(connection, user_id)
+            row = {"user_id": user_id, "wrong": wrong % MAX_ATTEMPTS + 1, "since": now}
             connection.execute(insert(guesses).values(row))
             return True
 
-        # Whoever goes on guessing does not keep others from writing.
-        if _is_locked(*await self._database.read(lambda c: _counted(c, user_id)), now):
-            raise Refused(50053)
-        # Counted before it is compared: a hundred guesses sent at once are a hundred guesses.
+        # A read first, so that continued guesses do not block the writes of others.
+        if _is_locked(*await self._database.read(lambda c: _read_count(c, user_id)), now):
+            raise AadstsError(50053)
+        # Counted before the comparison, so that parallel guesses are all counted.
         if not await self._database.write(count):
-            raise Refused(50053)
+            raise AadstsError(50053)
         async with self._hashing:
-            fits = await asyncio.to_thread(check_password, password, kept)
-        if fits:
-            await self._database.write(lambda connection: _forget(connection, user_id))
-        return fits
+            is_correct = await asyncio.to_thread(check_password, password, stored)
+        if is_correct:
+            await self._database.write(lambda connection: _reset(connection, user_id))
+        return is_correct
 
 
-def _counted(connection: Connection, user_id: str) -> tuple[int, float]:
+def _read_count(connection: Connection, user_id: str) -> tuple[int, float]:
     row = connection.execute(select(guesses).where(guesses.c.user_id == user_id)).first()
     if row is None:
         return 0, 0.0
-    with shaping(guesses.name, row.user_id):
-        check_types(row, guesses)
+    return _decode(row)
+
+
+@row_decoder(guesses, key=lambda row: row.user_id)
+def _decode(row: Row[Any]) -> tuple[int, float]:
     return row.wrong, row.since
 
 
-def _forget(connection: Connection, user_id: str) -> None:
+def _reset(connection: Connection, user_id: str) -> None:
     connection.execute(delete(guesses).where(guesses.c.user_id == user_id))
 
 
 def _is_locked(wrong: int, since: float, now: float) -> bool:
-    # A clock set far back must not lock a user for longer; one that is a little behind must not unlock.
-    return wrong >= MAX_GUESSES and -SKEW_SECONDS <= now - since < LOCKED_SECONDS
+    # A clock that is set back far must not extend the lockout; one that is slightly behind must not end it.
+    return wrong >= MAX_ATTEMPTS and -SKEW_SECONDS <= now - since < LOCKOUT_SECONDS

@@ -1,6 +1,6 @@
-"""The edge of the pages on which people sign in. It translates, nothing else.
+"""The handlers of the sign-in pages: they translate between HTTP and the sign-in.
 
-No page keeps a session: every sign-in asks for the password.
+There are no sessions: every sign-in requires the password.
 """
 
 import logging
@@ -13,101 +13,106 @@ from podpass import log
 from podpass.clock import Clock
 from podpass.directory.model import Tenant
 from podpass.exchange import token_request
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.sign_in import authorize, html
 from podpass.exchange.sign_in.authorize import AuthorizeRequest
 from podpass.exchange.sign_in.clients import Client, Platform
 from podpass.exchange.sign_in.codes import Approval
-from podpass.exchange.sign_in.csrf import Flows
+from podpass.exchange.sign_in.csrf import CsrfTokens
 from podpass.exchange.sign_in.sign_in import SignIn
-from podpass.exchange.signing.token_sealer import Seal
+from podpass.exchange.signing.token_sealer import TokenSealer
 from podpass.http.server import BodyTooLarge, Receive, Reply, Scope, read_body
 
 _log = logging.getLogger(__name__)
 
 LOGIN = "login"
 _ACTION = f"/common/{LOGIN}"
-_GRANT = "sign-in"  # what refusals call it
+_GRANT = "sign-in"  # the name of the grant in errors
 _MAX_BODY = 64 * 1024
 _CONFIRMED = "You are signed in"
 
 
 class SignInPages:
-    """Show the pages, take their forms, send the answer on."""
+    """Renders the pages, handles their forms, and sends the response to the client."""
 
-    def __init__(self, signin: SignIn, seal: Seal, clock: Clock) -> None:
+    def __init__(self, signin: SignIn, seal: TokenSealer, clock: Clock) -> None:
         self._signin = signin
-        self._flows = Flows(seal, clock)
+        self._csrf_tokens = CsrfTokens(seal, clock)
 
     async def authorize(self, tenant: str, version: int, scope: Scope, receive: Receive) -> Reply:
-        """Show the sign-in page, or send the client a refusal.
+        """Return the sign-in page, or send an error to the client.
 
-        Errors:  Refused, for a person: it is not known yet that the client may be told.
+        Errors:  AadstsError, for the user: client and redirect URI are not verified yet.
         """
         del receive
         query = token_request.parse_form(scope["query_string"])
-        asked = authorize.read_request(query, version=version)
-        found = await self._signin.any_or_find(tenant, grant=_GRANT)
-        _, client = await self._signin.client(found, asked.client_id)
-        platform = client.platform(asked.redirect)
+        request = authorize.parse_request(query, version=version)
+        found = await self._signin.find_tenant(tenant, grant=_GRANT)
+        _, client = await self._signin.find_client(found, request.client_id)
+        platform = client.find_platform(request.redirect)
         try:
-            authorize.check_request(query, asked, platform, version=version)
-        except Refused as exc:
-            return _back(asked, _fault(exc))
-        flow = {"kind": "authorize", "tenant": tenant, "asked": asdict(asked), "platform": platform}
-        return self._sign_in_page(scope, flow, client, name=asked.login_hint)
+            authorize.check_request(query, request, platform, version=version)
+        except AadstsError as exc:
+            return _redirect(request, _error_parameters(exc))
+        flow = {
+            "kind": "authorize",
+            "tenant": tenant,
+            "request": asdict(request),
+            "platform": platform,
+        }
+        return self._sign_in_page(scope, flow, client, name=request.login_hint)
 
     async def device_page(self, scope: Scope, receive: Receive) -> Reply:
-        """Show the page on which the code is typed."""
+        """Return the page on which the user enters the user code."""
         del receive
         return self._code_page(
             scope, token_request.parse_form(scope["query_string"]).get("user_code", "")
         )
 
     async def post(self, scope: Scope, receive: Receive) -> Reply:
-        """Take a form of one of the pages.
+        """Handle a form of one of the pages.
 
-        Errors:  Refused 9002313, 165000, 50089 for a form that is none of ours; 70018, 70020.
+        Errors:  AadstsError 9002313, 165000, 50089 for an invalid form; 70018, 70020.
         """
         try:
             form = token_request.parse_form(await read_body(receive, _MAX_BODY))
         except BodyTooLarge as exc:
-            raise Refused(9002313, reason=exc.message) from exc
-        flow = self._flows.read(scope, form.get("flow", ""))
+            raise AadstsError(9002313, reason=exc.message) from exc
+        flow = self._csrf_tokens.verify(scope, form.get("flow", ""))
         if flow["kind"] == "code":
-            return await self._take_code(scope, form)
+            return await self._handle_code(scope, form)
         if form.get("step") == "cancel":
             return await self._cancel(flow)
-        return await self._take_password(scope, flow, form)
+        return await self._handle_password(scope, flow, form)
 
-    async def _take_code(self, scope: Scope, form: Mapping[str, str]) -> Reply:
+    async def _handle_code(self, scope: Scope, form: Mapping[str, str]) -> Reply:
         try:
             device = await self._signin.devices.find(form.get("user_code", ""))
-        except Refused as exc:
+        except AadstsError as exc:
             status = 429 if exc.entry.number == 50053 else 400
             text = "Too many wrong codes. Wait a minute." if status == 429 else exc.message
             return self._code_page(scope, "", fault=text, status=status)
         flow = {"kind": "device", "tenant": device.segment, "user_code": device.user_code}
         flow |= {"client": device.client_id}
-        _, client = await self._client_of(flow)
+        _, client = await self._find_flow_client(flow)
         return self._sign_in_page(scope, flow, client)
 
-    async def _take_password(
+    async def _handle_password(
         self, scope: Scope, flow: dict[str, Any], form: Mapping[str, str]
     ) -> Reply:
         began, name = time.perf_counter(), form.get("username", "")
-        tenant, client = await self._client_of(flow)
+        tenant, client = await self._find_flow_client(flow)
         facts: dict[str, Any] = {"client_id": client.id, "outcome": "signed_in"}
         try:
-            approval = await self._signin.people.sign_in(tenant, name, form.get("password", ""))
-            await self._signin.people.check_approval(client, approval)
+            approval = await self._signin.users.authenticate(tenant, name, form.get("password", ""))
+            await self._signin.users.check_approval(client, approval)
             reply = await self._approve(flow, approval)
-        except Refused as exc:
+        except AadstsError as exc:
             facts |= {"outcome": exc.entry.name}
             reply = self._sign_in_page(scope, flow, client, name=name, fault=exc.message)
         log.hop(
             _log,
-            "user_signed_in" if facts["outcome"] == "signed_in" else "user_not_signed_in",
+            "user_signed_in" if facts["outcome"] == "signed_in" else "user_sign_in_failed",
             stage="exchange",
             asked="a sign-in on the page",
             checked=("flow", "user"),
@@ -116,36 +121,36 @@ class SignInPages:
         )
         return reply
 
-    async def _client_of(self, flow: dict[str, Any]) -> tuple[Tenant | None, Client]:
-        client_id = flow["client"] if flow["kind"] == "device" else flow["asked"]["client_id"]
-        tenant = await self._signin.any_or_find(flow["tenant"], grant=_GRANT)
-        _, client = await self._signin.client(tenant, client_id)
+    async def _find_flow_client(self, flow: dict[str, Any]) -> tuple[Tenant | None, Client]:
+        client_id = flow["client"] if flow["kind"] == "device" else flow["request"]["client_id"]
+        tenant = await self._signin.find_tenant(flow["tenant"], grant=_GRANT)
+        _, client = await self._signin.find_client(tenant, client_id)
         return tenant, client
 
     async def _approve(self, flow: dict[str, Any], approval: Approval) -> Reply:
         if flow["kind"] == "device":
-            await self._signin.devices.settle(flow["user_code"], approval)
-            return _html(html.done(_CONFIRMED, "The program that showed the code goes on."))
-        asked = AuthorizeRequest(**flow["asked"])
-        code = await self._signin.give_code(asked, Platform(flow["platform"]), approval)
-        return _back(asked, {"code": code})
+            await self._signin.devices.complete(flow["user_code"], approval)
+            return _html(html.done(_CONFIRMED, "The program that showed the code continues."))
+        request = AuthorizeRequest(**flow["request"])
+        code = await self._signin.issue_code(request, Platform(flow["platform"]), approval)
+        return _redirect(request, {"code": code})
 
     async def _cancel(self, flow: dict[str, Any]) -> Reply:
         if flow["kind"] == "device":
-            await self._signin.devices.settle(flow["user_code"], None)
-            return _html(html.done("Cancelled", "The program that showed the code is told so."))
-        return _back(AuthorizeRequest(**flow["asked"]), _fault(Refused(65004)))
+            await self._signin.devices.complete(flow["user_code"], None)
+            return _html(html.done("Cancelled", "The program that showed the code gets an error."))
+        return _redirect(AuthorizeRequest(**flow["request"]), _error_parameters(AadstsError(65004)))
 
     def _sign_in_page(
         self, scope: Scope, flow: dict[str, Any], client: Client, *, name: str = "", fault: str = ""
     ) -> Reply:
-        token, cookie = self._flows.begin(scope, flow)
-        target = authorize.origin_of(flow["asked"]["redirect"]) if "asked" in flow else ""
+        token, cookie = self._csrf_tokens.issue(scope, flow)
+        target = authorize.origin_of(flow["request"]["redirect"]) if "request" in flow else ""
         body = html.sign_in(
             action=_ACTION,
             flow=token,
             client=client.name,
-            about=client.about,
+            description=client.description,
             target=target,
             name=name[:256],
             fault=fault,
@@ -154,38 +159,42 @@ class SignInPages:
         return Reply(200, (*html.headers(form_targets=targets), cookie), body)
 
     def _code_page(self, scope: Scope, code: str, *, fault: str = "", status: int = 200) -> Reply:
-        token, cookie = self._flows.begin(scope, {"kind": "code"})
+        token, cookie = self._csrf_tokens.issue(scope, {"kind": "code"})
         body = html.device_code(action=_ACTION, flow=token, code=code[:32], fault=fault)
         return Reply(status, (*html.headers(), cookie), body)
 
 
-def page_of(refused: Refused) -> Reply:
-    """Show a refusal to a person."""
-    text = f"{refused.entry.name}: {refused.message}"
-    return Reply(refused.status, html.headers(), html.refused(text, refused.hint))
+def error_reply(exc: AadstsError) -> Reply:
+    """Return the page with an error for the user."""
+    text = f"{exc.entry.name}: {exc.message}"
+    return Reply(exc.status, html.headers(), html.error(text, exc.hint))
 
 
-def signed_out() -> Reply:
-    """Tell that no session is kept; nobody is sent on, since a link would name the place."""
-    return _html(html.done("Signed out", "This page keeps no session: nothing is left to end."))
+def signed_out_reply() -> Reply:
+    """Return the page after a sign-out; it never redirects, because any link could set the target."""
+    return _html(
+        html.done("Signed out", "This service has no sessions, so there is nothing to end.")
+    )
 
 
 def _html(body: bytes) -> Reply:
     return Reply(200, html.headers(), body)
 
 
-def _fault(refused: Refused) -> dict[str, str]:
+def _error_parameters(exc: AadstsError) -> dict[str, str]:
     return {
-        "error": refused.error,
-        "error_description": f"{refused.entry.name}: {refused.message}",
+        "error": exc.error,
+        "error_description": f"{exc.entry.name}: {exc.message}",
     }
 
 
-def _back(asked: AuthorizeRequest, answer: dict[str, str]) -> Reply:
-    """Send an answer back to the client, in the way it asked for."""
-    target = authorize.origin_of(asked.redirect)
-    if asked.mode == "form_post":
-        body = html.forward(action=asked.redirect, fields=authorize.post_fields(asked, answer))
+def _redirect(request: AuthorizeRequest, response: dict[str, str]) -> Reply:
+    """Send a response to the client in the requested response mode."""
+    target = authorize.origin_of(request.redirect)
+    if request.mode == "form_post":
+        body = html.forward(
+            action=request.redirect, fields=authorize.post_fields(request, response)
+        )
         return Reply(200, html.headers(form_targets=[target], submits=True), body)
-    where = (b"location", authorize.location(asked, answer).encode("ascii"))
-    return Reply(303, (*html.headers(form_targets=[target]), where), b"")
+    location = (b"location", authorize.location(request, response).encode("ascii"))
+    return Reply(303, (*html.headers(form_targets=[target]), location), b"")

@@ -1,4 +1,4 @@
-"""Passwords of users: how they are kept, and how they are compared. A guess costs what scrypt costs."""
+"""Hash and compare passwords of users with scrypt."""
 
 import hashlib
 import hmac
@@ -13,7 +13,7 @@ _MAX_MEMORY = 64 * 1024 * 1024
 
 
 def hash_password(password: str) -> str:
-    """Write a password as it is kept: scheme, cost, salt and digest.
+    """Return the hash of a password with scheme, cost and salt.
 
     Shapes:  `scrypt$n$r$p$salt$digest`, the last two base64url.
     """
@@ -24,21 +24,21 @@ def hash_password(password: str) -> str:
     )
 
 
-def check_password(password: str, kept: str) -> bool:
-    """Compare a password with what is kept; nothing fits one that is empty or unreadable."""
+def check_password(password: str, stored: str) -> bool:
+    """Return whether a password matches a stored hash; False for an empty password or an invalid hash."""
     try:
-        scheme, n, r, p, salt, digest = kept.split("$")
+        scheme, n, r, p, salt, digest = stored.split("$")
         if scheme != _SCHEME or not password or len(password) > MAX_CHARS:
             return False
-        made = _digest(password, jose.b64decode(salt), int(n), int(r), int(p))
-        return hmac.compare_digest(made, jose.b64decode(digest))
+        computed = _digest(password, jose.b64decode(salt), int(n), int(r), int(p))
+        return hmac.compare_digest(computed, jose.b64decode(digest))
     except (ValueError, jose.MalformedToken):
         return False
 
 
-def fingerprint(kept: str) -> str:
-    """Name a kept password, so that what was given out under an older one is told apart."""
-    return jose.b64encode(hashlib.sha256(kept.encode()).digest()[:12])
+def fingerprint(stored: str) -> str:
+    """Return a short hash of a stored password, by which tokens become invalid when it changes."""
+    return jose.b64encode(hashlib.sha256(stored.encode()).digest()[:12])
 
 
 def _digest(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:

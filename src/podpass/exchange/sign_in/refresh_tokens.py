@@ -1,29 +1,29 @@
-"""Refresh tokens: sealed, for one user and one client or its family, void when the password changes.
+"""Refresh tokens: sealed, for one user and one client or its family, invalid after a password change.
 
-Nothing is kept of them. Like Entra's they stay good for other resources of the user's, and an older one
-is not withdrawn when a newer one is given out.
+They are not stored. Like Entra's, a refresh token is valid for all resources of the user, and remains valid
+when a newer one is issued.
 """
 
 from dataclasses import dataclass
 
 from podpass.clock import Clock
 from podpass.directory.model import User
-from podpass.exchange.errors.catalogue import Refused
+from podpass.exchange.errors.catalogue import AadstsError
 from podpass.exchange.sign_in import passwords
 from podpass.exchange.sign_in.well_known_clients import family_of
-from podpass.exchange.signing.token_sealer import BrokenSeal, Seal
+from podpass.exchange.signing.token_sealer import BrokenSeal, TokenSealer
 
-DAYS = 90
+LIFETIME_DAYS = 90
 _PURPOSE = "refresh-token"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshToken:
-    """What a refresh token says.
+    """The data of a refresh token.
 
-    Units:   seconds since the epoch; `authenticated` is when the user gave the password.
-    Shapes:  `password` is the fingerprint of the password kept then; `proved` tells that the client was
-             asked for a credential of its own, and will be again.
+    Units:   seconds since the epoch; `authenticated` is when the user entered the password.
+    Shapes:  `password` is the fingerprint of the stored password at that time; `confidential` is whether the
+             client authenticated, and must authenticate again.
     """
 
     tenant_id: str
@@ -32,24 +32,24 @@ class RefreshToken:
     password: str
     issued: int
     authenticated: int
-    proved: bool = False
+    confidential: bool = False
 
 
-def mint(
-    seal: Seal,
+def issue(
+    seal: TokenSealer,
     user: User,
     client_id: str,
     *,
     clock: Clock,
     authenticated: int | None = None,
-    proved: bool = False,
+    confidential: bool = False,
 ) -> str:
-    """Make a refresh token for a user who has signed in at a client.
+    """Return a refresh token for a user who has signed in to a client.
 
-    Shapes:  whoever calls has checked the password; the instance itself does for its admin.
+    The caller must have authenticated the user.
     """
     now = int(clock())
-    return seal.close(
+    return seal.seal(
         _PURPOSE,
         {
             "t": user.tenant_id,
@@ -58,58 +58,60 @@ def mint(
             "p": passwords.fingerprint(user.password),
             "i": now,
             "a": now if authenticated is None else authenticated,
-            "w": proved,
+            "w": confidential,
         },
     )
 
 
-def read(seal: Seal, text: str, *, now: float) -> RefreshToken:
-    """Read a refresh token that is not too old.
+def parse(seal: TokenSealer, text: str, *, now: float) -> RefreshToken:
+    """Unseal a refresh token that has not expired.
 
-    Errors:  Refused 70000, 700082.
+    Errors:  AadstsError 70000, 700082.
     """
     try:
-        said = seal.read(_PURPOSE, text)
+        values = seal.open(_PURPOSE, text)
     except BrokenSeal as exc:
-        raise Refused(70000, reason="it is none of this service's, or was changed") from exc
+        raise AadstsError(
+            70000, reason="the token is not from this service or was changed"
+        ) from exc
     token = RefreshToken(
-        tenant_id=said["t"],
-        user_id=said["u"],
-        client_id=said["c"],
-        password=said["p"],
-        issued=said["i"],
-        authenticated=said["a"],
-        proved=said["w"],
+        tenant_id=values["t"],
+        user_id=values["u"],
+        client_id=values["c"],
+        password=values["p"],
+        issued=values["i"],
+        authenticated=values["a"],
+        confidential=values["w"],
     )
-    if now >= token.issued + DAYS * 24 * 3600:
-        raise Refused(700082, days=DAYS)
+    if now >= token.issued + LIFETIME_DAYS * 24 * 3600:
+        raise AadstsError(700082, days=LIFETIME_DAYS)
     return token
 
 
 def check_client(token: RefreshToken, client_id: str) -> None:
-    """Check that a token belongs to a client, or to its family.
+    """Check that a token was issued to a client, or to a client of its family.
 
-    Errors:  Refused 70000.
+    Errors:  AadstsError 70000.
     """
     family = family_of(token.client_id)
     if token.client_id != client_id and (not family or family_of(client_id) != family):
-        raise Refused(70000, reason="it was issued to another client")
+        raise AadstsError(70000, reason="it was issued to another client")
 
 
 def check_user(token: RefreshToken, user: User) -> None:
-    """Check that the user's password is still the one the token was given out under.
+    """Check that the user's password has not changed since the token was issued.
 
-    Errors:  Refused 50173.
+    Errors:  AadstsError 50173.
     """
     if token.password != passwords.fingerprint(user.password):
-        raise Refused(50173)
+        raise AadstsError(50173)
 
 
-def works(seal: Seal, text: str, user: User, *, clock: Clock) -> bool:
-    """Tell whether a refresh token still signs this user in."""
+def is_valid(seal: TokenSealer, text: str, user: User, *, clock: Clock) -> bool:
+    """Return whether a refresh token is valid for this user."""
     try:
-        token = read(seal, text, now=clock())
+        token = parse(seal, text, now=clock())
         check_user(token, user)
-    except Refused:
+    except AadstsError:
         return False
     return token.user_id == user.id

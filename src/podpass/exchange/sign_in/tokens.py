@@ -1,4 +1,4 @@
-"""A user's sign-in that has passed every check in; claims of the tokens and members of the answer out. Pure.
+"""Build the claims of the tokens and the token response for a verified sign-in of a user.
 
 Source: Entra's access token and id token references.
 """
@@ -15,35 +15,34 @@ from podpass.clouds import PUBLIC, Cloud
 from podpass.crypto import jose
 from podpass.directory.access import GLOBAL_ADMINISTRATOR
 from podpass.directory.model import ResourcePrincipal, Tenant, User
-from podpass.exchange.access_token import BACKDATED_SECONDS, header, v2_issuer
-from podpass.exchange.client_auth.authenticator import Acr, Proof
+from podpass.exchange.access_token import BACKDATED_SECONDS, build_header, v2_issuer
+from podpass.exchange.client_auth.authenticator import Acr, ClientAuthentication
 from podpass.exchange.sign_in import refresh_tokens, scope
-from podpass.exchange.sign_in import tokens as user_grant
 from podpass.exchange.sign_in.clients import Client
-from podpass.exchange.sign_in.scope import Asked
+from podpass.exchange.sign_in.scope import RequestedScope
 from podpass.exchange.signing.key_set import AuthorityKeys
 from podpass.exchange.signing.signer import Signer
 from podpass.exchange.token_request import Facts, TokenRequest
 from podpass.settings import AuthoritySettings
 
-# The directory role that every member has, by its template's id.
+# The directory role of every member, by the ID of its template.
 MEMBER = "b79fbf4d-3ef9-4689-8143-76b194e85509"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserExchange:
-    """A user's sign-in that has passed every check.
+    """The verified sign-in of a user.
 
-    Shapes:  `permissions` are those granted, `roles` the user's in the resource; `version` that of the
-             endpoint asked.
+    Shapes:  `permissions` are the granted ones, `roles` the user's app roles in the resource; `version` is
+             that of the endpoint.
     """
 
     tenant: Tenant
     user: User
     client: Client
-    proof: Proof
+    client_authentication: ClientAuthentication
     resource: ResourcePrincipal
-    asked: Asked
+    requested: RequestedScope
     permissions: tuple[str, ...]
     roles: tuple[str, ...]
     authenticated: int
@@ -53,23 +52,23 @@ class UserExchange:
     cloud: Cloud = PUBLIC
 
 
-def subject(user: User, app_id: str) -> str:
-    """Name a user to one application, so that two cannot compare notes."""
+def pairwise_subject(user: User, app_id: str) -> str:
+    """Return the subject of a user for one application; it differs for each application."""
     return jose.b64encode(hashlib.sha256(f"{app_id}:{user.tenant_id}:{user.id}".encode()).digest())
 
 
-def access_claims(
+def build_access_claims(
     exchange: UserExchange, *, now: float, seconds: int, uti: str, administers: bool
 ) -> dict[str, Any]:
-    """Make the access token's claims, in the version the resource wants.
+    """Return the claims of the access token, in the version of the resource.
 
-    Shapes:  `administers` is whether the user may change everything.
+    Shapes:  `administers` is whether the user is a global administrator.
     Units:   `seconds` from `now` to `exp`.
     """
     issued = int(now)
     user, resource = exchange.user, exchange.resource
-    made = {
-        "aud": exchange.asked.resource,
+    claims = {
+        "aud": exchange.requested.resource,
         "iss": exchange.cloud.v1_issuer(exchange.tenant.id),
         "iat": issued - BACKDATED_SECONDS,
         "nbf": issued - BACKDATED_SECONDS,
@@ -77,15 +76,15 @@ def access_claims(
         "name": user.display_name or user.name,
         "oid": user.id,
         "scp": " ".join(exchange.permissions),
-        "sub": subject(user, resource.app_id),
+        "sub": pairwise_subject(user, resource.app_id),
         "tid": exchange.tenant.id,
         "uti": uti,
         "wids": [GLOBAL_ADMINISTRATOR, MEMBER] if administers else [MEMBER],
         **(_v2(exchange) if resource.token_version == 2 else _v1(exchange)),
     }
     if exchange.roles:
-        made["roles"] = list(exchange.roles)
-    return made
+        claims["roles"] = list(exchange.roles)
+    return claims
 
 
 def _v1(exchange: UserExchange) -> dict[str, Any]:
@@ -93,7 +92,7 @@ def _v1(exchange: UserExchange) -> dict[str, Any]:
         "acr": "1",
         "amr": ["pwd"],
         "appid": exchange.client.id,
-        "appidacr": exchange.proof.acr,
+        "appidacr": exchange.client_authentication.acr,
         "idtyp": "user",
         "unique_name": exchange.user.name,
         "upn": exchange.user.name,
@@ -106,20 +105,22 @@ def _v2(exchange: UserExchange) -> dict[str, Any]:
         "aud": exchange.resource.app_id,
         "iss": v2_issuer(exchange.origin, exchange.tenant.id),
         "azp": exchange.client.id,
-        "azpacr": exchange.proof.acr,
+        "azpacr": exchange.client_authentication.acr,
         "idtyp": "user",
         "preferred_username": exchange.user.name,
         "ver": "2.0",
     }
 
 
-def id_claims(exchange: UserExchange, *, now: float, seconds: int, uti: str) -> dict[str, Any]:
-    """Make the id token's claims: who signed in, for the client alone.
+def build_id_claims(
+    exchange: UserExchange, *, now: float, seconds: int, uti: str
+) -> dict[str, Any]:
+    """Return the claims of the ID token.
 
     Units:   `seconds` from `now` to `exp`.
     """
     issued, user = int(now), exchange.user
-    made = {
+    claims = {
         "aud": exchange.client.id,
         "iss": v2_issuer(exchange.origin, exchange.tenant.id),
         "iat": issued - BACKDATED_SECONDS,
@@ -129,44 +130,44 @@ def id_claims(exchange: UserExchange, *, now: float, seconds: int, uti: str) -> 
         "name": user.display_name or user.name,
         "oid": user.id,
         "preferred_username": user.name,
-        "sub": subject(user, exchange.client.id),
+        "sub": pairwise_subject(user, exchange.client.id),
         "tid": exchange.tenant.id,
         "uti": uti,
         "ver": "2.0",
     }
     if exchange.nonce:
-        made["nonce"] = exchange.nonce
-    return made
+        claims["nonce"] = exchange.nonce
+    return claims
 
 
-def client_info(user: User) -> str:
-    """Write what MSAL makes its account's id of."""
+def build_client_info(user: User) -> str:
+    """Return the `client_info` value from which MSAL builds its account ID."""
     return jose.b64encode(jose.dumps({"uid": user.id, "utid": user.tenant_id}))
 
 
-def answer(
+def build_response(
     exchange: UserExchange, tokens: dict[str, str], *, now: float, seconds: int, info: bool
 ) -> dict[str, Any]:
-    """Make the members of a success, as the endpoint's version writes them.
+    """Return the fields of a successful response in the version of the endpoint.
 
-    Shapes:  `tokens` by the name they are answered under; `info` when the client asked for `client_info`.
+    Shapes:  `tokens` by field name; `info` is whether the client requested `client_info`.
     """
-    asked, permissions = exchange.asked, exchange.permissions
+    requested, permissions = exchange.requested, exchange.permissions
     times: dict[str, Any] = {"expires_in": seconds, "ext_expires_in": seconds}
-    body = {"token_type": "Bearer", "scope": scope.answered(asked, permissions)}
+    body = {"token_type": "Bearer", "scope": scope.format_scope(requested, permissions)}
     if exchange.version == 1:
         times |= {"expires_on": int(now) + seconds, "not_before": int(now) - BACKDATED_SECONDS}
         times = {name: str(value) for name, value in times.items()}
-        body |= {"scope": " ".join(permissions), "resource": asked.resource}
+        body |= {"scope": " ".join(permissions), "resource": requested.resource}
     if "refresh_token" in tokens and exchange.client.family:
         body["foci"] = exchange.client.family
     if info:
-        body["client_info"] = client_info(exchange.user)
+        body["client_info"] = build_client_info(exchange.user)
     return {**body, **times, **tokens}
 
 
 class UserTokens:
-    """Make a success's body."""
+    """Issues the tokens of a user."""
 
     def __init__(
         self, keys: AuthorityKeys, signer: Signer, settings: AuthoritySettings, clock: Clock
@@ -176,11 +177,11 @@ class UserTokens:
         self._settings = settings
         self._clock = clock
 
-    async def grant(self, exchange: UserExchange, request: TokenRequest, facts: Facts) -> bytes:
-        """Sign the tokens a client asked for, and write them as JSON."""
+    async def issue(self, exchange: UserExchange, request: TokenRequest, facts: Facts) -> bytes:
+        """Sign the requested tokens, and return the response as JSON."""
         now, seconds = self._clock(), self._settings.user_token_seconds
         facts["uti"] = uti = jose.b64encode(os.urandom(16))
-        claims = user_grant.access_claims(
+        claims = build_access_claims(
             exchange,
             now=now,
             seconds=seconds,
@@ -188,20 +189,20 @@ class UserTokens:
             administers=exchange.user.id in self._settings.administrators,
         )
         key = await self._keys.current()
-        tokens = {"access_token": await self._signer.sign(key, claims, header(claims, key.kid))}
-        if "offline_access" in exchange.asked.wanted:
-            tokens["refresh_token"] = refresh_tokens.mint(
-                self._keys.seal,
+        tokens = {
+            "access_token": await self._signer.sign(key, claims, build_header(claims, key.kid))
+        }
+        if "offline_access" in exchange.requested.oidc_scopes:
+            tokens["refresh_token"] = refresh_tokens.issue(
+                self._keys.token_sealer,
                 exchange.user,
                 exchange.client.id,
                 clock=self._clock,
                 authenticated=exchange.authenticated,
-                proved=exchange.proof.acr != Acr.NOTHING,
+                confidential=exchange.client_authentication.acr != Acr.NOTHING,
             )
-        if "openid" in exchange.asked.wanted:
-            said = user_grant.id_claims(exchange, now=now, seconds=seconds, uti=uti)
-            tokens["id_token"] = await self._signer.sign(key, said, {"typ": "JWT"})
+        if "openid" in exchange.requested.oidc_scopes:
+            id_claims = build_id_claims(exchange, now=now, seconds=seconds, uti=uti)
+            tokens["id_token"] = await self._signer.sign(key, id_claims, {"typ": "JWT"})
         info = bool(request.get("client_info"))
-        return orjson.dumps(
-            user_grant.answer(exchange, tokens, now=now, seconds=seconds, info=info)
-        )
+        return orjson.dumps(build_response(exchange, tokens, now=now, seconds=seconds, info=info))

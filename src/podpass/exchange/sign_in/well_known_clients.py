@@ -1,18 +1,18 @@
-"""Tools that every tenant knows without registration, by their published client ids. Pure data.
+"""Microsoft's tools, which every tenant accepts without registration, by their client IDs. Pure data.
 
-They are public: no secret proves them, so their codes go to this machine's loopback address only.
+They are public clients without a secret, so their codes are sent only to a loopback address.
 """
 
 from dataclasses import dataclass
 
 AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
-# Members of a family share refresh tokens: who signed in with one is signed in with all.
+# The clients of a family accept each other's refresh tokens.
 FAMILY = "1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicClient:
-    """A tool's name, and the family it belongs to, empty for none."""
+    """The name of a tool, and its client family, or an empty one."""
 
     id: str
     name: str
@@ -47,6 +47,6 @@ BUILT_IN = {
 
 
 def family_of(client_id: str) -> str:
-    """Name a client's family, empty for none."""
+    """Return the family of a client, or an empty one."""
     client = BUILT_IN.get(client_id)
     return client.family if client is not None else ""

@@ -1,1 +1,1 @@
-"""Signing keys of the token service: schedule, storage, rotation, and the signer."""
+"""The signing keys of the token service: schedule, storage and rotation; and the signer of tokens."""

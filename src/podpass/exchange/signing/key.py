@@ -1,4 +1,4 @@
-"""A signing key and its certificate: made, written as text, read back."""
+"""A signing key of the token service with its certificate: generation, PEM encoding and decoding."""
 
 import asyncio
 import hashlib
@@ -19,8 +19,8 @@ _CERTIFICATE_DAYS = 5 * 365
 class AuthorityKey:
     """A signing key and its certificate.
 
-    Shapes:  the key's id is the certificate's thumbprint, base64url of SHA-1, as Entra names keys;
-             `certificate` is DER.
+    Shapes:  the key ID is the certificate's thumbprint, base64url of SHA-1, as in Entra; `certificate` is
+             DER.
     """
 
     signing: jose.SigningKey
@@ -35,56 +35,47 @@ class AuthorityKey:
         return self.signing.key.public_key()
 
 
-def generate(now: float) -> AuthorityKey:
-    """Make a key; it takes a tenth of a second, in which other threads go on."""
+def generate_key(now: float) -> AuthorityKey:
+    """Generate a key; this takes a tenth of a second and releases the GIL."""
     private = jose.generate_rsa()
-    return _key(private, _certify(private, now))
+    return _with_certificate(private, _self_sign(private, now))
 
 
-async def several(number: int, now: float) -> Sequence[AuthorityKey]:
-    """Make keys beside the loop: each takes long."""
-    making = [asyncio.to_thread(generate, now) for _ in range(number)]
-    return await asyncio.gather(*making)
+async def generate_keys(number: int, now: float) -> Sequence[AuthorityKey]:
+    """Generate keys in threads, without blocking the event loop."""
+    return await asyncio.gather(*(asyncio.to_thread(generate_key, now) for _ in range(number)))
 
 
-def write(key: AuthorityKey) -> bytes:
-    """Write a key as PEM, its private half first; whoever stores it seals it."""
+def to_pem(key: AuthorityKey) -> bytes:
+    """Encode a key as PEM, the private key first. The caller must seal it before it stores it."""
     certificate = ssl.DER_cert_to_PEM_cert(key.certificate)
-    return jose.private_pem(key.signing.key) + certificate.encode()
+    return jose.private_key_pem(key.signing.key) + certificate.encode()
 
 
-def read(data: bytes) -> AuthorityKey:
-    """Read a key from PEM.
+def from_pem(data: bytes) -> AuthorityKey:
+    """Decode a key from PEM.
 
     Errors:  ValueError, jose.BadKey.
     """
     private, _, certificate = data.decode("ascii").partition(_BEGIN)
-    return _key(jose.load_private_pem(private.encode()), _BEGIN + certificate)
+    return _with_certificate(jose.load_private_pem(private.encode()), _BEGIN + certificate)
 
 
-def _key(private: rsa.RSAPrivateKey, certificate: str) -> AuthorityKey:
+def _with_certificate(private: rsa.RSAPrivateKey, certificate: str) -> AuthorityKey:
     der = ssl.PEM_cert_to_DER_cert(certificate)
-    # SHA-1 names the certificate here, as `x5t` is defined; it protects nothing.
+    # `x5t` is defined as SHA-1. It identifies the certificate and protects nothing.
     thumbprint = jose.b64encode(hashlib.sha1(der, usedforsecurity=False).digest())
     return AuthorityKey(signing=jose.SigningKey(kid=thumbprint, key=private), certificate=der)
 
 
-def _certify(private: rsa.RSAPrivateKey, now: float) -> str:
-    from cryptography import x509  # 9 MB that only a process making keys needs
-    from cryptography.hazmat.primitives import hashes, serialization
+def _self_sign(private: rsa.RSAPrivateKey, now: float) -> str:
+    # Imported here, because it costs 9 MB that only a process which creates keys needs.
+    from podpass.crypto.x509 import build_certificate, build_name, encode_pem
 
-    name = x509.Name(
-        [x509.NameAttribute(x509.NameOID.COMMON_NAME, "accounts.accesscontrol.windows.net")]
-    )
     begins = datetime.fromtimestamp(int(now), UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(private.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begins)
-        .not_valid_after(begins + timedelta(days=_CERTIFICATE_DAYS))
-        .sign(private, hashes.SHA256())
+    certificate = build_certificate(
+        subject=build_name("accounts.accesscontrol.windows.net"),
+        key=private,
+        validity=(begins, begins + timedelta(days=_CERTIFICATE_DAYS)),
     )
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+    return encode_pem(certificate).decode()

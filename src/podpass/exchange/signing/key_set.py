@@ -1,7 +1,7 @@
-"""The token service's signing keys: in the database, sealed, and the same at every replica.
+"""The signing keys of the token service: sealed in the database, and the same on every replica.
 
-What is signed with which key follows from the time alone (`key_schedule`); replicas only have to have read
-the same rows. One that has not read them for too long does not sign: others may have withdrawn its key.
+The schedule decides by time which key signs, so replicas that read the same rows sign with the same key. A
+replica that has not read the rows for too long does not sign: another replica may have withdrawn its key.
 """
 
 import asyncio
@@ -20,75 +20,69 @@ from podpass.crypto.envelope import KEY_BYTES, Sealer
 from podpass.database import Database, DatabaseBusy
 from podpass.errors import Error
 from podpass.exchange.schema import CHAIN, metadata
-from podpass.exchange.signing import (
-    key,
-    key_store,
-    legacy_files,
-    transactions,
-)
-from podpass.exchange.signing import (
-    schedule as key_schedule,
-)
+from podpass.exchange.signing import key, key_store, transactions
+from podpass.exchange.signing import schedule as key_schedule
 from podpass.exchange.signing.key import AuthorityKey
-from podpass.exchange.signing.key_store import TOPIC, Found, OpenedKey, sealer_of
-from podpass.exchange.signing.schedule import Schedule, Slot
-from podpass.exchange.signing.token_sealer import Seal
-from podpass.exchange.signing.transactions import Told
+from podpass.exchange.signing.key_store import TOPIC, StoredKeys, UnsealedKey, load_sealer
+from podpass.exchange.signing.schedule import KeySchedule, ScheduledKey
+from podpass.exchange.signing.token_sealer import TokenSealer
+from podpass.exchange.signing.transactions import LogEvent
 
 _log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 30.0
-_LEAST_WAIT_SECONDS = 0.02
-_FIRST_TRY_AGAIN_SECONDS = 1.0
-_CATCH_UP_SECONDS = 2.0
-_ANEW = "give this replica the sealing key file that they were made with, and start it again"
+_MIN_PAUSE_SECONDS = 0.02
+_FIRST_RETRY_SECONDS = 1.0
+# How long a request waits for a read of stale keys.
+_REFRESH_TIMEOUT_SECONDS = 2.0
+_RESTART_HINT = "give this replica the sealing key file that seals them, then restart it"
 
 
-class KeysStale(DatabaseBusy):
-    """The keys were not read for so long that others may have withdrawn the one that would sign."""
+class SigningKeysStale(DatabaseBusy):
+    """The keys were not read for so long that another replica may have withdrawn the active key."""
 
-    code = "authority_keys_stale"
-    hint = "see whether this replica reaches the database, and its clock is right"
+    code = "signing_keys_stale"
+    hint = "check that this replica can reach the database and that its clock is correct"
 
 
 class KeyNotRetired(Error):
-    """A key cannot be withdrawn: it signs, it is to sign, or it is not here."""
+    """A key cannot be withdrawn: it is the active key, the next key, or not in the database."""
 
     code = "authority_key_not_retired"
 
 
 class AuthorityKeys:
-    """The keys of one token service, as this process has read them."""
+    """The signing keys of one token service, as this process last read them."""
 
     def __init__(
         self,
         database: Database,
         sealer: Sealer,
         clock: Clock = system,
-        schedule: Schedule | None = None,
+        schedule: KeySchedule | None = None,
         *,
         ticks: Clock = time.monotonic,
     ) -> None:
         self.database = database
-        self.seal = Seal(os.urandom(KEY_BYTES))
-        self.schedule = schedule or Schedule()
+        self.token_sealer = TokenSealer(os.urandom(KEY_BYTES))
+        self.schedule = schedule or KeySchedule()
         self._sealer = sealer
         self._clock = clock
         self._ticks = ticks
-        self._slots: Sequence[Slot] = ()
-        self._opened: Mapping[str, OpenedKey] = {}
+        self._slots: Sequence[ScheduledKey] = ()
+        self._unsealed: Mapping[str, UnsealedKey] = {}
         self._published: Sequence[AuthorityKey] = ()
-        self._watched: Mapping[str, float] = {}
-        self._spare: Sequence[AuthorityKey] = ()
+        self._out_of_use: Mapping[str, float] = {}
+        self._new_keys: Sequence[AuthorityKey] = ()
         self.damaged: Sequence[str] = ()
         self._read_at = float("-inf")
         self._since, self._until = float("inf"), float("-inf")
         self._active: jose.SigningKey
-        self._reading = asyncio.Lock()
-        self._catching_up = asyncio.Lock()
+        self._refresh_lock = asyncio.Lock()
+        self._catch_up_lock = asyncio.Lock()
         self._is_running = False
         self._wake = asyncio.Event()
-        database.listen(TOPIC, self._wake.set)
+        database.subscribe(TOPIC, self._wake.set)
 
     @classmethod
     async def open(
@@ -96,160 +90,165 @@ class AuthorityKeys:
         database: Database,
         sealing: Path | bytes,
         clock: Clock = system,
-        schedule: Schedule | None = None,
+        schedule: KeySchedule | None = None,
         *,
-        files: Path | None = None,
         ticks: Clock = time.monotonic,
     ) -> "AuthorityKeys":
-        """Read the keys of a database; make them, and the file of the sealing key, if it has none yet.
+        """Read the keys of a database; create them, and the sealing key file, if it has none yet.
 
-        Shapes:  `sealing` is the sealing key or its file; `files` a folder with keys of an earlier
-                 version, which are taken over into a database without keys and then removed.
-        Errors:  AuthorityKeysError, SealingKeyUnfit, KeyFilesUnfit, DatabaseUnusable, DatabaseFailed.
+        Shapes:  `sealing` is the sealing key or its file.
+        Errors:  DamagedKeysError, InvalidSealingKey, DatabaseUnusable, DatabaseFailed.
         """
-        await prepare(database)
-        is_new = (await database.read(key_store.read)).is_empty
-        keys = cls(database, sealer_of(sealing, make=is_new), clock, schedule, ticks=ticks)
+        await prepare_tables(database)
+        is_new = (await database.read(key_store.read_keys)).is_empty
+        keys = cls(database, load_sealer(sealing, make=is_new), clock, schedule, ticks=ticks)
         if is_new:
-            await keys._begin(files)
-        found = await database.read(key_store.read)
-        key_store.check(found, keys._sealer, keys._opened)
-        await keys.keep() if is_new else await keys.refresh()
-        # Only now, when they have been read back from the database.
-        if files is not None and (left := legacy_files.remove(files, keys._opened)):
-            _log.warning("old_key_files_left", extra={"files": [path.name for path in left]})
+            await keys._initialize()
+        found = await database.read(key_store.read_keys)
+        key_store.require_intact(found, keys._sealer, keys._unsealed)
+        await keys.ensure_keys() if is_new else await keys.refresh()
         return keys
 
     # --------------------------------------------------------------------------------------- hot path
 
     @property
     def active(self) -> jose.SigningKey:
-        """Give the key that signs.
+        """Return the key that signs now.
 
-        Errors:  KeysStale.
+        Errors:  SigningKeysStale.
         """
         if not self._since <= self._clock() < self._until:
-            self._choose()
+            self._select_active()
         return self._active
 
     async def current(self) -> jose.SigningKey:
-        """Give the key that signs, read anew first where it was not read for too long.
+        """Return the key that signs now; if the keys are stale, read them first.
 
-        A laptop that wakes up, and a clock that is put right, are no reason to refuse anybody.
-        Errors:  KeysStale, where they cannot be read now either.
+        A laptop that wakes from sleep, or a clock that is corrected, thus causes no refused request.
+
+        Errors:  SigningKeysStale, if the keys cannot be read.
         """
-        with suppress(KeysStale):
+        with suppress(SigningKeysStale):
             return self.active
         with suppress(Error, TimeoutError):
-            async with asyncio.timeout(_CATCH_UP_SECONDS), self._catching_up:
+            async with asyncio.timeout(_REFRESH_TIMEOUT_SECONDS), self._catch_up_lock:
+                # Another request may have refreshed the keys while this one waited for the lock.
                 if not self._since <= self._clock() < self._until:
-                    await self.refresh()  # nobody has while we waited
+                    await self.refresh()
         return self.active
 
     @property
     def published(self) -> Sequence[AuthorityKey]:
-        """Give every key that a token may be signed with, now or soon."""
+        """Return every key whose tokens consumers must accept, the next key included."""
         return self._published
 
     @property
-    def slots(self) -> Sequence[Slot]:
-        """Tell when each of them signs, in that order."""
+    def slots(self) -> Sequence[ScheduledKey]:
+        """Return the scheduled keys, ordered by activation time."""
         return self._slots
 
-    def _choose(self) -> None:
+    def _select_active(self) -> None:
         if not self._slots:
-            raise KeysStale(
-                "all signing keys were replaced, and the new ones do not open", hint=_ANEW
+            raise SigningKeysStale(
+                "all signing keys were replaced, and this replica cannot unseal the new ones",
+                hint=_RESTART_HINT,
             )
         now = self._clock()
-        since, until = key_schedule.bounds(self._slots, now)
+        since, until = key_schedule.active_interval(self._slots, now)
         if self._is_running:
             stale = self.schedule.stale_seconds
             since, until = max(since, self._read_at - stale), min(until, self._read_at + stale)
             if not since <= now < until:
                 self._wake.set()
-                raise KeysStale("the signing keys were not read for too long")
+                raise SigningKeysStale("the signing keys were not read for too long")
         self._since, self._until = since, until
-        kid = key_schedule.active(self._slots, now).kid
-        self._active = self._opened[kid].key.signing
+        kid = key_schedule.active_key(self._slots, now).kid
+        self._active = self._unsealed[kid].key.signing
 
-    # ----------------------------------------------------------------------------------- what is read
+    # ------------------------------------------------------------------------------------------ refresh
 
     async def refresh(self) -> None:
-        """Read what the replicas agreed on; a key that is damaged is told of.
+        """Read the keys from the database; log the damaged ones.
 
-        One that was read before stays as it was while its row does. A key without a row is withdrawn, and
-        believed no more: nothing is left where all were replaced under another sealing key.
+        A key whose row is damaged stays usable if it was read before. A key without a row was withdrawn and
+        is no longer used: if all keys were replaced under another sealing key, none remains.
 
         Errors:  DatabaseFailed.
         """
-        # One after the other: an older answer must not take the place of a newer one.
-        async with self._reading:
+        # One read at a time: an older result must not replace a newer one.
+        async with self._refresh_lock:
             self._wake.clear()
             began = self._clock()
-            found = await self.database.read(key_store.read)
-            looked = key_store.open_all(found, self._sealer, self._opened)
-            self.damaged = looked.damaged
+            found = await self.database.read(key_store.read_keys)
+            unsealed = key_store.unseal_keys(found, self._sealer, self._unsealed)
+            self.damaged = unsealed.damaged
             if self.damaged:
                 _log.error("signing_keys_damaged", extra={"kids": self.damaged})
-            self._take(found, looked.with_those_known(self._opened), began)
+            self._apply(found, unsealed.with_known(self._unsealed), began)
 
-    def _take(self, found: Found, keys: Mapping[str, OpenedKey], began: float) -> None:
-        known = (slot for slot in self._slots if slot.kid in found.timeless)
+    def _apply(self, found: StoredKeys, keys: Mapping[str, UnsealedKey], began: float) -> None:
+        known = (slot for slot in self._slots if slot.kid in found.undated)
         slots = [slot for slot in (*found.slots, *known) if slot.kid in keys]
-        if (seal := key_store.open_seal(found, self._sealer)) is not None:
-            self.seal.use(seal)
-        self._opened = keys
-        self._slots = key_schedule.in_order(slots)
+        if (seal := key_store.unseal_token_seal(found, self._sealer)) is not None:
+            self.token_sealer.set_key(seal)
+        self._unsealed = keys
+        self._slots = key_schedule.sort_by_activation(slots)
         self._published = tuple(keys[slot.kid].key for slot in self._slots)
         self._read_at = began
-        self._watched = key_schedule.watch(self._watched, slots, self._clock(), self._ticks())
+        self._out_of_use = key_schedule.track_out_of_use(
+            self._out_of_use, slots, self._clock(), self._ticks()
+        )
         self._since, self._until = float("inf"), float("-inf")
 
-    # ------------------------------------------------------------------------------- what is agreed on
+    # ---------------------------------------------------------------------------------------- reconcile
 
-    async def keep(self) -> None:
-        """Read, make the key that has to come, put a misplaced one right, delete those that are spent.
+    async def ensure_keys(self) -> None:
+        """Read the keys, create the next key if it is due, reschedule a misplaced key, delete expired keys.
 
         Errors:  DatabaseFailed.
         """
         await self.refresh()
-        await self._put_right()
+        await self._reconcile_schedule()
 
-    async def _put_right(self) -> None:
+    async def _reconcile_schedule(self) -> None:
         if not self._slots:
             return
         now = self._clock()
-        is_due = key_schedule.due(self._slots, now, self.schedule) is not None
-        spent = key_schedule.spent(self._watched, self._ticks(), self.schedule)
+        is_due = key_schedule.next_activation(self._slots, now, self.schedule) is not None
+        expired = key_schedule.expired(self._out_of_use, self._ticks(), self.schedule)
         if not is_due:
-            # Where nobody knew whether it was written, it was.
-            self._spare = ()
-        if not (is_due or spent or key_schedule.misplaced(self._slots, now, self.schedule)):
+            # A write with an unknown result succeeded after all.
+            self._new_keys = ()
+        if not (is_due or expired or key_schedule.find_misplaced(self._slots, now, self.schedule)):
             return
-        if is_due and not self._spare:
-            # Before the transaction: it takes long, and another replica's may be quicker. What cannot be
-            # written now is not made again for the next try.
-            self._spare = await key.several(1, now)
-        made = self._spare
-        await self._write(
-            lambda connection: transactions.keep(
-                connection, self._sealer, self.schedule, made=made, spent=spent, now=self._clock()
+        if is_due and not self._new_keys:
+            # Generated before the transaction, because it takes long. If the write fails, the next attempt
+            # uses the same key.
+            self._new_keys = await key.generate_keys(1, now)
+        made = self._new_keys
+        await self._run_transaction(
+            lambda connection: transactions.reconcile(
+                connection,
+                self._sealer,
+                self.schedule,
+                made=made,
+                expired=expired,
+                now=self._clock(),
             )
         )
-        self._spare = ()
+        self._new_keys = ()
 
-    async def rotate(self, *, at_once: bool = False) -> Slot:
-        """Let the next key sign as soon as it has been published for long enough; give its place in time.
+    async def rotate(self, *, at_once: bool = False) -> ScheduledKey:
+        """Activate the next key as soon as it has been published for long enough; return the scheduled key.
 
-        Shapes:  `at_once` does not wait for that: consumers that keep keys and do not ask again for one
-                 they do not know refuse tokens until they do.
+        Shapes:  `at_once` skips this wait: consumers that cache keys, and do not fetch again for an unknown
+                 key ID, refuse tokens until their cache expires.
         Errors:  DatabaseFailed.
         """
-        # The key that signed when it was asked for: of two who ask at the same moment, one has it replaced.
-        replaces = key_schedule.active(self._slots, self._clock())
-        await self.keep()
-        await self._write(
+        # The active key at the time of the request: two concurrent requests replace it once.
+        replaces = key_schedule.active_key(self._slots, self._clock())
+        await self.ensure_keys()
+        await self._run_transaction(
             lambda connection: transactions.bring_forward(
                 connection,
                 self.schedule,
@@ -258,66 +257,68 @@ class AuthorityKeys:
                 now=self._clock(),
             )
         )
-        await self.keep()
+        await self.ensure_keys()
         return next(slot for slot in self._slots if slot.order > replaces.order)
 
     async def retire(self, kid: str) -> None:
-        """Withdraw a key that is out of use; the tokens it signed are worthless from then on.
+        """Withdraw a key that is out of use; consumers refuse its tokens from then on.
 
-        Shapes:  one that is damaged may go too, if it is still to come, or if nobody can tell from its row
-                 when it signs: another is made.
-        Errors:  KeyNotRetired for the active and the coming key, and for one that is not here.
+        A damaged key can be withdrawn too, if it is not active yet, or if its activation time cannot be read;
+        a new key replaces it.
+
+        Errors:  KeyNotRetired for the active key, the next key, and a key that is not in the database.
         """
-        if not await self._write(
+        if not await self._run_transaction(
             lambda connection: transactions.withdraw(
                 connection, self._sealer, kid, now=self._clock()
             )
         ):
             raise KeyNotRetired(
-                "no such key among those out of use or damaged",
-                hint="list them with `podpass authority keys`; one that signs is rotated first",
+                "no key with this ID is out of use or damaged",
+                hint="list the keys with `podpass authority keys`; rotate the active key first",
                 kid=kid,
             )
 
     async def replace_all(self) -> None:
-        """Make new keys, sign with them at once, withdraw every other: for keys that leaked, or are lost.
+        """Create new keys, sign with them at once, and withdraw all other keys, which leaked or are lost.
 
         Errors:  DatabaseFailed.
         """
         now = self._clock()
-        made = await key.several(2, now)
-        await self._write(
+        made = await key.generate_keys(2, now)
+        await self._run_transaction(
             lambda connection: transactions.replace_all(
                 connection, self._sealer, self.schedule, made=made, now=now
             )
         )
 
-    async def _begin(self, files: Path | None) -> None:
+    async def _initialize(self) -> None:
         now = self._clock()
-        old = None if files is None else legacy_files.read(files, now, self.schedule)
-        made = await key.several(2, now) if old is None or not old.keys else []
-        await self._write(
-            lambda connection: transactions.begin(
-                connection, self._sealer, self.schedule, old=old, made=made, now=now
+        made = await key.generate_keys(2, now)
+        await self._run_transaction(
+            lambda connection: transactions.initialize(
+                connection, self._sealer, self.schedule, made=made, now=now
             )
         )
 
-    async def _write(self, step: Callable[[Connection], Sequence[Told]]) -> Sequence[Told]:
-        told = await self.database.write(step, tells=(TOPIC,))
-        for event, facts in told:
+    async def _run_transaction(
+        self, step: Callable[[Connection], Sequence[LogEvent]]
+    ) -> Sequence[LogEvent]:
+        events = await self.database.write(step, topics=(TOPIC,))
+        for event, facts in events:
             _log.info(event, extra=facts)
         await self.refresh()
-        return told
+        return events
 
     @asynccontextmanager
     async def running(
-        self, lost: Callable[[], None] = lambda: None
+        self, on_lost: Callable[[], None] = lambda: None
     ) -> AsyncIterator["AuthorityKeys"]:
-        """Keep in step with the database, and make and remove keys on schedule; tell when none is left."""
-        await self.keep()
+        """Refresh and rotate the keys in the background; call `on_lost` when no key can be unsealed."""
+        await self.ensure_keys()
         self._is_running = True
         self._since, self._until = float("inf"), float("-inf")
-        task = asyncio.create_task(self._run(lost), name="authority-keys")
+        task = asyncio.create_task(self._run(on_lost), name="authority-keys")
         try:
             yield self
         finally:
@@ -326,44 +327,46 @@ class AuthorityKeys:
                 await task
             self._is_running = False
 
-    async def _run(self, lost: Callable[[], None]) -> None:
-        again, wait = self._ticks(), _FIRST_TRY_AGAIN_SECONDS
+    async def _run(self, on_lost: Callable[[], None]) -> None:
+        retry_at, backoff = self._ticks(), _FIRST_RETRY_SECONDS
         while True:
             with suppress(TimeoutError):
-                # Not `wait_for`: on Python 3.11 it forgets that it was cancelled when woken in the same turn.
-                async with asyncio.timeout(self._pause(again)):
+                # Not `wait_for`: on Python 3.11 it loses a cancellation that arrives together with the event.
+                async with asyncio.timeout(self._poll_timeout(retry_at)):
                     await self._wake.wait()
             try:
                 await self.refresh()
                 if not self._slots:
-                    _log.error("signing_keys_gone", extra={"kids": self.damaged})
-                    lost()
-                if self._ticks() >= again:
-                    await self._put_right()
-                    wait = _FIRST_TRY_AGAIN_SECONDS
+                    _log.error("signing_keys_missing", extra={"kids": self.damaged})
+                    on_lost()
+                if self._ticks() >= retry_at:
+                    await self._reconcile_schedule()
+                    backoff = _FIRST_RETRY_SECONDS
             except Error as exc:
-                # What others withdraw is heard of as soon as ever. To change something waits, whatever
-                # wakes us: a full disk wakes whoever fails to write to it.
-                again, wait = self._ticks() + wait, min(2 * wait, _POLL_SECONDS)
-                _log.warning("signing_keys_not_kept", extra={"cause": exc.message, **exc.facts})
-                await asyncio.sleep(_LEAST_WAIT_SECONDS)
-            except Exception:  # noqa: BLE001 the task must outlive a bug, or rotation ends unseen
-                _log.exception("signing_keys_not_kept")
+                # Only writes wait for the backoff, reads do not: a key that another replica withdraws must
+                # stop at once. A wake-up does not end the backoff, because a failed write causes one itself.
+                retry_at, backoff = self._ticks() + backoff, min(2 * backoff, _POLL_SECONDS)
+                _log.warning(
+                    "signing_key_reconcile_failed", extra={"cause": exc.message, **exc.facts}
+                )
+                await asyncio.sleep(_MIN_PAUSE_SECONDS)
+            except Exception:  # noqa: BLE001 a bug must not end this task, and rotation with it
+                _log.exception("signing_key_reconcile_failed")
                 await asyncio.sleep(1)
 
-    def _pause(self, again: float) -> float:
-        """Tell how long nothing is to be done, if nobody writes."""
+    def _poll_timeout(self, retry_at: float) -> float:
+        """Return how long to wait for a notification before the next read."""
         now = self._clock()
-        most = min(_POLL_SECONDS, self.schedule.stale_seconds / 4)
-        if (left := again - self._ticks()) > 0:
-            most = min(most, left)
-        after = key_schedule.coming(self._slots, now) if self._slots else None
-        turn = most if after is None else after.activates - now
-        return max(_LEAST_WAIT_SECONDS, min(most, turn))
+        longest = min(_POLL_SECONDS, self.schedule.stale_seconds / 4)
+        if (left := retry_at - self._ticks()) > 0:
+            longest = min(longest, left)
+        after = key_schedule.next_key(self._slots, now) if self._slots else None
+        until_rotation = longest if after is None else after.activates - now
+        return max(_MIN_PAUSE_SECONDS, min(longest, until_rotation))
 
 
-async def prepare(database: Database) -> None:
-    """Make the tables, or bring them up to date.
+async def prepare_tables(database: Database) -> None:
+    """Create the tables, or migrate them to the current version.
 
     Errors:  DatabaseUnusable.
     """

@@ -1,6 +1,7 @@
-"""Signing keys and seals as rows: every statement about them, and what seals them.
+"""The signing keys and the token seal in the database: statements, row decoding, sealing and unsealing.
 
-A row opens only under its own name: one that is given another's place, or was changed, is damaged.
+Each value is sealed for its own row: a value that was moved to another row, or changed, does not unseal, and
+its key counts as damaged.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,100 +12,121 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from podpass.crypto.envelope import Sealer, SealingKeyUnfit, read_key
+from podpass.crypto.envelope import InvalidSealingKey, Sealer, decode_sealing_key
 from podpass.crypto.jose import BadKey
-from podpass.database import RowDamaged, check_types, shaping
+from podpass.database import CorruptRowError, row_decoder
 from podpass.errors import Error
 from podpass.exchange.schema import seals, signing_keys
 from podpass.exchange.signing import key as key_material
-from podpass.exchange.signing import key_store
 from podpass.exchange.signing.key import AuthorityKey
-from podpass.exchange.signing.schedule import Slot
+from podpass.exchange.signing.schedule import ScheduledKey
 
 TOPIC = "keys"
-RETIRE = "`podpass authority rotate --retire KID`"
+RETIRE_COMMAND = "`podpass authority rotate --retire KID`"
+REPLACE_COMMAND = "`podpass authority rotate --retire-others`"
 _SEAL = "refresh-tokens"
-_columns = signing_keys.c
-# What is sealed is not of it: where that is damaged, it is still known when the key signs.
-_SLOTS = select(_columns.ordinal, _columns.kid, _columns.created, _columns.activates)
+_SEAL_CONTEXT = f"authority-seal:{_SEAL}"
+_KEYS = select(signing_keys).order_by(signing_keys.c.ordinal)
+
+
+class DamagedKeysError(Error):
+    """Some of the keys in the database are damaged."""
+
+    code = "authority_keys_damaged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One key as it is stored."""
+class KeyRow:
+    """A key as it is stored."""
 
-    slot: Slot
+    slot: ScheduledKey
     sealed: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """All that is stored; `seal` is None in a database that has no keys yet.
+class StoredKeys:
+    """All stored keys; `seal` is the sealed token seal, None in a database that has no keys yet.
 
-    Shapes:  `timeless` names the keys of which nobody can tell from their rows when they sign.
+    Shapes:  `undated` holds the key IDs of rows that do not say when their key signs.
     """
 
-    rows: Sequence[Row]
-    timeless: Sequence[str] = ()
+    rows: Sequence[KeyRow]
+    undated: Sequence[str] = ()
     seal: bytes | None = field(repr=False)
 
     @property
     def is_empty(self) -> bool:
-        return not (self.rows or self.timeless)
+        return not (self.rows or self.undated)
 
     @property
-    def slots(self) -> Sequence[Slot]:
+    def slots(self) -> Sequence[ScheduledKey]:
         return [row.slot for row in self.rows]
 
 
-def read(connection: Connection) -> Found:
-    """Read all keys, in the order in which they were made."""
-    query = _SLOTS.add_columns(signing_keys.c.sealed).order_by(signing_keys.c.ordinal)
-    rows, timeless = [], []
-    for row in connection.execute(query):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsealedKey:
+    """A key, and the sealed value it was unsealed from."""
+
+    sealed: bytes = field(repr=False)
+    key: AuthorityKey = field(repr=False)
+
+
+NO_KEYS: Mapping[str, UnsealedKey] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsealedKeys:
+    """The keys that unseal, by key ID, and the key IDs of those that are damaged."""
+
+    keys: Mapping[str, UnsealedKey] = field(repr=False)
+    damaged: Sequence[str]
+
+    def with_known(self, known: Mapping[str, UnsealedKey]) -> Mapping[str, UnsealedKey]:
+        """Return the unsealed keys, and for each damaged row the key that was unsealed from it before."""
+        return {**self.keys, **{kid: known[kid] for kid in self.damaged if kid in known}}
+
+
+# ------------------------------------------------------------------------------------------ statements
+
+
+def read_keys(connection: Connection) -> StoredKeys:
+    """Read all keys, in the order in which they were created."""
+    rows, undated = [], []
+    for row in connection.execute(_KEYS):
         try:
-            rows.append(_row(row))
-        except RowDamaged:
-            timeless.append(str(row.kid))
+            rows.append(_decode_row(row))
+        except CorruptRowError:
+            undated.append(str(row.kid))
     seal = connection.execute(select(seals.c.sealed).where(seals.c.name == _SEAL)).scalar()
-    return Found(rows=rows, timeless=timeless, seal=None if seal is None else _sealed(seal))
+    return StoredKeys(rows=rows, undated=undated, seal=seal)
 
 
-def _row(row: Any) -> Row:
-    with shaping(signing_keys.name, row.kid):
-        *told, sealed = row
-        check_types(told, _SLOTS)
-        _check_times(row.created, row.activates)
-        slot = Slot(ordinal=row.ordinal, kid=row.kid, created=row.created, activates=row.activates)
-    return Row(slot=slot, sealed=_sealed(sealed))
+@row_decoder(signing_keys, lambda row: row.kid)
+def _decode_row(row: Any) -> KeyRow:
+    if min(row.created, row.activates) < 0:
+        raise ValueError("want seconds since the epoch")
+    slot = ScheduledKey(
+        ordinal=row.ordinal, kid=row.kid, created=row.created, activates=row.activates
+    )
+    return KeyRow(slot=slot, sealed=row.sealed)
 
 
-def _check_times(*values: float) -> None:
-    for value in values:
-        if value < 0:
-            raise ValueError("want seconds since the epoch")
+def read_schedule(connection: Connection) -> Sequence[ScheduledKey]:
+    """Read when each key signs, for a transaction that changes it.
 
-
-def _sealed(value: object) -> bytes:
-    """Give what is sealed; something else opens with no key, as what is damaged does."""
-    return bytes(value) if isinstance(value, bytes | memoryview) else b""
-
-
-def slots(connection: Connection) -> Sequence[Slot]:
-    """Read when each key signs, for whoever changes that.
-
-    Errors:  RowDamaged where it is not known of all of them.
+    Errors:  CorruptRowError if a row does not say it.
     """
-    found = read(connection)
-    if found.timeless:
-        raise RowDamaged(
-            f"when {', '.join(found.timeless)} signs cannot be read in table {signing_keys.name}",
-            hint=f"restore the database from a backup, or withdraw it with {RETIRE}",
+    found = read_keys(connection)
+    if found.undated:
+        raise CorruptRowError(
+            f"the activation time of {', '.join(found.undated)} cannot be read in table"
+            f" {signing_keys.name}",
+            hint=f"restore the database from a backup, or withdraw the key with {RETIRE_COMMAND}",
         )
     return found.slots
 
 
-def add(
+def insert_key(
     connection: Connection, sealer: Sealer, key: AuthorityKey, *, created: float, activates: float
 ) -> None:
     """Store a key."""
@@ -115,149 +137,122 @@ def add(
             kid=key.kid,
             created=created,
             activates=activates,
-            sealed=sealer.seal(key_material.write(key), _place(key.kid)),
+            sealed=sealer.seal(key_material.to_pem(key), _key_context(key.kid)),
         )
     )
 
 
-def move(connection: Connection, kid: str, activates: float) -> None:
-    """Let a key sign from another moment on."""
+def set_activation(connection: Connection, kid: str, activates: float) -> None:
+    """Change the time from which a key signs."""
     connection.execute(
         update(signing_keys).where(signing_keys.c.kid == kid).values(activates=activates)
     )
 
 
-def remove(connection: Connection, kids: Iterable[str]) -> int:
-    """Delete keys, and tell how many there were."""
-    gone = delete(signing_keys).where(signing_keys.c.kid.in_(list(kids)))
-    return connection.execute(gone).rowcount
+def delete_keys(connection: Connection, kids: Iterable[str]) -> int:
+    """Delete keys; return how many rows were deleted."""
+    statement = delete(signing_keys).where(signing_keys.c.kid.in_(list(kids)))
+    return connection.execute(statement).rowcount
 
 
-def remove_all(connection: Connection) -> None:
-    """Delete every key, whatever its row holds."""
+def delete_all_keys(connection: Connection) -> None:
+    """Delete every key, corrupt rows included."""
     connection.execute(delete(signing_keys))
 
 
-def put_seal(connection: Connection, sealer: Sealer, key: bytes, *, created: float) -> None:
-    """Store the key of what the service gives out sealed, in the place of the one before."""
+def replace_token_seal(
+    connection: Connection, sealer: Sealer, key: bytes, *, created: float
+) -> None:
+    """Store the key that seals refresh tokens and other values for clients; replace the stored one."""
     connection.execute(delete(seals).where(seals.c.name == _SEAL))
-    sealed = sealer.seal(key, f"authority-seal:{_SEAL}")
+    sealed = sealer.seal(key, _SEAL_CONTEXT)
     connection.execute(insert(seals).values(name=_SEAL, created=created, sealed=sealed))
 
 
-def open_key(row: Row, sealer: Sealer) -> AuthorityKey:
-    """Open a stored key.
-
-    Errors:  SealingKeyUnfit.
-    """
-    try:
-        key = key_material.read(sealer.open(row.sealed, _place(row.slot.kid)))
-    except (ValueError, BadKey) as exc:
-        raise SealingKeyUnfit("what was sealed is not a key", kid=row.slot.kid) from exc
-    if key.kid != row.slot.kid:
-        raise SealingKeyUnfit("what was sealed is another key", kid=row.slot.kid)
-    return key
+# --------------------------------------------------------------------------------------------- sealing
 
 
-def open_seal(found: Found, sealer: Sealer) -> bytes | None:
-    """Open the stored key of what the service gives out sealed; None where it is damaged, or not there."""
-    if found.seal is None:
-        return None
-    try:
-        return sealer.open(found.seal, f"authority-seal:{_SEAL}")
-    except SealingKeyUnfit:
-        return None
+def load_sealer(sealing: Path | bytes, *, make: bool = False) -> Sealer:
+    """Read the sealing key; with `make`, create its file if it does not exist.
 
-
-def _place(kid: str) -> str:
-    return f"authority-key:{kid}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenedKey:
-    """A key, and what it was sealed as."""
-
-    sealed: bytes = field(repr=False)
-    key: AuthorityKey = field(repr=False)
-
-
-NOTHING: Mapping[str, OpenedKey] = MappingProxyType({})
-
-
-class AuthorityKeysError(Error):
-    """Some of the keys in the database are damaged."""
-
-    code = "authority_keys"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """The keys that opened, by name, and the names of those that are damaged."""
-
-    keys: Mapping[str, OpenedKey] = field(repr=False)
-    damaged: Sequence[str]
-
-    def with_those_known(self, known: Mapping[str, OpenedKey]) -> Mapping[str, OpenedKey]:
-        """Give the keys to go on with: one that was opened before stays while its row does."""
-        return {**self.keys, **{kid: known[kid] for kid in self.damaged if kid in known}}
-
-
-def open_all(found: Found, sealer: Sealer, known: Mapping[str, OpenedKey] = NOTHING) -> Opened:
-    """Open all keys; `known` are those that were opened before, which spares what has not changed."""
-    keys: dict[str, OpenedKey] = {}
-    damaged = []
-    for row in found.rows:
-        try:
-            keys[row.slot.kid] = _open(row, sealer, known)
-        except SealingKeyUnfit:
-            damaged.append(row.slot.kid)
-    return Opened(keys=keys, damaged=[*damaged, *found.timeless])
-
-
-def check(found: Found, sealer: Sealer, known: Mapping[str, OpenedKey]) -> None:
-    """Check that everything opens: nothing starts on keys of which one does not.
-
-    Errors:  SealingKeyUnfit, AuthorityKeysError.
-    """
-    looked = open_all(found, sealer, known)
-    has_seal = key_store.open_seal(found, sealer) is not None
-    if not looked.keys and not has_seal:
-        raise SealingKeyUnfit(
-            "the signing keys in the database are sealed with another key",
-            hint="give every replica the sealing key file with which the first one started; if it"
-            f" is lost, {REPLACE} makes new keys under this one",
-        )
-    if looked.damaged or not has_seal:
-        what = ", ".join(looked.damaged) or "the seal of refresh tokens"
-        raise AuthorityKeysError(
-            f"in the database, {what} is damaged",
-            hint="restore the database from a backup; a key that does not sign can be withdrawn with"
-            f" {RETIRE}, and {REPLACE} makes new ones",
-            kids=looked.damaged,
-        )
-
-
-def _open(row: Row, sealer: Sealer, known: Mapping[str, OpenedKey]) -> OpenedKey:
-    before = known.get(row.slot.kid)
-    if before is not None and before.sealed == row.sealed:
-        return before
-    return OpenedKey(sealed=row.sealed, key=key_store.open_key(row, sealer))
-
-
-REPLACE = "`podpass authority rotate --retire-others`"
-
-
-def sealer_of(sealing: Path | bytes, *, make: bool = False) -> Sealer:
-    """Read the sealing key.
-
-    Errors:  SealingKeyUnfit, saying what to do.
+    Errors:  InvalidSealingKey, with a hint for the operator.
     """
     if isinstance(sealing, bytes):
-        return Sealer(read_key(sealing, "the sealing key"))
+        return Sealer(decode_sealing_key(sealing, "the sealing key"))
     if not make and not sealing.exists():
-        raise SealingKeyUnfit(
+        raise InvalidSealingKey(
             f"{sealing} is missing, and the signing keys in the database are sealed with it",
-            hint=f"put the file back; if it is lost, write 32 random bytes to it and run {REPLACE}",
+            hint="restore the file; if it is lost, write 32 random bytes to it and run"
+            f" {REPLACE_COMMAND}",
             file=str(sealing),
         )
     return Sealer.from_file(sealing, make=make)
+
+
+def unseal_keys(
+    found: StoredKeys, sealer: Sealer, known: Mapping[str, UnsealedKey] = NO_KEYS
+) -> UnsealedKeys:
+    """Unseal all keys; a key in `known` whose row did not change is not unsealed again."""
+    keys: dict[str, UnsealedKey] = {}
+    damaged = []
+    for row in found.rows:
+        before = known.get(row.slot.kid)
+        if before is not None and before.sealed == row.sealed:
+            keys[row.slot.kid] = before
+            continue
+        try:
+            keys[row.slot.kid] = UnsealedKey(sealed=row.sealed, key=_unseal_key(row, sealer))
+        except InvalidSealingKey:
+            damaged.append(row.slot.kid)
+    return UnsealedKeys(keys=keys, damaged=[*damaged, *found.undated])
+
+
+def _unseal_key(row: KeyRow, sealer: Sealer) -> AuthorityKey:
+    """Unseal a stored key.
+
+    Errors:  InvalidSealingKey.
+    """
+    try:
+        key = key_material.from_pem(sealer.open(row.sealed, _key_context(row.slot.kid)))
+    except (ValueError, BadKey) as exc:
+        raise InvalidSealingKey("the sealed value is not a key", kid=row.slot.kid) from exc
+    if key.kid != row.slot.kid:
+        raise InvalidSealingKey("the sealed value is another key", kid=row.slot.kid)
+    return key
+
+
+def unseal_token_seal(found: StoredKeys, sealer: Sealer) -> bytes | None:
+    """Unseal the token seal; None if it is damaged or missing."""
+    if found.seal is None:
+        return None
+    try:
+        return sealer.open(found.seal, _SEAL_CONTEXT)
+    except InvalidSealingKey:
+        return None
+
+
+def require_intact(found: StoredKeys, sealer: Sealer, known: Mapping[str, UnsealedKey]) -> None:
+    """Check that every key and the token seal unseal; a process does not start with a damaged one.
+
+    Errors:  InvalidSealingKey, DamagedKeysError.
+    """
+    unsealed = unseal_keys(found, sealer, known)
+    has_seal = unseal_token_seal(found, sealer) is not None
+    if not unsealed.keys and not has_seal:
+        raise InvalidSealingKey(
+            "the signing keys in the database are sealed with another key",
+            hint="give every replica the sealing key file that the first replica started with; if it"
+            f" is lost, {REPLACE_COMMAND} creates new keys under this one",
+        )
+    if unsealed.damaged or not has_seal:
+        what = ", ".join(unsealed.damaged) or "the seal of refresh tokens"
+        raise DamagedKeysError(
+            f"in the database, {what} is damaged",
+            hint="restore the database from a backup; a key that does not sign can be withdrawn with"
+            f" {RETIRE_COMMAND}, and {REPLACE_COMMAND} creates new ones",
+            kids=unsealed.damaged,
+        )
+
+
+def _key_context(kid: str) -> str:
+    return f"authority-key:{kid}"

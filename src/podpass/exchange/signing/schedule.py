@@ -1,7 +1,8 @@
-"""Which key signs when: agreed by time alone, so that replicas need not talk. Pure.
+"""The schedule of signing keys: which key signs at which time. Pure.
 
-A key is published long before it signs, and there is always one to come. The newest whose time has come
-signs; those before it stay published until nothing they signed is alive.
+The schedule depends on stored times only, so replicas with the same rows sign with the same key. A key is
+published long before it signs, and there is always a next key. The key with the latest activation time that
+has passed is the active key; older keys stay published until every token that they signed has expired.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,16 +12,17 @@ from podpass.errors import SettingsError
 from podpass.settings.authority_process import MAX_ROTATION_SECONDS
 
 _DAY = 24 * 3600
-_HEARD_SECONDS = 1
+# Within this time every replica receives the notification of a new key.
+_NOTIFY_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
-    """How long a key signs, and how long it is known before and after.
+class KeySchedule:
+    """How long a key signs, and how long it is published before and after that.
 
-    Units:   seconds. `ahead_seconds` covers the day for which a consumer may keep the published keys;
-             `token_seconds` the longest life of a token; `skew_seconds` the clocks of two replicas, and
-             the time until one hears of another's change.
+    Units:   seconds. `ahead_seconds` covers the day for which consumers may cache the published keys;
+             `token_seconds` is the longest token lifetime; `skew_seconds` covers the clock difference of two
+             replicas and the delay until a replica reads another's change.
     Errors:  SettingsError.
     """
 
@@ -35,10 +37,10 @@ class Schedule:
             for name in self.__slots__
             if not getattr(self, name) > 0
         ]
-        if self.ahead_seconds < _HEARD_SECONDS:
+        if self.ahead_seconds < _NOTIFY_SECONDS:
             problems.append(
-                f"ahead_seconds {self.ahead_seconds}: want {_HEARD_SECONDS} or more, within which every"
-                " replica hears of a new key"
+                f"ahead_seconds {self.ahead_seconds}: want {_NOTIFY_SECONDS} or more, so that every"
+                " replica reads a new key before it signs"
             )
         if self.rotation_seconds < self.ahead_seconds:
             problems.append(
@@ -54,23 +56,23 @@ class Schedule:
 
     @property
     def stale_seconds(self) -> float:
-        """For how long a replica signs without having read what the others agreed on."""
+        """Return how long a replica may sign without having read the keys again."""
         return self.skew_seconds / 2
 
     @property
     def cache_seconds(self) -> int:
-        """How long consumers are told to keep the published keys: never past a new key's first token."""
+        """Return the max-age of the published keys: a cached copy expires before a newer key signs."""
         return int(max(0, min(_DAY, self.ahead_seconds - self.stale_seconds)))
 
     @property
     def idle_seconds(self) -> float:
-        """How long a key must have been out of use before it goes."""
+        """Return how long a key must be out of use before it is deleted."""
         return self.token_seconds + self.skew_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
-    """One key's place in time; `ordinal` counts the keys ever made.
+class ScheduledKey:
+    """A key in the schedule; `ordinal` is its number in the order of creation.
 
     Units:   seconds since the epoch.
     """
@@ -85,132 +87,145 @@ class Slot:
         return self.activates, self.ordinal
 
 
-def in_order(slots: Sequence[Slot]) -> Sequence[Slot]:
-    """Sort keys by when they sign."""
+def sort_by_activation(slots: Sequence[ScheduledKey]) -> Sequence[ScheduledKey]:
+    """Sort keys by activation time."""
     return sorted(slots, key=lambda slot: slot.order)
 
 
-def active(slots: Sequence[Slot], now: float) -> Slot:
-    """Choose the key that signs: the newest whose time has come.
+def active_key(slots: Sequence[ScheduledKey], now: float) -> ScheduledKey:
+    """Return the key that signs now: the one with the latest activation time that has passed.
 
-    A clock set back before all of them takes the first: every consumer knows it.
+    If the clock was set back to before every activation time, this is the first key, which every consumer
+    knows.
     """
-    ordered = in_order(slots)
-    come = [slot for slot in ordered if slot.activates <= now]
-    return come[-1] if come else ordered[0]
+    ordered = sort_by_activation(slots)
+    activated = [slot for slot in ordered if slot.activates <= now]
+    return activated[-1] if activated else ordered[0]
 
 
-def coming(slots: Sequence[Slot], now: float) -> Slot | None:
-    """Find the key that signs next."""
+def next_key(slots: Sequence[ScheduledKey], now: float) -> ScheduledKey | None:
+    """Return the key that signs after the active key; None if there is none."""
     if not slots:
         return None
-    signs = active(slots, now)
-    return next((slot for slot in in_order(slots) if slot.order > signs.order), None)
+    current = active_key(slots, now)
+    return next((slot for slot in sort_by_activation(slots) if slot.order > current.order), None)
 
 
-def bounds(slots: Sequence[Slot], now: float) -> tuple[float, float]:
-    """Tell from when until when (not included) `active` gives what it gives now."""
-    signs, after = active(slots, now), coming(slots, now)
-    begins = signs.activates if signs.activates <= now else float("-inf")
+def active_interval(slots: Sequence[ScheduledKey], now: float) -> tuple[float, float]:
+    """Return the half-open time interval in which the active key stays the same."""
+    current, after = active_key(slots, now), next_key(slots, now)
+    begins = current.activates if current.activates <= now else float("-inf")
     return begins, float("inf") if after is None else after.activates
 
 
-def first(now: float, schedule: Schedule) -> tuple[float, float]:
-    """Tell when the first two keys of a new database sign: at once, and a rotation later."""
+def initial_activations(now: float, schedule: KeySchedule) -> tuple[float, float]:
+    """Return the activation times of the first two keys: now, and one rotation later."""
     return now, now + schedule.rotation_seconds
 
 
-def due(slots: Sequence[Slot], now: float, schedule: Schedule) -> float | None:
-    """Tell from when a key that has to be made now would sign; None while there is one to come."""
-    if coming(slots, now) is not None:
+def next_activation(
+    slots: Sequence[ScheduledKey], now: float, schedule: KeySchedule
+) -> float | None:
+    """Return the activation time of the key that must be created now; None while there is a next key."""
+    if next_key(slots, now) is not None:
         return None
-    return _next_turn(active(slots, now), now, schedule)
+    return _activation_after(active_key(slots, now), now, schedule)
 
 
-def misplaced(slots: Sequence[Slot], now: float, schedule: Schedule) -> tuple[Slot, float] | None:
-    """Find a coming key whose turn a wrong clock put beyond a whole rotation, and its right turn.
+def find_misplaced(
+    slots: Sequence[ScheduledKey], now: float, schedule: KeySchedule
+) -> tuple[ScheduledKey, float] | None:
+    """Find a next key that a wrong clock scheduled more than one rotation ahead, and its correct time.
 
-    Without this, one replica whose clock once stood years ahead would end all rotation.
+    Without this, one replica whose clock was once years ahead would stop all rotation.
     """
-    after = coming(slots, now)
+    after = next_key(slots, now)
     if after is None or after.activates <= now + schedule.rotation_seconds:
         return None
-    turn = _next_turn(active(slots, now), now, schedule)
-    return (after, turn) if turn < after.activates else None
+    activates = _activation_after(active_key(slots, now), now, schedule)
+    return (after, activates) if activates < after.activates else None
 
 
-def _next_turn(signs: Slot, now: float, schedule: Schedule) -> float:
-    return max(signs.activates + schedule.rotation_seconds, now + schedule.ahead_seconds)
+def _activation_after(current: ScheduledKey, now: float, schedule: KeySchedule) -> float:
+    return max(current.activates + schedule.rotation_seconds, now + schedule.ahead_seconds)
 
 
-def brought_forward(
-    slots: Sequence[Slot], now: float, schedule: Schedule, *, replaces: str, at_once: bool
-) -> tuple[Slot, float] | None:
-    """Find the key that an early rotation lets sign sooner, and from when.
+def plan_early_rotation(
+    slots: Sequence[ScheduledKey],
+    now: float,
+    schedule: KeySchedule,
+    *,
+    replaces: str,
+    at_once: bool,
+) -> tuple[ScheduledKey, float] | None:
+    """Return the key that an early rotation activates sooner, and its new activation time.
 
-    Shapes:  `replaces` is the key that signed when the rotation was asked for: two that are asked for at
-             once are one. None when nothing is left to do.
+    Shapes:  `replaces` is the active key at the time of the request, so two concurrent requests rotate once.
+             None if the rotation has nothing to change.
     """
-    after = coming(slots, now)
-    if after is None or (signs := active(slots, now)).kid != replaces:
+    after = next_key(slots, now)
+    if after is None or (current := active_key(slots, now)).kid != replaces:
         return None
-    # One made by a clock that stood ahead has been known since now at best.
+    # A creation time in the future comes from a wrong clock: such a key was published now at the earliest.
     known = min(after.created, now) + schedule.ahead_seconds
-    # Not before the key it follows: by a clock that is behind, the two would change places.
-    turn = max(signs.activates, now if at_once else max(now, known))
-    return (after, turn) if turn < after.activates else None
+    # Not before the active key: with a clock that is behind, the two keys would change order.
+    activates = max(current.activates, now if at_once else max(now, known))
+    return (after, activates) if activates < after.activates else None
 
 
-def out_of_use(slots: Sequence[Slot], now: float) -> Sequence[Slot]:
-    """List the keys that signed before the active one."""
+def out_of_use(slots: Sequence[ScheduledKey], now: float) -> Sequence[ScheduledKey]:
+    """List the keys that signed before the active key."""
     if not slots:
         return ()
-    signs = active(slots, now)
-    return [slot for slot in in_order(slots) if slot.order < signs.order]
+    current = active_key(slots, now)
+    return [slot for slot in sort_by_activation(slots) if slot.order < current.order]
 
 
-def watch(
-    watched: Mapping[str, float], slots: Sequence[Slot], now: float, ticks: float
+def track_out_of_use(
+    watched: Mapping[str, float], slots: Sequence[ScheduledKey], now: float, ticks: float
 ) -> dict[str, float]:
-    """Note since when each key has been out of use, by a clock that nobody can set.
+    """Record since when each key has been out of use, by the monotonic clock.
 
-    A key that a jump of the clock brings back into use begins anew.
+    The record of a key that a clock jump makes active again starts anew.
     """
     return {slot.kid: watched.get(slot.kid, ticks) for slot in out_of_use(slots, now)}
 
 
-def spent(watched: Mapping[str, float], ticks: float, schedule: Schedule) -> Sequence[str]:
-    """List the keys of which no token can be alive.
+def expired(watched: Mapping[str, float], ticks: float, schedule: KeySchedule) -> Sequence[str]:
+    """List the keys whose tokens have all expired.
 
-    Not by the wall clock: one that is set forward for a moment would take the keys from under live tokens.
+    It uses the monotonic clock: a wall clock that is set forward for a moment would remove keys whose tokens
+    are still valid.
     """
     return [kid for kid, since in watched.items() if ticks - since >= schedule.idle_seconds]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """What a person wants to know of a key.
+class KeyPeriod:
+    """A key with its state, as `podpass authority keys` lists it.
 
-    Units:   seconds since the epoch. `until` is when the next one signs, None for the last; `published`
-             how long a key out of use stays at least, None before it is.
+    Units:   seconds since the epoch. `until` is when the next key signs, None for the last key; `published`
+             is until when an old key stays published at least, None for other keys.
     """
 
-    slot: Slot
+    slot: ScheduledKey
     state: str
     until: float | None
     published: float | None
 
 
-def timeline(slots: Sequence[Slot], now: float, schedule: Schedule) -> Sequence[Turn]:
-    """Tell of every key, in the order in which they sign."""
-    ordered = in_order(slots)
+def timeline(
+    slots: Sequence[ScheduledKey], now: float, schedule: KeySchedule
+) -> Sequence[KeyPeriod]:
+    """Return the period of every key, in the order in which they sign."""
+    ordered = sort_by_activation(slots)
     if not ordered:
         return []
-    signs = active(ordered, now)
-    turns = []
+    current = active_key(ordered, now)
+    periods = []
     for slot, after in zip(ordered, [*ordered[1:], None], strict=True):
-        state = "active" if slot is signs else "old" if slot.order < signs.order else "coming"
+        state = "active" if slot is current else "old" if slot.order < current.order else "coming"
         until = None if after is None else after.activates
         published = None if until is None or state != "old" else until + schedule.idle_seconds
-        turns.append(Turn(slot=slot, state=state, until=until, published=published))
-    return turns
+        periods.append(KeyPeriod(slot=slot, state=state, until=until, published=published))
+    return periods

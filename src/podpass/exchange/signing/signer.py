@@ -1,8 +1,8 @@
-"""Tokens signed in batches: those of one turn of the loop one by one, those of a few turns eight at a time.
+"""Signs tokens after the requests of one event-loop iteration, in batches where a batch signer is available.
 
-A signature takes a quarter of a millisecond and drives everything else out of the processor's caches. Doing
-the judging of all waiting requests first, then the signing, keeps both warm, and gives the multi-buffer
-library, where there is one, its eight.
+A signature takes a quarter of a millisecond and evicts everything else from the processor's caches. The
+signer therefore lets all waiting requests be checked first and signs afterwards, so that both kinds of work
+keep their caches warm. With a batch signer, it also waits a few iterations until a batch is full.
 """
 
 import asyncio
@@ -12,122 +12,133 @@ from itertools import groupby
 from typing import Any, Protocol
 
 from podpass.crypto import jose
-from podpass.crypto.multibuffer.library import LANES
 from podpass.errors import Error
-from podpass.tasks import EndOfTurn
+from podpass.tasks import CoalescedCallback
 
 _log = logging.getLogger(__name__)
 
-# A batch takes as long as two and a half signatures, with the checks of what it made three.
-LEAST = 3
-# Turns that a batch waits until it is full. Requests on new connections come one or two in a turn; a turn of
-# a loop that has nothing else to do takes 15 us.
-PATIENCE = 4
+# Iterations of the event loop that a batch waits until it is full. Requests on new connections arrive one or
+# two in an iteration; an iteration without other work takes 15 us.
+MAX_WAIT_TICKS = 4
+OPENSSL, BATCH = "openssl", "batch"
 
 _Waiting = tuple[asyncio.Future[bytes], jose.SigningKey, str]
-SINGLY, TOGETHER = "openssl", "multibuffer"
 
 
-class LoadedKey(Protocol):
-    """A key that signs several texts at once, and gives no signature that is not right."""
+class BatchKey(Protocol):
+    """A key that signs several texts at once; it returns only valid signatures."""
 
     def sign(self, texts: Sequence[bytes]) -> Sequence[bytes]: ...
 
 
-class Library(Protocol):
-    """Whatever loads such keys, as `podpass.crypto.multibuffer.library.Library`."""
+class BatchSigner(Protocol):
+    """A plugin that signs several texts at once.
+
+    Shapes:  `file` is the library that it uses. A batch has `min_batch` to `max_batch` texts; below
+             `min_batch`, single signatures by OpenSSL are faster.
+    """
 
     file: str
 
-    def load(self, key: Any) -> LoadedKey: ...
+    @property
+    def min_batch(self) -> int: ...
+    @property
+    def max_batch(self) -> int: ...
+
+    def load(self, key: Any) -> BatchKey: ...
 
 
-class Tally(Protocol):
-    """Whoever counts signatures, by what made them, and the end of a library that was given up."""
+class SignatureMetrics(Protocol):
+    """Counts signatures by what made them, and batch signers that were disabled after a failure."""
 
-    def signed(self, by: str, count: int) -> None: ...
-
-    def gave_up(self) -> None: ...
+    def count_signatures(self, by: str, count: int) -> None: ...
+    def count_batch_signer_disabled(self) -> None: ...
 
 
 class Signer:
-    """Sign claims at the end of the loop's turn, or of a later one that brings more of them."""
+    """Sign claims at the end of an event-loop iteration, or a few iterations later in a batch."""
 
-    def __init__(self, library: Library | None = None, tally: Tally | None = None) -> None:
-        self._library = library
-        self._tally = tally
-        self._loaded: tuple[jose.SigningKey, LoadedKey] | None = None
+    def __init__(
+        self, batch_signer: BatchSigner | None = None, metrics: SignatureMetrics | None = None
+    ) -> None:
+        self._batch_signer = batch_signer
+        self._metrics = metrics
+        self._loaded: tuple[jose.SigningKey, BatchKey] | None = None
         self._waiting: list[_Waiting] = []
-        self._waited = 0
-        self._turn = EndOfTurn(self._sign_all)
+        self._waited_ticks = 0
+        self._sign_later = CoalescedCallback(self._sign_all)
 
     async def sign(
         self, key: jose.SigningKey, claims: Mapping[str, Any], header: Mapping[str, Any]
     ) -> str:
         """Sign claims as a compact JWS."""
-        text = key.text(claims, header)
+        text = key.signing_input(claims, header)
         future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting.append((future, key, text))
-        self._turn.want()
-        return jose.attach(text, await future)
+        self._sign_later.schedule()
+        return jose.attach_signature(text, await future)
 
     def _sign_all(self) -> None:
-        has_room = self._library is not None and len(self._waiting) < LANES
-        if has_room and self._waited < PATIENCE:
-            self._waited += 1
-            self._turn.want()
+        if len(self._waiting) < self._max_batch and self._waited_ticks < MAX_WAIT_TICKS:
+            self._waited_ticks += 1
+            self._sign_later.schedule()
             return
-        self._waited = 0
+        self._waited_ticks = 0
         waiting, self._waiting = self._waiting, []
-        for key, batch in _batches(waiting):
-            signatures = self._together(key, [text for _, text in batch])
+        for key, batch in _split_batches(waiting, self._max_batch or len(waiting)):
+            signatures = self._sign_batch(key, [text for _, text in batch])
             if signatures is None:
-                _singly(key, batch)
+                _sign_each(key, batch)
             else:
                 for (future, _), signature in zip(batch, signatures, strict=True):
                     future.set_result(signature)
-            if self._tally is not None:
-                self._tally.signed(SINGLY if signatures is None else TOGETHER, len(batch))
+            if self._metrics is not None:
+                self._metrics.count_signatures(OPENSSL if signatures is None else BATCH, len(batch))
 
-    def _together(self, key: jose.SigningKey, texts: Sequence[str]) -> Sequence[bytes] | None:
-        """Sign texts by the library; None where there is none, or too few texts for it."""
+    @property
+    def _max_batch(self) -> int:
+        """Return the size of a full batch; 0 without a batch signer."""
+        return self._batch_signer.max_batch if self._batch_signer is not None else 0
+
+    def _sign_batch(self, key: jose.SigningKey, texts: Sequence[str]) -> Sequence[bytes] | None:
+        """Sign texts by the batch signer; None if there is none, or the batch is too small."""
         if self._loaded is not None and self._loaded[0] is not key:
-            self._loaded = None  # it may have been withdrawn: what signs no more is not kept
-        if self._library is None or len(texts) < LEAST:
+            self._loaded = None  # it may have been withdrawn, and must not stay in memory
+        if self._batch_signer is None or len(texts) < self._batch_signer.min_batch:
             return None
         try:
             if self._loaded is None:
-                self._loaded = (key, self._library.load(key.key))
+                self._loaded = (key, self._batch_signer.load(key.key))
             return self._loaded[1].sign([text.encode() for text in texts])
-        except Exception as exc:  # noqa: BLE001 whatever it is, OpenSSL signs for those who wait
-            self._give_up(exc)
+        except Exception as exc:  # noqa: BLE001 after any error, OpenSSL signs for the waiting callers
+            self._disable_batch_signer(exc)
             return None
 
-    def _give_up(self, exc: Exception) -> None:
-        """Sign by OpenSSL alone: what failed once, by its own fault or the machine's, is not asked again."""
+    def _disable_batch_signer(self, exc: Exception) -> None:
+        """Sign by OpenSSL only from now on: a library that failed once is not used again."""
         reason = exc.message if isinstance(exc, Error) else type(exc).__name__
-        library = self._library.file if self._library else ""
-        _log.error("multibuffer_given_up", extra={"reason": reason, "library": library})
-        self._library = self._loaded = None
-        if self._tally is not None:
-            self._tally.gave_up()
+        file = self._batch_signer.file if self._batch_signer else ""
+        _log.error("batch_signer_disabled", extra={"reason": reason, "library": file})
+        self._batch_signer = self._loaded = None
+        if self._metrics is not None:
+            self._metrics.count_batch_signer_disabled()
 
 
-def _batches(
-    waiting: Sequence[_Waiting],
+def _split_batches(
+    waiting: Sequence[_Waiting], size: int
 ) -> Iterator[tuple[jose.SigningKey, list[tuple[asyncio.Future[bytes], str]]]]:
-    """Share out what callers still wait for: up to eight of one key."""
+    """Split the texts of callers that still wait into batches, each for one key."""
     wanted = (each for each in waiting if not each[0].cancelled())
     for _, same in groupby(wanted, key=lambda each: id(each[1])):
         of_key = list(same)
-        for at in range(0, len(of_key), LANES):
-            batch = of_key[at : at + LANES]
+        for at in range(0, len(of_key), size):
+            batch = of_key[at : at + size]
             yield batch[0][1], [(future, text) for future, _, text in batch]
 
 
-def _singly(key: jose.SigningKey, batch: Sequence[tuple[asyncio.Future[bytes], str]]) -> None:
+def _sign_each(key: jose.SigningKey, batch: Sequence[tuple[asyncio.Future[bytes], str]]) -> None:
     for future, text in batch:
         try:
             future.set_result(key.signature(text))
-        except Exception as exc:  # noqa: BLE001 it belongs to the one who asked, not to the batch
+        except Exception as exc:  # noqa: BLE001 the error belongs to this caller, not to the batch
             future.set_exception(exc)

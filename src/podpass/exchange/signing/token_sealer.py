@@ -1,7 +1,7 @@
-"""What the service gives out and reads again alone: sealed with a key of its own, so that it keeps no table.
+"""Seals values that the service issues and only it reads again, such as refresh tokens: no table is needed.
 
-The key lies in the database beside the signing keys, so every replica reads what another sealed. A seal is
-for one purpose, named when it is made: one kind never passes for another.
+The key is in the database next to the signing keys, so every replica opens what another replica sealed. A
+value is sealed for one purpose and does not open for another.
 """
 
 import hashlib
@@ -11,40 +11,40 @@ from typing import Any
 import orjson
 
 from podpass.crypto import jose
-from podpass.crypto.envelope import Sealer, SealingKeyUnfit
+from podpass.crypto.envelope import InvalidSealingKey, Sealer
 from podpass.errors import Error
 
 MAX_CHARS = 48 * 1024
 
 
 class BrokenSeal(Error):
-    """The text is not one of ours, is for another purpose, or was changed."""
+    """The text was not sealed by this service, is for another purpose, or was changed."""
 
     code = "broken_seal"
     status = 400
 
 
-class Seal:
-    """Seal small values, and read them back."""
+class TokenSealer:
+    """Seal small values and open them again."""
 
     def __init__(self, key: bytes) -> None:
-        self.use(key)
+        self.set_key(key)
 
-    def use(self, key: bytes) -> None:
-        """Seal and read with this key from now on."""
+    def set_key(self, key: bytes) -> None:
+        """Replace the key."""
         self._sealer = Sealer(key)
         self._digests = hmac.digest(key, b"digests", "sha256")
 
     def digest(self, purpose: str, text: str) -> bytes:
-        """Name a text by what does not tell it, even to one who tries all texts there are."""
+        """Return a keyed digest of a text; without the key it cannot be found by trying all texts."""
         return hmac.digest(self._digests, f"{purpose}\0{text}".encode(), hashlib.sha256)
 
-    def close(self, purpose: str, value: dict[str, Any]) -> str:
-        """Seal a value for a purpose, as base64url."""
+    def seal(self, purpose: str, value: dict[str, Any]) -> str:
+        """Seal a value for a purpose; return it as base64url."""
         return jose.b64encode(self._sealer.seal(orjson.dumps(value), purpose))
 
-    def read(self, purpose: str, text: str) -> dict[str, Any]:
-        """Read what was sealed for this purpose.
+    def open(self, purpose: str, text: str) -> dict[str, Any]:
+        """Open a value that was sealed for this purpose.
 
         Errors:  BrokenSeal.
         """
@@ -52,6 +52,6 @@ class Seal:
             raise BrokenSeal("too long")
         try:
             opened = self._sealer.open(jose.b64decode(text), purpose)
-        except (jose.MalformedToken, SealingKeyUnfit) as exc:
+        except (jose.MalformedToken, InvalidSealingKey) as exc:
             raise BrokenSeal("not sealed here for this purpose") from exc
         return jose.loads_object(opened)

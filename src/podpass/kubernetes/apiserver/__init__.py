@@ -1,1 +1,1 @@
-"""The embedded Kubernetes API: requests in, objects and watches out, webhooks called on the way."""
+"""The embedded API server: authenticates, authorizes, admits, validates, stores and watches objects."""

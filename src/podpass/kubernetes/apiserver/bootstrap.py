@@ -1,7 +1,7 @@
-"""What a cluster holds from its first start: namespaces, the API's own service, roles and bindings.
+"""The default objects of a cluster: namespaces, the API server's Service, roles, bindings, priority classes.
 
-Written straight to the store, past admission, as the real server's post-start hooks do; what is there
-already is left as it is.
+They are written to the store without admission, as the post-start hooks of kube-apiserver do. Objects that
+exist already are not changed.
 """
 
 import uuid
@@ -10,9 +10,9 @@ from typing import Any
 
 from podpass.clock import Clock, rfc3339
 from podpass.crypto.jose import DISCOVERY_PATH
-from podpass.kubernetes.apiserver.kinds import Kind, named
+from podpass.kubernetes.apiserver.kinds import Kind, kind_by_name
 from podpass.kubernetes.apiserver.patch import server_side_apply
-from podpass.kubernetes.apiserver.storage.storage import Object, Store
+from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
 from podpass.kubernetes.apiserver.validation.policy import SYSTEM_CLASSES
 from podpass.kubernetes.service_account.names import ALL_ACCOUNTS_GROUP, JWKS_PATH
 
@@ -21,9 +21,14 @@ SERVICE_ADDRESS = "10.96.0.1"
 _RBAC = "rbac.authorization.k8s.io"
 _READ = ["get", "list", "watch"]
 _WRITE = ["create", "delete", "deletecollection", "patch", "update"]
-_SCALED = ["deployments", "replicasets", "statefulsets"]
-_WORKLOADS = ["controllerrevisions", "daemonsets", *_SCALED, *(f"{each}/scale" for each in _SCALED)]
-_WORKLOADS_SEEN = [*_WORKLOADS, *(f"{each}/status" for each in ("daemonsets", *_SCALED))]
+_SCALABLE = ["deployments", "replicasets", "statefulsets"]
+_WORKLOADS = [
+    "controllerrevisions",
+    "daemonsets",
+    *_SCALABLE,
+    *(f"{each}/scale" for each in _SCALABLE),
+]
+_WORKLOADS_WITH_STATUS = [*_WORKLOADS, *(f"{each}/status" for each in ("daemonsets", *_SCALABLE))]
 _OBJECTS = [
     "configmaps",
     "events",
@@ -50,7 +55,7 @@ def _paths(paths: Sequence[str]) -> _Rule:
 
 _VIEW = [
     _rule([""], [*_OBJECTS, "namespaces", "endpoints", "persistentvolumeclaims"], _READ),
-    _rule(["apps"], _WORKLOADS_SEEN, _READ),
+    _rule(["apps"], _WORKLOADS_WITH_STATUS, _READ),
     _rule(["batch"], ["jobs", "jobs/status", "cronjobs", "cronjobs/status"], _READ),
     _rule(["networking.k8s.io"], ["networkpolicies"], _READ),
     _rule(["policy"], ["poddisruptionbudgets", "poddisruptionbudgets/status"], _READ),
@@ -129,30 +134,31 @@ _BINDINGS: dict[str, tuple[str, list[tuple[str, str]]]] = {
 }
 
 
-def fill(store: Store, clock: Clock) -> None:
-    """Store what is missing."""
+def create_defaults(store: ObjectStore, clock: Clock) -> None:
+    """Create the default objects that are missing."""
     for kind, obj in _objects():
         metadata = obj["metadata"]
-        if store.entry(kind, metadata.get("namespace", ""), metadata["name"]) is None:
+        if store.get_stored(kind, metadata.get("namespace", ""), metadata["name"]) is None:
             metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": rfc3339(clock())}
-            owners = server_side_apply.track_update(kind, None, obj, "kube-apiserver", now=clock())
-            metadata["managedFields"] = owners
+            managed = server_side_apply.track_update(kind, None, obj, "kube-apiserver", now=clock())
+            metadata["managedFields"] = managed
             store.create(kind, obj)
 
 
 def _objects() -> Iterator[tuple[Kind, Object]]:
     for name in NAMESPACES:
-        yield named("Namespace"), namespace(name)
+        yield kind_by_name("Namespace"), namespace(name)
     for name, rules in _ROLES.items():
-        yield named("ClusterRole"), _role(name, rules)
+        yield kind_by_name("ClusterRole"), _role(name, rules)
     for name, (role, subjects) in _BINDINGS.items():
-        yield named("ClusterRoleBinding"), _binding(name, role, subjects)
+        yield kind_by_name("ClusterRoleBinding"), _binding(name, role, subjects)
     for name, value in SYSTEM_CLASSES.items():
-        yield named("PriorityClass"), _priority_class(name, value)
-    yield named("Service"), _service()
+        yield kind_by_name("PriorityClass"), _priority_class(name, value)
+    yield kind_by_name("Service"), _service()
 
 
 def namespace(name: str) -> Object:
+    """Build a Namespace."""
     return {
         "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
         "spec": {"finalizers": ["kubernetes"]},
@@ -181,7 +187,9 @@ def _role(name: str, rules: list[_Rule]) -> Object:
 def _binding(name: str, role: str, subjects: list[tuple[str, str]]) -> Object:
     return {
         "metadata": _metadata(name),
-        "subjects": [{"kind": kind, "apiGroup": _RBAC, "name": who} for kind, who in subjects],
+        "subjects": [
+            {"kind": kind, "apiGroup": _RBAC, "name": subject} for kind, subject in subjects
+        ],
         "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": role},
     }
 
@@ -190,7 +198,7 @@ def _priority_class(name: str, value: int) -> Object:
     return {
         "metadata": {"name": name, "generation": 1},
         "value": value,
-        "description": "For what the cluster, or its node, cannot be without.",
+        "description": "For pods that the cluster or its node needs to work.",
         "preemptionPolicy": "PreemptLowerPriority",
     }
 

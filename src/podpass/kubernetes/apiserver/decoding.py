@@ -1,4 +1,4 @@
-"""Bodies in: media type, JSON or YAML, the kind it says it is, and its fields against the schema."""
+"""Decode request bodies: JSON, YAML or protobuf; check the kind and the fields against the schema."""
 
 import functools
 import json
@@ -17,58 +17,58 @@ _TYPES = (JSON, YAML, protobuf.MEDIA_TYPE)
 
 
 def parse(data: bytes, media_type: str) -> tuple[Any, list[str]]:
-    """Read a body as JSON, YAML or protobuf; the second value names members that stand twice in an object.
+    """Decode a body; also return the names of members that occur duplicates in an object.
 
     Errors:  StatusError 400.
     """
-    twice: list[str] = []
+    duplicates: list[str] = []
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
             names = [name for name, _ in pairs]
-            twice.extend(sorted({name for name in names if names.count(name) > 1}))
+            duplicates.extend(sorted({name for name in names if names.count(name) > 1}))
         return found
 
     try:
         if media_type == protobuf.MEDIA_TYPE:
-            return protobuf.decode(data), twice
+            return protobuf.decode(data), duplicates
         if media_type == JSON:
-            value = json.loads(data, object_pairs_hook=unique, parse_constant=_no_constant)
+            value = json.loads(data, object_pairs_hook=unique, parse_constant=_refuse_constant)
         else:
-            value = _json_or_yaml(data, unique, twice)
-        # Numbers beyond 64 bits, lone surrogates and YAML's numeric keys could not be stored.
+            value = _json_or_yaml(data, unique, duplicates)
+        # Refuse what cannot be stored: numbers beyond 64 bits, lone surrogates, numeric keys of YAML.
         orjson.dumps(value)
     except (protobuf.MalformedBody, ValueError, TypeError, RecursionError) as exc:
         raise bad_request(f"the body of the request cannot be read as {media_type}") from exc
-    return value, twice
+    return value, duplicates
 
 
-def _json_or_yaml(data: bytes, unique: Any, twice: list[str]) -> Any:
-    """Read YAML, which is JSON most of the time: kubectl sends it under that name."""
+def _json_or_yaml(data: bytes, unique: Any, duplicates: list[str]) -> Any:
+    """Decode YAML; try JSON first, because kubectl sends JSON with the media type of YAML."""
     if data.startswith(b"{"):
         try:
-            return json.loads(data, object_pairs_hook=unique, parse_constant=_no_constant)
-        except ValueError:  # a map in YAML's own flow style
-            twice.clear()
+            return json.loads(data, object_pairs_hook=unique, parse_constant=_refuse_constant)
+        except ValueError:  # a YAML map in flow style
+            duplicates.clear()
     return _yaml(data)
 
 
-def _no_constant(name: str) -> float:
+def _refuse_constant(name: str) -> float:
     raise ValueError(name)
 
 
 def _yaml(data: bytes) -> Any:
-    """Read YAML that holds nothing JSON could not: no aliases, no dates."""
+    """Decode YAML without aliases and dates, which JSON does not have."""
     import yaml
 
     try:
-        # A few lines of nested aliases stand for gigabytes.
+        # A few lines of nested aliases can expand to gigabytes.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data, _loader())):
-            raise ValueError("an alias")
+            raise ValueError("YAML aliases are not supported")
         return yaml.load(data, _loader())  # noqa: S506 a safe loader, without dates
     except yaml.YAMLError as exc:
-        raise ValueError("not YAML") from exc
+        raise ValueError("invalid YAML") from exc
 
 
 @functools.cache
@@ -83,52 +83,56 @@ def _loader() -> Any:
     return type("Loader", (base,), {"yaml_implicit_resolvers": resolvers})
 
 
-async def obj(request: Request, kind: Kind) -> Object:
-    """Read the object in a request's body, without what the schema does not know.
+async def decode_object(request: Request, kind: Kind) -> Object:
+    """Decode the object in a request's body, without unknown fields.
 
     Errors:  StatusError 400, 413, 415.
     """
     media_type = request.content_type or JSON
     if media_type not in _TYPES:
         raise unsupported_media_type(_TYPES)
-    value, twice = parse(await request.body(), media_type)
-    return of_kind(request, kind, value, twice)
+    value, duplicates = parse(await request.body(), media_type)
+    return check_kind(request, kind, value, duplicates)
 
 
-def of_kind(request: Request, kind: Kind, value: Any, twice: list[str] | None = None) -> Object:
-    """Check that a value is an object of a kind, and its fields.
+def check_kind(
+    request: Request, kind: Kind, value: Any, duplicates: list[str] | None = None
+) -> Object:
+    """Check that a value is an object of a kind, and check its fields.
 
     Errors:  StatusError 400.
     """
-    return fitting(request, kind, _of_kind(value, kind.kind, kind.api_version), twice)
+    return check_fields(
+        request, kind, _with_type_meta(value, kind.kind, kind.api_version), duplicates
+    )
 
 
-async def named(request: Request, kind: str, api_version: str) -> Object:
-    """Read a body of a type that is not a kind of its own: Binding, Eviction, TokenRequest..."""
+async def decode_type(request: Request, kind: str, api_version: str) -> Object:
+    """Decode a body whose type is not in the table of kinds: Binding, Eviction, TokenRequest..."""
     media_type = request.content_type or JSON
     if media_type not in _TYPES:
         raise unsupported_media_type(_TYPES)
-    value, twice = parse(await request.body(), media_type)
-    return fitting(request, kind, _of_kind(value, kind, api_version), twice)
+    value, duplicates = parse(await request.body(), media_type)
+    return check_fields(request, kind, _with_type_meta(value, kind, api_version), duplicates)
 
 
-def options(request: Request, body: bytes) -> Object:
-    """Read DeleteOptions; any group's version of them is taken."""
+def decode_delete_options(request: Request, body: bytes) -> Object:
+    """Decode DeleteOptions of any API version."""
     media_type = request.content_type or JSON
     if media_type not in _TYPES:
         raise unsupported_media_type(_TYPES)
-    value, twice = parse(body, media_type)
+    value, duplicates = parse(body, media_type)
     if not isinstance(value, dict) or value.get("kind", "DeleteOptions") != "DeleteOptions":
-        raise bad_request("the body of a deletion is DeleteOptions")
-    return fitting(request, "DeleteOptions", value, twice)
+        raise bad_request("the body of a deletion must be DeleteOptions")
+    return check_fields(request, "DeleteOptions", value, duplicates)
 
 
-def _of_kind(value: Any, kind: str, api_version: str) -> Object:
+def _with_type_meta(value: Any, kind: str, api_version: str) -> Object:
     if not isinstance(value, dict):
         raise bad_request("the body of the request is not an object")
-    said = value.get("kind") or kind
-    if said != kind:
-        raise bad_request(f"{said} in version {api_version!r} cannot be handled as a {kind}")
+    given = value.get("kind") or kind
+    if given != kind:
+        raise bad_request(f"{given} in version {api_version!r} cannot be handled as a {kind}")
     version = value.get("apiVersion") or api_version
     if version != api_version:
         raise bad_request(
@@ -138,29 +142,29 @@ def _of_kind(value: Any, kind: str, api_version: str) -> Object:
     return value | {"kind": kind, "apiVersion": api_version}
 
 
-def fitting(
-    request: Request, kind: Kind | str, value: Object, twice: list[str] | None = None
+def check_fields(
+    request: Request, kind: Kind | str, value: Object, duplicates: list[str] | None = None
 ) -> Object:
-    """Check an object's fields and give it without the unknown ones, as `fieldValidation` wants it.
+    """Check an object's fields by `fieldValidation`; return the object without unknown fields.
 
-    Errors:  StatusError 400 for a wrong type, and in Strict for unknown and doubled fields.
+    Errors:  StatusError 400 for a wrong type, and with Strict for unknown and duplicate fields.
     """
     report = schema.check(kind, value)
     if report.type_errors:
         raise bad_request(
             f"{schema.type_name(kind)} in the body cannot be read: " + "; ".join(report.type_errors)
         )
-    odd = [f'duplicate field "{name}"' for name in twice or ()]
-    odd += [f'unknown field "{path}"' for path in report.unknown]
+    problems = [f'duplicate field "{name}"' for name in duplicates or ()]
+    problems += [f'unknown field "{path}"' for path in report.unknown]
     match request.option("fieldValidation"):
-        case "Strict" if odd:
-            raise bad_request("strict decoding error: " + ", ".join(odd))
+        case "Strict" if problems:
+            raise bad_request("strict decoding error: " + ", ".join(problems))
         case "Ignore":
             pass
         case _:
-            request.warnings += odd
-    fitted = schema.prune(kind, value)
+            request.warnings += problems
+    pruned = schema.prune(kind, value)
     if (value.get("metadata") or {}).get("managedFields") == []:
-        # An empty list says something where no list says nothing: it takes every owner away.
-        fitted["metadata"]["managedFields"] = [{}]
-    return fitted
+        # An empty list removes all field managers; a missing list does not.
+        pruned["metadata"]["managedFields"] = [{}]
+    return pruned

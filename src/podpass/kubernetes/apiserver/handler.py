@@ -1,7 +1,7 @@
-"""The edge of the API: raw ASGI in, a request on its way through authentication, RBAC and its handler, out.
+"""The ASGI application: authenticates and authorizes a request, calls its handler and sends the response.
 
-Every refusal is a Status. What is not one of our errors is a bug: it is logged with its traceback under
-the `Audit-Id` of the answer, which says no more than that.
+Every error response is a Status. An unexpected exception is a bug: it is logged with its traceback under the
+`Audit-Id`, and the response contains only that id.
 """
 
 import asyncio
@@ -15,62 +15,67 @@ from podpass.http.server import Receive, Scope, Send
 from podpass.kubernetes.apiserver import options, response
 from podpass.kubernetes.apiserver.admission import warning_headers
 from podpass.kubernetes.apiserver.auth import token_request
-from podpass.kubernetes.apiserver.auth.authentication import Authenticator, Trust
-from podpass.kubernetes.apiserver.auth.impersonation import impersonated
-from podpass.kubernetes.apiserver.auth.rbac import Rbac, asked
-from podpass.kubernetes.apiserver.auth.reviews import Reviews
+from podpass.kubernetes.apiserver.auth.authentication import AuthConfig, Authenticator
+from podpass.kubernetes.apiserver.auth.impersonation import impersonate
+from podpass.kubernetes.apiserver.auth.rbac import RbacAuthorizer, authorizer_attributes
+from podpass.kubernetes.apiserver.auth.reviews import ReviewHandler
 from podpass.kubernetes.apiserver.kinds import group_versions
 from podpass.kubernetes.apiserver.read import list_response, listing, object_response
-from podpass.kubernetes.apiserver.read.discovery import NOT_FOUND, Discovery
-from podpass.kubernetes.apiserver.read.watch import Watches
+from podpass.kubernetes.apiserver.read.discovery import NOT_FOUND, DiscoveryHandler
+from podpass.kubernetes.apiserver.read.watch import WatchHandler
 from podpass.kubernetes.apiserver.registry import deletion
-from podpass.kubernetes.apiserver.registry.deletion import Deletions
-from podpass.kubernetes.apiserver.registry.pod_logs import Logs
-from podpass.kubernetes.apiserver.registry.scale import Scales
-from podpass.kubernetes.apiserver.registry.store import Resources
-from podpass.kubernetes.apiserver.registry.subresources import Subresources
-from podpass.kubernetes.apiserver.request import Request, read_headers, read_query, target
-from podpass.kubernetes.apiserver.response import Answer, Stream
+from podpass.kubernetes.apiserver.registry.deletion import DeletionHandler
+from podpass.kubernetes.apiserver.registry.pod_logs import PodLogHandler
+from podpass.kubernetes.apiserver.registry.scale import ScaleHandler
+from podpass.kubernetes.apiserver.registry.store import Registry
+from podpass.kubernetes.apiserver.registry.subresources import PodSubresources
+from podpass.kubernetes.apiserver.request import (
+    Request,
+    parse_request_info,
+    read_headers,
+    read_query,
+)
+from podpass.kubernetes.apiserver.response import Response, StreamResponse
 from podpass.kubernetes.apiserver.status import (
     StatusError,
-    deleted,
+    deletion_status,
     internal,
     method_not_allowed,
     no_such_resource,
 )
-from podpass.kubernetes.apiserver.storage.fairness import Turns
+from podpass.kubernetes.apiserver.storage.fairness import FairQueue
 from podpass.kubernetes.apiserver.storage.storage import StoreError
 from podpass.log import correlation_id
 
 _log = logging.getLogger(__name__)
 
-Handler = Callable[[Request], Awaitable[Answer | Stream]]
-_READING = ("get", "list", "watch")
+Handler = Callable[[Request], Awaitable[Response | StreamResponse]]
+_READ_VERBS = ("get", "list", "watch")
 
 
-class Api:
-    """The ASGI application; what it is made of is handed in by `cluster`."""
+class ApiServer:
+    """The ASGI application of the API server; `cluster` builds its components."""
 
     def __init__(
         self,
         *,
-        resources: Resources,
+        registry: Registry,
         authenticator: Authenticator,
-        trust: Trust,
-        rbac: Rbac,
-        discovery: Discovery,
-        watches: Watches,
-        logs: Logs,
+        auth_config: AuthConfig,
+        rbac: RbacAuthorizer,
+        discovery: DiscoveryHandler,
+        watches: WatchHandler,
+        logs: PodLogHandler,
         clock: Clock,
     ) -> None:
-        deletions = Deletions(resources)
-        parts = Subresources(resources, deletions)
-        self._store = resources.store
-        self._resources, self._deletions = resources, deletions
-        self._authenticator, self._trust, self._rbac = authenticator, trust, rbac
+        deletion_handler = DeletionHandler(registry)
+        subresources = PodSubresources(registry, deletion_handler)
+        self._store = registry.store
+        self._registry, self._deletion_handler = registry, deletion_handler
+        self._authenticator, self._auth_config, self._rbac = authenticator, auth_config, rbac
         self._discovery, self._watches, self._clock = discovery, watches, clock
-        self._reviews = Reviews(authenticator, rbac, clock)
-        self._turns = Turns()
+        self._reviews = ReviewHandler(authenticator, rbac, clock)
+        self._write_queue = FairQueue()
         self._verbs: Mapping[str, Handler] = {
             "get": self._get,
             "list": self._list,
@@ -81,240 +86,257 @@ class Api:
             "delete": self._delete,
             "deletecollection": self._delete_collection,
         }
-        self._parts: Mapping[str, Handler] = {
-            "binding": lambda request: self._done(request, parts.bind(request)),
-            "eviction": lambda request: self._done(request, parts.evict(request)),
+        self._subresources: Mapping[str, Handler] = {
+            "binding": lambda request: self._encode_result(request, subresources.bind(request)),
+            "eviction": lambda request: self._encode_result(request, subresources.evict(request)),
             "log": logs.open,
-            "scale": Scales(resources).answer,
+            "scale": ScaleHandler(registry).handle,
             "token": self._token,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
-        began, audit_id = time.perf_counter(), str(uuid.uuid4())
+        started, audit_id = time.perf_counter(), str(uuid.uuid4())
         correlation_id.set(audit_id)
         warnings: list[str] = []
-        done: Answer | Stream
+        result: Response | StreamResponse
         try:
-            done = await self._handle(scope, receive, warnings)
+            result = await self._handle(scope, receive, warnings)
         except StatusError as exc:
-            done = response.failure(exc)
+            result = response.encode_status(exc)
         except StoreError as exc:
-            # What the database says, without the path, which is no pod's business.
+            # The response must not show the path of the database file.
             facts = {"path": scope["path"], "cause": exc.message}
-            _log.error("cluster_store_failed", extra=facts)
-            done = response.failure(internal(f"the cluster's database fails: {exc.hint}"))
-        except Exception:  # noqa: BLE001 the last edge: no client may see a traceback
-            _log.exception("request_crashed", extra={"path": scope["path"]})
-            done = response.failure(internal(f"an internal error occurred, audit id {audit_id}"))
+            _log.error("object_store_failed", extra=facts)
+            result = response.encode_status(
+                internal(f"the database of the cluster failed: {exc.hint}")
+            )
+        except Exception:  # noqa: BLE001 no client may see a traceback
+            _log.exception("request_failed", extra={"path": scope["path"]})
+            result = response.encode_status(
+                internal(f"an internal error occurred, audit id {audit_id}")
+            )
         _log.debug(
             "request_answered",
             extra={
                 "method": scope["method"],
                 "path": scope["path"],
-                "status": done.status,
-                "took_ms": round((time.perf_counter() - began) * 1000, 3),
+                "status": result.status,
+                "took_ms": round((time.perf_counter() - started) * 1000, 3),
             },
         )
-        await _send(done, _headers(done, audit_id, warnings), receive, send)
+        await _send(result, _headers(result, audit_id, warnings), receive, send)
 
-    async def _handle(self, scope: Scope, receive: Receive, warnings: list[str]) -> Answer | Stream:
+    async def _handle(
+        self, scope: Scope, receive: Receive, warnings: list[str]
+    ) -> Response | StreamResponse:
         headers, query = read_headers(scope), read_query(scope)
-        aim = target(scope["method"], scope["raw_path"].decode("latin-1"), query)
-        user = self._authenticator.user(scope, headers)
-        user = impersonated(user, scope["headers"], self._rbac)
+        info = parse_request_info(scope["method"], scope["raw_path"].decode("latin-1"), query)
+        user = self._authenticator.authenticate(scope, headers)
+        user = impersonate(user, scope["headers"], self._rbac)
         request = Request(
             method=scope["method"],
             scope=scope,
             receive=receive,
             query=query,
             headers=headers,
-            target=aim,
+            info=info,
             user=user,
             warnings=warnings,
         )
-        self._rbac.check(user, asked(aim, _single_name(request)))
-        if not aim.plural:
-            return self._discovery.answer(request)
+        self._rbac.check(user, authorizer_attributes(info, _single_name(request)))
+        if not info.plural:
+            return self._discovery.handle(request)
         try:
             handler = self._handler(request)
-            if aim.verb not in _READING:
-                # A write is a millisecond and a flush of the disk; so many at once are no one's turn.
-                await self._turns.next()
+            if info.verb not in _READ_VERBS:
+                # A write takes a millisecond and a disk flush; concurrent writes would block the event loop.
+                await self._write_queue.wait()
             return await handler(request)
         except StatusError as exc:
-            # Only here it is known how the client wants to read it.
-            return response.failure(exc, request)
+            # The encoding depends on the request, which is known only here.
+            return response.encode_status(exc, request)
 
     def _handler(self, request: Request) -> Handler:
-        """Find who answers a resource's request.
+        """Return the handler of a resource request.
 
         Errors:  StatusError 404, 405.
         """
-        aim, kind = request.target, request.target.kind
+        info, kind = request.info, request.info.kind
         if kind is None:
-            if (aim.group, aim.version) in group_versions():
+            if (info.group, info.version) in group_versions():
                 raise no_such_resource()
             return _unknown
-        placed = bool(request.place[0]) or not kind.namespaced
-        if (aim.name and not placed) or (
-            aim.plural != "namespaces" and not kind.namespaced and aim.namespace
+        has_location = bool(request.namespaced_name[0]) or not kind.namespaced
+        if (info.name and not has_location) or (
+            info.plural != "namespaces" and not kind.namespaced and info.namespace
         ):
             raise no_such_resource()
-        if not aim.subresource:
-            named = aim.verb in ("get", "update", "patch", "delete")
-            fits = named is bool(aim.name) and (placed or aim.verb != "create")
-            if aim.verb not in kind.verbs or not fits:
+        if not info.subresource:
+            needs_name = info.verb in ("get", "update", "patch", "delete")
+            is_valid = needs_name is bool(info.name) and (has_location or info.verb != "create")
+            if info.verb not in kind.verbs or not is_valid:
                 raise method_not_allowed(request.method)
-            return self._verbs[aim.verb] if kind.stored else self._review
-        part = kind.subresource(aim.subresource)
-        if part is None:
+            return self._verbs[info.verb] if kind.stored else self._review
+        subresource = kind.subresource(info.subresource)
+        if subresource is None:
             raise no_such_resource()
-        if aim.verb not in part.verbs:
+        if info.verb not in subresource.verbs:
             raise method_not_allowed(request.method)
-        return self._parts.get(part.name) or self._verbs[aim.verb]
+        return self._subresources.get(subresource.name) or self._verbs[info.verb]
 
-    async def _get(self, request: Request) -> Answer:
-        found = listing.read(self._store, request)
-        return object_response.one(request, request.kind, found, self._clock)
+    async def _get(self, request: Request) -> Response:
+        found = listing.get_object(self._store, request)
+        return object_response.respond(request, request.kind, found, self._clock)
 
-    async def _list(self, request: Request) -> Answer | Stream:
-        page = await listing.page(self._store, request)
-        return list_response.answered(request, request.kind, page, self._clock)
+    async def _list(self, request: Request) -> Response | StreamResponse:
+        result = await listing.list_objects(self._store, request)
+        return list_response.respond(request, request.kind, result, self._clock)
 
-    async def _watch(self, request: Request) -> Stream:
+    async def _watch(self, request: Request) -> StreamResponse:
         return self._watches.open(request)
 
-    async def _create(self, request: Request) -> Answer:
-        response.accepted(request)  # refuse before anything is written
-        made = await self._resources.create(request)
-        return object_response.one(request, request.kind, made, self._clock, 201)
+    async def _create(self, request: Request) -> Response:
+        response.negotiate(request)  # refuse an unacceptable format before the write
+        obj = await self._registry.create(request)
+        return object_response.respond(request, request.kind, obj, self._clock, 201)
 
-    async def _update(self, request: Request) -> Answer:
-        response.accepted(request)
-        made, new = await self._resources.update(request)
-        return object_response.one(request, request.kind, made, self._clock, 201 if new else 200)
-
-    async def _patch(self, request: Request) -> Answer:
-        response.accepted(request)
-        made, new = await self._resources.patch(request)
-        return object_response.one(request, request.kind, made, self._clock, 201 if new else 200)
-
-    async def _delete(self, request: Request) -> Answer:
-        response.accepted(request)
-        how = await options.delete(request)
-        last, gone = await self._deletions.one(request, how)
-        kind = request.kind
-        if deletion.shows_object(kind, gone=gone):
-            return object_response.one(request, kind, last, self._clock)
-        metadata = last["metadata"]
-        return response.whole(request, deleted(kind, metadata["name"], metadata["uid"]))
-
-    async def _delete_collection(self, request: Request) -> Answer | Stream:
-        response.accepted(request)
-        how = await options.delete(request)
-        page = await self._deletions.collection(request, how)
-        return list_response.answered(request, request.kind, page, self._clock)
-
-    async def _review(self, request: Request) -> Answer:
-        made = await self._reviews.answer(request)
-        return response.whole(request, object_response.typed(request.kind, made), 201)
-
-    async def _token(self, request: Request) -> Answer:
-        made = await token_request.request_token(request, self._store, self._trust)
-        return response.whole(
-            request, object_response.typed(token_request.TOKEN_REQUEST, made), 201
+    async def _update(self, request: Request) -> Response:
+        response.negotiate(request)
+        obj, is_new = await self._registry.update(request)
+        return object_response.respond(
+            request, request.kind, obj, self._clock, 201 if is_new else 200
         )
 
-    async def _done(self, request: Request, work: Awaitable[dict[str, object]]) -> Answer:
-        return response.whole(request, await work, 201)
+    async def _patch(self, request: Request) -> Response:
+        response.negotiate(request)
+        obj, is_new = await self._registry.patch(request)
+        return object_response.respond(
+            request, request.kind, obj, self._clock, 201 if is_new else 200
+        )
+
+    async def _delete(self, request: Request) -> Response:
+        response.negotiate(request)
+        delete_options = await options.read_delete_options(request)
+        last, is_removed = await self._deletion_handler.delete_one(request, delete_options)
+        kind = request.kind
+        if deletion.returns_object(kind, is_removed=is_removed):
+            return object_response.respond(request, kind, last, self._clock)
+        metadata = last["metadata"]
+        return response.encode(request, deletion_status(kind, metadata["name"], metadata["uid"]))
+
+    async def _delete_collection(self, request: Request) -> Response | StreamResponse:
+        response.negotiate(request)
+        delete_options = await options.read_delete_options(request)
+        result = await self._deletion_handler.delete_collection(request, delete_options)
+        return list_response.respond(request, request.kind, result, self._clock)
+
+    async def _review(self, request: Request) -> Response:
+        obj = await self._reviews.create(request)
+        return response.encode(request, object_response.with_type_meta(request.kind, obj), 201)
+
+    async def _token(self, request: Request) -> Response:
+        obj = await token_request.request_token(request, self._store, self._auth_config)
+        return response.encode(
+            request, object_response.with_type_meta(token_request.TOKEN_REQUEST, obj), 201
+        )
+
+    async def _encode_result(
+        self, request: Request, work: Awaitable[dict[str, object]]
+    ) -> Response:
+        return response.encode(request, await work, 201)
 
 
-async def _unknown(_request: Request) -> Answer:
+async def _unknown(_request: Request) -> Response:
     return NOT_FOUND
 
 
 def _single_name(request: Request) -> str:
-    """A list or watch of one name counts as a read of that name, for rules with resourceNames."""
+    """Return the name in a `metadata.name` field selector, which RBAC rules with resourceNames can allow."""
     for term in request.option("fieldSelector").split(","):
         path, _, name = term.partition("=")
-        if path == "metadata.name" and request.target.verb in ("list", "watch", "deletecollection"):
+        if path == "metadata.name" and request.info.verb in ("list", "watch", "deletecollection"):
             return name.removeprefix("=")
     return ""
 
 
 def _headers(
-    done: Answer | Stream, audit_id: str, warnings: list[str]
+    result: Response | StreamResponse, audit_id: str, warnings: list[str]
 ) -> list[tuple[bytes, bytes]]:
     headers = [
         (b"audit-id", audit_id.encode()),
         (b"cache-control", b"no-cache, private"),
     ]
-    if done.content_type:
-        headers.append((b"content-type", done.content_type.encode()))
-    if isinstance(done, Answer) and done.retry_after:
-        headers.append((b"retry-after", str(done.retry_after).encode()))
-    headers += [(b"warning", each) for each in warning_headers.written(warnings)]
+    if result.content_type:
+        headers.append((b"content-type", result.content_type.encode()))
+    if isinstance(result, Response) and result.retry_after:
+        headers.append((b"retry-after", str(result.retry_after).encode()))
+    headers += [(b"warning", each) for each in warning_headers.format_headers(warnings)]
     return headers
 
 
 async def _send(
-    done: Answer | Stream, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send
+    result: Response | StreamResponse,
+    headers: list[tuple[bytes, bytes]],
+    receive: Receive,
+    send: Send,
 ) -> None:
-    if isinstance(done, Answer):
-        if done.status != 204:
-            headers.append((b"content-length", str(len(done.body)).encode()))
-        await send({"type": "http.response.start", "status": done.status, "headers": headers})
-        await send({"type": "http.response.body", "body": done.body})
+    if isinstance(result, Response):
+        if result.status != 204:
+            headers.append((b"content-length", str(len(result.body)).encode()))
+        await send({"type": "http.response.start", "status": result.status, "headers": headers})
+        await send({"type": "http.response.body", "body": result.body})
         return
-    await send({"type": "http.response.start", "status": done.status, "headers": headers})
-    pump = _Pump(done, send)
-    body = asyncio.create_task(pump.run())
-    gone = asyncio.create_task(_gone(receive))
-    while not pump.is_stuck:
+    await send({"type": "http.response.start", "status": result.status, "headers": headers})
+    sender = _StreamSender(result, send)
+    body = asyncio.create_task(sender.run())
+    disconnect = asyncio.create_task(_wait_for_disconnect(receive))
+    while not sender.is_stuck:
         ended, _ = await asyncio.wait(
-            {body, gone}, timeout=done.patience, return_when=asyncio.FIRST_COMPLETED
+            {body, disconnect}, timeout=result.write_timeout, return_when=asyncio.FIRST_COMPLETED
         )
         if ended:
             break
-    left = gone.done()
-    for task in (body, gone):
+    is_disconnected = disconnect.done()
+    for task in (body, disconnect):
         task.cancel()
-    outcome, _ = await asyncio.gather(body, gone, return_exceptions=True)
+    outcome, _ = await asyncio.gather(body, disconnect, return_exceptions=True)
     if isinstance(outcome, Exception):
-        _log.error("stream_broke", exc_info=outcome)
-    elif pump.is_stuck:
-        _log.info("slow_client_cut_off", extra={"seconds": done.patience})
-    elif not left:
-        # Only a stream that came to its end says so; from any other the client hears that it is broken.
+        _log.error("stream_failed", exc_info=outcome)
+    elif sender.is_stuck:
+        _log.info("slow_client_disconnected", extra={"seconds": result.write_timeout})
+    elif not is_disconnected:
+        # Only a complete stream ends normally; a client sees any other stream as aborted.
         await send({"type": "http.response.body", "body": b""})
 
 
-class _Pump:
-    """Sends a stream on, and knows since when its client takes nothing."""
+class _StreamSender:
+    """Sends the chunks of a stream, and measures how long the client has not read."""
 
-    def __init__(self, done: Stream, send: Send) -> None:
-        self._done, self._send = done, send
-        self._since: float | None = None
+    def __init__(self, result: StreamResponse, send: Send) -> None:
+        self._response, self._send = result, send
+        self._blocked_since: float | None = None
 
     @property
     def is_stuck(self) -> bool:
-        if self._since is None or self._done.patience is None:
+        """Return whether the client has not read for the write timeout."""
+        if self._blocked_since is None or self._response.write_timeout is None:
             return False
-        return time.monotonic() - self._since >= self._done.patience
+        return time.monotonic() - self._blocked_since >= self._response.write_timeout
 
     async def run(self) -> None:
-        chunks = self._done.chunks
+        """Send every chunk."""
+        chunks = self._response.chunks
         try:
             async for chunk in chunks:
-                self._since = time.monotonic()
+                self._blocked_since = time.monotonic()
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-                self._since = None
+                self._blocked_since = None
         finally:
             if close := getattr(chunks, "aclose", None):
                 await close()
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

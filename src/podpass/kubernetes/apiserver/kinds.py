@@ -1,13 +1,11 @@
-"""The one table of kinds the cluster serves; everything else is generic and reads it.
+"""The table of kinds that the API server serves; the other modules are generic and read this table.
 
-To add a kind: one row here, its type in `schema.json` (scripts/make_schema.py), and where it has
-them its defaults, rules and columns. Verbs, short names and hashes are those a real API server
-publishes.
+To add a kind: add a row here, its type to `schema.json` (scripts/make_schema.py), and its defaults,
+validation rules and columns if it has any. Verbs, short names and hashes are those of a real API server.
 """
 
-from podpass.kubernetes.apiserver.kind import ALL, Kind, Subresource
-
-__all__ = ["ADMISSION", "KINDS", "RBAC", "Kind", "Subresource", "find", "group_versions", "named"]
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 CORE = ""
 APPS = "apps"
@@ -22,8 +20,83 @@ COORDINATION = "coordination.k8s.io"
 SCHEDULING = "scheduling.k8s.io"
 DISCOVERY = "discovery.k8s.io"
 
+ALL = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+
+
+@dataclass(frozen=True, slots=True)
+class Subresource:
+    """A path below an object, and the kind of its request and response bodies.
+
+    Shapes:  `group` and `version` are empty if discovery omits them (they are those of the parent).
+    """
+
+    name: str
+    kind: str
+    verbs: tuple[str, ...]
+    group: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of object.
+
+    Shapes:  `field_selectors` are the paths that a field selector may use in addition to metadata.name
+             and metadata.namespace, each with the value of an object without the field. `stored` is
+             false for kinds that are never stored (reviews).
+    """
+
+    group: str
+    version: str = "v1"
+    kind: str
+    plural: str
+    namespaced: bool = True
+    verbs: tuple[str, ...] = ALL
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    subresources: tuple[Subresource, ...] = ()
+    field_selectors: Mapping[str, str] = field(default_factory=dict, hash=False)
+    has_generation: bool = False
+    stored: bool = True
+    storage_hash: str = ""
+
+    @property
+    def singular(self) -> str:
+        """Return the singular resource name."""
+        return self.kind.lower()
+
+    @property
+    def has_status(self) -> bool:
+        """Return whether the kind has a status subresource."""
+        return self.subresource("status") is not None
+
+    @property
+    def list_kind(self) -> str:
+        """Return the kind of a list of these objects."""
+        return self.kind + "List"
+
+    @property
+    def api_version(self) -> str:
+        """Return the `apiVersion` of these objects."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def resource(self) -> str:
+        """Return the resource name as in messages: `pods`, `leases.coordination.k8s.io`."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def prefix(self) -> str:
+        """Return the path of the group and version: `/api/v1`, `/apis/apps/v1`."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
+    def subresource(self, name: str) -> Subresource | None:
+        """Return a subresource by its name; None if the kind does not have it."""
+        return next((each for each in self.subresources if each.name == name), None)
+
+
 _NO_COLLECTION = tuple(verb for verb in ALL if verb != "deletecollection")
-_PART = ("get", "patch", "update")
+_READ_AND_WRITE = ("get", "patch", "update")
 _CREATE = ("create",)
 
 
@@ -39,7 +112,7 @@ def _review(group: str, kind: str, *, namespaced: bool = False) -> Kind:
 
 
 def _status(kind: str) -> Subresource:
-    return Subresource("status", kind, _PART)
+    return Subresource("status", kind, _READ_AND_WRITE)
 
 
 def _workload(
@@ -95,17 +168,17 @@ _EVENT_FIELDS = dict.fromkeys(
     ),
     "",
 )
-_POD_PARTS = (
+_POD_SUBRESOURCES = (
     Subresource("binding", "Binding", _CREATE),
-    Subresource("ephemeralcontainers", "Pod", _PART),
+    Subresource("ephemeralcontainers", "Pod", _READ_AND_WRITE),
     Subresource("eviction", "Eviction", _CREATE, "policy", "v1"),
     Subresource("log", "Pod", ("get",)),
     _status("Pod"),
 )
-_SCALE = Subresource("scale", "Scale", _PART, "autoscaling", "v1")
+_SCALE = Subresource("scale", "Scale", _READ_AND_WRITE, "autoscaling", "v1")
 _TOKEN = Subresource("token", "TokenRequest", _CREATE, AUTHENTICATION, "v1")
 
-# Order is that of discovery: groups as listed, resources by name.
+# In the order of discovery: groups as listed, resources by name.
 KINDS: tuple[Kind, ...] = (
     Kind(
         group=CORE,
@@ -150,7 +223,7 @@ KINDS: tuple[Kind, ...] = (
         storage_hash="xPOwRZ+Yhw8=",
         short_names=("po",),
         categories=("all",),
-        subresources=_POD_PARTS,
+        subresources=_POD_SUBRESOURCES,
         field_selectors=_POD_FIELDS,
         has_generation=True,
     ),
@@ -254,16 +327,16 @@ KINDS: tuple[Kind, ...] = (
 _BY_PATH = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}
 
 
-def find(group: str, version: str, plural: str) -> Kind | None:
-    """Find the kind behind a path; `group` is empty for the core."""
+def find_kind(group: str, version: str, plural: str) -> Kind | None:
+    """Return the kind of a path; `group` is empty for the core group."""
     return _BY_PATH.get((group, version, plural))
 
 
-def named(kind: str) -> Kind:
-    """Give a kind by its name alone, for code that needs one particular kind."""
+def kind_by_name(kind: str) -> Kind:
+    """Return a kind by its name, for code that needs one particular kind."""
     return next(each for each in KINDS if each.kind == kind)
 
 
 def group_versions() -> list[tuple[str, str]]:
-    """List groups and versions in the order of discovery, the core first."""
+    """List groups and versions in the order of discovery, the core group first."""
     return list(dict.fromkeys((kind.group, kind.version) for kind in KINDS))

@@ -1,4 +1,4 @@
-"""Options of writes and deletions, from the query or the body, checked before anything is done."""
+"""Parse and validate the options of writes and deletions, from the query or the body."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,21 +6,21 @@ from dataclasses import dataclass, field
 from podpass.kubernetes import int64
 from podpass.kubernetes.apiserver import decoding
 from podpass.kubernetes.apiserver.request import Request
-from podpass.kubernetes.apiserver.status import Cause, Why, invalid_options, not_a_number
+from podpass.kubernetes.apiserver.status import Cause, CauseType, invalid_options, not_a_number
 from podpass.kubernetes.apiserver.storage.storage import Object
 
 _VALIDATIONS = ("", "Ignore", "Warn", "Strict")
 ORPHAN, BACKGROUND, FOREGROUND = "Orphan", "Background", "Foreground"
 _POLICIES = (ORPHAN, BACKGROUND, FOREGROUND)
-_MAX_MANAGER = 128
+_MAX_MANAGER_CHARS = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteOptions:
-    """How a create, update or patch is meant.
+    """The options of a create, update or patch.
 
-    Shapes:  `manager` names who owns the fields that are written: as given, or else the first part of
-             the client's user agent. `given` is what the client's query says, by the options' fields.
+    Shapes:  `manager` is the field manager: `fieldManager` of the query, or the first part of the
+             client's user agent. `given` holds the options in the query, by the names of their fields.
     """
 
     dry_run: bool = False
@@ -29,12 +29,12 @@ class WriteOptions:
     given: Mapping[str, object] = field(default_factory=dict)
 
     def body(self, kind: str) -> Object:
-        """Write the options as a webhook is shown them."""
+        """Return the options as an object, as a webhook receives them."""
         return {"kind": kind, "apiVersion": "meta.k8s.io/v1", **self.given}
 
 
-def write(request: Request, kind: str, *, apply: bool = False) -> WriteOptions:
-    """Read the options of a write; `kind` is CreateOptions, UpdateOptions or PatchOptions.
+def parse_write_options(request: Request, kind: str, *, apply: bool = False) -> WriteOptions:
+    """Parse the options of a write; `kind` is CreateOptions, UpdateOptions or PatchOptions.
 
     Errors:  StatusError 422.
     """
@@ -42,44 +42,48 @@ def write(request: Request, kind: str, *, apply: bool = False) -> WriteOptions:
     causes = _dry_run_causes(request.query.get("dryRun", ()))
     validation = request.option("fieldValidation")
     if validation not in _VALIDATIONS:
-        told = f'Unsupported value: "{validation}"'
-        causes.append(Cause(Why.NOT_SUPPORTED, told, "fieldValidation"))
-    if len(manager) > _MAX_MANAGER or not manager.isprintable():
-        told = f"want at most {_MAX_MANAGER} printable characters"
-        causes.append(Cause(Why.INVALID, told, "fieldManager"))
+        message = f'Unsupported value: "{validation}"'
+        causes.append(Cause(CauseType.NOT_SUPPORTED, message, "fieldValidation"))
+    if len(manager) > _MAX_MANAGER_CHARS or not manager.isprintable():
+        message = f"want at most {_MAX_MANAGER_CHARS} printable characters"
+        causes.append(Cause(CauseType.INVALID, message, "fieldManager"))
     if apply and not manager:
-        causes.append(Cause(Why.REQUIRED, "is required for apply patch", "fieldManager"))
+        causes.append(Cause(CauseType.REQUIRED, "is required for apply patch", "fieldManager"))
     force = request.option("force")
     if kind == "PatchOptions" and not apply and force:
-        causes.append(Cause(Why.FORBIDDEN, "may not be specified for non-apply patch", "force"))
+        causes.append(
+            Cause(CauseType.FORBIDDEN, "may not be specified for non-apply patch", "force")
+        )
     if causes:
         raise invalid_options(kind, causes)
     dry_run = list(request.query.get("dryRun", ()))
     given = {"dryRun": dry_run, "fieldManager": manager, "fieldValidation": validation}
     return WriteOptions(
         dry_run=bool(dry_run),
-        manager=manager or _agent(request),
+        manager=manager or _user_agent(request),
         force=force.lower() in ("true", "1"),
         given={name: value for name, value in given.items() if value},
     )
 
 
-def _agent(request: Request) -> str:
-    return request.headers.get("user-agent", "").partition("/")[0][:_MAX_MANAGER] or "unknown"
+def _user_agent(request: Request) -> str:
+    return request.headers.get("user-agent", "").partition("/")[0][:_MAX_MANAGER_CHARS] or "unknown"
 
 
 def _dry_run_causes(values: Sequence[str]) -> list[Cause]:
     if all(value == "All" for value in values):
         return []
-    return [Cause(Why.NOT_SUPPORTED, f'Unsupported value: {list(values)}, want "All"', "dryRun")]
+    return [
+        Cause(CauseType.NOT_SUPPORTED, f'Unsupported value: {list(values)}, want "All"', "dryRun")
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteOptions:
-    """How a deletion is meant.
+    """The options of a deletion.
 
-    Shapes:  `policy` says what becomes of what the object owns; empty leaves it to the kind.
-    Units:   `grace` in seconds; None leaves it to the object.
+    Shapes:  `policy` is the propagation policy for dependents; empty means the default of the kind.
+    Units:   `grace` in seconds; None means the object's own grace period.
     """
 
     dry_run: bool = False
@@ -89,26 +93,28 @@ class DeleteOptions:
     policy: str = ""
 
     def body(self) -> Object:
-        """Write the options as a webhook is shown them."""
-        every: Object = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
+        """Return the options as an object, as a webhook receives them."""
+        body: Object = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
         if self.dry_run:
-            every["dryRun"] = ["All"]
+            body["dryRun"] = ["All"]
         if self.policy:
-            every["propagationPolicy"] = self.policy
-        return every | ({} if self.grace is None else {"gracePeriodSeconds": self.grace})
+            body["propagationPolicy"] = self.policy
+        return body | ({} if self.grace is None else {"gracePeriodSeconds": self.grace})
 
 
-async def delete(request: Request) -> DeleteOptions:
-    """Read the options of a deletion, from its body if it has one, else from the query.
+async def read_delete_options(request: Request) -> DeleteOptions:
+    """Read the options of a deletion from its body, or from the query if there is no body.
 
     Errors:  StatusError 400, 415, 422.
     """
     body = await request.body()
-    return delete_of(decoding.options(request, body) if body else _from_query(request))
+    return parse_delete_options(
+        decoding.decode_delete_options(request, body) if body else _from_query(request)
+    )
 
 
-def delete_of(given: Object) -> DeleteOptions:
-    """Check a DeleteOptions object.
+def parse_delete_options(given: Object) -> DeleteOptions:
+    """Parse and validate a DeleteOptions object.
 
     Errors:  StatusError 422.
     """
@@ -116,11 +122,11 @@ def delete_of(given: Object) -> DeleteOptions:
     causes = _dry_run_causes(dry_run)
     policy = given.get("propagationPolicy")
     if policy is not None and policy not in _POLICIES:
-        told = f'Unsupported value: "{policy}"'
-        causes.append(Cause(Why.NOT_SUPPORTED, told, "propagationPolicy"))
+        message = f'Unsupported value: "{policy}"'
+        causes.append(Cause(CauseType.NOT_SUPPORTED, message, "propagationPolicy"))
     if policy is not None and given.get("orphanDependents") is not None:
-        told = "orphanDependents and propagationPolicy cannot be both set"
-        causes.append(Cause(Why.INVALID, told, "propagationPolicy"))
+        message = "orphanDependents and propagationPolicy cannot be both set"
+        causes.append(Cause(CauseType.INVALID, message, "propagationPolicy"))
     if causes:
         raise invalid_options("DeleteOptions", causes)
     preconditions = given.get("preconditions") or {}
@@ -129,12 +135,12 @@ def delete_of(given: Object) -> DeleteOptions:
         grace=given.get("gracePeriodSeconds"),
         uid=preconditions.get("uid") or "",
         revision=preconditions.get("resourceVersion") or "",
-        policy=policy or _older_policy(given.get("orphanDependents")),
+        policy=policy or _policy_of_orphan_dependents(given.get("orphanDependents")),
     )
 
 
-def _older_policy(orphan: bool | None) -> str:
-    """Read the field that said it before there were policies."""
+def _policy_of_orphan_dependents(orphan: bool | None) -> str:
+    """Convert the deprecated field `orphanDependents` to a propagation policy."""
     return "" if orphan is None else ORPHAN if orphan else BACKGROUND
 
 
@@ -148,6 +154,6 @@ def _from_query(request: Request) -> Object:
 
 
 def _number(text: str) -> int:
-    if (seconds := int64.read(text)) is None:
+    if (seconds := int64.parse(text)) is None:
         raise not_a_number("gracePeriodSeconds", text)
     return seconds

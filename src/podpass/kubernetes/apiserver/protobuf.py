@@ -1,7 +1,7 @@
-"""Bodies in Kubernetes' protobuf form, as typed Go clients send them (`kubectl create token` among them).
+"""Decode request bodies in the protobuf encoding of Kubernetes, as typed Go clients send them.
 
-Only read, never written: every such client takes JSON back. Field numbers stand in `protobuf.json`
-(scripts/make_protobuf.py), the types of the values in `schema.json`.
+`kubectl create token` is such a client. Responses are never protobuf, because every such client accepts
+JSON. Field numbers are in `protobuf.json` (scripts/make_protobuf.py), the types of values in `schema.json`.
 Source: Kubernetes API concepts, "Alternate representations of resources"; k8s.io/apimachinery v0.37
 pkg/runtime/serializer/protobuf.
 """
@@ -28,7 +28,7 @@ Value = int | bytes
 
 
 class MalformedBody(Error):
-    """The bytes are no protobuf message of the type they should be."""
+    """The bytes are not a valid protobuf message of the expected type."""
 
     code = "malformed_protobuf"
     status = 400
@@ -37,30 +37,30 @@ class MalformedBody(Error):
 
 @functools.cache
 def numbers() -> Mapping[str, Mapping[str, str]]:
-    """Read the field numbers, once, when first asked."""
+    """Load the field numbers at the first call."""
     text = resources.files(__package__).joinpath("protobuf.json").read_text()
     loaded: dict[str, dict[str, str]] = json.loads(text)
     return loaded
 
 
 def decode(data: bytes) -> Object:
-    """Read an object with its envelope.
+    """Decode an object with its envelope.
 
     Errors:  MalformedBody.
     """
     if not data.startswith(_MAGIC):
-        raise MalformedBody("no Kubernetes protobuf")
+        raise MalformedBody("the body does not start with the Kubernetes protobuf prefix")
     envelope = {number: value for number, _, value in _fields(data[4:])}
-    about = {number: value for number, _, value in _fields(_as_bytes(envelope.get(1, b"")))}
-    kind = _text(about.get(2, b""))
+    type_meta = {number: value for number, _, value in _fields(_as_bytes(envelope.get(1, b"")))}
+    kind = _text(type_meta.get(2, b""))
     if kind not in numbers():
-        raise MalformedBody(f"kind {kind!r} is not known here")
-    body = _message(kind, _as_bytes(envelope.get(2, b"")), 0)
-    return {"kind": kind, "apiVersion": _text(about.get(1, b""))} | body
+        raise MalformedBody(f"kind {kind!r} is not supported")
+    body = _decode_message(kind, _as_bytes(envelope.get(2, b"")), 0)
+    return {"kind": kind, "apiVersion": _text(type_meta.get(1, b""))} | body
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int, Value]]:
-    """Yield number, wire type and value of each field of a message."""
+    """Yield the number, wire type and value of each field of a message."""
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)
@@ -91,69 +91,71 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value & 0xFFFF_FFFF_FFFF_FFFF, at
-    raise MalformedBody("a number does not end")
+    raise MalformedBody("a varint is not terminated")
 
 
 def _as_bytes(value: Value) -> bytes:
     if isinstance(value, bytes):
         return value
-    raise MalformedBody("a number where bytes should be")
+    raise MalformedBody("found a number where bytes are expected")
 
 
 def _text(value: Value) -> str:
     try:
         return _as_bytes(value).decode()
     except UnicodeDecodeError as exc:
-        raise MalformedBody("text that is not UTF-8") from exc
+        raise MalformedBody("a string is not valid UTF-8") from exc
 
 
 def _signed(value: Value) -> int:
     if not isinstance(value, int):
-        raise MalformedBody("bytes where a number should be")
+        raise MalformedBody("found bytes where a number is expected")
     return value - (1 << 64) if value >> 63 else value
 
 
-def _message(kind: str, data: bytes, depth: int) -> Object:
+def _decode_message(kind: str, data: bytes, depth: int) -> Object:
     found: Object = {}
-    _fill(found, kind, data, schema.types().get(kind, {}), depth)
+    _decode_into(found, kind, data, schema.types().get(kind, {}), depth)
     return found
 
 
-def _fill(found: Object, kind: str, data: bytes, types: Mapping[str, str], depth: int) -> None:
-    """Read a message into an object; fields of a part that JSON writes in place go there too."""
+def _decode_into(
+    found: Object, kind: str, data: bytes, types: Mapping[str, str], depth: int
+) -> None:
+    """Decode a message into an object; fields of an inlined message are added to the same object."""
     if depth > _MAX_DEPTH:
-        raise MalformedBody("nested too deep")
+        raise MalformedBody("the message is nested too deeply")
     names = numbers()[kind]
     for number, _, value in _fields(data):
         name = names.get(str(number), "")
         if name.startswith("="):
-            _fill(found, name[1:], _as_bytes(value), types, depth + 1)
+            _decode_into(found, name[1:], _as_bytes(value), types, depth + 1)
             continue
         pointer, name = name.startswith("*"), name.lstrip("*")
         below = types.get(name)
         if below is None:
             continue
         if below.startswith("["):
-            found.setdefault(name, []).append(_value(below[1:-1], value, depth))
+            found.setdefault(name, []).append(_decode_value(below[1:-1], value, depth))
         elif below.startswith("{"):
             key, each = _entry(below[1:-1], value, depth)
             found.setdefault(name, {})[key] = each
         else:
-            read = _value(below, value, depth)
-            # Go writes what is no pointer even where it was never set.
-            if read is not None and (pointer or read not in ("", 0, {})):
-                found[name] = read
+            decoded = _decode_value(below, value, depth)
+            # Go encodes a field that is not a pointer even if it was never set.
+            if decoded is not None and (pointer or decoded not in ("", 0, {})):
+                found[name] = decoded
 
 
 def _entry(kind: str, value: Value, depth: int) -> tuple[str, Any]:
     parts = {number: each for number, _, each in _fields(_as_bytes(value))}
     inner = parts.get(2, b"")
-    if kind == "[string]":  # a list in a map is a message of its own
+    if kind == "[string]":  # a list in a map is a separate message
         return _text(parts.get(1, b"")), [_text(each) for _, _, each in _fields(_as_bytes(inner))]
-    return _text(parts.get(1, b"")), _value(kind, inner, depth)
+    return _text(parts.get(1, b"")), _decode_value(kind, inner, depth)
 
 
-def _value(kind: str, value: Value, depth: int) -> Any:
+def _decode_value(kind: str, value: Value, depth: int) -> Any:
     match kind:
         case "string":
             return _text(value)
@@ -171,9 +173,9 @@ def _value(kind: str, value: Value, depth: int) -> Any:
             is_text = _first(value, 1, 0)
             return _text(_first(value, 3, b"")) if is_text else _signed(_first(value, 2, 0))
         case "object":
-            return _free(_as_bytes(_first(value, 1, b"")))
+            return _json(_as_bytes(_first(value, 1, b"")))
         case _:
-            return _message(kind, _as_bytes(value), depth + 1)
+            return _decode_message(kind, _as_bytes(value), depth + 1)
 
 
 def _first(value: Value, wanted: int, default: Value) -> Value:
@@ -181,11 +183,11 @@ def _first(value: Value, wanted: int, default: Value) -> Value:
     return found.get(wanted, default)
 
 
-def _free(raw: bytes) -> Any:
+def _json(raw: bytes) -> Any:
     try:
         return orjson.loads(raw) if raw else {}
     except ValueError as exc:
-        raise MalformedBody("a field that should hold JSON does not") from exc
+        raise MalformedBody("a field does not contain valid JSON") from exc
 
 
 def _time(kind: str, data: bytes) -> str | None:
@@ -195,5 +197,5 @@ def _time(kind: str, data: bytes) -> str | None:
     try:
         text = rfc3339(seconds)
     except (ValueError, OverflowError, OSError) as exc:
-        raise MalformedBody("a time out of range") from exc
+        raise MalformedBody("a time is out of range") from exc
     return text if kind == "time" else f"{text[:-1]}.{nanos // 1000:06d}Z"

@@ -1,4 +1,4 @@
-"""A request as the API understands it: who asks, which verb, on which object, with which options."""
+"""A parsed request: its user, verb, object and options."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,19 +6,19 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from podpass.http.server import BodyTooLarge, Receive, Scope, read_body
-from podpass.kubernetes.apiserver.kinds import Kind, find
+from podpass.kubernetes.apiserver.kinds import Kind, find_kind
 from podpass.kubernetes.apiserver.status import too_large
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
-_NAMESPACE_PARTS = ("status", "finalize")
+_NAMESPACE_SUBRESOURCES = ("status", "finalize")
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class User:
-    """Who asks, as authentication found out.
+class UserInfo:
+    """The authenticated user of a request.
 
-    Shapes:  `extra` holds lists of text by name, as `user.extra` of a TokenReview.
+    Shapes:  `extra` maps names to lists of text, as `user.extra` of a TokenReview.
     """
 
     name: str
@@ -26,23 +26,23 @@ class User:
     groups: tuple[str, ...] = ()
     extra: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def info(self) -> dict[str, Any]:
-        """Write the user as `UserInfo`; what is empty is left out."""
-        every = {
+    def body(self) -> dict[str, Any]:
+        """Return the user as a `UserInfo` object, without empty fields."""
+        fields = {
             "username": self.name,
             "uid": self.uid,
             "groups": list(self.groups),
             "extra": {name: list(values) for name, values in self.extra.items()},
         }
-        return {name: value for name, value in every.items() if value}
+        return {name: value for name, value in fields.items() if value}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What a path names.
+class RequestInfo:
+    """The verb and the resource of a request, from its method and path.
 
-    Shapes:  `group` is empty for the core; `plural` is empty for a path that is no resource;
-             `namespace`, `name` and `subresource` are empty where the path has none.
+    Shapes:  `group` is empty for the core group; `plural` is empty for a non-resource path;
+             `namespace`, `name` and `subresource` are empty if the path has none.
     """
 
     verb: str
@@ -56,14 +56,15 @@ class Target:
 
     @property
     def kind(self) -> Kind | None:
-        return find(self.group, self.version, self.plural)
+        """Return the kind of the resource; None if the API server does not serve it."""
+        return find_kind(self.group, self.version, self.plural)
 
 
-def target(method: str, path: str, query: Mapping[str, Sequence[str]]) -> Target:
-    """Read method and path as verb and resource.
+def parse_request_info(method: str, path: str, query: Mapping[str, Sequence[str]]) -> RequestInfo:
+    """Parse a method and a path into a verb and a resource.
 
     Source:  RequestInfo of the API server: `/api/v1/...`, `/apis/<group>/<version>/...`, and
-             `namespaces/<name>/<resource>` except for the parts of a namespace itself.
+             `namespaces/<name>/<resource>` except for the subresources of a namespace.
     """
     parts = [unquote(part) for part in path.strip("/").split("/")]
     if parts[0] == "api" and len(parts) > 2:
@@ -71,12 +72,12 @@ def target(method: str, path: str, query: Mapping[str, Sequence[str]]) -> Target
     elif parts[0] == "apis" and len(parts) > 3:
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
-        return Target(verb=method.lower(), path=path)
+        return RequestInfo(verb=method.lower(), path=path)
     namespace = ""
-    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _NAMESPACE_PARTS:
+    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
         namespace, rest = rest[1], rest[2:]
     name = rest[1] if len(rest) > 1 else ""
-    return Target(
+    return RequestInfo(
         verb=_verb(method, name, query),
         path=path,
         group=group,
@@ -91,10 +92,10 @@ def target(method: str, path: str, query: Mapping[str, Sequence[str]]) -> Target
 def _verb(method: str, name: str, query: Mapping[str, Sequence[str]]) -> str:
     if method in ("GET", "HEAD"):
         if name:
-            # Never a watch: it would be allowed for one name, and show all.
+            # Never a watch: RBAC would allow it for one name, and it would return all objects.
             return "get"
-        watched = query.get("watch", [""])[0].lower() in ("1", "true", "t")
-        return "watch" if watched else "list"
+        is_watch = query.get("watch", [""])[0].lower() in ("1", "true", "t")
+        return "watch" if is_watch else "list"
     if method == "DELETE":
         return "delete" if name else "deletecollection"
     return _VERBS.get(method, method.lower())
@@ -102,36 +103,37 @@ def _verb(method: str, name: str, query: Mapping[str, Sequence[str]]) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class Request:
-    """One HTTP request on its way through the API; `warnings` collects what the answer will warn of."""
+    """One HTTP request; `warnings` collects the warnings of its response."""
 
     method: str
     scope: Scope
     receive: Receive
     query: Mapping[str, Sequence[str]]
     headers: Mapping[str, str]
-    target: Target
-    user: User
+    info: RequestInfo
+    user: UserInfo
     warnings: list[str] = field(default_factory=list)
 
     def option(self, name: str) -> str:
-        """Give the first value of a query parameter, or nothing."""
+        """Return the first value of a query parameter; empty if it is not given."""
         return self.query.get(name, [""])[0]
 
     @property
     def content_type(self) -> str:
+        """Return the media type of the body, without parameters."""
         return self.headers.get("content-type", "").split(";")[0].strip().lower()
 
     @property
     def kind(self) -> Kind:
-        """The kind the path names; only for requests that were found to have one."""
-        kind = self.target.kind
+        """Return the kind of the request's resource; the handler must have checked that there is one."""
+        kind = self.info.kind
         assert kind is not None
         return kind
 
     @property
-    def place(self) -> tuple[str, str]:
-        """The namespace (empty for a kind without) and name of the object."""
-        return (self.target.namespace if self.kind.namespaced else ""), self.target.name
+    def namespaced_name(self) -> tuple[str, str]:
+        """Return the namespace (empty for a cluster-scoped kind) and the name of the object."""
+        return (self.info.namespace if self.kind.namespaced else ""), self.info.name
 
     async def body(self) -> bytes:
         """Read the whole body.
@@ -145,12 +147,12 @@ class Request:
 
 
 def read_query(scope: Scope) -> dict[str, list[str]]:
-    """Read the query string; parameters without a value count as empty."""
+    """Parse the query string; a parameter without a value is empty."""
     return parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
 
 def read_headers(scope: Scope) -> dict[str, str]:
-    """Give headers by lower-case name; repeated ones joined by commas."""
+    """Return the headers by lower-case name; repeated headers are joined by commas."""
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
         key, text = name.decode("latin-1"), value.decode("latin-1")

@@ -1,4 +1,4 @@
-"""What goes back: a whole answer or a stream, and the form a client accepts it in."""
+"""HTTP responses, whole or streamed, and content negotiation."""
 
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
@@ -14,17 +14,21 @@ JSON = "application/json"
 YAML = "application/yaml"
 TEXT = "text/plain; charset=utf-8"
 OBJECT, TABLE, METADATA = "object", "Table", "PartialObjectMetadata"
-_FORMS = {"Table": TABLE, "PartialObjectMetadata": METADATA, "PartialObjectMetadataList": METADATA}
+_FORM_BY_NAME = {
+    "Table": TABLE,
+    "PartialObjectMetadata": METADATA,
+    "PartialObjectMetadataList": METADATA,
+}
 _META_VERSIONS = ("v1", "v1beta1")
-# Who gets indented JSON without asking: tools that people read by eye.
-_READERS = ("curl", "wget", "mozilla/")
+# User agents that get indented JSON by default, because users read the output of these tools.
+_PRETTY_AGENTS = ("curl", "wget", "mozilla/")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole HTTP answer; an empty `content_type` sends none.
+class Response:
+    """A whole HTTP response; an empty `content_type` sends no header.
 
-    Units:   `retry_after` in seconds; None sends none.
+    Units:   `retry_after` in seconds; None sends no header.
     """
 
     status: int
@@ -34,21 +38,21 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
-    """An HTTP answer that comes in pieces, until the iterator ends or the client leaves.
+class StreamResponse:
+    """An HTTP response that is sent in chunks, until the iterator ends or the client disconnects.
 
-    Units:   `patience` in seconds for a client that takes nothing; None waits for ever.
+    Units:   `write_timeout` in seconds, for a client that does not read; None has no timeout.
     """
 
     status: int
     chunks: AsyncIterator[bytes]
     content_type: str = JSON
-    patience: float | None = None
+    write_timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """The form an object is answered in."""
+class OutputFormat:
+    """The representation of an object in a response: the object, a table or its metadata; JSON or YAML."""
 
     form: str = OBJECT
     media_type: str = JSON
@@ -64,6 +68,7 @@ class MediaRange:
 
     @property
     def quality(self) -> float:
+        """Return the weight of the entry; 0 if it is malformed."""
         try:
             return float(self.params.get("q", "1"))
         except ValueError:
@@ -71,7 +76,7 @@ class MediaRange:
 
 
 def media_ranges(accept: str) -> list[MediaRange]:
-    """Read an Accept header, the wanted first; none or an empty one takes everything."""
+    """Parse an Accept header, the highest weight first; an empty or missing header accepts everything."""
     ranges = []
     for entry in (accept or "*/*").split(","):
         kind, *params = (part.strip() for part in entry.split(";"))
@@ -81,65 +86,66 @@ def media_ranges(accept: str) -> list[MediaRange]:
     return sorted(ranges, key=lambda each: -each.quality)
 
 
-def accepted(request: Request) -> Accepted:
-    """Choose the form of an object: itself, a table, or its metadata; JSON or YAML.
+def negotiate(request: Request) -> OutputFormat:
+    """Choose the representation of an object by the Accept header.
 
-    Errors:  StatusError 406; forms that are not made here (protobuf, CBOR) are passed over.
+    Errors:  StatusError 406; media types that are not supported (protobuf, CBOR) are skipped.
     """
     for each in media_ranges(request.headers.get("accept", "")):
         media_type = each.type if each.type == YAML else JSON
         if each.type not in (JSON, YAML, "*/*", "application/*"):
             continue
         if "as" not in each.params:
-            return Accepted(media_type=media_type)
+            return OutputFormat(media_type=media_type)
         version = each.params.get("v", "v1")
-        form = _FORMS.get(each.params["as"])
+        form = _FORM_BY_NAME.get(each.params["as"])
         if form and each.params.get("g") == "meta.k8s.io" and version in _META_VERSIONS:
-            return Accepted(form, media_type, version)
+            return OutputFormat(form, media_type, version)
     raise not_acceptable([JSON, YAML])
 
 
 def accepts(request: Request, media_type: str) -> bool:
-    """Tell whether a client takes a media type."""
-    wanted = (media_type, "*/*", media_type.partition("/")[0] + "/*")
-    return any(each.type in wanted for each in media_ranges(request.headers.get("accept", "")))
+    """Return whether a client accepts a media type."""
+    names = (media_type, "*/*", media_type.partition("/")[0] + "/*")
+    return any(each.type in names for each in media_ranges(request.headers.get("accept", "")))
 
 
-def whole(request: Request, body: Any, status: int = 200, media_type: str = JSON) -> Answer:
-    """Write a body as JSON or YAML; bytes are JSON already."""
+def encode(request: Request, body: Any, status: int = 200, media_type: str = JSON) -> Response:
+    """Encode a body as JSON or YAML; bytes are JSON already."""
     if media_type == YAML:
         import yaml
 
         value = orjson.loads(body) if isinstance(body, bytes) else body
-        return Answer(status, yaml.safe_dump(value, sort_keys=False).encode(), YAML)
+        return Response(status, yaml.safe_dump(value, sort_keys=False).encode(), YAML)
     if is_pretty(request):
         value = orjson.loads(body) if isinstance(body, bytes) else body
-        return Answer(status, orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
-    text = body if isinstance(body, bytes) else orjson.dumps(body)
-    return Answer(status, text + b"\n")
+        return Response(status, orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n")
+    plain_text = body if isinstance(body, bytes) else orjson.dumps(body)
+    return Response(status, plain_text + b"\n")
 
 
 def is_pretty(request: Request) -> bool:
-    """Tell whether a client wants JSON that people can read."""
+    """Return whether a client wants indented JSON."""
     if "pretty" in request.query:
         return request.option("pretty").lower() not in ("", "false", "0")
-    return request.headers.get("user-agent", "").lower().startswith(_READERS)
+    return request.headers.get("user-agent", "").lower().startswith(_PRETTY_AGENTS)
 
 
-def failure(error: StatusError, request: Request | None = None) -> Answer:
-    """Write an error as its Status."""
+def encode_status(error: StatusError, request: Request | None = None) -> Response:
+    """Encode an error as a Status."""
     if request is None:
-        return Answer(error.status, orjson.dumps(error.body()) + b"\n")
-    told = whole(request, error.body(), error.status)
-    return dataclasses.replace(told, retry_after=error.retry_after)
+        return Response(error.status, orjson.dumps(error.body()) + b"\n")
+    response = encode(request, error.body(), error.status)
+    return dataclasses.replace(response, retry_after=error.retry_after)
 
 
-def text(status: int, body: str) -> Answer:
-    return Answer(status, body.encode(), TEXT)
+def plain_text(status: int, body: str) -> Response:
+    """Build a plain text response."""
+    return Response(status, body.encode(), TEXT)
 
 
-def only(request: Request, media_types: Sequence[str]) -> None:
-    """Refuse a client that takes none of what an endpoint makes.
+def require_acceptable(request: Request, media_types: Sequence[str]) -> None:
+    """Refuse a client that accepts none of an endpoint's media types.
 
     Errors:  StatusError 406.
     """

@@ -1,8 +1,8 @@
-"""Types of the API's objects: what fields there are, and whether a body keeps to them.
+"""The schema of the API's types: list the fields of a type, check the types of an object, prune an object.
 
-The types stand in `schema.json`, one a line: `[X]` is a list, `{X}` a map, `!` what an object must
-have. Unknown fields are found, and pruned as the real API prunes them; values are checked for their
-type only. What a value may be is `validate`'s business.
+The types are in `schema.json`, one a line: `[X]` is a list, `{X}` a map, `!` marks a required field. Unknown
+fields are reported, and pruned as the real API prunes them. Only the types of values are checked here;
+`validate` checks the values.
 """
 
 import base64
@@ -22,7 +22,7 @@ Types = Mapping[str, Mapping[str, str]]
 
 _QUANTITY = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d+)?")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)")
-_FAMILIES = {
+_DESCRIPTIONS = {
     "string": "a string",
     "integer": "an integer",
     "boolean": "a boolean",
@@ -36,9 +36,9 @@ _FAMILIES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchemaReport:
-    """What does not fit the schema.
+    """The fields of an object that do not match the schema.
 
-    Shapes:  `type_errors` are sentences with the path in front; `unknown` are paths as in
+    Shapes:  `type_errors` are messages that begin with the path; `unknown` are paths as in
              `spec.containers[0].nope`.
     """
 
@@ -48,7 +48,7 @@ class SchemaReport:
 
 @functools.cache
 def _raw() -> dict[str, dict[str, str]]:
-    """Read the types, once, when first asked."""
+    """Load the types at the first call."""
     loaded: dict[str, dict[str, str]] = json.loads(
         Path(__file__).with_name("schema.json").read_text()
     )
@@ -57,7 +57,7 @@ def _raw() -> dict[str, dict[str, str]]:
 
 @functools.cache
 def types() -> Types:
-    """Give every type's fields, without the marks."""
+    """Return the fields of every type, without the `!` marks."""
     return {
         name: {key: kind.rstrip("!") for key, kind in fields.items()}
         for name, fields in _raw().items()
@@ -66,21 +66,22 @@ def types() -> Types:
 
 @functools.cache
 def required(name: str) -> frozenset[str]:
-    """Give the fields an object of a type must have."""
+    """Return the required fields of a type."""
     return frozenset(key for key, kind in _raw()[name].items() if kind.endswith("!"))
 
 
 def element(kind: str) -> str | None:
-    """Give what a list `[X]` or a map `{X}` holds; None for anything else."""
+    """Return the element type of a list `[X]` or a map `{X}`; None for other types."""
     return kind[1:-1] if kind[0] in "[{" else None
 
 
 def type_name(kind: Kind | str) -> str:
+    """Return the name of a kind's type."""
     return kind if isinstance(kind, str) else kind.kind
 
 
 def check(kind: Kind | str, obj: Any) -> SchemaReport:
-    """Compare an object with its type; `kind` may be a type's name (`Binding`, `DeleteOptions`)."""
+    """Check an object against its type; `kind` may be the name of a type (`Binding`, `DeleteOptions`)."""
     report = SchemaReport()
     _check(type_name(kind), obj, "", report)
     return report
@@ -92,17 +93,17 @@ def _check(kind: str, value: Any, path: str, report: SchemaReport) -> None:
     if kind.startswith("["):
         _check_list(kind[1:-1], value, path, report)
     elif kind.startswith("{"):
-        if _expect(isinstance(value, dict), "an object", value, path, report):
+        if _report_mismatch(isinstance(value, dict), "an object", value, path, report):
             for key, each in value.items():
                 _check(kind[1:-1], each, f"{path}[{key}]", report)
-    elif kind in _FAMILIES:
-        _expect(_fits(kind, value), _FAMILIES[kind], value, path, report)
-    elif _expect(isinstance(value, dict), "an object", value, path, report):
+    elif kind in _DESCRIPTIONS:
+        _report_mismatch(_has_type(kind, value), _DESCRIPTIONS[kind], value, path, report)
+    elif _report_mismatch(isinstance(value, dict), "an object", value, path, report):
         _check_object(kind, value, path, report)
 
 
 def _check_list(kind: str, value: Any, path: str, report: SchemaReport) -> None:
-    if _expect(isinstance(value, list), "a list", value, path, report):
+    if _report_mismatch(isinstance(value, list), "a list", value, path, report):
         for at, each in enumerate(value):
             _check(kind, each, f"{path}[{at}]", report)
 
@@ -110,20 +111,24 @@ def _check_list(kind: str, value: Any, path: str, report: SchemaReport) -> None:
 def _check_object(kind: str, value: dict[str, Any], path: str, report: SchemaReport) -> None:
     fields = types()[kind]
     for key, each in value.items():
-        below = f"{path}.{key}" if path else key
+        child = f"{path}.{key}" if path else key
         if key in fields:
-            _check(fields[key], each, below, report)
+            _check(fields[key], each, child, report)
         else:
-            report.unknown.append(below)
+            report.unknown.append(child)
 
 
-def _expect(fits: bool, want: str, value: Any, path: str, report: SchemaReport) -> bool:
+def _report_mismatch(
+    fits: bool, expected: str, value: Any, path: str, report: SchemaReport
+) -> bool:
     if not fits:
-        report.type_errors.append(f"{path or 'the body'}: want {want}, found {_family(value)}")
+        report.type_errors.append(
+            f"{path or 'the body'}: want {expected}, found {_describe(value)}"
+        )
     return fits
 
 
-def _family(value: Any) -> str:
+def _describe(value: Any) -> str:
     names = {
         str: "a string",
         bool: "a boolean",
@@ -134,7 +139,7 @@ def _family(value: Any) -> str:
     return names.get(type(value), "an object")
 
 
-def _fits(kind: str, value: Any) -> bool:
+def _has_type(kind: str, value: Any) -> bool:
     match kind:
         case "string":
             return isinstance(value, str)
@@ -155,7 +160,7 @@ def _fits(kind: str, value: Any) -> bool:
 
 
 def _is_int(value: Any) -> bool:
-    """`True` is an int to Python and none to JSON; 64 bits are what the API holds."""
+    """Return whether a value is a 64-bit integer; Python's `True` is an int, but a JSON boolean."""
     return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
@@ -182,9 +187,9 @@ def _is_time(text: str) -> bool:
 
 
 def prune(kind: Kind | str, obj: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy an object as the API would write it: no unknown fields, no nulls, no empty lists or maps.
+    """Copy an object as the API serializes it: without unknown fields, nulls, empty lists and empty maps.
 
-    Empty objects of a type stay (`emptyDir: {}`), and so do lists an object must have.
+    Empty objects of a type stay (`emptyDir: {}`), and so do required lists.
     """
     pruned: dict[str, Any] = _prune(type_name(kind), obj)
     return pruned
@@ -202,20 +207,20 @@ def _prune(kind: str, value: Any) -> Any:
     return {
         key: _prune(fields[key], each)
         for key, each in value.items()
-        if key in fields and each is not None and not _is_void(kind, key, fields[key], each)
+        if key in fields and each is not None and not _is_omitted(kind, key, fields[key], each)
     }
 
 
-def _is_void(kind: str, key: str, field_kind: str, value: Any) -> bool:
+def _is_omitted(kind: str, key: str, field_kind: str, value: Any) -> bool:
     return value in ([], {}) and element(field_kind) is not None and key not in required(kind)
 
 
 def children(kind: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield each value below another, with its type."""
+    """Yield each direct child of a value, with its type."""
     inner = element(kind)
     if inner is not None:
-        below = value.values() if isinstance(value, dict) else value
-        yield from ((inner, each) for each in below if each is not None)
+        child = value.values() if isinstance(value, dict) else value
+        yield from ((inner, each) for each in child if each is not None)
     elif kind in types() and isinstance(value, dict):
         fields = types()[kind]
         yield from (

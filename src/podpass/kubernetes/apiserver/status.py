@@ -1,6 +1,6 @@
-"""The API's answers that are not objects: `Status` bodies, and the error that becomes one.
+"""`Status` bodies, and the error that is sent as one.
 
-Every refusal in the cluster is a `StatusError`; the edge answers `error.body()` under
+Every error response is a `StatusError`; the handler sends `error.body()` with the HTTP status
 `error.status`.
 """
 
@@ -15,8 +15,8 @@ from podpass.kubernetes.apiserver.kinds import Kind
 Body = dict[str, Any]
 
 
-class Why(StrEnum):
-    """Reasons a cause gives for a field."""
+class CauseType(StrEnum):
+    """Machine-readable reasons of a cause."""
 
     REQUIRED = "FieldValueRequired"
     INVALID = "FieldValueInvalid"
@@ -31,7 +31,7 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """One thing that is wrong with an object.
+    """One problem of an object, in `details.causes` of a Status.
 
     Shapes:  `field` is a path as in `spec.containers[0].image` or `data[tls.crt]`; `reason` may
              be empty.
@@ -42,12 +42,13 @@ class Cause:
     field: str = ""
 
     def body(self) -> Body:
-        every = {"reason": str(self.reason), "message": self.message, "field": self.field}
-        return {name: value for name, value in every.items() if value}
+        """Return the cause as JSON, without empty fields."""
+        fields = {"reason": str(self.reason), "message": self.message, "field": self.field}
+        return {name: value for name, value in fields.items() if value}
 
 
-class About(TypedDict, total=False):
-    """What an answer is about; `kind` is a plural or a kind, as the real API has it."""
+class StatusDetails(TypedDict, total=False):
+    """The object in `details` of a Status; `kind` is a plural or a kind, as in the real API."""
 
     name: str
     kind: str
@@ -56,10 +57,10 @@ class About(TypedDict, total=False):
 
 
 class StatusError(Error):
-    """The API refuses a request.
+    """An error response of the API.
 
-    Shapes:  `kind` is a plural (`pods`) except in Invalid, where it is the kind (`Pod`), as the
-             real API answers; `details=True` writes an empty `details` where the real one does.
+    Shapes:  `kind` is a plural (`pods`); for the reason Invalid it is the kind (`Pod`), as in the
+             real API; `details=True` writes an empty `details` where the real API does.
     """
 
     code = "status"
@@ -73,31 +74,31 @@ class StatusError(Error):
         causes: Sequence[Cause] = (),
         retry_after: int | None = None,
         details: bool = False,
-        **about: Unpack[About],
+        **object_details: Unpack[StatusDetails],
     ) -> None:
-        super().__init__(message, reason=reason, **about)
+        super().__init__(message, reason=reason, **object_details)
         self.status = code
         self.reason = reason
-        self.name = about.get("name")
-        self.kind = about.get("kind")
+        self.name = object_details.get("name")
+        self.kind = object_details.get("kind")
         self.causes = list(causes)
         self.retry_after = retry_after
-        self.go_on = ""
+        self.continue_token = ""
         self._details = _details(
-            name=about.get("name"),
-            group=about.get("group"),
-            kind=about.get("kind"),
-            uid=about.get("uid"),
+            name=object_details.get("name"),
+            group=object_details.get("group"),
+            kind=object_details.get("kind"),
+            uid=object_details.get("uid"),
             causes=[cause.body() for cause in causes],
             retryAfterSeconds=retry_after,
         )
         self._with_details = details or bool(self._details)
 
     def body(self) -> Body:
-        """Write the error as a `Status` of the API."""
+        """Return the error as a `Status` object."""
         body = _status("Failure") | {"message": self.message}
-        if self.go_on:
-            body["metadata"] = {"continue": self.go_on}
+        if self.continue_token:
+            body["metadata"] = {"continue": self.continue_token}
         if self.reason:
             body["reason"] = self.reason
         if self._with_details:
@@ -113,13 +114,13 @@ def _details(**fields: object) -> Body:
     return {name: value for name, value in fields.items() if value}
 
 
-def success(code: int | None = None) -> Body:
-    """Write the `Status` of what was done and has no object to show, as binding and eviction."""
+def success_status(code: int | None = None) -> Body:
+    """Build the `Status` of a successful request that returns no object, such as a binding or an eviction."""
     return _status("Success") | ({"code": code} if code else {})
 
 
-def deleted(kind: Kind, name: str, uid: str) -> Body:
-    """Write the `Status` of a finished deletion."""
+def deletion_status(kind: Kind, name: str, uid: str) -> Body:
+    """Build the `Status` of a completed deletion."""
     details = _details(name=name, group=kind.group, kind=kind.plural, uid=uid)
     return _status("Success") | {"details": details}
 
@@ -129,7 +130,7 @@ def bad_request(message: str) -> StatusError:
 
 
 def not_a_number(name: str, text: str) -> StatusError:
-    """Refuse a parameter; it is shown only as far as a number could reach."""
+    """Refuse a parameter; the message shows only as many characters as a number can have."""
     return bad_request(f"{name} {text[:20]!r} is not a number")
 
 
@@ -140,7 +141,7 @@ def unauthorized(message: str = "Unauthorized") -> StatusError:
 def forbidden(
     kind: str, message: str, *, name: str = "", group: str = "", causes: Sequence[Cause] = ()
 ) -> StatusError:
-    """Refuse by policy; `kind` is a plural."""
+    """Refuse a request by policy (403); `kind` is a plural."""
     return StatusError(
         403, "Forbidden", message, name=name, kind=kind, group=group, causes=causes, details=True
     )
@@ -152,7 +153,7 @@ def not_found(kind: Kind, name: str) -> StatusError:
 
 
 def no_such_resource() -> StatusError:
-    """Answer a path that names no resource."""
+    """Refuse a path that names no resource (404)."""
     message = "the server could not find the requested resource"
     return StatusError(404, "NotFound", message, details=True)
 
@@ -177,46 +178,46 @@ def already_exists(kind: Kind, name: str) -> StatusError:
     return StatusError(409, "AlreadyExists", message, name=name, kind=kind.plural, group=kind.group)
 
 
-def conflict(kind: Kind, name: str, why: str, *, details_kind: str = "") -> StatusError:
-    """Refuse because the object has moved on; `details_kind` where it is not the plural."""
-    message = f'Operation cannot be fulfilled on {kind.resource} "{name}": {why}'
+def conflict(kind: Kind, name: str, reason: str, *, details_kind: str = "") -> StatusError:
+    """Refuse a write to an object that was changed (409); `details_kind` replaces the plural in `details`."""
+    message = f'Operation cannot be fulfilled on {kind.resource} "{name}": {reason}'
     return StatusError(
         409, "Conflict", message, name=name, kind=details_kind or kind.plural, group=kind.group
     )
 
 
-def expired(message: str, *, go_on: str = "") -> StatusError:
-    """Say that a resourceVersion or continue token is too old (410); `go_on` is a token to use instead."""
+def expired(message: str, *, continue_token: str = "") -> StatusError:
+    """Refuse a resourceVersion or continue token that is too old (410); `continue_token` is a new token."""
     error = StatusError(410, "Expired", message)
-    error.go_on = go_on
+    error.continue_token = continue_token
     return error
 
 
 def invalid(kind: Kind, name: str, causes: Sequence[Cause]) -> StatusError:
-    """Refuse an object for what its fields say."""
+    """Refuse an object with invalid fields (422)."""
     return invalid_options(kind.kind, causes, name=name, group=kind.group)
 
 
 def invalid_options(
     kind: str, causes: Sequence[Cause], *, name: str = "", group: str = "meta.k8s.io"
 ) -> StatusError:
-    """Refuse request options (`CreateOptions`, `PatchOptions`...) or any other body by its kind."""
-    told = "; ".join(f"{cause.field}: {cause.message}" for cause in causes)
-    of = f"{kind}.{group}" if group else kind
-    message = f'{of} "{name}" is invalid: {told}'
+    """Refuse request options (`CreateOptions`, `PatchOptions`...) or another body by its kind (422)."""
+    reasons = "; ".join(f"{cause.field}: {cause.message}" for cause in causes)
+    qualified = f"{kind}.{group}" if group else kind
+    message = f'{qualified} "{name}" is invalid: {reasons}'
     return StatusError(422, "Invalid", message, name=name, kind=kind, group=group, causes=causes)
 
 
 def too_large(message: str) -> StatusError:
-    """Refuse a body, or what a patch would make of an object, for its size."""
+    """Refuse a body or a patched object that is too large (413)."""
     return StatusError(413, "RequestEntityTooLarge", message, details=True)
 
 
 def unprocessable(message: str) -> StatusError:
-    """Refuse a patch that is well formed and cannot be carried out."""
+    """Refuse a well-formed patch that cannot be applied (422)."""
     return StatusError(422, "Invalid", message, details=True)
 
 
 def internal(message: str) -> StatusError:
-    """Say that something behind the API failed, such as a webhook."""
+    """Report that a dependency of the API server failed (500), such as a webhook."""
     return StatusError(500, "InternalError", message, causes=[Cause("", message)])

@@ -1,7 +1,7 @@
-"""A thin client of the Kubernetes API: requests, errors as it words them, and watches that heal.
+"""A thin client of the Kubernetes API: requests, Status errors, and watches that reconnect.
 
-What enters is a kubeconfig (or the account a pod was given); what leaves are plain JSON objects. It must
-never follow a redirect, read a proxy from the environment, or show a credential.
+Its input is a kubeconfig or the ServiceAccount of a pod; its output is plain JSON objects. It never follows a
+redirect, reads a proxy from the environment, or shows a credential.
 """
 
 from podpass.kubernetes.client.client import (

@@ -1,4 +1,4 @@
-"""One session with one API server: requests, their refusals, and the raw material of watches."""
+"""A session with one API server: requests, errors, list pages and watch streams."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ Object = dict[str, Any]
 Params = Mapping[str, str]
 Page = tuple[list[Object], str]
 
-# The form of an object that holds its metadata alone; a server that has no such form sends it whole.
+# Requests PartialObjectMetadata; a server that does not support it sends the whole object.
 _JSON = "application/json"
 _METADATA = _JSON + ";as=PartialObjectMetadata;g=meta.k8s.io;v=v1," + _JSON
 _METADATA_LIST = _JSON + ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1," + _JSON
@@ -33,7 +33,7 @@ _PAGE = 250
 _MAX_MESSAGE = 1024
 _MAX_LINE_BYTES = 16 * 1024 * 1024
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10)
-# A watch may be silent for minutes: without these, so would be a server that has vanished.
+# A watch may be silent for minutes. Keep-alive probes detect a server that has disappeared.
 _KEEP_ALIVE = (
     (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
     (socket.IPPROTO_TCP, "TCP_KEEPIDLE", 30),
@@ -43,7 +43,7 @@ _KEEP_ALIVE = (
 
 
 class KubeClient:
-    """One session with one API server; close it, or use it as a context."""
+    """A session with one API server; close it, or use it as a context manager."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
@@ -52,7 +52,7 @@ class KubeClient:
 
     @classmethod
     def from_kubeconfig(cls, path: Path) -> Self:
-        """Speak to the current context's API server.
+        """Connect to the API server of the current context.
 
         Errors:  BadKubeconfig.
         """
@@ -86,7 +86,7 @@ class KubeClient:
         return _object(await self._request("GET", path, params, accept=accept))
 
     async def text(self, path: str, params: Params | None = None) -> str:
-        """Read what is no object: a pod's log, a health page."""
+        """Read a response that is not JSON, such as a pod log or a health page."""
         return (await self._request("GET", path, params)).decode("utf-8", "replace")
 
     async def create(self, path: str, body: Object, params: Params | None = None) -> Object:
@@ -105,25 +105,35 @@ class KubeClient:
     ) -> Object:
         return _object(await self._request("DELETE", path, params, body))
 
+    async def create_event(self, namespace: str, event: Object) -> None:
+        """Create an Event; see `EventSink`."""
+        await self.create(f"/api/v1/namespaces/{namespace}/events", event)
+
+    async def patch_event(self, namespace: str, name: str, change: Object) -> None:
+        """Merge top-level fields into an Event; see `EventSink`."""
+        await self.patch(f"/api/v1/namespaces/{namespace}/events/{name}", change)
+
     def watch(
         self,
         path: str,
         params: Params | None = None,
         *,
         metadata_only: bool = False,
-        failed: Callable[[KubeError], None] = reflector.unheard,
+        on_failure: Callable[[KubeError], None] = reflector.ignore,
     ) -> AsyncIterator[tuple[str, Object]]:
-        """Follow a collection for ever, through restarts of the server and gaps in its history.
+        """Watch a collection without end, through restarts of the server and expired resource versions.
 
-        Shapes:  first every object as ADDED, then ("SYNCED", {}), then ADDED, MODIFIED and DELETED. After a
-                 gap the list comes again, with a DELETED (metadata only) for what vanished in it, and
-                 another SYNCED. With `metadata_only` no more than an object's metadata is asked for.
-        Errors:  none; failures are logged, told to `failed`, and tried again, with growing waits.
+        Shapes:  first every object as ADDED, then ("SYNCED", {}), then ADDED, MODIFIED and DELETED. After an
+                 expired resource version the list is read again, with DELETED (metadata only) for objects
+                 that no longer exist, and another SYNCED. `metadata_only` requests only the metadata.
+        Errors:  none; failures are logged, passed to `on_failure`, and retried with backoff.
         """
-        return reflector.watch(self, path, params, metadata_only=metadata_only, failed=failed)
+        return reflector.watch(
+            self, path, params, metadata_only=metadata_only, on_failure=on_failure
+        )
 
     async def list(self, path: str, params: Params | None = None) -> Page:
-        """Read a whole collection, page by page; give it and its version."""
+        """Read a whole collection, page by page; return it and its resource version."""
         found: list[Object] = []
         version = ""
         async for items, of_all in self.pages(path, params):
@@ -134,9 +144,9 @@ class KubeClient:
     async def pages(
         self, path: str, params: Params | None = None, *, metadata_only: bool = False
     ) -> AsyncIterator[Page]:
-        """Read a collection, a page at a time, each with the collection's version.
+        """Yield the pages of a collection, each with the resource version of the collection.
 
-        Shapes:  at most 250 objects a page, so that none of them keeps the event loop for long.
+        Shapes:  at most 250 objects a page, so that no page blocks the event loop for long.
         """
         accept = _METADATA_LIST if metadata_only else _JSON
         page: dict[str, str] = {**(params or {}), "limit": str(_PAGE)}
@@ -151,7 +161,7 @@ class KubeClient:
     async def stream(
         self, path: str, params: Params, seconds: float, *, metadata_only: bool = False
     ) -> AsyncIterator[tuple[str, Object]]:
-        """Read one watch request's events until it ends, or `seconds` have passed.
+        """Yield the events of one watch request until it ends, or `seconds` have passed.
 
         Errors:  KubeError, also for an event of type ERROR.
         """
@@ -160,7 +170,7 @@ class KubeClient:
         try:
             async with self._open("GET", path, params, accept=accept, timeout=timeout) as answer:
                 if answer.status >= 300:
-                    raise _refusal(answer.status, await answer.read())
+                    raise _error_of(answer.status, await answer.read())
                 async for line in _lines(answer.content):
                     event = orjson.loads(line)
                     kind, item = event.get("type", ""), event.get("object") or {}
@@ -186,7 +196,7 @@ class KubeClient:
         except (aiohttp.ClientError, OSError) as exc:
             raise KubeUnreachable(self.server, _cause(exc)) from exc
         if answer.status >= 300:
-            raise _refusal(answer.status, content)
+            raise _error_of(answer.status, content)
         return content
 
     def _open(
@@ -200,7 +210,7 @@ class KubeClient:
         timeout: aiohttp.ClientTimeout = _REQUEST_TIMEOUT,
     ) -> "aiohttp.client._RequestContextManager":
         if self._session is None:
-            # Only the kubeconfig's authority is trusted, and no proxy variable is looked at.
+            # Only the CA of the kubeconfig is trusted, and no proxy variable is read.
             connector = aiohttp.TCPConnector(
                 ssl=self.target.tls or True, limit=0, socket_factory=_socket
             )
@@ -208,7 +218,7 @@ class KubeClient:
             self._session = aiohttp.ClientSession(
                 connector=connector, headers=agent, trust_env=False
             )
-        self._trust_anew()
+        self._reload_ca()
         headers = {"accept": accept, **self.target.headers()}
         if data is not None:
             headers["content-type"] = content_type
@@ -223,13 +233,13 @@ class KubeClient:
             server_hostname=self.target.server_name,
         )
 
-    def _trust_anew(self) -> None:
-        """Trust the authority's successor too, as soon as the file holds it."""
+    def _reload_ca(self) -> None:
+        """Trust a new CA as soon as it is in the file."""
         changed = _changed(self.target.ca_file)
         if changed == self._trusted or self.target.tls is None:
             return
         self._trusted = changed
-        with contextlib.suppress(OSError):  # half written: it will change once more
+        with contextlib.suppress(OSError):  # the file is incomplete and will change once more
             self.target.tls.load_verify_locations(cafile=self.target.ca_file)
 
 
@@ -244,18 +254,18 @@ def _socket(address: tuple[Any, ...]) -> socket.socket:
     family, kind, protocol, _, _ = address
     made = socket.socket(family, kind, protocol)
     for level, option, value in _KEEP_ALIVE:
-        if hasattr(socket, option):  # not every system names them all
+        if hasattr(socket, option):  # not every operating system has all of them
             made.setsockopt(level, getattr(socket, option), value)
     return made
 
 
 def _cause(exc: Exception) -> str:
-    """Say why no answer came, in the system's or TLS's own words; never an exception's, which may quote."""
+    """Return the cause in words of the system or of TLS; the text of an exception may contain secrets."""
     if isinstance(exc, aiohttp.ClientConnectorCertificateError):
-        why = getattr(exc.certificate_error, "verify_message", "") or "of another name"
+        why = getattr(exc.certificate_error, "verify_message", "") or "it is for another host name"
         return f"its certificate is not trusted: {why}"
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
-        return "its name is not known"
+        return "its host name does not resolve"
     number = getattr(exc, "errno", None) or 0
     return os.strerror(number) if number > 0 else type(exc).__name__
 
@@ -264,14 +274,14 @@ def _object(content: bytes) -> Object:
     try:
         value = orjson.loads(content)
     except ValueError as exc:
-        raise KubeError(502, "BadAnswer", "the API server's answer is not JSON") from exc
+        raise KubeError(502, "BadAnswer", "the response of the API server is not JSON") from exc
     if not isinstance(value, dict):
-        raise KubeError(502, "BadAnswer", "the API server's answer is not an object")
+        raise KubeError(502, "BadAnswer", "the response of the API server is not an object")
     return value
 
 
-def _refusal(status: int, content: bytes) -> KubeError:
-    """Word a refusal as the Status in it does; a body of another kind is left out."""
+def _error_of(status: int, content: bytes) -> KubeError:
+    """Return the error of the Status in the body; a body of another kind is ignored."""
     try:
         body = orjson.loads(content)
     except ValueError:

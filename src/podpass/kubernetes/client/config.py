@@ -1,4 +1,4 @@
-"""Which API server to speak to, and how to prove who one is: read from a kubeconfig, or from a pod."""
+"""Address, trust and credential for an API server, from a kubeconfig or from inside a pod."""
 
 import base64
 import binascii
@@ -18,10 +18,10 @@ _UNSUPPORTED = ("exec", "auth-provider", "username", "proxy-url", "insecure-skip
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """An API server and how to speak to it.
+    """The address of an API server and the credential for it.
 
-    Shapes:  `server` is an origin without trailing slash; `token_file` is read at each request, because
-             the kubelet renews it in place, and `ca_file` whenever it has changed.
+    Shapes:  `server` is an origin without trailing slash. `token_file` is read at each request, because the
+             kubelet renews it in place; `ca_file` is read again when it has changed.
     """
 
     server: str
@@ -46,10 +46,11 @@ class Target:
 def read_kubeconfig(path: Path) -> Target:
     """Read the current context of a kubeconfig.
 
-    Shapes:  files are relative to the kubeconfig's folder; `*-data` wins over a file, as in client-go.
+    Shapes:  files are relative to the folder of the kubeconfig; `*-data` has precedence over a file, as in
+             client-go.
     Errors:  BadKubeconfig, naming the file and the entry.
     """
-    import yaml  # a pod has no kubeconfig, and nothing else to read with it
+    import yaml  # imported late: a pod has no kubeconfig and needs no YAML
 
     try:
         config = yaml.safe_load(path.read_text())
@@ -77,10 +78,8 @@ def read_kubeconfig(path: Path) -> Target:
     )
 
 
-def in_cluster(
-    environ: Mapping[str, str], folder: Path = Path(MOUNT_PATH)
-) -> Target:
-    """Use the account that the kubelet gave to this pod.
+def in_cluster(environ: Mapping[str, str], folder: Path = Path(MOUNT_PATH)) -> Target:
+    """Use the ServiceAccount token that the kubelet mounted into this pod.
 
     Errors:  BadKubeconfig outside a pod.
     """
@@ -88,8 +87,8 @@ def in_cluster(
     host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT")
     if not host or not port or not ca_file.exists():
         raise BadKubeconfig(
-            "not in a pod: no KUBERNETES_SERVICE_HOST or no account is mounted",
-            hint="run it in a pod that mounts its account's token, or name a kubeconfig with --kubeconfig",
+            "not in a pod: KUBERNETES_SERVICE_HOST is not set or no ServiceAccount token is mounted",
+            hint="run it in a pod with a mounted ServiceAccount token, or pass --kubeconfig",
         )
     host = f"[{host}]" if ":" in host else host
     try:
@@ -121,13 +120,15 @@ def _tls(cluster: dict[str, Any], user: dict[str, Any], path: Path) -> ssl.SSLCo
         certificate = _pem(user, "client-certificate", path)
         key = _pem(user, "client-key", path)
         if certificate and key:
-            # The ssl module only reads files; this one is 0600 and gone a moment later.
+            # The ssl module reads only files; this one has mode 0600 and is deleted at once.
             with tempfile.NamedTemporaryFile() as both:
                 both.write(certificate + b"\n" + key)
                 both.flush()
                 context.load_cert_chain(both.name)
     except (OSError, ValueError, ssl.SSLError) as exc:
-        raise BadKubeconfig(f"{path}: a certificate or key is none, or they do not fit") from exc
+        raise BadKubeconfig(
+            f"{path}: a certificate or key is not valid, or they do not match"
+        ) from exc
     return context
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong between a client and the API server."""
+"""Errors of requests to the API server."""
 
 from podpass.errors import Error
 
@@ -15,17 +15,17 @@ class KubeError(Error):
 
 
 class KubeUnreachable(KubeError):
-    """No answer came from the API server."""
+    """The API server did not answer."""
 
     code = "kubernetes_unreachable"
-    hint = "check that the API server runs, that the kubeconfig names its address, and this machine's clock"
+    hint = "check that the API server runs, that the kubeconfig has its address, and the clock"
 
     def __init__(self, server: str, cause: str) -> None:
         super().__init__(503, "Unreachable", f"no answer from {server}: {cause}")
 
 
 class BadKubeconfig(Error):
-    """A kubeconfig cannot be read, or asks for what this client does not do."""
+    """A kubeconfig cannot be read, or uses a feature that this client does not support."""
 
     code = "bad_kubeconfig"
-    hint = "name a server, its certificate authority, and a token or a client certificate"
+    hint = "set a server, its certificate-authority, and a token or a client certificate"

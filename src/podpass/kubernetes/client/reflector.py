@@ -1,4 +1,4 @@
-"""A watch that lasts: list, follow, resume at the last version, list again after a gap."""
+"""A reflector: list, watch, resume at the last resource version, list again when it has expired."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ _LAST_WAIT_SECONDS = 30.0
 
 
 class Source(Protocol):
-    """What a watch needs of a client."""
+    """The requests that a reflector sends."""
 
     def pages(
         self, path: str, params: Mapping[str, str] | None = None, *, metadata_only: bool = False
@@ -37,7 +37,7 @@ class Source(Protocol):
 
 
 class BackOff:
-    """Waits that double from `first` to `last` seconds, each spread by half either way."""
+    """Exponential backoff from `first` to `last` seconds, with jitter of 50 % in both directions."""
 
     def __init__(
         self, first: float = _FIRST_WAIT_SECONDS, last: float = _LAST_WAIT_SECONDS
@@ -48,13 +48,13 @@ class BackOff:
         self._next = self._first
 
     async def wait(self) -> None:
-        # Spread, so that a fleet does not come back in one beat.
+        # Jitter, so that many replicas do not reconnect at the same time.
         await asyncio.sleep(self._next * random.uniform(0.5, 1.5))  # noqa: S311 no secret
         self._next = min(self._next * 2, self._last)
 
 
-def unheard(_: KubeError) -> None:
-    """Let a failure be, which is logged anyway."""
+def ignore(_: KubeError) -> None:
+    """Ignore a failure; it is logged anyway."""
 
 
 async def watch(
@@ -63,23 +63,23 @@ async def watch(
     params: Mapping[str, str] | None,
     *,
     metadata_only: bool = False,
-    failed: Callable[[KubeError], None] = unheard,
+    on_failure: Callable[[KubeError], None] = ignore,
 ) -> AsyncIterator[Event]:
-    """Yield a collection's events for ever; see `KubeClient.watch`."""
+    """Yield the events of a collection without end; see `KubeClient.watch`."""
     known: dict[str, str] = {}
     version = ""
     back_off = BackOff()
     while True:
         try:
             if not version:
-                listing, whole = Listing(known), ""
+                snapshot, latest = ListDiff(known), ""
                 async for items, of_all in source.pages(path, params, metadata_only=metadata_only):
-                    whole = of_all
-                    for event in listing.page(items):
+                    latest = of_all
+                    for event in snapshot.add_page(items):
                         yield event
-                for event in listing.vanished():
+                for event in snapshot.deleted():
                     yield event
-                version = whole  # not before: a list that broke off has to begin anew
+                version = latest  # only now: an interrupted list must start again
                 yield "SYNCED", {}
             started, counted = time.monotonic(), 0
             query, seconds = _query(params, version)
@@ -96,9 +96,9 @@ async def watch(
                 continue
         except KubeError as exc:
             if exc.status in (401, 403, 410):
-                # Its history is gone, or whoever may not follow reads the whole now and then instead.
+                # The resource version has expired, or this client may not watch and lists periodically.
                 version = ""
-            failed(exc)
+            on_failure(exc)
             _log.log(
                 logging.DEBUG if exc.status == 410 else logging.WARNING,
                 "watch_interrupted",
@@ -129,30 +129,30 @@ def _key(item: Mapping[str, Any]) -> str:
     return f"{about.get('namespace', '')}/{about.get('name', '')}"
 
 
-class Listing:
-    """Turns a list into events a page at a time, those included that a gap has swallowed.
+class ListDiff:
+    """Turns the pages of a list into events, including DELETED for objects that no longer exist.
 
-    Shapes:  `known` is namespace/name to uid of what was seen before, and is brought up to date.
+    Shapes:  `known` maps namespace/name to uid of the objects known before, and is updated.
     """
 
     def __init__(self, known: dict[str, str]) -> None:
         self._known = known
-        self._unseen = set(known)
+        self._missing = set(known)
 
-    def page(self, items: Sequence[dict[str, Any]]) -> Iterator[Event]:
-        """Tell of what a page holds; an object of a known name and another uid took a deleted one's place."""
+    def add_page(self, items: Sequence[dict[str, Any]]) -> Iterator[Event]:
+        """Yield the events of a page; a known name with another uid replaces a deleted object."""
         for item in items:
             key, uid = _key(item), str(item.get("metadata", {}).get("uid", ""))
-            self._unseen.discard(key)
+            self._missing.discard(key)
             before = self._known.get(key)
             if before is not None and before != uid:
                 yield _deleted(key, before)
             self._known[key] = uid
             yield "ADDED", item
 
-    def vanished(self) -> Iterator[Event]:
-        """Tell of what was on no page."""
-        for key in self._unseen:
+    def deleted(self) -> Iterator[Event]:
+        """Yield DELETED for each known object that was on no page."""
+        for key in self._missing:
             yield _deleted(key, self._known.pop(key))
 
 

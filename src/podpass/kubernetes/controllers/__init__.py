@@ -1,6 +1,7 @@
-"""What a controller manager does: it looks at what is wanted and what is there, and acts on the difference.
+"""Controllers: each reconciles the objects of one kind with their desired state.
 
-Each controller is a `look` at one object by its name. It is called after every change that may concern the
-object, and reads the state, never the change: a look that was missed is made up for by the next one. What a
-look decides is in pure modules; it acts through `writer`, as a client of the API would.
+A controller has one method `reconcile(namespace, name)`, which returns the requeue delay in seconds or
+None. The controller manager calls it after every change that may concern the object. It reads the
+current state, never the change, so a missed call is repaired by the next. Decisions are in pure
+modules; writes go through `client`.
 """

@@ -1,39 +1,42 @@
-"""The hand of the controllers: writes as a client of the API would, under the name of who writes.
+"""The write client of the controllers: each write is a request of the controller's ServiceAccount.
 
-Everything goes the way of every other request, webhooks included, so that a pod a deployment makes is
-changed, refused and validated as one that a user makes.
+Writes take the same path as every other request, webhooks included. A pod that a Deployment creates is
+mutated, refused and validated as a pod that a user creates.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
-from podpass.kubernetes.apiserver.kinds import Kind, named
+from podpass.kubernetes.apiserver.kinds import Kind, kind_by_name
 from podpass.kubernetes.apiserver.options import BACKGROUND, DeleteOptions, WriteOptions
-from podpass.kubernetes.apiserver.registry.deletion import Deletions
-from podpass.kubernetes.apiserver.registry.store import Resources
-from podpass.kubernetes.apiserver.request import Request, Target, User
+from podpass.kubernetes.apiserver.registry.deletion import DeletionHandler
+from podpass.kubernetes.apiserver.registry.store import Registry
+from podpass.kubernetes.apiserver.request import Request, RequestInfo, UserInfo
 from podpass.kubernetes.apiserver.status import StatusError
-from podpass.kubernetes.apiserver.storage.storage import Object, Store
-from podpass.kubernetes.service_account.names import group_names, subject
+from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
+from podpass.kubernetes.client import KubeError
+from podpass.kubernetes.client.event_recorder import Reference, object_reference
+from podpass.kubernetes.service_account.names import account_groups, subject
 
 Made = TypeVar("Made")
 
 MANAGER = "kube-controller-manager"
 _HOW = WriteOptions(manager=MANAGER)
 _NAMESPACE = "kube-system"
-_GROUPS = (*group_names(_NAMESPACE), "system:authenticated")
+_GROUPS = (*account_groups(_NAMESPACE), "system:authenticated")
 
 
-class Writer:
+class ControllerClient:
     """Writes objects for one controller."""
 
-    def __init__(self, resources: Resources, deletions: Deletions, controller: str) -> None:
+    def __init__(self, resources: Registry, deletions: DeletionHandler, controller: str) -> None:
         self._resources, self._deletions = resources, deletions
-        self._user = User(name=subject(_NAMESPACE, controller), groups=_GROUPS)
+        self._user = UserInfo(name=subject(_NAMESPACE, controller), groups=_GROUPS)
 
     @property
-    def store(self) -> Store:
+    def store(self) -> ObjectStore:
         return self._resources.store
 
     @property
@@ -41,65 +44,77 @@ class Writer:
         return self._resources.clock()
 
     async def create(self, kind: str, obj: Object) -> Object:
-        """Make an object.
+        """Create an object.
 
         Errors:  StatusError.
         """
         request = self._request(kind, obj["metadata"].get("namespace", ""), "")
-        return await self._written(self._resources.insert(request, obj, _HOW))
+        return await self._written(self._resources.create_object(request, obj, _HOW))
 
     async def update(self, kind: str, obj: Object, *, part: str = "") -> Object:
-        """Replace an object, or its `status`, if it is still as it was read.
+        """Replace an object, or its `status`, if its resourceVersion is still current.
 
         Errors:  StatusError 404, 409 and others.
         """
         metadata = obj["metadata"]
         request = self._request(kind, metadata.get("namespace", ""), metadata["name"], part)
-        change = self._resources.change(request, lambda _: _tidy(obj), _HOW, "UpdateOptions")
+        change = self._resources.guaranteed_update(
+            request, lambda _: _tidy(obj), _HOW, "UpdateOptions"
+        )
         return await self._written(change)
 
     async def change(
-        self, kind: str, namespace: str, name: str, wanted: Callable[[Object], Object]
+        self, kind: str, namespace: str, name: str, mutate: Callable[[Object], Object]
     ) -> Object:
-        """Change an object as it is by then.
+        """Apply a function to the current object and store the result.
 
         Errors:  StatusError.
         """
         request = self._request(kind, namespace, name)
 
         def unbound(live: Object) -> Object:
-            changed = _tidy(wanted(live))
+            changed = _tidy(mutate(live))
             changed["metadata"].pop("resourceVersion", None)
             return changed
 
-        change = self._resources.change(request, unbound, _HOW, "UpdateOptions")
+        change = self._resources.guaranteed_update(request, unbound, _HOW, "UpdateOptions")
         return await self._written(change)
 
     async def delete(
         self, kind: str, namespace: str, name: str, uid: str, *, policy: str = BACKGROUND
     ) -> None:
-        """Delete an object if it is still the same; one that is gone already is as well.
+        """Delete an object by uid; an object that does not exist is no error.
 
         Errors:  StatusError.
         """
         request = self._request(kind, namespace, name)
         how = DeleteOptions(uid=uid, policy=policy)
         try:
-            await self._written(self._deletions.named(request, namespace, name, how))
+            await self._written(self._deletions.delete_named(request, namespace, name, how))
         except StatusError as exc:
             if exc.status != 404:
                 raise
+
+    async def create_event(self, namespace: str, event: Object) -> None:  # noqa: ARG002 it is in the event
+        """Create an Event; see `EventSink`."""
+        with _as_kube_error():
+            await self.create("Event", event)
+
+    async def patch_event(self, namespace: str, name: str, change: Object) -> None:
+        """Merge top-level fields into an Event; see `EventSink`."""
+        with _as_kube_error():
+            await self.change("Event", namespace, name, lambda live: {**live, **change})
 
     async def _written(self, work: Awaitable[Made]) -> Made:
         try:
             return await work
         finally:
-            # Writes are done without a pause where no webhook is asked; others have their turn here.
+            # A write that calls no webhook never yields; let other tasks run.
             await asyncio.sleep(0)
 
     def _request(self, kind_name: str, namespace: str, name: str, part: str = "") -> Request:
-        kind: Kind = named(kind_name)
-        target = Target(
+        kind: Kind = kind_by_name(kind_name)
+        target = RequestInfo(
             verb="update",
             path="",
             group=kind.group,
@@ -115,13 +130,21 @@ class Writer:
             receive=_nothing,
             query={},
             headers={},
-            target=target,
+            info=target,
             user=self._user,
         )
 
 
+@contextlib.contextmanager
+def _as_kube_error() -> Iterator[None]:
+    try:
+        yield
+    except StatusError as exc:
+        raise KubeError(exc.status, exc.reason, exc.message) from exc
+
+
 def _tidy(obj: Object) -> Object:
-    """Leave out lists that have become empty, as they are never stored."""
+    """Remove empty metadata lists, which the API server never stores."""
     kept = {name: value for name, value in obj["metadata"].items() if value != []}
     return {**obj, "metadata": kept}
 
@@ -130,8 +153,13 @@ async def _nothing() -> dict[str, Any]:
     return {"type": "http.disconnect"}
 
 
+def event_reference(kind: Kind, obj: Object) -> Reference:
+    """Return the reference to an object for an Event."""
+    return object_reference({**obj, "kind": kind.kind, "apiVersion": kind.api_version})
+
+
 def owner_reference(kind: Kind, owner: Object) -> Object:
-    """Refer to the owner that controls what it makes."""
+    """Return the controller reference for objects that an owner creates."""
     return {
         "apiVersion": kind.api_version,
         "kind": kind.kind,

@@ -1,4 +1,4 @@
-"""The controllers at work: what has changed is put in a queue for those it may concern, and they look."""
+"""Run all controllers: put the keys of changed objects into a work queue and reconcile them."""
 
 import asyncio
 import logging
@@ -6,165 +6,189 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from podpass.errors import Error
-from podpass.kubernetes.apiserver.kinds import named
-from podpass.kubernetes.apiserver.registry.deletion import Deletions
-from podpass.kubernetes.apiserver.registry.store import Resources
+from podpass.kubernetes.apiserver.kinds import kind_by_name
+from podpass.kubernetes.apiserver.registry.deletion import DeletionHandler
+from podpass.kubernetes.apiserver.registry.store import Registry
 from podpass.kubernetes.apiserver.status import StatusError
-from podpass.kubernetes.apiserver.storage.storage import Moved, Taken
-from podpass.kubernetes.controllers.client import Writer
-from podpass.kubernetes.controllers.deployments import Deployments
-from podpass.kubernetes.controllers.disruption import Budgets
-from podpass.kubernetes.controllers.endpoint_slices import Endpoints
-from podpass.kubernetes.controllers.event_ttl import Forgetting
-from podpass.kubernetes.controllers.garbage_collector import Garbage
-from podpass.kubernetes.controllers.jobs import Jobs
-from podpass.kubernetes.controllers.lister import RESOURCES, Change, View
-from podpass.kubernetes.controllers.namespaces import ACCOUNT, ROOT_CA, Namespaces
-from podpass.kubernetes.controllers.nodes import Nodes
-from podpass.kubernetes.controllers.replicasets import ReplicaSets
-from podpass.kubernetes.controllers.workqueue import Again, Key, Queue
+from podpass.kubernetes.apiserver.storage.storage import AlreadyExists, RevisionConflict
+from podpass.kubernetes.client.event_recorder import EventLimits, EventRecorder, RateLimit
+from podpass.kubernetes.controllers.client import ControllerClient
+from podpass.kubernetes.controllers.deployments import DeploymentController
+from podpass.kubernetes.controllers.disruption import DisruptionController
+from podpass.kubernetes.controllers.endpoint_slices import EndpointSliceController
+from podpass.kubernetes.controllers.event_ttl import EventTTLController
+from podpass.kubernetes.controllers.garbage_collector import GarbageCollector
+from podpass.kubernetes.controllers.jobs import JobController
+from podpass.kubernetes.controllers.lister import RESOURCES, Change, Lister
+from podpass.kubernetes.controllers.namespaces import ACCOUNT, ROOT_CA, NamespaceController
+from podpass.kubernetes.controllers.nodes import NodeController
+from podpass.kubernetes.controllers.replicasets import ReplicaSetController
+from podpass.kubernetes.controllers.workqueue import Key, RequeueError, WorkQueue
 
 _log = logging.getLogger(__name__)
 
-Look = Callable[[str, str], Awaitable[float | None]]
+Reconcile = Callable[[str, str], Awaitable[float | None]]
 
+# The limits of client-go: ten similar events, then a combined one; 25 events per object, then one in 5
+# minutes.
+EVENT_LIMITS = EventLimits(
+    max_series=4096, max_similar=10, per_bucket=RateLimit(burst=25, seconds_each=300.0)
+)
 _WORKERS = 8
 _WAIT_SECONDS = 30.0
-_GARBAGE, _FREE, _FORGET = "garbage/", "free", "forget"
-# A look at an owner counts its pods: the more there are, the less often it is worth it.
-_PODS_A_SECOND = 10_000
-_LONGEST_PAUSE = 0.5
+_GARBAGE, _TRACKED_POD, _EVENT_TTL = "garbage/", "free", "forget"
+# Reconciling an owner counts its pods, so the delay grows with the number of pods.
+_PODS_PER_SECOND = 10_000
+_MAX_DELAY_SECONDS = 0.5
 
 
-class Controllers:
-    """All controllers of a cluster."""
+class ControllerManager:
+    """Runs all controllers of a cluster."""
 
-    def __init__(self, resources: Resources, deletions: Deletions, ca_file: Path) -> None:
+    def __init__(self, resources: Registry, deletions: DeletionHandler, ca_file: Path) -> None:
         self._store = resources.store
-        self._view = view = View(self._store, self._tell)
+        self._lister = lister = Lister(self._store, self._enqueue)
 
-        def writer(controller: str) -> Writer:
-            return Writer(resources, deletions, controller)
+        def client(controller: str) -> ControllerClient:
+            return ControllerClient(resources, deletions, controller)
 
-        self._namespaces = Namespaces(writer("namespace-controller"), ca_file.read_text())
-        self._garbage = Garbage(view, writer("generic-garbage-collector"))
-        self._jobs = Jobs(view, writer("job-controller"))
-        self._looks: Mapping[str, Look] = {
-            "Deployment": Deployments(view, writer("deployment-controller")).look,
-            "Job": self._jobs.look,
-            "Namespace": self._namespaces.look,
-            "Node": Nodes(writer("node-controller")).look,
-            "PodDisruptionBudget": Budgets(view, writer("disruption-controller")).look,
-            "ReplicaSet": ReplicaSets(view, writer("replicaset-controller")).look,
-            "Service": Endpoints(view, writer("endpointslice-controller")).look,
-            _FREE: self._jobs.free,
-            _FORGET: Forgetting(writer("node-controller")).look,
+        def recorder(controller: str) -> EventRecorder:
+            made = EventRecorder(
+                client(controller), controller, clock=resources.clock, limits=EVENT_LIMITS
+            )
+            self._recorders.append(made)
+            return made
+
+        self._recorders: list[EventRecorder] = []
+        self._namespaces = NamespaceController(client("namespace-controller"), ca_file.read_text())
+        self._garbage = GarbageCollector(lister, client("generic-garbage-collector"))
+        self._jobs = JobController(lister, client("job-controller"), recorder("job-controller"))
+        self._reconcilers: Mapping[str, Reconcile] = {
+            "Deployment": DeploymentController(
+                lister, client("deployment-controller"), recorder("deployment-controller")
+            ).reconcile,
+            "Job": self._jobs.reconcile,
+            "Namespace": self._namespaces.reconcile,
+            "Node": NodeController(client("node-controller")).reconcile,
+            "PodDisruptionBudget": DisruptionController(
+                lister, client("disruption-controller")
+            ).reconcile,
+            "ReplicaSet": ReplicaSetController(
+                lister, client("replicaset-controller"), recorder("replicaset-controller")
+            ).reconcile,
+            "Service": EndpointSliceController(
+                lister, client("endpointslice-controller")
+            ).reconcile,
+            _TRACKED_POD: self._jobs.release_orphan,
+            _EVENT_TTL: EventTTLController(client("node-controller")).reconcile,
         }
-        self._queue: Queue | None = None
+        self._queue: WorkQueue | None = None
 
     def prepare(self) -> None:
-        """Complete every namespace, before anybody asks."""
-        kind = named("Namespace")
-        for entry in self._store.entries(kind):
+        """Create the default objects of every namespace before the first request."""
+        kind = kind_by_name("Namespace")
+        for entry in self._store.list_stored(kind):
             if not entry.object()["metadata"].get("deletionTimestamp"):
                 self._namespaces.complete(entry.name)
 
     async def run(self) -> None:
-        """Work until cancelled."""
-        self._queue = queue = Queue(asyncio.get_running_loop().time)
-        queue.add((_FORGET, "", ""))
+        """Reconcile until cancelled."""
+        self._queue = queue = WorkQueue(asyncio.get_running_loop().time)
+        queue.add((_EVENT_TTL, "", ""))
         async with asyncio.TaskGroup() as tasks:
             for _ in range(_WORKERS):
                 tasks.create_task(self._work(queue))
+            for recorder in self._recorders:
+                tasks.create_task(recorder.run())
             while True:
                 try:
-                    self._view.catch_up()
-                except Exception:  # noqa: BLE001 one odd object must not stop all controllers
-                    _log.exception("controllers_lost_track")
-                await self._store.history.wait(RESOURCES, _WAIT_SECONDS)
+                    self._lister.sync()
+                except Exception:  # noqa: BLE001 one invalid object must not stop all controllers
+                    _log.exception("controller_cache_sync_failed")
+                await self._store.watch_cache.wait(RESOURCES, _WAIT_SECONDS)
 
-    async def _work(self, queue: Queue) -> None:
+    async def _work(self, queue: WorkQueue) -> None:
         while True:
-            key = await queue.take()
+            key = await queue.get()
             try:
-                await self._look(queue, key)
+                await self._reconcile(queue, key)
             finally:
                 queue.done(key)
-            await asyncio.sleep(0)  # a look that writes nothing has not paused yet
+            await asyncio.sleep(0)  # a reconcile that writes nothing never yields
 
-    async def _look(self, queue: Queue, key: Key) -> None:
-        self._view.catch_up()
+    async def _reconcile(self, queue: WorkQueue, key: Key) -> None:
+        self._lister.sync()
         try:
-            again = await self._one(key)
-        except (Moved, Taken, Again):
-            queue.failed(key)
+            again = await self._dispatch(key)
+        except (RevisionConflict, AlreadyExists, RequeueError):
+            queue.add_rate_limited(key)
         except StatusError as exc:
             if exc.status != 409:
                 facts = {"controller": key[0], "object": f"{key[1]}/{key[2]}"}
                 _log.warning("controller_refused", extra={**facts, "cause": exc.message})
-            queue.failed(key)
-        except Exception as exc:  # noqa: BLE001 one odd object must not stop all controllers
+            queue.add_rate_limited(key)
+        except Exception as exc:  # noqa: BLE001 one invalid object must not stop all controllers
             level = logging.WARNING if isinstance(exc, Error) else logging.ERROR
             _log.log(level, "controller_failed", exc_info=exc, extra={"controller": key[0]})
-            queue.failed(key)
+            queue.add_rate_limited(key)
         else:
-            queue.succeeded(key)
+            queue.forget(key)
             if again is not None:
                 queue.add(key, again)
 
-    async def _one(self, key: Key) -> float | None:
+    async def _dispatch(self, key: Key) -> float | None:
         if key[0].startswith(_GARBAGE):
-            await self._garbage.look(key[0].removeprefix(_GARBAGE), key[1], key[2])
+            await self._garbage.reconcile(key[0].removeprefix(_GARBAGE), key[1], key[2])
             return None
-        return await self._looks[key[0]](key[1], key[2])
+        return await self._reconcilers[key[0]](key[1], key[2])
 
-    def _tell(self, change: Change) -> None:
-        """Have everything looked at that a change may concern."""
+    def _enqueue(self, change: Change) -> None:
+        """Enqueue every key that a change may concern."""
         if self._queue is None:
             return
         queue, (kind, namespace, name) = self._queue, change.place
-        if kind in self._looks:
-            queue.add(change.place, self._pause())
-        for place in filter(None, map(self._view.place, change.controllers)):
-            if place[0] in self._looks:
-                queue.add(place, self._pause())
+        if kind in self._reconcilers:
+            queue.add(change.place, self._delay())
+        for place in filter(None, map(self._lister.key_of, change.controllers)):
+            if place[0] in self._reconcilers:
+                queue.add(place, self._delay())
         if kind == "Pod":
-            self._tell_of_pod(queue, change)
+            self._enqueue_for_pod(queue, change)
         if kind in ("ConfigMap", "ServiceAccount") and name in (ACCOUNT, ROOT_CA):
             queue.add(("Namespace", "", namespace))
         if namespace and change.gone:
-            queue.add(("Namespace", "", namespace), self._pause())
+            queue.add(("Namespace", "", namespace), self._delay())
         if change.rebound:
-            self._tell_garbage(queue, change)
+            self._enqueue_for_garbage_collector(queue, change)
 
-    def _pause(self) -> float:
-        return min(len(self._view) / _PODS_A_SECOND, _LONGEST_PAUSE)
+    def _delay(self) -> float:
+        return min(len(self._lister) / _PODS_PER_SECOND, _MAX_DELAY_SECONDS)
 
-    def _tell_of_pod(self, queue: Queue, change: Change) -> None:
+    def _enqueue_for_pod(self, queue: WorkQueue, change: Change) -> None:
         _, namespace, name = change.place
         for counts in ("PodDisruptionBudget", "Service"):
-            for entry in self._store.entries(named(counts), namespace):
-                queue.add((counts, namespace, entry.name), self._pause())
-        pod = self._view.pod(namespace, name)
-        if pod is None or pod.ended:  # a deployment that recreates its pods waits for that
-            for place in filter(None, map(self._view.above, change.controllers)):
-                if place[0] in self._looks:
-                    queue.add(place, self._pause())
+            for entry in self._store.list_stored(kind_by_name(counts), namespace):
+                queue.add((counts, namespace, entry.name), self._delay())
+        pod = self._lister.pod(namespace, name)
+        if pod is None or pod.ended:  # a Deployment with strategy Recreate waits for this
+            for place in filter(None, map(self._lister.controller_of, change.controllers)):
+                if place[0] in self._reconcilers:
+                    queue.add(place, self._delay())
         if pod is None:
             return
         if pod.tracked and (pod.deleting or not pod.controller):
-            queue.add((_FREE, namespace, name))
-        if not pod.controller and change.rebound:  # somebody may take it in
+            queue.add((_TRACKED_POD, namespace, name))
+        if not pod.controller and change.rebound:  # an owner may adopt it
             for kind in ("ReplicaSet", "Job"):
-                for entry in self._store.entries(named(kind), namespace):
-                    queue.add((kind, namespace, entry.name), self._pause())
+                for entry in self._store.list_stored(kind_by_name(kind), namespace):
+                    queue.add((kind, namespace, entry.name), self._delay())
 
-    def _tell_garbage(self, queue: Queue, change: Change) -> None:
+    def _enqueue_for_garbage_collector(self, queue: WorkQueue, change: Change) -> None:
         kind, namespace, name = change.place
         if change.gone:
-            for place in self._view.dependants(change.uid):
+            for place in self._lister.dependants(change.uid):
                 queue.add((_GARBAGE + place[0], place[1], place[2]))
         else:
             queue.add((_GARBAGE + kind, namespace, name))
-        for place in filter(None, map(self._view.place, change.owners)):
-            queue.add((_GARBAGE + place[0], place[1], place[2]), self._pause())
+        for place in filter(None, map(self._lister.key_of, change.owners)):
+            queue.add((_GARBAGE + place[0], place[1], place[2]), self._delay())

@@ -1,19 +1,19 @@
-"""Deployments: a template rolled out by replica sets, one for each template there has been."""
+"""Deployment controller: roll out a pod template by one ReplicaSet per revision."""
 
 import copy
 
-from podpass.kubernetes.apiserver.kinds import named
+from podpass.kubernetes.apiserver.kinds import kind_by_name
 from podpass.kubernetes.apiserver.status import StatusError
 from podpass.kubernetes.apiserver.storage.storage import Object
+from podpass.kubernetes.client.event_recorder import NORMAL, WARNING, EventRecorder
 from podpass.kubernetes.controllers import (
     controller_ref,
     revisions,
     rollout,
     rollout_status,
 )
-from podpass.kubernetes.controllers.client import Writer, owner_reference
-from podpass.kubernetes.controllers.event_recorder import NORMAL, WARNING, Notes
-from podpass.kubernetes.controllers.lister import View
+from podpass.kubernetes.controllers.client import ControllerClient, event_reference, owner_reference
+from podpass.kubernetes.controllers.lister import Lister
 from podpass.kubernetes.controllers.pod_info import controller
 from podpass.kubernetes.controllers.rollout_status import (
     PAUSED,
@@ -24,61 +24,62 @@ from podpass.kubernetes.controllers.rollout_status import (
     set_condition,
 )
 
-_KIND, _SET = named("Deployment"), named("ReplicaSet")
+_KIND, _SET = kind_by_name("Deployment"), kind_by_name("ReplicaSet")
 
 
-class Deployments:
-    """Looks after deployments."""
+class DeploymentController:
+    """Reconciles Deployments."""
 
-    def __init__(self, view: View, writer: Writer) -> None:
-        self._view, self._writer = view, writer
-        self._notes = Notes(writer, "deployment-controller")
+    def __init__(self, lister: Lister, client: ControllerClient, recorder: EventRecorder) -> None:
+        self._lister, self._client, self._recorder = lister, client, recorder
 
-    async def look(self, namespace: str, name: str) -> float | None:
-        """Bring a deployment one step further; say when to look again.
+    async def reconcile(self, namespace: str, name: str) -> float | None:
+        """Reconcile one Deployment; return the requeue delay.
 
         Errors:  StatusError.
         """
-        before = self._writer.store.get(_KIND, namespace, name)
+        before = self._client.store.get(_KIND, namespace, name)
         if before is None:
             return None
-        round_ = _Round(self._view, self._writer, self._notes, before)
-        await round_.run()
-        return await round_.report()
+        sync = _DeploymentSync(self._lister, self._client, self._recorder, before)
+        await sync.run()
+        return await sync.report()
 
 
-class _Round:
-    """One look at one deployment.
+class _DeploymentSync:
+    """One reconcile of one Deployment.
 
     Shapes:  `deployment` is changed in memory and written once, at the end.
     """
 
-    def __init__(self, view: View, writer: Writer, notes: Notes, before: Object) -> None:
-        self._view, self._writer, self._notes = view, writer, notes
+    def __init__(
+        self, lister: Lister, client: ControllerClient, recorder: EventRecorder, before: Object
+    ) -> None:
+        self._lister, self._client, self._recorder = lister, client, recorder
         self._before, self._deployment = before, copy.deepcopy(before)
         self._new: Object | None = None
-        self._olds: list[Object] = []
+        self._old: list[Object] = []
         self._rolled = False
         self._changed: set[str] = set()
 
     @property
-    def _every(self) -> list[Object]:
-        return [*self._olds, *([self._new] if self._new else [])]
+    def _all_sets(self) -> list[Object]:
+        return [*self._old, *([self._new] if self._new else [])]
 
     async def run(self) -> None:
         deployment = self._deployment
-        sets = await self._sets()
-        self._new = revisions.newest(deployment, sets)
-        self._olds = [each for each in sets if each is not self._new]
+        sets = await self._claim_replica_sets()
+        self._new = revisions.find_new_replica_set(deployment, sets)
+        self._old = [each for each in sets if each is not self._new]
         if deployment["metadata"].get("deletionTimestamp"):
             return
-        self._note_pause()
+        self._set_paused_condition()
         paused = deployment["spec"].get("paused")
-        if paused or rollout.was_resized(deployment, sets):
-            await self._number_new()
-            await self._scale(rollout.resized(deployment, self._new, self._olds))
+        if paused or rollout.is_scaling_event(deployment, sets):
+            await self._update_new()
+            await self._scale(rollout.scale_all(deployment, self._new, self._old))
             if paused:
-                await self._forget()
+                await self._clean_up()
             return
         self._rolled = True
         if rollout.is_rolling(deployment):
@@ -88,62 +89,62 @@ class _Round:
 
     async def _roll(self) -> None:
         new = await self._ensure_new()
-        wanted = rollout.new_size(self._deployment, self._every, new)
+        wanted = rollout.new_size(self._deployment, self._all_sets, new)
         if await self._scale({new["metadata"]["name"]: wanted}):
             return
-        if await self._scale(rollout.old_sizes(self._deployment, new, self._olds)):
+        if await self._scale(rollout.old_sizes(self._deployment, new, self._old)):
             return
-        await self._forget_if_done()
+        await self._clean_up_if_complete()
 
     async def _recreate(self) -> None:
-        """Make new pods when the last old one is gone."""
-        await self._number_new()
-        gone = {each["metadata"]["name"]: 0 for each in self._olds if rollout.size(each)}
+        """Create new pods after the last old pod has ended."""
+        await self._update_new()
+        gone = {each["metadata"]["name"]: 0 for each in self._old if rollout.replicas_of(each)}
         if await self._scale(gone) or self._old_pods_run():
             return
         new = await self._ensure_new()
         await self._scale({new["metadata"]["name"]: self._deployment["spec"]["replicas"]})
-        await self._forget_if_done()
+        await self._clean_up_if_complete()
 
     def _old_pods_run(self) -> bool:
-        self._view.catch_up()
+        self._lister.sync()
         return any(
             not pod.ended
-            for each in self._olds
-            for pod in self._view.pods_of(each["metadata"]["uid"])
+            for each in self._old
+            for pod in self._lister.pods_of(each["metadata"]["uid"])
         )
 
-    async def _sets(self) -> list[Object]:
-        """Give the deployment's replica sets, after taking in strays that its selector finds."""
+    async def _claim_replica_sets(self) -> list[Object]:
+        """Return the ReplicaSets of the Deployment after adopting orphans and releasing others."""
         uid = self._before["metadata"]["uid"]
-        found = controller_ref.finds(self._before["spec"]["selector"])
+        found = controller_ref.selector_matches(self._before["spec"]["selector"])
         kept = []
-        for entry in self._writer.store.entries(_SET, self._before["metadata"]["namespace"]):
+        for entry in self._client.store.list_stored(_SET, self._before["metadata"]["namespace"]):
             each = entry.object()
             owner = controller(each["metadata"]).get("uid", "")
             fits = found(each["metadata"].get("labels") or {})
-            going = each["metadata"].get("deletionTimestamp")
-            if owner == uid and (fits or going):
+            deleting = each["metadata"].get("deletionTimestamp")
+            if owner == uid and (fits or deleting):
                 kept.append(each)
             elif owner == uid:
-                await self._own(each, adopt=False)
-            elif not owner and fits and not going and not self._is_going():
-                kept.append(await self._own(each, adopt=True))
+                await self._set_owner(each, adopt=False)
+            elif not owner and fits and not deleting and not self._is_deleting():
+                kept.append(await self._set_owner(each, adopt=True))
         return kept
 
-    def _is_going(self) -> bool:
+    def _is_deleting(self) -> bool:
         return bool(self._before["metadata"].get("deletionTimestamp"))
 
-    async def _own(self, replica_set: Object, *, adopt: bool) -> Object:
+    async def _set_owner(self, replica_set: Object, *, adopt: bool) -> Object:
         uid = self._before["metadata"]["uid"]
         metadata = dict(replica_set["metadata"])
         others = [each for each in metadata.get("ownerReferences") or () if each["uid"] != uid]
         mine = [owner_reference(_KIND, self._before)] if adopt else []
         metadata["ownerReferences"] = [*others, *mine]
-        return await self._writer.update(_SET.kind, {**replica_set, "metadata": metadata})
+        return await self._client.update(_SET.kind, {**replica_set, "metadata": metadata})
 
-    def _note_pause(self) -> None:
-        deployment, now = self._deployment, self._writer.now
+    def _set_paused_condition(self) -> None:
+        deployment, now = self._deployment, self._client.now
         if deployment["spec"].get("progressDeadlineSeconds") is None:
             return
         status = deployment.setdefault("status", {})
@@ -155,13 +156,13 @@ class _Round:
         elif known.get("reason") == PAUSED:
             set_condition(status, PROGRESSING, "Unknown", RESUMED, "Deployment is resumed", now)
 
-    async def _number_new(self) -> None:
-        """Give the new replica set, if it is there, its revision and the deployment's annotations."""
+    async def _update_new(self) -> None:
+        """Update revision and annotations of the new ReplicaSet, if it exists."""
         if self._new is None:
             return
         spec = self._deployment["spec"]
-        revision = revisions.next_number(self._olds)
-        found = revisions.annotations(self._deployment, self._new, revision)
+        revision = revisions.next_revision(self._old)
+        found = revisions.set_annotations(self._deployment, self._new, revision)
         metadata = self._new["metadata"]
         least = spec.get("minReadySeconds") or 0
         changed = {**self._new["spec"], "minReadySeconds": least}
@@ -173,79 +174,80 @@ class _Round:
                 "metadata": {**metadata, "annotations": found},
                 "spec": changed,
             }
-            self._new = await self._writer.update(_SET.kind, wanted)
-        self._take_revision(self._new)
+            self._new = await self._client.update(_SET.kind, wanted)
+        self._copy_revision(self._new)
         if not condition(self._deployment.get("status") or {}, PROGRESSING):
             why = f'Found new replica set "{metadata["name"]}"'
-            self._say("True", "FoundNewReplicaSet", why)
+            self._set_progressing("True", "FoundNewReplicaSet", why)
 
-    def _take_revision(self, new: Object) -> None:
+    def _copy_revision(self, new: Object) -> None:
         metadata = self._deployment["metadata"]
         annotations = dict(metadata.get("annotations") or {})
-        annotations[revisions.REVISION] = str(revisions.number(new))
+        annotations[revisions.REVISION] = str(revisions.revision_of(new))
         metadata["annotations"] = annotations
 
-    def _say(self, holds: str, reason: str, message: str) -> None:
+    def _set_progressing(self, holds: str, reason: str, message: str) -> None:
         if self._deployment["spec"].get("progressDeadlineSeconds") is not None:
             status = self._deployment.setdefault("status", {})
-            set_condition(status, PROGRESSING, holds, reason, message, self._writer.now)
+            set_condition(status, PROGRESSING, holds, reason, message, self._client.now)
 
     async def _ensure_new(self) -> Object:
-        """Give the replica set of the deployment's template, and make it if there is none."""
-        await self._number_new()
+        """Return the ReplicaSet of the current template; create it if it does not exist."""
+        await self._update_new()
         if self._new is not None:
             return self._new
         deployment = self._deployment
-        count = rollout.new_size(deployment, self._olds, None)
-        new = revisions.made(
+        count = rollout.new_size(deployment, self._old, None)
+        new = revisions.new_replica_set(
             deployment,
             owner_reference(_KIND, deployment),
-            self._olds,
+            self._old,
             replicas=count,
-            most=rollout.most(deployment),
+            most=rollout.max_replicas(deployment),
         )
         name = new["metadata"]["name"]
         try:
-            self._new = made = await self._writer.create(_SET.kind, new)
+            self._new = made = await self._client.create(_SET.kind, new)
         except StatusError as exc:
-            await self._not_made(name, exc)
+            await self._report_create_failure(name, exc)
             raise
         if count:
-            await self._tell_scaled("up", name, 0, count)
-        self._take_revision(made)
+            self._record_scaled("up", name, 0, count)
+        self._copy_revision(made)
         why = f'Created new replica set "{name}"'
-        self._say("True", "NewReplicaSetCreated", why)
+        self._set_progressing("True", "NewReplicaSetCreated", why)
         return made
 
-    async def _not_made(self, name: str, exc: StatusError) -> None:
-        if (
-            exc.reason == "AlreadyExists"
-        ):  # of another template with the same hash: try the next one
+    async def _report_create_failure(self, name: str, exc: StatusError) -> None:
+        # Another template has the same hash: the next reconcile uses the next collision count.
+        if exc.reason == "AlreadyExists":
             status = self._deployment.setdefault("status", {})
             status["collisionCount"] = (status.get("collisionCount") or 0) + 1
         else:
-            told = f'Failed to create new replica set "{name}": {exc.message}'
-            self._say("False", "ReplicaSetCreateError", told)
-            await self._notes.record(
-                _KIND.kind, self._before, WARNING, "ReplicaSetCreateError", told
+            message = f'Failed to create new replica set "{name}": {exc.message}'
+            self._set_progressing("False", "ReplicaSetCreateError", message)
+            self._recorder.record(
+                event_reference(_KIND, self._before), WARNING, "ReplicaSetCreateError", message
             )
         await self._write()
 
     async def _scale(self, sizes: rollout.Sizes) -> bool:
-        """Give replica sets their sizes, and tell whether one of them changed."""
+        """Set the sizes of ReplicaSets; return whether one of them changed."""
         self._changed.clear()
-        self._olds = [await self._resize(each, sizes) for each in self._olds]
+        self._old = [await self._resize(each, sizes) for each in self._old]
         if self._new is not None:
             self._new = await self._resize(self._new, sizes)
         return bool(self._changed)
 
     async def _resize(self, replica_set: Object, sizes: rollout.Sizes) -> Object:
         metadata = replica_set["metadata"]
-        name, now = metadata["name"], rollout.size(replica_set)
+        name, now = metadata["name"], rollout.replicas_of(replica_set)
         if name not in sizes:
             return replica_set
         count, annotations = sizes[name], dict(metadata.get("annotations") or {})
-        annotations |= revisions.sized(self._deployment, rollout.most(self._deployment))
+        annotations |= revisions.size_annotations(
+            self._deployment, rollout.max_replicas(self._deployment)
+        )
         if count == now and annotations == metadata.get("annotations"):
             return replica_set
         wanted = {
@@ -253,38 +255,42 @@ class _Round:
             "metadata": {**metadata, "annotations": annotations},
             "spec": {**replica_set["spec"], "replicas": count},
         }
-        changed = await self._writer.update(_SET.kind, wanted)
+        changed = await self._client.update(_SET.kind, wanted)
         if count != now:
             self._changed.add(name)
-            await self._tell_scaled("up" if count > now else "down", name, now, count)
+            self._record_scaled("up" if count > now else "down", name, now, count)
         return changed
 
-    async def _tell_scaled(self, way: str, name: str, before: int, after: int) -> None:
-        told = f"Scaled {way} replica set {name} from {before} to {after}"
-        await self._notes.record(_KIND.kind, self._before, NORMAL, "ScalingReplicaSet", told)
+    def _record_scaled(self, way: str, name: str, before: int, after: int) -> None:
+        message = f"Scaled {way} replica set {name} from {before} to {after}"
+        self._recorder.record(
+            event_reference(_KIND, self._before), NORMAL, "ScalingReplicaSet", message
+        )
 
-    async def _forget_if_done(self) -> None:
-        counted = rollout_status.counted(self._deployment, self._new, self._every, self._writer.now)
+    async def _clean_up_if_complete(self) -> None:
+        counted = rollout_status.calculate_status(
+            self._deployment, self._new, self._all_sets, self._client.now
+        )
         if rollout.is_complete(self._deployment, counted):
-            await self._forget()
+            await self._clean_up()
 
-    async def _forget(self) -> None:
-        for each in revisions.forgotten(self._deployment, self._olds):
+    async def _clean_up(self) -> None:
+        for each in revisions.over_history_limit(self._deployment, self._old):
             metadata = each["metadata"]
-            await self._writer.delete(
+            await self._client.delete(
                 _SET.kind, metadata["namespace"], metadata["name"], metadata["uid"]
             )
 
     async def report(self) -> float | None:
-        """Write down what the deployment is at; say when its deadline is."""
-        deployment, now = self._deployment, self._writer.now
-        status = rollout_status.counted(deployment, self._new, self._every, now)
+        """Write the status; return the seconds until the progress deadline."""
+        deployment, now = self._deployment, self._client.now
+        status = rollout_status.calculate_status(deployment, self._new, self._all_sets, now)
         if self._rolled:
-            rollout_status.progressed(deployment, status, self._new, self._every, now)
+            rollout_status.update_progress(deployment, status, self._new, self._all_sets, now)
         deployment["status"] = status
         await self._write()
-        return rollout_status.until_stuck(deployment, status, now)
+        return rollout_status.seconds_until_timeout(deployment, status, now)
 
     async def _write(self) -> None:
         if self._deployment != self._before:
-            await self._writer.update(_KIND.kind, self._deployment, part="status")
+            await self._client.update(_KIND.kind, self._deployment, part="status")

@@ -1,58 +1,62 @@
-"""Disruption budgets: counts, for each budget, the pods it is about and how many of them may go now."""
+"""Disruption controller: count the pods of each PodDisruptionBudget and the allowed disruptions."""
 
-from podpass.kubernetes.apiserver.kinds import named
+from podpass.kubernetes.apiserver.kinds import kind_by_name
 from podpass.kubernetes.apiserver.registry import eviction
-from podpass.kubernetes.apiserver.registry.eviction import Counts
+from podpass.kubernetes.apiserver.registry.eviction import PodCounts
 from podpass.kubernetes.apiserver.storage.storage import Object
-from podpass.kubernetes.controllers.client import Writer
-from podpass.kubernetes.controllers.controller_ref import finds
-from podpass.kubernetes.controllers.lister import View
-from podpass.kubernetes.controllers.pod_info import PodFact, controller, seconds
+from podpass.kubernetes.controllers.client import ControllerClient
+from podpass.kubernetes.controllers.controller_ref import selector_matches
+from podpass.kubernetes.controllers.lister import Lister
+from podpass.kubernetes.controllers.pod_info import PodInfo, controller, seconds
 
-_KIND = named("PodDisruptionBudget")
-# An evicted pod that is still there after so long was not deleted after all.
+_KIND = kind_by_name("PodDisruptionBudget")
+# An evicted pod that still exists after this time was not deleted.
 _DISRUPTION_SECONDS = 120.0
-_SIZED = ("Deployment", "ReplicaSet", "StatefulSet")
+_SCALED_KINDS = ("Deployment", "ReplicaSet", "StatefulSet")
 
 
-class Budgets:
-    """Keeps the status of disruption budgets."""
+class DisruptionController:
+    """Reconciles the status of PodDisruptionBudgets."""
 
-    def __init__(self, view: View, writer: Writer) -> None:
-        self._view, self._writer = view, writer
+    def __init__(self, lister: Lister, client: ControllerClient) -> None:
+        self._lister, self._client = lister, client
 
-    async def look(self, namespace: str, name: str) -> float | None:
-        """Count the pods of a budget; say when to look again.
+    async def reconcile(self, namespace: str, name: str) -> float | None:
+        """Count the pods of a budget; return the requeue delay.
 
         Errors:  StatusError.
         """
-        budget = self._writer.store.get(_KIND, namespace, name)
+        budget = self._client.store.get(_KIND, namespace, name)
         if budget is None:
             return None
-        selector, now = budget["spec"].get("selector"), self._writer.now
-        # Unlike elsewhere, a selector that says nothing finds every pod of the namespace.
-        found = (
-            finds(selector) if any((selector or {}).values()) else lambda _: selector is not None
+        selector, now = budget["spec"].get("selector"), self._client.now
+        # Here an empty selector matches every pod of the namespace.
+        matches = (
+            selector_matches(selector)
+            if any((selector or {}).values())
+            else lambda _: selector is not None
         )
-        pods = [pod for pod in self._view.pods(namespace) if found(pod.labels) and not pod.ended]
+        pods = [
+            pod for pod in self._lister.pods(namespace) if matches(pod.labels) and not pod.ended
+        ]
         disrupted, wait = self._disrupted(budget, pods)
         healthy = [
             pod for pod in pods if pod.ready and not pod.deleting and pod.name not in disrupted
         ]
-        wanted = eviction.desired(budget["spec"], len(pods), self._expected(pods))
-        counts = Counts(wanted.expected, len(healthy), wanted.desired)
-        status = eviction.status(budget, counts, disrupted, now)
+        wanted = eviction.expected_counts(budget["spec"], len(pods), self._expected(pods))
+        counts = PodCounts(wanted.expected, len(healthy), wanted.desired)
+        status = eviction.budget_status(budget, counts, disrupted, now)
         if status != budget.get("status"):
-            await self._writer.update(_KIND.kind, {**budget, "status": status}, part="status")
+            await self._client.update(_KIND.kind, {**budget, "status": status}, part="status")
         return wait
 
     def _disrupted(
-        self, budget: Object, pods: list[PodFact]
+        self, budget: Object, pods: list[PodInfo]
     ) -> tuple[dict[str, str], float | None]:
-        """Keep in mind who was let go and is still there, and say until when."""
+        """Return the evicted pods that still exist, and the seconds until the first entry expires."""
         noted = (budget.get("status") or {}).get("disruptedPods") or {}
         there = {pod.name for pod in pods if not pod.deleting}
-        now = self._writer.now
+        now = self._client.now
         kept = {
             name: moment
             for name, moment in noted.items()
@@ -61,21 +65,21 @@ class Budgets:
         waits = [seconds(moment) + _DISRUPTION_SECONDS - now for moment in kept.values()]
         return kept, min(waits, default=None)
 
-    def _expected(self, pods: list[PodFact]) -> int:
-        """Sum up how many pods their owners want; one that nobody owns counts for itself."""
+    def _expected(self, pods: list[PodInfo]) -> int:
+        """Return the number of expected pods: the replicas of their owners, and each pod without owner."""
         owners = {pod.controller for pod in pods if pod.controller}
         sized: dict[str, int] = {}
         for uid in owners:
-            top = self._sized_owner(uid)
+            top = self._scaled_owner(uid)
             if top is not None:
                 sized[top["metadata"]["uid"]] = top["spec"].get("replicas") or 0
         return sum(sized.values()) + sum(not pod.controller for pod in pods)
 
-    def _sized_owner(self, uid: str) -> Object | None:
-        """Climb from a pod's owner to the one that says how many there shall be."""
+    def _scaled_owner(self, uid: str) -> Object | None:
+        """Return the topmost owner that has a replica count."""
         found: Object | None = None
-        while uid and (place := self._view.place(uid)) is not None and place[0] in _SIZED:
-            found = self._writer.store.get(named(place[0]), place[1], place[2])
+        while uid and (key := self._lister.key_of(uid)) is not None and key[0] in _SCALED_KINDS:
+            found = self._client.store.get(kind_by_name(key[0]), key[1], key[2])
             if found is None:
                 return None
             uid = controller(found["metadata"]).get("uid", "")

@@ -1,83 +1,83 @@
-"""Endpoint slices: where the pods are that a service's selector finds, and which of them are ready.
+"""EndpointSlice controller: write the addresses and readiness of the pods of each Service.
 
-Nothing here routes by them; `kubectl describe service` shows them, and clients that balance by themselves
-watch them.
+Nothing in this process routes by them. `kubectl describe service` shows them, and clients that balance
+load watch them.
 """
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from podpass.kubernetes.apiserver.kinds import named
+from podpass.kubernetes.apiserver.kinds import kind_by_name
 from podpass.kubernetes.apiserver.storage.storage import Object
-from podpass.kubernetes.controllers.client import Writer, owner_reference
-from podpass.kubernetes.controllers.controller_ref import finds
-from podpass.kubernetes.controllers.lister import View
-from podpass.kubernetes.controllers.pod_info import PodFact
+from podpass.kubernetes.controllers.client import ControllerClient, owner_reference
+from podpass.kubernetes.controllers.controller_ref import selector_matches
+from podpass.kubernetes.controllers.lister import Lister
+from podpass.kubernetes.controllers.pod_info import PodInfo
 
-_KIND, _SERVICE, _POD = named("EndpointSlice"), named("Service"), named("Pod")
+_KIND, _SERVICE, _POD = kind_by_name("EndpointSlice"), kind_by_name("Service"), kind_by_name("Pod")
 _OF_SERVICE = "kubernetes.io/service-name"
 _MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 _MANAGER = "endpointslice-controller.k8s.io"
-_MOST = 100
+_MAX_ENDPOINTS = 100
 
 Ports = tuple[tuple[str, str, int], ...]
 """Name, protocol and number of each port."""
 
 
-class Endpoints:
-    """Keeps the endpoint slices of services."""
+class EndpointSliceController:
+    """Reconciles the EndpointSlices of Services."""
 
-    def __init__(self, view: View, writer: Writer) -> None:
-        self._view, self._writer = view, writer
+    def __init__(self, lister: Lister, client: ControllerClient) -> None:
+        self._lister, self._client = lister, client
 
-    async def look(self, namespace: str, name: str) -> None:
-        """Write down the pods of a service.
+    async def reconcile(self, namespace: str, name: str) -> None:
+        """Write the slices of one Service.
 
         Errors:  StatusError.
         """
-        service = self._writer.store.get(_SERVICE, namespace, name)
+        service = self._client.store.get(_SERVICE, namespace, name)
         if service is None or not service["spec"].get("selector"):
             return
-        found = finds({"matchLabels": service["spec"]["selector"]})
+        matches = selector_matches({"matchLabels": service["spec"]["selector"]})
         pods = [
             pod
-            for pod in self._view.pods(namespace)
-            if pod.ip and not pod.ended and found(pod.labels)
+            for pod in self._lister.pods(namespace)
+            if pod.ip and not pod.ended and matches(pod.labels)
         ]
         by_ports: dict[Ports, list[Object]] = {}
         for pod in sorted(pods, key=lambda pod: pod.name):
             by_ports.setdefault(self._ports(service, pod), []).append(_endpoint(pod))
-        live = {each["metadata"]["uid"]: each for each in self._live(namespace, name)}
+        live = {each["metadata"]["uid"]: each for each in self._existing(namespace, name)}
         for slice_, current in arrange(by_ports, list(live.values())):
             if current is None:
-                await self._writer.create(_KIND.kind, self._new(service, slice_))
+                await self._client.create(_KIND.kind, self._new(service, slice_))
                 continue
             del live[current["metadata"]["uid"]]
             if any(current.get(part) != slice_[part] for part in ("endpoints", "ports")):
-                await self._writer.update(_KIND.kind, {**current, **slice_})
+                await self._client.update(_KIND.kind, {**current, **slice_})
         for uid, surplus in live.items():
-            await self._writer.delete(_KIND.kind, namespace, surplus["metadata"]["name"], uid)
+            await self._client.delete(_KIND.kind, namespace, surplus["metadata"]["name"], uid)
 
-    def _live(self, namespace: str, service: str) -> list[Object]:
-        found = [entry.object() for entry in self._writer.store.entries(_KIND, namespace)]
+    def _existing(self, namespace: str, service: str) -> list[Object]:
+        found = [entry.object() for entry in self._client.store.list_stored(_KIND, namespace)]
         mine = {_OF_SERVICE: service, _MANAGED_BY: _MANAGER}
         return [
             each for each in found if mine.items() <= (each["metadata"].get("labels") or {}).items()
         ]
 
-    def _ports(self, service: Object, pod: PodFact) -> Ports:
-        """Find the numbers of a service's ports in a pod, which may call them differently from others."""
+    def _ports(self, service: Object, pod: PodInfo) -> Ports:
+        """Return the port numbers of a Service in one pod; named ports may differ between pods."""
         found = []
         for port in service["spec"].get("ports") or ():
             target = port.get("targetPort", port["port"])
-            number = target if isinstance(target, int) else self._named(pod, target)
+            number = target if isinstance(target, int) else self._named_port(pod, target)
             if number:
                 found.append((port.get("name") or "", port["protocol"], number))
         return tuple(found)
 
-    def _named(self, pod: PodFact, name: str) -> int:
-        spec = (self._writer.store.get(_POD, pod.namespace, pod.name) or {}).get("spec") or {}
+    def _named_port(self, pod: PodInfo, name: str) -> int:
+        spec = (self._client.store.get(_POD, pod.namespace, pod.name) or {}).get("spec") or {}
         for container in spec.get("containers") or ():
             for port in container.get("ports") or ():
                 if port.get("name") == name:
@@ -98,22 +98,25 @@ class Endpoints:
 
 
 def arrange(
-    by_ports: Mapping[Ports, Sequence[Object]], live: Sequence[Object], *, most: int = _MOST
+    by_ports: Mapping[Ports, Sequence[Object]],
+    live: Sequence[Object],
+    *,
+    max_endpoints: int = _MAX_ENDPOINTS,
 ) -> list[tuple[Object, Object | None]]:
-    """Say what the slices of a service are to hold, each with the live one to write it over, if any.
+    """Return the desired slices of a Service, each with the existing slice that it replaces, if any.
 
-    An endpoint stays in the slice that has it, and new ones go where there is room: one that moved would
-    be in both slices for a moment, or in neither. A service without pods has one empty slice.
+    An endpoint stays in its slice, and new endpoints fill free places. An endpoint that moved would be
+    in both slices for a moment, or in neither. A Service without pods has one empty slice.
     """
     arranged: list[tuple[Object, Object | None]] = []
     new: list[Object] = []
     for ports in sorted(by_ports):
         waiting = {each["targetRef"]["uid"]: each for each in by_ports[ports]}
-        same = [each for each in live if each.get("ports") == _told(ports)]
-        kept = [_staying(each, waiting) for each in same]
+        same = [each for each in live if each.get("ports") == _port_objects(ports)]
+        kept = [_remaining(each, waiting) for each in same]
         rest = list(waiting.values())
         for endpoints in kept:
-            room = most - len(endpoints) if endpoints else 0
+            room = max_endpoints - len(endpoints) if endpoints else 0
             endpoints += rest[:room]
             del rest[:room]
         arranged += [
@@ -121,7 +124,10 @@ def arrange(
             for endpoints, current in zip(kept, same, strict=True)
             if endpoints
         ]
-        new += [_slice(rest[at : at + most], ports) for at in range(0, len(rest), most)]
+        new += [
+            _slice(rest[at : at + max_endpoints], ports)
+            for at in range(0, len(rest), max_endpoints)
+        ]
     if not arranged and not new:
         new = [_slice([], ())]
     taken = [current for _, current in arranged]
@@ -129,8 +135,8 @@ def arrange(
     return arranged + list(zip_longest(new, free[: len(new)]))
 
 
-def _staying(current: Object, waiting: dict[str, Object]) -> list[Object]:
-    """Take out of those who wait for a place the endpoints that have one here."""
+def _remaining(current: Object, waiting: dict[str, Object]) -> list[Object]:
+    """Return the endpoints of a slice that still exist, and remove them from `waiting`."""
     held = [(each.get("targetRef") or {}).get("uid", "") for each in current.get("endpoints") or ()]
     return [waiting.pop(uid) for uid in held if uid in waiting]
 
@@ -139,17 +145,17 @@ def _slice(endpoints: list[Object], ports: Ports) -> Object:
     return {
         "addressType": "IPv4",
         "endpoints": endpoints,
-        "ports": _told(ports),
+        "ports": _port_objects(ports),
     }
 
 
-def _told(ports: Ports) -> list[Object]:
+def _port_objects(ports: Ports) -> list[Object]:
     return [
         {"name": name, "protocol": protocol, "port": number} for name, protocol, number in ports
     ]
 
 
-def _endpoint(pod: PodFact) -> Object:
+def _endpoint(pod: PodInfo) -> Object:
     return {
         "addresses": [pod.ip],
         "conditions": {

@@ -1,27 +1,27 @@
-"""Forgets events that nothing has been added to for an hour."""
+"""Delete events that have not changed for an hour."""
 
 from podpass.clock import rfc3339
-from podpass.kubernetes.apiserver.kinds import named
-from podpass.kubernetes.controllers.client import Writer
+from podpass.kubernetes.apiserver.kinds import kind_by_name
+from podpass.kubernetes.controllers.client import ControllerClient
 
-_KIND = named("Event")
-_EVENT_SECONDS = 3600
-_LOOK_SECONDS = 60.0
+_KIND = kind_by_name("Event")
+_TTL_SECONDS = 3600
+_PERIOD_SECONDS = 60.0
 
 
-class Forgetting:
-    """Keeps the number of events bounded by time."""
+class EventTTLController:
+    """Deletes expired events."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    def __init__(self, client: ControllerClient) -> None:
+        self._client = client
 
-    async def look(self, _: str, __: str) -> float:
-        """Forget old events; say when to look again."""
-        store, limit = self._writer.store, rfc3339(self._writer.now - _EVENT_SECONDS)
-        for entry in store.entries(_KIND):
+    async def reconcile(self, _: str, __: str) -> float:
+        """Delete expired events; return the requeue delay."""
+        store, limit = self._client.store, rfc3339(self._client.now - _TTL_SECONDS)
+        for entry in store.list_stored(_KIND):
             event = entry.object()
             times = (event.get("lastTimestamp"), event.get("eventTime"))
             last = max(event["metadata"]["creationTimestamp"], *(time or "" for time in times))
             if last < limit:
                 store.delete(_KIND, event, entry.revision)
-        return _LOOK_SECONDS
+        return _PERIOD_SECONDS

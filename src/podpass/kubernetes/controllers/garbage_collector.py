@@ -1,30 +1,30 @@
-"""Garbage: what an object owns goes with it, before it, or stays without it, as its deletion asked for."""
+"""Garbage collector: delete or orphan the dependents of deleted objects by propagation policy."""
 
 from collections.abc import Callable
 
-from podpass.kubernetes.apiserver.kinds import KINDS, named
+from podpass.kubernetes.apiserver.kinds import KINDS, kind_by_name
 from podpass.kubernetes.apiserver.options import BACKGROUND, FOREGROUND, ORPHAN
 from podpass.kubernetes.apiserver.registry.deletion import FINALIZERS
 from podpass.kubernetes.apiserver.status import StatusError
 from podpass.kubernetes.apiserver.storage.storage import Object
-from podpass.kubernetes.controllers.client import Writer
-from podpass.kubernetes.controllers.lister import Place, View
+from podpass.kubernetes.controllers.client import ControllerClient
+from podpass.kubernetes.controllers.lister import Lister, ObjectKey
 
 _BY_TYPE = {(kind.api_version, kind.kind): kind for kind in KINDS}
 
 
-class Garbage:
-    """Collects what nobody owns any more."""
+class GarbageCollector:
+    """Deletes objects whose owners no longer exist."""
 
-    def __init__(self, view: View, writer: Writer) -> None:
-        self._view, self._writer = view, writer
+    def __init__(self, lister: Lister, client: ControllerClient) -> None:
+        self._lister, self._client = lister, client
 
-    async def look(self, kind: str, namespace: str, name: str) -> None:
-        """Look at one object: as one that is owned, and as one that owns.
+    async def reconcile(self, kind: str, namespace: str, name: str) -> None:
+        """Reconcile one object, both as dependent and as owner.
 
         Errors:  StatusError.
         """
-        obj = self._writer.store.get(named(kind), namespace, name)
+        obj = self._client.store.get(kind_by_name(kind), namespace, name)
         if obj is None:
             return
         finalizers = obj["metadata"].get("finalizers") or ()
@@ -32,61 +32,63 @@ class Garbage:
             if FINALIZERS[ORPHAN] in finalizers:
                 await self._orphan(kind, obj)
             elif FINALIZERS[FOREGROUND] in finalizers:
-                await self._finish(kind, obj)
+                await self._delete_dependents(kind, obj)
         elif obj["metadata"].get("ownerReferences"):
-            await self._keep_or_collect(kind, obj)
+            await self._collect_if_unowned(kind, obj)
 
-    async def _keep_or_collect(self, kind: str, obj: Object) -> None:
-        """Delete an object whose owners are all gone, or wait for it to go before them."""
+    async def _collect_if_unowned(self, kind: str, obj: Object) -> None:
+        """Delete an object that has no present owner; otherwise remove the absent owners from it."""
         metadata = obj["metadata"]
         owners = metadata["ownerReferences"]
-        found = {each["uid"]: self._owner(each, metadata.get("namespace", "")) for each in owners}
-        waiting = [uid for uid, owner in found.items() if owner and _waits(owner)]
-        solid = [uid for uid, owner in found.items() if owner is not None and uid not in waiting]
-        if not solid:
-            has_own = bool(self._view.dependants(metadata["uid"]))
+        found = {
+            each["uid"]: self._find_owner(each, metadata.get("namespace", "")) for each in owners
+        }
+        waiting = [uid for uid, owner in found.items() if owner and _awaits_dependents(owner)]
+        present = [uid for uid, owner in found.items() if owner is not None and uid not in waiting]
+        if not present:
+            has_own = bool(self._lister.dependants(metadata["uid"]))
             policy = FOREGROUND if waiting and has_own else BACKGROUND
             await self._delete(kind, obj, policy)
-        elif len(solid) < len(owners):
-            await self._leave(
-                kind, obj, [each["uid"] for each in owners if each["uid"] not in solid]
+        elif len(present) < len(owners):
+            await self._remove_owners(
+                kind, obj, [each["uid"] for each in owners if each["uid"] not in present]
             )
 
-    def _owner(self, reference: Object, namespace: str) -> Object | None:
-        """Give an owner that is there; an empty object for a kind this cluster cannot know."""
+    def _find_owner(self, reference: Object, namespace: str) -> Object | None:
+        """Return the owner if it exists; an empty object stands for a kind that is not served."""
         kind = _BY_TYPE.get((reference["apiVersion"], reference["kind"]))
         if kind is None or not kind.stored:
             return {"metadata": {}}
         place = namespace if kind.namespaced else ""
-        owner = self._writer.store.get(kind, place, reference["name"])
+        owner = self._client.store.get(kind, place, reference["name"])
         if owner is None or owner["metadata"]["uid"] != reference["uid"]:
             return None
         return owner
 
-    async def _finish(self, kind: str, obj: Object) -> None:
-        """Delete what an object owns, and let it go when nothing is left that must go before it."""
+    async def _delete_dependents(self, kind: str, obj: Object) -> None:
+        """Delete the dependents; remove the finalizer when no dependent blocks the owner."""
         uid = obj["metadata"]["uid"]
-        for place in self._view.dependants(uid):
+        for place in self._lister.dependants(uid):
             dependant = self._object(place)
             if dependant and not dependant["metadata"].get("deletionTimestamp"):
-                await self._keep_or_collect(place[0], dependant)
-        self._view.catch_up()
-        left = [self._object(place) for place in self._view.dependants(uid)]
-        if not any(each is not None and _blocks(each, uid) for each in left):
+                await self._collect_if_unowned(place[0], dependant)
+        self._lister.sync()
+        left = [self._object(place) for place in self._lister.dependants(uid)]
+        if not any(each is not None and _blocks_deletion(each, uid) for each in left):
             await self._release(kind, obj, FINALIZERS[FOREGROUND])
 
     async def _orphan(self, kind: str, obj: Object) -> None:
-        """Take an owner out of what it owns, and let it go."""
-        for place in self._view.dependants(obj["metadata"]["uid"]):
+        """Remove the owner reference from each dependent, then the finalizer of the owner."""
+        for place in self._lister.dependants(obj["metadata"]["uid"]):
             dependant = self._object(place)
             if dependant is not None:
-                await self._leave(place[0], dependant, [obj["metadata"]["uid"]])
+                await self._remove_owners(place[0], dependant, [obj["metadata"]["uid"]])
         await self._release(kind, obj, FINALIZERS[ORPHAN])
 
-    def _object(self, place: Place) -> Object | None:
-        return self._writer.store.get(named(place[0]), place[1], place[2])
+    def _object(self, place: ObjectKey) -> Object | None:
+        return self._client.store.get(kind_by_name(place[0]), place[1], place[2])
 
-    async def _leave(self, kind: str, obj: Object, uids: list[str]) -> None:
+    async def _remove_owners(self, kind: str, obj: Object, uids: list[str]) -> None:
         def without(live: Object) -> Object:
             owners = live["metadata"].get("ownerReferences") or ()
             kept = [each for each in owners if each["uid"] not in uids]
@@ -104,17 +106,17 @@ class Garbage:
     async def _change(self, kind: str, obj: Object, wanted: Callable[[Object], Object]) -> None:
         metadata = obj["metadata"]
         try:
-            await self._writer.change(kind, metadata.get("namespace", ""), metadata["name"], wanted)
+            await self._client.change(kind, metadata.get("namespace", ""), metadata["name"], wanted)
         except StatusError as exc:
             if exc.status != 404:
                 raise
 
     async def _delete(self, kind: str, obj: Object, policy: str) -> None:
         metadata = obj["metadata"]
-        # One that asked for its own way of going keeps it.
+        # A finalizer of the object itself decides its propagation policy.
         finalizers = metadata.get("finalizers") or ()
         kept = [name for name, each in FINALIZERS.items() if each in finalizers]
-        await self._writer.delete(
+        await self._client.delete(
             kind,
             metadata.get("namespace", ""),
             metadata["name"],
@@ -123,13 +125,13 @@ class Garbage:
         )
 
 
-def _waits(owner: Object) -> bool:
-    """Tell whether an owner is being deleted and waits for what it owns to go first."""
+def _awaits_dependents(owner: Object) -> bool:
+    """Return whether the owner is in foreground deletion and waits for its dependents."""
     metadata = owner["metadata"]
-    going = bool(metadata.get("deletionTimestamp"))
-    return going and FINALIZERS[FOREGROUND] in (metadata.get("finalizers") or ())
+    deleting = bool(metadata.get("deletionTimestamp"))
+    return deleting and FINALIZERS[FOREGROUND] in (metadata.get("finalizers") or ())
 
 
-def _blocks(obj: Object, uid: str) -> bool:
+def _blocks_deletion(obj: Object, uid: str) -> bool:
     owners = obj["metadata"].get("ownerReferences") or ()
     return any(each["uid"] == uid and each.get("blockOwnerDeletion") for each in owners)

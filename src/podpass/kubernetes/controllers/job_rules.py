@@ -1,4 +1,4 @@
-"""When a job is done, has failed, or wants more pods. Pure.
+"""Decide when a Job is complete, has failed, or needs pods. Pure.
 
 Source: k8s.io/kubernetes v1.34 pkg/controller/job.
 """
@@ -8,8 +8,8 @@ from typing import Any
 
 from podpass.clock import rfc3339
 from podpass.kubernetes.apiserver.storage.storage import Object
-from podpass.kubernetes.controllers.pod_info import INDEX, TRACKING, PodFact, seconds
-from podpass.kubernetes.controllers.replica_status import pod_of
+from podpass.kubernetes.controllers.pod_info import INDEX, TRACKING, PodInfo, seconds
+from podpass.kubernetes.controllers.replica_status import pod_from_template
 
 COMPLETE, FAILED, SUSPENDED = "Complete", "Failed", "Suspended"
 SUCCEEDS, FAILS = "SuccessCriteriaMet", "FailureTarget"
@@ -17,8 +17,8 @@ _FIRST_BACKOFF, _LONGEST_BACKOFF = 10.0, 600.0
 _UNCOUNTED = "uncountedTerminatedPods"
 
 
-def holds(status: Mapping[str, Any], kind: str) -> Object | None:
-    """Give a condition if it is true."""
+def true_condition(status: Mapping[str, Any], kind: str) -> Object | None:
+    """Return the condition of this type if its status is True."""
     for each in status.get("conditions") or ():
         if each["type"] == kind and each["status"] == "True":
             found: Object = each
@@ -28,16 +28,16 @@ def holds(status: Mapping[str, Any], kind: str) -> Object | None:
 
 def is_finished(job: Object) -> bool:
     status = job.get("status") or {}
-    return bool(holds(status, COMPLETE) or holds(status, FAILED))
+    return bool(true_condition(status, COMPLETE) or true_condition(status, FAILED))
 
 
 def finished_at(job: Object) -> float:
-    """Say when a job ended.
+    """Return the time at which a Job finished.
 
     Units:   seconds since the epoch.
     """
     status = job.get("status") or {}
-    ended = holds(status, COMPLETE) or holds(status, FAILED) or {}
+    ended = true_condition(status, COMPLETE) or true_condition(status, FAILED) or {}
     return seconds(status.get("completionTime") or ended.get("lastTransitionTime"))
 
 
@@ -57,47 +57,47 @@ def set_condition(
     status["conditions"] = [*others, condition]
 
 
-def count(job: Object, status: Object, pods: Sequence[PodFact]) -> None:
-    """Count in place each pod that ended exactly once, whatever becomes of the pod.
+def count_pods(job: Object, status: Object, pods: Sequence[PodInfo]) -> None:
+    """Count each pod that ended exactly once, in the given status.
 
-    A pod's uid is written down first; when its finalizer is gone too, it becomes a number. If the
-    program ends anywhere in between, the next look goes on from there.
+    The uid of a pod is stored first; when its finalizer is removed, the uid becomes part of a count.
+    After a crash in between, the next reconcile continues from the stored uids.
     """
     waiting = status.get(_UNCOUNTED) or {}
-    tracked = {pod.uid: pod for pod in pods if pod.tracked}
+    tracked = {new_pod.uid: new_pod for new_pod in pods if new_pod.tracked}
     indexes = read_indexes(status.get("completedIndexes", ""))
     left: dict[str, list[str]] = {}
     for part in ("succeeded", "failed"):
-        noted = waiting.get(part) or []
-        done = [uid for uid in noted if uid not in tracked]
+        stored = waiting.get(part) or []
+        done = [uid for uid in stored if uid not in tracked]
         if done:
             status[part] = (status.get(part) or 0) + len(done)
-        left[part] = [uid for uid in noted if uid in tracked]
-    known = {uid for noted in left.values() for uid in noted}
-    for pod in tracked.values():
-        if pod.uid in known:
+        left[part] = [uid for uid in stored if uid in tracked]
+    known = {uid for stored in left.values() for uid in stored}
+    for new_pod in tracked.values():
+        if new_pod.uid in known:
             continue
-        if pod.phase == "Succeeded":
+        if new_pod.phase == "Succeeded":
             if is_indexed(job):
-                if not pod.index.isdigit() or int(pod.index) in indexes:
+                if not new_pod.index.isdigit() or int(new_pod.index) in indexes:
                     continue
-                indexes.add(int(pod.index))
-            left["succeeded"].append(pod.uid)
-        elif pod.phase == "Failed" or pod.deleting:
-            left["failed"].append(pod.uid)
+                indexes.add(int(new_pod.index))
+            left["succeeded"].append(new_pod.uid)
+        elif new_pod.phase == "Failed" or new_pod.deleting:
+            left["failed"].append(new_pod.uid)
     status[_UNCOUNTED] = {part: uids for part, uids in left.items() if uids}
     if indexes:
         status["completedIndexes"] = write_indexes(indexes)
 
 
-def uncounted(status: Mapping[str, Any]) -> set[str]:
-    """Give the uids that are written down and not yet numbers."""
+def uncounted_uids(status: Mapping[str, Any]) -> set[str]:
+    """Return the stored uids that are not yet part of a count."""
     waiting = status.get(_UNCOUNTED) or {}
     return {uid for uids in waiting.values() for uid in uids}
 
 
 def outcome_counts(status: Mapping[str, Any]) -> tuple[int, int]:
-    """Give how many pods succeeded and failed so far."""
+    """Return the numbers of succeeded and failed pods."""
     waiting = status.get(_UNCOUNTED) or {}
     succeeded, failed = (
         (status.get(part) or 0) + len(waiting.get(part) or ()) for part in ("succeeded", "failed")
@@ -110,7 +110,7 @@ def is_indexed(job: Object) -> bool:
 
 
 def read_indexes(text: str) -> set[int]:
-    """Read `0,2-4`."""
+    """Parse `0,2-4` into a set."""
     found: set[int] = set()
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("-")
@@ -119,7 +119,7 @@ def read_indexes(text: str) -> set[int]:
 
 
 def write_indexes(indexes: Iterable[int]) -> str:
-    """Write numbers as `0,2-4`: two in a row stay apart by a comma, as the API has it."""
+    """Format numbers as `0,2-4`; a run of two is written with a comma, as in the API."""
     runs: list[list[int]] = []
     for each in sorted(indexes):
         if runs and runs[-1][-1] == each - 1:
@@ -128,18 +128,20 @@ def write_indexes(indexes: Iterable[int]) -> str:
             runs.append([each])
     written = []
     for run in runs:
-        sign = "-" if len(run) > 2 else ","
-        written.append(str(run[0]) if len(run) == 1 else f"{run[0]}{sign}{run[-1]}")
+        separator = "-" if len(run) > 2 else ","
+        written.append(str(run[0]) if len(run) == 1 else f"{run[0]}{separator}{run[-1]}")
     return ",".join(written)
 
 
-def failure(job: Object, status: Object, pods: Sequence[PodFact], now: float) -> tuple[str, str]:
-    """Say why a job has failed, as reason and message; nothing if it has not."""
+def failure_reason(
+    job: Object, status: Object, pods: Sequence[PodInfo], now: float
+) -> tuple[str, str]:
+    """Return reason and message of a failed Job, or empty texts."""
     spec = job["spec"]
     limit, failed = spec["backoffLimit"], outcome_counts(status)[1]
-    restarts = sum(pod.restarts for pod in pods if pod.active)
-    again = spec["template"]["spec"].get("restartPolicy") == "OnFailure"
-    if failed > limit or (again and restarts and restarts >= limit):
+    restarts = sum(new_pod.restarts for new_pod in pods if new_pod.active)
+    retries = spec["template"]["spec"].get("restartPolicy") == "OnFailure"
+    if failed > limit or (retries and restarts and restarts >= limit):
         return "BackoffLimitExceeded", "Job has reached the specified backoff limit"
     if (wait := until_deadline(job, status, now)) is not None and wait <= 0:
         return "DeadlineExceeded", "Job was active longer than specified deadline"
@@ -147,7 +149,7 @@ def failure(job: Object, status: Object, pods: Sequence[PodFact], now: float) ->
 
 
 def until_deadline(job: Object, status: Mapping[str, Any], now: float) -> float | None:
-    """Say in how many seconds a job may not run any longer; None if it has no deadline."""
+    """Return the seconds until the deadline of a Job; None if it has none."""
     limit, start = job["spec"].get("activeDeadlineSeconds"), status.get("startTime")
     if limit is None or not start or job["spec"].get("suspend"):
         return None
@@ -155,15 +157,15 @@ def until_deadline(job: Object, status: Mapping[str, Any], now: float) -> float 
 
 
 def is_done(job: Object, status: Mapping[str, Any], active: int) -> bool:
-    """Tell whether enough pods have succeeded."""
+    """Return whether enough pods have succeeded."""
     wanted, succeeded = job["spec"].get("completions"), outcome_counts(status)[0]
-    if wanted is None:  # the pods share the work, and one that succeeds says that none is left
+    if wanted is None:  # a work queue Job: the first success means that no work is left
         return succeeded > 0 and active == 0
     return succeeded >= int(wanted)
 
 
 def wanted_active(job: Object, status: Mapping[str, Any], active: int) -> int:
-    """Say how many pods shall run now."""
+    """Return the number of pods that should be active."""
     spec, succeeded = job["spec"], outcome_counts(status)[0]
     if spec.get("suspend"):
         return 0
@@ -172,9 +174,11 @@ def wanted_active(job: Object, status: Mapping[str, Any], active: int) -> int:
     return int(min(spec["parallelism"], max(spec["completions"] - succeeded, 0)))
 
 
-def backoff(pods: Sequence[PodFact], now: float) -> float:
-    """Say for how many seconds no new pod is made, after pods that failed in a row."""
-    last_success = max((pod.ended_at for pod in pods if pod.phase == "Succeeded"), default=0.0)
+def backoff(pods: Sequence[PodInfo], now: float) -> float:
+    """Return the backoff in seconds before the next pod, after consecutive failures."""
+    last_success = max(
+        (new_pod.ended_at for new_pod in pods if new_pod.phase == "Succeeded"), default=0.0
+    )
     failures = [p.ended_at for p in pods if p.phase == "Failed" and p.ended_at > last_success]
     if not failures:
         return 0.0
@@ -183,18 +187,18 @@ def backoff(pods: Sequence[PodFact], now: float) -> float:
 
 
 def free_indexes(
-    job: Object, status: Mapping[str, Any], active: Sequence[PodFact], number: int
+    job: Object, status: Mapping[str, Any], active: Sequence[PodInfo], number: int
 ) -> list[int]:
-    """Give the lowest places of an indexed job that are neither done nor under way."""
-    taken = {int(pod.index) for pod in active if pod.index.isdigit()}
+    """Return the lowest completion indexes that are neither completed nor active."""
+    taken = {int(new_pod.index) for new_pod in active if new_pod.index.isdigit()}
     taken |= read_indexes(status.get("completedIndexes", ""))
     every = range(job["spec"].get("completions") or 0)
     return [each for each in every if each not in taken][:number]
 
 
-def pod(job: Object, reference: Object, index: int | None) -> Object:
-    """Make a pod of a job, held by a finalizer until it is counted."""
-    made = pod_of(job["spec"]["template"], job, reference)
+def new_pod(job: Object, reference: Object, index: int | None) -> Object:
+    """Build a pod of a Job, with the tracking finalizer that is removed when the pod is counted."""
+    made = pod_from_template(job["spec"]["template"], job, reference)
     metadata = made["metadata"]
     metadata["finalizers"] = [*(metadata.get("finalizers") or ()), TRACKING]
     if index is None:

@@ -1,6 +1,6 @@
-"""The cluster as the controllers see it: facts of all pods, and who owns what, from the store's history.
+"""A lister for the controllers: an index of pods and owner references, fed from the watch cache.
 
-Catching up costs what has changed, and a question costs what it answers: nothing here looks at all pods.
+`sync` costs as much as has changed, and a query as much as it returns. No query scans all pods.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -9,31 +9,31 @@ from typing import Any
 
 import orjson
 
-from podpass.kubernetes.apiserver.kinds import KINDS, Kind, named
-from podpass.kubernetes.apiserver.storage.storage import Store
-from podpass.kubernetes.apiserver.storage.watch_cache import DELETED, Expired
+from podpass.kubernetes.apiserver.kinds import KINDS, Kind, kind_by_name
+from podpass.kubernetes.apiserver.storage.storage import ObjectStore
+from podpass.kubernetes.apiserver.storage.watch_cache import DELETED, ResourceExpired
 from podpass.kubernetes.controllers import pod_info
-from podpass.kubernetes.controllers.pod_info import PodFact
+from podpass.kubernetes.controllers.pod_info import PodInfo
 
-Place = tuple[str, str, str]
+ObjectKey = tuple[str, str, str]
 """Kind, namespace and name of an object."""
 
-# Events own nothing and nobody owns them; there are too many of them to look at each.
+# Events have no owners and own nothing, and there are too many to index.
 FOLLOWED: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.stored and kind.kind != "Event")
 RESOURCES = tuple(kind.resource for kind in FOLLOWED)
-_POD = named("Pod")
+_POD = kind_by_name("Pod")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something changed at a place.
+    """A change of one object.
 
-    Shapes:  `uid` is that of the object that is, or was, there; `owners` and `controllers` are the uids
-             of those that own and control it now or did before. `rebound` says that its owners are not
-             what they were, or that it has begun to go.
+    Shapes:  `uid` is the uid of the present or deleted object; `owners` and `controllers` are the uids of
+             its owners and controllers before and after the change. `rebound` is true if the owners,
+             the finalizers or the deletion timestamp changed.
     """
 
-    place: Place
+    place: ObjectKey
     uid: str
     gone: bool
     rebound: bool
@@ -42,64 +42,64 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _ObjectOwners:
     uid: str
     owners: tuple[str, ...]
     controller: str
-    going: bool
-    held: tuple[str, ...]
+    deleting: bool
+    finalizers: tuple[str, ...]
 
 
-class View:
-    """Follows the store; call `catch_up` before asking anything. `tell` hears of each change."""
+class Lister:
+    """Indexes the store; call `sync` before a query. `on_change` is called for each change."""
 
-    def __init__(self, store: Store, tell: Callable[[Change], None]) -> None:
-        self._store, self._tell = store, tell
+    def __init__(self, store: ObjectStore, on_change: Callable[[Change], None]) -> None:
+        self._store, self._on_change = store, on_change
         self._seen = -1
-        self._known: dict[Place, _Known] = {}
-        self._places: dict[str, Place] = {}
-        self._dependants: dict[str, dict[Place, None]] = {}
-        self._pods: dict[tuple[str, str], PodFact] = {}
-        self._by_controller: dict[str, dict[tuple[str, str], PodFact]] = {}
-        self._by_namespace: dict[str, dict[tuple[str, str], PodFact]] = {}
+        self._known: dict[ObjectKey, _ObjectOwners] = {}
+        self._places: dict[str, ObjectKey] = {}
+        self._dependants: dict[str, dict[ObjectKey, None]] = {}
+        self._pods: dict[tuple[str, str], PodInfo] = {}
+        self._by_controller: dict[str, dict[tuple[str, str], PodInfo]] = {}
+        self._by_namespace: dict[str, dict[tuple[str, str], PodInfo]] = {}
 
     def __len__(self) -> int:
         return len(self._pods)
 
-    def catch_up(self) -> None:
-        """Take in what has changed since the last time; the first time that is everything."""
+    def sync(self) -> None:
+        """Apply the changes since the last call; the first call reads everything."""
         revision = self._store.revision
         if revision == self._seen:
             return
         try:
-            changes = self._changes() if self._seen >= 0 else self._everything()
-        except Expired:
-            changes = self._everything()
+            changes = self._recent_changes() if self._seen >= 0 else self._relist()
+        except ResourceExpired:
+            changes = self._relist()
         self._seen = revision
         for change in changes:
-            self._tell(change)
+            self._on_change(change)
 
-    def _changes(self) -> list[Change]:
-        history, found = self._store.history, []
+    def _recent_changes(self) -> list[Change]:
+        history, found = self._store.watch_cache, []
         for kind in FOLLOWED:
-            if self._store.changed(kind) <= self._seen:
+            if self._store.last_change(kind) <= self._seen:
                 continue
-            for event in history.since(self._seen, kind.resource):
+            for event in history.events_since(self._seen, kind.resource):
                 place = (kind.kind, event.namespace, event.name)
                 gone = event.type == DELETED
-                found.append(self._take(place, None if gone else orjson.loads(event.raw)))
+                found.append(self._apply(place, None if gone else orjson.loads(event.raw)))
         return found
 
-    def _everything(self) -> list[Change]:
+    def _relist(self) -> list[Change]:
         there = {
             (kind.kind, entry.namespace, entry.name): entry
             for kind in FOLLOWED
-            for entry in self._store.entries(kind)
+            for entry in self._store.list_stored(kind)
         }
-        lost = [self._take(place, None) for place in list(self._known) if place not in there]
-        return lost + [self._take(place, entry.object()) for place, entry in there.items()]
+        lost = [self._apply(place, None) for place in list(self._known) if place not in there]
+        return lost + [self._apply(place, entry.object()) for place, entry in there.items()]
 
-    def _take(self, place: Place, obj: Mapping[str, Any] | None) -> Change:
+    def _apply(self, place: ObjectKey, obj: Mapping[str, Any] | None) -> Change:
         before = self._known.pop(place, None)
         if before is not None:
             self._places.pop(before.uid, None)
@@ -108,7 +108,7 @@ class View:
                 if not self._dependants[owner]:
                     del self._dependants[owner]
         if place[0] == _POD.kind:
-            self._take_pod(place, obj)
+            self._apply_pod(place, obj)
         after = None
         if obj is not None:
             after = self._known[place] = _known(obj["metadata"])
@@ -125,61 +125,61 @@ class View:
             controllers=frozenset(each.controller for each in states if each.controller),
         )
 
-    def _take_pod(self, place: Place, obj: Mapping[str, Any] | None) -> None:
+    def _apply_pod(self, place: ObjectKey, obj: Mapping[str, Any] | None) -> None:
         key = (place[1], place[2])
         if (before := self._pods.pop(key, None)) is not None:
             _remove(self._by_controller, before.controller, key)
             _remove(self._by_namespace, before.namespace, key)
         if obj is None:
             return
-        fact = self._pods[key] = pod_info.read(obj)
-        self._by_controller.setdefault(fact.controller, {})[key] = fact
-        self._by_namespace.setdefault(fact.namespace, {})[key] = fact
+        info = self._pods[key] = pod_info.read(obj)
+        self._by_controller.setdefault(info.controller, {})[key] = info
+        self._by_namespace.setdefault(info.namespace, {})[key] = info
 
-    def pod(self, namespace: str, name: str) -> PodFact | None:
+    def pod(self, namespace: str, name: str) -> PodInfo | None:
         return self._pods.get((namespace, name))
 
-    def pods(self, namespace: str) -> list[PodFact]:
-        """List all pods of a namespace."""
+    def pods(self, namespace: str) -> list[PodInfo]:
+        """Return all pods of a namespace."""
         return list(self._by_namespace.get(namespace, {}).values())
 
-    def pods_of(self, controller: str) -> list[PodFact]:
-        """List the pods that an owner controls, by its uid."""
+    def pods_of(self, controller: str) -> list[PodInfo]:
+        """Return the pods whose controller has this uid."""
         return list(self._by_controller.get(controller, {}).values())
 
-    def strays(self, namespace: str) -> Iterator[PodFact]:
-        """List the pods of a namespace that nobody controls."""
-        for fact in self._by_controller.get("", {}).values():
-            if fact.namespace == namespace:
-                yield fact
+    def orphans(self, namespace: str) -> Iterator[PodInfo]:
+        """Yield the pods of a namespace that have no controller."""
+        for info in self._by_controller.get("", {}).values():
+            if info.namespace == namespace:
+                yield info
 
-    def place(self, uid: str) -> Place | None:
-        """Find where the object of a uid is."""
+    def key_of(self, uid: str) -> ObjectKey | None:
+        """Return the key of the object with this uid."""
         return self._places.get(uid)
 
-    def above(self, uid: str) -> Place | None:
-        """Find who controls the object of a uid."""
+    def controller_of(self, uid: str) -> ObjectKey | None:
+        """Return the key of the controller of the object with this uid."""
         place = self._places.get(uid)
         return None if place is None else self._places.get(self._known[place].controller)
 
-    def dependants(self, owner: str) -> list[Place]:
-        """List what an object owns, by its uid."""
+    def dependants(self, owner: str) -> list[ObjectKey]:
+        """Return the keys of the dependents of the object with this uid."""
         return list(self._dependants.get(owner, ()))
 
 
-def _known(metadata: Mapping[str, Any]) -> _Known:
+def _known(metadata: Mapping[str, Any]) -> _ObjectOwners:
     owners = metadata.get("ownerReferences") or ()
-    return _Known(
+    return _ObjectOwners(
         uid=metadata["uid"],
         owners=tuple(owner["uid"] for owner in owners),
         controller=pod_info.controller(metadata).get("uid", ""),
-        going="deletionTimestamp" in metadata,
-        held=tuple(metadata.get("finalizers") or ()),
+        deleting="deletionTimestamp" in metadata,
+        finalizers=tuple(metadata.get("finalizers") or ()),
     )
 
 
 def _remove(
-    index: dict[str, dict[tuple[str, str], PodFact]], group: str, key: tuple[str, str]
+    index: dict[str, dict[tuple[str, str], PodInfo]], group: str, key: tuple[str, str]
 ) -> None:
     found = index[group]
     found.pop(key, None)

@@ -1,4 +1,4 @@
-"""Namespaces: what each holds from its birth, and what happens at its end."""
+"""Namespace controller: create the default objects of each namespace, and empty deleted namespaces."""
 
 import asyncio
 import logging
@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Iterator
 
 from podpass.clock import rfc3339
-from podpass.kubernetes.apiserver.kinds import KINDS, Kind, named
+from podpass.kubernetes.apiserver.kinds import KINDS, Kind, kind_by_name
 from podpass.kubernetes.apiserver.patch import server_side_apply
-from podpass.kubernetes.apiserver.registry.store import is_finished
-from podpass.kubernetes.apiserver.storage.fairness import Pace
-from podpass.kubernetes.apiserver.storage.storage import Entry, Object
-from podpass.kubernetes.controllers.client import MANAGER, Writer
+from podpass.kubernetes.apiserver.registry.store import is_ready_to_remove
+from podpass.kubernetes.apiserver.storage.fairness import CooperativeYield
+from podpass.kubernetes.apiserver.storage.storage import Object, StoredObject
+from podpass.kubernetes.controllers.client import MANAGER, ControllerClient
 
 _log = logging.getLogger(__name__)
 
@@ -22,21 +22,21 @@ _DESCRIPTION = (
     "such as the internal service IP or kubernetes.default.svc. No other usage is guaranteed across "
     "distributions of Kubernetes clusters."
 )
-# Between a namespace's deletion and its emptying, so that requests under way see it Terminating.
+# Delay between deletion and emptying, so that requests in flight see the namespace Terminating.
 GRACE_SECONDS = 1.0
-_KIND, _POD = named("Namespace"), named("Pod")
+_KIND, _POD = kind_by_name("Namespace"), kind_by_name("Pod")
 
 
-class Namespaces:
-    """Keeps namespaces complete, and empties those that are deleted."""
+class NamespaceController:
+    """Reconciles namespaces."""
 
-    def __init__(self, writer: Writer, authority: str) -> None:
-        self._writer, self._ca = writer, authority
-        self._store = writer.store
+    def __init__(self, client: ControllerClient, authority: str) -> None:
+        self._client, self._ca = client, authority
+        self._store = client.store
         self._seen: dict[str, float] = {}
 
-    async def look(self, _: str, name: str) -> float | None:
-        """Complete a namespace, or empty one that is going; say when to look again.
+    async def reconcile(self, _: str, name: str) -> float | None:
+        """Complete a namespace, or empty a deleted one; return the requeue delay.
 
         Errors:  StatusError, Moved, Taken.
         """
@@ -50,21 +50,21 @@ class Namespaces:
         due = self._seen.setdefault(namespace["metadata"]["uid"], now) + GRACE_SECONDS
         if now < due:
             return due - now
-        await self._end(namespace)
+        await self._empty(namespace)
         return None
 
     def complete(self, namespace: str) -> None:
-        """Give a namespace its default account and the cluster's CA, and keep the latter as it is."""
-        kind = named("ServiceAccount")
-        if self._store.entry(kind, namespace, ACCOUNT) is None:
+        """Create the default ServiceAccount, and create or restore the ConfigMap with the CA."""
+        kind = kind_by_name("ServiceAccount")
+        if self._store.get_stored(kind, namespace, ACCOUNT) is None:
             self._store.create(kind, {"metadata": self._metadata(namespace, ACCOUNT)})
-        kind = named("ConfigMap")
+        kind = kind_by_name("ConfigMap")
         current = self._store.get(kind, namespace, ROOT_CA)
         if current is None:
             metadata = self._metadata(namespace, ROOT_CA)
             metadata["annotations"] = {"kubernetes.io/description": _DESCRIPTION}
             made = {"metadata": metadata, "data": {"ca.crt": self._ca}}
-            owners = server_side_apply.track_update(kind, None, made, MANAGER, now=self._writer.now)
+            owners = server_side_apply.track_update(kind, None, made, MANAGER, now=self._client.now)
             metadata["managedFields"] = owners
             self._store.create(kind, made)
         elif current.get("data") != {"ca.crt": self._ca}:
@@ -76,39 +76,41 @@ class Namespaces:
             "name": name,
             "namespace": namespace,
             "uid": str(uuid.uuid4()),
-            "creationTimestamp": rfc3339(self._writer.now),
+            "creationTimestamp": rfc3339(self._client.now),
         }
 
-    async def _end(self, namespace: Object) -> None:
-        """Empty a namespace, and let it go when nothing is left in it.
+    async def _empty(self, namespace: Object) -> None:
+        """Delete the contents of a namespace; remove its finalizer when it is empty.
 
-        Pods go first: while one runs, what it runs with stays.
+        Pods are deleted first, because a running pod needs its Secrets and ConfigMaps.
         """
         name = namespace["metadata"]["name"]
-        pods = [(_POD, entry) for entry in self._store.entries(_POD, name)]
-        pace = Pace()
+        pods = [(_POD, entry) for entry in self._store.list_stored(_POD, name)]
+        pace = CooperativeYield()
         for kind, entry in pods or list(self._contents(name)):
-            await pace.step()  # of 10,000 that are going already, none is written and each is read
+            await (
+                pace.yield_if_due()
+            )  # 10,000 objects that are already deleted are read, not written
             metadata = entry.object()["metadata"]
             if not metadata.get("deletionTimestamp"):
-                await self._writer.delete(kind.kind, name, entry.name, metadata["uid"])
+                await self._client.delete(kind.kind, name, entry.name, metadata["uid"])
         if not any(self._contents(name)):
-            self._let_go(name)
+            self._remove_finalizer(name)
 
-    def _contents(self, namespace: str) -> Iterator[tuple[Kind, Entry]]:
+    def _contents(self, namespace: str) -> Iterator[tuple[Kind, StoredObject]]:
         for kind in KINDS:
             if kind.namespaced and kind.stored:
-                for found in self._store.entries(kind, namespace):
+                for found in self._store.list_stored(kind, namespace):
                     yield kind, found
 
-    def _let_go(self, name: str) -> None:
+    def _remove_finalizer(self, name: str) -> None:
         namespace = self._store.get(_KIND, "", name)
         if namespace is None:
             return
         namespace["spec"] = {**namespace.get("spec", {}), "finalizers": []}
         self._seen.pop(namespace["metadata"]["uid"], None)
         seen = int(namespace["metadata"]["resourceVersion"])
-        if is_finished(namespace):
+        if is_ready_to_remove(namespace):
             self._store.delete(_KIND, namespace, seen)
             _log.info("namespace_removed", extra={"namespace": name})
         else:

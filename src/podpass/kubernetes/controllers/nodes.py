@@ -1,25 +1,25 @@
-"""Nodes: new pods stay off those that are not ready, and come onto those that are."""
+"""Node controller: taint nodes that are not ready, so that no pod is scheduled on them."""
 
 from podpass.kubernetes.apiserver.defaulting import defaults
-from podpass.kubernetes.apiserver.kinds import named
+from podpass.kubernetes.apiserver.kinds import kind_by_name
 from podpass.kubernetes.apiserver.patch import server_side_apply
-from podpass.kubernetes.controllers.client import MANAGER, Writer
+from podpass.kubernetes.controllers.client import MANAGER, ControllerClient
 
-_KIND = named("Node")
+_KIND = kind_by_name("Node")
 
 
-class Nodes:
-    """Keeps the taints of nodes."""
+class NodeController:
+    """Reconciles the taints of nodes."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    def __init__(self, client: ControllerClient) -> None:
+        self._client = client
 
-    async def look(self, _: str, name: str) -> float | None:
-        """Taint a node as its Ready condition wants it.
+    async def reconcile(self, _: str, name: str) -> float | None:
+        """Set the taints that follow from the Ready condition of a node.
 
         Errors:  Moved.
         """
-        store = self._writer.store
+        store = self._client.store
         node = store.get(_KIND, "", name)
         if node is None:
             return None
@@ -29,7 +29,7 @@ class Nodes:
             kept = {part: value for part, value in spec.items() if part != "taints"}
             changed = node | {"spec": kept | ({"taints": taints} if taints else {})}
             owners = server_side_apply.track_update(
-                _KIND, node, changed, MANAGER, now=self._writer.now
+                _KIND, node, changed, MANAGER, now=self._client.now
             )
             metadata = node["metadata"] | ({"managedFields": owners} if owners else {})
             seen = int(node["metadata"]["resourceVersion"])

@@ -1,34 +1,35 @@
-"""Makes and deletes many pods at a time: carefully at first, for if one is refused the others will be too."""
+"""Create and delete pods of a controller in slow-start batches, as in kube-controller-manager."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 
-from podpass.kubernetes.apiserver.status import StatusError, Why
+from podpass.kubernetes.apiserver.kinds import Kind
+from podpass.kubernetes.apiserver.status import CauseType, StatusError
 from podpass.kubernetes.apiserver.storage.storage import Object
-from podpass.kubernetes.controllers.client import Writer
-from podpass.kubernetes.controllers.event_recorder import NORMAL, WARNING, Notes
-from podpass.kubernetes.controllers.pod_info import PodFact
+from podpass.kubernetes.client.event_recorder import NORMAL, WARNING, EventRecorder
+from podpass.kubernetes.controllers.client import ControllerClient, event_reference
+from podpass.kubernetes.controllers.pod_info import PodInfo
 
-MOST_AT_ONCE = 500
-# So many writes follow each other without a pause; more would keep every other request waiting.
-_ABREAST = 8
+BURST_REPLICAS = 500
+# Writes of one batch that run at once; more would delay every other request.
+_PARALLEL_WRITES = 8
 
 
-class Maker:
-    """Makes and deletes the pods of one controller's objects."""
+class PodControl:
+    """Creates and deletes pods and records an event for each."""
 
-    def __init__(self, writer: Writer, notes: Notes) -> None:
-        self._writer, self._notes = writer, notes
+    def __init__(self, client: ControllerClient, recorder: EventRecorder) -> None:
+        self._client, self._recorder = client, recorder
 
     async def create(
-        self, kind: str, owner: Object, count: int, pod: Callable[[int], Object]
+        self, kind: Kind, owner: Object, count: int, pod: Callable[[int], Object]
     ) -> str:
-        """Make pods in batches that double; give why one could not be made, or nothing.
+        """Create pods in batches that double in size; return the first failure message, or an empty text.
 
-        The first failure is the last batch: what is missing is made when the owner is looked at again.
+        A failure ends the batches. The next reconcile creates the missing pods.
         """
         done, size = 0, 1
-        count = min(count, MOST_AT_ONCE)
+        count = min(count, BURST_REPLICAS)
         while done < count:
             batch = range(done, min(done + size, count))
             failures = await self._create(kind, owner, batch, pod)
@@ -38,44 +39,46 @@ class Maker:
         return ""
 
     async def _create(
-        self, kind: str, owner: Object, batch: range, pod: Callable[[int], Object]
+        self, kind: Kind, owner: Object, batch: range, pod: Callable[[int], Object]
     ) -> list[str]:
         waiting, failures = iter(batch), list[str]()
 
         async def work() -> None:
             for at in waiting:
-                failure = await self._one(kind, owner, pod(at))
+                failure = await self._create_pod(kind, owner, pod(at))
                 if failure is not None:
                     failures.append(failure)
 
-        await asyncio.gather(*(work() for _ in range(min(_ABREAST, len(batch)))))
+        await asyncio.gather(*(work() for _ in range(min(_PARALLEL_WRITES, len(batch)))))
         return failures
 
-    async def _one(self, kind: str, owner: Object, pod: Object) -> str | None:
-        """Make one pod; nothing if it was made, empty text if its namespace is ending."""
+    async def _create_pod(self, kind: Kind, owner: Object, pod: Object) -> str | None:
+        """Create one pod; return None, a failure message, or an empty text if the namespace terminates."""
         try:
-            made = await self._writer.create("Pod", pod)
+            made = await self._client.create("Pod", pod)
         except StatusError as exc:
-            if any(cause.reason == Why.NAMESPACE_TERMINATING for cause in exc.causes):
+            if any(cause.reason == CauseType.NAMESPACE_TERMINATING for cause in exc.causes):
                 return ""
-            told = f"Error creating: {exc.message}"
-            await self._notes.record(kind, owner, WARNING, "FailedCreate", told)
+            message = f"Error creating: {exc.message}"
+            self._recorder.record(event_reference(kind, owner), WARNING, "FailedCreate", message)
             return exc.message
-        told = f"Created pod: {made['metadata']['name']}"
-        await self._notes.record(kind, owner, NORMAL, "SuccessfulCreate", told)
+        message = f"Created pod: {made['metadata']['name']}"
+        self._recorder.record(event_reference(kind, owner), NORMAL, "SuccessfulCreate", message)
         return None
 
-    async def delete(self, kind: str, owner: Object, pods: Sequence[PodFact]) -> None:
+    async def delete(self, kind: Kind, owner: Object, pods: Sequence[PodInfo]) -> None:
         """Delete pods.
 
-        Errors:  StatusError, of the first that cannot be deleted.
+        Errors:  StatusError, for the first pod that cannot be deleted.
         """
-        for pod in pods[:MOST_AT_ONCE]:
+        for pod in pods[:BURST_REPLICAS]:
             try:
-                await self._writer.delete("Pod", pod.namespace, pod.name, pod.uid)
+                await self._client.delete("Pod", pod.namespace, pod.name, pod.uid)
             except StatusError as exc:
-                told = f"Error deleting: {exc.message}"
-                await self._notes.record(kind, owner, WARNING, "FailedDelete", told)
+                message = f"Error deleting: {exc.message}"
+                self._recorder.record(
+                    event_reference(kind, owner), WARNING, "FailedDelete", message
+                )
                 raise
-            told = f"Deleted pod: {pod.name}"
-            await self._notes.record(kind, owner, NORMAL, "SuccessfulDelete", told)
+            message = f"Deleted pod: {pod.name}"
+            self._recorder.record(event_reference(kind, owner), NORMAL, "SuccessfulDelete", message)

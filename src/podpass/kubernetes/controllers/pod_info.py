@@ -1,4 +1,4 @@
-"""What controllers want to know of a pod: little enough to keep in memory for ten thousand of them."""
+"""The fields of a pod that controllers need, small enough to hold ten thousand pods in memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +14,13 @@ _ENDED = ("Failed", "Succeeded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PodFact:
-    """One pod.
+class PodInfo:
+    """The fields of one pod.
 
-    Shapes:  `controller` is the uid of the owner that controls it, or empty; `index` its place in an
-             indexed job, or empty.
-    Units:   `ready_since` and `ended_at` in seconds since the epoch, zero where it never was.
+    Shapes:  `controller` is the uid of its controller, or empty; `index` its completion index in an
+             indexed Job, or empty.
+    Units:   `ready_since` and `ended_at` in seconds since the epoch, zero if the pod was never ready or has
+             not ended.
     """
 
     namespace: str
@@ -46,20 +47,20 @@ class PodFact:
 
     @property
     def active(self) -> bool:
-        """Whether it counts as one of its owner's pods: neither ended nor on its way out."""
+        """Return whether the pod counts for its owner: it has not ended and is not being deleted."""
         return not self.ended and not self.deleting
 
     def available(self, now: float, seconds: float) -> bool:
-        """Tell whether it has been ready for so long."""
+        """Return whether the pod has been ready for this many seconds."""
         return self.ready and self.ready_since + seconds <= now
 
 
-def read(pod: Object) -> PodFact:
-    """Read a pod's facts."""
+def read(pod: Object) -> PodInfo:
+    """Build the info of a pod object."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     ready = _condition(status, "Ready")
     annotations = metadata.get("annotations") or {}
-    return PodFact(
+    return PodInfo(
         namespace=metadata["namespace"],
         name=metadata["name"],
         uid=metadata["uid"],
@@ -81,13 +82,13 @@ def read(pod: Object) -> PodFact:
 
 
 def controller(metadata: Object) -> Object:
-    """Give the reference to the owner that controls an object; empty where none does."""
+    """Return the owner reference of the controller, or an empty object."""
     owners = metadata.get("ownerReferences") or ()
     return next((each for each in owners if each.get("controller")), {})
 
 
 def seconds(moment: str | None) -> float:
-    """Read a time of the API; zero where there is none."""
+    """Parse a timestamp of the API; return zero for None."""
     return datetime.fromisoformat(moment).timestamp() if moment else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Which pods a replica set makes and which it gives up, and what it says of them. Pure.
+"""Decide the pods that a ReplicaSet creates and deletes, and its status. Pure.
 
 Source: k8s.io/kubernetes v1.34 pkg/controller/replicaset and ActivePodsWithRanks.
 """
@@ -10,14 +10,14 @@ from typing import Any
 
 from podpass.clock import rfc3339
 from podpass.kubernetes.apiserver.storage.storage import Object
-from podpass.kubernetes.controllers.pod_info import PodFact, seconds
+from podpass.kubernetes.controllers.pod_info import PodInfo, seconds
 
 _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
 FAILURE = "ReplicaFailure"
 
 
-def pod_of(template: Mapping[str, Any], owner: Object, reference: Object) -> Object:
-    """Make a pod of an owner's template; its name is for the API to find."""
+def pod_from_template(template: Mapping[str, Any], owner: Object, reference: Object) -> Object:
+    """Build a pod from a template; the API server generates its name."""
     given = template.get("metadata") or {}
     metadata: Object = {
         "generateName": owner["metadata"]["name"] + "-",
@@ -30,23 +30,23 @@ def pod_of(template: Mapping[str, Any], owner: Object, reference: Object) -> Obj
     return {"metadata": metadata, "spec": template["spec"]}
 
 
-def to_delete(pods: Sequence[PodFact], count: int, now: float) -> list[PodFact]:
-    """Choose which active pods go: those that would be missed least come first.
+def pods_to_delete(pods: Sequence[PodInfo], count: int, now: float) -> list[PodInfo]:
+    """Return the active pods to delete, in the order of kube-controller-manager.
 
-    Before others go pods without a node, that wait, that are not ready, that say they cost little, whose
-    node has more of them, that are ready for less long, that restarted more, that are younger.
+    First come pods without a node, then pending, not ready, low deletion cost, more pods on the same node,
+    ready for a shorter time, more restarts, younger.
     """
     if count >= len(pods):
         return list(pods)
-    crowd = Counter(pod.node for pod in pods)
+    pods_per_node = Counter(pod.node for pod in pods)
 
-    def rank(pod: PodFact) -> tuple[Any, ...]:
+    def rank(pod: PodInfo) -> tuple[Any, ...]:
         return (
             bool(pod.node),
             _PHASES.get(pod.phase, 0),
             pod.ready,
             pod.cost,
-            -crowd[pod.node] if pod.ready else 0,
+            -pods_per_node[pod.node] if pod.ready else 0,
             _age(now - pod.ready_since) if pod.ready else 0,
             -pod.restarts,
             _age(now - seconds(pod.created)),
@@ -56,12 +56,12 @@ def to_delete(pods: Sequence[PodFact], count: int, now: float) -> list[PodFact]:
 
 
 def _age(span: float) -> int:
-    """Count an age in powers of two, so that a few seconds more decide nothing among old pods."""
+    """Return the logarithm of an age, so that small differences do not matter among old pods."""
     return int(math.log2(span)) if span >= 1 else 0
 
 
-def status(replica_set: Object, pods: Sequence[PodFact], now: float, failure: str) -> Object:
-    """Sum up a replica set's pods; `failure` is why one could not be made, or empty."""
+def status(replica_set: Object, pods: Sequence[PodInfo], now: float, failure: str) -> Object:
+    """Return the status of a ReplicaSet; `failure` is the last create error, or empty."""
     spec, old = replica_set["spec"], replica_set.get("status") or {}
     wanted = (spec["template"].get("metadata") or {}).get("labels") or {}
     alive = [pod for pod in pods if not pod.ended and not pod.deleting]
@@ -96,8 +96,8 @@ def _conditions(old: list[Object], failure: str, now: float) -> list[Object]:
     return [*others, condition]
 
 
-def next_available(pods: Sequence[PodFact], least: float, now: float) -> float | None:
-    """Say in how many seconds the next ready pod has been so for long enough; None if none waits."""
+def seconds_until_available(pods: Sequence[PodInfo], least: float, now: float) -> float | None:
+    """Return the seconds until the next ready pod becomes available; None if no pod waits."""
     waits = [
         pod.ready_since + least - now
         for pod in pods

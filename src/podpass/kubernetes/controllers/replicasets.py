@@ -1,68 +1,70 @@
-"""Replica sets: as many pods as are wanted, of one template."""
+"""ReplicaSet controller: create or delete pods until their number equals `spec.replicas`."""
 
 import copy
 
-from podpass.kubernetes.apiserver.kinds import named
+from podpass.kubernetes.apiserver.kinds import kind_by_name
 from podpass.kubernetes.apiserver.storage.storage import Object
+from podpass.kubernetes.client.event_recorder import EventRecorder
 from podpass.kubernetes.controllers import controller_ref, replica_status
-from podpass.kubernetes.controllers.client import Writer, owner_reference
-from podpass.kubernetes.controllers.event_recorder import Notes
-from podpass.kubernetes.controllers.lister import View
-from podpass.kubernetes.controllers.pod_control import MOST_AT_ONCE, Maker
-from podpass.kubernetes.controllers.workqueue import Again
+from podpass.kubernetes.controllers.client import ControllerClient, owner_reference
+from podpass.kubernetes.controllers.lister import Lister
+from podpass.kubernetes.controllers.pod_control import BURST_REPLICAS, PodControl
+from podpass.kubernetes.controllers.workqueue import RequeueError
 
-_KIND = named("ReplicaSet")
+_KIND = kind_by_name("ReplicaSet")
 
 
-class ReplicaSets:
-    """Looks after replica sets."""
+class ReplicaSetController:
+    """Reconciles ReplicaSets."""
 
-    def __init__(self, view: View, writer: Writer) -> None:
-        self._view, self._writer = view, writer
-        self._maker = Maker(writer, Notes(writer, "replicaset-controller"))
+    def __init__(self, lister: Lister, client: ControllerClient, recorder: EventRecorder) -> None:
+        self._lister, self._client = lister, client
+        self._pod_control = PodControl(client, recorder)
 
-    async def look(self, namespace: str, name: str) -> float | None:
-        """Bring a replica set's pods to the number that is wanted; say when to look again.
+    async def reconcile(self, namespace: str, name: str) -> float | None:
+        """Create or delete pods of a ReplicaSet; return the requeue delay.
 
-        Errors:  StatusError, Again.
+        Errors:  StatusError, RequeueError.
         """
-        replica_set = self._writer.store.get(_KIND, namespace, name)
+        replica_set = self._client.store.get(_KIND, namespace, name)
         if replica_set is None:
             return None
-        pods = await controller_ref.pods(self._view, self._writer, _KIND.kind, replica_set)
+        pods = await controller_ref.claim_pods(self._lister, self._client, _KIND.kind, replica_set)
         active = [pod for pod in pods if pod.active]
         failure, difference = "", 0
         if not replica_set["metadata"].get("deletionTimestamp"):
             difference = replica_set["spec"]["replicas"] - len(active)
         if difference > 0:
-            failure = await self._make(replica_set, difference)
+            failure = await self._create_pods(replica_set, difference)
         elif difference < 0:
-            gone = replica_status.to_delete(active, -difference, self._writer.now)
-            await self._maker.delete(_KIND.kind, replica_set, gone)
-        wait = await self._report(replica_set, failure)
+            gone = replica_status.pods_to_delete(active, -difference, self._client.now)
+            await self._pod_control.delete(_KIND, replica_set, gone)
+        wait = await self._write_status(replica_set, failure)
         if failure:
-            raise Again(failure)
-        return 0.0 if abs(difference) > MOST_AT_ONCE else wait
+            raise RequeueError(failure)
+        return 0.0 if abs(difference) > BURST_REPLICAS else wait
 
-    async def _make(self, replica_set: Object, count: int) -> str:
+    async def _create_pods(self, replica_set: Object, count: int) -> str:
         reference = owner_reference(_KIND, replica_set)
         template = replica_set["spec"]["template"]
-        pod = replica_status.pod_of(template, replica_set, reference)
-        return await self._maker.create(
-            _KIND.kind, replica_set, count, lambda _: copy.deepcopy(pod)
+        pod = replica_status.pod_from_template(template, replica_set, reference)
+        return await self._pod_control.create(
+            _KIND, replica_set, count, lambda _: copy.deepcopy(pod)
         )
 
-    async def _report(self, decided: Object, failure: str) -> float | None:
-        """Write down what has become of the pods; say when one of them will count as available."""
-        self._view.catch_up()
-        metadata, now = decided["metadata"], self._writer.now
-        live = self._writer.store.get(_KIND, metadata["namespace"], metadata["name"])
+    async def _write_status(self, reconciled: Object, failure: str) -> float | None:
+        """Write the status; return the seconds until the next pod counts as available."""
+        self._lister.sync()
+        metadata, now = reconciled["metadata"], self._client.now
+        live = self._client.store.get(_KIND, metadata["namespace"], metadata["name"])
         if live is None or live["metadata"]["uid"] != metadata["uid"]:
             return None
-        pods = self._view.pods_of(metadata["uid"])
+        pods = self._lister.pods_of(metadata["uid"])
         new = replica_status.status(live, pods, now, failure)
-        if "generation" in metadata:  # what was looked at, if somebody changed it meanwhile
+        if "generation" in metadata:  # the generation that was reconciled, not a newer one
             new["observedGeneration"] = metadata["generation"]
         if new != live.get("status"):
-            await self._writer.update(_KIND.kind, {**live, "status": new}, part="status")
-        return replica_status.next_available(pods, live["spec"].get("minReadySeconds") or 0, now)
+            await self._client.update(_KIND.kind, {**live, "status": new}, part="status")
+        return replica_status.seconds_until_available(
+            pods, live["spec"].get("minReadySeconds") or 0, now
+        )

@@ -1,6 +1,5 @@
-"""How a deployment gets from old pods to new ones without too few or too many at any time. Pure.
+"""Sizes of the ReplicaSets during a rollout, within maxSurge and maxUnavailable. Pure.
 
-Every function says how many pods each replica set shall have; nobody is scaled here.
 Source: k8s.io/kubernetes v1.34 pkg/controller/deployment: rolling.go, sync.go, util.
 """
 
@@ -9,18 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from podpass.kubernetes.apiserver.storage.storage import Object
-from podpass.kubernetes.controllers.revisions import DESIRED, MOST, by_age
+from podpass.kubernetes.controllers.revisions import DESIRED, MAX_REPLICAS, oldest_first
 
 Sizes = dict[str, int]
 """Numbers of pods by the names of replica sets."""
 
 
-def size(replica_set: Object) -> int:
+def replicas_of(replica_set: Object) -> int:
     return int(replica_set["spec"]["replicas"])
 
 
 def total(sets: Sequence[Object]) -> int:
-    return sum(size(each) for each in sets)
+    return sum(replicas_of(each) for each in sets)
 
 
 def available(replica_set: Object | None) -> int:
@@ -32,19 +31,19 @@ def is_rolling(deployment: Object) -> bool:
 
 
 def bounds(deployment: Object) -> tuple[int, int]:
-    """Give how many pods may be there on top, and how many may be missing."""
+    """Return maxSurge and maxUnavailable as numbers of pods."""
     if not is_rolling(deployment):
         return 0, 0
     rolling, wanted = deployment["spec"]["strategy"]["rollingUpdate"], _wanted(deployment)
     surge = resolve(rolling.get("maxSurge", "25%"), wanted, math.ceil)
     missing = resolve(rolling.get("maxUnavailable", "25%"), wanted, math.floor)
     if surge == 0 and missing == 0:
-        missing = 1  # rounded down to nothing, and nothing would ever change
+        missing = 1  # both rounded to zero: the rollout could not proceed
     return surge, min(missing, wanted)
 
 
 def resolve(value: Any, whole: int, rounded: Any) -> int:
-    """Read a number, or a percentage of the whole."""
+    """Resolve a number or a percentage of the whole."""
     if isinstance(value, str):
         return int(rounded(int(value.rstrip("%")) * whole / 100))
     return int(value)
@@ -54,73 +53,77 @@ def _wanted(deployment: Object) -> int:
     return int(deployment["spec"]["replicas"])
 
 
-def most(deployment: Object) -> int:
-    """Give how many pods there may be at once."""
+def max_replicas(deployment: Object) -> int:
+    """Return the maximum number of pods during a rollout."""
     return _wanted(deployment) + bounds(deployment)[0]
 
 
 def new_size(deployment: Object, sets: Sequence[Object], new: Object | None) -> int:
-    """Say how large the new replica set shall be now, for there must be room for its pods."""
-    wanted, now = _wanted(deployment), size(new) if new else 0
+    """Return the size of the new ReplicaSet within maxSurge."""
+    wanted, now = _wanted(deployment), replicas_of(new) if new else 0
     if not is_rolling(deployment) or now >= wanted:
         return wanted
-    room = most(deployment) - total(sets)
+    room = max_replicas(deployment) - total(sets)
     return now + max(min(room, wanted - now), 0)
 
 
-def old_sizes(deployment: Object, new: Object, olds: Sequence[Object]) -> Sizes:
-    """Say which old replica sets shrink, and to what: first by pods that do not work anyway."""
+def old_sizes(deployment: Object, new: Object, old: Sequence[Object]) -> Sizes:
+    """Return the old ReplicaSets to scale down; unavailable pods are removed first."""
     least = _wanted(deployment) - bounds(deployment)[1]
-    starting = size(new) - available(new)
-    may_go = total(olds) + size(new) - least - starting
-    sizes = {each["metadata"]["name"]: size(each) for each in olds}
-    if may_go <= 0 or not total(olds):
+    not_available = replicas_of(new) - available(new)
+    removable = total(old) + replicas_of(new) - least - not_available
+    sizes = {each["metadata"]["name"]: replicas_of(each) for each in old}
+    if removable <= 0 or not total(old):
         return {}
-    broken = 0
-    for each in by_age(olds):
-        gone = min(may_go - broken, size(each) - min(available(each), size(each)))
+    unavailable = 0
+    for each in oldest_first(old):
+        gone = min(
+            removable - unavailable, replicas_of(each) - min(available(each), replicas_of(each))
+        )
         sizes[each["metadata"]["name"]] -= gone
-        broken += gone
-    spare = sum(available(each) for each in [*olds, new]) - least
-    for each in by_age(olds):
+        unavailable += gone
+    surplus = sum(available(each) for each in [*old, new]) - least
+    for each in oldest_first(old):
         name = each["metadata"]["name"]
-        gone = min(sizes[name], max(spare, 0))
+        gone = min(sizes[name], max(surplus, 0))
         sizes[name] -= gone
-        spare -= gone
-    return {_name(each): sizes[_name(each)] for each in olds if sizes[_name(each)] != size(each)}
+        surplus -= gone
+    return {
+        _name(each): sizes[_name(each)] for each in old if sizes[_name(each)] != replicas_of(each)
+    }
 
 
 def _name(replica_set: Object) -> str:
     return str(replica_set["metadata"]["name"])
 
 
-def resized(deployment: Object, new: Object | None, olds: Sequence[Object]) -> Sizes:
-    """Share out a changed size while no new template is rolled out, or in the middle of a roll-out."""
+def scale_all(deployment: Object, new: Object | None, old: Sequence[Object]) -> Sizes:
+    """Distribute a changed replica count over the ReplicaSets, also during a rollout."""
     wanted = _wanted(deployment)
-    every = [*olds, *([new] if new else [])]
-    active = [each for each in every if size(each) > 0]
+    every = [*old, *([new] if new else [])]
+    active = [each for each in every if replicas_of(each) > 0]
     if len(active) <= 1:
-        only = active[0] if active else new or (by_age(olds)[-1] if olds else None)
+        only = active[0] if active else new or (oldest_first(old)[-1] if old else None)
         return {} if only is None else {_name(only): wanted}
     if (
         new
-        and size(new) == wanted
+        and replicas_of(new) == wanted
         and available(new) == wanted
-        and _annotated(new, DESIRED) == wanted
+        and _annotation(new, DESIRED) == wanted
     ):
-        return {_name(each): 0 for each in olds if size(each)}
+        return {_name(each): 0 for each in old if replicas_of(each)}
     return _in_proportion(deployment, active) if is_rolling(deployment) else {}
 
 
 def _in_proportion(deployment: Object, sets: Sequence[Object]) -> Sizes:
-    allowed = most(deployment) if _wanted(deployment) else 0
+    allowed = max_replicas(deployment) if _wanted(deployment) else 0
     to_add, added = allowed - total(sets), 0
-    # Of two of one size the younger grows and the older shrinks.
-    by_size = sorted(by_age(sets)[:: -1 if to_add > 0 else 1], key=size, reverse=True)
+    # Of two with the same size, the younger grows and the older shrinks.
+    by_size = sorted(oldest_first(sets)[:: -1 if to_add > 0 else 1], key=replicas_of, reverse=True)
     sizes: Sizes = {}
     for each in by_size:
         share = _share(deployment, each, to_add, added) if to_add else 0
-        sizes[_name(each)], added = size(each) + share, added + share
+        sizes[_name(each)], added = replicas_of(each) + share, added + share
     if by_size and to_add:
         first = _name(by_size[0])
         sizes[first] = max(sizes[first] + to_add - added, 0)
@@ -129,34 +132,40 @@ def _in_proportion(deployment: Object, sets: Sequence[Object]) -> Sizes:
 
 def _share(deployment: Object, replica_set: Object, to_add: int, added: int) -> int:
     left = to_add - added
-    if not size(replica_set) or not left:
+    if not replicas_of(replica_set) or not left:
         return 0
     if not _wanted(deployment):
-        fraction = -size(replica_set)
+        fraction = -replicas_of(replica_set)
     else:
-        before = _annotated(replica_set, MOST) or (deployment.get("status") or {}).get("replicas")
-        scaled = size(replica_set) * most(deployment) / (before or most(deployment))
-        fraction = math.floor(scaled + 0.5) - size(replica_set)
+        before = _annotation(replica_set, MAX_REPLICAS) or (deployment.get("status") or {}).get(
+            "replicas"
+        )
+        scaled = (
+            replicas_of(replica_set)
+            * max_replicas(deployment)
+            / (before or max_replicas(deployment))
+        )
+        fraction = math.floor(scaled + 0.5) - replicas_of(replica_set)
     return min(fraction, left) if to_add > 0 else max(fraction, left)
 
 
-def _annotated(replica_set: Object, name: str) -> int:
+def _annotation(replica_set: Object, name: str) -> int:
     text = (replica_set["metadata"].get("annotations") or {}).get(name) or ""
     return int(text) if text.isascii() and text.isdigit() else 0
 
 
-def was_resized(deployment: Object, sets: Sequence[Object]) -> bool:
-    """Tell whether a deployment's size changed since its replica sets were last given theirs."""
+def is_scaling_event(deployment: Object, sets: Sequence[Object]) -> bool:
+    """Return whether `spec.replicas` changed since the ReplicaSets were last scaled."""
     return any(
-        size(each) > 0
-        and _annotated(each, DESIRED) != _wanted(deployment)
+        replicas_of(each) > 0
+        and _annotation(each, DESIRED) != _wanted(deployment)
         and DESIRED in (each["metadata"].get("annotations") or {})
         for each in sets
     )
 
 
 def is_complete(deployment: Object, status: Mapping[str, Any]) -> bool:
-    """Tell whether all pods are of the newest template and can be used."""
+    """Return whether all pods are of the current template and available."""
     wanted = _wanted(deployment)
     counts = ("updatedReplicas", "replicas", "availableReplicas")
     seen = status.get("observedGeneration") or 0

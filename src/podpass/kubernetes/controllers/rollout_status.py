@@ -1,4 +1,4 @@
-"""What a deployment says of its roll-out: counts, and whether it is available, gets on, or is stuck. Pure.
+"""Status of a Deployment: counts and the conditions Available, Progressing, ReplicaFailure. Pure.
 
 Source: k8s.io/kubernetes v1.34 pkg/controller/deployment: progress.go, sync.go.
 """
@@ -29,7 +29,7 @@ def condition(status: Mapping[str, Any], kind: str) -> Object | None:
 def set_condition(
     status: Object, kind: str, holds: str, reason: str, message: str, now: float
 ) -> None:
-    """Set a condition in place; one that says the same already stays where it is."""
+    """Set a condition in the given status; an equal condition stays unchanged."""
     old = condition(status, kind)
     if old and (old["status"], old.get("reason")) == (holds, reason):
         return
@@ -50,8 +50,10 @@ def _without(status: Mapping[str, Any], kind: str) -> list[Object]:
     return [each for each in status.get("conditions") or () if each["type"] != kind]
 
 
-def counted(deployment: Object, new: Object | None, sets: Sequence[Object], now: float) -> Object:
-    """Sum up the replica sets, and say whether enough pods can be used."""
+def calculate_status(
+    deployment: Object, new: Object | None, sets: Sequence[Object], now: float
+) -> Object:
+    """Return the status with the counts of the ReplicaSets and the condition Available."""
     old = deployment.get("status") or {}
     status: Object = {"observedGeneration": deployment["metadata"].get("generation") or 0}
     found = {name: _sum(sets, part) for name, part in _COUNTS.items()}
@@ -75,10 +77,10 @@ def _sum(sets: Sequence[Object], part: str) -> int:
     return sum((each.get("status") or {}).get(part) or 0 for each in sets)
 
 
-def progressed(
+def update_progress(
     deployment: Object, status: Object, new: Object | None, sets: Sequence[Object], now: float
 ) -> None:
-    """Say in place whether the roll-out gets on, is done, or has made no step for too long."""
+    """Set the condition Progressing: in progress, complete, or past its deadline."""
     known = condition(status, PROGRESSING)
     name = f'ReplicaSet "{new["metadata"]["name"]}"' if new else "Deployment"
     if deployment["spec"].get("progressDeadlineSeconds") is None:
@@ -87,9 +89,9 @@ def progressed(
         if rollout.is_complete(deployment, status):
             why = f"{name} has successfully progressed."
             set_condition(status, PROGRESSING, "True", DONE, why, now)
-        elif _made_a_step(deployment.get("status") or {}, status):
-            _step(status, known, f"{name} is progressing.", now)
-        elif is_stuck(deployment, status, now):
+        elif _has_progressed(deployment.get("status") or {}, status):
+            _set_progress(status, known, f"{name} is progressing.", now)
+        elif is_timed_out(deployment, status, now):
             why = f"{name} has timed out progressing."
             set_condition(status, PROGRESSING, "False", TIMED_OUT, why, now)
     _copy_failure(status, sets)
@@ -100,7 +102,7 @@ def _was_complete(status: Object, known: Object | None) -> bool:
     return bool(same and known and known.get("reason") == DONE)
 
 
-def _made_a_step(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+def _has_progressed(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     def left(status: Mapping[str, Any]) -> int:
         return (status.get("replicas") or 0) - (status.get("updatedReplicas") or 0)
 
@@ -109,8 +111,8 @@ def _made_a_step(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return more or left(new) < left(old)
 
 
-def _step(status: Object, known: Object | None, message: str, now: float) -> None:
-    """Note a step: the deadline runs anew from each, so the time is that of the last one."""
+def _set_progress(status: Object, known: Object | None, message: str, now: float) -> None:
+    """Record progress; `lastUpdateTime` restarts the progress deadline."""
     moment = rfc3339(now)
     since = known["lastTransitionTime"] if known and known["status"] == "True" else moment
     new = {
@@ -124,8 +126,8 @@ def _step(status: Object, known: Object | None, message: str, now: float) -> Non
     status["conditions"] = [*_without(status, PROGRESSING), new]
 
 
-def is_stuck(deployment: Object, status: Mapping[str, Any], now: float) -> bool:
-    """Tell whether the deadline for the next step is past."""
+def is_timed_out(deployment: Object, status: Mapping[str, Any], now: float) -> bool:
+    """Return whether the progress deadline has passed."""
     known = condition(status, PROGRESSING)
     if known is None or known.get("reason") == DONE:
         return False
@@ -135,8 +137,10 @@ def is_stuck(deployment: Object, status: Mapping[str, Any], now: float) -> bool:
     return deadline is not None and seconds(known.get("lastUpdateTime")) + deadline < now
 
 
-def until_stuck(deployment: Object, status: Mapping[str, Any], now: float) -> float | None:
-    """Say in how many seconds the deadline would be past; None if nothing is waited for."""
+def seconds_until_timeout(
+    deployment: Object, status: Mapping[str, Any], now: float
+) -> float | None:
+    """Return the seconds until the progress deadline; None if no progress is expected."""
     known, deadline = (
         condition(status, PROGRESSING),
         deployment["spec"].get("progressDeadlineSeconds"),
@@ -149,7 +153,7 @@ def until_stuck(deployment: Object, status: Mapping[str, Any], now: float) -> fl
 
 
 def _copy_failure(status: Object, sets: Sequence[Object]) -> None:
-    """Pass on why a replica set cannot make its pods: users look at the deployment first."""
+    """Copy the condition ReplicaFailure from a ReplicaSet, because users inspect the Deployment first."""
     failures = [found for each in sets if (found := condition(each.get("status") or {}, FAILURE))]
     others = _without(status, FAILURE)
     if not failures:

@@ -1,6 +1,6 @@
-"""What is to be looked at, each thing once however often it changed, and when.
+"""A work queue of keys with a due time, as in client-go: each key is queued at most once.
 
-A thing that is being looked at and changes meanwhile is looked at again afterwards, never twice at once.
+A key that is added while a worker processes it is processed again afterwards, never twice at the same time.
 """
 
 import asyncio
@@ -17,16 +17,16 @@ _FIRST_SECONDS = 0.05
 _LONGEST_SECONDS = 60.0
 
 
-class Again(Error):
-    """A look did not reach what it wanted, and told of it; it is to be repeated, later each time."""
+class RequeueError(Error):
+    """The reconcile recorded a failure and must be repeated with backoff."""
 
-    code = "controller_again"
+    code = "controller_requeue"
 
 
-class Queue:
-    """Keys with the moment each is due.
+class WorkQueue:
+    """Holds keys with the time at which each is due.
 
-    Units:   seconds, on the clock that is handed in.
+    Units:   seconds, on the given clock.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -38,7 +38,7 @@ class Queue:
         self._news = asyncio.Event()
 
     def add(self, key: Key, delay: float = 0.0) -> None:
-        """Have a key looked at in so long; if it is due before that already, it stays so."""
+        """Add a key that is due after `delay`; an earlier due time of the same key stays."""
         when = self._clock() + delay
         if (known := self._due.get(key)) is not None and known <= when:
             return
@@ -46,37 +46,37 @@ class Queue:
         heapq.heappush(self._heap, (when, key))
         self._news.set()
 
-    def failed(self, key: Key) -> None:
-        """Have a key looked at again, later each time it fails in a row."""
+    def add_rate_limited(self, key: Key) -> None:
+        """Add a key again with exponential backoff."""
         count = self._failed[key] = self._failed.get(key, 0) + 1
         self.add(key, min(_FIRST_SECONDS * 2 ** (count - 1), _LONGEST_SECONDS))
 
-    def succeeded(self, key: Key) -> None:
+    def forget(self, key: Key) -> None:
         self._failed.pop(key, None)
 
-    async def take(self) -> Key:
-        """Wait for the next key that is due and not being looked at."""
+    async def get(self) -> Key:
+        """Wait for the next key that is due and that no worker processes."""
         while True:
             key, wait = self._next()
             if key is not None and wait == 0.0:
-                del self._due[key]  # its place in the heap means nothing from now on
+                del self._due[key]  # its entry in the heap is now stale
                 self._running.add(key)
                 return key
             self._news.clear()
-            # Not `wait_for`: in Python 3.11 it forgets that it was cancelled if there is news just then.
+            # Not `wait_for`: in Python 3.11 it loses a cancellation that arrives together with the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._news.wait()
 
     def _next(self) -> tuple[Key | None, float | None]:
-        """Find the first key that is not being looked at, and how long it has to wait."""
+        """Return the first key that no worker processes, and the seconds until it is due."""
         held: list[tuple[float, Key]] = []
         found: Key | None = None
         wait: float | None = None
         while self._heap and found is None:
             when, key = self._heap[0]
             if self._due.get(key) != when:
-                heapq.heappop(self._heap)  # taken already, or due earlier by another entry
+                heapq.heappop(self._heap)  # taken already, or another entry is due earlier
             elif key in self._running:
                 held.append(heapq.heappop(self._heap))
             else:
@@ -86,6 +86,6 @@ class Queue:
         return found, wait
 
     def done(self, key: Key) -> None:
-        """Let a key be looked at again."""
+        """Allow a key to be processed again."""
         self._running.discard(key)
         self._news.set()

@@ -1,6 +1,7 @@
-"""A small kubelet: pods of the cluster as processes of this machine.
+"""A small kubelet: it runs the pods of a cluster as processes of this machine.
 
-In: the Kubernetes API, and only that, so it serves an embedded and a real API server alike. Out: processes,
-their volumes and tokens, pod status, events, logs over HTTPS. Read `runtime` first, then `pods`, `worker`;
-what to do next is decided in `lifecycle`, what to tell the cluster in `status`, both without I/O.
+It uses only the Kubernetes API, so it works with an embedded and with a real API server. It starts processes,
+sets up their volumes and tokens, and reports pod status and events; it serves logs over HTTPS. Read `kubelet`
+first, then `pod_manager` and `pod_worker`. `lifecycle` decides what to start and stop and `status` builds the
+pod status, both without I/O.
 """

@@ -1,6 +1,6 @@
-"""Files of a volume, put in place all at once: a reader sees the old set or the new one.
+"""Write the files of a volume atomically: a reader sees all old files or all new files.
 
-As the kubelet does it: the files lie in a hidden folder, `..data` points there and is swapped by one
+As in the kubelet, the files are in a hidden folder. The link `..data` points to it and is replaced by one
 rename, and each visible name is a link through `..data`.
 """
 
@@ -18,43 +18,43 @@ _NEXT = "..data_tmp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
-    """One file: its bytes, which may be secret, and its mode."""
+class FileProjection:
+    """The content and the mode of one file."""
 
     data: bytes = field(repr=False)
     mode: int
 
 
-Payload = Mapping[str, Content]
-"""Files by their path relative to the volume."""
+Payload = Mapping[str, FileProjection]
+"""Files by path relative to the volume."""
 
 
 class UnsafePath(Error):
-    """A file's path would leave its volume."""
+    """The path of a file is outside of its volume."""
 
     code = "unsafe_path"
 
 
 def write(folder: Path, payload: Payload) -> bool:
-    """Make a volume hold exactly these files; say whether anything changed.
+    """Replace the files of a volume; return whether anything changed.
 
-    Errors:  UnsafePath, OSError; the old set is kept then.
+    Errors:  UnsafePath, OSError; the old files stay.
     """
     for path in payload:
         _check(path)
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / _DATA
-    if data.is_symlink() and _same(data, payload):
+    if data.is_symlink() and _is_current(data, payload):
         return False
-    fresh = Path(tempfile.mkdtemp(prefix="..", dir=folder))
-    fresh.chmod(0o755)
+    new = Path(tempfile.mkdtemp(prefix="..", dir=folder))
+    new.chmod(0o755)
     for path, content in payload.items():
-        _write_file(fresh / path, content)
+        _write_file(new / path, content)
     old = data.resolve() if data.is_symlink() else None
     (folder / _NEXT).unlink(missing_ok=True)
-    (folder / _NEXT).symlink_to(fresh.name)
+    (folder / _NEXT).symlink_to(new.name)
     (folder / _NEXT).rename(data)
-    _link(folder, payload)
+    _update_links(folder, payload)
     if old is not None:
         shutil.rmtree(old, ignore_errors=True)
     return True
@@ -63,10 +63,10 @@ def write(folder: Path, payload: Payload) -> bool:
 def _check(path: str) -> None:
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or parts[0].startswith(".."):
-        raise UnsafePath(f"{path!r} is no path inside a volume", path=path)
+        raise UnsafePath(f"{path!r} is not a path inside the volume", path=path)
 
 
-def _same(data: Path, payload: Payload) -> bool:
+def _is_current(data: Path, payload: Payload) -> bool:
     present = {
         str(path.relative_to(data)): path for path in sorted(data.rglob("*")) if not path.is_dir()
     }
@@ -77,20 +77,20 @@ def _same(data: Path, payload: Payload) -> bool:
     )
 
 
-def _write_file(path: Path, content: Content) -> None:
+def _write_file(path: Path, content: FileProjection) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as stream:
         stream.write(content.data)
-        os.fchmod(stream.fileno(), content.mode)  # open() alone is subject to the umask
+        os.fchmod(stream.fileno(), content.mode)  # the umask reduces the mode of open()
 
 
-def _link(folder: Path, payload: Payload) -> None:
-    wanted = {PurePosixPath(path).parts[0] for path in payload}
-    for name in wanted:
+def _update_links(folder: Path, payload: Payload) -> None:
+    names = {PurePosixPath(path).parts[0] for path in payload}
+    for name in names:
         link = folder / name
         if not link.is_symlink():
             link.symlink_to(Path(_DATA, name))
     for path in folder.iterdir():
-        if path.is_symlink() and not path.name.startswith("..") and path.name not in wanted:
+        if path.is_symlink() and not path.name.startswith("..") and path.name not in names:
             path.unlink()

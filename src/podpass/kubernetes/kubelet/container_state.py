@@ -1,4 +1,4 @@
-"""What the runtime knows about a pod's containers, and how it outlives the runtime itself."""
+"""The state of a pod's containers, and how it is stored across restarts of the kubelet."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -10,12 +10,12 @@ from podpass.files import write_private
 
 LOST_CODE = 137
 LOST_REASON = "ContainerStatusUnknown"
-_LOST = "the runtime ended while the container ran, and took it along"
+_LOST_MESSAGE = "the kubelet stopped while the container ran, and the container was killed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """Not running; `retry_at` is when it is worth trying again (epoch seconds)."""
+    """A container that does not run; `retry_at` is the time of the next attempt, in epoch seconds."""
 
     reason: str = "ContainerCreating"
     message: str = ""
@@ -24,15 +24,15 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A process runs under this id since then (epoch seconds)."""
+    """A container that runs; `started_at` in epoch seconds."""
 
     container_id: str
     started_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """A run is over. `code` is the exit code, 128 and the signal's number if one ended it."""
+class Terminated:
+    """A run that has ended; `code` is the exit code, or 128 and the signal number if a signal ended it."""
 
     code: int
     reason: str
@@ -42,76 +42,80 @@ class Ended:
     finished_at: float = 0.0
 
 
-State = Waiting | Running | Ended
+State = Waiting | Running | Terminated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """One container: its state, the run before, and how long its next restart has to wait (seconds)."""
+class ContainerRecord:
+    """The record of one container.
+
+    Shapes:  `last` is the run before the current state.
+    Units:   `delay`, the backoff before the next restart, in seconds.
+    """
 
     state: State = Waiting()
-    last: Ended | None = None
+    last: Terminated | None = None
     restarts: int = 0
     delay: float = 0.0
     started: bool = False
     ready: bool = False
 
     @property
-    def previous(self) -> Ended | None:
-        """The newest run that is over."""
-        return self.state if isinstance(self.state, Ended) else self.last
+    def previous(self) -> Terminated | None:
+        """The newest run that has ended."""
+        return self.state if isinstance(self.state, Terminated) else self.last
 
 
-Records = Mapping[str, Record]
+ContainerRecords = Mapping[str, ContainerRecord]
 
 
-def save(path: Path, records: Records) -> None:
-    """Write the records where the next life of the runtime finds them."""
-    entries = {name: _entry(record) for name, record in records.items()}
+def save_records(path: Path, records: ContainerRecords) -> None:
+    """Write the records to a file that the kubelet reads after a restart."""
+    entries = {name: _to_entry(record) for name, record in records.items()}
     write_private(path, orjson.dumps(entries))
 
 
-def load(path: Path, now: float) -> dict[str, Record]:
-    """Read the records of a former life; what ran then is over now, because nobody looked after it.
+def load_records(path: Path, now: float) -> dict[str, ContainerRecord]:
+    """Read the records of the previous kubelet; containers that ran then are marked as terminated.
 
-    Errors:  none; a damaged file counts as missing, and the pod starts afresh.
+    Errors:  none; an invalid file counts as missing, and the pod starts from the beginning.
     """
     try:
         entries = orjson.loads(path.read_bytes())
-        return {name: _lost(_record(entry), now) for name, entry in entries.items()}
+        return {name: _mark_lost(_from_entry(entry), now) for name, entry in entries.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 
-def _entry(record: Record) -> dict[str, object]:
+def _to_entry(record: ContainerRecord) -> dict[str, object]:
     return {
         **asdict(record),
         "state": {"kind": type(record.state).__name__, **asdict(record.state)},
     }
 
 
-def _record(entry: dict[str, object]) -> Record:
-    state = dict(entry.pop("state"))  # type: ignore[call-overload]  # checked by failing
+def _from_entry(entry: dict[str, object]) -> ContainerRecord:
+    state = dict(entry.pop("state"))  # type: ignore[call-overload]  # an invalid entry raises
     last = entry.pop("last")
-    kinds = {"Waiting": Waiting, "Running": Running, "Ended": Ended}
-    return Record(
+    kinds = {"Waiting": Waiting, "Running": Running, "Terminated": Terminated}
+    return ContainerRecord(
         state=kinds[state.pop("kind")](**state),
-        last=Ended(**last) if last else None,  # type: ignore[arg-type]  # checked by failing
-        **entry,  # type: ignore[arg-type]  # checked by failing
+        last=Terminated(**last) if last else None,  # type: ignore[arg-type]  # an invalid entry raises
+        **entry,  # type: ignore[arg-type]  # an invalid entry raises
     )
 
 
-def _lost(record: Record, now: float) -> Record:
+def _mark_lost(record: ContainerRecord, now: float) -> ContainerRecord:
     if isinstance(record.state, Waiting):
         return replace(record, state=replace(record.state, retry_at=0.0))
-    if isinstance(record.state, Ended):
+    if isinstance(record.state, Terminated):
         return record
-    ended = Ended(
+    terminated = Terminated(
         code=LOST_CODE,
         reason=LOST_REASON,
-        message=_LOST,
+        message=_LOST_MESSAGE,
         container_id=record.state.container_id,
         started_at=record.state.started_at,
         finished_at=now,
     )
-    return replace(record, state=ended, started=False, ready=False)
+    return replace(record, state=terminated, started=False, ready=False)

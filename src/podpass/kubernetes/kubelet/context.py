@@ -1,4 +1,4 @@
-"""What every pod's worker shares: the cluster, the machine, and how patient to be."""
+"""What all pod workers share: the API client, the machine, and the settings."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,44 +7,45 @@ from pathlib import Path
 
 from podpass.clock import Clock
 from podpass.kubernetes.client import KubeClient
-from podpass.kubernetes.kubelet.downward_api import NodeFacts
-from podpass.kubernetes.kubelet.event_recorder import Recorder
+from podpass.kubernetes.client.event_recorder import EventRecorder
+from podpass.kubernetes.kubelet.downward_api import NodeInfo
 from podpass.kubernetes.kubelet.images import ImageSource
-from podpass.kubernetes.kubelet.lifecycle import BackOffRule
-from podpass.kubernetes.kubelet.orphan_reaper import Guard
+from podpass.kubernetes.kubelet.lifecycle import RestartBackOff
+from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
 from podpass.kubernetes.kubelet.sandbox import Sandbox
 
-# A deployment of thousands of pods would otherwise ask for everything at once, and keep everybody
-# else who asks the API server waiting for half a minute.
-_AT_ONCE = 16
+# A Deployment of thousands of pods would otherwise send all its requests at once and delay every other client
+# of the API server by half a minute.
+_MAX_CONCURRENT_PODS = 16
 
 
-def _turns() -> asyncio.Semaphore:
-    return asyncio.Semaphore(_AT_ONCE)
+def _new_semaphore() -> asyncio.Semaphore:
+    return asyncio.Semaphore(_MAX_CONCURRENT_PODS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """The surroundings of a pod.
+class KubeletContext:
+    """The dependencies of a pod worker.
 
-    Shapes:  `folder` holds one folder a pod, by uid; `environment` and `path` go beneath what a container
-             sets; `services` are the variables that name the API server; `mark` tells this runtime's
-             processes from all others; `turns` bound how many pods are bound, mounted and told of at once.
+    Shapes:  `folder` has one folder per pod, named by uid; `images` resolves an image to a command;
+             `environment` and `path` are defaults for what a container sets; `services` are the variables
+             with the address of the API server; `mark` identifies the processes of this kubelet;
+             `concurrency` limits how many pods are bound, mounted and reported at the same time.
     Units:   seconds.
     """
 
     client: KubeClient
-    events: Recorder
-    guard: Guard
+    recorder: EventRecorder
+    reaper: OrphanReaper
     sandbox: Sandbox
-    node: NodeFacts
+    node: NodeInfo
     folder: Path
     images: ImageSource
     environment: Mapping[str, str] = field(repr=False)
     services: Mapping[str, str]
     path: str
     mark: str
-    rule: BackOffRule
+    back_off: RestartBackOff
     refresh_seconds: float
     clock: Clock
-    turns: asyncio.Semaphore = field(default_factory=_turns)
+    concurrency: asyncio.Semaphore = field(default_factory=_new_semaphore)

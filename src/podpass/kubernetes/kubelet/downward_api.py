@@ -1,4 +1,4 @@
-"""A pod's own facts, as environment variables and files may ask for them (the downward API)."""
+"""The downward API: fields of a pod for its environment variables and files."""
 
 import math
 import re
@@ -16,22 +16,22 @@ _SUFFIXES = {
     "n": Fraction(1, 10**9),
     "u": Fraction(1, 10**6),
     "m": Fraction(1, 1000),
-    **{sign: Fraction(10 ** (3 * power)) for power, sign in enumerate("kMGTPE", 1)},
-    **{f"{sign}i": Fraction(1024**power) for power, sign in enumerate("KMGTPE", 1)},
+    **{prefix: Fraction(10 ** (3 * power)) for power, prefix in enumerate("kMGTPE", 1)},
+    **{f"{prefix}i": Fraction(1024**power) for power, prefix in enumerate("KMGTPE", 1)},
 }
 _QUANTITY = re.compile(r"([+-]?[0-9.]+)(?:([numkMGTPE]|[KMGTPE]i)|[eE]([+-]?[0-9]+))?")
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
 
 
 class UnknownField(Error):
-    """A field reference names something that is not there to be read."""
+    """A field reference that is not supported."""
 
     code = "unknown_field"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeFacts:
-    """What a pod can learn of its node."""
+class NodeInfo:
+    """The facts of a node that its pods can read."""
 
     name: str
     address: str
@@ -39,10 +39,10 @@ class NodeFacts:
     memory: str
 
 
-def pod_field(pod: Pod, path: str, node: NodeFacts) -> str:
-    """Read one field of a pod by its path.
+def read_pod_field(pod: Pod, path: str, node: NodeInfo) -> str:
+    """Return one field of a pod by its path.
 
-    Shapes:  labels and annotations as a whole come as sorted `key="escaped value"` lines.
+    Shapes:  all labels or annotations are sorted lines `key="escaped value"`.
     Errors:  UnknownField.
     """
     meta, spec = pod["metadata"], pod["spec"]
@@ -62,11 +62,11 @@ def pod_field(pod: Pod, path: str, node: NodeFacts) -> str:
     if path in simple:
         return str(simple[path] or "")
     if path in ("metadata.labels", "metadata.annotations"):
-        return _lines(meta.get(path.partition(".")[2]) or {})
+        return _to_lines(meta.get(path.partition(".")[2]) or {})
     raise UnknownField(f"fieldPath {path!r} is not supported", path=path)
 
 
-def _lines(pairs: Mapping[str, str]) -> str:
+def _to_lines(pairs: Mapping[str, str]) -> str:
     return "\n".join(f'{key}="{_escape(value)}"' for key, value in sorted(pairs.items()))
 
 
@@ -75,10 +75,10 @@ def _escape(value: str) -> str:
     return quoted.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
 
 
-def resource_field(
-    container: Mapping[str, Any], reference: Mapping[str, Any], node: NodeFacts
+def read_resource_field(
+    container: Mapping[str, Any], reference: Mapping[str, Any], node: NodeInfo
 ) -> str:
-    """Read a container's request or limit, in units of the divisor, rounded up.
+    """Return a request or limit of a container, in units of the divisor, rounded up.
 
     Errors:  UnknownField.
     """
@@ -87,16 +87,16 @@ def resource_field(
     if kind not in ("limits", "requests") or not resource:
         raise UnknownField(f"resource {name!r} is not supported", resource=name)
     given = container.get("resources") or {}
-    # A missing limit means all the node has; a missing request takes the limit, else nothing.
-    whole = {"cpu": node.cpu, "memory": node.memory}.get(resource, "0")
-    fallback = whole if kind == "limits" else (given.get("limits") or {}).get(resource, "0")
-    value = quantity((given.get(kind) or {}).get(resource, fallback))
-    divisor = quantity(reference.get("divisor") or "1") or Fraction(1)
+    # A missing limit is the capacity of the node; a missing request is the limit, or zero.
+    capacity = {"cpu": node.cpu, "memory": node.memory}.get(resource, "0")
+    fallback = capacity if kind == "limits" else (given.get("limits") or {}).get(resource, "0")
+    value = parse_quantity((given.get(kind) or {}).get(resource, fallback))
+    divisor = parse_quantity(reference.get("divisor") or "1") or Fraction(1)
     return str(math.ceil(value / divisor))
 
 
-def quantity(text: object) -> Fraction:
-    """Read a Kubernetes quantity: `500m`, `64Mi`, `1e3`.
+def parse_quantity(text: object) -> Fraction:
+    """Parse a Kubernetes quantity: `500m`, `64Mi`, `1e3`.
 
     Errors:  UnknownField.
     """

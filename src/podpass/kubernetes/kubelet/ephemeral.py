@@ -1,7 +1,7 @@
-"""Ephemeral containers, as `kubectl debug` adds them: the API takes them, and nothing here runs them.
+"""Ephemeral containers, which `kubectl debug` adds: accepted by the API, but not run by the kubelet. Pure.
 
-A container that joins another one's namespaces has nothing to join where containers are plain processes.
-Whoever added one must be told, instead of waiting for ever. Pure.
+An ephemeral container joins the namespaces of another container, but here containers are plain processes. The
+status and an event report this, so that `kubectl debug` does not wait without a message.
 """
 
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ from typing import Any
 
 REASON = "EphemeralContainersNotRun"
 MESSAGE = (
-    "ephemeral containers are not run here: pods are processes of this machine, so look at them with its "
-    "own tools, or at a copy: kubectl debug POD --copy-to=NAME"
+    "ephemeral containers are not run here: pods are processes of this machine; inspect them with the tools "
+    "of this machine, or debug a copy: kubectl debug POD --copy-to=NAME"
 )
 
 Pod = Mapping[str, Any]
 
 
-def statuses(pod: Pod) -> list[dict[str, Any]]:
-    """Write the statuses of a pod's ephemeral containers: they wait, and say why."""
+def build_statuses(pod: Pod) -> list[dict[str, Any]]:
+    """Build the statuses of the ephemeral containers of a pod: waiting, with the reason."""
     return [
         {
             "name": each["name"],
@@ -28,20 +28,20 @@ def statuses(pod: Pod) -> list[dict[str, Any]]:
             "image": each.get("image") or "",
             "imageID": "",
         }
-        for each in _of(pod)
+        for each in _ephemeral_containers(pod)
     ]
 
 
-def unanswered(pod: Pod) -> list[str]:
-    """Name the ephemeral containers that the pod's status does not speak of yet."""
+def unreported_containers(pod: Pod) -> list[str]:
+    """Return the names of the ephemeral containers that are not in the status yet."""
     status = pod.get("status") or {}
-    told = {each["name"] for each in status.get("ephemeralContainerStatuses") or []}
-    return [each["name"] for each in _of(pod) if each["name"] not in told]
+    reported = {each["name"] for each in status.get("ephemeralContainerStatuses") or []}
+    return [each["name"] for each in _ephemeral_containers(pod) if each["name"] not in reported]
 
 
 def event_message(name: str) -> str:
     return f"Container {name} is not started: {MESSAGE}"
 
 
-def _of(pod: Pod) -> list[Mapping[str, Any]]:
+def _ephemeral_containers(pod: Pod) -> list[Mapping[str, Any]]:
     return pod["spec"].get("ephemeralContainers") or []

@@ -1,4 +1,4 @@
-"""Where the kubelet learns which command runs for an image; it pulls no images itself."""
+"""Image sources: each resolves an image to a command of this machine. No image is pulled."""
 
 from typing import Protocol
 
@@ -6,7 +6,7 @@ from podpass.errors import Error
 
 
 class ImageUnavailable(Error):
-    """Nothing can run for an image now; the kubelet tries again later.
+    """No command is available for an image; the kubelet retries later.
 
     Shapes:  `reason` is the reason of the container's waiting state.
     """

@@ -1,4 +1,4 @@
-"""The runtime as a whole: what it is given, how it starts, how it ends."""
+"""The kubelet as a whole: configuration, start and stop."""
 
 import asyncio
 import hashlib
@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Self
 
 from podpass.clock import Clock, system
-from podpass.files import private_folder
+from podpass.files import create_private_folder
 from podpass.http.server import App
 from podpass.kubernetes.client import KubeClient
+from podpass.kubernetes.client.event_recorder import EventLimits, EventRecorder
 from podpass.kubernetes.kubelet import node, sandbox
-from podpass.kubernetes.kubelet.context import Host
+from podpass.kubernetes.kubelet.context import KubeletContext
 from podpass.kubernetes.kubelet.environment import service_variables
-from podpass.kubernetes.kubelet.event_recorder import Recorder
 from podpass.kubernetes.kubelet.images import ImageSource
-from podpass.kubernetes.kubelet.lifecycle import BackOffRule
-from podpass.kubernetes.kubelet.orphan_reaper import Guard
-from podpass.kubernetes.kubelet.pod_manager import Pods
+from podpass.kubernetes.kubelet.lifecycle import RestartBackOff
+from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
+from podpass.kubernetes.kubelet.pod_manager import PodManager
 from podpass.kubernetes.kubelet.pod_worker import PodWorker
 from podpass.kubernetes.kubelet.process import RUNTIME_VARIABLE, kill_marked
 from podpass.kubernetes.kubelet.sandbox import Sandbox
@@ -30,21 +30,22 @@ from podpass.kubernetes.kubelet.server import create_app
 
 _log = logging.getLogger(__name__)
 
-# What a container may know of the user who started the instance: language and time zone.
+COMPONENT = "kubelet"
+EVENT_LIMITS = EventLimits(max_series=1024, max_queued=1000, attempts=5, drain_seconds=1.0)
+# Containers inherit only language and time zone from the user who started the instance.
 _INHERITED = ("LANG", "LC_ALL", "TZ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RuntimeConfig:
-    """What the runtime is given.
+class KubeletConfig:
+    """The configuration of a kubelet.
 
-    Shapes:  `folder` is the runtime's own, one folder a pod in it; `environment` goes beneath what each
-             container sets; programs are looked up beside this Python, then on `path`; built samples lie
-             in `samples_folder`; `port` is where
-             `app` is served, `address` the node's and its pods', which tells several nodes of one machine
-             apart; `hidden` is a folder that pods may not look into where bubblewrap works,
-             `shown` what of it they may read.
-    Units:   seconds. `stop_seconds` is what containers get when the runtime itself ends.
+    Shapes:  `folder` belongs to this kubelet alone and has one folder per pod; `environment` holds defaults
+             for the variables of every container; programs are searched next to this Python, then on `path`;
+             `images` resolves an image to a command; `app` is served on `port`; `address` is the address of
+             the node and its pods, which distinguishes several nodes on one machine; pods cannot read the
+             folder `hidden` if bubblewrap works, except its parts in `shown`.
+    Units:   seconds. `stop_seconds` is the grace period of containers when the kubelet stops.
     """
 
     kubeconfig: Path
@@ -58,24 +59,24 @@ class RuntimeConfig:
     hidden: Path | None = None
     shown: Sequence[Path] = ()
     clock: Clock = system
-    restarts: BackOffRule = field(default_factory=BackOffRule)
+    restarts: RestartBackOff = field(default_factory=RestartBackOff)
     refresh_seconds: float = 60.0
     stop_seconds: float = 2.0
 
 
-class Runtime:
-    """A node of the cluster, as long as the context lasts."""
+class Kubelet:
+    """A node of the cluster for the lifetime of the context."""
 
-    def __init__(self, config: RuntimeConfig) -> None:
+    def __init__(self, config: KubeletConfig) -> None:
         self._config = config
         self._stack = AsyncExitStack()
-        self._sandbox: Sandbox = sandbox.Rewrite()
-        self._pods: Pods | None = None
-        self.app: App = create_app(self._find, config.clock)
+        self._sandbox: Sandbox = sandbox.PathRewriter()
+        self._pods: PodManager | None = None
+        self.app: App = create_app(self._find_worker, config.clock)
 
     @property
     def sandbox(self) -> str:
-        """How paths in pods are made real: `bubblewrap` or `rewrite`."""
+        """The name of the sandbox: `bubblewrap` or `rewrite`."""
         return self._sandbox.name
 
     async def __aenter__(self) -> Self:
@@ -91,53 +92,60 @@ class Runtime:
 
     async def _start(self) -> None:
         config, stack = self._config, self._stack
-        private_folder(config.folder)
-        # A fixed length, so that no other runtime's mark can begin with ours.
+        create_private_folder(config.folder)
+        # A fixed length, so that the mark of another kubelet cannot begin with this one.
         mark = hashlib.sha256(str(config.folder.resolve()).encode()).hexdigest()[:24]
-        if left := kill_marked(RUNTIME_VARIABLE, mark):
-            _log.warning("leftover_processes_ended", extra={"count": left})
-        self._sandbox = await sandbox.choose(config.path, config.hidden, config.shown)
+        if killed := kill_marked(RUNTIME_VARIABLE, mark):
+            _log.warning("orphaned_processes_killed", extra={"count": killed})
+        self._sandbox = await sandbox.choose_sandbox(config.path, config.hidden, config.shown)
         client = await stack.enter_async_context(KubeClient.from_kubeconfig(config.kubeconfig))
-        guard = await stack.enter_async_context(Guard(f"{RUNTIME_VARIABLE}={mark}"))
-        events = Recorder(client, config.node_name, config.clock)
-        stack.push_async_callback(events.stop)
-        spec = node.describe(config.node_name, config.port, self.sandbox, config.address)
-        host = self._host(client, guard, events, spec, mark)
-        keeper = node.Node(client, spec, config.clock)
-        await keeper.register()
-        events.start()
-        scheduler = Scheduler(client, events, spec.name, spec.labels, config.clock)
-        self._pods = Pods(host, scheduler)
+        reaper = await stack.enter_async_context(OrphanReaper(f"{RUNTIME_VARIABLE}={mark}"))
+        spec = node.describe_node(config.node_name, config.port, self.sandbox, config.address)
+        registration = node.NodeRegistration(client, spec, config.clock)
+        await registration.register()
+        recorder = await stack.enter_async_context(
+            EventRecorder(
+                client, COMPONENT, host=config.node_name, clock=config.clock, limits=EVENT_LIMITS
+            )
+        )
+        scheduler = Scheduler(client, recorder, spec.name, spec.labels, config.clock)
+        context = self._build_context(client, reaper, recorder, spec, mark)
+        self._pods = PodManager(context, scheduler)
         stack.push_async_callback(self._pods.stop, config.stop_seconds)
-        for work, name in ((keeper.keep(), "node"), (self._pods.follow(), "pods")):
+        for work, name in ((registration.run(), "node"), (self._pods.run(), "pods")):
             task = asyncio.create_task(work, name=name)
-            task.add_done_callback(_complain)
+            task.add_done_callback(_log_failure)
             stack.push_async_callback(_cancel, task)
-        _log.info("runtime_started", extra={"node": spec.name, "sandbox": self.sandbox})
+        _log.info("kubelet_started", extra={"node": spec.name, "sandbox": self.sandbox})
 
-    def _host(
-        self, client: KubeClient, guard: Guard, events: Recorder, spec: node.NodeSpec, mark: str
-    ) -> Host:
+    def _build_context(
+        self,
+        client: KubeClient,
+        reaper: OrphanReaper,
+        recorder: EventRecorder,
+        spec: node.NodeSpec,
+        mark: str,
+    ) -> KubeletContext:
         config = self._config
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}  # noqa: TID251 tools
-        return Host(
+        return KubeletContext(
             client=client,
-            events=events,
-            guard=guard,
+            recorder=recorder,
+            reaper=reaper,
             sandbox=self._sandbox,
-            node=spec.facts,
+            node=spec.info,
             folder=config.folder,
             images=config.images,
             environment={**inherited, **config.environment},
             services=service_variables(client.server),
             path=config.path,
             mark=mark,
-            rule=config.restarts,
+            back_off=config.restarts,
             refresh_seconds=config.refresh_seconds,
             clock=config.clock,
         )
 
-    def _find(self, namespace: str, name: str) -> PodWorker | None:
+    def _find_worker(self, namespace: str, name: str) -> PodWorker | None:
         return self._pods.find(namespace, name) if self._pods else None
 
 
@@ -146,7 +154,7 @@ async def _cancel(task: "asyncio.Task[None]") -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _complain(task: "asyncio.Task[None]") -> None:
-    """A part of the runtime that ended by itself is a fault, and must not end in silence."""
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    """Log the error of a task that ended by itself."""
     if not task.cancelled() and (error := task.exception()):
-        _log.error("runtime_part_failed", extra={"part": task.get_name()}, exc_info=error)
+        _log.error("kubelet_task_failed", extra={"task": task.get_name()}, exc_info=error)

@@ -1,6 +1,8 @@
-"""What to do next with a pod's containers: a pure decision from its spec and their records.
+"""Decide which containers of a pod to start and stop, from its spec and their records. Pure.
 
-Init containers run one by one, sidecars (init containers that restart always) stay and are stopped last.
+Init containers run one after another. Sidecars (init containers with restartPolicy Always) keep running and
+are stopped last.
+
 Source: Kubernetes documentation, "Pod Lifecycle" and "Sidecar Containers".
 """
 
@@ -9,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from podpass.kubernetes.kubelet.container_state import (
-    Ended,
-    Record,
-    Records,
+    ContainerRecord,
+    ContainerRecords,
     Running,
+    Terminated,
     Waiting,
 )
 
@@ -20,8 +22,8 @@ ALWAYS, ON_FAILURE = "Always", "OnFailure"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A pod's containers by role, in their order."""
+class PodPlan:
+    """The containers of a pod by role, in the order of the spec."""
 
     inits: tuple[str, ...]
     sidecars: frozenset[str]
@@ -30,31 +32,31 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BackOffRule:
-    """Waits before a restart, in seconds: none the first time, then `first`, doubled up to `most`."""
+class RestartBackOff:
+    """Delays before restarts, in seconds: zero, then `first`, doubled each time up to `last`."""
 
     first: float = 10.0
-    most: float = 300.0
+    last: float = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Containers to start and to stop now, those that wait out a back-off, and when to look again.
+    """The containers to start and stop now, those in backoff, and when to decide again.
 
-    Shapes:  `wake_at` in epoch seconds; `over` once nothing runs and nothing will run any more.
+    Shapes:  `wake_at` in epoch seconds; `finished` if no container runs or will run again.
     """
 
     start: tuple[str, ...] = ()
     stop: tuple[str, ...] = ()
     backing_off: frozenset[str] = frozenset()
     wake_at: float | None = None
-    over: bool = False
+    finished: bool = False
 
 
-def read_plan(spec: Mapping[str, Any]) -> Plan:
-    """Sort a pod's containers by role."""
+def read_plan(spec: Mapping[str, Any]) -> PodPlan:
+    """Return the containers of a pod by role."""
     inits = spec.get("initContainers") or []
-    return Plan(
+    return PodPlan(
         inits=tuple(each["name"] for each in inits),
         sidecars=frozenset(e["name"] for e in inits if e.get("restartPolicy") == ALWAYS),
         mains=tuple(each["name"] for each in spec["containers"]),
@@ -63,75 +65,85 @@ def read_plan(spec: Mapping[str, Any]) -> Plan:
 
 
 def decide(
-    plan: Plan, records: Records, now: float, rule: BackOffRule, *, stopping: bool = False
+    plan: PodPlan,
+    records: ContainerRecords,
+    now: float,
+    back_off: RestartBackOff,
+    *,
+    stopping: bool = False,
 ) -> Decision:
-    """Say what to do next.
+    """Decide which containers to start and stop.
 
-    Shapes:  `stopping` when the pod is deleted or past its deadline.
+    Shapes:  `stopping` if the pod is being deleted or has exceeded its deadline.
     """
-    if stopping or init_failed(plan, records) or mains_done(plan, records):
-        return _wind_down(plan, records)
-    wanted = _due_inits(plan, records)
-    if initialized(plan, records):
-        wanted += [name for name in plan.mains if not _is_settled(plan, name, records[name])]
-    return _schedule(wanted, records, now, rule)
+    if stopping or has_init_failed(plan, records) or are_mains_finished(plan, records):
+        return _stop_containers(plan, records)
+    pending = _due_inits(plan, records)
+    if is_initialized(plan, records):
+        pending += [name for name in plan.mains if not _is_settled(plan, name, records[name])]
+    return _schedule(pending, records, now, back_off)
 
 
-def _wind_down(plan: Plan, records: Records) -> Decision:
-    """Stop what is no sidecar; then the sidecars, the last started first."""
+def _stop_containers(plan: PodPlan, records: ContainerRecords) -> Decision:
+    """Stop all containers except sidecars; then the sidecars, in reverse order of their start."""
     running = [n for n in (*plan.inits, *plan.mains) if isinstance(records[n].state, Running)]
     others = tuple(name for name in running if name not in plan.sidecars)
     if others:
         return Decision(stop=others)
-    return Decision(stop=tuple(running[-1:]), over=not running)
+    return Decision(stop=tuple(running[-1:]), finished=not running)
 
 
-def _due_inits(plan: Plan, records: Records) -> list[str]:
-    """List init containers that should run, up to the first that the next one has to wait for."""
-    begun = any(_has_run(records[name]) for name in plan.mains)
+def _due_inits(plan: PodPlan, records: ContainerRecords) -> list[str]:
+    """Return the init containers that should run, up to the first that blocks the next one."""
+    mains_ran = any(_has_run(records[name]) for name in plan.mains)
     due: list[str] = []
     for name in plan.inits:
         record = records[name]
         if name in plan.sidecars:
             if not isinstance(record.state, Running):
                 due.append(name)
-            if not record.started and not begun:
+            if not record.started and not mains_ran:
                 break
-        elif not begun and not _succeeded(record):
+        elif not mains_ran and not _succeeded(record):
             if not isinstance(record.state, Running):
                 due.append(name)
             break
     return due
 
 
-def _schedule(wanted: list[str], records: Records, now: float, rule: BackOffRule) -> Decision:
-    times = {name: due_at(records[name], rule) for name in wanted}
+def _schedule(
+    pending: list[str], records: ContainerRecords, now: float, back_off: RestartBackOff
+) -> Decision:
+    """Start the containers that are due, and return when the next one is due."""
+    times = {name: start_due_at(records[name], back_off) for name in pending}
     later = {name: at for name, at in times.items() if at > now}
     return Decision(
-        start=tuple(name for name in wanted if name not in later),
+        start=tuple(name for name in pending if name not in later),
         backing_off=frozenset(name for name in later if records[name].previous is not None),
         wake_at=min(later.values(), default=None),
     )
 
 
-def due_at(record: Record, rule: BackOffRule) -> float:
-    """Give the time from which a container may start (again)."""
-    if isinstance(record.state, Ended):
-        healthy = _ran_long(record.state, rule)
-        return record.state.finished_at + (0.0 if healthy else record.delay)
+def start_due_at(record: ContainerRecord, back_off: RestartBackOff) -> float:
+    """Return the time from which a container may start or restart, in epoch seconds."""
+    if isinstance(record.state, Terminated):
+        delay = 0.0 if _resets_back_off(record.state, back_off) else record.delay
+        return record.state.finished_at + delay
     return record.state.retry_at if isinstance(record.state, Waiting) else 0.0
 
 
-def started(record: Record, now: float, container_id: str, rule: BackOffRule) -> Record:
-    """Give the record of a container whose process has just started."""
+def record_start(
+    record: ContainerRecord, now: float, container_id: str, back_off: RestartBackOff
+) -> ContainerRecord:
+    """Return the record of a container whose process has just started."""
     previous = record.previous
     if previous is None:
         delay = 0.0
-    elif record.delay == 0 or _ran_long(previous, rule):
-        delay = rule.first
+    elif record.delay == 0 or _resets_back_off(previous, back_off):
+        delay = back_off.first
     else:
-        delay = min(record.delay * 2, rule.most)
-    return Record(
+        delay = min(record.delay * 2, back_off.last)
+    return ContainerRecord(
         state=Running(container_id=container_id, started_at=now),
         last=previous,
         restarts=record.restarts + (previous is not None),
@@ -139,33 +151,35 @@ def started(record: Record, now: float, container_id: str, rule: BackOffRule) ->
     )
 
 
-def held_up(record: Record, reason: str, message: str, retry_at: float) -> Record:
-    """Give the record of a container that could not be started for want of something."""
+def record_start_failure(
+    record: ContainerRecord, reason: str, message: str, retry_at: float
+) -> ContainerRecord:
+    """Return the record of a container that waits for a missing object or image."""
     waiting = Waiting(reason=reason, message=message, retry_at=retry_at)
     return replace(record, state=waiting, last=record.previous, started=False, ready=False)
 
 
-def is_held_up_as(before: Record, now: Record) -> bool:
-    """Tell whether a container that could not be started waits for the same as before."""
-    one, other = before.state, now.state
+def is_same_failure(before: ContainerRecord, after: ContainerRecord) -> bool:
+    """Return whether two records differ only in the time of the next attempt."""
+    one, other = before.state, after.state
     if not (isinstance(one, Waiting) and isinstance(other, Waiting)):
         return False
-    return replace(one, retry_at=other.retry_at) == other and replace(before, state=other) == now
+    return replace(one, retry_at=other.retry_at) == other and replace(before, state=other) == after
 
 
-def _ran_long(run: Ended, rule: BackOffRule) -> bool:
-    return run.finished_at - run.started_at >= 2 * rule.most
+def _resets_back_off(run: Terminated, back_off: RestartBackOff) -> bool:
+    return run.finished_at - run.started_at >= 2 * back_off.last
 
 
-def initialized(plan: Plan, records: Records) -> bool:
-    """Whether the init phase is over: all done, sidecars started; or the main containers ran already."""
+def is_initialized(plan: PodPlan, records: ContainerRecords) -> bool:
+    """Return whether init containers succeeded and sidecars started, or a main container ran already."""
     if any(_has_run(records[name]) for name in plan.mains):
         return True
     return not unfinished_inits(plan, records)
 
 
-def unfinished_inits(plan: Plan, records: Records) -> list[str]:
-    """List init containers that are not done, and sidecars that have not started."""
+def unfinished_inits(plan: PodPlan, records: ContainerRecords) -> list[str]:
+    """Return the init containers that have not succeeded, and the sidecars that have not started."""
     return [
         name
         for name in plan.inits
@@ -173,52 +187,54 @@ def unfinished_inits(plan: Plan, records: Records) -> list[str]:
     ]
 
 
-def init_failed(plan: Plan, records: Records) -> bool:
-    """Whether an init container failed for good."""
+def has_init_failed(plan: PodPlan, records: ContainerRecords) -> bool:
+    """Return whether an init container failed and is not restarted."""
     if plan.restart in (ALWAYS, ON_FAILURE):
         return False
     return any(
-        isinstance(state := records[name].state, Ended) and state.code != 0
+        isinstance(state := records[name].state, Terminated) and state.code != 0
         for name in plan.inits
         if name not in plan.sidecars
     )
 
 
-def mains_done(plan: Plan, records: Records) -> bool:
-    """Whether no main container runs or will run again."""
+def are_mains_finished(plan: PodPlan, records: ContainerRecords) -> bool:
+    """Return whether no main container runs or will run again."""
     return all(
-        isinstance(records[name].state, Ended) and _is_settled(plan, name, records[name])
+        isinstance(records[name].state, Terminated) and _is_settled(plan, name, records[name])
         for name in plan.mains
     )
 
 
-def _is_settled(plan: Plan, name: str, record: Record) -> bool:
-    """Whether a container runs, or has ended and stays so."""
-    if not isinstance(record.state, Ended):
+def _is_settled(plan: PodPlan, name: str, record: ContainerRecord) -> bool:
+    """Return whether a container runs, or has ended and is not restarted."""
+    if not isinstance(record.state, Terminated):
         return isinstance(record.state, Running)
     if name in plan.sidecars or plan.restart == ALWAYS:
         return False
     return plan.restart != ON_FAILURE or record.state.code == 0
 
 
-def _succeeded(record: Record) -> bool:
-    return isinstance(record.state, Ended) and record.state.code == 0
+def _succeeded(record: ContainerRecord) -> bool:
+    return isinstance(record.state, Terminated) and record.state.code == 0
 
 
-def _has_run(record: Record) -> bool:
+def _has_run(record: ContainerRecord) -> bool:
     return isinstance(record.state, Running) or record.previous is not None
 
 
-def phase(plan: Plan, records: Records, *, over: bool, failed: bool = False) -> str:
-    """Word the pod's phase as the kubelet does.
+def pod_phase(
+    plan: PodPlan, records: ContainerRecords, *, finished: bool, failed: bool = False
+) -> str:
+    """Return the phase of a pod, as in the kubelet.
 
-    Shapes:  `over` when nothing will run any more; `failed` when it ended by its deadline.
+    Shapes:  `finished` if no container will run again; `failed` if the pod exceeded its deadline.
     """
     mains = [records[name] for name in plan.mains]
     if failed:
-        return "Failed" if over else "Running"
-    if over:
+        return "Failed" if finished else "Running"
+    if finished:
         return "Succeeded" if all(_succeeded(record) for record in mains) else "Failed"
-    if not initialized(plan, records) or not all(_has_run(record) for record in mains):
+    if not is_initialized(plan, records) or not all(_has_run(record) for record in mains):
         return "Pending"
     return "Running"

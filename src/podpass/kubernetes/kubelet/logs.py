@@ -1,8 +1,8 @@
-"""Container logs on disk, a line an entry with its time, as the container runtime interface writes them.
+"""Container logs on disk, in the format of the container runtime interface: one entry with a time per line.
 
     2026-01-02T03:04:05.000000006Z stdout F what the program wrote
 
-`P` instead of `F` marks a part of a line too long for one entry.
+`P` instead of `F` marks a part of a line that is too long for one entry.
 """
 
 import asyncio
@@ -24,52 +24,52 @@ _BLOCK = 64 * 1024
 _POLL_SECONDS = 0.25
 
 
-def stamp(seconds: float) -> str:
-    """Write a time with nine digits of fraction, so that text order is time order."""
+def format_timestamp(seconds: float) -> str:
+    """Format a time with nine fractional digits, so that the order of texts is the order of times."""
     whole = datetime.fromtimestamp(int(seconds), tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{whole}.{int((seconds % 1) * 1_000_000_000):09d}Z"
 
 
-def rotated(path: Path) -> Path:
-    """Name the older half of a log."""
+def rotated_path(path: Path) -> Path:
+    """Return the path of the older half of a log."""
     return path.with_name(path.name + ".1")
 
 
 class LogWriter:
-    """Appends what a container writes; the older half is dropped when both are full."""
+    """Appends the output of a container; the older half is deleted when both halves are full."""
 
     def __init__(self, path: Path, clock: Clock, max_bytes: int = MAX_BYTES) -> None:
         self._path, self._clock, self._max_bytes = path, clock, max_bytes
-        self._lost = False
+        self._write_failed = False
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file = self._open()
-        self._rests = {"stdout": b"", "stderr": b""}
-        self._open_streams = set(self._rests)
+        self._partial_lines = {"stdout": b"", "stderr": b""}
+        self._open_streams = set(self._partial_lines)
 
     def _open(self) -> BinaryIO:
         self._path.touch(mode=0o600)
         return self._path.open("ab", buffering=0)
 
     def write(self, stream: str, data: bytes) -> None:
-        """Take a piece of a stream; an empty one is its end."""
+        """Append data of a stream; empty data is its end."""
         if self._file.closed:
             return
         if not data:
             self._end(stream)
             return
-        *lines, rest = (self._rests[stream] + data).split(b"\n")
+        *lines, rest = (self._partial_lines[stream] + data).split(b"\n")
         entries = [entry for line in lines for entry in self._entries(stream, line)]
         while len(rest) > _MAX_LINE:
             entries.append(self._entry(stream, b"P", rest[:_MAX_LINE]))
             rest = rest[_MAX_LINE:]
-        self._rests[stream] = rest
+        self._partial_lines[stream] = rest
         self._append(b"".join(entries))
 
     def _end(self, stream: str) -> None:
-        if self._rests[stream]:
-            # No newline came, so none is shown: the line counts as a part, as in containerd.
-            self._append(self._entry(stream, b"P", self._rests[stream]))
-            self._rests[stream] = b""
+        if self._partial_lines[stream]:
+            # The line has no newline, so readers must not see one: it is a part, as in containerd.
+            self._append(self._entry(stream, b"P", self._partial_lines[stream]))
+            self._partial_lines[stream] = b""
         self._open_streams.discard(stream)
         if not self._open_streams:
             self._file.close()
@@ -85,7 +85,7 @@ class LogWriter:
         yield self._entry(stream, b"F", line)
 
     def _entry(self, stream: str, tag: bytes, line: bytes) -> bytes:
-        head = f"{stamp(self._clock())} {stream} ".encode()
+        head = f"{format_timestamp(self._clock())} {stream} ".encode()
         return head + tag + b" " + line + b"\n"
 
     def _append(self, data: bytes) -> None:
@@ -93,25 +93,26 @@ class LogWriter:
             return
         if self._file.tell() + len(data) > self._max_bytes // 2 and self._file.tell():
             self._file.close()
-            self._path.replace(rotated(self._path))
+            self._path.replace(rotated_path(self._path))
             self._file = self._open()
         try:
             self._file.write(data)
         except OSError as exc:
-            # A full disk loses lines; it must not end the program that writes them.
-            if not self._lost:
+            # On a full disk lines are lost, but the program that writes them must not end.
+            if not self._write_failed:
                 _log.error(
-                    "container_log_lost", extra={"path": str(self._path), "cause": exc.strerror}
+                    "container_log_write_failed",
+                    extra={"path": str(self._path), "cause": exc.strerror},
                 )
-            self._lost = True
+            self._write_failed = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogQuery:
-    """What a reader asked for.
+class LogOptions:
+    """The options of a log request, as in PodLogOptions.
 
-    Shapes:  `since` epoch seconds; `tail` lines from the end; `limit` bytes at most; `stream` stdout, stderr
-             or empty for both.
+    Shapes:  `since` in epoch seconds; `tail` is a number of lines, `limit` a number of bytes; `stream` is
+             `stdout`, `stderr` or empty for both.
     """
 
     follow: bool = False
@@ -122,63 +123,67 @@ class LogQuery:
     stream: str = ""
 
 
-async def read(path: Path, query: LogQuery, *, activity: "Activity") -> AsyncIterator[bytes]:
-    """Yield a log's lines, and with `follow` those to come until the container ends.
+async def read_log(
+    path: Path, options: LogOptions, *, activity: "LogActivity"
+) -> AsyncIterator[bytes]:
+    """Yield the lines of a log; with `follow` also new lines until the container ends.
 
-    Shapes:  `activity` says whether somebody still writes to this very file.
+    Shapes:  `activity` is the activity of the container that writes this log.
     """
-    left, render = query.limit, _Renderer(query)
-    async for data in _follow(path, query, activity):
+    remaining, render = options.limit, _Renderer(options)
+    async for data in _follow(path, options, activity):
         out = render(data)
-        if left is not None:
-            out = out[:left]
-            left -= len(out)
+        if remaining is not None:
+            out = out[:remaining]
+            remaining -= len(out)
         if out:
             yield out
-        if left == 0:
+        if remaining == 0:
             return
 
 
-class Activity:
-    """Whether a container still writes to its log; a reader asks before it waits for more."""
+class LogActivity:
+    """Whether a container still writes to its log."""
 
-    def __init__(self, *, over: bool = False) -> None:
+    def __init__(self, *, ended: bool = False) -> None:
         self._ended = asyncio.Event()
-        if over:
+        if ended:
             self._ended.set()
 
     def end(self) -> None:
         self._ended.set()
 
     @property
-    def over(self) -> bool:
+    def ended(self) -> bool:
         return self._ended.is_set()
 
-    async def wait_more(self) -> None:
-        """Wait a moment, or until the end."""
+    async def wait_for_more(self) -> None:
+        """Wait for the poll interval, or until the container has ended."""
         try:
             await asyncio.wait_for(self._ended.wait(), _POLL_SECONDS)
         except TimeoutError:
             return
 
 
-def present(path: Path, query: LogQuery) -> Iterator[bytes]:
-    """Yield the lines that are there now."""
-    yield from map(_Renderer(query), _present(path, query.tail))
+def read_existing(path: Path, options: LogOptions) -> Iterator[bytes]:
+    """Yield the lines that the log contains now."""
+    yield from map(_Renderer(options), _read_entries(path, options.tail))
 
 
-async def _follow(path: Path, query: LogQuery, activity: Activity) -> AsyncIterator[bytes]:
-    """Yield whole entries in pieces, through rotation."""
-    for data in _present(path, query.tail):
+async def _follow(path: Path, options: LogOptions, activity: LogActivity) -> AsyncIterator[bytes]:
+    """Yield blocks of whole entries, also across rotations."""
+    for data in _read_entries(path, options.tail):
         yield data
-    if not query.follow:
+    if not options.follow:
         return
     file = path.open("rb")
     try:
         file.seek(0, 2)
         rest = b""
         while True:
-            over = activity.over  # before reading: what is written until then is read below
+            ended = (
+                activity.ended
+            )  # before the read, so that the read below returns all earlier writes
             while data := file.read(_BLOCK):
                 whole, _, rest = (rest + data).rpartition(b"\n")
                 if whole:
@@ -186,10 +191,10 @@ async def _follow(path: Path, query: LogQuery, activity: Activity) -> AsyncItera
             if path.exists() and path.stat().st_ino != _inode(file):
                 file.close()
                 file = path.open("rb")
-            elif over:
+            elif ended:
                 return
             else:
-                await activity.wait_more()
+                await activity.wait_for_more()
     finally:
         file.close()
 
@@ -198,22 +203,22 @@ def _inode(file: BinaryIO) -> int:
     return os.fstat(file.fileno()).st_ino
 
 
-def _present(path: Path, tail: int | None) -> Iterator[bytes]:
-    """Yield what is there, older half first."""
-    files = [file for file in (rotated(path), path) if file.exists()]
+def _read_entries(path: Path, tail: int | None) -> Iterator[bytes]:
+    """Yield blocks of the existing entries, the older half first."""
+    files = [file for file in (rotated_path(path), path) if file.exists()]
     starts = [0] * len(files)
     if tail is not None:
         starts = [file.stat().st_size for file in files]
-        wanted = tail
+        missing = tail
         for index in reversed(range(len(files))):
-            starts[index], wanted = _tail_start(files[index], wanted)
+            starts[index], missing = _tail_start(files[index], missing)
     for file, start in zip(files, starts, strict=True):
         with file.open("rb") as opened:
             opened.seek(start)
-            yield from _blocks(opened)
+            yield from _read_blocks(opened)
 
 
-def _blocks(opened: BinaryIO) -> Iterator[bytes]:
+def _read_blocks(opened: BinaryIO) -> Iterator[bytes]:
     rest = b""
     while data := opened.read(_BLOCK):
         whole, _, rest = (rest + data).rpartition(b"\n")
@@ -222,9 +227,9 @@ def _blocks(opened: BinaryIO) -> Iterator[bytes]:
 
 
 def _tail_start(path: Path, wanted: int) -> tuple[int, int]:
-    """Find where the last `wanted` lines begin; give also how many are still missing.
+    """Return the offset of the last `wanted` lines, and how many lines are missing.
 
-    Parts of a long line count with the line they end.
+    The parts of a long line count as one line.
     """
     size = path.stat().st_size
     if wanted <= 0:
@@ -244,29 +249,29 @@ def _tail_start(path: Path, wanted: int) -> tuple[int, int]:
 
 
 def _line_starts(data: bytes, *, whole_file: bool) -> list[int]:
-    """Find the offsets at which a program's lines begin in a piece of a log."""
+    """Return the offsets at which lines of the program begin in a block of a log."""
     starts: list[int] = []
     at = 0 if whole_file else data.find(b"\n") + 1
-    fresh = True
+    at_line_start = True
     while 0 <= at < len(data):
         end = data.find(b"\n", at)
         if end < 0:
             break
-        if fresh:
+        if at_line_start:
             starts.append(at)
-        fresh = data[at:end].split(b" ", 3)[2:3] != [b"P"]
+        at_line_start = data[at:end].split(b" ", 3)[2:3] != [b"P"]
         at = end + 1
     return starts
 
 
 class _Renderer:
-    """Turns entries into what the reader sees; remembers whether it is in the middle of a line."""
+    """Converts log entries to output; remembers whether the last entry was part of a line."""
 
-    def __init__(self, query: LogQuery) -> None:
-        self._since = stamp(query.since).encode() if query.since is not None else b""
-        self._stream = query.stream.lower().encode()
-        self._timestamps = query.timestamps
-        self._fresh = True
+    def __init__(self, options: LogOptions) -> None:
+        self._since = format_timestamp(options.since).encode() if options.since is not None else b""
+        self._stream = options.stream.lower().encode()
+        self._timestamps = options.timestamps
+        self._at_line_start = True
 
     def __call__(self, data: bytes) -> bytes:
         out: list[bytes] = []
@@ -274,8 +279,8 @@ class _Renderer:
             when, stream, tag, text = entry.split(b" ", 3)
             if when < self._since or (self._stream and stream != self._stream):
                 continue
-            if self._timestamps and self._fresh:
+            if self._timestamps and self._at_line_start:
                 out += [when, b" "]
-            self._fresh = tag != b"P"
-            out += [text, b"\n"] if self._fresh else [text]
+            self._at_line_start = tag != b"P"
+            out += [text, b"\n"] if self._at_line_start else [text]
         return b"".join(out)

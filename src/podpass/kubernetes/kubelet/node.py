@@ -1,4 +1,4 @@
-"""The node the pods run on: its object, its condition, its lease."""
+"""Register the node of the kubelet: its object, its conditions and its lease."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from typing import Any
 from podpass import __version__
 from podpass.clock import Clock, rfc3339
 from podpass.kubernetes.client import STRATEGIC_PATCH, BackOff, KubeClient, KubeError
-from podpass.kubernetes.kubelet.downward_api import NodeFacts
+from podpass.kubernetes.kubelet.downward_api import NodeInfo
 
 _log = logging.getLogger(__name__)
 
@@ -23,21 +23,21 @@ _RENEW_SECONDS = 10
 _STATUS_SECONDS = 300
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _HEALTHY = (
-    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "memory is not looked at"),
-    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "disks are not looked at"),
-    ("PIDPressure", "False", "KubeletHasSufficientPID", "process ids are not looked at"),
-    ("Ready", "True", "KubeletReady", "the runtime posts ready status"),
+    ("MemoryPressure", "False", "KubeletHasSufficientMemory", "memory is not monitored"),
+    ("DiskPressure", "False", "KubeletHasNoDiskPressure", "disks are not monitored"),
+    ("PIDPressure", "False", "KubeletHasSufficientPID", "process ids are not monitored"),
+    ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSpec:
-    """What the node says of itself."""
+    """The description of the node."""
 
     name: str
     port: int
     sandbox: str
-    facts: NodeFacts
+    info: NodeInfo
 
     @property
     def labels(self) -> dict[str, str]:
@@ -49,39 +49,39 @@ class NodeSpec:
         }
 
 
-def describe(name: str, port: int, sandbox: str, address: str = ADDRESS) -> NodeSpec:
-    """Look at this machine."""
+def describe_node(name: str, port: int, sandbox: str, address: str = ADDRESS) -> NodeSpec:
+    """Return the description of this machine as a node."""
     pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     kib = pages * size // 1024
-    facts = NodeFacts(name=name, address=address, cpu=str(os.cpu_count() or 1), memory=f"{kib}Ki")
-    return NodeSpec(name=name, port=port, sandbox=sandbox, facts=facts)
+    info = NodeInfo(name=name, address=address, cpu=str(os.cpu_count() or 1), memory=f"{kib}Ki")
+    return NodeSpec(name=name, port=port, sandbox=sandbox, info=info)
 
 
-def status(spec: NodeSpec, now: float, ready_since: float) -> dict[str, Any]:
-    """Write the node's status.
+def build_node_status(spec: NodeSpec, now: float, ready_since: float) -> dict[str, Any]:
+    """Build the status of the node.
 
     Shapes:  `now`, `ready_since` in epoch seconds.
     """
-    capacity = {"cpu": spec.facts.cpu, "memory": spec.facts.memory, "pods": "110"}
+    capacity = {"cpu": spec.info.cpu, "memory": spec.info.memory, "pods": "110"}
     labels = spec.labels
     return {
         "capacity": capacity,
         "allocatable": capacity,
         "addresses": [
-            {"type": "InternalIP", "address": spec.facts.address},
+            {"type": "InternalIP", "address": spec.info.address},
             {"type": "Hostname", "address": spec.name},
         ],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": spec.port}},
         "conditions": [
             {
                 "type": kind,
-                "status": truth,
+                "status": value,
                 "reason": reason,
                 "message": message,
                 "lastHeartbeatTime": rfc3339(now),
                 "lastTransitionTime": rfc3339(ready_since),
             }
-            for kind, truth, reason, message in _HEALTHY
+            for kind, value, reason, message in _HEALTHY
         ],
         "nodeInfo": {
             "machineID": "",
@@ -98,33 +98,33 @@ def status(spec: NodeSpec, now: float, ready_since: float) -> dict[str, Any]:
     }
 
 
-class Node:
-    """Keeps the node known to the cluster for as long as the runtime lives."""
+class NodeRegistration:
+    """Registers the node, and keeps its lease and its status current."""
 
     def __init__(self, client: KubeClient, spec: NodeSpec, clock: Clock) -> None:
         self._client, self._spec, self._clock = client, spec, clock
-        self._since = clock()
+        self._ready_since = clock()
         self._uid = ""
 
     async def register(self) -> None:
-        """Make the node, or take it over from a former life; waits for an API server that is not there yet.
+        """Create the node or update an existing one; retry while the API server is unavailable.
 
-        Errors:  KubeError when the API server refuses.
+        Errors:  KubeError if the API server refuses.
         """
         back_off = BackOff(last=2.0)
         while True:
             try:
-                await self._announce()
+                await self._create_or_update()
             except KubeError as exc:
                 if exc.status < 500:
                     raise
-                _log.warning("node_not_registered", extra={"status": exc.status})
+                _log.warning("node_registration_failed", extra={"status": exc.status})
                 await back_off.wait()
             else:
                 _log.info("node_registered", extra={"node": self._spec.name})
                 return
 
-    async def _announce(self) -> None:
+    async def _create_or_update(self) -> None:
         meta = {"name": self._spec.name, "labels": self._spec.labels}
         body = {"apiVersion": "v1", "kind": "Node", "metadata": meta}
         path = f"/api/v1/nodes/{self._spec.name}"
@@ -135,15 +135,15 @@ class Node:
                 raise
             found = await self._client.patch(path, {"metadata": {"labels": self._spec.labels}})
         self._uid = found["metadata"]["uid"]
-        await self._report()
-        await self._renew()
+        await self._patch_status()
+        await self._renew_lease()
 
-    async def _report(self) -> None:
-        body = {"status": status(self._spec, self._clock(), self._since)}
+    async def _patch_status(self) -> None:
+        body = {"status": build_node_status(self._spec, self._clock(), self._ready_since)}
         path = f"/api/v1/nodes/{self._spec.name}/status"
         await self._client.patch(path, body, STRATEGIC_PATCH)
 
-    async def _renew(self) -> None:
+    async def _renew_lease(self) -> None:
         now = datetime.fromtimestamp(self._clock(), tz=UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         spec = {
             "holderIdentity": self._spec.name,
@@ -169,28 +169,34 @@ class Node:
             }
             await self._client.create(LEASES, body)
 
-    async def _is_doubted(self) -> bool:
-        """Tell whether somebody has written that this node is not ready.
+    async def _is_marked_not_ready(self) -> bool:
+        """Return whether another writer has set the node to not ready.
 
-        A controller does after less than a minute without a renewed lease, and takes it back for nobody.
+        The node controller does so less than a minute after the last renewal of the lease, and does not set
+        the node to ready again.
         """
         found = await self._client.get(f"/api/v1/nodes/{self._spec.name}")
         conditions = (found.get("status") or {}).get("conditions") or []
         return any(c["type"] == "Ready" and c.get("status") != "True" for c in conditions)
 
-    async def keep(self) -> None:
-        """Renew the lease and the status until cancelled; a node that somebody deleted is made again."""
-        reported, lost = self._clock(), False
+    async def run(self) -> None:
+        """Renew the lease and the status until cancelled; create the node again if it was deleted."""
+        reported_at, deleted = self._clock(), False
         while True:
             await asyncio.sleep(_RENEW_SECONDS)
             try:
-                if lost:
-                    await self._announce()
-                    lost = False
-                await self._renew()
-                if self._clock() - reported >= _STATUS_SECONDS or await self._is_doubted():
-                    await self._report()
-                    reported = self._clock()
+                if deleted:
+                    await self._create_or_update()
+                    deleted = False
+                await self._renew_lease()
+                if (
+                    self._clock() - reported_at >= _STATUS_SECONDS
+                    or await self._is_marked_not_ready()
+                ):
+                    await self._patch_status()
+                    reported_at = self._clock()
             except KubeError as exc:
-                lost = exc.status == 404
-                _log.warning("node_not_renewed", extra={"status": exc.status, "reason": exc.reason})
+                deleted = exc.status == 404
+                _log.warning(
+                    "node_lease_renewal_failed", extra={"status": exc.status, "reason": exc.reason}
+                )

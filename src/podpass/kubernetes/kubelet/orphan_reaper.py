@@ -1,8 +1,8 @@
-"""A tiny process that outlives the runtime by a moment, to end the containers of one that was killed.
+"""A small process that kills the containers of a kubelet that was killed itself.
 
-It reads process groups from a pipe. When the pipe closes without a farewell, whoever held it is gone, and
-no handler of ours ran: `kill -9`, a crash, the end of the memory. A parent-death signal would not do: it
-reaches a container's first process only, and fires when a thread ends, not the process.
+It reads process groups from a pipe. If the pipe closes without a stop line, the kubelet died without running
+its handlers: `kill -9`, a crash, or no memory left. A parent-death signal does not solve this: it reaches
+only the first process of a container, and it is sent when a thread ends, not when the process ends.
 """
 
 import asyncio
@@ -12,8 +12,9 @@ from typing import Self
 
 _log = logging.getLogger(__name__)
 
-# One line a change: "+ group", "- group", "." to leave in peace. Marked processes are found through /proc,
-# where there is one, because a container may have left its group. No `--` before a group: dash has none.
+# One line per change: "+ group", "- group", "." to exit without killing. Marked processes are found through
+# /proc, if it exists, because a process of a container may have left its group. There is no `--` before a
+# group, because dash does not support it.
 _SCRIPT = """
 trap '' HUP INT TERM
 groups=' '
@@ -33,8 +34,8 @@ done
 """
 
 
-class Guard:
-    """The watching process; use it as a context. Without a shell there is none, and nothing else changes."""
+class OrphanReaper:
+    """The reaper process; use it as a context. If there is no shell, orphans are not killed."""
 
     def __init__(self, mark: str) -> None:
         self._mark = mark
@@ -43,7 +44,7 @@ class Guard:
     async def __aenter__(self) -> Self:
         try:
             self._shell = await asyncio.create_subprocess_exec(
-                *("/bin/sh", "-c", _SCRIPT, "podpass-guard", self._mark),
+                *("/bin/sh", "-c", _SCRIPT, "podpass-orphan-reaper", self._mark),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
@@ -51,26 +52,26 @@ class Guard:
                 start_new_session=True,
             )
         except OSError as exc:
-            _log.warning("guard_not_started", extra={"cause": exc.strerror})
+            _log.warning("orphan_reaper_start_failed", extra={"cause": exc.strerror})
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Send it home: every container has ended by now."""
+        """Stop the reaper process; every container has ended by now."""
         if self._shell is None:
             return
-        self._tell(".")
+        self._write(".")
         assert self._shell.stdin is not None
         self._shell.stdin.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._shell.wait(), 2)
 
     def add(self, group: int) -> None:
-        self._tell(f"+ {group}")
+        self._write(f"+ {group}")
 
     def remove(self, group: int) -> None:
-        self._tell(f"- {group}")
+        self._write(f"- {group}")
 
-    def _tell(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         if self._shell is not None and self._shell.stdin is not None:
             with contextlib.suppress(OSError, RuntimeError):
                 self._shell.stdin.write(line.encode() + b"\n")

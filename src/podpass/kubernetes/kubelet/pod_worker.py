@@ -1,4 +1,4 @@
-"""One pod from its volumes to its end: does what `lifecycle` decides, and reports what became of it."""
+"""One pod from its volumes to its end: apply the decisions of `lifecycle`, and report the status."""
 
 import asyncio
 import contextlib
@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from podpass.kubernetes.client.event_recorder import WARNING, object_reference
 from podpass.kubernetes.kubelet import ephemeral, lifecycle, status
-from podpass.kubernetes.kubelet.containers import Containers
-from podpass.kubernetes.kubelet.context import Host
-from podpass.kubernetes.kubelet.event_recorder import WARNING, reference
+from podpass.kubernetes.kubelet.containers import PodContainers
+from podpass.kubernetes.kubelet.context import KubeletContext
 from podpass.kubernetes.kubelet.lifecycle import Decision
-from podpass.kubernetes.kubelet.pod_directories import pod_folder
-from podpass.kubernetes.kubelet.status_manager import Reporter
-from podpass.kubernetes.kubelet.volume_manager import Volumes
+from podpass.kubernetes.kubelet.prepared_container import pod_folder
+from podpass.kubernetes.kubelet.status_manager import StatusManager
+from podpass.kubernetes.kubelet.volume_manager import VolumeManager
 from podpass.kubernetes.kubelet.volume_sources import VolumeError
 
 _log = logging.getLogger(__name__)
@@ -23,32 +23,33 @@ _log = logging.getLogger(__name__)
 Pod = Mapping[str, Any]
 
 _TERMINAL = ("Succeeded", "Failed")
-_LONGEST_SLEEP = 30.0  # the wall clock may jump: a laptop that slept
+_MAX_SLEEP_SECONDS = 30.0  # the wall clock may jump, for example on a laptop that slept
 _RETRY_SECONDS = 2.0
-_SOONEST_REFRESH = 5.0
+_MIN_REFRESH_SECONDS = 5.0
 
 
 class PodWorker:
-    """Looks after one pod; `run` ends when the pod is gone."""
+    """Runs one pod; `run` ends after the pod was deleted."""
 
-    def __init__(self, host: Host, pod: Pod) -> None:
-        self._host, self._pod = host, pod
-        self._folder = pod_folder(host, pod)
+    def __init__(self, context: KubeletContext, pod: Pod) -> None:
+        self._context, self._pod = context, pod
+        self._folder = pod_folder(context, pod)
         self._plan = lifecycle.read_plan(pod["spec"])
         self._wake = asyncio.Event()
-        self.containers = Containers(host, pod, self._plan, self._wake.set)
-        self._volumes = Volumes(host.client, pod, self._folder / "volumes", host.node, host.clock)
-        self._reporter = Reporter(host, pod, self.gone)
-        self._reported: dict[str, Any] = {}
-        self._mounted = self._late = self._gone = self._leaving = self._over = False
-        self._compared: str | None = None
-        self._mount_tries = 0
+        self.containers = PodContainers(context, pod, self._plan, self._wake.set)
+        self._volumes = VolumeManager(
+            context.client, pod, self._folder / "volumes", context.node, context.clock
+        )
+        self._status_manager = StatusManager(context, pod, self.on_deleted)
+        self._last_status: dict[str, Any] = {}
+        self._mounted = self._finished = self._deadline_exceeded = False
+        self._deleted = self._stopping = False
+        self._compared_version: str | None = None
+        self._mount_attempts = 0
         self._retry_at = self._refresh_at = 0.0
 
-    # ------------------------------------------------------------------------------- told by others
-
     def update(self, pod: Pod) -> None:
-        """Take a newer version of the pod."""
+        """Use a newer version of the pod."""
         if any(
             self._pod["metadata"].get(name) != pod["metadata"].get(name)
             for name in ("labels", "annotations")
@@ -57,25 +58,23 @@ class PodWorker:
         self._pod = self.containers.pod = pod
         self._wake.set()
 
-    def gone(self) -> None:
-        """Learn that the pod is not in the cluster any more: what runs is ended at once."""
-        self._gone = True
+    def on_deleted(self) -> None:
+        """Kill the containers and end the worker: the pod object no longer exists."""
+        self._deleted = True
         self._wake.set()
 
-    async def shut_down(self, seconds: float) -> None:
-        """End all containers because the runtime ends; the pod itself lives on in the cluster."""
-        self._leaving = True
+    async def stop(self, seconds: float) -> None:
+        """Stop all containers because the kubelet stops; the pod object stays in the cluster."""
+        self._stopping = True
         await self.containers.stop_all(seconds)
 
-    # -------------------------------------------------------------------------------------- the loop
-
     async def run(self) -> None:
-        """Look after the pod until it is gone."""
-        reporting = asyncio.create_task(self._reporter.run())
+        """Run the pod until it is deleted."""
+        reporting = asyncio.create_task(self._status_manager.run())
         try:
-            while not self._gone:
+            while not self._deleted:
                 self._wake.clear()
-                wake_at = await self._careful_step()
+                wake_at = await self._try_sync()
                 await self._sleep_until(wake_at)
             await self.containers.stop_all(0)
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -83,148 +82,146 @@ class PodWorker:
             reporting.cancel()
             await asyncio.gather(reporting, return_exceptions=True)
 
-    async def _careful_step(self) -> float | None:
+    async def _try_sync(self) -> float | None:
         try:
-            return await self._step()
-        except Exception:  # noqa: BLE001 reported with its traceback, and tried again
-            # A fault of ours in one pod must not stop the others, nor this one for good.
-            _log.exception("pod_step_failed", extra=self._facts())
-            return self._host.clock() + _RETRY_SECONDS
+            return await self._sync()
+        except Exception:  # noqa: BLE001 logged with its traceback, and retried
+            # A bug that one pod triggers must stop neither the other pods nor this one for ever.
+            _log.exception("pod_sync_failed", extra=self._facts())
+            return self._context.clock() + _RETRY_SECONDS
 
-    async def _step(self) -> float | None:
-        now = self._host.clock()
-        if self._leaving:
+    async def _sync(self) -> float | None:
+        """Start and stop containers, and report the status; return when to sync again."""
+        now = self._context.clock()
+        if self._stopping:
             return None
         if (self._pod.get("status") or {}).get(
             "phase"
         ) in _TERMINAL and not self.containers.running:
-            self._finish_if_deleted()
+            self._finish_deletion()
             return None
-        stopping = self._is_stopping(now)
+        stopping = self._must_stop(now)
         if not self._mounted and not stopping and not await self._mount(now):
             self._report(Decision())
             return self._retry_at
         decision = lifecycle.decide(
-            self._plan, self.containers.records, now, self._host.rule, stopping=stopping
+            self._plan, self.containers.records, now, self._context.back_off, stopping=stopping
         )
-        self._over = decision.over
+        self._finished = decision.finished
         for name in decision.stop:
-            self.containers.stop(name, self.containers.grace())
+            self.containers.stop(name, self.containers.grace_seconds())
         for name in decision.start:
             await self.containers.start(name, self._volumes.paths)
         self._report(decision)
-        if decision.over:
-            self._finish_if_deleted()
+        if decision.finished:
+            self._finish_deletion()
         if decision.start:
             return now
-        return min(self._times(decision, now), default=None)
+        return min(self._due_times(decision, now), default=None)
 
-    def _times(self, decision: Decision, now: float) -> list[float]:
-        """List the times at which something may have to be done."""
+    def _due_times(self, decision: Decision, now: float) -> list[float]:
+        """Return the times at which the pod must be synced again."""
         times = [] if decision.wake_at is None else [decision.wake_at]
         deadline = self._deadline()
         if deadline is not None and deadline > now:
             times.append(deadline)
-        if self._mounted and not decision.over:
+        if self._mounted and not decision.finished:
             times.append(self._refresh_at)
         return times
 
     async def _sleep_until(self, at: float | None) -> None:
-        """Sleep, but not past a refresh of the volumes, which is done here."""
-        now = self._host.clock()
-        seconds = _LONGEST_SLEEP if at is None else min(max(0.0, at - now), _LONGEST_SLEEP)
+        """Sleep until a change or the given time; refresh the volumes if that is due."""
+        now = self._context.clock()
+        seconds = _MAX_SLEEP_SECONDS if at is None else min(max(0.0, at - now), _MAX_SLEEP_SECONDS)
         with contextlib.suppress(TimeoutError):
-            # Not `wait_for`: on Python 3.11 it forgets that it was cancelled when woken in the same turn.
+            # Not `wait_for`: in Python 3.11 it loses a cancellation that arrives together with the event.
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
-        # Also while a container waits out its back-off: it must not start again on an expired token.
-        if self._mounted and not self._over and self._host.clock() >= self._refresh_at:
-            await self._refresh()
+        # Also during the backoff of a container: it must not restart with an expired token.
+        if self._mounted and not self._finished and self._context.clock() >= self._refresh_at:
+            await self._volumes.refresh(self._pod)
+            self._schedule_refresh()
 
-    async def _refresh(self) -> None:
-        await self._volumes.refresh(self._pod)
-        self._plan_refresh()
-
-    def _plan_refresh(self) -> None:
-        now = self._host.clock()
-        due = [now + self._host.refresh_seconds]
+    def _schedule_refresh(self) -> None:
+        now, interval = self._context.clock(), self._context.refresh_seconds
+        due = [now + interval]
         if self._volumes.renew_at is not None:
             due.append(self._volumes.renew_at)
-        # A renewal that failed is due already; it must not be asked for in a tight loop.
-        self._refresh_at = max(min(due), now + min(_SOONEST_REFRESH, self._host.refresh_seconds))
+        # A failed renewal is due at once; it must not be retried in a tight loop.
+        self._refresh_at = max(min(due), now + min(_MIN_REFRESH_SECONDS, interval))
 
-    def _is_stopping(self, now: float) -> bool:
+    def _must_stop(self, now: float) -> bool:
+        """Return whether the pod is being deleted or has exceeded its deadline."""
         deadline = self._deadline()
-        if deadline is not None and now >= deadline and not self._late:
-            self._late = True
+        if deadline is not None and now >= deadline and not self._deadline_exceeded:
+            self._deadline_exceeded = True
             self._event(WARNING, status.DEADLINE_REASON, status.DEADLINE_MESSAGE)
-        return self._late or "deletionTimestamp" in self._pod["metadata"]
+        return self._deadline_exceeded or "deletionTimestamp" in self._pod["metadata"]
 
     def _deadline(self) -> float | None:
-        """Give when the pod has run for too long (epoch seconds)."""
+        """Return the time at which `activeDeadlineSeconds` ends, in epoch seconds."""
         seconds = self._pod["spec"].get("activeDeadlineSeconds")
-        since = (self._pod.get("status") or {}).get("startTime") or self._reported.get("startTime")
+        since = (self._pod.get("status") or {}).get("startTime")
+        since = since or self._last_status.get("startTime")
         if seconds is None or since is None:
             return None
         return datetime.fromisoformat(since).timestamp() + float(seconds)
 
-    def _finish_if_deleted(self) -> None:
+    def _finish_deletion(self) -> None:
         if "deletionTimestamp" in self._pod["metadata"]:
-            self._reporter.finish()
-
-    # --------------------------------------------------------------------------------------- volumes
+            self._status_manager.delete_pod()
 
     async def _mount(self, now: float) -> bool:
+        """Set up the volumes; return whether that succeeded."""
         if now < self._retry_at:
             return False
         try:
-            async with self._host.turns:
+            async with self._context.concurrency:
                 await self._volumes.set_up(self._pod)
         except VolumeError as exc:
             self._event(WARNING, "FailedMount", exc.message)
-            self._retry_at = now + min(0.5 * 2**self._mount_tries, 30.0)
-            self._mount_tries = min(self._mount_tries + 1, 10)
+            self._retry_at = now + min(0.5 * 2**self._mount_attempts, 30.0)
+            self._mount_attempts = min(self._mount_attempts + 1, 10)
             return False
         self._mounted = True
-        self._plan_refresh()
+        self._schedule_refresh()
         return True
 
-    # ------------------------------------------------------------------------------------- what is told
-
     def _report(self, decision: Decision) -> None:
-        view = status.View(
+        """Send the status if it differs from the last one, or if another client overwrote it."""
+        view = status.StatusInput(
             plan=self._plan,
             records=self.containers.records,
             backing_off=decision.backing_off,
-            address=self._host.node.address,
-            now=self._host.clock(),
+            address=self._context.node.address,
+            now=self._context.clock(),
             mounted=self._mounted,
-            over=decision.over,
-            late=self._late,
+            finished=decision.finished,
+            deadline_exceeded=self._deadline_exceeded,
         )
-        before = status.merged(self._pod.get("status") or {}, self._reported)
+        before = status.merge_status(self._pod.get("status") or {}, self._last_status)
         pod = {**self._pod, "status": before}
-        for name in ephemeral.unanswered(pod):
+        for name in ephemeral.unreported_containers(pod):
             self._event(WARNING, ephemeral.REASON, ephemeral.event_message(name))
-        made = status.build(pod, view)
-        if made != self._reported or self._is_contradicted():
-            self._reported = made
-            self._reporter.report(made)
+        new = status.build_status(pod, view)
+        if new != self._last_status or self._is_overwritten():
+            self._last_status = new
+            self._status_manager.set_status(new)
 
-    def _is_contradicted(self) -> bool:
-        """Tell whether the cluster's newest pod is not as we told; once for each version of it.
+    def _is_overwritten(self) -> bool:
+        """Return whether the pod in the cluster has other conditions than the last status.
 
-        The node controller takes readiness from the pods of a node that it did not hear of, and gives it back
-        to none.
+        Each version of the pod is compared once. The node controller sets the pods of a silent node to not
+        ready, and does not set them to ready again.
         """
         version = self._pod["metadata"].get("resourceVersion")
-        if version == self._compared:
+        if version == self._compared_version:
             return False
-        self._compared = version
-        return status.is_contradicted(self._reported, self._pod.get("status") or {})
+        self._compared_version = version
+        return status.is_overwritten(self._last_status, self._pod.get("status") or {})
 
-    def _event(self, kind: str, reason: str, message: str) -> None:
-        self._host.events.record(kind, reference(self._pod), reason, message)
+    def _event(self, type_: str, reason: str, message: str) -> None:
+        self._context.recorder.record(object_reference(self._pod), type_, reason, message)
 
     def _facts(self) -> dict[str, str]:
         meta = self._pod["metadata"]

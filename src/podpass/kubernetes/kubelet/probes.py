@@ -1,6 +1,6 @@
-"""Startup, readiness and liveness probes of one container, with the kubelet's defaults.
+"""Startup, readiness and liveness probes of a container, with the defaults of the kubelet.
 
-Source: API reference, Probe. gRPC probes fail with a message that says they are not supported.
+Source: API reference, Probe. gRPC probes fail with the message that they are not supported.
 """
 
 import asyncio
@@ -14,14 +14,18 @@ from podpass import __version__
 
 Container = Mapping[str, Any]
 Exec = Callable[[Sequence[str], float], Awaitable[tuple[int, str]]]
-"""Runs a command as in the container, for at most so many seconds; gives exit code and output."""
+"""Runs a command in the container with a timeout in seconds; returns exit code and output."""
 
 _MAX_OUTPUT = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """When a probe runs, and how many answers in a row count (seconds)."""
+class ProbeSettings:
+    """The settings of a probe.
+
+    Shapes:  `successes` and `failures` are numbers of consecutive results.
+    Units:   seconds.
+    """
 
     delay: float
     period: float
@@ -30,7 +34,7 @@ class Rule:
     failures: int
 
     @classmethod
-    def read(cls, probe: Mapping[str, Any]) -> "Rule":
+    def parse(cls, probe: Mapping[str, Any]) -> "ProbeSettings":
         return cls(
             delay=probe.get("initialDelaySeconds") or 0,
             period=probe.get("periodSeconds") or 10,
@@ -41,28 +45,28 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """Answers in a row, and what they amount to: None until a threshold is reached."""
+class ProbeCounter:
+    """Counts consecutive results of a probe; `result` is None until a threshold is reached."""
 
     good: int = 0
     bad: int = 0
-    verdict: bool | None = None
+    result: bool | None = None
 
-    def add(self, success: bool, rule: Rule) -> "Tally":
+    def add(self, success: bool, settings: ProbeSettings) -> "ProbeCounter":
         good, bad = (self.good + 1, 0) if success else (0, self.bad + 1)
-        verdict = self.verdict
-        if good >= rule.successes:
-            verdict = True
-        elif bad >= rule.failures:
-            verdict = False
-        return Tally(good=good, bad=bad, verdict=verdict)
+        result = self.result
+        if good >= settings.successes:
+            result = True
+        elif bad >= settings.failures:
+            result = False
+        return ProbeCounter(good=good, bad=bad, result=result)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What probing amounts to now.
+class ProbeStatus:
+    """The current result of all probes.
 
-    Shapes:  `kill` names the probe that condemns the container, empty while none does.
+    Shapes:  `kill` is the kind of the probe that requires a restart of the container, or empty.
     """
 
     started: bool
@@ -70,38 +74,38 @@ class Outcome:
     kill: str = ""
 
 
-def initial(container: Container) -> Outcome:
-    """Give the state of a container that has just started: what nobody probes counts as good."""
+def initial_status(container: Container) -> ProbeStatus:
+    """Return the status of a container that has just started: a missing probe counts as successful."""
     started = not container.get("startupProbe")
-    return Outcome(started=started, ready=started and not container.get("readinessProbe"))
+    return ProbeStatus(started=started, ready=started and not container.get("readinessProbe"))
 
 
 class Prober:
-    """Probes one run of a container and tells about every change."""
+    """Probes one run of a container, and calls `on_change` for each change."""
 
     def __init__(
         self,
         container: Container,
         address: str,
         run: Exec,
-        changed: Callable[[Outcome], None],
-        unhealthy: Callable[[str], None],
+        on_change: Callable[[ProbeStatus], None],
+        on_failure: Callable[[str], None],
     ) -> None:
         self._container, self._address, self._run = container, address, run
-        self._changed, self._unhealthy = changed, unhealthy
-        self._outcome = initial(container)
+        self._on_change, self._on_failure = on_change, on_failure
+        self._status = initial_status(container)
 
-    async def watch(self) -> None:
-        """Probe until cancelled, or until the container is condemned."""
-        if not self._outcome.started:
-            if not await self._startup():
+    async def run(self) -> None:
+        """Probe until cancelled, or until a probe requires a restart."""
+        if not self._status.started:
+            if not await self._wait_for_startup():
                 return
             ready = not self._container.get("readinessProbe")
-            self._tell(Outcome(started=True, ready=ready))
-        judges = {"readiness": self._judge_readiness, "liveness": self._judge_liveness}
+            self._set_status(ProbeStatus(started=True, ready=ready))
+        handlers = {"readiness": self._on_readiness, "liveness": self._on_liveness}
         tasks = [
-            asyncio.create_task(self._repeat(kind, judge))
-            for kind, judge in judges.items()
+            asyncio.create_task(self._repeat(kind, handler))
+            for kind, handler in handlers.items()
             if self._container.get(f"{kind}Probe")
         ]
         try:
@@ -111,113 +115,113 @@ class Prober:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _tell(self, outcome: Outcome) -> None:
-        if outcome != self._outcome:
-            self._outcome = outcome
-            self._changed(outcome)
+    def _set_status(self, status: ProbeStatus) -> None:
+        if status != self._status:
+            self._status = status
+            self._on_change(status)
 
-    async def _startup(self) -> bool:
-        """Wait for the startup probe's verdict."""
+    async def _wait_for_startup(self) -> bool:
+        """Repeat the startup probe until it succeeds or fails; return whether it succeeded."""
         started = False
 
-        def settle(verdict: bool | None) -> bool:
+        def on_result(result: bool | None) -> bool:
             nonlocal started
-            started = verdict is True
-            if verdict is False:
-                self._condemn("startup")
-            return verdict is not None
+            started = result is True
+            if result is False:
+                self._require_restart("startup")
+            return result is not None
 
-        await self._repeat("startup", settle)
+        await self._repeat("startup", on_result)
         return started
 
-    def _judge_readiness(self, verdict: bool | None) -> bool:
-        if verdict is not None:
-            self._tell(Outcome(started=True, ready=verdict, kill=self._outcome.kill))
+    def _on_readiness(self, result: bool | None) -> bool:
+        if result is not None:
+            self._set_status(ProbeStatus(started=True, ready=result, kill=self._status.kill))
         return False
 
-    def _judge_liveness(self, verdict: bool | None) -> bool:
-        if verdict is False:
-            self._condemn("liveness")
-        return verdict is False
+    def _on_liveness(self, result: bool | None) -> bool:
+        if result is False:
+            self._require_restart("liveness")
+        return result is False
 
-    def _condemn(self, kind: str) -> None:
-        self._tell(Outcome(started=self._outcome.started, ready=False, kill=kind))
+    def _require_restart(self, kind: str) -> None:
+        self._set_status(ProbeStatus(started=self._status.started, ready=False, kill=kind))
 
-    async def _repeat(self, kind: str, judge: Callable[[bool | None], bool]) -> None:
-        """Ask again and again until the judge has heard enough."""
+    async def _repeat(self, kind: str, handler: Callable[[bool | None], bool]) -> None:
+        """Repeat a probe until the handler returns True."""
         probe = self._container[f"{kind}Probe"]
-        rule, tally = Rule.read(probe), Tally()
-        await asyncio.sleep(rule.delay)
+        settings, counter = ProbeSettings.parse(probe), ProbeCounter()
+        await asyncio.sleep(settings.delay)
         while True:
-            success, message = await self._once(probe, rule.timeout)
+            success, message = await self._probe_once(probe, settings.timeout)
             if not success:
-                self._unhealthy(f"{kind.capitalize()} probe failed: {message[:_MAX_OUTPUT]}")
-            tally = tally.add(success, rule)
-            if judge(tally.verdict):
+                self._on_failure(f"{kind.capitalize()} probe failed: {message[:_MAX_OUTPUT]}")
+            counter = counter.add(success, settings)
+            if handler(counter.result):
                 return
-            await asyncio.sleep(rule.period)
+            await asyncio.sleep(settings.period)
 
-    async def _once(self, probe: Mapping[str, Any], timeout: float) -> tuple[bool, str]:
+    async def _probe_once(self, probe: Mapping[str, Any], timeout: float) -> tuple[bool, str]:
         try:
             async with asyncio.timeout(timeout):
-                return await self._ask(probe, timeout)
+                return await self._run_action(probe, timeout)
         except TimeoutError:
-            return False, f"no answer within {timeout:g} s"
+            return False, f"no response within {timeout:g} s"
         except (aiohttp.ClientError, OSError, ValueError) as exc:
             return False, str(exc) or type(exc).__name__
 
-    async def _ask(self, probe: Mapping[str, Any], timeout: float) -> tuple[bool, str]:
+    async def _run_action(self, probe: Mapping[str, Any], timeout: float) -> tuple[bool, str]:
         if action := probe.get("exec"):
             code, output = await self._run(action.get("command") or [], timeout)
             return code == 0, output
         if action := probe.get("httpGet"):
-            status = await http_status(self._container, self._address, action)
+            status = await http_get_status(self._container, self._address, action)
             return 200 <= status < 400, f"HTTP probe failed with statuscode: {status}"
         if action := probe.get("tcpSocket"):
-            await connect(self._container, self._address, action)
+            await tcp_connect(self._container, self._address, action)
             return True, ""
         return False, f"{', '.join(sorted(probe))}: this kind of probe is not supported"
 
 
-async def http_status(container: Container, address: str, action: Mapping[str, Any]) -> int:
-    """Do an HTTP GET action and give the answer's status.
+async def http_get_status(container: Container, address: str, action: Mapping[str, Any]) -> int:
+    """Run an HTTP GET action; return the status of the response.
 
-    Errors:  aiohttp.ClientError, OSError, ValueError for a port nobody named.
+    Errors:  aiohttp.ClientError, OSError, ValueError for an unknown port name.
     """
     scheme = str(action.get("scheme") or "HTTP").lower()
     host = action.get("host") or address
     path = str(action.get("path") or "/").removeprefix("/")
-    url = f"{scheme}://{host}:{port(container, action)}/{path}"
+    url = f"{scheme}://{host}:{resolve_port(container, action)}/{path}"
     headers = {"user-agent": f"kube-probe/podpass-{__version__}", "accept": "*/*"}
     headers |= {each["name"]: each["value"] for each in action.get("httpHeaders") or []}
-    # The kubelet does not check a pod's certificate either: it has no name to check it against.
+    # As in the kubelet, the certificate of the pod is not verified, because there is no name to verify.
     connector = aiohttp.TCPConnector(ssl=False)
     async with (
         aiohttp.ClientSession(connector=connector) as session,
-        session.get(url, headers=headers) as answer,
+        session.get(url, headers=headers) as response,
     ):
-        return answer.status
+        return response.status
 
 
-async def connect(container: Container, address: str, action: Mapping[str, Any]) -> None:
+async def tcp_connect(container: Container, address: str, action: Mapping[str, Any]) -> None:
     """Open a TCP connection and close it.
 
     Errors:  OSError, ValueError.
     """
     host = action.get("host") or address
-    _, writer = await asyncio.open_connection(host, port(container, action))
+    _, writer = await asyncio.open_connection(host, resolve_port(container, action))
     writer.close()
 
 
-def port(container: Container, action: Mapping[str, Any]) -> int:
-    """Read a port that may be given by the name a container gives it.
+def resolve_port(container: Container, action: Mapping[str, Any]) -> int:
+    """Return the number of a port that is given by number or by name.
 
     Errors:  ValueError.
     """
-    wanted = action.get("port")
-    if isinstance(wanted, int):
-        return wanted
+    value = action.get("port")
+    if isinstance(value, int):
+        return value
     for each in container.get("ports") or []:
-        if each.get("name") == wanted:
+        if each.get("name") == value:
             return int(each["containerPort"])
-    return int(str(wanted))
+    return int(str(value))

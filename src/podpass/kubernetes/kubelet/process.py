@@ -1,6 +1,7 @@
-"""One container as a process group: its output to a log, its end as an exit code.
+"""Run a container as a process group: write its output to a log, and return its exit code.
 
-Everything a container starts carries a mark in its environment, so that what outlives it is found.
+Every process of a container has a mark in its environment, so that the kubelet finds processes that survive
+it.
 """
 
 import asyncio
@@ -13,12 +14,12 @@ from pathlib import Path
 from typing import Self
 
 from podpass.errors import Error
-from podpass.kubernetes.kubelet.orphan_reaper import Guard
-from podpass.kubernetes.kubelet.sandbox import Launch
+from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
+from podpass.kubernetes.kubelet.sandbox import ProcessSpec
 
 _log = logging.getLogger(__name__)
 
-# The mark; also how a container's processes are told from all others after a crash.
+# The marks identify the processes of a kubelet and of a container, also after a crash.
 RUNTIME_VARIABLE = "PODPASS_RUNTIME"
 CONTAINER_VARIABLE = "PODPASS_CONTAINER"
 
@@ -28,56 +29,56 @@ _DRAIN_SECONDS = 1.0
 _SIGNAL_BASE = 128
 
 Sink = Callable[[str, bytes], None]
-"""Takes a stream's name (`stdout`, `stderr`) and what was read; empty at its end."""
+"""Receives the name of a stream (`stdout`, `stderr`) and its data; empty data is its end."""
 
 
-class CannotStart(Error):
-    """A program could not be started at all."""
+class StartError(Error):
+    """A program could not be started."""
 
-    code = "cannot_start"
+    code = "start_error"
 
 
-class Process:
-    """A running container; make it with `start`."""
+class ContainerProcess:
+    """A running container; create it with `start`."""
 
     def __init__(
-        self, child: asyncio.subprocess.Process, mark: str, guard: Guard, *, monitored: bool
+        self, child: asyncio.subprocess.Process, mark: str, reaper: OrphanReaper, *, monitored: bool
     ) -> None:
-        self._child, self._mark, self._guard, self._monitored = child, mark, guard, monitored
-        self._pumps: list[asyncio.Task[None]] = []
+        self._child, self._mark, self._reaper, self._monitored = child, mark, reaper, monitored
+        self._readers: list[asyncio.Task[None]] = []
 
     @classmethod
-    async def start(cls, launch: Launch, mark: str, guard: Guard, sink: Sink) -> Self:
-        """Start a program as the head of a session of its own.
+    async def start(cls, spec: ProcessSpec, mark: str, reaper: OrphanReaper, sink: Sink) -> Self:
+        """Start a program as the leader of its own session.
 
         Shapes:  `mark` must be the value of PODPASS_CONTAINER in the environment.
-        Errors:  CannotStart.
+        Errors:  StartError.
         """
-        # Pipes of our own: asyncio's `wait` would wait for them too, and a container's descendants may
-        # hold them open long after it.
+        # Not the pipes of asyncio: its `wait` would also wait for their end, and descendants of the container
+        # may keep them open for a long time.
         ends = {"stdout": os.pipe(), "stderr": os.pipe()}
         try:
             child = await asyncio.create_subprocess_exec(
-                *launch.argv,
+                *spec.argv,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=ends["stdout"][1],
                 stderr=ends["stderr"][1],
-                env=dict(launch.env),
-                cwd=launch.cwd,
+                env=dict(spec.env),
+                cwd=spec.cwd,
                 start_new_session=True,
             )
         except (OSError, ValueError) as exc:
             for end, _ in ends.values():
                 os.close(end)
             why = exc.strerror if isinstance(exc, OSError) else "a NUL byte in its arguments"
-            raise CannotStart(f"cannot start {launch.argv[0]}: {why}") from exc
+            raise StartError(f"cannot start {spec.argv[0]}: {why}") from exc
         finally:
             for _, end in ends.values():
                 os.close(end)
-        guard.add(child.pid)
-        process = cls(child, mark, guard, monitored=launch.monitored)
-        process._pumps = [
-            asyncio.create_task(_pump(name, end, sink)) for name, (end, _) in ends.items()
+        reaper.add(child.pid)
+        process = cls(child, mark, reaper, monitored=spec.monitored)
+        process._readers = [
+            asyncio.create_task(_read_output(name, end, sink)) for name, (end, _) in ends.items()
         ]
         return process
 
@@ -86,31 +87,32 @@ class Process:
         return self._child.pid
 
     async def wait(self) -> int:
-        """Wait for the end of the program, and end what it leaves behind.
+        """Wait until the program has exited, and kill the processes that it started.
 
-        Shapes:  the exit code, or 128 and the signal's number.
+        Shapes:  the exit code, or 128 and the signal number.
         """
         code = await self._child.wait()
-        # As with a container's first process, its end is the end of all.
+        # As in a container, the end of the first process ends all others.
         self.kill()
-        _, late = await asyncio.wait(self._pumps, timeout=_DRAIN_SECONDS)
-        for pump in late:
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
-        self._guard.remove(self.pid)
+        _, pending = await asyncio.wait(self._readers, timeout=_DRAIN_SECONDS)
+        for reader in pending:
+            reader.cancel()
+        await asyncio.gather(*self._readers, return_exceptions=True)
+        self._reaper.remove(self.pid)
         return _SIGNAL_BASE - code if code < 0 else code
 
     def terminate(self) -> None:
-        """Ask the whole group to end.
+        """Send SIGTERM to the whole group.
 
-        bubblewrap would end at once, and the container with it, before that could say goodbye.
+        With bubblewrap, SIGTERM goes to its child: bubblewrap itself would exit at once and kill the
+        container.
         """
         groups = _children(self.pid) if self._monitored else []
         for group in groups or [self.pid]:
             _signal(group, signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the group, and whatever left it."""
+        """Kill the group, and marked processes that left the group."""
         _signal(self.pid, signal.SIGKILL)
         kill_marked(CONTAINER_VARIABLE, self._mark)
 
@@ -126,7 +128,7 @@ def _children(pid: int) -> list[int]:
     return []
 
 
-async def _pump(stream: str, end: int, sink: Sink) -> None:
+async def _read_output(stream: str, end: int, sink: Sink) -> None:
     reader = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(end, "rb", 0)
@@ -139,8 +141,8 @@ async def _pump(stream: str, end: int, sink: Sink) -> None:
         sink(stream, b"")
 
 
-def marked(variable: str, value: str) -> Iterator[int]:
-    """Find the processes whose environment carries a mark; none where there is no /proc."""
+def find_marked(variable: str, value: str) -> Iterator[int]:
+    """Yield the ids of the processes with a mark in their environment; nothing without /proc."""
     wanted = f"{variable}={value}".encode()
     for folder in _PROC.glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -149,11 +151,11 @@ def marked(variable: str, value: str) -> Iterator[int]:
 
 
 def kill_marked(variable: str, value: str) -> int:
-    """End every process that carries a mark; say how many there were."""
+    """Kill every process with a mark; return their number."""
     count = 0
-    # A second look finds what was forked during the first.
+    # The second pass finds processes that were forked during the first.
     for _ in range(2):
-        for pid in marked(variable, value):
+        for pid in find_marked(variable, value):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
                 count += 1

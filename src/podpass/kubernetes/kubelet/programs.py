@@ -1,4 +1,4 @@
-"""Where a container's program is looked for, before its volumes are known."""
+"""Find the program of a container on this machine."""
 
 import os
 import shutil
@@ -9,15 +9,15 @@ _PYTHONS = ("python", "python3")
 
 
 def search_path(path: str) -> str:
-    """Put this Python's folder before the instance's own path."""
+    """Return a search path with the folder of this Python before the given path."""
     return os.pathsep.join([str(Path(sys.executable).parent), path])
 
 
-def find(program: str, search: str) -> str | None:
-    """Find a program as the host names it.
+def find_program(program: str, search: str) -> str | None:
+    """Return the path of a program on the host, or None.
 
-    Shapes:  an absolute path that only exists in images, as /usr/local/bin/python, is looked up by its
-             last part; a relative one is the container's own business and stays as it is.
+    Shapes:  an absolute path that exists only in images, such as /usr/local/bin/python, is searched by its
+             last part; a relative path is returned unchanged.
     """
     if "/" in program and (not program.startswith("/") or os.access(program, os.X_OK)):
         return program

@@ -1,7 +1,7 @@
-"""How a container sees the paths it asked for: by bind mounts where bubblewrap works, else rewritten.
+"""Give a container the paths of its mounts: by bind mounts if bubblewrap works, else by rewriting paths.
 
-Neither way changes the host. Bubblewrap would make missing mount points in the host's own folders, so the
-nearest folder that exists is covered first by an empty one that shows the same entries.
+Neither changes the host. Bubblewrap would create missing mount points in folders of the host. So the nearest
+existing folder is covered first by an empty folder that shows the same entries.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ from typing import Protocol
 BUBBLEWRAP, REWRITE = "bubblewrap", "rewrite"
 _PROBE_SECONDS = 5.0
 _OWN_FOLDERS = ("HOME", "TMPDIR")
-# What may not stand right before a path for it to begin there, and what may follow its last letter.
+# The characters that may not precede a path, and those that may follow it.
 _BEFORE, _AFTER = r"(?<![\w./~-])", r"(?=$|[/\s\"':;,)}\]|&<>])"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mount:
-    """A folder or file of the host, and where the container wants to see it."""
+    """A folder or file of the host, and its path in the container."""
 
     source: Path
     target: str
@@ -30,41 +30,45 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """What to start: arguments, environment and folder.
+class ProcessSpec:
+    """A process to start: arguments, environment and working folder.
 
-    Shapes:  `env` is what the pod asks for, paths as it sees them; `beneath` is what we add, with paths
-             of the host, and yields to it; `monitored` if the program is a child of what is started.
+    Shapes:  `env` is the environment of the pod, with paths of the container; `default_env` has paths of the
+             host and lower precedence; `monitored` if the program is a child of the started process.
     """
 
     argv: Sequence[str]
     env: Mapping[str, str]
     cwd: Path
-    beneath: Mapping[str, str] = field(default_factory=dict)
+    default_env: Mapping[str, str] = field(default_factory=dict)
     monitored: bool = False
 
 
 class Sandbox(Protocol):
-    """A way to make a container's paths real."""
+    """Maps the paths of a container to the host."""
 
     name: str
 
-    def wrap(self, launch: Launch, mounts: Sequence[Mount], workdir: str) -> Launch:
-        """Turn what the container wants to run into what the host can run.
+    def wrap(self, spec: ProcessSpec, mounts: Sequence[Mount], workdir: str) -> ProcessSpec:
+        """Return the process to start on the host.
 
-        Shapes:  `workdir` as the container names it, empty for `launch.cwd`.
+        Shapes:  `workdir` is a path of the container, or empty for `spec.cwd`.
         """
 
 
-async def choose(path: str, hidden: Path | None = None, shown: Sequence[Path] = ()) -> Sandbox:
-    """Take bubblewrap if it is installed and works here (containers often forbid namespaces).
+async def choose_sandbox(
+    path: str, hidden: Path | None = None, shown: Sequence[Path] = ()
+) -> Sandbox:
+    """Return bubblewrap if it is installed and works, else path rewriting.
 
-    Shapes:  `hidden` is a folder that no pod may look into, `shown` what of it all may read.
+    Many containers forbid namespaces, so bubblewrap does not work there.
+
+    Shapes:  pods cannot read the folder `hidden`, except its parts in `shown`.
     """
     program = shutil.which("bwrap", path=path)
     if program and await _works(program):
         return Bubblewrap(program, hidden=hidden, shown=shown)
-    return Rewrite()
+    return PathRewriter()
 
 
 async def _works(program: str) -> bool:
@@ -86,9 +90,10 @@ async def _works(program: str) -> bool:
 
 
 class Bubblewrap:
-    """Bind mounts in a mount namespace of the container's own.
+    """Bind mounts in a separate mount namespace of the container.
 
-    A folder can be hidden: the instance's keys and the other pods' tokens are files of the same user.
+    A folder can be hidden, because the keys of the instance and the tokens of other pods belong to the same
+    user.
     """
 
     name = BUBBLEWRAP
@@ -100,34 +105,34 @@ class Bubblewrap:
         self._hidden = hidden
         self._shown = shown
 
-    def wrap(self, launch: Launch, mounts: Sequence[Mount], workdir: str) -> Launch:
-        folder = workdir or str(launch.cwd)
-        wanted = [*mounts, *_kept(launch, mounts, self._hidden, self._shown)]
-        if not _covered(folder, wanted) and not Path(folder).is_dir():
-            # A container runtime makes a working folder that is missing; this one is the pod's.
-            wanted.append(Mount(source=launch.cwd, target=folder, read_only=False))
+    def wrap(self, spec: ProcessSpec, mounts: Sequence[Mount], workdir: str) -> ProcessSpec:
+        folder = workdir or str(spec.cwd)
+        all_mounts = [*mounts, *_visible_files(spec, mounts, self._hidden, self._shown)]
+        if not _is_covered(folder, all_mounts) and not Path(folder).is_dir():
+            # A container runtime creates a missing working folder.
+            all_mounts.append(Mount(source=spec.cwd, target=folder, read_only=False))
         options = [
-            *_binds(wanted, self._hidden),
+            *_bind_options(all_mounts, self._hidden),
             "--chdir",
             folder,
             "--die-with-parent",
             "--new-session",
         ]
-        return Launch(
-            argv=[self._program, *options, "--", *launch.argv],
-            env={**launch.beneath, **launch.env},
+        return ProcessSpec(
+            argv=[self._program, *options, "--", *spec.argv],
+            env={**spec.default_env, **spec.env},
             cwd=Path("/"),
             monitored=True,
         )
 
 
-def _kept(
-    launch: Launch, mounts: Sequence[Mount], hidden: Path | None, shown: Sequence[Path]
+def _visible_files(
+    spec: ProcessSpec, mounts: Sequence[Mount], hidden: Path | None, shown: Sequence[Path]
 ) -> list[Mount]:
-    """Keep the host's files that our own variables name in sight, though a mount would cover them."""
-    own = {str(launch.cwd), *(launch.beneath.get(name, "") for name in _OWN_FOLDERS)} - {""}
+    """Return mounts for files of the host that the default variables name and other mounts would cover."""
+    own = {str(spec.cwd), *(spec.default_env.get(name, "") for name in _OWN_FOLDERS)} - {""}
     named = own | {str(path) for path in shown}
-    for name, value in launch.beneath.items():
+    for name, value in spec.default_env.items():
         if name != "PATH":
             named.update(re.findall(r"/[^\s:;,\"']+", value))
     covers = [*mounts]
@@ -137,13 +142,15 @@ def _kept(
     return [
         Mount(source=Path(path), target=path, read_only=path not in own)
         for path in sorted(named - targets)
-        if _covered(path, covers) and Path(path).exists()
+        if _is_covered(path, covers) and Path(path).exists()
     ]
 
 
-def _binds(mounts: Sequence[Mount], hidden: Path | None = None) -> Iterator[str]:
-    """Write bubblewrap's options: covers first, then mounts, parents before what lies below them."""
-    resolved = sorted(((_real(mount.target), mount) for mount in mounts), key=lambda each: each[0])
+def _bind_options(mounts: Sequence[Mount], hidden: Path | None = None) -> Iterator[str]:
+    """Yield the options of bubblewrap: covers first, then mounts, each parent before its children."""
+    resolved = sorted(
+        ((_resolve(mount.target), mount) for mount in mounts), key=lambda each: each[0]
+    )
     bound: dict[Path, Mount] = {}
     covers: set[Path] = set()
     for target, mount in resolved:
@@ -153,20 +160,20 @@ def _binds(mounts: Sequence[Mount], hidden: Path | None = None) -> Iterator[str]
         elif not _same_kind(target, mount.source):
             covers.add(_existing_parent(target))
         bound[target] = mount
-    # The root is covered by leaving it out: bubblewrap starts from an empty one.
+    # A covered root needs no bind: bubblewrap starts with an empty root.
     if Path("/") not in covers:
         yield from ("--dev-bind", "/", "/")
     for folder in sorted(covers):
         yield from _cover(folder)
-    # After the covers, which show the entries of what they cover again.
+    # After the covers, because a cover shows the entries of its folder again.
     if hidden is not None:
-        yield from ("--tmpfs", str(_real(str(hidden))))
+        yield from ("--tmpfs", str(_resolve(str(hidden))))
     for target, mount in bound.items():
         yield from ("--ro-bind" if mount.read_only else "--bind", str(mount.source), str(target))
 
 
-def _real(target: str) -> Path:
-    """Follow links in the part of a path that exists: /var/run is /run on most hosts."""
+def _resolve(target: str) -> Path:
+    """Resolve links in the existing part of a path: /var/run is /run on most hosts."""
     return Path(os.path.realpath(target))
 
 
@@ -179,53 +186,53 @@ def _existing_parent(target: Path) -> Path:
 
 
 def _cover(folder: Path) -> Iterator[str]:
-    """Cover a folder by an empty one with the same entries, in which new ones can be made."""
+    """Yield options that cover a folder by an empty one with the same entries, which accepts new entries."""
     if folder != Path("/"):
         yield from ("--tmpfs", str(folder))
     for entry in sorted(os.scandir(folder), key=lambda each: each.name):
         if entry.is_symlink():
-            yield from ("--symlink", os.readlink(entry.path), entry.path)  # noqa: PTH115 as it stands, not resolved
+            yield from ("--symlink", os.readlink(entry.path), entry.path)  # noqa: PTH115 the link itself, not its target
         else:
             yield from ("--dev-bind-try", entry.path, entry.path)
 
 
 def _make_mount_point(above: Mount, target: Path, mount: Mount) -> None:
-    """Make a mount point inside another volume, where bubblewrap could not if that is read-only."""
-    place = above.source / target.relative_to(_real(above.target))
-    if place.exists():
+    """Create a mount point in another volume; bubblewrap cannot do so if that volume is read-only."""
+    mount_point = above.source / target.relative_to(_resolve(above.target))
+    if mount_point.exists():
         return
     if mount.source.is_dir():
-        place.mkdir(parents=True, exist_ok=True)
+        mount_point.mkdir(parents=True, exist_ok=True)
     else:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.touch()
+        mount_point.parent.mkdir(parents=True, exist_ok=True)
+        mount_point.touch()
 
 
-def _covered(path: str, mounts: Sequence[Mount]) -> bool:
+def _is_covered(path: str, mounts: Sequence[Mount]) -> bool:
     return any(path == m.target or path.startswith(m.target.rstrip("/") + "/") for m in mounts)
 
 
-class Rewrite:
-    """No namespaces: values and arguments that name a mounted path name the host's instead."""
+class PathRewriter:
+    """Replaces the paths of mounts in arguments and variables by paths of the host; needs no namespaces."""
 
     name = REWRITE
 
-    def wrap(self, launch: Launch, mounts: Sequence[Mount], workdir: str) -> Launch:
-        folder = Path(rewrite(workdir, mounts)) if workdir else launch.cwd
-        return Launch(
-            argv=[rewrite(word, mounts) for word in launch.argv],
+    def wrap(self, spec: ProcessSpec, mounts: Sequence[Mount], workdir: str) -> ProcessSpec:
+        folder = Path(rewrite_paths(workdir, mounts)) if workdir else spec.cwd
+        return ProcessSpec(
+            argv=[rewrite_paths(word, mounts) for word in spec.argv],
             env={
-                **launch.beneath,
-                **{name: rewrite(value, mounts) for name, value in launch.env.items()},
+                **spec.default_env,
+                **{name: rewrite_paths(value, mounts) for name, value in spec.env.items()},
             },
-            cwd=folder if folder.is_dir() else launch.cwd,
+            cwd=folder if folder.is_dir() else spec.cwd,
         )
 
 
-def rewrite(text: str, mounts: Sequence[Mount]) -> str:
-    """Replace every mounted path in a text by the host's, the longest first.
+def rewrite_paths(text: str, mounts: Sequence[Mount]) -> str:
+    """Replace every mounted path in a text by the path of the host, the longest first.
 
-    Shapes:  only whole paths count; `/data` is not found in `/database` or `https://host/data`.
+    Shapes:  only whole paths are replaced; `/data` is not replaced in `/database` or `https://host/data`.
     """
     targets = {mount.target.rstrip("/"): str(mount.source) for mount in mounts}
     targets.pop("", None)

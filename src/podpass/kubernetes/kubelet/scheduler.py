@@ -1,7 +1,7 @@
-"""Binds pods that nobody has bound: there is no scheduler in the loop, and only one node to choose.
+"""Bind unscheduled pods to the node of this kubelet, because the instance has no scheduler and only one node.
 
-A real scheduler, where there is one, is quicker or slower; whoever comes second gets a conflict and is right
-to let it be. Pods that name another scheduler are left alone.
+If the cluster also has a real scheduler, the second of the two gets a conflict and ignores it. Pods with
+another schedulerName are not bound.
 """
 
 import logging
@@ -10,33 +10,34 @@ from typing import Any
 
 from podpass.clock import Clock, rfc3339
 from podpass.kubernetes.client import STRATEGIC_PATCH, KubeClient, KubeError
-from podpass.kubernetes.kubelet.event_recorder import (
+from podpass.kubernetes.client.event_recorder import (
     NORMAL,
-    SCHEDULER,
     WARNING,
-    Recorder,
-    reference,
+    EventRecorder,
+    object_reference,
 )
 
 _log = logging.getLogger(__name__)
 
 Pod = Mapping[str, Any]
 
+SCHEDULER = "default-scheduler"
 
-def is_ours_to_bind(pod: Pod) -> bool:
-    """Whether a pod waits for the default scheduler."""
+
+def needs_binding(pod: Pod) -> bool:
+    """Return whether a pod waits for the default scheduler."""
     spec = pod["spec"]
-    wanted = spec.get("schedulerName") or SCHEDULER
+    scheduler = spec.get("schedulerName") or SCHEDULER
     return (
         not spec.get("nodeName")
-        and wanted == SCHEDULER
+        and scheduler == SCHEDULER
         and not spec.get("schedulingGates")
         and "deletionTimestamp" not in pod["metadata"]
     )
 
 
-def misfit(pod: Pod, labels: Mapping[str, str]) -> str:
-    """Say why a pod does not fit the node, in the scheduler's words; nothing if it does."""
+def unschedulable_reason(pod: Pod, labels: Mapping[str, str]) -> str:
+    """Return the message of kube-scheduler if the pod does not fit the node; else an empty text."""
     selector = pod["spec"].get("nodeSelector") or {}
     if all(labels.get(key) == value for key, value in selector.items()):
         return ""
@@ -44,28 +45,28 @@ def misfit(pod: Pod, labels: Mapping[str, str]) -> str:
 
 
 class Scheduler:
-    """Binds pods to the one node."""
+    """Binds pods to the node."""
 
     def __init__(
         self,
         client: KubeClient,
-        events: Recorder,
+        recorder: EventRecorder,
         node: str,
         labels: Mapping[str, str],
         clock: Clock,
     ) -> None:
-        self._client, self._events, self._node = client, events, node
+        self._client, self._recorder, self._node = client, recorder, node
         self._labels, self._clock = labels, clock
 
     async def bind(self, pod: Pod) -> None:
-        """Bind a pod, or say why it has to wait.
+        """Bind a pod, or report that it is unschedulable.
 
-        Errors:  KubeError, when it is worth trying again.
+        Errors:  KubeError if a retry may succeed.
         """
         meta = pod["metadata"]
         path = f"/api/v1/namespaces/{meta['namespace']}/pods/{meta['name']}"
-        if why := misfit(pod, self._labels):
-            await self._refuse(pod, path, why)
+        if why := unschedulable_reason(pod, self._labels):
+            await self._report_unschedulable(pod, path, why)
             return
         body = {
             "apiVersion": "v1",
@@ -77,13 +78,15 @@ class Scheduler:
             await self._client.create(f"{path}/binding", body)
         except KubeError as exc:
             if exc.status in (404, 409):
-                return  # gone, or bound by somebody else meanwhile
+                return  # deleted, or already bound by another scheduler
             raise
-        where = f"{meta['namespace']}/{meta['name']}"
-        message = f"Successfully assigned {where} to {self._node}"
-        self._events.record(NORMAL, reference(pod), "Scheduled", message, SCHEDULER)
+        name = f"{meta['namespace']}/{meta['name']}"
+        message = f"Successfully assigned {name} to {self._node}"
+        self._recorder.record(
+            object_reference(pod), NORMAL, "Scheduled", message, component=SCHEDULER
+        )
 
-    async def _refuse(self, pod: Pod, path: str, why: str) -> None:
+    async def _report_unschedulable(self, pod: Pod, path: str, why: str) -> None:
         for condition in (pod.get("status") or {}).get("conditions") or []:
             if condition["type"] == "PodScheduled" and condition.get("message") == why:
                 return
@@ -96,4 +99,6 @@ class Scheduler:
         }
         body = {"status": {"conditions": [condition]}}
         await self._client.patch(f"{path}/status", body, STRATEGIC_PATCH)
-        self._events.record(WARNING, reference(pod), "FailedScheduling", why, SCHEDULER)
+        self._recorder.record(
+            object_reference(pod), WARNING, "FailedScheduling", why, component=SCHEDULER
+        )

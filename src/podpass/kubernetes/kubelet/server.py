@@ -1,7 +1,7 @@
-"""The kubelet's HTTPS side: container logs for the API server, and for nobody else.
+"""The HTTPS endpoint of the kubelet: container logs for the API server only.
 
-Logs may hold what a pod should have kept to itself, and every program on the machine reaches this port;
-so each request needs the API server's own client certificate, health included.
+Logs may contain secrets, and every program on the machine can connect to this port. So each request needs the
+client certificate of the API server, also requests for health.
 """
 
 import asyncio
@@ -19,29 +19,29 @@ from podpass.errors import Error
 from podpass.http.server import App, Receive, Scope, Send, respond
 from podpass.kubernetes import int64
 from podpass.kubernetes.kubelet import logs
-from podpass.kubernetes.kubelet.container_state import Record, Waiting
-from podpass.kubernetes.kubelet.logs import Activity, LogQuery
+from podpass.kubernetes.kubelet.container_state import ContainerRecord, Waiting
+from podpass.kubernetes.kubelet.logs import LogActivity, LogOptions
 from podpass.kubernetes.kubelet.pod_worker import PodWorker
 
-CLIENT = "kube-apiserver-kubelet-client"
+API_SERVER_CLIENT = "kube-apiserver-kubelet-client"
 
 _TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
 
-Find = Callable[[str, str], PodWorker | None]
+FindWorker = Callable[[str, str], PodWorker | None]
 
 
-class Refused(Error):
-    """A request that is not answered, with the status that says why."""
+class KubeletError(Error):
+    """A request that is refused, with the HTTP status of the response."""
 
-    code = "kubelet_refused"
+    code = "kubelet_error"
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
 
 
-def create_app(find: Find, clock: Clock) -> App:
-    """Make the application; `find` gives a pod's worker by namespace and name."""
+def create_app(find: FindWorker, clock: Clock) -> App:
+    """Return the application; `find` returns the worker of a pod by namespace and name."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,23 +49,23 @@ def create_app(find: Find, clock: Clock) -> App:
         try:
             _check_client(scope)
             await _route(scope, receive, send, find, clock)
-        except Refused as exc:
+        except KubeletError as exc:
             await respond(send, exc.status, exc.message.encode() + b"\n", _TEXT)
 
     return app
 
 
 def _check_client(scope: Scope) -> None:
-    """Let only the API server in.
+    """Refuse every client except the API server.
 
-    TLS has checked that our authority signed the certificate; whom it names is checked here.
+    TLS has verified the certificate against the CA; this function checks the common name.
     """
     tls = (scope.get("extensions") or {}).get("tls") or {}
     certificate = tls.get("client_cert")
     if not certificate:
-        raise Refused(401, "a client certificate is required")
-    if _common_name(bytes(certificate)) != CLIENT:
-        raise Refused(403, "this client may not speak to the runtime")
+        raise KubeletError(401, "a client certificate is required")
+    if _common_name(bytes(certificate)) != API_SERVER_CLIENT:
+        raise KubeletError(403, "this client may not use the kubelet API")
 
 
 @lru_cache(maxsize=16)
@@ -74,10 +74,12 @@ def _common_name(der: bytes) -> str:
     return str(names[0].value) if len(names) == 1 else ""
 
 
-async def _route(scope: Scope, receive: Receive, send: Send, find: Find, clock: Clock) -> None:
+async def _route(
+    scope: Scope, receive: Receive, send: Send, find: FindWorker, clock: Clock
+) -> None:
     parts = [unquote(part) for part in scope["path"].strip("/").split("/")]
     if scope["method"] != "GET":
-        raise Refused(405, "only GET is answered here")
+        raise KubeletError(405, "only GET is supported")
     match parts:
         case ["healthz"]:
             await respond(send, 200, b"ok", _TEXT)
@@ -85,33 +87,36 @@ async def _route(scope: Scope, receive: Receive, send: Send, find: Find, clock: 
             query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
             worker = find(namespace, pod)
             if worker is None:
-                raise Refused(404, f'pod "{pod}" not found on this node')
+                raise KubeletError(404, f'pod "{pod}" not found on this node')
             previous = _flag(query, "previous")
-            path, activity = _log_of(worker, pod, container, previous=previous)
-            lines = logs.read(path, read_query(query, clock()), activity=activity)
+            path, activity = _find_log(worker, pod, container, previous=previous)
+            lines = logs.read_log(path, parse_log_options(query, clock()), activity=activity)
             await _stream(lines, receive, send)
         case _:
-            raise Refused(404, "not found")
+            raise KubeletError(404, "not found")
 
 
-def _log_of(
+def _find_log(
     worker: PodWorker, pod: str, container: str, *, previous: bool
-) -> tuple[Path, Activity]:
+) -> tuple[Path, LogActivity]:
     record = worker.containers.records.get(container)
     if record is None:
-        raise Refused(404, f'container "{container}" not found in pod "{pod}"')
-    found = worker.containers.log_of(container, previous=previous)
+        raise KubeletError(404, f'container "{container}" not found in pod "{pod}"')
+    found = worker.containers.find_log(container, previous=previous)
     if found is not None:
         return found
     if previous:
-        raise Refused(400, f'previous terminated container "{container}" in pod "{pod}" not found')
-    raise Refused(
-        400, f'container "{container}" in pod "{pod}" is waiting to start: {_why(record)}'
+        raise KubeletError(
+            400, f'previous terminated container "{container}" in pod "{pod}" not found'
+        )
+    raise KubeletError(
+        400,
+        f'container "{container}" in pod "{pod}" is waiting to start: {_missing_log_reason(record)}',
     )
 
 
-def _why(record: Record) -> str:
-    """Say why a container has no log: what it waits for, or why its process never began."""
+def _missing_log_reason(record: ContainerRecord) -> str:
+    """Return why a container has no log: its waiting reason, or the error of its start."""
     if isinstance(record.state, Waiting):
         return record.state.reason
     if record.previous is not None and record.previous.message:
@@ -119,18 +124,18 @@ def _why(record: Record) -> str:
     return "ContainerCreating"
 
 
-def read_query(query: Mapping[str, list[str]], now: float) -> LogQuery:
-    """Read the parameters of a log request.
+def parse_log_options(query: Mapping[str, list[str]], now: float) -> LogOptions:
+    """Parse the parameters of a log request.
 
-    Errors:  Refused (400), naming the parameter.
+    Errors:  KubeletError (400), naming the parameter.
     """
     since = _number(query, "sinceSeconds")
-    at = now - since if since is not None else _time(query, "sinceTime")
-    return LogQuery(
+    since_time = now - since if since is not None else _time(query, "sinceTime")
+    return LogOptions(
         follow=_flag(query, "follow"),
         timestamps=_flag(query, "timestamps"),
-        # No log is older; a time before the calendar begins could not be written down.
-        since=None if at is None else max(at, 0.0),
+        # No log is older, and a time before year 1 cannot be formatted.
+        since=None if since_time is None else max(since_time, 0.0),
         tail=_number(query, "tailLines"),
         limit=_number(query, "limitBytes"),
         stream=_stream_name(query),
@@ -150,9 +155,9 @@ def _number(query: Mapping[str, list[str]], name: str) -> int | None:
     text = query.get(name, [""])[0]
     if not text:
         return None
-    number = int64.read(text)
+    number = int64.parse(text)
     if number is None or number < 0:
-        raise Refused(400, f"{name} is no whole number")
+        raise KubeletError(400, f"{name} is not a whole number")
     return number
 
 
@@ -161,18 +166,18 @@ def _time(query: Mapping[str, list[str]], name: str) -> float | None:
     try:
         return datetime.fromisoformat(text).timestamp() if text else None
     except (ValueError, OverflowError) as exc:
-        raise Refused(400, f"{name} is no time") from exc
+        raise KubeletError(400, f"{name} is not a time") from exc
 
 
 async def _stream(lines: AsyncIterator[bytes], receive: Receive, send: Send) -> None:
-    """Send a log as it comes, until it ends or the reader leaves."""
+    """Stream a log until it ends or the client disconnects."""
     await send({"type": "http.response.start", "status": 200, "headers": list(_TEXT)})
     sending = asyncio.create_task(_send_all(lines, send))
-    leaving = asyncio.create_task(_left(receive))
-    await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (sending, leaving):
+    disconnected = asyncio.create_task(_wait_for_disconnect(receive))
+    await asyncio.wait({sending, disconnected}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (sending, disconnected):
         task.cancel()
-    await asyncio.gather(sending, leaving, return_exceptions=True)
+    await asyncio.gather(sending, disconnected, return_exceptions=True)
 
 
 async def _send_all(lines: AsyncIterator[bytes], send: Send) -> None:
@@ -181,6 +186,6 @@ async def _send_all(lines: AsyncIterator[bytes], send: Send) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _left(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,6 +1,6 @@
-"""A pod's status from its spec and its containers' records; pure, in the kubelet's words.
+"""Build the status of a pod from its spec and the records of its containers, as the kubelet does. Pure.
 
-Source: API reference, PodStatus; conditions keep their time of change as long as they do not change.
+Source: API reference, PodStatus. A condition keeps its lastTransitionTime until its status changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,13 @@ from typing import Any
 from podpass.clock import rfc3339
 from podpass.kubernetes.kubelet import ephemeral, lifecycle
 from podpass.kubernetes.kubelet.container_state import (
-    Ended,
-    Record,
-    Records,
+    ContainerRecord,
+    ContainerRecords,
     Running,
     State,
+    Terminated,
 )
-from podpass.kubernetes.kubelet.lifecycle import Plan
+from podpass.kubernetes.kubelet.lifecycle import PodPlan
 
 SCHEME = "podpass://"
 DEADLINE_REASON = "DeadlineExceeded"
@@ -27,26 +27,28 @@ _COMPLETED = "PodCompleted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """All a status is made from, besides the pod itself.
+class StatusInput:
+    """The inputs of a pod status, apart from the pod.
 
-    Shapes:  `mounted` once volumes are there; `late` when the pod is past its deadline.
+    Shapes:  `mounted` if the volumes are set up; `finished` if no container will run again.
     """
 
-    plan: Plan
-    records: Records
+    plan: PodPlan
+    records: ContainerRecords
     backing_off: frozenset[str]
     address: str
     now: float
     mounted: bool
-    over: bool
-    late: bool = False
+    finished: bool
+    deadline_exceeded: bool = False
 
 
-def build(pod: Mapping[str, Any], view: View) -> dict[str, Any]:
-    """Write the status that replaces the pod's."""
+def build_status(pod: Mapping[str, Any], view: StatusInput) -> dict[str, Any]:
+    """Build the status that replaces the status of the pod."""
     spec, before = pod["spec"], pod.get("status") or {}
-    phase = lifecycle.phase(view.plan, view.records, over=view.over, failed=view.late)
+    phase = lifecycle.pod_phase(
+        view.plan, view.records, finished=view.finished, failed=view.deadline_exceeded
+    )
     status: dict[str, Any] = {
         "phase": phase,
         "conditions": _conditions(pod, view, phase),
@@ -59,44 +61,46 @@ def build(pod: Mapping[str, Any], view: View) -> dict[str, Any]:
         status |= {"podIP": view.address, "podIPs": [{"ip": view.address}]}
     if spec.get("initContainers"):
         status["initContainerStatuses"] = _statuses(pod, spec["initContainers"], view)
-    if told := ephemeral.statuses(pod):
-        status["ephemeralContainerStatuses"] = told
-    if view.late:
+    if ephemeral_statuses := ephemeral.build_statuses(pod):
+        status["ephemeralContainerStatuses"] = ephemeral_statuses
+    if view.deadline_exceeded:
         status |= {"reason": DEADLINE_REASON, "message": DEADLINE_MESSAGE}
     return status
 
 
-def merged(seen: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay what we told last over what we saw last, which may be older; others' conditions stay."""
-    own = [c for c in told.get("conditions") or [] if c["type"] in _OWN]
-    others = [c for c in seen.get("conditions") or [] if not own or c["type"] not in _OWN]
-    return {**seen, **told, "conditions": others + own}
+def merge_status(observed: Mapping[str, Any], reported: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge the reported status into the observed one; conditions of other writers stay."""
+    own = [c for c in reported.get("conditions") or [] if c["type"] in _OWN]
+    others = [c for c in observed.get("conditions") or [] if not own or c["type"] not in _OWN]
+    return {**observed, **reported, "conditions": others + own}
 
 
-def is_contradicted(told: Mapping[str, Any], seen: Mapping[str, Any]) -> bool:
-    """Tell whether somebody wrote another of our own conditions over what we told."""
-    own = {c["type"]: c["status"] for c in told.get("conditions") or [] if c["type"] in _OWN}
+def is_overwritten(reported: Mapping[str, Any], observed: Mapping[str, Any]) -> bool:
+    """Return whether another writer changed a condition that the kubelet reports."""
+    own = {c["type"]: c["status"] for c in reported.get("conditions") or [] if c["type"] in _OWN}
     return any(
         own.get(each["type"], each.get("status")) != each.get("status")
-        for each in seen.get("conditions") or []
+        for each in observed.get("conditions") or []
     )
 
 
 def _statuses(
-    pod: Mapping[str, Any], containers: Sequence[Mapping[str, Any]], view: View
+    pod: Mapping[str, Any], containers: Sequence[Mapping[str, Any]], view: StatusInput
 ) -> list[dict[str, Any]]:
     return [_status(pod, container, view) for container in containers]
 
 
-def _status(pod: Mapping[str, Any], container: Mapping[str, Any], view: View) -> dict[str, Any]:
+def _status(
+    pod: Mapping[str, Any], container: Mapping[str, Any], view: StatusInput
+) -> dict[str, Any]:
     name = container["name"]
     record = view.records[name]
-    backing_off = name in view.backing_off and isinstance(record.state, Ended)
+    backing_off = name in view.backing_off and isinstance(record.state, Terminated)
     state = _back_off(pod, name, record) if backing_off else _state(record.state)
-    if name in view.plan.mains and not lifecycle.initialized(view.plan, view.records):
+    if name in view.plan.mains and not lifecycle.is_initialized(view.plan, view.records):
         state = {"waiting": _INITIALIZING}
     last = record.previous if backing_off else record.last
-    current = record.state if isinstance(record.state, Running | Ended) else record.last
+    current = record.state if isinstance(record.state, Running | Terminated) else record.last
     return {
         "name": name,
         "state": state,
@@ -113,8 +117,8 @@ def _status(pod: Mapping[str, Any], container: Mapping[str, Any], view: View) ->
 def _state(state: State) -> dict[str, Any]:
     if isinstance(state, Running):
         return {"running": {"startedAt": rfc3339(state.started_at)}}
-    if isinstance(state, Ended):
-        ended: dict[str, Any] = {
+    if isinstance(state, Terminated):
+        terminated: dict[str, Any] = {
             "exitCode": state.code,
             "reason": state.reason,
             "startedAt": rfc3339(state.started_at) if state.started_at else None,
@@ -122,94 +126,102 @@ def _state(state: State) -> dict[str, Any]:
             "containerID": SCHEME + state.container_id if state.container_id else None,
             "message": state.message or None,
         }
-        return {"terminated": {key: value for key, value in ended.items() if value is not None}}
+        return {
+            "terminated": {key: value for key, value in terminated.items() if value is not None}
+        }
     waiting = {"reason": state.reason}
     if state.message:
         waiting["message"] = state.message
     return {"waiting": waiting}
 
 
-def _back_off(pod: Mapping[str, Any], name: str, record: Record) -> dict[str, Any]:
+def _back_off(pod: Mapping[str, Any], name: str, record: ContainerRecord) -> dict[str, Any]:
     return {
         "waiting": {"reason": "CrashLoopBackOff", "message": back_off_message(pod, name, record)}
     }
 
 
-def back_off_message(pod: Mapping[str, Any], name: str, record: Record) -> str:
+def back_off_message(pod: Mapping[str, Any], name: str, record: ContainerRecord) -> str:
     meta = pod["metadata"]
     where = f"{meta['name']}_{meta['namespace']}({meta['uid']})"
-    return f"back-off {span(record.delay)} restarting failed container={name} pod={where}"
+    return (
+        f"back-off {format_duration(record.delay)} restarting failed container={name} pod={where}"
+    )
 
 
-def span(seconds: float) -> str:
-    """Write a duration as Go does: `40s`, `2m40s`."""
+def format_duration(seconds: float) -> str:
+    """Format a duration as Go does: `40s`, `2m40s`."""
     minutes, rest = divmod(seconds, 60)
     return f"{int(minutes)}m{rest:g}s" if minutes else f"{rest:g}s"
 
 
 _OWN = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
-_Truth = tuple[bool, dict[str, str]]
+_ConditionValue = tuple[bool, dict[str, str]]
 
 
-def _conditions(pod: Mapping[str, Any], view: View, phase: str) -> list[dict[str, Any]]:
+def _conditions(pod: Mapping[str, Any], view: StatusInput, phase: str) -> list[dict[str, Any]]:
     before = {c["type"]: c for c in (pod.get("status") or {}).get("conditions") or []}
     containers, ready = _readiness(pod, view, before, phase)
-    truths: dict[str, _Truth] = {
-        "PodReadyToStartContainers": (view.mounted and not view.over, {}),
+    values: dict[str, _ConditionValue] = {
+        "PodReadyToStartContainers": (view.mounted and not view.finished, {}),
         "Initialized": _initialization(view, phase),
         "Ready": ready,
         "ContainersReady": containers,
         "PodScheduled": (True, {}),
     }
-    # Other conditions belong to somebody else and stay.
-    kept = [condition for kind, condition in before.items() if kind not in truths]
-    return kept + [
-        _condition(kind, truth, before.get(kind), view.now) for kind, truth in truths.items()
+    # Other conditions belong to other writers and stay.
+    others = [condition for kind, condition in before.items() if kind not in values]
+    return others + [
+        _condition(kind, value, before.get(kind), view.now) for kind, value in values.items()
     ]
 
 
 def _readiness(
-    pod: Mapping[str, Any], view: View, before: Mapping[str, Any], phase: str
-) -> tuple[_Truth, _Truth]:
-    """Say whether the containers are ready, and whether the pod is, which may have further gates."""
+    pod: Mapping[str, Any], view: StatusInput, before: Mapping[str, Any], phase: str
+) -> tuple[_ConditionValue, _ConditionValue]:
+    """Return whether the containers are ready, and whether the pod is, which may have readiness gates."""
     if phase in ("Succeeded", "Failed"):
-        over = (False, {"reason": _COMPLETED if phase == "Succeeded" else "PodFailed"})
-        return over, over
+        ended = (False, {"reason": _COMPLETED if phase == "Succeeded" else "PodFailed"})
+        return ended, ended
     plan = view.plan
     probed = [*(n for n in plan.inits if n in plan.sidecars), *plan.mains]
     unready = [name for name in probed if not view.records[name].ready]
-    containers = _unless(unready, "ContainersNotReady", "containers with unready status: [{}]")
+    containers = _true_if_none(
+        unready, "ContainersNotReady", "containers with unready status: [{}]"
+    )
     gates = [
         gate["conditionType"]
         for gate in pod["spec"].get("readinessGates") or []
         if before.get(gate["conditionType"], {}).get("status") != "True"
     ]
-    closed = _unless(gates, "ReadinessGatesNotReady", "readiness gates that are not True: [{}]")
-    return containers, closed if containers[0] else containers
+    gated = _true_if_none(
+        gates, "ReadinessGatesNotReady", "readiness gates that are not True: [{}]"
+    )
+    return containers, gated if containers[0] else containers
 
 
-def _initialization(view: View, phase: str) -> _Truth:
+def _initialization(view: StatusInput, phase: str) -> _ConditionValue:
     if phase == "Succeeded":
         return True, {"reason": _COMPLETED}
-    if lifecycle.initialized(view.plan, view.records):
+    if lifecycle.is_initialized(view.plan, view.records):
         return True, {}
-    return _unless(
+    return _true_if_none(
         lifecycle.unfinished_inits(view.plan, view.records),
         "ContainersNotInitialized",
         "containers with incomplete status: [{}]",
     )
 
 
-def _unless(names: Sequence[str], reason: str, message: str) -> _Truth:
+def _true_if_none(names: Sequence[str], reason: str, message: str) -> _ConditionValue:
     if not names:
         return True, {}
     return False, {"reason": reason, "message": message.format(" ".join(names))}
 
 
 def _condition(
-    kind: str, truth: _Truth, before: Mapping[str, Any] | None, now: float
+    kind: str, value: _ConditionValue, before: Mapping[str, Any] | None, now: float
 ) -> dict[str, Any]:
-    holds, cause = truth
+    holds, cause = value
     status = "True" if holds else "False"
     changed = rfc3339(now)
     if before and before.get("status") == status:

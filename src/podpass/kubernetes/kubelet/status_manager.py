@@ -1,4 +1,4 @@
-"""Tells the API server a pod's status, and at its end takes the pod away; in the background, in order."""
+"""Send the status of a pod to the API server in the background, and delete the pod after its last status."""
 
 import asyncio
 import logging
@@ -6,75 +6,80 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from podpass.kubernetes.client import BackOff, KubeError
-from podpass.kubernetes.kubelet.context import Host
+from podpass.kubernetes.kubelet.context import KubeletContext
 
 _log = logging.getLogger(__name__)
 
-_LAST_WAIT_SECONDS = 5.0
-_REFUSED = (400, 403, 413, 422)
+_MAX_WAIT_SECONDS = 5.0
+_PERMANENT_ERRORS = (400, 403, 413, 422)
 
 
-class Reporter:
-    """One pod's line to the API server: only the newest status counts."""
+class StatusManager:
+    """Sends the status of one pod; an older status that was not sent yet is replaced by a newer one."""
 
-    def __init__(self, host: Host, pod: Mapping[str, Any], gone: Callable[[], None]) -> None:
+    def __init__(
+        self, context: KubeletContext, pod: Mapping[str, Any], on_deleted: Callable[[], None]
+    ) -> None:
         meta = pod["metadata"]
-        self._client, self._turns, self._gone = host.client, host.turns, gone
+        self._client, self._concurrency = context.client, context.concurrency
+        self._on_deleted = on_deleted
         self._name, self._namespace, self._uid = meta["name"], meta["namespace"], meta["uid"]
         self._status: dict[str, Any] | None = None
-        self._finish = False
-        self._news = asyncio.Event()
+        self._delete_requested = False
+        self._changed = asyncio.Event()
 
-    def report(self, status: dict[str, Any]) -> None:
+    def set_status(self, status: dict[str, Any]) -> None:
+        """Queue a status."""
         self._status = status
-        self._news.set()
+        self._changed.set()
 
-    def finish(self) -> None:
-        """Take the pod away once its last status is told."""
-        self._finish = True
-        self._news.set()
+    def delete_pod(self) -> None:
+        """Delete the pod object after its last status is sent."""
+        self._delete_requested = True
+        self._changed.set()
 
     async def run(self) -> None:
-        """Send until the pod is gone, or cancelled."""
-        back_off = BackOff(last=_LAST_WAIT_SECONDS)
+        """Send statuses until the pod object is deleted, or until cancelled."""
+        back_off = BackOff(last=_MAX_WAIT_SECONDS)
         while True:
-            await self._news.wait()
+            await self._changed.wait()
             try:
-                async with self._turns:
+                async with self._concurrency:
                     done = await self._send()
                 if done:
                     return
             except KubeError as exc:
                 if exc.status in (404, 409):
-                    # Deleted, or another pod took its name: nobody waits for this one's status.
-                    self._gone()
+                    # The pod was deleted, or another pod has its name now.
+                    self._on_deleted()
                     return
-                self._complain(exc)
-                if exc.status in _REFUSED:
-                    self._status = None  # it would be refused for ever
-                if self._finish or self._status is not None:
-                    self._news.set()
+                self._log_failure(exc)
+                if exc.status in _PERMANENT_ERRORS:
+                    self._status = None  # the API server would refuse it again
+                if self._delete_requested or self._status is not None:
+                    self._changed.set()
                 await back_off.wait()
             else:
                 back_off.reset()
 
     async def _send(self) -> bool:
-        self._news.clear()
+        """Send the newest status, then delete the pod if requested; return whether it was deleted."""
+        self._changed.clear()
         path = f"/api/v1/namespaces/{self._namespace}/pods/{self._name}"
         status, self._status = self._status, None
         if status is not None:
             try:
-                # The uid makes the API server refuse a status meant for an older pod of this name.
+                # With the uid, the API server refuses a status for an older pod of this name.
                 body = {"metadata": {"uid": self._uid}, "status": status}
                 await self._client.patch(f"{path}/status", body)
             except KubeError:
                 self._status = self._status or status
                 raise
-        if self._finish:
+        if self._delete_requested:
             options = {"gracePeriodSeconds": 0, "preconditions": {"uid": self._uid}}
             await self._client.delete(path, options)
-        return self._finish
+        return self._delete_requested
 
-    def _complain(self, exc: KubeError) -> None:
+    def _log_failure(self, exc: KubeError) -> None:
         facts = {"pod": self._name, "namespace": self._namespace, "status": exc.status}
-        _log.warning("pod_status_not_told", extra={**facts, "reason": exc.reason})
+        _log.warning("pod_status_update_failed", extra={**facts, "reason": exc.reason})

@@ -1,4 +1,4 @@
-"""A pod's volumes on this machine: made before its containers start, kept current while they run."""
+"""Set up the volumes of a pod before its containers start, and refresh them while they run."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from podpass.clock import Clock
-from podpass.files import private_folder
+from podpass.files import create_private_folder
 from podpass.kubernetes.client import KubeClient, KubeError
 from podpass.kubernetes.kubelet import atomic_writer, volume_sources
-from podpass.kubernetes.kubelet.downward_api import NodeFacts
-from podpass.kubernetes.kubelet.environment import SECRET, Found, Source
-from podpass.kubernetes.kubelet.token_manager import PodTokens
-from podpass.kubernetes.kubelet.volume_sources import Material, VolumeError
+from podpass.kubernetes.kubelet.downward_api import NodeInfo
+from podpass.kubernetes.kubelet.environment import SECRET, FetchedObjects, ObjectReference
+from podpass.kubernetes.kubelet.token_manager import TokenManager
+from podpass.kubernetes.kubelet.volume_sources import VolumeError, VolumeInputs
 
 _log = logging.getLogger(__name__)
 
@@ -27,13 +27,15 @@ _HOST_KINDS = {
 }
 
 
-async def fetch(client: KubeClient, namespace: str, wanted: Iterable[Source]) -> Found:
-    """Read ConfigMaps and Secrets; None stands for one that does not exist.
+async def fetch_objects(
+    client: KubeClient, namespace: str, references: Iterable[ObjectReference]
+) -> FetchedObjects:
+    """Read ConfigMaps and Secrets; return None for an object that does not exist.
 
-    Errors:  KubeError for anything but 404.
+    Errors:  KubeError with a status other than 404.
     """
-    found: dict[Source, Mapping[str, Any] | None] = {}
-    for kind, name in sorted(wanted):
+    found: dict[ObjectReference, Mapping[str, Any] | None] = {}
+    for kind, name in sorted(references):
         path = f"/api/v1/namespaces/{namespace}/{_PLURALS.get(kind, 'configmaps')}/{name}"
         try:
             found[kind, name] = await client.get(path)
@@ -44,85 +46,89 @@ async def fetch(client: KubeClient, namespace: str, wanted: Iterable[Source]) ->
     return found
 
 
-class Volumes:
-    """The volumes of one pod, each a folder (or, for hostPath, what is there)."""
+class VolumeManager:
+    """The volumes of one pod: each is a folder, or a path of the host for hostPath."""
 
     def __init__(
         self,
         client: KubeClient,
         pod: Mapping[str, Any],
         folder: Path,
-        node: NodeFacts,
+        node: NodeInfo,
         clock: Clock,
     ) -> None:
         self._client, self._folder, self._node = client, folder, node
-        self._tokens = PodTokens(client, pod, clock)
+        self._tokens = TokenManager(client, pod, clock)
         self._clock = clock
         self.paths: dict[str, Path] = {}
 
     @property
     def renew_at(self) -> float | None:
-        """When a token has to be renewed (epoch seconds)."""
+        """The time at which the first token must be renewed, in epoch seconds."""
         return self._tokens.renew_at
 
     async def set_up(self, pod: Mapping[str, Any]) -> None:
-        """Make every volume.
+        """Set up every volume.
 
-        Errors:  VolumeError, with the volume's name in it.
+        Errors:  VolumeError, naming the volume.
         """
-        private_folder(self._folder)
+        create_private_folder(self._folder)
         for volume in pod["spec"].get("volumes") or []:
             try:
-                self.paths[volume["name"]] = await self._make(volume, pod)
+                self.paths[volume["name"]] = await self._set_up_volume(volume, pod)
             except (VolumeError, KubeError, OSError, atomic_writer.UnsafePath) as exc:
                 raise VolumeError(
-                    f'MountVolume.SetUp failed for volume "{volume["name"]}" : {_words(exc)}',
+                    f'MountVolume.SetUp failed for volume "{volume["name"]}" : {_message(exc)}',
                     volume=volume["name"],
                 ) from exc
 
     async def refresh(self, pod: Mapping[str, Any]) -> None:
-        """Bring volumes made from objects up to date; one that fails keeps its files.
+        """Update the volumes that depend on objects; a volume that fails keeps its files.
 
         Errors:  none; failures are logged.
         """
         for volume in pod["spec"].get("volumes") or []:
-            if volume["name"] in self.paths and volume_sources.parts(volume):
+            if volume["name"] in self.paths and volume_sources.sources_by_kind(volume):
                 try:
-                    await self._make(volume, pod)
+                    await self._set_up_volume(volume, pod)
                 except (VolumeError, KubeError, OSError, atomic_writer.UnsafePath) as exc:
                     facts = {"volume": volume["name"], "pod": pod["metadata"]["name"]}
-                    _log.warning("volume_not_refreshed", extra={**facts, "cause": _words(exc)})
+                    _log.warning("volume_refresh_failed", extra={**facts, "cause": _message(exc)})
 
-    async def _make(self, volume: Mapping[str, Any], pod: Mapping[str, Any]) -> Path:
+    async def _set_up_volume(self, volume: Mapping[str, Any], pod: Mapping[str, Any]) -> Path:
         folder = Path(self._folder, volume["name"])
         if "hostPath" in volume:
-            return _host_path(volume["hostPath"])
+            return _prepare_host_path(volume["hostPath"])
         if "emptyDir" in volume:
             folder.mkdir(exist_ok=True)
             folder.chmod(_EMPTY_DIR_MODE)
             return folder
-        if not volume_sources.parts(volume) and "projected" not in volume:
+        if not volume_sources.sources_by_kind(volume) and "projected" not in volume:
             kinds = ", ".join(sorted(volume.keys() - {"name"})) or "nothing"
             raise VolumeError(f"volumes of kind {kinds} are not supported")
         atomic_writer.write(
-            folder, volume_sources.render(volume, await self._material(volume, pod))
+            folder, volume_sources.render_files(volume, await self._fetch_inputs(volume, pod))
         )
         return folder
 
-    async def _material(self, volume: Mapping[str, Any], pod: Mapping[str, Any]) -> Material:
+    async def _fetch_inputs(
+        self, volume: Mapping[str, Any], pod: Mapping[str, Any]
+    ) -> VolumeInputs:
         namespace = pod["metadata"]["namespace"]
-        return Material(
+        return VolumeInputs(
             pod=pod,
-            found=await fetch(self._client, namespace, volume_sources.sources(volume)),
+            found=await fetch_objects(
+                self._client, namespace, volume_sources.referenced_objects(volume)
+            ),
             tokens={
-                wanted: (await self._tokens.get(wanted)).reveal().encode()
-                for wanted in volume_sources.wanted_tokens(volume)
+                projection: (await self._tokens.get(projection)).reveal().encode()
+                for projection in volume_sources.token_projections(volume)
             },
             node=self._node,
         )
 
 
-def _host_path(source: Mapping[str, Any]) -> Path:
+def _prepare_host_path(source: Mapping[str, Any]) -> Path:
     path, kind = Path(source["path"]), str(source.get("type") or "")
     if kind == "DirectoryOrCreate":
         path.mkdir(parents=True, exist_ok=True)
@@ -133,7 +139,7 @@ def _host_path(source: Mapping[str, Any]) -> Path:
     return path
 
 
-def _words(exc: Exception) -> str:
+def _message(exc: Exception) -> str:
     if isinstance(exc, OSError):
         return exc.strerror or type(exc).__name__
     return str(exc)

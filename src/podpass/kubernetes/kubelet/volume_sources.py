@@ -1,4 +1,4 @@
-"""What a volume's files hold, from the objects it names; pure."""
+"""Build the files of a volume from the objects that it refers to. Pure."""
 
 import base64
 from collections.abc import Iterable, Iterator, Mapping
@@ -6,42 +6,47 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from podpass.errors import Error
-from podpass.kubernetes.kubelet.atomic_writer import Content
+from podpass.kubernetes.kubelet.atomic_writer import FileProjection
 from podpass.kubernetes.kubelet.downward_api import (
-    NodeFacts,
+    NodeInfo,
     UnknownField,
-    pod_field,
-    resource_field,
+    read_pod_field,
+    read_resource_field,
 )
-from podpass.kubernetes.kubelet.environment import CONFIG_MAP, SECRET, Found, Source
-from podpass.kubernetes.kubelet.token_manager import DEFAULT_SECONDS, Wanted
+from podpass.kubernetes.kubelet.environment import (
+    CONFIG_MAP,
+    SECRET,
+    FetchedObjects,
+    ObjectReference,
+)
+from podpass.kubernetes.kubelet.token_manager import DEFAULT_SECONDS, TokenProjection
 
 DEFAULT_MODE = 0o644
 PRIVATE_MODE = 0o600
 CONTENT_KINDS = ("projected", "configMap", "secret", "downwardAPI")
 
 Volume = Mapping[str, Any]
-Tokens = Mapping[Wanted, bytes]
+Tokens = Mapping[TokenProjection, bytes]
 
 
 class VolumeError(Error):
-    """A volume cannot be made (yet); worded as the kubelet does."""
+    """A volume cannot be set up now; the message is that of the kubelet."""
 
     code = "volume"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
-    """What files are made from: the pod, the objects it names, its tokens."""
+class VolumeInputs:
+    """The inputs of the files: the pod, the objects that it refers to, and its tokens."""
 
     pod: Mapping[str, Any]
-    found: Found
+    found: FetchedObjects
     tokens: Tokens = field(repr=False)
-    node: NodeFacts
+    node: NodeInfo
 
 
-def parts(volume: Volume) -> list[tuple[str, Mapping[str, Any]]]:
-    """Give a volume's sources by kind; a plain secret is a projected one with one source."""
+def sources_by_kind(volume: Volume) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the sources of a volume with their kinds; a Secret volume has one source."""
     if projected := volume.get("projected"):
         return [
             (kind, source)
@@ -52,14 +57,16 @@ def parts(volume: Volume) -> list[tuple[str, Mapping[str, Any]]]:
     return [(kind, volume[kind]) for kind in CONTENT_KINDS if volume.get(kind) is not None]
 
 
-def sources(volume: Volume) -> frozenset[Source]:
-    """Name the ConfigMaps and Secrets that a volume is made from."""
+def referenced_objects(volume: Volume) -> frozenset[ObjectReference]:
+    """Return the ConfigMaps and Secrets that a volume refers to."""
     return frozenset(
-        reference for kind, source in parts(volume) if (reference := _object(kind, source))
+        reference
+        for kind, source in sources_by_kind(volume)
+        if (reference := _object(kind, source))
     )
 
 
-def _object(kind: str, source: Mapping[str, Any]) -> Source | None:
+def _object(kind: str, source: Mapping[str, Any]) -> ObjectReference | None:
     if kind == "configMap":
         return CONFIG_MAP, str(source.get("name") or "")
     if kind == "secret":
@@ -67,71 +74,75 @@ def _object(kind: str, source: Mapping[str, Any]) -> Source | None:
     return None
 
 
-def wanted_tokens(volume: Volume) -> list[Wanted]:
-    """Name the tokens that a volume asks for."""
-    return [_wanted(source) for kind, source in parts(volume) if kind == "serviceAccountToken"]
+def token_projections(volume: Volume) -> list[TokenProjection]:
+    """Return the tokens that a volume requests."""
+    return [
+        _token_projection(source)
+        for kind, source in sources_by_kind(volume)
+        if kind == "serviceAccountToken"
+    ]
 
 
-def _wanted(source: Mapping[str, Any]) -> Wanted:
-    return Wanted(
+def _token_projection(source: Mapping[str, Any]) -> TokenProjection:
+    return TokenProjection(
         audience=source.get("audience") or "",
         seconds=int(source.get("expirationSeconds") or DEFAULT_SECONDS),
         path=source["path"],
     )
 
 
-def render(volume: Volume, material: Material) -> dict[str, Content]:
-    """Make a volume's files.
+def render_files(volume: Volume, inputs: VolumeInputs) -> dict[str, FileProjection]:
+    """Build the files of a volume.
 
-    Errors:  VolumeError, with what is missing.
+    Errors:  VolumeError, naming what is missing.
     """
-    whole = volume.get("projected") or next(iter(dict(parts(volume)).values()), {})
-    mode = whole.get("defaultMode")
+    source_spec = volume.get("projected") or next(iter(dict(sources_by_kind(volume)).values()), {})
+    mode = source_spec.get("defaultMode")
     default = DEFAULT_MODE if mode is None else int(mode)
-    files: dict[str, Content] = {}
-    for kind, source in parts(volume):
-        for path, data, own_mode in _files(kind, source, material):
-            files[path] = Content(data=data, mode=default if own_mode is None else own_mode)
+    files: dict[str, FileProjection] = {}
+    for kind, source in sources_by_kind(volume):
+        for path, data, own_mode in _files(kind, source, inputs):
+            files[path] = FileProjection(data=data, mode=default if own_mode is None else own_mode)
     return files
 
 
 _File = tuple[str, bytes, int | None]
 
 
-def _files(kind: str, source: Mapping[str, Any], material: Material) -> Iterable[_File]:
+def _files(kind: str, source: Mapping[str, Any], inputs: VolumeInputs) -> Iterable[_File]:
     if kind in ("configMap", "secret"):
-        return _object_files(kind, source, material)
+        return _object_files(kind, source, inputs)
     if kind == "downwardAPI":
-        return _field_files(source, material)
+        return _field_files(source, inputs)
     if kind == "serviceAccountToken":
-        wanted = _wanted(source)
-        return [(wanted.path, material.tokens[wanted], _token_mode(material.pod))]
+        projection = _token_projection(source)
+        return [(projection.path, inputs.tokens[projection], _token_mode(inputs.pod))]
     raise VolumeError(f"projected source {kind} is not supported", kind=kind)
 
 
 def _token_mode(pod: Mapping[str, Any]) -> int | None:
-    """Give 0600 where the pod says whose file it is, as the kubelet does, else the volume's mode."""
+    """Return 0600 if the pod sets fsGroup or one runAsUser, as the kubelet does; else None."""
     spec = pod["spec"]
-    of_pod = spec.get("securityContext") or {}
-    if of_pod.get("fsGroup") is not None:
+    pod_context = spec.get("securityContext") or {}
+    if pod_context.get("fsGroup") is not None:
         return PRIVATE_MODE
     users = {
-        (each.get("securityContext") or {}).get("runAsUser", of_pod.get("runAsUser"))
+        (each.get("securityContext") or {}).get("runAsUser", pod_context.get("runAsUser"))
         for each in (*(spec.get("initContainers") or []), *spec["containers"])
     }
     return PRIVATE_MODE if len(users) == 1 and None not in users else None
 
 
-def _object_files(kind: str, source: Mapping[str, Any], material: Material) -> Iterator[_File]:
+def _object_files(kind: str, source: Mapping[str, Any], inputs: VolumeInputs) -> Iterator[_File]:
     reference = _object(kind, source)
-    item = material.found.get(reference) if reference else None
+    item = inputs.found.get(reference) if reference else None
     optional = bool(source.get("optional"))
     if reference is None or item is None:
         if optional:
             return
-        where = f"{reference[0]} {reference[1]!r}" if reference else kind
-        raise VolumeError(f"{where.replace(chr(39), chr(34))} not found", kind=kind)
-    data = binary(reference[0], item)
+        missing = f"{reference[0]} {reference[1]!r}" if reference else kind
+        raise VolumeError(f"{missing.replace(chr(39), chr(34))} not found", kind=kind)
+    data = object_bytes(reference[0], item)
     items = source.get("items")
     if not items:
         yield from ((key, value, None) for key, value in data.items())
@@ -147,31 +158,31 @@ def _object_files(kind: str, source: Mapping[str, Any], material: Material) -> I
             )
 
 
-def binary(kind: str, item: Mapping[str, Any]) -> dict[str, bytes]:
-    """Give an object's data as bytes."""
+def object_bytes(kind: str, item: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the data of an object as bytes."""
     data = item.get("data") or {}
     if kind == SECRET:
         return {key: base64.b64decode(value) for key, value in data.items()}
-    more = item.get("binaryData") or {}
+    binary = item.get("binaryData") or {}
     return {key: str(value).encode() for key, value in data.items()} | {
-        key: base64.b64decode(value) for key, value in more.items()
+        key: base64.b64decode(value) for key, value in binary.items()
     }
 
 
-def _field_files(source: Mapping[str, Any], material: Material) -> Iterator[_File]:
+def _field_files(source: Mapping[str, Any], inputs: VolumeInputs) -> Iterator[_File]:
     for entry in source.get("items") or []:
         try:
-            yield entry["path"], _field(entry, material).encode(), entry.get("mode")
+            yield entry["path"], _field(entry, inputs).encode(), entry.get("mode")
         except UnknownField as exc:
             raise VolumeError(exc.message) from exc
 
 
-def _field(entry: Mapping[str, Any], material: Material) -> str:
+def _field(entry: Mapping[str, Any], inputs: VolumeInputs) -> str:
     if reference := entry.get("fieldRef"):
-        return pod_field(material.pod, str(reference.get("fieldPath")), material.node)
+        return read_pod_field(inputs.pod, str(reference.get("fieldPath")), inputs.node)
     reference = entry.get("resourceFieldRef") or {}
-    spec = material.pod["spec"]
+    spec = inputs.pod["spec"]
     for container in (*spec["containers"], *(spec.get("initContainers") or [])):
         if container["name"] == reference.get("containerName"):
-            return resource_field(container, reference, material.node)
+            return read_resource_field(container, reference, inputs.node)
     raise UnknownField(f"container {reference.get('containerName')!r} not found")

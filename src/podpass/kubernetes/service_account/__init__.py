@@ -1,4 +1,4 @@
-"""ServiceAccount tokens: names, claims, published documents, and the signer that the API server is given.
+"""ServiceAccount tokens: names, claims, the published documents, and the protocol of the signer.
 
 Source: kubernetes/kubernetes pkg/serviceaccount.
 """

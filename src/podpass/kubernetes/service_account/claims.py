@@ -1,6 +1,6 @@
-"""Make the claims of a ServiceAccount token from its account, its bound objects and its audiences.
+"""Build the claims of a ServiceAccount token from its account, its bound objects and its audiences.
 
-Claims and their order are those of kube-apiserver, so that every reader of its tokens reads these too.
+Claims and their order are those of kube-apiserver, so that every parser of its tokens can parse these too.
 Source: kubernetes/kubernetes pkg/serviceaccount/claims.go, pkg/registry/core/serviceaccount/storage/token.go.
 """
 
@@ -10,26 +10,27 @@ from typing import Any
 
 from podpass.kubernetes.service_account.names import subject
 
-# A projected token of this lifetime is the default of older clients that never read it again: it is valid
-# for a year, and its use after the requested time is a warning.
+# Older clients request this lifetime by default and never reload the token. Such a token is valid for one
+# year, and the API server warns when it is used after the requested time.
 EXTENDED_SECONDS = 3607
 EXTENSION_SECONDS = 365 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectRef:
-    """An object that a token names: its account, or an object that it is bound to."""
+    """An object in the claims of a token: its account, or an object that it is bound to."""
 
     name: str
     uid: str
 
     def claim(self) -> dict[str, str]:
+        """Return the object as it is written in the claims."""
         return {"name": self.name, "uid": self.uid}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifetime:
-    """How long a token is valid, and after how long its use is a warning.
+    """The time that a token is valid, and the time after which its use causes a warning.
 
     Units:   seconds after `iat`.
     """
@@ -38,8 +39,8 @@ class Lifetime:
     warn_after: int | None = None
 
 
-def lifetime(seconds: int, *, pod_bound: bool, own_audience: bool) -> Lifetime:
-    """Return the lifetime of a token as kube-apiserver decides it.
+def token_lifetime(seconds: int, *, pod_bound: bool, own_audience: bool) -> Lifetime:
+    """Return the lifetime of a token by the rules of kube-apiserver.
 
     Shapes:  `own_audience` is true if every requested audience is one of the API server's own.
     """
@@ -60,7 +61,7 @@ def make_claims(
     warn_after: int | None = None,
     **bound: ObjectRef,
 ) -> dict[str, Any]:
-    """Make the claims of a ServiceAccount token.
+    """Build the claims of a ServiceAccount token.
 
     Shapes:  `jti` is a UUID; `bound` is `pod`, `pod` and `node`, `node`, `secret`, or nothing.
     Units:   `seconds` and `warn_after` count from `now`.

@@ -1,4 +1,4 @@
-"""The two documents that an issuer publishes: OIDC discovery and JWKS.
+"""Build the two documents that an issuer publishes: OIDC discovery and JWKS.
 
 The functions are pure, so that the issuer's own host and the API server publish the same documents.
 Source: OpenID Connect Discovery 1.0 section 4; kubernetes/kubernetes pkg/serviceaccount/openidmetadata.go.
@@ -16,30 +16,30 @@ DISCOVERY_TYPE = b"application/json"
 JWKS_TYPE = b"application/jwk-set+json"
 
 
-def base(issuer: str) -> str:
-    """Return an issuer without its closing slash; paths are appended to it."""
+def issuer_base(issuer: str) -> str:
+    """Return an issuer without a trailing slash, so that paths can be appended."""
     return issuer.removesuffix("/")
 
 
-def discovery_document(issuer: str) -> dict[str, Any]:
-    """Make the discovery document of an issuer.
+def discovery_document(issuer: str, jwks_uri: str = "") -> dict[str, Any]:
+    """Build the discovery document of an issuer.
 
-    Shapes:  `issuer` is repeated byte for byte; the keys are on the same origin as the document.
+    Shapes:  `issuer` is repeated byte for byte; `jwks_uri` is below the issuer if it is empty.
     """
     return {
         "issuer": issuer,
-        "jwks_uri": base(issuer) + JWKS_PATH,
+        "jwks_uri": jwks_uri or issuer_base(issuer) + JWKS_PATH,
         "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
     }
 
 
-def jwks(keys: Sequence[jose.PublicKey]) -> dict[str, Any]:
-    """Write public keys as a JWKS, in the order given."""
+def jwks_document(keys: Sequence[jose.PublicKey]) -> dict[str, Any]:
+    """Build a JWKS from public keys, in the given order."""
     return {
         "keys": [
-            jose.rsa_jwk(key.key, key.kid or jose.kid_of(key.key))
+            jose.rsa_jwk(key.key, key.kid or jose.public_key_id(key.key))
             for key in keys
             if isinstance(key.key, rsa.RSAPublicKey)
         ]

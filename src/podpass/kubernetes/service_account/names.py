@@ -3,9 +3,9 @@
 Source: kubernetes/kubernetes staging/src/k8s.io/apiserver/pkg/authentication/serviceaccount/util.go.
 """
 
-# Where the API server publishes the keys that verify its tokens.
+# The path at which the API server publishes the keys that verify its tokens.
 JWKS_PATH = "/openid/v1/jwks"
-# Where a container finds the token of its account.
+# The directory in which a container finds its ServiceAccount token.
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 USERNAME_PREFIX = "system:serviceaccount:"
 ALL_ACCOUNTS_GROUP = "system:serviceaccounts"
@@ -16,6 +16,6 @@ def subject(namespace: str, account: str) -> str:
     return f"{USERNAME_PREFIX}{namespace}:{account}"
 
 
-def group_names(namespace: str) -> tuple[str, str]:
-    """Return the groups of every ServiceAccount in a namespace."""
+def account_groups(namespace: str) -> tuple[str, str]:
+    """Return the two groups of every ServiceAccount in a namespace."""
     return ALL_ACCOUNTS_GROUP, f"{ALL_ACCOUNTS_GROUP}:{namespace}"

@@ -1,6 +1,6 @@
-"""What the API server needs to issue and verify ServiceAccount tokens: a signer and its public keys.
+"""The signer protocol that the API server uses to issue and verify ServiceAccount tokens.
 
-The API server decides the claims; the signer holds the private key, as with the `ExternalJWTSigner` service
+The API server builds the claims; the signer holds the private key, as with the `ExternalJWTSigner` service
 of kube-apiserver.
 """
 

@@ -1,5 +1,5 @@
-"""A real Kubernetes control plane: etcd, kube-apiserver and its controllers, as processes of the instance.
+"""A real Kubernetes control plane: etcd, kube-apiserver and kube-controller-manager as child processes.
 
-In: their programs, the instance's certificates and its issuer's keys. Out: an API server on loopback that is
-ready for pods. There is neither scheduler nor kubelet in it: the runtime is both.
+Input: the programs, the instance's certificates and its issuer's keys. Output: an API server on loopback that
+is ready for pods. It has no scheduler and no kubelet: podpass's kubelet is both.
 """

@@ -1,14 +1,14 @@
-"""The command lines of a control plane: what each of its programs is told.
+"""The command lines of the programs of a control plane.
 
-Everything listens on loopback, and every port wants a certificate of the instance's authority: etcd holds
-all Secrets in the open, and any user of the machine can reach a port.
+All programs listen on loopback, and every port requires a client certificate of the instance's CA: etcd
+stores Secrets unencrypted, and every user of the machine can reach a loopback port.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from podpass.kubernetes.service_account.discovery import base
+from podpass.kubernetes.service_account.discovery import issuer_base
 from podpass.kubernetes.service_account.names import JWKS_PATH
 from podpass.local import ca
 from podpass.local.control_plane.programs import Programs
@@ -19,16 +19,16 @@ CONTROLLERS_KUBECONFIG = "controllers.kubeconfig"
 _HOST = "127.0.0.1"
 _SERVICE_ADDRESSES = "10.96.0.0/16"
 _MEMBER = "podpass"
-_NOBODY = "nobody"  # there is one member
+_NOBODY = "nobody"  # no peer may connect: there is only one member
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """What the command lines are made of.
+    """The parameters of the command lines.
 
-    Shapes:  `port` is the API server's, `etcd_ports` those for its clients and its peers; `keys` are the
-             files of the issuer's private keys, the one that signs last; `more` goes to the API server and
-             `more_controllers` to the controllers, after all else.
+    Shapes:  `port` is the port of the API server; `etcd_ports` are etcd's client and peer ports; `keys` are
+             the files of the issuer's private keys, the active key last; `more` and `more_controllers` are
+             extra flags of the API server and the controllers.
     """
 
     programs: Programs
@@ -42,7 +42,7 @@ class Layout:
 
 
 def etcd(layout: Layout) -> list[str]:
-    """Start the store, on data that outlives it."""
+    """Return the command line of etcd; its data stays in the data directory."""
     tls = layout.data_dir
     leaf = (tls.certificate("leaf"), tls.key("leaf"), tls.ca_file)
     client, peer = (f"https://{_HOST}:{port}" for port in layout.etcd_ports)
@@ -55,28 +55,28 @@ def etcd(layout: Layout) -> list[str]:
         f"--listen-peer-urls={peer}",
         f"--initial-advertise-peer-urls={peer}",
         f"--initial-cluster={_MEMBER}={peer}",
-        *_mutual("", *leaf),
-        *_mutual("peer-", *leaf),
-        # The authority's other certificates, such as the webhook's, would pass every role by here.
-        f"--client-cert-allowed-hostname={ca.STORE_NAME}",
+        *_mutual_tls("", *leaf),
+        *_mutual_tls("peer-", *leaf),
+        # Without this, other certificates of the CA, such as the webhook's, could bypass RBAC here.
+        f"--client-cert-allowed-hostname={ca.ETCD_CLIENT_NAME}",
         f"--peer-cert-allowed-hostname={_NOBODY}",
-        # It would be a client of its own with a certificate that is for servers only.
+        # The gateway is an etcd client and would use a certificate that is for servers only.
         "--enable-grpc-gateway=false",
         "--log-level=warn",
     ]
 
 
-def _mutual(prefix: str, certificate: Path, key: Path, authority: Path) -> list[str]:
+def _mutual_tls(prefix: str, certificate: Path, key: Path, ca_file: Path) -> list[str]:
     return [
         f"--{prefix}client-cert-auth=true",
-        f"--{prefix}trusted-ca-file={authority}",
+        f"--{prefix}trusted-ca-file={ca_file}",
         f"--{prefix}cert-file={certificate}",
         f"--{prefix}key-file={key}",
     ]
 
 
 def api_server(layout: Layout) -> list[str]:
-    """Start the API server, with the instance's issuer for its tokens."""
+    """Return the command line of the API server; its tokens have the instance's issuer."""
     return [
         str(layout.programs.api_server),
         *_storage(layout),
@@ -84,11 +84,11 @@ def api_server(layout: Layout) -> list[str]:
         *_tokens(layout),
         "--authorization-mode=RBAC",
         f"--service-cluster-ip-range={_SERVICE_ADDRESSES}",
-        # A Service of loopback addresses would be refused, and nothing here reads it.
+        # A Service with loopback endpoints would be refused, and no part needs it.
         "--endpoint-reconciler-type=none",
         "--allow-privileged=true",
         "--profiling=false",
-        # Nobody would make the accounts that it wants every pod to have.
+        # Without controllers there is no default ServiceAccount, which this plugin requires.
         *([] if layout.programs.controllers else ["--disable-admission-plugins=ServiceAccount"]),
         *layout.more,
     ]
@@ -113,7 +113,7 @@ def _serving(layout: Layout) -> list[str]:
         f"--tls-cert-file={tls.certificate('leaf')}",
         f"--tls-private-key-file={tls.key('leaf')}",
         f"--client-ca-file={tls.ca_file}",
-        # The node's name is one that no resolver knows.
+        # The node name does not resolve.
         "--kubelet-preferred-address-types=InternalIP",
         f"--kubelet-certificate-authority={tls.ca_file}",
         f"--kubelet-client-certificate={tls.certificate(ca.KUBELET_CLIENT)}",
@@ -124,7 +124,7 @@ def _serving(layout: Layout) -> list[str]:
 def _tokens(layout: Layout) -> list[str]:
     return [
         f"--service-account-issuer={layout.issuer}",
-        f"--service-account-jwks-uri={base(layout.issuer)}{JWKS_PATH}",
+        f"--service-account-jwks-uri={issuer_base(layout.issuer)}{JWKS_PATH}",
         f"--service-account-signing-key-file={layout.keys[-1]}",
         *(f"--service-account-key-file={key}" for key in layout.keys),
         f"--api-audiences={API_AUDIENCE}",
@@ -132,7 +132,7 @@ def _tokens(layout: Layout) -> list[str]:
 
 
 def controllers(layout: Layout) -> list[str]:
-    """Start the controllers, each under an account of its own; they listen nowhere."""
+    """Return the command line of the controllers; each uses its own account, and none listens on a port."""
     return [
         str(layout.programs.controllers),
         f"--kubeconfig={layout.data_dir.path(CONTROLLERS_KUBECONFIG)}",

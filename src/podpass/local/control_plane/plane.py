@@ -1,4 +1,4 @@
-"""The control plane as one thing: its programs started in their order, ready for pods, and stopped."""
+"""The control plane: start its programs in order, wait until it is ready for pods, stop it."""
 
 import asyncio
 import contextlib
@@ -12,23 +12,23 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Self
 
-from podpass.files import private_folder
+from podpass.files import create_private_folder
 from podpass.kubernetes.client import KubeClient, KubeError
-from podpass.kubernetes.kubelet.orphan_reaper import Guard
+from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
 from podpass.kubernetes.kubelet.process import kill_marked
 from podpass.local.control_plane import commands
 from podpass.local.control_plane.programs import API_SERVER, CONTROLLERS, ETCD, Programs
-from podpass.local.control_plane.service import ControlPlaneFailed, Service
+from podpass.local.control_plane.service import ControlPlaneFailed, ManagedProcess
 from podpass.local.datadir import DataDir
 
 _log = logging.getLogger(__name__)
 
 VARIABLE = "PODPASS_CONTROL_PLANE"
 _READY_SECONDS = 120.0
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 _READY = "/readyz"
-# Pods are refused before the controllers have made these.
-_FOR_PODS = (
+# The API server refuses pods until the controllers have created these objects.
+_REQUIRED_OBJECTS = (
     "/api/v1/namespaces/default/serviceaccounts/default",
     "/api/v1/namespaces/default/configmaps/kube-root-ca.crt",
 )
@@ -36,11 +36,11 @@ _FOR_PODS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControlPlaneConfig:
-    """What a control plane is made from.
+    """Configuration of a control plane.
 
-    Shapes:  `data_dir` holds its certificates, kubeconfigs and the issuer's keys already; `port` is free,
-             and the API server's; `more` and `more_controllers` are further flags; `started_again` hears of
-             each program that ended and has another process now.
+    Shapes:  `data_dir` already contains the certificates, the kubeconfigs and the issuer's keys; `port` is a
+             free port for the API server; `more` and `more_controllers` are extra flags; `on_restart` is
+             called after each restart of a program.
     """
 
     programs: Programs
@@ -49,20 +49,20 @@ class ControlPlaneConfig:
     port: int
     more: Sequence[str] = ()
     more_controllers: Sequence[str] = ()
-    started_again: Callable[[], None] = lambda: None
+    on_restart: Callable[[], None] = lambda: None
 
 
 class ControlPlane:
-    """A real control plane, as long as the context lasts; what it holds stays in the data dir."""
+    """A real control plane that runs until the context ends; its data stays in the data directory."""
 
     def __init__(self, config: ControlPlaneConfig) -> None:
         self._config = config
         self._stack = AsyncExitStack()
-        self._services: dict[str, Service] = {}
+        self._services: dict[str, ManagedProcess] = {}
 
     @property
     def pids(self) -> Mapping[str, int]:
-        """The processes that run now, by program."""
+        """Process ids of the running programs, by program name."""
         return {name: pid for name, each in self._services.items() if (pid := each.pid)}
 
     async def __aenter__(self) -> Self:
@@ -77,33 +77,33 @@ class ControlPlane:
         await self._stack.aclose()
 
     def signal(self, name: str, number: signal.Signals) -> None:
-        """Send a program a signal; one that ends is started again."""
+        """Send a signal to a program; a program that exits is restarted."""
         self._services[name].send(number)
 
     async def until_ready(self) -> None:
-        """Wait until the API server takes requests.
+        """Wait until the API server is ready.
 
         Errors:  ControlPlaneFailed.
         """
-        await self._answered(_READY)
+        await self._wait_for(_READY)
 
     async def _start(self) -> None:
         data_dir = self._config.data_dir
-        private_folder(data_dir.path("etcd"))
+        create_private_folder(data_dir.path("etcd"))
         mark = hashlib.sha256(str(data_dir.root.resolve()).encode()).hexdigest()[:24]
         if left := kill_marked(VARIABLE, mark):
-            _log.warning("leftover_processes_ended", extra={"count": left})
-        guard = await self._stack.enter_async_context(Guard(f"{VARIABLE}={mark}"))
-        # Nothing of the caller's: a proxy's address or a Go setting would change what they do.
+            _log.warning("orphaned_processes_killed", extra={"count": left})
+        guard = await self._stack.enter_async_context(OrphanReaper(f"{VARIABLE}={mark}"))
+        # No variables of the caller: a proxy or a Go setting would change the programs' behaviour.
         environ = {VARIABLE: mark}
         layout = self._layout()
         await self._run(ETCD, commands.etcd(layout), guard, environ)
         await self._run(API_SERVER, commands.api_server(layout), guard, environ)
-        await self._answered(_READY)
+        await self._wait_for(_READY)
         if layout.programs.controllers is not None:
             await self._run(CONTROLLERS, commands.controllers(layout), guard, environ)
-            for path in _FOR_PODS:
-                await self._answered(path)
+            for path in _REQUIRED_OBJECTS:
+                await self._wait_for(path)
 
     def _layout(self) -> commands.Layout:
         config = self._config
@@ -119,24 +119,27 @@ class ControlPlane:
         )
 
     async def _run(
-        self, name: str, command: Sequence[str], guard: Guard, environ: Mapping[str, str]
+        self, name: str, command: Sequence[str], guard: OrphanReaper, environ: Mapping[str, str]
     ) -> None:
         log = self._config.data_dir.path(f"{name}.log")
-        service = Service(
+        service = ManagedProcess(
             name,
             command,
             log=log,
             guard=guard,
             environ=environ,
-            started_again=self._config.started_again,
+            on_restart=self._config.on_restart,
         )
         self._services[name] = service
         self._stack.push_async_callback(service.stop)
         await service.start()
 
-    async def _answered(self, path: str) -> None:
-        """Ask until there is an answer; a program that ended meanwhile would not give one."""
-        ends = {name: each.ends for name, each in self._services.items()}
+    async def _wait_for(self, path: str) -> None:
+        """Poll a path until it succeeds; fail if a program exits or the time is over.
+
+        Errors:  ControlPlaneFailed.
+        """
+        exits = {name: each.exits for name, each in self._services.items()}
         deadline = time.monotonic() + _READY_SECONDS
         async with KubeClient.from_kubeconfig(self._config.data_dir.admin_kubeconfig) as client:
             while time.monotonic() < deadline:
@@ -144,15 +147,17 @@ class ControlPlane:
                     await client.text(path)
                     return
                 for name, each in self._services.items():
-                    if each.ends > ends[name]:
-                        raise _failed(each, "ended while starting")
-                await asyncio.sleep(_LOOK_SECONDS)
-        raise _failed(self._services[API_SERVER], f"gave no answer within {_READY_SECONDS:.0f} s")
+                    if each.exits > exits[name]:
+                        raise _failed(each, "exited while starting")
+                await asyncio.sleep(_POLL_SECONDS)
+        raise _failed(
+            self._services[API_SERVER], f"was not ready within {_READY_SECONDS:.0f} seconds"
+        )
 
 
-def _failed(service: Service, how: str) -> ControlPlaneFailed:
+def _failed(process: ManagedProcess, reason: str) -> ControlPlaneFailed:
     return ControlPlaneFailed(
-        f"{service.name} {how}", hint=f"look at {service.log}; its last lines say why"
+        f"{process.name} {reason}", hint=f"check the last lines of {process.log}"
     )
 
 

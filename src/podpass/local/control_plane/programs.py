@@ -1,4 +1,4 @@
-"""Where the programs of a control plane are found: envtest's folder first, the PATH after it."""
+"""Find the programs of a control plane: in KUBEBUILDER_ASSETS first, then on the PATH."""
 
 import os
 import shutil
@@ -13,14 +13,14 @@ ETCD, API_SERVER, CONTROLLERS = "etcd", "kube-apiserver", "kube-controller-manag
 
 
 class NoControlPlane(Error):
-    """A program that a real control plane is made of is not on this machine."""
+    """A program of the control plane is not installed."""
 
     code = "no_control_plane"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Programs:
-    """The programs of one control plane; without controllers nothing makes pods of a Deployment."""
+    """The programs of a control plane; without controllers a Deployment creates no pods."""
 
     etcd: Path
     api_server: Path
@@ -30,7 +30,7 @@ class Programs:
 def find(environ: Mapping[str, str]) -> Programs:
     """Find the programs.
 
-    Errors:  NoControlPlane, naming what is missing and where it was looked for.
+    Errors:  NoControlPlane, with the missing programs and the searched locations.
     """
     folders = [environ.get(ASSETS, ""), *environ.get("PATH", os.defpath).split(os.pathsep)]
     search = os.pathsep.join(folder for folder in folders if folder)
@@ -38,19 +38,19 @@ def find(environ: Mapping[str, str]) -> Programs:
     etcd, api_server = found[ETCD], found[API_SERVER]
     if etcd is None or api_server is None:
         raise _missing([name for name, path in found.items() if path is None], environ)
-    # Only the one beside it: controllers may be no newer than their API server.
-    beside = shutil.which(CONTROLLERS, path=str(Path(api_server).parent))
+    # Only from the same folder: controllers must not be newer than their API server.
+    controllers = shutil.which(CONTROLLERS, path=str(Path(api_server).parent))
     return Programs(
         etcd=Path(etcd),
         api_server=Path(api_server),
-        controllers=Path(beside) if beside else None,
+        controllers=Path(controllers) if controllers else None,
     )
 
 
 def _missing(names: list[str], environ: Mapping[str, str]) -> NoControlPlane:
     place = f"{ASSETS}={environ[ASSETS]}" if environ.get(ASSETS) else f"{ASSETS}, which is not set,"
     return NoControlPlane(
-        f"there is no {' and no '.join(names)} in {place} nor on the PATH",
-        hint=f"name a folder that has {ETCD} and {API_SERVER} in {ASSETS}, as setup-envtest makes one, or"
-        " start with --kubernetes embedded",
+        f"{' and '.join(names)} not found in {place} or on the PATH",
+        hint=f"set {ASSETS} to a folder with {ETCD} and {API_SERVER}, for example one of setup-envtest, or"
+        " use --kubernetes embedded",
     )

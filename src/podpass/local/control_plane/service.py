@@ -1,4 +1,4 @@
-"""One program of the control plane, kept running: started, started again when it ends, stopped."""
+"""Supervise one program of the control plane: start it, restart it when it exits, stop it."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from pathlib import Path
 from podpass.errors import Error
 from podpass.files import open_private
 from podpass.kubernetes.client import BackOff
-from podpass.kubernetes.kubelet.orphan_reaper import Guard
+from podpass.kubernetes.kubelet.orphan_reaper import OrphanReaper
 
 _log = logging.getLogger(__name__)
 _STOP_SECONDS = 4.0
@@ -18,15 +18,15 @@ _LAST_WAIT_SECONDS = 10.0
 
 
 class ControlPlaneFailed(Error):
-    """A program of the control plane did not come up."""
+    """A program of the control plane did not start."""
 
     code = "control_plane_failed"
 
 
-class Service:
-    """A program that runs until it is stopped; what it says goes to `log`.
+class ManagedProcess:
+    """A supervised program; its output goes to `log`.
 
-    It has a session of its own, so that Ctrl-C at the keyboard reaches it through us alone, in its order.
+    It has its own session, so that Ctrl-C does not reach it: podpass stops the programs in order.
     """
 
     def __init__(
@@ -35,27 +35,27 @@ class Service:
         command: Sequence[str],
         *,
         log: Path,
-        guard: Guard,
+        guard: OrphanReaper,
         environ: Mapping[str, str],
-        started_again: Callable[[], None],
+        on_restart: Callable[[], None],
     ) -> None:
         self.name, self.log = name, log
-        self._started_again = started_again
-        self.ends = 0
+        self._on_restart = on_restart
+        self.exits = 0
         self._command, self._guard, self._environ = command, guard, environ
         self._process: asyncio.subprocess.Process | None = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._supervisor: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
-        """The process that runs now, if one does."""
+        """Process id of the running program, None if it is not running."""
         running = self._process is not None and self._process.returncode is None
         return self._process.pid if running and self._process else None
 
     async def start(self) -> None:
-        """Start the program, and again whenever it ends.
+        """Start the program, and restart it whenever it exits.
 
-        Errors:  ControlPlaneFailed when it cannot be started at all.
+        Errors:  ControlPlaneFailed if it cannot be started.
         """
         self.log.unlink(missing_ok=True)
         try:
@@ -63,15 +63,15 @@ class Service:
         except OSError as exc:
             raise ControlPlaneFailed(
                 f"cannot start {self._command[0]}: {exc.strerror}",
-                hint="put a program for this machine in its place",
+                hint="install a build of this program for this machine",
             ) from exc
-        self._keeping = asyncio.create_task(self._keep(process), name=self.name)
+        self._supervisor = asyncio.create_task(self._supervise(process), name=self.name)
 
     async def stop(self) -> None:
-        """Ask the program to end, and end it when it takes too long."""
-        if self._keeping is not None:
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+        """Stop the program with SIGTERM, then with SIGKILL if it does not exit in time."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
         process = self._process
         if process is None:
             return
@@ -79,13 +79,13 @@ class Service:
         try:
             await asyncio.wait_for(process.wait(), _STOP_SECONDS)
         except TimeoutError:
-            # Requests that wait hold an API server up; nothing acknowledged is lost by ending it.
+            # Watch requests delay the exit of an API server; SIGKILL loses no acknowledged write.
             self.send(signal.SIGKILL)
             await process.wait()
         self._guard.remove(process.pid)
 
     def send(self, number: signal.Signals) -> None:
-        """Send the program a signal; one that has ended does not mind."""
+        """Send a signal to the program, if it is running."""
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
@@ -104,27 +104,29 @@ class Service:
         self._guard.add(self._process.pid)
         return self._process
 
-    async def _keep(self, process: asyncio.subprocess.Process) -> None:
+    async def _supervise(self, process: asyncio.subprocess.Process) -> None:
         back_off = BackOff(last=_LAST_WAIT_SECONDS)
         while True:
             code = await process.wait()
-            self.ends += 1
+            self.exits += 1
             self._guard.remove(process.pid)
             facts = {"program": self.name, "exit_code": code, "log": str(self.log)}
-            _log.warning("control_plane_program_ended", extra=facts)
+            _log.warning("control_plane_program_exited", extra=facts)
             await back_off.wait()
-            process = await self._again(back_off)
+            process = await self._restart(back_off)
             try:
-                self._started_again()
-            except Exception:  # noqa: BLE001 who cannot hear of it does not keep it from running
-                _log.exception("control_plane_start_not_told", extra={"program": self.name})
+                self._on_restart()
+            except Exception:  # noqa: BLE001 a failed callback must not stop the supervision
+                _log.exception(
+                    "control_plane_restart_callback_failed", extra={"program": self.name}
+                )
 
-    async def _again(self, back_off: BackOff) -> asyncio.subprocess.Process:
-        """Start the program, for as long as the disk or whatever else does not let it."""
+    async def _restart(self, back_off: BackOff) -> asyncio.subprocess.Process:
+        """Start the program; retry with backoff until the start succeeds."""
         while True:
             try:
                 return await self._spawn()
             except OSError as exc:
                 facts = {"program": self.name, "cause": exc.strerror or type(exc).__name__}
-                _log.error("control_plane_program_not_started", extra=facts)
+                _log.error("control_plane_program_start_failed", extra=facts)
             await back_off.wait()

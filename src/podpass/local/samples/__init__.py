@@ -1,1 +1,1 @@
-"""The documentation's sample images: small programs of our own, one a language, built on this machine."""
+"""The sample images of Microsoft's documentation: one program per language, built on this machine."""

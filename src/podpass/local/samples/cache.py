@@ -1,4 +1,4 @@
-"""Samples as they lie on this machine: sources, built folders, and what is known of each."""
+"""The cache of built samples, and the readiness of each sample on this machine."""
 
 import hashlib
 import importlib.util
@@ -12,39 +12,39 @@ from podpass.local import examples
 from podpass.local.examples import ExamplesMissing
 from podpass.local.samples import ready
 from podpass.local.samples.model import Readiness, Sample
-from podpass.local.samples.ready import Found
+from podpass.local.samples.ready import SampleLookup
 
-# What building in place leaves among the sources.
+# Results of a build in the source folder.
 _NOT_SOURCES = {"__pycache__", "node_modules", "target", "bin", "obj", "out", "environment"}
-# The last thing a build writes into its folder.
+# The marker file that a complete build writes last.
 COMPLETE = ".complete"
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Choose where built samples are kept: `$XDG_CACHE_HOME/podpass/samples`."""
+    """Return the folder of built samples: `$XDG_CACHE_HOME/podpass/samples`."""
     given = environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
+    # The XDG specification says that relative paths are ignored.
     base = Path(given) if given.startswith("/") else Path.home() / ".cache"
     return base / "podpass" / "samples"
 
 
-def sources(sample: Sample) -> Path:
-    """Find a sample's sources.
+def source_folder(sample: Sample) -> Path:
+    """Return the source folder of a sample.
 
     Errors:  ExamplesMissing.
     """
-    return examples.find(f"samples/{sample.folder}")
+    return examples.find_example(f"samples/{sample.folder}")
 
 
 def source_files(folder: Path) -> Iterator[Path]:
-    """Walk a sample's own files, in an order that does not change."""
+    """Yield the source files of a sample, sorted."""
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not _NOT_SOURCES.intersection(path.relative_to(folder).parts):
             yield path
 
 
-def digest(folder: Path) -> str:
-    """Name the content of a sample's sources, for this version of Python."""
+def hash_sources(folder: Path) -> str:
+    """Return a hash of a sample's sources and of the Python version."""
     found = hashlib.sha256(repr(sys.version_info[:2]).encode())
     for path in source_files(folder):
         data = path.read_bytes()
@@ -54,42 +54,42 @@ def digest(folder: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SampleCache:
-    """The folder of built samples, and the PATH on which their tools are looked for."""
+    """The folder of built samples, and the PATH with their tools."""
 
     root: Path
     path: str
 
-    def place(self, sample: Sample) -> Path:
-        """Name the folder of a sample's build: other sources, other folder.
+    def build_folder(self, sample: Sample) -> Path:
+        """Return the build folder of a sample; changed sources get another folder.
 
         Errors:  ExamplesMissing.
         """
-        return self.root / f"{sample.name}-{digest(sources(sample))}"
+        return self.root / f"{sample.name}-{hash_sources(source_folder(sample))}"
 
     def find(self, program: str) -> str | None:
-        """Find a tool as the runtime finds a container's program."""
-        return programs.find(program, programs.search_path(self.path))
+        """Find a tool as the kubelet finds the program of a container."""
+        return programs.find_program(program, programs.search_path(self.path))
 
     def has(self, program: str) -> bool:
         return self.find(program) is not None
 
     def readiness(self, sample: Sample) -> Readiness:
-        """Say how a sample runs here, or why it cannot."""
+        """Return the command of a sample, or the reason why it cannot run."""
         try:
-            return ready.judge(sample, self._look_up(sample), self.has)
+            return ready.decide_readiness(sample, self._look_up(sample), self.has)
         except ExamplesMissing as exc:
             return Readiness(command=(), why=exc.message, todo=exc.hint)
 
-    def _look_up(self, sample: Sample) -> Found:
-        place = self.place(sample)
+    def _look_up(self, sample: Sample) -> SampleLookup:
+        place = self.build_folder(sample)
         built = place if (place / COMPLETE).exists() else None
         if built is None and sample.modules and all(map(_importable, sample.modules)):
-            return Found(built=None, sources=sources(sample), python=sys.executable)
-        return Found(built=built)
+            return SampleLookup(built=None, sources=source_folder(sample), python=sys.executable)
+        return SampleLookup(built=built)
 
 
 def _importable(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:  # not even its parent is there
+    except ModuleNotFoundError:  # its parent package is missing
         return False

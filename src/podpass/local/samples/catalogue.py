@@ -1,4 +1,4 @@
-"""The samples there are, and how each is built."""
+"""All samples, and how each is built."""
 
 import sys
 
@@ -52,7 +52,7 @@ _GO_SAMPLE = Sample(
         Step(
             says="fetching MSAL for Go, azidentity and azsecrets, and compiling (some minutes at first)",
             argv=("go", "build", "-trimpath", "-o", "sample", "."),
-            # Without cgo no C compiler is needed; what go.sum does not know is refused.
+            # Without cgo the build needs no C compiler; -mod=readonly refuses modules outside go.sum.
             settings=(("CGO_ENABLED", "0"), ("GOFLAGS", "-mod=readonly")),
         ),
     ),
@@ -92,11 +92,11 @@ _NET_SAMPLE = Sample(
 SAMPLES = (_PYTHON, _NODE_SAMPLE, _GO_SAMPLE, _JAVA_SAMPLE, _NET_SAMPLE)
 
 
-def by_image(image: str) -> Sample | None:
+def find_by_image(image: str) -> Sample | None:
     """Find a sample by its image, without a tag."""
     return next((sample for sample in SAMPLES if sample.image == image), None)
 
 
-def by_name(name: str) -> Sample | None:
-    """Find a sample as a person names it: by its image, or only by the last part of that."""
-    return by_image(name) or by_image(f"{REPOSITORY}/{name}")
+def find_by_name(name: str) -> Sample | None:
+    """Find a sample by its image, or by the last part of the image name."""
+    return find_by_image(name) or find_by_image(f"{REPOSITORY}/{name}")

@@ -1,4 +1,4 @@
-"""What a sample image is, and what is known of it on a machine."""
+"""Sample images, their build steps, and their readiness."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,9 +8,9 @@ REPOSITORY = "ghcr.io/azure/azure-workload-identity"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A program that building or running needs.
+    """A program that the build or the run of a sample needs.
 
-    Shapes:  `get` says what to install, as in "install Go 1.23 or newer".
+    Shapes:  `get` is the installation hint, for example "install Go 1.23 or newer".
     """
 
     program: str
@@ -19,9 +19,9 @@ class Tool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One command of a build, run in the folder that is being built.
+    """One command of a build; its working directory is the build folder.
 
-    Shapes:  `says` is the progress shown while it runs; `settings` go over the caller's environment.
+    Shapes:  `says` is the progress message; `settings` override the caller's environment.
     """
 
     says: str
@@ -31,10 +31,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """An image of the documentation and the program that runs for it here.
+    """A sample image, and the program that runs for it.
 
-    Shapes:  `folder` below examples/samples; `run` with {built} for the built folder; `modules` are what
-             this Python must have for the program to run from its sources, without a build.
+    Shapes:  `folder` is relative to examples/samples; `{built}` in `run` is the build folder; if this Python
+             has all `modules`, the program runs from its sources without a build.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readiness:
-    """Whether a sample can run: by which command, or why not and what to do."""
+    """The command of a sample that can run, or the reason why it cannot and the resolution."""
 
     command: Sequence[str]
     why: str = ""

@@ -1,4 +1,4 @@
-"""Build a sample once, into the cache: with its language's own tool, from that language's own registry."""
+"""Build a sample into the cache, with the tool and the package registry of its language."""
 
 import contextlib
 import re
@@ -10,17 +10,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from podpass.errors import Error
-from podpass.files import private_folder
+from podpass.files import create_private_folder
 from podpass.local.samples import ready
-from podpass.local.samples.cache import COMPLETE, SampleCache, source_files, sources
+from podpass.local.samples.cache import COMPLETE, SampleCache, source_files, source_folder
 from podpass.local.samples.model import Sample, Step
 
 Say = Callable[[str], None]
 
 _STEP_SECONDS = 900
 _TAIL = 4
-# The words of pip, npm, Go, Maven and NuGet for a network that is not there.
-_NOBODY = re.compile(
+# Network errors in the output of pip, npm, Go, Maven and NuGet.
+_NETWORK_ERRORS = re.compile(
     r"NewConnectionError|ProxyError|NameResolutionError|ConnectTimeoutError|ReadTimeoutError"
     r"|Network is unreachable|[Nn]o such host|[Cc]onnection refused|i/o timeout|TLS handshake timeout"
     r"|\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ENETUNREACH|EHOSTUNREACH|ETIMEDOUT)\b"
@@ -30,22 +30,22 @@ _NOBODY = re.compile(
 
 
 class ToolsMissing(Error):
-    """What builds a sample is not on this machine."""
+    """A build tool is not installed."""
 
     code = "tools_missing"
 
 
 class RegistryUnreachable(Error):
-    """A sample's packages could not be fetched, because nobody answered."""
+    """The packages of a sample cannot be downloaded."""
 
     code = "registry_unreachable"
     hint = (
-        "preparing needs the network, once: check it and the proxy's settings, then run this again"
+        "the build needs the network: check the network and the proxy settings, then run it again"
     )
 
 
 class BuildFailed(Error):
-    """A step of a build ended with an error."""
+    """A build step failed."""
 
     code = "build_failed"
 
@@ -53,41 +53,47 @@ class BuildFailed(Error):
 def prepare(
     sample: Sample, cache: SampleCache, environ: Mapping[str, str], say: Say, *, again: bool = False
 ) -> Path:
-    """Build a sample unless it is built; give its folder.
+    """Build a sample, unless it is built already; return its folder.
 
-    Shapes:  `again` builds it anew.
+    Shapes:  `again` builds it in any case.
     Errors:  ToolsMissing, RegistryUnreachable, BuildFailed, ExamplesMissing.
     """
-    place = cache.place(sample)
+    place = cache.build_folder(sample)
     if (place / COMPLETE).exists() and not again:
-        say(f"{sample.name}: prepared already, in {place}")
+        say(f"{sample.name}: already built, in {place}")
         return place
     _check_tools(sample, cache)
-    private_folder(cache.root)
-    # Built beside its place and renamed: whoever looks there sees all of it or nothing.
+    create_private_folder(cache.root)
+    # Build in a temporary folder and rename it, so that readers see only complete builds.
     work = Path(tempfile.mkdtemp(prefix=f".{sample.name}-", dir=cache.root))
     try:
-        _copy(sources(sample), work)
+        _copy(source_folder(sample), work)
         for step in sample.steps:
             say(f"{sample.name}: {step.says}")
             began = time.monotonic()
-            _run(sample, step, [_located(step.argv[0], work, cache), *step.argv[1:]], work, environ)
+            _run(
+                sample,
+                step,
+                [_resolve_program(step.argv[0], work, cache), *step.argv[1:]],
+                work,
+                environ,
+            )
             say(f"{sample.name}: done in {time.monotonic() - began:.1f} s")
         (work / COMPLETE).touch()
-        _put(work, place, cache)
+        _publish(work, place, cache)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    say(f"{sample.name}: ready; pods with the image {sample.image} run it")
+    say(f"{sample.name}: built; containers with the image {sample.image} run it")
     return place
 
 
 def _check_tools(sample: Sample, cache: SampleCache) -> None:
-    lacking = ready.missing(sample, cache.has)
+    lacking = ready.missing_tools(sample, cache.has)
     if lacking:
         names = " and ".join(tool.program for tool in lacking)
         raise ToolsMissing(
             f"{sample.name} cannot be built here: {names} not found on the PATH",
-            hint=f"{', '.join(tool.get for tool in lacking)}; then run this again",
+            hint=f"{', '.join(tool.get for tool in lacking)}; then run it again",
         )
 
 
@@ -98,8 +104,8 @@ def _copy(folder: Path, work: Path) -> None:
         shutil.copyfile(path, target)
 
 
-def _located(program: str, work: Path, cache: SampleCache) -> str:
-    """Find a step's program: one the build has made itself, or a tool of the machine."""
+def _resolve_program(program: str, work: Path, cache: SampleCache) -> str:
+    """Return the path of a step's program: a result of the build, or a tool on the PATH."""
     return str(work / program) if "/" in program else cache.find(program) or program
 
 
@@ -121,37 +127,37 @@ def _run(
             )
     except subprocess.TimeoutExpired as exc:
         raise BuildFailed(
-            f"{step.argv[0]} did not end within {_STEP_SECONDS} s", hint=f"look into {log}"
+            f"{step.argv[0]} did not end within {_STEP_SECONDS} seconds", hint=f"check {log}"
         ) from exc
     if done.returncode != 0:
         raise _failure(sample, step, log)
 
 
-def unreachable(said: str) -> bool:
-    """Tell from what a package client said whether nobody answered it."""
-    return _NOBODY.search(said) is not None
+def is_network_error(output: str) -> bool:
+    """Return whether the output of a package client contains a network error."""
+    return _NETWORK_ERRORS.search(output) is not None
 
 
 def _failure(sample: Sample, step: Step, log: Path) -> Error:
-    said = log.read_text("utf-8", "replace")
+    output = log.read_text("utf-8", "replace")
     program = Path(step.argv[0]).name
-    if unreachable(said):
+    if is_network_error(output):
         return RegistryUnreachable(
-            f"{sample.name}: {program} reached no registry; what it said is in {log}"
+            f"{sample.name}: {program} cannot reach its package registry; its output is in {log}"
         )
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    telling = " / ".join(lines[-_TAIL:]) or "nothing"
-    shown = "".join(sign if sign.isprintable() else " " for sign in telling)[:400]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    summary = " / ".join(lines[-_TAIL:]) or "no output"
+    shown = "".join(char if char.isprintable() else " " for char in summary)[:400]
     return BuildFailed(
-        f"{sample.name}: {program} failed and said: {shown}", hint=f"all of it is in {log}"
+        f"{sample.name}: {program} failed: {shown}", hint=f"the complete output is in {log}"
     )
 
 
-def _put(work: Path, place: Path, cache: SampleCache) -> None:
-    """Move a finished build to its place, over an unfinished or an older one."""
+def _publish(work: Path, place: Path, cache: SampleCache) -> None:
+    """Move a finished build to its folder, and replace an unfinished or older build."""
     old = Path(tempfile.mkdtemp(prefix=".old-", dir=cache.root))
     with contextlib.suppress(FileNotFoundError):
-        place.rename(old / "was")
-    with contextlib.suppress(OSError):  # another process was quicker: its build is as good
+        place.rename(old / "replaced")
+    with contextlib.suppress(OSError):  # another process has finished the same build first
         work.rename(place)
     shutil.rmtree(old, ignore_errors=True)

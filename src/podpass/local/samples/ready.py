@@ -1,4 +1,4 @@
-"""Whether a sample can run, decided from what was looked up on the machine."""
+"""Decide whether a sample can run, from the tools and builds on this machine."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from podpass.local.samples.model import Readiness, Sample, Tool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What was looked up for one sample.
+class SampleLookup:
+    """What is installed for one sample.
 
-    Shapes:  `built` is its built folder if that is whole; `sources` and `python` if this Python has all
-             modules that it imports.
+    Shapes:  `built` is its complete build folder; `sources` and `python` are set if this Python has all
+             modules of the sample.
     """
 
     built: Path | None
@@ -20,36 +20,36 @@ class Found:
     python: str = ""
 
 
-def judge(sample: Sample, found: Found, has: Callable[[str], bool]) -> Readiness:
-    """Decide how a sample runs, or say why it cannot and what would help.
+def decide_readiness(sample: Sample, found: SampleLookup, has: Callable[[str], bool]) -> Readiness:
+    """Return the command of a sample, or the reason why it cannot run and the resolution.
 
-    Shapes:  `has` tells whether a program is there.
+    Shapes:  `has` returns whether a program is installed.
     """
     if found.built is not None:
         command = tuple(word.replace("{built}", str(found.built)) for word in sample.run)
-        return _unless(command, _missing(sample.run_tools, has), "")
+        return _with_missing_tools(command, _filter_missing(sample.run_tools, has), "")
     if found.sources is not None:
         return Readiness(command=(found.python, str(found.sources / "main.py")))
-    lacking = _missing((*sample.build_tools, *sample.run_tools), has)
+    missing = _filter_missing((*sample.build_tools, *sample.run_tools), has)
     prepare = f"podpass image prepare {sample.name}"
-    if not lacking:
-        return Readiness(command=(), why="it is not prepared yet", todo=prepare)
-    return _unless((), lacking, f"; then: {prepare}")
+    if not missing:
+        return Readiness(command=(), why="it is not built yet", todo=prepare)
+    return _with_missing_tools((), missing, f"; then: {prepare}")
 
 
-def missing(sample: Sample, has: Callable[[str], bool]) -> list[Tool]:
-    """Name the tools that a build lacks, and those without which it would be of no use."""
-    return _missing((*sample.build_tools, *sample.run_tools), has)
+def missing_tools(sample: Sample, has: Callable[[str], bool]) -> list[Tool]:
+    """Return the missing tools of the build and of the run."""
+    return _filter_missing((*sample.build_tools, *sample.run_tools), has)
 
 
-def _missing(tools: Iterable[Tool], has: Callable[[str], bool]) -> list[Tool]:
+def _filter_missing(tools: Iterable[Tool], has: Callable[[str], bool]) -> list[Tool]:
     return [tool for tool in dict.fromkeys(tools) if not has(tool.program)]
 
 
-def _unless(command: tuple[str, ...], lacking: list[Tool], then: str) -> Readiness:
-    if not lacking:
+def _with_missing_tools(command: tuple[str, ...], missing: list[Tool], then: str) -> Readiness:
+    if not missing:
         return Readiness(command=command)
-    names = " and ".join(tool.program for tool in lacking)
-    verb = "is" if len(lacking) == 1 else "are"
-    todo = ", ".join(tool.get for tool in lacking)
+    names = " and ".join(tool.program for tool in missing)
+    verb = "is" if len(missing) == 1 else "are"
+    todo = ", ".join(tool.get for tool in missing)
     return Readiness(command=command, why=f"{names} {verb} not on the PATH", todo=todo + then)

@@ -1,1 +1,1 @@
-"""Microsoft's AKS tutorial, run by the released `az` and kubectl against an instance of its own."""
+"""Run Microsoft's AKS tutorial with a released `az` and kubectl against a new instance."""

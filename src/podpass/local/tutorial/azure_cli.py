@@ -1,4 +1,4 @@
-"""Released versions of `az`, each installed once into an environment of its own."""
+"""Install released versions of `az`, each once in its own virtual environment."""
 
 import contextlib
 import fcntl
@@ -13,26 +13,26 @@ from datetime import datetime
 from pathlib import Path
 
 from podpass.errors import Error, UsageError
-from podpass.files import private_folder
+from podpass.files import create_private_folder
 from podpass.local.samples.cache import cache_folder
-from podpass.local.samples.prepare import RegistryUnreachable, unreachable
+from podpass.local.samples.prepare import RegistryUnreachable, is_network_error
 
 Say = Callable[[str], None]
 
 NEWEST = "newest"
-# The documentation's minimum. It was made for Python 3.7 to 3.10: on 3.11 it installs, and its commands for
-# secrets end in its own use of `inspect`.
+# The minimum version in Microsoft's documentation. It supports Python 3.7 to 3.10. On 3.11 it installs, but
+# its `keyvault secret` commands fail in `inspect`.
 OLDEST = "2.47.0"
-# The first that was made for Python 3.11.
+# The first version that supports Python 3.11.
 OLDEST_HERE = "2.54.0"
 _OLD_PYTHONS = ("python3.10", "python3.9", "python3.8")
-# A later release of what 2.47.0 takes for one command group has no place for it: every command would say so.
-_BESIDE = {OLDEST: ("azure-mgmt-rdbms==10.2.0b7",)}
+# 2.47.0 needs this older release of a dependency; with a newer one, every command prints a warning.
+_EXTRA_REQUIREMENTS = {OLDEST: ("azure-mgmt-rdbms==10.2.0b7",)}
 _COMPLETE = ".complete"
 _SECONDS = 1200
 
 
-class NotInstalled(Error):
+class AzureCliNotInstalled(Error):
     """pip could not install a version of the Azure CLI."""
 
     code = "azure_cli_not_installed"
@@ -47,11 +47,11 @@ class Release:
     python: Path
 
 
-def choose(which: str, now: datetime, old_python: Path | None) -> Release:
-    """Choose what to install for `newest`, `oldest` or a version.
+def choose_release(which: str, now: datetime, old_python: Path | None) -> Release:
+    """Return the release to install for `newest`, `oldest` or a version.
 
-    Shapes:  the newest of this week is not the newest of the next; `old_python` is one that the oldest
-             runs on, if there is one.
+    Shapes:  `newest` is installed again every week; `old_python` is a Python that the oldest version
+             supports, if one is installed.
     Errors:  UsageError.
     """
     here = Path(sys.executable)
@@ -61,12 +61,15 @@ def choose(which: str, now: datetime, old_python: Path | None) -> Release:
     if which == "oldest":
         which = OLDEST if old_python else OLDEST_HERE
     if not re.fullmatch(r"\d+\.\d+\.\d+", which):
-        raise UsageError(f"{which!r} is no version of az", hint="newest, oldest, or as in 2.47.0")
+        raise UsageError(
+            f"{which!r} is not a version of az",
+            hint="pass newest, oldest or a version such as 2.47.0 with --az",
+        )
     if _numbers(which) < _numbers(OLDEST):
         raise UsageError(
-            f"az {which} is older than the tutorial needs", hint=f"take {OLDEST} or newer"
+            f"az {which} is too old for the tutorial", hint=f"pass {OLDEST} or newer with --az"
         )
-    requirements = (f"azure-cli=={which}", *_BESIDE.get(which, ()))
+    requirements = (f"azure-cli=={which}", *_EXTRA_REQUIREMENTS.get(which, ()))
     if which == OLDEST and old_python:
         name = f"{which}-{old_python.name}"
         return Release(name=name, requirements=requirements, python=old_python)
@@ -78,7 +81,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def find_old_python(environ: Mapping[str, str]) -> Path | None:
-    """Look for a Python that 2.47.0 was made for: on the PATH, and among pyenv's."""
+    """Find a Python that 2.47.0 supports: on the PATH, or in pyenv."""
     pyenv = Path(environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     for name in _OLD_PYTHONS:
         found = shutil.which(name, path=environ.get("PATH"))
@@ -86,13 +89,13 @@ def find_old_python(environ: Mapping[str, str]) -> Path | None:
         candidates = [Path(found)] if found else []
         candidates += sorted(pyenv.glob(f"{version}.*/bin/{name}"))
         for candidate in candidates:
-            if _runs(candidate):
+            if _is_working(candidate):
                 return candidate
     return None
 
 
-def _runs(python: Path) -> bool:
-    """Try it: a shim on the PATH may stand for a Python that is not chosen."""
+def _is_working(python: Path) -> bool:
+    """Return whether the Python runs; a pyenv shim on the PATH may fail."""
     try:
         done = subprocess.run([python, "-c", "import venv, ssl"], capture_output=True, check=False)
     except OSError:
@@ -101,33 +104,37 @@ def _runs(python: Path) -> bool:
 
 
 def install(which: str, environ: Mapping[str, str], now: datetime, say: Say) -> Path:
-    """Install the Azure CLI unless it is there; give the Python that has it.
+    """Install the Azure CLI, if needed; return the Python of its environment.
 
-    Errors:  UsageError, RegistryUnreachable, NotInstalled.
+    Errors:  UsageError, RegistryUnreachable, AzureCliNotInstalled.
     """
     old_python = find_old_python(environ) if which in ("oldest", OLDEST) else None
-    release = choose(which, now, old_python)
+    release = choose_release(which, now, old_python)
     if which == "oldest" and old_python is None:
-        say(f"az {OLDEST} needs Python 3.10 or older, and none is here: {OLDEST_HERE} instead")
+        say(
+            f"az {OLDEST} needs Python 3.10 or older, which is not installed; using az {OLDEST_HERE}"
+        )
     root = cache_folder(environ).parent / "az"
-    private_folder(root)
-    with _alone(root / f".{release.name}.lock"):
-        return _ready(release, root, which, environ, say) / "bin" / "python"
+    create_private_folder(root)
+    with _install_lock(root / f".{release.name}.lock"):
+        return _ensure_installed(release, root, which, environ, say) / "bin" / "python"
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Let nobody else install the same at the same time; who comes second finds it done."""
+def _install_lock(path: Path) -> Iterator[None]:
+    """Hold a file lock, so that only one process installs a release at a time."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _ready(release: Release, root: Path, which: str, environ: Mapping[str, str], say: Say) -> Path:
+def _ensure_installed(
+    release: Release, root: Path, which: str, environ: Mapping[str, str], say: Say
+) -> Path:
     place = root / release.name
     if (place / _COMPLETE).exists():
         return place
-    older = _older(root) if which == NEWEST else []
+    older = _older_releases(root) if which == NEWEST else []
     often = "once a week" if which == NEWEST else "once"
     say(f"installing {release.requirements[0]} into {place} (some minutes and 1 GB, {often})")
     shutil.rmtree(place, ignore_errors=True)
@@ -136,7 +143,7 @@ def _ready(release: Release, root: Path, which: str, environ: Mapping[str, str],
     except Error as exc:
         if not older:
             raise
-        say(f"{exc.message}; going on with the newest that is here, {older[-1].name}")
+        say(f"{exc.message}; using the installed {older[-1].name}")
         return older[-1]
     (place / _COMPLETE).touch()
     for folder in older:
@@ -145,14 +152,14 @@ def _ready(release: Release, root: Path, which: str, environ: Mapping[str, str],
 
 
 def version(python: Path) -> str:
-    """Tell which release of the Azure CLI a Python has."""
+    """Return the version of the Azure CLI in a Python environment."""
     ask = "import importlib.metadata; print(importlib.metadata.version('azure-cli'))"
     done = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "of a version that it does not tell"
+    return done.stdout.strip() or "(unknown version)"
 
 
-def _older(root: Path) -> list[Path]:
-    """List what was the newest in earlier weeks, the latest last."""
+def _older_releases(root: Path) -> list[Path]:
+    """Return the folders of `newest` of earlier weeks, the latest last."""
     return sorted(mark.parent for mark in root.glob(f"{NEWEST}-*/{_COMPLETE}"))
 
 
@@ -163,7 +170,7 @@ def _install(release: Release, place: Path, environ: Mapping[str, str]) -> None:
         for command in (venv, [*pip, "--disable-pip-version-check", *release.requirements]):
             _run(command, release, environ)
     except Error:
-        shutil.rmtree(place, ignore_errors=True)  # half of 1 GB is of no use to anyone
+        shutil.rmtree(place, ignore_errors=True)  # an incomplete installation is useless
         raise
 
 
@@ -180,9 +187,9 @@ def _run(command: Sequence[str], release: Release, environ: Mapping[str, str]) -
                 timeout=_SECONDS,
             )
         except subprocess.TimeoutExpired as exc:
-            raise NotInstalled(
-                f"pip did not finish with {release.requirements[0]} in {_SECONDS // 60} minutes",
-                hint="look at the network, then run it again",
+            raise AzureCliNotInstalled(
+                f"pip did not install {release.requirements[0]} within {_SECONDS // 60} minutes",
+                hint="check the network, then run it again",
             ) from exc
         if done.returncode != 0:
             output.seek(0)
@@ -190,11 +197,11 @@ def _run(command: Sequence[str], release: Release, environ: Mapping[str, str]) -
 
 
 def _failure(requirement: str, said: str) -> Error:
-    if unreachable(said):
-        return RegistryUnreachable(f"pip reached no package index for {requirement}")
+    if is_network_error(said):
+        return RegistryUnreachable(f"pip cannot reach a package index for {requirement}")
     lines = said.strip().splitlines() or ["nothing"]
     last = next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1])
-    shown = "".join(sign if sign.isprintable() else " " for sign in last)[:300]
-    return NotInstalled(
-        f"pip cannot install {requirement}: {shown}", hint="name another version with --az"
+    shown = "".join(char if char.isprintable() else " " for char in last)[:300]
+    return AzureCliNotInstalled(
+        f"pip cannot install {requirement}: {shown}", hint="pass another version with --az"
     )

@@ -1,4 +1,4 @@
-"""What the script tells of its commands, and what is made of it."""
+"""Events of the tutorial script, and the check of its results."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A command that begins, and the line of the script it stands on."""
+class CommandStarted:
+    """A command that has started, and its line in the script."""
 
     line: int
     words: Sequence[str]
@@ -17,18 +17,18 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
-    """A command that has ended."""
+class CommandEnded:
+    """A command that has ended, with its output."""
 
-    asked: Asked
+    command: CommandStarted
     code: int
     out: str
-    talk: str
+    err: str
     seconds: float = 0.0
 
 
 class Headings:
-    """The script's own headings: lines that begin with two hashes."""
+    """The headings of the script: lines that begin with two hashes."""
 
     def __init__(self, script: str) -> None:
         self._found = [
@@ -37,36 +37,36 @@ class Headings:
             if line.startswith("## ")
         ]
 
-    def above(self, line: int) -> str:
-        """Name the step that a line belongs to."""
+    def heading_of(self, line: int) -> str:
+        """Return the heading above a line."""
         return next((text for number, text in reversed(self._found) if number <= line), "")
 
 
-def tellings(texts: Iterator[str]) -> Iterator[Asked | Answered]:
-    """Read what the script tells: rows of texts, as told.sh describes them."""
-    asked: Asked | None = None
+def parse_events(texts: Iterator[str]) -> Iterator[CommandStarted | CommandEnded]:
+    """Parse the events that the script writes; record.sh describes the format."""
+    command: CommandStarted | None = None
     for kind in texts:
         if kind == "start":
             line, count = int(next(texts)), int(next(texts))
-            asked = Asked(line=line, words=[next(texts) for _ in range(count)])
-            yield asked
-        elif asked is not None:
-            code, out, talk = int(next(texts)), next(texts), next(texts)
-            yield Answered(asked=asked, code=code, out=out, talk=talk)
+            command = CommandStarted(line=line, words=[next(texts) for _ in range(count)])
+            yield command
+        elif command is not None:
+            code, out, err = int(next(texts)), next(texts), next(texts)
+            yield CommandEnded(command=command, code=code, out=out, err=err)
 
 
-def problems(answers: Sequence[Answered]) -> list[str]:
-    """Say what the tutorial promised and these answers do not show; nothing if it went well."""
-    failed = [f"`{each.asked}` ended with {each.code}" for each in answers if each.code != 0]
-    return failed or _broken_promises(answers)
+def find_problems(results: Sequence[CommandEnded]) -> list[str]:
+    """Return failed commands and missing results; empty if the tutorial succeeded."""
+    failed = [f"`{each.command}` exited with {each.code}" for each in results if each.code != 0]
+    return failed or _missing_results(results)
 
 
-def _broken_promises(answers: Sequence[Answered]) -> list[str]:
+def _missing_results(results: Sequence[CommandEnded]) -> list[str]:
     found = []
-    logs = [each.out for each in answers if list(each.asked.words[:2]) == ["kubectl", "logs"]]
+    logs = [each.out for each in results if list(each.command.words[:2]) == ["kubectl", "logs"]]
     if not logs or 'secret="Hello!"' not in logs[-1]:
-        found.append("the second pod's log does not show the secret")
-    after = [each for each in answers if "after-it-is-off" in each.asked.words]
+        found.append("the log of the second pod does not contain the secret")
+    after = [each for each in results if "after-it-is-off" in each.command.words]
     if not after or after[-1].out:
-        found.append("a pod made after workload identity was switched off still gets its variables")
+        found.append("a pod created after workload identity was disabled still has its variables")
     return found

@@ -1,4 +1,4 @@
-"""The tutorial's script in a shell of its own, and what it tells while it runs."""
+"""Run the tutorial script in a shell, and read its events."""
 
 import os
 import signal
@@ -11,26 +11,26 @@ from pathlib import Path
 from typing import BinaryIO
 
 from podpass.local import examples
-from podpass.local.tutorial.model import Answered, Asked, tellings
+from podpass.local.tutorial.model import CommandEnded, CommandStarted, parse_events
 
 _CHUNK = 65536
-_PLAY = '. "$1"; . "$2"'
+_SCRIPT_COMMAND = '. "$1"; . "$2"'
 
 
 class Script:
-    """One run of tutorial.sh in the folder of a run; `problems` are known when it has ended."""
+    """One run of tutorial.sh; `problems` is set when the script has ended."""
 
     def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
         self._folder, self._environ = folder, environ
-        self._path = examples.find("tutorial") / "tutorial.sh"
+        self._path = examples.find_example("tutorial") / "tutorial.sh"
         self.problems: list[str] = []
 
     @property
     def text(self) -> str:
         return self._path.read_text()
 
-    def play(self) -> Generator[Asked | Answered]:
-        """Run it and pass on what it tells, with the time each command took."""
+    def run(self) -> Generator[CommandStarted | CommandEnded]:
+        """Run the script and yield its events, with the duration of each command."""
         reading, writing = os.pipe()
         log = self._folder / "script.log"
         with log.open("wb") as output, os.fdopen(reading, "rb", 0) as stream:
@@ -45,37 +45,39 @@ class Script:
             )
             os.close(writing)
             try:
-                yield from _timed(tellings(_texts(stream)))
+                yield from _add_durations(parse_events(_read_texts(stream)))
                 code = child.wait()
             finally:
-                _end(child)
+                _terminate(child)
         if code != 0:
             last = log.read_text(errors="replace").strip().splitlines()[-1:]
-            self.problems = [f"the script ended with {code}: {''.join(last) or 'no word'}"]
+            self.problems = [f"the script exited with {code}: {''.join(last) or 'no output'}"]
 
     def _command(self, descriptor: int) -> list[str]:
-        # A kubeconfig of the run's own: what kubectl knows then came from `az aks get-credentials`.
+        # A separate kubeconfig, which only `az aks get-credentials` fills.
         return [
             *(sys.executable, "-m", "podpass.cli", "run"),
             *("--data-dir", str(self._folder / "data")),
             *("--", "env", f"KUBECONFIG={self._folder / 'kubeconfig'}"),
-            *("bash", "-c", f"exec 3>&{descriptor} {descriptor}>&-; {_PLAY}", "tutorial"),
-            *(str(self._path.with_name("told.sh")), str(self._path)),
+            *("bash", "-c", f"exec 3>&{descriptor} {descriptor}>&-; {_SCRIPT_COMMAND}", "tutorial"),
+            *(str(self._path.with_name("record.sh")), str(self._path)),
         ]
 
 
-def _timed(told: Iterator[Asked | Answered]) -> Iterator[Asked | Answered]:
+def _add_durations(
+    events: Iterator[CommandStarted | CommandEnded],
+) -> Iterator[CommandStarted | CommandEnded]:
     began = time.monotonic()
-    for telling in told:
-        if isinstance(telling, Answered):
-            yield replace(telling, seconds=time.monotonic() - began)
+    for event in events:
+        if isinstance(event, CommandEnded):
+            yield replace(event, seconds=time.monotonic() - began)
         else:
             began = time.monotonic()
-            yield telling
+            yield event
 
 
-def _texts(stream: BinaryIO) -> Iterator[str]:
-    """Part what the script writes at its NULs."""
+def _read_texts(stream: BinaryIO) -> Iterator[str]:
+    """Split the output of the script at NUL bytes."""
     rest = b""
     while chunk := stream.read(_CHUNK):
         *whole, rest = (rest + chunk).split(b"\0")
@@ -83,8 +85,8 @@ def _texts(stream: BinaryIO) -> Iterator[str]:
             yield text.decode("utf-8", "replace")
 
 
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    """End the script and what it started, if it has not ended by itself."""
+def _terminate(child: "subprocess.Popen[bytes]") -> None:
+    """Terminate the script and its children, if the script is still running."""
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGTERM)
         child.wait()

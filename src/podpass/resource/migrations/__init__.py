@@ -1,4 +1,5 @@
-"""Versions of the vault's tables, as scripts of Alembic: each after the one before, never changed again.
+"""Alembic migrations of the vault's tables. A released migration never changes.
 
-A script writes its columns out and imports no table: the schema goes on, the script does not.
+A migration writes out its columns and imports no table, because the schema changes later and the migration
+must not.
 """

@@ -1,1 +1,1 @@
-"""`podpass authority`: the token service as a process of its own, for a cluster."""
+"""`podpass authority`, the token service in a cluster: supervisor, workers, probes, admin APIs."""

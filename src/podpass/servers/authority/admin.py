@@ -1,8 +1,8 @@
-"""Graph and Resource Manager over the authority's directory, by a process and on an address of their own.
+"""The admin process: Graph and Resource Manager for the authority's directory, on a separate address.
 
-Nothing answers without an access token of this authority for one of the two, not even what Azure tells
-anyone; what its holder may do, the APIs then decide as they always do. `podpass authority seed` names the
-first who may.
+Every request needs an access token of this authority for one of the two APIs, also requests that Azure
+answers without one. The APIs then authorize the request. `podpass authority seed` creates the first
+administrators.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import orjson
 from podpass.clock import Clock, system
 from podpass.crypto import jose
 from podpass.database import DatabaseFailed
-from podpass.directory.management_app import create_app as joined
+from podpass.directory.management_app import create_app as create_management_app
 from podpass.directory.model import Tenant
 from podpass.directory.resources import GRAPH_APP_ID, MANAGER_APP_ID, audiences
 from podpass.exchange.signing.key_set import AuthorityKeys
@@ -33,85 +33,96 @@ from podpass.http.tls import ReloadingTls
 from podpass.resource.api_callers import admit_with
 from podpass.resource.guard import Guard, KeysUnavailable, TokenRefused
 from podpass.servers.authority import metrics, resources
-from podpass.servers.authority.resources import Parts, Settings
-from podpass.servers.authority.shared_status import State
-from podpass.servers.authority.worker import Place, drain_of, live
-from podpass.servers.authority.worker_status import Life
+from podpass.servers.authority.heartbeat import Heartbeat
+from podpass.servers.authority.resources import AuthorityResources, Settings
+from podpass.servers.authority.shared_status import ProcessState
+from podpass.servers.authority.worker import WorkerEnv, drain_settings, run_process
 
 _log = logging.getLogger(__name__)
 
 _CONNECTIONS = 256
-# Of Resource Manager's table: a cluster of its own is what only the local loop has.
+# Paths of managed clusters: only a local instance has a cluster.
 _ABSENT = "/microsoft.containerservice/"
 _NO_DOMAIN = "tenant.invalid"
 
 
-class OwnKeys:
-    """This authority's keys, for its own guard: nothing has to be fetched."""
+class LocalKeys:
+    """The keys of this authority, for its own guard without a fetch."""
 
     def __init__(self, keys: AuthorityKeys) -> None:
         self._keys = keys
 
     async def find(self, kid: str) -> jose.PublicKey | None:
-        """Find a published key by its name."""
+        """Return the published key with an ID, or None."""
         for key in self._keys.published:
             if key.kid == kid:
                 return jose.PublicKey(kid=kid, algs=frozenset({"RS256"}), key=key.public)
         return None
 
 
-class NoCluster:
-    """Resource Manager's cluster, where there is none: what leads to it is not there either."""
+class AbsentCluster:
+    """The cluster of Resource Manager in an authority, which has none; its paths are not served."""
 
     issuer = ""
     kubernetes_version = ""
     workload_identity = False
 
     def kubeconfig(self, name: str) -> bytes:
+        """Raise NotImplementedError."""
         raise NotImplementedError(name)
 
     async def set_workload_identity(self, on: bool) -> None:
+        """Raise NotImplementedError."""
         raise NotImplementedError(on)
 
 
-async def manage(place: Place, lifeline: int, clock: Clock = system) -> int:
-    """Serve the admin APIs until told to stop, and give the exit code."""
-    return await live(place, lifeline, lambda stack, life: _start(stack, place, life, clock))
+async def run_admin(env: WorkerEnv, lifeline: int, clock: Clock = system) -> int:
+    """Serve the admin APIs until SIGTERM; return the exit code."""
+    return await run_process(
+        env, lifeline, lambda stack, heartbeat: _start(stack, env, heartbeat, clock)
+    )
 
 
-async def _start(stack: contextlib.AsyncExitStack, place: Place, life: Life, clock: Clock) -> None:
-    process = place.settings.process
+async def _start(
+    stack: contextlib.AsyncExitStack, env: WorkerEnv, heartbeat: Heartbeat, clock: Clock
+) -> None:
+    process = env.settings.process
     tls = ReloadingTls(process.tls_certificate, process.tls_key, clock)
-    metrics.Certificate(metrics.registry("admin"), tls)
+    metrics.CertificateMetrics(metrics.create_registry("admin"), tls)
     await stack.enter_async_context(tls.watching(process.tls_poll_seconds))
-    life.reload = tls.reload
-    found = await stack.enter_async_context(
-        resources.opened(place.settings, clock, lambda why: life.tell(reason=why), life.stop.set)
+    heartbeat.reload = tls.reload
+    opened = await stack.enter_async_context(
+        resources.open_resources(
+            env.settings,
+            clock,
+            lambda reason: heartbeat.set_state(reason=reason),
+            heartbeat.shutdown.requested.set,
+        )
     )
     await stack.enter_async_context(
         serving(
-            Admin(place.settings, found, clock),
-            place.sock,
+            AdminApp(env.settings, opened, clock),
+            env.sock,
             tls.context,
             limits=Limits(connections=_CONNECTIONS),
-            drain=drain_of(process),
+            drain=drain_settings(process),
         )
     )
-    life.tell(State.READY)
+    heartbeat.set_state(ProcessState.READY)
 
 
-class Admin:
-    """Both APIs behind one guard."""
+class AdminApp:
+    """The ASGI application: both APIs behind one guard."""
 
-    def __init__(self, settings: Settings, found: Parts, clock: Clock) -> None:
+    def __init__(self, settings: Settings, opened: AuthorityResources, clock: Clock) -> None:
         process = settings.process
         own = [process.admin_origin] if process.admin_origin else []
         self._settings = settings
-        self._found = found
+        self._opened = opened
         self._clock = clock
         self._graph = audiences(GRAPH_APP_ID, own)
         self._manager = audiences(MANAGER_APP_ID)
-        self._guard = self._guarded(self._graph | self._manager)
+        self._guard = self._create_guard(self._graph | self._manager)
         self._apis: App | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -135,23 +146,23 @@ class Admin:
         try:
             apis = self._apis or await self._open()
         except DatabaseFailed as exc:
-            after: Headers = (JSON, (b"retry-after", str(exc.again_seconds).encode()))
+            after: Headers = (JSON, (b"retry-after", str(exc.retry_after_seconds).encode()))
             await respond(send, 503, _error("ServiceUnavailable", exc.message), after)
             return
         await apis(scope, receive, send)
 
     async def _open(self) -> App:
-        """Make the APIs, once somebody has a token: the tenant is there then, and says what it is called."""
+        """Create the APIs for the first valid token: the tenant then exists, and its name is known."""
         from podpass.directory.graph.app import create_app as graph
         from podpass.directory.resource_manager.app import create_app as manager
-        from podpass.directory.resource_manager.model import Place as Subscription
+        from podpass.directory.resource_manager.model import SubscriptionContext as Subscription
 
-        process, directory = self._settings.process, self._found.directory
+        process, directory = self._settings.process, self._opened.directory
         tenant = await directory.find_tenant(process.tenant_id) or Tenant(
             id=process.tenant_id, display_name="podpass"
         )
         domain = tenant.domains[0] if tenant.domains else _NO_DOMAIN
-        place = Subscription(
+        subscription = Subscription(
             tenant_id=tenant.id,
             tenant_name=tenant.display_name,
             domain=domain,
@@ -159,17 +170,17 @@ class Admin:
             subscription_name="podpass",
             authority=self._settings.exchange.origins[0],
         )
-        self._apis = joined(
+        self._apis = create_management_app(
             manager(
                 directory,
-                admit_with(self._guarded(self._manager)),
-                place,
-                NoCluster(),
+                admit_with(self._create_guard(self._manager)),
+                subscription,
+                AbsentCluster(),
                 self._clock,
             ),
             graph(
                 directory,
-                admit_with(self._guarded(self._graph)),
+                admit_with(self._create_guard(self._graph)),
                 tenant.id,
                 domain,
                 self._clock,
@@ -177,12 +188,12 @@ class Admin:
         )
         return self._apis
 
-    def _guarded(self, accepted: frozenset[str]) -> Guard:
+    def _create_guard(self, accepted: frozenset[str]) -> Guard:
         return Guard(
             tenant_id=self._settings.process.tenant_id,
             audiences=accepted,
-            authorities=(),  # tokens for Azure's own APIs are of version 1
-            keys=OwnKeys(self._found.keys),
+            authorities=(),  # tokens for Azure's own APIs have version 1
+            keys=LocalKeys(self._opened.keys),
             clock=self._clock,
         )
 

@@ -1,4 +1,4 @@
-"""`podpass authority` from its settings to its end: sockets, children, the master over them."""
+"""Run `podpass authority`: bind the sockets, fork the child processes, supervise them."""
 
 import gc
 import logging
@@ -16,62 +16,64 @@ from podpass.database import Database
 from podpass.http.server import bind
 from podpass.http.tls import read_pair
 from podpass.servers.authority import metrics
+from podpass.servers.authority.heartbeat import Heartbeat
 from podpass.servers.authority.resources import Settings
-from podpass.servers.authority.shared_status import Board
-from podpass.servers.authority.supervisor import Child, Master, Patience
-from podpass.servers.authority.worker_status import Life
-from podpass.servers.file_limits import leave_no_core, raise_file_limit
+from podpass.servers.authority.shared_status import SharedStatus
+from podpass.servers.authority.supervisor import ChildProcess, Supervisor, Timeouts
+from podpass.servers.file_limits import disable_core_dumps, raise_file_limit
 from podpass.settings.reading import parse_address
 
 _log = logging.getLogger(__name__)
 
-Ready = Callable[[dict[str, Any]], None]
+OnReady = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """What every child is made from."""
+class _ProcessPlan:
+    """What every child process inherits."""
 
     settings: Settings
-    board: Board
+    shared: SharedStatus
     sockets: Mapping[str, socket.socket]
-    folder: Path
+    metrics_directory: Path
 
 
-def run(settings: Settings, *, ready: Ready) -> None:
+def run(settings: Settings, *, ready: OnReady) -> None:
     """Run the token service until a signal ends it.
 
-    Shapes:  `ready` is given the addresses and process ids once, when everything serves.
-    Errors:  PortInUse, DatabaseUnusable, CertificateUnfit, before anything is started; NeverReady.
+    Shapes:  `ready` is called once with addresses and process IDs, when all processes are ready.
+    Errors:  PortInUse, DatabaseUnusable, CertificateUnfit, before any process is started; NeverReady.
     """
     process = settings.process
-    # Read here too, so that what is wrong is told at once and by this process.
+    # Read here too, so that this process reports an error immediately.
     Database(process.database)
     read_pair(process.tls_certificate, process.tls_key)
     raise_file_limit()
-    leave_no_core()
+    disable_core_dumps()
     with ExitStack() as stack:
         sockets = _bind(settings, stack)
-        folder = stack.enter_context(metrics.folder())
-        board = Board(process.workers + 2)
-        plan = _Plan(settings=settings, board=board, sockets=sockets, folder=folder)
+        directory = stack.enter_context(metrics.metrics_directory())
+        shared = SharedStatus(process.workers + 2)
+        plan = _ProcessPlan(
+            settings=settings, shared=shared, sockets=sockets, metrics_directory=directory
+        )
         _import_all(settings)
         log.configure(level=process.log_level)
         for path in (process.sealing_key_file, process.tls_key):
-            if files.is_open_to_all(path):
-                _log.warning("key_file_open_to_all", extra={"file": str(path)})
+            if files.is_world_accessible(path):
+                _log.warning("key_file_world_accessible", extra={"file": str(path)})
         addresses = _addresses(sockets)
-        Master(
+        Supervisor(
             _children(plan),
-            board,
-            Patience(
+            shared,
+            Timeouts(
                 start=process.start_seconds + process.stuck_seconds,
                 stuck=process.stuck_seconds,
                 drain=process.drain_seconds,
                 delay=process.shutdown_delay_seconds,
             ),
-            ready=lambda pids: ready(_facts(addresses, pids)),
-            draining=lambda: _close(sockets, but=""),
+            on_ready=lambda pids: ready(_facts(addresses, pids)),
+            on_drain=lambda: _close(sockets, except_for=""),
         ).run()
         _log.info("authority_stopped")
 
@@ -84,71 +86,79 @@ def _bind(settings: Settings, stack: ExitStack) -> dict[str, socket.socket]:
         "admin": ("--admin-listen", process.admin_listen),
     }
     sockets = {
-        name: bind(*parse_address(flag, text), otherwise=f"give another {flag}")
+        name: bind(*parse_address(flag, text), otherwise=f"set another {flag}")
         for name, (flag, text) in wanted.items()
         if text
     }
-    stack.callback(_close, sockets, but="")
+    stack.callback(_close, sockets, except_for="")
     return sockets
 
 
-def _children(plan: _Plan) -> list[Child]:
+def _children(plan: _ProcessPlan) -> list[ChildProcess]:
     workers = plan.settings.process.workers
     children = [
-        Child(name=f"worker {number}", run=lambda line, n=number: _worker(plan, n, line))  # type: ignore[misc]
+        ChildProcess(name=f"worker {number}", run=lambda line, n=number: _worker(plan, n, line))  # type: ignore[misc]
         for number in range(workers)
     ]
     if "admin" in plan.sockets:
-        children.append(Child(name="admin", run=lambda line: _admin(plan, workers + 1, line)))
-    health = Child(name="health", run=lambda line: _health(plan, workers, line), first=False)
+        children.append(
+            ChildProcess(name="admin", run=lambda line: _admin(plan, workers + 1, line))
+        )
+    health = ChildProcess(name="health", run=lambda line: _health(plan, workers, line), first=False)
     return [*children[:workers], health, *children[workers:]]
 
 
-def _worker(plan: _Plan, number: int, lifeline: int) -> int:
-    from podpass.servers.authority.worker import Place, work
+def _worker(plan: _ProcessPlan, number: int, lifeline: int) -> int:
+    from podpass.servers.authority.worker import WorkerEnv, run_worker
 
-    sock = _own(plan, "service", {"worker": number})
-    place = Place(number=number, sock=sock, board=plan.board, settings=plan.settings)
-    return _live(work(place, lifeline))
+    sock = _keep_socket(plan, "service", {"worker": number})
+    env = WorkerEnv(number=number, sock=sock, shared=plan.shared, settings=plan.settings)
+    return _run(run_worker(env, lifeline))
 
 
-def _health(plan: _Plan, number: int, lifeline: int) -> int:
-    from podpass.servers.authority.health_checks import Judge
-    from podpass.servers.authority.health_server import tell
+def _health(plan: _ProcessPlan, number: int, lifeline: int) -> int:
+    from podpass.servers.authority.health_checks import HealthChecker
+    from podpass.servers.authority.health_server import run_health_server
 
-    sock = _own(plan, "health", {"worker": "health"})
+    sock = _keep_socket(plan, "health", {"worker": "health"})
     process = plan.settings.process
-    judge = Judge(board=plan.board, workers=process.workers, stuck_seconds=process.stuck_seconds)
-    return _live(tell(Life(plan.board, number), lifeline, sock, judge, plan.folder))
+    checker = HealthChecker(
+        shared=plan.shared, workers=process.workers, stuck_seconds=process.stuck_seconds
+    )
+    return _run(
+        run_health_server(
+            Heartbeat(plan.shared, number), lifeline, sock, checker, plan.metrics_directory
+        )
+    )
 
 
-def _admin(plan: _Plan, number: int, lifeline: int) -> int:
-    from podpass.servers.authority.admin import manage
-    from podpass.servers.authority.worker import Place
+def _admin(plan: _ProcessPlan, number: int, lifeline: int) -> int:
+    from podpass.servers.authority.admin import run_admin
+    from podpass.servers.authority.worker import WorkerEnv
 
-    sock = _own(plan, "admin", {"worker": "admin"})
-    place = Place(number=number, sock=sock, board=plan.board, settings=plan.settings)
-    return _live(manage(place, lifeline))
+    sock = _keep_socket(plan, "admin", {"worker": "admin"})
+    env = WorkerEnv(number=number, sock=sock, shared=plan.shared, settings=plan.settings)
+    return _run(run_admin(env, lifeline))
 
 
-def _own(plan: _Plan, name: str, facts: Mapping[str, object]) -> socket.socket:
-    """Keep one of the sockets: one held by a process that does not accept would outlive the service."""
-    _close(plan.sockets, but=name)
+def _keep_socket(plan: _ProcessPlan, name: str, facts: Mapping[str, object]) -> socket.socket:
+    """Return one socket and close the others: an open socket that no process accepts on blocks clients."""
+    _close(plan.sockets, except_for=name)
     log.configure(level=plan.settings.process.log_level, always=facts)
     return plan.sockets[name]
 
 
-def _live(life: Coroutine[Any, Any, int]) -> int:
+def _run(main: Coroutine[Any, Any, int]) -> int:
     import asyncio
 
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(life)
+        return runner.run(main)
 
 
 def _import_all(settings: Settings) -> None:
-    """Import before the first fork what all children need: its memory is then shared by them."""
+    """Import the modules of all children before the first fork, so that they share the memory."""
     import importlib
 
     names = ["asyncio", "uvloop", "aiohttp", "prometheus_client", "prometheus_client.multiprocess"]
@@ -157,7 +167,7 @@ def _import_all(settings: Settings) -> None:
         names.append("psycopg")
     for name in names:
         importlib.import_module(name)
-    # The collector would write into every object it looks at, and un-share its page.
+    # A garbage collection writes to every tracked object, and would copy the shared pages.
     gc.collect()
     gc.freeze()
 
@@ -184,7 +194,7 @@ def _facts(addresses: Mapping[str, str], pids: Mapping[str, int]) -> dict[str, A
     }
 
 
-def _close(sockets: Mapping[str, socket.socket], *, but: str) -> None:
+def _close(sockets: Mapping[str, socket.socket], *, except_for: str) -> None:
     for name, sock in sockets.items():
-        if name != but:
+        if name != except_for:
             sock.close()

@@ -1,73 +1,83 @@
-"""Whether an authority lives and serves: from its board alone, for probes and metrics alike."""
+"""The liveness and readiness of an authority, computed from its shared status, for probes and metrics."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from podpass.servers.authority.shared_status import Board, Row, State
+from podpass.servers.authority.shared_status import ProcessState, ProcessStatus, SharedStatus
 
 _DATABASE = {True: "up", False: "down", None: "unknown"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judge:
-    """What probes and metrics are told, from the board.
+class HealthChecker:
+    """Computes the results of probes and metrics from the shared status.
 
-    Shapes:  the workers' rows come first. Units: a beat older than `stuck_seconds` has stopped.
+    Shapes:  the workers are the first children.
+    Units:   a heartbeat older than `stuck_seconds` counts as stopped.
     """
 
-    board: Board
+    shared: SharedStatus
     workers: int
     stuck_seconds: float
     now: Callable[[], float] = time.monotonic
 
     def healthz(self) -> tuple[bool, dict[str, object]]:
-        """Tell whether anything lives."""
+        """Return the liveness result and its reasons."""
         reasons = []
-        if not self._beats(self.board.master.beat):
-            reasons.append("the master does not beat")
-        if not any(self._beats(row.beat) for row in self.rows()):
-            reasons.append("no worker beats")
+        if not self._is_recent(self.shared.supervisor.heartbeat):
+            reasons.append("the heartbeat of the supervisor has stopped")
+        if not any(self._is_recent(status.heartbeat) for status in self.worker_statuses()):
+            reasons.append("the heartbeats of all workers have stopped")
         return not reasons, {"healthy": not reasons, "reasons": reasons}
 
     def readyz(self) -> tuple[bool, dict[str, object]]:
-        """Tell whether requests should be sent here, and what stands in the way."""
-        rows, serve = self.rows(), self.serving()
+        """Return the readiness result, its reasons, and the state of each worker."""
+        workers = self.worker_statuses()
         reasons = []
-        if self.board.master.draining:
+        if self.shared.supervisor.draining:
             reasons = ["draining"]
-        elif not serve:
-            reasons = sorted({row.reason for row in rows if row.reason}) or ["no worker is ready"]
+        elif not self.ready_workers():
+            reasons = sorted({status.reason for status in workers if status.reason}) or [
+                "no worker is ready"
+            ]
         facts: dict[str, object] = {
             "ready": not reasons,
             "reasons": reasons,
             "database": _DATABASE[self.database_up()],
-            "workers": [_worker(number, row) for number, row in enumerate(rows)],
+            "workers": [_worker(number, status) for number, status in enumerate(workers)],
         }
         return not reasons, facts
 
-    def rows(self) -> list[Row]:
-        """Read what the workers say of themselves."""
-        return [self.board.read(number) for number in range(self.workers)]
+    def worker_statuses(self) -> list[ProcessStatus]:
+        """Read the status of each worker."""
+        return [self.shared.read(number) for number in range(self.workers)]
 
-    def serving(self) -> list[Row]:
-        """Choose the workers that serve: one that hangs does not, whatever it said before."""
-        return [row for row in self.rows() if row.state is State.READY and self._beats(row.beat)]
+    def ready_workers(self) -> list[ProcessStatus]:
+        """Return the status of each worker that is ready and has a recent heartbeat."""
+        return [
+            status
+            for status in self.worker_statuses()
+            if status.state is ProcessState.READY and self._is_recent(status.heartbeat)
+        ]
 
     def database_up(self) -> bool | None:
-        """Tell whether the database answered every worker that serves when it was last asked.
+        """Return whether the database answered the last check of every ready worker.
 
-        Shapes:  None where nobody knows: no worker serves, and none waits for it. Whatever stopped them then,
-                 to name the database would send people the wrong way.
+        Shapes:  None if this is unknown: no worker is ready, and none waits for the database. The cause is
+                 then another one, and to name the database would mislead operators.
         """
-        if serve := self.serving():
-            return all(row.database for row in serve)
-        waits = any(row.state is State.STARTING and row.reason for row in self.rows())
-        return False if waits else None
+        if ready := self.ready_workers():
+            return all(status.database for status in ready)
+        is_waiting = any(
+            status.state is ProcessState.STARTING and status.reason
+            for status in self.worker_statuses()
+        )
+        return False if is_waiting else None
 
-    def _beats(self, beat: float) -> bool:
-        return self.now() - beat < self.stuck_seconds
+    def _is_recent(self, heartbeat: float) -> bool:
+        return self.now() - heartbeat < self.stuck_seconds
 
 
-def _worker(number: int, row: Row) -> dict[str, object]:
-    return {"worker": number, "pid": row.pid, "state": row.state.name.lower()}
+def _worker(number: int, status: ProcessStatus) -> dict[str, object]:
+    return {"worker": number, "pid": status.pid, "state": status.state.name.lower()}

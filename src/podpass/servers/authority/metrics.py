@@ -1,7 +1,7 @@
-"""Metrics of all processes in one place: each writes files of its own in a private folder, one reads them.
+"""Metrics of all processes: each process writes its own files in a private directory, one process reads them.
 
-A file belongs to a child's place, not to its process id: who takes a dead one's place goes on counting
-where it stopped, so counters never go backwards and no file is left over.
+A file is named by the number of a child and not by its process ID. A replacement continues the counters of
+its predecessor, so counters never decrease and no unused file remains.
 """
 
 import fcntl
@@ -15,101 +15,106 @@ from typing import TYPE_CHECKING
 
 from podpass.errors import Error
 from podpass.http.tls import ReloadingTls
-from podpass.servers.authority.health_checks import Judge
+from podpass.servers.authority.health_checks import HealthChecker
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Gauge
     from prometheus_client.core import Metric
 
-_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-# What the files of a few processes take; they are mapped, and no room for a page of one ends its process.
-_ROOM_BYTES = 1024 * 1024
+_DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+# The size of the files of a few processes. The files are mapped: a full disk kills a process that writes.
+_NEEDED_BYTES = 1024 * 1024
 _PREFIX, _LOCK = "podpass-metrics-", "lock"
 
 
-class NoRoom(Error):
-    """There is no room for metrics."""
+class MetricsDirectoryError(Error):
+    """The directory for metrics has no space."""
 
-    code = "no_room"
-    hint = "free a few megabytes there, or name another folder with TMPDIR"
+    code = "metrics_directory_full"
+    hint = "free a few megabytes there, or set TMPDIR to another directory"
 
 
 @contextmanager
-def folder() -> Iterator[Path]:
-    """Make the private folder, for as long as the context lasts; what leads the library there is set.
+def metrics_directory() -> Iterator[Path]:
+    """Create the private directory until the context ends, and set the variable that the library reads.
 
-    Folders of masters that were killed go first: where they lie may be a few megabytes of memory.
+    Directories of killed supervisors are deleted first, because they may be in a small memory file system.
 
-    Errors:  NoRoom.
+    Errors:  MetricsDirectoryError.
     """
     _remove_abandoned()
-    _check_room()
-    with TemporaryDirectory(prefix=_PREFIX) as name, _held(Path(name)):
-        os.environ[_FOLDER] = name  # noqa: TID251 the library takes it from nowhere else
+    _check_space()
+    with TemporaryDirectory(prefix=_PREFIX) as name, _locked(Path(name)):
+        os.environ[_DIRECTORY_VARIABLE] = name  # noqa: TID251 the library reads only this variable
         try:
             yield Path(name)
         finally:
-            del os.environ[_FOLDER]  # noqa: TID251
+            del os.environ[_DIRECTORY_VARIABLE]  # noqa: TID251
 
 
-def _check_room() -> None:
+def _check_space() -> None:
     try:
         with TemporaryFile() as file:
-            file.write(bytes(_ROOM_BYTES))
+            file.write(bytes(_NEEDED_BYTES))
             file.flush()
     except OSError as exc:
-        raise NoRoom(f"there is no room for metrics in {gettempdir()}: {exc.strerror}") from exc
+        raise MetricsDirectoryError(
+            f"metrics cannot be written to {gettempdir()}: {exc.strerror}"
+        ) from exc
 
 
 @contextmanager
-def _held(place: Path) -> Iterator[None]:
-    """Hold a lock beside the metrics; the children have it too, so it goes with the last of them."""
-    with (place / "lock.part").open("w") as lock:
+def _locked(directory: Path) -> Iterator[None]:
+    """Lock the directory; the children inherit the lock, which is released when the last one exits."""
+    with (directory / "lock.part").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        (place / "lock.part").rename(place / _LOCK)  # whoever finds it finds it held
+        (directory / "lock.part").rename(directory / _LOCK)  # it is locked before it is visible
         yield
 
 
 def _remove_abandoned() -> None:
     for lock in Path(gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
-        # Another user's cannot be opened, another service's is held.
+        # OSError: the lock belongs to another user or to a running service.
         with suppress(OSError), lock.open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(lock.parent)
 
 
-def registry(place: str) -> "CollectorRegistry":
-    """Give the registry of this child, whose values lie in the files of its place."""
+def create_registry(name: str) -> "CollectorRegistry":
+    """Create the registry of this child, whose files have this name."""
     from prometheus_client import CollectorRegistry, values
 
-    own = values.MultiProcessValue(process_identifier=lambda: place)  # type: ignore[no-untyped-call]
-    values.ValueClass = own
+    value_class = values.MultiProcessValue(process_identifier=lambda: name)  # type: ignore[no-untyped-call]
+    values.ValueClass = value_class
     return CollectorRegistry()
 
 
-class OwnGauges:
-    """What each worker tells of its keys."""
+class WorkerGauges:
+    """The metrics of a worker's signing keys."""
 
     def __init__(self, registry: "CollectorRegistry") -> None:
         self.key_age = _gauge(
-            registry, "signing_key_age_seconds", "For how long the active key has signed", "max"
+            registry,
+            "signing_key_age_seconds",
+            "Time since the active key became active",
+            "max",
         )
         self.damaged = _gauge(
             registry,
             "signing_keys_damaged",
-            "Signing keys in the database that do not open; no worker starts until there are none",
+            "Signing keys in the database that cannot be decrypted; no worker starts while there is one",
             "max",
         )
         self.next_rotation = _gauge(
             registry,
             "signing_key_next_rotation_seconds",
-            "When the next key begins to sign, in seconds since the epoch; 0 when none is planned",
+            "When the next key becomes active, in seconds since the epoch; 0 when none is scheduled",
             "max",
         )
 
 
-class Certificate:
-    """What each process that serves by TLS tells of its certificate, whenever it has looked at the files."""
+class CertificateMetrics:
+    """The metrics of a process's certificate, updated after each check of its files."""
 
     def __init__(self, registry: "CollectorRegistry", tls: ReloadingTls) -> None:
         from prometheus_client import Counter
@@ -122,24 +127,24 @@ class Certificate:
             "When the serving certificate expires, in seconds since the epoch; the earliest of all processes",
             "min",
         )
-        self._behind = _gauge(
+        self._stale = _gauge(
             registry,
-            "certificate_not_taken",
-            "Whether the files hold a certificate and key that a process did not take",
+            "certificate_reload_failing",
+            "Whether a process failed to load the certificate and key in the files",
             "max",
         )
-        self._refused = Counter(
+        self._reload_failures = Counter(
             "podpass_authority_certificate_reload_failures",
-            "Revisions of certificate and key that a process did not take",
+            "Revisions of certificate and key that a process failed to load",
             registry=registry,
         )
-        tls.looked = self._tell
-        self._tell()
+        tls.on_check = self._update
+        self._update()
 
-    def _tell(self) -> None:
+    def _update(self) -> None:
         self._not_after.set(self._tls.not_after)
-        self._behind.set(self._tls.is_behind)
-        self._refused.inc(self._tls.failures - self._failures)
+        self._stale.set(self._tls.is_stale)
+        self._reload_failures.inc(self._tls.failures - self._failures)
         self._failures = self._tls.failures
 
 
@@ -154,43 +159,49 @@ def _gauge(registry: "CollectorRegistry", name: str, meaning: str, how: str) -> 
     )
 
 
-class FromBoard:
-    """A collector of what stands on the board."""
+class StatusCollector:
+    """Collects metrics from the shared status."""
 
-    def __init__(self, judge: Judge) -> None:
-        self._judge = judge
+    def __init__(self, checker: HealthChecker) -> None:
+        self._checker = checker
 
     def collect(self) -> "Iterator[Metric]":
+        """Yield the metrics of the workers and of the supervisor."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        rows, master, up = self._judge.rows(), self._judge.board.master, self._judge.database_up()
-        # What nobody knows is no number: no alert that asks for 0 rings for it.
+        workers, supervisor = self._checker.worker_statuses(), self._checker.shared.supervisor
+        # An unknown state is NaN, so that an alert on 0 does not fire.
+        up = self._checker.database_up()
         database = float("nan") if up is None else float(up)
         for name, meaning, value in (
-            ("workers_ready", "Workers that serve", len(self._judge.serving())),
-            ("connections", "Open connections", sum(row.connections for row in rows)),
-            ("requests_in_flight", "Requests under way", sum(row.under_way for row in rows)),
+            ("workers_ready", "Workers that are ready", len(self._checker.ready_workers())),
+            ("connections", "Open connections", sum(worker.connections for worker in workers)),
+            (
+                "requests_in_flight",
+                "Requests in flight",
+                sum(worker.in_flight for worker in workers),
+            ),
             (
                 "database_up",
-                "Whether the database answered every worker when it was last asked",
+                "Whether the database answered the last check of every worker",
                 database,
             ),
-            ("draining", "Whether it is about to end", int(master.draining)),
+            ("draining", "Whether the authority drains", int(supervisor.draining)),
         ):
             yield GaugeMetricFamily(f"podpass_authority_{name}", meaning, value=value)
         yield CounterMetricFamily(
             "podpass_authority_restarts",
-            "Processes that ended or hung and were replaced",
-            value=master.restarts,
+            "Processes that exited or hung and were replaced",
+            value=supervisor.restarts,
         )
 
 
-def exposition(judge: Judge, place: Path) -> tuple[bytes, bytes]:
-    """Write the metrics of all processes as Prometheus reads them, and say in which format."""
+def expose(checker: HealthChecker, directory: Path) -> tuple[bytes, bytes]:
+    """Return the metrics of all processes in Prometheus' text format, and its content type."""
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
     from prometheus_client.multiprocess import MultiProcessCollector
 
-    everything = CollectorRegistry()
-    MultiProcessCollector(everything, path=str(place))  # type: ignore[no-untyped-call]
-    everything.register(FromBoard(judge))
-    return generate_latest(everything), CONTENT_TYPE_LATEST.encode()
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(directory))  # type: ignore[no-untyped-call]
+    registry.register(StatusCollector(checker))
+    return generate_latest(registry), CONTENT_TYPE_LATEST.encode()

@@ -1,4 +1,4 @@
-"""Bring the directory of an authority to what a seed file says: the first identities, and who manages it."""
+"""Apply a seed file to the directory of an authority: the first identities and administrators."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -8,21 +8,21 @@ from typing import Any
 from podpass.clock import Clock, system
 from podpass.database import Database
 from podpass.directory.actor import Actor, acting
-from podpass.directory.model import Change, Tenant
+from podpass.directory.model import Tenant, WriteResult
 from podpass.directory.store.directory import Directory
 from podpass.errors import UsageError
 from podpass.seed.apply import Seed, apply_seed
-from podpass.settings.authority_process import subscription_of
+from podpass.settings.authority_process import default_subscription_id
 
 _ACTOR = Actor(object_id="", name="podpass authority seed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Where a seed goes.
+class SeedTarget:
+    """The database and tenant to which a seed is applied.
 
-    Shapes:  `tenant_id` empty means the one tenant that is there already; `tenant_name` and `domains` are
-             for one that is not.
+    Shapes:  an empty `tenant_id` selects the only existing tenant; `tenant_name` and `domains` are used if
+             the tenant is created.
     """
 
     database: str
@@ -33,50 +33,50 @@ class Target:
     cluster_issuer: str | None
 
 
-def seed(wanted: Seed, target: Target, clock: Clock = system) -> dict[str, Any]:
-    """Apply a seed; give the tenant, what was changed, and the client ids by the identities' names.
+def seed(document: Seed, target: SeedTarget, clock: Clock = system) -> dict[str, Any]:
+    """Apply a seed; return the tenant, the changes, and the client IDs by identity name.
 
-    Errors:  UsageError with file and line, before anything is written; DatabaseUnusable, DatabaseFailed.
+    Errors:  UsageError with file and line, before any change; DatabaseUnusable, DatabaseFailed.
     """
-    return asyncio.run(_apply(wanted, target, clock))
+    return asyncio.run(_apply(document, target, clock))
 
 
-async def _apply(wanted: Seed, target: Target, clock: Clock) -> dict[str, Any]:
+async def _apply(document: Seed, target: SeedTarget, clock: Clock) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database(target.database))
         directory = await stack.enter_async_context(Directory(database, (), clock))
         stack.enter_context(acting(_ACTOR))
         tenant_id = await _tenant(directory, target)
         applied = await apply_seed(
-            wanted,
+            document,
             directory,
             None,
             issuer=target.cluster_issuer,
             tenant_id=tenant_id,
-            subscription_id=target.subscription_id or subscription_of(tenant_id),
+            subscription_id=target.subscription_id or default_subscription_id(tenant_id),
             clock=clock,
         )
-        named = {one.name for one in wanted.identities}
+        names = {identity.name for identity in document.identities}
         found = await directory.list_identities(tenant_id)
     return {
         "tenant_id": tenant_id,
-        "changed": [str(each) for each in applied if each.change is not Change.UNCHANGED],
-        "identities": {one.name: one.client_id for one in found if one.name in named},
+        "changed": [str(each) for each in applied if each.change is not WriteResult.UNCHANGED],
+        "identities": {each.name: each.client_id for each in found if each.name in names},
     }
 
 
-async def _tenant(directory: Directory, target: Target) -> str:
-    """Find the tenant that is meant, or make it."""
-    there = {tenant.id: tenant for tenant in await directory.list_tenants()}
+async def _tenant(directory: Directory, target: SeedTarget) -> str:
+    """Find or create the tenant."""
+    existing = {tenant.id: tenant for tenant in await directory.list_tenants()}
     if not target.tenant_id:
-        if len(there) != 1:
-            known = ", ".join(sorted(there)) or "none"
+        if len(existing) != 1:
+            known = ", ".join(sorted(existing)) or "none"
             raise UsageError(
-                f"which tenant is meant? there are: {known}",
-                hint="name it with --tenant-id; one that is not there yet is made",
+                f"the seed needs one tenant, the database has: {known}",
+                hint="set --tenant-id; a tenant that does not exist is created",
             )
-        return next(iter(there))
-    if target.tenant_id not in there:
+        return next(iter(existing))
+    if target.tenant_id not in existing:
         await directory.create_tenant(
             Tenant(id=target.tenant_id, display_name=target.tenant_name, domains=target.domains)
         )

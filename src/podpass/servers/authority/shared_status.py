@@ -1,7 +1,8 @@
-"""What the processes of one authority know of each other: a page of memory that all of them see.
+"""The status of all processes of one authority, in memory that they share.
 
-Made before the first fork. Each child writes its own row alone, several times a second; the master and
-the health process read. A row outlives its child, so a child that hangs or is gone cannot hide it.
+The memory is created before the first fork. Each child writes only its own status, several times a second;
+the supervisor and the health process read it. A status outlives its child, so a child that hangs or has
+exited is visible.
 """
 
 import mmap
@@ -9,14 +10,16 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-_MASTER = struct.Struct("<dqq")  # beat, whether it drains, restarts
-_ROW = struct.Struct("<qqdqqq")  # pid, state, beat, connections, requests under way, database
+_SUPERVISOR = struct.Struct("<dqq")  # heartbeat, whether it drains, restarts
+_PROCESS = struct.Struct(
+    "<qqdqqq"
+)  # pid, state, heartbeat, connections, requests in flight, database
 _REASON_BYTES = 256
-_ROW_BYTES = _ROW.size + 2 + _REASON_BYTES
+_PROCESS_BYTES = _PROCESS.size + 2 + _REASON_BYTES
 
 
-class State(IntEnum):
-    """How far a child is."""
+class ProcessState(IntEnum):
+    """The state of a child process."""
 
     GONE = 0
     STARTING = 1
@@ -25,77 +28,87 @@ class State(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """What a child says of itself.
+class ProcessStatus:
+    """The status of a child process.
 
-    Units:   `beat` in seconds of the monotonic clock, which processes of one machine share.
+    Units:   `heartbeat` in seconds of the monotonic clock, which the processes of one machine share.
     """
 
     pid: int = 0
-    state: State = State.GONE
-    beat: float = 0.0
+    state: ProcessState = ProcessState.GONE
+    heartbeat: float = 0.0
     connections: int = 0
-    under_way: int = 0
+    in_flight: int = 0
     database: bool = False
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overall:
-    """What the master says of itself: its beat, whether it is about to end, how many it had to replace."""
+class SupervisorStatus:
+    """The status of the supervisor: its heartbeat, whether it drains, and the number of replaced children."""
 
-    beat: float = 0.0
+    heartbeat: float = 0.0
     draining: bool = False
     restarts: int = 0
 
 
-class Board:
-    """The rows of all children, and the master's."""
+class SharedStatus:
+    """The status of each child and of the supervisor."""
 
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
-        self._memory = mmap.mmap(-1, _MASTER.size + rows * _ROW_BYTES)
+    def __init__(self, children: int) -> None:
+        self._children = children
+        self._memory = mmap.mmap(-1, _SUPERVISOR.size + children * _PROCESS_BYTES)
 
     def __len__(self) -> int:
-        return self._rows
+        return self._children
 
-    def read(self, number: int) -> Row:
-        """Read a child's row."""
-        at = self._at(number)
-        pid, state, beat, connections, under_way, database = _ROW.unpack_from(self._memory, at)
-        (length,) = struct.unpack_from("<H", self._memory, at + _ROW.size)
-        begin = at + _ROW.size + 2
-        reason = self._memory[begin : begin + min(length, _REASON_BYTES)]
-        return Row(
+    def read(self, number: int) -> ProcessStatus:
+        """Read the status of a child."""
+        offset = self._offset(number)
+        pid, state, heartbeat, connections, in_flight, database = _PROCESS.unpack_from(
+            self._memory, offset
+        )
+        (length,) = struct.unpack_from("<H", self._memory, offset + _PROCESS.size)
+        start = offset + _PROCESS.size + 2
+        reason = self._memory[start : start + min(length, _REASON_BYTES)]
+        return ProcessStatus(
             pid=pid,
-            state=State(state),
-            beat=beat,
+            state=ProcessState(state),
+            heartbeat=heartbeat,
             connections=connections,
-            under_way=under_way,
+            in_flight=in_flight,
             database=bool(database),
             reason=reason.decode(errors="replace"),
         )
 
-    def write(self, number: int, row: Row) -> None:
-        """Write a child's row."""
-        at = self._at(number)
-        reason = row.reason.encode()[:_REASON_BYTES]
-        facts = (row.pid, row.state, row.beat, row.connections, row.under_way, row.database)
-        _ROW.pack_into(self._memory, at, *facts)
-        struct.pack_into("<H", self._memory, at + _ROW.size, len(reason))
-        begin = at + _ROW.size + 2
-        self._memory[begin : begin + len(reason)] = reason
+    def write(self, number: int, status: ProcessStatus) -> None:
+        """Write the status of a child."""
+        offset = self._offset(number)
+        reason = status.reason.encode()[:_REASON_BYTES]
+        _PROCESS.pack_into(
+            self._memory,
+            offset,
+            status.pid,
+            status.state,
+            status.heartbeat,
+            status.connections,
+            status.in_flight,
+            status.database,
+        )
+        struct.pack_into("<H", self._memory, offset + _PROCESS.size, len(reason))
+        start = offset + _PROCESS.size + 2
+        self._memory[start : start + len(reason)] = reason
 
     @property
-    def master(self) -> Overall:
-        """What the master says of itself."""
-        beat, draining, restarts = _MASTER.unpack_from(self._memory, 0)
-        return Overall(beat=beat, draining=bool(draining), restarts=restarts)
+    def supervisor(self) -> SupervisorStatus:
+        """Return the status of the supervisor."""
+        heartbeat, draining, restarts = _SUPERVISOR.unpack_from(self._memory, 0)
+        return SupervisorStatus(heartbeat=heartbeat, draining=bool(draining), restarts=restarts)
 
-    @master.setter
-    def master(self, told: Overall) -> None:
-        _MASTER.pack_into(self._memory, 0, told.beat, told.draining, told.restarts)
+    @supervisor.setter
+    def supervisor(self, status: SupervisorStatus) -> None:
+        _SUPERVISOR.pack_into(self._memory, 0, status.heartbeat, status.draining, status.restarts)
 
-    def _at(self, number: int) -> int:
-        assert 0 <= number < self._rows
-        return _MASTER.size + number * _ROW_BYTES
+    def _offset(self, number: int) -> int:
+        assert 0 <= number < self._children
+        return _SUPERVISOR.size + number * _PROCESS_BYTES

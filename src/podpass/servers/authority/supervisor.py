@@ -1,12 +1,12 @@
-"""The process that starts the others, and starts them again: it binds, forks, waits, and serves nobody.
+"""The supervisor process: it forks the other processes, replaces them, and stops them. It serves no request.
 
-    fork      each child is a copy of a master that has imported what it needs: memory is shared, and a
-              replacement stands in a tenth of a second
-    watch     a child that ends, or whose beat stops, is replaced, later each time it fails
-    give up   where nothing has ever become ready, for a reason that will not pass
-    drain     SIGTERM goes to all; whoever is not done in time is killed
+    fork      a child is a copy of the supervisor, which has imported all modules: memory is shared, and a
+              replacement is ready after 0.1 s
+    watch     a child that exits, or whose heartbeat stops, is replaced with increasing backoff
+    fail      if no worker has ever become ready, for a permanent reason, the supervisor exits
+    drain     SIGTERM is sent to all children; a child that does not exit in time is killed
 
-It runs no loop and no thread, since a fork of those would be a copy of half a program.
+It has no event loop and no thread, because a fork copies only the thread that calls it.
 """
 
 import contextlib
@@ -19,33 +19,39 @@ from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from podpass.errors import Error
-from podpass.servers.authority.shared_status import Board, Overall, Row, State
-from podpass.servers.authority.signals import Signals, back_to_default
+from podpass.servers.authority.shared_status import (
+    ProcessState,
+    ProcessStatus,
+    SharedStatus,
+    SupervisorStatus,
+)
+from podpass.servers.authority.signal_pipe import SignalPipe, restore_defaults
 
 _log = logging.getLogger(__name__)
 
-# sysexits.h: what is wrong is the configuration, so another try would fail as this one did.
-UNUSABLE = 78
+# EX_CONFIG in sysexits.h: the configuration is wrong, so a restart would fail in the same way.
+CONFIGURATION_ERROR = 78
 _TICK_SECONDS = 0.25
-_TRIES = 5
-_LONGEST_WAIT_SECONDS = 30.0
-_SETTLED_SECONDS = 60.0
-_LATE_SECONDS = 2.0
+_MAX_FAILURES = 5
+_MAX_BACKOFF_SECONDS = 30.0
+_STABLE_SECONDS = 60.0
+_DELAYED_SECONDS = 2.0
 
 
 class NeverReady(Error):
-    """No process has become ready, and none will."""
+    """No worker has become ready, and a restart will not help."""
 
     code = "authority_never_ready"
-    hint = "mend that and start it again; the lines above say more"
+    hint = "fix the error above, then start podpass again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Child:
-    """A process to keep running.
+class ChildProcess:
+    """A process that the supervisor keeps running.
 
-    Shapes:  `run` is called in it with the end of a pipe that is closed when the master is gone, and gives
-             the exit code; `first` ones are stopped before the others, which tell of the stop meanwhile.
+    Shapes:  `run` is called in the child with the read end of a pipe that is closed when the supervisor
+             exits, and returns the exit code. Children with `first` are stopped before the others, which
+             report the shutdown until then.
     """
 
     name: str
@@ -54,10 +60,10 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long the master waits for what.
+class Timeouts:
+    """How long the supervisor waits.
 
-    Units:   seconds. For `delay` all goes on after a signal to end, but for the probe that says so.
+    Units:   seconds. During `delay` after SIGTERM everything continues, only the readiness probe fails.
     """
 
     start: float
@@ -67,202 +73,222 @@ class Patience:
 
 
 @dataclass(slots=True)
-class _Slot:
-    child: Child
+class _ManagedProcess:
+    child: ChildProcess
     pid: int = 0
     started: float = 0.0
     failures: int = 0
-    due: float = 0.0
-    told: bool = False
+    restart_at: float = 0.0
+    was_ready: bool = False
 
 
-class Master:
-    """The children and what becomes of them."""
+class Supervisor:
+    """Starts, replaces and stops the children."""
 
     def __init__(
         self,
-        children: Sequence[Child],
-        board: Board,
-        patience: Patience,
+        children: Sequence[ChildProcess],
+        shared: SharedStatus,
+        timeouts: Timeouts,
         *,
-        ready: Callable[[dict[str, int]], None],
-        draining: Callable[[], None],
+        on_ready: Callable[[dict[str, int]], None],
+        on_drain: Callable[[], None],
     ) -> None:
-        self._slots = [_Slot(child) for child in children]
-        self._board = board
-        self._patience = patience
-        self._ready = ready
-        self._draining = draining
+        self._processes = [_ManagedProcess(child) for child in children]
+        self._shared = shared
+        self._timeouts = timeouts
+        self._on_ready: Callable[[dict[str, int]], None] | None = on_ready
+        self._on_drain = on_drain
         self._was_ready = False
         self._drain_at: float | None = None
         self._stop_by: float | None = None
-        self._hopeless: str | None = None
-        self._overall = Overall()
-        self._ticked = 0.0
-        self._grace_until = 0.0
+        self._fatal_reason: str | None = None
+        self._status = SupervisorStatus()
+        self._last_tick = 0.0
+        self._ignore_stuck_until = 0.0
 
     def run(self) -> None:
-        """Keep the children running until a signal ends it.
+        """Keep the children running until a signal stops them.
 
-        Errors:  NeverReady, once they are stopped.
+        Errors:  NeverReady, after all children are stopped.
         """
         self._lifeline = os.pipe()
-        with Signals() as signals:
-            while self._stop_by is None or any(slot.pid for slot in self._slots):
+        with SignalPipe() as signals:
+            while self._stop_by is None or any(process.pid for process in self._processes):
                 self._tick()
                 for number in signals.wait(_TICK_SECONDS):
-                    self._heed(number)
+                    self._on_signal(number)
         for end in self._lifeline:
             os.close(end)
-        if self._hopeless is not None:
-            raise NeverReady(self._hopeless)
+        if self._fatal_reason is not None:
+            raise NeverReady(self._fatal_reason)
 
     def _tick(self) -> None:
         now = time.monotonic()
-        # Beats that stopped while we slept too say nothing: the machine was frozen, or far too busy.
-        if self._ticked and now - self._ticked > _LATE_SECONDS:
-            self._grace_until = now + self._patience.stuck
-        self._ticked = now
-        self._overall = replace(self._overall, beat=now)
-        self._board.master = self._overall
+        # If the supervisor was paused too, missing heartbeats prove nothing: the machine was suspended or
+        # overloaded.
+        if self._last_tick and now - self._last_tick > _DELAYED_SECONDS:
+            self._ignore_stuck_until = now + self._timeouts.stuck
+        self._last_tick = now
+        self._status = replace(self._status, heartbeat=now)
+        self._shared.supervisor = self._status
         self._reap(now)
         if self._drain_at is not None and now >= self._drain_at:
-            self._stop(self._patience.drain)
+            self._stop(self._timeouts.drain)
         if self._stop_by is not None:
-            self._hurry(now)
+            self._continue_stop(now)
             return
-        for number, slot in enumerate(self._slots):
-            if not slot.pid and now >= slot.due:
-                self._spawn(number, slot, now)
-            elif slot.pid:
-                self._look(slot, self._row(number, slot), now)
-        self._tell_when_ready()
+        for number, process in enumerate(self._processes):
+            if not process.pid and now >= process.restart_at:
+                self._spawn(number, process, now)
+            elif process.pid:
+                self._check(process, self._read(number, process), now)
+        self._report_ready()
 
     # ------------------------------------------------------------------------------------- children
 
-    def _row(self, number: int, slot: _Slot) -> Row:
-        row = self._board.read(number)
-        return row if row.pid == slot.pid else Row(pid=slot.pid, state=State.STARTING)
+    def _read(self, number: int, process: _ManagedProcess) -> ProcessStatus:
+        status = self._shared.read(number)
+        if status.pid == process.pid:
+            return status
+        return ProcessStatus(pid=process.pid, state=ProcessState.STARTING)
 
-    def _spawn(self, number: int, slot: _Slot, now: float) -> None:
-        self._board.write(number, Row())
-        slot.told = False
-        with Signals.held():
+    def _spawn(self, number: int, process: _ManagedProcess, now: float) -> None:
+        self._shared.write(number, ProcessStatus())
+        process.was_ready = False
+        with SignalPipe.blocked():
             pid = os.fork()
             if pid == 0:
-                self._become(slot.child)
-        slot.pid, slot.started = pid, now
+                self._run_child(process.child)
+        process.pid, process.started = pid, now
 
-    def _become(self, child: Child) -> NoReturn:
-        """Live as a child; never return into what was the master's."""
+    def _run_child(self, child: ChildProcess) -> NoReturn:
+        """Run a child and exit; never return into the supervisor's code."""
         code = 1
         try:
-            back_to_default()
+            restore_defaults()
             os.close(self._lifeline[1])
             code = child.run(self._lifeline[0])
         except SystemExit as exc:
             code = int(exc.code or 0)
-        except BaseException:  # noqa: BLE001 nothing may return into the master's code
+        except BaseException:  # noqa: BLE001 no exception may return into the supervisor's code
             _log.exception("child_failed", extra={"child": child.name})
         finally:
             with contextlib.suppress(Exception):
                 logging.shutdown()
             os._exit(code)
 
-    def _look(self, slot: _Slot, row: Row, now: float) -> None:
-        if row.state is State.READY and not slot.told:
-            slot.told = True
-            # Probes are there at once, and tell of nothing that serves.
-            self._was_ready = self._was_ready or slot.child.first
-            _log.info("child_ready", extra={"child": slot.child.name, "pid": slot.pid})
-        if slot.told and now - slot.started > _SETTLED_SECONDS:
-            slot.failures = 0
-        silent = now - max(row.beat, slot.started)
-        patience = self._patience.start if row.state is State.STARTING else self._patience.stuck
-        if silent > patience and now > self._grace_until:
-            facts = {"child": slot.child.name, "pid": slot.pid, "silent_seconds": round(silent)}
+    def _check(self, process: _ManagedProcess, status: ProcessStatus, now: float) -> None:
+        """Log that a child is ready; kill a child without heartbeat."""
+        if status.state is ProcessState.READY and not process.was_ready:
+            process.was_ready = True
+            # The health process is ready immediately, which says nothing about the workers.
+            self._was_ready = self._was_ready or process.child.first
+            _log.info("child_ready", extra={"child": process.child.name, "pid": process.pid})
+        if process.was_ready and now - process.started > _STABLE_SECONDS:
+            process.failures = 0
+        silent = now - max(status.heartbeat, process.started)
+        is_starting = status.state is ProcessState.STARTING
+        limit = self._timeouts.start if is_starting else self._timeouts.stuck
+        if silent > limit and now > self._ignore_stuck_until:
+            facts = {
+                "child": process.child.name,
+                "pid": process.pid,
+                "silent_seconds": round(silent),
+            }
             _log.error("child_stuck", extra=facts)
-            _kill(slot.pid, signal.SIGKILL)
+            _kill(process.pid, signal.SIGKILL)
 
     def _reap(self, now: float) -> None:
-        for number, slot in enumerate(self._slots):
-            if not slot.pid:
+        for number, process in enumerate(self._processes):
+            if not process.pid:
                 continue
-            pid, status = os.waitpid(slot.pid, os.WNOHANG)
+            pid, status = os.waitpid(process.pid, os.WNOHANG)
             if pid:
-                row, slot.pid = self._row(number, slot), 0
-                self._buried(number, slot, row, os.waitstatus_to_exitcode(status), now)
+                last, process.pid = self._read(number, process), 0
+                self._on_exit(number, process, last, os.waitstatus_to_exitcode(status), now)
 
-    def _buried(self, number: int, slot: _Slot, row: Row, code: int, now: float) -> None:
-        self._board.write(number, Row(reason=row.reason))
+    def _on_exit(
+        self, number: int, process: _ManagedProcess, last: ProcessStatus, code: int, now: float
+    ) -> None:
+        """Schedule the replacement of a child, or stop if the failure is permanent."""
+        self._shared.write(number, ProcessStatus(reason=last.reason))
         if self._stop_by is not None:
             return
-        slot.failures += 1
-        wait = min(_LONGEST_WAIT_SECONDS, 0.1 * 2 ** (slot.failures - 1))
-        slot.due = now + wait
-        self._overall = replace(self._overall, restarts=self._overall.restarts + 1)
-        ended = {"exit_code": code} if code >= 0 else {"signal": signal.Signals(-code).name}
-        facts = {"child": slot.child.name, "pid": row.pid, **ended, "again_in_seconds": wait}
-        _log.error("child_ended", extra={**facts, "reason": row.reason})
-        if not self._was_ready and (code == UNUSABLE or slot.failures >= _TRIES):
-            self._hopeless = f"{slot.child.name} did not become ready: " + (
-                row.reason or f"it ended with {next(iter(ended.values()))}"
+        process.failures += 1
+        backoff = min(_MAX_BACKOFF_SECONDS, 0.1 * 2 ** (process.failures - 1))
+        process.restart_at = now + backoff
+        self._status = replace(self._status, restarts=self._status.restarts + 1)
+        cause = {"exit_code": code} if code >= 0 else {"signal": signal.Signals(-code).name}
+        facts = {
+            "child": process.child.name,
+            "pid": last.pid,
+            **cause,
+            "again_in_seconds": backoff,
+        }
+        _log.error("child_exited", extra={**facts, "reason": last.reason})
+        is_permanent = code == CONFIGURATION_ERROR or process.failures >= _MAX_FAILURES
+        if not self._was_ready and is_permanent:
+            self._fatal_reason = f"{process.child.name} did not become ready: " + (
+                last.reason or f"it exited with {next(iter(cause.values()))}"
             )
             self._stop(0.0)
 
-    def _tell_when_ready(self) -> None:
-        if self._ready is not None and all(slot.told for slot in self._slots):
-            ready, self._ready = self._ready, None  # type: ignore[assignment]  # once
-            ready({slot.child.name: slot.pid for slot in self._slots})
+    def _report_ready(self) -> None:
+        """Call `on_ready` once, when all children are ready."""
+        if self._on_ready is not None and all(each.was_ready for each in self._processes):
+            on_ready, self._on_ready = self._on_ready, None
+            on_ready({process.child.name: process.pid for process in self._processes})
 
     # -------------------------------------------------------------------------------------- stopping
 
-    def _heed(self, number: int) -> None:
+    def _on_signal(self, number: int) -> None:
         if number == signal.SIGHUP:
             self._signal_all(signal.SIGHUP)
         elif number in (signal.SIGTERM, signal.SIGINT):
-            if self._overall.draining:
-                _log.warning("authority_stopped_at_once")
+            if self._status.draining:
+                _log.warning("authority_stop_forced")
                 self._stop(0.0)
                 self._signal_all(signal.SIGKILL)
             else:
-                self._announce()
+                self._begin_drain()
 
-    def _announce(self) -> None:
-        """Say that it is about to end: probes do from now on."""
-        _log.info("authority_ending", extra={"after_seconds": self._patience.delay})
-        self._overall = replace(self._overall, draining=True)
-        self._board.master = self._overall
-        self._drain_at = time.monotonic() + self._patience.delay
+    def _begin_drain(self) -> None:
+        """Set the status to draining, so that the readiness probe fails; schedule the stop."""
+        _log.info("authority_draining", extra={"after_seconds": self._timeouts.delay})
+        self._status = replace(self._status, draining=True)
+        self._shared.supervisor = self._status
+        self._drain_at = time.monotonic() + self._timeouts.delay
 
     def _stop(self, seconds: float) -> None:
         self._drain_at = None
         self._stop_by = time.monotonic() + seconds
-        self._draining()
-        for slot in self._slots:
-            if slot.pid and slot.child.first:
-                _kill(slot.pid, signal.SIGTERM)
+        self._on_drain()
+        for process in self._processes:
+            if process.pid and process.child.first:
+                _kill(process.pid, signal.SIGTERM)
 
-    def _hurry(self, now: float) -> None:
-        """Stop the last ones when the first are gone; kill whoever is late."""
+    def _continue_stop(self, now: float) -> None:
+        """Stop the other children when the first ones have exited; kill those that exceed their time."""
         assert self._stop_by is not None
-        left = [slot for slot in self._slots if slot.pid]
-        if not any(slot.child.first for slot in left):
-            for slot in left:
-                _kill(slot.pid, signal.SIGTERM)
-        # A second more than they were given: they end by themselves then, and tell what they broke off.
+        running = [process for process in self._processes if process.pid]
+        if not any(process.child.first for process in running):
+            for process in running:
+                _kill(process.pid, signal.SIGTERM)
+        # One second more than the children's own limit, so that they can log which requests they abort.
         if now > self._stop_by + 1:
-            for slot in left:
-                _log.error("child_late", extra={"child": slot.child.name, "pid": slot.pid})
-                _kill(slot.pid, signal.SIGKILL)
+            for process in running:
+                facts = {"child": process.child.name, "pid": process.pid}
+                _log.error("child_stop_timed_out", extra=facts)
+                _kill(process.pid, signal.SIGKILL)
 
     def _signal_all(self, number: int) -> None:
-        for slot in self._slots:
-            if slot.pid:
-                _kill(slot.pid, number)
+        for process in self._processes:
+            if process.pid:
+                _kill(process.pid, number)
 
 
 def _kill(pid: int, number: int) -> None:
-    # One that has just ended is a zombie until it is reaped, so the number is still ours.
+    # A child that has just exited is a zombie until it is reaped, so its pid is not reused yet.
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)

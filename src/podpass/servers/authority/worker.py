@@ -1,4 +1,4 @@
-"""One worker: the token service in a loop and a process of its own, on a socket shared with the others."""
+"""A worker process: the token service on the listening socket that all workers share."""
 
 import asyncio
 import contextlib
@@ -15,269 +15,270 @@ from podpass.crypto.multibuffer import library as multibuffer
 from podpass.database import DatabaseFailed
 from podpass.errors import Error
 from podpass.exchange.app import create_app
-from podpass.exchange.metrics import Meter
-from podpass.exchange.rate_limits import Gate, Rate, Rules
+from podpass.exchange.metrics import ExchangeMetrics
+from podpass.exchange.rate_limits import Rate, RateLimiter, RateLimits
 from podpass.exchange.sign_in.codes import DEVICE_SECONDS
 from podpass.exchange.signing import schedule
 from podpass.exchange.signing.signer import Signer
 from podpass.http.fetcher import Fetcher
 from podpass.http.proxy_headers import Network, is_trusted
-from podpass.http.server import Drain, Limits, Serving, serving
+from podpass.http.server import Drain, Limits, RunningServer, serving
 from podpass.http.tls import ReloadingTls
 from podpass.servers.authority import metrics, resources
-from podpass.servers.authority.resources import Parts, Settings
-from podpass.servers.authority.shared_status import Board, Row, State
-from podpass.servers.authority.supervisor import UNUSABLE
-from podpass.servers.authority.worker_status import Life
-from podpass.servers.file_limits import affordable
+from podpass.servers.authority.heartbeat import Heartbeat
+from podpass.servers.authority.resources import AuthorityResources, Settings
+from podpass.servers.authority.shared_status import ProcessState, ProcessStatus, SharedStatus
+from podpass.servers.authority.supervisor import CONFIGURATION_ERROR
+from podpass.servers.file_limits import limit_connections
 from podpass.settings import AuthorityProcessSettings
 from podpass.settings.authority_process import ANY_MULTIBUFFER, NO_MULTIBUFFER
-from podpass.tasks import beside
+from podpass.tasks import background_task
 
 _log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 2.0
-_LINGER_SECONDS = 1.0
+_CHECK_SECONDS = 2.0
+_KEEPALIVE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Which worker this is, and what it was given."""
+class WorkerEnv:
+    """What a process inherits from the supervisor: number, socket, shared status, settings."""
 
     number: int
     sock: socket.socket
-    board: Board
+    shared: SharedStatus
     settings: Settings
 
 
-Start = Callable[[contextlib.AsyncExitStack, Life], Coroutine[Any, Any, None]]
+Start = Callable[[contextlib.AsyncExitStack, Heartbeat], Coroutine[Any, Any, None]]
 
 
-async def work(place: Place, lifeline: int, clock: Clock = system) -> int:
-    """Serve until told to stop, and give the exit code."""
-    return await live(place, lifeline, lambda stack, life: _start(stack, place, life, clock))
+async def run_worker(env: WorkerEnv, lifeline: int, clock: Clock = system) -> int:
+    """Serve tokens until SIGTERM; return the exit code."""
+    return await run_process(
+        env, lifeline, lambda stack, heartbeat: _start(stack, env, heartbeat, clock)
+    )
 
 
-async def live(place: Place, lifeline: int, start: Start) -> int:
-    """Start, serve until told to stop, and give the exit code; why it was not to be is on the board."""
-    life = Life(place.board, place.number)
-    with life.beating(lifeline):
+async def run_process(env: WorkerEnv, lifeline: int, start: Start) -> int:
+    """Start, serve until SIGTERM, and return the exit code; an error is the reason in the shared status."""
+    heartbeat = Heartbeat(env.shared, env.number)
+    with heartbeat.running(lifeline):
         try:
             async with contextlib.AsyncExitStack() as stack:
-                await _until_stopped(life, start(stack, life))
-                life.tell(State.DRAINING)
+                await heartbeat.shutdown.wait_after(start(stack, heartbeat))
+                heartbeat.set_state(ProcessState.DRAINING)
         except Error as exc:
-            # Whatever may pass was waited for.
-            life.tell(reason=f"{exc.message}; {exc.hint}" if exc.hint else exc.message)
-            return UNUSABLE
+            # The start has already retried temporary errors.
+            reason = f"{exc.message}; {exc.hint}" if exc.hint else exc.message
+            heartbeat.set_state(reason=reason)
+            return CONFIGURATION_ERROR
     return 0
 
 
-async def _until_stopped(life: Life, starting: Coroutine[Any, Any, None]) -> None:
-    """Start, then wait for the end; an end that comes while starting is heeded."""
-    start = asyncio.ensure_future(starting)
-    stop = asyncio.ensure_future(life.stop.wait())
-    await asyncio.wait((start, stop), return_when=asyncio.FIRST_COMPLETED)
-    if not start.done():
-        start.cancel()
-    try:
-        with contextlib.suppress(asyncio.CancelledError):
-            await start
-            await stop
-    finally:
-        stop.cancel()
-
-
-async def _start(stack: contextlib.AsyncExitStack, place: Place, life: Life, clock: Clock) -> None:
-    settings = place.settings
+async def _start(
+    stack: contextlib.AsyncExitStack, env: WorkerEnv, heartbeat: Heartbeat, clock: Clock
+) -> None:
+    settings = env.settings
     process = settings.process
-    registry = metrics.registry(f"worker{place.number}")
-    meter, gauges = Meter(registry), metrics.OwnGauges(registry)
+    registry = metrics.create_registry(f"worker{env.number}")
+    meter, gauges = ExchangeMetrics(registry), metrics.WorkerGauges(registry)
     tls = ReloadingTls(process.tls_certificate, process.tls_key, clock)
-    metrics.Certificate(registry, tls)
+    metrics.CertificateMetrics(registry, tls)
     await stack.enter_async_context(tls.watching(process.tls_poll_seconds))
-    life.reload = tls.reload
+    heartbeat.reload = tls.reload
 
-    def waiting(why: str) -> None:
-        life.tell(State.STARTING, why)
+    def report_waiting(reason: str) -> None:
+        heartbeat.set_state(ProcessState.STARTING, reason)
 
-    found = await stack.enter_async_context(
-        resources.opened(settings, clock, waiting, life.stop.set)
+    opened = await stack.enter_async_context(
+        resources.open_resources(settings, clock, report_waiting, heartbeat.shutdown.requested.set)
     )
     networks = tuple(ip_network(text) for text in process.trusted_proxies)
-    gate = gate_of(process, clock=asyncio.get_running_loop().time)
+    limiter = create_rate_limiter(process, clock=asyncio.get_running_loop().time)
     app = create_app(
         settings.exchange,
-        found.directory,
-        Counted(resources.fetcher(settings), meter),
-        found.keys,
+        opened.directory,
+        CountingFetcher(resources.create_fetcher(settings), meter),
+        opened.keys,
         clock,
-        gate=gate,
+        limiter=limiter,
         observe=meter,
         signer=Signer(
-            opened_multibuffer(process.multibuffer, await found.keys.current(), life), meter
+            open_multibuffer(process.multibuffer, await opened.keys.current(), heartbeat), meter
         ),
     )
     server = await stack.enter_async_context(
         serving(
             app,
-            place.sock,
+            env.sock,
             tls.context,
-            limits=Limits(connections=affordable(share(process.connections, process.workers))),
+            limits=Limits(
+                connections=limit_connections(worker_share(process.connections, process.workers))
+            ),
             proxies=networks,
-            door=AddressDoor(gate, networks, meter),
-            drain=drain_of(process),
+            connection_filter=RateLimitFilter(limiter, networks, meter),
+            drain=drain_settings(process),
         )
     )
-    life.measure = lambda row: _measured(row, server)
-    life.tell_database(answers=True)  # its keys were read there
-    await stack.enter_async_context(_looking(life, found, gauges, clock))
-    life.tell(State.READY)
+    heartbeat.measure = lambda status: _add_load(status, server)
+    heartbeat.set_database(is_up=True)  # the keys were read from it
+    await stack.enter_async_context(_monitoring(heartbeat, opened, gauges, clock))
+    heartbeat.set_state(ProcessState.READY)
 
 
-def opened_multibuffer(wanted: str, key: jose.SigningKey, life: Life) -> multibuffer.Library | None:
-    """Open the library that signs several tokens at once, if it is wanted and there is one, and try it.
+def open_multibuffer(
+    wanted: str, key: jose.SigningKey, heartbeat: Heartbeat
+) -> multibuffer.MultiBufferLibrary | None:
+    """Open and test the library that signs several tokens at once, if it is enabled and installed.
 
-    Errors:  multibuffer.Unusable, WrongSignature, for a file that was named.
+    Errors:  MultiBufferUnusable, WrongSignature, if the setting names a file.
     """
     if wanted == NO_MULTIBUFFER:
         return None
-    # Seen only where this process ends in it: the library is compiled code, and may be damaged.
-    life.tell(reason="it opened the multi-buffer library; `--multibuffer none` does without")
-    named = wanted != ANY_MULTIBUFFER
+    # This reason is visible only if the process crashes here: the library is compiled code.
+    heartbeat.set_state(
+        reason="the process opened the multi-buffer library; `--multibuffer none` disables it"
+    )
+    is_required = wanted != ANY_MULTIBUFFER
     try:
-        library = multibuffer.open_file(wanted) if named else multibuffer.find()
-        library.load(key.key).sign([b"a trial"] * multibuffer.LANES)
-    except (multibuffer.Unusable, multibuffer.WrongSignature) as exc:
-        if named:
+        library = multibuffer.open_library(wanted) if is_required else multibuffer.find_library()
+        library.load(key.key).sign([b"test"] * multibuffer.LANES)
+    except (multibuffer.MultiBufferUnusable, multibuffer.WrongSignature) as exc:
+        if is_required:
             raise
-        _log.info("multibuffer_not_used", extra={"reason": exc.message})
+        _log.info("multibuffer_not_loaded", extra={"reason": exc.message})
         return None
     finally:
-        life.tell()
-    _log.info("multibuffer_used", extra={"library": library.file})
+        heartbeat.set_state()
+    _log.info("multibuffer_loaded", extra={"library": library.file})
     return library
 
 
-def drain_of(process: AuthorityProcessSettings) -> Drain:
-    """Say how long a stop may take, in parts."""
-    linger = min(_LINGER_SECONDS, process.drain_seconds / 4)
-    return Drain(linger=linger, patience=max(process.drain_seconds - linger - 0.5, 0.1))
+def drain_settings(process: AuthorityProcessSettings) -> Drain:
+    """Divide the drain time between the last requests of idle connections and requests in flight."""
+    keepalive = min(_KEEPALIVE_SECONDS, process.drain_seconds / 4)
+    grace = max(process.drain_seconds - keepalive - 0.5, 0.1)
+    return Drain(keepalive_seconds=keepalive, grace_seconds=grace)
 
 
-def gate_of(process: AuthorityProcessSettings, clock: Clock) -> Gate:
-    """Make this worker's gate: each has an equal part of what all may let pass."""
+def create_rate_limiter(process: AuthorityProcessSettings, clock: Clock) -> RateLimiter:
+    """Create the rate limiter of this worker, which enforces an equal share of the whole limit."""
     workers = process.workers
 
     def rate(per_second: float, burst: float) -> Rate:
         return Rate(per_second=per_second / workers, burst=max(burst / workers, 1))
 
-    rules = Rules(
+    rules = RateLimits(
         client=rate(process.client_rate, process.client_burst),
         source=rate(process.source_rate, process.source_burst),
         refused=rate(process.refused_rate, process.refused_burst),
         devices=rate(process.source_device_codes / DEVICE_SECONDS, process.source_device_codes),
         penalty_seconds=process.penalty_seconds if process.refused_rate else 0,
-        connections=share(process.source_connections, workers),
+        connections=worker_share(process.source_connections, workers),
     )
-    return Gate(rules, clock, penalised=_tell_penalised)
+    return RateLimiter(rules, clock, on_block=_log_blocked)
 
 
-def share(of_all: int, workers: int) -> int:
-    """Give one worker's part, rounded up; 0 stays 0."""
-    return -(-of_all // workers)
+def worker_share(total: int, workers: int) -> int:
+    """Return one worker's share of a limit, rounded up; 0 stays 0."""
+    return -(-total // workers)
 
 
-class AddressDoor:
-    """The gate, before TLS: it judges peers, and leaves those alone that only pass requests on."""
+class RateLimitFilter:
+    """Applies the rate limiter to peers before TLS, except to trusted proxies."""
 
-    def __init__(self, gate: Gate, proxies: Sequence[Network], meter: Meter) -> None:
-        self._gate = gate
+    def __init__(
+        self, limiter: RateLimiter, proxies: Sequence[Network], meter: ExchangeMetrics
+    ) -> None:
+        self._limiter = limiter
         self._proxies = proxies
         self._meter = meter
-        self.opened = gate.opened
-        self.closed = gate.closed
+        self.on_open = limiter.on_open
+        self.on_close = limiter.on_close
 
-    def accepts(self, source: str) -> bool:
-        if self._gate.accepts(source) or is_trusted(source, self._proxies):
+    def allow_connection(self, source: str) -> bool:
+        """Return whether a new connection is accepted; count a dropped one."""
+        if self._limiter.allow_connection(source) or is_trusted(source, self._proxies):
             return True
-        self._meter.dropped()
+        self._meter.count_dropped_connection()
         return False
 
-    def hears(self, source: str) -> bool:
-        if self._gate.hears(source) or is_trusted(source, self._proxies):
+    def allow_request(self, source: str) -> bool:
+        """Return whether the next request of a connection is read; count a dropped one."""
+        if self._limiter.allow_request(source) or is_trusted(source, self._proxies):
             return True
-        self._meter.dropped()
+        self._meter.count_dropped_connection()
         return False
 
-    def wasted(self, source: str) -> None:
-        """Count a handshake for nothing as a refused request: it costs as much as an exchange."""
+    def on_unused(self, source: str) -> None:
+        """Count a connection without a request as a refused request: its handshake costs as much."""
         if not is_trusted(source, self._proxies):
-            self._gate.refused(source)
+            self._limiter.on_rejection(source)
 
 
-class Counted:
-    """A fetcher whose fetches are counted."""
+class CountingFetcher:
+    """A fetcher that counts its requests."""
 
-    def __init__(self, fetcher: Fetcher, meter: Meter) -> None:
+    def __init__(self, fetcher: Fetcher, meter: ExchangeMetrics) -> None:
         self._fetcher = fetcher
         self._meter = meter
 
     async def get_json(self, url: str) -> dict[str, Any]:
-        """Fetch one JSON object, and count what became of it."""
+        """Fetch one JSON object, and count the result."""
         try:
             document = await self._fetcher.get_json(url)
         except Error:
-            self._meter.fetched("failed")
+            self._meter.count_issuer_fetch("failed")
             raise
-        self._meter.fetched("ok")
+        self._meter.count_issuer_fetch("ok")
         return document
 
 
 @contextlib.asynccontextmanager
-async def _looking(
-    life: Life, found: Parts, gauges: metrics.OwnGauges, clock: Clock
+async def _monitoring(
+    heartbeat: Heartbeat, opened: AuthorityResources, gauges: metrics.WorkerGauges, clock: Clock
 ) -> AsyncIterator[None]:
-    """Ask the database every other moment whether it is there, and tell how old keys are."""
+    """Check the database and update the metrics of the signing keys, at an interval."""
 
-    async def look() -> None:
-        fault: DatabaseFailed | None = None
+    async def monitor() -> None:
+        error: DatabaseFailed | None = None
         while True:
-            before, fault = fault, await _fault(found)
-            if fault is not None and before is None:
-                _log.warning("database_does_not_answer", extra=fault.facts)
-            elif fault is None and before is not None:
-                _log.info("database_answers")
-            life.tell_database(answers=fault is None)
-            since, until = _signing(found, clock())
-            gauges.key_age.set(since)
-            gauges.damaged.set(len(found.keys.damaged))
-            gauges.next_rotation.set(until)
-            await asyncio.sleep(_LOOK_SECONDS)
+            before, error = error, await _check_database(opened)
+            if error is not None and before is None:
+                _log.warning("database_check_failed", extra=error.facts)
+            elif error is None and before is not None:
+                _log.info("database_check_recovered")
+            heartbeat.set_database(is_up=error is None)
+            age, next_rotation = _key_times(opened, clock())
+            gauges.key_age.set(age)
+            gauges.damaged.set(len(opened.keys.damaged))
+            gauges.next_rotation.set(next_rotation)
+            await asyncio.sleep(_CHECK_SECONDS)
 
-    async with beside(look(), "database looks"):
+    async with background_task(monitor(), "database checks"):
         yield
 
 
-async def _fault(found: Parts) -> DatabaseFailed | None:
+async def _check_database(opened: AuthorityResources) -> DatabaseFailed | None:
     try:
-        await found.database.look()
+        await opened.database.ping()
     except DatabaseFailed as exc:
         return exc
     return None
 
 
-def _signing(found: Parts, now: float) -> tuple[float, float]:
-    """Give the age of the key that signs, and when the next one does."""
-    if not (slots := found.keys.slots):
+def _key_times(opened: AuthorityResources, now: float) -> tuple[float, float]:
+    """Return the age of the active key in seconds, and when the next key becomes active."""
+    if not (slots := opened.keys.slots):
         return 0.0, 0.0
-    signs, after = schedule.active(slots, now), schedule.coming(slots, now)
-    return max(now - signs.activates, 0.0), 0.0 if after is None else after.activates
+    active, following = schedule.active_key(slots, now), schedule.next_key(slots, now)
+    return max(now - active.activates, 0.0), 0.0 if following is None else following.activates
 
 
-def _measured(row: Row, server: Serving) -> Row:
-    return replace(row, connections=server.connections, under_way=server.under_way)
+def _add_load(status: ProcessStatus, server: RunningServer) -> ProcessStatus:
+    return replace(status, connections=server.connections, in_flight=server.in_flight)
 
 
-def _tell_penalised(network: str) -> None:
-    _log.warning("source_penalised", extra={"source": network})
+def _log_blocked(network: str) -> None:
+    _log.warning("source_blocked", extra={"source": network})

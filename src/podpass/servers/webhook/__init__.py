@@ -1,1 +1,1 @@
-"""`podpass webhook`: the admission webhook as a process of its own, for a cluster."""
+"""`podpass webhook`: the process that serves the admission webhook in a cluster."""

@@ -1,21 +1,21 @@
-"""Who keeps the serving certificate: the rotation in the cluster, or whoever fills the folder."""
+"""Choose the source of the serving certificate: rotation in the cluster, or files of another program."""
 
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from podpass import names
-from podpass.admission.certificate_files import CertificateFiles, Serving
+from podpass.admission.certificate_files import CertificateFiles, ServingCertificate
 from podpass.clock import Clock
 from podpass.kubernetes.client import KubeClient
 from podpass.settings import WebhookSettings
 
 if TYPE_CHECKING:
-    from podpass.admission.certificates import Plan
+    from podpass.admission.certificates import RotationPolicy
 
 
-class Keeper(Serving, Protocol):
-    """A Serving that has something to do for as long as it is entered."""
+class CertificateSource(ServingCertificate, Protocol):
+    """A ServingCertificate that is used as a context and updates itself in the background."""
 
     async def __aenter__(self) -> Self: ...
 
@@ -27,22 +27,25 @@ class Keeper(Serving, Protocol):
     ) -> None: ...
 
 
-def keeper(
-    settings: WebhookSettings, client: KubeClient, clock: Clock, plan: "Plan | None" = None
-) -> Keeper:
-    """Choose who keeps the certificate; `plan` says how fast it is rotated, if not as ever."""
+def create_certificate_source(
+    settings: WebhookSettings,
+    client: KubeClient,
+    clock: Clock,
+    policy: "RotationPolicy | None" = None,
+) -> CertificateSource:
+    """Create the source that the settings select; `policy` replaces the default rotation policy."""
     if settings.disable_cert_rotation:
         return CertificateFiles(
             Path(settings.cert_dir), tls_min_version=settings.tls_min_version, clock=clock
         )
-    # Rotation brings what makes certificates, which takes megabytes.
-    from podpass.admission.certificates import Plan, Rotation
+    # Imported here: what creates certificates takes megabytes of memory.
+    from podpass.admission.certificates import CertificateRotator, RotationPolicy
 
-    return Rotation(
+    return CertificateRotator(
         client,
         namespace=settings.namespace,
         configurations=(names.WEBHOOK_CONFIGURATION,),
         clock=clock,
         tls_min_version=settings.tls_min_version,
-        plan=plan or Plan(),
+        policy=policy or RotationPolicy(),
     )

@@ -1,4 +1,4 @@
-"""Which API server the webhook belongs to, and what that does with sidecars."""
+"""Find the API server of the webhook, and whether it supports native sidecars."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -20,8 +20,8 @@ _log = logging.getLogger(__name__)
 _FIRST_WAIT_SECONDS, _LAST_WAIT_SECONDS = 0.5, 15.0
 
 
-def target(settings: WebhookSettings, environ: Mapping[str, str]) -> Target:
-    """Find the API server: by the kubeconfig that was named, else by the account of the pod.
+def find_api_server(settings: WebhookSettings, environ: Mapping[str, str]) -> Target:
+    """Return the API server of the kubeconfig in the settings, or else that of the pod's own cluster.
 
     Errors:  BadKubeconfig.
     """
@@ -30,18 +30,18 @@ def target(settings: WebhookSettings, environ: Mapping[str, str]) -> Target:
     return in_cluster(environ)
 
 
-async def runs_native_sidecars(client: KubeClient, told: Callable[[str], None]) -> bool:
-    """Ask the API server what it does with sidecars, for as long as it does not say.
+async def detect_native_sidecars(client: KubeClient, on_failure: Callable[[str], None]) -> bool:
+    """Return whether the API server supports native sidecars; retry until it answers.
 
-    Shapes:  `told` hears of each attempt that failed.
+    Shapes:  `on_failure` is called with the reason of each failed attempt.
     """
     back_off = BackOff(_FIRST_WAIT_SECONDS, _LAST_WAIT_SECONDS)
     while True:
         try:
             version = str((await client.get("/version")).get("gitVersion"))
-            native = sidecar.runs_native_sidecars(version)
+            native = sidecar.supports_native_sidecars(version)
         except (KubeError, sidecar.UnknownVersion) as exc:
-            told(exc.message)
+            on_failure(exc.message)
             _log.error("kubernetes_version_unknown", extra={"cause": exc.message, "hint": exc.hint})
             await back_off.wait()
         else:

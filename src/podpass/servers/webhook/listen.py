@@ -1,4 +1,4 @@
-"""Addresses as Go programs take them: no host is every interface, of both families."""
+"""Listen on addresses in Go's syntax: an empty host means all interfaces, IPv4 and IPv6."""
 
 import errno
 import socket
@@ -15,7 +15,7 @@ def listen(flag: str, text: str) -> socket.socket:
     Errors:  PortInUse.
     """
     host, port = parse_address(flag, text)
-    otherwise = f"give another {flag}"
+    otherwise = f"choose another address with {flag}"
     if text.startswith(":"):
         try:
             return bind("::", port, otherwise=otherwise)

@@ -1,7 +1,7 @@
-"""For how long the event loop kept everybody waiting: the longest time of the last minute or two.
+"""Measure event-loop lag: the longest of the last minute or two.
 
-late   how late a tick came, whoever was to blame: this process, its limit of processor time, a neighbour
-own    how much of that this process itself was computing
+total     how late a tick came, whatever the cause: this process, its CPU limit, or another process
+process   the part of that time in which this process itself was computing
 """
 
 import asyncio
@@ -9,14 +9,14 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 
-from podpass.tasks import beside
+from podpass.tasks import background_task
 
 _TICK_SECONDS = 0.05
 _WINDOW_SECONDS = 60.0
 
 
-class Longest:
-    """The greatest value of this window and the one before."""
+class RollingMax:
+    """The greatest value of the current window and of the one before it."""
 
     def __init__(self) -> None:
         self._now = self._before = 0.0
@@ -25,35 +25,35 @@ class Longest:
     def value(self) -> float:
         return max(self._now, self._before)
 
-    def see(self, value: float) -> None:
+    def observe(self, value: float) -> None:
         self._now = max(self._now, value)
 
-    def turn(self) -> None:
-        """Begin another window."""
+    def rotate(self) -> None:
+        """Begin the next window."""
         self._before, self._now = self._now, 0.0
 
 
-class Stalls:
-    """A tick that measures how late it comes, in seconds."""
+class LoopLag:
+    """Measures how late a periodic tick runs, in seconds."""
 
     def __init__(self) -> None:
-        self.late, self.own = Longest(), Longest()
+        self.total, self.process = RollingMax(), RollingMax()
 
     @contextlib.asynccontextmanager
-    async def watching(self) -> AsyncIterator[None]:
-        """Measure for as long as the context lasts."""
-        async with beside(self._tick(), "stalls"):
+    async def measuring(self) -> AsyncIterator[None]:
+        """Measure until the context is left."""
+        async with background_task(self._tick(), "loop lag"):
             yield
 
     async def _tick(self) -> None:
-        turn = time.monotonic() + _WINDOW_SECONDS
+        window_end = time.monotonic() + _WINDOW_SECONDS
         while True:
             began, used = time.monotonic(), time.thread_time()
             await asyncio.sleep(_TICK_SECONDS)
             late = max(time.monotonic() - began - _TICK_SECONDS, 0.0)
-            self.late.see(late)
-            self.own.see(min(late, time.thread_time() - used))
-            if began >= turn:
-                self.late.turn()
-                self.own.turn()
-                turn = began + _WINDOW_SECONDS
+            self.total.observe(late)
+            self.process.observe(min(late, time.thread_time() - used))
+            if began >= window_end:
+                self.total.rotate()
+                self.process.rotate()
+                window_end = began + _WINDOW_SECONDS

@@ -1,8 +1,8 @@
-"""Probes: what is asked, and why something is not well.
+"""Serve the probes, with the reason of a failure.
 
-The reference's paths and query: `/healthz` and `/readyz`, `?verbose`, `?exclude=NAME`, `/readyz/NAME`. What
-differs: liveness looks at nothing but this process, since no new start brings a certificate or an API
-server; and who asks is told the reason, on the first line, since nobody may be at hand to read the log.
+Paths and queries are those of the reference: `/healthz` and `/readyz`, `?verbose`, `?exclude=NAME`,
+`/readyz/NAME`. Two things differ. Liveness checks only the process itself, because a restart fixes neither a
+missing certificate nor an unavailable API server. And the first line of the response contains the reason.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 from podpass.http.server import App, Receive, Scope, Send, respond
 
 Check = Callable[[], str]
-"""Says why something is not well; empty when it is."""
+"""Returns why a check fails, or an empty text."""
 
 _TEXT = ((b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff"))
 _OK, _FAILED, _UNKNOWN, _NOT_ALLOWED = 200, 500, 404, 405
@@ -20,59 +20,62 @@ _OK, _FAILED, _UNKNOWN, _NOT_ALLOWED = 200, 500, 404, 405
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
-    """One probe and its checks, in the order in which they are told."""
+    """One probe and its checks, in the order of the response."""
 
     name: str
     checks: Mapping[str, Check]
 
-    def reasons(self) -> dict[str, str]:
-        """Run every check."""
+    def run_checks(self) -> dict[str, str]:
+        """Run every check; return the reason of each, empty where it succeeds."""
         return {name: check() for name, check in self.checks.items()}
 
-    def trouble(self) -> str:
-        """Give the first reason, or nothing."""
-        return next((reason for reason in self.reasons().values() if reason), "")
+    def not_ready_reason(self) -> str:
+        """Return the first reason, or an empty text."""
+        return next((reason for reason in self.run_checks().values() if reason), "")
 
 
 def answer(probe: Probe, rest: str, query: str) -> tuple[int, str]:
-    """Answer one question of a probe.
+    """Return status and body for a request to a probe.
 
-    Shapes:  `rest` is the path after the probe's own: empty, or the name of a check. The reference has one
-             check a probe, of the probe's name; here that name stands for all of them.
+    Shapes:  `rest` is the path after the probe's own: empty, or the name of a check. In the reference a probe
+             has one check with the probe's name; here that name means all checks.
     """
-    asked = parse_qs(query, keep_blank_values=True)
+    params = parse_qs(query, keep_blank_values=True)
     if rest in ("", probe.name):
-        return _all(probe, set(asked.get("exclude", ())), verbose="verbose" in asked)
+        return _run_all(probe, set(params.get("exclude", ())), verbose="verbose" in params)
     if rest not in probe.checks:
-        return _UNKNOWN, f"no check is named {rest!r}; there are {', '.join(probe.checks)}\n"
+        return (
+            _UNKNOWN,
+            f"no check has the name {rest!r}; the checks are {', '.join(probe.checks)}\n",
+        )
     reason = probe.checks[rest]()
     return (_FAILED, f"internal server error: {reason}\n") if reason else (_OK, "ok")
 
 
-def _all(probe: Probe, excluded: set[str], *, verbose: bool) -> tuple[int, str]:
+def _run_all(probe: Probe, excluded: set[str], *, verbose: bool) -> tuple[int, str]:
     if probe.name in excluded:
         excluded = set(probe.checks)
-    found = probe.reasons()
+    found = probe.run_checks()
     failed = [reason for name, reason in found.items() if reason and name not in excluded]
     if not failed and not verbose:
         return _OK, "ok"
-    lines = [*failed[:1], *_lines(found, excluded)]
+    lines = [*failed[:1], *_format_checks(found, excluded)]
     lines.append(f"{probe.name} check {'failed' if failed else 'passed'}")
     return (_FAILED if failed else _OK), "\n".join(lines) + "\n"
 
 
-def _lines(found: Mapping[str, str], excluded: set[str]) -> Iterator[str]:
+def _format_checks(found: Mapping[str, str], excluded: set[str]) -> Iterator[str]:
     for name, reason in found.items():
         if name in excluded:
             yield f"[+]{name} excluded: ok"
         else:
             yield f"[-]{name} failed: {reason}" if reason else f"[+]{name} ok"
-    if strange := sorted(excluded - set(found)):
-        yield f"warn: nothing to exclude is named {', '.join(strange)}"
+    if unknown := sorted(excluded - set(found)):
+        yield f"warn: no check to exclude has the name {', '.join(unknown)}"
 
 
 def create_app(*probes: Probe) -> App:
-    """Make the application that answers probes."""
+    """Create the application that serves the probes."""
     known = {probe.name: probe for probe in probes}
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:

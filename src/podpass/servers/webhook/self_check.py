@@ -1,7 +1,7 @@
-"""Whether the webhook's own port speaks TLS with the very certificate that it is meant to serve.
+"""Check that the webhook's own port completes TLS handshakes with the expected certificate.
 
-Asked as an API server would: over TCP, from outside the server. What is meant to be served is found by a
-handshake in memory with the same context, so whoever keeps certificates need not tell.
+The check connects over TCP, like an API server. It learns the expected certificate by a handshake in memory
+with the same TLS context, so it is independent of the source of the certificate.
 """
 
 import asyncio
@@ -10,61 +10,61 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 
-from podpass.tasks import beside
+from podpass.tasks import background_task
 
-LOOK_SECONDS = 2.0
-_PATIENCE_SECONDS = 5.0
-_EVERY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104 compared, not bound
-_STEPS = 8
+CHECK_SECONDS = 2.0
+_TIMEOUT_SECONDS = 5.0
+_ALL_INTERFACES = ("0.0.0.0", "::")  # noqa: S104 compared, not bound
+_MAX_STEPS = 8
 
 
-class OwnPort:
-    """One's own port, looked at from outside every other moment."""
+class PortCheck:
+    """Checks the own port periodically."""
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         host, self._port = sock.getsockname()[:2]
-        self._host = "127.0.0.1" if host in _EVERY_INTERFACE else host
+        self._host = "127.0.0.1" if host in _ALL_INTERFACES else host
         self._context = context
-        self._trouble = f"port {self._port} has not been asked yet"
+        self._reason = f"port {self._port} has not been checked yet"
 
-    def trouble(self) -> str:
-        """Say why no handshake succeeded when it was last tried; empty when one did."""
-        return self._trouble
+    def not_ready_reason(self) -> str:
+        """Return why the last handshake failed, or an empty text."""
+        return self._reason
 
     @contextlib.asynccontextmanager
-    async def watching(self) -> AsyncIterator[None]:
-        """Look for as long as the context lasts, once before it begins."""
-        self._trouble = await self._look()
-        async with beside(self._watch(), "own port"):
+    async def checking(self) -> AsyncIterator[None]:
+        """Check once, then periodically until the context is left."""
+        self._reason = await self._check()
+        async with background_task(self._check_periodically(), "port check"):
             yield
 
-    async def _watch(self) -> None:
+    async def _check_periodically(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            self._trouble = await self._look()
+            await asyncio.sleep(CHECK_SECONDS)
+            self._reason = await self._check()
 
-    async def _look(self) -> str:
-        before = served(self._context)
+    async def _check(self) -> str:
+        before = read_served_certificate(self._context)
         if before is None:
-            return "there is no certificate with which a handshake would succeed"
+            return "there is no certificate for a handshake"
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                found = await _shown(self._host, self._port)
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                found = await _read_presented_certificate(self._host, self._port)
         except (OSError, TimeoutError) as exc:  # ssl.SSLError is an OSError
-            return f"no TLS handshake with the own port {self._port}: {type(exc).__name__}"
-        # It may have been replaced between the two.
-        if found not in (before, served(self._context)):
-            return f"port {self._port} shows another certificate than this process serves"
+            return f"the TLS handshake with the own port {self._port} failed: {type(exc).__name__}"
+        # The certificate may have been replaced during the check.
+        if found not in (before, read_served_certificate(self._context)):
+            return f"port {self._port} presents another certificate than that of this process"
         return ""
 
 
-def served(context: ssl.SSLContext) -> bytes | None:
-    """Give the certificate (DER) that a server context shows; None if no handshake succeeds with it."""
+def read_served_certificate(context: ssl.SSLContext) -> bytes | None:
+    """Return the certificate (DER) that a server context presents; None if a handshake fails."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = _anyone().wrap_bio(to_client, to_server)
+    client = _create_unverified_context().wrap_bio(to_client, to_server)
     server = context.wrap_bio(to_server, to_client, server_side=True)
     try:
-        for step in range(_STEPS):
+        for step in range(_MAX_STEPS):
             with contextlib.suppress(ssl.SSLWantReadError):
                 (server if step % 2 else client).do_handshake()
         return client.getpeercert(binary_form=True)
@@ -72,8 +72,8 @@ def served(context: ssl.SSLContext) -> bytes | None:
         return None
 
 
-async def _shown(host: str, port: int) -> bytes | None:
-    _, writer = await asyncio.open_connection(host, port, ssl=_anyone())
+async def _read_presented_certificate(host: str, port: int) -> bytes | None:
+    _, writer = await asyncio.open_connection(host, port, ssl=_create_unverified_context())
     try:
         found: bytes | None = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         return found
@@ -81,8 +81,8 @@ async def _shown(host: str, port: int) -> bytes | None:
         writer.transport.abort()
 
 
-def _anyone() -> ssl.SSLContext:
-    """Make a client that trusts whatever it is shown: it looks, and sends nothing."""
+def _create_unverified_context() -> ssl.SSLContext:
+    """Create a client context that accepts any certificate; the client sends no data."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

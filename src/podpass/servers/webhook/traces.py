@@ -1,8 +1,8 @@
-"""A span for each verdict, sent to a collector by OTLP over HTTP as JSON; off unless an endpoint is named.
+"""Export a span for each admission response by OTLP over HTTP in JSON; off without an endpoint.
 
-JSON, because the collector takes it as well as protobuf, and the libraries that write the latter would cost
-more memory than the whole cache of accounts. An API server that traces sends `traceparent`, so a verdict
-stands under the request for its pod. A collector that is away costs spans, never a pod.
+A collector accepts JSON as well as protobuf, and the libraries for protobuf need more memory than the whole
+ServiceAccount cache. An API server that traces sends `traceparent`, so the span is a child of the span of the
+pod's request. While the collector is unavailable, spans are lost, but pods are admitted as usual.
 """
 
 import asyncio
@@ -21,19 +21,19 @@ import aiohttp
 import orjson
 
 from podpass import __version__
-from podpass.admission.metrics_reasons import Observe
+from podpass.admission.metrics_reasons import MetricsRecorder
 from podpass.clock import Clock
 from podpass.http.server import App, Receive, Scope, Send, header
-from podpass.tasks import beside
+from podpass.tasks import background_task
 
 _log = logging.getLogger(__name__)
 
-MAX_WAITING, _MAX_SENT = 4096, 512
+MAX_QUEUED, _MAX_BATCH = 4096, 512
 _EVERY_SECONDS = 5.0
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
-# W3C Trace Context, version 00; what is no such header begins a trace of its own.
+# W3C Trace Context, version 00; without a valid header the span begins a new trace.
 _PARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_SERVER, _FAILED = 2, 2  # the numbers of SPAN_KIND_SERVER and STATUS_CODE_ERROR
+_SERVER, _FAILED = 2, 2  # the values of SPAN_KIND_SERVER and STATUS_CODE_ERROR
 _parent: ContextVar[str] = ContextVar("traceparent", default="")
 
 Json = dict[str, Any]
@@ -41,7 +41,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """One verdict.
+    """One admission response.
 
     Units:   `began` in seconds since the epoch.
     """
@@ -54,18 +54,18 @@ class Span:
     namespace: str
 
 
-class Traces:
-    """Spans that wait to be sent; it is an Observe, and passes on to the one it was given."""
+class TraceExporter:
+    """Queues spans and exports them; a MetricsRecorder that also calls another MetricsRecorder."""
 
-    def __init__(self, endpoint: str, observe: Observe, clock: Clock) -> None:
+    def __init__(self, endpoint: str, metrics: MetricsRecorder, clock: Clock) -> None:
         self._url = endpoint.rstrip("/") + "/v1/traces"
-        self._observe = observe
+        self._metrics = metrics
         self._clock = clock
-        self._waiting: deque[Span] = deque(maxlen=MAX_WAITING)
-        self._away = False
+        self._waiting: deque[Span] = deque(maxlen=MAX_QUEUED)
+        self._is_failing = False
 
     def __call__(self, outcome: str, reason: str, namespace: str, seconds: float) -> None:
-        self._observe(outcome, reason, namespace, seconds)
+        self._metrics(outcome, reason, namespace, seconds)
         self._waiting.append(
             Span(
                 parent=_parent.get(),
@@ -77,8 +77,8 @@ class Traces:
             )
         )
 
-    def around(self, app: App) -> App:
-        """Make an application that knows whose request a verdict belongs to."""
+    def wrap(self, app: App) -> App:
+        """Wrap an application so that spans get the parent of the request's `traceparent` header."""
 
         async def traced(scope: Scope, receive: Receive, send: Send) -> None:
             _parent.set(header(scope, b"traceparent") or "")
@@ -87,49 +87,49 @@ class Traces:
         return traced
 
     @contextlib.asynccontextmanager
-    async def sending(self) -> AsyncIterator[None]:
-        """Send for as long as the context lasts, and what is left at its end."""
+    async def exporting(self) -> AsyncIterator[None]:
+        """Export spans until the context is left, then export the rest."""
         tls = ssl.create_default_context() if self._url.startswith("https:") else True
         connector = aiohttp.TCPConnector(ssl=tls)
         async with aiohttp.ClientSession(timeout=_TIMEOUT, connector=connector) as session:
             try:
-                async with beside(self._send_on(session), "traces"):
+                async with background_task(self._export_periodically(session), "traces"):
                     yield
             finally:
-                await self._send(session)
+                await self._export(session)
 
-    async def _send_on(self, session: aiohttp.ClientSession) -> None:
+    async def _export_periodically(self, session: aiohttp.ClientSession) -> None:
         while True:
             await asyncio.sleep(_EVERY_SECONDS)
-            while await self._send(session):
+            while await self._export(session):
                 pass
 
-    async def _send(self, session: aiohttp.ClientSession) -> bool:
-        """Send some of what waits, and tell whether there is more to send now."""
-        count = min(len(self._waiting), _MAX_SENT)
+    async def _export(self, session: aiohttp.ClientSession) -> bool:
+        """Export one batch; return whether more spans wait and the collector accepted this batch."""
+        count = min(len(self._waiting), _MAX_BATCH)
         spans = [self._waiting.popleft() for _ in range(count)]
-        if not (written := [one for span in spans if (one := _written(span))]):
+        if not (encoded := [each for span in spans if (each := _encode_span(span))]):
             return bool(self._waiting)
-        body = orjson.dumps(_request(written))
+        body = orjson.dumps(_build_request(encoded))
         headers = {"content-type": "application/json"}
         try:
             async with session.post(
                 self._url, data=body, headers=headers, allow_redirects=False
             ) as answer:
-                cause = "" if answer.status < 300 else f"it answered {answer.status}"
+                cause = "" if answer.status < 300 else f"status {answer.status}"
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             cause = type(exc).__name__
-        self._tell(cause)
+        self._log_failure(cause)
         return not cause and bool(self._waiting)
 
-    def _tell(self, cause: str) -> None:
-        if cause and not self._away:
-            _log.warning("traces_not_sent", extra={"collector": self._url, "cause": cause})
-        self._away = bool(cause)
+    def _log_failure(self, cause: str) -> None:
+        if cause and not self._is_failing:
+            _log.warning("trace_export_failed", extra={"collector": self._url, "cause": cause})
+        self._is_failing = bool(cause)
 
 
-def _written(span: Span) -> Json | None:
-    """Write a span as OTLP does; None where whoever asks has decided against tracing."""
+def _encode_span(span: Span) -> Json | None:
+    """Encode a span for OTLP; return None where the API server decided not to sample the trace."""
     parent = _PARENT.fullmatch(span.parent)
     if parent and not int(parent[3], 16) & 1:
         return None
@@ -144,18 +144,18 @@ def _written(span: Span) -> Json | None:
         "kind": _SERVER,
         "startTimeUnixNano": str(int(span.began * 1e9)),
         "endTimeUnixNano": str(int((span.began + span.seconds) * 1e9)),
-        "attributes": _attributes(facts),
+        "attributes": _encode_attributes(facts),
         "status": {"code": _FAILED} if span.outcome == "failed" else {},
     }
 
 
-def _request(spans: list[Json]) -> Json:
+def _build_request(spans: list[Json]) -> Json:
     service = {"service.name": "podpass-webhook", "service.version": __version__}
     scope = {"name": "podpass.admission", "version": __version__}
     scoped = {"scope": scope, "spans": spans}
-    resource = {"attributes": _attributes(service)}
+    resource = {"attributes": _encode_attributes(service)}
     return {"resourceSpans": [{"resource": resource, "scopeSpans": [scoped]}]}
 
 
-def _attributes(facts: dict[str, str]) -> list[Json]:
+def _encode_attributes(facts: dict[str, str]) -> list[Json]:
     return [{"key": key, "value": {"stringValue": value}} for key, value in facts.items()]

@@ -1,8 +1,8 @@
-"""`podpass webhook` from settings to end: probes first, pods when everything is there, then the drain.
+"""Run `podpass webhook`: start the probes, serve pods when everything is ready, then shut down gracefully.
 
-Probes and metrics answer from the first moment, so that whoever waits can see for what. Nothing that may
-pass, an API server that is away or a Secret that is empty, ends the process: a new start would bring
-neither. It is told in the log and by `/readyz`, and tried again.
+Probes and metrics are served from the start, so that an operator sees what the webhook waits for. A temporary
+problem, such as an unavailable API server or an empty Secret, does not end the process, because a restart
+would not fix it. The process logs it, reports it in `/readyz`, and retries.
 """
 
 import asyncio
@@ -16,40 +16,40 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from podpass import __version__, log
-from podpass.admission.events import Events
+from podpass.admission.events import RefusalRecorder
 from podpass.admission.handler import create_app
-from podpass.admission.metrics import Meter
-from podpass.admission.service_accounts import ClusterAccounts
+from podpass.admission.metrics import AdmissionMetrics
+from podpass.admission.service_accounts import ServiceAccountCache
 from podpass.admission.warnings import is_tenant
 from podpass.clock import Clock, system
-from podpass.http.server import App, Drain, Limits, Serving, serving
+from podpass.http.server import App, Drain, Limits, RunningServer, serving
 from podpass.kubernetes.client import KubeClient, Target
-from podpass.servers.file_limits import affordable, leave_no_core, raise_file_limit
+from podpass.servers.file_limits import disable_core_dumps, limit_connections, raise_file_limit
+from podpass.servers.shutdown_signal import ShutdownSignal
 from podpass.servers.webhook import cluster, metrics, probes
-from podpass.servers.webhook.certificate import keeper
+from podpass.servers.webhook.certificate import create_certificate_source
 from podpass.servers.webhook.listen import listen
-from podpass.servers.webhook.loop_latency import Stalls
-from podpass.servers.webhook.self_check import OwnPort
-from podpass.servers.webhook.signals import Stop
-from podpass.settings.webhook import NOWHERE, WebhookSettings
-from podpass.tasks import beside
+from podpass.servers.webhook.loop_latency import LoopLag
+from podpass.servers.webhook.self_check import PortCheck
+from podpass.settings.webhook import DISABLED_ADDRESS, WebhookSettings
+from podpass.tasks import background_task
 
 if TYPE_CHECKING:
-    from podpass.admission.certificates import Plan
+    from podpass.admission.certificates import RotationPolicy
 
 _log = logging.getLogger(__name__)
 
 _LEVELS = {"": "warning", "info": "info", "debug": "debug", "trace": "debug", "all": "debug"}
 _CONNECTIONS = 4096
-# An API server sends a review at once, and waits for half a minute at most.
+# An API server sends a review at once, and waits for the response for half a minute at most.
 _BODY_SECONDS, _BODY_RATE = 10.0, 256 * 1024
-# Probes and scrapes come from a few addresses, one at a time.
+# Probes and scrapes come from a few clients, one request at a time.
 _SIDE_LIMITS = Limits(connections=64, head_bytes=16 * 1024)
-# The last answer of each connection says so; then what is under way has until the API server gives up.
-_DRAIN = Drain(linger=1.0, patience=10.0)
-_LOOK_SECONDS = 0.5
-# API servers let go of an idle connection after 90. Were we first, a pod whose review is written at that very
-# moment would be refused: nothing tells its sender that it was not read.
+# The last response of each connection closes it; then requests in flight have the API server's timeout.
+_DRAIN = Drain(keepalive_seconds=1.0, grace_seconds=10.0)
+_READINESS_SECONDS = 0.5
+# API servers close an idle connection after 90 seconds. If the webhook closed it first, a review that is sent
+# at that moment would fail and its pod would be refused, because the API server does not repeat it.
 _KEEP_ALIVE_SECONDS = 120
 
 Sockets = Mapping[str, socket.socket]
@@ -60,50 +60,50 @@ def run(
     environ: Mapping[str, str],
     clock: Clock = system,
     *,
-    plan: "Plan | None" = None,
+    policy: "RotationPolicy | None" = None,
 ) -> None:
-    """Run the webhook until a signal ends it; `plan` says how fast its certificate is rotated.
+    """Run the webhook until a termination signal; `policy` replaces the default rotation policy.
 
-    Errors:  BadKubeconfig, PortInUse, before anything is started.
+    Errors:  BadKubeconfig, PortInUse, before any component starts.
     """
     import uvloop
 
     raise_file_limit()
-    leave_no_core()
+    disable_core_dumps()
     log.configure(level=_LEVELS[settings.log_level])
-    target = cluster.target(settings, environ)
+    target = cluster.find_api_server(settings, environ)
     with ExitStack() as stack:
         sockets = _listen(settings, stack)
-        process = Process(settings, target, sockets, clock, plan)
+        process = WebhookProcess(settings, target, sockets, clock, policy)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(process.live())
+            runner.run(process.serve())
 
 
 def _listen(settings: WebhookSettings, stack: ExitStack) -> dict[str, socket.socket]:
-    wanted = {
+    addresses = {
         "webhook": ("--webhook-addr", settings.webhook_addr),
         "metrics": ("--metrics-addr", settings.metrics_addr),
         "health": ("--health-addr", settings.health_addr),
     }
     return {
         name: stack.enter_context(contextlib.closing(listen(flag, text)))
-        for name, (flag, text) in wanted.items()
-        if text != NOWHERE
+        for name, (flag, text) in addresses.items()
+        if text != DISABLED_ADDRESS
     }
 
 
 @dataclass(slots=True)
 class _State:
-    """What readiness looks at beside the parts themselves."""
+    """State for readiness that the components do not have themselves."""
 
     draining: bool = False
-    version: str = "the API server has not said its version yet"
-    port: OwnPort | None = None
-    server: Serving | None = None
+    version: str = "the version of the API server is not known yet"
+    port: PortCheck | None = None
+    server: RunningServer | None = None
 
 
-class Process:
-    """The parts of one webhook, and the order in which they begin and end."""
+class WebhookProcess:
+    """The components of the webhook process, and the order in which they start and stop."""
 
     def __init__(
         self,
@@ -111,58 +111,62 @@ class Process:
         target: Target,
         sockets: Sockets,
         clock: Clock,
-        plan: "Plan | None",
+        policy: "RotationPolicy | None",
     ) -> None:
         self._settings = settings
         self._sockets = sockets
         self._clock = clock
         self._state = _State()
         self._client = KubeClient(target)
-        self._meter = Meter(lambda namespace: self._accounts.has_namespace(namespace))
-        self._accounts = ClusterAccounts(self._client, asked=self._meter.asked)
-        self._certificate = keeper(settings, self._client, clock, plan)
-        self._stalls = Stalls()
-        self.ready = probes.Probe(name="readyz", checks=self._checks())
+        self._metrics = AdmissionMetrics(lambda namespace: self._accounts.has_namespace(namespace))
+        self._accounts = ServiceAccountCache(self._client, on_lookup=self._metrics.count_lookup)
+        self._certificate = create_certificate_source(settings, self._client, clock, policy)
+        self._loop_lag = LoopLag()
+        self.ready = probes.Probe(name="readyz", checks=self._build_checks())
 
-    def _checks(self) -> dict[str, probes.Check]:
+    def _build_checks(self) -> dict[str, probes.Check]:
         state = self._state
         return {
             "shutdown": lambda: "it is shutting down" if state.draining else "",
             "version": lambda: state.version,
-            "certificate": lambda: self._certificate.trouble(),
-            "accounts": lambda: self._accounts.trouble(),
+            "certificate": lambda: self._certificate.not_ready_reason(),
+            "accounts": lambda: self._accounts.not_ready_reason(),
             "handshake": lambda: (
-                "nothing is served yet" if state.port is None else state.port.trouble()
+                "nothing is served yet" if state.port is None else state.port.not_ready_reason()
             ),
         }
 
-    async def live(self) -> None:
-        """Serve until told to stop."""
-        where = {name: "{}:{}".format(*sock.getsockname()) for name, sock in self._sockets.items()}
-        facts = {"version": __version__, "server": self._client.server, **where}
+    async def serve(self) -> None:
+        """Serve until a termination signal, then shut down."""
+        addresses = {
+            name: "{}:{}".format(*sock.getsockname()) for name, sock in self._sockets.items()
+        }
+        facts = {"version": __version__, "server": self._client.server, **addresses}
         _log.info("webhook_starting", extra=facts)
         if not is_tenant(tenant := self._settings.tenant_id):
-            _log.warning("own_tenant_malformed", extra={"tenant_id": tenant})
-        with Stop() as stop:
-            async with AsyncExitStack() as sides:
-                await self._begin_sides(sides)
+            _log.warning("default_tenant_malformed", extra={"tenant_id": tenant})
+        with ShutdownSignal() as shutdown:
+            async with AsyncExitStack() as probe_stack:
+                await self._start_probes(probe_stack)
                 async with AsyncExitStack() as stack:
-                    await stop.until(self._begin(stack))
+                    await shutdown.wait_after(self._start(stack))
+                    assert shutdown.number is not None
+                    _log.info("shutdown_requested", extra={"signal": shutdown.number.name})
                     self._state.draining = True
-                    await self._linger()
+                    await self._delay_shutdown()
         _log.info("webhook_stopped")
 
-    async def _begin_sides(self, stack: AsyncExitStack) -> None:
-        """Answer probes and scrapes."""
+    async def _start_probes(self, stack: AsyncExitStack) -> None:
+        """Serve probes and metrics."""
         alive = probes.Probe(name="healthz", checks={"ping": lambda: ""})
-        state, meter = self._state, self._meter
-        sources = metrics.Sources(
-            meter=meter,
+        state = self._state
+        sources = metrics.MetricsSources(
+            admission=self._metrics,
             accounts=self._accounts,
             certificate=self._certificate,
-            stalls=self._stalls,
-            in_flight=lambda: 0 if state.server is None else state.server.under_way,
-            ready=lambda: not self.ready.trouble(),
+            loop_lag=self._loop_lag,
+            in_flight=lambda: 0 if state.server is None else state.server.in_flight,
+            ready=lambda: not self.ready.not_ready_reason(),
         )
         apps = {
             "health": probes.create_app(alive, self.ready),
@@ -172,23 +176,23 @@ class Process:
             if name in self._sockets:
                 server = serving(app, self._sockets[name], limits=_SIDE_LIMITS)
                 await stack.enter_async_context(server)
-        await stack.enter_async_context(self._stalls.watching())
-        await stack.enter_async_context(self._telling())
+        await stack.enter_async_context(self._loop_lag.measuring())
+        await stack.enter_async_context(self._reporting_readiness())
 
-    async def _begin(self, stack: AsyncExitStack) -> None:
-        """Serve pods, as soon as everything is there that a right verdict needs."""
+    async def _start(self, stack: AsyncExitStack) -> None:
+        """Serve pods as soon as everything is ready that a correct response needs."""
         state = self._state
         enter = stack.enter_async_context
         await enter(self._client)
         await enter(self._accounts)
-        native = await cluster.runs_native_sidecars(self._client, self._untold)
+        native = await cluster.detect_native_sidecars(self._client, self._on_version_failure)
         state.version = ""
         certificate = await enter(self._certificate)
-        app = await self._app(replace(self._settings, native_sidecar=native), stack)
+        app = await self._create_app(replace(self._settings, native_sidecar=native), stack)
         sock = self._sockets["webhook"]
-        port = OwnPort(sock, certificate.context)
+        port = PortCheck(sock, certificate.context)
         limits = Limits(
-            connections=affordable(_CONNECTIONS),
+            connections=limit_connections(_CONNECTIONS),
             body_seconds=_BODY_SECONDS,
             body_rate=_BODY_RATE,
         )
@@ -201,49 +205,49 @@ class Process:
             drain=_DRAIN,
         )
         state.server = await enter(server)
-        await enter(port.watching())
+        await enter(port.checking())
         state.port = port
         await self._accounts.wait_ready()
-        # What is here now stays: the collector need not walk through it again and again.
+        # These objects live until the end: the garbage collector need not traverse them again.
         gc.collect()
         gc.freeze()
 
-    async def _app(self, settings: WebhookSettings, stack: AsyncExitStack) -> App:
+    async def _create_app(self, settings: WebhookSettings, stack: AsyncExitStack) -> App:
         events = None
         if settings.refusal_events:
-            events = await stack.enter_async_context(Events(self._client, self._clock))
+            events = await stack.enter_async_context(RefusalRecorder(self._client, self._clock))
         accounts = self._accounts
         if not settings.otlp_endpoint:
-            return create_app(settings, accounts, observe=self._meter, events=events)
-        from podpass.servers.webhook.traces import Traces
+            return create_app(settings, accounts, metrics=self._metrics, events=events)
+        from podpass.servers.webhook.traces import TraceExporter
 
-        traces = Traces(settings.otlp_endpoint, self._meter, self._clock)
-        await stack.enter_async_context(traces.sending())
-        app = create_app(settings, accounts, observe=traces, events=events)
-        return traces.around(app)
+        traces = TraceExporter(settings.otlp_endpoint, self._metrics, self._clock)
+        await stack.enter_async_context(traces.exporting())
+        app = create_app(settings, accounts, metrics=traces, events=events)
+        return traces.wrap(app)
 
-    def _untold(self, why: str) -> None:
-        self._state.version = f"the API server has not said its version: {why}"
+    def _on_version_failure(self, why: str) -> None:
+        self._state.version = f"the version of the API server is unknown: {why}"
 
-    async def _linger(self) -> None:
-        """Serve on while endpoints still lead here, unready."""
+    async def _delay_shutdown(self) -> None:
+        """Keep serving while not ready, until no Endpoints route requests to this replica."""
         if self._state.port is not None:
             _log.info("webhook_draining", extra={"seconds": self._settings.shutdown_delay_seconds})
             await asyncio.sleep(self._settings.shutdown_delay_seconds)
 
     @contextlib.asynccontextmanager
-    async def _telling(self) -> AsyncIterator[None]:
-        """Log whenever readiness changes, and why."""
-        async with beside(self._tell(), "telling"):
+    async def _reporting_readiness(self) -> AsyncIterator[None]:
+        """Log each change of readiness with its reason, until the context is left."""
+        async with background_task(self._report_readiness(), "readiness"):
             yield
 
-    async def _tell(self) -> None:
-        said = ""
+    async def _report_readiness(self) -> None:
+        logged = ""
         while True:
-            trouble = self.ready.trouble()
-            if trouble and trouble != said:
-                _log.warning("not_ready", extra={"reason": trouble})
-            elif not trouble and said != "ready":
-                _log.info("ready", extra={"accounts": self._accounts.count})
-            said = trouble or "ready"
-            await asyncio.sleep(_LOOK_SECONDS)
+            reason = self.ready.not_ready_reason()
+            if reason and reason != logged:
+                _log.warning("webhook_not_ready", extra={"reason": reason})
+            elif not reason and logged != "ready":
+                _log.info("webhook_ready", extra={"accounts": self._accounts.count})
+            logged = reason or "ready"
+            await asyncio.sleep(_READINESS_SECONDS)

@@ -11,10 +11,10 @@ import (
 
 const vault = "https://journey-vault.vault.azure.net"
 
-// direct is without the gateway: there is a token service and no vault of this name.
+// direct is true without the gateway: the program can reach the token service but no vault.
 var _, direct = os.LookupEnv("DIRECT")
 
-// say prints one JSON object a line; the last is said when the program is done.
+// say prints one JSON object per line; the last line is printed at the end of the program.
 func say(members map[string]string) {
 	line, err := json.Marshal(members)
 	must(err)
@@ -35,7 +35,7 @@ func assertion() string {
 	return string(text)
 }
 
-// version is that of the module which was linked, without its "v".
+// version returns the version of the linked module, without its "v".
 func version(module string) string {
 	info, _ := debug.ReadBuildInfo()
 	for _, each := range info.Deps {

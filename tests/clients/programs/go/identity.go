@@ -9,8 +9,8 @@ import (
 
 const identityModule = "github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
-// identity makes a credential of azidentity: default, chained or workload. Instance discovery would ask the
-// real service whether it knows this one.
+// identity returns a credential of azidentity: default, chained or workload. Instance discovery is disabled,
+// because it asks the real service whether this authority is known.
 func identity(style string, client *http.Client) azcore.TokenCredential {
 	options := azcore.ClientOptions{Transport: client}
 	workload := func() azcore.TokenCredential {

@@ -37,7 +37,7 @@ func secret(credential azcore.TokenCredential, client *http.Client) string {
 	return *answer.Value
 }
 
-// read is what the program does; it gives the credential for whoever goes on with it.
+// read reads the secret and gets the tokens; it returns the credential for the rotation test.
 func read(library, style, scope string, client *http.Client) azcore.TokenCredential {
 	credential, version := made(library, style, client)
 	say(map[string]string{

@@ -12,7 +12,7 @@ import (
 
 const msalModule = "github.com/AzureAD/microsoft-authentication-library-for-go"
 
-// app is an MSAL application as a credential for Azure's clients; MSAL has no vault client of its own.
+// app adapts an MSAL application to the credential interface of Azure's clients; MSAL has no vault client.
 type app struct{ confidential.Client }
 
 func (made app) GetToken(ctx context.Context, asked policy.TokenRequestOptions) (azcore.AccessToken, error) {
@@ -23,7 +23,7 @@ func (made app) GetToken(ctx context.Context, asked policy.TokenRequestOptions) 
 	return azcore.AccessToken{Token: answer.AccessToken, ExpiresOn: answer.ExpiresOn}, err
 }
 
-// msal makes an application of MSAL: it is given its assertion as a string, or from a callback.
+// msal returns an MSAL application that gets its assertion as a string or from a callback.
 func msal(style string, client *http.Client) azcore.TokenCredential {
 	first := assertion()
 	credential := confidential.NewCredFromAssertionCallback(

@@ -12,8 +12,8 @@ import (
 
 const patienceSeconds = 300
 
-// Go reads the clock without the C library, so its own fake clock is put on instead of the system's. A program
-// in a bubble starts in the year 2000, and its clock runs only while all of it sleeps.
+// Go reads the clock without the C library, so this test advances Go's fake clock. A program in a synctest bubble
+// starts in the year 2000, and its clock advances only while all its goroutines are blocked.
 func TestRotation(t *testing.T) {
 	library, style, scope, later := flag.Arg(0), flag.Arg(1), flag.Arg(2), flag.Arg(3)
 	ahead, err := time.ParseDuration(flag.Arg(4))
@@ -21,7 +21,7 @@ func TestRotation(t *testing.T) {
 	now := time.Now()
 	synctest.Test(t, func(*testing.T) {
 		time.Sleep(time.Until(now))
-		// A connection kept open is a goroutine that waits for the network, and the clock for it.
+		// A keep-alive connection has a goroutine that waits for the network, which stops the fake clock.
 		client := &http.Client{Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true,
 		}}
@@ -33,7 +33,7 @@ func TestRotation(t *testing.T) {
 	})
 }
 
-// waitForAnother waits in real time until the projected token is not the first one any more.
+// waitForAnother waits in real time until the projected token has been replaced.
 func waitForAnother(first string) {
 	pause := syscall.NsecToTimespec((100 * time.Millisecond).Nanoseconds())
 	for tries := 0; assertion() == first; tries++ {

@@ -6,10 +6,10 @@ import java.util.Base64;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
-/** What every program here prints: one JSON object a line, the last of them when it is done. */
+/** Output of all programs here: one JSON object per line; the last line is printed at the end. */
 final class Answer {
     static final String VAULT = "https://journey-vault.vault.azure.net";
-    /** Without the gateway there is a token service and no vault of this name. */
+    /** Without the gateway the program can reach the token service but no vault. */
     static final boolean DIRECT = System.getenv("DIRECT") != null;
     static final int PATIENCE_SECONDS = 300;
 
@@ -40,7 +40,7 @@ final class Answer {
         return Files.readString(Path.of(System.getenv("AZURE_FEDERATED_TOKEN_FILE")));
     }
 
-    /** Wait until the projected token is not the first one any more. */
+    /** Wait until the projected token has been replaced. */
     static void waitForAnother(String first) throws Exception {
         for (int tries = 0; tries < PATIENCE_SECONDS * 10; tries++) {
             if (!assertion().equals(first)) {

@@ -21,7 +21,7 @@ public final class AzureIdentity {
             Answer.waitForAnother(first);
             Answer.say("later", audience(credential, arguments[2]));
         }
-        System.exit(0); // threads of the HTTP client would hold the program up
+        System.exit(0); // threads of the HTTP client would keep the program running
     }
 
     static TokenCredential made(String style) {
@@ -36,13 +36,13 @@ public final class AzureIdentity {
         return workload();
     }
 
-    /** In 1.9.0 the builder has no defaults of its own. */
+    /** In 1.9.0 the builder has no defaults. */
     static WorkloadIdentityCredential workload() {
         WorkloadIdentityCredentialBuilder builder = new WorkloadIdentityCredentialBuilder()
                 .tenantId(System.getenv("AZURE_TENANT_ID"))
                 .clientId(System.getenv("AZURE_CLIENT_ID"))
                 .tokenFilePath(System.getenv("AZURE_FEDERATED_TOKEN_FILE"));
-        // It would ask the real service whether it knows this one.
+        // Otherwise the library asks the real service whether this authority is known.
         return Answer.DIRECT ? builder.disableInstanceDiscovery().build() : builder.build();
     }
 

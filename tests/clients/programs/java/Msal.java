@@ -17,7 +17,7 @@ public final class Msal {
     public static void main(String[] arguments) throws Exception {
         String first = Answer.assertion();
         ConfidentialClientApplication app = made(arguments[0]);
-        // What Azure's clients ask of a credential.
+        // The credential interface of Azure's clients.
         TokenCredential credential = asked -> Mono.fromCallable(() -> token(app, asked.getScopes().get(0)));
         String secret = Answer.secret(credential);
         String audience = Answer.audience(token(app, arguments[1]).getToken());
@@ -26,7 +26,7 @@ public final class Msal {
             Answer.waitForAnother(first);
             Answer.say("later", Answer.audience(token(app, arguments[2]).getToken()));
         }
-        System.exit(0); // threads of the HTTP client would hold the program up
+        System.exit(0); // threads of the HTTP client would keep the program running
     }
 
     static ConfidentialClientApplication made(String style) throws Exception {
@@ -36,7 +36,7 @@ public final class Msal {
                 : ClientCredentialFactory.createFromClientAssertion(Answer.assertion());
         return ConfidentialClientApplication.builder(System.getenv("AZURE_CLIENT_ID"), assertion)
                 .authority(System.getenv("AZURE_AUTHORITY_HOST") + System.getenv("AZURE_TENANT_ID"))
-                .instanceDiscovery(!Answer.DIRECT) // it would ask the real service about this one
+                .instanceDiscovery(!Answer.DIRECT) // otherwise MSAL asks the real service about this authority
                 .build();
     }
 
@@ -47,7 +47,7 @@ public final class Msal {
                 answer.expiresOnDate().toInstant().atOffset(ZoneOffset.UTC));
     }
 
-    /** The version stands in the manifest of the library's jar. */
+    /** The version is in the manifest of the library's jar. */
     static String version() throws Exception {
         return ConfidentialClientApplication.class.getPackage().getImplementationVersion();
     }

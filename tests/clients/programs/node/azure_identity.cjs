@@ -4,10 +4,10 @@ const { version } = require("@azure/identity/package.json");
 const { SecretClient } = require("@azure/keyvault-secrets");
 const { DIRECT, VAULT, assertion, audience, run, say, waitForAnother } = require("./answer.cjs");
 
-// It would ask the real service whether it knows this one.
+// Otherwise the library asks the real service whether this authority is known.
 const options = { disableInstanceDiscovery: DIRECT };
 
-// 3.2.0 has no defaults of its own outside DefaultAzureCredential, and its own name for the file.
+// 3.2.0 has no defaults outside DefaultAzureCredential, and uses another name for the file option.
 const workload = () =>
   new identity.WorkloadIdentityCredential({
     tenantId: process.env.AZURE_TENANT_ID,

@@ -6,7 +6,7 @@ const { version } = require("@azure/msal-node/package.json");
 const { SecretClient } = require("@azure/keyvault-secrets");
 const { DIRECT, VAULT, assertion, audience, run, say, waitForAnother } = require("./answer.cjs");
 
-// MSAL for Node reads no proxy variable; Azure's own HTTP client does.
+// MSAL for Node ignores proxy variables; Azure's HTTP client reads them.
 const pipeline = createEmptyPipeline();
 pipeline.addPolicy(proxyPolicy());
 const http = createDefaultHttpClient();
@@ -23,7 +23,7 @@ const app = (style) =>
     auth: {
       clientId: process.env.AZURE_CLIENT_ID,
       authority: process.env.AZURE_AUTHORITY_HOST + process.env.AZURE_TENANT_ID,
-      // It would ask the real service whether it knows this one.
+      // Otherwise MSAL asks the real service whether this authority is known.
       knownAuthorities: DIRECT ? [new URL(process.env.AZURE_AUTHORITY_HOST).host] : [],
       clientAssertion: style === "callback" ? async () => assertion() : assertion(),
     },
@@ -35,7 +35,7 @@ const app = (style) =>
     },
   });
 
-// What Azure's clients ask of a credential.
+// The credential interface of Azure's clients.
 const credentialOf = (msal) => ({
   getToken: async (scopes) => {
     const answer = await msal.acquireTokenByClientCredential({ scopes: [scopes].flat() });

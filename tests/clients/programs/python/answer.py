@@ -1,4 +1,4 @@
-"""What every program here prints: one JSON object a line, the last of them when it is done."""
+"""Output of all programs here: one JSON object per line; the last line is printed at the end."""
 
 import base64
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 VAULT = "https://journey-vault.vault.azure.net"
-# Without the gateway there is a token service and no vault of this name.
+# Without the gateway the program can reach the token service but no vault.
 DIRECT = "DIRECT" in os.environ
 PATIENCE_SECONDS = 300
 
@@ -27,9 +27,9 @@ def assertion() -> str:
 
 
 def wait_for_another(first: str) -> None:
-    """Wait until the projected token is not the first one any more."""
+    """Wait until the projected token has been replaced."""
     for _ in range(PATIENCE_SECONDS * 10):
         if assertion() != first:
             return
         time.sleep(0.1)
-    raise SystemExit("the projected token stayed as it was")
+    raise SystemExit("the projected token was not replaced")

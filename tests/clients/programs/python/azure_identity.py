@@ -1,7 +1,7 @@
 """Read the secret and get tokens with azure-identity: STYLE SCOPE [LATER].
 
-STYLE is default, chained or workload, with `aio-` before it for the async half. With LATER the program goes
-on after its assertion was replaced, with the same credential.
+STYLE is default, chained or workload, with the prefix `aio-` for the async API. With LATER the program
+continues with the same credential after its assertion was replaced.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ async def run_async(style: str, scope: str, later: str) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Give what the library calls itself to the services, beside what pip says."""
+    """Return the library's User-Agent and the installed version."""
     own = importlib.import_module("azure.identity._version").VERSION
     assert own == version("azure-identity")
     return {"version": own}

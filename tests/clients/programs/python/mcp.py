@@ -1,7 +1,7 @@
 """Read the secret with .NET's identity library in azmcp: AZMCP PACKAGE STYLE SCOPE [LATER].
 
-The scope is azmcp's own; PACKAGE is the one whose version is said. It is spoken to as its users' editors do:
-JSON-RPC, one object a line. With LATER it goes on after the assertion was replaced.
+azmcp chooses its own scope; the program prints the version of PACKAGE. It uses the protocol of editors:
+JSON-RPC, one object per line. With LATER it continues after the assertion was replaced.
 """
 
 import json
@@ -19,10 +19,10 @@ STYLES = {"default": "prod", "workload": "WorkloadIdentityCredential"}
 
 
 class Server:
-    """An azmcp that runs until the program ends."""
+    """An azmcp process that runs until the program ends."""
 
     def __init__(self, program: str, style: str) -> None:
-        # It would ask its user before it shows a secret.
+        # Otherwise azmcp asks the user before it shows a secret.
         consent = "--dangerously-disable-elicitation"
         command = [program, "server", "start", "--tool", "keyvault_secret_get", consent]
         chosen = {"AZURE_TOKEN_CREDENTIALS": STYLES[style], "AZURE_MCP_COLLECT_TELEMETRY": "false"}
@@ -35,31 +35,31 @@ class Server:
         )
         self._asked = 0
         client = {"name": "podpass", "version": "1"}
-        self.ask("initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo=client)
-        self._tell({"method": "notifications/initialized"})
+        self.call("initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo=client)
+        self._send({"method": "notifications/initialized"})
 
     def secret(self) -> str:
         vault = VAULT.removeprefix("https://").partition(".")[0]
         asked = {"vault": vault, "secret": "greeting", "subscription": SUBSCRIPTION}
-        answer = self.ask("tools/call", name="keyvault_secret_get", arguments=asked)
+        answer = self.call("tools/call", name="keyvault_secret_get", arguments=asked)
         text = answer["result"]["content"][0]["text"]
         found = json.loads(text)
         if found.get("status") != 200:
             sys.exit(text)
         return str(re.findall(r'"value": ?"([^"]*)"', text)[0])
 
-    def ask(self, method: str, **params: Any) -> Any:
+    def call(self, method: str, **params: Any) -> Any:
         self._asked += 1
-        self._tell({"id": self._asked, "method": method, "params": params})
+        self._send({"id": self._asked, "method": method, "params": params})
         assert self._child.stdout is not None
         for line in self._child.stdout:
-            # It also talks about its settings there.
+            # stdout also has lines about its settings.
             answer = json.loads(line) if line.startswith("{") else {}
             if answer.get("id") == self._asked and "method" not in answer:
                 return answer
-        sys.exit("azmcp ended")
+        sys.exit("azmcp has exited")
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, Any]) -> None:
         assert self._child.stdin is not None
         self._child.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
         self._child.stdin.flush()
@@ -69,8 +69,8 @@ class Server:
         self._child.wait()
 
 
-def carried(program: str, package: str) -> str:
-    """Find which version of a package is bundled; .NET lists what it links in the file itself."""
+def bundled_version(program: str, package: str) -> str:
+    """Return the bundled version of a package; a .NET executable contains a list of its packages."""
     found = re.search(package.encode() + rb"/(\d+\.\d+\.\d+)", Path(program).read_bytes())
     return found[1].decode() if found else "none"
 
@@ -79,7 +79,7 @@ if __name__ == "__main__":
     azmcp, package, wanted, _, *rest = sys.argv[1:]
     first = assertion()
     server = Server(azmcp, wanted)
-    say(secret=server.secret(), version=carried(azmcp, package))
+    say(secret=server.secret(), version=bundled_version(azmcp, package))
     if rest:
         wait_for_another(first)
         say(later=server.secret())

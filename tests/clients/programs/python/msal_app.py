@@ -1,7 +1,7 @@
 """Read the secret and get tokens with MSAL: STYLE SCOPE [LATER].
 
-STYLE says how MSAL is given the assertion: as a string, or from a callback. MSAL has no vault client of its
-own; what the vault's asks of a credential are the ten lines of `App`.
+STYLE is how MSAL gets the assertion: as a string or from a callback. MSAL has no vault client; `App` adapts
+it to the credential interface of Azure's vault client.
 """
 
 import os
@@ -15,12 +15,12 @@ from answer import DIRECT, VAULT, assertion, audience, say, wait_for_another
 from azure.core.credentials import AccessToken
 from azure.keyvault.secrets import SecretClient
 
-# A string assertion is announced as a thing of the past; it still has to work.
+# A string assertion is deprecated; it must still work.
 warnings.simplefilter("ignore")
 
 
 class App:
-    """An MSAL application as a credential for Azure's clients."""
+    """Adapts an MSAL application to the credential interface of Azure's clients."""
 
     def __init__(self, style: str) -> None:
         self.app = msal.ConfidentialClientApplication(
@@ -29,7 +29,7 @@ class App:
                 "client_assertion": assertion if style == "callback" else assertion()
             },
             authority=os.environ["AZURE_AUTHORITY_HOST"] + os.environ["AZURE_TENANT_ID"],
-            # It would ask the real service whether it knows this one.
+            # Otherwise MSAL asks the real service whether this authority is known.
             instance_discovery=not DIRECT,
         )
 

@@ -1,7 +1,7 @@
 """Write and read a blob with a Rust library's own workload identity: LIBRARY HOST STYLE SCOPE.
 
-LIBRARY is obstore (of object_store) or opendal (of reqsign). Both find the webhook's variables by themselves
-and ask for Storage.
+LIBRARY is obstore (with object_store) or opendal (with reqsign). Both read the webhook's variables and
+request a token for Storage.
 """
 
 import sys

@@ -1,9 +1,9 @@
-"""Write and read a blob with the C++ identity library that pyarrow carries: HOST STYLE SCOPE [LATER].
+"""Write and read a blob with the C++ identity library in pyarrow: HOST STYLE SCOPE [LATER].
 
-STYLE and SCOPE are the library's own: it takes its default credential, and asks for Storage.
+STYLE and SCOPE have no effect: the library uses its default credential and requests a token for Storage.
 
-The library is silent about its version, but not towards the services: its log shows what it calls itself. A
-failure there ends the process.
+The library has no API for its version, but its log contains the User-Agent that it sends. A failure in the
+library ends the process.
 """
 
 import os
@@ -31,8 +31,8 @@ def use(host: str, later: str) -> None:
 
 
 def turn(storage: object, text: str) -> str:
-    """Write a text and read it again."""
-    # A blob of this turn's own: writing begins by emptying it, and the other release may be reading.
+    """Write a text and read it back."""
+    # A new blob each time: a write first empties the blob, and the other release may be reading it.
     name = f"podpass/{uuid.uuid4()}"
     with storage.open_output_stream(name) as blob:  # type: ignore[attr-defined]
         blob.write(text.encode())
@@ -41,7 +41,7 @@ def turn(storage: object, text: str) -> str:
 
 
 def watched(arguments: list[str]) -> int:
-    """Run this program again with the library's log on, and say from it which version spoke."""
+    """Run this program again with the library's log enabled, and print the version from the log."""
     command = [sys.executable, __file__, *arguments, "--watched"]
     environment = {**os.environ, "AZURE_LOG_LEVEL": "verbose"}
     version = ""

@@ -1,1 +1,1 @@
-"""Admission: built-in plugins and calls to mutating and validating webhooks."""
+"""Admission: built-in plugins, and calls to mutating and validating webhooks."""

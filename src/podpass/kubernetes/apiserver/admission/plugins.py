@@ -1,7 +1,7 @@
-"""The admission that is built into every API server: namespaces, accounts of pods, tolerations, priority.
+"""The built-in admission plugins: NamespaceLifecycle, ServiceAccount, Priority, DefaultTolerationSeconds.
 
-They run before the webhooks, and again after a webhook has changed an object, so that a container a
-webhook adds gets its account's token too.
+They run before the webhooks, and again after a webhook changed an object, so that a container that a webhook
+adds also gets the token of its account.
 """
 
 import random
@@ -10,41 +10,41 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from podpass.kubernetes.apiserver.defaulting import defaults
-from podpass.kubernetes.apiserver.kinds import Kind, named
-from podpass.kubernetes.apiserver.request import User
+from podpass.kubernetes.apiserver.kinds import Kind, kind_by_name
+from podpass.kubernetes.apiserver.request import UserInfo
 from podpass.kubernetes.apiserver.status import (
     Cause,
+    CauseType,
     StatusError,
-    Why,
     forbidden,
     not_found,
 )
-from podpass.kubernetes.apiserver.storage.storage import Object, Store
+from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
 from podpass.kubernetes.service_account.claims import EXTENDED_SECONDS
 from podpass.kubernetes.service_account.names import MOUNT_PATH
 
 CREATE, UPDATE, DELETE = "CREATE", "UPDATE", "DELETE"
-_IMMORTAL = ("default", "kube-system", "kube-public")
+_UNDELETABLE = ("default", "kube-system", "kube-public")
 _ROOT_CA = "kube-root-ca.crt"
 _VOLUME_PREFIX = "kube-api-access-"
-_MIRROR = "kubernetes.io/config.mirror"
-# The letters of generated names: no vowels, so that no words come out.
-LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+_MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
+# The characters of generated names: without vowels, so that the names contain no words.
+NAME_CHARACTERS = "bcdfghjklmnpqrstvwxz2456789"
 _SUFFIX_LENGTH = 5
 
 
 @dataclass(slots=True, kw_only=True)
-class Attributes:
-    """What admission is told of a request; `obj` is changed in place or replaced.
+class AdmissionAttributes:
+    """The attributes of a request under admission; plugins change `obj` in place or replace it.
 
-    Shapes:  `obj` is None for a deletion, `old` for a creation. Both carry no kind of their own.
+    Shapes:  `obj` is None for a deletion, `old` for a creation. Both have no `kind` and `apiVersion`.
     """
 
     operation: str
     kind: Kind
     namespace: str
     name: str
-    user: User
+    user: UserInfo
     obj: Object | None
     old: Object | None = None
     subresource: str = ""
@@ -54,30 +54,30 @@ class Attributes:
     warnings: list[str] = field(default_factory=list)
 
 
-def suffix() -> str:
-    """Make the random end of a generated name."""
-    return "".join(random.choices(LETTERS, k=_SUFFIX_LENGTH))  # noqa: S311 a name, no secret
+def random_suffix() -> str:
+    """Return a random suffix for a generated name."""
+    return "".join(random.choices(NAME_CHARACTERS, k=_SUFFIX_LENGTH))  # noqa: S311 a name, not a secret
 
 
-def admit(attributes: Attributes, store: Store) -> None:
-    """Run every built-in plugin on a request.
+def admit(attributes: AdmissionAttributes, store: ObjectStore) -> None:
+    """Run the built-in plugins on a request.
 
     Errors:  StatusError 403, 404.
     """
-    _lifecycle(attributes, store)
+    _namespace_lifecycle(attributes, store)
     if attributes.operation != CREATE or attributes.subresource or attributes.obj is None:
         return
     if attributes.kind.kind == "Pod":
         _service_account(attributes, attributes.obj, store)
-        defaults.pod_admission(attributes.obj, _priority_classes(store))
+        defaults.admit_pod(attributes.obj, _priority_classes(store))
     elif attributes.kind.kind == "Node":
-        defaults.node_admission(attributes.obj)
+        defaults.admit_node(attributes.obj)
 
 
-def _lifecycle(attributes: Attributes, store: Store) -> None:
+def _namespace_lifecycle(attributes: AdmissionAttributes, store: ObjectStore) -> None:
     kind, name = attributes.kind, attributes.name
     if kind.kind == "Namespace":
-        if attributes.operation == DELETE and name in _IMMORTAL:
+        if attributes.operation == DELETE and name in _UNDELETABLE:
             raise forbidden(
                 kind.plural,
                 f'namespaces "{name}" is forbidden: this namespace may not be deleted',
@@ -86,40 +86,40 @@ def _lifecycle(attributes: Attributes, store: Store) -> None:
         return
     if attributes.operation != CREATE or not kind.namespaced or not kind.stored:
         return
-    namespace = store.get(named("Namespace"), "", attributes.namespace)
+    namespace = store.get(kind_by_name("Namespace"), "", attributes.namespace)
     if namespace is None:
-        raise not_found(named("Namespace"), attributes.namespace)
+        raise not_found(kind_by_name("Namespace"), attributes.namespace)
     if namespace["metadata"].get("deletionTimestamp") and not attributes.subresource:
         raise _terminating(attributes)
 
 
-def _terminating(attributes: Attributes) -> StatusError:
+def _terminating(attributes: AdmissionAttributes) -> StatusError:
     kind, name = attributes.kind, attributes.name
-    told = f"namespace {attributes.namespace} is being terminated"
+    message = f"namespace {attributes.namespace} is being terminated"
     return forbidden(
         kind.plural,
         f'{kind.resource} "{name}" is forbidden: unable to create new content in namespace '
         f"{attributes.namespace} because it is being terminated",
         name=name,
         group=kind.group,
-        causes=[Cause(Why.NAMESPACE_TERMINATING, told, "metadata.namespace")],
+        causes=[Cause(CauseType.NAMESPACE_TERMINATING, message, "metadata.namespace")],
     )
 
 
-def _refused(attributes: Attributes, why: str) -> StatusError:
+def _pod_forbidden(attributes: AdmissionAttributes, reason: str) -> StatusError:
     name = attributes.name
-    return forbidden("pods", f'pods "{name}" is forbidden: {why}', name=name)
+    return forbidden("pods", f'pods "{name}" is forbidden: {reason}', name=name)
 
 
-def _service_account(attributes: Attributes, pod: Object, store: Store) -> None:
-    """Give a pod its account, the account's pull secrets, and the projected token of the API."""
+def _service_account(attributes: AdmissionAttributes, pod: Object, store: ObjectStore) -> None:
+    """Set a pod's account and the account's pull secrets, and mount the projected API token."""
     spec = pod["spec"]
-    if _MIRROR in (pod["metadata"].get("annotations") or {}):
+    if _MIRROR_ANNOTATION in (pod["metadata"].get("annotations") or {}):
         return
     name = spec.get("serviceAccountName") or "default"
-    account = store.get(named("ServiceAccount"), attributes.namespace, name)
+    account = store.get(kind_by_name("ServiceAccount"), attributes.namespace, name)
     if account is None:
-        raise _refused(
+        raise _pod_forbidden(
             attributes,
             f"error looking up service account {attributes.namespace}/{name}: "
             f'serviceaccount "{name}" not found',
@@ -131,14 +131,16 @@ def _service_account(attributes: Attributes, pod: Object, store: Store) -> None:
         _mount_token(spec)
 
 
-def _priority_classes(store: Store) -> dict[str, Object]:
-    return {entry.name: entry.object() for entry in store.entries(named("PriorityClass"))}
+def _priority_classes(store: ObjectStore) -> dict[str, Object]:
+    return {
+        entry.name: entry.object() for entry in store.list_stored(kind_by_name("PriorityClass"))
+    }
 
 
 def _automount(spec: Mapping[str, Any], account: Mapping[str, Any]) -> bool:
-    """The pod's own word counts before its account's."""
-    for holder in (spec, account):
-        value = holder.get("automountServiceAccountToken")
+    """Return whether to mount the token; the pod's own setting takes precedence over the account's."""
+    for source in (spec, account):
+        value = source.get("automountServiceAccountToken")
         if value is not None:
             return bool(value)
     return True
@@ -147,7 +149,7 @@ def _automount(spec: Mapping[str, Any], account: Mapping[str, Any]) -> bool:
 def _mount_token(spec: Object) -> None:
     volumes = spec.get("volumes") or []
     existing = [each["name"] for each in volumes if each["name"].startswith(_VOLUME_PREFIX)]
-    volume = existing[0] if existing else _VOLUME_PREFIX + suffix()
+    volume = existing[0] if existing else _VOLUME_PREFIX + random_suffix()
     mounted = False
     for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
         mounts = container.get("volumeMounts") or []

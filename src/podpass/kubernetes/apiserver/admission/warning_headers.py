@@ -1,38 +1,40 @@
-"""Warnings to whoever asked, as headers: how many, how long, and which are not sent at all."""
+"""Warning headers of a response, bounded in number and length."""
 
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-_MOST = 4096
-_LONGEST = 256
-# A line break would end the header, and begin one that the warning's author chose.
-_UNSENDABLE = ("Cc", "Cs")
+_MAX_TOTAL_CHARS = 4096
+_MAX_TRUNCATED_CHARS = 256
+# A line break would end the header and start another header with content from the warning.
+_FORBIDDEN_CATEGORIES = ("Cc", "Cs")
 
 
-def written(warnings: Iterable[str]) -> list[bytes]:
-    """Write warnings, each once; where they are too long together, each is cut and the last are left out.
+def format_headers(warnings: Iterable[str]) -> list[bytes]:
+    """Format warnings as header values, each once; truncate each and omit the last if they are too long.
 
-    Units:   characters; all together may have 4096, and then 256 each.
-    Source:  the API server's own recorder of warnings.
+    Units:   characters; at most 4096 in total, and 256 per warning if they are truncated.
+    Source:  the warning recorder of kube-apiserver.
     """
-    wanted = [each for each in dict.fromkeys(warnings) if _can_be_sent(each)]
-    if sum(map(len, wanted)) > _MOST:
-        wanted = list(_cut(wanted))
-    return [b'299 - "%s"' % _quoted(each) for each in wanted]
+    unique = [each for each in dict.fromkeys(warnings) if _is_sendable(each)]
+    if sum(map(len, unique)) > _MAX_TOTAL_CHARS:
+        unique = list(_truncate(unique))
+    return [b'299 - "%s"' % _quote(each) for each in unique]
 
 
-def _cut(warnings: Iterable[str]) -> Iterator[str]:
-    room = _MOST
+def _truncate(warnings: Iterable[str]) -> Iterator[str]:
+    remaining = _MAX_TOTAL_CHARS
     for each in warnings:
-        if room <= 0:
+        if remaining <= 0:
             return
-        yield each[:_LONGEST]
-        room -= len(each[:_LONGEST])
+        yield each[:_MAX_TRUNCATED_CHARS]
+        remaining -= len(each[:_MAX_TRUNCATED_CHARS])
 
 
-def _can_be_sent(text: str) -> bool:
-    return bool(text) and not any(unicodedata.category(char) in _UNSENDABLE for char in text)
+def _is_sendable(text: str) -> bool:
+    return bool(text) and not any(
+        unicodedata.category(char) in _FORBIDDEN_CATEGORIES for char in text
+    )
 
 
-def _quoted(text: str) -> bytes:
+def _quote(text: str) -> bytes:
     return text.replace("\\", "\\\\").replace('"', '\\"').encode()

@@ -1,20 +1,21 @@
-"""Which webhooks want a request, and what they are shown of it. Pure, over the stored configurations.
+"""Select the webhooks for a request, and build their AdmissionReview, from the stored configurations.
 
-Source: Kubernetes, "Dynamic Admission Control"; order is by the configuration's name, then as listed.
+Webhooks are ordered by the name of their configuration, then as listed in it.
+Source: Kubernetes, "Dynamic Admission Control".
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from podpass.kubernetes.apiserver.admission.plugins import CREATE, Attributes
-from podpass.kubernetes.apiserver.kinds import ADMISSION, Kind, named
+from podpass.kubernetes.apiserver.admission.plugins import CREATE, AdmissionAttributes
+from podpass.kubernetes.apiserver.kinds import ADMISSION, Kind, kind_by_name
 from podpass.kubernetes.apiserver.selectors import matches
-from podpass.kubernetes.apiserver.storage.storage import Object, Store
+from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
-class Hook:
+class Webhook:
     """One webhook of one configuration."""
 
     configuration: str
@@ -22,54 +23,60 @@ class Hook:
 
     @property
     def name(self) -> str:
+        """Return the name of the webhook."""
         return str(self.spec["name"])
 
     @property
     def failure_policy(self) -> str:
+        """Return the failurePolicy, Fail if it is not set."""
         return str(self.spec.get("failurePolicy") or "Fail")
 
 
-def hooks(store: Store, attributes: Attributes, configurations: str) -> list[Hook]:
-    """List all webhooks of a kind of configurations in their order."""
-    # A webhook could otherwise make the configurations that call it unchangeable.
+def list_webhooks(
+    store: ObjectStore, attributes: AdmissionAttributes, configurations: str
+) -> list[Webhook]:
+    """List the webhooks of a kind of configuration, in order."""
+    # Otherwise a webhook could refuse every change of its own configuration.
     if attributes.kind.group == ADMISSION:
         return []
     return [
-        hook
-        for entry in store.entries(named(configurations))
-        for hook in _hooks(entry.name, entry.object())
+        webhook
+        for entry in store.list_stored(kind_by_name(configurations))
+        for webhook in _webhooks_of(entry.name, entry.object())
     ]
 
 
-def wants(store: Store, hook: Hook, attributes: Attributes) -> bool:
-    """Tell whether a webhook wants a request, with its object as it is now."""
-    rules = hook.spec.get("rules") or ()
-    return any(_rule_fits(rule, attributes) for rule in rules) and _selects(store, hook, attributes)
+def should_call(store: ObjectStore, webhook: Webhook, attributes: AdmissionAttributes) -> bool:
+    """Return whether a webhook's rules and selectors match a request and its current object."""
+    rules = webhook.spec.get("rules") or ()
+    return any(_rule_matches(rule, attributes) for rule in rules) and _selectors_match(
+        store, webhook, attributes
+    )
 
 
-def _hooks(name: str, configuration: Object) -> list[Hook]:
-    return [Hook(name, each) for each in configuration.get("webhooks") or ()]
+def _webhooks_of(name: str, configuration: Object) -> list[Webhook]:
+    return [Webhook(name, each) for each in configuration.get("webhooks") or ()]
 
 
-def _rule_fits(rule: Mapping[str, Any], attributes: Attributes) -> bool:
+def _rule_matches(rule: Mapping[str, Any], attributes: AdmissionAttributes) -> bool:
     kind = attributes.kind
     scope = rule.get("scope") or "*"
     if scope != "*" and (scope == "Namespaced") is not kind.namespaced:
         return False
     return (
-        _in(attributes.operation, rule.get("operations"))
-        and _in(kind.group, rule.get("apiGroups"))
-        and _in(kind.version, rule.get("apiVersions"))
-        and any(_resource_fits(each, attributes) for each in rule.get("resources") or ())
+        _includes(attributes.operation, rule.get("operations"))
+        and _includes(kind.group, rule.get("apiGroups"))
+        and _includes(kind.version, rule.get("apiVersions"))
+        and any(_resource_matches(each, attributes) for each in rule.get("resources") or ())
     )
 
 
-def _in(value: str, wanted: Sequence[str] | None) -> bool:
+def _includes(value: str, wanted: Sequence[str] | None) -> bool:
     return "*" in (wanted or ()) or value in (wanted or ())
 
 
-def _resource_fits(pattern: str, attributes: Attributes) -> bool:
-    """Compare with `pods`, `pods/status`, `pods/*`, `*/scale`, `*` (no subresource) or `*/*`."""
+def _resource_matches(pattern: str, attributes: AdmissionAttributes) -> bool:
+    """Match `pods`, `pods/status`, `pods/*`, `*/scale`, `*` (no subresource) or `*/*`."""
     resource, _, subresource = pattern.partition("/")
     return resource in ("*", attributes.kind.plural) and subresource in (
         "*",
@@ -77,12 +84,12 @@ def _resource_fits(pattern: str, attributes: Attributes) -> bool:
     )
 
 
-def _selects(store: Store, hook: Hook, attributes: Attributes) -> bool:
-    selector = hook.spec.get("objectSelector") or {}
+def _selectors_match(store: ObjectStore, webhook: Webhook, attributes: AdmissionAttributes) -> bool:
+    selector = webhook.spec.get("objectSelector") or {}
     objects = [each for each in (attributes.obj, attributes.old) if each is not None]
     if not any(matches(selector, _labels(each)) for each in objects):
         return False
-    selector = hook.spec.get("namespaceSelector") or {}
+    selector = webhook.spec.get("namespaceSelector") or {}
     if not selector or not (attributes.kind.namespaced or attributes.kind.kind == "Namespace"):
         return True
     if attributes.kind.kind == "Namespace":
@@ -90,7 +97,7 @@ def _selects(store: Store, hook: Hook, attributes: Attributes) -> bool:
         name = attributes.name
     else:
         namespace, name = None, attributes.namespace
-    found = namespace or store.get(named("Namespace"), "", name)
+    found = namespace or store.get(kind_by_name("Namespace"), "", name)
     return found is not None and matches(selector, _labels(found))
 
 
@@ -98,8 +105,8 @@ def _labels(obj: Mapping[str, Any]) -> Mapping[str, str]:
     return (obj.get("metadata") or {}).get("labels") or {}
 
 
-def review(attributes: Attributes, uid: str, version: str) -> Object:
-    """Write the AdmissionReview a webhook is sent."""
+def build_review(attributes: AdmissionAttributes, uid: str, version: str) -> Object:
+    """Build the AdmissionReview for a webhook."""
     kind = attributes.kind
     sub = attributes.sub_kind
     request_kind = dict(zip(("group", "version", "kind"), sub or _gvk(kind), strict=True))
@@ -111,9 +118,9 @@ def review(attributes: Attributes, uid: str, version: str) -> Object:
         "requestKind": request_kind,
         "requestResource": resource,
         "operation": attributes.operation,
-        "userInfo": attributes.user.info(),
-        "object": shown(attributes, attributes.obj),
-        "oldObject": shown(attributes, attributes.old),
+        "userInfo": attributes.user.body(),
+        "object": with_type_meta(attributes, attributes.obj),
+        "oldObject": with_type_meta(attributes, attributes.old),
         "dryRun": attributes.dry_run,
         "options": attributes.options or None,
     }
@@ -134,8 +141,8 @@ def _gvk(kind: Kind) -> tuple[str, str, str]:
     return kind.group, kind.version, kind.kind
 
 
-def shown(attributes: Attributes, obj: Object | None) -> Object | None:
-    """Put kind and version on an object, as a webhook sees it."""
+def with_type_meta(attributes: AdmissionAttributes, obj: Object | None) -> Object | None:
+    """Add `kind` and `apiVersion` to an object, as a webhook receives it."""
     if obj is None:
         return None
     group, version, kind = attributes.sub_kind or _gvk(attributes.kind)

@@ -1,6 +1,6 @@
-"""Who asks: client certificate, static token, ServiceAccount token, or nobody.
+"""The authenticator: client certificates, static tokens, ServiceAccount tokens and anonymous requests.
 
-A credential that is shown and does not hold is refused; only a request without any is anonymous.
+An invalid credential is refused; only a request without a credential is anonymous.
 """
 
 import logging
@@ -14,59 +14,59 @@ from podpass.crypto import jose
 from podpass.crypto.secret import Secret
 from podpass.errors import Error
 from podpass.http.server import Scope
-from podpass.kubernetes.apiserver.kinds import named
-from podpass.kubernetes.apiserver.request import User
+from podpass.kubernetes.apiserver.kinds import kind_by_name
+from podpass.kubernetes.apiserver.request import UserInfo
 from podpass.kubernetes.apiserver.status import unauthorized
-from podpass.kubernetes.apiserver.storage.storage import Object, Store
-from podpass.kubernetes.service_account.names import group_names, subject
+from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
+from podpass.kubernetes.service_account.names import account_groups, subject
 from podpass.kubernetes.service_account.signer import TokenSigner
 
 _log = logging.getLogger(__name__)
 
 AUTHENTICATED = "system:authenticated"
-ANONYMOUS = User(name="system:anonymous", groups=("system:unauthenticated",))
-# How long tokens of a pod hold after the end of its grace period.
+ANONYMOUS = UserInfo(name="system:anonymous", groups=("system:unauthenticated",))
+# The time that a pod's tokens stay valid after the end of its grace period.
 _POD_LEEWAY_SECONDS = 60
 _EXTRA = "authentication.kubernetes.io/"
 _BOUND = {"pod": "Pod", "secret": "Secret"}
 
 
-class TokenRefused(Error):
-    """A bearer token does not hold; the message is what a TokenReview shows."""
+class InvalidBearerToken(Error):
+    """A bearer token is not valid; a TokenReview shows the message."""
 
-    code = "cluster_token_refused"
+    code = "invalid_bearer_token"
     status = 401
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
-    """What tokens are checked against.
+class AuthConfig:
+    """The issuer, signing keys, audiences and static tokens of the API server.
 
-    Shapes:  `tokens` are static bearer tokens and their users; `audiences` those of the API itself.
+    Shapes:  `tokens` maps static bearer tokens to their users; `audiences` are the API server's own.
     """
 
     issuer: str
     signer: TokenSigner
     audiences: tuple[str, ...]
-    tokens: Mapping[str, User] = field(repr=False)
+    tokens: Mapping[str, UserInfo] = field(repr=False)
     clock: Clock
 
 
 class Authenticator:
-    """Finds the user of a request."""
+    """Authenticates requests and bearer tokens."""
 
-    def __init__(self, trust: Trust, store: Store) -> None:
-        self._trust = trust
+    def __init__(self, auth_config: AuthConfig, store: ObjectStore) -> None:
+        self._auth_config = auth_config
         self._store = store
-        self._static = [(Secret(token), user) for token, user in trust.tokens.items()]
+        self._static = [(Secret(token), user) for token, user in auth_config.tokens.items()]
 
-    def user(self, scope: Scope, headers: Mapping[str, str]) -> User:
-        """Name the user of a request.
+    def authenticate(self, scope: Scope, headers: Mapping[str, str]) -> UserInfo:
+        """Return the user of a request.
 
         Errors:  StatusError 401.
         """
         certificate = scope.get("extensions", {}).get("tls", {}).get("client_cert")
-        if certificate and (user := _of_certificate(certificate)):
+        if certificate and (user := _certificate_user(certificate)):
             return user
         authorization = headers.get("authorization", "")
         if not authorization:
@@ -75,119 +75,125 @@ class Authenticator:
         if scheme.lower() != "bearer" or not token.strip():
             return ANONYMOUS
         try:
-            return self.review(token.strip(), self._trust.audiences)[0]
-        except TokenRefused as exc:
-            _log.info("bearer_token_refused", extra={"reason": exc.message})
+            return self.authenticate_token(token.strip(), self._auth_config.audiences)[0]
+        except InvalidBearerToken as exc:
+            _log.info("bearer_token_rejected", extra={"reason": exc.message})
             raise unauthorized() from exc
 
-    def review(self, token: str, audiences: Sequence[str] = ()) -> tuple[User, list[str]]:
-        """Name the user of a token, and those of the wanted audiences that it is for.
+    def authenticate_token(
+        self, token: str, audiences: Sequence[str] = ()
+    ) -> tuple[UserInfo, list[str]]:
+        """Return the user of a token, and the requested audiences that the token has.
 
-        Errors:  TokenRefused.
+        Errors:  InvalidBearerToken.
         """
         for secret, user in self._static:
-            # Every static token is compared, in constant time.
+            # Compare in constant time.
             if secret.matches(token):
-                return _with_group(user), list(audiences or self._trust.audiences)
-        return self._of_account(token, audiences or self._trust.audiences)
+                return _add_authenticated_group(user), list(
+                    audiences or self._auth_config.audiences
+                )
+        return self._authenticate_account(token, audiences or self._auth_config.audiences)
 
-    def _of_account(self, text: str, wanted: Sequence[str]) -> tuple[User, list[str]]:
+    def _authenticate_account(
+        self, text: str, requested: Sequence[str]
+    ) -> tuple[UserInfo, list[str]]:
         try:
             token = jose.parse(text)
         except jose.MalformedToken as exc:
-            raise TokenRefused("invalid bearer token") from exc
-        if token.claims.get("iss") != self._trust.issuer:
-            raise TokenRefused("invalid bearer token")
-        self._signed(token)
+            raise InvalidBearerToken("invalid bearer token") from exc
+        if token.claims.get("iss") != self._auth_config.issuer:
+            raise InvalidBearerToken("invalid bearer token")
+        self._verify_signature(token)
         claims = token.claims
-        _live(claims, self._trust.clock())
+        _check_lifetime(claims, self._auth_config.clock())
         audiences = claims.get("aud")
         audiences = [audiences] if isinstance(audiences, str) else list(audiences or ())
-        fit = [each for each in audiences if each in wanted]
-        if not fit:
-            raise _refused(
-                f"token audiences {_quoted(audiences)} is invalid for the target audiences "
-                f"{_quoted(wanted)}"
+        matching = [each for each in audiences if each in requested]
+        if not matching:
+            raise _invalid_token(
+                f"token audiences {_quote_list(audiences)} is invalid for the target audiences "
+                f"{_quote_list(requested)}"
             )
-        return self._bound(claims), fit
+        return self._account_user(claims), matching
 
-    def _signed(self, token: jose.UnverifiedToken) -> None:
-        for key in self._trust.signer.public:
+    def _verify_signature(self, token: jose.UnverifiedToken) -> None:
+        for key in self._auth_config.signer.public:
             if token.kid == key.kid:
                 try:
                     jose.verify(token, key)
                 except jose.BadSignature as exc:
-                    raise TokenRefused("invalid bearer token") from exc
+                    raise InvalidBearerToken("invalid bearer token") from exc
                 return
-        raise TokenRefused("invalid bearer token")
+        raise InvalidBearerToken("invalid bearer token")
 
-    def _bound(self, claims: Mapping[str, Any]) -> User:
-        """Check that account and bound objects still are the ones the token was made for."""
-        told = claims.get("kubernetes.io")
-        if not isinstance(told, Mapping):
-            raise _refused("the token has no kubernetes.io claim")
-        namespace, account = told["namespace"], told["serviceaccount"]
-        found = self._store.get(named("ServiceAccount"), namespace, account["name"])
+    def _account_user(self, claims: Mapping[str, Any]) -> UserInfo:
+        """Return the user of an account token; check that the account and the bound objects still exist."""
+        private = claims.get("kubernetes.io")
+        if not isinstance(private, Mapping):
+            raise _invalid_token("the token has no kubernetes.io claim")
+        namespace, account = private["namespace"], private["serviceaccount"]
+        found = self._store.get(kind_by_name("ServiceAccount"), namespace, account["name"])
         if found is None or found["metadata"]["uid"] != account["uid"]:
-            raise _refused("service account token has been invalidated")
+            raise _invalid_token("service account token has been invalidated")
         extra = {f"{_EXTRA}credential-id": [f"JTI={claims['jti']}"]} if "jti" in claims else {}
         for claim, kind in _BOUND.items():
-            if claim in told:
-                self._still(kind, namespace, told[claim])
+            if claim in private:
+                self._check_bound_object(kind, namespace, private[claim])
         for claim in ("pod", "node"):
-            if claim in told:
-                extra[f"{_EXTRA}{claim}-name"] = [told[claim]["name"]]
-                extra[f"{_EXTRA}{claim}-uid"] = [told[claim].get("uid", "")]
+            if claim in private:
+                extra[f"{_EXTRA}{claim}-name"] = [private[claim]["name"]]
+                extra[f"{_EXTRA}{claim}-uid"] = [private[claim].get("uid", "")]
         name = subject(namespace, account["name"])
-        groups = (*group_names(namespace), AUTHENTICATED)
-        return User(name=name, uid=account["uid"], groups=groups, extra=extra)
+        groups = (*account_groups(namespace), AUTHENTICATED)
+        return UserInfo(name=name, uid=account["uid"], groups=groups, extra=extra)
 
-    def _still(self, kind: str, namespace: str, told: Mapping[str, str]) -> None:
-        found = self._store.get(named(kind), namespace, told["name"])
-        if found is None or found["metadata"]["uid"] != told["uid"]:
-            raise _refused(f"the {kind} this token is bound to is gone")
-        if _overdue(found, self._trust.clock()):
-            raise _refused(f"the {kind} this token is bound to has been deleted")
+    def _check_bound_object(self, kind: str, namespace: str, ref: Mapping[str, str]) -> None:
+        found = self._store.get(kind_by_name(kind), namespace, ref["name"])
+        if found is None or found["metadata"]["uid"] != ref["uid"]:
+            raise _invalid_token(f"the {kind} this token is bound to is gone")
+        if _is_past_deletion(found, self._auth_config.clock()):
+            raise _invalid_token(f"the {kind} this token is bound to has been deleted")
 
 
-def _quoted(values: Sequence[str]) -> str:
+def _quote_list(values: Sequence[str]) -> str:
     return "[" + " ".join(f'"{value}"' for value in values) + "]"
 
 
-def _refused(why: str) -> TokenRefused:
-    return TokenRefused(f"[invalid bearer token, {why}]")
+def _invalid_token(reason: str) -> InvalidBearerToken:
+    return InvalidBearerToken(f"[invalid bearer token, {reason}]")
 
 
-def _live(claims: Mapping[str, Any], now: float) -> None:
+def _check_lifetime(claims: Mapping[str, Any], now: float) -> None:
     if not isinstance(claims.get("exp"), int | float) or now >= claims["exp"]:
-        raise _refused("service account token has expired")
+        raise _invalid_token("service account token has expired")
     if now < claims.get("nbf", 0):
-        raise _refused("service account token is not valid yet")
+        raise _invalid_token("service account token is not valid yet")
 
 
-def _overdue(obj: Object, now: float) -> bool:
+def _is_past_deletion(obj: Object, now: float) -> bool:
     deleted = obj["metadata"].get("deletionTimestamp")
     if deleted is None:
         return False
     return now > datetime.fromisoformat(deleted).timestamp() + _POD_LEEWAY_SECONDS
 
 
-def _with_group(user: User) -> User:
+def _add_authenticated_group(user: UserInfo) -> UserInfo:
     if AUTHENTICATED in user.groups:
         return user
     groups = (*user.groups, AUTHENTICATED)
-    return User(name=user.name, uid=user.uid, groups=groups, extra=user.extra)
+    return UserInfo(name=user.name, uid=user.uid, groups=groups, extra=user.extra)
 
 
-def _of_certificate(der: bytes) -> User | None:
-    """Read a client certificate that TLS has verified: CN is the user, each O a group."""
+def _certificate_user(der: bytes) -> UserInfo | None:
+    """Return the user of a client certificate that TLS has verified: CN is the name, each O a group."""
     from cryptography import x509
     from cryptography.x509.oid import NameOID
 
-    owner = x509.load_der_x509_certificate(der).subject
-    names = owner.get_attributes_for_oid(NameOID.COMMON_NAME)
+    certificate_subject = x509.load_der_x509_certificate(der).subject
+    names = certificate_subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     if not names:
         return None
-    organizations = owner.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    organizations = certificate_subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
     groups = [str(each.value) for each in organizations]
-    return _with_group(User(name=str(names[0].value), groups=tuple(groups)))
+    return _add_authenticated_group(UserInfo(name=str(names[0].value), groups=tuple(groups)))

@@ -1,8 +1,8 @@
-"""Nobody grants what they do not hold: the check on every write of a role or a binding.
+"""RBAC escalation prevention: check every write of a role or a binding.
 
-Without it, whoever may write roles could give themselves the whole cluster. A role is let through if each
-of its rules is covered by the writer's own grants or the writer may `escalate`; a binding if those of its
-role are, or the writer may `bind` that role.
+Without this check, a user who may write roles could grant themselves every permission. A user may write a
+role if the user's own grants cover each of its rules, or if the user may `escalate`. A user may write a
+binding if the user's grants cover the rules of its role, or if the user may `bind` that role.
 """
 
 import functools
@@ -15,38 +15,40 @@ import orjson
 
 from podpass.kubernetes.apiserver.auth.rbac import (
     MASTERS,
-    Asked,
-    Rbac,
-    fits_path,
-    has,
-    has_resource,
+    AuthorizerAttributes,
+    RbacAuthorizer,
+    includes,
+    resource_matches,
+    url_matches,
 )
-from podpass.kubernetes.apiserver.kinds import Kind, named
-from podpass.kubernetes.apiserver.request import User
+from podpass.kubernetes.apiserver.kinds import Kind, kind_by_name
+from podpass.kubernetes.apiserver.request import UserInfo
 from podpass.kubernetes.apiserver.status import StatusError, forbidden, not_found
 from podpass.kubernetes.apiserver.storage.storage import Object
 
 Rule = Mapping[str, Any]
 
 _ROLES, _BINDINGS = ("Role", "ClusterRole"), ("RoleBinding", "ClusterRoleBinding")
-_EVERYTHING: Sequence[Rule] = (
+_ALL_RULES: Sequence[Rule] = (
     {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]},
     {"verbs": ["*"], "nonResourceURLs": ["*"]},
 )
-_MAX_SHOWN = 20
-# No role of people comes near; a role made to keep the server busy is taken for one that is not covered.
+_MAX_LISTED_RULES = 20
+# Real roles stay far below these limits. A role above them could overload the server and is not covered.
 _MAX_COMPARISONS, _MAX_COMBINATIONS = 2_000_000, 100_000
 _ANY_NAME = ""
 
 
-def check(rbac: Rbac, user: User, kind: Kind, new: Object, old: Object | None) -> None:
-    """Let a role or binding be written by this user; other kinds pass.
+def check(
+    rbac: RbacAuthorizer, user: UserInfo, kind: Kind, new: Object, old: Object | None
+) -> None:
+    """Raise an error if this user must not write this role or binding; do nothing for other kinds.
 
-    Errors:  StatusError 403, and 404 for a binding of a role that is not there.
+    Errors:  StatusError 403, and 404 for a binding to a role that does not exist.
     """
     if MASTERS in user.groups or kind.kind not in _ROLES + _BINDINGS:
         return
-    if old is not None and _about_itself_only(new, old):
+    if old is not None and _changes_only_ignored_metadata(new, old):
         return
     if kind.kind in _ROLES:
         _check_role(rbac, user, kind, new, old)
@@ -54,54 +56,56 @@ def check(rbac: Rbac, user: User, kind: Kind, new: Object, old: Object | None) -
         _check_binding(rbac, user, kind, new)
 
 
-def _check_role(rbac: Rbac, user: User, kind: Kind, new: Object, old: Object | None) -> None:
+def _check_role(
+    rbac: RbacAuthorizer, user: UserInfo, kind: Kind, new: Object, old: Object | None
+) -> None:
     namespace = new["metadata"].get("namespace", "")
-    # A rule cannot let somebody escalate one name that does not exist yet.
+    # A rule with resourceNames cannot allow `escalate` for a role that does not exist yet.
     name = old["metadata"]["name"] if old else ""
-    question = Asked(
+    attributes = AuthorizerAttributes(
         verb="escalate", group=kind.group, resource=kind.plural, namespace=namespace, name=name
     )
-    if rbac.allowed(user, question) is not None:
+    if rbac.authorize(user, attributes) is not None:
         return
-    held = _held(rbac, user, namespace)
-    _confirm(user, kind, new, held, new.get("rules") or ())
-    # What it collects is not known now: roles that others label later belong to it too.
-    if (new.get("aggregationRule") or (old or {}).get("aggregationRule")) and _lacking(
-        held, _EVERYTHING
+    granted = _grants_of(rbac, user, namespace)
+    _require_covered(user, kind, new, granted, new.get("rules") or ())
+    # The rules of an aggregated role are not known now: it also includes roles that are labelled later.
+    if (new.get("aggregationRule") or (old or {}).get("aggregationRule")) and _uncovered(
+        granted, _ALL_RULES
     ):
-        why = "only who holds every right may use an aggregationRule"
-        raise _refused(kind, new, why)
+        reason = "only a user with every permission may use an aggregationRule"
+        raise _escalation_error(kind, new, reason)
 
 
-def _check_binding(rbac: Rbac, user: User, kind: Kind, new: Object) -> None:
+def _check_binding(rbac: RbacAuthorizer, user: UserInfo, kind: Kind, new: Object) -> None:
     namespace, ref = new["metadata"].get("namespace", ""), new["roleRef"]
-    role = named(ref["kind"])
-    question = Asked(
+    role = kind_by_name(ref["kind"])
+    attributes = AuthorizerAttributes(
         verb="bind",
         group=role.group,
         resource=role.plural,
         namespace=namespace,
         name=ref["name"],
     )
-    if rbac.allowed(user, question) is not None:
+    if rbac.authorize(user, attributes) is not None:
         return
-    rules = rbac.rules(ref, namespace)
+    rules = rbac.role_rules(ref, namespace)
     if rules is None:
         raise not_found(role, ref["name"])
-    _confirm(user, kind, new, _held(rbac, user, namespace), rules)
+    _require_covered(user, kind, new, _grants_of(rbac, user, namespace), rules)
 
 
-def _held(rbac: Rbac, user: User, namespace: str) -> list[Rule]:
+def _grants_of(rbac: RbacAuthorizer, user: UserInfo, namespace: str) -> list[Rule]:
     return [rule for grant in rbac.grants(user, namespace) for rule in grant.rules]
 
 
-def _confirm(
-    user: User, kind: Kind, new: Object, held: Sequence[Rule], rules: Sequence[Rule]
+def _require_covered(
+    user: UserInfo, kind: Kind, new: Object, granted: Sequence[Rule], rules: Sequence[Rule]
 ) -> None:
-    if lacking := _lacking(held, rules):
+    if uncovered := _uncovered(granted, rules):
         groups = " ".join(f'"{group}"' for group in user.groups)
-        shown = "; ".join(orjson.dumps(rule).decode() for rule in lacking[:_MAX_SHOWN])
-        raise _refused(
+        shown = "; ".join(orjson.dumps(rule).decode() for rule in uncovered[:_MAX_LISTED_RULES])
+        raise _escalation_error(
             kind,
             new,
             f'user "{user.name}" (groups=[{groups}]) is attempting to grant RBAC permissions not '
@@ -109,63 +113,67 @@ def _confirm(
         )
 
 
-def _refused(kind: Kind, new: Object, why: str) -> StatusError:
+def _escalation_error(kind: Kind, new: Object, reason: str) -> StatusError:
     name = new["metadata"].get("name", "")
-    message = f'{kind.resource} "{name}" is forbidden: {why}'
+    message = f'{kind.resource} "{name}" is forbidden: {reason}'
     return forbidden(kind.plural, message, name=name, group=kind.group)
 
 
-def _about_itself_only(new: Object, old: Object) -> bool:
-    """Tell whether a change is only of what the collection of garbage needs to get rid of it."""
-    return _granting(new) == _granting(old)
+def _changes_only_ignored_metadata(new: Object, old: Object) -> bool:
+    """Return whether only metadata changed that the garbage collector may change."""
+    return _without_ignored_metadata(new) == _without_ignored_metadata(old)
 
 
-def _granting(obj: Object) -> Object:
+def _without_ignored_metadata(obj: Object) -> Object:
     ignored = ("finalizers", "ownerReferences", "managedFields", "generation", "resourceVersion")
     metadata = {key: value for key, value in obj["metadata"].items() if key not in ignored}
     return {**obj, "metadata": metadata}
 
 
-def _lacking(held: Sequence[Rule], rules: Sequence[Rule]) -> list[Rule]:
+def _uncovered(granted: Sequence[Rule], rules: Sequence[Rule]) -> list[Rule]:
     values = sum(len(each or ()) for rule in rules for each in rule.values())
-    if values * len(held) > _MAX_COMPARISONS:
+    if values * len(granted) > _MAX_COMPARISONS:
         return list(rules)
-    return [rule for rule in rules if not covered(held, rule)]
+    return [rule for rule in rules if not is_covered(granted, rule)]
 
 
-def covered(held: Sequence[Rule], rule: Rule) -> bool:
-    """Tell whether each single right of a rule is one of the held rules' rights.
+def is_covered(granted: Sequence[Rule], rule: Rule) -> bool:
+    """Return whether each permission of a rule is a permission of one of the granted rules.
 
-    A rule is the product of its lists, which may be billions of rights. So each value is turned into the
-    set of held rules that admit it, as bits; values of equal sets count once, and a combination is held
-    if its sets share a rule.
+    A rule is the product of its lists, which can be billions of permissions. So each value is mapped to the
+    set of granted rules that allow it, as a bit mask. Values with equal masks count once, and a combination
+    is granted if its masks have a common bit.
     """
-    verbs = _admitting(held, rule.get("verbs"), lambda own, verb: has(own.get("verbs"), verb))
-    by_url = _admitting(
-        held,
+    verbs = _rule_masks(
+        granted, rule.get("verbs"), lambda own, verb: includes(own.get("verbs"), verb)
+    )
+    by_url = _rule_masks(
+        granted,
         rule.get("nonResourceURLs"),
-        lambda own, url: any(fits_path(each, url) for each in own.get("nonResourceURLs") or ()),
+        lambda own, url: any(url_matches(each, url) for each in own.get("nonResourceURLs") or ()),
     )
     by_resource = (
-        _admitting(held, rule.get("apiGroups"), lambda own, one: has(own.get("apiGroups"), one)),
-        _admitting(held, rule.get("resources"), _admits_resource),
-        _admitting(held, rule.get("resourceNames") or (_ANY_NAME,), _admits_name),
+        _rule_masks(
+            granted, rule.get("apiGroups"), lambda own, one: includes(own.get("apiGroups"), one)
+        ),
+        _rule_masks(granted, rule.get("resources"), _allows_resource),
+        _rule_masks(granted, rule.get("resourceNames") or (_ANY_NAME,), _allows_name),
     )
-    return _all_share(verbs, by_url) and _all_share(verbs, *by_resource)
+    return _all_have_common_rule(verbs, by_url) and _all_have_common_rule(verbs, *by_resource)
 
 
-def _admitting(
-    held: Sequence[Rule], values: Iterable[str] | None, admits: Callable[[Rule, str], bool]
+def _rule_masks(
+    granted: Sequence[Rule], values: Iterable[str] | None, allows: Callable[[Rule, str], bool]
 ) -> set[int]:
     return {
-        sum(1 << at for at, own in enumerate(held) if admits(own, value))
+        sum(1 << at for at, own in enumerate(granted) if allows(own, value))
         for value in dict.fromkeys(values or ())
     }
 
 
-def _all_share(*choices: set[int]) -> bool:
+def _all_have_common_rule(*choices: set[int]) -> bool:
     if functools.reduce(operator.and_, itertools.chain(*choices), -1):
-        return True  # one held rule has it all
+        return True  # one granted rule allows everything
     shared = {-1}
     for each in choices:
         if len(shared) * len(each) > _MAX_COMBINATIONS:
@@ -174,12 +182,12 @@ def _all_share(*choices: set[int]) -> bool:
     return 0 not in shared
 
 
-def _admits_resource(own: Rule, value: str) -> bool:
+def _allows_resource(own: Rule, value: str) -> bool:
     resource, _, subresource = value.partition("/")
-    asked = Asked(verb="", resource=resource, subresource=subresource)
-    return has_resource(own.get("resources") or (), asked)
+    attributes = AuthorizerAttributes(verb="", resource=resource, subresource=subresource)
+    return resource_matches(own.get("resources") or (), attributes)
 
 
-def _admits_name(own: Rule, name: str) -> bool:
+def _allows_name(own: Rule, name: str) -> bool:
     names = own.get("resourceNames") or ()
     return not names or (name != _ANY_NAME and name in names)

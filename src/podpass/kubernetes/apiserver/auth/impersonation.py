@@ -1,4 +1,4 @@
-"""Acting as somebody else, by the `Impersonate-*` headers, for those whom RBAC lets."""
+"""Impersonation of another user with the `Impersonate-*` headers, if RBAC allows it."""
 
 import logging
 import re
@@ -8,25 +8,25 @@ from urllib.parse import unquote
 
 from podpass.http.server import Headers
 from podpass.kubernetes.apiserver.auth.authentication import ANONYMOUS, AUTHENTICATED
-from podpass.kubernetes.apiserver.auth.rbac import Asked, Rbac
-from podpass.kubernetes.apiserver.request import User
+from podpass.kubernetes.apiserver.auth.rbac import AuthorizerAttributes, RbacAuthorizer
+from podpass.kubernetes.apiserver.request import UserInfo
 from podpass.kubernetes.apiserver.status import internal
-from podpass.kubernetes.service_account.names import USERNAME_PREFIX, group_names
+from podpass.kubernetes.service_account.names import USERNAME_PREFIX, account_groups
 
 _log = logging.getLogger(__name__)
 
 _EXTRA = "impersonate-extra-"
 _AUTHENTICATION = "authentication.k8s.io"
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-# What only looks like an account is a user, and the right to be an account is no right to be it.
+# A name that only resembles an account is a user: the permission to impersonate accounts does not include it.
 _ACCOUNT = re.compile(
     rf"{USERNAME_PREFIX}(?P<namespace>{_LABEL}):(?P<name>(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*)"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
-    """Who somebody wants to be, as the headers say it."""
+class _ImpersonationRequest:
+    """The user that the headers request."""
 
     name: str
     uid: str
@@ -34,24 +34,26 @@ class _Wanted:
     extra: Mapping[str, Sequence[str]]
 
 
-def impersonated(user: User, headers: Headers, rbac: Rbac) -> User:
-    """Give the user that is acted for, or the one who asks.
+def impersonate(user: UserInfo, headers: Headers, rbac: RbacAuthorizer) -> UserInfo:
+    """Return the impersonated user, or the authenticated user if there are no impersonation headers.
 
-    Errors:  StatusError 403 for whoever may not; 500 where the headers name no user, as the real API.
+    Errors:  StatusError 403 if RBAC does not allow it; 500 if the headers name no user, as in the real API.
     """
-    wanted = _wanted(headers)
-    if not wanted.name:
-        if wanted.groups or wanted.uid or wanted.extra:
+    requested = _parse_headers(headers)
+    if not requested.name:
+        if requested.groups or requested.uid or requested.extra:
             raise internal("requested groups, uid or extra without impersonating a user")
         return user
-    for question in _questions(wanted):
-        rbac.check(user, question)
-    _log.info("impersonation_granted", extra={"user": user.name, "as_user": wanted.name})
-    return User(name=wanted.name, uid=wanted.uid, groups=_groups(wanted), extra=wanted.extra)
+    for attributes in _required_attributes(requested):
+        rbac.check(user, attributes)
+    _log.info("user_impersonated", extra={"user": user.name, "as_user": requested.name})
+    return UserInfo(
+        name=requested.name, uid=requested.uid, groups=_groups(requested), extra=requested.extra
+    )
 
 
-def _wanted(headers: Headers) -> _Wanted:
-    """Read the headers; each line is one value, for a comma is part of a name."""
+def _parse_headers(headers: Headers) -> _ImpersonationRequest:
+    """Parse the headers; each line is one value, because a comma is part of a name."""
     found: dict[str, list[str]] = {}
     for name, value in headers:
         if name.startswith(b"impersonate-"):
@@ -61,7 +63,7 @@ def _wanted(headers: Headers) -> _Wanted:
         for name, values in found.items()
         if name.startswith(_EXTRA)
     }
-    return _Wanted(
+    return _ImpersonationRequest(
         name=found.get("impersonate-user", [""])[0],
         uid=found.get("impersonate-uid", [""])[0],
         groups=found.get("impersonate-group", []),
@@ -69,31 +71,35 @@ def _wanted(headers: Headers) -> _Wanted:
     )
 
 
-def _questions(wanted: _Wanted) -> list[Asked]:
-    """Ask for the right to each part of it."""
-    questions = [_may_be("users", wanted.name)]
-    if account := _ACCOUNT.fullmatch(wanted.name):
-        questions = [Asked(verb="impersonate", resource="serviceaccounts", **account.groupdict())]
-    questions += [_may_be("groups", group) for group in wanted.groups]
-    if wanted.uid:
-        questions.append(_may_be("uids", wanted.uid, group=_AUTHENTICATION))
-    for key, values in wanted.extra.items():
-        about = _may_be("userextras", "", group=_AUTHENTICATION)
-        questions += [replace(about, subresource=key, name=value) for value in values]
-    return questions
+def _required_attributes(requested: _ImpersonationRequest) -> list[AuthorizerAttributes]:
+    """Return the authorizer attributes that each part of the request needs."""
+    required = [_impersonate_attributes("users", requested.name)]
+    if account := _ACCOUNT.fullmatch(requested.name):
+        required = [
+            AuthorizerAttributes(
+                verb="impersonate", resource="serviceaccounts", **account.groupdict()
+            )
+        ]
+    required += [_impersonate_attributes("groups", group) for group in requested.groups]
+    if requested.uid:
+        required.append(_impersonate_attributes("uids", requested.uid, group=_AUTHENTICATION))
+    for key, values in requested.extra.items():
+        key_attributes = _impersonate_attributes("userextras", "", group=_AUTHENTICATION)
+        required += [replace(key_attributes, subresource=key, name=value) for value in values]
+    return required
 
 
-def _may_be(resource: str, name: str, *, group: str = "") -> Asked:
-    return Asked(verb="impersonate", group=group, resource=resource, name=name)
+def _impersonate_attributes(resource: str, name: str, *, group: str = "") -> AuthorizerAttributes:
+    return AuthorizerAttributes(verb="impersonate", group=group, resource=resource, name=name)
 
 
-def _groups(wanted: _Wanted) -> tuple[str, ...]:
-    """Add the groups every user of the name's kind is in."""
-    found, account = list(wanted.groups), _ACCOUNT.fullmatch(wanted.name)
+def _groups(requested: _ImpersonationRequest) -> tuple[str, ...]:
+    """Return the requested groups and the groups that every such user has."""
+    found, account = list(requested.groups), _ACCOUNT.fullmatch(requested.name)
     if not found and account:
-        found = list(group_names(account["namespace"]))
+        found = list(account_groups(account["namespace"]))
     anonymous = ANONYMOUS.groups[0]
-    if wanted.name == ANONYMOUS.name:
+    if requested.name == ANONYMOUS.name:
         found.append(anonymous)
     elif anonymous not in found:
         found.append(AUTHENTICATED)

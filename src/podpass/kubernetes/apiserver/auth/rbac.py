@@ -1,18 +1,18 @@
-"""Whether a user may do it: RBAC over the roles and bindings that are stored, nothing cached for long.
+"""The RBAC authorizer: reads the stored roles and bindings, and reloads them when one of them changes.
 
-What enters is a user and what is asked; what leaves is the rule that allows it, or None. Whoever is in
-`system:masters` may do everything, before any rule is read.
+It takes a user and authorizer attributes, and returns the reason why RBAC allows the request, or None.
+Members of the group `system:masters` may do everything, before any rule is read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from podpass.kubernetes.apiserver.kinds import named
-from podpass.kubernetes.apiserver.request import Target, User
+from podpass.kubernetes.apiserver.kinds import kind_by_name
+from podpass.kubernetes.apiserver.request import RequestInfo, UserInfo
 from podpass.kubernetes.apiserver.selectors import matches
 from podpass.kubernetes.apiserver.status import StatusError, forbidden
-from podpass.kubernetes.apiserver.storage.storage import Object, Store
+from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
 from podpass.kubernetes.service_account import names
 
 MASTERS = "system:masters"
@@ -21,10 +21,10 @@ _KINDS = ("ClusterRoleBinding", "RoleBinding", "ClusterRole", "Role")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """One question: may this be done.
+class AuthorizerAttributes:
+    """The attributes of a request that the authorizer decides on.
 
-    Shapes:  `path` is set for what is no resource, and then the rest is empty.
+    Shapes:  `path` is set for a non-resource request; the fields of a resource are then empty.
     """
 
     verb: str
@@ -37,14 +37,15 @@ class Asked:
 
     @property
     def full_resource(self) -> str:
+        """Return the resource with its subresource, as in RBAC rules."""
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
-def asked(target: Target, name: str = "") -> Asked:
-    """Turn a request's target into the question RBAC answers."""
+def authorizer_attributes(target: RequestInfo, name: str = "") -> AuthorizerAttributes:
+    """Return the authorizer attributes of a request."""
     if not target.plural:
-        return Asked(verb=target.verb, path=target.path)
-    return Asked(
+        return AuthorizerAttributes(verb=target.verb, path=target.path)
+    return AuthorizerAttributes(
         verb=target.verb,
         group=target.group,
         resource=target.plural,
@@ -56,81 +57,87 @@ def asked(target: Target, name: str = "") -> Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """A binding that concerns a user, with the rules of its role.
+    """The rules that a binding grants to a user.
 
-    Shapes:  `namespace` is empty where the rules hold everywhere.
+    Shapes:  `namespace` is empty if the rules are valid in every namespace; `reason` names the binding.
     """
 
     namespace: str
     rules: Sequence[Mapping[str, Any]]
-    why: str
+    reason: str
 
 
-class Rbac:
-    """Answers questions from the stored roles and bindings."""
+class RbacAuthorizer:
+    """Authorizes requests by the stored roles and bindings."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._seen: tuple[int, ...] = ()
+        self._revisions: tuple[int, ...] = ()
         self._bindings: list[tuple[str, Object]] = []
         self._roles: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
 
-    def allowed(self, user: User, question: Asked) -> str | None:
-        """Say why a user may do it; None if nothing allows it."""
+    def authorize(self, user: UserInfo, attributes: AuthorizerAttributes) -> str | None:
+        """Return the reason why a user may do this; None if no rule allows it."""
         if MASTERS in user.groups:
             return ""
-        for grant in self.grants(user, question.namespace):
-            if any(_covers(rule, question) for rule in grant.rules):
-                return grant.why
+        for grant in self.grants(user, attributes.namespace):
+            if any(_rule_allows(rule, attributes) for rule in grant.rules):
+                return grant.reason
         return None
 
-    def check(self, user: User, question: Asked) -> None:
-        """Let a user through.
+    def check(self, user: UserInfo, attributes: AuthorizerAttributes) -> None:
+        """Raise an error unless a user may do this.
 
-        Errors:  StatusError 403, in the words kubectl users know.
+        Errors:  StatusError 403, with the message of kube-apiserver.
         """
-        if self.allowed(user, question) is None:
-            raise _forbidden(user, question)
+        if self.authorize(user, attributes) is None:
+            raise _forbidden(user, attributes)
 
-    def grants(self, user: User, namespace: str) -> Iterator[Grant]:
-        """Give what is bound to a user everywhere, and in one namespace."""
+    def grants(self, user: UserInfo, namespace: str) -> Iterator[Grant]:
+        """Yield the grants of a user that are valid in every namespace or in this namespace."""
         self._refresh()
-        for where, binding in self._bindings:
-            if where and where != namespace:
+        for binding_namespace, binding in self._bindings:
+            if binding_namespace and binding_namespace != namespace:
                 continue
             for subject in binding.get("subjects") or ():
-                if _is_subject(subject, where, user):
-                    rules = self._roles.get(_role_key(binding["roleRef"], where), ())
-                    yield Grant(namespace=where, rules=rules, why=_why(binding, where, subject))
+                if _is_subject(subject, binding_namespace, user):
+                    rules = self._roles.get(_role_key(binding["roleRef"], binding_namespace), ())
+                    yield Grant(
+                        namespace=binding_namespace,
+                        rules=rules,
+                        reason=_reason(binding, binding_namespace, subject),
+                    )
                     break
 
-    def rules(self, ref: Mapping[str, str], namespace: str) -> Sequence[Mapping[str, Any]] | None:
-        """Give the rules of the role a binding names; None if there is no such role."""
+    def role_rules(
+        self, ref: Mapping[str, str], namespace: str
+    ) -> Sequence[Mapping[str, Any]] | None:
+        """Return the rules of a binding's role; None if the role does not exist."""
         self._refresh()
         return self._roles.get(_role_key(ref, namespace))
 
     def _refresh(self) -> None:
-        kinds = [named(kind) for kind in _KINDS]
-        seen = tuple(self._store.changed(kind) for kind in kinds)
-        if seen == self._seen and self._bindings:
+        kinds = [kind_by_name(kind) for kind in _KINDS]
+        revisions = tuple(self._store.last_change(kind) for kind in kinds)
+        if revisions == self._revisions and self._bindings:
             return
         cluster_bindings, bindings, cluster_roles, roles = (
-            [entry.object() for entry in self._store.entries(kind)] for kind in kinds
+            [entry.object() for entry in self._store.list_stored(kind)] for kind in kinds
         )
         self._bindings = [("", each) for each in cluster_bindings]
         self._bindings += [(each["metadata"]["namespace"], each) for each in bindings]
         self._roles = {
-            ("", role["metadata"]["name"]): aggregated(role, cluster_roles)
+            ("", role["metadata"]["name"]): aggregate_rules(role, cluster_roles)
             for role in cluster_roles
         }
         for role in roles:
             key = role["metadata"]["namespace"], role["metadata"]["name"]
             self._roles[key] = role.get("rules") or []
-        self._seen = seen
+        self._revisions = revisions
 
 
-def aggregated(role: Object, roles: Sequence[Object]) -> list[Mapping[str, Any]]:
-    """Give a cluster role's own rules and those of the roles it collects by label."""
+def aggregate_rules(role: Object, roles: Sequence[Object]) -> list[Mapping[str, Any]]:
+    """Return the rules of a cluster role and of the cluster roles that its aggregationRule selects."""
     rules: list[Mapping[str, Any]] = list(role.get("rules") or [])
     selectors = (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or []
     for other in roles:
@@ -144,75 +151,81 @@ def _role_key(ref: Mapping[str, str], namespace: str) -> tuple[str, str]:
     return (namespace if ref["kind"] == "Role" else ""), ref["name"]
 
 
-def _is_subject(subject: Mapping[str, str], namespace: str, user: User) -> bool:
+def _is_subject(subject: Mapping[str, str], namespace: str, user: UserInfo) -> bool:
     match subject["kind"]:
         case "User":
             return subject["name"] == user.name
         case "Group":
             return subject["name"] in user.groups
         case "ServiceAccount":
-            where = subject.get("namespace") or namespace
-            return user.name == names.subject(where, subject["name"])
+            account_namespace = subject.get("namespace") or namespace
+            return user.name == names.subject(account_namespace, subject["name"])
     return False
 
 
-def _why(binding: Object, namespace: str, subject: Mapping[str, str]) -> str:
+def _reason(binding: Object, namespace: str, subject: Mapping[str, str]) -> str:
     name, ref = binding["metadata"]["name"], binding["roleRef"]
     kind = "RoleBinding" if namespace else "ClusterRoleBinding"
-    shown = f"{name}/{namespace}" if namespace else name
-    who = subject["name"]
+    binding_name = f"{name}/{namespace}" if namespace else name
+    subject_name = subject["name"]
     if subject["kind"] == "ServiceAccount":
-        who = f"{who}/{subject.get('namespace') or namespace}"
+        subject_name = f"{subject_name}/{subject.get('namespace') or namespace}"
     role = f'{ref["kind"]} "{ref["name"]}"'
-    return f'RBAC: allowed by {kind} "{shown}" of {role} to {subject["kind"]} "{who}"'
-
-
-def _covers(rule: Mapping[str, Any], question: Asked) -> bool:
-    if not has(rule.get("verbs"), question.verb):
-        return False
-    if question.path:
-        return any(fits_path(each, question.path) for each in rule.get("nonResourceURLs") or ())
-    names = rule.get("resourceNames") or ()
     return (
-        has(rule.get("apiGroups"), question.group)
-        and has_resource(rule.get("resources") or (), question)
-        and (not names or question.name in names)
+        f'RBAC: allowed by {kind} "{binding_name}" of {role} to {subject["kind"]} "{subject_name}"'
     )
 
 
-def has(values: Sequence[str] | None, wanted: str) -> bool:
-    """Tell whether a list of a rule holds a value, or the star that stands for all."""
+def _rule_allows(rule: Mapping[str, Any], attributes: AuthorizerAttributes) -> bool:
+    if not includes(rule.get("verbs"), attributes.verb):
+        return False
+    if attributes.path:
+        return any(url_matches(each, attributes.path) for each in rule.get("nonResourceURLs") or ())
+    names = rule.get("resourceNames") or ()
+    return (
+        includes(rule.get("apiGroups"), attributes.group)
+        and resource_matches(rule.get("resources") or (), attributes)
+        and (not names or attributes.name in names)
+    )
+
+
+def includes(values: Sequence[str] | None, wanted: str) -> bool:
+    """Return whether a list of a rule contains a value or the wildcard `*`."""
     return values is not None and ("*" in values or wanted in values)
 
 
-def has_resource(resources: Sequence[str], question: Asked) -> bool:
-    """Tell whether a rule's resources hold the asked one; a resource never stands for its parts."""
-    if "*" in resources or question.full_resource in resources:
+def resource_matches(resources: Sequence[str], attributes: AuthorizerAttributes) -> bool:
+    """Return whether a rule's resources contain the requested one; subresources are not included."""
+    if "*" in resources or attributes.full_resource in resources:
         return True
-    return bool(question.subresource) and f"*/{question.subresource}" in resources
+    return bool(attributes.subresource) and f"*/{attributes.subresource}" in resources
 
 
-def fits_path(pattern: str, path: str) -> bool:
-    """Tell whether a rule's URL is this path, or with a star at its end begins it."""
+def url_matches(pattern: str, path: str) -> bool:
+    """Return whether a rule's URL is this path, or a prefix of it if it ends with `*`."""
     if pattern.endswith("*"):
         return path.startswith(pattern[:-1])
     return pattern == path
 
 
-def _forbidden(user: User, question: Asked) -> StatusError:
-    if question.path:
+def _forbidden(user: UserInfo, attributes: AuthorizerAttributes) -> StatusError:
+    if attributes.path:
         return forbidden(
-            "", f'forbidden: User "{user.name}" cannot {question.verb} path "{question.path}"'
+            "", f'forbidden: User "{user.name}" cannot {attributes.verb} path "{attributes.path}"'
         )
-    resource = f"{question.resource}.{question.group}" if question.group else question.resource
-    what = f'{resource} "{question.name}"' if question.name else resource
-    where = (
-        f'in the namespace "{question.namespace}"' if question.namespace else "at the cluster scope"
+    resource = (
+        f"{attributes.resource}.{attributes.group}" if attributes.group else attributes.resource
+    )
+    what = f'{resource} "{attributes.name}"' if attributes.name else resource
+    binding_namespace = (
+        f'in the namespace "{attributes.namespace}"'
+        if attributes.namespace
+        else "at the cluster scope"
     )
     return forbidden(
-        question.resource,
-        f'{what} is forbidden: User "{user.name}" cannot {question.verb} resource '
-        f'"{question.full_resource}" in API group "{question.group}" {where}',
-        name=question.name,
-        group=question.group,
+        attributes.resource,
+        f'{what} is forbidden: User "{user.name}" cannot {attributes.verb} resource '
+        f'"{attributes.full_resource}" in API group "{attributes.group}" {binding_namespace}',
+        name=attributes.name,
+        group=attributes.group,
     )

@@ -1,18 +1,18 @@
-"""Questions that are answered and forgotten: whose token is this, may they, who am I."""
+"""The review resources, which are not stored: TokenReview, SubjectAccessReview and their variants."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from podpass.clock import Clock, rfc3339
 from podpass.kubernetes.apiserver import decoding, options
-from podpass.kubernetes.apiserver.auth.authentication import Authenticator, TokenRefused
-from podpass.kubernetes.apiserver.auth.rbac import MASTERS, Asked, Rbac
+from podpass.kubernetes.apiserver.auth.authentication import Authenticator, InvalidBearerToken
+from podpass.kubernetes.apiserver.auth.rbac import MASTERS, AuthorizerAttributes, RbacAuthorizer
 from podpass.kubernetes.apiserver.patch import server_side_apply
-from podpass.kubernetes.apiserver.request import Request, User
+from podpass.kubernetes.apiserver.request import Request, UserInfo
 from podpass.kubernetes.apiserver.status import (
     Cause,
+    CauseType,
     StatusError,
-    Why,
     bad_request,
     invalid,
 )
@@ -22,63 +22,69 @@ _EVERYTHING = {"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}
 _EVERY_PATH = {"verbs": ["*"], "nonResourceURLs": ["*"]}
 
 
-class Reviews:
-    """Answers reviews of every kind."""
+class ReviewHandler:
+    """Creates reviews of every kind."""
 
-    def __init__(self, authenticator: Authenticator, rbac: Rbac, clock: Clock) -> None:
+    def __init__(self, authenticator: Authenticator, rbac: RbacAuthorizer, clock: Clock) -> None:
         self._authenticator = authenticator
         self._rbac = rbac
         self._clock = clock
 
-    async def answer(self, request: Request) -> Object:
-        """Answer the review in a request's body.
+    async def create(self, request: Request) -> Object:
+        """Return the review in a request's body with its status.
 
         Errors:  StatusError 400, 422.
         """
-        asked = await decoding.obj(request, request.kind)
-        asked.pop("kind", None)
-        asked.pop("apiVersion", None)
-        spec = asked.get("spec") or {}
+        review = await decoding.decode_object(request, request.kind)
+        review.pop("kind", None)
+        review.pop("apiVersion", None)
+        spec = review.get("spec") or {}
         match request.kind.kind:
             case "SelfSubjectReview":
                 metadata = {"creationTimestamp": rfc3339(self._clock())}
-                return {"metadata": metadata, "status": {"userInfo": request.user.info()}}
+                return {"metadata": metadata, "status": {"userInfo": request.user.body()}}
             case "TokenReview":
-                status = self._token(request, spec)
+                status = self._review_token(request, spec)
             case "SelfSubjectRulesReview":
-                status = self._rules(request, spec)
+                status = self._list_rules(request, spec)
             case "SelfSubjectAccessReview":
-                status = self._access(request.user, _question(request, spec))
+                status = self._review_access(request.user, _attributes(request, spec))
             case _:
-                _local(request, spec)
-                status = self._access(_subject(request, spec), _question(request, spec))
-        return self._owned(request, asked) | {"status": status}
+                _check_namespace(request, spec)
+                status = self._review_access(_subject(request, spec), _attributes(request, spec))
+        return self._with_managed_fields(request, review) | {"status": status}
 
-    def _owned(self, request: Request, asked: Object) -> Object:
-        how = options.write(request, "CreateOptions")
-        asked.pop("status", None)
-        metadata = asked.setdefault("metadata", {})
-        owners = server_side_apply.track_update(
-            request.kind, None, asked, how.manager, now=self._clock()
+    def _with_managed_fields(self, request: Request, review: Object) -> Object:
+        write_options = options.parse_write_options(request, "CreateOptions")
+        review.pop("status", None)
+        metadata = review.setdefault("metadata", {})
+        managed = server_side_apply.track_update(
+            request.kind, None, review, write_options.manager, now=self._clock()
         )
-        return asked | {"metadata": {**metadata, "managedFields": owners} if owners else metadata}
+        return review | {
+            "metadata": {**metadata, "managedFields": managed} if managed else metadata
+        }
 
-    def _token(self, request: Request, spec: Object) -> Object:
+    def _review_token(self, request: Request, spec: Object) -> Object:
         if not spec.get("token"):
-            raise invalid(request.kind, "", [Cause(Why.REQUIRED, "must be given", "spec.token")])
+            raise invalid(
+                request.kind, "", [Cause(CauseType.REQUIRED, "must be given", "spec.token")]
+            )
         try:
-            user, audiences = self._authenticator.review(spec["token"], spec.get("audiences") or ())
-        except TokenRefused as exc:
+            user, audiences = self._authenticator.authenticate_token(
+                spec["token"], spec.get("audiences") or ()
+            )
+        except InvalidBearerToken as exc:
             return {"user": {}, "error": exc.message}
-        return {"authenticated": True, "user": user.info(), "audiences": audiences}
+        return {"authenticated": True, "user": user.body(), "audiences": audiences}
 
-    def _access(self, user: User, question: Asked) -> Object:
-        why = self._rbac.allowed(user, question)
-        if why is None:
+    def _review_access(self, user: UserInfo, attributes: AuthorizerAttributes) -> Object:
+        reason = self._rbac.authorize(user, attributes)
+        if reason is None:
             return {"allowed": False}
-        return {"allowed": True} | ({"reason": why} if why else {})
+        return {"allowed": True} | ({"reason": reason} if reason else {})
 
-    def _rules(self, request: Request, spec: Object) -> Object:
+    def _list_rules(self, request: Request, spec: Object) -> Object:
         namespace = spec.get("namespace")
         if not namespace:
             raise bad_request("no namespace on request")
@@ -94,15 +100,17 @@ class Reviews:
         }
 
 
-def _question(request: Request, spec: Object) -> Asked:
+def _attributes(request: Request, spec: Object) -> AuthorizerAttributes:
     resource, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
     if (resource is None) is (path is None):
-        why = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-        raise invalid(request.kind, "", [Cause(Why.INVALID, why, "spec.resourceAttributes")])
+        reason = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        raise invalid(
+            request.kind, "", [Cause(CauseType.INVALID, reason, "spec.resourceAttributes")]
+        )
     if path is not None:
-        return Asked(verb=path.get("verb") or "", path=path.get("path") or "/")
+        return AuthorizerAttributes(verb=path.get("verb") or "", path=path.get("path") or "/")
     resource = resource or {}
-    return Asked(
+    return AuthorizerAttributes(
         verb=resource.get("verb") or "",
         group=resource.get("group") or "",
         resource=resource.get("resource") or "",
@@ -112,12 +120,12 @@ def _question(request: Request, spec: Object) -> Asked:
     )
 
 
-def _subject(request: Request, spec: Object) -> User:
+def _subject(request: Request, spec: Object) -> UserInfo:
     groups: Sequence[str] = spec.get("groups") or ()
     if not spec.get("user") and not groups:
-        why = "at least one of user or group must be specified"
-        raise invalid(request.kind, "", [Cause(Why.INVALID, why, "spec.user")])
-    return User(
+        reason = "at least one of user or group must be specified"
+        raise invalid(request.kind, "", [Cause(CauseType.INVALID, reason, "spec.user")])
+    return UserInfo(
         name=spec.get("user") or "",
         uid=spec.get("uid") or "",
         groups=tuple(groups),
@@ -125,15 +133,15 @@ def _subject(request: Request, spec: Object) -> User:
     )
 
 
-def _local(request: Request, spec: Object) -> None:
-    """A review in a namespace asks about that namespace only."""
+def _check_namespace(request: Request, spec: Object) -> None:
+    """Refuse a LocalSubjectAccessReview for another namespace than its own."""
     if request.kind.namespaced:
-        asked = (spec.get("resourceAttributes") or {}).get("namespace")
-        if asked != request.target.namespace:
-            raise _elsewhere(request)
+        namespace = (spec.get("resourceAttributes") or {}).get("namespace")
+        if namespace != request.info.namespace:
+            raise _wrong_namespace(request)
 
 
-def _elsewhere(request: Request) -> StatusError:
-    why = f"must be {request.target.namespace!r}"
+def _wrong_namespace(request: Request) -> StatusError:
+    reason = f"must be {request.info.namespace!r}"
     field = "spec.resourceAttributes.namespace"
-    return invalid(request.kind, "", [Cause(Why.INVALID, why, field)])
+    return invalid(request.kind, "", [Cause(CauseType.INVALID, reason, field)])

@@ -1,1 +1,1 @@
-"""Default values that the API server writes into objects."""
+"""Default values that the API server sets in objects."""

@@ -1,8 +1,8 @@
-"""What a real API server adds to an object: defaults by type, and what it sets when one is created.
+"""Defaults that a real API server sets in an object, by type, and the fields that it sets at creation.
 
-One walk over the object's types: a row of `_FIELDS` gives fields a type has when nobody set them, a
-function of `_HOOKS` what depends on other fields. Zero values stand here too, where the API writes
-them (`lastState: {}`, `eventTime: null`).
+One walk over the object's types: a row of `_FIELDS` has the constant defaults of a type, a function of
+`_DEFAULTERS` sets the defaults that depend on other fields. `_FIELDS` also has the zero values that the API
+serializes (`lastState: {}`, `eventTime: null`).
 """
 
 import base64
@@ -17,7 +17,7 @@ from podpass.kubernetes.apiserver.status import forbidden
 
 Object = dict[str, Any]
 
-_MODE = 0o644
+_FILE_MODE = 0o644
 _CONTAINER: Object = {
     "resources": {},
     "terminationMessagePath": "/dev/termination-log",
@@ -35,7 +35,7 @@ _PROBE = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "fail
 _FIELDS: dict[str, Mapping[str, Any]] = {
     **workload.FIELDS,
     "ClusterRole": {"rules": None},
-    "ConfigMapVolumeSource": {"defaultMode": _MODE},
+    "ConfigMapVolumeSource": {"defaultMode": _FILE_MODE},
     "Container": _CONTAINER,
     "ContainerPort": {"protocol": "TCP"},
     "ContainerStateRunning": {"startedAt": None},
@@ -48,7 +48,7 @@ _FIELDS: dict[str, Mapping[str, Any]] = {
         "image": "",
         "imageID": "",
     },
-    "DownwardAPIVolumeSource": {"defaultMode": _MODE},
+    "DownwardAPIVolumeSource": {"defaultMode": _FILE_MODE},
     "EphemeralContainer": _CONTAINER,
     "Event": {
         "involvedObject": {},
@@ -90,12 +90,12 @@ _FIELDS: dict[str, Mapping[str, Any]] = {
     },
     "PodStatus": {"phase": "Pending"},
     "Probe": _PROBE,
-    "ProjectedVolumeSource": {"defaultMode": _MODE},
+    "ProjectedVolumeSource": {"defaultMode": _FILE_MODE},
     "ResourceFieldSelector": {"divisor": "0"},
     "Role": {"rules": None},
     "RuleWithOperations": {"scope": "*"},
     "Secret": {"type": "Opaque"},
-    "SecretVolumeSource": {"defaultMode": _MODE},
+    "SecretVolumeSource": {"defaultMode": _FILE_MODE},
     "Service": {"spec": {}, "status": {}},
     "ServiceAccountTokenProjection": {"expirationSeconds": 3600},
     "ServicePort": {"protocol": "TCP"},
@@ -107,14 +107,14 @@ _FIELDS: dict[str, Mapping[str, Any]] = {
 
 _PREEMPTION = "PreemptLowerPriority"
 NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
-_LOST_NODE = (NOT_READY, UNREACHABLE)
+_NODE_TAINTS = (NOT_READY, UNREACHABLE)
 
 
-def apply(kind: Kind | str, obj: Object) -> Object:
-    """Set an object's defaults in place, and give it back; a second time changes nothing."""
+def set_defaults(kind: Kind | str, obj: Object) -> Object:
+    """Set an object's defaults in place and return it; a second call changes nothing."""
     name = schema.type_name(kind)
     _walk(name, obj)
-    if name == "Pod":  # by what its containers ask for now, the defaults of that included
+    if name == "Pod":  # by the requests and limits of its containers, with their defaults
         obj["status"]["qosClass"] = qos_class(obj["spec"])
     return obj
 
@@ -124,16 +124,16 @@ def _walk(kind: str, value: Any) -> None:
         for name, default in _FIELDS.get(kind, {}).items():
             if value.get(name) is None:
                 value[name] = copy.deepcopy(default)
-        if hook := _HOOKS.get(kind):
-            hook(value)
+        if defaulter := _DEFAULTERS.get(kind):
+            defaulter(value)
     if isinstance(value, dict | list):
         for below, each in schema.children(kind, value):
             _walk(below, each)
 
 
-def at_creation(kind: Kind, obj: Object) -> Object:
-    """Set what an object starts with, whatever its maker sent: call it before `apply`."""
-    if kind.has_status and kind.kind != "Node":  # a kubelet registers its node with its status
+def prepare_for_create(kind: Kind, obj: Object) -> Object:
+    """Reset the status of a new object, whatever the client sent; call this before `set_defaults`."""
+    if kind.has_status and kind.kind != "Node":  # a kubelet creates its Node with a status
         obj.pop("status", None)
     if kind.kind == "Namespace":
         finalizers = obj.setdefault("spec", {}).setdefault("finalizers", [])
@@ -142,40 +142,44 @@ def at_creation(kind: Kind, obj: Object) -> Object:
     return obj
 
 
-def pod_admission(pod: Object, classes: Mapping[str, Object]) -> Object:
-    """Do to a new pod what the built-in admission does: priority, and tolerations of lost nodes.
+def admit_pod(pod: Object, classes: Mapping[str, Object]) -> Object:
+    """Set the priority of a new pod, and tolerations of unreachable nodes, as the built-in admission does.
 
     Shapes:  `classes` are the cluster's PriorityClasses by name.
-    Errors:  StatusError 403 for a priority class that is not there, or a priority that is not its own.
+    Errors:  StatusError 403 if the class does not exist, or the pod's priority differs from the class's.
     """
-    _prioritize(pod, classes)
+    _set_priority(pod, classes)
     tolerations = pod["spec"].get("tolerations") or []
-    missing = [_toleration(key) for key in _LOST_NODE if not _tolerates(tolerations, key)]
+    missing = [_toleration(key) for key in _NODE_TAINTS if not _tolerates(tolerations, key)]
     if missing:
         pod["spec"]["tolerations"] = [*tolerations, *missing]
     return pod
 
 
-def _prioritize(pod: Object, classes: Mapping[str, Object]) -> None:
+def _set_priority(pod: Object, classes: Mapping[str, Object]) -> None:
     spec, pod_name = pod["spec"], pod.get("metadata", {}).get("name", "")
-    name = spec.get("priorityClassName") or _usual_class(classes)
+    name = spec.get("priorityClassName") or _default_priority_class(classes)
     found = classes.get(name, {})
     if name and not found:
         raise forbidden("pods", f'no PriorityClass with name "{name}" was found', name=pod_name)
     value, policy = found.get("value", 0), found.get("preemptionPolicy", _PREEMPTION)
     for part, given in (("priority", value), ("preemptionPolicy", policy)):
         if spec.get(part) not in (None, given):
-            told = f"{part} {spec[part]} is not that of the pod's priority class, which is {given}"
-            raise forbidden("pods", f'pods "{pod_name}" is forbidden: {told}', name=pod_name)
+            reason = (
+                f"{part} {spec[part]} is not that of the pod's priority class, which is {given}"
+            )
+            raise forbidden("pods", f'pods "{pod_name}" is forbidden: {reason}', name=pod_name)
         spec[part] = given
     if name:
         spec["priorityClassName"] = name
 
 
-def _usual_class(classes: Mapping[str, Object]) -> str:
-    """Name the class of pods that name none: of several that want to be it, the lowest."""
-    usual = [(each["value"], name) for name, each in classes.items() if each.get("globalDefault")]
-    return min(usual)[1] if usual else ""
+def _default_priority_class(classes: Mapping[str, Object]) -> str:
+    """Return the global default class; if several classes are, the one with the lowest value."""
+    defaults = [
+        (each["value"], name) for name, each in classes.items() if each.get("globalDefault")
+    ]
+    return min(defaults)[1] if defaults else ""
 
 
 def _toleration(key: str) -> Object:
@@ -189,8 +193,8 @@ def _tolerates(tolerations: list[Object], key: str) -> bool:
     )
 
 
-def node_admission(node: Object) -> Object:
-    """Taint a new node until it is ready, as the built-in admission does."""
+def admit_node(node: Object) -> Object:
+    """Taint a new node as not ready, as the built-in admission does."""
     taints = node.setdefault("spec", {}).setdefault("taints", [])
     if not any(each.get("key") == NOT_READY for each in taints):
         taints.append(_no_schedule(NOT_READY))
@@ -198,42 +202,44 @@ def node_admission(node: Object) -> Object:
 
 
 def node_taints(node: Mapping[str, Any]) -> list[Object]:
-    """List a node's taints as its Ready condition wants them; others' stay as they are.
+    """Return a node's taints, with the taint that its Ready condition requires.
 
-    A node that has not said anything yet keeps what it was admitted with.
+    Other taints do not change. A node without a Ready condition keeps its taints.
     """
     taints = list((node.get("spec") or {}).get("taints") or ())
     conditions = (node.get("status") or {}).get("conditions") or ()
     ready = next((each.get("status") for each in conditions if each.get("type") == "Ready"), None)
     if ready is None:
         return taints
-    wanted = {"True": None, "Unknown": UNREACHABLE}.get(str(ready), NOT_READY)
-    kept = [each for each in taints if not _is_of_readiness(each) or each["key"] == wanted]
-    if wanted and not any(_is_of_readiness(each) for each in kept):
-        kept.append(_no_schedule(wanted))
-    return kept
+    required_taint = {"True": None, "Unknown": UNREACHABLE}.get(str(ready), NOT_READY)
+    result = [
+        each for each in taints if not _is_readiness_taint(each) or each["key"] == required_taint
+    ]
+    if required_taint and not any(_is_readiness_taint(each) for each in result):
+        result.append(_no_schedule(required_taint))
+    return result
 
 
 def _no_schedule(key: str) -> Object:
     return {"key": key, "effect": "NoSchedule"}
 
 
-def _is_of_readiness(taint: Mapping[str, Any]) -> bool:
-    return taint.get("key") in _LOST_NODE and taint.get("effect") == "NoSchedule"
+def _is_readiness_taint(taint: Mapping[str, Any]) -> bool:
+    return taint.get("key") in _NODE_TAINTS and taint.get("effect") == "NoSchedule"
 
 
 def qos_class(spec: Mapping[str, Any]) -> str:
-    """Sort a pod by what its containers reserve."""
+    """Return the QoS class of a pod by the requests and limits of its containers."""
     containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
     resources = [each.get("resources") or {} for each in containers]
-    asked = [
+    amounts_by_part = [
         {name: amount for name, amount in (each.get(part) or {}).items() if name in _COMPUTE}
         for each in resources
         for part in ("requests", "limits")
     ]
-    if not any(asked):
+    if not any(amounts_by_part):
         return "BestEffort"
-    pairs = list(zip(asked[::2], asked[1::2], strict=True))
+    pairs = list(zip(amounts_by_part[::2], amounts_by_part[1::2], strict=True))
     full = all(len(limits) == len(_COMPUTE) and limits == requests for requests, limits in pairs)
     return "Guaranteed" if full else "Burstable"
 
@@ -241,7 +247,7 @@ def qos_class(spec: Mapping[str, Any]) -> str:
 _COMPUTE = ("cpu", "memory")
 
 
-def _container(container: Object) -> None:
+def _default_container(container: Object) -> None:
     if container.get("imagePullPolicy") is None:
         image = str(container.get("image") or "")
         container["imagePullPolicy"] = "Always" if _is_latest(image) else "IfNotPresent"
@@ -253,16 +259,16 @@ def _is_latest(image: str) -> bool:
     return tag == "latest" or not (tag or digest)
 
 
-def _pod(pod: Object) -> None:
-    # In a template it stays as it is given; each pod of it comes through here.
+def _default_pod(pod: Object) -> None:
+    # In a pod template the value is not changed; each pod from it is.
     if (pod["spec"].get("terminationGracePeriodSeconds") or 0) < 0:
         pod["spec"]["terminationGracePeriodSeconds"] = 1
     if pod["spec"].get("enableServiceLinks") is None:
         pod["spec"]["enableServiceLinks"] = True
 
 
-def _pod_spec(spec: Object) -> None:
-    # The older name of one field, kept in step.
+def _default_pod_spec(spec: Object) -> None:
+    # `serviceAccount` is the deprecated alias of `serviceAccountName`.
     if account := spec.get("serviceAccountName") or spec.get("serviceAccount"):
         spec["serviceAccountName"] = spec["serviceAccount"] = account
     _drop_restart_policies(spec)
@@ -273,25 +279,25 @@ def _pod_spec(spec: Object) -> None:
 
 
 def _drop_restart_policies(spec: Object) -> None:
-    """Drop restart policies of containers, sidecars apart: in 1.34 their gate is closed."""
-    for sort, kept in (("containers", ""), ("initContainers", "Always")):
-        for container in spec.get(sort) or ():
+    """Drop restart policies of containers except sidecars: in 1.34 the feature gate is off."""
+    for field, result in (("containers", ""), ("initContainers", "Always")):
+        for container in spec.get(field) or ():
             container.pop("restartPolicyRules", None)
-            if container.get("restartPolicy") != kept:
+            if container.get("restartPolicy") != result:
                 container.pop("restartPolicy", None)
 
 
-def _pod_status(status: Object) -> None:
-    for one, many in (("podIP", "podIPs"), ("hostIP", "hostIPs")):
-        listed = [each.get("ip") for each in status.get(many) or ()]
-        if status.get(one) and status[one] not in listed[:1]:
-            status[many] = [{"ip": status[one]}]
-        elif listed and not status.get(one):
-            status[one] = listed[0]
+def _default_pod_status(status: Object) -> None:
+    for singular, plural in (("podIP", "podIPs"), ("hostIP", "hostIPs")):
+        listed = [each.get("ip") for each in status.get(plural) or ()]
+        if status.get(singular) and status[singular] not in listed[:1]:
+            status[plural] = [{"ip": status[singular]}]
+        elif listed and not status.get(singular):
+            status[singular] = listed[0]
 
 
-def _resources(resources: Object) -> None:
-    """Ask for as much as is allowed, where nothing was asked for."""
+def _default_resources(resources: Object) -> None:
+    """Set each missing request to its limit."""
     for part in ("limits", "requests"):
         if amounts := resources.get(part):
             resources[part] = {name: _amount(value) for name, value in amounts.items()}
@@ -308,12 +314,12 @@ def _amount(value: Any) -> str:
     return str(value)
 
 
-def _volume(volume: Object) -> None:
+def _default_volume(volume: Object) -> None:
     if volume.keys() <= {"name"}:
         volume["emptyDir"] = {}
 
 
-def _service_spec(spec: Object) -> None:
+def _default_service_spec(spec: Object) -> None:
     kind = spec["type"]
     for port in spec.get("ports") or ():
         if not port.get("targetPort") and kind != "ExternalName":
@@ -331,20 +337,20 @@ def _service_spec(spec: Object) -> None:
         spec.setdefault("allocateLoadBalancerNodePorts", True)
 
 
-def _secret(secret: Object) -> None:
+def _default_secret(secret: Object) -> None:
     if plain := secret.pop("stringData", None):
         data = {key: base64.b64encode(text.encode()).decode() for key, text in plain.items()}
         secret["data"] = (secret.get("data") or {}) | data
 
 
-def _namespace(namespace: Object) -> None:
+def _default_namespace(namespace: Object) -> None:
     metadata = namespace.setdefault("metadata", {})
     if name := metadata.get("name"):
         labels = metadata.get("labels") or {}
         metadata["labels"] = labels | {"kubernetes.io/metadata.name": name}
 
 
-def _binding(binding: Object) -> None:
+def _default_binding(binding: Object) -> None:
     if isinstance(role := binding.get("roleRef"), dict) and not role.get("apiGroup"):
         role["apiGroup"] = RBAC
     for subject in binding.get("subjects") or ():
@@ -352,18 +358,18 @@ def _binding(binding: Object) -> None:
             subject["apiGroup"] = RBAC
 
 
-_HOOKS: dict[str, Callable[[Object], None]] = {
-    **workload.HOOKS,
-    "ClusterRoleBinding": _binding,
-    "Container": _container,
-    "EphemeralContainer": _container,
-    "Namespace": _namespace,
-    "Pod": _pod,
-    "PodSpec": _pod_spec,
-    "PodStatus": _pod_status,
-    "ResourceRequirements": _resources,
-    "RoleBinding": _binding,
-    "Secret": _secret,
-    "ServiceSpec": _service_spec,
-    "Volume": _volume,
+_DEFAULTERS: dict[str, Callable[[Object], None]] = {
+    **workload.DEFAULTERS,
+    "ClusterRoleBinding": _default_binding,
+    "Container": _default_container,
+    "EphemeralContainer": _default_container,
+    "Namespace": _default_namespace,
+    "Pod": _default_pod,
+    "PodSpec": _default_pod_spec,
+    "PodStatus": _default_pod_status,
+    "ResourceRequirements": _default_resources,
+    "RoleBinding": _default_binding,
+    "Secret": _default_secret,
+    "ServiceSpec": _default_service_spec,
+    "Volume": _default_volume,
 }

@@ -1,4 +1,4 @@
-"""Defaults of workloads and of what goes with them; `defaults` walks over objects with them.
+"""Defaults of workloads and related kinds; `defaults` applies them.
 
 Source: k8s.io/kubernetes v1.34 pkg/apis/{apps,batch,networking,discovery,scheduling}/v1/defaults.go.
 """
@@ -8,8 +8,8 @@ from typing import Any
 
 Object = dict[str, Any]
 
-_HISTORY = 10
-_KEPT = {"whenDeleted": "Retain", "whenScaled": "Retain"}
+_HISTORY_LIMIT = 10
+_RETAIN = {"whenDeleted": "Retain", "whenScaled": "Retain"}
 
 FIELDS: Mapping[str, Mapping[str, Any]] = {
     "CronJob": {"spec": {}, "status": {}},
@@ -21,7 +21,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
         "failedJobsHistoryLimit": 1,
     },
     "DaemonSet": {"spec": {}, "status": {}},
-    "DaemonSetSpec": {"template": {}, "updateStrategy": {}, "revisionHistoryLimit": _HISTORY},
+    "DaemonSetSpec": {"template": {}, "updateStrategy": {}, "revisionHistoryLimit": _HISTORY_LIMIT},
     "DaemonSetStatus": {
         "currentNumberScheduled": 0,
         "numberMisscheduled": 0,
@@ -34,7 +34,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
         "template": {},
         "replicas": 1,
         "strategy": {},
-        "revisionHistoryLimit": _HISTORY,
+        "revisionHistoryLimit": _HISTORY_LIMIT,
         "progressDeadlineSeconds": 600,
     },
     "DeploymentStrategy": {"type": "RollingUpdate"},
@@ -63,34 +63,34 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "RollingUpdateDaemonSet": {"maxUnavailable": 1, "maxSurge": 0},
     "RollingUpdateDeployment": {"maxUnavailable": "25%", "maxSurge": "25%"},
     "StatefulSet": {"spec": {}, "status": {}},
-    "StatefulSetPersistentVolumeClaimRetentionPolicy": _KEPT,
+    "StatefulSetPersistentVolumeClaimRetentionPolicy": _RETAIN,
     "StatefulSetSpec": {
         "template": {},
         "replicas": 1,
         "podManagementPolicy": "OrderedReady",
         "updateStrategy": {},
-        "revisionHistoryLimit": _HISTORY,
-        "persistentVolumeClaimRetentionPolicy": _KEPT,
+        "revisionHistoryLimit": _HISTORY_LIMIT,
+        "persistentVolumeClaimRetentionPolicy": _RETAIN,
     },
     "StatefulSetStatus": {"replicas": 0, "availableReplicas": 0},
     "StatefulSetUpdateStrategy": {"type": "RollingUpdate"},
 }
 
 
-def _rolling(strategy: Object) -> None:
-    """Give an update that rolls its bounds; one that does not roll has none."""
+def _default_rolling(strategy: Object) -> None:
+    """Add `rollingUpdate` to a RollingUpdate strategy; other strategies do not have it."""
     if strategy["type"] == "RollingUpdate" and strategy.get("rollingUpdate") is None:
         strategy["rollingUpdate"] = {}
 
 
-def _stateful(strategy: Object) -> None:
+def _default_stateful(strategy: Object) -> None:
     if strategy["type"] == "RollingUpdate":
         rolling = strategy.get("rollingUpdate")
         strategy["rollingUpdate"] = {"partition": 0} if rolling is None else rolling
         strategy["rollingUpdate"].setdefault("partition", 0)
 
 
-def _job(job: Object) -> None:
+def _default_job(job: Object) -> None:
     spec = job.setdefault("spec", {})
     if spec.get("completions") is None and spec.get("parallelism") is None:
         spec["completions"] = 1
@@ -108,22 +108,22 @@ def _job(job: Object) -> None:
         metadata["labels"] = dict(labels)
 
 
-def _network_policy(spec: Object) -> None:
+def _default_network_policy(spec: Object) -> None:
     if not spec.get("policyTypes"):
         spec["policyTypes"] = ["Ingress", *(["Egress"] if spec.get("egress") else [])]
 
 
-def _claim(claim: Object) -> None:
-    """Name kind and version of a claim that stands in a stateful set."""
+def _default_claim(claim: Object) -> None:
+    """Set `kind` and `apiVersion` of a claim in a StatefulSet."""
     claim.setdefault("kind", "PersistentVolumeClaim")
     claim.setdefault("apiVersion", "v1")
 
 
-HOOKS: Mapping[str, Callable[[Object], None]] = {
-    "DaemonSetUpdateStrategy": _rolling,
-    "DeploymentStrategy": _rolling,
-    "Job": _job,
-    "NetworkPolicySpec": _network_policy,
-    "PersistentVolumeClaim": _claim,
-    "StatefulSetUpdateStrategy": _stateful,
+DEFAULTERS: Mapping[str, Callable[[Object], None]] = {
+    "DaemonSetUpdateStrategy": _default_rolling,
+    "DeploymentStrategy": _default_rolling,
+    "Job": _default_job,
+    "NetworkPolicySpec": _default_network_policy,
+    "PersistentVolumeClaim": _default_claim,
+    "StatefulSetUpdateStrategy": _default_stateful,
 }

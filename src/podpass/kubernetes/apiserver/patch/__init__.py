@@ -1,1 +1,1 @@
-"""JSON patch, JSON merge patch, strategic merge patch and server-side apply."""
+"""JSON Patch, JSON Merge Patch, strategic merge patch and server-side apply."""

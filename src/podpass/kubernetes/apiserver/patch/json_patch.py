@@ -1,6 +1,6 @@
-"""JSON Patch (RFC 6902) and JSON Merge Patch (RFC 7386); neither changes what it is given.
+"""JSON Patch (RFC 6902) and JSON Merge Patch (RFC 7386); the arguments are not changed.
 
-A patch that is not one is a 400; one that cannot be carried out on this object is a 422.
+A malformed patch is a 400; a patch that cannot be applied to the object is a 422.
 """
 
 import copy
@@ -26,7 +26,7 @@ _INDEX = re.compile(r"0|[1-9]\d{0,8}")
 
 
 def merge_patch(obj: Any, patch: Any) -> Any:
-    """Apply an RFC 7386 patch: null deletes, objects merge, all else replaces."""
+    """Apply an RFC 7386 patch: null deletes a member, objects merge, other values replace."""
     if not isinstance(patch, dict):
         return copy.deepcopy(patch)
     merged = dict(obj) if isinstance(obj, dict) else {}
@@ -39,32 +39,32 @@ def merge_patch(obj: Any, patch: Any) -> Any:
 
 
 def strategic_patch(kind: Kind, obj: dict[str, Any], patch: Any) -> dict[str, Any]:
-    """Apply a strategic merge patch, which knows by the kind how each list merges.
+    """Apply a strategic merge patch, in which the kind defines how each list merges.
 
     Errors:  StatusError 400 for a patch that contradicts itself.
     """
     if not isinstance(patch, dict):
-        raise bad_request("a strategic merge patch is a JSON object")
+        raise bad_request("a strategic merge patch must be a JSON object")
     return merge(kind.kind, obj, patch)
 
 
 def json_patch(obj: Any, operations: Any) -> Any:
-    """Carry out RFC 6902 operations in order, all or none.
+    """Apply RFC 6902 operations in order; apply all of them or none.
 
-    Errors:  StatusError 400 if it is no patch, 422 if an operation does not fit the object.
+    Errors:  StatusError 400 if the patch is malformed, 422 if an operation cannot be applied.
     """
     if not isinstance(operations, list) or not all(isinstance(each, dict) for each in operations):
-        raise bad_request("a JSON patch is a list of operations")
+        raise bad_request("a JSON patch must be a list of operations")
     if len(operations) > MAX_OPERATIONS:
-        raise bad_request(f"a JSON patch of more than {MAX_OPERATIONS} operations")
-    patched, copies = copy.deepcopy(obj), _Copies()
+        raise bad_request(f"a JSON patch must not have more than {MAX_OPERATIONS} operations")
+    patched, copies = copy.deepcopy(obj), _CopyBudget()
     for at, operation in enumerate(operations):
-        patched = _operate(patched, operation, at, copies)
+        patched = _apply_operation(patched, operation, at, copies)
     return patched
 
 
 def check_size(obj: Any) -> None:
-    """Refuse an object that a patch has made larger or deeper than a body could be.
+    """Refuse a patched object that is larger or deeper than a body may be.
 
     Errors:  StatusError 413, 422.
     """
@@ -79,20 +79,21 @@ def _size(obj: Any) -> int:
         raise unprocessable("the patched object is nested too deeply") from exc
 
 
-class _Copies:
-    """Counts what one patch has copied: each copy may double the object, and thirty make gigabytes."""
+class _CopyBudget:
+    """Limits the bytes that one patch copies: each copy can double the size of the object."""
 
     def __init__(self) -> None:
         self._bytes = 0
 
-    def of(self, value: Any) -> Any:
+    def copy(self, value: Any) -> Any:
+        """Copy a value and count its bytes."""
         self._bytes += _size(value)
         if self._bytes > MAX_BYTES:
             raise too_large(f"the patch copies more than {MAX_BYTES} bytes")
         return copy.deepcopy(value)
 
 
-def _operate(obj: Any, operation: dict[str, Any], at: int, copies: _Copies) -> Any:
+def _apply_operation(obj: Any, operation: dict[str, Any], at: int, copies: _CopyBudget) -> Any:
     path = _pointer(operation.get("path"), at)
     match operation.get("op"):
         case "add":
@@ -100,12 +101,12 @@ def _operate(obj: Any, operation: dict[str, Any], at: int, copies: _Copies) -> A
         case "remove":
             return _remove(obj, path, at)
         case "replace":
-            # A member that is not there is made, as in the API server's library; the RFC has it fail.
+            # A missing member is created, as in the API server's library; by the RFC this is an error.
             return _put(obj, path, copy.deepcopy(_value(operation, at)), at)
         case "move":
             return _move(obj, _pointer(operation.get("from"), at), path, at)
         case "copy":
-            found = copies.of(_get(obj, _pointer(operation.get("from"), at), at))
+            found = copies.copy(_get(obj, _pointer(operation.get("from"), at), at))
             return _add(obj, path, found, at)
         case "test":
             return _test(obj, path, _value(operation, at), at)
@@ -120,23 +121,25 @@ def _value(operation: dict[str, Any], at: int) -> Any:
 
 
 def _pointer(text: Any, at: int) -> list[str]:
-    """Read an RFC 6901 pointer."""
+    """Parse an RFC 6901 pointer."""
     if not isinstance(text, str) or (text and not text.startswith("/")):
-        raise bad_request(f"operation {at} of the patch: a path starts with /")
+        raise bad_request(f"operation {at} of the patch: a path must start with /")
     return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]]
 
 
-def _misfit(path: Sequence[str], at: int, why: str) -> StatusError:
-    return unprocessable(f"operation {at} of the patch: /{'/'.join(path)} {why}")
+def _cannot_apply(path: Sequence[str], at: int, reason: str) -> StatusError:
+    return unprocessable(f"operation {at} of the patch: /{'/'.join(path)} {reason}")
 
 
-def _index(holder: list[Any], part: str, path: Sequence[str], at: int, *, end: bool = False) -> int:
-    """Read a place in a list; with `end`, the place after its last one too."""
+def _index(
+    container: list[Any], part: str, path: Sequence[str], at: int, *, end: bool = False
+) -> int:
+    """Parse a list index; with `end`, the index after the last item is valid too."""
     if end and part == "-":
-        return len(holder)
+        return len(container)
     # RFC 6901 4: no leading zeros, no sign.
-    if not _INDEX.fullmatch(part) or int(part) >= len(holder) + end:
-        raise _misfit(path, at, "is not a place in the list")
+    if not _INDEX.fullmatch(part) or int(part) >= len(container) + end:
+        raise _cannot_apply(path, at, "is not an index of the list")
     return int(part)
 
 
@@ -147,28 +150,28 @@ def _get(obj: Any, path: Sequence[str], at: int) -> Any:
         elif isinstance(obj, list):
             obj = obj[_index(obj, part, path, at)]
         else:
-            raise _misfit(path, at, "does not exist")
+            raise _cannot_apply(path, at, "does not exist")
     return obj
 
 
 def _add(obj: Any, path: Sequence[str], value: Any, at: int) -> Any:
-    if path and isinstance(holder := _get(obj, path[:-1], at), list):
-        holder.insert(_index(holder, path[-1], path, at, end=True), value)
+    if path and isinstance(container := _get(obj, path[:-1], at), list):
+        container.insert(_index(container, path[-1], path, at, end=True), value)
         return obj
     return _put(obj, path, value, at)
 
 
 def _put(obj: Any, path: Sequence[str], value: Any, at: int) -> Any:
-    """Set what stands at a path; the empty path is the whole object."""
+    """Set the value at a path; the empty path is the whole object."""
     if not path:
         return value
-    holder = _get(obj, path[:-1], at)
-    if isinstance(holder, dict):
-        holder[path[-1]] = value
-    elif isinstance(holder, list):
-        holder[_index(holder, path[-1], path, at)] = value
+    container = _get(obj, path[:-1], at)
+    if isinstance(container, dict):
+        container[path[-1]] = value
+    elif isinstance(container, list):
+        container[_index(container, path[-1], path, at)] = value
     else:
-        raise _misfit(path, at, "does not exist")
+        raise _cannot_apply(path, at, "does not exist")
     return obj
 
 
@@ -176,18 +179,18 @@ def _remove(obj: Any, path: Sequence[str], at: int) -> Any:
     _get(obj, path, at)
     if not path:
         return None
-    holder = _get(obj, path[:-1], at)
-    if isinstance(holder, dict):
-        del holder[path[-1]]
+    container = _get(obj, path[:-1], at)
+    if isinstance(container, dict):
+        del container[path[-1]]
     else:
-        del holder[_index(holder, path[-1], path, at)]
+        del container[_index(container, path[-1], path, at)]
     return obj
 
 
 def _move(obj: Any, source: list[str], path: list[str], at: int) -> Any:
     # RFC 6902 4.4: "The from location MUST NOT be a proper prefix of the path location".
     if path[: len(source)] == source and path != source:
-        raise _misfit(path, at, "lies inside what is moved")
+        raise _cannot_apply(path, at, "is inside the moved value")
     value = _get(obj, source, at)
     return _add(_remove(obj, source, at), path, value, at)
 
@@ -200,17 +203,19 @@ def _test(obj: Any, path: Sequence[str], value: Any, at: int) -> Any:
         if value is None:
             return obj
         raise
-    if not same(found, value):
-        raise _misfit(path, at, "is not the tested value")
+    if not json_equal(found, value):
+        raise _cannot_apply(path, at, "is not the tested value")
     return obj
 
 
-def same(left: Any, right: Any) -> bool:
-    """Compare as JSON: `true` is not 1, an object's order does not count, a list's does."""
+def json_equal(left: Any, right: Any) -> bool:
+    """Compare JSON values: `true` is not 1, and the order of an object's members does not matter."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+        return left.keys() == right.keys() and all(
+            json_equal(left[key], right[key]) for key in left
+        )
     if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(same, left, right))
+        return len(left) == len(right) and all(map(json_equal, left, right))
     return bool(left == right)

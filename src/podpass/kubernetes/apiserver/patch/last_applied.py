@@ -1,8 +1,8 @@
-"""The annotation by which kubectl's older, client-side apply remembers what it applied.
+"""The last-applied-configuration annotation of kubectl's client-side apply.
 
-Whoever moves to server-side apply with kubectl brings objects that carry it: what it says of a field is no
-conflict while the field still is so, and it is kept in step, for those who go back. Other managers see
-an annotation like any other.
+Objects from client-side apply have this annotation. When kubectl changes to server-side apply, a field that
+still has the value in the annotation is not a conflict. The annotation is updated too, so that a user can
+return to client-side apply. For other field managers it is an annotation like any other.
 Source: k8s.io/apimachinery v0.34 pkg/util/managedfields/internal, lastappliedmanager and -updater.
 """
 
@@ -22,8 +22,8 @@ _MANAGER = "kubectl"
 Object = dict[str, Any]
 
 
-def taken_over(kind: Kind, live: Mapping[str, Any], manager: str) -> Paths:
-    """Give the fields that are as they were last applied, and so are the manager's to take."""
+def adoptable_fields(kind: Kind, live: Mapping[str, Any], manager: str) -> Paths:
+    """Return the fields that still have their last applied value; the manager may take them over."""
     text = _annotations(live).get(ANNOTATION)
     if manager != _MANAGER or not text:
         return frozenset()
@@ -34,21 +34,21 @@ def taken_over(kind: Kind, live: Mapping[str, Any], manager: str) -> Paths:
     if not isinstance(last, dict) or last.get("apiVersion") != kind.api_version:
         return frozenset()
     if schema.check(kind, last).type_errors:
-        return frozenset()  # anybody may have written it
+        return frozenset()  # the annotation can contain anything
     last = schema.prune(kind, last)
     return managed_fields.fields_of(kind, last) - managed_fields.compare(kind, last, live).modified
 
 
-def in_step(obj: Object, applied: Mapping[str, Any], manager: str) -> Object:
-    """Write what was applied into an annotation that is there already."""
+def update_annotation(obj: Object, applied: Mapping[str, Any], manager: str) -> Object:
+    """Update an existing annotation with the applied object."""
     if manager != _MANAGER or not _annotations(obj).get(ANNOTATION):
         return obj
     metadata = dict(applied.get("metadata") or {})
     annotations = {name: text for name, text in _annotations(applied).items() if name != ANNOTATION}
     metadata["annotations"] = annotations
     text = orjson.dumps({**applied, "metadata": metadata}).decode() + "\n"
-    kept = obj["metadata"] | {"annotations": _annotations(obj) | {ANNOTATION: text}}
-    return obj | {"metadata": kept}
+    updated = obj["metadata"] | {"annotations": _annotations(obj) | {ANNOTATION: text}}
+    return obj | {"metadata": updated}
 
 
 def _annotations(obj: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,8 @@
-"""How lists and objects merge: by a key, as a set, or as a whole. One small table, read by the
-strategic merge patch and by server-side apply.
+"""Merge rules of lists and objects: by a key, as a set, or atomic; for strategic merge patch and apply.
 
-The two differ in places (a container's ports have one key in the older patch, two in the newer
-apply), so a rule holds both. Source: the patchStrategy, listType and structType tags of the API's
-types (k8s.io/api, k8s.io/apimachinery v0.34).
+The two differ in some cases (a container's ports have one key in a strategic merge patch, two in server-side
+apply), so a rule has both. Source: the patchStrategy, listType and structType tags of the API's types
+(k8s.io/api, k8s.io/apimachinery v0.34).
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ _DEFAULT_KEYS = {"protocol": "TCP"}
 
 @dataclass(frozen=True, slots=True)
 class ListRule:
-    """How a list merges.
+    """The merge rule of a list.
 
     Shapes:  `patch_key` is the merge key of a strategic merge patch; `""` merges primitive values
              and None replaces the list. `apply_keys` are the keys of server-side apply: empty for
@@ -73,7 +72,7 @@ _RULES: dict[str, dict[str, ListRule]] = {
     "PodDisruptionBudgetStatus": {"conditions": _TYPE},
 }
 
-# Objects server-side apply owns as a whole.
+# Types whose objects are atomic in server-side apply.
 _ATOMIC_TYPES = frozenset(
     (
         *("LabelSelector", "ObjectReference", "LocalObjectReference", "SecretKeySelector"),
@@ -84,31 +83,31 @@ _ATOMIC_TYPES = frozenset(
 _ATOMIC_MAPS = frozenset(
     (("PodSpec", "nodeSelector"), ("ServiceSpec", "selector"), ("ManagedFieldsEntry", "fieldsV1"))
 )
-# Objects of which only the patch's own fields stay when one is patched by kubectl: a volume that
-# becomes a config map is no empty directory any more.
+# Objects that keep only the fields of a patch from kubectl (retainKeys): a volume that becomes a config map
+# is no longer an empty directory.
 _RETAINED = frozenset(
     (("PodSpec", "volumes"), ("PodSpec", "resourceClaims"), ("DeploymentSpec", "strategy"))
 )
 
 
 def patch_strategy(owner: str, field: str) -> str:
-    """Name how a field is patched, as the API's own description does; empty where it is replaced."""
+    """Return the patch strategy of a field, as in OpenAPI; empty if the field is replaced."""
     merges = rule(owner, field).patch_key is not None
     retains = (owner, field) in _RETAINED
     return ",".join(filter(None, ("merge" if merges else "", "retainKeys" if retains else "")))
 
 
 def rule(owner: str, field: str) -> ListRule:
-    """Say how the list in a field of a type merges."""
+    """Return the merge rule of the list in a field of a type."""
     return _RULES.get(owner, {}).get(field, ATOMIC)
 
 
 def is_atomic(owner: str, field: str, kind: str) -> bool:
-    """Tell whether server-side apply takes a field's object or map as a whole."""
+    """Return whether a field's object or map is atomic in server-side apply."""
     return kind in _ATOMIC_TYPES or (owner, field) in _ATOMIC_MAPS
 
 
 def key_of(keys: tuple[str, ...], item: dict[str, Any]) -> dict[str, Any] | None:
-    """Give the values that name an item of a list; None if one of them is missing."""
+    """Return the key fields of an item of a list; None if one of them is missing."""
     found = {name: item.get(name, _DEFAULT_KEYS.get(name)) for name in sorted(keys)}
     return None if None in found.values() else found

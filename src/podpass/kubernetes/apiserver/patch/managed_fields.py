@@ -1,7 +1,7 @@
-"""Who owns which field: sets of paths, and the `managedFields` they are written in.
+"""Managed fields: sets of field paths for each field manager, and their form in `metadata.managedFields`.
 
-A path is a tuple of the elements of FieldsV1: `f:spec` a field or a map's key, `k:{"name":"web"}` an
-item of a list that merges by key, `v:"x"` an item of a set. Server-side apply's rules are in `apply`.
+A path is a tuple of FieldsV1 elements: `f:spec` is a field or the key of a map, `k:{"name":"web"}` an item of
+a list that merges by key, `v:"x"` an item of a set. The rules of apply are in `server_side_apply`.
 Source: sigs.k8s.io/structured-merge-diff v6, k8s.io/apimachinery v0.34 pkg/util/managedfields.
 """
 
@@ -15,17 +15,17 @@ from podpass.kubernetes.apiserver import schema
 from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.patch import list_merge
 
-MAX_UPDATERS = 10
-_ANCIENT = "ancient-changes"
+MAX_UPDATE_MANAGERS = 10
+_ANCIENT_MANAGER = "ancient-changes"
 
 Path = tuple[str, ...]
 Paths = frozenset[Path]
 
-# What the API itself writes belongs to nobody, nor do the empty halves of an object.
-_OF_THE_API = frozenset(
+# Fields that the API server sets have no manager, nor do the empty parts of an object.
+_UNMANAGED_PATHS = frozenset(
     (
         *(("f:apiVersion",), ("f:kind",), ("f:metadata",), ("f:spec",), ("f:status",)),
-        # Parts that are there because they always are, and say nothing.
+        # Parts that every object has.
         *(("f:spec",), ("f:status",)),
         *(("f:metadata", f"f:{name}") for name in ("name", "namespace", "uid", "selfLink")),
         *(("f:metadata", f"f:{name}") for name in ("creationTimestamp", "resourceVersion")),
@@ -35,8 +35,8 @@ _OF_THE_API = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
-    """A manager as `managedFields` tells it apart."""
+class FieldManager:
+    """The key of a field manager in `managedFields`."""
 
     manager: str
     operation: str
@@ -45,19 +45,19 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """What an owner owns, and since when (RFC 3339)."""
+class OwnedFields:
+    """The field paths of a manager, and the time of its last change (RFC 3339)."""
 
     paths: Paths
     time: str = ""
 
 
-Owners = dict[Owner, Entry]
+ManagedFields = dict[FieldManager, OwnedFields]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """The difference between two objects."""
+class FieldComparison:
+    """The field paths that differ between two objects."""
 
     added: Paths = field(default=frozenset())
     modified: Paths = field(default=frozenset())
@@ -65,35 +65,35 @@ class Change:
 
 
 def fields_of(kind: Kind, obj: Mapping[str, Any]) -> Paths:
-    """List the fields an object sets."""
-    return frozenset(_leaves(kind.kind, obj, ())) - _OF_THE_API
+    """Return the field paths that an object sets."""
+    return frozenset(_leaves(kind.kind, obj, ())) - _UNMANAGED_PATHS
 
 
-def compare(kind: Kind, old: Mapping[str, Any], new: Mapping[str, Any]) -> Change:
-    """Find what differs between two objects of a kind."""
+def compare(kind: Kind, old: Mapping[str, Any], new: Mapping[str, Any]) -> FieldComparison:
+    """Compare two objects of a kind."""
     before, after = dict(_values(kind.kind, old)), dict(_values(kind.kind, new))
     both = before.keys() & after.keys()
-    return Change(
-        added=frozenset(after.keys() - both) - _OF_THE_API,
-        removed=frozenset(before.keys() - both) - _OF_THE_API,
-        modified=frozenset(path for path in both if before[path] != after[path]) - _OF_THE_API,
+    return FieldComparison(
+        added=frozenset(after.keys() - both) - _UNMANAGED_PATHS,
+        removed=frozenset(before.keys() - both) - _UNMANAGED_PATHS,
+        modified=frozenset(path for path in both if before[path] != after[path]) - _UNMANAGED_PATHS,
     )
 
 
 def _leaves(kind: str, value: Any, path: Path) -> Iterator[Path]:
-    for below, _ in _walk(kind, value, path, holders=False):
-        yield below
+    for child, _ in _walk(kind, value, path, containers=False):
+        yield child
 
 
 def _values(kind: str, obj: Any) -> Iterator[tuple[Path, Any]]:
-    return _walk(kind, obj, (), holders=True)
+    return _walk(kind, obj, (), containers=True)
 
 
-def _walk(kind: str, value: Any, path: Path, *, holders: bool) -> Iterator[tuple[Path, Any]]:
-    """Yield each field that can be owned, with its value.
+def _walk(kind: str, value: Any, path: Path, *, containers: bool) -> Iterator[tuple[Path, Any]]:
+    """Yield each path that can have a manager, with its value.
 
-    With `holders`, a list or map that merges is a field too (its value does not count), as it is for
-    managers that update; those that apply own only what is in it.
+    With `containers`, a merging list or map is a path too (without its value), as for managers that update.
+    Managers that apply own only the items.
     """
     if not isinstance(value, dict) or not value:
         if path:
@@ -105,42 +105,42 @@ def _walk(kind: str, value: Any, path: Path, *, holders: bool) -> Iterator[tuple
         if each is None:
             continue
         yield from _walk_field(
-            kind, name, inner or fields.get(name, "object"), each, path, holders=holders
+            kind, name, inner or fields.get(name, "object"), each, path, containers=containers
         )
 
 
 def _walk_field(
-    owner: str, name: str, kind: str, value: Any, path: Path, *, holders: bool
+    parent: str, name: str, kind: str, value: Any, path: Path, *, containers: bool
 ) -> Iterator[tuple[Path, Any]]:
-    below = (*path, f"f:{name}")
-    rule = list_merge.rule(owner, name)
+    child = (*path, f"f:{name}")
+    rule = list_merge.rule(parent, name)
     if isinstance(value, list):
         if value and (rule.apply_keys or rule.is_set):
-            if holders and name not in schema.required(owner):
-                yield below, None
-            yield from _walk_items(kind[1:-1], rule, value, below, holders=holders)
+            if containers and name not in schema.required(parent):
+                yield child, None
+            yield from _walk_items(kind[1:-1], rule, value, child, containers=containers)
         else:
-            yield below, value
-    elif list_merge.is_atomic(owner, name, kind):
-        yield below, value
+            yield child, value
+    elif list_merge.is_atomic(parent, name, kind):
+        yield child, value
     else:
-        if holders and kind.startswith("{") and value:
-            yield below, None
-        yield from _walk(kind, value, below, holders=holders)
+        if containers and kind.startswith("{") and value:
+            yield child, None
+        yield from _walk(kind, value, child, containers=containers)
 
 
 def _walk_items(
-    kind: str, rule: list_merge.ListRule, items: Sequence[Any], path: Path, *, holders: bool
+    kind: str, rule: list_merge.ListRule, items: Sequence[Any], path: Path, *, containers: bool
 ) -> Iterator[tuple[Path, Any]]:
     for item in items:
-        below = (*path, item_element(rule, item))
-        yield below, None
+        child = (*path, item_element(rule, item))
+        yield child, None
         if rule.apply_keys:
-            yield from _walk(kind, item, below, holders=holders)
+            yield from _walk(kind, item, child, containers=containers)
 
 
 def item_element(rule: list_merge.ListRule, item: Any) -> str:
-    """Name an item of a list that merges, as a path's element."""
+    """Return the path element of an item of a merging list."""
     if rule.is_set:
         return "v:" + _compact(item)
     key = list_merge.key_of(rule.apply_keys, item) if isinstance(item, dict) else None
@@ -152,14 +152,14 @@ def _compact(value: Any) -> str:
 
 
 def encode(paths: Paths) -> dict[str, Any]:
-    """Write a set of paths as FieldsV1."""
+    """Encode a set of paths as FieldsV1."""
     tree: dict[str, Any] = {}
     for path in sorted(paths):
         node = tree
         for at, part in enumerate(path):
             if part not in node:
                 node[part] = {}
-            # A member with members below it says so with a dot.
+            # A path that is itself in the set and has children is marked with a dot.
             if path[:at] in paths and "." not in node:
                 node["."] = {}
             node = node[part]
@@ -167,85 +167,89 @@ def encode(paths: Paths) -> dict[str, Any]:
 
 
 def decode(tree: Any, path: Path = ()) -> Iterator[Path]:
-    """Read FieldsV1."""
+    """Decode FieldsV1 into paths."""
     if not isinstance(tree, dict):
         return
     if not tree and path:
         yield path
-    for part, below in tree.items():
+    for part, child in tree.items():
         if part == ".":
             yield path
         else:
-            yield from decode(below, (*path, part))
+            yield from decode(child, (*path, part))
 
 
-def read(entries: Any) -> Owners:
-    """Read an object's `metadata.managedFields`."""
+def parse(entries: Any) -> ManagedFields:
+    """Parse an object's `metadata.managedFields`."""
     return {
-        Owner(
+        FieldManager(
             manager=each.get("manager", ""),
             operation=each.get("operation", ""),
             api_version=each.get("apiVersion", ""),
             subresource=each.get("subresource", ""),
-        ): Entry(paths=frozenset(decode(each.get("fieldsV1"))), time=each.get("time", ""))
+        ): OwnedFields(paths=frozenset(decode(each.get("fieldsV1"))), time=each.get("time", ""))
         for each in entries or ()
         if isinstance(each, dict) and each.get("operation")
     }
 
 
-def bounded(owners: Owners) -> Owners:
-    """Put the oldest of too many owners that update together into one, a version each."""
-    updaters = [
-        each for each, entry in owners.items() if each.operation == "Update" and entry.paths
+def cap_update_managers(managers: ManagedFields) -> ManagedFields:
+    """Merge the oldest update managers above the limit into one manager per API version."""
+    update_managers = [
+        each
+        for each, owned_fields in managers.items()
+        if each.operation == "Update" and owned_fields.paths
     ]
-    updaters.sort(key=lambda each: (owners[each].time, each.manager))
-    many, kept = len(updaters) - MAX_UPDATERS, dict(owners)
-    # One more than there are too many, for the one they become is an owner too.
-    for each in updaters[: many + 1] if many > 0 else ():
-        ancient = Owner(manager=_ANCIENT, operation="Update", api_version=each.api_version)
-        gone = kept.pop(each)
-        before = kept.get(ancient, Entry(paths=frozenset()))
-        kept[ancient] = Entry(paths=before.paths | gone.paths, time=gone.time)
-    return kept
+    update_managers.sort(key=lambda each: (managers[each].time, each.manager))
+    excess, result = len(update_managers) - MAX_UPDATE_MANAGERS, dict(managers)
+    # One more than the excess, because the merged manager counts too.
+    for each in update_managers[: excess + 1] if excess > 0 else ():
+        ancient = FieldManager(
+            manager=_ANCIENT_MANAGER, operation="Update", api_version=each.api_version
+        )
+        merged = result.pop(each)
+        before = result.get(ancient, OwnedFields(paths=frozenset()))
+        result[ancient] = OwnedFields(paths=before.paths | merged.paths, time=merged.time)
+    return result
 
 
-def write(owners: Owners) -> list[dict[str, Any]]:
-    """Write `metadata.managedFields`: those that apply first, then by time and name."""
+def serialize(managers: ManagedFields) -> list[dict[str, Any]]:
+    """Serialize `metadata.managedFields`: managers that apply first, then by time and name."""
     order = sorted(
-        owners.items(),
+        managers.items(),
         key=lambda each: (each[0].operation, each[1].time, each[0].manager, each[0].subresource),
     )
-    return [_entry(owner, entry) for owner, entry in order if entry.paths]
+    return [_entry(manager, entry) for manager, entry in order if entry.paths]
 
 
-def _entry(owner: Owner, entry: Entry) -> dict[str, Any]:
-    written = {
-        "manager": owner.manager,
-        "operation": owner.operation,
-        "apiVersion": owner.api_version,
+def _entry(manager: FieldManager, entry: OwnedFields) -> dict[str, Any]:
+    serialized = {
+        "manager": manager.manager,
+        "operation": manager.operation,
+        "apiVersion": manager.api_version,
         "time": entry.time,
         "fieldsType": "FieldsV1",
         "fieldsV1": encode(entry.paths),
     }
-    return written | ({"subresource": owner.subresource} if owner.subresource else {})
+    return serialized | ({"subresource": manager.subresource} if manager.subresource else {})
 
 
-def entry(paths: Paths, before: Entry | None, now: float) -> Entry:
-    """Make an entry that keeps its time while it keeps its paths."""
-    kept = before is not None and before.paths == paths
-    return Entry(paths=paths, time=before.time if before and kept else rfc3339(now))
+def owned_fields(paths: Paths, before: OwnedFields | None, now: float) -> OwnedFields:
+    """Return the paths with the old time if they did not change, else with the current time."""
+    is_same = before is not None and before.paths == paths
+    return OwnedFields(paths=paths, time=before.time if before and is_same else rfc3339(now))
 
 
-def text(path: Path) -> str:
-    """Write a path for people: `.spec.containers[name="web"].image`."""
-    return "".join(_part(part) for part in path)
+def format_path(path: Path) -> str:
+    """Format a path for messages: `.spec.containers[name="web"].image`."""
+    return "".join(_format_element(part) for part in path)
 
 
-def _part(part: str) -> str:
-    sort, _, rest = part.partition(":")
-    if sort == "f":
+def _format_element(part: str) -> str:
+    prefix, _, rest = part.partition(":")
+    if prefix == "f":
         return "." + rest
-    if sort == "v":
+    if prefix == "v":
         return f"[={rest}]"
     key = json.loads(rest)
     named = ",".join(f"{name}={_compact(value)}" for name, value in key.items())

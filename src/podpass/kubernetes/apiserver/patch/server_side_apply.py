@@ -1,8 +1,9 @@
-"""Server-side apply, and the record of who set what that it lives on.
+"""Server-side apply, and managed fields of updates.
 
-A manager applies the fields it cares about. They are merged into the live object; a field another
-manager owns with another value is a conflict, unless forced; a field this manager applied before and
-leaves out now goes, unless somebody else owns it. Plain updates take part by `track_update`.
+A field manager applies a partial object, which is merged into the live object. A field that another manager
+owns with another value is a conflict, unless the apply is forced. A field that this manager applied before
+and no longer applies is removed, unless another manager owns it. `track_update` records the field manager
+of creates, updates and patches.
 """
 
 import copy
@@ -13,21 +14,21 @@ from podpass.kubernetes.apiserver import schema
 from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.patch import last_applied, list_merge, managed_fields
 from podpass.kubernetes.apiserver.patch.managed_fields import (
-    Change,
-    Entry,
-    Owner,
-    Owners,
+    FieldComparison,
+    FieldManager,
+    ManagedFields,
+    OwnedFields,
     Path,
     Paths,
 )
-from podpass.kubernetes.apiserver.status import Cause, StatusError, Why, bad_request
+from podpass.kubernetes.apiserver.status import Cause, CauseType, StatusError, bad_request
 
 Object = dict[str, Any]
 
 _BEFORE = "before-first-apply"
 
 
-def server_side_apply(
+def apply(
     kind: Kind,
     live: Mapping[str, Any] | None,
     applied: Mapping[str, Any],
@@ -37,31 +38,39 @@ def server_side_apply(
     now: float,
     subresource: str = "",
 ) -> Object:
-    """Merge what a manager applies into the live object, `metadata.managedFields` included.
+    """Merge an applied object into the live object, and update `metadata.managedFields`.
 
-    Shapes:  the answer has neither defaults nor what the API writes itself; an apply that changes
-             nothing gives the live object back, times and all.
+    Shapes:  the result has no defaults and no fields that the API server sets; an apply that changes
+             nothing returns the live object with its times.
     Units:   `now` in seconds since the epoch.
-    Errors:  StatusError 409 with one cause a conflict; 400 for a list that names an item twice.
+    Errors:  StatusError 409 with one cause for each conflict; 400 for a list with a duplicate item.
     """
-    config = _config(kind, applied, subresource)
-    owners = _owners_for_apply(kind, live, now)
-    me = Owner(
+    applied_fields = _applicable(kind, applied, subresource)
+    managers = _managers_for_apply(kind, live, now)
+    this_manager = FieldManager(
         manager=manager,
         operation="Apply",
         api_version=kind.api_version,
         subresource=subresource,
     )
-    others = {owner: entry for owner, entry in owners.items() if owner != me}
-    wanted = managed_fields.fields_of(kind, config)
-    merged = _merge(kind.kind, live or {}, config)
-    if before := owners.get(me):
-        _drop(kind, merged, _with_parents(before.paths) - _with_parents(wanted), others)
-    change = managed_fields.compare(kind, live or {}, merged)
+    others = {
+        manager_key: entry for manager_key, entry in managers.items() if manager_key != this_manager
+    }
+    applied_paths = managed_fields.fields_of(kind, applied_fields)
+    merged = _merge(kind.kind, live or {}, applied_fields)
+    if before := managers.get(this_manager):
+        _remove_unowned(
+            kind, merged, _with_parents(before.paths) - _with_parents(applied_paths), others
+        )
+    comparison = managed_fields.compare(kind, live or {}, merged)
     if not force:
-        _refuse_conflicts(others, change, last_applied.taken_over(kind, live or {}, manager))
-    owners = _give_up(others, change) | {me: managed_fields.entry(wanted, owners.get(me), now)}
-    return _with_owners(last_applied.in_step(merged, applied, manager), owners)
+        _refuse_conflicts(
+            others, comparison, last_applied.adoptable_fields(kind, live or {}, manager)
+        )
+    managers = _release_changed(others, comparison) | {
+        this_manager: managed_fields.owned_fields(applied_paths, managers.get(this_manager), now)
+    }
+    return _with_managed_fields(last_applied.update_annotation(merged, applied, manager), managers)
 
 
 def track_update(
@@ -74,49 +83,51 @@ def track_update(
     operation: str = "Update",
     now: float,
 ) -> list[Object]:
-    """Give the `managedFields` of an object after a create (`old` is None), update or patch.
+    """Return the `managedFields` of an object after a create (`old` is None), update or patch.
 
-    Call it with defaults set and before admission changes the object, as the real API does. A client
-    may set managedFields itself; `[{}]` or an empty list clears them.
+    Call this after defaulting and before admission, as the real API does. A client may set managedFields
+    itself; `[{}]` or an empty list clears them.
     """
-    # Only the object itself says who owns it, never one of its parts.
-    sent = None if subresource else (new.get("metadata") or {}).get("managedFields")
-    kept = (old or {}).get("metadata", {}).get("managedFields")
-    if old is not None and (sent in ([], [{}]) or not (sent or kept)):
-        return []  # an object without owners stays so until somebody applies
-    owners = managed_fields.read(sent) or managed_fields.read(kept)
-    me = Owner(
+    # A client may set managedFields in an object, but not in the body of a subresource.
+    sent_managed = None if subresource else (new.get("metadata") or {}).get("managedFields")
+    old_managed = (old or {}).get("metadata", {}).get("managedFields")
+    if old is not None and (sent_managed in ([], [{}]) or not (sent_managed or old_managed)):
+        return []  # an object without managedFields gets none until a server-side apply
+    managers = managed_fields.parse(sent_managed) or managed_fields.parse(old_managed)
+    this_manager = FieldManager(
         manager=manager,
         operation=operation,
         api_version=kind.api_version,
         subresource=subresource,
     )
-    change = managed_fields.compare(kind, old or {}, new)
-    owners = _give_up({o: e for o, e in owners.items() if o != me}, change) | {
-        o: e for o, e in owners.items() if o == me
-    }
-    mine = owners.get(me)
+    comparison = managed_fields.compare(kind, old or {}, new)
+    managers = _release_changed(
+        {o: e for o, e in managers.items() if o != this_manager}, comparison
+    ) | {o: e for o, e in managers.items() if o == this_manager}
+    this_entry = managers.get(this_manager)
     paths = (
-        (mine.paths if mine else frozenset()) | change.added | change.modified
-    ) - change.removed
-    owners[me] = managed_fields.entry(_settable(kind, paths, subresource), mine, now)
-    return managed_fields.write(managed_fields.bounded(owners))
+        (this_entry.paths if this_entry else frozenset()) | comparison.added | comparison.modified
+    ) - comparison.removed
+    managers[this_manager] = managed_fields.owned_fields(
+        _settable(kind, paths, subresource), this_entry, now
+    )
+    return managed_fields.serialize(managed_fields.cap_update_managers(managers))
 
 
-def _config(kind: Kind, applied: Mapping[str, Any], subresource: str) -> Object:
-    """Take from an applied body what can be applied at this path."""
+def _applicable(kind: Kind, applied: Mapping[str, Any], subresource: str) -> Object:
+    """Return the part of an applied body that can be applied at this path."""
     if (applied.get("metadata") or {}).get("managedFields"):
         raise bad_request("metadata.managedFields must not be applied")
-    config = schema.prune(kind, applied)
+    applied_fields = schema.prune(kind, applied)
     if kind.has_status and subresource != "status":
-        config.pop("status", None)
+        applied_fields.pop("status", None)
     if subresource == "status":
-        config.pop("spec", None)
-    return config
+        applied_fields.pop("spec", None)
+    return applied_fields
 
 
 def _settable(kind: Kind, paths: Paths, subresource: str) -> Paths:
-    """Leave out what a write at this path cannot set, so that nobody owns it by accident."""
+    """Return the paths without those that a write at this path cannot set."""
     if subresource == "status":
         return frozenset(path for path in paths if path[0] != "f:spec")
     if kind.has_status:
@@ -124,92 +135,101 @@ def _settable(kind: Kind, paths: Paths, subresource: str) -> Paths:
     return paths
 
 
-def _owners_for_apply(kind: Kind, live: Mapping[str, Any] | None, now: float) -> Owners:
-    """Read the owners; an object nobody owns yet was made by somebody before the first apply."""
+def _managers_for_apply(kind: Kind, live: Mapping[str, Any] | None, now: float) -> ManagedFields:
+    """Return the managers of a live object; unmanaged fields belong to the manager `before-first-apply`."""
     if live is None:
         return {}
-    owners = managed_fields.read((live.get("metadata") or {}).get("managedFields"))
-    unknown = managed_fields.compare(kind, {}, live).added
-    if owners or not unknown:
-        return owners
-    before = Owner(manager=_BEFORE, operation="Update", api_version=kind.api_version)
-    return {before: managed_fields.entry(unknown, None, now)}
+    managers = managed_fields.parse((live.get("metadata") or {}).get("managedFields"))
+    unmanaged = managed_fields.compare(kind, {}, live).added
+    if managers or not unmanaged:
+        return managers
+    before = FieldManager(manager=_BEFORE, operation="Update", api_version=kind.api_version)
+    return {before: managed_fields.owned_fields(unmanaged, None, now)}
 
 
-def _refuse_conflicts(others: Owners, change: Change, but: Paths) -> None:
-    touched = (change.added | change.modified) - but
+def _refuse_conflicts(others: ManagedFields, comparison: FieldComparison, allowed: Paths) -> None:
+    touched = (comparison.added | comparison.modified) - allowed
     causes = [
-        Cause(Why.MANAGER_CONFLICT, f"conflict with {_told(owner)}", managed_fields.text(path))
-        for owner, entry in sorted(others.items(), key=lambda each: each[0].manager)
+        Cause(
+            CauseType.MANAGER_CONFLICT,
+            f"conflict with {_describe(manager_key)}",
+            managed_fields.format_path(path),
+        )
+        for manager_key, entry in sorted(others.items(), key=lambda each: each[0].manager)
         for path in sorted(entry.paths & touched)
     ]
     if causes:
-        told = ", ".join(f"{cause.field} ({cause.message})" for cause in causes)
-        raise StatusError(409, "Conflict", f"apply failed, conflicts: {told}", causes=causes)
+        text = ", ".join(f"{cause.field} ({cause.message})" for cause in causes)
+        raise StatusError(409, "Conflict", f"apply failed, conflicts: {text}", causes=causes)
 
 
-def _told(owner: Owner) -> str:
-    """Name an owner for people: who, at which path, and in which version where it only updates."""
-    told = f'"{owner.manager}"'
-    if owner.subresource:
-        told += f' with subresource "{owner.subresource}"'
-    return told + (f" using {owner.api_version}" if owner.operation == "Update" else "")
+def _describe(manager_key: FieldManager) -> str:
+    """Describe a field manager in a conflict message: name, subresource, and API version if it updates."""
+    text = f'"{manager_key.manager}"'
+    if manager_key.subresource:
+        text += f' with subresource "{manager_key.subresource}"'
+    return text + (f" using {manager_key.api_version}" if manager_key.operation == "Update" else "")
 
 
-def _give_up(others: Owners, change: Change) -> Owners:
-    """Take from the other owners what has just been changed by somebody else."""
-    lost = change.added | change.modified | change.removed
+def _release_changed(others: ManagedFields, comparison: FieldComparison) -> ManagedFields:
+    """Remove changed fields from the other managers."""
+    changed = comparison.added | comparison.modified | comparison.removed
     return {
-        owner: Entry(paths=entry.paths - lost, time=entry.time) for owner, entry in others.items()
+        manager_key: OwnedFields(paths=entry.paths - changed, time=entry.time)
+        for manager_key, entry in others.items()
     }
 
 
-def _with_owners(obj: Object, owners: Owners) -> Object:
+def _with_managed_fields(obj: Object, managers: ManagedFields) -> Object:
     metadata = dict(obj.get("metadata") or {})
     metadata.pop("managedFields", None)
-    if written := managed_fields.write(owners):
-        metadata["managedFields"] = written
+    if serialized := managed_fields.serialize(managers):
+        metadata["managedFields"] = serialized
     return obj | {"metadata": metadata}
 
 
-def _merge(kind: str, live: Mapping[str, Any], config: Mapping[str, Any]) -> Object:
-    """Merge a config into an object, by the types' rules for lists and atomic objects."""
+def _merge(kind: str, live: Mapping[str, Any], applied_fields: Mapping[str, Any]) -> Object:
+    """Merge applied fields into an object, by the merge rules of lists and atomic objects."""
     merged: Object = {name: copy.deepcopy(value) for name, value in live.items()}
     inner = schema.element(kind)
     fields = {} if inner else schema.types().get(kind, {})
-    for name, value in config.items():
-        below = inner or fields.get(name, "object")
-        merged[name] = _merge_field(kind, name, below, merged.get(name), value)
+    for name, value in applied_fields.items():
+        child_type = inner or fields.get(name, "object")
+        merged[name] = _merge_field(kind, name, child_type, merged.get(name), value)
     return merged
 
 
-def _merge_field(owner: str, name: str, kind: str, live: Any, value: Any) -> Any:
-    rule = list_merge.rule(owner, name)
+def _merge_field(parent: str, name: str, kind: str, live: Any, value: Any) -> Any:
+    rule = list_merge.rule(parent, name)
     if isinstance(value, list) and (rule.apply_keys or rule.is_set):
         return _merge_list(kind[1:-1], rule, live or [], value, name)
-    if isinstance(value, dict) and not list_merge.is_atomic(owner, name, kind):
+    if isinstance(value, dict) and not list_merge.is_atomic(parent, name, kind):
         return _merge(kind, live if isinstance(live, dict) else {}, value)
     return copy.deepcopy(value)
 
 
 def _merge_list(
-    kind: str, rule: list_merge.ListRule, live: Sequence[Any], config: Sequence[Any], name: str
+    kind: str,
+    rule: list_merge.ListRule,
+    live: Sequence[Any],
+    applied_items: Sequence[Any],
+    name: str,
 ) -> list[Any]:
-    mine = {_element(rule, item, name): item for item in config}
-    if len(mine) != len(config):
-        raise bad_request(f"the applied list {name} names an item twice")
-    named = [managed_fields.item_element(rule, item) for item in live]
-    theirs: dict[str, list[Any]] = {each: [] for each in named}
-    for each, item in zip(named, live, strict=True):
-        theirs[each].append(item)  # a live list may hold a name twice, as env may
+    applied_by_name = {_element(rule, item, name): item for item in applied_items}
+    if len(applied_by_name) != len(applied_items):
+        raise bad_request(f"the applied list {name} contains an item twice")
+    live_names = [managed_fields.item_element(rule, item) for item in live]
+    live_items: dict[str, list[Any]] = {each: [] for each in live_names}
+    for each, item in zip(live_names, live, strict=True):
+        live_items[each].append(item)  # a live list may contain a name twice, such as `env`
     merged = []
-    for each in _interleave(named, list(mine)):
-        if each not in mine:
-            merged.append(theirs[each].pop(0))
+    for each in _interleave(live_names, list(applied_by_name)):
+        if each not in applied_by_name:
+            merged.append(live_items[each].pop(0))
         elif rule.apply_keys:
-            merged.append(_merge(kind, theirs.get(each, [{}])[0], mine[each]))
+            merged.append(_merge(kind, live_items.get(each, [{}])[0], applied_by_name[each]))
         else:
-            merged.append(mine[each])
+            merged.append(applied_by_name[each])
     return merged
 
 
@@ -221,27 +241,27 @@ def _element(rule: list_merge.ListRule, item: Any, name: str) -> str:
     return managed_fields.item_element(rule, item)
 
 
-def _interleave(live: Sequence[str], mine: Sequence[str]) -> list[str]:
-    """Order a merged list: the applied order holds, live items keep their place among it."""
-    place = {each: at for at, each in enumerate(mine)}
+def _interleave(live: Sequence[str], applied: Sequence[str]) -> list[str]:
+    """Return the order of a merged list: the applied order, with other live items at their old positions."""
+    position = {each: at for at, each in enumerate(applied)}
     known = set(live)
     ordered, at = [], 0
     for each in live:
-        if each not in place:
+        if each not in position:
             ordered.append(each)
             continue
-        while at <= place[each]:
-            ordered.append(mine[at])
+        while at <= position[each]:
+            ordered.append(applied[at])
             at += 1
-            # What is new and follows stands right behind its applied neighbour.
-        while at < len(mine) and mine[at] not in known:
-            ordered.append(mine[at])
+            # New applied items follow directly after the applied item before them.
+        while at < len(applied) and applied[at] not in known:
+            ordered.append(applied[at])
             at += 1
-    return ordered + list(mine[at:])
+    return ordered + list(applied[at:])
 
 
 def _with_parents(paths: Paths) -> Paths:
-    """Add the fields on the way, so that an object goes when all that was applied of it goes."""
+    """Add parent fields, so that an object is removed when all of its applied fields are removed."""
     return paths | {
         path[:at]
         for path in paths
@@ -250,47 +270,51 @@ def _with_parents(paths: Paths) -> Paths:
     }
 
 
-def _drop(kind: Kind, obj: Object, gone: Paths, others: Owners) -> None:
-    """Remove fields nobody owns any more, from the outside in."""
+def _remove_unowned(kind: Kind, obj: Object, released: Paths, others: ManagedFields) -> None:
+    """Remove fields that no manager owns any more, parents first."""
     owned = frozenset().union(*(_prefixes(entry.paths) for entry in others.values()))
-    for path in sorted(gone, key=len):
+    for path in sorted(released, key=len):
         if path not in owned and path != ("f:metadata",):
-            _remove(kind.kind, obj, path)
+            _remove_path(kind.kind, obj, path)
 
 
 def _prefixes(paths: Paths) -> Paths:
     return frozenset(path[:at] for path in paths for at in range(1, len(path) + 1))
 
 
-def _remove(kind: str, holder: Any, path: Path) -> None:
-    """Remove what a path names; a path whose way is gone already names nothing."""
-    owner, name = kind, ""
+def _remove_path(kind: str, container: Any, path: Path) -> None:
+    """Remove the value at a path; do nothing if a parent does not exist."""
+    parent, name = kind, ""
     for part in path[:-1]:
         if part.startswith("f:"):
-            if not isinstance(holder, dict) or part[2:] not in holder:
+            if not isinstance(container, dict) or part[2:] not in container:
                 return
-            owner, name, holder = kind, part[2:], holder[part[2:]]
+            parent, name, container = kind, part[2:], container[part[2:]]
             kind = schema.element(kind) or schema.types().get(kind, {}).get(name, "object")
         else:
-            at = _item_at(list_merge.rule(owner, name), holder, part)
+            at = _item_at(list_merge.rule(parent, name), container, part)
             if at is None:
                 return
-            holder, kind = holder[at], kind[1:-1]
-    _remove_last(list_merge.rule(owner, name), holder, path[-1])
+            container, kind = container[at], kind[1:-1]
+    _remove_last(list_merge.rule(parent, name), container, path[-1])
 
 
-def _remove_last(rule: list_merge.ListRule, holder: Any, part: str) -> None:
+def _remove_last(rule: list_merge.ListRule, container: Any, part: str) -> None:
     if part.startswith("f:"):
-        if isinstance(holder, dict):
-            holder.pop(part[2:], None)
-    elif (at := _item_at(rule, holder, part)) is not None:
-        del holder[at]
+        if isinstance(container, dict):
+            container.pop(part[2:], None)
+    elif (at := _item_at(rule, container, part)) is not None:
+        del container[at]
 
 
-def _item_at(rule: list_merge.ListRule, holder: Any, part: str) -> int | None:
-    if not isinstance(holder, list):
+def _item_at(rule: list_merge.ListRule, container: Any, part: str) -> int | None:
+    if not isinstance(container, list):
         return None
     return next(
-        (at for at, item in enumerate(holder) if managed_fields.item_element(rule, item) == part),
+        (
+            at
+            for at, item in enumerate(container)
+            if managed_fields.item_element(rule, item) == part
+        ),
         None,
     )

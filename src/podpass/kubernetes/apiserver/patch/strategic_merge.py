@@ -1,12 +1,12 @@
-"""Strategic merge patch: objects merge, lists merge by the key their type names, directives order.
+"""Strategic merge patch: objects merge, lists merge by the key of their type, and directives.
 
-    $patch: replace | delete | merge       on an object or on an item of a list
-    $deleteFromPrimitiveList/FIELD         values to take out of a list
-    $setElementOrder/FIELD                 the order a merged list shall have
-    $retainKeys                            the only fields an object keeps
+    $patch: replace | delete | merge       for an object or for an item of a list
+    $deleteFromPrimitiveList/FIELD         values to remove from a list
+    $setElementOrder/FIELD                 the order of the merged list
+    $retainKeys                            the only fields that stay in an object
 
-Source: k8s.io/apimachinery v0.34 pkg/util/strategicpatch, whose order of merged lists is kept too:
-items of the patch in the patch's order, the others by their old place among them.
+Source: k8s.io/apimachinery v0.34 pkg/util/strategicpatch. The order of merged lists is the same: items of
+the patch in the patch's order, the others at their old positions among them.
 """
 
 import copy
@@ -26,9 +26,9 @@ Object = dict[str, Any]
 
 
 def merge(kind: str, obj: Mapping[str, Any], patch: Mapping[str, Any]) -> Object:
-    """Merge a patch into an object of a type; neither is changed.
+    """Merge a patch into an object of a type; the arguments are not changed.
 
-    Errors:  StatusError 400 for an unknown directive or one at odds with the rest of the patch.
+    Errors:  StatusError 400 for an unknown directive, or one that contradicts the rest of the patch.
     """
     match patch.get(_PATCH):
         case None | "merge":
@@ -44,8 +44,8 @@ def merge(kind: str, obj: Mapping[str, Any], patch: Mapping[str, Any]) -> Object
 
 def _merge_fields(kind: str, obj: Object, patch: Object) -> Object:
     patch.pop(_PATCH, None)
-    _retain(obj, patch)
-    _take_out(obj, patch)
+    _retain_keys(obj, patch)
+    _delete_from_lists(obj, patch)
     _merge_in_order(kind, obj, patch)
     for key, value in patch.items():
         if value is None:
@@ -55,7 +55,7 @@ def _merge_fields(kind: str, obj: Object, patch: Object) -> Object:
     return obj
 
 
-def _retain(obj: Object, patch: Object) -> None:
+def _retain_keys(obj: Object, patch: Object) -> None:
     if (keep := patch.pop(_RETAIN, None)) is None:
         return
     if not isinstance(keep, list) or not {key for key in patch if key[:1] != "$"} <= set(keep):
@@ -64,7 +64,7 @@ def _retain(obj: Object, patch: Object) -> None:
         del obj[key]
 
 
-def _take_out(obj: Object, patch: Object) -> None:
+def _delete_from_lists(obj: Object, patch: Object) -> None:
     for directive in [key for key in patch if key.startswith(_DELETE_FROM)]:
         values = patch.pop(directive)
         field = directive.removeprefix(_DELETE_FROM)
@@ -75,58 +75,58 @@ def _take_out(obj: Object, patch: Object) -> None:
 
 
 def _merge_value(kind: str, field: str, old: Any, new: Any) -> Any:
-    """Merge one field's value; `kind` is the type (or `{X}` map) the field stands in."""
-    below = _kind_of(kind, field)
+    """Merge the value of one field; `kind` is the type (or the `{X}` map) that has the field."""
+    child_type = _field_type(kind, field)
     if isinstance(new, dict):
         start = old if isinstance(old, dict) else {}
-        return merge(below, start, new)
+        return merge(child_type, start, new)
     if isinstance(new, list) and list_merge.rule(kind, field).patch_key is not None:
         return _merge_list(kind, field, old if isinstance(old, list) else [], new)
     return new
 
 
-def _kind_of(kind: str, field: str) -> str:
+def _field_type(kind: str, field: str) -> str:
     inner = schema.element(kind)
     return inner if inner is not None else schema.types().get(kind, {}).get(field, "object")
 
 
 def _merge_list(kind: str, field: str, old: list[Any], new: list[Any]) -> list[Any]:
-    merged, wanted, replaced = _merge_items(kind, field, old, new)
+    merged, patched, replaced = _merge_items(kind, field, old, new)
     if replaced:
         return merged
     key = list_merge.rule(kind, field).patch_key or ""
-    return _in_order(merged, wanted, old, key)
+    return _in_order(merged, patched, old, key)
 
 
 def _merge_items(
     kind: str, field: str, old: list[Any], new: list[Any]
 ) -> tuple[list[Any], list[Any], bool]:
-    """Merge items without ordering them: the list, what the patch sets, and if it replaces all."""
+    """Merge items without ordering; return the list, the patched items, and whether they replace all."""
     key = list_merge.rule(kind, field).patch_key or ""
     if not key:
-        return [*old, *(each for each in _once(new) if each not in old)], new, False
-    below = _kind_of(kind, field)[1:-1]
-    wanted = [each for each in new if _directive(each, key) is None]
+        return [*old, *(each for each in _unique(new) if each not in old)], new, False
+    child_type = _field_type(kind, field)[1:-1]
+    patched = [each for each in new if _directive(each, key) is None]
     if any(_directive(each, key) == "replace" for each in new):
-        return [merge(below, {}, each) for each in wanted], wanted, True
-    gone = [each[key] for each in new if _directive(each, key) == "delete"]
-    merged = [each for each in old if _name(each, key) not in gone]
-    for item in wanted:
+        return [merge(child_type, {}, each) for each in patched], patched, True
+    deleted = [each[key] for each in new if _directive(each, key) == "delete"]
+    merged = [each for each in old if _name(each, key) not in deleted]
+    for item in patched:
         at = _find(merged, item, key)
         if at is None:
-            merged.append(merge(below, {}, item))
+            merged.append(merge(child_type, {}, item))
         else:
-            merged[at] = merge(below, merged[at], item)
-    return merged, wanted, False
+            merged[at] = merge(child_type, merged[at], item)
+    return merged, patched, False
 
 
-def _once(values: Sequence[Any]) -> list[Any]:
+def _unique(values: Sequence[Any]) -> list[Any]:
     return [each for at, each in enumerate(values) if each not in values[:at]]
 
 
 def _directive(item: Any, key: str) -> str | None:
     if not isinstance(item, dict):
-        raise bad_request(f"a list that merges by {key} holds objects")
+        raise bad_request(f"a list that merges by {key} must contain objects")
     directive = item.get(_PATCH)
     if directive == "replace":
         return "replace"
@@ -138,7 +138,7 @@ def _directive(item: Any, key: str) -> str | None:
 
 
 def _name(item: Any, key: str) -> Any:
-    """Give what an item is known by: its key's value, or itself in a list of primitive values."""
+    """Return the identity of an item: its key's value, or the item itself in a list of primitive values."""
     return item.get(key) if key and isinstance(item, dict) else item
 
 
@@ -148,7 +148,7 @@ def _find(items: Sequence[Any], item: Any, key: str) -> int | None:
 
 
 def _merge_in_order(kind: str, obj: Object, patch: Object) -> None:
-    """Carry out `$setElementOrder` for each list that has one, with the list's own patch."""
+    """Apply `$setElementOrder` to each list that has one, together with the list's own patch."""
     for directive in [key for key in patch if key.startswith(_ORDER)]:
         order = patch.pop(directive)
         field = directive.removeprefix(_ORDER)
@@ -163,21 +163,21 @@ def _merge_in_order(kind: str, obj: Object, patch: Object) -> None:
 
 
 def _check_order(order: list[Any], new: list[Any], key: str, directive: str) -> None:
-    kept = [each for each in new if not key or _directive(each, key) is None]
-    places = [_find(order, each, key) for each in kept]
-    found = [place for place in places if place is not None]
-    if len(found) != len(places) or found != sorted(found):
+    items = [each for each in new if not key or _directive(each, key) is None]
+    positions = [_find(order, each, key) for each in items]
+    found = [position for position in positions if position is not None]
+    if len(found) != len(positions) or found != sorted(found):
         raise bad_request(f"{directive} contradicts the order of the patch's own list")
 
 
-def _in_order(merged: list[Any], wanted: Sequence[Any], old: Sequence[Any], key: str) -> list[Any]:
-    """Order a merged list: items of `wanted` in that order, the rest by their old place."""
-    asked = [each for each in merged if _find(wanted, each, key) is not None]
-    asked.sort(key=lambda each: _find(wanted, each, key) or 0)
-    rest = [each for each in merged if _find(wanted, each, key) is None]
+def _in_order(merged: list[Any], patched: Sequence[Any], old: Sequence[Any], key: str) -> list[Any]:
+    """Order a merged list: items of `patched` in that order, the others by their old position."""
+    ordered_by_patch = [each for each in merged if _find(patched, each, key) is not None]
+    ordered_by_patch.sort(key=lambda each: _find(patched, each, key) or 0)
+    rest = [each for each in merged if _find(patched, each, key) is None]
     ordered: list[Any] = []
-    while asked and rest:
-        left, right = _find(old, rest[0], key), _find(old, asked[0], key)
+    while ordered_by_patch and rest:
+        left, right = _find(old, rest[0], key), _find(old, ordered_by_patch[0], key)
         first = left is not None and right is not None and left < right
-        ordered.append(rest.pop(0) if first else asked.pop(0))
-    return ordered + asked + rest
+        ordered.append(rest.pop(0) if first else ordered_by_patch.pop(0))
+    return ordered + ordered_by_patch + rest

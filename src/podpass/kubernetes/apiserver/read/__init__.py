@@ -1,1 +1,1 @@
-"""Get, list, watch, tables, discovery and OpenAPI."""
+"""Get, list and watch requests, tables, discovery and OpenAPI."""

@@ -1,4 +1,4 @@
-"""What a column of a table is, and the cells that many kinds share."""
+"""Columns of tables, and cells that several kinds share."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ UNKNOWN = "<unknown>"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column; those of priority 1 are for `-o wide`."""
+    """A column of a table; columns with priority 1 are for `-o wide`."""
 
     name: str
     cell: Cell
@@ -24,6 +24,7 @@ class Column:
     format: str = ""
 
     def definition(self) -> dict[str, Any]:
+        """Return the column as a TableColumnDefinition."""
         return {
             "name": self.name,
             "type": self.type,
@@ -34,38 +35,39 @@ class Column:
 
 
 def duration(seconds: float) -> str:
-    """Write a time span as kubectl does: the shorter the finer, at most two units."""
+    """Format a time span as kubectl does, with at most two units; short spans are more precise."""
     whole = int(seconds)
     if whole < 120:
         return "<invalid>" if whole < -1 else f"{max(whole, 0)}s"
     minutes, hours, days = whole // 60, whole // 3600, whole // 86400
     if minutes < 10:
-        return _two(minutes, "m", whole % 60, "s")
+        return _two_units(minutes, "m", whole % 60, "s")
     if hours < 3:
         return f"{minutes}m"
     if hours < 8:
-        return _two(hours, "h", minutes % 60, "m")
+        return _two_units(hours, "h", minutes % 60, "m")
     if hours < 48:
         return f"{hours}h"
     if days < 8:
-        return _two(days, "d", hours % 24, "h")
+        return _two_units(days, "d", hours % 24, "h")
     if days < 365 * 2:
         return f"{days}d"
-    return _two(days // 365, "y", days % 365 if days < 365 * 8 else 0, "d")
+    return _two_units(days // 365, "y", days % 365 if days < 365 * 8 else 0, "d")
 
 
-def _two(large: int, unit: str, small: int, below: str) -> str:
+def _two_units(large: int, unit: str, small: int, below: str) -> str:
     return f"{large}{unit}{small}{below}" if small else f"{large}{unit}"
 
 
-def since(moment: str | None, now: float) -> str:
+def elapsed(moment: str | None, now: float) -> str:
+    """Format the time since a moment (RFC 3339)."""
     if not moment:
         return UNKNOWN
     return duration(now - datetime.fromisoformat(moment).timestamp())
 
 
-def dig(*path: str, default: Any = "") -> Cell:
-    """Make a cell of what stands at a path."""
+def field_cell(*path: str, default: Any = "") -> Cell:
+    """Return a cell with the value at a path."""
 
     def cell(obj: Object, _now: float) -> Any:
         found: Any = obj
@@ -76,19 +78,26 @@ def dig(*path: str, default: Any = "") -> Cell:
     return cell
 
 
-def count(*parts: str) -> Cell:
+def count_cell(*parts: str) -> Cell:
+    """Return a cell with the number of items in some lists or maps."""
     return lambda obj, _now: sum(len(obj.get(part) or ()) for part in parts)
 
 
 def _age(obj: Object, now: float) -> str:
-    return since(obj["metadata"].get("creationTimestamp"), now)
+    return elapsed(obj["metadata"].get("creationTimestamp"), now)
 
 
-def pairs(labels: Mapping[str, str] | None) -> str:
+def format_labels(labels: Mapping[str, str] | None) -> str:
+    """Format labels as `key=value` pairs, sorted by key."""
     return ",".join(f"{key}={value}" for key, value in sorted((labels or {}).items())) or NONE
 
 
-NAME = Column("Name", dig("metadata", "name"), "name of the object", format="name")
-AGE = Column("Age", _age, "time since it was made")
-_BORN = Column("Created At", dig("metadata", "creationTimestamp"), "time it was made", type="date")
-PLAIN = (NAME, _BORN)
+NAME = Column("Name", field_cell("metadata", "name"), "name of the object", format="name")
+AGE = Column("Age", _age, "time since the creation of the object")
+_CREATED = Column(
+    "Created At",
+    field_cell("metadata", "creationTimestamp"),
+    "time of the creation of the object",
+    type="date",
+)
+PLAIN = (NAME, _CREATED)

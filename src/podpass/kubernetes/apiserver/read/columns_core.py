@@ -1,4 +1,4 @@
-"""Columns of the core's kinds, of roles and of webhooks: one row a kind, each with what fills it."""
+"""Table columns of the core kinds, of RBAC bindings and of webhook configurations."""
 
 from podpass.kubernetes.apiserver.read.column import (
     AGE,
@@ -8,26 +8,26 @@ from podpass.kubernetes.apiserver.read.column import (
     Cell,
     Column,
     Object,
-    count,
-    dig,
-    pairs,
-    since,
+    count_cell,
+    elapsed,
+    field_cell,
+    format_labels,
 )
-from podpass.kubernetes.apiserver.read.pod_summary import summary
+from podpass.kubernetes.apiserver.read.pod_summary import summarize
 
 _ROLE_LABEL = "node-role.kubernetes.io/"
 
 
 def _pod_ready(pod: Object, _now: float) -> str:
-    seen = summary(pod)
-    return f"{seen.ready}/{seen.total}"
+    pod_summary = summarize(pod)
+    return f"{pod_summary.ready}/{pod_summary.total}"
 
 
 def _pod_restarts(pod: Object, now: float) -> str:
-    seen = summary(pod)
-    if not (seen.restarts and seen.restarted):
-        return str(seen.restarts)
-    return f"{seen.restarts} ({since(seen.restarted, now)} ago)"
+    pod_summary = summarize(pod)
+    if not (pod_summary.restarts and pod_summary.restarted):
+        return str(pod_summary.restarts)
+    return f"{pod_summary.restarts} ({elapsed(pod_summary.restarted, now)} ago)"
 
 
 def _pod_gates(pod: Object, _now: float) -> str:
@@ -41,9 +41,9 @@ def _pod_gates(pod: Object, _now: float) -> str:
 def _node_status(node: Object, _now: float) -> str:
     conditions = (node.get("status") or {}).get("conditions") or ()
     ready = next((each for each in conditions if each.get("type") == "Ready"), None)
-    told = "Unknown" if ready is None else "Ready" if ready["status"] == "True" else "NotReady"
+    text = "Unknown" if ready is None else "Ready" if ready["status"] == "True" else "NotReady"
     paused = (node.get("spec") or {}).get("unschedulable")
-    return told + (",SchedulingDisabled" if paused else "")
+    return text + (",SchedulingDisabled" if paused else "")
 
 
 def _node_roles(node: Object, _now: float) -> str:
@@ -61,21 +61,21 @@ def _node_address(kind: str) -> Cell:
 
 
 def _node_info(part: str) -> Cell:
-    return dig("status", "nodeInfo", part, default=UNKNOWN)
+    return field_cell("status", "nodeInfo", part, default=UNKNOWN)
 
 
-def _service_outside(service: Object, _now: float) -> str:
+def _service_external_ip(service: Object, _now: float) -> str:
     spec, status = service.get("spec") or {}, service.get("status") or {}
-    given = list(spec.get("externalIPs") or ())
+    external_ips = list(spec.get("externalIPs") or ())
     match spec.get("type"):
         case "ExternalName":
             return str(spec.get("externalName") or NONE)
         case "LoadBalancer":
             ingress = (status.get("loadBalancer") or {}).get("ingress") or ()
             found = [each.get("ip") or each.get("hostname") or "" for each in ingress]
-            return ",".join([*found, *given]) or "<pending>"
+            return ",".join([*found, *external_ips]) or "<pending>"
         case _:
-            return ",".join(given) or NONE
+            return ",".join(external_ips) or NONE
 
 
 def _service_ports(service: Object, _now: float) -> str:
@@ -89,18 +89,18 @@ def _service_ports(service: Object, _now: float) -> str:
     return ",".join(written) or NONE
 
 
-def _event_last(event: Object, now: float) -> str:
+def _event_last_seen(event: Object, now: float) -> str:
     last = (event.get("series") or {}).get("lastObservedTime") or event.get("lastTimestamp")
-    return since(last, now) if last else _event_first(event, now)
+    return elapsed(last, now) if last else _event_first_seen(event, now)
 
 
-def _event_first(event: Object, now: float) -> str:
-    return since(event.get("firstTimestamp") or event.get("eventTime"), now)
+def _event_first_seen(event: Object, now: float) -> str:
+    return elapsed(event.get("firstTimestamp") or event.get("eventTime"), now)
 
 
 def _event_object(event: Object, _now: float) -> str:
-    about = event.get("involvedObject") or {}
-    kind, name = str(about.get("kind") or "").lower(), about.get("name")
+    involved = event.get("involvedObject") or {}
+    kind, name = str(involved.get("kind") or "").lower(), involved.get("name")
     return f"{kind}/{name}" if name else kind
 
 
@@ -136,7 +136,7 @@ def _subjects(kind: str) -> Cell:
 
 _BINDING = (
     NAME,
-    Column("Role", _role_ref, "role that is given"),
+    Column("Role", _role_ref, "role that is granted"),
     AGE,
     Column("Users", _subjects("User"), "users that have it", 1),
     Column("Groups", _subjects("Group"), "groups that have it", 1),
@@ -144,79 +144,93 @@ _BINDING = (
 )
 _WEBHOOKS = (
     NAME,
-    Column("Webhooks", count("webhooks"), "number of webhooks", type="integer"),
+    Column("Webhooks", count_cell("webhooks"), "number of webhooks", type="integer"),
     AGE,
 )
 
 CORE: dict[str, tuple[Column, ...]] = {
     "ClusterRoleBinding": _BINDING,
-    "ConfigMap": (NAME, Column("Data", count("data", "binaryData"), "number of keys"), AGE),
+    "ConfigMap": (NAME, Column("Data", count_cell("data", "binaryData"), "number of keys"), AGE),
     "Event": (
-        Column("Last Seen", _event_last, "time since it was last seen"),
-        Column("Type", dig("type"), "Normal or Warning"),
-        Column("Reason", dig("reason"), "reason in one word"),
-        Column("Object", _event_object, "object it tells of"),
-        Column("Subobject", dig("involvedObject", "fieldPath"), "part of the object", 1),
-        Column("Source", _event_source, "who reports it", 1),
+        Column("Last Seen", _event_last_seen, "time since it was last pod_summary"),
+        Column("Type", field_cell("type"), "Normal or Warning"),
+        Column("Reason", field_cell("reason"), "reason in one word"),
+        Column("Object", _event_object, "object of the event"),
+        Column("Subobject", field_cell("involvedObject", "fieldPath"), "part of the object", 1),
+        Column("Source", _event_source, "component that reports the event", 1),
         Column(
             "Message", lambda event, _: str(event.get("message") or "").strip(), "what happened"
         ),
-        Column("First Seen", _event_first, "time since it was first seen", 1),
-        Column("Count", _event_count, "how often it was seen", 1),
-        Column("Name", dig("metadata", "name"), "name of the event", 1, format="name"),
+        Column("First Seen", _event_first_seen, "time since it was first pod_summary", 1),
+        Column("Count", _event_count, "number of occurrences", 1),
+        Column("Name", field_cell("metadata", "name"), "name of the event", 1, format="name"),
     ),
-    "Lease": (NAME, Column("Holder", dig("spec", "holderIdentity"), "who holds it"), AGE),
+    "Lease": (
+        NAME,
+        Column("Holder", field_cell("spec", "holderIdentity"), "holder of the lease"),
+        AGE,
+    ),
     "MutatingWebhookConfiguration": _WEBHOOKS,
-    "Namespace": (NAME, Column("Status", dig("status", "phase"), "phase it is in"), AGE),
+    "Namespace": (
+        NAME,
+        Column("Status", field_cell("status", "phase"), "phase of the namespace"),
+        AGE,
+    ),
     "Node": (
         NAME,
-        Column("Status", _node_status, "whether it is ready"),
-        Column("Roles", _node_roles, "roles its labels name"),
+        Column("Status", _node_status, "whether the node is ready"),
+        Column("Roles", _node_roles, "roles in the labels of the node"),
         AGE,
-        Column("Version", dig("status", "nodeInfo", "kubeletVersion"), "version of its kubelet"),
+        Column(
+            "Version", field_cell("status", "nodeInfo", "kubeletVersion"), "version of the kubelet"
+        ),
         Column("Internal-IP", _node_address("InternalIP"), "address in the cluster", 1),
-        Column("External-IP", _node_address("ExternalIP"), "address outside", 1),
+        Column("External-IP", _node_address("ExternalIP"), "address outside the cluster", 1),
         Column("OS-Image", _node_info("osImage"), "operating system", 1),
-        Column("Kernel-Version", _node_info("kernelVersion"), "version of its kernel", 1),
-        Column("Container-Runtime", _node_info("containerRuntimeVersion"), "what runs pods", 1),
+        Column("Kernel-Version", _node_info("kernelVersion"), "version of the kernel", 1),
+        Column("Container-Runtime", _node_info("containerRuntimeVersion"), "container runtime", 1),
     ),
     "Pod": (
         NAME,
-        Column("Ready", _pod_ready, "containers that are ready, of all"),
-        Column("Status", lambda pod, _: summary(pod).reason, "what the pod is at"),
-        Column("Restarts", _pod_restarts, "restarts of containers, and the last one"),
+        Column("Ready", _pod_ready, "ready containers of all containers"),
+        Column("Status", lambda pod, _: summarize(pod).reason, "status of the pod"),
+        Column(
+            "Restarts", _pod_restarts, "restarts of containers, and the time since the last one"
+        ),
         AGE,
-        Column("IP", dig("status", "podIP", default=NONE), "address of the pod", 1),
-        Column("Node", dig("spec", "nodeName", default=NONE), "node it is bound to", 1),
+        Column("IP", field_cell("status", "podIP", default=NONE), "address of the pod", 1),
+        Column("Node", field_cell("spec", "nodeName", default=NONE), "node of the pod", 1),
         Column(
             "Nominated Node",
-            dig("status", "nominatedNodeName", default=NONE),
-            "node that makes room for it",
+            field_cell("status", "nominatedNodeName", default=NONE),
+            "node that preempts pods for it",
             1,
         ),
-        Column("Readiness Gates", _pod_gates, "gates that are met, of all", 1),
+        Column("Readiness Gates", _pod_gates, "ready gates of all readiness gates", 1),
     ),
     "RoleBinding": _BINDING,
     "Secret": (
         NAME,
-        Column("Type", dig("type"), "what kind of secret it is"),
-        Column("Data", count("data"), "number of keys"),
+        Column("Type", field_cell("type"), "type of the secret"),
+        Column("Data", count_cell("data"), "number of keys"),
         AGE,
     ),
     "Service": (
         NAME,
-        Column("Type", dig("spec", "type"), "how it is reached"),
-        Column("Cluster-IP", dig("spec", "clusterIP", default=NONE), "address in the cluster"),
-        Column("External-IP", _service_outside, "address outside"),
+        Column("Type", field_cell("spec", "type"), "type of the service"),
+        Column(
+            "Cluster-IP", field_cell("spec", "clusterIP", default=NONE), "address in the cluster"
+        ),
+        Column("External-IP", _service_external_ip, "address outside the cluster"),
         Column("Port(s)", _service_ports, "ports and protocols"),
         AGE,
         Column(
             "Selector",
-            lambda service, _: pairs((service.get("spec") or {}).get("selector")),
-            "labels of its pods",
+            lambda service, _: format_labels((service.get("spec") or {}).get("selector")),
+            "labels of the pods",
             1,
         ),
     ),
-    "ServiceAccount": (NAME, Column("Secrets", count("secrets"), "number of secrets"), AGE),
+    "ServiceAccount": (NAME, Column("Secrets", count_cell("secrets"), "number of secrets"), AGE),
     "ValidatingWebhookConfiguration": _WEBHOOKS,
 }

@@ -1,4 +1,4 @@
-"""Columns of workloads and of what goes with them: one row a kind, each with what fills it.
+"""Table columns of workloads and related kinds.
 
 Source: k8s.io/kubernetes v1.34 pkg/printers/internalversion.
 """
@@ -14,17 +14,17 @@ from podpass.kubernetes.apiserver.read.column import (
     Cell,
     Column,
     Object,
-    dig,
     duration,
-    pairs,
-    since,
+    elapsed,
+    field_cell,
+    format_labels,
 )
-from podpass.kubernetes.apiserver.selectors import written
+from podpass.kubernetes.apiserver.selectors import format_selector
 
 _UNSET = "<unset>"
-_SHOWN = 3
+_MAX_LISTED = 3
 _OUTCOMES = ("Complete", "Failed")
-_ON_THE_WAY = ("Suspended", "FailureTarget", "SuccessCriteriaMet")
+_PENDING_OUTCOMES = ("Suspended", "FailureTarget", "SuccessCriteriaMet")
 
 
 def _spec(obj: Object) -> Mapping[str, Any]:
@@ -40,7 +40,7 @@ def _number(part: str, name: str) -> Cell:
 
 
 def _ready_of(wanted: str) -> Cell:
-    """Write how many replicas are ready of those that are wanted."""
+    """Return a cell with the ready replicas of the desired replicas."""
 
     def cell(obj: Object, _now: float) -> str:
         return f"{_status(obj).get('readyReplicas') or 0}/{_spec(obj).get(wanted) or 0}"
@@ -54,12 +54,12 @@ def _containers(obj: Object) -> Sequence[Mapping[str, Any]]:
     return pod.get("containers") or ()
 
 
-def _each_container(part: str) -> Cell:
+def _container_values(part: str) -> Cell:
     return lambda obj, _now: ",".join(str(each.get(part) or "") for each in _containers(obj))
 
 
 def _selector(*, everything: str) -> Cell:
-    return lambda obj, _now: written(_spec(obj).get("selector")) or everything
+    return lambda obj, _now: format_selector(_spec(obj).get("selector")) or everything
 
 
 def _job_status(job: Object, _now: float) -> str:
@@ -72,7 +72,7 @@ def _job_status(job: Object, _now: float) -> str:
         return outcome
     if job["metadata"].get("deletionTimestamp"):
         return "Terminating"
-    return next((each for each in _ON_THE_WAY if each in true), "Running")
+    return next((each for each in _PENDING_OUTCOMES if each in true), "Running")
 
 
 def _job_completions(job: Object, _now: float) -> str:
@@ -93,21 +93,21 @@ def _job_duration(job: Object, now: float) -> str:
 
 def _last_schedule(job: Object, now: float) -> str:
     last = _status(job).get("lastScheduleTime")
-    return since(last, now) if last else NONE
+    return elapsed(last, now) if last else NONE
 
 
 def _flag(name: str) -> Cell:
     return lambda obj, _now: str(bool(_spec(obj).get(name)))
 
 
-def _or_none(name: str) -> Cell:
-    """Write a number or percentage of a budget, which has one of two."""
+def _budget_value(name: str) -> Cell:
+    """Return a cell with a number or percentage of a budget, which has one of the two fields."""
     return lambda obj, _now: str(_spec(obj).get(name, "N/A"))
 
 
 def _listed(items: Sequence[str]) -> str:
-    shown = ",".join(items[:_SHOWN])
-    more = len(items) - _SHOWN
+    shown = ",".join(items[:_MAX_LISTED])
+    more = len(items) - _MAX_LISTED
     return f"{shown} + {more} more..." if more > 0 else shown or _UNSET
 
 
@@ -131,71 +131,81 @@ def _controller(obj: Object, _now: float) -> str:
     return NONE
 
 
-def _count_of(name: str, cell: Cell, meaning: str) -> Column:
+def _count_column(name: str, cell: Cell, meaning: str) -> Column:
     return Column(name, cell, meaning, type="integer")
 
 
 _CONTAINERS = (
-    Column("Containers", _each_container("name"), "names of the containers", 1),
-    Column("Images", _each_container("image"), "images of the containers", 1),
+    Column("Containers", _container_values("name"), "names of the containers", 1),
+    Column("Images", _container_values("image"), "images of the containers", 1),
 )
-_WIDE = (*_CONTAINERS, Column("Selector", _selector(everything=""), "labels of its pods", 1))
-_WIDE_JOB = (*_CONTAINERS, Column("Selector", _selector(everything=NONE), "labels of its pods", 1))
+_WIDE = (*_CONTAINERS, Column("Selector", _selector(everything=""), "labels of the pods", 1))
+_WIDE_JOB = (*_CONTAINERS, Column("Selector", _selector(everything=NONE), "labels of the pods", 1))
 
 WORKLOADS: dict[str, tuple[Column, ...]] = {
     "ControllerRevision": (
         NAME,
-        Column("Controller", _controller, "who keeps it"),
-        Column("Revision", dig("revision", default=0), "number of the revision"),
+        Column("Controller", _controller, "controller of the revision"),
+        Column("Revision", field_cell("revision", default=0), "revision number"),
         AGE,
     ),
     "CronJob": (
         NAME,
-        Column("Schedule", dig("spec", "schedule"), "when it runs"),
-        Column("Timezone", dig("spec", "timeZone", default=NONE), "time zone of the schedule"),
-        Column("Suspend", _flag("suspend"), "whether it is paused", type="boolean"),
-        _count_of("Active", lambda job, _: len(_status(job).get("active") or ()), "jobs that run"),
-        Column("Last Schedule", _last_schedule, "time since it last ran"),
+        Column("Schedule", field_cell("spec", "schedule"), "schedule of the jobs"),
+        Column(
+            "Timezone", field_cell("spec", "timeZone", default=NONE), "time zone of the schedule"
+        ),
+        Column("Suspend", _flag("suspend"), "whether the schedule is suspended", type="boolean"),
+        _count_column(
+            "Active", lambda job, _: len(_status(job).get("active") or ()), "running jobs"
+        ),
+        Column("Last Schedule", _last_schedule, "time since the last job started"),
         AGE,
         *_WIDE_JOB,
     ),
     "DaemonSet": (
         NAME,
-        _count_of("Desired", _number("status", "desiredNumberScheduled"), "nodes that want it"),
-        _count_of("Current", _number("status", "currentNumberScheduled"), "nodes that have it"),
-        _count_of("Ready", _number("status", "numberReady"), "pods that are ready"),
-        _count_of("Up-to-date", _number("status", "updatedNumberScheduled"), "pods of today"),
-        _count_of("Available", _number("status", "numberAvailable"), "pods that can be used"),
+        _count_column(
+            "Desired", _number("status", "desiredNumberScheduled"), "nodes that should run a pod"
+        ),
+        _count_column(
+            "Current", _number("status", "currentNumberScheduled"), "nodes that run a pod"
+        ),
+        _count_column("Ready", _number("status", "numberReady"), "ready pods"),
+        _count_column(
+            "Up-to-date", _number("status", "updatedNumberScheduled"), "pods of the newest template"
+        ),
+        _count_column("Available", _number("status", "numberAvailable"), "available pods"),
         Column(
             "Node Selector",
-            lambda obj, _: pairs(
+            lambda obj, _: format_labels(
                 ((_spec(obj).get("template") or {}).get("spec") or {}).get("nodeSelector")
             ),
-            "labels of the nodes it wants",
+            "labels of the nodes",
         ),
         AGE,
         *_WIDE,
     ),
     "Deployment": (
         NAME,
-        Column("Ready", _ready_of("replicas"), "pods that are ready, of those wanted"),
+        Column("Ready", _ready_of("replicas"), "ready pods of the desired pods"),
         Column("Up-to-date", _number("status", "updatedReplicas"), "pods of the newest template"),
-        Column("Available", _number("status", "availableReplicas"), "pods that can be used"),
+        Column("Available", _number("status", "availableReplicas"), "available pods"),
         AGE,
         *_WIDE,
     ),
     "EndpointSlice": (
         NAME,
-        Column("AddressType", dig("addressType"), "what its addresses are"),
+        Column("AddressType", field_cell("addressType"), "type of the addresses"),
         Column("Ports", _slice_ports, "ports of each address"),
-        Column("Endpoints", _slice_addresses, "its addresses"),
+        Column("Endpoints", _slice_addresses, "addresses of the endpoints"),
         AGE,
     ),
     "Job": (
         NAME,
-        Column("Status", _job_status, "what the job is at"),
-        Column("Completions", _job_completions, "pods that succeeded, of those wanted"),
-        Column("Duration", _job_duration, "time it took, or takes until now"),
+        Column("Status", _job_status, "status of the job"),
+        Column("Completions", _job_completions, "succeeded pods of the desired completions"),
+        Column("Duration", _job_duration, "duration of the job until its completion, or until now"),
         AGE,
         *_WIDE_JOB,
     ),
@@ -203,43 +213,47 @@ WORKLOADS: dict[str, tuple[Column, ...]] = {
         NAME,
         Column(
             "Pod-Selector",
-            lambda obj, _: written(_spec(obj).get("podSelector")) or NONE,
-            "labels of the pods it is for",
+            lambda obj, _: format_selector(_spec(obj).get("podSelector")) or NONE,
+            "labels of the selected pods",
         ),
         AGE,
     ),
     "PodDisruptionBudget": (
         NAME,
-        Column("Min Available", _or_none("minAvailable"), "pods that must stay"),
-        Column("Max Unavailable", _or_none("maxUnavailable"), "pods that may go"),
-        _count_of(
-            "Allowed Disruptions", _number("status", "disruptionsAllowed"), "pods that may go now"
+        Column("Min Available", _budget_value("minAvailable"), "pods that must stay available"),
+        Column("Max Unavailable", _budget_value("maxUnavailable"), "pods that may be unavailable"),
+        _count_column(
+            "Allowed Disruptions",
+            _number("status", "disruptionsAllowed"),
+            "pods that may be disrupted now",
         ),
         AGE,
     ),
     "PriorityClass": (
         NAME,
-        _count_of("Value", dig("value", default=0), "priority of its pods"),
+        _count_column("Value", field_cell("value", default=0), "priority of the pods"),
         Column(
             "Global-Default",
             lambda obj, _: bool(obj.get("globalDefault")),
-            "whether pods without a class have it",
+            "whether pods without a class get this class",
             type="boolean",
         ),
         AGE,
-        Column("PreemptionPolicy", dig("preemptionPolicy"), "whether its pods displace others"),
+        Column(
+            "PreemptionPolicy", field_cell("preemptionPolicy"), "whether the pods preempt others"
+        ),
     ),
     "ReplicaSet": (
         NAME,
-        _count_of("Desired", _number("spec", "replicas"), "pods that are wanted"),
-        _count_of("Current", _number("status", "replicas"), "pods that are there"),
-        _count_of("Ready", _number("status", "readyReplicas"), "pods that are ready"),
+        _count_column("Desired", _number("spec", "replicas"), "desired pods"),
+        _count_column("Current", _number("status", "replicas"), "existing pods"),
+        _count_column("Ready", _number("status", "readyReplicas"), "ready pods"),
         AGE,
         *_WIDE,
     ),
     "StatefulSet": (
         NAME,
-        Column("Ready", _ready_of("replicas"), "pods that are ready, of those wanted"),
+        Column("Ready", _ready_of("replicas"), "ready pods of the desired pods"),
         AGE,
         *_CONTAINERS,
     ),

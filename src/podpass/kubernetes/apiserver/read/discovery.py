@@ -1,4 +1,4 @@
-"""What the API says of itself: version, groups and resources, OpenAPI, health, the issuer's documents."""
+"""Non-resource paths: version, discovery, OpenAPI, health and the issuer's documents."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -6,13 +6,17 @@ import orjson
 
 from podpass import __version__
 from podpass.crypto.jose import DISCOVERY_PATH
-from podpass.kubernetes.apiserver import response as answer
-from podpass.kubernetes.apiserver.auth.authentication import Trust
+from podpass.kubernetes.apiserver import response
+from podpass.kubernetes.apiserver.auth.authentication import AuthConfig
 from podpass.kubernetes.apiserver.kinds import KINDS, Kind, Subresource, group_versions
 from podpass.kubernetes.apiserver.request import Request
-from podpass.kubernetes.apiserver.response import JSON, Answer
+from podpass.kubernetes.apiserver.response import JSON, Response
 from podpass.kubernetes.apiserver.status import Body
-from podpass.kubernetes.service_account.discovery import JWKS_TYPE, discovery_document, jwks
+from podpass.kubernetes.service_account.discovery import (
+    JWKS_TYPE,
+    discovery_document,
+    jwks_document,
+)
 from podpass.kubernetes.service_account.names import JWKS_PATH
 
 VERSION = {
@@ -22,7 +26,7 @@ VERSION = {
     "emulationMinor": "34",
     "minCompatibilityMajor": "1",
     "minCompatibilityMinor": "33",
-    # Build metadata after a plus is ignored where versions are compared.
+    # Build metadata after a plus is ignored when versions are compared.
     "gitVersion": f"v1.34.4+podpass.{__version__}",
     "gitCommit": "",
     "gitTreeState": "",
@@ -34,19 +38,20 @@ VERSION = {
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
 _VERSIONS = ("v2", "v2beta1")
 _HEALTH = ("/healthz", "/livez", "/readyz")
-NOT_FOUND = answer.text(404, "404 page not found\n")
+NOT_FOUND = response.plain_text(404, "404 page not found\n")
 
-Page = Callable[[Request], Answer]
+PageHandler = Callable[[Request], Response]
 
 
-class Discovery:
-    """Answers every path that is no resource."""
+class DiscoveryHandler:
+    """Handles every non-resource path."""
 
-    def __init__(self, trust: Trust) -> None:
-        self._trust = trust
-        self._pages: Mapping[str, Page] = {
+    def __init__(self, auth_config: AuthConfig, jwks_uri: str) -> None:
+        self._auth_config = auth_config
+        self._jwks_uri = jwks_uri
+        self._pages: Mapping[str, PageHandler] = {
             "/": _root,
-            "/version": lambda request: answer.whole(request, VERSION),
+            "/version": lambda request: response.encode(request, VERSION),
             "/api": _core_versions,
             "/apis": _groups,
             "/openapi/v2": _openapi_v2,
@@ -55,63 +60,67 @@ class Discovery:
             JWKS_PATH: self._keys,
         }
 
-    def answer(self, request: Request) -> Answer:
-        """Answer a path; one that is unknown gets plain text, as from the real server."""
-        path = request.target.path
-        clean = path.rstrip("/") or "/"
+    def handle(self, request: Request) -> Response:
+        """Respond to a path; an unknown path gets plain text, as from the real server."""
+        path = request.info.path
+        normalized = path.rstrip("/") or "/"
         if request.method not in ("GET", "HEAD"):
             return NOT_FOUND
-        if page := self._pages.get(clean):
+        if page := self._pages.get(normalized):
             return page(request)
-        if clean.startswith(_HEALTH):
-            return _health(request, clean)
-        if clean.startswith("/openapi/v3/"):
-            return _openapi_v3(request, clean.removeprefix("/openapi/v3/"))
-        return _group(request, clean)
+        if normalized.startswith(_HEALTH):
+            return _health(request, normalized)
+        if normalized.startswith("/openapi/v3/"):
+            return _openapi_v3(request, normalized.removeprefix("/openapi/v3/"))
+        return _group(request, normalized)
 
-    def _issuer(self, request: Request) -> Answer:
-        answer.only(request, [JSON])
-        return answer.whole(request, discovery_document(self._trust.issuer))
+    def _issuer(self, request: Request) -> Response:
+        response.require_acceptable(request, [JSON])
+        return response.encode(
+            request, discovery_document(self._auth_config.issuer, self._jwks_uri)
+        )
 
-    def _keys(self, request: Request) -> Answer:
+    def _keys(self, request: Request) -> Response:
         media_type = JWKS_TYPE.decode()
-        answer.only(request, [media_type])
-        return Answer(200, orjson.dumps(jwks(self._trust.signer.public)), media_type)
+        response.require_acceptable(request, [media_type])
+        return Response(
+            200, orjson.dumps(jwks_document(self._auth_config.signer.public)), media_type
+        )
 
 
-def _root(request: Request) -> Answer:
+def _root(request: Request) -> Response:
     paths = ["/api", "/api/v1", "/apis", *_HEALTH, "/openapi/v2", "/openapi/v3", "/version"]
     paths += [f"/apis/{group}" for group, _ in group_versions() if group]
     paths += [f"/apis/{group}/{version}" for group, version in group_versions() if group]
-    return answer.whole(request, {"paths": sorted(paths)})
+    return response.encode(request, {"paths": sorted(paths)})
 
 
-def _health(request: Request, path: str) -> Answer:
-    """Everything that could be unhealthy would have kept us from answering at all."""
+def _health(request: Request, path: str) -> Response:
+    """Respond that the server is healthy: an unhealthy server could not respond at all."""
     check = path.removeprefix("/healthz").removeprefix("/livez").removeprefix("/readyz")
     if check not in ("", "/ping", "/etcd"):
         return NOT_FOUND
     if not check and "verbose" in request.query:
         name = path.strip("/")
-        return answer.text(200, f"[+]ping ok\n[+]etcd ok\n{name} check passed\n")
-    return answer.text(200, "ok")
+        return response.plain_text(200, f"[+]ping ok\n[+]etcd ok\n{name} check passed\n")
+    return response.plain_text(200, "ok")
 
 
-def _core_versions(request: Request) -> Answer:
-    if version := _aggregated(request):
-        return _aggregate(request, version, [("", "v1")])
+def _core_versions(request: Request) -> Response:
+    if version := _aggregated_version(request):
+        return _aggregated_discovery(request, version, [("", "v1")])
     host, port = request.scope.get("server") or ("", 0)
     address = {"clientCIDR": "0.0.0.0/0", "serverAddress": f"{host}:{port}"}
     body = {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": [address]}
-    return answer.whole(request, body)
+    return response.encode(request, body)
 
 
-def _groups(request: Request) -> Answer:
+def _groups(request: Request) -> Response:
     named = [(group, version) for group, version in group_versions() if group]
-    if version := _aggregated(request):
-        return _aggregate(request, version, named)
+    if version := _aggregated_version(request):
+        return _aggregated_discovery(request, version, named)
     groups = [_group_body(group) for group in dict.fromkeys(group for group, _ in named)]
-    return answer.whole(request, {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+    return response.encode(request, {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 
 
 def _group_body(group: str) -> Body:
@@ -123,20 +132,20 @@ def _group_body(group: str) -> Body:
     return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
 
-def _group(request: Request, path: str) -> Answer:
-    """Answer `/apis/<group>`, `/apis/<group>/<version>` and `/api/v1`."""
+def _group(request: Request, path: str) -> Response:
+    """Respond to `/apis/<group>`, `/apis/<group>/<version>` and `/api/v1`."""
     parts = path.split("/")[1:]
     if parts[0] == "apis" and len(parts) == 2:
         if parts[1] in {group for group, _ in group_versions() if group}:
             body = {"kind": "APIGroup", "apiVersion": "v1", **_group_body(parts[1])}
-            return answer.whole(request, body)
+            return response.encode(request, body)
         return NOT_FOUND
     group, version = (
         ("", parts[-1]) if parts[0] == "api" else (parts[1] if parts[1:] else "", parts[-1])
     )
     if (group, version) not in group_versions() or len(parts) != (3 if group else 2):
         return NOT_FOUND
-    return answer.whole(request, resource_list(group, version))
+    return response.encode(request, resource_list(group, version))
 
 
 def resource_list(group: str, version: str) -> Body:
@@ -145,7 +154,7 @@ def resource_list(group: str, version: str) -> Body:
         row
         for kind in KINDS
         if (kind.group, kind.version) == (group, version)
-        for row in (_resource(kind), *(_part(kind, sub) for sub in kind.subresources))
+        for row in (_resource(kind), *(_subresource(kind, sub) for sub in kind.subresources))
     ]
     head = {"kind": "APIResourceList"} | ({"apiVersion": "v1"} if group else {})
     api_version = f"{group}/{version}" if group else version
@@ -173,7 +182,7 @@ def _resource(kind: Kind) -> Body:
     return row
 
 
-def _part(kind: Kind, sub: Subresource) -> Body:
+def _subresource(kind: Kind, sub: Subresource) -> Body:
     row: Body = {
         "name": f"{kind.plural}/{sub.name}",
         "singularName": "",
@@ -184,9 +193,9 @@ def _part(kind: Kind, sub: Subresource) -> Body:
     return row | {"kind": sub.kind, "verbs": list(sub.verbs)}
 
 
-def _aggregated(request: Request) -> str:
-    """Tell which version of aggregated discovery a client prefers; empty for none."""
-    for each in answer.media_ranges(request.headers.get("accept", "")):
+def _aggregated_version(request: Request) -> str:
+    """Return the version of aggregated discovery that a client prefers; empty if it prefers none."""
+    for each in response.media_ranges(request.headers.get("accept", "")):
         if each.params.get("as") == "APIGroupDiscoveryList":
             if each.type == JSON and each.params.get("v") in _VERSIONS:
                 return each.params["v"]
@@ -195,12 +204,14 @@ def _aggregated(request: Request) -> str:
     return ""
 
 
-def _aggregate(request: Request, version: str, wanted: Sequence[tuple[str, str]]) -> Answer:
+def _aggregated_discovery(
+    request: Request, version: str, group_list: Sequence[tuple[str, str]]
+) -> Response:
     items = []
-    for group in dict.fromkeys(group for group, _ in wanted):
+    for group in dict.fromkeys(group for group, _ in group_list):
         versions = [
             {"version": each, "resources": _discovered(group, each), "freshness": "Current"}
-            for other, each in wanted
+            for other, each in group_list
             if other == group
         ]
         items.append({"metadata": {"name": group} if group else {}, "versions": versions})
@@ -210,8 +221,8 @@ def _aggregate(request: Request, version: str, wanted: Sequence[tuple[str, str]]
         "metadata": {},
         "items": items,
     }
-    made = answer.whole(request, body)
-    return Answer(200, made.body, _AGGREGATED.format(version))
+    made = response.encode(request, body)
+    return Response(200, made.body, _AGGREGATED.format(version))
 
 
 def _discovered(group: str, version: str) -> list[Body]:
@@ -247,34 +258,34 @@ def _discovered_kind(kind: Kind) -> Body:
 _NO_OPENAPI = b"\x0a\x032.0"
 
 
-def _openapi_v2(request: Request) -> Answer:
+def _openapi_v2(request: Request) -> Response:
     from podpass.kubernetes.apiserver.read import openapi
 
-    # kubectl asks for this page as protobuf alone when v3 does not name a kind. An empty document lets it
-    # go on to its own "no matches for kind"; JSON would make it stumble over the first byte.
+    # kubectl requests this page only as protobuf if v3 does not list a kind. With an empty document it says
+    # "no matches for kind"; it cannot parse JSON here.
     accepted = request.headers.get("accept", "*/*")
     if "json" not in accepted and "*/*" not in accepted:
-        return Answer(
+        return Response(
             200, _NO_OPENAPI, "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
         )
-    return answer.whole(request, openapi.v2())
+    return response.encode(request, openapi.v2())
 
 
-def _openapi_v3_root(request: Request) -> Answer:
+def _openapi_v3_root(request: Request) -> Response:
     from podpass.kubernetes.apiserver.read import openapi
 
-    return answer.whole(request, openapi.v3_root())
+    return response.encode(request, openapi.v3_root())
 
 
-def _openapi_v3(request: Request, path: str) -> Answer:
-    """Answer `api/v1` or `apis/<group>/<version>` below `/openapi/v3/`."""
+def _openapi_v3(request: Request, path: str) -> Response:
+    """Respond to `api/v1` and `apis/<group>/<version>` below `/openapi/v3/`."""
     from podpass.kubernetes.apiserver.read import openapi
 
     parts = path.split("/")
     group, version = ("", parts[1]) if parts[0] == "api" and len(parts) == 2 else _apis(parts)
     if (group, version) not in group_versions():
         return NOT_FOUND
-    return answer.whole(request, openapi.v3(group, version))
+    return response.encode(request, openapi.v3(group, version))
 
 
 def _apis(parts: Sequence[str]) -> tuple[str, str]:

@@ -1,7 +1,7 @@
-"""A list as a client wants to see it, written piece by piece: 10,000 pods are 30 MB.
+"""List responses, encoded in chunks: 10,000 pods are 30 MB.
 
-A list is a head and its items, in JSON, indented JSON or YAML. What fits into one piece is answered as a
-whole; what does not is a stream, between whose pieces others have their turn.
+A list is a head and items, in JSON, indented JSON or YAML. A list that fits into one chunk is a whole
+response. A longer list is a stream; other requests run between its chunks.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -15,27 +15,27 @@ from podpass.clock import Clock
 from podpass.kubernetes.apiserver import response
 from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.read import object_response
-from podpass.kubernetes.apiserver.read.object_response import Page
+from podpass.kubernetes.apiserver.read.object_response import ListResult
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.response import (
     METADATA,
     OBJECT,
     TABLE,
     YAML,
-    Accepted,
-    Answer,
-    Stream,
+    OutputFormat,
+    Response,
+    StreamResponse,
 )
-from podpass.kubernetes.apiserver.storage.fairness import Pace
+from podpass.kubernetes.apiserver.storage.fairness import CooperativeYield
 from podpass.kubernetes.apiserver.storage.storage import Object
 
-_PIECE_BYTES = 64 * 1024
-_PATIENCE_SECONDS = 60.0
+_CHUNK_BYTES = 64 * 1024
+_WRITE_TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Writer:
-    """How lists are written: what stands before the items, each of them, between and behind them."""
+class _ListEncoder:
+    """Encodes a list: its beginning, each item, the separator and the end."""
 
     begin: Callable[[Object, str], bytes]
     item: Callable[[bytes], bytes]
@@ -43,77 +43,83 @@ class _Writer:
     end: bytes
 
 
-def answered(request: Request, kind: Kind, page: Page, clock: Clock) -> Answer | Stream:
-    """Answer a list in the form its client accepts.
+def respond(
+    request: Request, kind: Kind, result: ListResult, clock: Clock
+) -> Response | StreamResponse:
+    """Respond with a list in the format that the client accepts.
 
     Errors:  StatusError 400, 406.
     """
-    form = response.accepted(request)
-    writer = _writer(request, form)
-    head, member = _head(kind, form, page)
-    if not page.raws:
-        return response.whole(request, head | {member: []}, media_type=form.media_type)
-    shown = _items(kind, form, page, clock(), object_response.include_of(request))
-    pieces = _pieces(writer, writer.begin(head, member), shown)
-    first = list(islice(pieces, 2))
+    form = response.negotiate(request)
+    encoder = _encoder_for(request, form)
+    head, member = _head(kind, form, result)
+    if not result.raws:
+        return response.encode(request, head | {member: []}, media_type=form.media_type)
+    items = _items(kind, form, result, clock(), object_response.include_object(request))
+    chunks = _chunks(encoder, encoder.begin(head, member), items)
+    first = list(islice(chunks, 2))
     if len(first) < 2:
-        return Answer(200, b"".join(first), form.media_type)
-    return Stream(200, _paced(first, pieces), form.media_type, patience=_PATIENCE_SECONDS)
+        return Response(200, b"".join(first), form.media_type)
+    return StreamResponse(
+        200, _stream(first, chunks), form.media_type, write_timeout=_WRITE_TIMEOUT_SECONDS
+    )
 
 
-async def _paced(first: Sequence[bytes], others: Iterator[bytes]) -> AsyncIterator[bytes]:
-    pace = Pace()
-    for piece in first:
-        yield piece
-    for piece in others:
-        # An empty one says that time has passed, not that there is something to send.
-        if piece:
-            yield piece
-        await pace.step()
+async def _stream(first: Sequence[bytes], others: Iterator[bytes]) -> AsyncIterator[bytes]:
+    cooperative = CooperativeYield()
+    for chunk in first:
+        yield chunk
+    for chunk in others:
+        # An empty chunk means that the time slice is over, not that there is something to send.
+        if chunk:
+            yield chunk
+        await cooperative.yield_if_due()
 
 
-def _pieces(writer: _Writer, begin: bytes, items: Iterator[bytes]) -> Iterator[bytes]:
-    """Cut a written list into pieces; the last has its end."""
-    lines, size, pace = [begin], len(begin), Pace()
+def _chunks(encoder: _ListEncoder, begin: bytes, items: Iterator[bytes]) -> Iterator[bytes]:
+    """Encode a list in chunks; the last chunk contains the end."""
+    lines, size, cooperative = [begin], len(begin), CooperativeYield()
     for at, item in enumerate(items):
-        lines.append(writer.between + writer.item(item) if at else writer.item(item))
+        lines.append(encoder.between + encoder.item(item) if at else encoder.item(item))
         size += len(lines[-1])
-        if size >= _PIECE_BYTES or pace.is_due:
+        if size >= _CHUNK_BYTES or cooperative.is_due:
             yield b"".join(lines)
-            lines, size, pace = [], 0, Pace()
-    yield b"".join([*lines, writer.end])
+            lines, size, cooperative = [], 0, CooperativeYield()
+    yield b"".join([*lines, encoder.end])
 
 
-def _head(kind: Kind, form: Accepted, page: Page) -> tuple[Object, str]:
-    """Give what stands before the items, and the name of the member they are in."""
+def _head(kind: Kind, form: OutputFormat, result: ListResult) -> tuple[Object, str]:
+    """Return the list without its items, and the name of the member for the items."""
     if form.form == OBJECT:
-        about = {"kind": kind.list_kind, "apiVersion": kind.api_version}
-        return about | {"metadata": page.metadata}, "items"
-    about = {"kind": form.form, "apiVersion": f"meta.k8s.io/{form.version}"}
+        type_meta = {"kind": kind.list_kind, "apiVersion": kind.api_version}
+        return type_meta | {"metadata": result.metadata}, "items"
+    type_meta = {"kind": form.form, "apiVersion": f"meta.k8s.io/{form.version}"}
     if form.form == TABLE:
         columns = {"columnDefinitions": object_response.column_definitions(kind)}
-        return about | {"metadata": page.metadata} | columns, "rows"
-    return about | {"kind": METADATA + "List", "metadata": page.metadata}, "items"
+        return type_meta | {"metadata": result.metadata} | columns, "rows"
+    return type_meta | {"kind": METADATA + "List", "metadata": result.metadata}, "items"
 
 
-def _items(kind: Kind, form: Accepted, page: Page, now: float, include: str) -> Iterator[bytes]:
-    """Give each item as JSON; those of a plain list carry no kind."""
-    for raw in page.raws:
+def _items(
+    kind: Kind, form: OutputFormat, result: ListResult, now: float, include: str
+) -> Iterator[bytes]:
+    """Yield each item as JSON; the items of a plain list have no `kind`."""
+    for raw in result.raws:
         if form.form == OBJECT:
             yield raw
         elif form.form == METADATA:
-            yield orjson.dumps(object_response.partial(orjson.loads(raw), form))
+            yield orjson.dumps(object_response.partial_metadata(orjson.loads(raw), form))
         else:
-            rows = object_response.table(kind, [orjson.loads(raw)], now, include)["rows"]
+            rows = object_response.object_table(kind, [orjson.loads(raw)], now, include)["rows"]
             yield orjson.dumps(rows[0])
 
 
-def _writer(request: Request, form: Accepted) -> _Writer:
+def _encoder_for(request: Request, form: OutputFormat) -> _ListEncoder:
     if form.media_type == YAML:
-        return _Writer(_yaml_head, _yaml_item, b"", b"")
+        return _ListEncoder(_yaml_head, _yaml_item, b"", b"")
     if response.is_pretty(request):
-        return _Writer(_pretty_head, _pretty_item, b",", b"\n  ]\n}\n")
-    return _Writer(_json_head, bytes, b",", b"]}\n")
+        return _ListEncoder(_pretty_head, _pretty_item, b",", b"\n  ]\n}\n")
+    return _ListEncoder(_json_head, bytes, b",", b"]}\n")
 
 
 def _json_head(head: Object, member: str) -> bytes:
@@ -140,6 +146,6 @@ def _yaml_item(raw: bytes) -> bytes:
 def _yaml(value: Any) -> bytes:
     import yaml
 
-    # libyaml's writer where it is there: a page of pods would take seconds without it.
+    # Use libyaml if it is installed: a page of pods would take seconds without it.
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     return yaml.dump(value, Dumper=dumper, sort_keys=False).encode()

@@ -1,4 +1,4 @@
-"""Get and list: selectors, pages, and what a resourceVersion asks for."""
+"""Get and list requests: selectors, chunking with limit and continue, and resourceVersion."""
 
 import base64
 import binascii
@@ -10,205 +10,222 @@ import orjson
 
 from podpass.kubernetes import int64
 from podpass.kubernetes.apiserver import selectors
-from podpass.kubernetes.apiserver.read.object_response import Page
+from podpass.kubernetes.apiserver.read.object_response import ListResult
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.selectors import Predicate
 from podpass.kubernetes.apiserver.status import (
     Cause,
+    CauseType,
     StatusError,
-    Why,
     bad_request,
     expired,
     invalid_options,
     not_a_number,
     not_found,
 )
-from podpass.kubernetes.apiserver.storage.fairness import Pace
-from podpass.kubernetes.apiserver.storage.storage import Entry, Object, Place, Store
-from podpass.kubernetes.apiserver.storage.watch_cache import Expired
+from podpass.kubernetes.apiserver.storage.fairness import CooperativeYield
+from podpass.kubernetes.apiserver.storage.storage import (
+    NamespacedName,
+    Object,
+    ObjectStore,
+    StoredObject,
+)
+from podpass.kubernetes.apiserver.storage.watch_cache import ResourceExpired
 
 _MATCHES = ("", "Exact", "NotOlderThan")
 _INCONSISTENT = -1
 _TOO_OLD = (
-    "the continue parameter is too old for a list in one state: begin anew without it, or go on with the "
-    "continue token of this answer; what was made, changed or deleted since the first page may then be "
-    "seen or missed"
+    "the continue parameter is too old for a consistent list: start again without it, or continue with the "
+    "continue token of this response; the list may then include or miss objects that were created, changed "
+    "or deleted since the first page"
 )
 
 
-def read(store: Store, request: Request) -> Object:
-    """Give the object a request names.
+def get_object(store: ObjectStore, request: Request) -> Object:
+    """Return the object of a request.
 
     Errors:  StatusError 404, 504.
     """
-    not_ahead(store, revision_of(request))
-    obj = store.get(request.kind, *request.place)
+    check_not_future(store, requested_revision(request))
+    obj = store.get(request.kind, *request.namespaced_name)
     if obj is None:
-        raise not_found(request.kind, request.target.name)
+        raise not_found(request.kind, request.info.name)
     return obj
 
 
-def chosen(request: Request) -> Predicate | None:
-    """Read a request's selectors as one test; None where it has none.
+def parse_selectors(request: Request) -> Predicate | None:
+    """Parse a request's selectors into one predicate; None if it has none.
 
     Errors:  StatusError 400.
     """
     tests = []
     if text := request.option("labelSelector"):
-        tests.append(selectors.labels(text))
+        tests.append(selectors.parse_label_selector(text))
     if text := request.option("fieldSelector"):
-        tests.append(selectors.fields(request.kind, text))
+        tests.append(selectors.parse_field_selector(request.kind, text))
     if not tests:
         return None
     return lambda obj: all(test(obj) for test in tests)
 
 
-async def page(store: Store, request: Request) -> Page:
-    """Give one page of a list; every page of a list is of the revision of its first.
+async def list_objects(store: ObjectStore, request: Request) -> ListResult:
+    """Return one page of a list; all pages of a list have the revision of the first page.
 
     Errors:  StatusError 400, 410, 422, 504.
     """
-    wanted, where = chosen(request), _where(store, request)
-    found = _found(store, request, where)
-    # Of revision 0 anything will do, and the whole of it is sent whatever the limit, as by the real API.
+    predicate, position = parse_selectors(request), _position(store, request)
+    found = _list_stored(store, request, position)
+    # Revision 0 accepts any state, and the whole list is returned without a limit, as in the real API.
     limit = 0 if request.option("resourceVersion") == "0" else _limit(request)
-    kept, more = await _take(found, wanted, limit)
-    metadata: dict[str, Any] = {"resourceVersion": str(where.revision)}
-    if more:
-        metadata["continue"] = _continue((kept[-1].namespace, kept[-1].name), where.revision)
-        if wanted is None:
-            metadata["remainingItemCount"] = len(found) - len(kept)
-    return Page([entry.raw for entry in kept], metadata)
+    stored, has_more = await _filter(found, predicate, limit)
+    metadata: dict[str, Any] = {"resourceVersion": str(position.revision)}
+    if has_more:
+        metadata["continue"] = _continue_token(
+            (stored[-1].namespace, stored[-1].name), position.revision
+        )
+        if predicate is None:
+            metadata["remainingItemCount"] = len(found) - len(stored)
+    return ListResult([entry.raw for entry in stored], metadata)
 
 
 @dataclass(frozen=True, slots=True)
-class _Where:
-    """What a list is of: the state at a revision, behind a place."""
+class _ListPosition:
+    """The position of a page: the revision of the list, and the name after which the page starts."""
 
     revision: int
-    after: Place | None = None
+    after: NamespacedName | None = None
 
 
-def _where(store: Store, request: Request) -> _Where:
-    """Read what a list is of from its continue token or its resourceVersion."""
-    wanted, match = revision_of(request), _match(request, store)
+def _position(store: ObjectStore, request: Request) -> _ListPosition:
+    """Return the position of a page from the continue token or the resourceVersion."""
+    requested, match = requested_revision(request), _check_version_match(request, store)
     token = request.option("continue")
     if not token:
-        # With a limit and nothing said about it, the revision has always been meant exactly.
-        exact = match == "Exact" or (not match and wanted and _limit(request))
-        return _Where(wanted if exact and wanted else store.revision)
-    after, revision = _read_continue(token)
-    if wanted:
+        # With a limit and no resourceVersionMatch, the revision is meant exactly.
+        exact = match == "Exact" or (not match and requested and _limit(request))
+        return _ListPosition(requested if exact and requested else store.revision)
+    after, revision = _parse_continue_token(token)
+    if requested:
         raise bad_request("specifying resource version is not allowed when using continue")
     if revision == _INCONSISTENT:
-        return _Where(store.revision, after)
-    not_ahead(store, revision)
-    return _Where(revision, after)
+        return _ListPosition(store.revision, after)
+    check_not_future(store, revision)
+    return _ListPosition(revision, after)
 
 
-def _found(store: Store, request: Request, where: _Where) -> list[Entry]:
-    """List what a page is cut from.
+def _list_stored(
+    store: ObjectStore, request: Request, position: _ListPosition
+) -> list[StoredObject]:
+    """List the objects after the position of a page.
 
-    Errors:  StatusError 410, with a token that goes on from here in the state of now.
+    Errors:  StatusError 410, with a token that continues from here in the current state.
     """
-    namespace = request.place[0]
-    if where.revision == store.revision:
-        return store.entries(request.kind, namespace, after=where.after)
+    namespace = request.namespaced_name[0]
+    if position.revision == store.revision:
+        return store.list_stored(request.kind, namespace, after=position.after)
     try:
-        return store.entries_at(where.revision, request.kind, namespace, after=where.after)
-    except Expired as exc:
-        if where.after is None:
-            told = f"The resourceVersion for the provided list is too old: {where.revision}"
-            raise expired(told) from exc
-        raise expired(_TOO_OLD, go_on=_continue(where.after, _INCONSISTENT)) from exc
+        return store.list_stored_at(
+            position.revision, request.kind, namespace, after=position.after
+        )
+    except ResourceExpired as exc:
+        if position.after is None:
+            message = f"The resourceVersion for the provided list is too old: {position.revision}"
+            raise expired(message) from exc
+        raise expired(
+            _TOO_OLD, continue_token=_continue_token(position.after, _INCONSISTENT)
+        ) from exc
 
 
 def _limit(request: Request) -> int:
     text = request.option("limit") or "0"
-    if (limit := int64.read(text)) is None:
+    if (limit := int64.parse(text)) is None:
         raise not_a_number("limit", text)
     return max(limit, 0)
 
 
-async def _take(
-    entries: Iterable[Entry], wanted: Predicate | None, limit: int
-) -> tuple[list[Entry], bool]:
-    """Keep what is wanted up to the limit, and tell whether entries are left to look at."""
-    kept, pace = list[Entry](), Pace()
+async def _filter(
+    entries: Iterable[StoredObject], predicate: Predicate | None, limit: int
+) -> tuple[list[StoredObject], bool]:
+    """Return the matching objects up to the limit, and whether unchecked objects are left."""
+    matching, cooperative = list[StoredObject](), CooperativeYield()
     for entry in entries:
-        if limit and len(kept) == limit:
-            return kept, True
-        if wanted is None:
-            kept.append(entry)
+        if limit and len(matching) == limit:
+            return matching, True
+        if predicate is None:
+            matching.append(entry)
             continue
-        if wanted(entry.object()):
-            kept.append(entry)
-        await pace.step()
-    return kept, False
+        if predicate(entry.object()):
+            matching.append(entry)
+        await cooperative.yield_if_due()
+    return matching, False
 
 
-def _continue(last: Place, revision: int) -> str:
+def _continue_token(last: NamespacedName, revision: int) -> str:
     token = orjson.dumps({"v": "meta.k8s.io/v1", "rv": revision, "start": list(last)})
     return base64.urlsafe_b64encode(token).rstrip(b"=").decode()
 
 
-def _read_continue(token: str) -> tuple[Place, int]:
+def _parse_continue_token(token: str) -> tuple[NamespacedName, int]:
     try:
         value = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
         namespace, name = value["start"]
         if isinstance(namespace, str) and isinstance(name, str):
-            return (namespace, name), _revision(value["rv"])
+            return (namespace, name), _checked_revision(value["rv"])
     except (binascii.Error, ValueError, KeyError, TypeError):
         pass
     raise bad_request("continue key is not valid")
 
 
-def _revision(value: Any) -> int:
+def _checked_revision(value: Any) -> int:
     if type(value) is not int or not (value == _INCONSISTENT or 0 < value < 1 << 63):
-        raise TypeError("a continue token was made up")
+        raise TypeError("invalid revision in a continue token")
     return value
 
 
-def revision_of(request: Request) -> int | None:
-    """Read the resourceVersion a request gives; None where it gives none.
+def requested_revision(request: Request) -> int | None:
+    """Return the resourceVersion of a request; None if it has none.
 
     Errors:  StatusError 400.
     """
     text = request.option("resourceVersion")
     if not text:
         return None
-    version = int64.read(text)
+    version = int64.parse(text)
     if version is None or version < 0:
         raise not_a_number("resourceVersion", text)
     return version
 
 
-def _match(request: Request, store: Store) -> str:
-    """Check how resourceVersion, resourceVersionMatch and continue go together, and give the match.
+def _check_version_match(request: Request, store: ObjectStore) -> str:
+    """Check the combination of resourceVersion, resourceVersionMatch and continue; return the match.
 
     Errors:  StatusError 422, 504.
     """
-    wanted, match, causes = revision_of(request), request.option("resourceVersionMatch"), []
+    requested, match, causes = (
+        requested_revision(request),
+        request.option("resourceVersionMatch"),
+        [],
+    )
     path = "resourceVersionMatch"
-    if match and wanted is None:
-        causes.append(Cause(Why.FORBIDDEN, "is forbidden without resourceVersion", path))
+    if match and requested is None:
+        causes.append(Cause(CauseType.FORBIDDEN, "is forbidden without resourceVersion", path))
     if match and request.option("continue"):
-        causes.append(Cause(Why.FORBIDDEN, "is forbidden when continue is given", path))
+        causes.append(Cause(CauseType.FORBIDDEN, "is forbidden when continue is given", path))
     if match not in _MATCHES:
-        told = f"supported values: {', '.join(_MATCHES[1:])}"
-        causes.append(Cause(Why.NOT_SUPPORTED, told, path))
-    if match == "Exact" and wanted == 0:
-        causes.append(Cause(Why.FORBIDDEN, '"Exact" is forbidden for "0"', path))
+        message = f"supported values: {', '.join(_MATCHES[1:])}"
+        causes.append(Cause(CauseType.NOT_SUPPORTED, message, path))
+    if match == "Exact" and requested == 0:
+        causes.append(Cause(CauseType.FORBIDDEN, '"Exact" is forbidden for "0"', path))
     if request.option("sendInitialEvents"):
-        causes.append(Cause(Why.FORBIDDEN, "is forbidden for list", "sendInitialEvents"))
+        causes.append(Cause(CauseType.FORBIDDEN, "is forbidden for list", "sendInitialEvents"))
     if causes:
         raise invalid_options("ListOptions", causes)
-    not_ahead(store, wanted)
+    check_not_future(store, requested)
     return match
 
 
-def not_ahead(store: Store, revision: int | None) -> None:
-    """Refuse a resourceVersion this store has not come to, as of a client of an earlier data dir.
+def check_not_future(store: ObjectStore, revision: int | None) -> None:
+    """Refuse a resourceVersion above the store's own, such as from a client of another data directory.
 
     Errors:  StatusError 504.
     """

@@ -1,8 +1,8 @@
-"""What the cluster serves, as OpenAPI v3 (a document a group) and v2 (one document).
+"""OpenAPI v3 (one document for each group and version) and v2 (one document).
 
-Clients read it for three things, and those are in it: which query parameters a PATCH knows
-(`kubectl` asks for `fieldValidation` and `dryRun`), how lists merge in a strategic merge patch, and
-what fields there are (`kubectl explain`). Documents are made when asked for; clients keep them.
+Clients need three things from it: the query parameters of a PATCH (`kubectl` checks `fieldValidation` and
+`dryRun`), the merge rules of lists in a strategic merge patch, and the fields (`kubectl explain`). Documents
+are built at each request; clients cache them.
 """
 
 import functools
@@ -63,7 +63,7 @@ def _digest() -> str:
 
 
 def v3_root() -> Document:
-    """List the documents of OpenAPI v3; the hash lets clients keep them."""
+    """List the documents of OpenAPI v3; clients cache them by the hash."""
     return {
         "paths": {
             path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={_digest()}"}
@@ -77,7 +77,7 @@ def _path(group: str, version: str) -> str:
 
 
 def v3(group: str, version: str) -> Document | None:
-    """Describe one group and version; None if there is no such."""
+    """Build the document of a group and version; None if it does not exist."""
     kinds = [kind for kind in KINDS if (kind.group, kind.version) == (group, version)]
     if not kinds:
         return None
@@ -90,7 +90,7 @@ def v3(group: str, version: str) -> Document | None:
 
 
 def v2() -> Document:
-    """Describe everything in one OpenAPI v2 (Swagger) document."""
+    """Build the OpenAPI v2 (Swagger) document of all kinds."""
     return {
         "swagger": "2.0",
         "info": {"title": "podpass", "version": __version__},
@@ -175,7 +175,7 @@ def _schemas(kinds: Iterable[Kind], refs: str) -> Document:
 
 
 def _reachable(roots: Iterable[str]) -> list[str]:
-    """Walk from types to all types they use, each once."""
+    """List the types that these types use, directly or indirectly, each once."""
     waiting, found = list(roots), dict[str, None]()
     while waiting:
         name = waiting.pop(0)
@@ -188,7 +188,7 @@ def _reachable(roots: Iterable[str]) -> list[str]:
 
 @functools.cache
 def names() -> Mapping[str, str]:
-    """Name every type in full; one that several groups use belongs to the first."""
+    """Return the full name of every type; a type of several groups belongs to the first group."""
     found: dict[str, str] = {}
     for group, version in group_versions():
         roots = [kind.kind for kind in KINDS if (kind.group, kind.version) == (group, version)]
@@ -212,7 +212,7 @@ def _schema(name: str, refs: str) -> Document:
 def _property(owner: str, field: str, kind: str, refs: str) -> Document:
     made = _type(kind, refs)
     strategy = list_merge.patch_strategy(owner, field)
-    if strategy and "$ref" in made:  # beside a reference nothing else is read
+    if strategy and "$ref" in made:  # clients ignore other members next to $ref
         made = {"allOf": [made]}
     if strategy:
         made["x-kubernetes-patch-strategy"] = strategy

@@ -1,4 +1,4 @@
-"""A pod in one line, as `kubectl get pods` has it: how many are ready, what it is at, restarts.
+"""The summary of a pod in `kubectl get pods`: ready containers, status and restarts.
 
 Source: k8s.io/kubernetes v1.34 pkg/printers/internalversion, printPod.
 """
@@ -12,7 +12,7 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodSummary:
-    """What the columns of a pod say; `restarted` is the time of the last restart, if any."""
+    """The summary of a pod; `restarted` is the time of the last restart, empty if there was none."""
 
     ready: int
     total: int
@@ -21,8 +21,8 @@ class PodSummary:
     restarted: str
 
 
-def summary(pod: Object) -> PodSummary:
-    """Sum up a pod."""
+def summarize(pod: Object) -> PodSummary:
+    """Summarize a pod."""
     status, spec = pod.get("status") or {}, pod.get("spec") or {}
     sidecars = _sidecars(spec)
     reason = status.get("reason") or status.get("phase") or "Unknown"
@@ -71,39 +71,39 @@ def _terminating(pod: Object, status: Object) -> str:
 
 
 def _initializing(spec: Object, status: Object, sidecars: set[str]) -> tuple[str | None, int]:
-    """Say which init container a pod is at (None if past them all), and how many sidecars serve."""
+    """Return the reason of the current init container (None after the last), and the ready sidecars."""
     ready = 0
     for at, each in enumerate(status.get("initContainerStatuses") or ()):
         state = each.get("state") or {}
-        ended, waiting = state.get("terminated"), state.get("waiting") or {}
-        if ended and ended.get("exitCode", 0) == 0:
+        terminated, waiting = state.get("terminated"), state.get("waiting") or {}
+        if terminated and terminated.get("exitCode", 0) == 0:
             continue
         if each.get("name") in sidecars and each.get("started"):
             ready += bool(each.get("ready"))
             continue
-        if ended:
-            return "Init:" + _ended(ended), ready
+        if terminated:
+            return "Init:" + _termination_reason(terminated), ready
         if waiting.get("reason") not in (None, "", "PodInitializing"):
             return f"Init:{waiting['reason']}", ready
         return f"Init:{at}/{len(spec.get('initContainers') or ())}", ready
     return None, ready
 
 
-def _ended(state: Object) -> str:
+def _termination_reason(state: Object) -> str:
     if state.get("reason"):
         return str(state["reason"])
     return f"Signal:{state['signal']}" if state.get("signal") else f"ExitCode:{state['exitCode']}"
 
 
 def _running(status: Object, reason: str) -> tuple[int, str]:
-    """Count the ready containers; the first one that waits or ended says what the pod is at."""
+    """Count the ready containers; the first waiting or terminated container gives the reason."""
     ready = 0
     for each in reversed(status.get("containerStatuses") or ()):
         state = each.get("state") or {}
         if (state.get("waiting") or {}).get("reason"):
             reason = state["waiting"]["reason"]
         elif state.get("terminated"):
-            reason = _ended(state["terminated"])
+            reason = _termination_reason(state["terminated"])
         elif each.get("ready") and state.get("running") is not None:
             ready += 1
     if reason == "Completed" and ready:

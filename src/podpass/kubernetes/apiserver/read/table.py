@@ -1,6 +1,6 @@
-"""Objects as the tables `kubectl get` shows.
+"""Tables of objects, as `kubectl get` shows them.
 
-A kind without a row of its own has its name and its birth.
+A kind without its own columns has its name and its creation time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,17 +11,17 @@ from podpass.kubernetes.apiserver.read.column import PLAIN, Column, Object, dura
 from podpass.kubernetes.apiserver.read.columns_core import CORE
 from podpass.kubernetes.apiserver.read.columns_workload import WORKLOADS
 
-__all__ = ["duration", "table"]
+__all__ = ["duration", "make_table"]
 
 _TABLES: Mapping[str, tuple[Column, ...]] = CORE | WORKLOADS
 
 
-def table(
+def make_table(
     kind: Kind, objects: Sequence[Object], now: float, include: str = "Metadata"
 ) -> dict[str, Any]:
-    """Draw objects as a `Table`; what its `metadata` says is the caller's to fill.
+    """Build a `Table` of objects; the caller sets its `metadata`.
 
-    Shapes:  `include` is how much of each object goes along: None, Metadata or Object.
+    Shapes:  `include` is the part of each object in a row: None, Metadata or Object.
     """
     columns = _TABLES.get(kind.kind, PLAIN)
     return {

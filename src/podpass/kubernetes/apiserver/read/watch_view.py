@@ -1,8 +1,8 @@
-"""What watches show of the changes: written once for all that ask for the same, in pieces of bounded size.
+"""Watch views: encode changes once for all watchers with the same parameters, in chunks of bounded size.
 
-A view is a resource in a namespace, through a selector, in a form. However many watch it, a change is read,
-tested and written once; what is kept of that for the others is bounded in bytes, whoever watches what.
-Selectors turn changes around: an object that begins to match is ADDED, one that stops is DELETED.
+A view is a resource in a namespace, with a selector and an output format. A change is decoded, filtered and
+encoded once for all watchers of a view. The caches for that are bounded in bytes. With a selector, an
+object that starts to match is ADDED, and an object that no longer matches is DELETED.
 """
 
 from collections import OrderedDict
@@ -15,138 +15,143 @@ import orjson
 from podpass.clock import Clock
 from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.read import object_response
-from podpass.kubernetes.apiserver.response import OBJECT, TABLE, Accepted
+from podpass.kubernetes.apiserver.response import OBJECT, TABLE, OutputFormat
 from podpass.kubernetes.apiserver.selectors import Predicate
 from podpass.kubernetes.apiserver.status import StatusError
-from podpass.kubernetes.apiserver.storage.storage import Object, Store
-from podpass.kubernetes.apiserver.storage.watch_cache import DELETED, MODIFIED, Event
+from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
+from podpass.kubernetes.apiserver.storage.watch_cache import DELETED, MODIFIED, WatchEvent
 
-PIECE_BYTES = 32 * 1024
-_KEPT_BYTES = 8 * 1024 * 1024
-_NAMES_BYTES = 1024 * 1024
-_OVERHEAD = 512
-_READ_BYTES = 1024 * 1024  # of JSON; objects weigh several times that
+CHUNK_BYTES = 32 * 1024
+_CHUNK_CACHE_BYTES = 8 * 1024 * 1024
+_ID_CACHE_BYTES = 1024 * 1024
+_ENTRY_OVERHEAD_BYTES = 512
+_DECODED_CACHE_BYTES = 1024 * 1024  # of JSON; decoded objects use several times that
 
 Value = TypeVar("Value")
 
 
-class Kept(Generic[Value]):
-    """The newest of what was made, up to so many bytes."""
+class BoundedCache(Generic[Value]):
+    """A cache of the newest values, bounded in bytes."""
 
-    def __init__(self, most: int) -> None:
-        self._most, self._bytes = most, 0
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes, self._bytes = max_bytes, 0
         self._found: OrderedDict[Hashable, tuple[Value, int]] = OrderedDict()
 
     def get(self, key: Hashable) -> Value | None:
+        """Return a value; None if it is not in the cache."""
         found = self._found.get(key)
         return None if found is None else found[0]
 
     def put(self, key: Hashable, value: Value, size: int) -> None:
-        """Keep what was not found."""
+        """Add a value that was not in the cache; drop the oldest values above the limit."""
         self._found[key] = value, size
         self._bytes += size
-        while self._bytes > self._most:
+        while self._bytes > self._max_bytes:
             self._bytes -= self._found.popitem(last=False)[1][1]
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """Lines of some changes, and the revision up to which nothing else is to be told."""
+class Chunk:
+    """Encoded events, and the revision up to which they are complete."""
 
     lines: bytes
-    upto: int
+    revision: int
 
 
-class Written:
-    """What has been read and written of late, for every view."""
+class EncodingCache:
+    """Caches of decoded objects and encoded chunks, for all views."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: ObjectStore, clock: Clock) -> None:
         self.store, self.clock = store, clock
-        self.pieces: Kept[Piece] = Kept(_KEPT_BYTES)
-        self._read: Kept[tuple[Object | None, Object | None]] = Kept(_READ_BYTES)
-        self._numbers: Kept[int] = Kept(_NAMES_BYTES)
+        self.chunks: BoundedCache[Chunk] = BoundedCache(_CHUNK_CACHE_BYTES)
+        self._decoded: BoundedCache[tuple[Object | None, Object | None]] = BoundedCache(
+            _DECODED_CACHE_BYTES
+        )
+        self._ids: BoundedCache[int] = BoundedCache(_ID_CACHE_BYTES)
         self._count = 0
 
-    def number(self, name: tuple[Hashable, ...]) -> int:
-        """Give a view's number by its name: what it is of, through which selectors, in which form."""
-        number = self._numbers.get(name)
-        if number is None:
-            self._count = number = self._count + 1
-            self._numbers.put(name, number, _OVERHEAD + sum(len(str(part)) for part in name))
-        return number
+    def view_id(self, name: tuple[Hashable, ...]) -> int:
+        """Return the id of a view by its parameters: resource, namespace, selectors and output format."""
+        view_id = self._ids.get(name)
+        if view_id is None:
+            self._count = view_id = self._count + 1
+            self._ids.put(
+                name, view_id, _ENTRY_OVERHEAD_BYTES + sum(len(str(part)) for part in name)
+            )
+        return view_id
 
-    def read(self, event: Event) -> tuple[Object | None, Object | None]:
-        """Give the object before and after a change, for looking only."""
-        found = self._read.get(event.revision)
+    def decode(self, event: WatchEvent) -> tuple[Object | None, Object | None]:
+        """Return the object before and after a change; the caller must not modify them."""
+        found = self._decoded.get(event.revision)
         if found is None:
             after = None if event.type == DELETED else event.object()
             found = event.previous(), after
-            self._read.put(event.revision, found, event.size)
+            self._decoded.put(event.revision, found, event.size)
         return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """One way to look at a resource.
+class WatchView:
+    """A resource in a namespace, with a selector and an output format.
 
-    Shapes:  `number` tells views apart: those of one number show the same.
+    Shapes:  views with the same `view_id` have the same parameters.
     """
 
-    number: int
+    view_id: int
     kind: Kind
     namespace: str
-    wanted: Predicate | None
-    form: Accepted
+    predicate: Predicate | None
+    form: OutputFormat
     include: str
-    written: Written
+    encodings: EncodingCache
 
-    def after(self, revision: int) -> Piece:
-        """Give what changed after a revision, as much of it as fits into a piece.
+    def after(self, revision: int) -> Chunk:
+        """Return the changes after a revision, up to the size of a chunk.
 
-        Errors:  history.Expired.
+        Errors:  ResourceExpired.
         """
-        key = self.number, revision
-        if (piece := self.written.pieces.get(key)) is not None:
-            return piece
-        store = self.written.store
-        events = store.history.since(revision, self.kind.resource)
+        key = self.view_id, revision
+        if (chunk := self.encodings.chunks.get(key)) is not None:
+            return chunk
+        store = self.encodings.store
+        events = store.watch_cache.events_since(revision, self.kind.resource)
         if not events:
-            return Piece(b"", store.revision)
-        piece = self._piece(events, store.revision)
-        self.written.pieces.put(key, piece, len(piece.lines) + _OVERHEAD)
-        return piece
+            return Chunk(b"", store.revision)
+        chunk = self._build_chunk(events, store.revision)
+        self.encodings.chunks.put(key, chunk, len(chunk.lines) + _ENTRY_OVERHEAD_BYTES)
+        return chunk
 
-    def _piece(self, events: Sequence[Event], upto: int) -> Piece:
+    def _build_chunk(self, events: Sequence[WatchEvent], revision: int) -> Chunk:
         lines, size = [], 0
         for event in events:
-            if size >= PIECE_BYTES:
+            if size >= CHUNK_BYTES:
                 break
-            lines.append(self._of(event))
+            lines.append(self._encode(event))
             size += len(lines[-1])
-        reached = upto if len(lines) == len(events) else events[len(lines) - 1].revision
-        return Piece(b"".join(lines), reached)
+        chunk_revision = revision if len(lines) == len(events) else events[len(lines) - 1].revision
+        return Chunk(b"".join(lines), chunk_revision)
 
-    def _of(self, event: Event) -> bytes:
-        """Write a change, or nothing where it does not concern the view."""
+    def _encode(self, event: WatchEvent) -> bytes:
+        """Encode a change; return nothing if it does not concern the view."""
         if self.namespace and event.namespace != self.namespace:
             return b""
-        if self.wanted is None:
+        if self.predicate is None:
             return self.line(event.type, event.raw)
-        before, after = self.written.read(event)
-        was = before is not None and self.wanted(before)
-        if after is not None and self.wanted(after):
-            return self.line(MODIFIED if was else "ADDED", event.raw)
-        return self.line(DELETED, _last(event)) if was else b""
+        before, after = self.encodings.decode(event)
+        matched = before is not None and self.predicate(before)
+        if after is not None and self.predicate(after):
+            return self.line(MODIFIED if matched else "ADDED", event.raw)
+        return self.line(DELETED, _last_match(event)) if matched else b""
 
     def line(self, change: str, raw: bytes) -> bytes:
-        """Write an object as a change; a table's columns are named by `with_columns`."""
-        shown = object_response.in_event(
-            self.kind, raw, self.form, self.written.clock(), self.include
+        """Encode an object as an event; `with_columns` adds the column definitions of a table."""
+        shown = object_response.encode_in_event(
+            self.kind, raw, self.form, self.encodings.clock(), self.include
         )
         return b'{"type":"%s","object":' % change.encode() + shown + b"}\n"
 
     def with_columns(self, lines: bytes) -> bytes:
-        """Name the columns in the first of some lines: a client is told them once."""
+        """Add column definitions to the first event: a client gets them once."""
         if self.form.form != TABLE:
             return lines
         first, _, others = lines.partition(b"\n")
@@ -155,28 +160,28 @@ class View:
         return orjson.dumps(event) + b"\n" + others
 
     def bookmark(self, revision: int, *, initial_end: bool = False) -> bytes:
-        """Say how far everything has been told."""
+        """Encode a bookmark: all changes up to this revision were sent."""
         metadata: Object = {"resourceVersion": str(revision), "creationTimestamp": None}
         if initial_end:
             metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
-        about: Object = {"kind": self.kind.kind, "apiVersion": self.kind.api_version}
+        type_meta: Object = {"kind": self.kind.kind, "apiVersion": self.kind.api_version}
         if self.form.form != OBJECT:
-            about = {"kind": self.form.form, "apiVersion": f"meta.k8s.io/{self.form.version}"}
+            type_meta = {"kind": self.form.form, "apiVersion": f"meta.k8s.io/{self.form.version}"}
         rows: Object = {"columnDefinitions": None, "rows": []} if self.form.form == TABLE else {}
-        return _event("BOOKMARK", about | {"metadata": metadata} | rows)
+        return _event("BOOKMARK", type_meta | {"metadata": metadata} | rows)
 
 
-def error(refusal: StatusError) -> bytes:
-    """Write a refusal as the last change of a watch."""
-    return _event("ERROR", refusal.body())
+def error_event(exc: StatusError) -> bytes:
+    """Encode an error as the last event of a watch."""
+    return _event("ERROR", exc.body())
 
 
 def _event(change: str, obj: Object) -> bytes:
     return orjson.dumps({"type": change, "object": obj}) + b"\n"
 
 
-def _last(event: Event) -> bytes:
-    """Give the state in which an object still matched, under the revision at which it stopped."""
+def _last_match(event: WatchEvent) -> bytes:
+    """Return the last state that matched, with the revision at which the object no longer matched."""
     last = event.previous() or {}
     last["metadata"]["resourceVersion"] = str(event.revision)
     return orjson.dumps(last)

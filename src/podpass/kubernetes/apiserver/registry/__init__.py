@@ -1,1 +1,1 @@
-"""Create, update, delete and the subresources of stored objects."""
+"""Create, update and delete stored objects, and serve their subresources."""

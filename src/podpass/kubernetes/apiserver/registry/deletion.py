@@ -1,7 +1,7 @@
-"""Deletions: preconditions, grace for pods on a node, finalizers, whole collections, namespaces.
+"""Delete objects: preconditions, grace periods of pods, finalizers, collections and namespaces.
 
-An object is gone at once unless something still has to happen: a kubelet that stops the pod, a controller
-that removes its finalizer, or the namespace's contents. Until then it carries a deletionTimestamp.
+An object is removed immediately unless a kubelet must first stop the pod, a controller must remove a
+finalizer, or the namespace still has contents. Until then the object has a deletionTimestamp.
 """
 
 import asyncio
@@ -9,148 +9,152 @@ import copy
 
 from podpass.clock import rfc3339
 from podpass.kubernetes.apiserver.admission import plugins
-from podpass.kubernetes.apiserver.admission.plugins import DELETE, Attributes
+from podpass.kubernetes.apiserver.admission.plugins import DELETE, AdmissionAttributes
 from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.options import FOREGROUND, ORPHAN, DeleteOptions
-from podpass.kubernetes.apiserver.read.listing import chosen
-from podpass.kubernetes.apiserver.read.object_response import Page
+from podpass.kubernetes.apiserver.read.listing import parse_selectors
+from podpass.kubernetes.apiserver.read.object_response import ListResult
 from podpass.kubernetes.apiserver.registry import strategies
-from podpass.kubernetes.apiserver.registry.store import Resources, is_finished
+from podpass.kubernetes.apiserver.registry.store import Registry, is_ready_to_remove
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.status import StatusError, conflict, not_found
-from podpass.kubernetes.apiserver.storage.storage import Moved, Object
+from podpass.kubernetes.apiserver.storage.storage import Object, RevisionConflict
 
-_TRIES = 8
-# Beyond the calendar's end nothing could be written down; a pod that asks for it must still go.
-_LONGEST_GRACE = 1 << 31
+_MAX_ATTEMPTS = 8
+# A longer grace period would end after the last date that can be written; such a pod must still be deleted.
+_MAX_GRACE_SECONDS = 1 << 31
 _TERMINAL = ("Failed", "Succeeded")
 FINALIZERS = {ORPHAN: "orphan", FOREGROUND: "foregroundDeletion"}
 
 
-class Deletions:
+class DeletionHandler:
     """Deletes objects of every kind."""
 
-    def __init__(self, resources: Resources) -> None:
-        self._resources = resources
-        self._store = resources.store
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._store = registry.store
 
-    async def one(self, request: Request, how: DeleteOptions) -> tuple[Object, bool]:
-        """Delete the object a request names; the second value says that it is gone now.
+    async def delete_one(self, request: Request, options: DeleteOptions) -> tuple[Object, bool]:
+        """Delete the object of a request; return its last state, and whether it was removed.
 
         Errors:  StatusError 403, 404, 409.
         """
-        return await self.named(request, *request.place, how)
+        return await self.delete_named(request, *request.namespaced_name, options)
 
-    async def named(
-        self, request: Request, namespace: str, name: str, how: DeleteOptions
+    async def delete_named(
+        self, request: Request, namespace: str, name: str, options: DeleteOptions
     ) -> tuple[Object, bool]:
-        """Delete one object of the request's kind."""
+        """Delete one object of the request's kind; return its last state, and whether it was removed."""
         kind = request.kind
-        for _ in range(_TRIES):
+        for _ in range(_MAX_ATTEMPTS):
             live = self._store.get(kind, namespace, name)
             if live is None:
                 raise not_found(kind, name)
-            _precondition(kind, name, live, how)
-            await self._admit(request, live, how)
+            _check_preconditions(kind, name, live, options)
+            await self._admit(request, live, options)
             try:
-                return self._delete(kind, live, how)
-            except Moved:
+                return self._delete(kind, live, options)
+            except RevisionConflict:
                 continue
-        raise conflict(kind, name, "the object is being changed all the time; try again")
+        raise conflict(
+            kind, name, "the object was changed too often during the deletion; try again"
+        )
 
-    async def collection(self, request: Request, how: DeleteOptions) -> Page:
-        """Delete what a request's selectors choose, and give it as it was before.
+    async def delete_collection(self, request: Request, options: DeleteOptions) -> ListResult:
+        """Delete the objects that match a request's selectors, and return their state old the deletion.
 
         Errors:  StatusError.
         """
-        wanted = chosen(request)
+        predicate = parse_selectors(request)
         revision = self._store.revision
-        gone = []
-        for entry in self._store.entries(request.kind, request.place[0]):
-            await asyncio.sleep(0)  # 10,000 deletions are seconds, and others ask meanwhile
-            if wanted is not None and not wanted(entry.object()):
+        deleted = []
+        for entry in self._store.list_stored(request.kind, request.namespaced_name[0]):
+            await asyncio.sleep(0)  # 10,000 deletions take seconds; let other requests run
+            if predicate is not None and not predicate(entry.object()):
                 continue
             try:
-                await self.named(request, entry.namespace, entry.name, how)
+                await self.delete_named(request, entry.namespace, entry.name, options)
             except StatusError as exc:
                 if exc.status != 404:
                     raise
-            gone.append(entry.raw)
-        return Page(gone, {"resourceVersion": str(revision)})
+            deleted.append(entry.raw)
+        return ListResult(deleted, {"resourceVersion": str(revision)})
 
-    async def _admit(self, request: Request, live: Object, how: DeleteOptions) -> None:
+    async def _admit(self, request: Request, live: Object, options: DeleteOptions) -> None:
         metadata = live["metadata"]
-        attributes = Attributes(
+        attributes = AdmissionAttributes(
             operation=DELETE,
             kind=request.kind,
-            namespace=request.target.namespace,
+            namespace=request.info.namespace,
             name=metadata["name"],
             user=request.user,
             obj=None,
             old=live,
-            options=how.body(),
-            dry_run=how.dry_run,
+            options=options.body(),
+            dry_run=options.dry_run,
             warnings=request.warnings,
         )
         plugins.admit(attributes, self._store)
-        await self._resources.webhooks.mutate(attributes, lambda: None)
-        await self._resources.webhooks.validate(attributes)
+        await self._registry.webhooks.mutate(attributes, lambda: None)
+        await self._registry.webhooks.validate(attributes)
 
-    def _delete(self, kind: Kind, live: Object, how: DeleteOptions) -> tuple[Object, bool]:
-        now = self._resources.clock()
-        marked = copy.deepcopy(live)
-        _plan_for_dependants(kind, marked, how)
+    def _delete(self, kind: Kind, live: Object, options: DeleteOptions) -> tuple[Object, bool]:
+        now = self._registry.clock()
+        obj = copy.deepcopy(live)
+        _set_dependents_finalizer(kind, obj, options)
         if kind.kind == "Namespace":
-            _mark_namespace(kind, marked, now)
+            _mark_namespace(kind, obj, now)
         elif kind.kind == "Pod":
-            mark(marked, _grace(live, how), now)
-        elif marked["metadata"].get("finalizers"):
-            mark(marked, 0, now)
+            mark_deleted(obj, _grace_seconds(live, options), now)
+        elif obj["metadata"].get("finalizers"):
+            mark_deleted(obj, 0, now)
         else:
-            return (live if how.dry_run else self._remove(kind, live)), True
-        done = is_finished(marked)
-        if how.dry_run or (marked == live and not done):
-            return marked, done
-        seen = int(live["metadata"]["resourceVersion"])
-        if done:
-            return self._store.delete(kind, marked, seen), True
-        return self._store.update(kind, marked, seen), False
+            return (live if options.dry_run else self._remove(kind, live)), True
+        is_removed = is_ready_to_remove(obj)
+        if options.dry_run or (obj == live and not is_removed):
+            return obj, is_removed
+        read_revision = int(live["metadata"]["resourceVersion"])
+        if is_removed:
+            return self._store.delete(kind, obj, read_revision), True
+        return self._store.update(kind, obj, read_revision), False
 
     def _remove(self, kind: Kind, live: Object) -> Object:
         return self._store.delete(kind, live, int(live["metadata"]["resourceVersion"]))
 
 
-def shows_object(kind: Kind, *, gone: bool) -> bool:
-    """Tell whether a deletion answers the object rather than a Status."""
-    return not gone or kind.kind in strategies.SHOWN_WHEN_DELETED
+def returns_object(kind: Kind, *, is_removed: bool) -> bool:
+    """Return whether the response to a deletion is the object and not a Status."""
+    return not is_removed or kind.kind in strategies.RETURNED_WHEN_DELETED
 
 
-def _precondition(kind: Kind, name: str, live: Object, how: DeleteOptions) -> None:
+def _check_preconditions(kind: Kind, name: str, live: Object, options: DeleteOptions) -> None:
     metadata = live["metadata"]
     for what, given, found in (
-        ("UID", how.uid, metadata["uid"]),
-        ("ResourceVersion", how.revision, metadata["resourceVersion"]),
+        ("UID", options.uid, metadata["uid"]),
+        ("ResourceVersion", options.revision, metadata["resourceVersion"]),
     ):
         if given and given != found:
-            why = f"Precondition failed: {what} in precondition: {given}, in object meta: {found}"
-            raise conflict(kind, name, why, details_kind=kind.kind)
+            reason = (
+                f"Precondition failed: {what} in precondition: {given}, in object meta: {found}"
+            )
+            raise conflict(kind, name, reason, details_kind=kind.kind)
 
 
-def _grace(pod: Object, how: DeleteOptions) -> int:
-    """Decide how long a pod may take to end: nothing where no kubelet runs it.
+def _grace_seconds(pod: Object, options: DeleteOptions) -> int:
+    """Return the grace period of a pod; 0 if no kubelet runs it.
 
     Units:   seconds.
     """
     if not pod["spec"].get("nodeName") or (pod.get("status") or {}).get("phase") in _TERMINAL:
         return 0
-    if how.grace is not None:
-        return how.grace if how.grace >= 0 else 1
+    if options.grace is not None:
+        return options.grace if options.grace >= 0 else 1
     return int(pod["spec"].get("terminationGracePeriodSeconds") or 0)
 
 
-def mark(obj: Object, grace: int, now: float) -> None:
-    """Write down that an object is to go; a second time only ever shortens its grace."""
-    metadata, grace = obj["metadata"], min(grace, _LONGEST_GRACE)
+def mark_deleted(obj: Object, grace: int, now: float) -> None:
+    """Set deletionTimestamp and grace period; for an object that has them, only shorten the grace period."""
+    metadata, grace = obj["metadata"], min(grace, _MAX_GRACE_SECONDS)
     if not metadata.get("deletionTimestamp"):
         if "generation" in metadata:
             metadata["generation"] += 1
@@ -161,31 +165,31 @@ def mark(obj: Object, grace: int, now: float) -> None:
         metadata["deletionGracePeriodSeconds"] = grace
 
 
-def _plan_for_dependants(kind: Kind, obj: Object, how: DeleteOptions) -> None:
-    """Note down, as finalizers, what the garbage collector does before the object may go."""
+def _set_dependents_finalizer(kind: Kind, obj: Object, options: DeleteOptions) -> None:
+    """Set the finalizer that makes the garbage collector orphan or delete the dependents first."""
     metadata = obj["metadata"]
-    before = metadata.get("finalizers") or []
-    policy = how.policy or strategies.USUAL_POLICY.get(kind.kind, "")
-    if not policy:  # what was asked for before, and nothing else by itself
+    old = metadata.get("finalizers") or []
+    policy = options.policy or strategies.DEFAULT_PROPAGATION.get(kind.kind, "")
+    if not policy:  # an earlier deletion's finalizers stay
         return
-    kept = [each for each in before if each not in FINALIZERS.values()]
+    new = [each for each in old if each not in FINALIZERS.values()]
     if policy in FINALIZERS and kind.kind != "Namespace":
-        kept.append(FINALIZERS[policy])
-    if kept != before:
-        metadata["finalizers"] = kept
-    if not kept:
+        new.append(FINALIZERS[policy])
+    if new != old:
+        metadata["finalizers"] = new
+    if not new:
         metadata.pop("finalizers", None)
 
 
 def _mark_namespace(kind: Kind, namespace: Object, now: float) -> None:
     metadata = namespace["metadata"]
     if metadata.get("deletionTimestamp"):
-        if not is_finished(namespace):
-            why = (
+        if not is_ready_to_remove(namespace):
+            reason = (
                 "The system is ensuring all content is removed from this namespace.  Upon completion, "
                 "this namespace will automatically be purged by the system."
             )
-            raise conflict(kind, metadata["name"], why)
+            raise conflict(kind, metadata["name"], reason)
         return
     metadata["deletionTimestamp"] = rfc3339(now)
     namespace.setdefault("status", {})["phase"] = "Terminating"

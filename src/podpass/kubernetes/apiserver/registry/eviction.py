@@ -1,4 +1,4 @@
-"""Disruption budgets: how many pods may go now, and whether a pod may be evicted. Pure.
+"""Disruption budgets: how many pods may be disrupted now, and whether a pod may be evicted. Pure functions.
 
 Source: k8s.io/kubernetes v1.34 pkg/controller/disruption, pkg/registry/core/pod/storage/eviction.go.
 """
@@ -9,47 +9,49 @@ from dataclasses import dataclass
 from typing import Any
 
 from podpass.clock import rfc3339
-from podpass.kubernetes.apiserver.kinds import named
+from podpass.kubernetes.apiserver.kinds import kind_by_name
 from podpass.kubernetes.apiserver.selectors import matches
 from podpass.kubernetes.apiserver.status import Cause, StatusError, forbidden
 from podpass.kubernetes.apiserver.storage.storage import Object
 
-_KIND = named("PodDisruptionBudget")
-_ALLOWED = "DisruptionAllowed"
+_KIND = kind_by_name("PodDisruptionBudget")
+_CONDITION = "DisruptionAllowed"
 _CAUSE = "DisruptionBudget"
-_MOST_DISRUPTED = 2000
+_MAX_DISRUPTED_PODS = 2000
 _VIOLATES = "Cannot evict pod as it would violate the pod's disruption budget."
-_UNPROTECTED = ("Failed", "Pending", "Succeeded")
+_NOT_RUNNING = ("Failed", "Pending", "Succeeded")
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """Pods a budget is about: those there should be, those that work, those that must."""
+class PodCounts:
+    """Pod counts of a budget: expected pods, healthy pods, and the required number of healthy pods."""
 
     expected: int
     healthy: int
     desired: int
 
 
-def desired(spec: Mapping[str, Any], pods: int, expected: int) -> Counts:
-    """Read a budget; `expected` is what the pods' owners want, `pods` how many there are."""
-    if (most := spec.get("maxUnavailable")) is not None:
-        gone = _scaled(most, expected)
-        return Counts(expected, 0, max(expected - gone, 0))
-    least = spec.get("minAvailable")
-    if isinstance(least, str):
-        return Counts(expected, 0, _scaled(least, expected))
-    return Counts(pods, 0, least or 0)
+def expected_counts(spec: Mapping[str, Any], pods: int, expected: int) -> PodCounts:
+    """Return a budget's counts; `expected` is the number of replicas of the pods' owners."""
+    if (max_unavailable := spec.get("maxUnavailable")) is not None:
+        unavailable = _resolve(max_unavailable, expected)
+        return PodCounts(expected, 0, max(expected - unavailable, 0))
+    min_available = spec.get("minAvailable")
+    if isinstance(min_available, str):
+        return PodCounts(expected, 0, _resolve(min_available, expected))
+    return PodCounts(pods, 0, min_available or 0)
 
 
-def _scaled(value: Any, whole: int) -> int:
+def _resolve(value: Any, whole: int) -> int:
     if isinstance(value, str):
         return math.ceil(int(value.rstrip("%")) * whole / 100)
     return int(value)
 
 
-def status(budget: Object, counts: Counts, disrupted: Mapping[str, str], now: float) -> Object:
-    """Write what a budget says; `disrupted` are pods that were let go and are not gone yet."""
+def budget_status(
+    budget: Object, counts: PodCounts, disrupted: Mapping[str, str], now: float
+) -> Object:
+    """Build a budget's status; `disrupted` maps evicted pods that still exist to their eviction times."""
     allowed = counts.healthy - counts.desired
     allowed = 0 if counts.expected <= 0 else max(allowed, 0)
     new: Object = {
@@ -62,96 +64,89 @@ def status(budget: Object, counts: Counts, disrupted: Mapping[str, str], now: fl
     }
     if disrupted:
         new["disruptedPods"] = dict(disrupted)
-    _say(new, budget["metadata"].get("generation") or 0, now)
+    _set_condition(new, budget["metadata"].get("generation") or 0, now)
     return new
 
 
-def _say(new: Object, generation: int, now: float) -> None:
-    holds, reason = (
-        ("True", "SufficientPods")
-        if new["disruptionsAllowed"] > 0
-        else (
-            "False",
-            "InsufficientPods",
-        )
-    )
-    old = next((each for each in new["conditions"] if each["type"] == _ALLOWED), None)
-    since = old["lastTransitionTime"] if old and old["status"] == holds else rfc3339(now)
+def _set_condition(new: Object, generation: int, now: float) -> None:
+    state, reason = ("False", "InsufficientPods")
+    if new["disruptionsAllowed"] > 0:
+        state, reason = ("True", "SufficientPods")
+    old = next((each for each in new["conditions"] if each["type"] == _CONDITION), None)
+    since = old["lastTransitionTime"] if old and old["status"] == state else rfc3339(now)
     condition = {
-        "type": _ALLOWED,
-        "status": holds,
+        "type": _CONDITION,
+        "status": state,
         "observedGeneration": generation,
         "lastTransitionTime": since,
         "reason": reason,
         "message": "",
     }
-    others = [each for each in new["conditions"] if each["type"] != _ALLOWED]
+    others = [each for each in new["conditions"] if each["type"] != _CONDITION]
     new["conditions"] = [*others, condition]
 
 
-def needs_no_budget(pod: Object) -> bool:
-    """Tell whether a pod may go whatever its budget says: it does not work for anybody now."""
+def can_ignore_budget(pod: Object) -> bool:
+    """Return whether a pod is not running or already deleted, so that its budget does not matter."""
     phase = (pod.get("status") or {}).get("phase")
-    return phase in _UNPROTECTED or "deletionTimestamp" in pod["metadata"]
+    return phase in _NOT_RUNNING or "deletionTimestamp" in pod["metadata"]
 
 
-def of(pod: Object, budgets: Sequence[Object]) -> Object | None:
-    """Find the budget of a pod.
+def find_budget(pod: Object, budgets: Sequence[Object]) -> Object | None:
+    """Return the budget of a pod; None if it has none.
 
     Errors:  StatusError 500 for a pod with several.
     """
     labels = pod["metadata"].get("labels") or {}
     found = [each for each in budgets if matches(each["spec"].get("selector"), labels)]
     if len(found) > 1:
-        told = (
+        message = (
             "This pod has more than one PodDisruptionBudget, which the eviction subresource does "
             "not support."
         )
-        raise StatusError(500, "InternalError", told, causes=[Cause("", told)])
+        raise StatusError(500, "InternalError", message, causes=[Cause("", message)])
     return found[0] if found else None
 
 
-def is_spent(budget: Object, pod: Object) -> bool:
-    """Tell whether a pod counts against its budget at all: one that is not ready may not."""
+def needs_disruption(budget: Object, pod: Object) -> bool:
+    """Return whether an eviction uses a disruption of the budget; that of an unready pod may not."""
     conditions = (pod.get("status") or {}).get("conditions") or ()
     if any(each["type"] == "Ready" and each["status"] == "True" for each in conditions):
         return True
     if budget["spec"].get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
         return False
     found = budget.get("status") or {}
-    wanted = found.get("desiredHealthy") or 0
-    return not (wanted > 0 and (found.get("currentHealthy") or 0) >= wanted)
+    required = found.get("desiredHealthy") or 0
+    return not (required > 0 and (found.get("currentHealthy") or 0) >= required)
 
 
-def spend(budget: Object, pod: str, now: float) -> Object:
-    """Take one disruption from a budget, for a pod by its name.
+def check_and_decrement(budget: Object, pod: str, now: float) -> Object:
+    """Return the budget's status with one disruption less, for a pod by its name.
 
-    Errors:  StatusError 429 where none is left, 403 where too many are under way.
+    Errors:  StatusError 429 if no disruption is allowed, 403 if too many pods are being disrupted.
     """
     found, name = budget.get("status") or {}, budget["metadata"]["name"]
     if (found.get("observedGeneration") or 0) < (budget["metadata"].get("generation") or 0):
-        told = f"The disruption budget {name} is still being processed by the server."
-        raise _refused(told, retry_after=10)
-    under_way = found.get("disruptedPods") or {}
-    if len(under_way) > _MOST_DISRUPTED:
-        told = "too many pods are being disrupted and not gone yet"
-        raise forbidden(_KIND.plural, told, name=name, group=_KIND.group)
+        message = f"The disruption budget {name} is still being processed by the server."
+        raise _too_many_requests(message, retry_after=10)
+    disrupted = found.get("disruptedPods") or {}
+    if len(disrupted) > _MAX_DISRUPTED_PODS:
+        message = "too many disrupted pods still exist"
+        raise forbidden(_KIND.plural, message, name=name, group=_KIND.group)
     if not found.get("disruptionsAllowed"):
-        wanted, healthy = found.get("desiredHealthy") or 0, found.get("currentHealthy") or 0
-        told = (
-            f"The disruption budget {name} needs {wanted} healthy pods and has {healthy} currently"
-        )
-        raise _refused(told)
+        required, healthy = found.get("desiredHealthy") or 0, found.get("currentHealthy") or 0
+        message = f"The disruption budget {name} needs {required} healthy pods and has {healthy} currently"
+        raise _too_many_requests(message)
     new = {
         **found,
         "disruptionsAllowed": found["disruptionsAllowed"] - 1,
-        "disruptedPods": {**under_way, pod: rfc3339(now)},
+        "disruptedPods": {**disrupted, pod: rfc3339(now)},
         "conditions": found.get("conditions") or [],
     }
-    _say(new, budget["metadata"].get("generation") or 0, now)
+    _set_condition(new, budget["metadata"].get("generation") or 0, now)
     return new
 
 
-def _refused(told: str, *, retry_after: int | None = None) -> StatusError:
-    causes = [Cause(_CAUSE, told)]
+def _too_many_requests(message: str, *, retry_after: int | None = None) -> StatusError:
+    causes = [Cause(_CAUSE, message)]
     return StatusError(429, "TooManyRequests", _VIOLATES, causes=causes, retry_after=retry_after)

@@ -1,8 +1,8 @@
-"""The one path every kind is written by: create, update, patch, apply.
+"""The generic registry: creates, updates, patches and applies objects of every kind.
 
-What enters is a request that was let through; what leaves is the object as it is stored now. Objects in
-here carry no `kind` and `apiVersion`. Webhooks take time, so a write compares the revision it started
-from when it commits, and starts over where the client did not insist on one.
+It takes an authorized request and returns the stored object. Objects in this module have no `kind` and
+`apiVersion`. Webhooks take time, so a write compares the revision that it read with the current revision
+when it commits. If they differ and the client named no revision, the write is retried.
 """
 
 import dataclasses
@@ -13,15 +13,14 @@ from typing import Any
 from podpass.clock import Clock, rfc3339
 from podpass.kubernetes.apiserver import decoding, options
 from podpass.kubernetes.apiserver.admission import plugins
-from podpass.kubernetes.apiserver.admission.plugins import CREATE, UPDATE, Attributes
-from podpass.kubernetes.apiserver.admission.webhook_dispatcher import Webhooks
+from podpass.kubernetes.apiserver.admission.plugins import CREATE, UPDATE, AdmissionAttributes
+from podpass.kubernetes.apiserver.admission.webhook_dispatcher import WebhookDispatcher
 from podpass.kubernetes.apiserver.auth import escalation
-from podpass.kubernetes.apiserver.auth.rbac import Rbac, asked
+from podpass.kubernetes.apiserver.auth.rbac import RbacAuthorizer, authorizer_attributes
 from podpass.kubernetes.apiserver.defaulting import defaults
 from podpass.kubernetes.apiserver.kinds import Kind
 from podpass.kubernetes.apiserver.options import WriteOptions
-from podpass.kubernetes.apiserver.patch import json_patch as patch
-from podpass.kubernetes.apiserver.patch import server_side_apply
+from podpass.kubernetes.apiserver.patch import json_patch, server_side_apply
 from podpass.kubernetes.apiserver.registry import strategies
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.status import (
@@ -33,7 +32,12 @@ from podpass.kubernetes.apiserver.status import (
     not_found,
     unsupported_media_type,
 )
-from podpass.kubernetes.apiserver.storage.storage import Moved, Object, Store, Taken
+from podpass.kubernetes.apiserver.storage.storage import (
+    AlreadyExists,
+    Object,
+    ObjectStore,
+    RevisionConflict,
+)
 from podpass.kubernetes.apiserver.validation import rules, validate
 
 APPLY = "application/apply-patch+yaml"
@@ -41,98 +45,107 @@ _MERGE = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 _STRATEGIC = "application/strategic-merge-patch+json"
 PATCHES = (_JSON_PATCH, _MERGE, _STRATEGIC, APPLY)
-_TRIES = 8
+_MAX_ATTEMPTS = 8
 
-Change = Callable[[Object], Object]
-"""From the live object to what the client wants it to be."""
+UpdateFunc = Callable[[Object], Object]
+"""Returns the requested object for a live object."""
 
 
-class Resources:
-    """Writes objects of every kind."""
+class Registry:
+    """The generic registry of every kind."""
 
-    def __init__(self, store: Store, rbac: Rbac, webhooks: Webhooks, clock: Clock) -> None:
+    def __init__(
+        self, store: ObjectStore, rbac: RbacAuthorizer, webhooks: WebhookDispatcher, clock: Clock
+    ) -> None:
         self.store = store
         self.rbac = rbac
         self.webhooks = webhooks
         self.clock = clock
 
     async def create(self, request: Request) -> Object:
-        """Make the object in a request's body.
+        """Create the object in a request's body.
 
         Errors:  StatusError.
         """
-        how = options.write(request, "CreateOptions")
-        obj = await decoding.obj(request, request.kind)
-        return await self.insert(request, obj, how)
+        write_options = options.parse_write_options(request, "CreateOptions")
+        obj = await decoding.decode_object(request, request.kind)
+        return await self.create_object(request, obj, write_options)
 
-    async def insert(
-        self, request: Request, obj: Object, how: WriteOptions, *, owners: bool = True
+    async def create_object(
+        self,
+        request: Request,
+        obj: Object,
+        write_options: WriteOptions,
+        *,
+        track_fields: bool = True,
     ) -> Object:
-        """Make an object; with `owners` false its managedFields are complete already."""
+        """Create an object; with `track_fields` false its managedFields are already complete."""
         kind = request.kind
         metadata = obj.setdefault("metadata", {})
-        _bare(obj)
-        _in_namespace(request, metadata)
-        if metadata.pop("resourceVersion", "") and not how.dry_run:
-            # The storage's own complaint, for which the real API server has no code of its own.
+        _remove_type_meta(obj)
+        _set_namespace(request, metadata)
+        if metadata.pop("resourceVersion", "") and not write_options.dry_run:
+            # The real API server passes on this error of its storage with status 500.
             raise StatusError(500, "", "resourceVersion should not be set on objects to be created")
-        strategies.wipe(metadata)
-        defaults.apply(kind, defaults.at_creation(kind, obj))
-        if owners:
-            self._own(request, None, obj, how)
-        admission = self._attributes(request, obj, None, how, "CreateOptions")
-        obj = await self.admitted(admission)
-        for _ in range(_TRIES):
-            made = self._finish(kind, obj)
+        strategies.wipe_system_fields(metadata)
+        defaults.set_defaults(kind, defaults.prepare_for_create(kind, obj))
+        if track_fields:
+            self._track_fields(request, None, obj, write_options)
+        admission = self._attributes(request, obj, None, write_options, "CreateOptions")
+        obj = await self.admit(admission)
+        for _ in range(_MAX_ATTEMPTS):
+            made = self._prepare(kind, obj)
             if causes := validate.create(kind, made):
                 raise invalid(kind, made["metadata"].get("name", ""), causes)
             escalation.check(self.rbac, request.user, kind, made, None)
             request.warnings += validate.warnings(kind, made)
-            named = admission.name or made["metadata"]["name"]
-            await self.webhooks.validate(dataclasses.replace(admission, obj=made, name=named))
-            if how.dry_run:
-                self._free(kind, made)
+            name = admission.name or made["metadata"]["name"]
+            await self.webhooks.validate(dataclasses.replace(admission, obj=made, name=name))
+            if write_options.dry_run:
+                self._require_unused_name(kind, made)
                 return made
             try:
                 return self.store.create(kind, made)
-            except Taken as exc:
+            except AlreadyExists as exc:
                 if metadata.get("name") or not metadata.get("generateName"):
                     raise already_exists(kind, made["metadata"]["name"]) from exc
         raise StatusError(500, "ServerTimeout", "no free name was generated", retry_after=1)
 
-    def _free(self, kind: Kind, obj: Object) -> None:
+    def _require_unused_name(self, kind: Kind, obj: Object) -> None:
         metadata = obj["metadata"]
-        if self.store.entry(kind, metadata.get("namespace", ""), metadata["name"]):
+        if self.store.get_stored(kind, metadata.get("namespace", ""), metadata["name"]):
             raise already_exists(kind, metadata["name"])
 
-    def _finish(self, kind: Kind, obj: Object) -> Object:
-        """Set name, uid and time, and what the kind gets from the cluster."""
+    def _prepare(self, kind: Kind, obj: Object) -> Object:
+        """Set name, uid and creation time, and the fields that the strategy of the kind sets."""
         made = {**obj, "metadata": dict(obj["metadata"])}
         metadata = made["metadata"]
         if not metadata.get("name") and metadata.get("generateName"):
-            metadata["name"] = metadata["generateName"][: 63 - 5] + plugins.suffix()
+            metadata["name"] = metadata["generateName"][: 63 - 5] + plugins.random_suffix()
         metadata["uid"] = str(uuid.uuid4())
         metadata["creationTimestamp"] = rfc3339(self.clock())
         if metadata.get("name"):
-            strategies.before_create(kind, made, self.store)
+            strategies.prepare_for_create(kind, made, self.store)
         return made
 
-    def _own(self, request: Request, old: Object | None, new: Object, how: WriteOptions) -> None:
-        """Write down who set which field."""
-        owners = server_side_apply.track_update(
+    def _track_fields(
+        self, request: Request, old: Object | None, new: Object, write_options: WriteOptions
+    ) -> None:
+        """Update managedFields: record the field manager of each field that changes."""
+        managed = server_side_apply.track_update(
             request.kind,
             old,
             new,
-            how.manager,
-            subresource=request.target.subresource,
+            write_options.manager,
+            subresource=request.info.subresource,
             now=self.clock(),
         )
         new["metadata"].pop("managedFields", None)
-        if owners:
-            new["metadata"]["managedFields"] = owners
+        if managed:
+            new["metadata"]["managedFields"] = managed
 
-    async def admitted(self, attributes: Attributes) -> Object:
-        """Run plugins and the webhooks that change over an object, and give what they made of it.
+    async def admit(self, attributes: AdmissionAttributes) -> Object:
+        """Run the admission plugins and the mutating webhooks on an object, and return the result.
 
         Errors:  StatusError.
         """
@@ -142,167 +155,186 @@ class Resources:
         return attributes.obj
 
     def _attributes(
-        self, request: Request, obj: Object, old: Object | None, how: WriteOptions, body: str
-    ) -> Attributes:
-        return Attributes(
+        self,
+        request: Request,
+        obj: Object,
+        old: Object | None,
+        write_options: WriteOptions,
+        body: str,
+    ) -> AdmissionAttributes:
+        return AdmissionAttributes(
             operation=CREATE if old is None else UPDATE,
             kind=request.kind,
-            namespace=request.target.namespace,
-            name=request.target.name or obj["metadata"].get("name", ""),
+            namespace=request.info.namespace,
+            name=request.info.name or obj["metadata"].get("name", ""),
             user=request.user,
             obj=obj,
             old=old,
-            subresource=request.target.subresource,
-            options=how.body(body),
-            dry_run=how.dry_run,
+            subresource=request.info.subresource,
+            options=write_options.body(body),
+            dry_run=write_options.dry_run,
             warnings=request.warnings,
         )
 
     async def update(self, request: Request) -> tuple[Object, bool]:
-        """Replace an object by the one in the body; the second value says that it is new.
+        """Replace an object with the one in the body; return the object, and whether it was created.
 
         Errors:  StatusError.
         """
-        how = options.write(request, "UpdateOptions")
-        sent = _bare(await decoding.obj(request, request.kind))
+        write_options = options.parse_write_options(request, "UpdateOptions")
+        sent = _remove_type_meta(await decoding.decode_object(request, request.kind))
         metadata = sent.setdefault("metadata", {})
         name = metadata.get("name") or ""
-        if name != request.target.name:
+        if name != request.info.name:
             raise bad_request(
                 f"the name of the object ({name}) does not match the name on the URL "
-                f"({request.target.name})"
+                f"({request.info.name})"
             )
-        _in_namespace(request, metadata)
-        by_update = request.kind.kind in strategies.CREATED_BY_UPDATE
-        if by_update and self.store.entry(request.kind, *request.place) is None:
+        _set_namespace(request, metadata)
+        can_create = request.kind.kind in strategies.CREATED_BY_UPDATE
+        if can_create and self.store.get_stored(request.kind, *request.namespaced_name) is None:
             metadata.pop("resourceVersion", None)
-            self._may_create(request)
-            return await self.insert(request, sent, how), True
-        return await self.change(request, lambda _: sent, how, "UpdateOptions"), False
+            self._require_create(request)
+            return await self.create_object(request, sent, write_options), True
+        return await self.guaranteed_update(
+            request, lambda _: sent, write_options, "UpdateOptions"
+        ), False
 
     async def patch(self, request: Request) -> tuple[Object, bool]:
-        """Patch an object by the body's media type; the second value says that it is new.
+        """Patch an object by the body's media type; return the object, and whether it was created.
 
         Errors:  StatusError.
         """
         media_type = request.content_type
         if media_type not in PATCHES:
             raise unsupported_media_type(PATCHES, patch=True)
-        how = options.write(request, "PatchOptions", apply=media_type == APPLY)
-        parsed, twice = decoding.parse(
+        write_options = options.parse_write_options(
+            request, "PatchOptions", apply=media_type == APPLY
+        )
+        parsed, duplicates = decoding.parse(
             await request.body(), "application/yaml" if media_type == APPLY else "application/json"
         )
         if media_type == APPLY:
-            return await self._apply(request, parsed, how)
+            return await self._apply(request, parsed, write_options)
         kind = request.kind
 
         def change(live: Object) -> Object:
             whole = {"kind": kind.kind, "apiVersion": kind.api_version, **live}
-            patched = _patched(kind, media_type, whole, parsed)
-            return _in_its_place(
-                request, live, _bare(decoding.of_kind(request, kind, patched, twice))
+            patched = _apply_patch(kind, media_type, whole, parsed)
+            return _check_identity(
+                request,
+                live,
+                _remove_type_meta(decoding.check_kind(request, kind, patched, duplicates)),
             )
 
-        return await self.change(request, change, how, "UpdateOptions"), False
+        return await self.guaranteed_update(request, change, write_options, "UpdateOptions"), False
 
-    async def _apply(self, request: Request, parsed: Any, how: WriteOptions) -> tuple[Object, bool]:
-        kind, target = request.kind, request.target
-        config = decoding.of_kind(request, kind, parsed)
+    async def _apply(
+        self, request: Request, parsed: Any, write_options: WriteOptions
+    ) -> tuple[Object, bool]:
+        kind, target = request.kind, request.info
+        config = decoding.check_kind(request, kind, parsed)
         metadata = config.setdefault("metadata", {})
         if metadata.setdefault("name", target.name) != target.name:
             raise bad_request(f"the name in the body is not that of the URL ({target.name})")
-        _in_namespace(request, metadata)
+        _set_namespace(request, metadata)
 
         def merged(live: Object | None) -> Object:
-            made = server_side_apply.server_side_apply(
+            made = server_side_apply.apply(
                 kind,
                 live,
                 config,
-                how.manager,
-                force=how.force,
+                write_options.manager,
+                force=write_options.force,
                 now=self.clock(),
                 subresource=target.subresource,
             )
-            patch.check_size(made)
-            return _bare(made)
+            json_patch.check_size(made)
+            return _remove_type_meta(made)
 
-        if target.subresource or self.store.entry(kind, *request.place) is not None:
-            made = await self.change(request, merged, how, "UpdateOptions", owners=False)
+        if target.subresource or self.store.get_stored(kind, *request.namespaced_name) is not None:
+            made = await self.guaranteed_update(
+                request, merged, write_options, "UpdateOptions", track_fields=False
+            )
             return made, False
         if metadata.get("uid") or metadata.get("resourceVersion"):
             raise conflict(kind, target.name, "the object to apply to does not exist")
-        self._may_create(request)
-        return await self.insert(request, merged(None), how, owners=False), True
+        self._require_create(request)
+        return await self.create_object(
+            request, merged(None), write_options, track_fields=False
+        ), True
 
-    def _may_create(self, request: Request) -> None:
-        """Refuse to make an object for who may only change those that are there."""
-        question = dataclasses.replace(asked(request.target), verb="create")
-        self.rbac.check(request.user, question)
+    def _require_create(self, request: Request) -> None:
+        """Refuse to create an object for a user who may only change existing objects."""
+        attributes = dataclasses.replace(authorizer_attributes(request.info), verb="create")
+        self.rbac.check(request.user, attributes)
 
-    async def change(
+    async def guaranteed_update(
         self,
         request: Request,
-        wanted: Change,
-        how: WriteOptions,
+        update: UpdateFunc,
+        write_options: WriteOptions,
         options_kind: str,
         *,
-        owners: bool = True,
+        track_fields: bool = True,
     ) -> Object:
-        """Change a live object, again if somebody else was faster and the client named no revision.
+        """Change a live object; retry if another client changed it first and this client named no revision.
 
         Errors:  StatusError.
         """
-        kind, name = request.kind, request.target.name
-        for _ in range(_TRIES):
-            live = self.store.get(kind, *request.place)
+        kind, name = request.kind, request.info.name
+        for _ in range(_MAX_ATTEMPTS):
+            live = self.store.get(kind, *request.namespaced_name)
             if live is None:
                 raise not_found(kind, name)
-            sent = wanted(live)
-            unmoved(kind, name, live, sent)
-            warned = len(request.warnings)
+            sent = update(live)
+            check_preconditions(kind, name, live, sent)
+            warning_count = len(request.warnings)
             try:
-                return await self._changed(request, live, sent, how, options_kind, owners=owners)
-            except Moved:
-                del request.warnings[warned:]
-        raise _moved(kind, name)
+                return await self._update_once(
+                    request, live, sent, write_options, options_kind, track_fields=track_fields
+                )
+            except RevisionConflict:
+                del request.warnings[warning_count:]
+        raise _conflict(kind, name)
 
-    async def _changed(
+    async def _update_once(
         self,
         request: Request,
         live: Object,
         sent: Object,
-        how: WriteOptions,
+        write_options: WriteOptions,
         options_kind: str,
         *,
-        owners: bool,
+        track_fields: bool,
     ) -> Object:
-        kind, subresource = request.kind, request.target.subresource
-        new = strategies.merge(kind, live, sent, subresource)
-        defaults.apply(kind, new)
-        if owners:
-            self._own(request, live, new, how)
-        strategies.bump(new, live)
-        admission = self._attributes(request, new, live, how, options_kind)
-        new = await self.admitted(admission)
-        strategies.bump(new, live)
+        kind, subresource = request.kind, request.info.subresource
+        new = strategies.prepare_for_update(kind, live, sent, subresource)
+        defaults.set_defaults(kind, new)
+        if track_fields:
+            self._track_fields(request, live, new, write_options)
+        strategies.increment_generation(new, live)
+        admission = self._attributes(request, new, live, write_options, options_kind)
+        new = await self.admit(admission)
+        strategies.increment_generation(new, live)
         if causes := validate.update(kind, new, live, subresource=subresource):
-            raise invalid(kind, request.target.name, causes)
+            raise invalid(kind, request.info.name, causes)
         escalation.check(self.rbac, request.user, kind, new, live)
         request.warnings += validate.warnings(kind, new)
         await self.webhooks.validate(dataclasses.replace(admission, obj=new))
         new["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
-        if _same(new, live):
+        if _is_unchanged(new, live):
             return live
-        if how.dry_run:
+        if write_options.dry_run:
             return new
-        seen = int(live["metadata"]["resourceVersion"])
-        if is_finished(new):
-            return self.store.delete(kind, new, seen)
-        return self.store.update(kind, new, seen)
+        read_revision = int(live["metadata"]["resourceVersion"])
+        if is_ready_to_remove(new):
+            return self.store.delete(kind, new, read_revision)
+        return self.store.update(kind, new, read_revision)
 
 
-def is_finished(obj: Object) -> bool:
-    """Tell whether an object that is being deleted has nothing left to wait for."""
+def is_ready_to_remove(obj: Object) -> bool:
+    """Return whether a deleted object has no finalizers and no grace period left."""
     metadata = obj["metadata"]
     if not metadata.get("deletionTimestamp") or metadata.get("finalizers"):
         return False
@@ -312,31 +344,31 @@ def is_finished(obj: Object) -> bool:
     return not (obj.get("spec") or {}).get("finalizers")
 
 
-def _bare(obj: Object) -> Object:
+def _remove_type_meta(obj: Object) -> Object:
     obj.pop("kind", None)
     obj.pop("apiVersion", None)
     return obj
 
 
-def _in_namespace(request: Request, metadata: Object) -> None:
-    """Put an object where the path says, and refuse one that says it is elsewhere."""
-    said, target = metadata.get("namespace") or "", request.place[0]
-    if said and said != target:
+def _set_namespace(request: Request, metadata: Object) -> None:
+    """Set the namespace of the path in an object; refuse an object that names another namespace."""
+    given, target = metadata.get("namespace") or "", request.namespaced_name[0]
+    if given and given != target:
         raise bad_request(
-            f"the namespace of the object ({said}) does not match the namespace on the URL ({target})"
+            f"the namespace of the object ({given}) does not match the namespace on the URL ({target})"
         )
     metadata.pop("namespace", None)
     if target:
         metadata["namespace"] = target
 
 
-def _in_its_place(request: Request, live: Object, patched: Object) -> Object:
-    """Refuse a patch that would make another object of the one it is for."""
-    metadata, name = patched.get("metadata") or {}, request.target.name
+def _check_identity(request: Request, live: Object, patched: Object) -> Object:
+    """Refuse a patch that changes the name, the namespace or the uid of its object."""
+    metadata, name = patched.get("metadata") or {}, request.info.name
     if metadata.get("name") != name:
         raise bad_request(f"the name in the patched object is not that of the URL ({name})")
-    _in_namespace(request, metadata)
-    # In a replacement the uid is a condition (409), in a patch a field like others.
+    _set_namespace(request, metadata)
+    # In an update the uid is a precondition (409); in a patch it is a field like others.
     if uid := metadata.get("uid"):
         causes = list(rules.immutable(uid, live["metadata"]["uid"], "metadata.uid"))
         if causes:
@@ -344,18 +376,18 @@ def _in_its_place(request: Request, live: Object, patched: Object) -> Object:
     return patched
 
 
-def unmoved(kind: Kind, name: str, live: Object, sent: Object) -> None:
-    """Refuse a change that was made against another state, or another object of this name."""
+def check_preconditions(kind: Kind, name: str, live: Object, sent: Object) -> None:
+    """Refuse a change whose uid or resourceVersion is not that of the live object."""
     metadata = sent.get("metadata", {})
     if (uid := metadata.get("uid")) and uid != live["metadata"]["uid"]:
-        why = f"UID in precondition: {uid}, UID in object meta: {live['metadata']['uid']}"
-        raise conflict(kind, name, why)
+        reason = f"UID in precondition: {uid}, UID in object meta: {live['metadata']['uid']}"
+        raise conflict(kind, name, reason)
     given = metadata.get("resourceVersion") or ""
     if given not in ("", "0", live["metadata"]["resourceVersion"]):
-        raise _moved(kind, name)
+        raise _conflict(kind, name)
 
 
-def _moved(kind: Kind, name: str) -> StatusError:
+def _conflict(kind: Kind, name: str) -> StatusError:
     return conflict(
         kind,
         name,
@@ -363,23 +395,23 @@ def _moved(kind: Kind, name: str) -> StatusError:
     )
 
 
-def _patched(kind: Kind, media_type: str, obj: Object, parsed: Any) -> Any:
+def _apply_patch(kind: Kind, media_type: str, obj: Object, parsed: Any) -> Any:
     if media_type == _JSON_PATCH:
-        patched = patch.json_patch(obj, parsed)
+        patched = json_patch.json_patch(obj, parsed)
     elif media_type == _MERGE:
-        patched = patch.merge_patch(obj, parsed)
+        patched = json_patch.merge_patch(obj, parsed)
     else:
-        patched = patch.strategic_patch(kind, obj, parsed)
-    patch.check_size(patched)
+        patched = json_patch.strategic_patch(kind, obj, parsed)
+    json_patch.check_size(patched)
     return patched
 
 
-def _same(new: Object, live: Object) -> bool:
-    """Compare two states but for the times at which managers are said to have written."""
-    return _timeless(new) == _timeless(live)
+def _is_unchanged(new: Object, live: Object) -> bool:
+    """Compare two states without the times in managedFields."""
+    return _without_times(new) == _without_times(live)
 
 
-def _timeless(obj: Object) -> Object:
+def _without_times(obj: Object) -> Object:
     metadata = dict(obj["metadata"])
     if fields := metadata.get("managedFields"):
         metadata["managedFields"] = [

@@ -1,34 +1,34 @@
-"""What differs by kind when an object is made or changed: addresses of services, who may set what.
+"""The strategies of kinds: which fields a client may set, and which fields the API server sets.
 
-Everything a kind needs beyond the generic path and its rows in the pure tables is here.
+The generic registry calls these functions before it creates or updates an object.
 """
 
 import copy
 import ipaddress
 import random
 
-from podpass.kubernetes.apiserver.kinds import Kind, named
-from podpass.kubernetes.apiserver.status import Cause, Why, invalid
-from podpass.kubernetes.apiserver.storage.storage import Object, Store
+from podpass.kubernetes.apiserver.kinds import Kind, kind_by_name
+from podpass.kubernetes.apiserver.status import Cause, CauseType, invalid
+from podpass.kubernetes.apiserver.storage.storage import Object, ObjectStore
 from podpass.kubernetes.apiserver.validation.job import CONTROLLER_UID, JOB_NAME
 
 _SERVICE_NETWORK = ipaddress.ip_network("10.96.0.0/16")
 _NODE_PORTS = range(30000, 32768)
-# A PUT on a name that is free creates these.
+# A PUT of a name that does not exist creates objects of these kinds.
 CREATED_BY_UPDATE = frozenset(
     (
         *("ClusterRole", "ClusterRoleBinding", "Event", "Lease", "Role", "RoleBinding", "Service"),
         *("Deployment", "ReplicaSet"),
     )
 )
-# A deletion answers these as they were, and the rest with a Status.
-SHOWN_WHEN_DELETED = frozenset(("Namespace", "Pod", "Service", "ServiceAccount"))
+# The response to a deletion is the last state for these kinds, and a Status for the others.
+RETURNED_WHEN_DELETED = frozenset(("Namespace", "Pod", "Service", "ServiceAccount"))
 
-# What becomes of what an object owns, where its deletion does not say; in the background for the rest.
-# Jobs kept their pods before there were policies, and still do for who speaks to the API directly.
-USUAL_POLICY = {"Job": "Orphan"}
+# The propagation policy of a deletion that names none; Background for the other kinds. A Job orphans its pods
+# for compatibility with clients from before propagation policies.
+DEFAULT_PROPAGATION = {"Job": "Orphan"}
 
-_SYSTEM = (
+_SYSTEM_FIELDS = (
     "uid",
     "creationTimestamp",
     "deletionTimestamp",
@@ -37,28 +37,28 @@ _SYSTEM = (
 )
 
 
-def wipe(metadata: Object) -> None:
-    """Take from a new object what only the API sets."""
+def wipe_system_fields(metadata: Object) -> None:
+    """Remove from a new object the fields that only the API server sets."""
     for name in ("uid", "creationTimestamp", "deletionTimestamp", "generation", "selfLink"):
         metadata.pop(name, None)
     metadata.pop("deletionGracePeriodSeconds", None)
 
 
-def before_create(kind: Kind, obj: Object, store: Store) -> None:
-    """Set what an object gets from the cluster it is made in.
+def prepare_for_create(kind: Kind, obj: Object, store: ObjectStore) -> None:
+    """Set the fields of a new object that its kind's strategy sets.
 
     Errors:  StatusError 422.
     """
     if kind.has_generation:
         obj["metadata"]["generation"] = 1
     if kind.kind == "Service":
-        _allocate(obj, store)
+        _allocate_addresses(obj, store)
     elif kind.kind == "Job":
-        select(obj)
+        generate_selector(obj)
 
 
-def select(job: Object) -> None:
-    """Let a job find its pods by its own uid, unless it names a selector itself."""
+def generate_selector(job: Object) -> None:
+    """Set a job's selector and labels from its uid, unless it has a manual selector."""
     job["spec"] = spec = copy.deepcopy(job["spec"])
     if spec.get("manualSelector"):
         return
@@ -74,68 +74,72 @@ def select(job: Object) -> None:
         metadata["labels"] = dict(labels)
 
 
-def merge(kind: Kind, live: Object, sent: Object, subresource: str) -> Object:
-    """Keep of a sent object what its path may change, and take the rest from the live one."""
+def prepare_for_update(kind: Kind, live: Object, sent: Object, subresource: str) -> Object:
+    """Return the sent object, with the fields that this path must not change from the live object."""
     new = copy.deepcopy(sent)
     metadata = new.setdefault("metadata", {})
-    for name in _SYSTEM:
+    for name in _SYSTEM_FIELDS:
         metadata.pop(name, None)
         if name in live["metadata"]:
             metadata[name] = live["metadata"][name]
     metadata.pop("selfLink", None)
     if subresource == "status":
-        return _only(live, new, "status")
+        return _replace_part(live, new, "status")
     if subresource == "finalize":
-        return _only(live, new, "spec") | ({"status": live["status"]} if "status" in live else {})
+        return _replace_part(live, new, "spec") | (
+            {"status": live["status"]} if "status" in live else {}
+        )
     if subresource == "ephemeralcontainers":
-        return _ephemeral(live, new)
-    _take(new, live, "status" if kind.has_status else "")
+        return _replace_ephemeral_containers(live, new)
+    _copy_part(new, live, "status" if kind.has_status else "")
     if kind.kind == "Namespace":
-        _take(new, live, "spec")
+        _copy_part(new, live, "spec")
     if kind.kind == "Service":
-        _keep_addresses(new, live)
+        _copy_addresses(new, live)
     return new
 
 
-def _take(new: Object, live: Object, part: str) -> None:
-    if part:
-        new.pop(part, None)
-        if part in live:
-            new[part] = live[part]
+def _copy_part(new: Object, live: Object, name: str) -> None:
+    if name:
+        new.pop(name, None)
+        if name in live:
+            new[name] = live[name]
 
 
-def _only(live: Object, new: Object, part: str) -> Object:
-    kept = copy.deepcopy(live) | {"metadata": new["metadata"]}
+def _replace_part(live: Object, new: Object, name: str) -> Object:
+    result = copy.deepcopy(live) | {"metadata": new["metadata"]}
     owners = live["metadata"].get("ownerReferences")
-    kept["metadata"].pop("ownerReferences", None)
+    result["metadata"].pop("ownerReferences", None)
     if owners:
-        kept["metadata"]["ownerReferences"] = owners
-    kept.pop(part, None)
-    if part in new:
-        kept[part] = new[part]
-    return kept
+        result["metadata"]["ownerReferences"] = owners
+    result.pop(name, None)
+    if name in new:
+        result[name] = new[name]
+    return result
 
 
-def _ephemeral(live: Object, new: Object) -> Object:
-    kept = copy.deepcopy(live)
-    kept["metadata"]["resourceVersion"] = new["metadata"].get("resourceVersion", "")
-    kept["spec"].pop("ephemeralContainers", None)
+def _replace_ephemeral_containers(live: Object, new: Object) -> Object:
+    result = copy.deepcopy(live)
+    result["metadata"]["resourceVersion"] = new["metadata"].get("resourceVersion", "")
+    result["spec"].pop("ephemeralContainers", None)
     if containers := (new.get("spec") or {}).get("ephemeralContainers"):
-        kept["spec"]["ephemeralContainers"] = containers
-    return kept
+        result["spec"]["ephemeralContainers"] = containers
+    return result
 
 
-def bump(new: Object, live: Object) -> None:
-    """Count a change of what is wanted, as opposed to metadata and status."""
-    if "generation" in live["metadata"] and _wanted(new) != _wanted(live):
+def increment_generation(new: Object, live: Object) -> None:
+    """Increment metadata.generation if anything but metadata and status changed."""
+    if "generation" in live["metadata"] and _without_metadata_and_status(
+        new
+    ) != _without_metadata_and_status(live):
         new["metadata"]["generation"] = live["metadata"]["generation"] + 1
 
 
-def _wanted(obj: Object) -> Object:
+def _without_metadata_and_status(obj: Object) -> Object:
     return {name: value for name, value in obj.items() if name not in ("metadata", "status")}
 
 
-def _keep_addresses(new: Object, live: Object) -> None:
+def _copy_addresses(new: Object, live: Object) -> None:
     spec, old = new.setdefault("spec", {}), live["spec"]
     if spec.get("type") == "ExternalName":
         return
@@ -144,30 +148,34 @@ def _keep_addresses(new: Object, live: Object) -> None:
             spec[name] = old[name]
 
 
-def _allocate(service: Object, store: Store) -> None:
-    """Give a service its address, and ports of the node if it wants them."""
+def _allocate_addresses(service: Object, store: ObjectStore) -> None:
+    """Set the cluster IP of a service, and its node ports if its type has them."""
     spec = service["spec"]
     if spec.get("type") == "ExternalName":
         return
-    services = [entry.object() for entry in store.entries(named("Service"))]
-    taken = {each["spec"].get("clusterIP") for each in services}
-    wanted = spec.get("clusterIP")
-    if wanted and wanted != "None" and wanted in taken:
-        why = f"provided IP {wanted} is already allocated"
+    services = [entry.object() for entry in store.list_stored(kind_by_name("Service"))]
+    used_addresses = {each["spec"].get("clusterIP") for each in services}
+    requested = spec.get("clusterIP")
+    if requested and requested != "None" and requested in used_addresses:
+        reason = f"provided IP {requested} is already allocated"
         name = service["metadata"]["name"]
-        raise invalid(named("Service"), name, [Cause(Why.INVALID, why, "spec.clusterIPs")])
-    spec["clusterIP"] = wanted or _free_address(taken)
+        raise invalid(
+            kind_by_name("Service"), name, [Cause(CauseType.INVALID, reason, "spec.clusterIPs")]
+        )
+    spec["clusterIP"] = requested or _random_unused_address(used_addresses)
     spec["clusterIPs"] = [spec["clusterIP"]]
     if spec.get("type") in ("NodePort", "LoadBalancer"):
-        used = {port.get("nodePort") for each in services for port in each["spec"].get("ports", ())}
+        used_ports = {
+            port.get("nodePort") for each in services for port in each["spec"].get("ports", ())
+        }
         for port in spec.get("ports") or ():
             if not port.get("nodePort"):
-                port["nodePort"] = random.choice([p for p in _NODE_PORTS if p not in used])  # noqa: S311 a port
-                used.add(port["nodePort"])
+                port["nodePort"] = random.choice([p for p in _NODE_PORTS if p not in used_ports])  # noqa: S311 a port
+                used_ports.add(port["nodePort"])
 
 
-def _free_address(taken: set[str | None]) -> str:
+def _random_unused_address(used_addresses: set[str | None]) -> str:
     while True:
         host = random.randrange(2, _SERVICE_NETWORK.num_addresses - 1)  # noqa: S311 an address
-        if (address := str(_SERVICE_NETWORK[host])) not in taken:
+        if (address := str(_SERVICE_NETWORK[host])) not in used_addresses:
             return address

@@ -1,144 +1,154 @@
-"""Parts of a pod that are no objects of their own: its binding to a node, its eviction."""
+"""The `binding` and `eviction` subresources of pods."""
 
 from podpass.clock import Clock, rfc3339
 from podpass.kubernetes.apiserver import decoding, options
-from podpass.kubernetes.apiserver.admission.plugins import CREATE, Attributes
-from podpass.kubernetes.apiserver.kinds import named
+from podpass.kubernetes.apiserver.admission.plugins import CREATE, AdmissionAttributes
+from podpass.kubernetes.apiserver.kinds import kind_by_name
 from podpass.kubernetes.apiserver.options import WriteOptions
-from podpass.kubernetes.apiserver.registry import eviction as disruption
-from podpass.kubernetes.apiserver.registry.deletion import Deletions
-from podpass.kubernetes.apiserver.registry.store import Resources
+from podpass.kubernetes.apiserver.registry import eviction
+from podpass.kubernetes.apiserver.registry.deletion import DeletionHandler
+from podpass.kubernetes.apiserver.registry.store import Registry
 from podpass.kubernetes.apiserver.request import Request
 from podpass.kubernetes.apiserver.status import (
     Body,
     Cause,
+    CauseType,
     StatusError,
-    Why,
     bad_request,
     conflict,
     invalid_options,
     not_found,
-    success,
+    success_status,
 )
-from podpass.kubernetes.apiserver.storage.storage import Moved, Object
+from podpass.kubernetes.apiserver.storage.storage import Object, RevisionConflict
 
 _SCHEDULED = "PodScheduled"
 _BINDING, _EVICTION = ("", "v1", "Binding"), ("policy", "v1", "Eviction")
 
 
-class Subresources:
+class PodSubresources:
     """Binds and evicts pods."""
 
-    def __init__(self, resources: Resources, deletions: Deletions) -> None:
-        self._resources = resources
-        self._deletions = deletions
+    def __init__(self, registry: Registry, deletion_handler: DeletionHandler) -> None:
+        self._registry = registry
+        self._deletion_handler = deletion_handler
 
     async def bind(self, request: Request) -> Body:
-        """Bind a pod to the node the body names.
+        """Bind a pod to the node in the body.
 
         Errors:  StatusError 400, 404, 409, 422.
         """
-        how = options.write(request, "CreateOptions")
-        binding = await decoding.named(request, "Binding", "v1")
+        write_options = options.parse_write_options(request, "CreateOptions")
+        binding = await decoding.decode_type(request, "Binding", "v1")
         target = binding.get("target") or {}
         if causes := _target_causes(target):
-            raise invalid_options("Binding", causes, group="", name=request.target.name)
-        await self._admit(request, binding, how, _BINDING)
+            raise invalid_options("Binding", causes, group="", name=request.info.name)
+        await self._admit(request, binding, write_options, _BINDING)
         while True:
             pod = self._pod(request)
-            _bindable(request, pod)
-            seen = int(pod["metadata"]["resourceVersion"])
-            _bound(pod, binding, self._resources.clock)
-            if how.dry_run:
-                return success(201)
+            _check_bindable(request, pod)
+            read_revision = int(pod["metadata"]["resourceVersion"])
+            _set_node(pod, binding, self._registry.clock)
+            if write_options.dry_run:
+                return success_status(201)
             try:
-                self._resources.store.update(request.kind, pod, seen)
-            except Moved:
+                self._registry.store.update(request.kind, pod, read_revision)
+            except RevisionConflict:
                 continue
-            return success(201)
+            return success_status(201)
 
     async def evict(self, request: Request) -> Body:
-        """Delete a pod as a disruption, if its budget has one left.
+        """Evict a pod: delete it if its disruption budget allows that.
 
         Errors:  StatusError 400, 404, 409, 429.
         """
-        how = options.write(request, "CreateOptions")
-        eviction = await decoding.named(request, "Eviction", "policy/v1")
-        name = (eviction.get("metadata") or {}).get("name") or request.target.name
-        if name != request.target.name:
+        write_options = options.parse_write_options(request, "CreateOptions")
+        body = await decoding.decode_type(request, "Eviction", "policy/v1")
+        name = (body.get("metadata") or {}).get("name") or request.info.name
+        if name != request.info.name:
             raise bad_request("name in URL does not match name in Eviction object")
-        given = dict(eviction.get("deleteOptions") or {})
-        if how.dry_run:
+        given = dict(body.get("deleteOptions") or {})
+        if write_options.dry_run:
             given["dryRun"] = ["All"]
-        await self._admit(request, eviction, how, _EVICTION)
-        self._spend(self._pod(request), dry_run=bool(given.get("dryRun")))
-        await self._deletions.named(request, *request.place, options.delete_of(given))
-        return success(201)
+        await self._admit(request, body, write_options, _EVICTION)
+        self._use_disruption(self._pod(request), dry_run=bool(given.get("dryRun")))
+        await self._deletion_handler.delete_named(
+            request, *request.namespaced_name, options.parse_delete_options(given)
+        )
+        return success_status(201)
 
-    def _spend(self, pod: Object, *, dry_run: bool) -> None:
-        """Take a disruption from the pod's budget before the pod goes, so that two evictions need two."""
-        if disruption.needs_no_budget(pod):
+    def _use_disruption(self, pod: Object, *, dry_run: bool) -> None:
+        """Decrement the budget before the pod is deleted, so that two evictions need two disruptions."""
+        if eviction.can_ignore_budget(pod):
             return
-        kind, metadata = named("PodDisruptionBudget"), pod["metadata"]
-        store = self._resources.store
-        entries = store.entries(kind, metadata["namespace"])
-        budget = disruption.of(pod, [entry.object() for entry in entries])
-        if budget is None or not disruption.is_spent(budget, pod):
+        kind, metadata = kind_by_name("PodDisruptionBudget"), pod["metadata"]
+        store = self._registry.store
+        entries = store.list_stored(kind, metadata["namespace"])
+        budget = eviction.find_budget(pod, [entry.object() for entry in entries])
+        if budget is None or not eviction.needs_disruption(budget, pod):
             return
-        spent = disruption.spend(budget, metadata["name"], self._resources.clock())
+        status = eviction.check_and_decrement(budget, metadata["name"], self._registry.clock())
         if not dry_run:
-            seen = int(budget["metadata"]["resourceVersion"])
-            store.update(kind, {**budget, "status": spent}, seen)
+            read_revision = int(budget["metadata"]["resourceVersion"])
+            store.update(kind, {**budget, "status": status}, read_revision)
 
     def _pod(self, request: Request) -> Object:
-        pod = self._resources.store.get(request.kind, *request.place)
+        pod = self._registry.store.get(request.kind, *request.namespaced_name)
         if pod is None:
-            raise not_found(request.kind, request.target.name)
+            raise not_found(request.kind, request.info.name)
         return pod
 
     async def _admit(
-        self, request: Request, obj: Object, how: WriteOptions, sub_kind: tuple[str, str, str]
+        self,
+        request: Request,
+        obj: Object,
+        write_options: WriteOptions,
+        sub_kind: tuple[str, str, str],
     ) -> None:
-        shown = {name: value for name, value in obj.items() if name not in ("kind", "apiVersion")}
-        attributes = Attributes(
+        obj_without_type = {
+            name: value for name, value in obj.items() if name not in ("kind", "apiVersion")
+        }
+        attributes = AdmissionAttributes(
             operation=CREATE,
             kind=request.kind,
-            namespace=request.target.namespace,
-            name=request.target.name,
+            namespace=request.info.namespace,
+            name=request.info.name,
             user=request.user,
-            obj=shown,
-            subresource=request.target.subresource,
+            obj=obj_without_type,
+            subresource=request.info.subresource,
             sub_kind=sub_kind,
-            options=how.body("CreateOptions"),
-            dry_run=how.dry_run,
+            options=write_options.body("CreateOptions"),
+            dry_run=write_options.dry_run,
             warnings=request.warnings,
         )
-        await self._resources.webhooks.mutate(attributes, lambda: None)
-        await self._resources.webhooks.validate(attributes)
+        await self._registry.webhooks.mutate(attributes, lambda: None)
+        await self._registry.webhooks.validate(attributes)
 
 
 def _target_causes(target: Object) -> list[Cause]:
     causes = []
     if target.get("kind") not in (None, "", "Node"):
-        causes.append(Cause(Why.NOT_SUPPORTED, 'supported values: "Node"', "target.kind"))
+        causes.append(Cause(CauseType.NOT_SUPPORTED, 'supported values: "Node"', "target.kind"))
     if not target.get("name"):
-        causes.append(Cause(Why.REQUIRED, "must be given", "target.name"))
+        causes.append(Cause(CauseType.REQUIRED, "must be given", "target.name"))
     return causes
 
 
-def _bindable(request: Request, pod: Object) -> None:
-    name = request.target.name
+def _check_bindable(request: Request, pod: Object) -> None:
+    name = request.info.name
     if pod["metadata"].get("deletionTimestamp"):
-        raise _refused(request, f"pod {name} is being deleted, cannot be assigned to a host")
+        raise _binding_conflict(
+            request, f"pod {name} is being deleted, cannot be assigned to a host"
+        )
     if node := pod["spec"].get("nodeName"):
-        raise _refused(request, f'pod {name} is already assigned to node "{node}"')
+        raise _binding_conflict(request, f'pod {name} is already assigned to node "{node}"')
 
 
-def _refused(request: Request, why: str) -> StatusError:
-    return conflict(request.kind, request.target.name, why, details_kind="pods/binding")
+def _binding_conflict(request: Request, reason: str) -> StatusError:
+    return conflict(request.kind, request.info.name, reason, details_kind="pods/binding")
 
 
-def _bound(pod: Object, binding: Object, clock: Clock) -> None:
+def _set_node(pod: Object, binding: Object, clock: Clock) -> None:
     pod["spec"]["nodeName"] = binding["target"]["name"]
     if annotations := (binding.get("metadata") or {}).get("annotations"):
         pod["metadata"]["annotations"] = (pod["metadata"].get("annotations") or {}) | annotations

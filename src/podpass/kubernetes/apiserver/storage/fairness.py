@@ -1,35 +1,35 @@
-"""Long work in short parts: whoever asks in between does not wait for its end."""
+"""Split long work into short parts, so that other requests do not wait for its end."""
 
 import asyncio
-import time
+from time import monotonic
 
-_TURN_SECONDS = 0.005
+_SLICE_SECONDS = 0.005
 
 
-class Pace:
-    """Gives the loop away each time a few milliseconds of work are done."""
+class CooperativeYield:
+    """Yields to the event loop after every few milliseconds of work."""
 
     def __init__(self) -> None:
-        self._since = time.monotonic()
+        self._since = monotonic()
 
     @property
     def is_due(self) -> bool:
-        return time.monotonic() - self._since >= _TURN_SECONDS
+        return monotonic() - self._since >= _SLICE_SECONDS
 
-    async def step(self) -> None:
-        """Go on, or first let others run if it is their turn."""
+    async def yield_if_due(self) -> None:
+        """Let other tasks run if this task has worked for its time slice."""
         if self.is_due:
             await asyncio.sleep(0)
-            self._since = time.monotonic()
+            self._since = monotonic()
 
 
-class Turns:
-    """Lets those who come at once go on one after the other, one in each turn of the loop."""
+class FairQueue:
+    """Lets concurrent requests continue in order, one request per event-loop iteration."""
 
     def __init__(self) -> None:
-        self._door = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
-    async def next(self) -> None:
-        """Wait for a turn of one's own."""
-        async with self._door:
+    async def wait(self) -> None:
+        """Wait until earlier callers have continued, then for one event-loop iteration."""
+        async with self._lock:
             await asyncio.sleep(0)

@@ -1,9 +1,9 @@
-"""Objects on disk and in memory: one growing revision, every acknowledged write committed before.
+"""Store objects on disk and in memory under one growing revision; commit a write before its response.
 
-What enters are objects that were checked; what leaves are fresh copies of them. Reads come from memory,
-where each object is its JSON without `kind` and `apiVersion`; a write is one SQLite transaction in WAL
-with full sync (0.2 ms), so neither a restart nor kill -9 loses what was answered. Revisions never go back,
-and the window of changes begins anew at a start: older watches are told to list again.
+The store takes objects that were validated and returns fresh copies. Reads come from memory, where each
+object is its JSON without `kind` and `apiVersion`. A write is one SQLite transaction in WAL mode with full
+sync (0.2 ms), so neither a restart nor kill -9 loses an acknowledged write. Revisions never decrease. The
+watch cache is empty after a start, so clients with an older watch must list again (410).
 """
 
 import os
@@ -22,16 +22,16 @@ from podpass.kubernetes.apiserver.storage.watch_cache import (
     ADDED,
     DELETED,
     MODIFIED,
-    Event,
-    History,
+    WatchCache,
+    WatchEvent,
 )
 
 Object = dict[str, Any]
-Place = tuple[str, str]
-"""Namespace and name; the namespace is empty for kinds that have none."""
+NamespacedName = tuple[str, str]
+"""Namespace and name; the namespace is empty for cluster-scoped kinds."""
 
 _VERSION = 1
-_RESTORE = "restore the file from a backup, or move it away to begin with an empty cluster"
+_RESTORE_HINT = "restore the file from a backup, or move it away to start with an empty cluster"
 _TABLES = """
 CREATE TABLE objects (
     resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,
@@ -46,26 +46,26 @@ class StoreError(Error):
     """The database cannot be read or written."""
 
     code = "cluster_store"
-    hint = "check that the disk has room and that nothing else writes the database"
+    hint = "check that the disk has free space and that no other program writes to the database"
 
 
-class Taken(Error):
-    """An object of this name exists already."""
+class AlreadyExists(Error):
+    """An object with this name already exists."""
 
-    code = "object_exists"
+    code = "already_exists"
     status = 409
 
 
-class Moved(Error):
-    """The object is not as it was when it was read, or is gone."""
+class RevisionConflict(Error):
+    """The object was changed or deleted after it was read."""
 
-    code = "object_moved"
+    code = "revision_conflict"
     status = 409
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One stored object: its place, its revision and its JSON."""
+class StoredObject:
+    """One stored object: its namespace and name, its revision and its JSON."""
 
     namespace: str
     name: str
@@ -73,32 +73,32 @@ class Entry:
     raw: bytes
 
     def object(self) -> Object:
-        """Give the object as a fresh copy."""
+        """Return a fresh copy of the object."""
         value: Object = orjson.loads(self.raw)
         return value
 
 
-class Store:
-    """Every object of one cluster; open it before use."""
+class ObjectStore:
+    """All objects of one cluster; open it before use."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._database: sqlite3.Connection | None = None
-        self._entries: dict[str, dict[Place, Entry]] = {}
-        self._places: dict[str, list[Place]] = {}  # in order, so that no list has to sort
+        self._objects: dict[str, dict[NamespacedName, StoredObject]] = {}
+        self._names: dict[str, list[NamespacedName]] = {}  # sorted, so that no list request sorts
         self.revision = 0
-        self.history = History(0)
+        self.watch_cache = WatchCache(0)
 
     def open(self) -> None:
-        """Open or create the database, and read all of it.
+        """Open or create the database, and read all objects.
 
         Errors:  StoreError.
         """
         try:
-            # Secrets are in it: nobody else may read it, from the first byte on.
+            # The file holds Secrets: only its owner may read it, from its creation on.
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-            # The instance holds the data dir's lock: whoever has this file open is a guest, and must not
-            # make the whole loop wait.
+            # The instance holds the lock of the data directory. Another process that has this file open must
+            # not block the event loop for longer than this timeout.
             self._database = sqlite3.connect(self._path, isolation_level=None, timeout=0.2)
             self._prepare(self._database)
             self._load(self._database)
@@ -117,122 +117,126 @@ class Store:
             database.executescript(f"BEGIN;{_TABLES}PRAGMA user_version={_VERSION};COMMIT;")
         elif version != _VERSION:
             raise StoreError(
-                f"{self._path} is of format {version}, this program reads format {_VERSION}",
-                hint="Use the version that created it, or another database file.",
+                f"{self._path} has format {version}, this program reads format {_VERSION}",
+                hint="use the podpass version that created it, or another database file",
             )
 
     def _load(self, database: sqlite3.Connection) -> None:
         found = database.execute("SELECT value FROM revision").fetchone()
         if found is None:
-            raise StoreError(f"{self._path} is damaged: it has no revision", hint=_RESTORE)
+            raise StoreError(f"{self._path} is corrupt: it has no revision", hint=_RESTORE_HINT)
         self.revision = found[0]
-        self.history = History(self.revision)
+        self.watch_cache = WatchCache(self.revision)
         for resource, namespace, name, raw in database.execute("SELECT * FROM objects"):
             try:
-                version = _revision(raw)
+                version = _revision_of(raw)
             except (ValueError, TypeError, KeyError) as exc:
                 raise StoreError(
-                    f"{self._path} is damaged: {resource} {namespace}/{name} cannot be read",
-                    hint=_RESTORE,
+                    f"{self._path} is corrupt: {resource} {namespace}/{name} cannot be read",
+                    hint=_RESTORE_HINT,
                 ) from exc
-            self._entries.setdefault(resource, {})[namespace, name] = Entry(
+            self._objects.setdefault(resource, {})[namespace, name] = StoredObject(
                 namespace, name, version, raw
             )
-        self._places = {resource: sorted(found) for resource, found in self._entries.items()}
+        self._names = {resource: sorted(found) for resource, found in self._objects.items()}
 
     def close(self) -> None:
+        """Close the database."""
         if self._database is not None:
             self._database.close()
             self._database = None
 
-    def entry(self, kind: Kind, namespace: str, name: str) -> Entry | None:
-        return self._entries.get(kind.resource, {}).get((namespace, name))
+    def get_stored(self, kind: Kind, namespace: str, name: str) -> StoredObject | None:
+        """Return a stored object without decoding it; None if there is none."""
+        return self._objects.get(kind.resource, {}).get((namespace, name))
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        """Give a fresh copy of an object; `namespace` is empty for kinds that have none."""
-        entry = self.entry(kind, namespace, name)
-        return None if entry is None else entry.object()
+        """Return a fresh copy of an object; `namespace` is empty for cluster-scoped kinds."""
+        stored = self.get_stored(kind, namespace, name)
+        return None if stored is None else stored.object()
 
-    def entries(
-        self, kind: Kind, namespace: str = "", *, after: Place | None = None
-    ) -> list[Entry]:
-        """List a kind by namespace and name; an empty namespace takes all of them.
+    def list_stored(
+        self, kind: Kind, namespace: str = "", *, after: NamespacedName | None = None
+    ) -> list[StoredObject]:
+        """List the objects of a kind, sorted by namespace and name; an empty namespace means all namespaces.
 
-        Shapes:  `after` leaves out what comes before it in that order, and itself.
+        Shapes:  the list starts after the namespace and name in `after`.
         """
-        places = self._places.get(kind.resource, [])
-        found = self._entries.get(kind.resource, {})
-        return [found[place] for place in _between(places, namespace, after)]
+        keys = self._names.get(kind.resource, [])
+        found = self._objects.get(kind.resource, {})
+        return [found[key] for key in _select_names(keys, namespace, after)]
 
-    def entries_at(
-        self, revision: int, kind: Kind, namespace: str = "", *, after: Place | None = None
-    ) -> list[Entry]:
-        """List a kind as it was at an earlier revision: the state of now, with later changes undone.
+    def list_stored_at(
+        self, revision: int, kind: Kind, namespace: str = "", *, after: NamespacedName | None = None
+    ) -> list[StoredObject]:
+        """List the objects of a kind at an earlier revision: the current state with later changes undone.
 
-        Errors:  history.Expired.
+        Errors:  ResourceExpired.
         """
-        then: dict[Place, Event] = {}
-        for event in self.history.since(revision, kind.resource):
-            then.setdefault((event.namespace, event.name), event)
-        kept = [
-            entry
-            for entry in self.entries(kind, namespace, after=after)
-            if (entry.namespace, entry.name) not in then
+        first_changes: dict[NamespacedName, WatchEvent] = {}
+        for event in self.watch_cache.events_since(revision, kind.resource):
+            first_changes.setdefault((event.namespace, event.name), event)
+        found = [
+            stored
+            for stored in self.list_stored(kind, namespace, after=after)
+            if (stored.namespace, stored.name) not in first_changes
         ]
-        for place in _between(sorted(then), namespace, after):
-            event = then[place]
+        for key in _select_names(sorted(first_changes), namespace, after):
+            event = first_changes[key]
             if event.before is not None:
-                kept.append(Entry(*place, event.replaced, event.before))
-        return sorted(kept, key=lambda entry: (entry.namespace, entry.name))
+                found.append(StoredObject(*key, event.replaced, event.before))
+        return sorted(found, key=lambda stored: (stored.namespace, stored.name))
 
-    def changed(self, kind: Kind) -> int:
-        """Give the revision of the last change of a kind that is known of, for caches."""
-        return self.history.changed(kind.resource)
+    def last_change(self, kind: Kind) -> int:
+        """Return the revision of the last known change of a kind, as a key for caches."""
+        return self.watch_cache.last_change(kind.resource)
 
     def create(self, kind: Kind, obj: Mapping[str, Any]) -> Object:
-        """Store a new object under the next revision.
+        """Store a new object with the next revision.
 
-        Errors:  Taken, StoreError.
+        Errors:  AlreadyExists, StoreError.
         """
-        namespace, name = _place(obj)
-        if self.entry(kind, namespace, name) is not None:
-            raise Taken(f"{kind.resource} {name} exists")
+        namespace, name = _name_of(obj)
+        if self.get_stored(kind, namespace, name) is not None:
+            raise AlreadyExists(f"{kind.resource} {name} exists")
         return self._write(kind, ADDED, obj, None)
 
-    def update(self, kind: Kind, obj: Mapping[str, Any], seen: int) -> Object:
-        """Replace an object that is still at the revision it was read at.
+    def update(self, kind: Kind, obj: Mapping[str, Any], read_revision: int) -> Object:
+        """Replace an object if its revision is still `read_revision`.
 
-        Errors:  Moved, StoreError.
+        Errors:  RevisionConflict, StoreError.
         """
-        return self._write(kind, MODIFIED, obj, self._still(kind, obj, seen))
+        return self._write(kind, MODIFIED, obj, self._require_revision(kind, obj, read_revision))
 
-    def delete(self, kind: Kind, obj: Mapping[str, Any], seen: int) -> Object:
-        """Remove an object that is still at the revision it was read at; `obj` is its last state.
+    def delete(self, kind: Kind, obj: Mapping[str, Any], read_revision: int) -> Object:
+        """Remove an object if its revision is still `read_revision`; `obj` is its last state.
 
-        Errors:  Moved, StoreError.
+        Errors:  RevisionConflict, StoreError.
         """
-        return self._write(kind, DELETED, obj, self._still(kind, obj, seen))
+        return self._write(kind, DELETED, obj, self._require_revision(kind, obj, read_revision))
 
-    def _still(self, kind: Kind, obj: Mapping[str, Any], seen: int) -> Entry:
-        namespace, name = _place(obj)
-        entry = self.entry(kind, namespace, name)
-        if entry is None or entry.revision != seen:
-            raise Moved(f"{kind.resource} {name} has been modified")
-        return entry
+    def _require_revision(
+        self, kind: Kind, obj: Mapping[str, Any], read_revision: int
+    ) -> StoredObject:
+        namespace, name = _name_of(obj)
+        stored = self.get_stored(kind, namespace, name)
+        if stored is None or stored.revision != read_revision:
+            raise RevisionConflict(f"{kind.resource} {name} has been modified")
+        return stored
 
     def _write(
-        self, kind: Kind, change: str, obj: Mapping[str, Any], before: Entry | None
+        self, kind: Kind, change: str, obj: Mapping[str, Any], before: StoredObject | None
     ) -> Object:
         revision = self.revision + 1
         stored = {key: value for key, value in obj.items() if key not in ("kind", "apiVersion")}
         stored["metadata"] = {**stored["metadata"], "resourceVersion": str(revision)}
         raw = orjson.dumps(stored)
-        namespace, name = _place(obj)
+        namespace, name = _name_of(obj)
         self._commit(kind.resource, namespace, name, None if change == DELETED else raw)
         self.revision = revision
-        self._keep(kind, change, Entry(namespace, name, revision, raw))
-        self.history.append(
-            Event(
+        self._update_memory(kind, change, StoredObject(namespace, name, revision, raw))
+        self.watch_cache.append(
+            WatchEvent(
                 revision=revision,
                 type=change,
                 resource=kind.resource,
@@ -245,19 +249,19 @@ class Store:
         )
         return stored
 
-    def _keep(self, kind: Kind, change: str, entry: Entry) -> None:
-        place = entry.namespace, entry.name
-        found = self._entries.setdefault(kind.resource, {})
-        places = self._places.setdefault(kind.resource, [])
+    def _update_memory(self, kind: Kind, change: str, stored: StoredObject) -> None:
+        key = stored.namespace, stored.name
+        found = self._objects.setdefault(kind.resource, {})
+        keys = self._names.setdefault(kind.resource, [])
         if change == DELETED:
-            del found[place], places[bisect_left(places, place)]
+            del found[key], keys[bisect_left(keys, key)]
             return
         if change == ADDED:
-            insort(places, place)
-        found[place] = entry
+            insort(keys, key)
+        found[key] = stored
 
     def _commit(self, resource: str, namespace: str, name: str, raw: bytes | None) -> None:
-        """Write one change and the revision in one transaction; memory follows only after it."""
+        """Write one change and the revision in one transaction; memory is updated after the commit."""
         database = self._database
         if database is None:
             raise StoreError("the store is closed")
@@ -279,24 +283,26 @@ class Store:
             raise StoreError(f"cannot write {self._path}: {exc}", path=str(self._path)) from exc
 
 
-def _place(obj: Mapping[str, Any]) -> Place:
+def _name_of(obj: Mapping[str, Any]) -> NamespacedName:
     metadata = obj["metadata"]
     return metadata.get("namespace", ""), metadata["name"]
 
 
-def _revision(raw: bytes) -> int:
+def _revision_of(raw: bytes) -> int:
     return int(orjson.loads(raw)["metadata"]["resourceVersion"])
 
 
-def _between(places: list[Place], namespace: str, after: Place | None) -> list[Place]:
-    """Cut from places in order those of a namespace, and behind a place."""
-    low, high = 0, len(places)
+def _select_names(
+    keys: list[NamespacedName], namespace: str, after: NamespacedName | None
+) -> list[NamespacedName]:
+    """Return the part of a sorted list that is in a namespace and after a name."""
+    low, high = 0, len(keys)
     if namespace:
-        # No namespace sorts between this one and itself with a NUL.
+        # No namespace sorts between this namespace and the same text with a NUL character.
         low, high = (
-            bisect_left(places, (namespace, "")),
-            bisect_left(places, (namespace + "\0", "")),
+            bisect_left(keys, (namespace, "")),
+            bisect_left(keys, (namespace + "\0", "")),
         )
     if after is not None:
-        low = max(low, bisect_right(places, after))
-    return places[low:high]
+        low = max(low, bisect_right(keys, after))
+    return keys[low:high]

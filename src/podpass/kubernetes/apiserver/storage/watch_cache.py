@@ -1,7 +1,7 @@
-"""The window of recent changes that watches resume from, and how a watcher waits for the next.
+"""The watch cache: the recent changes that watches resume from, and how a watcher waits for the next change.
 
-A watcher is a cursor into one shared list, so a slow client costs no memory of its own: when the window
-has moved past its cursor it is told so (410 at the edge) and lists again.
+A watcher is a cursor into one shared list, so a slow client needs no memory of its own. When the changes
+after its cursor were dropped, the client gets 410 and must list again.
 """
 
 import asyncio
@@ -15,25 +15,25 @@ from podpass.errors import Error
 
 MAX_EVENTS = 20_000
 MAX_BYTES = 32 * 1024 * 1024
-_OVERHEAD = 512
+_EVENT_OVERHEAD_BYTES = 512
 
 ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
 
 
-class Expired(Error):
-    """Changes since the wanted revision are no longer remembered."""
+class ResourceExpired(Error):
+    """The watch cache no longer holds all changes since the requested revision."""
 
-    code = "history_expired"
+    code = "resource_expired"
     status = 410
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class WatchEvent:
     """One change of one object.
 
     Shapes:  `resource` as in `leases.coordination.k8s.io`; `raw` is the object after the change, or for
-             a deletion its last state under the deletion's revision; `before` is None for ADDED, and
-             was of revision `replaced`. Both are JSON without `kind` and `apiVersion`.
+             a deletion its last state with the revision of the deletion; `before` is the object at the
+             revision `replaced`, None for ADDED. Both are JSON without `kind` and `apiVersion`.
     """
 
     revision: int
@@ -47,39 +47,44 @@ class Event:
 
     @property
     def size(self) -> int:
-        """Give what remembering it costs in bytes, the objects around the texts included."""
-        return len(self.raw) + len(self.before or b"") + _OVERHEAD
+        """Return the memory that the event needs, in bytes, with the overhead of its Python objects."""
+        return len(self.raw) + len(self.before or b"") + _EVENT_OVERHEAD_BYTES
 
     def object(self) -> dict[str, Any]:
+        """Decode the object after the change."""
         value: dict[str, Any] = orjson.loads(self.raw)
         return value
 
     def previous(self) -> dict[str, Any] | None:
+        """Decode the object before the change."""
         return None if self.before is None else orjson.loads(self.before)
 
 
-class History:
-    """The last changes in order, complete from `horizon` on, bounded in number and in bytes."""
+class WatchCache:
+    """The recent changes in order, complete after the revision `horizon`, bounded in number and in bytes."""
 
     def __init__(
         self, horizon: int, *, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES
     ) -> None:
-        self.horizon = self._began = horizon
+        self.horizon = self._first_revision = horizon
         self._max_events, self._max_bytes = max_events, max_bytes
-        self._events: list[Event] = []
-        self._start = 0  # events before this index are dropped, and cut off now and then
+        self._events: list[WatchEvent] = []
+        self._start = (
+            0  # events before this index are dropped; the list is shortened from time to time
+        )
         self._bytes = 0
-        self._changed: dict[str, int] = {}
+        self._last_changes: dict[str, int] = {}
         self._dropped: dict[str, int] = {}
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
 
-    def changed(self, resource: str) -> int:
-        """Give the revision of a resource's last change; the first of the window if none is known."""
-        return self._changed.get(resource, self._began)
+    def last_change(self, resource: str) -> int:
+        """Return the revision of a resource's last change, or the revision at the start of the cache."""
+        return self._last_changes.get(resource, self._first_revision)
 
-    def append(self, event: Event) -> None:
+    def append(self, event: WatchEvent) -> None:
+        """Add a change, drop the oldest changes beyond the limits, and wake the watchers of the resource."""
         self._events.append(event)
-        self._changed[event.resource] = event.revision
+        self._last_changes[event.resource] = event.revision
         self._bytes += event.size
         while (
             len(self._events) - self._start > self._max_events or self._bytes > self._max_bytes
@@ -93,15 +98,16 @@ class History:
             self._start = 0
         self._wake(event.resource)
 
-    def since(self, revision: int, resource: str) -> Sequence[Event]:
-        """Give the changes of a resource after a revision, oldest first.
+    def events_since(self, revision: int, resource: str) -> Sequence[WatchEvent]:
+        """Return the changes of a resource after a revision, oldest first.
 
-        Errors:  Expired, where changes of this resource were dropped; others move no one's window.
+        Errors:  ResourceExpired if changes of this resource after the revision were dropped; dropped
+                 changes of other resources do not count.
         """
-        if self.changed(resource) <= revision:
+        if self.last_change(resource) <= revision:
             return ()
-        if revision < (horizon := self._dropped.get(resource, self._began)):
-            raise Expired(f"too old resource version: {revision} ({horizon + 1})")
+        if revision < (horizon := self._dropped.get(resource, self._first_revision)):
+            raise ResourceExpired(f"too old resource version: {revision} ({horizon + 1})")
         low, high = self._start, len(self._events)
         while low < high:
             middle = (low + high) // 2
@@ -112,43 +118,43 @@ class History:
         return [event for event in self._events[low:] if event.resource == resource]
 
     async def wait(self, resources: Sequence[str], seconds: float) -> None:
-        """Return after the next change of one of these resources, or after so many seconds.
+        """Return after the next change of one of these resources, or after a number of seconds.
 
-        Awaited at once after a look at the store, it misses nothing in between.
+        A caller that awaits this directly after it read the store misses no change.
         """
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        late = loop.call_later(max(seconds, 0), _wake, future)
+        timer = loop.call_later(max(seconds, 0), _complete, future)
         for resource in resources:
             self._waiting.setdefault(resource, set()).add(future)
         try:
             await future
         finally:
-            late.cancel()
+            timer.cancel()
             for resource in resources:
-                self.forget(resource, future)
+                self.remove_waiter(resource, future)
 
     def next_change(self, resource: str) -> asyncio.Future[None]:
-        """Give a future that is done with the resource's next change, for one who has looked just now."""
+        """Return a future that completes at the resource's next change."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(resource, set()).add(future)
         return future
 
-    def forget(self, resource: str, future: asyncio.Future[None]) -> None:
-        """Wait no longer by a future that was given."""
+    def remove_waiter(self, resource: str, future: asyncio.Future[None]) -> None:
+        """Remove a future that `next_change` returned."""
         if resource in self._waiting:
             self._waiting[resource].discard(future)
 
     def wake_all(self) -> None:
-        """Wake every watcher, for a server that stops."""
+        """Wake every watcher, because the server stops."""
         for resource in list(self._waiting):
             self._wake(resource)
 
     def _wake(self, resource: str) -> None:
         for future in self._waiting.pop(resource, ()):
-            _wake(future)
+            _complete(future)
 
 
-def _wake(future: asyncio.Future[None]) -> None:
+def _complete(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)

@@ -1,1 +1,1 @@
-"""Validation of objects, one module per group of kinds."""
+"""Validation of objects, one module for each group of kinds."""

@@ -1,4 +1,4 @@
-"""Rules for a pod's containers, of all three sorts."""
+"""Rules for containers, init containers and ephemeral containers of a pod."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -22,7 +22,7 @@ _FIELDS = (
 )
 _SUBSCRIPT = re.compile(r"metadata\.(?:labels|annotations)\['[^']+'\]")
 _QUANTITY = re.compile(r"([+-]?[\d.]+)([eE][+-]?\d+|[numkMGTPE]i?|[KMGTPE]i)?")
-_SCALES = {
+_QUANTITY_SUFFIXES = {
     "": Decimal(1),
     "n": Decimal("1e-9"),
     "u": Decimal("1e-6"),
@@ -32,80 +32,84 @@ _SCALES = {
 }
 
 
-def container(found: Object, here: str, volumes: Collection[str]) -> Causes:
-    """Check what holds for every container.
+def validate_container(found: Object, here: str, volumes: Collection[str]) -> Causes:
+    """Check the fields that every container has.
 
     Shapes:  `volumes` are the names of the pod's volumes.
     """
     yield from rules.label_name(found.get("name"), f"{here}.name")
     image = found.get("image") or ""
     yield from rules.required(image, f"{here}.image")
-    yield from rules.invalid(image != image.strip(), f"{here}.image", "has space around it")
+    yield from rules.invalid(
+        image != image.strip(), f"{here}.image", "must not begin or end with whitespace"
+    )
     yield from rules.one_of(found.get("imagePullPolicy"), _PULL_POLICIES, f"{here}.imagePullPolicy")
     policy, at = found.get("terminationMessagePolicy"), f"{here}.terminationMessagePolicy"
     yield from rules.one_of(policy, _MESSAGE_POLICIES, at)
-    yield from _ports(found, here)
-    yield from _environment(found, here)
-    yield from _mounts(found, here, volumes)
-    yield from _resources(found.get("resources") or {}, f"{here}.resources")
-    yield from _security(found.get("securityContext") or {}, f"{here}.securityContext")
+    yield from _validate_ports(found, here)
+    yield from _validate_environment(found, here)
+    yield from _validate_mounts(found, here, volumes)
+    yield from _validate_resources(found.get("resources") or {}, f"{here}.resources")
+    yield from _validate_security(found.get("securityContext") or {}, f"{here}.securityContext")
     for name in _PROBES:
         if probe := found.get(name):
-            yield from _probe(probe, f"{here}.{name}", only_once=name != "readinessProbe")
-    for name, hook in (found.get("lifecycle") or {}).items():
-        if isinstance(hook, dict):
-            yield from _handler(hook, f"{here}.lifecycle.{name}", (*_HANDLERS, "sleep"))
+            yield from _validate_probe(probe, f"{here}.{name}", only_once=name != "readinessProbe")
+    for name, handler in (found.get("lifecycle") or {}).items():
+        if isinstance(handler, dict):
+            yield from _validate_handler(handler, f"{here}.lifecycle.{name}", (*_HANDLERS, "sleep"))
 
 
-def init(found: Object, here: str) -> Causes:
-    """Check what holds for init containers; with restartPolicy Always they are sidecars."""
+def validate_init(found: Object, here: str) -> Causes:
+    """Check an init container; with restartPolicy Always it is a sidecar."""
     if found.get("restartPolicy") != "Always":
-        why = "an init container without restartPolicy Always has none"
+        reason = "must not be given for an init container without restartPolicy Always"
         for name in (*_PROBES, "lifecycle"):
-            yield from rules.forbidden(found.get(name) is not None, f"{here}.{name}", why)
+            yield from rules.forbidden(found.get(name) is not None, f"{here}.{name}", reason)
 
 
-def ephemeral(found: Object, here: str) -> Causes:
-    """Check what an ephemeral container must do without."""
+def validate_ephemeral(found: Object, here: str) -> Causes:
+    """Check that an ephemeral container has no forbidden field."""
     for name in (*_PROBES, "lifecycle", "ports", "restartPolicy"):
         yield from rules.forbidden(
-            found.get(name), f"{here}.{name}", "not for ephemeral containers"
+            found.get(name), f"{here}.{name}", "must not be given for ephemeral containers"
         )
     given = found.get("resources")
-    yield from rules.forbidden(given, f"{here}.resources", "not for ephemeral containers")
+    yield from rules.forbidden(
+        given, f"{here}.resources", "must not be given for ephemeral containers"
+    )
 
 
-def _ports(found: Object, here: str) -> Causes:
+def _validate_ports(found: Object, here: str) -> Causes:
     ports = list(rules.indexed(found.get("ports"), f"{here}.ports"))
     for port, at in ports:
         yield from rules.port(port.get("containerPort"), f"{at}.containerPort")
         yield from rules.between(port.get("hostPort") or None, 1, 65535, f"{at}.hostPort")
         yield from rules.one_of(port.get("protocol"), _PROTOCOLS, f"{at}.protocol")
         if name := port.get("name"):
-            why = f"{name!r} is not a port's name"
-            yield from rules.invalid(not rules.is_port_name(name), f"{at}.name", why)
+            reason = f"{name!r} is not a valid port name"
+            yield from rules.invalid(not rules.is_port_name(name), f"{at}.name", reason)
     yield from rules.unique((port.get("name"), f"{at}.name") for port, at in ports)
 
 
-def _environment(found: Object, here: str) -> Causes:
+def _validate_environment(found: Object, here: str) -> Causes:
     for variable, at in rules.indexed(found.get("env"), f"{here}.env"):
         name = variable.get("name") or ""
         yield from rules.required(name, f"{at}.name")
         broken = name and ("=" in name or not name.isascii() or not name.isprintable())
-        yield from rules.invalid(broken, f"{at}.name", "is not a variable's name")
+        yield from rules.invalid(broken, f"{at}.name", "is not a valid variable name")
         if source := variable.get("valueFrom"):
-            why = "value and valueFrom exclude each other"
-            yield from rules.invalid(variable.get("value"), f"{at}.valueFrom", why)
-            yield from _value_from(source, f"{at}.valueFrom")
+            reason = "value and valueFrom are mutually exclusive"
+            yield from rules.invalid(variable.get("value"), f"{at}.valueFrom", reason)
+            yield from _validate_value_from(source, f"{at}.valueFrom")
     for source, at in rules.indexed(found.get("envFrom"), f"{here}.envFrom"):
         refs = [name for name in ("configMapRef", "secretRef") if source.get(name)]
-        why = "exactly one of configMapRef and secretRef must be given"
-        yield from rules.invalid(len(refs) != 1, at, why)
+        reason = "exactly one of configMapRef and secretRef must be given"
+        yield from rules.invalid(len(refs) != 1, at, reason)
         for name in refs:
             yield from rules.required(source[name].get("name"), f"{at}.{name}.name")
 
 
-def _value_from(source: Object, here: str) -> Causes:
+def _validate_value_from(source: Object, here: str) -> Causes:
     yield from rules.invalid(len(source) != 1, here, "exactly one source must be given")
     for name in ("configMapKeyRef", "secretKeyRef"):
         if ref := source.get(name):
@@ -120,7 +124,7 @@ def _value_from(source: Object, here: str) -> Causes:
         yield from rules.required(ref.get("resource"), f"{here}.resourceFieldRef.resource")
 
 
-def _mounts(found: Object, here: str, volumes: Collection[str]) -> Causes:
+def _validate_mounts(found: Object, here: str, volumes: Collection[str]) -> Causes:
     paths = set()
     for mount, at in rules.indexed(found.get("volumeMounts"), f"{here}.volumeMounts"):
         name, path = mount.get("name"), mount.get("mountPath")
@@ -128,13 +132,15 @@ def _mounts(found: Object, here: str, volumes: Collection[str]) -> Causes:
         if name and name not in volumes:
             yield from rules.not_found(f"the pod has no volume {name!r}", f"{at}.name")
         yield from rules.required(path, f"{at}.mountPath")
-        yield from rules.invalid(path in paths, f"{at}.mountPath", "another volume is mounted here")
+        yield from rules.invalid(
+            path in paths, f"{at}.mountPath", "another volume is mounted at this path"
+        )
         paths.add(path)
         if mount.get("subPath"):
             yield from rules.relative_path(mount["subPath"], f"{at}.subPath")
 
 
-def _resources(resources: Object, here: str) -> Causes:
+def _validate_resources(resources: Object, here: str) -> Causes:
     limits = resources.get("limits") or {}
     for part in ("limits", "requests"):
         for name, amount in (resources.get(part) or {}).items():
@@ -142,7 +148,7 @@ def _resources(resources: Object, here: str) -> Causes:
             yield from rules.invalid(broken, f"{here}.{part}[{name}]", "must not be negative")
     for name, amount in (resources.get("requests") or {}).items():
         over = name in limits and _quantity(amount) > _quantity(limits[name])
-        yield from rules.invalid(over, f"{here}.requests", f"asks for more {name} than its limit")
+        yield from rules.invalid(over, f"{here}.requests", f"requests more {name} than its limit")
 
 
 def _quantity(text: Any) -> Decimal:
@@ -150,33 +156,37 @@ def _quantity(text: Any) -> Decimal:
     if found is None:
         return Decimal(0)
     number, scale = Decimal(found[1]), found[2] or ""
-    return number * (_SCALES[scale] if scale in _SCALES else Decimal(f"1{scale}"))
+    return number * (
+        _QUANTITY_SUFFIXES[scale] if scale in _QUANTITY_SUFFIXES else Decimal(f"1{scale}")
+    )
 
 
-def _security(context: Object, here: str) -> Causes:
+def _validate_security(context: Object, here: str) -> Causes:
     for part in ("runAsUser", "runAsGroup"):
         yield from rules.between(context.get(part), 0, 2**31 - 1, f"{here}.{part}")
-    torn = context.get("privileged") and context.get("allowPrivilegeEscalation") is False
-    yield from rules.invalid(torn, here, "a privileged container cannot forbid escalation")
+    contradicts = context.get("privileged") and context.get("allowPrivilegeEscalation") is False
+    yield from rules.invalid(
+        contradicts, here, "a privileged container must not set allowPrivilegeEscalation to false"
+    )
 
 
-def _probe(probe: Object, here: str, *, only_once: bool) -> Causes:
-    yield from _handler(probe, here, _HANDLERS)
+def _validate_probe(probe: Object, here: str, *, only_once: bool) -> Causes:
+    yield from _validate_handler(probe, here, _HANDLERS)
     for part in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "failureThreshold"):
         yield from rules.between(probe.get(part), 0, 2**31 - 1, f"{here}.{part}")
     at, successes = f"{here}.successThreshold", probe.get("successThreshold")
     yield from rules.between(successes, 1, 1 if only_once else 2**31 - 1, at)
 
 
-def _handler(found: Object, here: str, allowed: Collection[str]) -> Causes:
+def _validate_handler(found: Object, here: str, allowed: Collection[str]) -> Causes:
     given = [name for name in allowed if found.get(name) is not None]
     if not given:
         yield from rules.required(None, here, f"one of {', '.join(allowed)} must be given")
     for name in given[1:]:
         yield from rules.forbidden(True, f"{here}.{name}", "only one handler may be given")
     for name in given[:1]:
-        at, how = f"{here}.{name}", found[name]
+        at, handler = f"{here}.{name}", found[name]
         if name == "exec":
-            yield from rules.required(how.get("command"), f"{at}.command")
+            yield from rules.required(handler.get("command"), f"{at}.command")
         elif name in ("httpGet", "tcpSocket"):
-            yield from rules.port_reference(how.get("port"), f"{at}.port")
+            yield from rules.port_reference(handler.get("port"), f"{at}.port")

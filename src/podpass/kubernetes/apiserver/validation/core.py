@@ -1,9 +1,9 @@
-"""Rules for the core's small kinds: config maps, secrets, services, nodes, events, accounts, leases."""
+"""Rules for config maps, secrets, services, nodes, events, service accounts and leases."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from podpass.kubernetes.apiserver.status import Cause, Why
+from podpass.kubernetes.apiserver.status import Cause, CauseType
 from podpass.kubernetes.apiserver.validation import rules
 from podpass.kubernetes.apiserver.validation.rules import Causes
 
@@ -15,7 +15,7 @@ _SERVICE_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _TAINT_EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
 
-# Keys a secret of a type must have.
+# Required keys by type of secret.
 _SECRET_KEYS: Mapping[str, tuple[str, ...]] = {
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
     "kubernetes.io/dockercfg": (".dockercfg",),
@@ -25,27 +25,32 @@ _SECRET_KEYS: Mapping[str, tuple[str, ...]] = {
 _ACCOUNT_NAME = "kubernetes.io/service-account.name"
 
 
-def config_map(obj: Object) -> Causes:
+def validate_config_map(obj: Object) -> Causes:
+    """Check a ConfigMap."""
     text, binary = obj.get("data") or {}, obj.get("binaryData") or {}
-    yield from _keys(text, "data")
-    yield from _keys(binary, "binaryData")
+    yield from _validate_keys(text, "data")
+    yield from _validate_keys(binary, "binaryData")
     for key in sorted(text.keys() & binary.keys()):
-        yield from rules.invalid(True, f"data[{key}]", "stands in binaryData too")
-    yield from _size([*text.values(), *binary.values()], "")
+        yield from rules.invalid(True, f"data[{key}]", "is in binaryData too")
+    yield from _validate_size([*text.values(), *binary.values()], "")
 
 
-def config_map_update(new: Object, old: Object) -> Causes:
-    yield from _immutable_data(new, old, ("data", "binaryData"))
+def validate_config_map_update(new: Object, old: Object) -> Causes:
+    """Check a changed ConfigMap."""
+    yield from _validate_immutable_data(new, old, ("data", "binaryData"))
 
 
-def secret(obj: Object) -> Causes:
+def validate_secret(obj: Object) -> Causes:
+    """Check a Secret."""
     data = obj.get("data") or {}
-    yield from _keys(data, "data")
-    yield from _size(data.values(), "data")
+    yield from _validate_keys(data, "data")
+    yield from _validate_size(data.values(), "data")
     kind = obj.get("type", "")
     for key in _SECRET_KEYS.get(kind, ()):
         if key not in data:
-            yield from rules.required(None, f"data[{key}]", f"a secret of type {kind} has this key")
+            yield from rules.required(
+                None, f"data[{key}]", f"is required for a secret of type {kind}"
+            )
     if kind == "kubernetes.io/basic-auth" and not {"username", "password"} & data.keys():
         yield from rules.required(None, "data[username]", "username or password must be given")
         yield from rules.required(None, "data[password]", "username or password must be given")
@@ -55,33 +60,35 @@ def secret(obj: Object) -> Causes:
         yield from rules.required(annotations.get(_ACCOUNT_NAME), here)
 
 
-def secret_update(new: Object, old: Object) -> Causes:
+def validate_secret_update(new: Object, old: Object) -> Causes:
+    """Check a changed Secret."""
     yield from rules.immutable(new.get("type"), old.get("type"), "type")
-    yield from _immutable_data(new, old, ("data",))
+    yield from _validate_immutable_data(new, old, ("data",))
 
 
-def _immutable_data(new: Object, old: Object, parts: tuple[str, ...]) -> Causes:
+def _validate_immutable_data(new: Object, old: Object, parts: tuple[str, ...]) -> Causes:
     if not old.get("immutable"):
         return
-    why = "cannot be changed while `immutable` is set"
-    yield from rules.forbidden(not new.get("immutable"), "immutable", why)
+    reason = "cannot be changed while `immutable` is set"
+    yield from rules.forbidden(not new.get("immutable"), "immutable", reason)
     for part in parts:
-        yield from rules.forbidden((new.get(part) or {}) != (old.get(part) or {}), part, why)
+        yield from rules.forbidden((new.get(part) or {}) != (old.get(part) or {}), part, reason)
 
 
-def _keys(data: Object, here: str) -> Causes:
+def _validate_keys(data: Object, here: str) -> Causes:
     for key in data:
         broken = not rules.is_data_key(key)
-        why = "a key has letters, digits, -, _ and . only"
-        yield from rules.invalid(broken, f"{here}[{key}]", why)
+        reason = "a key must contain only letters, digits, -, _ and ."
+        yield from rules.invalid(broken, f"{here}[{key}]", reason)
 
 
-def _size(values: Any, here: str) -> Causes:
+def _validate_size(values: Any, here: str) -> Causes:
     if sum(len(value) for value in values) > MAX_DATA_BYTES:
-        yield Cause(Why.TOO_LONG, f"longer than {MAX_DATA_BYTES} bytes", here)
+        yield Cause(CauseType.TOO_LONG, f"longer than {MAX_DATA_BYTES} bytes", here)
 
 
-def service(obj: Object) -> Causes:
+def validate_service(obj: Object) -> Causes:
+    """Check a Service."""
     spec = obj.get("spec") or {}
     kind, ports = spec.get("type"), list(rules.indexed(spec.get("ports"), "spec.ports"))
     yield from rules.one_of(kind, _SERVICE_TYPES, "spec.type")
@@ -93,18 +100,20 @@ def service(obj: Object) -> Causes:
         name = spec.get("externalName") or ""
         here = "spec.externalName"
         yield from rules.required(name, here)
-        yield from rules.invalid(name and not rules.is_subdomain(name), here, "is not a host name")
+        yield from rules.invalid(
+            name and not rules.is_subdomain(name), here, "is not a valid host name"
+        )
     elif spec.get("clusterIP") != "None":
         yield from rules.required(ports, "spec.ports")
     for port, here in ports:
-        yield from _service_port(port, here, several=len(ports) > 1)
+        yield from _validate_service_port(port, here, several=len(ports) > 1)
     yield from rules.unique((port.get("name"), f"{here}.name") for port, here in ports)
     yield from rules.unique(
         ((port.get("protocol"), port.get("port")), here) for port, here in ports
     )
 
 
-def _service_port(port: Object, here: str, *, several: bool) -> Causes:
+def _validate_service_port(port: Object, here: str, *, several: bool) -> Causes:
     if several or port.get("name"):
         yield from rules.label_name(port.get("name"), f"{here}.name")
     yield from rules.between(port.get("port") or 0, 1, 65535, f"{here}.port")
@@ -113,39 +122,44 @@ def _service_port(port: Object, here: str, *, several: bool) -> Causes:
         yield from rules.port_reference(port["targetPort"], f"{here}.targetPort")
 
 
-def service_update(new: Object, old: Object) -> Causes:
+def validate_service_update(new: Object, old: Object) -> Causes:
+    """Check that the cluster IP of a service did not change."""
     after, before = new.get("spec") or {}, old.get("spec") or {}
-    stays = "ExternalName" not in (after.get("type"), before.get("type"))
-    if stays and before.get("clusterIP"):
+    keeps_address = "ExternalName" not in (after.get("type"), before.get("type"))
+    if keeps_address and before.get("clusterIP"):
         here = "spec.clusterIPs[0]"
         yield from rules.immutable(after.get("clusterIP"), before["clusterIP"], here)
 
 
-def service_account(obj: Object) -> Causes:
+def validate_service_account(obj: Object) -> Causes:
+    """Check a ServiceAccount."""
     for part in ("secrets", "imagePullSecrets"):
         for each, here in rules.indexed(obj.get(part), part):
             name = each.get("name") or ""
             broken = name and not rules.is_subdomain(name)
-            yield from rules.invalid(broken, f"{here}.name", f"{name!r} is not a secret's name")
+            yield from rules.invalid(broken, f"{here}.name", f"{name!r} is not a valid secret name")
 
 
-def node(obj: Object) -> Causes:
+def validate_node(obj: Object) -> Causes:
+    """Check a Node."""
     taints = list(rules.indexed((obj.get("spec") or {}).get("taints"), "spec.taints"))
     for taint, here in taints:
         key, value = taint.get("key") or "", taint.get("value") or ""
-        why = f"{key!r} is not a label's key"
-        yield from rules.invalid(not rules.is_qualified(key), f"{here}.key", why)
-        why = f"{value!r} is not a label's value"
-        yield from rules.invalid(not rules.is_label_value(value), f"{here}.value", why)
+        reason = f"{key!r} is not a valid label key"
+        yield from rules.invalid(not rules.is_qualified(key), f"{here}.key", reason)
+        reason = f"{value!r} is not a valid label value"
+        yield from rules.invalid(not rules.is_label_value(value), f"{here}.value", reason)
         yield from rules.one_of(taint.get("effect"), _TAINT_EFFECTS, f"{here}.effect")
     yield from rules.unique(((each.get("key"), each.get("effect")), here) for each, here in taints)
 
 
-def event(obj: Object) -> Causes:
-    """Check an event: it stands in the namespace of what it tells of, `default` for the cluster's."""
+def validate_event(obj: Object) -> Causes:
+    """Check an event: it is in the namespace of its object, or in `default` for a cluster-scoped object."""
     namespace = (obj.get("metadata") or {}).get("namespace")
-    about = (obj.get("involvedObject") or {}).get("namespace") or ""
-    fits = about == namespace or (not about and namespace in ("default", "kube-system"))
+    object_namespace = (obj.get("involvedObject") or {}).get("namespace") or ""
+    fits = object_namespace == namespace or (
+        not object_namespace and namespace in ("default", "kube-system")
+    )
     yield from rules.invalid(not fits, "involvedObject.namespace", "is not the event's namespace")
     if obj.get("eventTime"):
         for part, here in (
@@ -157,11 +171,12 @@ def event(obj: Object) -> Causes:
             yield from rules.required(obj.get(part), here)
         kind = obj.get("type")
         yield from rules.invalid(
-            kind not in ("Normal", "Warning"), "type", "is not a type of event"
+            kind not in ("Normal", "Warning"), "type", "must be Normal or Warning"
         )
 
 
-def lease(obj: Object) -> Causes:
+def validate_lease(obj: Object) -> Causes:
+    """Check a Lease."""
     spec = obj.get("spec") or {}
     here = "spec.leaseDurationSeconds"
     yield from rules.between(spec.get("leaseDurationSeconds"), 1, 2**31 - 1, here)

@@ -6,75 +6,76 @@ from typing import Any
 
 from podpass.kubernetes.apiserver.validation import rules
 from podpass.kubernetes.apiserver.validation.rules import Causes
-from podpass.kubernetes.apiserver.validation.workload import count_or_percent
+from podpass.kubernetes.apiserver.validation.workload import validate_count_or_percent
 
 Object = Mapping[str, Any]
 
 SYSTEM_CLASSES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
-_SYSTEM = "system-"
-_MOST = 1_000_000_000
+_SYSTEM_PREFIX = "system-"
+_MAX_USER_PRIORITY = 1_000_000_000
 _PREEMPTION = ("Never", "PreemptLowerPriority")
 _EVICTION = ("AlwaysAllow", "IfHealthyBudget")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _PEERS = ("ipBlock", "namespaceSelector", "podSelector")
 
 
-def budget(obj: Object) -> Causes:
+def validate_budget(obj: Object) -> Causes:
     """Check a PodDisruptionBudget."""
     spec = obj.get("spec") or {}
-    least, most = spec.get("minAvailable"), spec.get("maxUnavailable")
-    both = least is not None and most is not None
-    yield from rules.invalid(both, "spec", "has minAvailable or maxUnavailable, not both")
-    yield from count_or_percent(least, "spec.minAvailable")
-    yield from count_or_percent(most, "spec.maxUnavailable")
+    min_available, max_unavailable = spec.get("minAvailable"), spec.get("maxUnavailable")
+    both = min_available is not None and max_unavailable is not None
+    yield from rules.invalid(both, "spec", "must not have both minAvailable and maxUnavailable")
+    yield from validate_count_or_percent(min_available, "spec.minAvailable")
+    yield from validate_count_or_percent(max_unavailable, "spec.maxUnavailable")
     yield from rules.selector(spec.get("selector") or {}, "spec.selector")
     if (policy := spec.get("unhealthyPodEvictionPolicy")) is not None:
         yield from rules.one_of(policy, _EVICTION, "spec.unhealthyPodEvictionPolicy")
 
 
-def network_policy(obj: Object) -> Causes:
+def validate_network_policy(obj: Object) -> Causes:
+    """Check a NetworkPolicy."""
     spec = obj.get("spec") or {}
     yield from rules.selector(spec.get("podSelector") or {}, "spec.podSelector")
-    for way, peers in (("ingress", "from"), ("egress", "to")):
-        for each, here in rules.indexed(spec.get(way), f"spec.{way}"):
+    for direction, peers in (("ingress", "from"), ("egress", "to")):
+        for each, here in rules.indexed(spec.get(direction), f"spec.{direction}"):
             for port, at in rules.indexed(each.get("ports"), f"{here}.ports"):
-                yield from _port(port, at)
+                yield from _validate_port(port, at)
             for peer, at in rules.indexed(each.get(peers), f"{here}.{peers}"):
-                yield from _peer(peer, at)
-    for place, kind in enumerate(spec.get("policyTypes") or ()):
-        yield from rules.one_of(kind, ("Egress", "Ingress"), f"spec.policyTypes[{place}]")
+                yield from _validate_peer(peer, at)
+    for index, kind in enumerate(spec.get("policyTypes") or ()):
+        yield from rules.one_of(kind, ("Egress", "Ingress"), f"spec.policyTypes[{index}]")
 
 
-def _port(port: Object, here: str) -> Causes:
+def _validate_port(port: Object, here: str) -> Causes:
     yield from rules.one_of(port.get("protocol"), _PROTOCOLS, f"{here}.protocol")
     first, last = port.get("port"), port.get("endPort")
     if first is not None:
         yield from rules.port_reference(first, f"{here}.port")
     if last is not None:
         wrong = not isinstance(first, int) or last < first
-        why = "needs a port by number that is not greater"
-        yield from rules.invalid(wrong, f"{here}.endPort", why)
+        reason = "requires a port number that is not greater"
+        yield from rules.invalid(wrong, f"{here}.endPort", reason)
 
 
-def _peer(peer: Object, here: str) -> Causes:
+def _validate_peer(peer: Object, here: str) -> Causes:
     given = [name for name in _PEERS if peer.get(name) is not None]
     if not given:
         yield from rules.required(None, here, f"must have one of {', '.join(_PEERS)}")
     alone = "ipBlock" not in given or len(given) == 1
-    yield from rules.forbidden(not alone, here, "an ipBlock stands alone")
+    yield from rules.forbidden(not alone, here, "an ipBlock must be the only selector of a peer")
     for name in ("namespaceSelector", "podSelector"):
         yield from rules.selector(peer.get(name) or {}, f"{here}.{name}")
     if block := peer.get("ipBlock"):
-        yield from _block(block, f"{here}.ipBlock")
+        yield from _validate_block(block, f"{here}.ipBlock")
 
 
-def _block(block: Object, here: str) -> Causes:
+def _validate_block(block: Object, here: str) -> Causes:
     outer = _network(block.get("cidr"))
-    yield from rules.invalid(outer is None, f"{here}.cidr", "is not a network")
+    yield from rules.invalid(outer is None, f"{here}.cidr", "is not a valid CIDR")
     for at, each in enumerate(block.get("except") or ()):
         inner = _network(each)
         inside = outer and inner and inner.version == outer.version and _within(inner, outer)
-        yield from rules.invalid(not inside, f"{here}.except[{at}]", "is not a part of the network")
+        yield from rules.invalid(not inside, f"{here}.except[{at}]", "is not a subnet of cidr")
 
 
 def _network(text: Any) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
@@ -88,25 +89,30 @@ def _within(inner: Any, outer: Any) -> bool:
     return inner != outer and bool(inner.subnet_of(outer))
 
 
-def priority_class(obj: Object) -> Causes:
+def validate_priority_class(obj: Object) -> Causes:
+    """Check a PriorityClass."""
     name, value = (obj.get("metadata") or {}).get("name") or "", obj.get("value") or 0
-    if name.startswith(_SYSTEM):
+    if name.startswith(_SYSTEM_PREFIX):
         known = SYSTEM_CLASSES.get(name) == value and not obj.get("globalDefault")
-        why = f"names that begin with {_SYSTEM!r} are the system's"
-        yield from rules.forbidden(not known, "metadata.name", why)
+        reason = f"names that begin with {_SYSTEM_PREFIX!r} are reserved for the system"
+        yield from rules.forbidden(not known, "metadata.name", reason)
     else:
-        yield from rules.forbidden(value > _MOST, "value", f"must not be more than {_MOST}")
+        yield from rules.forbidden(
+            value > _MAX_USER_PRIORITY, "value", f"must not be more than {_MAX_USER_PRIORITY}"
+        )
     yield from rules.one_of(obj.get("preemptionPolicy"), _PREEMPTION, "preemptionPolicy")
 
 
-def priority_class_update(new: Object, old: Object) -> Causes:
+def validate_priority_class_update(new: Object, old: Object) -> Causes:
+    """Check a changed PriorityClass."""
     changed = new.get("value") != old.get("value")
     yield from rules.forbidden(changed, "value", "cannot be changed once set")
     after, before = new.get("preemptionPolicy"), old.get("preemptionPolicy")
     yield from rules.immutable(after, before, "preemptionPolicy")
 
 
-def endpoint_slice(obj: Object) -> Causes:
+def validate_endpoint_slice(obj: Object) -> Causes:
+    """Check an EndpointSlice."""
     yield from rules.one_of(obj.get("addressType"), ("FQDN", "IPv4", "IPv6"), "addressType")
     for each, here in rules.indexed(obj.get("endpoints"), "endpoints"):
         yield from rules.required(each.get("addresses"), f"{here}.addresses")
@@ -119,5 +125,6 @@ def endpoint_slice(obj: Object) -> Causes:
     yield from rules.unique((port.get("name") or "-", f"{here}.name") for port, here in ports)
 
 
-def endpoint_slice_update(new: Object, old: Object) -> Causes:
+def validate_endpoint_slice_update(new: Object, old: Object) -> Causes:
+    """Check a changed EndpointSlice."""
     yield from rules.immutable(new.get("addressType"), old.get("addressType"), "addressType")

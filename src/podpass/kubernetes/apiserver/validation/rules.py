@@ -1,6 +1,6 @@
-"""The small rules validation is made of: each yields a cause for a value that breaks it.
+"""Basic validation rules: each yields a cause for an invalid value.
 
-Paths are those of the real API's causes. What the rules say is ours; what they allow is the API's.
+The paths and the accepted values are those of the real API; the messages are our own.
 """
 
 import ipaddress
@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from podpass.kubernetes.apiserver.status import Cause, Why
+from podpass.kubernetes.apiserver.status import Cause, CauseType
 
 Causes = Iterator[Cause]
 
@@ -22,79 +22,85 @@ _PORT_NAME = re.compile(r"(?=.*[a-z])(?!.*--)[a-z0-9](?:[a-z0-9-]{0,13}[a-z0-9])
 
 
 def is_label(text: str) -> bool:
-    """Tell a DNS label (RFC 1123) of up to 63 characters."""
+    """Return whether a text is a DNS label (RFC 1123) of up to 63 characters."""
     return _LABEL.fullmatch(text) is not None
 
 
 def is_subdomain(text: str) -> bool:
-    """Tell a DNS subdomain (RFC 1123) of up to 253 characters."""
+    """Return whether a text is a DNS subdomain (RFC 1123) of up to 253 characters."""
     return len(text) <= 253 and _SUBDOMAIN.fullmatch(text) is not None
 
 
 def is_service_name(text: str) -> bool:
-    """Tell a DNS label that starts with a letter (RFC 1035)."""
+    """Return whether a text is a DNS label that starts with a letter (RFC 1035)."""
     return _LABEL_1035.fullmatch(text) is not None
 
 
 def is_path_segment(text: str) -> bool:
-    """Tell a name that can stand in a path as it is; RBAC names may hold colons and capitals."""
+    """Return whether a name is a valid path segment; RBAC names may contain colons and capitals."""
     return text not in (".", "..") and "/" not in text and "%" not in text
 
 
 def is_qualified(text: str) -> bool:
-    """Tell a qualified name: `name` or `example.com/name`."""
-    prefix, sign, name = text.rpartition("/")
-    return _NAME_PART.fullmatch(name) is not None and (not sign or is_subdomain(prefix))
+    """Return whether a text is a qualified name: `name` or `example.com/name`."""
+    prefix, slash, name = text.rpartition("/")
+    return _NAME_PART.fullmatch(name) is not None and (not slash or is_subdomain(prefix))
 
 
 def is_label_value(text: str) -> bool:
+    """Return whether a text is a valid value of a label."""
     return _LABEL_VALUE.fullmatch(text) is not None
 
 
 def is_data_key(text: str) -> bool:
-    """Tell a key of a config map or secret: it becomes a file's name."""
+    """Return whether a text is a valid key of a config map or secret, which becomes a file name."""
     return _DATA_KEY.fullmatch(text) is not None and text != "." and not text.startswith("..")
 
 
 def is_port_name(text: str) -> bool:
+    """Return whether a text is a valid name of a port."""
     return _PORT_NAME.fullmatch(text) is not None
 
 
-def required(value: Any, path: str, why: str = "must be given") -> Causes:
+def required(value: Any, path: str, reason: str = "must be given") -> Causes:
+    """Yield a cause if a value is missing or empty."""
     if value in (None, "", [], {}):
-        yield Cause(Why.REQUIRED, why, path)
+        yield Cause(CauseType.REQUIRED, reason, path)
 
 
-def invalid(broken: object, path: str, why: str) -> Causes:
-    """Yield a cause if `broken` holds."""
+def invalid(broken: object, path: str, reason: str) -> Causes:
+    """Yield a cause if `broken` is true."""
     if broken:
-        yield Cause(Why.INVALID, why, path)
+        yield Cause(CauseType.INVALID, reason, path)
 
 
-def forbidden(broken: object, path: str, why: str) -> Causes:
+def forbidden(broken: object, path: str, reason: str) -> Causes:
+    """Yield a cause of reason Forbidden if `broken` is true."""
     if broken:
-        yield Cause(Why.FORBIDDEN, why, path)
+        yield Cause(CauseType.FORBIDDEN, reason, path)
 
 
-def not_found(why: str, path: str) -> Causes:
-    yield Cause(Why.NOT_FOUND, why, path)
+def not_found(reason: str, path: str) -> Causes:
+    """Yield a cause of reason NotFound."""
+    yield Cause(CauseType.NOT_FOUND, reason, path)
 
 
 def one_of(value: Any, allowed: Collection[str], path: str) -> Causes:
+    """Check that a value is one of the allowed values."""
     if value not in allowed:
         yield Cause(
-            Why.NOT_SUPPORTED, f"{value!r} is not one of {', '.join(sorted(allowed))}", path
+            CauseType.NOT_SUPPORTED, f"{value!r} is not one of {', '.join(sorted(allowed))}", path
         )
 
 
 def between(value: Any, low: int, high: int, path: str) -> Causes:
-    """Bounds are inclusive; a value that is not set breaks nothing."""
+    """Check that a number is within inclusive bounds; None is valid."""
     if value is not None and not low <= value <= high:
-        yield Cause(Why.INVALID, f"{value} is not between {low} and {high}", path)
+        yield Cause(CauseType.INVALID, f"{value} is not between {low} and {high}", path)
 
 
 def port(value: Any, path: str) -> Causes:
-    """Check a port's number; zero counts as not given."""
+    """Check a port number; zero counts as missing."""
     if value in (None, 0):
         yield from required(None, path)
     else:
@@ -104,13 +110,13 @@ def port(value: Any, path: str) -> Causes:
 def port_reference(value: Any, path: str) -> Causes:
     """Check a port given by number or by name."""
     if isinstance(value, str):
-        yield from invalid(not is_port_name(value), path, f"{value!r} is not a port's name")
+        yield from invalid(not is_port_name(value), path, f"{value!r} is not a valid port name")
     else:
         yield from between(0 if value is None else value, 1, 65535, path)
 
 
 def label_name(value: Any, path: str) -> Causes:
-    """Check a name that must be there and be a DNS label."""
+    """Check a required name, which must be a DNS label."""
     if value:
         yield from invalid(not is_label(value), path, f"{value!r} is not a DNS label")
     else:
@@ -118,20 +124,21 @@ def label_name(value: Any, path: str) -> Causes:
 
 
 def unique(values: Iterable[tuple[Any, str]]) -> Causes:
-    """Check that no value comes twice; takes pairs of value and path, unset values do not count."""
-    seen = set()
+    """Check that values are unique; takes pairs of value and path, and ignores unset values."""
+    found = set()
     for value, path in values:
         if value in (None, ""):
             continue
-        if value in seen:
-            yield Cause(Why.DUPLICATE, f"{value!r} stands here twice", path)
-        seen.add(value)
+        if value in found:
+            yield Cause(CauseType.DUPLICATE, f"{value!r} is not unique", path)
+        found.add(value)
 
 
 def labels(found: Mapping[str, str], path: str) -> Causes:
+    """Check labels."""
     for key, value in found.items():
-        yield from invalid(not is_qualified(key), path, f"{key!r} is not a label's key")
-        yield from invalid(not is_label_value(value), path, f"{value!r} is not a label's value")
+        yield from invalid(not is_qualified(key), path, f"{key!r} is not a valid label key")
+        yield from invalid(not is_label_value(value), path, f"{value!r} is not a valid label value")
 
 
 def selector(found: Mapping[str, Any], path: str) -> Causes:
@@ -145,28 +152,32 @@ def selector(found: Mapping[str, Any], path: str) -> Causes:
         elif operator in ("Exists", "DoesNotExist"):
             yield from forbidden(values, f"{here}.values", f"{operator} takes no values")
         else:
-            yield from invalid(True, f"{here}.operator", "is not a label selector's operator")
+            yield from invalid(True, f"{here}.operator", "is not an operator of a label selector")
         key = str(each.get("key", ""))
-        yield from invalid(not is_qualified(key), f"{here}.key", f"{key!r} is not a label's key")
+        yield from invalid(
+            not is_qualified(key), f"{here}.key", f"{key!r} is not a valid label key"
+        )
 
 
 def relative_path(value: Any, path: str) -> Causes:
-    """Check a path that must stay below where it is put."""
+    """Check a path that must be relative and stay inside its volume."""
     yield from required(value, path)
     text = str(value or "")
     yield from invalid(text.startswith("/"), path, "must be a relative path")
-    # Or a volume could write outside its own folder.
+    # Otherwise a volume could write outside its own directory.
     yield from invalid(".." in text.split("/"), path, "must not contain ..")
 
 
 def ip(value: Any, path: str) -> Causes:
+    """Check an IP address."""
     try:
         ipaddress.ip_address(value)
     except ValueError:
-        yield Cause(Why.INVALID, f"{value!r} is not an IP address", path)
+        yield Cause(CauseType.INVALID, f"{value!r} is not an IP address", path)
 
 
 def immutable(new: Any, old: Any, path: str) -> Causes:
+    """Check that a value did not change."""
     yield from invalid(new != old, path, "cannot be changed once set")
 
 

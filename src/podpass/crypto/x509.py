@@ -1,0 +1,82 @@
+"""Build X.509 certificates. Importing this module costs 9 MB; processes that only verify tokens avoid it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+Extension = tuple[x509.ExtensionType, bool]
+"""An extension, and whether it is critical."""
+
+
+def build_certificate(
+    *,
+    subject: x509.Name,
+    key: PrivateKey,
+    validity: tuple[datetime, datetime],
+    extensions: Sequence[Extension] = (),
+    issuer: x509.Name | None = None,
+    signing_key: PrivateKey | None = None,
+) -> x509.Certificate:
+    """Return a certificate for `key`, signed with SHA-256; without an issuer it is self-signed."""
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer or subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(validity[0])
+        .not_valid_after(validity[1])
+    )
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical=critical)
+    return builder.sign(signing_key or key, hashes.SHA256())
+
+
+def build_name(common_name: str, organization: str | None = None) -> x509.Name:
+    """Return a distinguished name: the organization, if given, then the common name."""
+    parts = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)]
+    if organization:
+        parts.insert(0, x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization))
+    return x509.Name(parts)
+
+
+def subject_key_id(key: PrivateKey) -> Extension:
+    """Return the extension that identifies the key of a certificate."""
+    return x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False
+
+
+def basic_constraints(*, ca: bool) -> Extension:
+    """Return the extension that marks a CA or a leaf certificate; a CA may sign leaf certificates only."""
+    return x509.BasicConstraints(ca=ca, path_length=0 if ca else None), True
+
+
+def key_usage(
+    *,
+    digital_signature: bool = False,
+    key_encipherment: bool = False,
+    key_cert_sign: bool = False,
+    crl_sign: bool = False,
+) -> Extension:
+    """Return the extension with the permitted usages of a key."""
+    usage = x509.KeyUsage(
+        digital_signature=digital_signature,
+        content_commitment=False,
+        key_encipherment=key_encipherment,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=key_cert_sign,
+        crl_sign=crl_sign,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    return usage, True
+
+
+def encode_pem(certificate: x509.Certificate) -> bytes:
+    """Encode a certificate as PEM."""
+    return certificate.public_bytes(serialization.Encoding.PEM)

@@ -1,0 +1,187 @@
+"""Users, the organization and its domain. Groups do not exist, so their collections are empty."""
+
+from podpass.directory.graph import paging, wire
+from podpass.directory.graph.errors import not_found
+from podpass.directory.graph.filters import FilterSchema
+from podpass.directory.graph.model import GraphRequest, GraphResponse, JsonObject
+from podpass.directory.model import User
+from podpass.guids import is_guid
+
+# An instance has few users: its administrator and those in the seed.
+MAX_USERS = 999
+_USERS = FilterSchema(
+    name="user",
+    scanned=frozenset(
+        {
+            "id",
+            "userPrincipalName",
+            "displayName",
+            "mail",
+            "mailNickname",
+            "accountEnabled",
+            "userType",
+        }
+    ),
+)
+_GROUPS = FilterSchema(
+    name="group",
+    scanned=frozenset({"id", "displayName", "mailNickname", "securityEnabled", "mailEnabled"}),
+    collections=frozenset({"groupTypes"}),
+)
+_DOMAINS = FilterSchema(name="domain", scanned=frozenset({"id"}))
+_ORGANIZATION = FilterSchema(name="organization", scanned=frozenset({"id"}))
+# The properties that Graph returns without `$select`.
+_DEFAULT_PROPERTIES = (
+    "businessPhones",
+    "displayName",
+    "givenName",
+    "jobTitle",
+    "mail",
+    "mobilePhone",
+    "officeLocation",
+    "preferredLanguage",
+    "surname",
+    "userPrincipalName",
+    "id",
+)
+
+
+def show(user: User) -> JsonObject:
+    """Return a user with all properties, including those that Graph returns only for `$select`."""
+    return {
+        "businessPhones": [],
+        "displayName": user.display_name or user.name.partition("@")[0],
+        "givenName": None,
+        "jobTitle": None,
+        "mail": None,
+        "mobilePhone": None,
+        "officeLocation": None,
+        "preferredLanguage": None,
+        "surname": None,
+        "userPrincipalName": user.name,
+        "id": user.id,
+        "accountEnabled": True,
+        "createdDateTime": wire.format_time(user.created),
+        "mailNickname": user.name.partition("@")[0],
+        "userType": "Member",
+        "onPremisesImmutableId": None,
+        "onPremisesSyncEnabled": None,
+        "usageLocation": None,
+        "department": None,
+        "companyName": None,
+    }
+
+
+def default_properties(item: JsonObject) -> JsonObject:
+    """Return the properties of a user that Graph returns without `$select`."""
+    return {name: item[name] for name in _DEFAULT_PROPERTIES}
+
+
+async def get_signed_in_user(request: GraphRequest) -> GraphResponse:
+    found = await request.directory.users.get(request.caller.object_id)
+    if found is None:
+        raise not_found(request.caller.object_id)
+    return _respond(request, found)
+
+
+async def list_users(request: GraphRequest) -> GraphResponse:
+    found = await request.directory.users.list(request.context.tenant_id, limit=MAX_USERS)
+    answer = paging.list_items(request, [show(user) for user in found], _USERS, "users")
+    if not request.options.select and isinstance(answer[1], dict):
+        answer[1]["value"] = [default_properties(item) for item in answer[1]["value"]]
+    return answer
+
+
+async def get_user(request: GraphRequest) -> GraphResponse:
+    name = request.keys[0].value
+    if is_guid(name):
+        found = await request.directory.users.get(name)
+    else:
+        found = await request.directory.users.find(request.context.tenant_id, name)
+    if found is None or found.tenant_id != request.context.tenant_id:
+        raise not_found(name)
+    return _respond(request, found)
+
+
+def _respond(request: GraphRequest, user: User) -> GraphResponse:
+    item = show(user)
+    return paging.show_object(
+        request, item if request.options.select else default_properties(item), "user", "users"
+    )
+
+
+async def list_organizations(request: GraphRequest) -> GraphResponse:
+    return paging.list_items(
+        request, [await _show_organization(request)], _ORGANIZATION, "organization"
+    )
+
+
+async def get_organization(request: GraphRequest) -> GraphResponse:
+    if request.keys[0].value.lower() != request.context.tenant_id:
+        raise not_found(request.keys[0].value)
+    return paging.show_object(
+        request, await _show_organization(request), "organization", "organization"
+    )
+
+
+async def _show_organization(request: GraphRequest) -> JsonObject:
+    tenant = await request.directory.find_tenant(request.context.tenant_id)
+    name = tenant.display_name if tenant and tenant.display_name else request.context.domain
+    domain = {
+        "capabilities": "Email, OfficeCommunicationsOnline",
+        "isDefault": True,
+        "isInitial": True,
+        "name": request.context.domain,
+        "type": "Managed",
+    }
+    return {
+        "id": request.context.tenant_id,
+        "displayName": name,
+        "tenantType": "AAD",
+        "countryLetterCode": None,
+        "createdDateTime": None,
+        "deletedDateTime": None,
+        "verifiedDomains": [domain],
+        "assignedPlans": [],
+        "businessPhones": [],
+        "technicalNotificationMails": [],
+        "onPremisesSyncEnabled": None,
+        "preferredLanguage": None,
+    }
+
+
+async def list_domains(request: GraphRequest) -> GraphResponse:
+    return paging.list_items(request, [_show_domain(request)], _DOMAINS, "domains")
+
+
+async def get_domain(request: GraphRequest) -> GraphResponse:
+    if request.keys[0].value.lower() != request.context.domain:
+        raise not_found(request.keys[0].value)
+    return paging.show_object(request, _show_domain(request), "domain", "domains")
+
+
+def _show_domain(request: GraphRequest) -> JsonObject:
+    return {
+        "id": request.context.domain,
+        "authenticationType": "Managed",
+        "isAdminManaged": True,
+        "isDefault": True,
+        "isInitial": True,
+        "isRoot": True,
+        "isVerified": True,
+        "supportedServices": [],
+    }
+
+
+async def list_groups(request: GraphRequest) -> GraphResponse:
+    return paging.list_items(request, [], _GROUPS, "groups")
+
+
+async def respond_not_found(request: GraphRequest) -> GraphResponse:
+    """Respond 404, for an object of a collection that is always empty."""
+    raise not_found(request.keys[-1].value)
+
+
+async def list_nothing(request: GraphRequest) -> GraphResponse:
+    """Return an empty list: memberships, deleted items."""
+    return paging.list_items(request, [], FilterSchema(name="directoryObject"), "directoryObjects")

@@ -1,0 +1,177 @@
+"""Prepare a container to start: its program, variables, mounts and folders."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from podpass.files import create_private_folder
+from podpass.kubernetes.kubelet import environment, programs
+from podpass.kubernetes.kubelet.context import KubeletContext
+from podpass.kubernetes.kubelet.environment import ConfigError, expand
+from podpass.kubernetes.kubelet.process import (
+    CONTAINER_VARIABLE,
+    RUNTIME_VARIABLE,
+    StartError,
+)
+from podpass.kubernetes.kubelet.sandbox import Mount, ProcessSpec
+from podpass.kubernetes.kubelet.volume_manager import fetch_objects
+from podpass.kubernetes.kubelet.volume_sources import CONTENT_KINDS
+
+DEFAULT_MESSAGE_PATH = "/dev/termination-log"
+
+_HOST_NAME_LENGTH = 63
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedContainer:
+    """A container that is ready to start, or to run an exec command."""
+
+    process: ProcessSpec
+    mounts: Sequence[Mount]
+    workdir: str
+    message_file: Path
+    search: str = field(repr=False)
+
+    def with_command(self, command: Sequence[str], mark: str) -> "PreparedContainer":
+        """Return the same settings with another command and another mark.
+
+        Errors:  StartError.
+        """
+        program = locate_program(command[0], self.search, self.mounts)
+        default_env = {**self.process.default_env, CONTAINER_VARIABLE: mark}
+        process = replace(self.process, argv=[program, *command[1:]], default_env=default_env)
+        return replace(self, process=process)
+
+
+async def prepare(
+    context: KubeletContext,
+    pod: Mapping[str, Any],
+    container: Mapping[str, Any],
+    volumes: Mapping[str, Path],
+    container_id: str,
+) -> PreparedContainer:
+    """Resolve everything that a container needs to start.
+
+    Errors:  ConfigError, ImageUnavailable, StartError, KubeError.
+    """
+    folder = pod_folder(context, pod)
+    references = environment.referenced_objects(container)
+    found = await fetch_objects(context.client, pod["metadata"]["namespace"], references)
+    values = environment.build_variables(container, pod, found, context.node, context.services)
+    image = None if container.get("command") else _resolve_image(context, container)
+    argv = environment.build_command_line(container, values, image)
+    message_file = _create_message_file(folder, container)
+    mounts = _build_mounts(pod, container, volumes, values)
+    target = container.get("terminationMessagePath") or DEFAULT_MESSAGE_PATH
+    mounts.append(Mount(source=message_file, target=target, read_only=False))
+    default_env = _default_variables(context, pod, folder, container_id, mounts)
+    search = values.get("PATH") or default_env["PATH"]
+    argv[0] = locate_program(argv[0], search, mounts)
+    process = ProcessSpec(argv=argv, env=values, cwd=folder / "home", default_env=default_env)
+    return PreparedContainer(
+        process=process,
+        mounts=mounts,
+        workdir=container.get("workingDir") or "",
+        message_file=message_file,
+        search=search,
+    )
+
+
+def pod_folder(context: KubeletContext, pod: Mapping[str, Any]) -> Path:
+    return Path(context.folder, pod["metadata"]["uid"])
+
+
+def _resolve_image(context: KubeletContext, container: Mapping[str, Any]) -> tuple[str, ...]:
+    policy = str(container.get("imagePullPolicy") or "")
+    return context.images.command_for(container.get("image") or "", policy)
+
+
+def _create_message_file(folder: Path, container: Mapping[str, Any]) -> Path:
+    """Create the empty file for the termination message of a container."""
+    path = Path(folder, "messages", container["name"])
+    create_private_folder(path.parent)
+    path.write_bytes(b"")
+    return path
+
+
+def _build_mounts(
+    pod: Mapping[str, Any],
+    container: Mapping[str, Any],
+    volumes: Mapping[str, Path],
+    values: Mapping[str, str],
+) -> list[Mount]:
+    specs = {volume["name"]: volume for volume in pod["spec"].get("volumes") or []}
+    found: list[Mount] = []
+    for entry in container.get("volumeMounts") or []:
+        name = entry["name"]
+        if name not in volumes:
+            raise ConfigError(f'volume "{name}" is not mounted')
+        has_objects = any(kind in specs[name] for kind in CONTENT_KINDS)
+        sub = entry.get("subPath") or expand(entry.get("subPathExpr") or "", values)
+        found.append(
+            Mount(
+                source=_resolve_sub_path(volumes[name], sub, create=not has_objects),
+                target=entry["mountPath"].rstrip("/") or "/",
+                read_only=bool(entry.get("readOnly")) or has_objects,
+            )
+        )
+    return found
+
+
+def _resolve_sub_path(volume: Path, sub: str, *, create: bool) -> Path:
+    """Return a path inside a volume; a link must not lead out of the volume."""
+    if not sub:
+        return volume
+    path = (volume / sub).resolve()
+    if not path.is_relative_to(volume.resolve()):
+        raise ConfigError(f"subPath {sub!r} leads out of its volume")
+    if create and not path.exists():
+        path.mkdir(parents=True)
+    if not path.exists():
+        raise ConfigError(f"subPath {sub!r} does not exist in its volume")
+    return path
+
+
+def _default_variables(
+    context: KubeletContext,
+    pod: Mapping[str, Any],
+    folder: Path,
+    container_id: str,
+    mounts: Sequence[Mount],
+) -> dict[str, str]:
+    """Build the variables with lower precedence than those of the pod; no others come from the host."""
+    for name in ("home", "tmp"):
+        create_private_folder(folder / name)
+    name = pod["spec"].get("hostname") or pod["metadata"]["name"]
+    values = {
+        **context.environment,
+        "PATH": programs.search_path(context.path),
+        "HOME": str(folder / "home"),
+        "HOSTNAME": name[:_HOST_NAME_LENGTH],
+        RUNTIME_VARIABLE: context.mark,
+        CONTAINER_VARIABLE: container_id,
+    }
+    if not any(mount.target == "/tmp" for mount in mounts):  # noqa: S108 a volume of the pod
+        values["TMPDIR"] = str(folder / "tmp")
+    return values
+
+
+def locate_program(program: str, search: str, mounts: Sequence[Mount]) -> str:
+    """Return the path of a program: in a volume of the container, or on the host.
+
+    Errors:  StartError.
+    """
+    if _is_in_volume(program, mounts):
+        return program
+    if found := programs.find_program(program, search):
+        return found
+    raise StartError(f'exec: "{program}": executable file not found in $PATH', program=program)
+
+
+def _is_in_volume(program: str, mounts: Sequence[Mount]) -> bool:
+    for mount in mounts:
+        rest = program.removeprefix(mount.target.rstrip("/") + "/")
+        if rest != program and (mount.source / rest).exists():
+            return True
+    return False

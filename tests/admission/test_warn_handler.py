@@ -1,0 +1,80 @@
+"""The second entry warns about pods without the label; it changes and refuses nothing."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from podpass import names
+from podpass.admission.handler import create_app
+from podpass.admission.service_accounts import AccountUnreadable
+from podpass.settings import WebhookSettings
+from tests.admission.endpoint import Endpoint
+
+Function = Callable[..., Any]
+
+
+async def _send_review(webhook: Endpoint, pod: Any, **request: Any) -> dict[str, Any]:
+    response = await webhook.review(pod, path=names.ADVICE_PATH, **request)
+    assert response["allowed"] is True
+    assert set(response) <= {"uid", "allowed", "status", "warnings"}, "no patch, no audit"
+    return response
+
+
+async def test_pod_without_label_is_warned_about(webhook: Endpoint, make_pod: Function) -> None:
+    response = await _send_review(webhook, make_pod())
+    (warning,) = response["warnings"]
+    assert "ServiceAccount default/default has a client ID" in warning
+    assert response["uid"] == "u-1"
+
+
+async def test_other_pods_get_no_warning(webhook: Endpoint, make_pod: Function) -> None:
+    labelled = make_pod()
+    labelled["metadata"]["labels"] = {names.USE_LABEL: "true"}
+    for pod in (labelled, make_pod(serviceAccountName="plain"), make_pod(serviceAccountName="no")):
+        assert "warnings" not in await _send_review(webhook, pod)
+    for request in ({"operation": "UPDATE"}, {"operation": "DELETE"}, {"subResource": "binding"}):
+        assert "warnings" not in await _send_review(webhook, make_pod(), **request)
+
+
+async def test_pod_refused_by_the_first_entry_is_allowed_by_the_second(
+    webhook: Endpoint, make_pod: Function
+) -> None:
+    await _send_review(webhook, make_pod({names.TOKEN_EXPIRATION: "bad"}, containers=7))
+    await _send_review(webhook, make_pod(), namespace="other")
+    await _send_review(webhook, None)
+    await _send_review(webhook, make_pod(), resource={"resource": "deployments"})
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"{}", b" " * 4_000_000, b'{"request":{"uid":"u","namespace":[]}}']
+)
+async def test_any_input_is_allowed(webhook: Endpoint, body: bytes) -> None:
+    response = await webhook.answer(body, path=names.ADVICE_PATH)
+    assert response["allowed"] is True
+    assert response["uid"] == ("u" if b'"u"' in body else "")
+
+
+async def test_response_has_the_version_of_the_request(webhook: Endpoint) -> None:
+    body = b'{"apiVersion":"admission.k8s.io/v1beta1","request":{"uid":"u","operation":"X"}}'
+    _, content = await webhook.send(body, path=names.ADVICE_PATH)
+    assert json.loads(content)["apiVersion"] == "admission.k8s.io/v1beta1"
+
+
+@pytest.mark.parametrize("error", [AccountUnreadable("no"), ZeroDivisionError("detail")])
+async def test_internal_error_does_not_block_the_pod(
+    start: Function,
+    settings: WebhookSettings,
+    make_pod: Function,
+    logged: Function,
+    error: Exception,
+) -> None:
+    class Troubled:
+        async def read_annotations(self, namespace: str, name: str) -> Mapping[str, str]:
+            assert (namespace, name) == ("default", "default")
+            raise error
+
+    webhook = await start(create_app(settings, Troubled()))
+    assert "warnings" not in await _send_review(webhook, make_pod())
+    assert logged()[-1]["event"] in ("warnings_skipped", "warnings_failed")

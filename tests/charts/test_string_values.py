@@ -1,0 +1,158 @@
+"""A string value stays a string: it cannot add keys, and does not become a number or a boolean."""
+
+import copy
+import json
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.charts.authority.rendering import CHART as AUTHORITY
+from tests.charts.authority.rendering import EVERYTHING, ORIGIN
+from tests.charts.authority.rendering import TENANT as ITS_TENANT
+from tests.charts.rendering import (
+    CERT_MANAGER,
+    FOREIGN,
+    OF_THE_REFERENCE,
+    SETS,
+    Helm,
+    Object,
+    Values,
+)
+from tests.charts.schema import ChartFiles
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # its import emits deprecation warnings
+    import kubernetes_validate
+
+pytestmark = pytest.mark.kubernetes
+
+# A line break with fields of a pod's spec, as they are next to `containers` in a Deployment.
+MORE = "a\n      hostNetwork: true\n      hostPID: true"
+# Valid names that YAML parses as another type.
+OTHERS = ("123", "null")
+Path = tuple[str | int, ...]
+# Sets of values that together give every value an effect.
+_MORE = SETS["all that is more"]
+_WEBHOOK = [
+    {**OF_THE_REFERENCE, **{key: _MORE[key] for key in _MORE.keys() - OF_THE_REFERENCE.keys()}},
+    {"disableCertRotation": True, "certSecretName": "mine"},
+    {**CERT_MANAGER, "serviceMonitor": {"enabled": True}},
+    SETS["a bundle by label"],
+    {"customTokenEndpoint": {"azureKubernetesCaData": "x"}},
+]
+
+
+def _texts(schema: dict[str, Any], *path: str | int) -> Iterator[Path]:
+    """Yield the path of each string; `+` is a free key, and `x` a member of a Kubernetes type."""
+    kinds = schema.get("type", "")
+    if "string" in kinds or "enum" in schema:
+        yield path
+    for choice in schema.get("anyOf", ()):
+        yield from _texts(choice, *path)
+    for key, one in schema.get("properties", {}).items():
+        yield from _texts(one, *path, key)
+    if "array" in kinds:
+        yield from _texts(schema.get("items", {"type": "object"}), *path, 0)
+    if kinds == "object" and "properties" not in schema:
+        free = schema.get("additionalProperties")
+        yield from _texts(free, *path, "+") if free else [(*path, "x")]
+        yield (*path, "+")
+
+
+def _with(values: Values, path: Path, text: str) -> Values:
+    """Set a text at a path; at a free key, the text is both key and value."""
+    changed: Any = copy.deepcopy(values)
+    place = changed
+    for part, after in zip(path, [*path[1:], None], strict=True):
+        part = text if part == "+" else part
+        new: Any = text if after is None else [] if after == 0 else {}
+        if isinstance(place, list):
+            place[:] = place[:1] or [new]
+        else:
+            place.setdefault(part, new)
+        if after is None or not isinstance(place[part], type(new)):
+            place[part] = new
+        place = place[part]
+    return dict(changed)
+
+
+def _keys(tree: Any) -> Iterator[str]:
+    if isinstance(tree, dict):
+        yield from tree
+        for one in tree.values():
+            yield from _keys(one)
+    if isinstance(tree, list):
+        for one in tree:
+            yield from _keys(one)
+
+
+def _charts(helm: Helm) -> list[tuple[Helm, list[Values]]]:
+    required = {"origin": ORIGIN, "tenantID": ITS_TENANT}
+    own = Helm(helm.binary, AUTHORITY, "podpass-authority", "podpass", required)
+    return [(helm, _WEBHOOK), (own, [EVERYTHING])]
+
+
+def _rendered(helm: Helm, text: str) -> Iterator[tuple[str, list[Object] | None]]:
+    """Render both charts with a text at every path; yield None for objects if it is refused."""
+    for chart, sets in _charts(helm):
+        places = dict.fromkeys(_texts(ChartFiles(chart.chart, ()).schema))
+        assert len(places) > 60
+        for path in places:
+            where = f"{chart.chart.name}: {'.'.join(str(part) for part in path)}"
+            having = [one for one in sets if path[0] in one]
+            for base in having or sets:
+                done = chart.template(_with(base, path, text))
+                if "execution error" not in done.stderr:  # values that exclude each other
+                    break
+            if done.returncode:
+                refused = "don't meet the specifications" in done.stderr
+                assert refused or "execution error" in done.stderr, (where, done.stderr)
+                yield where, None
+            else:
+                yield where, [one for one in yaml.safe_load_all(done.stdout) if one]
+
+
+def test_line_break_in_a_value_adds_no_field(helm: Helm) -> None:
+    """A user who may set one value, such as a priority class, must not be able to set others by it."""
+    taken = set()
+    for where, objects in _rendered(helm, MORE):
+        if objects is not None:
+            taken.add(where)
+            keys = {key for one in objects for key in _keys(one)}
+            assert not {"hostNetwork", "hostPID"} & keys - _own(where), where
+    assert {"podpass: podAnnotations.+", "podpass-authority: podAnnotations.+"} <= taken
+    for name in ("priorityClassName", "image.repository"):
+        assert not {f"podpass: {name}", f"podpass-authority: {name}"} & taken
+
+
+def _own(where: str) -> set[str]:
+    """Return the host settings that the set itself has: the webhook's set uses the host network."""
+    return {"hostNetwork"} if where.startswith("podpass:") else set()
+
+
+@pytest.mark.parametrize("text", OTHERS)
+def test_string_that_looks_like_a_number_or_boolean_stays_a_string(helm: Helm, text: str) -> None:
+    seen: set[str] = set()
+    for where, objects in _rendered(helm, text):
+        for one in objects or ():
+            written = json.dumps(one)
+            if one["kind"] not in FOREIGN and written not in seen:
+                seen.add(written)
+                try:
+                    kubernetes_validate.validate(one, "1.37", strict=False)
+                except kubernetes_validate.ValidationError as exc:
+                    # A text in place of an object is still the text.
+                    other = "is not of type" in exc.message and not exc.message.startswith("'")
+                    assert not other, f"{where}: {exc.message}"
+    assert len(seen) > 60
+
+
+def test_namespace_with_a_numeric_name_stays_a_string_in_every_object(helm: Helm) -> None:
+    for chart, sets in _charts(helm):
+        for one in chart.render(sets[0], namespace="123"):
+            assert one["metadata"].get("namespace", "123") in ("123", "shop")  # the test's pod
+            if one["kind"] not in FOREIGN:
+                kubernetes_validate.validate(one, "1.37")

@@ -1,0 +1,133 @@
+"""Installs released clients from their registries, each into its own folder: once, or once a week.
+
+A test is skipped only if a tool is missing or too old or a registry is unreachable. An error response of a
+registry is a failure: a removed version, packages that are incompatible.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+PROGRAMS = Path(__file__).parent / "programs"
+INSTALL_SECONDS = 400
+# Error responses of registries; retried connection errors may be printed before them.
+_SAID_NO = re.compile(
+    r"from versions: (?!none)|ResolutionImpossible|\b(E404|ETARGET|ERESOLVE)\b"
+    r"|Could not find artifact|unknown revision|410 Gone"
+)
+# Messages of pip, npm, Maven and Go about an unreachable network.
+_UNREACHABLE = re.compile(
+    r"NewConnectionError|ProxyError|NameResolutionError|ConnectTimeoutError|ReadTimeoutError"
+    r"|Network is unreachable|Unknown host|UnknownHostException|Connection refused|no such host|i/o timeout"
+    r"|\b(ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ENETUNREACH|EHOSTUNREACH|ETIMEDOUT)\b",
+    re.IGNORECASE,
+)
+# Messages of compilers that are too old for a program.
+_TOO_OLD = re.compile(
+    r"requires go >= [\d.]+|package testing/synctest is not in std|release version \d+ not supported"
+)
+_SKIPPED: dict[Path, str] = {}
+
+
+def find_tool(name: str) -> str:
+    """Return the path of a program; skip the test if it is not installed."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not on this machine")
+    return found
+
+
+def is_unreachable(said: str) -> bool:
+    """Return whether an installer failed because a registry was unreachable."""
+    return _UNREACHABLE.search(said) is not None and _SAID_NO.search(said) is None
+
+
+def find_too_old(said: str) -> str:
+    """Return the compiler's message that it is too old for a program, or an empty text."""
+    found = _TOO_OLD.search(said)
+    return found[0] if found else ""
+
+
+def run_installation(
+    name: str, files: Sequence[Path], *commands: list[str], newest: bool, made_with: str = ""
+) -> Path:
+    """Copy the files into a cache folder and run the commands in it, once for the same content.
+
+    Shapes:  `newest` if the files pin no versions: the folder is then used for a week.
+    """
+    folder = _folder(name, files, [*commands, made_with], newest=newest)
+    if (folder / ".installed").exists():
+        return folder
+    # An incomplete folder is created again.
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copy(file, folder)
+    for command in commands:
+        _run(command, folder)
+    (folder / ".installed").touch()
+    return folder
+
+
+def install_python(*packages: str) -> list[str]:
+    """Return the command of a Python with exactly these packages and their dependencies."""
+    commands = python_commands(*packages)
+    newest = not any("==" in each for each in packages)
+    return [str(run_installation("python", [], *commands, newest=newest) / "bin" / "python")]
+
+
+def python_commands(*wanted: str) -> tuple[list[str], list[str]]:
+    """Return the commands that create a virtual environment in a folder; `wanted` are pip requirements."""
+    pip = ["bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    return [sys.executable, "-m", "venv", "."], [*pip, *wanted]
+
+
+def _run(command: list[str], folder: Path) -> None:
+    """Run one step; a skip is stored, so that other tests do not repeat the step."""
+    name = folder.name.rpartition("-")[0]
+    if folder in _SKIPPED:
+        pytest.skip(_SKIPPED[folder])
+    try:
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=INSTALL_SECONDS,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        _skip(folder, f"{name} was not installed within {INSTALL_SECONDS} seconds")
+    if done.returncode == 0:
+        return
+    said = (done.stderr + done.stdout).strip()
+    if found := find_too_old(said):
+        _skip(folder, f"{Path(command[0]).name} is too old here: {found}")
+    if is_unreachable(said):
+        _skip(folder, f"no registry can be reached for {name}\n{said[-300:]}")
+    pytest.fail(f"{name} cannot be installed: {said[-1000:]}")
+
+
+def _skip(folder: Path, reason: str) -> NoReturn:
+    _SKIPPED[folder] = reason
+    pytest.skip(reason)
+
+
+def _folder(name: str, files: Sequence[Path], commands: object, *, newest: bool) -> Path:
+    """Return a folder name from a hash of the content, and of the week for newest versions."""
+    week = tuple(datetime.now(UTC).isocalendar())[:2] if newest else None
+    texts = [file.read_text() for file in files]
+    key = json.dumps([texts, commands, sys.version_info[:2], week])
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    return Path(home) / "podpass" / "clients" / f"{name}-{digest}"

@@ -1,0 +1,60 @@
+"""Known differences between the embedded API and a real one: the test that shows each, and the reason.
+
+Each row of `KNOWN` is a bug to fix or a decision that `docs/parity.md` describes. The rows of `OTHERS` are
+true for the embedded API, which follows Kubernetes 1.34, and for real servers of some releases; the tests are
+skipped on other releases.
+"""
+
+import re
+from dataclasses import dataclass
+
+KNOWN: dict[str, str] = {
+    "test_match_condition_is_evaluated_before_the_webhook_is_called": (
+        "a decision: see docs/parity.md; conditions are refused with a message"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFeature:
+    """A feature, the minor version that introduced it, and the one that removed it."""
+
+    what: str
+    since: int
+    before: int | None = None
+
+
+OTHERS: dict[str, ServerFeature] = {
+    "test_aggregated_discovery_is_returned_on_request": ServerFeature(
+        "discovery in one answer", 30
+    ),
+    "test_without_an_audience_a_token_is_for_the_api_server": ServerFeature(
+        "the credential a user came with", 30
+    ),
+    "test_schema_contains_list_types_and_merge_keys": ServerFeature(
+        "keys of lists in the schema", 30
+    ),
+    "test_initial_events_end_with_a_bookmark_on_request": ServerFeature(
+        "the bookmark after a watch's first events", 34
+    ),
+    # From 1.35 on every container may have a restart policy, and an invalid one is refused.
+    "test_only_sidecars_may_have_a_container_restart_policy": ServerFeature(
+        "a container's own restart policy is dropped", 34, before=35
+    ),
+    "test_invalid_resource_version_is_refused": ServerFeature(
+        "the status for an invalid version of a list", 34
+    ),
+}
+
+
+def skip_reason(test: str, git_version: str) -> str:
+    """Return why a test is skipped on a version such as `v1.29.15+k3s1`, or None."""
+    found = re.match(r"v1\.([0-9]+)\.", git_version)
+    assert found, f"{git_version!r} is not a known version of Kubernetes"
+    minor, answer = int(found[1]), OTHERS.get(test)
+    if answer is None or answer.since <= minor < (answer.before or minor + 1):
+        return ""
+    until = f" and before 1.{answer.before}" if answer.before else ""
+    return (
+        f"{answer.what}: Kubernetes has it from 1.{answer.since} on{until}; this is {git_version}"
+    )

@@ -1,0 +1,93 @@
+"""The lifecycle of a real control plane: kills, restarts, a stop, and rotated issuer keys."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+from podpass.assertion.keys import KeyRing
+from podpass.crypto import jose
+from tests.control_plane.conftest import REAL
+from tests.journey.instance import Instance, started
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.timeout(300)]
+_TIMEOUT_SECONDS = 60
+
+
+@pytest.fixture
+def own(assets: None, tmp_path: Path) -> Iterator[Instance]:
+    assert assets is None
+    with started(tmp_path, *REAL) as running:
+        yield running
+
+
+def _wait_until(wanted: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    while not wanted():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in ("Z", "X")
+
+
+def test_kill_9_of_podpass_ends_all_programs_and_loses_no_object(own: Instance) -> None:
+    before = own.core.read_namespaced_service_account("web", "default").metadata
+    pids = own.status["pids"]
+    os.kill(pids["podpass"], signal.SIGKILL)
+    _wait_until(lambda: not any(_is_alive(pid) for pid in pids.values()))
+    own.up(*REAL)
+    after = own.core.read_namespaced_service_account("web", "default").metadata
+    assert (after.uid, after.resource_version) == (before.uid, before.resource_version)
+    assert own.run_pod("after-kill", "web") == ("Succeeded", "hello\n")
+
+
+def test_down_ends_every_program(own: Instance) -> None:
+    pids = own.status["pids"]
+    own.podpass("down")
+    assert not any(_is_alive(pid) for pid in pids.values())
+
+
+@pytest.mark.parametrize("name", ["kube-apiserver", "etcd"])
+def test_killed_program_is_restarted(own: Instance, name: str) -> None:
+    os.kill(own.status["pids"][name], signal.SIGKILL)
+
+    def works() -> bool:
+        try:
+            return own.run_pod(f"again-{time.monotonic_ns()}", "web") == ("Succeeded", "hello\n")
+        except Exception:  # noqa: BLE001 while it restarts, requests fail with different exceptions
+            return False
+
+    _wait_until(works)
+    status = json.loads(own.podpass("status", "-o", "json").stdout)
+    assert _is_alive(status["pids"][name])
+    assert '"control_plane_program_exited"' in (own.data_dir / "podpass.log").read_text()
+
+
+def test_after_a_restart_the_new_key_signs_and_tokens_of_the_old_key_stay_valid(
+    own: Instance,
+) -> None:
+    old = own.token("web", "https://kubernetes.default.svc")
+    own.podpass("down")
+    ring = KeyRing.open(own.data_dir / "keys" / "issuer")
+    new = ring.rotate()
+    own.up(*REAL)
+    assert jose.parse(own.token("web")).kid == new.kid
+    assert jose.parse(old).kid != new.kid
+    body = {"spec": {"token": old}}
+    reviews: Any = client.AuthenticationV1Api(own.kubernetes)
+    status = reviews.create_token_review(body).status
+    assert status.authenticated is True
+    assert status.user.username == "system:serviceaccount:default:web"
+    assert own.run_pod("after-rotation", "web") == ("Succeeded", "hello\n")

@@ -1,0 +1,88 @@
+"""Databases that fail: full, read-only, locked by another process, or with corrupt values."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Table
+
+from podpass.database.column_types import Flag, Moment, Text
+
+INVALID_UTF8 = "CAST(x'ff' AS TEXT)"
+INVALID_TIMES = ("9e999", "-9e999", "1e300", "-1e12", "253402300800.0")
+# Values that SQLite accepts in a column of a STRICT table, and podpass never writes.
+_CORRUPT_VALUES: dict[type, str] = {Text: INVALID_UTF8, Flag: "2", Moment: "9e999"}
+
+
+@contextmanager
+def full(engine: Any, path: Path) -> Iterator[None]:
+    """Allow no new page; a write must be longer than the free space in the existing pages."""
+    del path
+    with _pragma(engine, "max_page_count = 1", "max_page_count = 1000000"):
+        yield
+
+
+@contextmanager
+def read_only(engine: Any, path: Path) -> Iterator[None]:
+    """Reject writes, like a disk that is mounted read-only."""
+    del path
+    with _pragma(engine, "query_only = 1", "query_only = 0"):
+        yield
+
+
+@contextmanager
+def locked(engine: Any, path: Path) -> Iterator[None]:
+    """Hold the write lock, like another program during a write."""
+    del engine
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.close()
+
+
+@contextmanager
+def _pragma(engine: Any, before: str, after: str) -> Iterator[None]:
+    # The pool has one connection, so the setting applies to the one that the store uses.
+    _on_pooled(engine, before)
+    try:
+        yield
+    finally:
+        _on_pooled(engine, after)
+
+
+def _on_pooled(engine: Any, pragma: str) -> None:
+    connection = engine.raw_connection()
+    try:
+        connection.cursor().execute(f"PRAGMA {pragma}")
+    finally:
+        connection.close()
+
+
+def corrupt(path: Path, statement: str, *values: object) -> None:
+    """Change one row in a way that podpass never does."""
+    other = sqlite3.connect(path)
+    assert other.execute(statement, values).rowcount == 1
+    other.commit()
+    other.close()
+
+
+def corrupt_values(table: Table, *but: str) -> list[tuple[Table, str]]:
+    """Return an assignment of a corrupt value for each column of a table that can hold one, except `but`."""
+    return [
+        (table, f'"{column.name}" = {value}')
+        for column in table.columns
+        if column.name not in but
+        for kind, value in _CORRUPT_VALUES.items()
+        if isinstance(column.type, kind)
+    ]
+
+
+def skipped_rows(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the causes logged for rows that lists left out."""
+    found = [each for each in caplog.records if each.getMessage() == "corrupt_row_skipped"]
+    return [str(vars(each)["cause"]) for each in found]

@@ -1,0 +1,110 @@
+"""Permission grants: create, find, update, delete, and deletion with their client."""
+
+import uuid
+from typing import Any
+
+import pytest
+
+from podpass.directory.graph import paging
+from tests.directory.graph.harness import ADMIN, GraphHarness, follow_pages
+
+GRAPH_APP = "00000003-0000-0000-c000-000000000000"
+PATH = "/oauth2PermissionGrants"
+
+
+async def grant(graph: GraphHarness, **changes: Any) -> dict[str, Any]:
+    resource = await graph.get(f"/servicePrincipals(appId='{GRAPH_APP}')")
+    client = await graph.principal((await graph.application())["appId"])
+    body = {
+        "clientId": client["id"],
+        "consentType": "AllPrincipals",
+        "resourceId": resource.body["id"],
+        "scope": "User.Read",
+    }
+    return body | changes
+
+
+async def test_permission_grant_is_created_read_updated_and_deleted(graph: GraphHarness) -> None:
+    body = await grant(graph)
+    made = await graph.post(PATH, body)
+    assert made.status == 201
+    assert {name: made.body[name] for name in body} == body
+    one = f"{PATH}/{made.body['id']}"
+    assert (await graph.get(one)).body["scope"] == "User.Read"
+    for path in (
+        f"{PATH}?$filter=clientId%20eq%20'{body['clientId']}'",
+        f"{PATH}?$filter=clientId%20eq%20'{body['clientId']}'%20and%20consentType%20eq%20'AllPrincipals'",
+        f"{PATH}?$filter=resourceId%20eq%20'{body['resourceId']}'",
+        f"/servicePrincipals/{body['clientId']}/oauth2PermissionGrants",
+        PATH,
+    ):
+        assert [item["id"] for item in (await graph.get(path)).value] == [made.body["id"]], path
+    assert (await graph.patch(one, {"scope": "User.Read email"})).status == 204
+    assert (await graph.get(one)).body["scope"] == "User.Read email"
+    assert (await graph.patch(one, {"resourceId": str(uuid.uuid4())})).status == 400
+    assert (await graph.delete(one)).status == 204
+    assert (await graph.get(one)).code == "Request_ResourceNotFound"
+    assert (await graph.get(PATH)).value == []
+    principal = (await graph.get(f"/servicePrincipals/{body['clientId']}")).body
+    assert "grants" not in principal
+
+
+async def test_duplicate_permission_grant_is_rejected(graph: GraphHarness) -> None:
+    body = await grant(graph)
+    await graph.post(PATH, body)
+    again = await graph.post(PATH, body | {"scope": "email"})
+    assert (again.status, again.code) == (409, "Request_MultipleObjectsWithSameKeyValue")
+    for_one = body | {"consentType": "Principal", "principalId": ADMIN}
+    assert (await graph.post(PATH, for_one)).status == 201
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"clientId": str(uuid.UUID(int=3))}, 404),
+        ({"resourceId": str(uuid.UUID(int=3))}, 404),
+        ({"clientId": "x"}, 400),
+        ({"consentType": "Unknown"}, 400),
+        ({"consentType": "Principal"}, 400),
+        ({"principalId": ADMIN}, 400),
+        ({"scope": "s" * 3851}, 400),
+        ({"colour": "red"}, 400),
+    ],
+)
+async def test_invalid_permission_grant_is_rejected(
+    graph: GraphHarness, changes: dict[str, Any], status: int
+) -> None:
+    assert (await graph.post(PATH, await grant(graph, **changes))).status == status
+    assert (await graph.get(PATH)).value == []
+
+
+@pytest.mark.parametrize("name", ["x", "%20", "AAAA", "A" * 43])
+async def test_unknown_permission_grant_is_not_found(graph: GraphHarness, name: str) -> None:
+    reply = await graph.get(f"{PATH}/{name}")
+    assert (reply.status, reply.code) == (404, "Request_ResourceNotFound")
+
+
+async def test_permission_grants_are_deleted_with_their_client(graph: GraphHarness) -> None:
+    body = await grant(graph)
+    await graph.post(PATH, body)
+    await graph.delete(f"/servicePrincipals/{body['clientId']}")
+    assert (await graph.get(PATH)).value == []
+
+
+async def test_list_of_all_permission_grants_scans_a_bounded_number_of_clients(
+    graph: GraphHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(5):
+        await graph.post(PATH, await grant(graph))
+    monkeypatch.setattr(paging, "MAX_SCANNED", 2)
+    pages = await follow_pages(graph, f"{PATH}?$select=id")
+    assert len({item["id"] for page in pages for item in page}) == 5
+    assert len(pages) > 2
+
+
+async def test_permission_grant_to_a_built_in_service_principal_is_rejected(
+    graph: GraphHarness,
+) -> None:
+    body = await grant(graph)
+    reply = await graph.post(PATH, body | {"clientId": body["resourceId"]})
+    assert (reply.status, reply.code) == (404, "Request_ResourceNotFound")

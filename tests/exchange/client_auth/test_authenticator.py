@@ -1,0 +1,431 @@
+"""Client authentication by each method, without HTTP: the checks, their order, and the logged facts."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import pytest
+
+from podpass import names
+from podpass.crypto import jose
+from podpass.directory.model import FederatedCredential, Identity, IdentityKind, Tenant
+from podpass.directory.resources import EXCHANGE_APP_ID
+from podpass.exchange.client_auth import authenticator
+from podpass.exchange.client_auth.assertion import UnverifiedClaim
+from podpass.exchange.client_auth.authenticator import (
+    Acr,
+    ClientAuthentication,
+    ClientAuthenticator,
+)
+from podpass.exchange.client_auth.directory_lookup import DirectoryReader
+from podpass.exchange.client_auth.issuer_discovery import IssuerUnavailable
+from podpass.exchange.client_auth.issuer_keys import IssuerKeyCache
+from podpass.exchange.errors.catalogue import AadstsError
+from podpass.exchange.signing.key import AuthorityKey
+from podpass.exchange.token_request import Facts, TokenRequest
+from podpass.settings import AuthoritySettings
+from tests.exchange.client_auth.test_secrets import DER, KEY, OTHER_KEY, key_of, password
+
+NOW = 10_000.0
+ISSUER, OURS = "https://oidc.test/x/", "https://login.test"
+TENANT = Tenant(id="11111111-1111-4111-8111-111111111111", domains=("d.test",))
+CLIENT, SENDER = (f"{digit * 8}-3333-4333-8333-abcdefabcdef" for digit in "34")
+SIGNER = jose.SigningKey(kid="key", key=KEY)
+AUTHORITY = AuthorityKey(signing=jose.SigningKey(kid="ours", key=OTHER_KEY), certificate=b"")
+CREDENTIAL = FederatedCredential(
+    name="web", issuer=ISSUER, subject="sub", audiences=("aud",), created=NOW
+)
+MANAGED = FederatedCredential(
+    name="mi",
+    issuer=f"{OURS}/{TENANT.id}/v2.0",
+    subject="object",
+    audiences=(names.EXCHANGE_AUDIENCE,),
+)
+IDENTITY = Identity(
+    tenant_id=TENANT.id,
+    client_id=CLIENT,
+    object_id="o",
+    name="app",
+    kind=IdentityKind.APPLICATION,
+    credentials=(CREDENTIAL, MANAGED),
+    passwords=(password("secret", key_id="s"),),
+    keys=(key_of(DER, key_id="c"),),
+)
+TRUSTED = Identity(tenant_id=TENANT.id, client_id=SENDER, object_id="object", name="mi")
+SETTINGS = AuthoritySettings(origins=(OURS,), early_seconds=300, assertion_seconds=1000)
+CLAIMS = {"iss": ISSUER, "sub": "sub", "aud": "aud", "iat": NOW, "exp": NOW + 60}
+OWN = {
+    "iss": CLIENT,
+    "sub": CLIENT,
+    "aud": f"{OURS}/D.test/oauth2/token",
+    "iat": NOW,
+    "exp": NOW + 60,
+}
+FROM_US = {
+    "iss": f"{OURS}/{TENANT.id}/v2.0",
+    "sub": "object",
+    "aud": EXCHANGE_APP_ID,
+    "azp": SENDER,
+    "idtyp": "app",
+    "iat": NOW,
+    "exp": NOW + 60,
+}
+X5T = {"x5t": key_of(DER).thumbprint}
+
+
+@dataclass
+class FakeIssuerKeys:
+    """The keys of a fake issuer, the requests for them, and whether the issuer is reachable."""
+
+    keys: dict[str, list[jose.PublicKey]] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    down: bool = False
+
+    async def of(self, issuer: str, key_id: str) -> list[jose.PublicKey]:
+        self.asked.append((issuer, key_id))
+        if self.down:
+            raise IssuerUnavailable("down", reason="timeout")
+        return self.keys.get(key_id, [])
+
+
+@dataclass
+class AuthenticatorHarness:
+    """A client authenticator with fakes of everything that it uses."""
+
+    published: FakeIssuerKeys = field(default_factory=FakeIssuerKeys)
+    known: dict[tuple[str, str], Identity] = field(default_factory=dict)
+    settings: AuthoritySettings = SETTINGS
+    now: float = NOW
+    facts: Facts = field(default_factory=dict)
+    identity: Identity = IDENTITY
+
+    async def find_identity(self, tenant_id: str, client_id: str) -> Identity | None:
+        return self.known.get((tenant_id, client_id))
+
+    async def authenticate(self, **form: str) -> ClientAuthentication:
+        issuers = IssuerKeyCache(cast("Any", None), self.settings, lambda: self.now)
+        issuers.find_keys = self.published.of  # type: ignore[method-assign]
+        keys = type("Keys", (), {"published": (AUTHORITY,)})()
+        authenticator = ClientAuthenticator(
+            cast("DirectoryReader", self), issuers, keys, self.settings, lambda: self.now
+        )
+        request = TokenRequest(tenant="D.test", version=2, origin=OURS, form=form)
+        return await authenticator.authenticate(TENANT, self.identity, request, self.facts)
+
+    async def with_assertion(self, token: str) -> ClientAuthentication:
+        return await self.authenticate(
+            client_assertion=token, client_assertion_type=names.JWT_BEARER
+        )
+
+    async def refused(self, token: str) -> AadstsError:
+        with pytest.raises(AadstsError) as caught:
+            await self.with_assertion(token)
+        return caught.value
+
+    def claim(self, **form: str) -> UnverifiedClaim | None:
+        authenticator = ClientAuthenticator(
+            cast("Any", None), cast("Any", None), cast("Any", None), self.settings, lambda: self.now
+        )
+        return authenticator.peek_claim(
+            TokenRequest(tenant="D.test", version=2, origin=OURS, form=form)
+        )
+
+
+@pytest.fixture
+def harness() -> AuthenticatorHarness:
+    public = jose.PublicKey(kid="key", algs=frozenset({"RS256"}), key=KEY.public_key())
+    return AuthenticatorHarness(
+        published=FakeIssuerKeys(keys={"key": [public]}), known={(TENANT.id, SENDER): TRUSTED}
+    )
+
+
+def signed(**changes: Any) -> str:
+    return SIGNER.sign({**CLAIMS, **changes})
+
+
+def self_issued(header: dict[str, Any] = X5T, key: Any = KEY, **changes: Any) -> str:
+    return jose.SigningKey(kid="k", key=key).sign({**OWN, **changes}, header)
+
+
+def own_token(key: jose.SigningKey = AUTHORITY.signing, **changes: Any) -> str:
+    return key.sign({**FROM_US, **changes})
+
+
+# ------------------------------------------------------------------------------------ federation
+
+
+async def test_federated_assertion_authenticates_by_its_credential(
+    harness: AuthenticatorHarness,
+) -> None:
+    assert await harness.with_assertion(f" {signed()}\n") == ClientAuthentication(
+        acr=Acr.ASSERTION, credential="web"
+    )
+    assert harness.published.asked == [(ISSUER, "key")]
+    assert harness.facts == {
+        "iss": ISSUER,
+        "sub": "sub",
+        "aud": ("aud",),
+        "kid": "key",
+        "credential": "web",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "number", "asked"),
+    [
+        ({"iss": "https://other.test/"}, 700211, 0),
+        ({"aud": "x"}, 700212, 0),
+        ({"sub": "x"}, 700213, 0),
+        ({"exp": NOW + 1001}, 70023, 0),
+        ({"exp": NOW, "iat": NOW - 5}, 700024, 1),
+        ({"nbf": NOW + 301}, 700024, 1),
+    ],
+)
+async def test_issuer_keys_are_fetched_only_after_all_other_checks(
+    harness: AuthenticatorHarness, changes: dict[str, Any], number: int, asked: int
+) -> None:
+    assert (await harness.refused(signed(**changes))).entry.number == number
+    assert len(harness.published.asked) == asked
+
+
+async def test_algorithm_must_be_configured(harness: AuthenticatorHarness) -> None:
+    harness.settings = replace(SETTINGS, assertion_algorithms=("ES256",))
+    assert (await harness.refused(signed())).entry.number == 5002738
+
+
+async def test_any_key_with_the_key_id_may_have_signed(harness: AuthenticatorHarness) -> None:
+    other = jose.PublicKey(kid="key", algs=frozenset({"RS256"}), key=OTHER_KEY.public_key())
+    harness.published.keys["key"].insert(0, other)
+    assert (await harness.with_assertion(signed())).credential == "web"
+    harness.published.keys["key"] = [other]
+    found = await harness.refused(signed())
+    assert (found.entry.number, found.step) == (7000274, "signature")
+
+
+async def test_unpublished_key_is_named_in_the_error(harness: AuthenticatorHarness) -> None:
+    harness.published.keys.clear()
+    found = await harness.refused(jose.SigningKey(kid="AAEC", key=KEY).sign(CLAIMS))
+    assert (found.entry.number, found.facts) == (7000272, {"key": "000102", "issuer": ISSUER})
+
+
+async def test_unavailable_issuer_is_reported_and_logged_with_reason(
+    harness: AuthenticatorHarness,
+) -> None:
+    harness.published.down = True
+    assert (await harness.refused(signed())).entry.number == 501661
+    assert harness.facts["reason"] == "timeout"
+
+
+async def test_credential_takes_effect_after_the_propagation_delay(
+    harness: AuthenticatorHarness,
+) -> None:
+    harness.settings = replace(SETTINGS, propagation_seconds=100)
+    harness.now = NOW + 99.9
+    token = signed(exp=NOW + 200)
+    assert (await harness.refused(token)).entry.number == 700211
+    harness.now = NOW + 100
+    assert (await harness.with_assertion(token)).credential == "web"
+
+
+# -------------------------------------------------------------------------- secret, certificate
+
+
+async def test_secret_authenticates_without_an_assertion(harness: AuthenticatorHarness) -> None:
+    assert await harness.authenticate(client_secret="secret") == ClientAuthentication(
+        acr=Acr.SECRET, credential="s"
+    )
+    assert harness.facts["skipped"] == (
+        *("assertion", "trust", "lifetime", "issuer", "key", "signature", "time"),
+    )
+    with pytest.raises(AadstsError) as caught:
+        await harness.authenticate(client_secret="other")
+    assert caught.value.entry.number == 7000215
+
+
+async def test_self_issued_assertion_is_verified_with_the_certificate(
+    harness: AuthenticatorHarness,
+) -> None:
+    harness.facts["skipped"] = ("before",)
+    assert await harness.with_assertion(self_issued()) == ClientAuthentication(
+        acr=Acr.ASSERTION, credential="c"
+    )
+    assert harness.published.asked == []
+    assert harness.facts["skipped"] == ("before", "lifetime", "issuer")
+    assert (harness.facts["iss"], harness.facts["credential"]) == (CLIENT, "c")
+
+
+@pytest.mark.parametrize(
+    "audience",
+    [
+        f"{OURS}/{TENANT.id}/oauth2/v2.0/token",
+        f"{OURS}/d.test/v2.0",
+        f"https://sts.windows.net/{TENANT.id}/",
+    ],
+)
+async def test_self_issued_assertion_may_name_any_tenant_domain(
+    harness: AuthenticatorHarness, audience: str
+) -> None:
+    assert (await harness.with_assertion(self_issued(aud=audience))).credential == "c"
+
+
+@pytest.mark.parametrize(
+    ("token", "number"),
+    [
+        (self_issued(sub="x"), 700021),
+        (self_issued(aud="https://other.test/"), 700023),
+        (self_issued({"x5t": "x"}), 700027),
+        (self_issued(key=OTHER_KEY), 700027),
+        (self_issued(exp=NOW, iat=NOW - 5), 700024),
+        (self_issued(nbf=NOW + 301), 700024),
+        (self_issued({**X5T, "alg": "RS384"}), 5002738),
+    ],
+)
+async def test_self_issued_assertion_with_one_wrong_part_is_refused(
+    harness: AuthenticatorHarness, token: str, number: int
+) -> None:
+    assert (await harness.refused(token)).entry.number == number
+
+
+async def test_certificate_outside_its_validity_is_refused(harness: AuthenticatorHarness) -> None:
+    harness.identity = replace(IDENTITY, keys=(key_of(DER, expires=NOW),))
+    assert (await harness.refused(self_issued())).entry.number == 1000502
+
+
+# ------------------------------------------------------------------------------- managed identity
+
+
+async def test_own_managed_identity_token_is_accepted_as_credential(
+    harness: AuthenticatorHarness,
+) -> None:
+    assert await harness.with_assertion(own_token()) == ClientAuthentication(
+        acr=Acr.ASSERTION, credential="mi"
+    )
+    assert harness.published.asked == []
+    assert (harness.facts["skipped"], harness.facts["credential"]) == (("issuer",), "mi")
+    assert harness.facts["sub"] == "object"
+
+
+@pytest.mark.parametrize(
+    ("changes", "number"),
+    [
+        ({"sub": "x"}, 700213),
+        ({"aud": "https://vault.azure.net"}, 7002121),
+        ({"idtyp": "user"}, 700229),
+        ({"azp": None}, 700226),
+        ({"azp": CLIENT}, 700226),
+        ({"exp": NOW + 1001}, 70023),
+        ({"exp": NOW, "iat": NOW - 5}, 700024),
+        ({"nbf": NOW + 301}, 700024),
+        ({"iss": f"{OURS}/v1"}, 700222),
+    ],
+)
+async def test_other_own_tokens_are_refused_as_credential(
+    harness: AuthenticatorHarness, changes: dict[str, Any], number: int
+) -> None:
+    assert (await harness.refused(own_token(**changes))).entry.number == number
+
+
+async def test_own_token_with_invalid_signature_is_refused(harness: AuthenticatorHarness) -> None:
+    for key, number in (("other", 7000272), ("ours", 7000274)):
+        forged = own_token(jose.SigningKey(kid=key, key=KEY))
+        assert (await harness.refused(forged)).entry.number == number
+
+
+async def test_issuing_identity_must_exist_in_this_tenant(harness: AuthenticatorHarness) -> None:
+    harness.known = {("other", SENDER): TRUSTED}
+    assert (await harness.refused(own_token())).entry.number == 700226
+    harness.known = {(TENANT.id, SENDER): replace(TRUSTED, enabled=False)}
+    assert (await harness.refused(own_token())).entry.number == 700226
+
+
+async def test_credential_for_own_token_has_the_propagation_delay(
+    harness: AuthenticatorHarness,
+) -> None:
+    harness.settings = replace(SETTINGS, propagation_seconds=100)
+    harness.identity = replace(IDENTITY, credentials=(replace(MANAGED, created=NOW),))
+    assert (await harness.refused(own_token())).entry.number == 70025
+
+
+async def test_credential_may_use_another_of_our_origins(harness: AuthenticatorHarness) -> None:
+    harness.settings = replace(SETTINGS, origins=(OURS, "https://alias.test"))
+    by_alias = replace(MANAGED, issuer=f"https://alias.test/{TENANT.id}/v2.0")
+    elsewhere = replace(CREDENTIAL, issuer="https://else.test/", subject="object")
+    harness.identity = replace(IDENTITY, credentials=(elsewhere, by_alias))
+    assert (await harness.with_assertion(own_token())).credential == "mi"
+    harness.identity = replace(IDENTITY, credentials=(elsewhere,))
+    assert (await harness.refused(own_token())).entry.number == 700211
+
+
+@pytest.mark.parametrize(
+    ("issuer", "number"),
+    [
+        (f"https://sts.windows.net/{TENANT.id}/", 700222),
+        ("https://sts.windows.net/", 700222),
+        (f"{OURS}/", 700222),
+        (f"{OURS}/{CLIENT}/v2.0/", 700222),
+        (f"{OURS}/x/v2.0", 700222),
+        (f"{OURS}/{CLIENT}/v1.0", 700222),
+        (f"{OURS}/{CLIENT}/v2.0", 700211),
+        (f"{OURS}.evil.test/{TENANT.id}/v2.0", 700211),
+        ("https://sts.windows.net.evil.test/", 700211),
+        ("https://sts.windows.ne", 700211),
+    ],
+)
+async def test_issuer_with_a_similar_prefix_is_not_ours(
+    harness: AuthenticatorHarness, issuer: str, number: int
+) -> None:
+    found = await harness.refused(own_token(iss=issuer))
+    assert (found.entry.number, found.step in {"assertion", "trust"}) == (number, True)
+
+
+async def test_own_token_of_another_tenant_is_refused_even_if_trusted(
+    harness: AuthenticatorHarness,
+) -> None:
+    other = f"{OURS}/{CLIENT}/v2.0"
+    harness.identity = replace(IDENTITY, credentials=(replace(MANAGED, issuer=other),))
+    found = await harness.refused(own_token(iss=other))
+    assert (found.entry.number, found.facts) == (700236, {"issuer": other})
+
+
+@pytest.mark.parametrize(
+    "aud", [names.EXCHANGE_AUDIENCE, "https://vault.azure.net", [EXCHANGE_APP_ID, "x"]]
+)
+async def test_own_token_with_other_audiences_is_refused(
+    harness: AuthenticatorHarness, aud: object
+) -> None:
+    """The token is refused even if the credential has that audience."""
+    audiences = (names.EXCHANGE_AUDIENCE, "https://vault.azure.net", EXCHANGE_APP_ID)
+    harness.identity = replace(IDENTITY, credentials=(replace(MANAGED, audiences=audiences),))
+    assert (await harness.refused(own_token(aud=aud))).entry.number == 700227
+
+
+async def test_issuing_identity_must_be_the_subject(harness: AuthenticatorHarness) -> None:
+    assert (await harness.with_assertion(own_token(azp=SENDER.upper()))).credential == "mi"
+    for changes in ({"object_id": "other"}, {"kind": IdentityKind.APPLICATION}):
+        harness.known = {(TENANT.id, SENDER): replace(TRUSTED, **changes)}
+        assert (await harness.refused(own_token())).entry.number == 700226
+    for azp in (SENDER + " ", [SENDER], 5, ""):
+        assert (await harness.refused(own_token(azp=azp))).entry.number == 700226
+
+
+async def test_own_token_cannot_authenticate_a_managed_identity(
+    harness: AuthenticatorHarness,
+) -> None:
+    """Managed identities must not form a chain."""
+    harness.identity = replace(IDENTITY, kind=IdentityKind.MANAGED_IDENTITY)
+    found = await harness.refused(own_token())
+    assert (found.entry.number, found.status) == (700222, AadstsError(700222).status)
+
+
+def test_claim_is_peeked_only_for_federated_assertions(harness: AuthenticatorHarness) -> None:
+    """Tokens of this service and self-issued assertions need the whole identity."""
+    token = SIGNER.sign(CLAIMS)
+    assert harness.claim(client_assertion=f" {token} ") == UnverifiedClaim(ISSUER, "sub", ("aud",))
+    for other in (OWN, FROM_US, {**CLAIMS, "iss": CLIENT.upper()}, {**CLAIMS, "iss": 1}):
+        assert harness.claim(client_assertion=SIGNER.sign(other)) is None
+    padding = " " * (authenticator._MAX_PEEK_CHARS - len(token))
+    assert harness.claim(client_assertion=padding + token) is not None
+    assert harness.claim(client_assertion=f" {padding}{token}") is None, "longer than any pod's"
+    assert harness.claim(client_assertion="a.b.c") is None
+    assert harness.claim(client_secret="secret") is None
+    later = replace(harness, settings=replace(SETTINGS, propagation_seconds=60))
+    assert later.claim(client_assertion=token) is None

@@ -1,0 +1,166 @@
+"""Discovery documents and keys of issuers: which are valid, and when they are fetched."""
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from podpass.crypto import jose
+from podpass.exchange.client_auth.issuer_discovery import (
+    IssuerUnavailable,
+    check_document,
+    fetch_keys,
+)
+from tests.exchange.fake_issuers import ISSUER, JWKS, KEY, FakeIssuers
+
+if TYPE_CHECKING:
+    from tests.exchange.world import World
+
+DISCOVERY = "/11111111/22222222/.well-known/openid-configuration"
+KEYS = "/11111111/22222222/openid/v1/jwks"
+
+
+@pytest.fixture
+def web() -> FakeIssuers:
+    return FakeIssuers()
+
+
+async def test_all_keys_with_one_id_are_returned_and_keys_without_id_are_not(
+    web: FakeIssuers,
+) -> None:
+    nameless = {name: value for name, value in KEY.items() if name != "kid"}
+    web.documents[JWKS] = {"keys": [KEY, {**KEY, "alg": "RS512"}, nameless]}
+    keys = await fetch_keys(web, ISSUER, ())
+    assert {kid: len(found) for kid, found in keys.items()} == {"first": 2}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"issuer": ISSUER},
+        {"issuer": ISSUER, "jwks_uri": 5},
+        {"issuer": ISSUER, "jwks_uri": ["https://oidc.test/"]},
+        {"jwks_uri": JWKS},
+        {"issuer": "https://oidc.test/x", "jwks_uri": JWKS},
+        {"issuer": "https://OIDC.test/x/", "jwks_uri": JWKS},
+        {"issuer": "https://oidc.test:443/x/", "jwks_uri": JWKS},
+        {"issuer": [ISSUER], "jwks_uri": JWKS},
+        {"issuer": ISSUER, "jwks_uri": "https://evil.test/"},
+        {"issuer": ISSUER, "jwks_uri": "https://oidc.test.evil.test/"},
+        {"issuer": ISSUER, "jwks_uri": "https://oidc.test@evil.test/"},
+        {"issuer": ISSUER, "jwks_uri": "http://oidc.test/keys"},
+        {"issuer": ISSUER, "jwks_uri": "https://oidc.test:8443/keys"},
+        {"issuer": ISSUER, "jwks_uri": "file:///etc/passwd"},
+        {"issuer": ISSUER, "jwks_uri": "https://[::1"},
+        {"issuer": ISSUER, "jwks_uri": JWKS, "authorization_endpoint": ""},
+        {"issuer": ISSUER, "jwks_uri": JWKS, "subject_types_supported": []},
+    ],
+)
+def test_discovery_document_for_another_issuer_is_refused(document: dict[str, Any]) -> None:
+    with pytest.raises(IssuerUnavailable):
+        check_document(document, ISSUER, ("https://keys.test",))
+
+
+@pytest.mark.parametrize("where", [JWKS, "https://oidc.test:443/k", "https://keys.test/certs"])
+def test_jwks_may_be_at_the_issuer_or_a_configured_origin(where: str) -> None:
+    check_document({"issuer": ISSUER, "jwks_uri": where}, ISSUER, ("https://keys.test",))
+
+
+async def test_issuer_without_credential_is_never_contacted(world: "World") -> None:
+    """A caller must not be able to choose a URL that the service fetches."""
+    for issuer in ("https://eastus.oic.test/evil/", world.ISSUER.removesuffix("/")):
+        answer = await world.ask(client_assertion=world.mint(iss=issuer))
+        assert answer.code == 700211
+    for token in (world.mint(aud="x"), world.mint(sub="x")):
+        await world.ask(client_assertion=token)
+    assert world.site.hits == []
+
+
+async def test_new_issuer_key_works_and_removed_key_does_not(world: "World") -> None:
+    old = world.mint()
+    assert (await world.ask(client_assertion=old)).status == 200
+    old_kid = world.ring.active.kid
+    world.ring.rotate()
+    world.now += 30
+    assert (await world.ask(client_assertion=world.mint())).status == 200
+    assert (await world.ask(client_assertion=old)).status == 200
+    world.ring.retire(old_kid)
+    world.now += 300
+    answer = await world.ask(client_assertion=old)
+    assert answer.code == 7000272
+    assert jose.b64decode(old_kid).hex().upper() in answer.body["error_description"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"<html>",
+        b"{}",
+        b'{"issuer":"https://eastus.oic.test/11111111/22222222","jwks_uri":"https://eastus.oic.test/k"}',
+        b'{"issuer":"https://eastus.oic.test/11111111/22222222/","jwks_uri":"https://evil.test/k"}',
+        b'{"issuer":"https://eastus.oic.test/11111111/22222222/","jwks_uri":"https://127.0.0.1/k"}',
+    ],
+)
+async def test_invalid_document_fails_and_only_the_log_has_the_cause(
+    world: "World", document: bytes
+) -> None:
+    world.site.answers[DISCOVERY] = (200, document, {})
+    answer = await world.ask()
+    assert (answer.status, answer.code) == (400, 501661)
+    assert answer.body["error_description"].startswith(
+        "AADSTS501661: The request to the external OIDC endpoint failed. Trace"
+    )
+
+
+async def test_redirect_to_an_internal_address_is_not_followed(world: "World") -> None:
+    for target in ("https://169.254.169.254/", "https://eastus.oic.test/elsewhere"):
+        world.site.answers[DISCOVERY] = (302, b"", {"location": target})
+        assert (await world.ask()).code == 501661
+        world.now += 100
+    assert set(world.site.hits) == {DISCOVERY}
+
+
+async def test_an_oversized_or_compressed_key_set_is_a_failed_request(world: "World") -> None:
+    huge = json.dumps({"keys": [KEY] * 10_000}).encode()
+    for body, headers in ((huge, {}), (b"{}", {"content-encoding": "gzip"}), (b'{"keys":1}', {})):
+        world.site.answers[KEYS] = (200, body, headers)
+        assert (await world.ask()).code == 501661
+        world.now += 100
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"use": "enc"},
+        {"key_ops": ["sign"]},
+        {"alg": "RS512"},
+        {"kty": "oct", "k": "AA"},
+        {"e": "AQ"},
+    ],
+)
+async def test_published_key_for_another_use_is_ignored(
+    world: "World", changes: dict[str, Any]
+) -> None:
+    key = jose.rsa_jwk(world.ring.active.key.public_key(), world.ring.active.kid)
+    world.site.answers[KEYS] = (200, json.dumps({"keys": [{**key, **changes}]}).encode(), {})
+    assert (await world.ask()).code in {7000272, 7000274}
+
+
+async def test_any_of_two_keys_with_one_id_may_verify(world: "World") -> None:
+    own = jose.rsa_jwk(world.ring.active.key.public_key(), world.ring.active.kid)
+    other_key = {**KEY, "kid": world.ring.active.kid}
+    world.site.answers[KEYS] = (200, json.dumps({"keys": [other_key, own]}).encode(), {})
+    assert (await world.ask()).status == 200
+    world.site.answers[KEYS] = (200, json.dumps({"keys": [other_key]}).encode(), {})
+    world.now += 300
+    assert (await world.ask()).code == 7000274
+
+
+async def test_flood_of_forged_key_ids_makes_one_fetch(world: "World") -> None:
+    await world.ask()
+    world.now += 30
+    tokens = [world.mint({"kid": f"k{n}"}) for n in range(40)]
+    answers = await asyncio.gather(*(world.ask(client_assertion=token) for token in tokens))
+    assert {answer.code for answer in answers} == {7000272}
+    assert world.site.hits == [DISCOVERY, KEYS] * 2

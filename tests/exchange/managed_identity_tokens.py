@@ -1,0 +1,62 @@
+"""Helpers for tests in which a managed identity's token authenticates an application."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from podpass.crypto import jose
+from podpass.directory.model import FederatedCredential
+from podpass.names import EXCHANGE_AUDIENCE
+
+if TYPE_CHECKING:
+    from tests.exchange.world import Answer, World
+
+SCOPE = f"{EXCHANGE_AUDIENCE}/.default"
+CREDENTIAL = FederatedCredential(name="identity", issuer="", subject="", audiences=())
+
+
+async def trust(world: "World", client_id: str = "", **changes: Any) -> None:
+    """Add a federated credential for the managed identity to an application, with changes."""
+    usual = {
+        "issuer": f"{world.url}/{world.TENANT}/v2.0",
+        "subject": world.OBJECT,
+        "audiences": (EXCHANGE_AUDIENCE,),
+    }
+    credential = replace(CREDENTIAL, **{**usual, **changes})
+    await world.change(client_id or world.APPLICATION, credentials=(credential,))
+
+
+async def token(world: "World", scope: str = SCOPE, **changes: str | None) -> str:
+    """Get a token of this service as the managed identity, with changes to the form."""
+    answer = await world.ask(None, scope=scope, **changes)
+    assert answer.status == 200, answer.body
+    return str(answer.body["access_token"])
+
+
+async def present(world: "World", assertion: str, **changes: str | None) -> "Answer":
+    """Request a token as the application, with a token of this service as its credential."""
+    fields = {"client_id": world.APPLICATION, "client_assertion": assertion, **changes}
+    return await world.ask(None, **fields)
+
+
+async def refused(world: "World", claims: Mapping[str, Any], **credential: Any) -> "Answer":
+    """Send a token of this service with other claims, to an application whose credential matches them."""
+    await trust(world, **credential)
+    changed = {**jose.parse(await token(world)).claims, **claims}
+    return await present(world, world.keys.active.sign(changed, {"typ": "JWT"}))
+
+
+def cause(claims: Mapping[str, Any], **credential: Any) -> "Callable[[World], Awaitable[Answer]]":
+    """Return a case for the table of all errors; `{url}` stands for the service's origin."""
+
+    async def provoke(world: "World") -> "Answer":
+        def written(values: Mapping[str, Any]) -> dict[str, Any]:
+            url = world.url
+            return {
+                name: value.replace("{url}", url) if isinstance(value, str) else value
+                for name, value in values.items()
+            }
+
+        return await refused(world, written(claims), **written(credential))
+
+    return provoke

@@ -1,0 +1,313 @@
+"""The key schedule: exact times, and random sequences of clock changes, rotations and replicas."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from podpass.errors import SettingsError
+from podpass.exchange.signing import schedule
+from podpass.exchange.signing.schedule import KeySchedule, ScheduledKey
+
+SCHEDULE = KeySchedule(rotation_seconds=1000, ahead_seconds=100, token_seconds=50, skew_seconds=10)
+NOW = 10_000.0
+
+
+def slot(ordinal: int, activates: float, created: float = 0) -> ScheduledKey:
+    return ScheduledKey(ordinal=ordinal, kid=f"k{ordinal}", created=created, activates=activates)
+
+
+A, B, C = slot(1, NOW), slot(2, NOW + 1000), slot(3, NOW + 2000)
+
+
+@pytest.mark.parametrize(
+    ("now", "signs"),
+    [
+        (
+            NOW - 5000,
+            A,
+        ),  # the clock was set back to before all activations: the first key, which every consumer knows
+        (NOW, A),
+        (NOW + 999.999, A),
+        (NOW + 1000, B),
+        (NOW + 1999.999, B),
+        (NOW + 2000, C),
+        (NOW + 1e9, C),
+    ],
+)
+def test_key_with_latest_past_activation_signs(now: float, signs: ScheduledKey) -> None:
+    assert schedule.active_key([C, A, B], now) == signs
+    since, until = schedule.active_interval([C, A, B], now)
+    assert since <= now < until
+
+
+def test_of_two_keys_with_equal_activation_the_newer_signs() -> None:
+    twin = slot(7, A.activates)
+    assert schedule.active_key([twin, A], NOW) == schedule.active_key([A, twin], NOW) == twin
+
+
+def test_new_database_has_an_active_and_a_next_key() -> None:
+    assert schedule.initial_activations(NOW, SCHEDULE) == (NOW, NOW + 1000)
+
+
+def test_key_is_due_without_a_next_key_and_signs_a_rotation_later() -> None:
+    assert schedule.next_activation([A, B], NOW + 999, SCHEDULE) is None
+    assert schedule.next_activation([A, B], NOW + 1000, SCHEDULE) == NOW + 2000
+
+
+def test_service_that_was_off_for_years_publishes_before_signing() -> None:
+    late = NOW + 1e8
+    assert schedule.next_activation([A, B], late, SCHEDULE) == late + 100
+
+
+def test_an_early_rotation_waits_until_the_key_was_published_long_enough() -> None:
+    young = slot(2, NOW + 1000, created=NOW - 30)
+    activates = schedule.plan_early_rotation(
+        [A, young], NOW, SCHEDULE, replaces="k1", at_once=False
+    )
+    assert activates == (young, NOW + 70)
+    old = slot(2, NOW + 1000, created=NOW - 500)
+    activates = schedule.plan_early_rotation([A, old], NOW, SCHEDULE, replaces="k1", at_once=False)
+    assert activates == (old, NOW)
+
+
+def test_immediate_rotation_does_not_wait() -> None:
+    young = slot(2, NOW + 1000, created=NOW)
+    activates = schedule.plan_early_rotation([A, young], NOW, SCHEDULE, replaces="k1", at_once=True)
+    assert activates == (young, NOW)
+
+
+def test_key_created_by_a_fast_clock_counts_from_now() -> None:
+    strange = slot(2, NOW + 1000, created=NOW + 1e6)
+    activates = schedule.plan_early_rotation(
+        [A, strange], NOW, SCHEDULE, replaces="k1", at_once=False
+    )
+    assert activates == (strange, NOW + 100)
+
+
+def test_two_concurrent_rotations_rotate_once() -> None:
+    after_first = [A, slot(2, NOW, created=0), slot(3, NOW + 1000, created=NOW)]
+    for at_once in (True, False):
+        again = schedule.plan_early_rotation(
+            after_first, NOW, SCHEDULE, replaces="k1", at_once=at_once
+        )
+        assert again is None
+
+
+def test_rotation_is_never_delayed_by_another() -> None:
+    soon = slot(2, NOW + 5, created=NOW)
+    activates = schedule.plan_early_rotation([A, soon], NOW, SCHEDULE, replaces="k1", at_once=False)
+    assert activates is None
+
+
+def test_activation_years_ahead_is_rescheduled() -> None:
+    far = slot(3, NOW + 1e9, created=NOW + 1e9)
+    assert schedule.find_misplaced([A, far], NOW + 400, SCHEDULE) == (far, NOW + 1000)
+    assert schedule.find_misplaced([A, B], NOW, SCHEDULE) is None
+    # A slow clock sees every activation far ahead, and does not reschedule it.
+    assert schedule.find_misplaced([A, B], NOW - 1e6, SCHEDULE) is None
+
+
+def test_key_expires_after_token_lifetime_and_skew_out_of_use() -> None:
+    watched = schedule.track_out_of_use({}, [A, B, C], NOW + 1000, 7.0)
+    assert watched == {"k1": 7.0}
+    assert schedule.expired(watched, 7 + 59.9, SCHEDULE) == []
+    assert schedule.expired(watched, 7 + 60, SCHEDULE) == ["k1"]
+
+
+def test_key_that_is_active_again_restarts_its_out_of_use_time() -> None:
+    watched = schedule.track_out_of_use({}, [A, B], NOW + 1000, 7.0)
+    watched = schedule.track_out_of_use(watched, [A, B], NOW, 50.0)
+    assert watched == {}
+    assert schedule.track_out_of_use(watched, [A, B], NOW + 1000, 80.0) == {"k1": 80.0}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rotation_seconds": 0},
+        {"skew_seconds": -1},
+        {"token_seconds": math.nan},
+        {"ahead_seconds": 0.9},
+    ],
+)
+def test_a_schedule_without_time_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(SettingsError, match=next(iter(wrong))):
+        KeySchedule(**wrong)
+
+
+def test_a_key_cannot_be_published_longer_ahead_than_a_rotation() -> None:
+    with pytest.raises(SettingsError, match="rotation_seconds"):
+        KeySchedule(rotation_seconds=3600)
+
+
+def test_default_publish_ahead_exceeds_the_consumers_cache_time() -> None:
+    assert KeySchedule().ahead_seconds >= 24 * 3600 + KeySchedule().skew_seconds
+    assert KeySchedule().token_seconds >= 86_399
+
+
+@pytest.mark.parametrize(("ahead", "kept"), [(25 * 3600, 86_400), (3600, 3300), (20, 0)])
+def test_cache_time_never_exceeds_publish_ahead(ahead: float, kept: int) -> None:
+    assert KeySchedule(ahead_seconds=ahead).cache_seconds == kept
+
+
+slots_ = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=6).map(
+    lambda activations: [slot(number, activates) for number, activates in enumerate(activations)]
+)
+
+
+@given(slots_, st.floats(-2e6, 2e6))
+def test_there_is_always_one_active_key_with_valid_interval(
+    slots: list[ScheduledKey], now: float
+) -> None:
+    signs = schedule.active_key(slots, now)
+    since, until = schedule.active_interval(slots, now)
+    assert since <= now < until or since == until
+    for moment in (since, (since + now) / 2, (until + now) / 2):
+        if since <= moment < until and math.isfinite(moment):
+            assert schedule.active_key(slots, moment) == signs
+
+
+class Replica:
+    """One replica: a clock that may be wrong, and the rows that it last read."""
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+        self.slots: list[ScheduledKey] = []
+        self.read_at = -math.inf
+        self.watched: dict[str, float] = {}
+
+
+class Replicas(RuleBasedStateMachine):
+    """Two replicas on one database, whose clocks jump; both have the same monotonic clock.
+
+    Every change is one atomic step on the rows, like a write transaction.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time = NOW
+        self.rows: list[ScheduledKey] = []
+        self.made = 0
+        self.replicas = [Replica(), Replica()]
+        self.tokens: list[tuple[str, float]] = []
+
+    @initialize()
+    def begin(self) -> None:
+        for activates in schedule.initial_activations(self.time, SCHEDULE):
+            self.add(activates, self.time)
+        for each in self.replicas:
+            self.read(each)
+
+    def add(self, activates: float, created: float) -> None:
+        self.made += 1
+        self.rows.append(slot(self.made, activates, created))
+
+    def read(self, replica: Replica) -> None:
+        replica.slots = list(self.rows)
+        replica.read_at = self.time
+        now = self.time + replica.offset
+        replica.watched = schedule.track_out_of_use(replica.watched, replica.slots, now, self.time)
+
+    def put(self, kid: str, activates: float) -> None:
+        self.rows = [
+            slot(one.ordinal, activates, one.created) if one.kid == kid else one
+            for one in self.rows
+        ]
+
+    @rule(seconds=st.sampled_from([0.5, 1, 5, 20, 60, 100, 500, 1000, 3000]))
+    def pass_time(self, seconds: float) -> None:
+        """Advance the time; a running replica reads and reconciles every few seconds."""
+        while seconds > 0:
+            step = min(seconds, SCHEDULE.stale_seconds)
+            self.time += step
+            seconds -= step
+            for each in self.replicas:
+                self.keep(each)
+            self.live_tokens_have_published_keys()
+
+    @rule(which=st.integers(0, 1), seconds=st.sampled_from([0.1, 2, 4.9, 30]))
+    def lag(self, which: int, seconds: float) -> None:
+        """Let one replica miss reads; it signs with its last rows as long as it may."""
+        while seconds > 0:
+            step = min(seconds, SCHEDULE.stale_seconds)
+            self.time += step
+            seconds -= step
+            self.keep(self.replicas[1 - which])
+            self.sign(which)
+
+    def keep(self, replica: Replica) -> None:
+        self.read(replica)
+        now = self.time + replica.offset
+        old = {one.kid for one in schedule.out_of_use(self.rows, now)}
+        gone = old & set(schedule.expired(replica.watched, self.time, SCHEDULE))
+        self.rows = [one for one in self.rows if one.kid not in gone]
+        activates = schedule.next_activation(self.rows, now, SCHEDULE)
+        if activates is not None:
+            self.add(activates, now)
+        elif wrong := schedule.find_misplaced(self.rows, now, SCHEDULE):
+            self.put(wrong[0].kid, wrong[1])
+        self.read(replica)
+
+    @rule(which=st.integers(0, 1), at_once=st.booleans())
+    def rotate(self, which: int, *, at_once: bool) -> None:
+        replica = self.replicas[which]
+        self.keep(replica)
+        now = self.time + replica.offset
+        signs = schedule.active_key(self.rows, now).kid
+        before = self.made
+        for _ in range(2):  # both replicas at once: the second has nothing to do
+            activates = schedule.plan_early_rotation(
+                self.rows, now, SCHEDULE, replaces=signs, at_once=at_once
+            )
+            if activates is not None:
+                self.put(activates[0].kid, activates[1])
+                self.keep(replica)
+        assert self.made <= before + 1, "two keys were made for one rotation"
+
+    @rule(which=st.integers(0, 1), seconds=st.sampled_from([-5, -3, -0.5, 0.5, 3, 5]))
+    def drift(self, which: int, seconds: float) -> None:
+        """Set a clock off by at most half of the allowed skew."""
+        self.replicas[which].offset = seconds
+
+    @rule(which=st.integers(0, 1), seconds=st.sampled_from([-1e6, -3000, -200, 200, 3000, 1e6]))
+    def jump(self, which: int, seconds: float) -> None:
+        """Set a clock wrong for a moment: the replica reads and reconciles, then the clock is corrected."""
+        replica = self.replicas[which]
+        before, replica.offset = replica.offset, seconds
+        self.keep(replica)
+        self.time += SCHEDULE.idle_seconds / 3
+        self.keep(replica)
+        replica.offset = before
+        self.keep(replica)
+        self.keep(self.replicas[1 - which])
+
+    @rule(which=st.integers(0, 1))
+    def sign(self, which: int) -> None:
+        """Sign a token with the rows that this replica last read, which may be old."""
+        replica = self.replicas[which]
+        if self.time - replica.read_at > SCHEDULE.stale_seconds:
+            return
+        now = self.time + replica.offset
+        kid = schedule.active_key(replica.slots, now).kid
+        assert kid in {one.kid for one in self.rows}, "signed with an unpublished key"
+        self.tokens.append((kid, now + SCHEDULE.token_seconds))
+
+    @precondition(lambda self: self.rows)
+    @invariant()
+    def live_tokens_have_published_keys(self) -> None:
+        self.tokens = [one for one in self.tokens if one[1] > self.time]
+        published = {one.kid for one in self.rows}
+        assert {kid for kid, _ in self.tokens} <= published
+
+    @precondition(lambda self: self.rows)
+    @invariant()
+    def one_signs_and_no_slot_is_taken_twice(self) -> None:
+        assert schedule.active_key(self.rows, self.time) in self.rows
+        assert len({one.kid for one in self.rows}) == len(self.rows)
+        assert len(self.rows) < 60
+
+
+TestReplicas = Replicas.TestCase

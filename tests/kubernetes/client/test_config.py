@@ -1,0 +1,153 @@
+"""What is read from a kubeconfig, and what is refused."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+import yaml
+
+from podpass.kubernetes.client import (
+    BadKubeconfig,
+    KubeClient,
+    KubeError,
+    in_cluster,
+    read_kubeconfig,
+)
+
+
+def test_token_is_not_in_the_repr_and_the_server_has_no_trailing_slash(server: Any) -> None:
+    target = read_kubeconfig(server.kubeconfig({"token": "hush"}, server="https://k.example/"))
+    assert target.server == "https://k.example"
+    assert target.headers() == {"authorization": "Bearer hush"}
+    assert "hush" not in repr(target)
+
+
+def test_token_file_next_to_the_kubeconfig_is_read_at_each_request(server: Any) -> None:
+    target = read_kubeconfig(server.kubeconfig({"tokenFile": "token"}))
+    (server.folder / "token").write_text("first\n")
+    assert target.headers() == {"authorization": "Bearer first"}
+    (server.folder / "token").write_text("second\n")
+    assert target.headers() == {"authorization": "Bearer second"}
+    (server.folder / "token").unlink()
+    with pytest.raises(KubeError) as caught:
+        target.headers()
+    assert caught.value.status == 401
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"exec": {"command": "aws"}},
+        {"auth-provider": {"name": "gcp"}},
+        {"username": "u", "password": "p"},
+    ],
+)
+def test_unsupported_authentication_is_refused_with_its_name(server: Any, entry: Any) -> None:
+    with pytest.raises(BadKubeconfig) as caught:
+        read_kubeconfig(server.kubeconfig(entry))
+    assert caught.value.facts["entry"] == next(iter(entry))
+
+
+@pytest.mark.parametrize("name", ["insecure-skip-tls-verify", "proxy-url"])
+def test_unverified_or_proxied_server_is_refused(server: Any, name: str) -> None:
+    """Fails without the rule: the token would be sent to whoever answers."""
+    with pytest.raises(BadKubeconfig) as caught:
+        read_kubeconfig(server.kubeconfig({"token": "t"}, **{name: "x"}))
+    assert caught.value.facts["entry"] == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "a: [",
+        "current-context: gone\ncontexts: []",
+        yaml.safe_dump(
+            {
+                "current-context": "a",
+                "contexts": [{"name": "a", "context": {"cluster": "c", "user": "u"}}],
+                "clusters": [{"name": "c", "cluster": {"server": "k.example"}}],
+                "users": [{"name": "u", "user": {}}],
+            }
+        ),
+    ],
+)
+def test_invalid_kubeconfig_is_refused_with_its_path(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(text)
+    with pytest.raises(BadKubeconfig) as caught:
+        read_kubeconfig(path)
+    assert str(path) in caught.value.message
+
+
+def test_missing_kubeconfig_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(BadKubeconfig) as caught:
+        KubeClient.from_kubeconfig(tmp_path / "none")
+    assert "No such file" in caught.value.message
+
+
+@pytest.mark.parametrize("data", ["!!!", base64.b64encode(b"no PEM").decode()])
+def test_invalid_certificate_is_refused_and_not_in_the_error(server: Any, data: str) -> None:
+    user = {"client-certificate-data": data, "client-key-data": data}
+    with pytest.raises(BadKubeconfig) as caught:
+        read_kubeconfig(server.kubeconfig(user))
+    assert "no PEM" not in str(caught.value)
+
+
+def test_missing_certificate_file_is_named(server: Any) -> None:
+    """A kubeconfig that was copied to another machine or into a container leaves its files behind."""
+    with pytest.raises(
+        BadKubeconfig, match=r"client-key, gone/admin\.key, cannot be read: No such file"
+    ):
+        read_kubeconfig(server.kubeconfig({"client-key": "gone/admin.key"}))
+
+
+def test_in_cluster_config_is_refused_outside_a_pod() -> None:
+    with pytest.raises(BadKubeconfig):
+        in_cluster({})
+
+
+def _mount(folder: Path, ca: trustme.CA) -> Path:
+    folder.mkdir(exist_ok=True)
+    ca.cert_pem.write_to_path(str(folder / "ca.crt"))
+    (folder / "token").write_text("first\n")
+    return folder
+
+
+async def test_in_cluster_token_is_read_at_each_request(
+    server: Any, ca: trustme.CA, tmp_path: Path
+) -> None:
+    folder = _mount(tmp_path / "mount", ca)
+    where = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(server.port)}
+    async with KubeClient(in_cluster(where, folder)) as client:
+        await client.get("/version")
+        (folder / "token").write_text("second\n")
+        await client.get("/version")
+    assert [each.headers["authorization"] for each in server.asked] == [
+        "Bearer first",
+        "Bearer second",
+    ]
+
+
+async def test_new_ca_file_is_trusted_without_a_restart(
+    server: Any, ca: trustme.CA, tmp_path: Path
+) -> None:
+    folder = _mount(tmp_path / "mount", trustme.CA())
+    where = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(server.port)}
+    async with KubeClient(in_cluster(where, folder)) as client:
+        with pytest.raises(KubeError):
+            await client.get("/version")
+        (folder / "ca.crt").write_text("half")
+        with pytest.raises(KubeError):
+            await client.get("/version")
+        _mount(folder, ca)
+        assert await client.get("/version") == {}
+
+
+def test_unreadable_ca_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text("no certificate")
+    with pytest.raises(BadKubeconfig, match=r"ca\.crt cannot be read"):
+        in_cluster({"KUBERNETES_SERVICE_HOST": "::1", "KUBERNETES_SERVICE_PORT": "1"}, tmp_path)

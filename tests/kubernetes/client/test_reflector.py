@@ -1,0 +1,202 @@
+"""Watches: resumed, listed again after a gap, never ending by themselves."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from podpass.kubernetes.client import KubeClient
+from podpass.kubernetes.client.reflector import ListDiff
+
+
+def thing(name: str, version: int, uid: str = "") -> dict[str, Any]:
+    return {"metadata": {"name": name, "uid": uid or name, "resourceVersion": str(version)}}
+
+
+def names(events: list[tuple[str, Any]]) -> list[tuple[str, str]]:
+    return [(kind, item.get("metadata", {}).get("name", "")) for kind, item in events]
+
+
+async def take(server: Any, count: int) -> list[tuple[str, Any]]:
+    """Watch until so many events have come."""
+    found: list[tuple[str, Any]] = []
+    async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
+        stream: AsyncIterator[tuple[str, Any]] = client.watch("/l")
+        async with aclosing(stream) as events, asyncio.timeout(20):  # type: ignore[type-var]  # a generator
+            async for event in events:
+                found.append(event)
+                if len(found) == count:
+                    break
+    return found
+
+
+def script(lists: list[Any], watches: list[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """Answer lists and watches in turn; the last of each is repeated."""
+
+    def handler(asked: Any) -> Any:
+        if asked.query.get("watch") == "true":
+            return (watches.pop(0) if len(watches) > 1 else watches[0])(asked)
+        return 200, (lists.pop(0) if len(lists) > 1 else lists[0])
+
+    return handler
+
+
+def stream(*events: tuple[str, Any]) -> Callable[[Any], Any]:
+    async def answer(asked: Any) -> None:
+        await asked.begin()
+        for kind, item in events:
+            await asked.event(kind, item)
+        await asked.end()
+
+    return answer
+
+
+def page(version: int, *items: Any) -> dict[str, Any]:
+    return {"metadata": {"resourceVersion": str(version)}, "items": list(items)}
+
+
+async def test_watch_yields_the_list_and_then_changes(server: Any) -> None:
+    watch = stream(
+        ("ADDED", thing("b", 6)), ("MODIFIED", thing("a", 7)), ("DELETED", thing("b", 8))
+    )
+    server.handler = script([page(5, thing("a", 3))], [watch])
+    events = names(await take(server, 5))
+    assert events == [
+        ("ADDED", "a"),
+        ("SYNCED", ""),
+        ("ADDED", "b"),
+        ("MODIFIED", "a"),
+        ("DELETED", "b"),
+    ]
+    asked = server.asked[1].query
+    assert asked["resourceVersion"] == "5"
+    assert asked["allowWatchBookmarks"] == "true"
+    assert int(asked["timeoutSeconds"]) >= 300
+
+
+async def test_watch_resumes_at_the_last_event_or_bookmark(server: Any) -> None:
+    watches = [
+        stream(("ADDED", thing("a", 6)), ("BOOKMARK", thing("", 9))),
+        stream(("ADDED", thing("b", 10))),
+    ]
+    server.handler = script([page(5)], watches)
+    assert names(await take(server, 3)) == [("SYNCED", ""), ("ADDED", "a"), ("ADDED", "b")]
+    assert [each.query.get("resourceVersion") for each in server.asked] == [None, "5", "9"]
+
+
+async def test_expired_version_is_listed_again_with_deletions(server: Any) -> None:
+    gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
+    server.handler = script(
+        [page(5, thing("a", 3), thing("b", 4)), page(50, thing("b", 4, uid="new"), thing("c", 40))],
+        [stream(("ERROR", gone)), stream(("ADDED", thing("d", 51)))],
+    )
+    events = await take(server, 9)
+    assert names(events)[3:] == [
+        ("DELETED", "b"),
+        ("ADDED", "b"),
+        ("ADDED", "c"),
+        ("DELETED", "a"),
+        ("SYNCED", ""),
+        ("ADDED", "d"),
+    ]
+    assert events[3][1]["metadata"]["uid"] == "b", "the old one, though the name is taken again"
+
+
+async def test_410_response_is_handled_like_a_410_event(server: Any) -> None:
+    def refused(_: Any) -> Any:
+        return 410, {"kind": "Status", "reason": "Expired", "message": "too old"}
+
+    server.handler = script([page(5), page(8)], [refused, stream(("ADDED", thing("a", 9)))])
+    assert names(await take(server, 3)) == [("SYNCED", ""), ("SYNCED", ""), ("ADDED", "a")]
+
+
+async def test_failed_watch_is_retried_from_the_same_version(server: Any) -> None:
+    def broken(_: Any) -> Any:
+        return 500, b"oops"
+
+    def half(asked: Any) -> Any:
+        async def answer() -> None:
+            await asked.begin()
+            await asked.event("ADDED", thing("a", 6))
+            await asked.raw(b'{"type":"ADDED","obj')
+            await asked.end()
+
+        return answer()
+
+    server.handler = script([page(5)], [broken, half, stream(("ADDED", thing("b", 7)))])
+    assert names(await take(server, 3)) == [("SYNCED", ""), ("ADDED", "a"), ("ADDED", "b")]
+    assert [each.query.get("resourceVersion") for each in server.asked] == [None, "5", "5", "6"]
+
+
+async def test_event_longer_than_the_read_buffer_is_complete(server: Any) -> None:
+    big = {**thing("big", 6), "data": "x" * 300_000}
+    server.handler = script([page(5)], [stream(("ADDED", big))])
+    events = await take(server, 2)
+    assert len(events[1][1]["data"]) == 300_000
+
+
+def test_first_list_yields_no_deletions() -> None:
+    known: dict[str, str] = {}
+    first = ListDiff(known)
+    assert list(first.add_page([thing("a", 1)])) == [("ADDED", thing("a", 1))]
+    assert list(first.deleted()) == []
+    assert list(ListDiff(known).deleted()) == [("DELETED", {"metadata": {"name": "a", "uid": "a"}})]
+    assert known == {}
+
+
+async def test_object_on_no_page_is_deleted(server: Any) -> None:
+    def two_pages(asked: Any) -> Any:
+        if asked.query.get("continue") == "next":
+            return 200, page(9, thing("c", 3))
+        return 200, {
+            "metadata": {"resourceVersion": "9", "continue": "next"},
+            "items": [thing("a", 3)],
+        }
+
+    gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}
+    calls = [lambda _: (200, page(5, thing("b", 1), thing("c", 2))), two_pages, two_pages]
+    watches = [stream(("ERROR", gone)), stream(("ADDED", thing("d", 10)))]
+
+    def handler(asked: Any) -> Any:
+        if asked.query.get("watch") == "true":
+            return watches.pop(0)(asked)
+        return calls.pop(0)(asked)
+
+    server.handler = handler
+    assert names(await take(server, 8))[3:] == [
+        ("ADDED", "a"),
+        ("ADDED", "c"),
+        ("DELETED", "b"),
+        ("SYNCED", ""),
+        ("ADDED", "d"),
+    ]
+
+
+async def test_metadata_only_watch_requests_partial_metadata(server: Any) -> None:
+    """A server with that form sends no more; one without it sends the object, which holds it too."""
+    server.handler = script([page(5, thing("a", 3))], [stream(("ADDED", thing("b", 6)))])
+    async with KubeClient.from_kubeconfig(server.kubeconfig({})) as client:
+        events: AsyncIterator[tuple[str, Any]] = client.watch("/l", metadata_only=True)
+        async with aclosing(events) as found, asyncio.timeout(20):  # type: ignore[type-var]  # a generator
+            assert names([await anext(found) for _ in range(3)])[-1] == ("ADDED", "b")
+        await client.get("/l/a", metadata_only=True)
+        await client.get("/l/a")
+    accepts = [each.headers["accept"] for each in server.asked]
+    form = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1,application/json"
+    assert accepts[:2] == [form.format("List"), form.format("")]
+    assert accepts[-2:] == [form.format(""), "application/json"]
+
+
+async def test_forbidden_watch_is_logged_and_listed_again(
+    server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(_: Any) -> Any:
+        return 403, {"kind": "Status", "reason": "Forbidden", "message": "cannot watch things"}
+
+    server.handler = script([page(5), page(8, thing("a", 7))], [refused, stream()])
+    assert names(await take(server, 3)) == [("SYNCED", ""), ("ADDED", "a"), ("SYNCED", "")]
+    assert [each.cause for each in caplog.records if each.msg == "watch_interrupted"] == [  # type: ignore[attr-defined]
+        "cannot watch things"
+    ]

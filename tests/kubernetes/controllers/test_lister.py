@@ -1,0 +1,121 @@
+"""What the controllers know of the cluster is what the store holds, however it came to be."""
+
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from podpass.kubernetes.apiserver.kinds import kind_by_name
+from podpass.kubernetes.apiserver.storage.storage import ObjectStore
+from podpass.kubernetes.controllers.lister import Lister
+
+POD, MAP = kind_by_name("Pod"), kind_by_name("ConfigMap")
+NAMES, OWNERS = ("a", "b", "c"), ("", "x", "y")
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "delete", "look"]),
+        st.sampled_from(NAMES),
+        st.sampled_from(["one", "two"]),
+        st.sampled_from(OWNERS),
+        st.booleans(),
+    ),
+    max_size=30,
+)
+
+
+def pod(name: str, namespace: str, owner: str, controls: bool, uid: str) -> Any:
+    reference = {
+        "apiVersion": "v1",
+        "kind": "K",
+        "name": owner,
+        "uid": owner,
+        "controller": controls,
+    }
+    metadata = {"name": name, "namespace": namespace, "uid": uid}
+    return {"metadata": metadata | ({"ownerReferences": [reference]} if owner else {})}
+
+
+def known(view: Lister) -> Any:
+    places = {owner: sorted(view.dependants(owner)) for owner in OWNERS[1:]}
+    pods = {
+        owner: sorted(f"{p.namespace}/{p.name}" for p in view.pods_of(owner)) for owner in OWNERS
+    }
+    spaces = {n: sorted(pod.name for pod in view.pods(n)) for n in ("one", "two")}
+    orphans = {n: sorted(pod.name for pod in view.orphans(n)) for n in ("one", "two")}
+    uids = sorted(pod.uid for n in ("one", "two") for pod in view.pods(n))
+    return places, pods, spaces, orphans, [view.key_of(uid) for uid in uids], len(view)
+
+
+def play(store: ObjectStore, steps: Any, view: Lister) -> None:
+    for at, (step, name, namespace, owner, controls) in enumerate(steps):
+        entry = store.get_stored(POD, namespace, name)
+        made = pod(
+            name,
+            namespace,
+            owner,
+            controls,
+            entry.object()["metadata"]["uid"] if entry else f"u{at}",
+        )
+        if step == "look":
+            view.sync()
+        elif step == "put" and entry is None:
+            store.create(POD, made)
+        elif step == "put" and entry is not None:
+            store.update(POD, made, entry.revision)
+        elif entry is not None:
+            store.delete(POD, entry.object(), entry.revision)
+
+
+@settings(max_examples=60, deadline=None)
+@given(STEPS, st.booleans())
+def test_followed_changes_and_a_new_list_give_the_same_index(
+    tmp_path_factory: Any, steps: Any, forget: bool
+) -> None:
+    """Fails if a change left something behind; `forget` drops the history in between."""
+    store = ObjectStore(tmp_path_factory.mktemp("view") / "k.db")
+    store.open()
+    try:
+        followed = Lister(store, lambda _: None)
+        followed.sync()
+        play(store, steps, followed)
+        if forget:
+            store.watch_cache.horizon = store.revision + 1
+        followed.sync()
+        fresh = Lister(store, lambda _: None)
+        fresh.sync()
+        assert known(followed) == known(fresh)
+    finally:
+        store.close()
+
+
+def test_change_has_controllers_before_and_after(tmp_path: Path) -> None:
+    store = ObjectStore(tmp_path / "k.db")
+    store.open()
+    told: list[Any] = []
+    view = Lister(store, told.append)
+    made = store.create(POD, pod("a", "one", "x", True, "u"))
+    view.sync()
+    store.update(POD, pod("a", "one", "y", True, "u"), int(made["metadata"]["resourceVersion"]))
+    view.sync()
+    (gone,) = store.list_stored(POD)
+    store.delete(POD, gone.object(), gone.revision)
+    view.sync()
+    store.close()
+    assert [sorted(each.controllers) for each in told] == [["x"], ["x", "y"], ["y"]]
+    assert [each.gone for each in told] == [False, False, True]
+    assert all(each.rebound for each in told)
+
+
+def test_change_of_status_does_not_rebind_the_object(tmp_path: Path) -> None:
+    store = ObjectStore(tmp_path / "k.db")
+    store.open()
+    told: list[Any] = []
+    view = Lister(store, told.append)
+    made = store.create(POD, pod("a", "one", "x", True, "u"))
+    view.sync()
+    seen = int(made["metadata"]["resourceVersion"])
+    store.update(POD, pod("a", "one", "x", True, "u") | {"status": {"phase": "Running"}}, seen)
+    view.sync()
+    store.close()
+    assert [each.rebound for each in told] == [True, False]

@@ -1,0 +1,116 @@
+"""The queue of what is to be looked at: each key once, never twice at a time."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from podpass.kubernetes.controllers.workqueue import Key, WorkQueue
+
+
+def key(name: str) -> Key:
+    return ("ReplicaSet", "default", name)
+
+
+@pytest.fixture
+def now() -> list[float]:
+    return [100.0]
+
+
+@pytest.fixture
+def queue(now: list[float]) -> WorkQueue:
+    return WorkQueue(lambda: now[0])
+
+
+async def taken(queue: WorkQueue) -> str | None:
+    """Take a key if there is one to take."""
+    try:
+        async with asyncio.timeout(0.05):
+            return (await queue.get())[2]
+    except TimeoutError:
+        return None
+
+
+async def test_key_added_several_times_is_returned_once(queue: WorkQueue) -> None:
+    for _ in range(3):
+        queue.add(key("a"))
+    assert await taken(queue) == "a"
+    assert await taken(queue) is None
+
+
+async def test_key_in_progress_is_not_returned_again(
+    queue: WorkQueue,
+) -> None:
+    queue.add(key("a"))
+    assert await taken(queue) == "a"
+    queue.add(key("a"))
+    assert await taken(queue) is None
+    queue.done(key("a"))
+    assert await taken(queue) == "a"
+
+
+async def test_other_keys_are_returned_while_one_is_in_progress(queue: WorkQueue, now: list[float]) -> None:
+    """Fails if the key that is first in the heap were taken for the one that was found."""
+    queue.add(key("a"))
+    assert await taken(queue) == "a"
+    queue.add(key("a"))
+    now[0] += 1
+    queue.add(key("b"))
+    assert await taken(queue) == "b"
+    queue.done(key("a"))
+    assert await taken(queue) == "a"
+
+
+async def test_earliest_key_is_first(queue: WorkQueue, now: list[float]) -> None:
+    queue.add(key("late"), 10)
+    queue.add(key("soon"), 5)
+    now[0] += 20
+    assert [await taken(queue), await taken(queue)] == ["soon", "late"]
+
+
+async def test_later_due_time_does_not_replace_an_earlier_one(
+    queue: WorkQueue, now: list[float]
+) -> None:
+    queue.add(key("a"), 5)
+    queue.add(key("a"), 50)
+    queue.add(key("a"), 1)
+    now[0] += 2
+    assert await taken(queue) == "a"
+    queue.done(key("a"))
+    now[0] += 100
+    assert await taken(queue) is None
+
+
+async def test_repeated_failures_have_exponential_backoff(queue: WorkQueue, now: list[float]) -> None:
+    waits = []
+    for _ in range(13):
+        queue.add_rate_limited(key("a"))
+        began = now[0]
+        while await _due(queue) is None:
+            now[0] += 0.05
+        waits.append(now[0] - began)
+        queue.done(key("a"))
+    assert waits[:3] == pytest.approx([0.05, 0.1, 0.2], abs=0.06)
+    assert waits[-1] == pytest.approx(60, abs=0.1)
+    queue.forget(key("a"))
+    queue.add_rate_limited(key("a"))
+    now[0] += 0.06
+    assert await taken(queue) == "a"
+
+
+async def _due(queue: Any) -> Any:
+    found, wait = queue._next()
+    return await queue.get() if found and not wait else None
+
+
+async def test_waiting_worker_gets_a_new_key_or_its_cancellation(queue: WorkQueue) -> None:
+    waiting = [asyncio.create_task(queue.get()) for _ in range(3)]
+    await asyncio.sleep(0.01)
+    queue.add(key("a"))
+    done, left = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED, timeout=5)
+    assert [each.result() for each in done] == [key("a")]
+    for each in left:
+        each.cancel()
+    queue.done(key("a"))  # news at the moment at which they are cancelled
+    ended = await asyncio.wait_for(asyncio.gather(*left, return_exceptions=True), 5)
+    assert all(isinstance(each, asyncio.CancelledError) for each in ended)

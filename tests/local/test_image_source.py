@@ -1,0 +1,93 @@
+"""Which command runs for an image."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from podpass.local.image_source import (
+    ImagesDamaged,
+    ImageUnknown,
+    InstanceImages,
+    SampleNotReady,
+    base_name,
+    read,
+)
+from podpass.local.samples.cache import SampleCache
+
+GO = "ghcr.io/azure/azure-workload-identity/msal-go"
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> InstanceImages:
+    """An instance without images, on a machine that has no tools and no built sample."""
+    return InstanceImages(tmp_path / "images.json", SampleCache(tmp_path / "cache", str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("nginx", "nginx"),
+        ("nginx:1.27", "nginx"),
+        ("docker.io/library/nginx:1", "nginx"),
+        ("localhost:5000/team/app", "localhost:5000/team/app"),
+        ("localhost:5000/team/app:v1@sha256:00", "localhost:5000/team/app"),
+        ("docker.io/me/app", "me/app"),
+    ],
+)
+def test_base_name_has_no_tag_and_no_digest(image: str, name: str) -> None:
+    assert base_name(image) == name
+
+
+def test_added_image_replaces_a_built_in_image_and_a_sample(images: InstanceImages) -> None:
+    assert images.command_for("busybox:1", "Always") == ("sh",)
+    images.images_file.write_text(
+        json.dumps({"busybox": ["ls"], "me/app:v1": ["run", "it"], GO: ["mine"]})
+    )
+    assert images.command_for("busybox", "Always") == ("ls",)
+    assert images.command_for(f"{GO}:v1.6.0", "Always") == ("mine",)
+    assert images.command_for("me/app:v2", "Always") == ("run", "it")
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"), [("Never", "ErrImageNeverPull"), ("IfNotPresent", "ImageUnknown")]
+)
+def test_unknown_image_names_the_command_that_adds_it(
+    images: InstanceImages, policy: str, reason: str
+) -> None:
+    with pytest.raises(ImageUnknown) as caught:
+        images.command_for("me/app:v1", policy)
+    assert caught.value.reason == reason
+    assert "podpass image add me/app -- COMMAND ARGS..." in caught.value.message
+
+
+@pytest.mark.parametrize("tag", ["", ":latest", ":v1.6.0@sha256:00"])
+def test_sample_that_is_not_built_names_the_command_that_builds_it(
+    images: InstanceImages, tag: str
+) -> None:
+    with pytest.raises(SampleNotReady) as caught:
+        images.command_for(GO + tag, "IfNotPresent")
+    assert caught.value.reason == "SampleNotReady"
+    assert "go is not on the PATH" in caught.value.message
+    assert caught.value.message.endswith("then: podpass image prepare msal-go")
+
+
+def test_image_of_the_tutorials_first_pod_sleeps(images: InstanceImages) -> None:
+    image = "mcr.microsoft.com/mirror/docker/library/rabbitmq:3.10-management-alpine"
+    assert images.command_for(image, "") == ("sleep", "infinity")
+
+
+@pytest.mark.parametrize("text", ["[", "[]", '{"a": 1}'])
+def test_damaged_list_counts_as_empty(images: InstanceImages, text: str) -> None:
+    images.images_file.write_text(text)
+    with pytest.raises(ImageUnknown):
+        images.command_for("a", "Always")
+
+
+def test_read_of_a_damaged_list_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "images.json"
+    assert read(file) == {}
+    file.write_text("[]")
+    with pytest.raises(ImagesDamaged) as caught:
+        read(file)
+    assert "add the images again" in caught.value.hint

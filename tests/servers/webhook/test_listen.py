@@ -1,0 +1,50 @@
+"""Addresses on which the process listens."""
+
+import contextlib
+import socket
+
+import pytest
+
+from podpass.http.server import PortInUse
+from podpass.servers.webhook.listen import listen
+
+
+def _reaches(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=5):
+        return True
+    return False
+
+
+def test_address_without_host_listens_on_all_interfaces() -> None:
+    with contextlib.closing(listen("--health-addr", ":0")) as sock:
+        port = sock.getsockname()[1]
+        assert _reaches("127.0.0.1", port)
+        assert sock.family is not socket.AF_INET6 or _reaches("::1", port)
+
+
+def test_ipv4_is_enough_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IPv6 is turned off on many nodes."""
+    real = socket.socket.bind
+
+    class WithoutSix(socket.socket):
+        def bind(self, address: object) -> None:
+            if self.family is socket.AF_INET6:
+                raise OSError(99, "Cannot assign requested address")
+            real(self, address)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "socket", WithoutSix)
+    with contextlib.closing(listen("--health-addr", ":0")) as sock:
+        assert sock.family is socket.AF_INET
+        assert sock.getsockname()[0] == "0.0.0.0"
+
+
+def test_address_with_host_listens_on_that_host_only() -> None:
+    with contextlib.closing(listen("--health-addr", "127.0.0.1:0")) as sock:
+        assert sock.getsockname()[0] == "127.0.0.1"
+
+
+def test_port_in_use_error_names_the_flag() -> None:
+    with contextlib.closing(listen("--health-addr", ":0")) as sock:
+        with pytest.raises(PortInUse) as caught:
+            listen("--health-addr", f":{sock.getsockname()[1]}")
+        assert "--health-addr" in caught.value.hint

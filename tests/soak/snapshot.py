@@ -1,0 +1,68 @@
+"""The rows of a database, grouped by lane: two lanes that made the same changes have equal rows."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import Connection, String, Table, cast, create_engine, or_, select
+from sqlalchemy.engine import make_url
+
+from podpass.directory.store.schema import audit_entries, metadata
+from tests.soak.lane import MARK, MARKED
+
+# Columns whose values differ between equal changes: times, and the id under which a vault stores its secrets.
+_MOMENTS = {"created", "time", "serial", "uid", "deleted", "purge_on"}
+Snapshot = Mapping[str, Sequence[str]]
+
+
+def engine_url(url: str) -> str:
+    """Return the database URL with the driver that SQLAlchemy needs."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    return parsed.render_as_string(hide_password=False)
+
+
+def take_snapshot(url: str) -> Snapshot:
+    """Read every table; return the rows of each lane by the lane's mark, which is removed from the rows.
+
+    It reads the tables directly, so it also finds rows that no API shows, such as a credential without an
+    identity.
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    engine = create_engine(engine_url(url))
+    try:
+        with engine.connect() as connection:
+            for table in metadata.sorted_tables:
+                _read(connection, table, found)
+    finally:
+        engine.dispose()
+    return found
+
+
+def _read(connection: Connection, table: Table, found: dict[str, list[str]]) -> None:
+    # Audit entries keep the order in which they were written; other rows are sorted.
+    order = [audit_entries.c.serial] if table is audit_entries else []
+    ours = [cast(column, String).contains(MARKED) for column in table.columns]
+    rows: dict[str, list[str]] = defaultdict(list)
+    query = select(table).where(or_(*ours)).order_by(*order)
+    for row in connection.execute(query).mappings():
+        text = f"{table.name} { ({k: _shown(k, v) for k, v in row.items()}) }"
+        for mark in set(re.findall(MARK, text)):
+            rows[mark].append(text.replace(mark, "LANE"))
+    for mark, texts in rows.items():
+        found[mark] += texts if order else sorted(texts)
+
+
+def _shown(column: str, value: object) -> object:
+    return value is not None if column in _MOMENTS else value
+
+
+def describe_difference(seen: Sequence[str], wanted: Sequence[str]) -> str:
+    """Return the rows by which two snapshots of a lane differ."""
+    missing = [line for line in wanted if line not in seen]
+    added = [line for line in seen if line not in wanted]
+    shown = [f"lost: {line[:300]}" for line in missing] + [
+        f"unexpected: {line[:300]}" for line in added
+    ]
+    return "\n".join(shown[:20]) or "the same rows in another order"

@@ -1,0 +1,74 @@
+"""Rules for every test run: allowed skips in CI, repeatable examples, private keys parsed once."""
+
+import functools
+import os
+import re
+import tomllib
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from hypothesis import HealthCheck, settings
+
+_IN_CI = os.environ.get("CI") == "true"
+_ALLOWED = Path(__file__).with_name("allowed_skips.toml")
+
+# Hypothesis judges answers, not how fast a busy machine is. In CI it draws the same examples in each run.
+settings.register_profile(
+    "shared", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=_IN_CI
+)
+settings.load_profile("shared")
+
+# OpenSSL checks a private key when it parses one, which takes 36 ms. Tests parse the same few keys often.
+_parse = functools.lru_cache(maxsize=256)(serialization.load_pem_private_key)
+
+
+def _parse_once(data: bytes, password: bytes | None = None, **options: Any) -> Any:
+    return _parse(bytes(data), password, **options)
+
+
+serialization.load_pem_private_key = _parse_once
+
+
+@functools.cache
+def _allowed() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    rows = tomllib.loads(_ALLOWED.read_text())["skip"]
+    return tuple((row["tests"], re.compile(row["reason"])) for row in rows)
+
+
+def forbidden_skip(nodeid: str, reason: str) -> str | None:
+    """Return why a skip is an error in CI, or None if the allow-list has it."""
+    for tests, pattern in _allowed():
+        if nodeid.startswith(tests) and pattern.search(reason):
+            return None
+    return (
+        f"skipped in CI: {reason}. Install what is missing in .ci/run, or add the test to"
+        f" tests/{_ALLOWED.name} with the reason why it cannot run there."
+    )
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not _IN_CI or not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if refusal := forbidden_skip(report.nodeid, reason.removeprefix("Skipped: ")):
+        report.outcome = "failed"
+        report.longrepr = refusal
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip that is not allowed into a failure."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Turn a module that is skipped as a whole into a failure, unless it is allowed."""
+    report = yield
+    _refuse_skip(report)
+    return report

@@ -1,0 +1,65 @@
+"""A test run that is killed leaves no process behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the reaper needs Linux")
+ROOT = Path(__file__).parents[1]
+# The shell ends at once, so its child is detached: it has no parent in the test run, and a session of its
+# own.
+STARTS_DAEMON = """
+import subprocess, time
+
+def test_starts_a_daemon():
+    subprocess.run(["setsid", "sh", "-c", "sleep 600 & echo $! > {file}.part; mv {file}.part {file}"])
+    time.sleep({seconds})
+"""
+PATIENCE_SECONDS = 30
+
+
+def _start(folder: Path, seconds: int) -> "subprocess.Popen[bytes]":
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    test = folder / "test_daemon.py"
+    test.write_text(STARTS_DAEMON.format(file=folder / "pid", seconds=seconds))
+    command = [sys.executable, "-m", "pytest", "-q", "-c", str(folder / "pytest.ini")]
+    command += ["-p", "tests.process_reaper", "-p", "no:cacheprovider", str(test)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _wait_until_ended(pid: int) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while _is_running(pid):
+        assert time.monotonic() < deadline, f"process {pid} outlives its test run"
+        time.sleep(0.05)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, None])
+def test_daemon_ends_with_the_test_run_that_started_it(
+    tmp_path: Path, how: signal.Signals | None
+) -> None:
+    file = tmp_path / "pid"
+    with _start(tmp_path, seconds=600 if how else 0) as run:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not file.exists():
+            assert time.monotonic() < deadline, "the test run did not start its daemon"
+            time.sleep(0.05)
+        pid = int(file.read_text())
+        if how is not None:
+            assert _is_running(pid)
+            os.kill(run.pid, how)
+        run.wait(PATIENCE_SECONDS)
+    _wait_until_ended(pid)
